@@ -1,0 +1,259 @@
+import type { JsonObject, JsonValue } from '../lib/json.js'
+import type { RequestCode } from './codes.js'
+import type { Cursor, Epoch, Offset } from './cursor.js'
+import type { Limits } from './limits.js'
+
+/** Which levels of events a subscription carries; `silent` carries none and keeps its position. */
+export type Mode = 'full' | 'summary' | 'control' | 'silent'
+export const modes: readonly Mode[] = ['full', 'summary', 'control', 'silent']
+
+/** One immutable thing that was published to a topic. */
+export interface HubEvent {
+  readonly offset: Offset
+  readonly type: string
+  /** Milliseconds since 1970: the hub's clock unless the producer gave it. */
+  readonly time: number
+  /** The worker that published it; absent for the session's own events. */
+  readonly worker?: string
+  /** The producer's own id, for idempotent publishing. */
+  readonly id?: string
+  /** What the event replaces, for types with the trait `replay: latest`. */
+  readonly key?: string
+  readonly data: JsonValue
+}
+
+/** An event as a producer hands it over. */
+export interface NewEvent {
+  readonly type: string
+  readonly data?: JsonValue
+  readonly id?: string
+  readonly key?: string
+  readonly time?: number
+  /** Passes every mode (but not a `types` filter). */
+  readonly force?: boolean
+}
+
+/** What led to a change of state. */
+export interface Cause {
+  readonly type: string
+  readonly id?: string
+  readonly payload?: JsonValue
+}
+
+/** Slices by name: a snapshot of a topic's state. */
+export type Slices = JsonObject
+
+/** RFC 6902. */
+export type PatchOperation =
+  | { readonly op: 'add' | 'replace' | 'test'; readonly path: string; readonly value: JsonValue }
+  | { readonly op: 'remove'; readonly path: string }
+  | { readonly op: 'move' | 'copy'; readonly path: string; readonly from: string }
+
+// From the client
+
+export interface Subscribe {
+  readonly type: 'subscribe'
+  /** The client's own integer, unique in the connection. */
+  readonly sub: number
+  readonly topic: string
+  readonly types?: readonly string[]
+  readonly mode?: Mode
+  readonly slices?: readonly string[]
+  /** Resume: everything after this cursor. */
+  readonly after?: Cursor
+  /** On a fresh join: by the traits (default), nothing, or all that is retained. */
+  readonly replay?: boolean | 'all'
+}
+
+/** Changes the filter and keeps the position. `null` sets a field back to its default. */
+export interface Update {
+  readonly type: 'update'
+  readonly sub: number
+  readonly types?: readonly string[] | null
+  readonly mode?: Mode
+  readonly slices?: readonly string[] | null
+}
+
+export interface Unsubscribe {
+  readonly type: 'unsubscribe'
+  readonly sub: number
+}
+
+export interface Publish {
+  readonly type: 'publish'
+  readonly ref?: Ref
+  readonly topic: string
+  readonly events: readonly NewEvent[]
+}
+
+export interface Set {
+  readonly type: 'set'
+  readonly ref?: Ref
+  readonly topic: string
+  readonly slice: string
+  readonly value: JsonValue
+  readonly cause?: Cause
+}
+
+export interface Patch {
+  readonly type: 'patch'
+  readonly ref?: Ref
+  readonly topic: string
+  readonly slice: string
+  readonly patch: readonly PatchOperation[]
+  readonly cause?: Cause
+}
+
+export interface Merge {
+  readonly type: 'merge'
+  readonly ref?: Ref
+  readonly topic: string
+  readonly slice: string
+  /** RFC 7386. */
+  readonly merge: JsonValue
+  readonly cause?: Cause
+}
+
+export interface Authorize {
+  readonly type: 'authorize'
+  readonly token: string
+}
+
+export interface Ping {
+  readonly type: 'ping'
+  readonly ref?: Ref
+}
+
+/** A client's own mark on a request, returned with its answer. */
+export type Ref = string | number
+
+export type ClientFrame =
+  | Subscribe
+  | Update
+  | Unsubscribe
+  | Publish
+  | Set
+  | Patch
+  | Merge
+  | Authorize
+  | Ping
+
+// From the hub
+
+export interface Welcome {
+  readonly type: 'welcome'
+  readonly connection: string
+  /** The protocol's version: 1. */
+  readonly version: number
+  /** The longest silence of a living hub, when the client answers it with `ping`. */
+  readonly heartbeatMs: number
+  readonly limits: Pick<Limits, 'frameBytesMax' | 'subscriptionsMax' | 'filterTypesMax'>
+}
+
+/** Part of what follows a position can no longer be delivered. */
+export interface GapNotice {
+  readonly reason: GapReason
+  /** The position after which something is missing. */
+  readonly after: Offset
+  /** Nothing after this offset is missing. What is retained between the two still follows. */
+  readonly offset: Offset
+  /** How many events of the topic are missing, where the hub can tell. */
+  readonly dropped?: number
+}
+
+export type GapReason = 'epoch' | 'evicted' | 'lagging'
+
+export interface Subscribed {
+  readonly type: 'subscribed'
+  readonly sub: number
+  /** The integer that names the feed in `events`; the same for all subscriptions alike. */
+  readonly feed: number
+  readonly topic: string
+  readonly epoch: Epoch
+  /** The subscription's position: the first `events` frame that moves it says the same `after` or less. */
+  readonly offset: Offset
+  /** Everything after the cursor that was given follows. */
+  readonly resumed: boolean
+  readonly slices?: Slices
+  readonly gap?: GapNotice
+}
+
+export interface Events {
+  readonly type: 'events'
+  readonly feed: number
+  /** The feed's position before and after this batch. A replayed batch has neither. */
+  readonly after?: Offset
+  readonly last?: Offset
+  readonly replay?: true
+  readonly events: readonly HubEvent[]
+}
+
+/** All that was due on join or resume has been sent. */
+export interface Live {
+  readonly type: 'live'
+  readonly sub: number
+  readonly offset: Offset
+}
+
+export interface Gap extends GapNotice {
+  readonly type: 'gap'
+  readonly sub: number
+  readonly slices?: Slices
+}
+
+export interface Unsubscribed {
+  readonly type: 'unsubscribed'
+  readonly sub: number
+  readonly code: UnsubscribedCode
+  readonly reason: string
+}
+
+export type UnsubscribedCode = 'asked' | 'removed' | 'forbidden'
+
+export interface Published {
+  readonly type: 'published'
+  readonly ref?: Ref
+  readonly first: Offset
+  readonly last: Offset
+  readonly duplicates: number
+}
+
+export interface Updated {
+  readonly type: 'updated'
+  readonly ref?: Ref
+  readonly offset: Offset
+  readonly changed: boolean
+}
+
+export interface Authorized {
+  readonly type: 'authorized'
+}
+
+export interface Pong {
+  readonly type: 'pong'
+  readonly ref?: Ref
+}
+
+/** One request failed; the connection lives. */
+export interface Failed {
+  readonly type: 'error'
+  readonly ref?: Ref
+  readonly sub?: number
+  readonly code: RequestCode
+  readonly message: string
+}
+
+/** What the hub says to one subscription or connection; everything but `events`. */
+export type ControlFrame =
+  | Welcome
+  | Subscribed
+  | Live
+  | Gap
+  | Unsubscribed
+  | Published
+  | Updated
+  | Authorized
+  | Pong
+  | Failed
+
+export type HubFrame = ControlFrame | Events

@@ -1,0 +1,29 @@
+import type { Epoch, Offset } from '../protocol/cursor.js'
+import type { ControlFrame, HubFrame } from '../protocol/frames.js'
+import type { Variants } from './variants.js'
+
+/** What a link carries: bytes on a wire, or, within the process, the frame itself. */
+export type Chunk = Uint8Array | HubFrame
+
+/** The events of a feed in one flush, or a part of a replay. */
+export interface Batch {
+  readonly feed: number
+  /** The feed's topic, by which its subscribers asked for it. */
+  readonly topic: string
+  readonly epoch: Epoch
+  /** Positions before and after; a replay has neither. */
+  readonly span: { readonly after: Offset; readonly last: Offset } | undefined
+  readonly events: readonly Variants[]
+}
+
+/** How frames become bytes. One instance serves a whole hub, so that it can count what it encodes. */
+export interface Codec {
+  /** The label in `runcast_encodings_total`. */
+  readonly name: string
+  /** Events encoded so far; at most one for each event that passed through. */
+  readonly encodings: number
+  /** @returns one connection's frame, or nothing where this codec has no word for it. */
+  control(frame: ControlFrame, epoch?: Epoch): Chunk | undefined
+  /** @returns the batch as every subscription of the feed with this codec gets it. */
+  batch(batch: Batch): Chunk
+}

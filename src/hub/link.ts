@@ -1,0 +1,23 @@
+import type { Chunk, Codec } from '../codec/codec.js'
+import type { CloseCode } from '../protocol/codes.js'
+
+/**
+ * What a transport offers the hub: one open link.
+ *
+ * A link that has died accepts every call and does nothing; its transport has told, or is about to tell,
+ * `Connection.closed()`. No call throws.
+ */
+export interface Link {
+  readonly codec: Codec
+  /**
+   * Takes a chunk; it always arrives unless the link dies.
+   *
+   * @returns `true` when there is room for more, `false` when more than `backpressureBytesMax` bytes wait.
+   *   After `false` the hub writes no events until the transport calls `Connection.drained()`.
+   */
+  write(chunk: Chunk): boolean
+  /** Runs `writes` at once; what they write leaves in one piece. */
+  cork(writes: () => void): void
+  /** Closes after what was written, telling the code where the protocol of the link can. */
+  close(code: CloseCode, reason: string): void
+}

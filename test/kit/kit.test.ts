@@ -1,0 +1,99 @@
+import t from 'tap'
+import { SimulatedClock } from './clock.js'
+import { SeededRandom } from './random.js'
+
+t.test('SimulatedClock', async (t) => {
+  t.test('runs timers by time, then in the order they were set', async (t) => {
+    const clock = new SimulatedClock(0)
+    const ran: string[] = []
+    clock.after(20, () => ran.push(`b${clock.now()}`))
+    clock.after(10, () => ran.push(`a${clock.now()}`))
+    clock.after(20, () => ran.push(`c${clock.now()}`))
+    clock.after(21, () => ran.push('late'))
+    clock.advance(20)
+    t.same(ran, ['a10', 'b20', 'c20'])
+    t.equal(clock.now(), 20)
+    t.equal(clock.next, 21)
+    t.equal(clock.timers, 1)
+  })
+
+  t.test('agrees with a sorted list over many random timers', async (t) => {
+    const clock = new SimulatedClock(0)
+    const random = new SeededRandom(7)
+    const set: { at: number; number: number }[] = []
+    const ran: number[] = []
+    for (let number = 0; number < 500; number += 1) {
+      const at = random.integer(0, 60)
+      const timer = clock.after(at, () => ran.push(number))
+      if (random.chance(0.3)) timer.cancel()
+      else set.push({ at, number })
+    }
+    for (let ms = 0; ms < 60; ms += 5) clock.advance(5)
+    set.sort((one, other) => one.at - other.at || one.number - other.number)
+    t.same(ran, set.map(({ number }) => number))
+    t.equal(clock.timers, 0)
+  })
+
+  t.test('ends the turn before time moves on, also after each timer', async (t) => {
+    const clock = new SimulatedClock(0)
+    const ran: string[] = []
+    clock.after(5, () => {
+      ran.push('timer')
+      clock.defer(() => ran.push(`turn ${clock.now()}`))
+    })
+    clock.after(5, () => ran.push('next timer'))
+    clock.defer(() => clock.defer(() => ran.push('nested')))
+    clock.advance(10)
+    t.same(ran, ['nested', 'timer', 'turn 5', 'next timer'])
+    t.equal(clock.busy, false)
+  })
+
+  t.test('lets a timer that is set meanwhile run in the same advance, and forgets a cancelled one', async (t) => {
+    const clock = new SimulatedClock(0)
+    const ran: number[] = []
+    const cancelled = clock.after(6, () => ran.push(-1))
+    clock.after(5, () => {
+      cancelled.cancel()
+      clock.after(5, () => ran.push(clock.now()))
+      clock.after(6, () => ran.push(-2))
+    })
+    clock.advance(10)
+    t.same(ran, [10])
+  })
+
+  t.test('lets what awaits go on between timers', async (t) => {
+    const clock = new SimulatedClock(0)
+    const rest = (ms: number) => new Promise<void>((resolve) => clock.after(ms, resolve))
+    const ran: number[] = []
+    const done = (async () => {
+      for (let round = 0; round < 3; round += 1) {
+        await rest(10)
+        ran.push(clock.now())
+      }
+    })()
+    await clock.pass(30)
+    t.same(ran, [10, 20, 30])
+    await done
+  })
+})
+
+t.test('SeededRandom', async (t) => {
+  t.test('repeats itself with the same seed and differs with another', async (t) => {
+    const draw = (seed: number) => {
+      const random = new SeededRandom(seed)
+      return [random.id(), random.fraction(), random.integer(1, 6), random.fork().id(8)]
+    }
+    t.same(draw(1), draw(1))
+    t.notSame(draw(1), draw(2))
+    t.match(new SeededRandom(3).id(12), /^[A-Za-z0-9_-]{12}$/)
+  })
+
+  t.test('stays in its range and reaches every value', async (t) => {
+    const random = new SeededRandom(5)
+    const seen = new Set<number>()
+    for (let draw = 0; draw < 1_000; draw += 1) seen.add(random.integer(1, 6))
+    t.same([...seen].sort(), [1, 2, 3, 4, 5, 6])
+    t.ok([random.fraction(), random.fraction()].every((value) => value >= 0 && value < 1))
+    t.throws(() => random.pick([]), RangeError)
+  })
+})

@@ -19,4 +19,9 @@ export interface Traits {
 }
 
 /** What an unknown type gets. */
-export const defaultTraits: Traits = { level: 'summary', critical: false, replay: false, rollup: false }
+export const defaultTraits: Traits = Object.freeze({
+  level: 'summary',
+  critical: false,
+  replay: false,
+  rollup: false,
+})

@@ -1,0 +1,127 @@
+import { quote } from '../protocol/codes.js'
+import { processSection } from './process.js'
+import { runtime } from './runtime.js'
+import type { Section } from './section.js'
+import { sessionBus } from './session-bus.js'
+import { streamEvent } from './stream-event.js'
+import { taskLog } from './task-log.js'
+import { defaultTraits, type Traits } from './traits.js'
+
+/** What users add to the built-in catalog, by event type: only the traits that differ. */
+export type Extensions = Readonly<Record<string, Partial<Traits>>>
+
+export type SectionName = 'session-bus' | 'stream-event' | 'runtime' | 'task-log' | 'process'
+
+/** The table of known event types. Immutable. */
+export interface Catalog {
+  /** One lookup; the same frozen object each time, `defaultTraits` itself for an unknown type. */
+  traitsOf(type: string): Traits
+  /** Every known type: the built-in ones in documented order, then the users'. */
+  types(): Iterable<[string, Traits]>
+  /** The built-in types by section. */
+  readonly sections: Readonly<Record<SectionName, readonly string[]>>
+}
+
+const builtIn: Readonly<Record<SectionName, Section>> = {
+  'session-bus': sessionBus,
+  'stream-event': streamEvent,
+  runtime,
+  'task-log': taskLog,
+  process: processSection,
+}
+
+const sections: Catalog['sections'] = Object.freeze({
+  'session-bus': Object.keys(sessionBus),
+  'stream-event': Object.keys(streamEvent),
+  runtime: Object.keys(runtime),
+  'task-log': Object.keys(taskLog),
+  process: Object.keys(processSection),
+})
+
+/**
+ * @param extensions merged over the built-in traits of the type, or over the default traits
+ * @throws Error that names the type and the trait when an extension is not valid
+ */
+export function createCatalog(extensions: Extensions = {}): Catalog {
+  const table = new Map<string, Traits>()
+  for (const section of Object.values(builtIn)) {
+    for (const [type, traits] of Object.entries(section)) table.set(type, traits)
+  }
+  // Callers without a type checker pass here as well, so their extensions are checked like a config file's.
+  for (const [type, differing] of Object.entries(catalogFromConfig(extensions))) {
+    table.set(type, Object.freeze({ ...(table.get(type) ?? defaultTraits), ...differing }))
+  }
+  return {
+    traitsOf: (type) => table.get(type) ?? defaultTraits,
+    types: () => table.entries(),
+    sections,
+  }
+}
+
+const typePattern = /^[A-Za-z0-9._:-]{1,128}$/
+const traitNames = ['level', 'critical', 'replay', 'key', 'rollup', 'merge']
+
+/**
+ * Checks the `catalog` of a config file: an object of event types, each with the traits that differ.
+ *
+ * @returns a copy without a prototype
+ * @throws Error that names the place and says what was expected
+ */
+export function catalogFromConfig(value: unknown): Extensions {
+  const extensions: Record<string, Partial<Traits>> = Object.create(null)
+  for (const [type, differing] of Object.entries(objectAt(value, 'catalog'))) {
+    if (!typePattern.test(type)) {
+      throw new Error(`catalog: expected an event type (1–128 of A–Z a–z 0–9 . _ : -), got ${quote(type)}`)
+    }
+    extensions[type] = traitsAt(differing, `catalog.${type}`)
+  }
+  return extensions
+}
+
+function traitsAt(value: unknown, at: string): Partial<Traits> {
+  const given = objectAt(value, at)
+  for (const name of Object.keys(given)) {
+    if (!traitNames.includes(name)) {
+      throw new Error(`${at}.${name}: expected one of the traits ${traitNames.join(', ')}`)
+    }
+  }
+  const { level, critical, replay, key, rollup, merge } = given
+  return {
+    ...(level !== undefined && { level: oneOf(level, ['summary', 'delta', 'control'], `${at}.level`) }),
+    ...(critical !== undefined && { critical: oneOf(critical, [false, true], `${at}.critical`) }),
+    ...(replay !== undefined && { replay: oneOf(replay, [false, 'all', 'latest'], `${at}.replay`) }),
+    ...(key !== undefined && { key: fieldName(key, `${at}.key`) }),
+    ...(rollup !== undefined && { rollup: oneOf(rollup, [false, true], `${at}.rollup`) }),
+    ...(merge !== undefined && { merge: mergeAt(merge, `${at}.merge`) }),
+  }
+}
+
+function mergeAt(value: unknown, at: string): { readonly text: string } {
+  const given = objectAt(value, at)
+  const unknownName = Object.keys(given).find((name) => name !== 'text')
+  if (unknownName !== undefined) throw new Error(`${at}.${unknownName}: expected nothing but text`)
+  return Object.freeze({ text: fieldName(given.text, `${at}.text`) })
+}
+
+function objectAt(value: unknown, at: string): { readonly [name: string]: unknown } {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new Error(`${at}: expected an object, got ${quote(value)}`)
+  }
+  return value as { readonly [name: string]: unknown }
+}
+
+function oneOf<const T extends string | boolean>(value: unknown, allowed: readonly T[], at: string): T {
+  const found = allowed.find((one) => one === value)
+  if (found === undefined) {
+    const names = allowed.map((one) => JSON.stringify(one)).join(', ')
+    throw new Error(`${at}: expected one of ${names}, got ${quote(value)}`)
+  }
+  return found
+}
+
+function fieldName(value: unknown, at: string): string {
+  if (typeof value !== 'string' || value === '') {
+    throw new Error(`${at}: expected the name of a field of data, got ${quote(value)}`)
+  }
+  return value
+}

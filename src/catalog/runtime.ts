@@ -1,0 +1,12 @@
+import { type Section, traits } from './section.js'
+import { defaultTraits } from './traits.js'
+
+/**
+ * What an agent runtime says of itself. `state.initial` and `state.update` are the hub's own, and
+ * `heartbeat` is the transport's: none of them is in the catalog.
+ */
+export const runtime: Section = {
+  // Without a key: one status for each topic.
+  'execution.status': traits({ critical: true, replay: 'latest' }),
+  'custom-event': defaultTraits,
+}

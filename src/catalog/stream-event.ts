@@ -1,0 +1,51 @@
+import { type Section, traits } from './section.js'
+import { defaultTraits } from './traits.js'
+
+const replayed = traits({ replay: 'all' })
+const critical = traits({ critical: true })
+const criticalReplayed = traits({ critical: true, replay: 'all' })
+const criticalRolledUp = traits({ critical: true, rollup: true })
+const latest = traits({ replay: 'latest' })
+
+/** The data stream of a chat front-end, and the execution that it shows. */
+export const streamEvent: Section = {
+  'data-text-start': replayed,
+  'data-text-delta': traits({ level: 'delta', replay: 'all', merge: { text: 'delta' } }),
+  'data-text-end': replayed,
+  'data-start-step': defaultTraits,
+  'data-finish-step': defaultTraits,
+  'data-tool-input-start': replayed,
+  'data-tool-input-delta': traits({ level: 'delta', replay: 'all', merge: { text: 'input_text_delta' } }),
+  'data-tool-input-available': replayed,
+  'data-tool-output-available': replayed,
+  'data-permission-request': criticalReplayed,
+  'data-start': criticalReplayed,
+  'data-finish': criticalReplayed,
+  'data-error': criticalReplayed,
+  'data-execution-start': critical,
+  'data-execution-end': criticalRolledUp,
+  'data-execution-failed': criticalRolledUp,
+  'data-execution-paused': traits({ level: 'control', critical: true }),
+  'data-execution-resumed': traits({ level: 'control', critical: true }),
+  'data-execution-cancelled': traits({ level: 'control', critical: true, rollup: true }),
+  'data-step-start': defaultTraits,
+  'data-step-end': defaultTraits,
+  'data-step-failed': defaultTraits,
+  'data-step-discovered': defaultTraits,
+  'data-artifact-created': replayed,
+  'data-state-snapshot': latest,
+  'data-checkpoint-saved': defaultTraits,
+  'data-goal-evaluated': defaultTraits,
+  'data-inbox-message': defaultTraits,
+  'data-policy-decision': defaultTraits,
+  'data-llm-call-start': defaultTraits,
+  'data-llm-call-end': defaultTraits,
+  'data-llm-call-failed': defaultTraits,
+  'data-token-usage': defaultTraits,
+  'data-memory-recalled': defaultTraits,
+  'data-memory-stored': defaultTraits,
+  'data-guardrail-evaluated': defaultTraits,
+  'data-reasoning-trace': defaultTraits,
+  'data-context-snapshot': latest,
+  'data-feedback-received': defaultTraits,
+}

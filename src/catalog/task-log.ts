@@ -1,0 +1,14 @@
+import { type Section, traits } from './section.js'
+
+const replayed = traits({ replay: 'all' })
+const criticalReplayed = traits({ critical: true, replay: 'all' })
+
+/** The log of one task. `complete` is also what the hub says when a session ends. */
+export const taskLog: Section = {
+  assistant: replayed,
+  toolcall: replayed,
+  toolresult: replayed,
+  cost: replayed,
+  error: criticalReplayed,
+  complete: criticalReplayed,
+}

@@ -1,0 +1,127 @@
+import { readFileSync } from 'node:fs'
+import t from 'tap'
+import { catalogFromConfig, createCatalog, type SectionName } from '../../src/catalog/catalog.js'
+import { defaultTraits, type Traits } from '../../src/catalog/traits.js'
+
+// The design's own short hand: D = delta, C = control, ! = critical, R = replay all, L = replay latest
+// (per the field in brackets), U = rollup, M = merges the text of the field in parentheses.
+const table: Record<SectionName, string> = {
+  'session-bus': `client_output_delta D R M(content) · client_input_requested ! R · client_input_received ! R ·
+    llm_text_delta D M(content) · tool_call_started · tool_call_completed · execution_started ! R ·
+    execution_completed ! U · execution_failed ! U · execution_paused C ! · node_loop_started ! ·
+    node_loop_iteration ! · node_loop_completed · llm_turn_complete · node_action_plan · goal_progress ·
+    node_internal_output · node_stalled · node_retry · node_tool_doom_loop · context_compacted ·
+    context_usage_updated · worker_colony_loaded · worker_graph_loaded ! · colony_created ·
+    credentials_required ! · subagent_report U · queen_phase_changed ! · trigger_available L[trigger_id] ·
+    trigger_activated L[trigger_id] · trigger_deactivated L[trigger_id] · trigger_fired ·
+    trigger_removed L[trigger_id] · trigger_updated L[trigger_id]`,
+  'stream-event': `data-text-start R · data-text-delta D R M(delta) · data-text-end R · data-start-step ·
+    data-finish-step · data-tool-input-start R · data-tool-input-delta D R M(input_text_delta) ·
+    data-tool-input-available R · data-tool-output-available R · data-permission-request ! R · data-start ! R ·
+    data-finish ! R · data-error ! R · data-execution-start ! · data-execution-end ! U ·
+    data-execution-failed ! U · data-execution-paused C ! · data-execution-resumed C ! ·
+    data-execution-cancelled C ! U · data-step-start · data-step-end · data-step-failed ·
+    data-step-discovered · data-artifact-created R · data-state-snapshot L · data-checkpoint-saved ·
+    data-goal-evaluated · data-inbox-message · data-policy-decision · data-llm-call-start ·
+    data-llm-call-end · data-llm-call-failed · data-token-usage · data-memory-recalled ·
+    data-memory-stored · data-guardrail-evaluated · data-reasoning-trace · data-context-snapshot L ·
+    data-feedback-received`,
+  runtime: 'execution.status ! L · custom-event',
+  'task-log': 'assistant R · toolcall R · toolresult R · cost R · error ! R · complete ! R',
+  process: 'process.started ! R · process.output D R M(text) · process.exited ! R U',
+}
+
+function read(words: readonly string[]): Traits {
+  const has = (letter: string) => words.includes(letter)
+  const latest = words.find((word) => word.startsWith('L'))
+  const key = latest?.match(/\[(\w+)\]/)?.[1]
+  const text = words.find((word) => word.startsWith('M'))?.match(/\((\w+)\)/)?.[1]
+  return {
+    level: has('D') ? 'delta' : has('C') ? 'control' : 'summary',
+    critical: has('!'),
+    replay: has('R') ? 'all' : latest === undefined ? false : 'latest',
+    rollup: has('U'),
+    ...(key !== undefined && { key }),
+    ...(text !== undefined && { merge: { text } }),
+  }
+}
+
+const expected = new Map<string, Traits>()
+const expectedSections: Record<string, string[]> = {}
+for (const [section, text] of Object.entries(table)) {
+  const rows = text.split('·').map((row) => row.trim().split(/\s+/))
+  expectedSections[section] = rows.map(([type]) => type as string)
+  for (const [type, ...words] of rows) expected.set(type as string, read(words))
+}
+
+t.test('the built-in catalog has exactly the traits of the table, in its order', async (t) => {
+  const catalog = createCatalog()
+  t.same([...catalog.types()], [...expected])
+  t.same(catalog.sections, expectedSections)
+  t.equal(catalog.sections['stream-event'].length, 39)
+})
+
+t.test('an unknown type gets the default traits themselves, a known one the same frozen object', async (t) => {
+  const catalog = createCatalog()
+  for (const type of ['unheard-of', 'constructor', '__proto__', 'toString', '']) {
+    t.equal(catalog.traitsOf(type), defaultTraits)
+  }
+  t.equal(catalog.traitsOf('process.exited'), createCatalog().traitsOf('process.exited'))
+  for (const [type, traits] of createCatalog({ mine: { merge: { text: 'x' } } }).types()) {
+    t.ok(Object.isFrozen(traits), `${type} is frozen`)
+  }
+})
+
+t.test('extensions are merged over the built-in traits, or over the default ones', async (t) => {
+  const catalog = createCatalog({
+    llm_text_delta: { critical: true },
+    'my.type': { replay: 'latest', key: 'id' },
+  })
+  t.same(catalog.traitsOf('llm_text_delta'), { ...expected.get('llm_text_delta'), critical: true })
+  t.same(catalog.traitsOf('my.type'), { ...defaultTraits, replay: 'latest', key: 'id' })
+  t.equal([...catalog.types()].at(-1)?.[0], 'my.type')
+  t.same(createCatalog().traitsOf('my.type'), defaultTraits, 'and touch no other catalog')
+})
+
+t.test('a config file’s extension that is wrong is refused with its place', async (t) => {
+  const wrong: [unknown, RegExp][] = [
+    [undefined, /^catalog: expected an object, got nothing$/],
+    [['a'], /^catalog: expected an object, got an array of 1$/],
+    [{ 'a b': {} }, /^catalog: expected an event type .*, got "a b"$/],
+    [{ [`${'x'.repeat(129)}`]: {} }, /^catalog: expected an event type/],
+    [{ a: null }, /^catalog\.a: expected an object, got null$/],
+    [{ a: { level: 'high' } }, /^catalog\.a\.level: expected one of "summary", "delta", "control", got "high"$/],
+    [{ a: { critical: 1 } }, /^catalog\.a\.critical: expected one of false, true, got 1$/],
+    [{ a: { replay: true } }, /^catalog\.a\.replay: expected one of false, "all", "latest", got true$/],
+    [{ a: { key: '' } }, /^catalog\.a\.key: expected the name of a field of data, got ""$/],
+    [{ a: { rollup: 'yes' } }, /^catalog\.a\.rollup: expected one of false, true, got "yes"$/],
+    [{ a: { merge: 'text' } }, /^catalog\.a\.merge: expected an object, got "text"$/],
+    [{ a: { merge: {} } }, /^catalog\.a\.merge\.text: expected the name of a field of data, got nothing$/],
+    [{ a: { merge: { text: 't', by: 1 } } }, /^catalog\.a\.merge\.by: expected nothing but text$/],
+    [{ a: { levle: 'delta' } }, /^catalog\.a\.levle: expected one of the traits level, /],
+  ]
+  for (const [value, message] of wrong) {
+    t.throws(() => catalogFromConfig(value), { message }, String(message))
+  }
+  t.throws(() => createCatalog(JSON.parse('{"a":{"level":3}}')), { message: /^catalog\.a\.level/ })
+  t.same(catalogFromConfig(JSON.parse('{"a":{"merge":{"text":"t"}}}')), { a: { merge: { text: 't' } } })
+})
+
+t.test('docs/catalog.md shows the same table', async (t) => {
+  const lines = readFileSync(new URL('../../docs/catalog.md', import.meta.url), 'utf8').split('\n')
+  const shown = new Map<string, Traits>()
+  for (const line of lines) {
+    const [, type, level, critical, replay, rollup, text] = line.split('|').map((cell) => cell.trim())
+    if (type === undefined || !type.startsWith('`') || level === undefined) continue
+    const [how, key] = (replay ?? '').split(' per ')
+    shown.set(type.slice(1, -1), {
+      level: level as Traits['level'],
+      critical: critical === 'yes',
+      replay: how === 'no' ? false : (how as 'all' | 'latest'),
+      rollup: rollup === 'yes',
+      ...(key !== undefined && { key: key.replaceAll('`', '') }),
+      ...(text !== '' && text !== undefined && { merge: { text: text.replaceAll('`', '') } }),
+    })
+  }
+  t.same([...shown], [...createCatalog().types()])
+})

@@ -33,6 +33,8 @@ export const limitTable = {
     guards: 'one publish frame or one array body',
     exceeding: 'badFrame',
   },
+  patchOperationsMax: { value: 10_000, unit: 'operations', guards: 'one JSON patch', exceeding: 'badFrame' },
+  tokenLengthMax: { value: 8_192, unit: 'characters', guards: 'one token', exceeding: 'badFrame' },
   subscriptionsMax: {
     value: 10_000,
     unit: 'subscriptions',

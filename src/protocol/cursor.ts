@@ -48,13 +48,19 @@ export function formatCombinedCursor(positions: ReadonlyMap<string, Position>): 
 export function parseCombinedCursor(text: string, field: string): Map<string, Position> {
   const parts = text.split(',', combinedMax + 1)
   if (parts.length > combinedMax) {
-    throw new ProtocolError('badFrame', `${field}: expected at most ${combinedMax} sessions in a combined cursor`)
+    throw new ProtocolError(
+      'badFrame',
+      `${field}: expected at most ${combinedMax} sessions in a combined cursor`,
+    )
   }
   const positions = new Map<string, Position>()
   for (const part of parts) {
     const at = part.indexOf('=')
     if (at < 1) {
-      throw new ProtocolError('badFrame', `${field}: expected <session>=<epoch>:<offset>,…, got ${quote(text)}`)
+      throw new ProtocolError(
+        'badFrame',
+        `${field}: expected <session>=<epoch>:<offset>,…, got ${quote(text)}`,
+      )
     }
     positions.set(part.slice(0, at), parseCursor(part.slice(at + 1), field))
   }

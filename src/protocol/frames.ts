@@ -127,16 +127,7 @@ export interface Ping {
 /** A client's own mark on a request, returned with its answer. */
 export type Ref = string | number
 
-export type ClientFrame =
-  | Subscribe
-  | Update
-  | Unsubscribe
-  | Publish
-  | Set
-  | Patch
-  | Merge
-  | Authorize
-  | Ping
+export type ClientFrame = Subscribe | Update | Unsubscribe | Publish | Set | Patch | Merge | Authorize | Ping
 
 // From the hub
 

@@ -24,9 +24,19 @@ export const limitTable = {
     exceeding: '413, with the line',
   },
   depthMax: { value: 64, unit: 'levels', guards: 'nesting of a JSON value', exceeding: 'badFrame' },
-  idLengthMax: { value: 128, unit: 'characters', guards: 'ids of sessions and workers', exceeding: 'badFrame' },
+  idLengthMax: {
+    value: 128,
+    unit: 'characters',
+    guards: 'ids of sessions and workers',
+    exceeding: 'badFrame',
+  },
   typeLengthMax: { value: 128, unit: 'characters', guards: 'event types', exceeding: 'badFrame' },
-  eventIdLengthMax: { value: 256, unit: 'characters', guards: "a producer's event id, key or ref", exceeding: 'badFrame' },
+  eventIdLengthMax: {
+    value: 256,
+    unit: 'characters',
+    guards: "a producer's event id, key or ref",
+    exceeding: 'badFrame',
+  },
   publishEventsMax: {
     value: 10_000,
     unit: 'events',
@@ -84,8 +94,18 @@ export const limitTable = {
     exceeding: 'flushed before the turn ends',
   },
   handshakeMs: { value: 10_000, unit: 'ms', guards: 'headers of a request', exceeding: 'closed' },
-  heartbeatMs: { value: 25_000, unit: 'ms', guards: 'silence of a WebSocket', exceeding: 'ping; at twice, closed with 4002' },
-  keepaliveMs: { value: 15_000, unit: 'ms', guards: 'silence of an SSE response', exceeding: 'a comment is sent' },
+  heartbeatMs: {
+    value: 25_000,
+    unit: 'ms',
+    guards: 'silence of a WebSocket',
+    exceeding: 'ping; at twice, closed with 4002',
+  },
+  keepaliveMs: {
+    value: 15_000,
+    unit: 'ms',
+    guards: 'silence of an SSE response',
+    exceeding: 'a comment is sent',
+  },
 } as const satisfies Record<string, Limit>
 
 export type LimitName = keyof typeof limitTable

@@ -1,0 +1,60 @@
+/**
+ * Runs tap and says the outcome in one last line: `N passed, N failed, N skipped`.
+ *
+ * Arguments go to tap as they are (`npm test -- test/hub/hub.test.ts`). A file that passes is one line of
+ * output and its skipped tests; a file that fails is shown whole. The exit code is tap's.
+ */
+import { spawn } from 'node:child_process'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const tap = spawn(
+  process.execPath,
+  ['node_modules/tap/dist/esm/run.mjs', '--reporter=tap', ...process.argv.slice(2)],
+  {
+    cwd: root,
+    stdio: ['ignore', 'pipe', 'inherit'],
+  },
+)
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => tap.kill(signal))
+
+/** What passed says nothing about why the file failed. */
+function worthShowing(line: string): boolean {
+  return !/^\s*(ok \d|1\.\.|$)/.test(line) || / # (SKIP|TODO)\b/i.test(line)
+}
+
+const counts = { pass: 0, fail: 0, skip: 0, todo: 0 }
+let counted = false
+let file: string[] = []
+let failed = false
+
+for await (const line of createInterface({ input: tap.stdout })) {
+  if (line.startsWith('# {')) {
+    counted = true
+    for (const [, name, count] of line.matchAll(/(\w+): (\d+)/g)) {
+      if (name !== undefined && name in counts) counts[name as keyof typeof counts] = Number(count)
+    }
+  } else if (line.startsWith('# Subtest')) {
+    file = []
+    failed = false
+  } else if (line.startsWith('ok ')) {
+    console.log(line)
+    for (const skipped of file.filter((text) => / # (SKIP|TODO)\b/i.test(text))) console.log(skipped)
+    file = []
+  } else if (line.startsWith('not ok ')) {
+    failed = true
+    console.log([...file.filter(worthShowing), line].join('\n'))
+    file = []
+  } else if (failed || !/^\s/.test(line)) {
+    if (!/^(TAP version|1\.\.|# No coverage|$)/.test(line)) console.log(line)
+  } else {
+    file.push(line)
+  }
+}
+
+const code = tap.exitCode ?? (await new Promise<number>((done) => tap.on('exit', (exit) => done(exit ?? 1))))
+// Without its totals, tap did not get as far as counting.
+if (!counted && code !== 0) counts.fail = 1
+console.log(`${counts.pass} passed, ${counts.fail} failed, ${counts.skip + counts.todo} skipped`)
+process.exitCode = code

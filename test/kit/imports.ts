@@ -1,0 +1,108 @@
+import ts from 'typescript'
+
+/** The folders of `src`, each allowed to import from those before it. */
+const order = [
+  'lib',
+  'protocol',
+  'codec',
+  'catalog',
+  'history',
+  'state',
+  'store',
+  'hub',
+  'dialect',
+  'transport',
+  'server',
+  'cli',
+]
+
+/** What else than itself a folder, or a file of `src` itself, may import from. */
+const allowed: ReadonlyMap<string, readonly string[]> = new Map([
+  ...order.map((folder, at) => [folder, order.slice(0, at)] as const),
+  ['cli', [...order, 'client']],
+  ['client', ['lib', 'protocol', 'codec', 'state']],
+  ['panels', ['client']],
+  ['index.ts', order.filter((folder) => folder !== 'cli')],
+  ['client.ts', ['client', 'lib', 'protocol', 'codec', 'state']],
+])
+
+/** Where time, chance and timers may be taken from the machine itself. */
+const assembly = /^(lib\/clock\.ts|lib\/random\.ts|cli\/.+|index\.ts|client\.ts)$/
+
+/** Modules that bring time, chance or timers with them. */
+const machineModules = /^(nanoid|(node:)?timers(\/promises)?|(node:)?perf_hooks)$/
+
+const machineCalls = new Set([
+  'setTimeout',
+  'setInterval',
+  'setImmediate',
+  'Date',
+  'Date.now',
+  'Math.random',
+  'performance.now',
+  'process.hrtime',
+  'process.hrtime.bigint',
+  'crypto.randomUUID',
+  'crypto.getRandomValues',
+  'randomUUID',
+  'randomBytes',
+  'randomInt',
+])
+
+/**
+ * Reads the sources of `src` and checks what they import and what they take from the machine.
+ *
+ * @param files the text of each file by its path below `src`, with `/`
+ * @returns one sentence for each thing that does not belong where it is, in the order of the files
+ */
+export function misplaced(files: ReadonlyMap<string, string>): string[] {
+  const found: string[] = []
+  for (const [path, text] of files) {
+    for (const { fileName } of ts.preProcessFile(text, true, true).importedFiles) {
+      const reason = fileName.startsWith('.') ? wrongFolder(path, fileName) : wrongModule(path, fileName)
+      if (reason !== undefined) found.push(`${path} imports ${fileName}: ${reason}`)
+    }
+    if (assembly.test(path)) continue
+    for (const call of callsOf(path, text)) {
+      if (machineCalls.has(call)) found.push(`${path} calls ${call}: ask the Clock or Random it was given`)
+    }
+  }
+  return found
+}
+
+function wrongFolder(path: string, specifier: string): string | undefined {
+  const from = folderOf(path)
+  const target = new URL(specifier, `src:/${path}`).pathname.slice(1)
+  const to = folderOf(target.replace(/\.js$/, '.ts'))
+  const mayImport = allowed.get(from)
+  if (mayImport === undefined) return `${from} is not a folder of the design`
+  if (from === to || mayImport.includes(to)) return undefined
+  return `${from} may import from ${['itself', ...mayImport].join(', ')}`
+}
+
+function wrongModule(path: string, specifier: string): string | undefined {
+  if (/^uwebsockets(\.js)?$/i.test(specifier) && path !== 'transport/uws.ts') {
+    return 'only transport/uws.ts knows uWebSockets.js'
+  }
+  if (machineModules.test(specifier) && !assembly.test(path)) return 'ask the Clock or Random it was given'
+  return undefined
+}
+
+/** @returns the first segment of a path: a folder, or a file of `src` itself. */
+function folderOf(path: string): string {
+  return path.split('/', 1)[0] ?? path
+}
+
+/** @returns what is called, as it is written: `Date.now`, `setTimeout`, `Date` for `new Date()`. */
+function callsOf(path: string, text: string): string[] {
+  const source = ts.createSourceFile(path, text, ts.ScriptTarget.Latest)
+  const calls: string[] = []
+  const visit = (node: ts.Node): void => {
+    if (ts.isCallExpression(node)) calls.push(node.expression.getText(source).replace(/^globalThis\./, ''))
+    // `new Date(ms)` only formats; `new Date()` reads the clock.
+    if (ts.isNewExpression(node) && !node.arguments?.length) calls.push(node.expression.getText(source))
+    ts.forEachChild(node, visit)
+  }
+  visit(source)
+  return calls
+}

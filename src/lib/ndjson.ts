@@ -15,7 +15,7 @@ export class LineError extends Error {
   }
 }
 
-/** A line that comes in more pieces is joined on the way. */
+/** A line that comes in more pieces is joined on the way; the longer it is, the more seldom. */
 const piecesMax = 256
 
 const newline = 0x0a
@@ -132,7 +132,7 @@ export class LineReader {
     this.#rest.push(bytes)
     this.#restBytes += bytes.length
     // A line that comes byte by byte must not cost a hundred bytes for each.
-    if (this.#rest.length > piecesMax) this.#rest = [Buffer.concat(this.#rest)]
+    if (this.#rest.length > piecesMax + this.#restBytes / piecesMax) this.#rest = [Buffer.concat(this.#rest)]
     // One byte more than the bound may be the first of a CRLF.
     if (this.#restBytes > this.#bytesMax + 1) {
       this.#line += 1
@@ -141,7 +141,11 @@ export class LineReader {
   }
 
   #tooLong(): LineError {
-    return new LineError(this.#line, 'tooLong', `line ${this.#line}: expected at most ${this.#bytesMax} bytes`)
+    return new LineError(
+      this.#line,
+      'tooLong',
+      `line ${this.#line}: expected at most ${this.#bytesMax} bytes`,
+    )
   }
 
   #forget(): void {

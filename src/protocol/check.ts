@@ -30,10 +30,13 @@ type Shape = Readonly<Record<string, Field>>
 export function checkFrame(value: unknown, limits: Limits): ClientFrame {
   if (!isObject(value)) throw new ProtocolError('badFrame', `frame: expected an object, got ${quote(value)}`)
   const { type } = value
-  const shape = typeof type === 'string' && Object.hasOwn(shapes, type) ? shapes[type as ClientFrame['type']] : undefined
+  const shape =
+    typeof type === 'string' && Object.hasOwn(shapes, type) ? shapes[type as ClientFrame['type']] : undefined
   if (shape === undefined) {
     const known = Object.keys(shapes).join(', ')
-    throw new ProtocolError('badFrame', `frame.type: expected one of ${known}, got ${quote(type)}`, { pointer: '/type' })
+    throw new ProtocolError('badFrame', `frame.type: expected one of ${known}, got ${quote(type)}`, {
+      pointer: '/type',
+    })
   }
   const fault = shapeFault(value, shape, limits)
   if (fault !== undefined) throw errorOf(fault, type as string)
@@ -157,7 +160,8 @@ function writableTopicFault(value: unknown, limits: Limits): Fault | undefined {
 }
 
 function typeFault(value: unknown, limits: Limits): Fault | undefined {
-  if (typeof value === 'string' && value.length <= limits.typeLengthMax && typePattern.test(value)) return undefined
+  if (typeof value === 'string' && value.length <= limits.typeLengthMax && typePattern.test(value))
+    return undefined
   return fault(`a type of 1–${limits.typeLengthMax} of A–Z a–z 0–9 . _ : -`, value)
 }
 
@@ -166,7 +170,12 @@ function typesFault(value: unknown, limits: Limits): Fault | undefined {
     return fault(`a list of at most ${limits.filterTypesMax} types`, value)
   }
   for (const [index, entry] of value.entries()) {
-    if (typeof entry === 'string' && entry.length <= limits.typeLengthMax + 2 && typeFilterPattern.test(entry)) continue
+    if (
+      typeof entry === 'string' &&
+      entry.length <= limits.typeLengthMax + 2 &&
+      typeFilterPattern.test(entry)
+    )
+      continue
     return within(index, fault('a type, prefix*, or ! before either', entry))
   }
   return undefined
@@ -177,7 +186,8 @@ function slicesFault(value: unknown, limits: Limits): Fault | undefined {
     return fault(`a list of at most ${limits.filterSlicesMax} names of slices`, value)
   }
   for (const [index, entry] of value.entries()) {
-    if (typeof entry === 'string' && entry.length <= limits.idLengthMax + 1 && sliceFilterPattern.test(entry)) continue
+    if (typeof entry === 'string' && entry.length <= limits.idLengthMax + 1 && sliceFilterPattern.test(entry))
+      continue
     return within(index, fault('a name of a slice, prefix* or *', entry))
   }
   return undefined
@@ -227,7 +237,8 @@ function refFault(value: unknown, limits: Limits): Fault | undefined {
 }
 
 function eventIdFault(value: unknown, limits: Limits): Fault | undefined {
-  if (typeof value === 'string' && value.length >= 1 && value.length <= limits.eventIdLengthMax) return undefined
+  if (typeof value === 'string' && value.length >= 1 && value.length <= limits.eventIdLengthMax)
+    return undefined
   return fault(`a text of 1–${limits.eventIdLengthMax} characters`, value)
 }
 
@@ -244,9 +255,13 @@ function booleanFault(value: unknown): Fault | undefined {
 }
 
 function tokenFault(value: unknown, limits: Limits): Fault | undefined {
-  if (typeof value === 'string' && value.length >= 1 && value.length <= limits.tokenLengthMax) return undefined
+  if (typeof value === 'string' && value.length >= 1 && value.length <= limits.tokenLengthMax)
+    return undefined
   // What came may be half a secret: the message does not repeat it.
-  return fault(`a token of 1–${limits.tokenLengthMax} characters`, typeof value === 'string' ? undefined : value)
+  return fault(
+    `a token of 1–${limits.tokenLengthMax} characters`,
+    typeof value === 'string' ? undefined : value,
+  )
 }
 
 /** Its presence is all that is asked here. */
@@ -324,7 +339,8 @@ function operationFault(value: unknown): Fault | undefined {
   const wrong = within('path', pointerFault(value.path))
   if (wrong !== undefined) return wrong
   if (operations[op] === 'from') return within('from', pointerFault(value.from))
-  if (operations[op] === 'value' && value.value === undefined) return within('value', fault('any value', undefined))
+  if (operations[op] === 'value' && value.value === undefined)
+    return within('value', fault('any value', undefined))
   return undefined
 }
 
@@ -414,7 +430,11 @@ const shapes: Readonly<Record<ClientFrame['type'], Shape>> = {
   ping: { type, ref },
 }
 
-function shapeFault(value: Readonly<Record<string, unknown>>, shape: Shape, limits: Limits): Fault | undefined {
+function shapeFault(
+  value: Readonly<Record<string, unknown>>,
+  shape: Shape,
+  limits: Limits,
+): Fault | undefined {
   for (const name in value) {
     if (value[name] === undefined) continue
     if (!Object.hasOwn(shape, name)) {

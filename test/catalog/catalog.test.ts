@@ -61,16 +61,19 @@ t.test('the built-in catalog has exactly the traits of the table, in its order',
   t.equal(catalog.sections['stream-event'].length, 39)
 })
 
-t.test('an unknown type gets the default traits themselves, a known one the same frozen object', async (t) => {
-  const catalog = createCatalog()
-  for (const type of ['unheard-of', 'constructor', '__proto__', 'toString', '']) {
-    t.equal(catalog.traitsOf(type), defaultTraits)
-  }
-  t.equal(catalog.traitsOf('process.exited'), createCatalog().traitsOf('process.exited'))
-  for (const [type, traits] of createCatalog({ mine: { merge: { text: 'x' } } }).types()) {
-    t.ok(Object.isFrozen(traits), `${type} is frozen`)
-  }
-})
+t.test(
+  'an unknown type gets the default traits themselves, a known one the same frozen object',
+  async (t) => {
+    const catalog = createCatalog()
+    for (const type of ['unheard-of', 'constructor', '__proto__', 'toString', '']) {
+      t.equal(catalog.traitsOf(type), defaultTraits)
+    }
+    t.equal(catalog.traitsOf('process.exited'), createCatalog().traitsOf('process.exited'))
+    for (const [type, traits] of createCatalog({ mine: { merge: { text: 'x' } } }).types()) {
+      t.ok(Object.isFrozen(traits), `${type} is frozen`)
+    }
+  },
+)
 
 t.test('extensions are merged over the built-in traits, or over the default ones', async (t) => {
   const catalog = createCatalog({
@@ -90,7 +93,10 @@ t.test('a config file’s extension that is wrong is refused with its place', as
     [{ 'a b': {} }, /^catalog: expected an event type .*, got "a b"$/],
     [{ [`${'x'.repeat(129)}`]: {} }, /^catalog: expected an event type/],
     [{ a: null }, /^catalog\.a: expected an object, got null$/],
-    [{ a: { level: 'high' } }, /^catalog\.a\.level: expected one of "summary", "delta", "control", got "high"$/],
+    [
+      { a: { level: 'high' } },
+      /^catalog\.a\.level: expected one of "summary", "delta", "control", got "high"$/,
+    ],
     [{ a: { critical: 1 } }, /^catalog\.a\.critical: expected one of false, true, got 1$/],
     [{ a: { replay: true } }, /^catalog\.a\.replay: expected one of false, "all", "latest", got true$/],
     [{ a: { key: '' } }, /^catalog\.a\.key: expected the name of a field of data, got ""$/],

@@ -30,7 +30,10 @@ t.test('SimulatedClock', async (t) => {
     }
     for (let ms = 0; ms < 60; ms += 5) clock.advance(5)
     set.sort((one, other) => one.at - other.at || one.number - other.number)
-    t.same(ran, set.map(({ number }) => number))
+    t.same(
+      ran,
+      set.map(({ number }) => number),
+    )
     t.equal(clock.timers, 0)
   })
 
@@ -48,18 +51,21 @@ t.test('SimulatedClock', async (t) => {
     t.equal(clock.busy, false)
   })
 
-  t.test('lets a timer that is set meanwhile run in the same advance, and forgets a cancelled one', async (t) => {
-    const clock = new SimulatedClock(0)
-    const ran: number[] = []
-    const cancelled = clock.after(6, () => ran.push(-1))
-    clock.after(5, () => {
-      cancelled.cancel()
-      clock.after(5, () => ran.push(clock.now()))
-      clock.after(6, () => ran.push(-2))
-    })
-    clock.advance(10)
-    t.same(ran, [10])
-  })
+  t.test(
+    'lets a timer that is set meanwhile run in the same advance, and forgets a cancelled one',
+    async (t) => {
+      const clock = new SimulatedClock(0)
+      const ran: number[] = []
+      const cancelled = clock.after(6, () => ran.push(-1))
+      clock.after(5, () => {
+        cancelled.cancel()
+        clock.after(5, () => ran.push(clock.now()))
+        clock.after(6, () => ran.push(-2))
+      })
+      clock.advance(10)
+      t.same(ran, [10])
+    },
+  )
 
   t.test('lets what awaits go on between timers', async (t) => {
     const clock = new SimulatedClock(0)

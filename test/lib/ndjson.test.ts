@@ -34,7 +34,10 @@ function expected(text: string): readonly (readonly [number, string])[] {
     .filter(([, line]) => line.trim() !== '')
 }
 
-const piece = fc.oneof(fc.string({ unit: 'binary' }), fc.constantFrom('\n', '\r\n', '\n\n', ' ', '\r', 'é', '日本', '🙂', '{"a":1}'))
+const piece = fc.oneof(
+  fc.string({ unit: 'binary' }),
+  fc.constantFrom('\n', '\r\n', '\n\n', ' ', '\r', 'é', '日本', '🙂', '{"a":1}'),
+)
 const cuts = fc.array(fc.nat(200), { maxLength: 40 })
 
 t.test('gives the same lines in any chunking', async (t) => {
@@ -58,13 +61,19 @@ t.test('finds the same bad line in any chunking, after all the lines before it',
     { line: Buffer.from('é'.repeat(17)), reason: 'tooLong' },
   ]
   fc.assert(
-    fc.property(fc.nat(8), fc.constantFrom(...bad), fc.constantFrom('', '\n', '\r\n', '\nabc'), cuts, (good, wrong, tail, at) => {
-      const bytes = Buffer.concat([Buffer.from('{"é":1}\r\n'.repeat(good)), wrong.line, Buffer.from(tail)])
-      const { lines, error } = read(bytes, at, 32)
-      t.equal(error?.line, good + 1)
-      t.equal(error?.reason, wrong.reason)
-      t.equal(lines.length, good)
-    }),
+    fc.property(
+      fc.nat(8),
+      fc.constantFrom(...bad),
+      fc.constantFrom('', '\n', '\r\n', '\nabc'),
+      cuts,
+      (good, wrong, tail, at) => {
+        const bytes = Buffer.concat([Buffer.from('{"é":1}\r\n'.repeat(good)), wrong.line, Buffer.from(tail)])
+        const { lines, error } = read(bytes, at, 32)
+        t.equal(error?.line, good + 1)
+        t.equal(error?.reason, wrong.reason)
+        t.equal(lines.length, good)
+      },
+    ),
     { numRuns: 300 },
   )
 })

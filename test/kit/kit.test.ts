@@ -98,7 +98,10 @@ t.test('SeededRandom', async (t) => {
     const random = new SeededRandom(5)
     const seen = new Set<number>()
     for (let draw = 0; draw < 1_000; draw += 1) seen.add(random.integer(1, 6))
-    t.same([...seen].sort(), [1, 2, 3, 4, 5, 6])
+    t.same(
+      [...seen].sort((a, b) => a - b),
+      [1, 2, 3, 4, 5, 6],
+    )
     t.ok([random.fraction(), random.fraction()].every((value) => value >= 0 && value < 1))
     t.throws(() => random.pick([]), RangeError)
   })

@@ -1,0 +1,171 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { constants } from 'node:os'
+import { basename } from 'node:path'
+import type { Clock, Timer } from '../lib/clock.js'
+import { LineSplitter } from './lines.js'
+
+/** What a worker runs: text for a shell, or a program with its arguments as they are. */
+export type ChildCommand =
+  | { readonly kind: 'shell'; readonly text: string }
+  | { readonly kind: 'program'; readonly words: readonly [string, ...string[]] }
+
+export type OutputStream = 'stdout' | 'stderr'
+
+export interface Exit {
+  /** As a shell would say it: 128 + n after signal n, 127 when the command was not found. */
+  readonly code: number
+  readonly signal: NodeJS.Signals | null
+  readonly durationMs: number
+  /** Why the command could not be started at all. */
+  readonly error?: string
+}
+
+export interface ChildEvents {
+  started(pid: number | null): void
+  /** Pieces of output in order, each a line with its `\n`, or a part of one. */
+  output(stream: OutputStream, texts: readonly string[]): void
+  /** Once, after the last output. */
+  exited(exit: Exit): void
+}
+
+export interface ChildOptions {
+  readonly env: NodeJS.ProcessEnv
+  /** Whether the command reads what we were given; otherwise it finds its input empty. */
+  readonly readsInput: boolean
+  readonly clock: Clock
+}
+
+export interface Child {
+  readonly ended: boolean
+  /** To the command and all that it started. Harmless after its end. */
+  signal(signal: NodeJS.Signals): void
+  /** Stops and goes on reading its output: it waits when its pipe is full. */
+  pause(): void
+  resume(): void
+}
+
+/** A longer line comes in pieces. Escaped as JSON a piece stays well below what the hub takes of a line. */
+const pieceCharactersMax = 16 * 1024
+/** After so long without its end the beginning of a line is shown: a prompt, a row of dots. */
+const unfinishedMs = 1_000
+
+export function startChild(command: ChildCommand, options: ChildOptions, events: ChildEvents): Child {
+  const { clock } = options
+  const startedAt = clock.now()
+  const process_ = spawnCommand(command, options)
+  const streams = [readLines(process_, 'stdout', clock, events), readLines(process_, 'stderr', clock, events)]
+  events.started(process_.pid ?? null)
+  let ended = false
+  const exited = (exit: Omit<Exit, 'durationMs'>): void => {
+    if (ended) return
+    ended = true
+    for (const stream of streams) stream.end()
+    events.exited({ ...exit, durationMs: clock.now() - startedAt })
+  }
+  process_.on('error', (error) => {
+    if (process_.pid !== undefined) return
+    const missing = 'code' in error && error.code === 'ENOENT'
+    exited({ code: missing ? 127 : 126, signal: null, error: missing ? 'command not found' : error.message })
+  })
+  // Not `exit`: what the command left running may still write to its pipes.
+  process_.on('close', (code, signal) => exited({ code: code ?? exitCodeOf(signal), signal }))
+  return {
+    get ended() {
+      return ended
+    },
+    signal(signal) {
+      if (ended || process_.pid === undefined) return
+      signalGroup(process_.pid, signal)
+    },
+    pause: () => streams.forEach((stream) => stream.pause()),
+    resume: () => streams.forEach((stream) => stream.resume()),
+  }
+}
+
+function spawnCommand(command: ChildCommand, options: ChildOptions): ChildProcess {
+  const spawnOptions = {
+    env: options.env,
+    stdio: [options.readsInput ? 'inherit' : 'ignore', 'pipe', 'pipe'] as [
+      'inherit' | 'ignore',
+      'pipe',
+      'pipe',
+    ],
+    // A process group of its own: Ctrl-C reaches it once, through us, and so do signals to all it started.
+    detached: process.platform !== 'win32',
+  }
+  if (command.kind === 'shell') return spawn(command.text, { ...spawnOptions, shell: true })
+  const [program, ...words] = command.words
+  return spawn(program, words, spawnOptions)
+}
+
+function signalGroup(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(process.platform === 'win32' ? pid : -pid, signal)
+  } catch (error) {
+    // The group has just ended.
+    if (!(error instanceof Error && 'code' in error && error.code === 'ESRCH')) throw error
+  }
+}
+
+interface Reading {
+  pause(): void
+  resume(): void
+  end(): void
+}
+
+function readLines(child: ChildProcess, name: OutputStream, clock: Clock, events: ChildEvents): Reading {
+  const stream = child[name]
+  const lines = new LineSplitter(pieceCharactersMax)
+  let timer: Timer | undefined
+  const give = (texts: readonly string[]): void => {
+    if (texts.length > 0) events.output(name, texts)
+  }
+  const hold = (): void => {
+    timer =
+      lines.unfinished && !stream?.isPaused()
+        ? clock.after(unfinishedMs, () => give([lines.take()]))
+        : undefined
+  }
+  stream?.on('data', (bytes: Buffer) => {
+    timer?.cancel()
+    give(lines.write(bytes))
+    hold()
+  })
+  return {
+    pause() {
+      timer?.cancel()
+      stream?.pause()
+    },
+    resume() {
+      stream?.resume()
+      hold()
+    },
+    end() {
+      timer?.cancel()
+      give(lines.end())
+    },
+  }
+}
+
+/** @returns 128 + n for signal n, what a shell reports */
+export function exitCodeOf(signal: NodeJS.Signals | null): number {
+  return 128 + (signal === null ? 0 : constants.signals[signal])
+}
+
+/** @returns the command as one would type it */
+export function commandText(command: ChildCommand): string {
+  if (command.kind === 'shell') return command.text
+  return command.words
+    .map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`))
+    .join(' ')
+}
+
+/** @returns a worker's name for a command that was given none: that of its program */
+export function workerNameOf(command: ChildCommand): string {
+  const program = command.kind === 'shell' ? (command.text.trim().split(/\s+/, 1)[0] ?? '') : command.words[0]
+  return (
+    basename(program)
+      .replaceAll(/[^A-Za-z0-9._~-]/g, '-')
+      .slice(0, 128) || 'command'
+  )
+}

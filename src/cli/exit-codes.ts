@@ -1,0 +1,29 @@
+/** What a command ends with; `sysexits.h` where it has a word for it. */
+export const exitCodes = {
+  ok: 0,
+  failure: 1,
+  usage: 2,
+  hubUnavailable: 69,
+  hubRefused: 76,
+} as const
+
+/** For `--help` of every command that talks to a hub. */
+export const exitCodesHelp = `
+Exit codes:
+  0    all went well
+  1    the work failed
+  2    the command line is wrong
+  69   no hub answers, or it went away and did not come back in time
+  76   the hub refused what was sent
+  128+n  ended by signal n (130 for Ctrl-C)`
+
+/** An expected end of a command: what to tell, and the code to end with. */
+export class CommandError extends Error {
+  override readonly name = 'CommandError'
+  readonly exitCode: number
+
+  constructor(exitCode: number, message: string) {
+    super(message)
+    this.exitCode = exitCode
+  }
+}

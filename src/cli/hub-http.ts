@@ -1,0 +1,191 @@
+import http from 'node:http'
+import https from 'node:https'
+import { CommandError, exitCodes } from './exit-codes.js'
+
+export const defaultHub = 'http://127.0.0.1:4600'
+
+export interface HubAnswer {
+  readonly status: number
+  readonly contentType: string
+  readonly body: string
+}
+
+export interface HubRequest {
+  readonly method: 'GET' | 'POST' | 'DELETE'
+  /** From the hub's root: `/api/…`. */
+  readonly path: string
+  readonly body?: string
+  readonly contentType?: string
+}
+
+/** Longest silence of a hub that is asked something. */
+const answerMs = 10_000
+/** What is read of an answer; the hub's are far smaller. Bytes. */
+const answerBytesMax = 4 * 1024 * 1024
+
+/** Requests to one hub over kept-alive connections. */
+export class HubHttp {
+  readonly url: URL
+  readonly #client: typeof http | typeof https
+  readonly #agent: http.Agent
+
+  constructor(url: URL) {
+    this.url = url
+    this.#client = url.protocol === 'https:' ? https : http
+    this.#agent = new this.#client.Agent({ keepAlive: true, maxSockets: 4 })
+  }
+
+  /** As it is shown to people: without the last slash. */
+  get name(): string {
+    return this.url.href.replace(/\/$/, '')
+  }
+
+  /**
+   * @returns the answer, whatever its status
+   * @throws Error when there is none: refused, cut, or silent for 10 s
+   */
+  ask(request: HubRequest): Promise<HubAnswer> {
+    return new Promise((resolve, reject) => {
+      const body = request.body === undefined ? undefined : Buffer.from(request.body)
+      const outgoing = this.#client.request(new URL(this.name + request.path), {
+        method: request.method,
+        agent: this.#agent,
+        headers: {
+          accept: 'application/json',
+          ...(body !== undefined && {
+            'content-type': request.contentType ?? 'application/json',
+            'content-length': body.length,
+          }),
+        },
+      })
+      outgoing.setTimeout(answerMs, () =>
+        outgoing.destroy(new Error(`no answer within ${answerMs / 1000} s`)),
+      )
+      outgoing.on('error', reject)
+      outgoing.on('response', (incoming) => {
+        const chunks: Buffer[] = []
+        let bytes = 0
+        incoming.on('data', (chunk: Buffer) => {
+          bytes += chunk.length
+          if (bytes > answerBytesMax) outgoing.destroy(new Error('the answer is larger than a hub gives'))
+          else chunks.push(chunk)
+        })
+        incoming.on('error', reject)
+        incoming.on('end', () => {
+          resolve({
+            status: incoming.statusCode ?? 0,
+            contentType: incoming.headers['content-type'] ?? '',
+            body: Buffer.concat(chunks).toString('utf8'),
+          })
+        })
+      })
+      outgoing.end(body)
+    })
+  }
+
+  close(): void {
+    this.#agent.destroy()
+  }
+}
+
+/** @throws CommandError `usage` */
+export function parseHubUrl(text: string): URL {
+  const url = URL.canParse(text) ? new URL(text) : undefined
+  if (url === undefined || (url.protocol !== 'http:' && url.protocol !== 'https:')) {
+    throw new CommandError(exitCodes.usage, `--hub: expected a URL like ${defaultHub}, got '${text}'`)
+  }
+  url.search = ''
+  url.hash = ''
+  return url
+}
+
+/** The problem document (RFC 9457) of an answer, as far as it is one. */
+export interface Problem {
+  readonly detail: string
+  /** Line of the NDJSON body, from 1. */
+  readonly line?: number
+  /** How many lines before it were taken. */
+  readonly accepted?: number
+}
+
+export function problemOf(answer: HubAnswer): Problem {
+  const fallback = { detail: `HTTP ${answer.status}` }
+  const value = parseObject(answer.body)
+  if (value === undefined) return fallback
+  const { detail, title, line, accepted } = value
+  return {
+    detail: typeof detail === 'string' ? detail : typeof title === 'string' ? title : fallback.detail,
+    ...(typeof line === 'number' && { line }),
+    ...(typeof accepted === 'number' && { accepted }),
+  }
+}
+
+/** @returns the object that `text` is, or undefined when it is not JSON or not an object */
+export function parseObject(text: string): Readonly<Record<string, unknown>> | undefined {
+  try {
+    const value: unknown = JSON.parse(text)
+    return typeof value === 'object' && value !== null && !Array.isArray(value)
+      ? (value as Readonly<Record<string, unknown>>)
+      : undefined
+  } catch {
+    return undefined
+  }
+}
+
+/** What the hub knows of a session. */
+export type SessionState = 'absent' | 'open' | 'ended'
+
+/**
+ * Asks for a session, and so whether a hub is there at all.
+ *
+ * @throws CommandError `hubUnavailable` with what to do, or `hubRefused`
+ */
+export async function lookUpSession(hub: HubHttp, session: string): Promise<SessionState> {
+  let answer: HubAnswer
+  try {
+    answer = await hub.ask({ method: 'GET', path: `/api/sessions/${session}` })
+  } catch (error) {
+    const port = hub.url.port === '4600' || hub.url.port === '' ? '' : ` --port ${hub.url.port}`
+    throw new CommandError(
+      exitCodes.hubUnavailable,
+      `no hub answers at ${hub.name} (${reasonOf(error)}). Start one with: runcast serve${port}`,
+    )
+  }
+  if (!/\bjson\b/.test(answer.contentType)) {
+    throw new CommandError(
+      exitCodes.hubUnavailable,
+      `what answers at ${hub.name} is not a Runcast hub (HTTP ${answer.status}, ${answer.contentType || 'no content type'})`,
+    )
+  }
+  if (answer.status === 404) return 'absent'
+  if (answer.status >= 500) {
+    throw new CommandError(
+      exitCodes.hubUnavailable,
+      `the hub at ${hub.name} cannot serve: ${problemOf(answer).detail}`,
+    )
+  }
+  if (answer.status >= 400) {
+    throw new CommandError(
+      exitCodes.hubRefused,
+      `the hub at ${hub.name} refused: ${problemOf(answer).detail}`,
+    )
+  }
+  return parseObject(answer.body)?.['status'] === 'ended' ? 'ended' : 'open'
+}
+
+const reasons: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'connection refused',
+  ECONNRESET: 'connection cut',
+  EPIPE: 'connection cut',
+  ENOTFOUND: 'no such host',
+  EAI_AGAIN: 'host not found',
+  ETIMEDOUT: 'timed out',
+  EHOSTUNREACH: 'host unreachable',
+}
+
+/** @returns a network error in words */
+export function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error)
+  const code = 'code' in error && typeof error.code === 'string' ? error.code : ''
+  return reasons[code] ?? (error.message || code)
+}

@@ -1,0 +1,78 @@
+#!/usr/bin/env node
+import { readFileSync } from 'node:fs'
+import { Command, CommanderError } from 'commander'
+import { nanoid } from 'nanoid'
+import { systemClock } from '../lib/clock.js'
+import { CommandError, exitCodes, exitCodesHelp } from './exit-codes.js'
+import { paletteFor } from './paint.js'
+import { runCommand } from './run.js'
+import type { Surroundings } from './surroundings.js'
+
+const surroundings: Surroundings = {
+  clock: systemClock,
+  random: { id: (size) => nanoid(size), fraction: () => Math.random() },
+  env: process.env,
+  stdout: process.stdout,
+  stderr: process.stderr,
+  onSignal(task) {
+    const signals: NodeJS.Signals[] = ['SIGINT', 'SIGTERM', 'SIGHUP']
+    for (const signal of signals) process.on(signal, task)
+    return () => {
+      for (const signal of signals) process.off(signal, task)
+    }
+  },
+}
+
+function createProgram(): Command {
+  const manifest = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
+    readonly version: string
+  }
+  const program = new Command('runcast')
+    .description('Broadcasts what agents, jobs and scripts do while they run.')
+    .version(manifest.version, '-V, --version', 'show the version')
+    .helpOption('-h, --help', 'show this help')
+    .helpCommand(false)
+    .showSuggestionAfterError()
+  for (const command of [runCommand(surroundings)]) program.addCommand(command)
+  program.addHelpText(
+    'after',
+    `
+Examples:
+  $ runcast serve                              # in one terminal
+  $ runcast run --session demo -- npm test     # in another
+  $ runcast tail demo                          # and in a third
+
+Every command has a --help of its own.
+${exitCodesHelp}`,
+  )
+  for (const command of [program, ...program.commands]) {
+    command
+      .helpOption('-h, --help', 'show this help')
+      .exitOverride()
+      .configureOutput({ outputError: (text, write) => write(`runcast: ${text.replace(/^error: /, '')}`) })
+  }
+  return program
+}
+
+/** Ends with the code that the command decided on; a mistake of ours is told in full. */
+async function main(): Promise<void> {
+  // Pending timers do not keep the process alive, but a command that waits must.
+  const alive = setInterval(() => {}, 2 ** 30)
+  try {
+    await createProgram().parseAsync()
+  } catch (error) {
+    if (error instanceof CommanderError) {
+      process.exitCode = error.exitCode === 0 ? exitCodes.ok : exitCodes.usage
+    } else if (error instanceof CommandError) {
+      const { red } = paletteFor(process.stderr, process.env)
+      process.stderr.write(`${red('runcast:')} ${error.message}\n`)
+      process.exitCode = error.exitCode
+    } else {
+      throw error
+    }
+  } finally {
+    clearInterval(alive)
+  }
+}
+
+await main()

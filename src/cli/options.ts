@@ -1,0 +1,51 @@
+import { InvalidArgumentError, Option } from 'commander'
+import type { Random } from '../lib/random.js'
+import { checkId } from '../protocol/check.js'
+import { ProtocolError } from '../protocol/codes.js'
+import { defaultLimits } from '../protocol/limits.js'
+import { defaultHub } from './hub-http.js'
+
+export function hubOption(env: NodeJS.ProcessEnv): Option {
+  return new Option('--hub <url>', 'where the hub is; also RUNCAST_HUB').default(
+    env['RUNCAST_HUB'] || defaultHub,
+  )
+}
+
+/** The id of a session or worker. */
+export function idOption(text: string): string {
+  return refusing(() => checkId(text, defaultLimits, 'id'))
+}
+
+/** A whole number from `min` to `max`. */
+export function integerOption(min: number, max: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text)
+    if (!/^\d+$/.test(text) || value < min || value > max) {
+      throw new InvalidArgumentError(`expected a whole number from ${min} to ${max}.`)
+    }
+    return value
+  }
+}
+
+export function secondsOption(text: string): number {
+  const value = Number(text)
+  if (text.trim() === '' || !(value >= 0 && value <= 1_000_000))
+    throw new InvalidArgumentError('expected seconds.')
+  return value
+}
+
+/** @returns what `check` does; a protocol error becomes one of usage */
+export function refusing<T>(check: () => T): T {
+  try {
+    return check()
+  } catch (error) {
+    if (error instanceof ProtocolError) throw new InvalidArgumentError(`${error.message}.`)
+    throw error
+  }
+}
+
+/** An id that is easy to type: 8 lower-case letters and digits. */
+export function newSessionId(random: Random): string {
+  const alphabet = 'abcdefghijkmnpqrstuvwxyz23456789'
+  return Array.from({ length: 8 }, () => alphabet[Math.floor(random.fraction() * alphabet.length)]).join('')
+}

@@ -1,0 +1,306 @@
+import { Command, InvalidArgumentError } from 'commander'
+import { type Child, type ChildCommand, commandText, type Exit, startChild, workerNameOf } from './child.js'
+import { CommandError, exitCodes, exitCodesHelp } from './exit-codes.js'
+import { HubHttp, lookUpSession, parseHubUrl, problemOf } from './hub-http.js'
+import { hubOption, idOption, newSessionId, secondsOption } from './options.js'
+import { formatCount, formatDuration } from './paint.js'
+import { Screen } from './screen.js'
+import { Sender, type SenderNews } from './sender.js'
+import type { Surroundings } from './surroundings.js'
+
+interface NamedCommand {
+  readonly worker: string
+  readonly command: ChildCommand
+}
+
+interface RunOptions {
+  readonly hub: string
+  readonly session?: string
+  readonly worker?: readonly NamedCommand[]
+  readonly keepOpen?: boolean
+  readonly replace?: boolean
+  readonly wait: number
+}
+
+const examples = `
+Examples:
+  $ runcast run -- npm test
+  $ runcast run --session build-42 \\
+      --worker lint='npm run lint' --worker test='npm test' --worker list='ls -R | head'
+  $ runcast tail build-42                      # watch it from another terminal
+
+Each command is a worker of the session and publishes what it prints, line by line. Commands after -- are
+started as they are; a --worker's command goes through the shell. They find RUNCAST_HUB, RUNCAST_SESSION and
+RUNCAST_WORKER in their environment. A signal is passed on to all of them; a second one kills them.
+
+When all commands have ended the session ends, and run ends with the code of the first that failed (127: not
+found, 128+n: ended by signal n), or else with 0.
+${exitCodesHelp}`
+
+export function runCommand(surroundings: Surroundings): Command {
+  return new Command('run')
+    .summary('start commands in parallel and publish what they print')
+    .description(
+      'Starts commands in parallel, one worker each, and publishes what they print while it shows it.',
+    )
+    .argument('[command...]', 'one more command, after --')
+    .addOption(hubOption(surroundings.env))
+    .option('--session <id>', 'the session to publish to (default: a new one)', idOption)
+    .option('--worker <name=command>', 'a worker and its command; may be repeated', collectWorker)
+    .option('--keep-open', 'leave the session open when all commands have ended')
+    .option('--replace', 'if the session has ended already, remove it and start anew')
+    .option('--wait <seconds>', 'how long to wait at the end for a hub that is away', secondsOption, 30)
+    .addHelpText('after', examples)
+    .action(async (words: readonly string[], options: RunOptions) => {
+      process.exitCode = await run(commandsOf(words, options.worker ?? []), options, surroundings)
+    })
+}
+
+/** @returns the code of the first command that failed, or else what became of the publishing */
+async function run(
+  commands: readonly NamedCommand[],
+  options: RunOptions,
+  surroundings: Surroundings,
+): Promise<number> {
+  const hub = new HubHttp(parseHubUrl(options.hub))
+  const session = options.session ?? newSessionId(surroundings.random)
+  try {
+    await prepareSession(hub, session, options.replace === true)
+    return await new Run(hub, session, commands, surroundings).toItsEnd(options)
+  } finally {
+    hub.close()
+  }
+}
+
+/** @throws CommandError when there is no hub, or the session has ended */
+async function prepareSession(hub: HubHttp, session: string, replace: boolean): Promise<void> {
+  if ((await lookUpSession(hub, session)) !== 'ended') return
+  if (!replace) {
+    throw new CommandError(
+      exitCodes.failure,
+      `session ${session} has ended. Choose another --session, or start it anew with --replace`,
+    )
+  }
+  const answer = await hub.ask({ method: 'DELETE', path: `/api/sessions/${session}` })
+  if (answer.status >= 400 && answer.status !== 404) {
+    throw new CommandError(
+      exitCodes.hubRefused,
+      `the hub would not remove ${session}: ${problemOf(answer).detail}`,
+    )
+  }
+}
+
+/** The commands of one `runcast run` from their start to the last acknowledgement. */
+class Run {
+  readonly #hub: HubHttp
+  readonly #session: string
+  readonly #commands: readonly NamedCommand[]
+  readonly #surroundings: Surroundings
+  readonly #screen: Screen
+  readonly #sender: Sender
+  /** Makes the ids of the events its own. */
+  readonly #id: string
+  readonly #children: Child[] = []
+  #signalled = false
+  /** Why the commands' output is not being read. */
+  readonly #holds = new Set<'hub' | 'screen'>()
+  #lines = 0
+  #failures = 0
+  #firstFailure = 0
+
+  constructor(hub: HubHttp, session: string, commands: readonly NamedCommand[], surroundings: Surroundings) {
+    this.#hub = hub
+    this.#session = session
+    this.#commands = commands
+    this.#surroundings = surroundings
+    this.#id = surroundings.random.id(10)
+    this.#screen = new Screen(
+      surroundings,
+      commands.map(({ worker }) => worker),
+    )
+    this.#sender = new Sender({ hub, session, clock: surroundings.clock, tell: (news) => this.#heard(news) })
+    this.#screen.onDrain(() => this.#release('screen'))
+  }
+
+  /** @returns the exit code */
+  async toItsEnd(options: RunOptions): Promise<number> {
+    const { palette } = this.#screen
+    this.#screen.tell(`session ${palette.bold(this.#session)}, watch it with: runcast tail ${this.#session}`)
+    const ended = Promise.all(this.#commands.map((named) => this.#start(named)))
+    const restore = this.#surroundings.onSignal((signal) => this.#passOn(signal))
+    await ended
+    await this.#finish(options)
+    restore()
+    this.#tellSummary()
+    if (this.#firstFailure !== 0) return this.#firstFailure
+    if (this.#sender.refused) return exitCodes.hubRefused
+    return this.#sender.waiting > 0 ? exitCodes.hubUnavailable : exitCodes.ok
+  }
+
+  #passOn(signal: NodeJS.Signals): void {
+    // After the commands there is only the hub to wait for.
+    if (this.#children.every((child) => child.ended)) return this.#sender.stop()
+    for (const child of this.#children) child.signal(this.#signalled ? 'SIGKILL' : signal)
+    this.#screen.tell(this.#signalled ? 'killed' : `${signal} passed on; again to kill`)
+    this.#signalled = true
+    // A command that waits for its output to be read could not end.
+    this.#holds.clear()
+    for (const child of this.#children) child.resume()
+  }
+
+  #start({ worker, command }: NamedCommand): Promise<void> {
+    const { clock, env } = this.#surroundings
+    const text = commandText(command)
+    let count = 0
+    const publish = (type: string, data: string): void => {
+      const place = ++count
+      const json = `{"type":"${type}","id":"${this.#id}-${worker}-${place}","time":${clock.now()},"data":${data}}`
+      this.#sender.push(worker, { json, place })
+    }
+    return new Promise((resolve) => {
+      const child = startChild(
+        command,
+        {
+          env: {
+            ...env,
+            RUNCAST_HUB: this.#hub.name,
+            RUNCAST_SESSION: this.#session,
+            RUNCAST_WORKER: worker,
+          },
+          readsInput: this.#commands.length === 1 && !process.stdin.isTTY,
+          clock,
+        },
+        {
+          started: (pid) =>
+            publish('process.started', JSON.stringify({ command: text, pid, cwd: process.cwd() })),
+          output: (stream, texts) => {
+            for (const piece of texts)
+              publish('process.output', `{"stream":"${stream}","text":${JSON.stringify(piece)}}`)
+            this.#lines += texts.length
+            this.#screen.show(worker, stream, texts)
+            if (this.#screen.busy) this.#hold('screen')
+          },
+          exited: (exit) => {
+            publish('process.exited', JSON.stringify(exit))
+            this.#exited(worker, exit)
+            resolve()
+          },
+        },
+      )
+      this.#children.push(child)
+      if (this.#holds.size > 0) child.pause()
+    })
+  }
+
+  #exited(worker: string, exit: Exit): void {
+    const { palette } = this.#screen
+    const after = palette.dim(` after ${formatDuration(exit.durationMs)}`)
+    if (exit.code === 0) return this.#screen.tell(palette.green('✓ done') + after, worker)
+    this.#failures++
+    if (this.#firstFailure === 0) this.#firstFailure = exit.code
+    const how = exit.error ?? (exit.signal === null ? `exited with ${exit.code}` : `ended by ${exit.signal}`)
+    this.#screen.tell(palette.red(`✗ ${how}`) + after, worker)
+  }
+
+  /** Waits until the hub has everything, but not for ever. */
+  async #finish({ keepOpen, wait }: RunOptions): Promise<void> {
+    const sender = this.#sender
+    const delivered = keepOpen ? sender.drained() : sender.end({ code: this.#firstFailure })
+    const late = this.#surroundings.clock.after(wait * 1000, () => sender.stop())
+    await delivered
+    late.cancel()
+    sender.stop()
+  }
+
+  #heard(news: SenderNews): void {
+    const { palette } = this.#screen
+    switch (news.kind) {
+      case 'away':
+        return this.#screen.tell(
+          palette.yellow(
+            `the hub at ${this.#hub.name} has gone away (${news.reason}); keeping the output until it is back`,
+          ),
+        )
+      case 'back':
+        return this.#screen.tell(
+          palette.green(`the hub is back after ${formatDuration(news.awayMs)}`) +
+            palette.dim(`, ${formatCount(news.waiting, 'event')} to send`),
+        )
+      case 'full':
+        // A hub that is merely slower than the commands is no news.
+        if (news.away)
+          this.#screen.tell(palette.yellow('no room to keep more: the commands wait for the hub'))
+        return this.#hold('hub')
+      case 'room':
+        return this.#release('hub')
+      case 'refused':
+        this.#screen.tell(
+          palette.red(
+            `the hub refused the output (${news.detail}); the commands go on, but nothing more is published`,
+          ),
+        )
+        return this.#release('hub')
+      default:
+        return news satisfies never
+    }
+  }
+
+  #hold(reason: 'hub' | 'screen'): void {
+    // A killed command's last output is small, and nothing waits for it.
+    if (this.#signalled) return
+    if (this.#holds.size === 0) for (const child of this.#children) child.pause()
+    this.#holds.add(reason)
+  }
+
+  #release(reason: 'hub' | 'screen'): void {
+    if (!this.#holds.delete(reason) || this.#holds.size > 0) return
+    for (const child of this.#children) child.resume()
+  }
+
+  #tellSummary(): void {
+    const { palette } = this.#screen
+    const parts = [formatCount(this.#commands.length, 'command')]
+    if (this.#failures > 0) parts.push(palette.red(`${this.#failures} failed`))
+    parts.push(formatCount(this.#lines, 'line'))
+    const { waiting } = this.#sender
+    if (waiting > 0) parts.push(palette.red(`${formatCount(waiting, 'event')} not taken by the hub`))
+    this.#screen.tell(parts.join(palette.dim(' · ')))
+  }
+}
+
+function commandsOf(words: readonly string[], workers: readonly NamedCommand[]): readonly NamedCommand[] {
+  const [first, ...rest] = words
+  if (first === undefined) {
+    if (workers.length === 0) {
+      throw new CommandError(
+        exitCodes.usage,
+        "nothing to run. Give a command after --, or --worker name='command'",
+      )
+    }
+    return workers
+  }
+  // One word with spaces can only be meant for a shell.
+  const command: ChildCommand =
+    rest.length === 0 && /\s/.test(first)
+      ? { kind: 'shell', text: first }
+      : { kind: 'program', words: [first, ...rest] }
+  const worker = workerNameOf(command)
+  if (workers.some((other) => other.worker === worker)) {
+    throw new CommandError(
+      exitCodes.usage,
+      `two workers are called ${worker}. Give the last command a --worker name too`,
+    )
+  }
+  return [...workers, { worker, command }]
+}
+
+function collectWorker(text: string, previous: readonly NamedCommand[] = []): readonly NamedCommand[] {
+  const at = text.indexOf('=')
+  const command = text.slice(at + 1).trim()
+  if (at < 1 || command === '') throw new InvalidArgumentError("expected name='command'.")
+  const worker = idOption(text.slice(0, at))
+  if (previous.some((other) => other.worker === worker)) {
+    throw new InvalidArgumentError(`two workers are called ${worker}.`)
+  }
+  return [...previous, { worker, command: { kind: 'shell', text: command } }]
+}

@@ -1,0 +1,345 @@
+import type { Clock } from '../lib/clock.js'
+import {
+  type HubAnswer,
+  type HubHttp,
+  type HubRequest,
+  parseObject,
+  problemOf,
+  reasonOf,
+} from './hub-http.js'
+
+/** An event on its way to the hub. */
+export interface Outgoing {
+  /** The event as one line of JSON, with the `id` that makes sending it again harmless. */
+  readonly json: string
+  /** Where it came from, such as the line of a file: named when the hub refuses the event. */
+  readonly place: number
+}
+
+/** What a sender has to tell. */
+export type SenderNews =
+  | { readonly kind: 'away'; readonly reason: string; readonly waiting: number }
+  | { readonly kind: 'back'; readonly awayMs: number; readonly waiting: number }
+  /** No room for more until `room`: whoever produces must stop. */
+  | { readonly kind: 'full'; readonly away: boolean }
+  | { readonly kind: 'room' }
+  /** The last news: the hub will not take what it was sent, and nothing more is sent. */
+  | { readonly kind: 'refused'; readonly status: number; readonly detail: string; readonly place?: number }
+
+export interface SenderOptions {
+  readonly hub: HubHttp
+  readonly session: string
+  readonly clock: Clock
+  readonly tell: (news: SenderNews) => void
+  readonly bounds?: Partial<SenderBounds>
+}
+
+export interface SenderBounds {
+  /** What may wait for the hub, in events and UTF-16 units of JSON; more of either is `full`. */
+  readonly eventsMax: number
+  readonly charactersMax: number
+  /**
+   * What one request carries. Well below the hub's window of ids (10,000), so that a batch which is sent
+   * again is recognised whatever the other workers of the session did meanwhile.
+   */
+  readonly batchEventsMax: number
+  readonly batchCharactersMax: number
+  /** Longest pause before asking a hub that is away again. Milliseconds. */
+  readonly retryMsMax: number
+}
+
+const defaultBounds: SenderBounds = {
+  eventsMax: 100_000,
+  charactersMax: 64 * 1024 * 1024,
+  batchEventsMax: 2_000,
+  batchCharactersMax: 512 * 1024,
+  retryMsMax: 1_000,
+}
+
+type Delivery =
+  | { readonly kind: 'taken'; readonly body: string }
+  | { readonly kind: 'refused'; readonly answer: HubAnswer }
+  | { readonly kind: 'stopped' }
+
+/**
+ * Publishes events of one session's workers over HTTP, each batch again and again until the hub has
+ * acknowledged it.
+ *
+ * The events of a worker arrive in the order they were pushed in. One request is in flight at a time; the
+ * workers take turns, so that a talkative one does not hold up the others. What the hub has not
+ * acknowledged is kept, within bounds, while it is away.
+ */
+export class Sender {
+  readonly #hub: HubHttp
+  readonly #session: string
+  readonly #clock: Clock
+  readonly #tell: (news: SenderNews) => void
+  readonly #bounds: SenderBounds
+  readonly #lanes = new Map<string, Lane>()
+  #events = 0
+  #characters = 0
+  #accepted = 0
+  #duplicates = 0
+  #full = false
+  #sending = false
+  #stopped = false
+  #refused = false
+  #awaySince: number | undefined
+  #idle: (() => void)[] = []
+  #roomy: (() => void)[] = []
+  /** Ends the pause before the next attempt. */
+  #wake = (): void => {}
+
+  constructor(options: SenderOptions) {
+    this.#hub = options.hub
+    this.#session = options.session
+    this.#clock = options.clock
+    this.#tell = options.tell
+    this.#bounds = { ...defaultBounds, ...options.bounds }
+  }
+
+  /** Events that the hub has not acknowledged yet. */
+  get waiting(): number {
+    return this.#events
+  }
+
+  /** Events that the hub has acknowledged, and how many of them it knew already. */
+  get acknowledged(): { readonly events: number; readonly duplicates: number } {
+    return { events: this.#accepted, duplicates: this.#duplicates }
+  }
+
+  /** Whether the hub would not take what it was sent. */
+  get refused(): boolean {
+    return this.#refused
+  }
+
+  /**
+   * Takes an event of a worker, or of the session itself (`undefined`). After `stop` or a refusal it is
+   * dropped.
+   */
+  push(worker: string | undefined, event: Outgoing): void {
+    if (this.#stopped) return
+    const name = worker ?? ''
+    let lane = this.#lanes.get(name)
+    if (lane === undefined) {
+      lane = new Lane(pathOf(this.#session, worker))
+      this.#lanes.set(name, lane)
+    }
+    lane.push(event)
+    this.#events++
+    this.#characters += event.json.length
+    if (
+      !this.#full &&
+      (this.#events >= this.#bounds.eventsMax || this.#characters >= this.#bounds.charactersMax)
+    ) {
+      this.#full = true
+      this.#tell({ kind: 'full', away: this.#awaySince !== undefined })
+    }
+    if (!this.#sending) {
+      this.#sending = true
+      // Deferred, so that what comes in one turn leaves in one request.
+      this.#clock.defer(() => void this.#send())
+    }
+  }
+
+  /** Resolves when there is room for more, or when sending has stopped. */
+  room(): Promise<void> {
+    return this.#full && !this.#stopped
+      ? new Promise((resolve) => this.#roomy.push(resolve))
+      : Promise.resolve()
+  }
+
+  /** Resolves when everything is acknowledged, or when sending has stopped. */
+  drained(): Promise<void> {
+    return this.#sending && !this.#stopped
+      ? new Promise((resolve) => this.#idle.push(resolve))
+      : Promise.resolve()
+  }
+
+  /** Ends the session once everything is acknowledged. A session that has ended already is as good. */
+  async end(outcome: Readonly<Record<string, number | string>>): Promise<void> {
+    await this.drained()
+    if (this.#stopped) return
+    const delivery = await this.#deliver({
+      method: 'POST',
+      path: `/api/sessions/${this.#session}/end`,
+      body: JSON.stringify({ outcome }),
+    })
+    if (delivery.kind === 'refused' && delivery.answer.status !== 409) this.#refuse(delivery.answer, [])
+  }
+
+  /** Sends nothing more. What waits is dropped. */
+  stop(): void {
+    if (this.#stopped) return
+    this.#stopped = true
+    this.#wake()
+    this.#settle(this.#idle)
+    this.#settle(this.#roomy)
+  }
+
+  async #send(): Promise<void> {
+    for (let lane = this.#next(); lane !== undefined && !this.#stopped; lane = this.#next()) {
+      const batch = lane.head(this.#bounds.batchEventsMax, this.#bounds.batchCharactersMax)
+      const delivery = await this.#deliver({
+        method: 'POST',
+        path: lane.path,
+        body: `${batch.map((event) => event.json).join('\n')}\n`,
+        contentType: 'application/x-ndjson',
+      })
+      if (delivery.kind === 'stopped') break
+      if (delivery.kind === 'refused') this.#refuse(delivery.answer, batch)
+      else this.#acknowledge(lane, batch, delivery.body)
+    }
+    this.#sending = false
+    this.#settle(this.#idle)
+  }
+
+  /** The lane whose turn it is: one that has something, and was not the last if another has. */
+  #next(): Lane | undefined {
+    for (const [name, lane] of this.#lanes) {
+      if (lane.empty) continue
+      this.#lanes.delete(name)
+      this.#lanes.set(name, lane)
+      return lane
+    }
+    return undefined
+  }
+
+  #acknowledge(lane: Lane, batch: readonly Outgoing[], body: string): void {
+    const duplicates = parseObject(body)?.['duplicates']
+    if (typeof duplicates === 'number') this.#duplicates += duplicates
+    this.#accepted += batch.length
+    this.#events -= batch.length
+    for (const event of batch) this.#characters -= event.json.length
+    lane.drop(batch.length)
+    // Half empty before going on: going on at once would stop again after a few events.
+    if (
+      this.#full &&
+      this.#events <= this.#bounds.eventsMax / 2 &&
+      this.#characters <= this.#bounds.charactersMax / 2
+    ) {
+      this.#full = false
+      this.#tell({ kind: 'room' })
+      this.#settle(this.#roomy)
+    }
+  }
+
+  #refuse(answer: HubAnswer, batch: readonly Outgoing[]): void {
+    const { detail, line } = problemOf(answer)
+    const taken = line === undefined ? 0 : line - 1
+    const place = batch[taken]?.place
+    if (line !== undefined && place !== undefined) this.#accepted += taken
+    this.#refused = true
+    this.stop()
+    this.#tell({
+      kind: 'refused',
+      status: answer.status,
+      detail,
+      ...(line !== undefined && place !== undefined && { place }),
+    })
+  }
+
+  /** One request, as often as it takes: a lost answer is not told from a lost request. */
+  async #deliver(request: HubRequest): Promise<Delivery> {
+    for (let attempt = 1; !this.#stopped; attempt++) {
+      let reason: string
+      let refusedToConnect = false
+      try {
+        const answer = await this.#hub.ask(request)
+        if (answer.status < 300) {
+          this.#hubAnswered()
+          return { kind: 'taken', body: answer.body }
+        }
+        if (!mayPass(answer.status)) {
+          this.#hubAnswered()
+          return { kind: 'refused', answer }
+        }
+        reason = problemOf(answer).detail
+      } catch (error) {
+        reason = reasonOf(error)
+        refusedToConnect = error instanceof Error && 'code' in error && error.code === 'ECONNREFUSED'
+      }
+      // A kept-alive connection that the hub closed just now is no news: the next attempt opens another.
+      if (attempt > 1 || refusedToConnect) this.#hubIsAway(reason)
+      await this.#pause(Math.min(this.#bounds.retryMsMax, 50 * 2 ** (attempt - 1)))
+    }
+    return { kind: 'stopped' }
+  }
+
+  #hubIsAway(reason: string): void {
+    if (this.#awaySince !== undefined || this.#stopped) return
+    this.#awaySince = this.#clock.now()
+    this.#tell({ kind: 'away', reason, waiting: this.#events })
+  }
+
+  #hubAnswered(): void {
+    if (this.#awaySince === undefined) return
+    const awayMs = this.#clock.now() - this.#awaySince
+    this.#awaySince = undefined
+    this.#tell({ kind: 'back', awayMs, waiting: this.#events })
+  }
+
+  #pause(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = this.#clock.after(ms, resolve)
+      this.#wake = () => {
+        timer.cancel()
+        resolve()
+      }
+    })
+  }
+
+  #settle(waiters: (() => void)[]): void {
+    for (const resolve of waiters.splice(0)) resolve()
+  }
+}
+
+/** The unacknowledged events of one worker, oldest first. */
+class Lane {
+  readonly path: string
+  #events: Outgoing[] = []
+  #from = 0
+
+  constructor(path: string) {
+    this.path = path
+  }
+
+  get empty(): boolean {
+    return this.#from === this.#events.length
+  }
+
+  push(event: Outgoing): void {
+    this.#events.push(event)
+  }
+
+  /** @returns at least one event of those that wait */
+  head(eventsMax: number, charactersMax: number): readonly Outgoing[] {
+    let until = this.#from
+    let characters = 0
+    while (until < this.#events.length && until - this.#from < eventsMax) {
+      characters += (this.#events[until] as Outgoing).json.length
+      if (characters > charactersMax && until > this.#from) break
+      until++
+    }
+    return this.#events.slice(this.#from, until)
+  }
+
+  drop(count: number): void {
+    this.#from += count
+    // Moving the rest only when it is the smaller half keeps dropping O(1) per event.
+    if (this.#from * 2 < this.#events.length) return
+    this.#events = this.#events.slice(this.#from)
+    this.#from = 0
+  }
+}
+
+/** Statuses that say: not now. */
+function mayPass(status: number): boolean {
+  return status >= 500 || status === 408 || status === 429
+}
+
+function pathOf(session: string, worker: string | undefined): string {
+  return worker === undefined
+    ? `/api/sessions/${session}/events`
+    : `/api/sessions/${session}/workers/${worker}/events`
+}

@@ -1,0 +1,21 @@
+import type { Writable } from 'node:stream'
+import type { Clock } from '../lib/clock.js'
+import type { Random } from '../lib/random.js'
+
+/** An output stream of the process. */
+export type Output = Writable & { readonly isTTY?: boolean; readonly columns?: number }
+
+/** What the commands are given of the process they run in. */
+export interface Surroundings {
+  readonly clock: Clock
+  readonly random: Random
+  readonly env: NodeJS.ProcessEnv
+  readonly stdout: Output
+  readonly stderr: Output
+  /**
+   * Calls `task` on every signal that asks the process to end, instead of ending it.
+   *
+   * @returns what restores the default
+   */
+  onSignal(task: (signal: NodeJS.Signals) => void): () => void
+}

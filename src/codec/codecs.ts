@@ -2,7 +2,7 @@ import type { Codec } from './codec.js'
 import { JsonCodec } from './json.js'
 import { MsgpackCodec } from './msgpack.js'
 import { ObjectCodec } from './object.js'
-import { type Framing, SseCodec, SseCount } from './sse.js'
+import { type Framing, SseCodec, SseCount, SseManyCodec } from './sse.js'
 
 /** The codecs of one hub. */
 export class Codecs {
@@ -12,7 +12,7 @@ export class Codecs {
   readonly #count = new SseCount()
   readonly #sse = {
     one: { named: new SseCodec('named', 'one', this.#count), data: new SseCodec('data', 'one', this.#count) },
-    many: { named: new SseCodec('named', 'many', this.#count), data: new SseCodec('data', 'many', this.#count) },
+    many: { named: new SseManyCodec('named', this.#count), data: new SseManyCodec('data', this.#count) },
   }
 
   sse(framing: Framing, topics: 'one' | 'many'): SseCodec {

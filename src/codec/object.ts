@@ -11,9 +11,10 @@ export class ObjectCodec implements Codec {
   }
 
   batch({ feed, span, events }: Batch): Events {
-    const list: HubEvent[] = events.map(({ event }) => event)
-    return span === undefined
-      ? { type: 'events', feed, replay: true, events: list }
-      : { type: 'events', feed, after: span.after, last: span.last, events: list }
+    if (span === undefined) {
+      const replayed: HubEvent[] = events.map(({ event }) => ({ ...event, replay: true }))
+      return { type: 'events', feed, replay: true, events: replayed }
+    }
+    return { type: 'events', feed, after: span.after, last: span.last, events: events.map(({ event }) => event) }
   }
 }

@@ -55,11 +55,6 @@ export class SseCodec implements Codec {
     return encoder.encode(text)
   }
 
-  trailer(positions: ReadonlyMap<string, Position>): Uint8Array | undefined {
-    if (this.topics === 'one' || positions.size === 0) return undefined
-    return encoder.encode(idOnly(formatCombinedCursor(positions)))
-  }
-
   /** @returns the last words of a response: `hub.close` with the code and the reason. */
   closing(code: CloseCode, reason: string): Uint8Array {
     return encoder.encode(this.#event('hub.close', { code: closeCodes[code], reason }))
@@ -117,6 +112,17 @@ export class SseCodec implements Codec {
     const mark = replayed ? '"replay":true,' : ''
     const data = `data: {"topic":${JSON.stringify(topic)},${mark}${json.slice(1)}\n\n`
     return variants.keepText(name, this.framing === 'named' ? `event: ${variants.event.type}\n${data}` : data)
+  }
+}
+
+/** Many topics on one response: their positions stand in an id-only block at the end of each flush. */
+export class SseManyCodec extends SseCodec {
+  constructor(framing: Framing, count: SseCount) {
+    super(framing, 'many', count)
+  }
+
+  trailer(positions: ReadonlyMap<string, Position>): Uint8Array | undefined {
+    return positions.size === 0 ? undefined : encoder.encode(idOnly(formatCombinedCursor(positions)))
   }
 }
 

@@ -15,6 +15,12 @@ export class ObjectCodec implements Codec {
       const replayed: HubEvent[] = events.map(({ event }) => ({ ...event, replay: true }))
       return { type: 'events', feed, replay: true, events: replayed }
     }
-    return { type: 'events', feed, after: span.after, last: span.last, events: events.map(({ event }) => event) }
+    return {
+      type: 'events',
+      feed,
+      after: span.after,
+      last: span.last,
+      events: events.map(({ event }) => event),
+    }
   }
 }

@@ -1,4 +1,4 @@
-import { closeCodes, type CloseCode } from '../protocol/codes.js'
+import { type CloseCode, closeCodes } from '../protocol/codes.js'
 import { formatCombinedCursor, formatCursor, type Position } from '../protocol/cursor.js'
 import type { ControlFrame, GapNotice, Slices } from '../protocol/frames.js'
 import type { About, Batch, Codec } from './codec.js'

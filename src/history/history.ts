@@ -55,7 +55,8 @@ export class History {
     if (lane.length >= this.#limits.laneEventsMax) this.#evict(lane)
     const room = this.#limits.historyBytesMax - entry.bytes
     while (this.bytes > room && this.droppable.length > 0) this.#evict(this.droppable)
-    if (entry.traits.critical) while (this.bytes > room && this.critical.length > 0) this.#evict(this.critical)
+    if (entry.traits.critical)
+      while (this.bytes > room && this.critical.length > 0) this.#evict(this.critical)
     lane.push(entry)
     this.bytes += entry.bytes
     if (entry.traits.replay === 'latest') this.#pin(entry)

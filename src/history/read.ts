@@ -59,7 +59,7 @@ export function readReplay(
     accepts: (entry) =>
       filter.accepts(entry) &&
       (options.all || entry.everywhere || entry.traits.replay === 'all' || isNewest(entry, histories)),
-    wants: filter.wants,
+    wants: (type, traits, force) => filter.wants(type, traits, force),
   }
   const eventsMax = Number.POSITIVE_INFINITY
   return readAfter(histories, 0 as Offset, replayable, { until: options.until, eventsMax }).entries
@@ -88,7 +88,8 @@ function addPinned(readers: Reader[], history: History, after: Offset): void {
   const evicted: Entry[] = []
   for (const entry of history.pinned()) {
     const lane = entry.traits.critical ? history.critical : history.droppable
-    if (entry.place > after && entry.place < (lane.first?.place ?? Number.POSITIVE_INFINITY)) evicted.push(entry)
+    if (entry.place > after && entry.place < (lane.first?.place ?? Number.POSITIVE_INFINITY))
+      evicted.push(entry)
   }
   const first = evicted[0]
   if (first === undefined) return

@@ -3,11 +3,11 @@ import { type CloseCode, ProtocolError } from '../protocol/codes.js'
 import type { Offset, Position } from '../protocol/cursor.js'
 import type { ControlFrame, Subscribe, Unsubscribe, UnsubscribedCode, Update } from '../protocol/frames.js'
 import { parseTopic } from '../protocol/topic.js'
+import type { Feed } from './feed.js'
+import { Filter } from './filter.js'
+import type { Hub } from './hub.js'
 import { changed, continueFrom, join } from './join.js'
 import type { Link } from './link.js'
-import { Filter } from './filter.js'
-import type { Feed } from './feed.js'
-import type { Hub } from './hub.js'
 import { Subscription } from './subscription.js'
 
 /** A batch that waits for the end of a flush, so that a connection gets all of its feeds in one write. */
@@ -186,16 +186,22 @@ export class Connection {
 
   /** Takes the connection's subscriptions out of their feeds; the link has gone. */
   leaveAll(): void {
-    for (const subscription of [...this.subscriptions.values()]) this.#leave(subscription)
+    for (const subscription of this.subscriptions.values()) this.#leave(subscription)
   }
 
   #subscribe(frame: Subscribe): void {
     if (this.subscriptions.has(frame.sub)) {
-      throw new ProtocolError('conflict', `subscribe.sub: ${frame.sub} is in use; unsubscribe it or take another number`)
+      throw new ProtocolError(
+        'conflict',
+        `subscribe.sub: ${frame.sub} is in use; unsubscribe it or take another number`,
+      )
     }
     const { subscriptionsMax } = this.#hub.limits
     if (this.subscriptions.size >= subscriptionsMax) {
-      throw new ProtocolError('conflict', `subscribe: a connection has at most ${subscriptionsMax} subscriptions`)
+      throw new ProtocolError(
+        'conflict',
+        `subscribe: a connection has at most ${subscriptionsMax} subscriptions`,
+      )
     }
     const name = parseTopic(frame.topic, 'subscribe.topic')
     const { types, slices } = frame
@@ -251,7 +257,8 @@ export class Connection {
       const entries = delivery.part(replaying.entries, replaying.next)
       replaying.next += entries.length
       if (replaying.next >= replaying.entries.length) subscription.replaying = undefined
-      if (entries.length > 0) this.#write(delivery.encode(feed, this.link.codec, undefined, entries), entries.length)
+      if (entries.length > 0)
+        this.#write(delivery.encode(feed, this.link.codec, undefined, entries), entries.length)
       return
     }
     delivery.flush(session)
@@ -287,7 +294,10 @@ export class Connection {
     const { feed, position, gapTold } = subscription
     const loss = feed.topic.lossAfter(position > gapTold ? position : gapTold, feed.filter)
     if (loss.critical > 0) {
-      this.close('lagging', `missed a critical event of ${feed.topic.name} after ${position}; resume from there`)
+      this.close(
+        'lagging',
+        `missed a critical event of ${feed.topic.name} after ${position}; resume from there`,
+      )
       return false
     }
     if (loss.droppable > 0) {

@@ -125,7 +125,10 @@ export class Delivery {
       // By index from the end: a connection that is full leaves while the list is walked.
       for (let i = feed.members.length - 1; i >= 0; i--) {
         const members = feed.members[i] as Members
-        this.#hand(members, this.encode(feed, members.codec, span, part), { events: part.length, after: span.after })
+        this.#hand(members, this.encode(feed, members.codec, span, part), {
+          events: part.length,
+          after: span.after,
+        })
       }
       from = to
     } while (from < entries.length)

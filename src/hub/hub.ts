@@ -148,9 +148,13 @@ export class Hub {
    */
   publish(topic: string, events: readonly NewEvent[]): PublishResult {
     const name = parseTopic(topic, 'publish.topic')
-    if (name.kind === 'hub') throw new ProtocolError('forbidden', 'publish.topic: only the hub publishes to hub')
+    if (name.kind === 'hub')
+      throw new ProtocolError('forbidden', 'publish.topic: only the hub publishes to hub')
     if (name.kind === 'all') {
-      throw new ProtocolError('badFrame', `publish.topic: expected a session or a worker, got ${quote(topic)}`)
+      throw new ProtocolError(
+        'badFrame',
+        `publish.topic: expected a session or a worker, got ${quote(topic)}`,
+      )
     }
     return this.publishTo(name.session, name.kind === 'worker' ? name.worker : undefined, events)
   }
@@ -197,7 +201,8 @@ export class Hub {
 
   sessions(): SessionSummary[] {
     const found: SessionSummary[] = []
-    for (const session of this.#sessions.values()) if (session.status !== 'waiting') found.push(summarize(session))
+    for (const session of this.#sessions.values())
+      if (session.status !== 'waiting') found.push(summarize(session))
     return found
   }
 
@@ -219,7 +224,8 @@ export class Hub {
   /** @throws ProtocolError `notFound`, or `conflict` when it has ended already */
   endSession(id: string, outcome?: JsonValue): void {
     const session = this.#started(id)
-    if (session.status === 'ended') throw new ProtocolError('conflict', `session ${quote(id)} has ended already`)
+    if (session.status === 'ended')
+      throw new ProtocolError('conflict', `session ${quote(id)} has ended already`)
     const data = outcome === undefined ? {} : { outcome }
     const bytes = this.#measure(data, 'outcome')
     if (outcome !== undefined) session.outcome = outcome
@@ -237,8 +243,8 @@ export class Hub {
     const session = this.#started(id)
     this.delivery.flush(session)
     for (const topic of topicsOf(session)) {
-      for (const feed of [...topic.feeds.values()]) {
-        for (const subscription of [...feed.subscriptions]) {
+      for (const feed of topic.feeds.values()) {
+        for (const subscription of feed.subscriptions) {
           subscription.connection.unsubscribe(subscription, 'removed', `session ${id} was removed`)
         }
       }
@@ -253,13 +259,19 @@ export class Hub {
    */
   history(topicName: string, { after, limit = 100, types }: HistoryQuery = {}): HistoryPage {
     if (!Number.isInteger(limit) || limit < 1 || limit > pageEventsMax) {
-      throw new ProtocolError('badFrame', `limit: expected an integer from 1 to ${pageEventsMax}, got ${quote(limit)}`)
+      throw new ProtocolError(
+        'badFrame',
+        `limit: expected an integer from 1 to ${pageEventsMax}, got ${quote(limit)}`,
+      )
     }
     const topic = this.#startedTopic(parseTopic(topicName, 'topic'))
     const { epoch } = topic.session
     const position = after === undefined ? { epoch, offset: start } : parseCursor(after, 'after')
     if (position.epoch !== epoch) {
-      throw new ProtocolError('conflict', `after: the session's epoch is ${epoch}, got a cursor of ${position.epoch}`)
+      throw new ProtocolError(
+        'conflict',
+        `after: the session's epoch is ${epoch}, got a cursor of ${position.epoch}`,
+      )
     }
     const filter = new Filter({ mode: 'full', ...(types && { types }) })
     const page = topic.read(position.offset, filter, limit)
@@ -299,7 +311,7 @@ export class Hub {
   /** Tells every connection that the hub goes away. */
   close(): void {
     this.delivery.flushAll()
-    for (const connection of [...this.connections]) connection.close('shutdown', 'the hub is shutting down')
+    for (const connection of this.connections) connection.close('shutdown', 'the hub is shutting down')
   }
 
   stats(): HubStats {
@@ -379,8 +391,8 @@ export class Hub {
     for (const session of sessions) {
       if (session.status !== 'ended') continue
       for (const topic of topicsOf(session)) {
-        for (const feed of [...topic.feeds.values()]) {
-          for (const { connection } of [...feed.subscriptions]) connection.endIfDone()
+        for (const feed of topic.feeds.values()) {
+          for (const { connection } of feed.subscriptions) connection.endIfDone()
         }
       }
     }
@@ -404,7 +416,9 @@ export class Hub {
     const { depthMax, frameBytesMax } = this.limits
     const bytes = measure(value, depthMax)
     if (bytes > frameBytesMax) {
-      throw new ProtocolError('frameTooLarge', `${field}: expected at most ${frameBytesMax} bytes`, { pointer })
+      throw new ProtocolError('frameTooLarge', `${field}: expected at most ${frameBytesMax} bytes`, {
+        pointer,
+      })
     }
     if (bytes >= 0) return bytes
     const fault = explainFault(value, depthMax)
@@ -422,7 +436,10 @@ export class Hub {
     let session = this.#sessions.get(id)
     if (session === undefined) {
       if (this.#sessions.size >= this.limits.sessionsMax) {
-        throw new ProtocolError('unavailable', `the hub holds ${this.limits.sessionsMax} sessions; remove some`)
+        throw new ProtocolError(
+          'unavailable',
+          `the hub holds ${this.limits.sessionsMax} sessions; remove some`,
+        )
       }
       session = new Session(id, this.random.id(12), this.limits)
       this.#sessions.set(id, session)
@@ -434,7 +451,10 @@ export class Hub {
   #running(id: string): Session {
     const session = this.#session(id)
     if (session.status === 'ended') {
-      throw new ProtocolError('conflict', `session ${quote(id)} has ended; publish to a new one, or remove it first`)
+      throw new ProtocolError(
+        'conflict',
+        `session ${quote(id)} has ended; publish to a new one, or remove it first`,
+      )
     }
     if (session.status === 'waiting') {
       session.status = 'running'
@@ -458,7 +478,10 @@ export class Hub {
     if (name.kind === 'all') return session.all as Topic
     const worker = session.workers.get(name.worker)
     if (worker?.startedAt === undefined) {
-      throw new ProtocolError('notFound', `session ${quote(name.session)} has no worker ${quote(name.worker)}`)
+      throw new ProtocolError(
+        'notFound',
+        `session ${quote(name.session)} has no worker ${quote(name.worker)}`,
+      )
     }
     return worker.topic
   }

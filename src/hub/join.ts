@@ -1,4 +1,4 @@
-import { parseCursor, type Position, start } from '../protocol/cursor.js'
+import { type Position, parseCursor, start } from '../protocol/cursor.js'
 import type { GapNotice, Subscribed, Update } from '../protocol/frames.js'
 import type { FilterExpression } from './filter.js'
 import type { Subscription } from './subscription.js'
@@ -15,11 +15,21 @@ export function continueFrom(cursor: string, field: string): Position {
  * A fresh join is at the session's offset; what it replays does not move it. A resume is at its cursor. A cursor
  * of another epoch begins this epoch: nothing of it was received.
  */
-export function join(subscription: Subscription, from: Position | undefined, replay: boolean | 'all'): Subscribed {
+export function join(
+  subscription: Subscription,
+  from: Position | undefined,
+  replay: boolean | 'all',
+): Subscribed {
   const { feed, number: sub } = subscription
   const { topic } = feed
   const { session } = topic
-  const head = { type: 'subscribed', sub, feed: feed.number, topic: topic.name, epoch: session.epoch } as const
+  const head = {
+    type: 'subscribed',
+    sub,
+    feed: feed.number,
+    topic: topic.name,
+    epoch: session.epoch,
+  } as const
 
   if (from === undefined) {
     const entries = replay === false ? feed.last() : feed.replay(replay === 'all')

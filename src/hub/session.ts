@@ -64,7 +64,11 @@ export class Session {
     this.epoch = epoch
     this.#limits = limits
     const isHub = id === hubSession
-    this.topic = new Topic(formatTopic(isHub ? { kind: 'hub' } : { kind: 'session', session: id }), this, this.#history())
+    this.topic = new Topic(
+      formatTopic(isHub ? { kind: 'hub' } : { kind: 'session', session: id }),
+      this,
+      this.#history(),
+    )
     this.all = isHub ? undefined : new Topic(formatTopic({ kind: 'all', session: id }), this, undefined)
   }
 
@@ -84,7 +88,11 @@ export class Session {
   worker(id: string): Worker {
     let worker = this.workers.get(id)
     if (worker === undefined) {
-      const topic = new Topic(formatTopic({ kind: 'worker', session: this.id, worker: id }), this, this.#history())
+      const topic = new Topic(
+        formatTopic({ kind: 'worker', session: this.id, worker: id }),
+        this,
+        this.#history(),
+      )
       worker = { id, topic, events: 0 }
       this.workers.set(id, worker)
       if (this.completion !== undefined) topic.history?.append(this.completion)
@@ -120,7 +128,9 @@ export class Session {
   /** Ends with an event that stands in every topic of the session and passes every filter and mode. */
   end(event: NewEvent, { traits, bytes, now }: Facts): void {
     this.offset = (this.offset + 1) as Offset
-    const entry = new Entry(this.#hubEvent(event, undefined, traits, now), traits, bytes, { everywhere: true })
+    const entry = new Entry(this.#hubEvent(event, undefined, traits, now), traits, bytes, {
+      everywhere: true,
+    })
     this.status = 'ended'
     this.endedAt = now
     this.completion = entry

@@ -6,7 +6,7 @@ export interface Placed {
 /** A queue of things in ascending order of place: push at the end, shift at the front, search by place. */
 export class Lane<T extends Placed> {
   // A circle whose length is a power of two; it grows with what it holds, so that an idle topic is small.
-  #items: (T | undefined)[] = new Array(8)
+  #items: (T | undefined)[] = Array.from({ length: 8 })
   #head = 0
   #length = 0
 
@@ -55,7 +55,7 @@ export class Lane<T extends Placed> {
   }
 
   #grow(): void {
-    const items: (T | undefined)[] = new Array(this.#items.length * 2)
+    const items: (T | undefined)[] = Array.from({ length: this.#items.length * 2 })
     for (let i = 0; i < this.#length; i++) items[i] = this.at(i)
     this.#items = items
     this.#head = 0

@@ -1,0 +1,139 @@
+import { type ChildProcess, fork, spawnSync } from 'node:child_process'
+import { availableParallelism } from 'node:os'
+import { fileURLToPath } from 'node:url'
+import type { Ask, Calls, ServerCalls, SwarmCalls, Word } from './messages.js'
+
+/** A process that the bench has started, and asks by calls. */
+export class Child<C extends { [name in keyof C]: Calls[string] }> {
+  readonly pid: number
+  readonly port: number
+  onProgress: (deliveries: number) => void = () => {}
+  readonly #process: ChildProcess
+  readonly #waiting = new Map<number, { resolve(answer: object | null): void; reject(error: Error): void }>()
+  #calls = 0
+
+  constructor(child: ChildProcess, port: number) {
+    this.#process = child
+    this.pid = child.pid as number
+    this.port = port
+    child.on('message', (word: Word) => this.#hear(word))
+    child.on('exit', (code, signal) => {
+      for (const { reject } of this.#waiting.values()) {
+        reject(new Error(`a process of the bench ended with ${code ?? signal}`))
+      }
+    })
+  }
+
+  /** @throws Error when the call fails, the process ends, or no answer comes within `deadlineMs` */
+  ask<N extends keyof C & string>(call: N, what: C[N]['ask'], deadlineMs = 90_000): Promise<C[N]['answer']> {
+    this.#calls += 1
+    const id = this.#calls
+    return new Promise((resolve, reject) => {
+      const deadline = setTimeout(
+        () => this.#drop(id, `no answer to ${call} after ${deadlineMs} ms`),
+        deadlineMs,
+      )
+      const settle = () => {
+        clearTimeout(deadline)
+        this.#waiting.delete(id)
+      }
+      this.#waiting.set(id, {
+        resolve: (answer) => {
+          settle()
+          resolve(answer)
+        },
+        reject: (error) => {
+          settle()
+          reject(error)
+        },
+      })
+      this.#process.send({ id, call, with: what } satisfies Ask)
+    })
+  }
+
+  /** Ends the process and waits until it has gone. */
+  async stop(): Promise<void> {
+    if (this.#process.exitCode !== null || this.#process.signalCode !== null) return
+    const gone = new Promise((resolve) => this.#process.once('exit', resolve))
+    // Disconnecting lets a profiled process write its profile.
+    if (this.#process.connected) this.#process.disconnect()
+    const impatient = setTimeout(() => this.#process.kill('SIGKILL'), 5_000)
+    await gone
+    clearTimeout(impatient)
+  }
+
+  kill(): void {
+    this.#process.kill('SIGKILL')
+  }
+
+  #hear(word: Word): void {
+    switch (word.kind) {
+      case 'answer':
+        return this.#waiting.get(word.id)?.resolve(word.with)
+      case 'failed':
+        return this.#drop(word.id, word.message)
+      case 'progress':
+        return this.onProgress(word.deliveries)
+      case 'ready':
+        return
+    }
+  }
+
+  #drop(id: number, message: string): void {
+    this.#waiting.get(id)?.reject(new Error(message))
+  }
+}
+
+const running = new Set<ChildProcess>()
+
+/** Ends every process that the bench has started, at once. */
+export function killChildren(): void {
+  for (const child of running) child.kill('SIGKILL')
+}
+
+export const cores = availableParallelism()
+
+/** Whether processes can be bound to a core: with two cores and `taskset` (util-linux). */
+export const pinned =
+  cores > 1 && spawnSync('taskset', ['-c', '0,1', 'true'], { stdio: 'ignore' }).status === 0
+
+export interface StartOptions {
+  readonly nodeOptions?: readonly string[]
+}
+
+/** Starts a server under test on the first core. `name` is a file of `server/` or `peers/`. */
+export async function startServer(name: string, options: StartOptions = {}): Promise<Child<ServerCalls>> {
+  return start<ServerCalls>(name, 0, options)
+}
+
+/** Starts a swarm on the second core. */
+export async function startSwarm(): Promise<Child<SwarmCalls>> {
+  return start<SwarmCalls>('swarm/main', 1, {})
+}
+
+async function start<C extends { [name in keyof C]: Calls[string] }>(
+  name: string,
+  core: number,
+  { nodeOptions = [] }: StartOptions,
+): Promise<Child<C>> {
+  const node = ['--import', import.meta.resolve('tsx'), ...nodeOptions]
+  const child = fork(fileURLToPath(new URL(`../${name}.ts`, import.meta.url)), {
+    execPath: pinned ? 'taskset' : process.execPath,
+    execArgv: pinned ? ['-c', String(core), process.execPath, ...node] : node,
+    stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+  })
+  running.add(child)
+  child.once('exit', () => running.delete(child))
+  return new Promise((resolve, reject) => {
+    const deadline = setTimeout(() => reject(new Error(`${name} did not start within 20 s`)), 20_000)
+    child.once('message', (word: Word) => {
+      clearTimeout(deadline)
+      if (word.kind === 'ready') resolve(new Child<C>(child, word.port))
+      else reject(new Error(word.kind === 'failed' ? word.message : `${name} said ${word.kind} first`))
+    })
+    child.once('exit', (code) => {
+      clearTimeout(deadline)
+      reject(new Error(`${name} ended with ${code} before it was ready`))
+    })
+  })
+}

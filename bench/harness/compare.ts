@@ -1,0 +1,63 @@
+import { measure, type Sample, type Side } from './measure.js'
+import type { Round } from './messages.js'
+
+/** Median, least and greatest of several runs. */
+export interface Spread {
+  readonly median: number
+  readonly min: number
+  readonly max: number
+}
+
+/** @throws Error when there is no value */
+export function spreadOf(values: readonly number[]): Spread {
+  const sorted = [...values].sort((a, b) => a - b)
+  const middle = Math.floor(sorted.length / 2)
+  const upper = sorted[middle]
+  const lower = sorted[sorted.length % 2 === 1 ? middle : middle - 1]
+  if (upper === undefined || lower === undefined) throw new Error('a spread needs a value')
+  return { median: (lower + upper) / 2, min: sorted[0] as number, max: sorted.at(-1) as number }
+}
+
+/** One contestant's samples under the same load, one for each run. */
+export interface Standing {
+  readonly name: string
+  readonly paced: readonly Sample[]
+  readonly flatOut: readonly Sample[]
+}
+
+export interface Load {
+  readonly paced: Round
+  readonly flatOut: Round
+}
+
+/**
+ * Measures the sides in turn, run by run, and every other run in reverse, so that what drifts on the
+ * machine meets all of them.
+ */
+export async function compare(
+  sides: readonly Side[],
+  load: Load,
+  runs: number,
+  onRun: (run: number) => void,
+): Promise<Standing[]> {
+  const standings = sides.map(({ name }) => ({ name, paced: [] as Sample[], flatOut: [] as Sample[] }))
+  for (let run = 0; run < runs; run += 1) {
+    onRun(run)
+    const order = run % 2 === 0 ? [...sides.keys()] : [...sides.keys()].reverse()
+    for (const index of order) {
+      const side = sides[index] as Side
+      standings[index]?.paced.push(await measure(side, load.paced))
+      standings[index]?.flatOut.push(await measure(side, load.flatOut))
+    }
+  }
+  return standings
+}
+
+/** @returns the spread over the runs of one side's figure over the other's in the same run. */
+export function ratio(
+  of: readonly Sample[],
+  to: readonly Sample[],
+  figure: (sample: Sample) => number,
+): Spread {
+  return spreadOf(of.map((sample, run) => figure(sample) / figure(to[run] as Sample)))
+}

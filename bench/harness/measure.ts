@@ -1,0 +1,129 @@
+import type { Latency, Report } from '../swarm/swarm.js'
+import { countFaults } from '../swarm/tally.js'
+import type { Child } from './child.js'
+import type { Round, ServerCalls, SwarmCalls } from './messages.js'
+
+/** A contestant with its swarm, connected. */
+export interface Side {
+  readonly name: string
+  readonly server: Child<ServerCalls>
+  readonly swarm: Child<SwarmCalls>
+  readonly connections: number
+  /** Number of the newest event that was published. */
+  published: number
+}
+
+/** What one round cost and brought. */
+export interface Sample {
+  readonly deliveries: number
+  /** Server CPU, user and system, per delivery: one event that reached one connection. Microseconds. */
+  readonly cpuMicros: number
+  /** The part of it that was not spent in the kernel. */
+  readonly userMicros: number
+  readonly deliveriesPerSecond: number
+  readonly bytesPerDelivery: number
+  readonly latencyMicros: Latency
+  readonly rssBytes: number
+  readonly swarmCpuMicros: number
+  /** Encodings per published event; only where the server counts them. */
+  readonly encodings: number | undefined
+}
+
+const quietMs = 3_000
+
+/**
+ * Publishes a round and waits until all of it has arrived.
+ *
+ * @throws Error when an event was lost, came twice or out of order: what is not right is not fast
+ */
+export async function measure(side: Side, round: Round): Promise<Sample> {
+  const { server, swarm, connections } = side
+  const events = round.turns * round.events
+  const turnDeliveries = round.events * connections
+  const progressTurns = Math.max(1, Math.min(round.turns, Math.floor(round.aheadMax / 4)))
+  const encodingsBefore = await encodingsOf(side)
+  await swarm.ask('expect', {
+    after: side.published,
+    events,
+    progressEvery: progressTurns * turnDeliveries,
+    quietMs,
+  })
+  swarm.onProgress = (deliveries) => {
+    const turns = Math.floor(deliveries / turnDeliveries)
+    if (turns < round.turns) server.ask('received', { turns }).catch(ignore)
+  }
+  const settling = swarm.ask('settled', null)
+  // If `run` fails, that is the error to show.
+  settling.catch(ignore)
+  const { last } = await server.ask('run', round)
+  const report = await settling
+  const usage = await server.ask('usage', null)
+  swarm.onProgress = () => {}
+  side.published = last
+  assertFaultless(side, report)
+  const encodings = await encodingsOf(side)
+  const { deliveries } = report
+  return {
+    deliveries,
+    cpuMicros: usage.cpuMicros / deliveries,
+    userMicros: usage.userMicros / deliveries,
+    deliveriesPerSecond: deliveries / (usage.wallMicros / 1e6),
+    bytesPerDelivery: report.bytes / deliveries,
+    latencyMicros: report.latencyMicros,
+    rssBytes: usage.rssBytes,
+    swarmCpuMicros: report.cpuMicros / deliveries,
+    encodings:
+      encodings === undefined || encodingsBefore === undefined
+        ? undefined
+        : (encodings - encodingsBefore) / events,
+  }
+}
+
+function ignore(): void {}
+
+function assertFaultless(side: Side, report: Report): void {
+  if (countFaults(report.faults) === 0) return
+  const faults = Object.entries(report.faults)
+    .filter(([, count]) => count > 0)
+    .map(([fault, count]) => `${count} ${fault}`)
+  throw new Error([`${side.name}: ${faults.join(', ')}`, ...report.remarks].join('; '))
+}
+
+/** @returns the sum of `runcast_encodings_total`, or nothing where the server has no metrics. */
+async function encodingsOf({ server, name }: Side): Promise<number | undefined> {
+  if (name !== 'runcast') return undefined
+  const answer = await fetch(`http://127.0.0.1:${server.port}/metrics`)
+  const text = await answer.text()
+  const values = [...text.matchAll(/^runcast_encodings_total(?:\{[^}]*\})? (\S+)$/gm)].map((match) =>
+    Number(match[1]),
+  )
+  return values.reduce((sum, value) => sum + value, 0)
+}
+
+// A backlog beyond this would fill the sockets' buffers, and measure those.
+const aheadBytesMax = 64 * 1024
+const share = 0.4
+const tickMsMin = 2
+
+/** @returns a round that takes about `ms` at full speed. */
+export function flatOut(events: number, bytes: number, turnMicros: number, ms: number): Round {
+  return {
+    turns: Math.max(4, Math.round((ms * 1e3) / turnMicros)),
+    events,
+    bytes,
+    turnsPerTick: 0,
+    tickMs: 0,
+    aheadMax: Math.max(2, Math.floor(aheadBytesMax / (events * (bytes + 100)))),
+  }
+}
+
+/**
+ * @param turnMicros what a turn costs the baseline
+ * @returns a round of about `ms` at a rate that takes the baseline 40 % of a core
+ */
+export function paced(events: number, bytes: number, turnMicros: number, ms: number): Round {
+  const restMs = turnMicros / share / 1e3
+  const turnsPerTick = Math.max(1, Math.round(tickMsMin / restMs))
+  const turns = Math.max(3, Math.round(ms / restMs))
+  return { turns, events, bytes, turnsPerTick, tickMs: turnsPerTick * restMs, aheadMax: turns }
+}

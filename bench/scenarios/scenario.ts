@@ -1,0 +1,34 @@
+/** What a scenario is run with. */
+export interface Conditions {
+  readonly quick: boolean
+  readonly runs: number
+  /** Contestants beyond Runcast and the limit. */
+  readonly peers: readonly string[]
+  /** Shows how far it is; one short line. */
+  readonly progress: (text: string) => void
+}
+
+/** One row of results. Numbers are in the unit that the column says. */
+export type Row = { readonly [column: string]: string | number }
+
+export interface Column {
+  readonly name: string
+  /** Digits after the point, for numbers. */
+  readonly digits?: number
+}
+
+export interface Results {
+  readonly columns: readonly Column[]
+  readonly rows: readonly Row[]
+  /** Everything that was measured, for the JSON file. */
+  readonly details: object
+  /** Said below the table. */
+  readonly notes: readonly string[]
+}
+
+export interface Scenario {
+  readonly name: string
+  /** One line for `--help`. */
+  readonly about: string
+  run(conditions: Conditions): Promise<Results>
+}

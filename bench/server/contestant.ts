@@ -1,0 +1,76 @@
+import { answerCalls, tell } from '../harness/answering.js'
+import type { Round, ServerCalls } from '../harness/messages.js'
+import { monotonicMicros } from '../harness/monotonic.js'
+
+/** What takes part in a benchmark: a server that broadcasts, started in its own process. */
+export interface Contestant {
+  readonly port: number
+  /** Makes ready for turns of `events` events of `bytes` bytes. */
+  prepare(events: number, bytes: number): void
+  /** Publishes one turn's events, numbered from `first`, stamped with the microsecond `stamp`. */
+  publish(first: number, events: number, stamp: number): void
+}
+
+/** Publishes when the bench asks for it, in turns, and tells what that cost. */
+export function compete(contestant: Contestant): void {
+  let next = 1
+  let received = 0
+  let wake: (() => void) | undefined
+  let cpu = process.cpuUsage()
+  let begun = monotonicMicros()
+
+  answerCalls<ServerCalls>({
+    async run(round) {
+      contestant.prepare(round.events, round.bytes)
+      const first = next
+      received = 0
+      begun = monotonicMicros()
+      cpu = process.cpuUsage()
+      await publishRound(round)
+      return { first, last: next - 1 }
+    },
+    usage() {
+      const { user, system } = process.cpuUsage(cpu)
+      return {
+        cpuMicros: user + system,
+        userMicros: user,
+        rssBytes: process.memoryUsage.rss(),
+        wallMicros: monotonicMicros() - begun,
+      }
+    },
+    received({ turns }) {
+      received = turns
+      wake?.()
+      return null
+    },
+  })
+  tell({ kind: 'ready', port: contestant.port })
+
+  function publishRound(round: Round): Promise<void> {
+    return new Promise((resolve) => {
+      let published = 0
+      let inTick = 0
+      let tickAt = performance.now()
+      const turn = () => {
+        if (published === round.turns) return resolve()
+        if (published - received >= round.aheadMax) {
+          wake = () => {
+            wake = undefined
+            turn()
+          }
+          return
+        }
+        contestant.publish(next, round.events, monotonicMicros())
+        next += round.events
+        published += 1
+        inTick += 1
+        if (round.turnsPerTick === 0 || inTick < round.turnsPerTick) return void setImmediate(turn)
+        inTick = 0
+        // Ticks keep their rate: one that was late does not delay those after it.
+        tickAt = Math.max(tickAt + round.tickMs, performance.now() - round.tickMs)
+        setTimeout(turn, Math.max(1, tickAt - performance.now()))
+      }
+      turn()
+    })
+  }
+}

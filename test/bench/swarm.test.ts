@@ -1,0 +1,242 @@
+import net from 'node:net'
+import { Packr } from 'msgpackr'
+import t, { type Test } from 'tap'
+import { benchTopic, formatMark, padFor, parseMark, payloadBytesMin } from '../../bench/harness/event.js'
+import { monotonicMicros } from '../../bench/harness/monotonic.js'
+import { packedFrame, textFrame } from '../../bench/server/stamped.js'
+import type { DialectChoice } from '../../bench/swarm/dialect.js'
+import { type Report, Swarm } from '../../bench/swarm/swarm.js'
+import { countFaults, noFaults, Tally } from '../../bench/swarm/tally.js'
+import { readFrameHead } from '../../bench/swarm/websocket.js'
+
+const connections = 20
+const turns = 30
+const events = 3
+const faulty = 7
+
+const live = new Packr({ useRecords: false }).pack({ type: 'live', sub: 1, offset: 0 })
+const webSocket: DialectChoice = { kind: 'runcast-ws', topic: benchTopic }
+const sse: DialectChoice = { kind: 'runcast-sse', path: '/api/sessions/bench/events' }
+
+/** What one connection is sent: the frames of all turns, or something wrong. */
+type Spoil = (frames: Buffer[]) => Buffer[]
+
+const spoils = {
+  nothing: (frames: Buffer[]) => frames,
+  loss: (frames: Buffer[]) => frames.toSpliced(10, 1),
+  'loss of the last': (frames: Buffer[]) => frames.slice(0, -1),
+  'loss of the first': (frames: Buffer[]) => frames.slice(1),
+  duplicate: (frames: Buffer[]) => frames.toSpliced(10, 0, frames[9] as Buffer),
+  reordering: (frames: Buffer[]) => frames.toSpliced(10, 2, frames[11] as Buffer, frames[10] as Buffer),
+} satisfies { [name: string]: Spoil }
+
+/** Sends every connection the same frames, but for one of them, which it sends spoiled ones. */
+async function fakeServer(t: Test, choice: DialectChoice, spoil: Spoil, pieces = 1) {
+  const sockets: net.Socket[] = []
+  const server = net.createServer((socket) => {
+    sockets.push(socket)
+    socket.on('error', () => {})
+    socket.once('data', () => {
+      if (choice.kind === 'runcast-sse') {
+        socket.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n')
+        socket.write(chunk(Buffer.from('event: hub.live\ndata: {}\n\n')))
+        return
+      }
+      socket.write('HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n')
+      socket.once('data', (subscribe) => {
+        t.equal(
+          readFrameHead(subscribe, 0, subscribe.length)?.opcode,
+          2,
+          'the client subscribes with a binary frame',
+        )
+        socket.write(message(live))
+      })
+    })
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => {
+    for (const socket of sockets) socket.destroy()
+    server.close()
+  })
+  const stamped = choice.kind === 'runcast-sse' ? textFrame(events, 200) : packedFrame(events, 200)
+  const wrap = choice.kind === 'runcast-sse' ? chunk : message
+  return {
+    port: (server.address() as net.AddressInfo).port,
+    async publish(): Promise<void> {
+      const frames: Buffer[] = []
+      for (let turn = 0; turn < turns; turn += 1) {
+        frames.push(wrap(Buffer.from(stamped.stamp(1 + turn * events, monotonicMicros()))))
+      }
+      for (const [index, socket] of sockets.entries()) {
+        const bytes = Buffer.concat(index === faulty ? spoil(frames) : frames)
+        // In several pieces the borders of reads fall anywhere: in heads, in sizes, in events.
+        for (let piece = 0; piece < pieces; piece += 1) {
+          const size = Math.ceil(bytes.length / pieces)
+          socket.write(bytes.subarray(piece * size, (piece + 1) * size))
+          if (pieces > 1) await new Promise(setImmediate)
+        }
+      }
+    },
+  }
+}
+
+function message(payload: Buffer): Buffer {
+  const head = payload.length < 126 ? Buffer.from([0x82, payload.length]) : Buffer.from([0x82, 126, 0, 0])
+  if (payload.length >= 126) head.writeUInt16BE(payload.length, 2)
+  return Buffer.concat([head, payload])
+}
+
+/** A chunk as uWebSockets writes it: the line end comes before the size. */
+function chunk(payload: Buffer): Buffer {
+  return Buffer.concat([Buffer.from(`\r\n${payload.length.toString(16)}\r\n`), payload])
+}
+
+async function observe(
+  t: Test,
+  choice: DialectChoice,
+  spoil: Spoil,
+  { decodeAll = false, pieces = 1 } = {},
+): Promise<Report> {
+  const server = await fakeServer(t, choice, spoil, pieces)
+  const swarm = new Swarm()
+  t.teardown(() => swarm.close())
+  await swarm.connect({ port: server.port, count: connections, dialect: choice, decodeAll })
+  swarm.expect({ after: 0, events: turns * events, progressEvery: 10, quietMs: 200 })
+  const settled = swarm.settled()
+  await server.publish()
+  return settled
+}
+
+for (const choice of [webSocket, sse]) {
+  for (const decodeAll of [false, true]) {
+    t.test(`over ${choice.kind}, ${decodeAll ? 'reading' : 'comparing'} every frame`, async (t) => {
+      const all = turns * events
+
+      t.test('counts exactly what a good server sends', async (t) => {
+        const report = await observe(t, choice, spoils.nothing, { decodeAll })
+        t.same(report.faults, noFaults())
+        t.equal(report.deliveries, all * connections)
+        t.equal(report.connections, connections)
+        const frame = choice.kind === 'runcast-sse' ? textFrame(events, 200) : packedFrame(events, 200)
+        t.equal(report.bytes, frame.stamp(1, 1).length * turns * connections)
+        t.ok(report.latencyMicros.p50 > 0 && report.latencyMicros.max >= report.latencyMicros.p50)
+      })
+
+      t.test('counts the same when reads end anywhere', async (t) => {
+        const report = await observe(t, choice, spoils.nothing, { decodeAll, pieces: 37 })
+        t.same(report.faults, noFaults())
+        t.equal(report.deliveries, all * connections)
+      })
+
+      for (const spoil of ['loss', 'loss of the first', 'loss of the last'] as const) {
+        t.test(`finds a ${spoil} turn`, async (t) => {
+          const report = await observe(t, choice, spoils[spoil], { decodeAll })
+          t.equal(report.faults.lost, events)
+          t.equal(report.faults.duplicates, 0)
+          t.equal(report.faults.reordered, 0)
+          t.equal(report.deliveries, all * connections - events)
+        })
+      }
+
+      t.test('finds a duplicate', async (t) => {
+        const report = await observe(t, choice, spoils.duplicate, { decodeAll })
+        t.equal(report.faults.duplicates, events)
+        t.equal(report.faults.lost, 0)
+        t.equal(report.deliveries, all * connections + events)
+      })
+
+      t.test('finds a reordering', async (t) => {
+        const report = await observe(t, choice, spoils.reordering, { decodeAll })
+        t.equal(report.faults.reordered, events)
+        t.equal(report.faults.lost, 0)
+        t.equal(report.faults.duplicates, 0)
+        t.equal(report.deliveries, all * connections)
+      })
+    })
+  }
+}
+
+t.test('finds a frame whose bytes differ from what the others got', async (t) => {
+  const report = await observe(t, webSocket, (frames) => {
+    const broken = Buffer.from(frames[10] as Buffer)
+    broken.write('@X', broken.indexOf('@'))
+    return frames.toSpliced(10, 1, broken)
+  })
+  t.ok(countFaults(report.faults) > 0)
+})
+
+t.test('fails to connect when the server refuses', async (t) => {
+  const server = net.createServer((socket) => {
+    socket.on('error', () => {})
+    socket.once('data', () => socket.end('HTTP/1.1 503 Service Unavailable\r\n\r\n'))
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => server.close())
+  const swarm = new Swarm()
+  t.teardown(() => swarm.close())
+  const { port } = server.address() as net.AddressInfo
+  await t.rejects(swarm.connect({ port, count: 3, dialect: webSocket }), /0 of 3 connections are live.*503/)
+})
+
+t.test('a tally', async (t) => {
+  const reading = (offset: number, number: number, after?: number) => ({
+    events: [{ number, stamp: 0, offset }],
+    ...(after !== undefined && { after, last: offset }),
+  })
+
+  t.test('counts a batch that does not begin where the last one ended', async (t) => {
+    const faults = noFaults()
+    const tally = new Tally(faults)
+    t.ok(tally.take(reading(5, 1, 4)))
+    t.notOk(tally.take(reading(8, 2, 7)))
+    t.equal(faults.misplaced, 1)
+  })
+
+  t.test('counts an offset that does not rise', async (t) => {
+    const faults = noFaults()
+    const tally = new Tally(faults)
+    t.ok(tally.take(reading(5, 1)))
+    t.notOk(tally.take(reading(5, 2)))
+    t.equal(faults.misplaced, 1)
+  })
+
+  t.test('takes every so manieth event as due behind a filter', async (t) => {
+    const faults = noFaults()
+    const tally = new Tally(faults, 10)
+    t.ok(tally.take(reading(5, 3)))
+    t.ok(tally.take(reading(6, 13)))
+    t.notOk(tally.take(reading(7, 33)))
+    t.equal(faults.lost, 1)
+  })
+})
+
+t.test('an event', async (t) => {
+  t.test('has data of the size that was asked for', async (t) => {
+    for (const bytes of [50, 200, 2_000]) {
+      t.equal(JSON.stringify({ mark: formatMark(1, 1), pad: padFor(bytes) }).length, bytes)
+    }
+    t.throws(() => padFor(payloadBytesMin - 1))
+  })
+
+  t.test('bears its number and the time of its publishing', async (t) => {
+    t.same(parseMark(formatMark(42, 123_456_789.9)), { number: 42, stamp: 123_456_789 })
+    t.throws(() => parseMark('42'))
+    t.throws(() => parseMark(formatMark(42, 1).replace('@0', '@X')))
+  })
+
+  t.test('is the same in a ready-made frame as when it is encoded', async (t) => {
+    const packr = new Packr({ useRecords: false })
+    const frame = packr.unpack(packedFrame(2, 200).stamp(7, 99))
+    t.match(frame, { type: 'events', after: 1_000_006, last: 1_000_008 })
+    t.match(frame.events, [
+      { offset: 1_000_007, data: { mark: formatMark(7, 99), pad: padFor(200) } },
+      { offset: 1_000_008, data: { mark: formatMark(8, 99), pad: padFor(200) } },
+    ])
+    const blocks = textFrame(2, 200).stamp(7, 99).toString().split('\n\n')
+    t.equal(blocks.length, 3)
+    t.match(
+      blocks[1],
+      /^id: benchEpoch00:1000008\nevent: bench\ndata: \{.*"offset":1000008,.*"mark":"0000000008@/,
+    )
+  })
+})

@@ -1,0 +1,86 @@
+import { Packr } from 'msgpackr'
+import type { Offset } from '../protocol/cursor.js'
+import type { HubEvent } from '../protocol/frames.js'
+import { blockEventsMax } from './store.js'
+
+/**
+ * Events of one session and one commit as they lie on disk: a head, then MessagePack of the array.
+ *
+ * Bytes of the head, big endian: 0–7 when it was kept (ms since 1970, float64), 8–15 the first event's
+ * offset (float64), 16–19 the number of events (uint32).
+ */
+export interface Block {
+  readonly first: Offset
+  readonly last: Offset
+  readonly count: number
+  readonly bytes: Buffer
+}
+
+export interface BlockHead {
+  readonly at: number
+  readonly first: Offset
+  readonly count: number
+}
+
+const headBytes = 20
+
+/** A block is cut to about this many bytes, so that no page and no trimming step handles much more at once. */
+const blockBytes = 128 * 1024
+
+// Records name the fields once for all events of a block: 849 ns to encode and 437 to decode an event of
+// 200 bytes, against 1,055 and 1,170 as plain maps. A block of a few events is better off plain, since
+// reading records compiles a reader for each shape. `mapsAsObjects` lets one reader read both.
+const records = new Packr({ useRecords: true, mapsAsObjects: true })
+const plain = new Packr({ useRecords: false, variableMapSize: true })
+const recordsFrom = 4
+
+/** @returns the events of one session as blocks, each of at most 256 events and about 128 KiB. */
+export function blocksOf(events: readonly HubEvent[], at: number): Block[] {
+  const blocks: Block[] = []
+  let from = 0
+  let size = blockEventsMax
+  while (from < events.length) {
+    const some = events.slice(from, from + size)
+    const bytes = encode(some, at)
+    if (bytes.length > 2 * blockBytes && some.length > 1) {
+      // The average says how many fit: large events are encoded about twice, once in each flush.
+      size = Math.max(1, Math.floor((blockBytes * some.length) / bytes.length))
+      continue
+    }
+    blocks.push({ first: offsetOf(some[0]), last: offsetOf(some.at(-1)), count: some.length, bytes })
+    from += some.length
+  }
+  return blocks
+}
+
+function offsetOf(event: HubEvent | undefined): Offset {
+  return event?.offset ?? (0 as Offset)
+}
+
+function encode(events: readonly HubEvent[], at: number): Buffer {
+  const packed = (events.length < recordsFrom ? plain : records).pack(events)
+  const bytes = Buffer.allocUnsafe(headBytes + packed.length)
+  bytes.writeDoubleBE(at, 0)
+  bytes.writeDoubleBE(offsetOf(events[0]), 8)
+  bytes.writeUInt32BE(events.length, 16)
+  packed.copy(bytes, headBytes)
+  return bytes
+}
+
+export function readHead(bytes: Buffer): BlockHead {
+  return { at: bytes.readDoubleBE(0), first: bytes.readDoubleBE(8) as Offset, count: bytes.readUInt32BE(16) }
+}
+
+export function readEvents(bytes: Buffer): HubEvent[] {
+  return records.unpack(bytes.subarray(headBytes)) as HubEvent[]
+}
+
+/** One value other than events, as MessagePack. */
+export function pack(value: object): Buffer {
+  return plain.pack(value)
+}
+
+/** @returns what `pack` was given; the caller says what that was. */
+export function unpack<Value>(bytes: Buffer): Value {
+  return records.unpack(bytes) as Value
+}

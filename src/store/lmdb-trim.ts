@@ -1,0 +1,182 @@
+import type { Offset } from '../protocol/cursor.js'
+import { readHead } from './block.js'
+import {
+  type LmdbKey,
+  type LmdbTables,
+  packExtent,
+  type StoredExtent,
+  type Write,
+  type Writes,
+  within,
+} from './lmdb-tables.js'
+import { type Droppable, isAboveShare, isDue, isExpired, isOver } from './retention.js'
+import type { Retention, Size, Trimmed } from './store.js'
+
+export interface Terms {
+  readonly retention: Retention
+  readonly now: number
+  readonly held: (session: string) => boolean
+  readonly size: Size
+}
+
+interface Step {
+  readonly writes: Writes
+  readonly trimmed: Trimmed
+}
+
+// What one step looks at and changes at most: a few milliseconds.
+const sessionsPerStep = 500
+const entriesPerStep = 1_000
+const blocksPerStep = 100
+
+/** Where a step is to go on, and what it has done. */
+class Work {
+  readonly entries: Write[] = []
+  readonly removed: string[] = []
+  readonly trimmed: { session: string; trimmed: Offset }[] = []
+  size: Size
+  blocks = 0
+
+  constructor(size: Size) {
+    this.size = size
+  }
+}
+
+type Phase = 'sessions' | 'ended' | 'shares' | 'done'
+
+/** One pass of retention over the store, in steps. */
+export class TrimPass {
+  readonly #tables: LmdbTables
+  #phase: Phase = 'sessions'
+  /** The session that was looked at last. */
+  #after = ''
+
+  constructor(tables: LmdbTables) {
+    this.#tables = tables
+  }
+
+  step(terms: Terms): Step {
+    const work = new Work(terms.size)
+    const swept = this.#sweepLeft(work)
+    if (swept) this.#advance(work, terms)
+    const { removed, trimmed } = work
+    const more = !swept || this.#phase !== 'done' || removed.length > 0
+    return { writes: this.#tables.trimmed(work.entries, work.size), trimmed: { removed, trimmed, more } }
+  }
+
+  /** Removes what sessions that are gone have left behind. @returns whether nothing is left */
+  #sweepLeft(work: Work): boolean {
+    const { left, events, workers, slices, latest, ids } = this.#tables
+    for (const key of left.getKeys({ limit: sessionsPerStep })) {
+      for (const table of [events, workers, slices, latest, ids]) {
+        const limit = entriesPerStep - work.entries.length
+        for (const entry of table.getKeys({ ...within([key as number]), limit }))
+          work.entries.push({ table, key: entry })
+        if (work.entries.length >= entriesPerStep) return false
+      }
+      work.entries.push({ table: left, key })
+    }
+    return work.entries.length === 0
+  }
+
+  #advance(work: Work, terms: Terms): void {
+    switch (this.#phase) {
+      case 'sessions':
+        if (this.#eachSession(work, (session) => this.#trimSession(session, work, terms)))
+          this.#enter('ended')
+        return
+      case 'ended':
+        if (this.#removeEnded(work, terms))
+          this.#enter(isOver(work.size, terms.retention) ? 'shares' : 'done')
+        return
+      case 'shares':
+        if (this.#eachSession(work, (session) => this.#cutToShare(session, work, terms))) this.#enter('done')
+        return
+      case 'done':
+        return
+    }
+  }
+
+  #enter(phase: Phase): void {
+    this.#phase = phase
+    this.#after = ''
+  }
+
+  /** @returns whether all sessions have been looked at */
+  #eachSession(work: Work, look: (session: string) => boolean): boolean {
+    const start = this.#after === '' ? {} : { start: this.#after, exclusiveStart: true }
+    const sessions = [...this.#tables.extents.getKeys({ ...start, limit: sessionsPerStep })] as string[]
+    for (const session of sessions) {
+      if (work.entries.length >= entriesPerStep || work.blocks >= blocksPerStep) return false
+      // One that is not done with is looked at again.
+      if (!look(session)) return false
+      this.#after = session
+    }
+    return sessions.length < sessionsPerStep
+  }
+
+  #trimSession(session: string, work: Work, { retention, now, held }: Terms): boolean {
+    const extent = this.#tables.extent(session)
+    const record = this.#tables.record(session)
+    if (extent === undefined || record === undefined) return true
+    if (isExpired(record, extent, retention, now, held(session))) {
+      this.#remove(session, work)
+      return true
+    }
+    return this.#cut(session, extent, work, (oldest, rest) => isDue(oldest, rest, retention, now))
+  }
+
+  #cutToShare(session: string, work: Work, { retention }: Terms): boolean {
+    const extent = this.#tables.extent(session)
+    if (extent === undefined) return true
+    const isToGo = (_: Droppable, rest: StoredExtent) =>
+      isOver(work.size, retention) && isAboveShare(rest, retention, work.size)
+    return this.#cut(session, extent, work, isToGo)
+  }
+
+  /** @returns whether no ended session is left, or there is room again */
+  #removeEnded(work: Work, { retention }: Terms): boolean {
+    const keys = [...this.#tables.ended.getKeys({ limit: sessionsPerStep })] as [number, string][]
+    for (const [, session] of keys) {
+      if (!isOver(work.size, retention)) return true
+      this.#remove(session, work)
+    }
+    return keys.length < sessionsPerStep
+  }
+
+  #remove(session: string, work: Work): void {
+    work.size = this.#tables.removeSession(session, work)
+    work.removed.push(session)
+  }
+
+  /** Drops the oldest blocks as long as they are to go. @returns whether the step had room for all of it */
+  #cut(
+    session: string,
+    extent: StoredExtent,
+    work: Work,
+    isToGo: (oldest: Droppable, rest: StoredExtent) => boolean,
+  ): boolean {
+    const { events } = this.#tables
+    let rest = extent
+    let whole = true
+    for (const { key, value } of events.getRange(within([extent.number]))) {
+      const { at, count } = readHead(value)
+      const block = { at, count, bytes: value.length }
+      if (!isToGo(block, rest)) break
+      if (work.blocks >= blocksPerStep) {
+        whole = false
+        break
+      }
+      work.blocks += 1
+      work.entries.push({ table: events, key })
+      work.size = { ...work.size, events: work.size.events - count, bytes: work.size.bytes - block.bytes }
+      const trimmed = (key as LmdbKey & [number, number])[1] as Offset
+      rest = { ...rest, trimmed, events: rest.events - count, bytes: rest.bytes - block.bytes }
+    }
+    if (rest !== extent) {
+      work.entries.push({ table: this.#tables.extents, key: session, value: packExtent(rest) })
+      work.trimmed.push({ session, trimmed: rest.trimmed })
+    }
+    return whole
+  }
+}

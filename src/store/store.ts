@@ -1,0 +1,258 @@
+import type { JsonValue } from '../lib/json.js'
+import type { Epoch, Offset } from '../protocol/cursor.js'
+import type { HubEvent, Mode, PatchOperation } from '../protocol/frames.js'
+
+/**
+ * Where events survive a restart. The hub keeps what it needs for the present in memory; the store keeps
+ * the rest, and says what had been reached when a session is asked for again.
+ *
+ * **Asynchronous.** Every answer comes later, and may come from another machine. A store does little work
+ * in any one turn of the event loop: answers come in bounded pages, and so does trimming.
+ *
+ * **Atomic and in order.** `commit` keeps all of a batch or nothing of it. One commit is under way at a
+ * time: the next is given when the one before has settled. What a commit has kept, every later call sees.
+ *
+ * **Failure.** A call that fails rejects with a `StoreError`, changes nothing, and leaves the store usable:
+ * the same batch may be given again. A store never answers with less than it holds. Reading goes on while
+ * writing fails.
+ *
+ * **Offsets.** Events are delivered before they are kept, so after an unclean end the store cannot know
+ * which offsets were given out. It knows a bound: a hub never lets a session's offset run more than
+ * `offsetsAhead` past `last` of the session's newest settled commit. After an unclean end `load` answers
+ * with `last` above that bound; after a clean one it is exact. A session that was never committed has
+ * nothing to continue: it begins again with an epoch of its own.
+ */
+export interface Store {
+  /** What was there when the store was opened. */
+  readonly found: Found
+  /**
+   * Keeps a batch: all that the hub's sessions published since the batch before.
+   *
+   * @returns once everything is kept, as durable as the store was asked to be
+   */
+  commit(batch: Batch): Promise<void>
+  /** @returns what the hub needs to continue a session, or nothing when there is no such session. */
+  load(session: string): Promise<StoredSession | undefined>
+  /** @returns a page of the events after an offset, in offset order. An unknown session has none. */
+  read(session: string, after: Offset, options?: ReadOptions): Promise<Page>
+  /** @returns the newest events of a session, in offset order: what fills a ring. */
+  newest(session: string, options?: ReadOptions): Promise<Page>
+  /** @returns a page of the sessions in the order of their ids (by code unit), after an id. */
+  sessions(after: string, limit: number): Promise<SessionPage>
+  /** Forgets a session. One that is unknown is forgotten already. */
+  remove(session: string): Promise<void>
+  /**
+   * Does one small step of what retention asks for. The caller goes on while there is `more`, at its leisure.
+   *
+   * @param held sessions that are in use: unless they have ended, they lose old events, but are not removed
+   */
+  trim(retention: Retention, now: number, held: (session: string) => boolean): Promise<Trimmed>
+  /** @returns how much is kept now. */
+  size(): Size
+  /** Waits for what is under way. Afterwards every call rejects with `closed`; closing again does nothing. */
+  close(): Promise<void>
+}
+
+/** How far a session's offset may run ahead of what its commits have settled. In offsets. */
+export const offsetsAhead = 1 << 20
+
+/** Bounds of one page where the caller names none. */
+export const pageDefaults = { limit: 1_000, bytes: 1 << 20 } as const
+
+/** The most events a page looks at: a filter that keeps little still answers soon. */
+export const pageScanMax = 2_000
+
+/** Ids of published events that a session remembers: the newest ones. */
+export const publishIdsMax = 10_000
+
+/** The largest block that retention drops as one: it keeps up to this many events more than it was told. */
+export const blockEventsMax = 256
+
+export interface Size {
+  readonly sessions: number
+  readonly events: number
+  /** Bytes of the events as they are kept. */
+  readonly bytes: number
+}
+
+export interface Found extends Size {
+  /** What was there had been closed in good order, or nothing was there. */
+  readonly clean: boolean
+}
+
+/** What the hub's sessions did since the batch before. */
+export interface Batch {
+  /** The hub's clock, ms since 1970: the age of what is kept. */
+  readonly at: number
+  /** Each session once. */
+  readonly sessions: readonly SessionBatch[]
+}
+
+export interface SessionBatch {
+  readonly session: string
+  /** Present when the session is new, or its record changed. A new epoch replaces all that was kept. */
+  readonly record?: SessionRecord
+  /** The newest offset that the session has given out, kept or not. */
+  readonly last: Offset
+  /** In offset order, above all that were kept before. */
+  readonly events?: readonly HubEvent[]
+  /** Those that are new or changed. */
+  readonly workers?: readonly WorkerRecord[]
+  /** In the order in which they happened. */
+  readonly slices?: readonly SliceChange[]
+  /** What a fresh join gets of the type and key of each: the newest one, kept apart from the events. */
+  readonly latest?: readonly Latest[]
+  /** Ids that were published, oldest first. */
+  readonly ids?: readonly PublishId[]
+}
+
+export interface SessionRecord {
+  readonly session: string
+  readonly epoch: Epoch
+  readonly status: 'running' | 'paused' | 'ended'
+  readonly mode?: Mode
+  readonly metadata?: JsonValue
+  readonly startedAt: number
+  readonly endedAt?: number
+  readonly outcome?: JsonValue
+}
+
+export interface WorkerRecord {
+  readonly worker: string
+  readonly status: string
+  readonly startedAt: number
+  readonly endedAt?: number
+  /** Events it has published. */
+  readonly events: number
+  readonly outcome?: JsonValue
+}
+
+/** A slice's new value. */
+export interface SliceChange {
+  /** The worker whose topic has the slice; absent for the session's own. */
+  readonly worker?: string
+  readonly slice: string
+  readonly offset: Offset
+  /** Absent when the slice was removed. */
+  readonly value?: JsonValue
+  /** What leads to `value` from the one before, where that is smaller: the store may keep it instead. */
+  readonly patch?: readonly PatchOperation[]
+}
+
+/** The newest event of a type and key, as pinned in its topic. */
+export interface Latest {
+  readonly worker?: string
+  readonly type: string
+  readonly key: string
+  /** Absent when it is to be forgotten. */
+  readonly event?: HubEvent
+}
+
+export interface PublishId {
+  readonly id: string
+  readonly offset: Offset
+}
+
+/** A slice as it was last set. */
+export interface StoredSlice {
+  readonly worker?: string
+  readonly slice: string
+  readonly offset: Offset
+  readonly value: JsonValue
+}
+
+export interface StoredLatest {
+  readonly worker?: string
+  readonly type: string
+  readonly key: string
+  readonly event: HubEvent
+}
+
+/** What the hub needs to continue a session. */
+export interface StoredSession extends Extent {
+  readonly record: SessionRecord
+  /** The next offset is above this one. */
+  readonly last: Offset
+  readonly workers: readonly WorkerRecord[]
+  readonly slices: readonly StoredSlice[]
+  /** In offset order. */
+  readonly latest: readonly StoredLatest[]
+  /** The newest `publishIdsMax` ones, oldest first. */
+  readonly ids: readonly PublishId[]
+}
+
+/** How much of a session is kept. */
+export interface Extent {
+  /** Everything up to here was trimmed; 0 when nothing was. */
+  readonly trimmed: Offset
+  /** The newest event that is kept, or was trimmed; 0 when there was none. */
+  readonly stored: Offset
+  readonly events: number
+  readonly bytes: number
+  /** When the session was last written to, ms since 1970. */
+  readonly at: number
+}
+
+export interface ReadOptions {
+  /** The most events on the page. */
+  readonly limit?: number
+  /** The page ends soon after this many bytes of events as they are kept; it has at least one. */
+  readonly bytes?: number
+  /** Runs in this process: events it refuses are passed over, and bounded by `pageScanMax`. */
+  readonly filter?: (event: HubEvent) => boolean
+}
+
+export interface Page {
+  readonly events: readonly HubEvent[]
+  /** Every event up to here was looked at: the next page is the one after it. */
+  readonly last: Offset
+  /** Nothing was kept after `last` when the page was read. */
+  readonly end: boolean
+  /** As in `Extent`: a reader whose position is below has missed something. */
+  readonly trimmed: Offset
+}
+
+export interface SessionPage {
+  readonly sessions: readonly { readonly record: SessionRecord; readonly extent: Extent }[]
+  readonly end: boolean
+}
+
+/** What is kept. Absent bounds do not bound. Ended sessions go first. */
+export interface Retention {
+  /** Sessions that ended, or were last written to, longer ago than this; and older events. In ms. */
+  readonly ageMs?: number
+  /** Of one session. */
+  readonly sessionEvents?: number
+  readonly sessionBytes?: number
+  /** Of all together. */
+  readonly events?: number
+  readonly bytes?: number
+}
+
+export interface Trimmed {
+  /** Sessions that are gone. */
+  readonly removed: readonly string[]
+  /** Sessions whose events up to an offset are gone. */
+  readonly trimmed: readonly { readonly session: string; readonly trimmed: Offset }[]
+  /** There is more to do. */
+  readonly more: boolean
+}
+
+/**
+ * A store could not do what was asked, and changed nothing.
+ *
+ * `full`: no room; `failed`: anything else that may pass; `closed`: it was closed; `refused`: it cannot be
+ * opened as it is (locked by another process, or written by a newer version).
+ */
+export class StoreError extends Error {
+  override readonly name = 'StoreError'
+
+  readonly kind: StoreErrorKind
+
+  constructor(kind: StoreErrorKind, message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.kind = kind
+  }
+}
+
+export type StoreErrorKind = 'full' | 'failed' | 'closed' | 'refused'

@@ -177,13 +177,16 @@ const reasons: Readonly<Record<string, string>> = {
   ECONNREFUSED: 'connection refused',
   ECONNRESET: 'connection cut',
   EPIPE: 'connection cut',
+  ENOENT: 'no such file',
+  EACCES: 'permission denied',
+  EISDIR: 'it is a directory',
   ENOTFOUND: 'no such host',
   EAI_AGAIN: 'host not found',
   ETIMEDOUT: 'timed out',
   EHOSTUNREACH: 'host unreachable',
 }
 
-/** @returns a network error in words */
+/** @returns an error of the network or a file in words */
 export function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error)
   const code = 'code' in error && typeof error.code === 'string' ? error.code : ''

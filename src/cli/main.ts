@@ -5,6 +5,7 @@ import { nanoid } from 'nanoid'
 import { systemClock } from '../lib/clock.js'
 import { CommandError, exitCodes, exitCodesHelp } from './exit-codes.js'
 import { paletteFor } from './paint.js'
+import { publishCommand } from './publish.js'
 import { runCommand } from './run.js'
 import type { Surroundings } from './surroundings.js'
 
@@ -33,7 +34,7 @@ function createProgram(): Command {
     .helpOption('-h, --help', 'show this help')
     .helpCommand(false)
     .showSuggestionAfterError()
-  for (const command of [runCommand(surroundings)]) program.addCommand(command)
+  for (const command of [runCommand(surroundings), publishCommand(surroundings)]) program.addCommand(command)
   program.addHelpText(
     'after',
     `

@@ -1,6 +1,6 @@
 import { InvalidArgumentError, Option } from 'commander'
 import type { Random } from '../lib/random.js'
-import { checkId } from '../protocol/check.js'
+import { checkEvent, checkId } from '../protocol/check.js'
 import { ProtocolError } from '../protocol/codes.js'
 import { defaultLimits } from '../protocol/limits.js'
 import { defaultHub } from './hub-http.js'
@@ -14,6 +14,11 @@ export function hubOption(env: NodeJS.ProcessEnv): Option {
 /** The id of a session or worker. */
 export function idOption(text: string): string {
   return refusing(() => checkId(text, defaultLimits, 'id'))
+}
+
+/** The type of an event. */
+export function typeOption(text: string): string {
+  return refusing(() => checkEvent({ type: text }, defaultLimits)).type
 }
 
 /** A whole number from `min` to `max`. */

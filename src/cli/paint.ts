@@ -72,6 +72,13 @@ export function formatCount(count: number, noun: string): string {
   return `${thousands.format(count)} ${noun}${count === 1 ? '' : 's'}`
 }
 
+/** @returns `512 B`, `4.2 MB` */
+export function formatBytes(bytes: number): string {
+  if (bytes < 1000) return `${bytes} B`
+  if (bytes < 1_000_000) return `${(bytes / 1000).toFixed(1)} kB`
+  return `${(bytes / 1_000_000).toFixed(1)} MB`
+}
+
 const escape = '\u001b'
 const bell = '\u0007'
 /** A control character (C0, DEL or C1) other than tab and line feed. */

@@ -1,0 +1,253 @@
+import { createReadStream } from 'node:fs'
+import { Command } from 'commander'
+import { LineError, LineReader } from '../lib/ndjson.js'
+import { checkEvent } from '../protocol/check.js'
+import { ProtocolError, quote } from '../protocol/codes.js'
+import { defaultLimits } from '../protocol/limits.js'
+import { exitCodeOf } from './child.js'
+import { CommandError, exitCodes, exitCodesHelp } from './exit-codes.js'
+import { HubHttp, lookUpSession, parseHubUrl, reasonOf } from './hub-http.js'
+import { hubOption, idOption, newSessionId, secondsOption, typeOption } from './options.js'
+import { formatBytes, formatCount, formatDuration } from './paint.js'
+import { Sender, type SenderNews } from './sender.js'
+import { StatusLine } from './status-line.js'
+import type { Surroundings } from './surroundings.js'
+
+interface PublishOptions {
+  readonly hub: string
+  readonly session?: string
+  readonly worker?: string
+  readonly type?: string
+  readonly typeField?: string
+  readonly end?: boolean
+  readonly wait: number
+}
+
+const examples = `
+Examples:
+  $ runcast publish --session demo events.ndjson
+  $ echo '{"type":"note","data":{"text":"hello"}}' | runcast publish --session demo
+  $ runcast publish --session demo --worker model --type-field type stream.ndjson
+  $ kubectl logs -f pod | jq -c . | runcast publish --session demo --worker pod --type log -
+
+The input is NDJSON: one JSON value a line. Each is an event, { "type", "data"?, "id"?, "key"?, "time"?,
+"force"? }, unless --type or --type-field is given: then each is the data of an event. A file is read no faster
+than the hub takes it. What the hub has not acknowledged is sent again; ids, given where the input has none,
+keep that from being seen twice.
+
+A line that cannot be published ends it; what precedes that line is published.
+${exitCodesHelp}`
+
+export function publishCommand(surroundings: Surroundings): Command {
+  return new Command('publish')
+    .summary('publish NDJSON from a file or a pipe')
+    .description('Publishes events, or any JSON as the data of events, from a file or from its input.')
+    .argument('[file]', 'NDJSON; - or nothing for the input', '-')
+    .addOption(hubOption(surroundings.env))
+    .option('--session <id>', 'the session to publish to (default: a new one)', idOption)
+    .option('--worker <id>', 'the worker of the session that publishes', idOption)
+    .option('--type <type>', "wrap every line as an event's data, with this type", typeOption)
+    .option('--type-field <name>', 'the same, with the type that this field of the object names')
+    .option('--end', 'end the session when everything is published')
+    .option('--wait <seconds>', 'how long to wait at the end for a hub that is away', secondsOption, 30)
+    .addHelpText('after', examples)
+    .action(async (file: string, options: PublishOptions) => {
+      process.exitCode = await publish(file, options, surroundings)
+    })
+}
+
+async function publish(file: string, options: PublishOptions, surroundings: Surroundings): Promise<number> {
+  const hub = new HubHttp(parseHubUrl(options.hub))
+  const session = options.session ?? newSessionId(surroundings.random)
+  try {
+    if ((await lookUpSession(hub, session)) === 'ended') {
+      throw new CommandError(exitCodes.failure, `session ${session} has ended: it takes no more events`)
+    }
+    return await new Publishing(hub, session, options, surroundings).toItsEnd(file)
+  } finally {
+    hub.close()
+  }
+}
+
+/** The input has a line that cannot be published. */
+class InputError extends Error {
+  override readonly name = 'InputError'
+
+  constructor(line: number, message: string) {
+    super(`line ${line}: ${message}`)
+  }
+}
+
+/** One `runcast publish` from the first line to the last acknowledgement. */
+class Publishing {
+  readonly #hub: HubHttp
+  readonly #topic: string
+  readonly #options: PublishOptions
+  readonly #surroundings: Surroundings
+  readonly #sender: Sender
+  readonly #status: StatusLine
+  /** Makes the ids of the events its own. */
+  readonly #id: string
+  readonly #startedAt: number
+  #bytes = 0
+  #signal: NodeJS.Signals | undefined
+  #failure: string | undefined
+
+  constructor(hub: HubHttp, session: string, options: PublishOptions, surroundings: Surroundings) {
+    const { clock, random } = surroundings
+    this.#hub = hub
+    this.#topic = `sessions/${session}${options.worker === undefined ? '' : `/workers/${options.worker}`}`
+    this.#options = options
+    this.#surroundings = surroundings
+    this.#id = random.id(10)
+    this.#startedAt = clock.now()
+    this.#status = new StatusLine(surroundings, () => this.#progress())
+    this.#sender = new Sender({ hub, session, clock, tell: (news) => this.#heard(news) })
+  }
+
+  /** @returns the exit code */
+  async toItsEnd(file: string): Promise<number> {
+    const input = file === '-' ? process.stdin : createReadStream(file)
+    const restore = this.#surroundings.onSignal((signal) => {
+      // Once ends the reading; a second time there is only the hub to wait for.
+      if (this.#signal !== undefined) this.#sender.stop()
+      this.#signal = signal
+      input.destroy()
+    })
+    try {
+      await this.#read(input)
+    } catch (error) {
+      if (this.#signal === undefined) this.#failure = readingFailed(error, file)
+    }
+    await this.#finish()
+    restore()
+    this.#status.end()
+    return this.#tellOutcome()
+  }
+
+  /** Reads the input no faster than the hub takes it. */
+  async #read(input: AsyncIterable<Buffer>): Promise<void> {
+    const reader = new LineReader(defaultLimits.lineBytesMax, (text, line) => {
+      this.#sender.push(this.#options.worker, { json: this.#event(text, line), place: line })
+    })
+    for await (const chunk of input) {
+      this.#bytes += chunk.length
+      reader.push(chunk)
+      await this.#sender.room()
+      if (this.#sender.refused) return
+    }
+    reader.end()
+  }
+
+  async #finish(): Promise<void> {
+    const { end, wait } = this.#options
+    const sender = this.#sender
+    const code = this.#failure === undefined ? exitCodes.ok : exitCodes.failure
+    const delivered = end && this.#signal === undefined ? sender.end({ code }) : sender.drained()
+    const late = this.#surroundings.clock.after(wait * 1000, () => sender.stop())
+    await delivered
+    late.cancel()
+    sender.stop()
+  }
+
+  /** @throws InputError or ProtocolError when the line is no event and cannot become one */
+  #event(text: string, line: number): string {
+    const id = `${this.#id}-${line}`
+    const value = parseLine(text, line)
+    const { type, typeField } = this.#options
+    if (type === undefined && typeField === undefined) return eventOf(value, text.trim(), line, id)
+    const chosen = (typeField === undefined ? undefined : typeIn(value, typeField)) ?? type
+    if (chosen === undefined) {
+      throw new InputError(
+        line,
+        `expected an object with the field ${quote(typeField)} to name the event's type`,
+      )
+    }
+    return `{"type":"${chosen}","id":"${id}","data":${text.trim()}}`
+  }
+
+  #heard(news: SenderNews): void {
+    const { palette } = this.#status
+    switch (news.kind) {
+      case 'away':
+        return this.#status.tell(
+          palette.yellow(
+            `the hub at ${this.#hub.name} has gone away (${news.reason}); waiting until it is back`,
+          ),
+        )
+      case 'back':
+        return this.#status.tell(palette.green(`the hub is back after ${formatDuration(news.awayMs)}`))
+      case 'refused': {
+        const where = news.place === undefined ? '' : `line ${news.place}: `
+        this.#failure = `${where}the hub refused: ${news.detail}`
+        return
+      }
+      case 'full':
+      case 'room':
+        return
+      default:
+        return news satisfies never
+    }
+  }
+
+  #progress(): string {
+    const { events } = this.#sender.acknowledged
+    const seconds = (this.#surroundings.clock.now() - this.#startedAt) / 1000
+    const rate = seconds < 0.5 ? '' : `, ${formatCount(Math.round(events / seconds), 'event')}/s`
+    return `${formatCount(events, 'event')} published, ${formatBytes(this.#bytes)} read${rate}`
+  }
+
+  /** @returns the exit code */
+  #tellOutcome(): number {
+    const { clock, stdout } = this.#surroundings
+    const { waiting, refused, acknowledged } = this.#sender
+    const { events, duplicates } = acknowledged
+    const known = duplicates === 0 ? '' : ` (${formatCount(duplicates, 'event')} it had already)`
+    const took = formatDuration(clock.now() - this.#startedAt)
+    stdout.write(`${formatCount(events, 'event')} published to ${this.#topic} in ${took}${known}\n`)
+    if (this.#failure !== undefined) {
+      throw new CommandError(refused ? exitCodes.hubRefused : exitCodes.failure, this.#failure)
+    }
+    if (this.#signal !== undefined) return exitCodeOf(this.#signal)
+    if (waiting > 0) {
+      throw new CommandError(
+        exitCodes.hubUnavailable,
+        `${formatCount(waiting, 'event')} not taken by the hub at ${this.#hub.name}`,
+      )
+    }
+    return exitCodes.ok
+  }
+}
+
+function parseLine(text: string, line: number): unknown {
+  try {
+    return JSON.parse(text)
+  } catch (error) {
+    throw new InputError(line, `expected JSON, got ${quote(text)} (${reasonOf(error)})`)
+  }
+}
+
+/** @returns the event that the line is, with an id; the rest of it stays as it was written */
+function eventOf(value: unknown, text: string, line: number, id: string): string {
+  try {
+    return checkEvent(value, defaultLimits).id === undefined ? `{"id":"${id}",${text.slice(1)}` : text
+  } catch (error) {
+    if (!(error instanceof ProtocolError)) throw error
+    throw new InputError(line, `${error.message} (--type or --type-field take any JSON as an event's data)`)
+  }
+}
+
+/** @returns the type that a field of the object names, fit for an event; undefined when there is none */
+function typeIn(value: unknown, field: string): string | undefined {
+  if (typeof value !== 'object' || value === null || !Object.hasOwn(value, field)) return undefined
+  const named = (value as Readonly<Record<string, unknown>>)[field]
+  if (typeof named !== 'string' && typeof named !== 'number') return undefined
+  const type = String(named).slice(0, defaultLimits.typeLengthMax)
+  return type === '' ? undefined : type.replaceAll(/[^A-Za-z0-9._:-]/g, '_')
+}
+
+function readingFailed(error: unknown, file: string): string {
+  if (error instanceof InputError || error instanceof LineError) return error.message
+  if (error instanceof Error && 'code' in error) return `cannot read ${file}: ${reasonOf(error)}`
+  throw error
+}

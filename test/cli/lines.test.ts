@@ -1,0 +1,126 @@
+import { PassThrough } from 'node:stream'
+import fc from 'fast-check'
+import t from 'tap'
+import { LineSplitter } from '../../src/cli/lines.js'
+import { formatBytes, formatCount, formatDuration, paletteFor, terminalText } from '../../src/cli/paint.js'
+
+function split(bytes: Buffer, sizes: readonly number[], charactersMax: number): string[] {
+  const splitter = new LineSplitter(charactersMax)
+  const lines: string[] = []
+  let from = 0
+  for (const size of sizes) {
+    lines.push(...splitter.write(bytes.subarray(from, from + size)))
+    from += size
+  }
+  return [...lines, ...splitter.write(bytes.subarray(from)), ...splitter.end()]
+}
+
+t.test('lines', (t) => {
+  t.test('every line keeps its newline, the last may be without', (t) => {
+    t.same(split(Buffer.from('a\n\nb\r\nc'), [], 100), ['a\n', '\n', 'b\r\n', 'c'])
+    t.same(split(Buffer.from(''), [], 100), [])
+    t.same(split(Buffer.from('a\n'), [], 100), ['a\n'])
+    t.end()
+  })
+
+  t.test('any chunking gives the same lines, and together they are the text', (t) => {
+    const text = fc.string({ unit: fc.constantFrom('a', 'ö', '€', '🙂', '\n', '\r\n') })
+    fc.assert(
+      fc.property(text, fc.array(fc.nat(5)), (text, sizes) => {
+        const bytes = Buffer.from(text)
+        const lines = split(bytes, sizes, 1000)
+        t.same(lines, split(bytes, [], 1000))
+        return lines.join('') === text
+      }),
+    )
+    t.end()
+  })
+
+  t.test('a long line comes in pieces, none of which is longer or ends within a character', (t) => {
+    const text = fc.string({ unit: fc.constantFrom('a', '🙂', '\n'), maxLength: 200 })
+    fc.assert(
+      fc.property(
+        text,
+        fc.array(fc.nat(50)),
+        fc.integer({ min: 2, max: 20 }),
+        (text, sizes, charactersMax) => {
+          const lines = split(Buffer.from(text), sizes, charactersMax)
+          return (
+            lines.join('') === text &&
+            lines.every((line) => line.length <= charactersMax && !/[\ud800-\udbff]$/.test(line))
+          )
+        },
+      ),
+    )
+    t.end()
+  })
+
+  t.test('an unfinished line can be taken, and goes on as a new one', (t) => {
+    const splitter = new LineSplitter(100)
+    t.same(splitter.write(Buffer.from('one\nPass')), ['one\n'])
+    t.equal(splitter.unfinished, true)
+    t.equal(splitter.take(), 'Pass')
+    t.equal(splitter.unfinished, false)
+    t.same(splitter.write(Buffer.from('word\n')), ['word\n'])
+    t.same(splitter.end(), [])
+    t.end()
+  })
+
+  t.test('bytes that are not UTF-8 become U+FFFD', (t) => {
+    t.same(split(Buffer.from([0x61, 0xff, 0x0a, 0xe2, 0x82]), [1, 1], 100), ['a\ufffd\n', '\ufffd'])
+    t.end()
+  })
+  t.end()
+})
+
+t.test('text on a terminal', (t) => {
+  t.test('what does nothing is shown as it is', (t) => {
+    t.equal(terminalText('plain\tö 🙂\n'), 'plain\tö 🙂\n')
+    t.end()
+  })
+
+  t.test('colours stay and end with the text', (t) => {
+    t.equal(terminalText('\u001b[1;31mred\n'), '\u001b[1;31mred\u001b[0m\n')
+    t.end()
+  })
+
+  t.test('what would move, clear, retitle or ring is left out', (t) => {
+    t.equal(
+      terminalText('a\u001b[2J\u001b[10;10Hb\u0007c\u001b]0;title\u0007d\u001bce\u009b2Jf'),
+      'abcdef'.replace('f', '2Jf'),
+    )
+    t.equal(terminalText('a\u001b]52;c;never ends'), 'a')
+    t.equal(terminalText('a\u001b'), 'a')
+    t.end()
+  })
+
+  t.test('of a line that was overwritten the last version stays', (t) => {
+    t.equal(terminalText('10 %\r50 %\r100 %\r\n'), '100 %\n')
+    t.end()
+  })
+
+  t.test('colours are for terminals, unless NO_COLOR or FORCE_COLOR say otherwise', (t) => {
+    const pipe = new PassThrough()
+    const terminal = Object.assign(new PassThrough(), { isTTY: true })
+    t.equal(paletteFor(pipe, {}).coloured, false)
+    t.equal(paletteFor(pipe, { FORCE_COLOR: '1' }).coloured, true)
+    t.equal(paletteFor(terminal, {}).coloured, true)
+    t.equal(paletteFor(terminal, { TERM: 'dumb' }).coloured, false)
+    t.equal(paletteFor(terminal, { FORCE_COLOR: '0' }).coloured, false)
+    t.equal(paletteFor(terminal, { NO_COLOR: '1', FORCE_COLOR: '1' }).coloured, false)
+    t.equal(paletteFor(terminal, { NO_COLOR: '' }).coloured, true)
+    t.end()
+  })
+
+  t.test('figures read well', (t) => {
+    t.equal(formatCount(1, 'line'), '1 line')
+    t.equal(formatCount(12_345, 'line'), '12,345 lines')
+    t.equal(formatDuration(340), '340 ms')
+    t.equal(formatDuration(1_240), '1.2 s')
+    t.equal(formatDuration(125_000), '2 min 5 s')
+    t.equal(formatBytes(512), '512 B')
+    t.equal(formatBytes(4_200_000), '4.2 MB')
+    t.end()
+  })
+  t.end()
+})

@@ -1,0 +1,462 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { HubHttp } from '../../src/cli/hub-http.js'
+import { type Outgoing, Sender, type SenderBounds, type SenderNews } from '../../src/cli/sender.js'
+import { systemClock } from '../../src/lib/clock.js'
+import { buildCommandLine } from './command-line.js'
+import { type FakeHub, startFakeHub } from './fake-hub.js'
+
+const commandLine = await buildCommandLine()
+t.teardown(() => commandLine.remove())
+
+const folder = mkdtempSync(join(tmpdir(), 'runcast-cli-'))
+t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+
+async function fakeHub(t: Test, port?: number): Promise<FakeHub> {
+  const hub = await startFakeHub(port)
+  t.teardown(() => hub.close())
+  return hub
+}
+
+function sender(t: Test, hub: FakeHub, bounds: Partial<SenderBounds> = {}) {
+  const news: SenderNews[] = []
+  const http = new HubHttp(new URL(hub.url))
+  const sender = new Sender({
+    hub: http,
+    session: 's',
+    clock: systemClock,
+    tell: (one) => news.push(one),
+    bounds: { retryMsMax: 20, ...bounds },
+  })
+  // Pending retries do not keep the process alive.
+  const alive = setInterval(() => {}, 1000)
+  t.teardown(() => {
+    clearInterval(alive)
+    sender.stop()
+    http.close()
+  })
+  return { sender, news }
+}
+
+function event(n: number): Outgoing {
+  return { json: `{"type":"n","id":"${n}","data":${n}}`, place: n }
+}
+
+t.test('sender', (t) => {
+  t.test('keeps the order of each worker whatever gets lost, and repeats nothing', async (t) => {
+    const hub = await fakeHub(t)
+    hub.fault = (n) => ([undefined, 'cutBefore', 'cutAfter', 'unavailable'] as const)[n % 4]
+    const { sender: sending } = sender(t, hub, { batchEventsMax: 7 })
+    for (let n = 0; n < 100; n++) sending.push(n % 2 === 0 ? 'even' : 'odd', event(n))
+    await sending.drained()
+    const all = Array.from({ length: 100 }, (_, n) => n)
+    const of = (worker: string) =>
+      hub.events.filter((event) => event.worker === worker).map((event) => event.data)
+    t.same(
+      of('even'),
+      all.filter((n) => n % 2 === 0),
+    )
+    t.same(
+      of('odd'),
+      all.filter((n) => n % 2 === 1),
+    )
+    t.equal(sending.acknowledged.events, 100)
+    t.equal(sending.acknowledged.duplicates, hub.duplicates)
+    t.ok(hub.duplicates > 0, 'some answers were lost')
+  })
+
+  t.test('lets workers take turns', async (t) => {
+    const hub = await fakeHub(t)
+    const { sender: sending } = sender(t, hub, { batchEventsMax: 2 })
+    for (let n = 0; n < 6; n++) sending.push('talkative', event(n))
+    sending.push('terse', event(6))
+    await sending.drained()
+    t.same(
+      hub.events.map((event) => event.data),
+      [0, 1, 6, 2, 3, 4, 5],
+    )
+  })
+
+  t.test('sends what comes in one turn in one request, and an oversize event alone', async (t) => {
+    const hub = await fakeHub(t)
+    const { sender: sending } = sender(t, hub, { batchCharactersMax: 100 })
+    for (let n = 0; n < 3; n++) sending.push(undefined, event(n))
+    await sending.drained()
+    t.same(hub.batches, [3])
+    sending.push(undefined, { json: JSON.stringify({ type: 'long', data: 'x'.repeat(200) }), place: 1 })
+    sending.push(undefined, event(3))
+    await sending.drained()
+    t.same(hub.batches, [3, 1, 1])
+  })
+
+  t.test('says when it is full and when there is room', async (t) => {
+    const hub = await fakeHub(t)
+    let release = (): void => {}
+    hub.hold = new Promise((resolve) => {
+      release = resolve
+    })
+    const { sender: sending, news } = sender(t, hub, { eventsMax: 10, batchEventsMax: 4 })
+    for (let n = 0; n < 9; n++) sending.push(undefined, event(n))
+    t.same(news, [])
+    sending.push(undefined, event(9))
+    t.same(news, [{ kind: 'full', away: false }])
+    const room = sending.room()
+    release()
+    await room
+    t.equal(sending.waiting, 2)
+    t.same(news.at(-1), { kind: 'room' })
+    await sending.drained()
+    t.equal(hub.events.length, 10)
+  })
+
+  t.test(
+    'goes on with a new hub at the same address from what the old one did not acknowledge',
+    async (t) => {
+      const old = await startFakeHub()
+      const { sender: sending, news } = sender(t, old)
+      sending.push('w', event(1))
+      await sending.drained()
+      await old.close()
+      sending.push('w', event(2))
+      sending.push('w', event(3))
+      const hub = await fakeHub(t, old.port)
+      await sending.drained()
+      t.same(
+        hub.events.map((event) => event.data),
+        [2, 3],
+      )
+      t.same(news.map(({ kind }) => kind).filter((kind) => kind === 'back').length <= 1, true)
+      t.equal(sending.acknowledged.duplicates, 0)
+    },
+  )
+
+  t.test('stops at a refusal, and says which event it was', async (t) => {
+    const hub = await fakeHub(t)
+    const { sender: sending, news } = sender(t, hub)
+    for (let n = 10; n < 13; n++) sending.push('w', event(n))
+    sending.push('w', { json: '{"type":"refused"}', place: 13 })
+    sending.push('w', event(14))
+    await sending.drained()
+    t.same(news, [{ kind: 'refused', status: 400, detail: 'a bad event', place: 13 }])
+    t.equal(sending.refused, true)
+    t.equal(sending.acknowledged.events, 3)
+    await sending.end({ code: 0 })
+    t.equal(hub.ended.size, 0)
+  })
+  t.end()
+})
+
+t.test('run', (t) => {
+  t.test(
+    'publishes each line of parallel commands in order, and ends with the code of the failure',
+    async (t) => {
+      const hub = await fakeHub(t)
+      const { code, stdout, stderr } = await commandLine.run([
+        'run',
+        '--hub',
+        hub.url,
+        '--session',
+        'demo',
+        '--worker',
+        'lint=echo checking; echo wörld',
+        '--worker',
+        'list=seq 1 50000',
+        '--worker',
+        'bad=sh -c "echo oops >&2; exit 3"',
+      ])
+      t.equal(code, 3)
+      t.equal(hub.texts('lint'), 'checking\nwörld\n')
+      t.equal(hub.texts('list'), Array.from({ length: 50_000 }, (_, n) => `${n + 1}\n`).join(''))
+      t.equal(hub.texts('bad', 'stderr'), 'oops\n')
+      t.equal(hub.texts('bad', 'stdout'), '')
+      const of = (worker: string) => hub.events.filter((event) => event.worker === worker)
+      t.match(of('bad').at(0), {
+        type: 'process.started',
+        data: { command: 'sh -c "echo oops >&2; exit 3"', pid: Number },
+      })
+      t.match(of('bad').at(-1), {
+        type: 'process.exited',
+        data: { code: 3, signal: null, durationMs: Number },
+      })
+      t.equal(of('list').length, 50_002)
+      t.equal(new Set(hub.events.map((event) => event.id)).size, hub.events.length)
+      t.same(hub.ended.get('demo'), { code: 3 })
+      t.match(stdout, /^lint {4}\| wörld$/m)
+      t.match(stdout, /^list {4}\| 50000$/m)
+      t.match(stderr, /^bad {5}\| oops$/m)
+      t.match(stderr, /^bad {5}\| ✗ exited with 3 after/m)
+      t.match(stderr, /^runcast \| 3 commands · 1 failed · 50,003 lines$/m)
+    },
+  )
+
+  t.test('survives a restart of the hub without losing or repeating a line', async (t) => {
+    const old = await startFakeHub()
+    // Prints on while the hub is away: the test says when to go on.
+    const script = `
+      let n = 0
+      const print = () => { for (let i = 0; i < 5000; i++) console.log(n++) }
+      print()
+      process.stdin.on('data', print)`
+    const running = commandLine.start([
+      'run',
+      '--hub',
+      old.url,
+      '--session',
+      's',
+      '--',
+      process.execPath,
+      '-e',
+      script,
+    ])
+    await old.until(({ events }) => events.length === 5001)
+    await old.close()
+    running.process.stdin.write('more')
+    await running.says('has gone away')
+    running.process.stdin.write('more')
+    await running.says('| 14999\n')
+    const hub = await fakeHub(t, old.port)
+    // The answer to the first batch is lost.
+    hub.fault = (n) => (n === 1 ? 'cutAfter' : undefined)
+    await running.says('the hub is back')
+    running.process.stdin.end('more')
+    t.equal((await running.finished).code, 0)
+    const numbers = [old, hub].flatMap((hub) => hub.texts('node').trimEnd().split('\n')).map(Number)
+    t.same(
+      numbers,
+      Array.from({ length: 20_000 }, (_, n) => n),
+    )
+    t.ok(hub.duplicates > 0)
+    t.equal(hub.events.at(-1)?.type, 'process.exited')
+  })
+
+  t.test('lets the commands wait while a hub that does not answer leaves no room', async (t) => {
+    const hub = await fakeHub(t)
+    let release = (): void => {}
+    hub.hold = new Promise((resolve) => {
+      release = resolve
+    })
+    const running = commandLine.start(['run', '--hub', hub.url, '--', 'seq', '1', '400000'])
+    await running.says('| 100000\n')
+    // Long enough for the rest to come, were it read: a whole command starts and ends.
+    await commandLine.run(['--version'])
+    t.notMatch(running.output(), '| 150000\n')
+    release()
+    const { code, stdout } = await running.finished
+    t.equal(code, 0)
+    t.match(stdout, /\| 400000$/m)
+    t.equal(hub.events.length, 400_002)
+    t.equal(hub.texts('seq').length, stdout.replaceAll(/^seq {5}\| /gm, '').length)
+  })
+
+  t.test('says at once when no hub is there', async (t) => {
+    const hub = await startFakeHub()
+    await hub.close()
+    const { code, stdout, stderr } = await commandLine.run(['run', '--hub', hub.url, '--', 'echo', 'started'])
+    t.equal(code, 69)
+    t.equal(stdout, '')
+    t.equal(
+      stderr,
+      `runcast: no hub answers at ${hub.url} (connection refused). Start one with: runcast serve --port ${hub.port}\n`,
+    )
+  })
+
+  t.test('gives up at the end when the hub does not come back, and says what is missing', async (t) => {
+    const hub = await startFakeHub()
+    const running = commandLine.start([
+      'run',
+      '--hub',
+      hub.url,
+      '--wait',
+      '0.1',
+      '--',
+      'sh',
+      '-c',
+      'read line; echo late',
+    ])
+    await hub.until(({ events }) => events.length === 1)
+    await hub.close()
+    running.process.stdin.end('\n')
+    const { code, stderr } = await running.finished
+    t.equal(code, 69)
+    t.match(stderr, /2 events not taken by the hub/)
+  })
+
+  t.test('goes on when the hub refuses, and ends with 76', async (t) => {
+    const hub = await fakeHub(t)
+    hub.fault = () => 'refuse'
+    const { code, stdout, stderr } = await commandLine.run(['run', '--hub', hub.url, '--', 'echo', 'work'])
+    t.equal(code, 76)
+    t.match(stdout, /\| work/)
+    t.match(stderr, /the hub refused the output \(not allowed here\)/)
+  })
+
+  t.test('passes a signal on to all that the command started, and kills at the second', async (t) => {
+    const hub = await fakeHub(t)
+    const first = commandLine.start([
+      'run',
+      '--hub',
+      hub.url,
+      '--worker',
+      'w=trap "echo bye; exit 7" INT; echo ready; while :; do sleep 0.05; done',
+    ])
+    await first.says('ready')
+    first.process.kill('SIGINT')
+    const ended = await first.finished
+    t.equal(ended.code, 7)
+    t.match(ended.stdout, /bye/)
+    t.equal(hub.texts('w'), 'ready\nbye\n')
+
+    const second = commandLine.start([
+      'run',
+      '--hub',
+      hub.url,
+      '--worker',
+      'w=trap "" TERM; echo ready; sleep 1000; sleep 1000',
+    ])
+    await second.says('ready')
+    second.process.kill('SIGTERM')
+    await second.says('again to kill')
+    second.process.kill('SIGTERM')
+    t.equal((await second.finished).code, 137)
+    t.match(hub.events.at(-1), { type: 'process.exited', data: { code: 137, signal: 'SIGKILL' } })
+  })
+
+  t.test('a command that is not found ends with 127', async (t) => {
+    const hub = await fakeHub(t)
+    const { code, stderr } = await commandLine.run(['run', '--hub', hub.url, '--', 'no-such-program-here'])
+    t.equal(code, 127)
+    t.match(stderr, /✗ command not found/)
+    t.match(
+      hub.events.map(({ type }) => type),
+      ['process.started', 'process.exited'],
+    )
+  })
+
+  t.test('does not touch a session that has ended, unless it may replace it', async (t) => {
+    const hub = await fakeHub(t)
+    const words = ['--hub', hub.url, '--session', 'again', '--', 'true']
+    t.equal((await commandLine.run(['run', ...words])).code, 0)
+    const refused = await commandLine.run(['run', ...words])
+    t.equal(refused.code, 1)
+    t.match(refused.stderr, /session again has ended/)
+    t.equal((await commandLine.run(['run', '--replace', '--keep-open', ...words])).code, 0)
+    t.equal(hub.ended.size, 0)
+  })
+
+  t.test('wrong options are said and end with 2', async (t) => {
+    const run = async (...words: string[]) => {
+      const { code, stderr } = await commandLine.run(words)
+      return `${code} ${stderr.split('\n')[0]}`
+    }
+    t.match(await run('run'), /^2 runcast: nothing to run/)
+    t.match(await run('run', '--worker', 'x'), /^2 runcast: .*expected name='command'/)
+    t.match(await run('run', '--worker', 'a b=true'), /^2 runcast: .*expected an id/)
+    t.match(
+      await run('run', '--worker', 'a=true', '--worker', 'a=true'),
+      /^2 runcast: .*two workers are called a/,
+    )
+    t.match(await run('run', '--hub', 'nowhere', '--', 'true'), /^2 runcast: --hub: expected a URL/)
+    t.match(await run('rum'), /^2 runcast: unknown command 'rum'/)
+    t.match(await run('publish', '--nothing'), /^2 runcast: unknown option/)
+  })
+  t.end()
+})
+
+t.test('publish', (t) => {
+  const file = (name: string, text: string): string => {
+    const path = join(folder, name)
+    writeFileSync(path, text)
+    return path
+  }
+
+  t.test('publishes events as they are, with ids where they have none', async (t) => {
+    const hub = await fakeHub(t)
+    const path = file('events.ndjson', '{"type":"a","data":{"n":1}}\n\n{"type":"b","id":"mine"}\r\n')
+    const { code, stdout, stderr } = await commandLine.run(['publish', '--session', 's', path], {
+      RUNCAST_HUB: hub.url,
+    })
+    t.equal(code, 0)
+    t.equal(stderr, '')
+    t.match(stdout, /^2 events published to sessions\/s in /)
+    t.match(hub.events, [
+      { type: 'a', id: String, data: { n: 1 } },
+      { type: 'b', id: 'mine' },
+    ])
+  })
+
+  t.test('wraps any JSON as the data of events', async (t) => {
+    const hub = await fakeHub(t)
+    const path = file('any.ndjson', '{"type":"delta","n":1}\n{"type":"two words"}\n{"n":3}\n[4]\n')
+    const words = ['publish', '--hub', hub.url, '--session', 's', '--worker', 'w', '--type-field', 'type']
+    t.equal((await commandLine.run([...words, '--type', 'other', '--end', path])).code, 0)
+    t.match(hub.events, [
+      { type: 'delta', worker: 'w', data: { type: 'delta', n: 1 } },
+      { type: 'two_words', worker: 'w', data: { type: 'two words' } },
+      { type: 'other', worker: 'w', data: { n: 3 } },
+      { type: 'other', worker: 'w', data: [4] },
+    ])
+    t.same(hub.ended.get('s'), { code: 0 })
+    const { code, stderr } = await commandLine.run([...words, '--session', 't', path])
+    t.equal(code, 1)
+    t.match(stderr, /^runcast: line 3: expected an object with the field "type"/)
+  })
+
+  t.test('publishes what precedes a broken line, and names the line', async (t) => {
+    const hub = await fakeHub(t)
+    const path = file('broken.ndjson', '{"type":"a"}\n{"type":"b"}\n{"type":"c"')
+    const { code, stdout, stderr } = await commandLine.run([
+      'publish',
+      '--hub',
+      hub.url,
+      '--session',
+      's',
+      path,
+    ])
+    t.equal(code, 1)
+    t.match(stdout, /^2 events published/)
+    t.match(stderr, /^runcast: line 3: expected JSON, got /)
+    t.match(
+      hub.events.map(({ type }) => type),
+      ['a', 'b'],
+    )
+    const untyped = await commandLine.run(['publish', '--hub', hub.url, file('untyped.ndjson', '{"n":1}\n')])
+    t.equal(untyped.code, 1)
+    t.match(untyped.stderr, /line 1: event.type: expected .*--type-field/)
+  })
+
+  t.test('names the line that the hub refuses', async (t) => {
+    const hub = await fakeHub(t)
+    const path = file('refused.ndjson', '\n{"type":"a"}\n\n{"type":"refused"}\n{"type":"c"}\n')
+    const { code, stdout, stderr } = await commandLine.run(['publish', '--hub', hub.url, path])
+    t.equal(code, 76)
+    t.match(stdout, /^1 event published/)
+    t.equal(stderr, 'runcast: line 4: the hub refused: a bad event\n')
+  })
+
+  t.test('a file that is missing is said', async (t) => {
+    const hub = await fakeHub(t)
+    const { code, stderr } = await commandLine.run(['publish', '--hub', hub.url, join(folder, 'missing')])
+    t.equal(code, 1)
+    t.match(stderr, /cannot read .*missing: no such file/)
+  })
+
+  t.test('publishes from a pipe as it comes, and Ctrl-C ends it in good order', async (t) => {
+    const hub = await fakeHub(t)
+    const running = commandLine.start(['publish', '--hub', hub.url, '--session', 's', '--type', 'log'])
+    running.process.stdin.write('1\n2\n')
+    await hub.until(({ events }) => events.length === 2)
+    running.process.stdin.write('3\n4')
+    await hub.until(({ events }) => events.length === 3)
+    running.process.kill('SIGINT')
+    const { code, stdout } = await running.finished
+    t.equal(code, 130)
+    t.match(stdout, /^3 events published/)
+    t.same(
+      hub.events.map(({ data }) => data),
+      [1, 2, 3],
+    )
+  })
+  t.end()
+})

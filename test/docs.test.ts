@@ -1,0 +1,123 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import t from 'tap'
+import ts from 'typescript'
+import { pages, withTables } from '../scripts/tables.js'
+import { closeCodes, requestCodes } from '../src/protocol/codes.js'
+import { parseDialogues } from './kit/dialogue.js'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const read = (path: string): string => readFileSync(join(root, path), 'utf8')
+const protocol = read('docs/protocol.md')
+
+t.test('tables of the docs are those of the source', async (t) => {
+  for (const page of pages) t.equal(withTables(read(page)), read(page), `${page}: run npm run docs`)
+})
+
+t.test('a table that is not the source’s is put right, and one that is unknown is refused', async (t) => {
+  const stale = 'a\n<!-- table: limits -->\n| old |\n<!-- end -->\nb\n'
+  t.notSame(withTables(stale), stale)
+  t.match(withTables(stale), /^a\n<!-- table: limits -->\n\n\| limit [^]*\|\n\n<!-- end -->\nb\n$/)
+  t.throws(() => withTables('<!-- table: guesses -->\n<!-- end -->'), { message: /no table guesses/ })
+  t.throws(() => withTables('nothing'), { message: /has no table/ })
+})
+
+t.test('the protocol lists every code with its number', async (t) => {
+  const rows = [...protocol.matchAll(/^\| (?:(\d{4}) \| `(\w+)`|`(\w+)` \| (\d{3})) \| .+ \|$/gm)]
+  const listed = rows.map(([, close, closeName, name, status]) => [
+    closeName ?? name,
+    Number(close ?? status),
+  ])
+  t.strictSame(listed, [...Object.entries(closeCodes), ...Object.entries(requestCodes)])
+})
+
+t.test('the protocol has a section for every frame, with its fields', async (t) => {
+  const frames = framesOf(read('src/protocol/frames.ts'))
+  t.ok(frames.has('subscribe') && frames.has('welcome'), 'the frames were found')
+  const described = new Map(
+    protocol
+      .split(/^#{2,3} /m)
+      .map((section): [string, string[]] => [
+        section.split('\n', 1)[0] ?? '',
+        [...section.matchAll(/^\| `(\w+\??)` \|/gm)].map(([, field]) => field ?? ''),
+      ])
+      .filter(([heading]) => frames.has(heading)),
+  )
+  t.strictSame([...described], [...frames], 'in the order of the source')
+})
+
+t.test('the dialogues of the protocol are of the form, and speak of frames that exist', async (t) => {
+  const frames = framesOf(read('src/protocol/frames.ts'))
+  const dialogues = parseDialogues(protocol)
+  t.ok(dialogues.length > 0)
+  for (const { heading, line, lines } of dialogues) {
+    t.ok(frames.has(heading), `line ${line}: stands under a frame`)
+    const unknown = lines.filter(({ frame }) => typeof frame.type !== 'string' || !frames.has(frame.type))
+    t.ok(
+      unknown.every(({ from }) => from === 'client') && (unknown.length === 0 || heading === 'error'),
+      `line ${line}: only the section on errors has a frame that does not exist`,
+    )
+  }
+})
+
+t.test('links between the pages lead somewhere', async (t) => {
+  for (const page of markdown()) {
+    for (const [, target] of read(page).matchAll(/\]\((?!https?:)([^)\s]+)\)/g)) {
+      const [path = '', anchor] = (target ?? '').split('#')
+      const file = path === '' ? page : join(dirname(page), path)
+      t.ok(existsSync(join(root, file)), `${page} → ${target}`)
+      if (anchor === undefined || !file.endsWith('.md')) continue
+      t.ok(anchorsOf(read(file)).includes(anchor), `${page} → ${target}: the heading is there`)
+    }
+  }
+})
+
+t.test('every dependency has its reason in a decision', async (t) => {
+  const { dependencies } = JSON.parse(read('package.json')) as { dependencies: Record<string, string> }
+  const rows = [...read('docs/adr/0006-dependencies.md').matchAll(/^\| `([^`]+)` \| (\S+) \|/gm)]
+  const listed = Object.fromEntries(rows.map(([, name, version]) => [name, version]))
+  const plain = Object.entries(dependencies).map(([name, range]) => [name, range.split('@').at(-1)])
+  t.strictSame(listed, Object.fromEntries(plain))
+})
+
+/** @returns the fields of each frame by the frame's `type`, `?` after those that may be absent. */
+function framesOf(source: string): Map<string, string[]> {
+  const file = ts.createSourceFile('frames.ts', source, ts.ScriptTarget.Latest, true)
+  const interfaces = file.statements.filter(ts.isInterfaceDeclaration)
+  const fieldsOf = (declaration: ts.InterfaceDeclaration): string[] => {
+    const bases = (declaration.heritageClauses ?? []).flatMap(({ types }) =>
+      types.map((type) => type.getText()),
+    )
+    const inherited = interfaces.filter(({ name }) => bases.includes(name.text)).flatMap(fieldsOf)
+    const own = declaration.members
+      .filter(ts.isPropertySignature)
+      .map(({ name, questionToken }) => `${name.getText()}${questionToken === undefined ? '' : '?'}`)
+    // Base fields come after `type` and `sub`, as one reads them.
+    const last = own.filter((field) => field === 'slices?' && inherited.length > 0)
+    return [...own.filter((field) => !last.includes(field)), ...inherited, ...last]
+  }
+  const frames = new Map<string, string[]>()
+  for (const declaration of interfaces) {
+    const discriminator = declaration.members.find((member) => member.name?.getText() === 'type')?.getText()
+    const type = /^readonly type: '(\w+)'$/.exec(discriminator ?? '')?.[1]
+    if (type !== undefined) frames.set(type, fieldsOf(declaration))
+  }
+  return frames
+}
+
+function markdown(): string[] {
+  const docs = readdirSync(join(root, 'docs'), { recursive: true, encoding: 'utf8' })
+  const inDocs = docs.filter((path) => path.endsWith('.md')).map((path) => join('docs', path))
+  return ['README.md', 'CONTRIBUTING.md', ...inDocs]
+}
+
+/** @returns the anchors that a page's headings get where it is shown. */
+function anchorsOf(page: string): string[] {
+  return [...page.matchAll(/^#+ (.+)$/gm)].map(([, heading = '']) =>
+    heading
+      .toLowerCase()
+      .replaceAll(/[^\p{L}\p{N} _-]/gu, '')
+      .replaceAll(' ', '-'),
+  )
+}

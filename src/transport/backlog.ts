@@ -75,7 +75,10 @@ export class Backlog {
         this.#queuedBytes += chunk.length - from
         return
       }
-      const to = Math.min(chunk.length, from + (this.#heldBytes > 0 ? this.#probeBytesMax : this.#sliceBytesMax))
+      const to = Math.min(
+        chunk.length,
+        from + (this.#heldBytes > 0 ? this.#probeBytesMax : this.#sliceBytesMax),
+      )
       const slice = from === 0 && to === chunk.length ? chunk : chunk.subarray(from, to)
       if (this.#sink.write(slice)) {
         this.#heldBytes = 0

@@ -1,7 +1,3 @@
-import assert from 'node:assert/strict'
-import { STATUS_CODES } from 'node:http'
-import { createServer } from 'node:net'
-import uWS from 'uWebSockets.js'
 import type {
   HttpRequest,
   HttpResponse,
@@ -10,6 +6,10 @@ import type {
   us_socket_context_t,
   WebSocket,
 } from 'uWebSockets.js'
+import uWS from 'uWebSockets.js'
+import assert from 'node:assert/strict'
+import { STATUS_CODES } from 'node:http'
+import { createServer } from 'node:net'
 import { type Clock, systemClock, type Timer } from '../lib/clock.js'
 import { Backlog } from './backlog.js'
 import { Body } from './body.js'
@@ -63,7 +63,11 @@ function nothing(): void {}
  *
  * A body that was not read to its end when the exchange is answered is taken and thrown away.
  */
-export function uwsTransport(service: Service, options: TransportOptions, clock: Clock = systemClock): Transport {
+export function uwsTransport(
+  service: Service,
+  options: TransportOptions,
+  clock: Clock = systemClock,
+): Transport {
   const app =
     options.tls === undefined
       ? uWS.App()
@@ -75,42 +79,55 @@ export function uwsTransport(service: Service, options: TransportOptions, clock:
     service.request(request, new UwsExchange(res, request.method === 'HEAD', options, streams))
   })
 
-  app.ws<UwsSocket>('/*', {
+  app.ws<UserData>('/*', {
     compression: uWS.DISABLED,
     maxPayloadLength: 2 * options.frameBytesMax,
     maxBackpressure: overrunBytesMax + options.backpressureBytesMax,
     idleTimeout: socketSilenceMax,
     sendPingsAutomatically: false,
     upgrade: (res, req, context) => upgrade(service, options, clock, { res, req, context }),
-    open: (ws) => ws.getUserData().opened(ws),
-    message: (ws, message, binary) => ws.getUserData().received(message, binary),
-    dropped: (ws) => ws.getUserData().overrun(),
-    drain: (ws) => ws.getUserData().drained(),
-    ping: (ws) => ws.getUserData().pulse(),
-    pong: (ws) => ws.getUserData().pulse(),
-    close: (ws, code) => ws.getUserData().closed(code),
+    open: (ws) => ws.getUserData().socket.opened(ws),
+    message: (ws, message, binary) => ws.getUserData().socket.received(message, binary),
+    dropped: (ws) => ws.getUserData().socket.overrun(),
+    drain: (ws) => ws.getUserData().socket.drained(),
+    ping: (ws) => ws.getUserData().socket.pulse(),
+    pong: (ws) => ws.getUserData().socket.pulse(),
+    close: (ws, code) => ws.getUserData().socket.closed(code),
   })
 
   return { listen: (at) => listen(app, at) }
 }
 
-async function listen(app: TemplatedApp, at: { readonly host: string; readonly port: number }): Promise<Listening> {
-  const { host } = at
+/** uWebSockets.js takes these four as well; its declarations leave this form out. */
+type ListeningApp = TemplatedApp & {
+  listen(
+    host: string,
+    port: number,
+    options: number,
+    done: (socket: us_listen_socket | false) => void,
+  ): TemplatedApp
+}
+
+async function listen(
+  app: TemplatedApp,
+  at: { readonly host: string; readonly port: number },
+): Promise<Listening> {
   // Exclusive: otherwise a second hub would share the port, and each would get some of the connections.
   const exclusive = 1
   const socket = await new Promise<us_listen_socket | false>((resolve) => {
-    // uWebSockets.js takes host, port, options and callback; its declarations leave this form out.
-    Reflect.apply(app.listen, app, [host, at.port, exclusive, resolve])
+    const listening = app as ListeningApp
+    listening.listen(at.host, at.port, exclusive, resolve)
   })
   if (socket === false) throw await whyNot(at)
 
-  let accepting = true
+  // It is unchecked memory: closing it twice would bring the process down.
+  let accepting: us_listen_socket | undefined = socket
   function stopAccepting(): void {
-    if (accepting) uWS.us_listen_socket_close(socket as us_listen_socket)
-    accepting = false
+    if (accepting !== undefined) uWS.us_listen_socket_close(accepting)
+    accepting = undefined
   }
   return {
-    host,
+    host: at.host,
     port: uWS.us_socket_local_port(socket),
     stopAccepting,
     close() {
@@ -161,9 +178,14 @@ function writeHead(res: HttpResponse, { status, headers = {} }: Omit<Answer, 'bo
 /** Call it corked. RFC 9110, sections 8.6 and 9.3.2: what has no body may still tell its length. */
 function writeAnswer(res: HttpResponse, answer: Answer, headOnly: boolean): void {
   writeHead(res, answer)
-  if (answer.status === 204 || answer.status === 304) res.endWithoutBody()
-  else if (headOnly) res.endWithoutBody(answer.body === undefined ? 0 : Buffer.byteLength(answer.body))
-  else res.end(answer.body ?? '')
+  const bodiless = answer.status === 204 || answer.status === 304
+  if (!headOnly && !bodiless) {
+    res.end(answer.body ?? '')
+    return
+  }
+  if (!bodiless) res.writeHeader('Content-Length', String(Buffer.byteLength(answer.body ?? '')))
+  // Without a length: given one, uWebSockets.js would wait for the body and cut the link at the next request.
+  res.endWithoutBody()
 }
 
 class UwsExchange implements Exchange {
@@ -387,13 +409,23 @@ class UwsStream implements Stream {
   }
 }
 
+/** uWebSockets.js copies the properties of what it is given, so the socket itself must be one of them. */
+interface UserData {
+  readonly socket: UwsSocket
+}
+
 interface Handshake {
   readonly res: HttpResponse
   readonly req: HttpRequest
   readonly context: us_socket_context_t
 }
 
-function upgrade(service: Service, options: TransportOptions, clock: Clock, { res, req, context }: Handshake): void {
+function upgrade(
+  service: Service,
+  options: TransportOptions,
+  clock: Clock,
+  { res, req, context }: Handshake,
+): void {
   const request = requestOf(res, req)
   const key = request.headers.get('sec-websocket-key') ?? ''
   let gone = false
@@ -405,7 +437,7 @@ function upgrade(service: Service, options: TransportOptions, clock: Clock, { re
       return
     }
     const socket = new UwsSocket(upgrade, options.frameBytesMax, options.backpressureBytesMax, clock)
-    res.cork(() => res.upgrade(socket, key, upgrade.protocol ?? '', '', context))
+    res.cork(() => res.upgrade<UserData>({ socket }, key, upgrade.protocol ?? '', '', context))
   }
 
   // RFC 6455, section 4.4.
@@ -429,7 +461,7 @@ class UwsSocket implements Socket {
   readonly #bytesMax: number
   readonly #clock: Clock
   /** Absent before it is open and after it is closed. */
-  #ws: WebSocket<UwsSocket> | undefined
+  #ws: WebSocket<UserData> | undefined
   #events: SocketEvents | undefined
   /** `write` has answered `false`, and `drained` was not called since. */
   #owesDrained = false
@@ -478,7 +510,7 @@ class UwsSocket implements Socket {
 
   // What uWebSockets.js calls.
 
-  opened(ws: WebSocket<UwsSocket>): void {
+  opened(ws: WebSocket<UserData>): void {
     this.#ws = ws
     this.#events = this.#accepted.open(this)
   }

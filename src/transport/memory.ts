@@ -1,17 +1,25 @@
 import type { Chunk, Codec } from '../codec/codec.js'
 import type { Link } from '../hub/link.js'
+import type { Clock } from '../lib/clock.js'
 import type { CloseCode } from '../protocol/codes.js'
 
 export interface MemoryLinkOptions {
+  /** Ends the turn: by it the link's owner is told that it has closed. */
+  readonly clock: Clock
   /** `write` answers `false` when more than this waits: bytes, where a frame that is no bytes counts 1. */
   readonly backpressureMax: number
-  /** The peer gets a chunk. */
+  /** The peer gets a chunk, within `write` unless it has stalled. */
   receive(chunk: Chunk): void
-  /** For the hub's `Connection.drained()`: a stalled peer has received everything. */
+  /** For the hub's `Connection.drained()`: a stalled peer has received everything. After `write` was `false`. */
   drained(): void
-  /** The link has ended. Once; without a code when the peer cut it. */
-  closed(code?: CloseCode, reason?: string): void
+  /** The link has ended, and how. Once, and never within a call of the link. */
+  closed(ending: Ending): void
 }
+
+/** `cut`: by the peer. */
+export type Ending =
+  | { readonly kind: 'ended' | 'cut' }
+  | { readonly kind: 'closed'; readonly code: CloseCode; readonly reason: string }
 
 /** The far end of a link in memory. */
 export interface MemoryPeer {
@@ -26,47 +34,48 @@ export interface MemoryPeer {
   cut(): void
 }
 
-/**
- * A link within the process, for tests and for in-process subscribers: `write` is the peer's `receive`
- * unless the peer has stalled.
- */
+/** A link within the process, and its far end. Chunks arrive in order, each of them unless the link is cut. */
 export function memoryLink(codec: Codec, options: MemoryLinkOptions): { link: Link; peer: MemoryPeer } {
+  const { clock, backpressureMax } = options
   const queue: Chunk[] = []
   let waiting = 0
   let stalled = false
-  let told = false
+  /** `write` has answered `false`, and `drained` was not called since. */
+  let owesDrained = false
+  /** How it will end once everything is received. */
+  let ending: Ending | undefined
   let open = true
-  let closing: { readonly code: CloseCode; readonly reason: string } | undefined
 
-  function end(code?: CloseCode, reason?: string): void {
+  function finish(how: Ending): void {
     open = false
     queue.length = 0
     waiting = 0
-    options.closed(code, reason)
+    clock.defer(() => options.closed(how))
+  }
+
+  function end(how: Ending): void {
+    if (!open || ending !== undefined) return
+    ending = how
+    if (queue.length === 0) finish(how)
   }
 
   const link: Link = {
     codec,
     write(chunk) {
-      if (!open || closing !== undefined) return true
+      if (!open || ending !== undefined) return true
       if (!stalled && queue.length === 0) {
         options.receive(chunk)
         return true
       }
       queue.push(chunk)
       waiting += sizeOf(chunk)
-      if (waiting <= options.backpressureMax) return true
-      told = true
+      if (waiting <= backpressureMax) return true
+      owesDrained = true
       return false
     },
-    cork(writes) {
-      writes()
-    },
-    close(code, reason) {
-      if (!open || closing !== undefined) return
-      if (stalled) closing = { code, reason }
-      else end(code, reason)
-    },
+    cork: (writes) => writes(),
+    end: () => end({ kind: 'ended' }),
+    close: (code, reason) => end({ kind: 'closed', code, reason }),
   }
 
   const peer: MemoryPeer = {
@@ -81,21 +90,21 @@ export function memoryLink(codec: Codec, options: MemoryLinkOptions): { link: Li
     },
     resume() {
       stalled = false
-      // A receiver may stall again, or cut.
+      // Whoever receives may stall again, or cut.
       while (!stalled) {
         const chunk = queue.shift()
         if (chunk === undefined) break
         waiting -= sizeOf(chunk)
         options.receive(chunk)
       }
-      if (stalled || !open) return
-      if (closing !== undefined) return end(closing.code, closing.reason)
-      if (!told) return
-      told = false
+      if (!open || queue.length > 0) return
+      if (ending !== undefined) return finish(ending)
+      if (!owesDrained) return
+      owesDrained = false
       options.drained()
     },
     cut() {
-      if (open) end()
+      if (open) finish({ kind: 'cut' })
     },
   }
 

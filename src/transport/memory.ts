@@ -35,7 +35,10 @@ export interface MemoryPeer {
 }
 
 /** A link within the process, and its far end. Chunks arrive in order, each of them unless the link is cut. */
-export function memoryLink(codec: Codec, options: MemoryLinkOptions): { link: Link; peer: MemoryPeer } {
+export function memoryLink(
+  codec: Codec,
+  options: MemoryLinkOptions,
+): { link: Link & { end(): void }; peer: MemoryPeer } {
   const { clock, backpressureMax } = options
   const queue: Chunk[] = []
   let waiting = 0
@@ -59,7 +62,7 @@ export function memoryLink(codec: Codec, options: MemoryLinkOptions): { link: Li
     if (queue.length === 0) finish(how)
   }
 
-  const link: Link = {
+  const link: Link & { end(): void } = {
     codec,
     write(chunk) {
       if (!open || ending !== undefined) return true

@@ -1,4 +1,4 @@
-import type { Epoch, Offset } from '../protocol/cursor.js'
+import type { Epoch, Offset, Position } from '../protocol/cursor.js'
 import type { ControlFrame, HubFrame } from '../protocol/frames.js'
 import type { Variants } from './variants.js'
 
@@ -16,6 +16,12 @@ export interface Batch {
   readonly events: readonly Variants[]
 }
 
+/** The subscription that a control frame speaks of, for codecs whose clients do not know its numbers. */
+export interface About {
+  readonly topic: string
+  readonly epoch: Epoch
+}
+
 /** How frames become bytes. One instance serves a whole hub, so that it can count what it encodes. */
 export interface Codec {
   /** The label in `runcast_encodings_total`. */
@@ -23,7 +29,14 @@ export interface Codec {
   /** Events encoded so far; at most one for each event that passed through. */
   readonly encodings: number
   /** @returns one connection's frame, or nothing where this codec has no word for it. */
-  control(frame: ControlFrame, epoch?: Epoch): Chunk | undefined
+  control(frame: ControlFrame, about?: About): Chunk | undefined
   /** @returns the batch as every subscription of the feed with this codec gets it. */
   batch(batch: Batch): Chunk
+  /**
+   * What ends a connection's part of a flush, for codecs whose events do not carry the position.
+   *
+   * @param positions of the sessions that the connection follows, by id; one that is still being replayed is
+   *   left out
+   */
+  trailer?(positions: ReadonlyMap<string, Position>): Chunk | undefined
 }

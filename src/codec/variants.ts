@@ -3,22 +3,40 @@ import type { HubEvent } from '../protocol/frames.js'
 /** An event together with its encoded forms, each made at most once. */
 export class Variants {
   readonly event: HubEvent
+  /** The event as JSON text; the JSON and SSE codecs build on it. */
   json: string | undefined = undefined
+  /** The event in MessagePack. */
   packed: Uint8Array | undefined = undefined
-  #others: Map<string, string> | undefined = undefined
+  #texts: Map<string, string> | undefined = undefined
+  #jsonCounted = false
+  #sseCounted = false
 
   constructor(event: HubEvent) {
     this.event = event
   }
 
-  /** @returns the variant of that name, or nothing when it was not made yet. */
-  other(name: string): string | undefined {
-    return this.#others?.get(name)
+  /** @returns whether this is the first time that the JSON codec asks. */
+  countJson(): boolean {
+    const first = !this.#jsonCounted
+    this.#jsonCounted = true
+    return first
   }
 
-  keep(name: string, text: string): string {
-    this.#others ??= new Map()
-    this.#others.set(name, text)
+  /** @returns whether this is the first time that an SSE codec asks. */
+  countSse(): boolean {
+    const first = !this.#sseCounted
+    this.#sseCounted = true
+    return first
+  }
+
+  /** @returns the text variant of that name, or nothing when it was not made yet. */
+  text(name: string): string | undefined {
+    return this.#texts?.get(name)
+  }
+
+  keepText(name: string, text: string): string {
+    this.#texts ??= new Map()
+    this.#texts.set(name, text)
     return text
   }
 }

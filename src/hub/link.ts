@@ -5,7 +5,7 @@ import type { CloseCode } from '../protocol/codes.js'
  * What a transport offers the hub: one open link.
  *
  * A link that has died accepts every call and does nothing; its transport has told, or is about to tell,
- * `Connection.closed()`. No call throws.
+ * `Connection.closed()`. No call throws, and none calls the connection back before it returns.
  */
 export interface Link {
   readonly codec: Codec
@@ -18,6 +18,8 @@ export interface Link {
   write(chunk: Chunk): boolean
   /** Runs `writes` at once; what they write leaves in one piece. */
   cork(writes: () => void): void
+  /** Ends in good order after what was written: there is nothing more to say. */
+  end(): void
   /** Closes after what was written, telling the code where the protocol of the link can. */
   close(code: CloseCode, reason: string): void
 }

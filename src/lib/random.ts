@@ -1,7 +1,15 @@
+import { nanoid } from 'nanoid'
+
 /** The only source of chance in the project; seeded in tests. */
 export interface Random {
   /** A fresh id of `size` characters (21 unless given) out of `A–Z a–z 0–9 _ -`. */
   id(size?: number): string
   /** A number in [0, 1). */
   fraction(): number
+}
+
+/** The machine's randomness; ids are cryptographically random. */
+export const systemRandom: Random = {
+  id: (size) => nanoid(size),
+  fraction: () => Math.random(),
 }

@@ -20,6 +20,8 @@ export interface HubEvent {
   /** What the event replaces, for types with the trait `replay: latest`. */
   readonly key?: string
   readonly data: JsonValue
+  /** Sent again on a fresh join; it does not move the position. */
+  readonly replay?: true
 }
 
 /** An event as a producer hands it over. */

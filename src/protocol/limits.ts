@@ -93,6 +93,12 @@ export const limitTable = {
     guards: 'what one session publishes within a turn',
     exceeding: 'flushed before the turn ends',
   },
+  endedRetentionMs: {
+    value: 3_600_000,
+    unit: 'ms',
+    guards: 'how long a session stays after its end',
+    exceeding: 'removed',
+  },
   handshakeMs: { value: 10_000, unit: 'ms', guards: 'headers of a request', exceeding: 'closed' },
   heartbeatMs: {
     value: 25_000,

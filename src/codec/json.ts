@@ -1,0 +1,43 @@
+import type { JsonValue } from '../lib/json.js'
+import type { ControlFrame } from '../protocol/frames.js'
+import type { Batch, Codec } from './codec.js'
+import type { Variants } from './variants.js'
+
+const encoder = new TextEncoder()
+const decoder = new TextDecoder('utf-8', { fatal: true })
+
+/** @returns the event as JSON text, made once. */
+export function eventJson(variants: Variants): string {
+  variants.json ??= JSON.stringify(variants.event)
+  return variants.json
+}
+
+/** Text frames of subprotocol `runcast.v1.json`: each frame one JSON object (RFC 8259) in UTF-8. */
+export class JsonCodec implements Codec {
+  readonly name = 'json'
+  encodings = 0
+
+  control(frame: ControlFrame): Uint8Array {
+    return encoder.encode(JSON.stringify(frame))
+  }
+
+  batch({ feed, span, events }: Batch): Uint8Array {
+    const place = span === undefined ? '"replay":true' : `"after":${span.after},"last":${span.last}`
+    let text = `{"type":"events","feed":${feed},${place},"events":[`
+    for (let i = 0; i < events.length; i++) {
+      if (i > 0) text += ','
+      text += this.#event(events[i] as Variants)
+    }
+    return encoder.encode(`${text}]}`)
+  }
+
+  /** @throws Error when the bytes are not UTF-8 or not JSON */
+  decode(bytes: Uint8Array): JsonValue {
+    return JSON.parse(decoder.decode(bytes)) as JsonValue
+  }
+
+  #event(variants: Variants): string {
+    if (variants.countJson()) this.encodings++
+    return eventJson(variants)
+  }
+}

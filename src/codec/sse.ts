@@ -1,0 +1,131 @@
+import { type CloseCode, closeCodes } from '../protocol/codes.js'
+import { formatCombinedCursor, formatCursor, type Position } from '../protocol/cursor.js'
+import type { ControlFrame, GapNotice, Slices } from '../protocol/frames.js'
+import type { About, Batch, Codec } from './codec.js'
+import { eventJson } from './json.js'
+import type { Variants } from './variants.js'
+
+const encoder = new TextEncoder()
+
+/** Whether blocks name their event, or leave `event:` out so that all reach `onmessage`. */
+export type Framing = 'named' | 'data'
+
+/** Counts for all the SSE codecs of a hub: one event is one encoding, whatever the framing. */
+export class SseCount {
+  encodings = 0
+}
+
+/**
+ * Server-sent events (HTML Living Standard, section 9.2) of one topic or of many.
+ *
+ * With one topic each event that moves the position has the cursor as its `id`. With many topics no event has
+ * one; an id-only block ends each flush instead.
+ */
+export class SseCodec implements Codec {
+  readonly name = 'sse'
+  readonly framing: Framing
+  readonly topics: 'one' | 'many'
+  readonly #count: SseCount
+
+  constructor(framing: Framing, topics: 'one' | 'many', count: SseCount) {
+    this.framing = framing
+    this.topics = topics
+    this.#count = count
+  }
+
+  get encodings(): number {
+    return this.#count.encodings
+  }
+
+  control(frame: ControlFrame, about?: About): Uint8Array | undefined {
+    const text = this.#control(frame, about)
+    return text === '' ? undefined : encoder.encode(text)
+  }
+
+  batch({ topic, epoch, span, events }: Batch): Uint8Array {
+    const withIds = span !== undefined && this.topics === 'one'
+    let text = ''
+    for (let i = 0; i < events.length; i++) {
+      const variants = events[i] as Variants
+      if (withIds) text += `id: ${epoch}:${variants.event.offset}\n`
+      text += this.#block(variants, topic, span === undefined)
+    }
+    // A batch that only advances the position.
+    if (withIds && events.length === 0) text = idOnly(formatCursor(epoch, span.last))
+    return encoder.encode(text)
+  }
+
+  /** @returns the last words of a response: `hub.close` with the code and the reason. */
+  closing(code: CloseCode, reason: string): Uint8Array {
+    return encoder.encode(this.#event('hub.close', { code: closeCodes[code], reason }))
+  }
+
+  #control(frame: ControlFrame, about: About | undefined): string {
+    const topic = about?.topic
+    switch (frame.type) {
+      case 'welcome':
+        return this.topics === 'many' ? this.#event('hub.open', { connection: frame.connection }) : ''
+      case 'subscribed':
+        return this.#gap(frame.gap, topic) + this.#snapshot(frame.slices, topic)
+      case 'gap': {
+        const { type: _, sub: __, slices, ...notice } = frame
+        return this.#gap(notice, topic) + this.#snapshot(slices, topic)
+      }
+      case 'live': {
+        const live = this.#event('hub.live', { topic, sub: frame.sub, offset: frame.offset })
+        const moves = this.topics === 'one' && about !== undefined
+        return moves ? idOnly(formatCursor(about.epoch, frame.offset)) + live : live
+      }
+      case 'unsubscribed': {
+        const { type: _, ...rest } = frame
+        return this.#event('hub.unsubscribed', { topic, ...rest })
+      }
+      default:
+        // Requests are answered by the response to the request.
+        return ''
+    }
+  }
+
+  #gap(gap: GapNotice | undefined, topic: string | undefined): string {
+    return gap === undefined ? '' : this.#event('hub.gap', { topic, ...gap })
+  }
+
+  #snapshot(slices: Slices | undefined, topic: string | undefined): string {
+    if (slices === undefined) return ''
+    const data = `data: ${JSON.stringify({ type: 'state.initial', topic, data: { slices } })}\n\n`
+    return this.framing === 'named' ? `event: state.initial\n${data}` : data
+  }
+
+  /** A control event; a comment where events have no names, so that it is not taken for one of the topic. */
+  #event(name: string, data: object): string {
+    const json = JSON.stringify(data)
+    return this.framing === 'named' ? `event: ${name}\ndata: ${json}\n\n` : `: ${name} ${json}\n\n`
+  }
+
+  /** The event without its id, made once for each topic it is seen through. */
+  #block(variants: Variants, topic: string, replayed: boolean): string {
+    const name = `${this.framing}${replayed ? ':replay:' : ':'}${topic}`
+    const made = variants.text(name)
+    if (made !== undefined) return made
+    if (variants.countSse()) this.#count.encodings++
+    const json = eventJson(variants)
+    const mark = replayed ? '"replay":true,' : ''
+    const data = `data: {"topic":${JSON.stringify(topic)},${mark}${json.slice(1)}\n\n`
+    return variants.keepText(name, this.framing === 'named' ? `event: ${variants.event.type}\n${data}` : data)
+  }
+}
+
+/** Many topics on one response: their positions stand in an id-only block at the end of each flush. */
+export class SseManyCodec extends SseCodec {
+  constructor(framing: Framing, count: SseCount) {
+    super(framing, 'many', count)
+  }
+
+  trailer(positions: ReadonlyMap<string, Position>): Uint8Array | undefined {
+    return positions.size === 0 ? undefined : encoder.encode(idOnly(formatCombinedCursor(positions)))
+  }
+}
+
+function idOnly(cursor: string): string {
+  return `id: ${cursor}\n\n`
+}

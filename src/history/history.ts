@@ -1,0 +1,127 @@
+import type { Traits } from '../catalog/traits.js'
+import { Lane } from '../lib/lane.js'
+import { type Offset, start } from '../protocol/cursor.js'
+import type { Accepts, Entry } from './entry.js'
+
+export interface HistoryLimits {
+  readonly laneEventsMax: number
+  readonly historyBytesMax: number
+  readonly pinnedMax: number
+}
+
+/** What can no longer be read after a position: the newest offset that was evicted, by lane; 0 for none. */
+export interface Loss {
+  readonly critical: Offset
+  readonly droppable: Offset
+}
+
+export const nothingLost: Loss = { critical: start, droppable: start }
+
+interface Evicted {
+  readonly type: string
+  readonly traits: Traits
+  readonly force: boolean
+  last: Offset
+}
+
+// Types beyond these share one mark, so that invented type names cannot bloat a topic.
+const evictedTypesMax = 256
+
+/**
+ * The retained events of one topic, in two lanes: critical events and droppable ones, each bounded by count and
+ * both together by bytes. Chatter never evicts a critical event.
+ */
+export class History {
+  readonly critical = new Lane<Entry>()
+  readonly droppable = new Lane<Entry>()
+  readonly #limits: HistoryLimits
+  /** The newest event per type and key of types with `replay: latest`, in offset order. */
+  readonly #pinned = new Map<string, Entry>()
+  /** The newest evicted offset by type: what tells a filter whether it missed anything. */
+  #evicted: Map<string, Evicted> | undefined = undefined
+  #evictedOthers: Loss = nothingLost
+  /** Events evicted from the droppable lane so far. */
+  dropped = 0
+  bytes = 0
+
+  constructor(limits: HistoryLimits) {
+    this.#limits = limits
+  }
+
+  /** Keeps an event whose offset is above all others'. */
+  append(entry: Entry): void {
+    // Evict before insert, so that the bounds hold for a reader in the same turn.
+    const lane = entry.traits.critical ? this.critical : this.droppable
+    if (lane.length >= this.#limits.laneEventsMax) this.#evict(lane)
+    const room = this.#limits.historyBytesMax - entry.bytes
+    while (this.bytes > room && this.droppable.length > 0) this.#evict(this.droppable)
+    if (entry.traits.critical)
+      while (this.bytes > room && this.critical.length > 0) this.#evict(this.critical)
+    lane.push(entry)
+    this.bytes += entry.bytes
+    if (entry.traits.replay === 'latest') this.#pin(entry)
+  }
+
+  /** @returns what a subscription with this filter can no longer get of what follows `after`. */
+  lossAfter(after: Offset, filter: Accepts): Loss {
+    if (this.#evicted === undefined) return nothingLost
+    let { critical, droppable } = this.#evictedOthers
+    for (const { type, traits, force, last } of this.#evicted.values()) {
+      if (last <= after || !filter.wants(type, traits, force)) continue
+      if (traits.critical) critical = later(critical, last)
+      else droppable = later(droppable, last)
+    }
+    return { critical: critical > after ? critical : start, droppable: droppable > after ? droppable : start }
+  }
+
+  /** The pinned events, in offset order. */
+  pinned(): Iterable<Entry> {
+    return this.#pinned.values()
+  }
+
+  /** @returns whether the event is the newest of its type and key. */
+  isPinned(entry: Entry): boolean {
+    return this.#pinned.get(pinName(entry)) === entry
+  }
+
+  #pin(entry: Entry): void {
+    const name = pinName(entry)
+    this.#pinned.delete(name)
+    this.#pinned.set(name, entry)
+    if (this.#pinned.size <= this.#limits.pinnedMax) return
+    for (const [oldestName, oldest] of this.#pinned) {
+      this.#pinned.delete(oldestName)
+      const lane = oldest.traits.critical ? this.critical : this.droppable
+      if (oldest.place < (lane.first?.place ?? Number.POSITIVE_INFINITY)) this.#markEvicted(oldest)
+      return
+    }
+  }
+
+  #evict(lane: Lane<Entry>): void {
+    const entry = lane.shift()
+    if (entry === undefined) return
+    this.bytes -= entry.bytes
+    if (lane === this.droppable) this.dropped++
+    // A newer event of the same key means the same, and the newest stays pinned: nothing is missed.
+    if (entry.traits.replay !== 'latest') this.#markEvicted(entry)
+  }
+
+  #markEvicted({ event: { type, offset }, traits, force }: Entry): void {
+    this.#evicted ??= new Map()
+    const name = force ? `${type} force` : type
+    const evicted = this.#evicted.get(name)
+    if (evicted !== undefined) evicted.last = offset
+    else if (this.#evicted.size < evictedTypesMax) {
+      this.#evicted.set(name, { type, traits, force, last: offset })
+    } else if (traits.critical) this.#evictedOthers = { ...this.#evictedOthers, critical: offset }
+    else this.#evictedOthers = { ...this.#evictedOthers, droppable: offset }
+  }
+}
+
+function pinName({ event: { type, key } }: Entry): string {
+  return `${type} ${key ?? ''}`
+}
+
+function later(a: Offset, b: Offset): Offset {
+  return a > b ? a : b
+}

@@ -1,0 +1,109 @@
+import type { Lane } from '../lib/lane.js'
+import type { Offset } from '../protocol/cursor.js'
+import type { Accepts, Entry } from './entry.js'
+import { type History, type Loss, nothingLost } from './history.js'
+
+/** A part of what follows a position. */
+export interface Page {
+  /** In offset order, without repeats. */
+  readonly entries: Entry[]
+  /** Everything that was accepted up to here is in `entries`. */
+  readonly last: Offset
+}
+
+/**
+ * Reads histories merged by offset: a topic's own, or all of a session's for `sessions/{s}/**`, where an event
+ * that was rolled up stands in two of them and is read once.
+ *
+ * @param until the newest offset there is; what `last` is when the end is reached
+ * @param eventsMax bounds `entries`
+ */
+export function readAfter(
+  histories: readonly History[],
+  after: Offset,
+  filter: Accepts,
+  { until, eventsMax }: { readonly until: Offset; readonly eventsMax: number },
+): Page {
+  const readers: Reader[] = []
+  for (const history of histories) {
+    for (const lane of [history.critical, history.droppable]) {
+      const index = lane.indexAfter(after)
+      if (index < lane.length) readers.push({ lane, index, place: lane.at(index).place })
+    }
+    addPinned(readers, history, after)
+  }
+  const entries: Entry[] = []
+  let last = after
+  while (readers.length > 0) {
+    const reader = readers.length === 1 ? (readers[0] as Reader) : oldest(readers)
+    const entry = reader.lane.at(reader.index)
+    if (entry.place !== last && filter.accepts(entry)) {
+      if (entries.length === eventsMax) return { entries, last }
+      entries.push(entry)
+    }
+    last = entry.place
+    reader.index++
+    if (reader.index < reader.lane.length) reader.place = reader.lane.at(reader.index).place
+    else readers.splice(readers.indexOf(reader), 1)
+  }
+  return { entries, last: until }
+}
+
+/** @returns what a fresh join replays, in offset order: by the traits, or all that is retained. */
+export function readReplay(
+  histories: readonly History[],
+  filter: Accepts,
+  options: { readonly until: Offset; readonly all: boolean },
+): Entry[] {
+  const replayable: Accepts = {
+    accepts: (entry) =>
+      filter.accepts(entry) &&
+      (options.all || entry.everywhere || entry.traits.replay === 'all' || isNewest(entry, histories)),
+    wants: (type, traits, force) => filter.wants(type, traits, force),
+  }
+  const eventsMax = Number.POSITIVE_INFINITY
+  return readAfter(histories, 0 as Offset, replayable, { until: options.until, eventsMax }).entries
+}
+
+/** @returns what a subscription with this filter can no longer get of what follows `after`. */
+export function lossAfter(histories: readonly History[], after: Offset, filter: Accepts): Loss {
+  if (histories.length === 1) return (histories[0] as History).lossAfter(after, filter)
+  let { critical, droppable } = nothingLost
+  for (const history of histories) {
+    const loss = history.lossAfter(after, filter)
+    if (loss.critical > critical) critical = loss.critical
+    if (loss.droppable > droppable) droppable = loss.droppable
+  }
+  return { critical, droppable }
+}
+
+interface Reader {
+  readonly lane: Pick<Lane<Entry>, 'at' | 'length'>
+  index: number
+  place: Offset
+}
+
+/** Pinned events that were evicted from their lane are still there to be read. */
+function addPinned(readers: Reader[], history: History, after: Offset): void {
+  const evicted: Entry[] = []
+  for (const entry of history.pinned()) {
+    const lane = entry.traits.critical ? history.critical : history.droppable
+    if (entry.place > after && entry.place < (lane.first?.place ?? Number.POSITIVE_INFINITY))
+      evicted.push(entry)
+  }
+  const first = evicted[0]
+  if (first === undefined) return
+  const lane = { length: evicted.length, at: (index: number) => evicted[index] as Entry }
+  readers.push({ lane, index: 0, place: first.place })
+}
+
+// There are few readers: two for a topic, and for a whole session those of the workers that have more to say.
+function oldest(readers: readonly Reader[]): Reader {
+  let found = readers[0] as Reader
+  for (const reader of readers) if (reader.place < found.place) found = reader
+  return found
+}
+
+function isNewest(entry: Entry, histories: readonly History[]): boolean {
+  return entry.traits.replay === 'latest' && histories.some((history) => history.isPinned(entry))
+}

@@ -1,0 +1,382 @@
+import type { About, Chunk } from '../codec/codec.js'
+import { type CloseCode, ProtocolError } from '../protocol/codes.js'
+import type { Offset, Position } from '../protocol/cursor.js'
+import type { ControlFrame, Subscribe, Unsubscribe, UnsubscribedCode, Update } from '../protocol/frames.js'
+import { parseTopic } from '../protocol/topic.js'
+import type { Feed } from './feed.js'
+import { Filter } from './filter.js'
+import type { Hub } from './hub.js'
+import { changed, continueFrom, join } from './join.js'
+import type { Link } from './link.js'
+import { Subscription } from './subscription.js'
+
+/** A batch that waits for the end of a flush, so that a connection gets all of its feeds in one write. */
+interface Outgoing {
+  readonly subscription: Subscription
+  readonly chunk: Chunk
+  readonly events: number
+  readonly after: Offset
+}
+
+export interface ConnectionOptions {
+  /** Ends the link once every session that it follows has ended and all of it was delivered. */
+  readonly endsWithSessions?: boolean
+}
+
+// Steps of catching up within one turn: a bound on what one connection may take from the others at a time.
+const stepsPerTurnMax = 16
+
+/** One open link, and what it follows. */
+export class Connection {
+  readonly id: string
+  readonly link: Link
+  readonly subscriptions = new Map<number, Subscription>()
+  readonly #hub: Hub
+  readonly #options: ConnectionOptions
+  readonly #behind = new Set<Subscription>()
+  #outgoing: Outgoing[] = []
+  #full = false
+  #overflowBytes = 0
+  #state: 'open' | 'closed' = 'open'
+  #proceeding = false
+
+  constructor(id: string, hub: Hub, link: Link, options: ConnectionOptions) {
+    this.id = id
+    this.#hub = hub
+    this.link = link
+    this.#options = options
+  }
+
+  get open(): boolean {
+    return this.#state === 'open'
+  }
+
+  /** Subscriptions that are not in step. */
+  get lagging(): number {
+    return this.#behind.size
+  }
+
+  /** Whether a flush may write to the link at once: there is but one feed, and nothing to say after it. */
+  get direct(): boolean {
+    return this.subscriptions.size === 1 && this.link.codec.trailer === undefined
+  }
+
+  /**
+   * Does what a client asks for.
+   *
+   * @throws ProtocolError when it cannot; nothing has changed then
+   */
+  receive(frame: Subscribe | Update | Unsubscribe): void {
+    if (!this.open) return
+    switch (frame.type) {
+      case 'subscribe':
+        return this.#subscribe(frame)
+      case 'update':
+        return this.#update(frame)
+      case 'unsubscribe':
+        return this.unsubscribe(this.#known(frame.sub), 'asked', 'asked for')
+    }
+  }
+
+  /** Says a frame that is not an event. */
+  say(frame: ControlFrame, about?: About): void {
+    if (!this.open) return
+    const chunk = this.link.codec.control(frame, about)
+    if (chunk === undefined) return
+    if (this.#full) this.#overflow(chunk)
+    if (!this.link.write(chunk)) this.fill()
+  }
+
+  /** The transport can take more. */
+  drained(): void {
+    if (!this.open) return
+    this.#full = false
+    this.#overflowBytes = 0
+    this.proceed()
+  }
+
+  /** The link has gone. */
+  closed(): void {
+    if (!this.open) return
+    this.#state = 'closed'
+    this.#hub.departed(this)
+  }
+
+  close(code: CloseCode, reason: string): void {
+    if (!this.open) return
+    this.#hub.countClose(code)
+    this.link.close(code, reason)
+    this.closed()
+  }
+
+  /** Takes a batch for the end of the flush. */
+  queue(subscription: Subscription, chunk: Chunk, batch: { events: number; after: Offset }): void {
+    if (this.#outgoing.length === 0) this.#hub.delivery.touched.push(this)
+    this.#outgoing.push({ subscription, chunk, events: batch.events, after: batch.after })
+  }
+
+  /** Writes what was queued in one piece. */
+  writeQueued(): void {
+    const outgoing = this.#outgoing
+    this.#outgoing = []
+    if (!this.open) return
+    this.link.cork(() => {
+      for (const { subscription, chunk, events, after } of outgoing) {
+        if (this.#full) {
+          // Not written: it will come from history, from where the feed was before this flush.
+          if (subscription.position > after) subscription.position = after
+          continue
+        }
+        this.#hub.delivery.delivered += events
+        if (!this.link.write(chunk)) this.fill()
+      }
+      this.#sayPositions()
+    })
+  }
+
+  /** The link took the last chunk but has no room for more: its subscriptions leave their feeds. */
+  fill(): void {
+    if (this.#full) return
+    this.#full = true
+    for (const subscription of this.subscriptions.values()) {
+      if (!subscription.inStep) continue
+      const { feed } = subscription
+      subscription.position = feed.flushed
+      subscription.droppedBefore = feed.topic.droppableTotal
+      feed.leave(subscription)
+      this.#behind.add(subscription)
+    }
+  }
+
+  /** Continues those that are behind from history, as far as the link and the turn allow. */
+  proceed(): void {
+    if (!this.open || this.#full || this.#behind.size === 0 || this.#proceeding) return
+    this.#proceeding = true
+    this.link.cork(() => {
+      let steps = stepsPerTurnMax
+      for (const subscription of this.#behind) {
+        while (this.open && !this.#full && this.#behind.has(subscription) && steps > 0) {
+          steps--
+          this.#step(subscription)
+        }
+      }
+      this.#sayPositions()
+    })
+    this.#proceeding = false
+    if (this.open && !this.#full && this.#behind.size > 0) this.#hub.clock.defer(() => this.proceed())
+  }
+
+  unsubscribe(subscription: Subscription, code: UnsubscribedCode, reason: string): void {
+    const { topic } = subscription.feed
+    this.#leave(subscription)
+    const about = { topic: topic.name, epoch: topic.session.epoch }
+    this.say({ type: 'unsubscribed', sub: subscription.number, code, reason }, about)
+    if (code === 'removed') this.endIfDone()
+  }
+
+  /** Ends the link when it is to end with its sessions, and they have. */
+  endIfDone(): void {
+    if (!this.open || this.#options.endsWithSessions !== true) return
+    for (const { inStep, feed } of this.subscriptions.values()) {
+      if (!inStep || feed.topic.session.status !== 'ended') return
+    }
+    this.link.end()
+    this.closed()
+  }
+
+  /** Takes the connection's subscriptions out of their feeds; the link has gone. */
+  leaveAll(): void {
+    for (const subscription of this.subscriptions.values()) this.#leave(subscription)
+  }
+
+  #subscribe(frame: Subscribe): void {
+    if (this.subscriptions.has(frame.sub)) {
+      throw new ProtocolError(
+        'conflict',
+        `subscribe.sub: ${frame.sub} is in use; unsubscribe it or take another number`,
+      )
+    }
+    const { subscriptionsMax } = this.#hub.limits
+    if (this.subscriptions.size >= subscriptionsMax) {
+      throw new ProtocolError(
+        'conflict',
+        `subscribe: a connection has at most ${subscriptionsMax} subscriptions`,
+      )
+    }
+    const name = parseTopic(frame.topic, 'subscribe.topic')
+    const { types, slices } = frame
+    const mode = frame.mode ?? 'full'
+    const filter = new Filter({ mode, ...(types && { types }), ...(slices && { slices }) })
+    const from = frame.after === undefined ? undefined : continueFrom(frame.after, 'subscribe.after')
+
+    const topic = this.#hub.topicToFollow(name)
+    this.#hub.delivery.flush(topic.session)
+    const feed = this.#hub.feed(topic, filter)
+    const subscription = new Subscription(frame.sub, this, feed, topic.session.offset)
+    feed.subscriptions.add(subscription)
+    this.subscriptions.set(frame.sub, subscription)
+    this.#behind.add(subscription)
+    this.say(join(subscription, from, frame.replay ?? true), aboutOf(feed))
+    this.proceed()
+  }
+
+  #update(frame: Update): void {
+    const subscription = this.#known(frame.sub)
+    const before = subscription.feed.filter.expression
+    const filter = new Filter(changed(before, frame))
+    const { topic } = subscription.feed
+    this.#hub.delivery.flush(topic.session)
+    const position = subscription.reached
+    this.#leaveFeed(subscription)
+    subscription.feed = this.#hub.feed(topic, filter)
+    subscription.feed.subscriptions.add(subscription)
+    subscription.position = position
+    this.#behind.add(subscription)
+    const { number: sub, feed } = subscription
+    this.say(
+      {
+        type: 'subscribed',
+        sub,
+        feed: feed.number,
+        topic: topic.name,
+        epoch: topic.session.epoch,
+        offset: position,
+        resumed: true,
+      },
+      aboutOf(feed),
+    )
+    this.proceed()
+  }
+
+  /** One bounded step of a subscription that is behind. */
+  #step(subscription: Subscription): void {
+    const { feed, replaying } = subscription
+    const { session } = feed.topic
+    const { delivery } = this.#hub
+    if (replaying !== undefined) {
+      const entries = delivery.part(replaying.entries, replaying.next)
+      replaying.next += entries.length
+      if (replaying.next >= replaying.entries.length) subscription.replaying = undefined
+      if (entries.length > 0)
+        this.#write(delivery.encode(feed, this.link.codec, undefined, entries), entries.length)
+      return
+    }
+    delivery.flush(session)
+    if (!this.#tellLoss(subscription)) return
+    const page = delivery.page(feed, subscription.position)
+    // A batch without events tells the client that its position has moved; `live` says the same.
+    const moved = page.last > subscription.position && subscription.announced
+    if (page.entries.length > 0 || moved) {
+      const span = { after: subscription.position, last: page.last }
+      const chunk = delivery.encode(feed, this.link.codec, span, page.entries)
+      subscription.position = page.last
+      this.#write(chunk, page.entries.length)
+    }
+    subscription.position = page.last
+    if (page.last === session.offset) this.#arrive(subscription)
+  }
+
+  /** All that there was has been sent. */
+  #arrive(subscription: Subscription): void {
+    const { feed } = subscription
+    if (!subscription.announced) {
+      subscription.announced = true
+      this.say({ type: 'live', sub: subscription.number, offset: subscription.position }, aboutOf(feed))
+    }
+    if (this.#full || !this.open) return
+    this.#behind.delete(subscription)
+    feed.join(subscription)
+    if (feed.topic.session.status === 'ended') this.endIfDone()
+  }
+
+  /** @returns whether the subscription can go on; not when it missed a critical event. */
+  #tellLoss(subscription: Subscription): boolean {
+    const { feed, position, gapTold } = subscription
+    const loss = feed.topic.lossAfter(position > gapTold ? position : gapTold, feed.filter)
+    if (loss.critical > 0) {
+      this.close(
+        'lagging',
+        `missed a critical event of ${feed.topic.name} after ${position}; resume from there`,
+      )
+      return false
+    }
+    if (loss.droppable > 0) {
+      subscription.gapTold = loss.droppable
+      this.#hub.countGap('lagging')
+      const dropped = feed.topic.dropped - subscription.droppedBefore
+      if (dropped > 0) subscription.droppedBefore += dropped
+      this.say(
+        {
+          type: 'gap',
+          sub: subscription.number,
+          reason: 'lagging',
+          after: position,
+          offset: loss.droppable,
+          ...(dropped > 0 ? { dropped } : undefined),
+        },
+        aboutOf(feed),
+      )
+    }
+    return true
+  }
+
+  #write(chunk: Chunk, events: number): void {
+    this.#hub.delivery.delivered += events
+    if (!this.link.write(chunk)) this.fill()
+  }
+
+  /** Answers to a client that asks but does not read are bounded as well. */
+  #overflow(chunk: Chunk): void {
+    this.#overflowBytes += chunk instanceof Uint8Array ? chunk.length : 1_024
+    if (this.#overflowBytes > 4 * this.#hub.limits.frameBytesMax) {
+      this.close('lagging', 'asked for more than it reads')
+    }
+  }
+
+  #sayPositions(): void {
+    const { codec } = this.link
+    if (codec.trailer === undefined || !this.open) return
+    const chunk = codec.trailer(this.#positions())
+    if (chunk !== undefined && !this.link.write(chunk)) this.fill()
+  }
+
+  /** For each session the lowest position; one that is being replayed has none, so that it joins afresh. */
+  #positions(): Map<string, Position> {
+    const positions = new Map<string, Position>()
+    const replaying = new Set<string>()
+    for (const { feed, reached, replaying: busy } of this.subscriptions.values()) {
+      const { id, epoch } = feed.topic.session
+      const known = positions.get(id)
+      if (known === undefined || known.offset > reached) positions.set(id, { epoch, offset: reached })
+      if (busy !== undefined) replaying.add(id)
+    }
+    for (const id of replaying) positions.delete(id)
+    return positions
+  }
+
+  #known(sub: number): Subscription {
+    const subscription = this.subscriptions.get(sub)
+    if (subscription === undefined) {
+      throw new ProtocolError('notFound', `sub: there is no subscription ${sub} on this connection`)
+    }
+    return subscription
+  }
+
+  #leave(subscription: Subscription): void {
+    this.#leaveFeed(subscription)
+    this.subscriptions.delete(subscription.number)
+    this.#hub.mayForget(subscription.feed.topic)
+  }
+
+  #leaveFeed(subscription: Subscription): void {
+    const { feed } = subscription
+    if (subscription.inStep) feed.leave(subscription)
+    this.#behind.delete(subscription)
+    feed.subscriptions.delete(subscription)
+    if (feed.subscriptions.size === 0) this.#hub.forgetFeed(feed)
+  }
+}
+
+function aboutOf({ topic }: Feed): About {
+  return { topic: topic.name, epoch: topic.session.epoch }
+}

@@ -1,0 +1,186 @@
+import type { Chunk, Codec } from '../codec/codec.js'
+import { conflate } from '../history/conflate.js'
+import type { Entry } from '../history/entry.js'
+import type { Offset } from '../protocol/cursor.js'
+import type { Connection } from './connection.js'
+import type { Feed, Members } from './feed.js'
+import type { Session } from './session.js'
+
+interface Span {
+  readonly after: Offset
+  readonly last: Offset
+}
+
+// One batch is one frame; the rest of a large flush follows in frames of its own.
+const batchBytesMax = 256 * 1024
+const batchEventsMax = 1_000
+
+// A feed that matched nothing for so many offsets tells its position all the same, so that a client that comes
+// back later does not ask for what it was never meant to get.
+const quietOffsetsMax = 256
+
+/** Brings what was published to the subscriptions in step: one turn, one flush. */
+export class Delivery {
+  /** Events handed to links so far. */
+  delivered = 0
+  /** Connections with batches that wait for the end of the flush. */
+  touched: Connection[] = []
+  /** Sessions with something to flush. */
+  readonly #dirty = new Set<Session>()
+  readonly #defer: (task: () => void) => void
+  readonly #after: (sessions: readonly Session[]) => void
+  #scheduled = false
+  /** A flush is walking the feeds: nobody may leave them now. */
+  busy = false
+
+  /**
+   * @param defer runs a task when the turn has ended
+   * @param after is told which sessions were flushed, once they have been
+   */
+  constructor(defer: (task: () => void) => void, after: (sessions: readonly Session[]) => void) {
+    this.#defer = defer
+    this.#after = after
+  }
+
+  /** The session has something to flush when the turn ends. */
+  schedule(session: Session): void {
+    this.#dirty.add(session)
+    if (this.#scheduled) return
+    this.#scheduled = true
+    this.#defer(() => {
+      this.#scheduled = false
+      this.flushAll()
+    })
+  }
+
+  flushAll(): void {
+    const sessions = [...this.#dirty]
+    this.#dirty.clear()
+    this.#flushSessions(sessions)
+  }
+
+  /** Flushes one session before its turn, so that everything in step is at its offset. */
+  flush(session: Session): void {
+    if (session.dirty.length === 0) return
+    this.#dirty.delete(session)
+    this.#flushSessions([session])
+  }
+
+  /** @returns the next part of a replay that fits one frame. */
+  part(entries: readonly Entry[], from: number): readonly Entry[] {
+    const to = fit(entries, from)
+    return from === 0 && to === entries.length ? entries : entries.slice(from, to)
+  }
+
+  /** @returns what follows a position in history: conflated, and no more than fits one frame. */
+  page(feed: Feed, after: Offset): { readonly entries: readonly Entry[]; readonly last: Offset } {
+    const page = feed.topic.read(after, feed.filter, batchEventsMax)
+    const entries = conflate(page.entries)
+    const to = fit(entries, 0)
+    if (to === entries.length) return { entries, last: page.last }
+    return { entries: entries.slice(0, to), last: (entries[to - 1] as Entry).place }
+  }
+
+  encode(feed: Feed, codec: Codec, span: Span | undefined, events: readonly Entry[]): Chunk {
+    const { name: topic, session } = feed.topic
+    return codec.batch({ feed: feed.number, topic, epoch: session.epoch, span, events })
+  }
+
+  #flushSessions(sessions: readonly Session[]): void {
+    this.busy = true
+    for (const session of sessions) this.#flushTopics(session)
+    this.#writeTouched()
+    this.busy = false
+    this.#after(sessions)
+  }
+
+  #flushTopics(session: Session): void {
+    const topics = session.dirty
+    session.dirty = []
+    session.pending = 0
+    for (const topic of topics) {
+      const entries = topic.pending
+      topic.pending = []
+      for (const feed of topic.feeds.values()) {
+        feed.forgetReplay()
+        if (feed.inStep) this.#flushFeed(feed, entries, session.offset)
+      }
+    }
+  }
+
+  #flushFeed(feed: Feed, pending: readonly Entry[], offset: Offset): void {
+    const entries = select(pending, feed)
+    feed.flushed = offset
+    if (entries.length === 0) {
+      if (feed.filter.silent || offset - feed.sent < quietOffsetsMax) return
+    }
+    let from = 0
+    do {
+      const to = fit(entries, from)
+      const part = to - from === entries.length ? entries : entries.slice(from, to)
+      const last = to === entries.length ? offset : (entries[to - 1] as Entry).place
+      const span = { after: feed.sent, last }
+      feed.sent = last
+      feed.flushed = last
+      // By index from the end: a connection that is full leaves while the list is walked.
+      for (let i = feed.members.length - 1; i >= 0; i--) {
+        const members = feed.members[i] as Members
+        this.#hand(members, this.encode(feed, members.codec, span, part), {
+          events: part.length,
+          after: span.after,
+        })
+      }
+      from = to
+    } while (from < entries.length)
+  }
+
+  /**
+   * Hands one chunk to all members. The simple equivalent is `for (const { connection } of list)
+   * connection.write(chunk)`; from the end, since a connection that is full leaves the list and the last one,
+   * which has had its chunk, takes its place.
+   */
+  #hand({ list }: Members, chunk: Chunk, batch: { events: number; after: Offset }): void {
+    let direct = 0
+    for (let i = list.length - 1; i >= 0; i--) {
+      const subscription = list[i] as Members['list'][number]
+      const { connection } = subscription
+      if (!connection.direct) {
+        connection.queue(subscription, chunk, batch)
+        continue
+      }
+      direct++
+      if (!connection.link.write(chunk)) connection.fill()
+    }
+    this.delivered += direct * batch.events
+  }
+
+  #writeTouched(): void {
+    while (this.touched.length > 0) {
+      const touched = this.touched
+      this.touched = []
+      for (const connection of touched) connection.writeQueued()
+    }
+  }
+}
+
+/** @returns the events that the feed's filter lets pass; the same list when all do. */
+function select(pending: readonly Entry[], { filter }: Feed): readonly Entry[] {
+  let passed: Entry[] | undefined
+  for (let i = 0; i < pending.length; i++) {
+    const entry = pending[i] as Entry
+    if (filter.accepts(entry)) passed?.push(entry)
+    else passed ??= pending.slice(0, i)
+  }
+  return passed ?? pending
+}
+
+/** @returns the end of the longest run from `from` that fits one frame; at least one event. */
+function fit(entries: readonly Entry[], from: number): number {
+  let bytes = 0
+  const most = Math.min(entries.length, from + batchEventsMax)
+  for (let i = from; i < most; i++) {
+    bytes += (entries[i] as Entry).bytes
+    if (bytes > batchBytesMax && i > from) return i
+  }
+  return most
+}

@@ -1,0 +1,90 @@
+import type { Codec } from '../codec/codec.js'
+import { conflate } from '../history/conflate.js'
+import type { Entry } from '../history/entry.js'
+import type { Offset } from '../protocol/cursor.js'
+import type { Filter } from './filter.js'
+import type { Subscription } from './subscription.js'
+import type { Topic } from './topic.js'
+
+/** The subscriptions in step with a feed whose connections speak one codec. */
+export interface Members {
+  readonly codec: Codec
+  /** In no order; each knows its place in it. */
+  readonly list: Subscription[]
+}
+
+/** A topic seen through one filter: matched, batched and encoded once, shared by its subscriptions. */
+export class Feed {
+  /** Names the feed in `events`; unique in the hub. */
+  readonly number: number
+  readonly topic: Topic
+  readonly filter: Filter
+  /** Subscriptions of the feed, in step or not; the feed goes with the last one. */
+  readonly subscriptions = new Set<Subscription>()
+  /** Subscriptions in step, by codec: they have got everything up to `flushed`. */
+  readonly members: Members[] = []
+  /** `last` of the newest batch that was sent: `after` of the next one. */
+  sent: Offset
+  /** Everything up to here has been matched; at or after `sent`. */
+  flushed: Offset
+  #replay: { readonly until: Offset; readonly all: boolean; readonly entries: readonly Entry[] } | undefined
+
+  constructor(number: number, topic: Topic, filter: Filter) {
+    this.number = number
+    this.topic = topic
+    this.filter = filter
+    this.sent = topic.session.offset
+    this.flushed = topic.session.offset
+  }
+
+  get inStep(): boolean {
+    return this.members.length > 0
+  }
+
+  /** The subscription has everything up to the session's offset, and nothing is pending. */
+  join(subscription: Subscription): void {
+    const { codec } = subscription.connection.link
+    let members = this.members.find((candidate) => candidate.codec === codec)
+    if (!this.inStep) {
+      this.sent = this.topic.session.offset
+      this.flushed = this.topic.session.offset
+    }
+    if (members === undefined) {
+      members = { codec, list: [] }
+      this.members.push(members)
+    }
+    subscription.place = members.list.push(subscription) - 1
+  }
+
+  leave(subscription: Subscription): void {
+    const at = this.members.findIndex(({ codec }) => codec === subscription.connection.link.codec)
+    const members = this.members[at] as Members
+    const moved = members.list.pop() as Subscription
+    if (moved !== subscription) {
+      members.list[subscription.place] = moved
+      moved.place = subscription.place
+    }
+    subscription.place = -1
+    if (members.list.length === 0) this.members.splice(at, 1)
+  }
+
+  /** @returns what a fresh join replays now; conflated once, and shared by all who join at the same offset. */
+  replay(all: boolean): readonly Entry[] {
+    const until = this.topic.session.offset
+    if (this.#replay?.until !== until || this.#replay.all !== all) {
+      this.#replay = { until, all, entries: conflate(this.topic.replay(this.filter, all)) }
+    }
+    return this.#replay.entries
+  }
+
+  /** @returns what every join gets even without a replay: the `complete` of a session that has ended. */
+  last(): readonly Entry[] {
+    const { completion } = this.topic.session
+    return completion === undefined ? [] : [completion]
+  }
+
+  /** Something new makes what was kept for joins useless. */
+  forgetReplay(): void {
+    this.#replay = undefined
+  }
+}

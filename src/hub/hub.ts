@@ -1,0 +1,526 @@
+import { type Catalog, createCatalog, type Extensions } from '../catalog/catalog.js'
+import { Codecs } from '../codec/codecs.js'
+import { type Clock, systemClock } from '../lib/clock.js'
+import { explainFault, type JsonObject, type JsonValue, measure } from '../lib/json.js'
+import { type Random, systemRandom } from '../lib/random.js'
+import { type CloseCode, ProtocolError, quote } from '../protocol/codes.js'
+import { type Cursor, type Epoch, formatCursor, type Offset, parseCursor, start } from '../protocol/cursor.js'
+import type { GapReason, HubEvent, Mode, NewEvent } from '../protocol/frames.js'
+import { defaultLimits, type Limits } from '../protocol/limits.js'
+import { idPattern, parseTopic, type TopicName, typePattern } from '../protocol/topic.js'
+import { Connection, type ConnectionOptions } from './connection.js'
+import { Delivery } from './delivery.js'
+import type { Feed } from './feed.js'
+import { Filter } from './filter.js'
+import type { Link } from './link.js'
+import { LocalLink, type LocalOptions, type LocalSubscription } from './local.js'
+import { hubSession, Session, type SessionStatus, type Worker } from './session.js'
+import { SessionHandle } from './session-handle.js'
+import type { Topic } from './topic.js'
+
+export interface HubOptions {
+  readonly clock?: Clock
+  readonly random?: Random
+  /** Event types beyond the built-in ones, or traits that differ from theirs. */
+  readonly catalog?: Extensions
+  /** Bounds that differ from `defaultLimits`. */
+  readonly limits?: Partial<Limits>
+}
+
+export interface PublishResult {
+  /** Where the first and the last of the events stand, duplicates included. */
+  readonly first: Offset
+  readonly last: Offset
+  /** Events that were published now. */
+  readonly accepted: number
+  /** Events whose id had been published before. */
+  readonly duplicates: number
+}
+
+export interface WorkerSummary {
+  readonly id: string
+  readonly startedAt: number
+  readonly events: number
+}
+
+export interface SessionSummary {
+  readonly id: string
+  readonly status: Exclude<SessionStatus, 'waiting'>
+  readonly epoch: Epoch
+  /** The offset of the newest event. */
+  readonly offset: Offset
+  /** Milliseconds since 1970. */
+  readonly startedAt: number
+  readonly endedAt?: number
+  readonly outcome?: JsonValue
+  readonly mode: Mode
+  readonly metadata: JsonObject
+  readonly workers: readonly WorkerSummary[]
+}
+
+export interface HistoryQuery {
+  readonly after?: Cursor
+  /** Events of the page; 1 to 1,000, 100 unless given. */
+  readonly limit?: number
+  readonly types?: readonly string[]
+}
+
+export interface HistoryPage {
+  readonly epoch: Epoch
+  /** The oldest and newest offset on the page; 0 when it is empty. */
+  readonly first: Offset
+  readonly last: Offset
+  readonly events: readonly HubEvent[]
+  /** Where the next page begins; absent at the end. */
+  readonly next?: Cursor
+}
+
+/** Figures since the hub was made, and what is open now. */
+export interface HubStats {
+  readonly published: number
+  readonly duplicates: number
+  readonly delivered: number
+  readonly encodings: ReadonlyMap<string, number>
+  readonly sessions: number
+  readonly connections: number
+  readonly subscriptions: number
+  /** Subscriptions that are not in step. */
+  readonly lagging: number
+  readonly feeds: number
+  readonly gaps: ReadonlyMap<GapReason, number>
+  readonly closed: ReadonlyMap<CloseCode, number>
+}
+
+const pageEventsMax = 1_000
+// Type names that passed the pattern, so that it is asked once each; bounded, for names are the producers'.
+const knownTypesMax = 4_096
+
+/** @returns a hub; it does nothing until something is published, and holds nothing open. */
+export function createHub(options: HubOptions = {}): Hub {
+  return new Hub(options)
+}
+
+/** Owns sessions and connections: takes what is published, and brings it to those who follow. */
+export class Hub {
+  readonly clock: Clock
+  readonly random: Random
+  readonly catalog: Catalog
+  readonly limits: Limits
+  readonly codecs = new Codecs()
+  readonly delivery: Delivery
+  readonly connections = new Set<Connection>()
+  readonly #sessions = new Map<string, Session>()
+  readonly #own: Session
+  readonly #departed: Connection[] = []
+  readonly #knownTypes = new Set<string>()
+  readonly #gaps = new Map<GapReason, number>()
+  readonly #closed = new Map<CloseCode, number>()
+  #published = 0
+  #duplicates = 0
+  #feedNumber = 0
+  #feeds = 0
+
+  constructor(options: HubOptions) {
+    this.clock = options.clock ?? systemClock
+    this.random = options.random ?? systemRandom
+    this.catalog = createCatalog(options.catalog)
+    this.limits = { ...defaultLimits, ...options.limits }
+    this.delivery = new Delivery(
+      (task) => this.clock.defer(task),
+      (sessions) => this.#afterFlush(sessions),
+    )
+    this.#own = new Session(hubSession, this.random.id(), this.limits)
+    this.#own.status = 'running'
+  }
+
+  // Publishing
+
+  /** The session with that id, whether it exists or not; it is created by its first publish. */
+  session(id: string): SessionHandle {
+    checkId(id, 'session')
+    return new SessionHandle(this, id)
+  }
+
+  /**
+   * Publishes to `sessions/{s}` or `sessions/{s}/workers/{w}`: all of the events, or none.
+   *
+   * @throws ProtocolError with the place in `events` when one is not valid, `conflict` when the session has ended
+   */
+  publish(topic: string, events: readonly NewEvent[]): PublishResult {
+    const name = parseTopic(topic, 'publish.topic')
+    if (name.kind === 'hub')
+      throw new ProtocolError('forbidden', 'publish.topic: only the hub publishes to hub')
+    if (name.kind === 'all') {
+      throw new ProtocolError(
+        'badFrame',
+        `publish.topic: expected a session or a worker, got ${quote(topic)}`,
+      )
+    }
+    return this.publishTo(name.session, name.kind === 'worker' ? name.worker : undefined, events)
+  }
+
+  /** `publish`, for a topic whose ids have been checked. */
+  publishTo(sessionId: string, workerId: string | undefined, events: readonly NewEvent[]): PublishResult {
+    const sizes = this.#check(events)
+    const session = this.#running(sessionId)
+    const worker = workerId === undefined ? undefined : this.#worker(session, workerId)
+    const now = this.clock.now()
+    let first = 0 as Offset
+    let last = 0 as Offset
+    let duplicates = 0
+    for (let i = 0; i < events.length; i++) {
+      const event = events[i] as NewEvent
+      let offset = event.id === undefined ? undefined : session.offsetOf(event.id)
+      if (offset === undefined) {
+        const traits = this.catalog.traitsOf(event.type)
+        offset = session.append(event, worker, { traits, bytes: sizes[i] as number, now })
+        if (session.pending >= this.limits.pendingEventsMax) this.delivery.flush(session)
+      } else duplicates++
+      if (i === 0) first = offset
+      if (offset > last) last = offset
+    }
+    if (session.dirty.length > 0) this.delivery.schedule(session)
+    const accepted = events.length - duplicates
+    this.#published += accepted
+    this.#duplicates += duplicates
+    return { first, last, accepted, duplicates }
+  }
+
+  /** @returns once everything that the session has published so far is stored. */
+  committed(_session: string): Promise<void> {
+    return Promise.resolve()
+  }
+
+  // Sessions
+
+  /** @returns what is known of a session, or nothing when it was never started. */
+  find(id: string): SessionSummary | undefined {
+    const session = this.#sessions.get(id)
+    return session === undefined || session.status === 'waiting' ? undefined : summarize(session)
+  }
+
+  sessions(): SessionSummary[] {
+    const found: SessionSummary[] = []
+    for (const session of this.#sessions.values())
+      if (session.status !== 'waiting') found.push(summarize(session))
+    return found
+  }
+
+  /**
+   * Creates a session, or changes the mode or metadata of one.
+   *
+   * @returns whether it is new
+   */
+  createSession(id: string, { mode, metadata }: { mode?: Mode; metadata?: JsonObject } = {}): boolean {
+    checkId(id, 'session')
+    const isNew = this.find(id) === undefined
+    if (metadata !== undefined) this.#measure(metadata, 'metadata')
+    const session = this.#running(id)
+    if (mode !== undefined) session.mode = mode
+    if (metadata !== undefined) session.metadata = metadata
+    return isNew
+  }
+
+  /** @throws ProtocolError `notFound`, or `conflict` when it has ended already */
+  endSession(id: string, outcome?: JsonValue): void {
+    const session = this.#started(id)
+    if (session.status === 'ended')
+      throw new ProtocolError('conflict', `session ${quote(id)} has ended already`)
+    const data = outcome === undefined ? {} : { outcome }
+    const bytes = this.#measure(data, 'outcome')
+    if (outcome !== undefined) session.outcome = outcome
+    const traits = this.catalog.traitsOf('complete')
+    session.end({ type: 'complete', data }, { traits, bytes, now: this.clock.now() })
+    this.#published++
+    this.delivery.schedule(session)
+    this.clock.after(this.limits.endedRetentionMs, () => {
+      if (this.#sessions.get(id) === session) this.removeSession(id)
+    })
+  }
+
+  /** Forgets a session and all that was published to it; its subscriptions are told. */
+  removeSession(id: string): void {
+    const session = this.#started(id)
+    this.delivery.flush(session)
+    for (const topic of topicsOf(session)) {
+      for (const feed of topic.feeds.values()) {
+        for (const subscription of feed.subscriptions) {
+          subscription.connection.unsubscribe(subscription, 'removed', `session ${id} was removed`)
+        }
+      }
+    }
+    this.#sessions.delete(id)
+  }
+
+  /**
+   * A page of retained events, oldest first.
+   *
+   * @throws ProtocolError `notFound`, `badFrame`, or `conflict` for a cursor of another epoch
+   */
+  history(topicName: string, { after, limit = 100, types }: HistoryQuery = {}): HistoryPage {
+    if (!Number.isInteger(limit) || limit < 1 || limit > pageEventsMax) {
+      throw new ProtocolError(
+        'badFrame',
+        `limit: expected an integer from 1 to ${pageEventsMax}, got ${quote(limit)}`,
+      )
+    }
+    const topic = this.#startedTopic(parseTopic(topicName, 'topic'))
+    const { epoch } = topic.session
+    const position = after === undefined ? { epoch, offset: start } : parseCursor(after, 'after')
+    if (position.epoch !== epoch) {
+      throw new ProtocolError(
+        'conflict',
+        `after: the session's epoch is ${epoch}, got a cursor of ${position.epoch}`,
+      )
+    }
+    const filter = new Filter({ mode: 'full', ...(types && { types }) })
+    const page = topic.read(position.offset, filter, limit)
+    const events = page.entries.map(({ event }) => event)
+    const isLast = page.last >= topic.session.offset
+    return {
+      epoch,
+      first: events.at(0)?.offset ?? start,
+      last: events.at(-1)?.offset ?? start,
+      events,
+      ...(isLast ? undefined : { next: formatCursor(epoch, page.last) }),
+    }
+  }
+
+  // Following
+
+  /** Takes a link that has opened; its transport tells the connection when it drains and when it has gone. */
+  connect(link: Link, options: ConnectionOptions = {}): Connection {
+    const connection = new Connection(this.random.id(), this, link, options)
+    this.connections.add(connection)
+    const { heartbeatMs, frameBytesMax, subscriptionsMax, filterTypesMax } = this.limits
+    const limits = { frameBytesMax, subscriptionsMax, filterTypesMax }
+    connection.say({ type: 'welcome', connection: connection.id, version: 1, heartbeatMs, limits })
+    return connection
+  }
+
+  /**
+   * Follows a topic within the process. The events come in order, first what a join replays; the iteration ends
+   * when the session does. One who reads slowly lags like any other connection.
+   */
+  subscribe(topic: string, options: LocalOptions = {}): LocalSubscription {
+    const link = new LocalLink(this.codecs.object)
+    const connection = this.connect(link, { endsWithSessions: true })
+    return link.follow(connection, topic, options)
+  }
+
+  /** Tells every connection that the hub goes away. */
+  close(): void {
+    this.delivery.flushAll()
+    for (const connection of this.connections) connection.close('shutdown', 'the hub is shutting down')
+  }
+
+  stats(): HubStats {
+    let subscriptions = 0
+    let lagging = 0
+    for (const connection of this.connections) {
+      subscriptions += connection.subscriptions.size
+      lagging += connection.lagging
+    }
+    return {
+      published: this.#published,
+      duplicates: this.#duplicates,
+      delivered: this.delivery.delivered,
+      encodings: this.codecs.encodings(),
+      sessions: this.#sessions.size,
+      connections: this.connections.size,
+      subscriptions,
+      lagging,
+      feeds: this.#feeds,
+      gaps: this.#gaps,
+      closed: this.#closed,
+    }
+  }
+
+  // For connections
+
+  /** @returns the topic, made as a placeholder when its session or worker does not exist yet. */
+  topicToFollow(name: TopicName): Topic {
+    switch (name.kind) {
+      case 'hub':
+        return this.#own.topic
+      case 'session':
+        return this.#session(name.session).topic
+      case 'all':
+        return this.#session(name.session).all as Topic
+      case 'worker':
+        return this.#worker(this.#session(name.session), name.worker).topic
+    }
+  }
+
+  feed(topic: Topic, filter: Filter): Feed {
+    const before = topic.feeds.size
+    const feed = topic.feed(filter, () => ++this.#feedNumber)
+    this.#feeds += topic.feeds.size - before
+    return feed
+  }
+
+  forgetFeed(feed: Feed): void {
+    feed.topic.forget(feed)
+    this.#feeds--
+  }
+
+  /** Placeholders go when nobody follows them. */
+  mayForget({ session }: Topic): void {
+    for (const [id, { startedAt, topic }] of session.workers) {
+      if (startedAt === undefined && !topic.followed) session.workers.delete(id)
+    }
+    if (session.status === 'waiting' && !session.followed) this.#sessions.delete(session.id)
+  }
+
+  departed(connection: Connection): void {
+    this.connections.delete(connection)
+    if (this.delivery.busy) this.#departed.push(connection)
+    else connection.leaveAll()
+  }
+
+  countGap(reason: GapReason): void {
+    this.#gaps.set(reason, (this.#gaps.get(reason) ?? 0) + 1)
+  }
+
+  countClose(code: CloseCode): void {
+    this.#closed.set(code, (this.#closed.get(code) ?? 0) + 1)
+  }
+
+  #afterFlush(sessions: readonly Session[]): void {
+    for (const connection of this.#departed.splice(0)) connection.leaveAll()
+    for (const session of sessions) {
+      if (session.status !== 'ended') continue
+      for (const topic of topicsOf(session)) {
+        for (const feed of topic.feeds.values()) {
+          for (const { connection } of feed.subscriptions) connection.endIfDone()
+        }
+      }
+    }
+  }
+
+  /** @returns the sizes of the events, once all of them have been found valid. */
+  #check(events: readonly NewEvent[]): number[] {
+    const sizes: number[] = []
+    for (let i = 0; i < events.length; i++) {
+      const { type, data, key } = events[i] as NewEvent
+      if (!this.#isType(type)) {
+        const message = `type: expected 1–128 of A–Z a–z 0–9 . _ : -, got ${quote(type)}`
+        throw new ProtocolError('badFrame', message, { pointer: `/${i}/type` })
+      }
+      sizes.push(this.#measure(data ?? null, 'data', `/${i}/data`) + type.length + (key?.length ?? 0) + 64)
+    }
+    return sizes
+  }
+
+  #measure(value: JsonValue, field: string, pointer = ''): number {
+    const { depthMax, frameBytesMax } = this.limits
+    const bytes = measure(value, depthMax)
+    if (bytes > frameBytesMax) {
+      throw new ProtocolError('frameTooLarge', `${field}: expected at most ${frameBytesMax} bytes`, {
+        pointer,
+      })
+    }
+    if (bytes >= 0) return bytes
+    const fault = explainFault(value, depthMax)
+    throw new ProtocolError('badFrame', `${field}: ${fault.problem}`, { pointer: pointer + fault.pointer })
+  }
+
+  #isType(type: string): boolean {
+    if (this.#knownTypes.has(type)) return true
+    if (typeof type !== 'string' || !typePattern.test(type)) return false
+    if (this.#knownTypes.size < knownTypesMax) this.#knownTypes.add(type)
+    return true
+  }
+
+  #session(id: string): Session {
+    let session = this.#sessions.get(id)
+    if (session === undefined) {
+      if (this.#sessions.size >= this.limits.sessionsMax) {
+        throw new ProtocolError(
+          'unavailable',
+          `the hub holds ${this.limits.sessionsMax} sessions; remove some`,
+        )
+      }
+      session = new Session(id, this.random.id(12), this.limits)
+      this.#sessions.set(id, session)
+    }
+    return session
+  }
+
+  /** @returns the session, started if it was not. */
+  #running(id: string): Session {
+    const session = this.#session(id)
+    if (session.status === 'ended') {
+      throw new ProtocolError(
+        'conflict',
+        `session ${quote(id)} has ended; publish to a new one, or remove it first`,
+      )
+    }
+    if (session.status === 'waiting') {
+      session.status = 'running'
+      session.startedAt = this.clock.now()
+    }
+    return session
+  }
+
+  #started(id: string): Session {
+    const session = this.#sessions.get(id)
+    if (session === undefined || session.status === 'waiting') {
+      throw new ProtocolError('notFound', `there is no session ${quote(id)}`)
+    }
+    return session
+  }
+
+  #startedTopic(name: TopicName): Topic {
+    if (name.kind === 'hub') return this.#own.topic
+    const session = this.#started(name.session)
+    if (name.kind === 'session') return session.topic
+    if (name.kind === 'all') return session.all as Topic
+    const worker = session.workers.get(name.worker)
+    if (worker?.startedAt === undefined) {
+      throw new ProtocolError(
+        'notFound',
+        `session ${quote(name.session)} has no worker ${quote(name.worker)}`,
+      )
+    }
+    return worker.topic
+  }
+
+  #worker(session: Session, id: string): Worker {
+    const { workersMax } = this.limits
+    if (session.workers.size >= workersMax && !session.workers.has(id)) {
+      throw new ProtocolError('conflict', `a session has at most ${workersMax} workers`)
+    }
+    return session.worker(id)
+  }
+}
+
+function checkId(id: string, field: string): void {
+  if (typeof id !== 'string' || !idPattern.test(id)) {
+    throw new ProtocolError('badFrame', `${field}: expected 1–128 of A–Z a–z 0–9 . _ ~ -, got ${quote(id)}`)
+  }
+}
+
+function topicsOf(session: Session): Topic[] {
+  const topics = [session.topic, ...[...session.workers.values()].map(({ topic }) => topic)]
+  return session.all === undefined ? topics : [...topics, session.all]
+}
+
+function summarize(session: Session): SessionSummary {
+  const workers: WorkerSummary[] = []
+  for (const { id, startedAt, events } of session.workers.values()) {
+    if (startedAt !== undefined) workers.push({ id, startedAt, events })
+  }
+  return {
+    id: session.id,
+    status: session.status as SessionSummary['status'],
+    epoch: session.epoch,
+    offset: session.offset,
+    startedAt: session.startedAt as number,
+    ...(session.endedAt === undefined ? undefined : { endedAt: session.endedAt }),
+    ...(session.outcome === undefined ? undefined : { outcome: session.outcome }),
+    mode: session.mode,
+    metadata: session.metadata,
+    workers,
+  }
+}

@@ -1,0 +1,59 @@
+import { type Position, parseCursor, start } from '../protocol/cursor.js'
+import type { GapNotice, Subscribed, Update } from '../protocol/frames.js'
+import type { FilterExpression } from './filter.js'
+import type { Subscription } from './subscription.js'
+
+/** @throws ProtocolError `badFrame` when the cursor is none */
+export function continueFrom(cursor: string, field: string): Position {
+  return parseCursor(cursor, field)
+}
+
+/**
+ * Decides where a new subscription begins. One synchronous step with what follows it, so that nothing can be
+ * published in between.
+ *
+ * A fresh join is at the session's offset; what it replays does not move it. A resume is at its cursor. A cursor
+ * of another epoch begins this epoch: nothing of it was received.
+ */
+export function join(
+  subscription: Subscription,
+  from: Position | undefined,
+  replay: boolean | 'all',
+): Subscribed {
+  const { feed, number: sub } = subscription
+  const { topic } = feed
+  const { session } = topic
+  const head = {
+    type: 'subscribed',
+    sub,
+    feed: feed.number,
+    topic: topic.name,
+    epoch: session.epoch,
+  } as const
+
+  if (from === undefined) {
+    const entries = replay === false ? feed.last() : feed.replay(replay === 'all')
+    if (entries.length > 0) subscription.replaying = { entries, next: 0 }
+    return { ...head, offset: session.offset, resumed: false }
+  }
+  const same = from.epoch === session.epoch && from.offset <= session.offset
+  subscription.position = same ? from.offset : start
+  subscription.droppedBefore = Number.POSITIVE_INFINITY
+  const loss = topic.lossAfter(subscription.position, feed.filter)
+  const lost = loss.critical > loss.droppable ? loss.critical : loss.droppable
+  subscription.gapTold = lost > subscription.position ? lost : subscription.position
+  if (same && lost === 0) return { ...head, offset: from.offset, resumed: true }
+  const gap: GapNotice = { reason: same ? 'evicted' : 'epoch', after: from.offset, offset: lost }
+  return { ...head, offset: subscription.position, resumed: false, gap }
+}
+
+/** @returns the expression after an `update`; `null` sets a field back to its default. */
+export function changed(before: FilterExpression, { types, mode, slices }: Update): FilterExpression {
+  const typesNow = types === undefined ? before.types : types
+  const slicesNow = slices === undefined ? before.slices : slices
+  return {
+    mode: mode ?? before.mode,
+    ...(typesNow ? { types: typesNow } : undefined),
+    ...(slicesNow ? { slices: slicesNow } : undefined),
+  }
+}

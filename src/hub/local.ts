@@ -1,0 +1,116 @@
+import type { Chunk, Codec } from '../codec/codec.js'
+import type { CloseCode } from '../protocol/codes.js'
+import type { Gap, HubEvent, Mode, Subscribe } from '../protocol/frames.js'
+import type { Connection } from './connection.js'
+import type { Link } from './link.js'
+
+export interface LocalOptions {
+  readonly types?: readonly string[]
+  readonly mode?: Mode
+  readonly slices?: readonly string[]
+  readonly after?: string
+  readonly replay?: boolean | 'all'
+  /** Told when something can no longer be delivered. */
+  readonly onGap?: (gap: Omit<Gap, 'type' | 'sub'>) => void
+}
+
+/** Events as they come; `return` or `break` unsubscribes. */
+export interface LocalSubscription extends AsyncIterableIterator<HubEvent> {
+  close(): void
+}
+
+// Events that may wait for their reader before it lags.
+const waitingMax = 1_024
+
+/** A link to a reader within the process: a bounded queue of events. */
+export class LocalLink implements Link {
+  readonly codec: Codec
+  #events: HubEvent[] = []
+  #next = 0
+  #connection: Connection | undefined
+  #onGap: LocalOptions['onGap']
+  #wake: (() => void) | undefined
+  #failure: Error | undefined
+  #ended = false
+
+  constructor(codec: Codec) {
+    this.codec = codec
+  }
+
+  write(chunk: Chunk): boolean {
+    if (chunk instanceof Uint8Array) throw new TypeError('expected a frame, got bytes')
+    if (chunk.type === 'events') {
+      for (const event of chunk.events) this.#events.push(event)
+      this.#wakeReader()
+    } else if (chunk.type === 'gap') this.#onGap?.(chunk)
+    else if (chunk.type === 'subscribed' && chunk.gap !== undefined) this.#onGap?.(chunk.gap)
+    else if (chunk.type === 'unsubscribed') this.end()
+    return this.#events.length - this.#next < waitingMax
+  }
+
+  cork(writes: () => void): void {
+    writes()
+  }
+
+  end(): void {
+    this.#ended = true
+    this.#wakeReader()
+  }
+
+  close(code: CloseCode, reason: string): void {
+    this.#failure = new Error(`closed: ${code}: ${reason}`)
+    this.end()
+  }
+
+  /** @throws ProtocolError when the topic or the filter is not valid */
+  follow(connection: Connection, topic: string, { onGap, ...options }: LocalOptions): LocalSubscription {
+    this.#connection = connection
+    this.#onGap = onGap
+    const close = () => {
+      this.end()
+      connection.closed()
+    }
+    try {
+      connection.receive({ type: 'subscribe', sub: 0, topic, ...options } satisfies Subscribe)
+    } catch (error) {
+      close()
+      throw error
+    }
+    const subscription: LocalSubscription = {
+      next: () => this.#read(),
+      return: async () => {
+        close()
+        return { done: true, value: undefined }
+      },
+      [Symbol.asyncIterator]: () => subscription,
+      close,
+    }
+    return subscription
+  }
+
+  async #read(): Promise<IteratorResult<HubEvent>> {
+    for (;;) {
+      const event = this.#events[this.#next]
+      if (event !== undefined) {
+        this.#next++
+        if (this.#next === this.#events.length) {
+          this.#events = []
+          this.#next = 0
+          this.#connection?.drained()
+        }
+        return { done: false, value: event }
+      }
+      if (this.#failure !== undefined) throw this.#failure
+      if (this.#ended) return { done: true, value: undefined }
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve
+      })
+    }
+  }
+
+  #wakeReader(): void {
+    const wake = this.#wake
+    this.#wake = undefined
+    wake?.()
+  }
+}

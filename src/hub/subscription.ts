@@ -1,0 +1,51 @@
+import type { Entry } from '../history/entry.js'
+import type { Offset } from '../protocol/cursor.js'
+import type { Connection } from './connection.js'
+import type { Feed } from './feed.js'
+
+/** A replay under way: what a fresh join still has to get before it goes on from its position. */
+export interface Replaying {
+  readonly entries: readonly Entry[]
+  next: number
+}
+
+/**
+ * One connection's interest in one feed.
+ *
+ * In step: a member of the feed, which stores nothing but the membership. Behind: out of the feed, with its own
+ * position; it continues from history and then joins the feed again.
+ */
+export class Subscription {
+  /** The client's own integer. */
+  readonly number: number
+  readonly connection: Connection
+  feed: Feed
+  /** While behind: everything up to here has been sent. */
+  position: Offset
+  /** Its place among the feed's members; −1 while behind. */
+  place = -1
+  replaying: Replaying | undefined = undefined
+  /** Whether `live` was sent: all that was due on join or resume. */
+  announced = false
+  /** The newest loss that a gap has told of. */
+  gapTold: Offset
+  /** How many events the topic had dropped when the subscription fell behind. */
+  droppedBefore = 0
+
+  constructor(number: number, connection: Connection, feed: Feed, position: Offset) {
+    this.number = number
+    this.connection = connection
+    this.feed = feed
+    this.position = position
+    this.gapTold = position
+  }
+
+  get inStep(): boolean {
+    return this.place >= 0
+  }
+
+  /** Everything up to here has been sent. */
+  get reached(): Offset {
+    return this.inStep ? this.feed.flushed : this.position
+  }
+}

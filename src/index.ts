@@ -1,0 +1,20 @@
+export type { Extensions } from './catalog/catalog.js'
+export type { Level, Replay, Traits } from './catalog/traits.js'
+export type { Connection, ConnectionOptions } from './hub/connection.js'
+export {
+  createHub,
+  type HistoryPage,
+  type HistoryQuery,
+  Hub,
+  type HubOptions,
+  type HubStats,
+  type PublishResult,
+  type SessionSummary,
+} from './hub/hub.js'
+export type { Link } from './hub/link.js'
+export type { LocalOptions, LocalSubscription } from './hub/local.js'
+export type { SessionHandle, WorkerHandle } from './hub/session-handle.js'
+export type { JsonObject, JsonValue } from './lib/json.js'
+export { ProtocolError } from './protocol/codes.js'
+export type { Cursor, Epoch, Offset } from './protocol/cursor.js'
+export type { HubEvent, Mode, NewEvent } from './protocol/frames.js'

@@ -1,0 +1,63 @@
+/** What has a place in an ascending order. */
+export interface Placed {
+  readonly place: number
+}
+
+/** A queue of things in ascending order of place: push at the end, shift at the front, search by place. */
+export class Lane<T extends Placed> {
+  // A circle whose length is a power of two; it grows with what it holds, so that an idle topic is small.
+  #items: (T | undefined)[] = Array.from({ length: 8 })
+  #head = 0
+  #length = 0
+
+  get length(): number {
+    return this.#length
+  }
+
+  get first(): T | undefined {
+    return this.#length === 0 ? undefined : this.at(0)
+  }
+
+  get last(): T | undefined {
+    return this.#length === 0 ? undefined : this.at(this.#length - 1)
+  }
+
+  /** @param index from 0, the oldest, to `length - 1` */
+  at(index: number): T {
+    return this.#items[(this.#head + index) & (this.#items.length - 1)] as T
+  }
+
+  push(item: T): void {
+    if (this.#length === this.#items.length) this.#grow()
+    this.#items[(this.#head + this.#length) & (this.#items.length - 1)] = item
+    this.#length++
+  }
+
+  shift(): T | undefined {
+    if (this.#length === 0) return undefined
+    const item = this.#items[this.#head]
+    this.#items[this.#head] = undefined
+    this.#head = (this.#head + 1) & (this.#items.length - 1)
+    this.#length--
+    return item
+  }
+
+  /** @returns the index of the first item whose place is above `place`; `length` when there is none. */
+  indexAfter(place: number): number {
+    let low = 0
+    let high = this.#length
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      if (this.at(middle).place > place) high = middle
+      else low = middle + 1
+    }
+    return low
+  }
+
+  #grow(): void {
+    const items: (T | undefined)[] = Array.from({ length: this.#items.length * 2 })
+    for (let i = 0; i < this.#length; i++) items[i] = this.at(i)
+    this.#items = items
+    this.#head = 0
+  }
+}

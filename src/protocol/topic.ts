@@ -1,0 +1,47 @@
+import { ProtocolError, quote } from './codes.js'
+
+/** The name of a topic, taken apart. */
+export type TopicName =
+  | { readonly kind: 'hub' }
+  | { readonly kind: 'session'; readonly session: string }
+  | { readonly kind: 'worker'; readonly session: string; readonly worker: string }
+  | { readonly kind: 'all'; readonly session: string }
+
+/** Ids of sessions and workers: 1–128 of `A–Z a–z 0–9 . _ ~ -`. */
+export const idPattern = /^[A-Za-z0-9._~-]{1,128}$/
+
+/** Event types: 1–128 of `A–Z a–z 0–9 . _ : -`. */
+export const typePattern = /^[A-Za-z0-9._:-]{1,128}$/
+
+const topicPattern = /^sessions\/([A-Za-z0-9._~-]{1,128})(?:\/(?:workers\/([A-Za-z0-9._~-]{1,128})|(\*\*)))?$/
+
+/**
+ * @param field where the name came from, for the message
+ * @throws ProtocolError `badFrame`
+ */
+export function parseTopic(name: string, field: string): TopicName {
+  if (name === 'hub') return { kind: 'hub' }
+  const match = topicPattern.exec(name)
+  if (match === null) {
+    throw new ProtocolError(
+      'badFrame',
+      `${field}: expected sessions/{id}[/workers/{id}|/**] or hub, got ${quote(name)}`,
+    )
+  }
+  const session = match[1] as string
+  if (match[2] !== undefined) return { kind: 'worker', session, worker: match[2] }
+  return { kind: match[3] === undefined ? 'session' : 'all', session }
+}
+
+export function formatTopic(name: TopicName): string {
+  switch (name.kind) {
+    case 'hub':
+      return 'hub'
+    case 'session':
+      return `sessions/${name.session}`
+    case 'worker':
+      return `sessions/${name.session}/workers/${name.worker}`
+    case 'all':
+      return `sessions/${name.session}/**`
+  }
+}

@@ -108,3 +108,17 @@ function isPlain(object: JsonObject): boolean {
   const prototype: object | null = Object.getPrototypeOf(object)
   return prototype === Object.prototype || prototype === null
 }
+
+/** @returns the length of the value's JSON text in UTF-8, exactly. Bytes. */
+export function jsonBytes(value: JsonValue): number {
+  return Buffer.byteLength(JSON.stringify(value))
+}
+
+/** @returns whether arrays and objects are nested in `value` more than `levels` deep; stops there. */
+export function deeperThan(levels: number, value: JsonValue): boolean {
+  if (typeof value !== 'object' || value === null) return false
+  if (levels <= 0) return true
+  if (isArray(value)) return value.some((item) => deeperThan(levels - 1, item))
+  for (const name in value) if (deeperThan(levels - 1, value[name] as JsonValue)) return true
+  return false
+}

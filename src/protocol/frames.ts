@@ -36,7 +36,7 @@ export interface NewEvent {
 }
 
 /** What led to a change of state. */
-export interface Cause {
+export type Cause = {
   readonly type: string
   readonly id?: string
   readonly payload?: JsonValue
@@ -50,6 +50,21 @@ export type PatchOperation =
   | { readonly op: 'add' | 'replace' | 'test'; readonly path: string; readonly value: JsonValue }
   | { readonly op: 'remove'; readonly path: string }
   | { readonly op: 'move' | 'copy'; readonly path: string; readonly from: string }
+
+/** `data` of the event `state.update`: one change of one slice. */
+export type StateUpdate = {
+  readonly slice: string
+  /**
+   * The offset of the update that it builds on: a patch applies to that value only. 0 when the slice did not
+   * exist, and for an update that stands for several.
+   */
+  readonly base: Offset
+  readonly cause?: Cause
+} & (
+  | { readonly patch: readonly PatchOperation[] }
+  | { readonly value: JsonValue }
+  | { readonly removed: true }
+)
 
 // From the client
 

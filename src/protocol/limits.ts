@@ -44,6 +44,20 @@ export const limitTable = {
     exceeding: 'badFrame',
   },
   patchOperationsMax: { value: 10_000, unit: 'operations', guards: 'one JSON patch', exceeding: 'badFrame' },
+  patchWorkMax: {
+    value: 32 * mib,
+    unit: 'bytes copied and items shifted',
+    guards: 'applying one JSON patch',
+    exceeding: 'badFrame',
+  },
+  sliceBytesMax: { value: mib, unit: 'bytes', guards: 'the value of one slice', exceeding: '413' },
+  slicesMax: {
+    value: 1_000,
+    unit: 'slices',
+    guards: 'one topic, and the removed slices that it remembers',
+    exceeding: 'conflict; the removal of longest ago is forgotten',
+  },
+  stateBytesMax: { value: 16 * mib, unit: 'bytes', guards: 'all slices of one topic', exceeding: 'conflict' },
   tokenLengthMax: { value: 8_192, unit: 'characters', guards: 'one token', exceeding: 'badFrame' },
   subscriptionsMax: {
     value: 10_000,

@@ -1,0 +1,250 @@
+import { deeperThan, isArray, type JsonObject, type JsonValue, jsonBytes, sameJson } from '../lib/json.js'
+import { ProtocolError, quote, type RequestCode } from '../protocol/codes.js'
+import type { PatchOperation } from '../protocol/frames.js'
+import type { Limits } from '../protocol/limits.js'
+import { parsePointer } from './pointer.js'
+
+export type PatchBounds = Pick<Limits, 'patchOperationsMax' | 'patchWorkMax' | 'depthMax'>
+
+/** For patches of the hub, which has applied its own bounds. */
+export const unbounded: PatchBounds = {
+  patchOperationsMax: Number.POSITIVE_INFINITY,
+  patchWorkMax: Number.POSITIVE_INFINITY,
+  depthMax: Number.POSITIVE_INFINITY,
+}
+
+/**
+ * Applies a JSON patch (RFC 6902), wholly or not at all.
+ *
+ * @returns the new value, which shares with `value` all that the paths do not touch; `value` stays as it is
+ * @throws ProtocolError `conflict` when an operation does not fit the value, `badFrame` when it never could;
+ *   the message and the pointer (into the patch) name the operation
+ */
+export function applyPatch(
+  value: JsonValue,
+  patch: readonly PatchOperation[],
+  bounds: PatchBounds = unbounded,
+): JsonValue {
+  if (patch.length > bounds.patchOperationsMax) {
+    throw new ProtocolError(
+      'badFrame',
+      `patch: expected at most ${bounds.patchOperationsMax} operations, got ${patch.length}`,
+    )
+  }
+  const draft = new Draft(value, bounds)
+  patch.forEach((operation, index) => {
+    draft.apply(operation, index)
+  })
+  return draft.value
+}
+
+type Container = JsonValue[] | Record<string, JsonValue>
+
+/** A value that is being changed: what lies on a path is copied once, the rest is shared. */
+class Draft {
+  value: JsonValue
+  readonly #bounds: PatchBounds
+  /** The copies made so far; each is reachable by one path only. */
+  readonly #own = new Set<JsonValue>()
+  /** Bytes copied and array items shifted, so that a small patch cannot cause an endless amount of work. */
+  #work = 0
+  #index = 0
+  #operation: PatchOperation | undefined
+
+  constructor(value: JsonValue, bounds: PatchBounds) {
+    this.value = value
+    this.#bounds = bounds
+  }
+
+  apply(operation: PatchOperation, index: number): void {
+    this.#operation = operation
+    this.#index = index
+    const path = this.#path(operation.path, 'path')
+    switch (operation.op) {
+      case 'add':
+        return this.#add(path, operation.value)
+      case 'remove':
+        this.#remove(path)
+        return
+      case 'replace':
+        return this.#replace(path, operation.value)
+      case 'move': {
+        const from = this.#path(operation.from, 'from')
+        if (path.length > from.length && from.every((name, at) => name === path[at])) {
+          this.#fail('badFrame', 'a value cannot be moved into itself')
+        }
+        const moved = this.#at(from)
+        this.#charge(jsonBytes(moved))
+        if (from.length === 0) return
+        this.#remove(from)
+        return this.#add(path, moved)
+      }
+      case 'copy': {
+        const copied = this.#at(this.#path(operation.from, 'from'))
+        this.#charge(jsonBytes(copied))
+        // Copies inside it can be reached by two paths now: they must not be written to any more.
+        this.#own.clear()
+        return this.#add(path, copied)
+      }
+      case 'test':
+        if (!sameJson(this.#at(path), operation.value)) this.#fail('conflict', 'the value is another')
+        return
+      default:
+        return this.#fail('badFrame', 'expected one of add, remove, replace, move, copy, test')
+    }
+  }
+
+  #add(path: readonly string[], value: JsonValue): void {
+    this.#look(path, value)
+    if (path.length === 0) {
+      this.value = value
+      return
+    }
+    const parent = this.#writable(path)
+    const name = path.at(-1) as string
+    if (isList(parent)) {
+      const at = name === '-' ? parent.length : this.#itemOf(parent, name, parent.length)
+      this.#charge(parent.length - at)
+      parent.splice(at, 0, value)
+    } else {
+      parent[name] = value
+    }
+  }
+
+  #remove(path: readonly string[]): void {
+    if (path.length === 0) this.#fail('badFrame', 'the whole value cannot be removed by a patch')
+    this.#at(path)
+    const parent = this.#writable(path)
+    const name = path.at(-1) as string
+    if (isList(parent)) {
+      this.#charge(parent.length - Number(name))
+      parent.splice(Number(name), 1)
+    } else {
+      delete parent[name]
+    }
+  }
+
+  #replace(path: readonly string[], value: JsonValue): void {
+    this.#look(path, value)
+    this.#at(path)
+    if (path.length === 0) {
+      this.value = value
+      return
+    }
+    const parent = this.#writable(path)
+    const name = path.at(-1) as string
+    if (isList(parent)) parent[Number(name)] = value
+    else parent[name] = value
+  }
+
+  /** @returns what is there */
+  #at(path: readonly string[]): JsonValue {
+    return path.reduce((value, name) => this.#child(value, name), this.value)
+  }
+
+  #child(parent: JsonValue, name: string): JsonValue {
+    if (typeof parent === 'object' && parent !== null) {
+      if (isArray(parent)) return parent[this.#itemOf(parent, name, parent.length - 1)] as JsonValue
+      if (Object.hasOwn(parent, name)) return parent[name] as JsonValue
+    }
+    return this.#fail('conflict', `there is no ${quote(name)}`)
+  }
+
+  /** @returns the array or object that holds the end of the path, copied along the path where it was not yet */
+  #writable(path: readonly string[]): Container {
+    let parent = this.#copied(this.value, '')
+    this.value = parent
+    for (const name of path.slice(0, -1)) {
+      const child = this.#copied(this.#child(parent, name), name)
+      if (isList(parent)) parent[Number(name)] = child
+      else parent[name] = child
+      parent = child
+    }
+    return parent
+  }
+
+  #copied(value: JsonValue, name: string): Container {
+    if (typeof value !== 'object' || value === null) {
+      return this.#fail(
+        'conflict',
+        `${name === '' ? 'the value' : quote(name)} is neither an object nor an array`,
+      )
+    }
+    if (this.#own.has(value)) return value as Container
+    const copy: Container = isArray(value) ? [...value] : { ...value }
+    this.#own.add(copy)
+    return copy
+  }
+
+  #itemOf(list: readonly JsonValue[], name: string, last: number): number {
+    if (!/^(?:0|[1-9]\d*)$/.test(name) || Number(name) > last) {
+      this.#fail('conflict', `there is no item ${quote(name)} in an array of ${list.length}`)
+    }
+    return Number(name)
+  }
+
+  #look(path: readonly string[], value: JsonValue): void {
+    if (value === undefined) this.#fail('badFrame', 'expected a value')
+    if (deeperThan(this.#bounds.depthMax - path.length, value)) {
+      this.#fail('badFrame', `nested more than ${this.#bounds.depthMax} levels deep`)
+    }
+  }
+
+  #charge(work: number): void {
+    this.#work += work
+    if (this.#work > this.#bounds.patchWorkMax) this.#fail('badFrame', 'the patch is too much work')
+  }
+
+  #path(pointer: string, field: 'path' | 'from'): string[] {
+    const path = parsePointer(pointer, `/${this.#index}/${field}`)
+    if (path.length > this.#bounds.depthMax) {
+      this.#fail('badFrame', `expected a path of at most ${this.#bounds.depthMax} names`)
+    }
+    return path
+  }
+
+  #fail(code: RequestCode, reason: string): never {
+    const { op, path } = this.#operation as PatchOperation
+    throw new ProtocolError(code, `operation ${this.#index} (${op} ${quote(path)}): ${reason}`, {
+      pointer: `/${this.#index}`,
+    })
+  }
+}
+
+function isList(value: Container): value is JsonValue[] {
+  return Array.isArray(value)
+}
+
+/**
+ * Applies a JSON merge patch (RFC 7386).
+ *
+ * @returns the new value, which shares with `value` what the patch does not name, and is `value` itself when
+ *   nothing changes
+ * @throws ProtocolError `badFrame` when the patch names a prototype
+ */
+export function applyMerge(value: JsonValue | undefined, merge: JsonValue): JsonValue {
+  if (!isObject(merge)) return merge
+  const target = isObject(value) ? value : {}
+  let merged: Record<string, JsonValue> | undefined
+  for (const [name, change] of Object.entries(merge)) {
+    if (name === '__proto__') {
+      throw new ProtocolError('badFrame', 'merge: a name may not be __proto__', { pointer: '/__proto__' })
+    }
+    const old = Object.hasOwn(target, name) ? (target[name] as JsonValue) : undefined
+    if (change === null) {
+      if (old === undefined) continue
+      merged ??= { ...target }
+      delete merged[name]
+    } else {
+      const next = applyMerge(old, change)
+      if (next === old) continue
+      merged ??= { ...target }
+      merged[name] = next
+    }
+  }
+  return merged ?? target
+}
+
+function isObject(value: JsonValue | undefined): value is JsonObject {
+  return typeof value === 'object' && value !== null && !isArray(value)
+}

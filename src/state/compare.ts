@@ -1,0 +1,190 @@
+import { deeperThan, escapePointer, isArray, type JsonObject, type JsonValue, jsonBytes, sameJson } from '../lib/json.js'
+import type { PatchOperation } from '../protocol/frames.js'
+import { findEdits, type Hunk } from './edits.js'
+import { isUnsafe } from './pointer.js'
+
+export interface Comparison {
+  /** Leads from the one value to the other (RFC 6902): only `add`, `remove` and `replace`. Empty: no difference. */
+  readonly patch: readonly PatchOperation[]
+  /** How much longer the JSON text of the new value is. Bytes, may be negative. */
+  readonly growthBytes: number
+  /** Whether what is new is nested more deeply than `levelsMax`. What was there before is not looked at. */
+  readonly tooDeep: boolean
+}
+
+/**
+ * Compares two values, which share what has not changed: identical references cost nothing.
+ *
+ * Arrays are compared as lists, so that inserting or removing k items anywhere costs about k operations;
+ * fast-json-patch compares them by place, where removing the head of 200 items makes 399 operations.
+ */
+export function compare(before: JsonValue, after: JsonValue, levelsMax: number): Comparison {
+  const difference = new Difference(levelsMax)
+  difference.values(before, after, '', 0)
+  return difference
+}
+
+class Difference implements Comparison {
+  readonly patch: PatchOperation[] = []
+  growthBytes = 0
+  tooDeep = false
+  readonly #levelsMax: number
+
+  constructor(levelsMax: number) {
+    this.#levelsMax = levelsMax
+  }
+
+  values(before: JsonValue, after: JsonValue, path: string, level: number): void {
+    if (before === after) return
+    if (typeof before !== 'object' || typeof after !== 'object' || before === null || after === null) {
+      return this.#replace(before, after, path, level)
+    }
+    if (isArray(before)) {
+      if (isArray(after)) return this.#lists(before, after, path, level)
+    } else if (!isArray(after)) {
+      return this.#objects(before, after, path, level)
+    }
+    this.#replace(before, after, path, level)
+  }
+
+  #objects(before: JsonObject, after: JsonObject, path: string, level: number): void {
+    const names = Object.keys(before)
+    const newNames = Object.keys(after)
+    if (changesUnsafely(before, after, names) || changesUnsafely(before, after, newNames)) {
+      return this.#replace(before, after, path, level)
+    }
+    for (const name of names) {
+      const at = `${path}/${escapePointer(name)}`
+      if (Object.hasOwn(after, name)) {
+        this.values(before[name] as JsonValue, after[name] as JsonValue, at, level + 1)
+      } else {
+        this.#grow(-memberBytes(name, before[name] as JsonValue))
+        this.patch.push({ op: 'remove', path: at })
+      }
+    }
+    for (const name of newNames) {
+      if (Object.hasOwn(before, name)) continue
+      const value = after[name] as JsonValue
+      this.#grow(memberBytes(name, value))
+      this.#add(value, `${path}/${escapePointer(name)}`, level + 1)
+    }
+    this.#grow(commas(newNames.length) - commas(names.length))
+  }
+
+  #lists(before: readonly JsonValue[], after: readonly JsonValue[], path: string, level: number): void {
+    // Where the new list differs, the patch has made everything to the left new already: places are new ones.
+    for (const { before: old, after: at, removed, inserted } of hunksOf(before, after)) {
+      const paired = Math.min(removed, inserted)
+      for (let item = 0; item < paired; item++) {
+        this.values(
+          before[old + item] as JsonValue,
+          after[at + item] as JsonValue,
+          `${path}/${at + item}`,
+          level + 1,
+        )
+      }
+      for (let item = paired; item < removed; item++) {
+        this.#grow(-jsonBytes(before[old + item] as JsonValue))
+        this.patch.push({ op: 'remove', path: `${path}/${at + paired}` })
+      }
+      for (let item = paired; item < inserted; item++) {
+        const value = after[at + item] as JsonValue
+        this.#grow(jsonBytes(value))
+        this.#add(value, `${path}/${at + item}`, level + 1)
+      }
+    }
+    this.#grow(commas(after.length) - commas(before.length))
+  }
+
+  #replace(before: JsonValue, after: JsonValue, path: string, level: number): void {
+    if (sameJson(before, after)) return
+    this.#look(after, level)
+    this.#grow(jsonBytes(after) - jsonBytes(before))
+    this.patch.push({ op: 'replace', path, value: after })
+  }
+
+  #add(value: JsonValue, path: string, level: number): void {
+    this.#look(value, level)
+    this.patch.push({ op: 'add', path, value })
+  }
+
+  #look(value: JsonValue, level: number): void {
+    if (deeperThan(this.#levelsMax - level, value)) this.tooDeep = true
+  }
+
+  #grow(bytes: number): void {
+    this.growthBytes += bytes
+  }
+}
+
+/** A path must not go through such a name, so an object in which one changes is replaced as a whole. */
+function changesUnsafely(before: JsonObject, after: JsonObject, names: readonly string[]): boolean {
+  return names.some(
+    (name) =>
+      isUnsafe(name) &&
+      !(
+        Object.hasOwn(before, name) &&
+        Object.hasOwn(after, name) &&
+        sameJson(before[name] as JsonValue, after[name] as JsonValue)
+      ),
+  )
+}
+
+function memberBytes(name: string, value: JsonValue): number {
+  return jsonBytes(name) + 1 + jsonBytes(value)
+}
+
+function commas(items: number): number {
+  return Math.max(0, items - 1)
+}
+
+/** Beyond so many edits the list is compared by place; the patch would hardly be smaller than the value. */
+const editsMax = 200
+
+/** Longer lists, without what is common at both ends, are compared by place. Items of both lists together. */
+const itemsMax = 20_000
+
+function hunksOf(before: readonly JsonValue[], after: readonly JsonValue[]): readonly Hunk[] {
+  const shorter = Math.min(before.length, after.length)
+  let head = 0
+  while (head < shorter && sameJson(before[head] as JsonValue, after[head] as JsonValue)) head++
+  let tail = 0
+  while (
+    tail < shorter - head &&
+    sameJson(before[before.length - 1 - tail] as JsonValue, after[after.length - 1 - tail] as JsonValue)
+  ) {
+    tail++
+  }
+  const removed = before.length - head - tail
+  const inserted = after.length - head - tail
+  const whole = { before: head, after: head, removed, inserted }
+  if (removed === 0 || inserted === 0 || removed + inserted === 2 || removed + inserted > itemsMax)
+    return [whole]
+  const [old, now] = classify(before.slice(head, head + removed), after.slice(head, head + inserted))
+  const hunks = findEdits(old, now, editsMax)
+  return hunks?.map((hunk) => ({ ...hunk, before: hunk.before + head, after: hunk.after + head })) ?? [whole]
+}
+
+/** Numbers the items of both lists so that equal ones have one number, at the cost of one look at each. */
+function classify(before: readonly JsonValue[], after: readonly JsonValue[]): [number[], number[]] {
+  const classes = new Map<JsonValue, number>()
+  const texts = new Map<string, number>()
+  const shared = new Set(before)
+  const sharedToo = new Set(after)
+  let next = 0
+  const classOf = (item: JsonValue): number => {
+    const known = classes.get(item)
+    if (known !== undefined) return known
+    let number = next
+    // Items that the lists do not share by reference are known by their text.
+    if (typeof item === 'object' && item !== null && !(shared.has(item) && sharedToo.has(item))) {
+      const text = JSON.stringify(item)
+      number = texts.get(text) ?? next
+      texts.set(text, number)
+    }
+    if (number === next) next++
+    classes.set(item, number)
+    return number
+  }
+  return [before.map(classOf), after.map(classOf)]
+}

@@ -1,0 +1,102 @@
+import type { JsonObject, JsonValue } from '../lib/json.js'
+import { ProtocolError } from '../protocol/codes.js'
+import { type Offset, start } from '../protocol/cursor.js'
+import type { HubEvent, Slices, StateUpdate } from '../protocol/frames.js'
+import { applyPatch } from './apply.js'
+
+export type Mirroring =
+  | { readonly kind: 'applied'; readonly mirror: StateMirror }
+  /** An update was missed: only a fresh snapshot helps. */
+  | { readonly kind: 'mismatch'; readonly slice: string; readonly reason: string }
+
+/** Which update a slice is at; of a slice out of a snapshot it is only known that it is no later one. */
+interface Known {
+  readonly offset: Offset
+  readonly exact: boolean
+}
+
+/**
+ * A client's picture of a topic's state. Immutable: every update makes a new one, which shares what has not
+ * changed. It can be behind the hub, but never differ from it unnoticed.
+ */
+export class StateMirror {
+  /**
+   * Values by name. In the topic `sessions/{s}/**` a worker's slice is named `workers/{w}/{slice}`.
+   */
+  readonly slices: Slices
+  /** Everything up to here is in the snapshot that the mirror began with. */
+  readonly #snapshot: Offset
+  readonly #known: ReadonlyMap<string, Known>
+
+  private constructor(slices: Slices, snapshot: Offset, known: ReadonlyMap<string, Known>) {
+    this.slices = slices
+    this.#snapshot = snapshot
+    this.#known = known
+  }
+
+  /** @param offset of the frame that brought the snapshot */
+  static of(slices: Slices, offset: Offset): StateMirror {
+    const known = Object.keys(slices).map((name): [string, Known] => [name, { offset, exact: false }])
+    return new StateMirror(slices, offset, new Map(known))
+  }
+
+  /** Takes one event `state.update`; one that is known already changes nothing. */
+  apply(event: Pick<HubEvent, 'offset' | 'worker' | 'data'>, all = false): Mirroring {
+    const update = readUpdate(event.data)
+    if (update === undefined) {
+      return {
+        kind: 'mismatch',
+        slice: '',
+        reason: 'not a state.update { slice, base, patch|value|removed }',
+      }
+    }
+    const name = all && event.worker !== undefined ? `workers/${event.worker}/${update.slice}` : update.slice
+    const known = this.#known.get(name)
+    if (event.offset <= (known?.offset ?? this.#snapshot)) return { kind: 'applied', mirror: this }
+    if ('removed' in update) return this.#without(name, event.offset)
+    if ('value' in update) return this.#with(name, update.value, event.offset)
+
+    const value = Object.hasOwn(this.slices, name) ? this.slices[name] : undefined
+    if (known === undefined || value === undefined) {
+      return { kind: 'mismatch', slice: name, reason: 'a patch for a slice that is not known' }
+    }
+    if (known.exact ? update.base !== known.offset : update.base > known.offset) {
+      return {
+        kind: 'mismatch',
+        slice: name,
+        reason: `a patch for the value at ${update.base}, where the one at ${known.offset} is known`,
+      }
+    }
+    try {
+      return this.#with(name, applyPatch(value, update.patch), event.offset)
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error
+      return { kind: 'mismatch', slice: name, reason: error.message }
+    }
+  }
+
+  #with(name: string, value: JsonValue, offset: Offset): Mirroring {
+    const known = new Map(this.#known).set(name, { offset, exact: true })
+    return {
+      kind: 'applied',
+      mirror: new StateMirror({ ...this.slices, [name]: value }, this.#snapshot, known),
+    }
+  }
+
+  #without(name: string, offset: Offset): Mirroring {
+    const { [name]: _, ...slices } = this.slices
+    const known = new Map(this.#known).set(name, { offset, exact: true })
+    return { kind: 'applied', mirror: new StateMirror(slices, this.#snapshot, known) }
+  }
+}
+
+/** Nothing yet: where a topic has not begun. */
+export const emptyMirror = StateMirror.of({}, start)
+
+function readUpdate(data: JsonValue): StateUpdate | undefined {
+  if (typeof data !== 'object' || data === null || Array.isArray(data)) return undefined
+  const { slice, base, patch, value, removed } = data as JsonObject
+  if (typeof slice !== 'string' || typeof base !== 'number') return undefined
+  if (!Array.isArray(patch) && value === undefined && removed !== true) return undefined
+  return data as StateUpdate
+}

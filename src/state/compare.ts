@@ -1,4 +1,12 @@
-import { deeperThan, escapePointer, isArray, type JsonObject, type JsonValue, jsonBytes, sameJson } from '../lib/json.js'
+import {
+  deeperThan,
+  escapePointer,
+  isArray,
+  type JsonObject,
+  type JsonValue,
+  jsonBytes,
+  sameJson,
+} from '../lib/json.js'
 import type { PatchOperation } from '../protocol/frames.js'
 import { findEdits, type Hunk } from './edits.js'
 import { isUnsafe } from './pointer.js'

@@ -1,6 +1,6 @@
 /** Compiles `src` into `dist` and makes what `package.json` names under `bin` executable. */
 import { spawnSync } from 'node:child_process'
-import { chmodSync, existsSync, readFileSync } from 'node:fs'
+import { chmodSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
@@ -18,5 +18,5 @@ if (status !== 0) process.exit(status ?? 1)
 const { bin } = JSON.parse(readFileSync('package.json', 'utf8')) as { bin: Record<string, string> }
 for (const file of Object.values(bin)) {
   // `npx runcast` inside a clone runs the file itself; tsc writes it without the right to be run.
-  if (existsSync(file)) chmodSync(file, 0o755)
+  chmodSync(file, 0o755)
 }

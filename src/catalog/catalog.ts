@@ -59,7 +59,7 @@ export function createCatalog(extensions: Extensions = {}): Catalog {
 }
 
 const typePattern = /^[A-Za-z0-9._:-]{1,128}$/
-const traitNames = ['level', 'critical', 'replay', 'key', 'rollup', 'merge']
+const traitNames = ['level', 'critical', 'replay', 'key', 'rollup', 'merge', 'status']
 
 /**
  * Checks the `catalog` of a config file: an object of event types, each with the traits that differ.
@@ -85,7 +85,7 @@ function traitsAt(value: unknown, at: string): Partial<Traits> {
       throw new Error(`${at}.${name}: expected one of the traits ${traitNames.join(', ')}`)
     }
   }
-  const { level, critical, replay, key, rollup, merge } = given
+  const { level, critical, replay, key, rollup, merge, status } = given
   return {
     ...(level !== undefined && { level: oneOf(level, ['summary', 'delta', 'control'], `${at}.level`) }),
     ...(critical !== undefined && { critical: oneOf(critical, [false, true], `${at}.critical`) }),
@@ -93,6 +93,7 @@ function traitsAt(value: unknown, at: string): Partial<Traits> {
     ...(key !== undefined && { key: fieldName(key, `${at}.key`) }),
     ...(rollup !== undefined && { rollup: oneOf(rollup, [false, true], `${at}.rollup`) }),
     ...(merge !== undefined && { merge: mergeAt(merge, `${at}.merge`) }),
+    ...(status !== undefined && { status: oneOf(status, ['running', 'paused', 'ended'], `${at}.status`) }),
   }
 }
 

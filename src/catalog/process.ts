@@ -2,7 +2,7 @@ import { type Section, traits } from './section.js'
 
 /** What `runcast run` publishes of the commands it starts. */
 export const processSection: Section = {
-  'process.started': traits({ critical: true, replay: 'all' }),
+  'process.started': traits({ critical: true, replay: 'all', status: 'running' }),
   'process.output': traits({ level: 'delta', replay: 'all', merge: { text: 'text' } }),
-  'process.exited': traits({ critical: true, replay: 'all', rollup: true }),
+  'process.exited': traits({ critical: true, replay: 'all', rollup: true, status: 'ended' }),
 }

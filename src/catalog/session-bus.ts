@@ -3,7 +3,7 @@ import { defaultTraits } from './traits.js'
 
 const critical = traits({ critical: true })
 const replayed = traits({ critical: true, replay: 'all' })
-const rolledUp = traits({ critical: true, rollup: true })
+const ending = traits({ critical: true, rollup: true, status: 'ended' })
 const trigger = traits({ replay: 'latest', key: 'trigger_id' })
 
 /** What an agent framework's session bus says: executions, their loops, tools, language model and triggers. */
@@ -14,10 +14,10 @@ export const sessionBus: Section = {
   llm_text_delta: traits({ level: 'delta', merge: { text: 'content' } }),
   tool_call_started: defaultTraits,
   tool_call_completed: defaultTraits,
-  execution_started: replayed,
-  execution_completed: rolledUp,
-  execution_failed: rolledUp,
-  execution_paused: traits({ level: 'control', critical: true }),
+  execution_started: traits({ critical: true, replay: 'all', status: 'running' }),
+  execution_completed: ending,
+  execution_failed: ending,
+  execution_paused: traits({ level: 'control', critical: true, status: 'paused' }),
   node_loop_started: critical,
   node_loop_iteration: critical,
   node_loop_completed: defaultTraits,

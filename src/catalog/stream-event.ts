@@ -2,9 +2,8 @@ import { type Section, traits } from './section.js'
 import { defaultTraits } from './traits.js'
 
 const replayed = traits({ replay: 'all' })
-const critical = traits({ critical: true })
 const criticalReplayed = traits({ critical: true, replay: 'all' })
-const criticalRolledUp = traits({ critical: true, rollup: true })
+const ending = traits({ critical: true, rollup: true, status: 'ended' })
 const latest = traits({ replay: 'latest' })
 
 /** The data stream of a chat front-end, and the execution that it shows. */
@@ -22,12 +21,12 @@ export const streamEvent: Section = {
   'data-start': criticalReplayed,
   'data-finish': criticalReplayed,
   'data-error': criticalReplayed,
-  'data-execution-start': critical,
-  'data-execution-end': criticalRolledUp,
-  'data-execution-failed': criticalRolledUp,
-  'data-execution-paused': traits({ level: 'control', critical: true }),
-  'data-execution-resumed': traits({ level: 'control', critical: true }),
-  'data-execution-cancelled': traits({ level: 'control', critical: true, rollup: true }),
+  'data-execution-start': traits({ critical: true, status: 'running' }),
+  'data-execution-end': ending,
+  'data-execution-failed': ending,
+  'data-execution-paused': traits({ level: 'control', critical: true, status: 'paused' }),
+  'data-execution-resumed': traits({ level: 'control', critical: true, status: 'running' }),
+  'data-execution-cancelled': traits({ level: 'control', critical: true, rollup: true, status: 'ended' }),
   'data-step-start': defaultTraits,
   'data-step-end': defaultTraits,
   'data-step-failed': defaultTraits,

@@ -10,5 +10,5 @@ export const taskLog: Section = {
   toolresult: replayed,
   cost: replayed,
   error: criticalReplayed,
-  complete: criticalReplayed,
+  complete: traits({ critical: true, replay: 'all', status: 'ended' }),
 }

@@ -16,7 +16,12 @@ export interface Traits {
   readonly rollup: boolean
   /** Adjacent undelivered events whose `data` differ only in the field `text` may become one. */
   readonly merge?: { readonly text: string }
+  /** What the session or worker that publishes it is from now on; shown in `$session` and `$workers`. */
+  readonly status?: PublisherStatus
 }
+
+/** A session only ends when it is ended; of one that says so itself, its workers' `ended` is meant. */
+export type PublisherStatus = 'running' | 'paused' | 'ended'
 
 /** What an unknown type gets. */
 export const defaultTraits: Traits = Object.freeze({

@@ -1,13 +1,6 @@
-import {
-  deeperThan,
-  escapePointer,
-  isArray,
-  type JsonObject,
-  type JsonValue,
-  jsonBytes,
-  sameJson,
-} from '../lib/json.js'
+import { escapePointer, isArray, type JsonObject, type JsonValue, jsonBytes, sameJson } from '../lib/json.js'
 import type { PatchOperation } from '../protocol/frames.js'
+import { checkJson } from './check-json.js'
 import { findEdits, type Hunk } from './edits.js'
 import { isUnsafe } from './pointer.js'
 
@@ -16,8 +9,6 @@ export interface Comparison {
   readonly patch: readonly PatchOperation[]
   /** How much longer the JSON text of the new value is. Bytes, may be negative. */
   readonly growthBytes: number
-  /** Whether what is new is nested more deeply than `levelsMax`. What was there before is not looked at. */
-  readonly tooDeep: boolean
 }
 
 /**
@@ -25,6 +16,8 @@ export interface Comparison {
  *
  * Arrays are compared as lists, so that inserting or removing k items anywhere costs about k operations;
  * fast-json-patch compares them by place, where removing the head of 200 items makes 399 operations.
+ *
+ * @throws ProtocolError `badFrame` when what is new is not JSON, or makes the value deeper than `levelsMax`
  */
 export function compare(before: JsonValue, after: JsonValue, levelsMax: number): Comparison {
   const difference = new Difference(levelsMax)
@@ -35,7 +28,6 @@ export function compare(before: JsonValue, after: JsonValue, levelsMax: number):
 class Difference implements Comparison {
   readonly patch: PatchOperation[] = []
   growthBytes = 0
-  tooDeep = false
   readonly #levelsMax: number
 
   constructor(levelsMax: number) {
@@ -73,8 +65,8 @@ class Difference implements Comparison {
     for (const name of newNames) {
       if (Object.hasOwn(before, name)) continue
       const value = after[name] as JsonValue
-      this.#grow(memberBytes(name, value))
       this.#add(value, `${path}/${escapePointer(name)}`, level + 1)
+      this.#grow(memberBytes(name, value))
     }
     this.#grow(commas(newNames.length) - commas(names.length))
   }
@@ -97,27 +89,27 @@ class Difference implements Comparison {
       }
       for (let item = paired; item < inserted; item++) {
         const value = after[at + item] as JsonValue
-        this.#grow(jsonBytes(value))
         this.#add(value, `${path}/${at + item}`, level + 1)
+        this.#grow(jsonBytes(value))
       }
     }
     this.#grow(commas(after.length) - commas(before.length))
   }
 
   #replace(before: JsonValue, after: JsonValue, path: string, level: number): void {
+    this.#look(after, path, level)
     if (sameJson(before, after)) return
-    this.#look(after, level)
     this.#grow(jsonBytes(after) - jsonBytes(before))
     this.patch.push({ op: 'replace', path, value: after })
   }
 
   #add(value: JsonValue, path: string, level: number): void {
-    this.#look(value, level)
+    this.#look(value, path, level)
     this.patch.push({ op: 'add', path, value })
   }
 
-  #look(value: JsonValue, level: number): void {
-    if (deeperThan(this.#levelsMax - level, value)) this.tooDeep = true
+  #look(value: JsonValue, path: string, level: number): void {
+    checkJson(value, this.#levelsMax - level, path)
   }
 
   #grow(bytes: number): void {

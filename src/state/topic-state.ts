@@ -1,10 +1,12 @@
-import { Variants } from '../codec/variants.js'
-import { deeperThan, type JsonValue, jsonBytes } from '../lib/json.js'
+import { defaultTraits } from '../catalog/traits.js'
+import { Entry } from '../history/entry.js'
+import { type JsonValue, jsonBytes } from '../lib/json.js'
 import { ProtocolError } from '../protocol/codes.js'
 import { type Offset, start } from '../protocol/cursor.js'
-import type { Cause, HubEvent, PatchOperation, Slices, StateUpdate } from '../protocol/frames.js'
+import type { Cause, PatchOperation, Slices, StateUpdate } from '../protocol/frames.js'
 import type { Limits } from '../protocol/limits.js'
 import { applyMerge, applyPatch } from './apply.js'
+import { checkJson } from './check-json.js'
 import { compare } from './compare.js'
 
 export type StateLimits = Pick<
@@ -42,29 +44,24 @@ export type Change =
   /** `offset` of the slice's last update; 0 when there is no such slice. */
   | { readonly kind: 'unchanged'; readonly offset: Offset }
   /** The offset of the moment is taken. */
-  | { readonly kind: 'changed'; readonly event: HubEvent }
-
-/** What is due to a client that has everything up to a position. */
-export type StateSince =
-  /** At most one update for each slice, in order of offset. */
-  | { readonly kind: 'updates'; readonly updates: readonly Variants[] }
-  /** Slices were removed so long ago that their names are forgotten: only a snapshot helps. */
-  | { readonly kind: 'forgotten' }
+  | { readonly kind: 'changed'; readonly entry: Entry }
 
 interface Slice extends Moment {
   readonly value: JsonValue
   readonly bytes: number
   /** The update that stands for all so far, made when the first client needs it. */
-  whole?: Variants
+  whole?: Entry
 }
 
 /** The slices of one topic. Values are held by reference and never changed. */
 export class TopicState {
   readonly #slices = new Map<string, Slice>()
   /** The last update of slices that are gone, the oldest first. */
-  readonly #removals = new Map<string, Variants>()
-  /** Of removals up to here nothing is known any more. */
-  #forgotten = start
+  readonly #removals = new Map<string, Entry>()
+  /** Removals up to here are forgotten: a client from before needs a snapshot. */
+  forgotten = start
+  /** The offset of the newest update of any slice. */
+  offset = start
   #bytes = 0
   readonly #limits: StateLimits
   readonly #counts: StateCounts
@@ -102,9 +99,8 @@ export class TopicState {
     this.#counts.comparisons++
     if (held === undefined) return this.#create(slice, value, moment)
 
-    const { patch, growthBytes, tooDeep } = compare(held.value, value, this.#limits.depthMax)
+    const { patch, growthBytes } = compare(held.value, value, this.#limits.depthMax)
     if (patch.length === 0) return { kind: 'unchanged', offset: held.offset }
-    if (tooDeep) this.#refuseDepth()
     const bytes = held.bytes + growthBytes
     this.#keep(slice, { ...moment, value, bytes }, held.bytes)
     if (sameKind(held.value, value)) {
@@ -112,10 +108,10 @@ export class TopicState {
       if (patchBytes < bytes) {
         this.#counts.patches++
         this.#counts.patchBytes += patchBytes
-        return this.#changed({ slice, base: held.offset, patch, ...because(moment) }, moment)
+        return this.#changed({ slice, base: held.offset, patch, ...because(moment) }, patchBytes, moment)
       }
     }
-    return this.#changed(this.#valueUpdate(slice, held.offset, value, bytes, moment), moment)
+    return this.#changed(this.#valueUpdate(slice, held.offset, value, bytes, moment), bytes, moment)
   }
 
   /** @throws ProtocolError `notFound` without the slice, `conflict` naming the operation that does not apply */
@@ -138,23 +134,25 @@ export class TopicState {
     this.#slices.delete(slice)
     this.#bytes -= held.bytes
     this.#counts.removals++
-    const change = this.#changed({ slice, base: held.offset, removed: true, ...because(moment) }, moment)
+    const change = this.#changed({ slice, base: held.offset, removed: true, ...because(moment) }, 0, moment)
     this.#remember(slice, moment)
     return change
   }
 
-  /** Updates that lead from any state at `after` to the current one, whatever happened in between. */
-  since(after: Offset, accepts: (slice: string) => boolean): StateSince {
-    if (after < this.#forgotten) return { kind: 'forgotten' }
-    const updates: Variants[] = []
+  /**
+   * @returns updates that lead from any state at `after`, but not before `forgotten`, to the current one: one for
+   *   each slice that has changed, in order of offset
+   */
+  since(after: Offset, accepts: (slice: string) => boolean): readonly Entry[] {
+    if (after >= this.offset) return []
+    const updates: Entry[] = []
     for (const [name, slice] of this.#slices) {
       if (slice.offset > after && accepts(name)) updates.push(this.#wholeOf(name, slice))
     }
     for (const [name, removal] of this.#removals) {
-      if (removal.event.offset > after && accepts(name)) updates.push(removal)
+      if (removal.place > after && accepts(name)) updates.push(removal)
     }
-    updates.sort((a, b) => a.event.offset - b.event.offset)
-    return { kind: 'updates', updates }
+    return updates.sort((a, b) => a.place - b.place)
   }
 
   /** @returns the current values */
@@ -168,11 +166,11 @@ export class TopicState {
     if (this.#slices.size >= this.#limits.slicesMax) {
       throw new ProtocolError('conflict', `expected at most ${this.#limits.slicesMax} slices in a topic`)
     }
-    if (deeperThan(this.#limits.depthMax, value)) this.#refuseDepth()
+    checkJson(value, this.#limits.depthMax)
     const bytes = jsonBytes(value)
     this.#keep(slice, { ...moment, value, bytes }, 0)
     this.#removals.delete(slice)
-    return this.#changed(this.#valueUpdate(slice, start, value, bytes, moment), moment)
+    return this.#changed(this.#valueUpdate(slice, start, value, bytes, moment), bytes, moment)
   }
 
   #keep(name: string, slice: Slice, bytesBefore: number): void {
@@ -194,51 +192,48 @@ export class TopicState {
     this.#slices.set(name, slice)
   }
 
-  #refuseDepth(): never {
-    throw new ProtocolError(
-      'badFrame',
-      `expected a value nested at most ${this.#limits.depthMax} levels deep`,
-    )
-  }
-
   #valueUpdate(slice: string, base: Offset, value: JsonValue, bytes: number, moment: Moment): StateUpdate {
     this.#counts.values++
     this.#counts.valueBytes += bytes
     return { slice, base, value, ...because(moment) }
   }
 
-  #changed(update: StateUpdate, moment: Moment): Change {
-    return { kind: 'changed', event: this.#event(update, moment) }
+  #changed(update: StateUpdate, bytes: number, moment: Moment): Change {
+    this.offset = moment.offset
+    return { kind: 'changed', entry: this.#entry(update, bytes, moment) }
   }
 
-  #event(data: StateUpdate, { offset, time }: Moment): HubEvent {
-    return {
-      offset,
-      type: 'state.update',
-      time,
-      ...(this.#worker !== undefined && { worker: this.#worker }),
-      data,
-    }
+  #entry(data: StateUpdate, bytes: number, { offset, time }: Moment): Entry {
+    const worker = this.#worker === undefined ? undefined : { worker: this.#worker }
+    const event = { offset, type: 'state.update', time, ...worker, data }
+    return new Entry(event, defaultTraits, bytes + overheadBytes, { slice: data.slice })
   }
 
-  #wholeOf(name: string, slice: Slice): Variants {
-    slice.whole ??= new Variants(
-      this.#event({ slice: name, base: start, value: slice.value, ...because(slice) }, slice),
+  #wholeOf(name: string, slice: Slice): Entry {
+    slice.whole ??= this.#entry(
+      { slice: name, base: start, value: slice.value, ...because(slice) },
+      slice.bytes,
+      slice,
     )
     return slice.whole
   }
 
   #remember(slice: string, moment: Moment): void {
-    const event = this.#event({ slice, base: start, removed: true, ...because(moment) }, moment)
-    this.#removals.set(slice, new Variants(event))
+    this.#removals.set(
+      slice,
+      this.#entry({ slice, base: start, removed: true, ...because(moment) }, 0, moment),
+    )
     if (this.#removals.size <= this.#limits.slicesMax) return
-    for (const [oldest, { event }] of this.#removals) {
+    for (const [oldest, { place }] of this.#removals) {
       this.#removals.delete(oldest)
-      this.#forgotten = event.offset
+      this.forgotten = place
       return
     }
   }
 }
+
+/** About what an update weighs beside its patch or value. */
+const overheadBytes = 128
 
 function because({ cause }: Moment): { readonly cause?: Cause } {
   return cause === undefined ? {} : { cause }

@@ -1,14 +1,15 @@
 import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { catalogFromConfig, createCatalog, type SectionName } from '../../src/catalog/catalog.js'
-import { defaultTraits, type Traits } from '../../src/catalog/traits.js'
+import { defaultTraits, type PublisherStatus, type Traits } from '../../src/catalog/traits.js'
 
 // The design's own short hand: D = delta, C = control, ! = critical, R = replay all, L = replay latest
-// (per the field in brackets), U = rollup, M = merges the text of the field in parentheses.
+// (per the field in brackets), U = rollup, M = merges the text of the field in parentheses. What stands after a
+// dash is the status that the type tells of its publisher.
 const table: Record<SectionName, string> = {
   'session-bus': `client_output_delta D R M(content) · client_input_requested ! R · client_input_received ! R ·
-    llm_text_delta D M(content) · tool_call_started · tool_call_completed · execution_started ! R ·
-    execution_completed ! U · execution_failed ! U · execution_paused C ! · node_loop_started ! ·
+    llm_text_delta D M(content) · tool_call_started · tool_call_completed · execution_started ! R -running ·
+    execution_completed ! U -ended · execution_failed ! U -ended · execution_paused C ! -paused · node_loop_started ! ·
     node_loop_iteration ! · node_loop_completed · llm_turn_complete · node_action_plan · goal_progress ·
     node_internal_output · node_stalled · node_retry · node_tool_doom_loop · context_compacted ·
     context_usage_updated · worker_colony_loaded · worker_graph_loaded ! · colony_created ·
@@ -18,23 +19,24 @@ const table: Record<SectionName, string> = {
   'stream-event': `data-text-start R · data-text-delta D R M(delta) · data-text-end R · data-start-step ·
     data-finish-step · data-tool-input-start R · data-tool-input-delta D R M(input_text_delta) ·
     data-tool-input-available R · data-tool-output-available R · data-permission-request ! R · data-start ! R ·
-    data-finish ! R · data-error ! R · data-execution-start ! · data-execution-end ! U ·
-    data-execution-failed ! U · data-execution-paused C ! · data-execution-resumed C ! ·
-    data-execution-cancelled C ! U · data-step-start · data-step-end · data-step-failed ·
+    data-finish ! R · data-error ! R · data-execution-start ! -running · data-execution-end ! U -ended ·
+    data-execution-failed ! U -ended · data-execution-paused C ! -paused · data-execution-resumed C ! -running ·
+    data-execution-cancelled C ! U -ended · data-step-start · data-step-end · data-step-failed ·
     data-step-discovered · data-artifact-created R · data-state-snapshot L · data-checkpoint-saved ·
     data-goal-evaluated · data-inbox-message · data-policy-decision · data-llm-call-start ·
     data-llm-call-end · data-llm-call-failed · data-token-usage · data-memory-recalled ·
     data-memory-stored · data-guardrail-evaluated · data-reasoning-trace · data-context-snapshot L ·
     data-feedback-received`,
   runtime: 'execution.status ! L · custom-event',
-  'task-log': 'assistant R · toolcall R · toolresult R · cost R · error ! R · complete ! R',
-  process: 'process.started ! R · process.output D R M(text) · process.exited ! R U',
+  'task-log': 'assistant R · toolcall R · toolresult R · cost R · error ! R · complete ! R -ended',
+  process: 'process.started ! R -running · process.output D R M(text) · process.exited ! R U -ended',
 }
 
 function read(words: readonly string[]): Traits {
   const has = (letter: string) => words.includes(letter)
   const latest = words.find((word) => word.startsWith('L'))
   const key = latest?.match(/\[(\w+)\]/)?.[1]
+  const status = words.find((word) => word.startsWith('-'))?.slice(1)
   const text = words.find((word) => word.startsWith('M'))?.match(/\((\w+)\)/)?.[1]
   return {
     level: has('D') ? 'delta' : has('C') ? 'control' : 'summary',
@@ -43,6 +45,7 @@ function read(words: readonly string[]): Traits {
     rollup: has('U'),
     ...(key !== undefined && { key }),
     ...(text !== undefined && { merge: { text } }),
+    ...(status !== undefined && { status: status as PublisherStatus }),
   }
 }
 
@@ -117,7 +120,7 @@ t.test('docs/catalog.md shows the same table', async (t) => {
   const lines = readFileSync(new URL('../../docs/catalog.md', import.meta.url), 'utf8').split('\n')
   const shown = new Map<string, Traits>()
   for (const line of lines) {
-    const [, type, level, critical, replay, rollup, text] = line.split('|').map((cell) => cell.trim())
+    const [, type, level, critical, replay, rollup, text, status] = line.split('|').map((cell) => cell.trim())
     if (type === undefined || !type.startsWith('`') || level === undefined) continue
     const [how, key] = (replay ?? '').split(' per ')
     shown.set(type.slice(1, -1), {
@@ -127,6 +130,7 @@ t.test('docs/catalog.md shows the same table', async (t) => {
       rollup: rollup === 'yes',
       ...(key !== undefined && { key: key.replaceAll('`', '') }),
       ...(text !== '' && text !== undefined && { merge: { text: text.replaceAll('`', '') } }),
+      ...(status !== '' && { status: status as PublisherStatus }),
     })
   }
   t.same([...shown], [...createCatalog().types()])

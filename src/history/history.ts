@@ -62,6 +62,11 @@ export class History {
     if (entry.traits.replay === 'latest') this.#pin(entry)
   }
 
+  /** Pins an event that left its lane before the session left memory. */
+  restore(entry: Entry): void {
+    this.#pin(entry)
+  }
+
   /** @returns what a subscription with this filter can no longer get of what follows `after`. */
   lossAfter(after: Offset, filter: Accepts): Loss {
     if (this.#evicted === undefined) return nothingLost

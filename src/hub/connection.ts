@@ -1,11 +1,12 @@
 import type { About, Chunk } from '../codec/codec.js'
+import { conflate } from '../history/conflate.js'
 import { type CloseCode, ProtocolError } from '../protocol/codes.js'
 import type { Offset, Position } from '../protocol/cursor.js'
 import type { ControlFrame, Subscribe, Unsubscribe, UnsubscribedCode, Update } from '../protocol/frames.js'
 import { parseTopic } from '../protocol/topic.js'
 import type { Feed } from './feed.js'
 import { Filter } from './filter.js'
-import type { Hub } from './hub.js'
+import type { Hub, StoredPage } from './hub.js'
 import { changed, continueFrom, join } from './join.js'
 import type { Link } from './link.js'
 import { Subscription } from './subscription.js'
@@ -22,6 +23,9 @@ export interface ConnectionOptions {
   /** Ends the link once every session that it follows has ended and all of it was delivered. */
   readonly endsWithSessions?: boolean
 }
+
+// Events of one page of the store: one frame.
+const storedEventsMax = 1_000
 
 // Steps of catching up within one turn: a bound on what one connection may take from the others at a time.
 const stepsPerTurnMax = 16
@@ -155,7 +159,7 @@ export class Connection {
     this.link.cork(() => {
       let steps = stepsPerTurnMax
       for (const subscription of this.#behind) {
-        while (this.open && !this.#full && this.#behind.has(subscription) && steps > 0) {
+        while (this.#mayGoOn(subscription) && steps > 0) {
           steps--
           this.#step(subscription)
         }
@@ -163,7 +167,13 @@ export class Connection {
       this.#sayPositions()
     })
     this.#proceeding = false
-    if (this.open && !this.#full && this.#behind.size > 0) this.#hub.clock.defer(() => this.proceed())
+    for (const subscription of this.#behind) {
+      if (this.#mayGoOn(subscription)) return this.#hub.clock.defer(() => this.proceed())
+    }
+  }
+
+  #mayGoOn(subscription: Subscription): boolean {
+    return this.open && !this.#full && !subscription.fetching && this.#behind.has(subscription)
   }
 
   unsubscribe(subscription: Subscription, code: UnsubscribedCode, reason: string): void {
@@ -253,6 +263,8 @@ export class Connection {
     const { feed, replaying } = subscription
     const { session } = feed.topic
     const { delivery } = this.#hub
+    const { fromStore } = subscription
+    if (fromStore !== undefined) return this.#fetch(subscription, fromStore.after)
     if (replaying !== undefined) {
       const entries = delivery.part(replaying.entries, replaying.next)
       replaying.next += entries.length
@@ -263,6 +275,9 @@ export class Connection {
     }
     delivery.flush(session)
     if (!this.#tellLoss(subscription)) return
+    if (feed.topic.isInStore(subscription.position, feed.filter)) {
+      return this.#fetch(subscription, subscription.position)
+    }
     const page = delivery.page(feed, subscription.position)
     // A batch without events tells the client that its position has moved; `live` says the same.
     const moved = page.last > subscription.position && subscription.announced
@@ -274,6 +289,47 @@ export class Connection {
     }
     subscription.position = page.last
     if (page.last === session.offset) this.#arrive(subscription)
+  }
+
+  /** Asks the store for what follows, and goes on when it has come. */
+  #fetch(subscription: Subscription, after: Offset): void {
+    const { feed } = subscription
+    subscription.fetching = true
+    this.#hub.readStored(feed.topic, feed.filter, { after, limit: storedEventsMax }).then(
+      (page) => {
+        subscription.fetching = false
+        // A page that nobody waits for any more is asked for again by whoever wants it.
+        if (this.#mayGoOn(subscription) && subscription.feed === feed) {
+          this.link.cork(() => {
+            this.#takeStored(subscription, page)
+            this.#sayPositions()
+          })
+        }
+        this.proceed()
+      },
+      (error: unknown) => {
+        subscription.fetching = false
+        const reason = error instanceof Error ? error.message : String(error)
+        this.close('internalError', `the history could not be read: ${reason}`)
+      },
+    )
+  }
+
+  #takeStored(subscription: Subscription, { entries, last }: StoredPage): void {
+    const { feed, fromStore } = subscription
+    const { delivery } = this.#hub
+    if (fromStore !== undefined) {
+      const due = conflate(entries.filter(({ place }) => place <= fromStore.until))
+      fromStore.after = last
+      if (last >= fromStore.until) subscription.fromStore = undefined
+      if (due.length > 0) this.#write(delivery.encode(feed, this.link.codec, undefined, due), due.length)
+      return
+    }
+    const due = conflate(entries)
+    const span = { after: subscription.position, last }
+    subscription.position = last
+    if (due.length === 0 && !subscription.announced) return
+    this.#write(delivery.encode(feed, this.link.codec, span, due), due.length)
   }
 
   /** All that there was has been sent. */
@@ -344,11 +400,11 @@ export class Connection {
   #positions(): Map<string, Position> {
     const positions = new Map<string, Position>()
     const replaying = new Set<string>()
-    for (const { feed, reached, replaying: busy } of this.subscriptions.values()) {
+    for (const { feed, reached, replaying: busy, fromStore } of this.subscriptions.values()) {
       const { id, epoch } = feed.topic.session
       const known = positions.get(id)
       if (known === undefined || known.offset > reached) positions.set(id, { epoch, offset: reached })
-      if (busy !== undefined) replaying.add(id)
+      if (busy !== undefined || fromStore !== undefined) replaying.add(id)
     }
     for (const id of replaying) positions.delete(id)
     return positions

@@ -1,5 +1,6 @@
 import { type Catalog, createCatalog, type Extensions } from '../catalog/catalog.js'
 import { Codecs } from '../codec/codecs.js'
+import type { Entry } from '../history/entry.js'
 import { type Clock, systemClock } from '../lib/clock.js'
 import { explainFault, type JsonObject, type JsonValue, measure } from '../lib/json.js'
 import { type Random, systemRandom } from '../lib/random.js'
@@ -8,12 +9,15 @@ import { type Cursor, type Epoch, formatCursor, type Offset, parseCursor, start 
 import type { GapReason, HubEvent, Mode, NewEvent } from '../protocol/frames.js'
 import { defaultLimits, type Limits } from '../protocol/limits.js'
 import { idPattern, parseTopic, type TopicName, typePattern } from '../protocol/topic.js'
+import type { Retention, Store } from '../store/store.js'
 import { Connection, type ConnectionOptions } from './connection.js'
 import { Delivery } from './delivery.js'
 import type { Feed } from './feed.js'
 import { Filter } from './filter.js'
+import { Keeping } from './keeping.js'
 import type { Link } from './link.js'
 import { LocalLink, type LocalOptions, type LocalSubscription } from './local.js'
+import { entryOf, restoreSession } from './restore.js'
 import { hubSession, Session, type SessionStatus, type Worker } from './session.js'
 import { SessionHandle } from './session-handle.js'
 import type { Topic } from './topic.js'
@@ -25,6 +29,10 @@ export interface HubOptions {
   readonly catalog?: Extensions
   /** Bounds that differ from `defaultLimits`. */
   readonly limits?: Partial<Limits>
+  /** Where events survive a restart; without one, history is what memory holds. The hub closes it. */
+  readonly store?: Store
+  /** What the store keeps; everything unless given. */
+  readonly retention?: Retention
 }
 
 export interface PublishResult {
@@ -91,7 +99,17 @@ export interface HubStats {
   readonly closed: ReadonlyMap<CloseCode, number>
 }
 
+/** A part of what the store has of a topic. */
+export interface StoredPage {
+  readonly entries: readonly Entry[]
+  /** Everything up to here was looked at. */
+  readonly last: Offset
+  /** The store had nothing more. */
+  readonly end: boolean
+}
+
 const pageEventsMax = 1_000
+const storedPageBytes = 256 * 1024
 // Type names that passed the pattern, so that it is asked once each; bounded, for names are the producers'.
 const knownTypesMax = 4_096
 
@@ -111,6 +129,7 @@ export class Hub {
   readonly connections = new Set<Connection>()
   readonly #sessions = new Map<string, Session>()
   readonly #own: Session
+  readonly #keeping: Keeping | undefined
   readonly #departed: Connection[] = []
   readonly #knownTypes = new Set<string>()
   readonly #gaps = new Map<GapReason, number>()
@@ -129,8 +148,49 @@ export class Hub {
       (task) => this.clock.defer(task),
       (sessions) => this.#afterFlush(sessions),
     )
+    this.#keeping = this.#keepingOf(options)
     this.#own = new Session(hubSession, this.random.id(), this.limits)
     this.#own.status = 'running'
+  }
+
+  #keepingOf({ store, retention }: HubOptions): Keeping | undefined {
+    if (store === undefined) return undefined
+    const { unkeptBytesMax, idleSessionsMax } = this.limits
+    return new Keeping({
+      store,
+      clock: this.clock,
+      unkeptBytesMax,
+      idleSessionsMax,
+      ...(retention && { retention }),
+      release: (session) => {
+        if (this.#sessions.get(session.id) === session) this.#sessions.delete(session.id)
+      },
+      removed: (id) => {
+        const session = this.#sessions.get(id)
+        if (session === undefined || this.#keeping === undefined) return
+        if (session.status !== 'ended' && (session.followed || this.#keeping.busy(session))) {
+          // It was wanted again while it was being removed: it goes on, without its past.
+          session.trimmed = session.kept
+          this.#recordChanged(session)
+          return
+        }
+        this.#keeping.drop(session)
+        this.#forget(session)
+      },
+      trimmed: (id, trimmed) => {
+        const session = this.#sessions.get(id)
+        if (session !== undefined) session.trimmed = trimmed
+      },
+      holds: (id) => {
+        const session = this.#sessions.get(id)
+        return session !== undefined && (session.followed || this.#keeping?.busy(session) === true)
+      },
+    })
+  }
+
+  /** Why nothing can be published now: the store fails. Nothing when all is well. */
+  get fault(): string | undefined {
+    return this.#keeping?.fault?.message
   }
 
   // Publishing
@@ -163,6 +223,8 @@ export class Hub {
   publishTo(sessionId: string, workerId: string | undefined, events: readonly NewEvent[]): PublishResult {
     const sizes = this.#check(events)
     const session = this.#running(sessionId)
+    this.#keeping?.admit(session)
+    const before = session.unkept.bytes
     const worker = workerId === undefined ? undefined : this.#worker(session, workerId)
     const now = this.clock.now()
     let first = 0 as Offset
@@ -181,21 +243,24 @@ export class Hub {
     }
     if (session.dirty.length > 0) this.delivery.schedule(session)
     const accepted = events.length - duplicates
+    if (accepted > 0) this.#keeping?.touch(session, session.unkept.bytes - before)
     this.#published += accepted
     this.#duplicates += duplicates
     return { first, last, accepted, duplicates }
   }
 
-  /** @returns once everything that the session has published so far is stored. */
-  committed(_session: string): Promise<void> {
-    return Promise.resolve()
+  /** @returns once everything that the session has published so far is stored; rejects with `unavailable`. */
+  committed(id: string): Promise<void> {
+    const session = this.#sessions.get(id)
+    if (this.#keeping === undefined || session === undefined) return Promise.resolve()
+    return this.#keeping.committed(session)
   }
 
   // Sessions
 
   /** @returns what is known of a session, or nothing when it was never started. */
   find(id: string): SessionSummary | undefined {
-    const session = this.#sessions.get(id)
+    const session = this.#known(id)
     return session === undefined || session.status === 'waiting' ? undefined : summarize(session)
   }
 
@@ -216,8 +281,10 @@ export class Hub {
     const isNew = this.find(id) === undefined
     if (metadata !== undefined) this.#measure(metadata, 'metadata')
     const session = this.#running(id)
+    this.#keeping?.admit(session)
     if (mode !== undefined) session.mode = mode
     if (metadata !== undefined) session.metadata = metadata
+    this.#recordChanged(session)
     return isNew
   }
 
@@ -226,6 +293,7 @@ export class Hub {
     const session = this.#started(id)
     if (session.status === 'ended')
       throw new ProtocolError('conflict', `session ${quote(id)} has ended already`)
+    this.#keeping?.admit(session)
     const data = outcome === undefined ? {} : { outcome }
     const bytes = this.#measure(data, 'outcome')
     if (outcome !== undefined) session.outcome = outcome
@@ -233,14 +301,29 @@ export class Hub {
     session.end({ type: 'complete', data }, { traits, bytes, now: this.clock.now() })
     this.#published++
     this.delivery.schedule(session)
+    if (this.#keeping !== undefined) {
+      this.#keeping.touch(session, bytes)
+      return
+    }
     this.clock.after(this.limits.endedRetentionMs, () => {
-      if (this.#sessions.get(id) === session) this.removeSession(id)
+      if (this.#sessions.get(id) === session) this.#forget(session)
     })
   }
 
-  /** Forgets a session and all that was published to it; its subscriptions are told. */
-  removeSession(id: string): void {
+  /**
+   * Forgets a session and all that was published to it; its subscriptions are told at once.
+   *
+   * @returns once it is gone from the store too; rejects with `unavailable` when that fails
+   * @throws ProtocolError `notFound`
+   */
+  removeSession(id: string): Promise<void> {
     const session = this.#started(id)
+    this.#forget(session)
+    return this.#keeping?.remove(session) ?? Promise.resolve()
+  }
+
+  #forget(session: Session): void {
+    const { id } = session
     this.delivery.flush(session)
     for (const topic of topicsOf(session)) {
       for (const feed of topic.feeds.values()) {
@@ -250,6 +333,12 @@ export class Hub {
       }
     }
     this.#sessions.delete(id)
+  }
+
+  #recordChanged(session: Session): void {
+    if (this.#keeping === undefined) return
+    session.unkept.record = true
+    this.#keeping.touch(session, 0)
   }
 
   /**
@@ -286,6 +375,61 @@ export class Hub {
     }
   }
 
+  /** `history`, going on in the store where memory does not reach back to. */
+  async readHistory(topicName: string, query: HistoryQuery = {}): Promise<HistoryPage> {
+    // What is wrong with the query is said before anything is read.
+    const page = this.history(topicName, query)
+    const { after, limit = 100, types } = query
+    const topic = this.#startedTopic(parseTopic(topicName, 'topic'))
+    const filter = new Filter({ mode: 'full', ...(types && { types }) })
+    const from = after === undefined ? start : parseCursor(after, 'after').offset
+    if (!topic.isInStore(from, filter)) return page
+    const events: HubEvent[] = []
+    let last = from
+    for (let end = false; !end && events.length < limit; ) {
+      const part = await this.readStored(topic, filter, { after: last, limit: limit - events.length })
+      events.push(...part.entries.map(({ event }) => event))
+      last = part.last
+      end = part.end || !topic.isInStore(last, filter)
+    }
+    const { epoch, offset } = topic.session
+    return {
+      epoch,
+      first: events.at(0)?.offset ?? start,
+      last: events.at(-1)?.offset ?? start,
+      events,
+      ...(last >= offset ? undefined : { next: formatCursor(epoch, last) }),
+    }
+  }
+
+  /** @returns a page of a topic's events that are in the store, once there are any after `after`. */
+  async readStored(
+    topic: Topic,
+    filter: Filter,
+    { after, limit }: { readonly after: Offset; readonly limit: number },
+  ): Promise<StoredPage> {
+    const { session } = topic
+    if (this.#keeping === undefined) return { entries: [], last: after, end: true }
+    if (after >= session.kept) await this.#keeping.progress(session)
+    const { kept } = session
+    const entries: Entry[] = []
+    const page = await this.#keeping.store.read(session.id, after, {
+      limit,
+      bytes: storedPageBytes,
+      filter: (event) => {
+        if (!topic.shows(event, this.catalog)) return false
+        const entry = entryOf(event, this.catalog)
+        if (!filter.accepts(entry)) return false
+        entries.push(entry)
+        return true
+      },
+    })
+    if (page.trimmed > session.trimmed) session.trimmed = page.trimmed
+    // Offsets up to `kept` that no event has were given out and left empty.
+    const last = page.end && kept > page.last ? kept : page.last
+    return { entries, last, end: page.end }
+  }
+
   // Following
 
   /** Takes a link that has opened; its transport tells the connection when it drains and when it has gone. */
@@ -312,6 +456,11 @@ export class Hub {
   close(): void {
     this.delivery.flushAll()
     for (const connection of this.connections) connection.close('shutdown', 'the hub is shutting down')
+  }
+
+  /** @returns once all that was published is stored, and the store is closed. Nothing may be published after it. */
+  async closeStore(): Promise<void> {
+    await this.#keeping?.close()
   }
 
   stats(): HubStats {
@@ -370,6 +519,7 @@ export class Hub {
       if (startedAt === undefined && !topic.followed) session.workers.delete(id)
     }
     if (session.status === 'waiting' && !session.followed) this.#sessions.delete(session.id)
+    else if (session !== this.#own) this.#keeping?.rest(session)
   }
 
   departed(connection: Connection): void {
@@ -432,8 +582,26 @@ export class Hub {
     return true
   }
 
+  /** @returns the session, from memory or from the store. */
+  #known(id: string): Session | undefined {
+    const session = this.#sessions.get(id)
+    if (session !== undefined || this.#keeping === undefined || this.#keeping.leaves(id)) return session
+    const { now } = this.#keeping.store
+    const stored = now?.load(id)
+    if (now === undefined || stored === undefined) return undefined
+    const restored = new Session(id, stored.record.epoch, this.limits, true)
+    const events = now.newest(id, {
+      limit: this.limits.restoredEventsMax,
+      bytes: this.limits.historyBytesMax,
+    })
+    restoreSession(restored, stored, { events: events.events, catalog: this.catalog })
+    this.#sessions.set(id, restored)
+    this.#keeping.rest(restored)
+    return restored
+  }
+
   #session(id: string): Session {
-    let session = this.#sessions.get(id)
+    let session = this.#known(id)
     if (session === undefined) {
       if (this.#sessions.size >= this.limits.sessionsMax) {
         throw new ProtocolError(
@@ -441,7 +609,7 @@ export class Hub {
           `the hub holds ${this.limits.sessionsMax} sessions; remove some`,
         )
       }
-      session = new Session(id, this.random.id(12), this.limits)
+      session = new Session(id, this.random.id(12), this.limits, this.#keeping !== undefined)
       this.#sessions.set(id, session)
     }
     return session
@@ -459,12 +627,13 @@ export class Hub {
     if (session.status === 'waiting') {
       session.status = 'running'
       session.startedAt = this.clock.now()
+      this.#recordChanged(session)
     }
     return session
   }
 
   #started(id: string): Session {
-    const session = this.#sessions.get(id)
+    const session = this.#known(id)
     if (session === undefined || session.status === 'waiting') {
       throw new ProtocolError('notFound', `there is no session ${quote(id)}`)
     }

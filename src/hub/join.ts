@@ -32,6 +32,10 @@ export function join(
   } as const
 
   if (from === undefined) {
+    if (replay === 'all' && topic.isInStore(session.trimmed, feed.filter)) {
+      subscription.fromStore = { after: session.trimmed, until: session.offset }
+      return { ...head, offset: session.offset, resumed: false }
+    }
     const entries = replay === false ? feed.last() : feed.replay(replay === 'all')
     if (entries.length > 0) subscription.replaying = { entries, next: 0 }
     return { ...head, offset: session.offset, resumed: false }

@@ -5,7 +5,9 @@ import type { JsonObject, JsonValue } from '../lib/json.js'
 import { type Epoch, type Offset, start } from '../protocol/cursor.js'
 import type { HubEvent, Mode, NewEvent } from '../protocol/frames.js'
 import { formatTopic } from '../protocol/topic.js'
+import type { StoredSession } from '../store/store.js'
 import { carries } from './filter.js'
+import { Unkept } from './keeping.js'
 import { Topic } from './topic.js'
 
 /** `waiting`: somebody follows it, but nothing was published yet. */
@@ -52,14 +54,31 @@ export class Session {
   metadata: JsonObject = {}
   /** The `complete` of a session that has ended. */
   completion: Entry | undefined = undefined
+  /** What the store does not have yet; stays empty in a hub without one. */
+  unkept = new Unkept()
+  /** The newest offset that the store knows of. */
+  kept: Offset = start
+  /** Events up to here are in the store alone, if they are anywhere. */
+  floor: Offset = start
+  /** Events up to here are not even in the store. */
+  trimmed: Offset = start
   /** Topics with something to flush. */
   dirty: Topic[] = []
   /** Events since the last flush that somebody may want. */
   pending = 0
   readonly #ids = new Map<string, Offset>()
   readonly #limits: HistoryLimits & { readonly publishIdsMax: number }
+  /** There is a store. */
+  readonly isKept: boolean
 
-  constructor(id: string, epoch: Epoch, limits: HistoryLimits & { readonly publishIdsMax: number }) {
+  /** @param isKept whether there is a store, for which `unkept` is to be filled */
+  constructor(
+    id: string,
+    epoch: Epoch,
+    limits: HistoryLimits & { readonly publishIdsMax: number },
+    isKept = false,
+  ) {
+    this.isKept = isKept
     this.id = id
     this.epoch = epoch
     this.#limits = limits
@@ -92,6 +111,7 @@ export class Session {
         formatTopic({ kind: 'worker', session: this.id, worker: id }),
         this,
         this.#history(),
+        id,
       )
       worker = { id, topic, events: 0 }
       this.workers.set(id, worker)
@@ -112,10 +132,12 @@ export class Session {
     if (worker !== undefined) {
       worker.startedAt ??= now
       worker.events++
+      if (this.isKept) this.unkept.workers.add(worker)
     }
     if (event.force !== true && !carries(this.mode, traits.level)) return this.offset
     const passage = event.force === true ? { force: true } : undefined
     const entry = new Entry(this.#hubEvent(event, worker, traits, now), traits, bytes, passage)
+    if (this.isKept) this.unkept.add(entry)
     if (worker === undefined) this.#place(entry, this.topic)
     else {
       this.#place(entry, worker.topic)
@@ -134,9 +156,57 @@ export class Session {
     this.status = 'ended'
     this.endedAt = now
     this.completion = entry
+    if (this.isKept) {
+      this.unkept.add(entry)
+      this.unkept.record = true
+    }
     this.#place(entry, this.topic)
     for (const { topic } of this.workers.values()) this.#place(entry, topic)
     if (this.all?.followed === true) this.#pend(entry, this.all)
+  }
+
+  /**
+   * Continues as the store has it.
+   *
+   * @param entries the newest events; those before `floor` are read from the store when they are asked for
+   */
+  restore(stored: StoredSession, entries: readonly Entry[], pinned: readonly Entry[]): void {
+    const { record, last, workers, ids, trimmed } = stored
+    this.status = record.status
+    this.startedAt = record.startedAt
+    this.endedAt = record.endedAt
+    this.outcome = record.outcome
+    this.mode = record.mode ?? 'full'
+    this.metadata = (record.metadata ?? {}) as JsonObject
+    this.offset = last
+    this.kept = last
+    this.trimmed = trimmed
+    const first = entries[0]
+    if (first === undefined) this.floor = stored.stored
+    else this.floor = entries.length < stored.events ? ((first.place - 1) as Offset) : trimmed
+    for (const { worker: id, startedAt, events } of workers) {
+      const worker = this.worker(id)
+      worker.startedAt = startedAt
+      worker.events = events
+    }
+    for (const { id, offset } of ids) this.#ids.set(id, offset)
+    for (const entry of pinned) {
+      if (first === undefined || entry.place < first.place)
+        this.#eachHistory(entry, (history) => history.restore(entry))
+    }
+    for (const entry of entries) {
+      if (entry.everywhere) this.completion = entry
+      this.#eachHistory(entry, (history) => history.append(entry))
+    }
+  }
+
+  #eachHistory(entry: Entry, visit: (history: History) => void): void {
+    const { worker: id } = entry.event
+    if (entry.everywhere) return this.histories().forEach(visit)
+    const own = this.topic.history as History
+    if (id === undefined) return visit(own)
+    visit(this.worker(id).topic.history as History)
+    if (entry.traits.rollup) visit(own)
   }
 
   #place(entry: Entry, topic: Topic): void {
@@ -167,6 +237,7 @@ export class Session {
 
   #remember(id: string): void {
     this.#ids.set(id, this.offset)
+    if (this.isKept) this.unkept.ids.push({ id, offset: this.offset })
     if (this.#ids.size <= this.#limits.publishIdsMax) return
     for (const oldest of this.#ids.keys()) {
       this.#ids.delete(oldest)

@@ -25,6 +25,10 @@ export class Subscription {
   /** Its place among the feed's members; −1 while behind. */
   place = -1
   replaying: Replaying | undefined = undefined
+  /** A replay that begins in the store: everything after `after`, up to where the subscription joined. */
+  fromStore: { after: Offset; readonly until: Offset } | undefined = undefined
+  /** A page of the store is on its way. */
+  fetching = false
   /** Whether `live` was sent: all that was due on join or resume. */
   announced = false
   /** The newest loss that a gap has told of. */

@@ -1,7 +1,9 @@
+import type { Catalog } from '../catalog/catalog.js'
 import type { Entry } from '../history/entry.js'
-import type { History, Loss } from '../history/history.js'
+import { type History, type Loss, nothingLost } from '../history/history.js'
 import { lossAfter, type Page, readAfter, readReplay } from '../history/read.js'
 import type { Offset } from '../protocol/cursor.js'
+import type { StoredEvent } from '../store/store.js'
 import { Feed } from './feed.js'
 import type { Filter } from './filter.js'
 import type { Session } from './session.js'
@@ -12,11 +14,14 @@ export class Topic {
   readonly session: Session
   /** The topic's own history; absent for `sessions/{s}/**`, which reads those of the other topics. */
   readonly history: History | undefined
+  /** Absent for the session's own topic and for `sessions/{s}/**`. */
+  readonly worker: string | undefined
   readonly feeds = new Map<string, Feed>()
   /** What was published since the last flush; only kept while there are feeds in step. */
   pending: Entry[] = []
 
-  constructor(name: string, session: Session, history: History | undefined) {
+  constructor(name: string, session: Session, history: History | undefined, worker?: string) {
+    this.worker = worker
     this.name = name
     this.session = session
     this.history = history
@@ -59,8 +64,30 @@ export class Topic {
     return readReplay(this.#histories(), filter, { until: this.session.offset, all })
   }
 
+  /** @returns what a subscription with this filter can no longer get of what follows `after`. */
   lossAfter(after: Offset, filter: Filter): Loss {
-    return lossAfter(this.#histories(), after, filter)
+    const loss = lossAfter(this.#histories(), after, filter)
+    const { isKept, trimmed } = this.session
+    if (!isKept) return loss
+    if (after >= trimmed) return nothingLost
+    // Nobody knows any more what was trimmed: whatever it was, it is told.
+    return { critical: loss.critical > trimmed ? trimmed : loss.critical, droppable: trimmed }
+  }
+
+  /** @returns whether what follows `after` has to be read from the store first. */
+  isInStore(after: Offset, filter: Filter): boolean {
+    const { isKept, floor } = this.session
+    if (!isKept) return false
+    if (after < floor) return true
+    const { critical, droppable } = lossAfter(this.#histories(), after, filter)
+    return critical > 0 || droppable > 0
+  }
+
+  /** @returns whether the event appears in this topic. */
+  shows({ worker, type, passes }: StoredEvent, catalog: Catalog): boolean {
+    if (this.history === undefined || passes === 'all') return true
+    if (this.worker !== undefined) return worker === this.worker
+    return worker === undefined || catalog.traitsOf(type).rollup
   }
 
   #histories(): readonly History[] {

@@ -113,6 +113,24 @@ export const limitTable = {
     guards: 'how long a session stays after its end',
     exceeding: 'removed',
   },
+  unkeptBytesMax: {
+    value: 64 * mib,
+    unit: 'bytes',
+    guards: 'what was published and is not in the store yet',
+    exceeding: 'unavailable',
+  },
+  idleSessionsMax: {
+    value: 1_000,
+    unit: 'sessions',
+    guards: 'sessions in memory that nobody follows and that the store has whole',
+    exceeding: 'the one idle longest leaves memory, and comes back when it is asked for',
+  },
+  restoredEventsMax: {
+    value: 2_000,
+    unit: 'events',
+    guards: 'what a session brings back into memory; older events are read from the store',
+    exceeding: 'the oldest stay in the store',
+  },
   handshakeMs: { value: 10_000, unit: 'ms', guards: 'headers of a request', exceeding: 'closed' },
   heartbeatMs: {
     value: 25_000,

@@ -1,7 +1,6 @@
 import { Packr } from 'msgpackr'
 import type { Offset } from '../protocol/cursor.js'
-import type { HubEvent } from '../protocol/frames.js'
-import { blockEventsMax } from './store.js'
+import { blockEventsMax, type StoredEvent } from './store.js'
 
 /**
  * Events of one session and one commit as they lie on disk: a head, then MessagePack of the array.
@@ -35,7 +34,7 @@ const plain = new Packr({ useRecords: false, variableMapSize: true })
 const recordsFrom = 4
 
 /** @returns the events of one session as blocks, each of at most 256 events and about 128 KiB. */
-export function blocksOf(events: readonly HubEvent[], at: number): Block[] {
+export function blocksOf(events: readonly StoredEvent[], at: number): Block[] {
   const blocks: Block[] = []
   let from = 0
   let size = blockEventsMax
@@ -53,11 +52,11 @@ export function blocksOf(events: readonly HubEvent[], at: number): Block[] {
   return blocks
 }
 
-function offsetOf(event: HubEvent | undefined): Offset {
+function offsetOf(event: StoredEvent | undefined): Offset {
   return event?.offset ?? (0 as Offset)
 }
 
-function encode(events: readonly HubEvent[], at: number): Buffer {
+function encode(events: readonly StoredEvent[], at: number): Buffer {
   const packed = (events.length < recordsFrom ? plain : records).pack(events)
   const bytes = Buffer.allocUnsafe(headBytes + packed.length)
   bytes.writeDoubleBE(at, 0)
@@ -71,8 +70,8 @@ export function readHead(bytes: Buffer): BlockHead {
   return { at: bytes.readDoubleBE(0), first: bytes.readDoubleBE(8) as Offset, count: bytes.readUInt32BE(16) }
 }
 
-export function readEvents(bytes: Buffer): HubEvent[] {
-  return records.unpack(bytes.subarray(headBytes)) as HubEvent[]
+export function readEvents(bytes: Buffer): StoredEvent[] {
+  return records.unpack(bytes.subarray(headBytes)) as StoredEvent[]
 }
 
 /** One value other than events, as MessagePack. */

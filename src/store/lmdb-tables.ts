@@ -2,7 +2,7 @@ import jsonpatch from 'fast-json-patch'
 import type { Database, RootDatabase } from 'lmdb'
 import type { JsonValue } from '../lib/json.js'
 import type { Offset } from '../protocol/cursor.js'
-import type { HubEvent, PatchOperation } from '../protocol/frames.js'
+import type { PatchOperation } from '../protocol/frames.js'
 import { blocksOf, pack, readEvents, unpack } from './block.js'
 import {
   type Batch,
@@ -18,6 +18,7 @@ import {
   type SessionRecord,
   type Size,
   type SliceChange,
+  type StoredEvent,
   type StoredLatest,
   type StoredSession,
   type StoredSlice,
@@ -332,7 +333,12 @@ export class LmdbTables {
     const latest: StoredLatest[] = []
     for (const { key, value } of this.latest.getRange(within([number]))) {
       const [, worker, type, name] = key as [number, string, string, string]
-      latest.push({ ...(worker === '' ? {} : { worker }), type, key: name, event: unpack<HubEvent>(value) })
+      latest.push({
+        ...(worker === '' ? {} : { worker }),
+        type,
+        key: name,
+        event: unpack<StoredEvent>(value),
+      })
     }
     return latest.toSorted((one, other) => one.event.offset - other.event.offset)
   }
@@ -354,7 +360,7 @@ export class LmdbTables {
     const extent = this.extent(session)
     if (extent === undefined) return { events: [], last: after, end: true, trimmed: 0 as Offset }
     const { number, stored, trimmed } = extent
-    const events: HubEvent[] = []
+    const events: StoredEvent[] = []
     let last = after
     let scanned = 0
     let size = 0
@@ -377,7 +383,7 @@ export class LmdbTables {
     const extent = this.extent(session)
     if (extent === undefined) return { events: [], last: 0 as Offset, end: true, trimmed: 0 as Offset }
     const { number, stored, trimmed } = extent
-    const events: HubEvent[] = []
+    const events: StoredEvent[] = []
     let scanned = 0
     let size = 0
     pages: for (const { value } of this.events.getRange(backwards(number))) {

@@ -8,6 +8,7 @@ import { type DirectoryLock, lockDirectory } from './lock.js'
 import {
   type Batch,
   type Found,
+  type Immediate,
   type Page,
   pageDefaults,
   pageScanMax,
@@ -55,6 +56,16 @@ export function openLmdb(options: LmdbOptions): Store {
 
 class LmdbStore implements Store {
   readonly found: Found
+  readonly now: Immediate = {
+    load: (session) => {
+      this.#mustBeOpen()
+      return this.#tables.load(session)
+    },
+    newest: (session, options) => {
+      this.#mustBeOpen()
+      return this.#tables.newest(session, { ...pageDefaults, scan: pageScanMax, ...options })
+    },
+  }
   readonly #directory: string
   readonly #clock: Clock
   readonly #lock: DirectoryLock
@@ -104,7 +115,7 @@ class LmdbStore implements Store {
 
   async load(session: string): Promise<StoredSession | undefined> {
     await this.#turn()
-    return this.#tables.load(session)
+    return this.now.load(session)
   }
 
   async read(session: string, after: Offset, options: ReadOptions = {}): Promise<Page> {
@@ -114,7 +125,7 @@ class LmdbStore implements Store {
 
   async newest(session: string, options: ReadOptions = {}): Promise<Page> {
     await this.#turn()
-    return this.#tables.newest(session, { ...pageDefaults, scan: pageScanMax, ...options })
+    return this.now.newest(session, options)
   }
 
   async sessions(after: string, limit: number): Promise<SessionPage> {

@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict'
 import type { JsonValue } from '../lib/json.js'
 import type { Offset } from '../protocol/cursor.js'
-import type { HubEvent } from '../protocol/frames.js'
 import { isAboveShare, isDue, isExpired, isOver } from './retention.js'
 import {
   type Batch,
   blockEventsMax,
   type Extent,
   type Found,
+  type Immediate,
   type Page,
   type PublishId,
   pageDefaults,
@@ -20,6 +20,7 @@ import {
   type SessionRecord,
   type Size,
   type Store,
+  type StoredEvent,
   type StoredLatest,
   type StoredSession,
   type StoredSlice,
@@ -30,7 +31,7 @@ import {
 
 interface Block {
   readonly at: number
-  readonly events: readonly HubEvent[]
+  readonly events: readonly StoredEvent[]
   readonly count: number
   readonly bytes: number
 }
@@ -57,6 +58,10 @@ export function memoryStore(): Store {
 
 class MemoryStore implements Store {
   readonly found: Found = { sessions: 0, events: 0, bytes: 0, clean: true }
+  readonly now: Immediate = {
+    load: (session) => this.#load(session),
+    newest: (session, options) => this.#newest(session, options),
+  }
   readonly #sessions = new Map<string, Kept>()
   #closed = false
 
@@ -104,6 +109,10 @@ class MemoryStore implements Store {
   }
 
   async load(session: string): Promise<StoredSession | undefined> {
+    return this.#load(session)
+  }
+
+  #load(session: string): StoredSession | undefined {
     this.#mustBeOpen()
     const kept = this.#sessions.get(session)
     if (kept === undefined) return undefined
@@ -123,7 +132,7 @@ class MemoryStore implements Store {
     const { limit, bytes, filter } = { ...pageDefaults, ...options }
     const kept = this.#sessions.get(session)
     if (kept === undefined) return { events: [], last: after, end: true, trimmed: 0 as Offset }
-    const events: HubEvent[] = []
+    const events: StoredEvent[] = []
     let last = after
     let scanned = 0
     let size = 0
@@ -141,12 +150,16 @@ class MemoryStore implements Store {
     return { events, last, end: last >= kept.stored, trimmed: kept.trimmed }
   }
 
-  async newest(session: string, options: ReadOptions = {}): Promise<Page> {
+  async newest(session: string, options?: ReadOptions): Promise<Page> {
+    return this.#newest(session, options)
+  }
+
+  #newest(session: string, options: ReadOptions = {}): Page {
     this.#mustBeOpen()
     const { limit, bytes, filter } = { ...pageDefaults, ...options }
     const kept = this.#sessions.get(session)
     if (kept === undefined) return { events: [], last: 0 as Offset, end: true, trimmed: 0 as Offset }
-    const events: HubEvent[] = []
+    const events: StoredEvent[] = []
     let scanned = 0
     let size = 0
     pages: for (const block of kept.blocks.toReversed()) {

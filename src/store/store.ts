@@ -47,10 +47,27 @@ export interface Store {
    * @param held sessions that are in use: unless they have ended, they lose old events, but are not removed
    */
   trim(retention: Retention, now: number, held: (session: string) => boolean): Promise<Trimmed>
+  /** Where the store is in this process: `load` and `newest` without waiting. A networked store has none. */
+  readonly now?: Immediate
   /** @returns how much is kept now. */
   size(): Size
   /** Waits for what is under way. Afterwards every call rejects with `closed`; closing again does nothing. */
   close(): Promise<void>
+}
+
+/**
+ * What a hub asks for in the middle of a turn, so that whoever publishes within the process to a session that
+ * left memory need not wait. Over a store without it, `hub.load(session)` is awaited first.
+ */
+export interface Immediate {
+  load(session: string): StoredSession | undefined
+  newest(session: string, options?: ReadOptions): Page
+}
+
+/** An event with how it passes filters beyond its type, which no client sees. */
+export interface StoredEvent extends HubEvent {
+  /** `modes`: it was forced; `all`: it is the hub's own and passes everything. */
+  readonly passes?: 'modes' | 'all'
 }
 
 /** How far a session's offset may run ahead of what its commits have settled. In offsets. */
@@ -95,7 +112,7 @@ export interface SessionBatch {
   /** The newest offset that the session has given out, kept or not. */
   readonly last: Offset
   /** In offset order, above all that were kept before. */
-  readonly events?: readonly HubEvent[]
+  readonly events?: readonly StoredEvent[]
   /** Those that are new or changed. */
   readonly workers?: readonly WorkerRecord[]
   /** In the order in which they happened. */
@@ -119,7 +136,7 @@ export interface SessionRecord {
 
 export interface WorkerRecord {
   readonly worker: string
-  readonly status: string
+  readonly status?: string
   readonly startedAt: number
   readonly endedAt?: number
   /** Events it has published. */
@@ -145,7 +162,7 @@ export interface Latest {
   readonly type: string
   readonly key: string
   /** Absent when it is to be forgotten. */
-  readonly event?: HubEvent
+  readonly event?: StoredEvent
 }
 
 export interface PublishId {
@@ -165,7 +182,7 @@ export interface StoredLatest {
   readonly worker?: string
   readonly type: string
   readonly key: string
-  readonly event: HubEvent
+  readonly event: StoredEvent
 }
 
 /** What the hub needs to continue a session. */
@@ -199,11 +216,11 @@ export interface ReadOptions {
   /** The page ends soon after this many bytes of events as they are kept; it has at least one. */
   readonly bytes?: number
   /** Runs in this process: events it refuses are passed over, and bounded by `pageScanMax`. */
-  readonly filter?: (event: HubEvent) => boolean
+  readonly filter?: (event: StoredEvent) => boolean
 }
 
 export interface Page {
-  readonly events: readonly HubEvent[]
+  readonly events: readonly StoredEvent[]
   /** Every event up to here was looked at: the next page is the one after it. */
   readonly last: Offset
   /** Nothing was kept after `last` when the page was read. */

@@ -2,6 +2,7 @@ import type { Offset } from '../../src/protocol/cursor.js'
 import {
   type Batch,
   type Found,
+  type Immediate,
   type Page,
   type ReadOptions,
   type Retention,
@@ -50,6 +51,12 @@ export class FaultyStore implements Store {
     const waiting = this.#waiting ?? []
     this.#waiting = undefined
     for (const go of waiting) go()
+  }
+
+  get now(): Immediate {
+    const { now } = this.#store
+    if (now === undefined) throw new TypeError('FaultyStore: expected a store that answers at once')
+    return now
   }
 
   async #mayWrite(): Promise<void> {

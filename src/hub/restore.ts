@@ -1,0 +1,38 @@
+import type { Catalog } from '../catalog/catalog.js'
+import { Entry } from '../history/entry.js'
+import type { JsonObject } from '../lib/json.js'
+import type { StoredEvent, StoredSession } from '../store/store.js'
+import type { Session } from './session.js'
+
+/** Brings a session back into memory. @param events the newest ones, in offset order */
+export function restoreSession(
+  session: Session,
+  stored: StoredSession,
+  { events, catalog }: { readonly events: readonly StoredEvent[]; readonly catalog: Catalog },
+): void {
+  const entries = events.map((event) => entryOf(event, catalog))
+  if (stored.record.status === 'ended' && !entries.some(({ everywhere }) => everywhere)) {
+    entries.push(entryOf(completionOf(stored), catalog))
+  }
+  const pinned = stored.latest.map(({ event }) => entryOf(event, catalog))
+  session.restore(stored, entries, pinned)
+}
+
+/** @returns the event as the history keeps it. */
+export function entryOf({ passes, ...event }: StoredEvent, catalog: Catalog): Entry {
+  // The size in JSON is not kept; a text of the data tells it again.
+  const bytes = JSON.stringify(event.data).length + event.type.length + 64
+  const slice = event.type === 'state.update' ? (event.data as JsonObject)['slice'] : undefined
+  return new Entry(event, catalog.traitsOf(event.type), bytes, {
+    force: passes === 'modes',
+    everywhere: passes === 'all',
+    ...(typeof slice === 'string' ? { slice } : undefined),
+  })
+}
+
+/** Retention may have taken the `complete` of a session that is still there. */
+function completionOf({ record, last }: StoredSession): StoredEvent {
+  const { endedAt = record.startedAt, outcome } = record
+  const data = outcome === undefined ? {} : { outcome }
+  return { offset: last, type: 'complete', time: endedAt, data, passes: 'all' }
+}

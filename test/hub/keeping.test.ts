@@ -1,0 +1,300 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { createHub, type Hub, type HubOptions } from '../../src/hub/hub.js'
+import type { LocalOptions } from '../../src/hub/local.js'
+import type { Cursor } from '../../src/protocol/cursor.js'
+import type { HubEvent, NewEvent } from '../../src/protocol/frames.js'
+import { openLmdb } from '../../src/store/lmdb.js'
+import { memoryStore } from '../../src/store/memory.js'
+import { FaultyStore } from '../kit/faulty-store.js'
+
+function aDirectory(t: Test): string {
+  const directory = mkdtempSync(join(tmpdir(), 'runcast-keeping-'))
+  t.teardown(() => rmSync(directory, { recursive: true, force: true }))
+  return directory
+}
+
+function aHub(t: Test, options: HubOptions): Hub {
+  const hub = createHub(options)
+  t.teardown(async () => {
+    hub.close()
+    await hub.closeStore()
+  })
+  return hub
+}
+
+const notes = (first: number, count: number, more: Partial<NewEvent> = {}): NewEvent[] =>
+  Array.from({ length: count }, (_, index) => ({ type: 'note', data: first + index, ...more }))
+
+/** Publishes in several turns, each acknowledged. */
+async function publishAll(hub: Hub, session: string, events: readonly NewEvent[]): Promise<void> {
+  for (let from = 0; from < events.length; from += 500) {
+    hub.session(session).publish(events.slice(from, from + 500))
+    await hub.committed(session)
+  }
+}
+
+/** Reads as many events as are due, and what gaps there were. */
+async function take(hub: Hub, topic: string, count: number, options: LocalOptions = {}) {
+  const gaps: string[] = []
+  const events: HubEvent[] = []
+  const subscription = hub.subscribe(topic, { ...options, onGap: ({ reason }) => gaps.push(reason) })
+  for await (const event of subscription) {
+    events.push(event)
+    if (events.length === count) break
+  }
+  return { events, gaps }
+}
+
+async function historyOf(hub: Hub, topic: string, limit: number, types?: string[]): Promise<HubEvent[]> {
+  const events: HubEvent[] = []
+  let after: Cursor | undefined
+  do {
+    const page = await hub.readHistory(topic, { limit, ...(types && { types }), ...(after && { after }) })
+    events.push(...page.events)
+    after = page.next
+  } while (after !== undefined)
+  return events
+}
+
+const dataOf = (events: readonly HubEvent[]) => events.map((event) => event.data)
+const range = (first: number, last: number) =>
+  Array.from({ length: last - first + 1 }, (_, index) => first + index)
+
+t.test('an acknowledgement waits for the commit, delivery does not', async (t) => {
+  const store = new FaultyStore(memoryStore())
+  const hub = aHub(t, { store })
+  store.hold()
+  const got = take(hub, 'sessions/s', 3)
+  hub.session('s').publish(notes(1, 3))
+  let acknowledged = false
+  const committed = hub.committed('s').then(() => {
+    acknowledged = true
+  })
+  t.strictSame(dataOf((await got).events), [1, 2, 3])
+  t.notOk(acknowledged)
+  store.release()
+  await committed
+  t.equal((await store.load('s'))?.stored, 3)
+})
+
+t.test('what is published while a commit is under way goes into one commit after it', async (t) => {
+  const store = new FaultyStore(memoryStore())
+  const hub = aHub(t, { store })
+  store.hold()
+  hub.session('s').publish(notes(1, 1))
+  await new Promise((resolve) => setImmediate(() => setImmediate(resolve)))
+  t.equal(store.commits, 1)
+  for (let turn = 0; turn < 20; turn++) {
+    hub.session(`s${turn}`).publish(notes(1, 1))
+    hub.session('s').publish(notes(2 + turn, 1))
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+  store.release()
+  await hub.committed('s')
+  t.equal(store.commits, 2)
+  t.equal((await store.load('s'))?.stored, 21)
+  t.equal(store.size().sessions, 21)
+})
+
+t.test('a failing store refuses publishing with its reason, serves what it has, and recovers', async (t) => {
+  const store = new FaultyStore(memoryStore())
+  const hub = aHub(t, { store })
+  await publishAll(hub, 's', notes(1, 3))
+  const live = take(hub, 'sessions/s', 3, { replay: false })
+  store.fail('full')
+  hub.session('s').publish(notes(4, 1, { id: 'four' }))
+  const refusal = { code: 'unavailable', message: /no room/ }
+  await t.rejects(hub.committed('s'), refusal)
+  t.match(hub.fault, /no room/)
+  t.throws(() => hub.session('s').publish(notes(5, 1)), refusal)
+  t.throws(() => hub.session('new').publish(notes(1, 1)), refusal)
+  t.throws(() => hub.endSession('s'), refusal)
+  t.strictSame(dataOf(hub.history('sessions/s').events), [1, 2, 3, 4])
+  store.heal()
+  while (hub.fault !== undefined) await new Promise((resolve) => setImmediate(resolve))
+  const again = hub.session('s').publish(notes(4, 1, { id: 'four' }))
+  t.match(again, { accepted: 0, duplicates: 1, first: 4 }, 'what had been taken is not taken again')
+  hub.session('s').publish(notes(5, 2))
+  await hub.committed('s')
+  t.strictSame(dataOf((await live).events), [4, 5, 6])
+  t.strictSame(dataOf((await store.read('s', 0 as never)).events), [1, 2, 3, 4, 5, 6])
+})
+
+t.test('publishing is refused while too much waits for the store', async (t) => {
+  const store = new FaultyStore(memoryStore())
+  const hub = aHub(t, { store, limits: { unkeptBytesMax: 10_000 } })
+  store.hold()
+  const text = 'x'.repeat(6_000)
+  hub.session('s').publish({ type: 'note', data: text })
+  hub.session('s').publish({ type: 'note', data: text })
+  t.throws(() => hub.session('s').publish({ type: 'note', data: text }), { code: 'unavailable' })
+  store.release()
+  await hub.committed('s')
+  hub.session('s').publish({ type: 'note', data: text })
+})
+
+t.test('a session goes on after a restart', async (t) => {
+  const directory = aDirectory(t)
+  const before = createHub({ store: openLmdb({ directory }) })
+  before.createSession('s', { metadata: { by: 'ci' } })
+  for (let index = 1; index <= 6_000; index += 3) {
+    before.session('s').publish([
+      { type: 'note', data: index },
+      { type: 'execution_started', data: index + 1 },
+    ])
+    before
+      .session('s')
+      .worker('w')
+      .publish({ type: 'note', data: index + 2, id: `id-${index}` })
+    if (index % 900 === 1) await before.committed('s')
+  }
+  before.session('s').publish({ type: 'trigger_available', key: 'k', data: { trigger_id: 'k' } })
+  const summary = before.find('s')
+  const cursor = `${summary?.epoch}:3000`
+  before.close()
+  await before.closeStore()
+
+  const store = openLmdb({ directory })
+  t.match(store.found, { clean: true, sessions: 1, events: 6_001 })
+  const hub = aHub(t, { store })
+  t.strictSame(hub.find('s'), summary)
+  t.equal(hub.session('s').worker('w').publish({ type: 'note', id: 'id-5998' }).first, 6_000)
+  t.equal(hub.session('s').worker('w').publish({ type: 'note', id: 'id-1' }).first, 3)
+
+  t.strictSame(
+    dataOf(await historyOf(hub, 'sessions/s/**', 700, ['note', 'execution_started'])),
+    range(1, 6_000),
+  )
+  const ofWorker = range(1, 6_000).filter((data) => data % 3 === 0)
+  t.strictSame(dataOf(await historyOf(hub, 'sessions/s/workers/w', 100)), ofWorker)
+  const ofSession = range(1, 6_000).filter((data) => data % 3 !== 0)
+  t.strictSame(dataOf(await historyOf(hub, 'sessions/s', 999, ['!trigger_available'])), ofSession)
+
+  const resumed = await take(hub, 'sessions/s/**', 3_001, { after: cursor })
+  t.strictSame(resumed.gaps, [])
+  t.strictSame(
+    resumed.events.map((event) => event.offset),
+    range(3_001, 6_001),
+  )
+  const worker = await take(hub, 'sessions/s/workers/w', 1_000, { after: cursor })
+  t.strictSame([dataOf(worker.events), worker.gaps], [ofWorker.slice(1_000), []])
+  const all = await take(hub, 'sessions/s/**', 6_001, { replay: 'all' })
+  t.strictSame(
+    all.events.map((event) => event.offset),
+    range(1, 6_001),
+  )
+
+  const live = take(hub, 'sessions/s', 4_001, {
+    after: `${summary?.epoch}:1`,
+    types: ['note', 'execution_started'],
+  })
+  const { last } = hub.session('s').publish([{ type: 'note', data: 'live' }, { type: 'note' }])
+  t.equal(last, 6_003)
+  const followed = await live
+  t.strictSame(dataOf(followed.events).slice(-3), [...ofSession.slice(-1), 'live', null])
+  t.strictSame(followed.gaps, [])
+})
+
+t.test('a reader that falls behind what memory holds goes on from the store', async (t) => {
+  const store = openLmdb({ directory: aDirectory(t) })
+  const hub = aHub(t, { store, limits: { laneEventsMax: 100 } })
+  hub.session('s').publish(notes(0, 1))
+  const gaps: string[] = []
+  const subscription = hub.subscribe('sessions/s', {
+    replay: false,
+    onGap: ({ reason }) => gaps.push(reason),
+  })
+  const events = range(1, 5_000).map((data) => ({
+    type: data % 2 === 0 ? 'note' : 'execution_started',
+    data,
+  }))
+  await publishAll(hub, 's', events)
+  const got: HubEvent[] = []
+  for await (const event of subscription) {
+    got.push(event)
+    if (got.length === 5_000) break
+  }
+  t.strictSame(dataOf(got), range(1, 5_000))
+  t.strictSame(gaps, [])
+  t.equal(hub.stats().closed.size, 0)
+})
+
+t.test('what retention has trimmed is a gap', async (t) => {
+  const store = memoryStore()
+  const hub = aHub(t, { store, limits: { laneEventsMax: 100 } })
+  await publishAll(hub, 's', notes(1, 2_000))
+  await store.trim({ sessionEvents: 500 }, 0, () => true)
+  const trimmed = (await store.load('s'))?.trimmed ?? 0
+  t.ok(trimmed > 1_000)
+  const other = aHub(t, { store, limits: { laneEventsMax: 100 } })
+  const cursor = `${other.find('s')?.epoch}:200`
+  const resumed = await take(other, 'sessions/s', 2_000 - trimmed, { after: cursor })
+  t.strictSame(resumed.gaps, ['evicted'])
+  t.strictSame(dataOf(resumed.events), range(trimmed + 1, 2_000))
+})
+
+t.test('idle sessions leave memory and come back when they are asked for', async (t) => {
+  const store = openLmdb({ directory: aDirectory(t) })
+  const hub = aHub(t, { store, limits: { idleSessionsMax: 10 } })
+  const followed = take(hub, 'sessions/s0', 3, { replay: false })
+  for (let session = 0; session < 200; session++) {
+    hub.session(`s${session}`).publish(notes(1, 2, { key: 'k' }))
+    hub.session(`s${session}`).publish({ type: 'note', data: 3, id: 'three' })
+    if (session % 2 === 1) hub.endSession(`s${session}`, { ok: true })
+    await hub.committed(`s${session}`)
+  }
+  t.ok(hub.stats().sessions <= 12, `${hub.stats().sessions} sessions are in memory`)
+  t.equal(store.size().sessions, 200)
+  t.strictSame(dataOf((await followed).events), [1, 2, 3])
+  t.match(hub.session('s4').publish({ type: 'note', data: 3, id: 'three' }), { duplicates: 1, first: 3 })
+  t.equal(hub.session('s4').publish(notes(4, 1)).first, 4)
+  t.throws(() => hub.session('s5').publish(notes(4, 1)), { code: 'conflict' })
+  t.match(hub.find('s7'), { status: 'ended', outcome: { ok: true }, offset: 4 })
+  const ended: HubEvent[] = []
+  for await (const event of hub.subscribe('sessions/s7', { replay: 'all' })) ended.push(event)
+  t.strictSame(
+    ended.map((event) => event.type),
+    ['note', 'note', 'note', 'complete'],
+  )
+  await hub.committed('s4')
+  t.strictSame(dataOf(await historyOf(hub, 'sessions/s4', 2)), [1, 2, 3, 4])
+})
+
+t.test('a session that is removed is gone from the store', async (t) => {
+  const store = openLmdb({ directory: aDirectory(t) })
+  const hub = aHub(t, { store })
+  await publishAll(hub, 's', notes(1, 10))
+  const epoch = hub.find('s')?.epoch
+  const removal = hub.removeSession('s')
+  t.equal(hub.find('s'), undefined)
+  hub.session('s').publish(notes(1, 2))
+  await removal
+  await hub.committed('s')
+  t.not(hub.find('s')?.epoch, epoch)
+  t.match(await store.load('s'), { stored: 2, events: 2 })
+})
+
+t.test(
+  'retention removes ended sessions from the store and from memory, and tells who follows',
+  async (t) => {
+    const store = memoryStore()
+    const { SimulatedClock } = await import('../kit/clock.js')
+    const clock = new SimulatedClock()
+    const hub = aHub(t, { store, clock, retention: { ageMs: 1_000 } })
+    hub.session('old').publish(notes(1, 1))
+    hub.session('live').publish(notes(1, 1))
+    hub.endSession('old')
+    const reader = hub.subscribe('sessions/live', { replay: false })
+    clock.runTurn()
+    await hub.committed('old')
+    t.equal(store.size().sessions, 2)
+    clock.advance(60_001)
+    while (hub.find('old') !== undefined) await new Promise((resolve) => setImmediate(resolve))
+    t.equal(hub.find('old'), undefined)
+    t.equal(hub.find('live')?.offset, 1)
+    reader.close()
+  },
+)

@@ -1,8 +1,8 @@
-import jsonpatch from 'fast-json-patch'
 import type { Database, RootDatabase } from 'lmdb'
 import type { JsonValue } from '../lib/json.js'
 import type { Offset } from '../protocol/cursor.js'
 import type { PatchOperation } from '../protocol/frames.js'
+import { applyPatch } from '../state/apply.js'
 import { blocksOf, pack, readEvents, unpack } from './block.js'
 import {
   type Batch,
@@ -324,7 +324,7 @@ export class LmdbTables {
           `The slice ${slice} of ${session} has lost its value: its patches follow nothing.`,
         )
       }
-      slices.push({ ...of, value: patched(before.value, entry.patch) })
+      slices.push({ ...of, value: applyPatch(before.value, entry.patch) })
     }
     return slices
   }
@@ -491,9 +491,4 @@ function unpackExtent(buffer: Buffer): StoredExtent {
     unclean: value(7),
     ids: value(8),
   }
-}
-
-function patched(value: JsonValue, patch: readonly PatchOperation[]): JsonValue {
-  // The value was decoded for this alone, so it may be changed in place.
-  return jsonpatch.applyPatch<unknown>(value, patch as never, false, true).newDocument as JsonValue
 }

@@ -1,0 +1,26 @@
+/**
+ * `runcast/client`: the client for browsers and Node.
+ *
+ * @module
+ */
+export type {
+  BuiltInCatalog,
+  ProcessEvents,
+  RuntimeEvents,
+  SessionBusEvents,
+  StreamEvents,
+  TaskLogEvents,
+  TextDelta,
+} from './client/catalog-types.js'
+export { Client, type ConnectOptions, connect } from './client/client.js'
+export type { CodecName, TransportName } from './client/dial.js'
+export { ClosedError, RequestError } from './client/errors.js'
+export type { StateChange } from './client/mirror.js'
+export type { BackoffOptions, PauseOptions, Status } from './client/reconnect.js'
+export type { Receipt, StateReceipt } from './client/requests.js'
+export type { Changes, Ending, Listener, SubscribeOptions, Subscription } from './client/subscription.js'
+export type { ClientClock, Page, SocketClass, SocketLike } from './client/surroundings.js'
+export type { AnyCatalog, Catalog, Chosen, EventOf, NewEventOf } from './client/typed.js'
+export type { JsonObject, JsonValue } from './lib/json.js'
+export type { Cursor, Offset } from './protocol/cursor.js'
+export type { Cause, GapNotice, HubEvent, Mode, PatchOperation } from './protocol/frames.js'

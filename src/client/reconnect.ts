@@ -1,0 +1,261 @@
+import type { Timer } from '../lib/clock.js'
+import type { Random } from '../lib/random.js'
+import { closeCodes, invitesReconnect } from '../protocol/codes.js'
+import type { ClientFrame, HubFrame, Welcome } from '../protocol/frames.js'
+import type { Dialling, Link, LinkEvents, TransportName } from './dial.js'
+import type { ClientClock, Page } from './surroundings.js'
+
+/** What a connection is doing. */
+export type Status =
+  | { readonly kind: 'connecting'; readonly attempt: number }
+  | { readonly kind: 'open'; readonly connection: string; readonly transport: TransportName }
+  /** Lost, or not reached: tries again in `retryMs`. */
+  | { readonly kind: 'waiting'; readonly retryMs: number; readonly code: number; readonly reason: string }
+  | { readonly kind: 'paused'; readonly why: 'offline' | 'hidden' }
+  /** For good: closed by the client (1000), or by the hub with a code that invites no reconnect. */
+  | { readonly kind: 'closed'; readonly code: number; readonly reason: string }
+
+export interface BackoffOptions {
+  /** About how long to wait before the second attempt; it doubles with each one. Milliseconds. */
+  readonly firstMs: number
+  /** The longest wait. Milliseconds. */
+  readonly mostMs: number
+}
+
+export interface PauseOptions {
+  /** Closes the link and waits while the browser says that it is offline. */
+  readonly offline?: boolean
+  /** Closes the link once the page has been hidden for so many milliseconds, until it is shown again. */
+  readonly hiddenMs?: number
+}
+
+export interface ReconnectOptions {
+  readonly base: string
+  readonly token: () => string | undefined | Promise<string | undefined>
+  /** The ways to connect, best first; the next one is tried as long as none has ever opened. */
+  readonly dials: readonly ((dialling: Dialling, events: LinkEvents) => Link)[]
+  readonly backoff: BackoffOptions
+  readonly pause: PauseOptions
+  readonly clock: ClientClock
+  readonly random: Random
+  readonly page: Page
+}
+
+export interface ReconnectEvents {
+  /** The hub has said welcome. */
+  opened(welcome: Welcome): void
+  /** Any frame but `welcome` and `pong`. */
+  frame(frame: HubFrame): void
+  /** The link that was open is gone. */
+  lost(): void
+  status(status: Status): void
+}
+
+/** From dialling to `welcome`. */
+const openMsMax = 10_000
+/** A link that lived so long ends the doubling of the waits. */
+const steadyMs = 2_000
+/** How long a hub may take to answer `ping`. */
+const pongMsMax = 10_000
+
+/** A link that comes back: dials, watches whether the hub lives, and dials again when it does not. */
+export class Reconnecting {
+  readonly #options: ReconnectOptions
+  readonly #events: ReconnectEvents
+  #status: Status = { kind: 'connecting', attempt: 0 }
+  #link: Link | undefined
+  /** Changes with every attempt, so that what an abandoned one still says is not heard. */
+  #attemptMark = {}
+  #attempt = 0
+  /** Which of the dials is tried next; fixed once the best one has opened. */
+  #dial = 0
+  #bestHasOpened = false
+  #openedAt = 0
+  #heardAt = 0
+  #heartbeatMs = 0
+  #pinged = false
+  /** The one timer of the phase: to open, to hear, or to try again. */
+  #timer: Timer | undefined
+  #hiddenTimer: Timer | undefined
+  #hiddenTooLong = false
+  readonly #unwatch: () => void
+
+  constructor(options: ReconnectOptions, events: ReconnectEvents) {
+    this.#options = options
+    this.#events = events
+    this.#unwatch = options.page.watch(() => this.#pageChanged())
+  }
+
+  get status(): Status {
+    return this.#status
+  }
+
+  start(): void {
+    this.#pageChanged()
+    if (this.#status.kind !== 'paused') this.#connect()
+  }
+
+  /** Sends at once when the link is open. @returns whether it is */
+  send(frames: readonly ClientFrame[]): boolean {
+    if (this.#status.kind !== 'open') return false
+    if (frames.length > 0) this.#link?.send(frames)
+    return true
+  }
+
+  /** Ends for good. */
+  close(code: number, reason: string): void {
+    if (this.#status.kind === 'closed') return
+    this.#drop(code, reason)
+    this.#unwatch()
+    this.#hiddenTimer?.cancel()
+    this.#become({ kind: 'closed', code, reason })
+  }
+
+  #become(status: Status): void {
+    const wasOpen = this.#status.kind === 'open'
+    this.#status = status
+    if (wasOpen) this.#events.lost()
+    this.#events.status(status)
+  }
+
+  /** Forgets the present attempt or link. */
+  #drop(code: number, reason: string): void {
+    this.#attemptMark = {}
+    this.#timer?.cancel()
+    this.#timer = undefined
+    this.#link?.close(code, reason)
+    this.#link = undefined
+  }
+
+  #connect(): void {
+    this.#drop(1000, '')
+    const mark = this.#attemptMark
+    this.#attempt += 1
+    this.#become({ kind: 'connecting', attempt: this.#attempt })
+    // A listener of the status may have closed the client.
+    if (mark !== this.#attemptMark) return
+    this.#timer = this.#options.clock.after(openMsMax, () => this.#retry(1006, 'the hub did not answer'))
+    let token: string | undefined | Promise<string | undefined>
+    try {
+      token = this.#options.token()
+    } catch (error) {
+      return this.#retry(closeCodes.internalError, `no token: ${String(error)}`)
+    }
+    if (!(token instanceof Promise)) return this.#dialWith(token, mark)
+    token.then(
+      (text) => this.#dialWith(text, mark),
+      (error: unknown) => {
+        if (mark === this.#attemptMark) this.#retry(closeCodes.internalError, `no token: ${String(error)}`)
+      },
+    )
+  }
+
+  #dialWith(token: string | undefined, mark: object): void {
+    if (mark !== this.#attemptMark) return
+    const { base, dials } = this.#options
+    const dial = dials[this.#dial % dials.length] as ReconnectOptions['dials'][number]
+    try {
+      this.#link = dial(
+        { base, token },
+        {
+          frame: (frame) => {
+            if (mark === this.#attemptMark) this.#frame(frame)
+          },
+          heard: () => {
+            if (mark === this.#attemptMark) this.#heard()
+          },
+          closed: (code, reason) => {
+            if (mark === this.#attemptMark) this.#closed(code, reason)
+          },
+        },
+      )
+    } catch (error) {
+      this.#closed(1006, String(error))
+    }
+  }
+
+  #frame(frame: HubFrame): void {
+    this.#heard()
+    if (frame.type === 'welcome') this.#welcomed(frame)
+    else if (frame.type !== 'pong') this.#events.frame(frame)
+  }
+
+  #welcomed(welcome: Welcome): void {
+    const { clock, dials } = this.#options
+    if (this.#dial % dials.length === 0) this.#bestHasOpened = true
+    this.#openedAt = clock.now()
+    this.#heartbeatMs = welcome.heartbeatMs
+    this.#timer?.cancel()
+    this.#listen(this.#heartbeatMs)
+    const transport = (this.#link as Link).transport
+    this.#become({ kind: 'open', connection: welcome.connection, transport })
+    this.#events.opened(welcome)
+  }
+
+  #heard(): void {
+    this.#heardAt = this.#options.clock.now()
+    this.#pinged = false
+  }
+
+  /** One timer for the life of the link, however many frames come: it looks how long ago the last one was. */
+  #listen(ms: number): void {
+    this.#timer = this.#options.clock.after(ms, () => {
+      const silentMs = this.#options.clock.now() - this.#heardAt
+      if (this.#pinged) return this.#retry(closeCodes.heartbeatMissed, 'the hub fell silent')
+      if (silentMs < this.#heartbeatMs) return this.#listen(this.#heartbeatMs - silentMs)
+      this.#pinged = true
+      this.#link?.send([{ type: 'ping' }])
+      this.#listen(Math.min(pongMsMax, this.#heartbeatMs))
+    })
+  }
+
+  #closed(code: number, reason: string): void {
+    this.#link = undefined
+    if (code >= 4000 && !invitesReconnect(code)) this.close(code, reason)
+    else this.#retry(code, reason)
+  }
+
+  #retry(code: number, reason: string): void {
+    const { clock, random, backoff, dials } = this.#options
+    const opened = this.#status.kind === 'open'
+    this.#drop(code >= 4000 ? code : 1000, reason)
+    if (opened && clock.now() - this.#openedAt >= steadyMs) this.#attempt = 0
+    if (this.#bestHasOpened) this.#dial = 0
+    else if (opened) this.#dial = 0
+    else this.#dial = (this.#dial + 1) % dials.length
+    // A link that lived is tried again soon; then half of each wait is chance, so that the clients of a hub that
+    // restarts do not come back all at once.
+    const mostMs = Math.min(backoff.mostMs, backoff.firstMs * 2 ** Math.min(this.#attempt, 30))
+    const retryMs = Math.round((mostMs * (1 + random.fraction())) / 2)
+    this.#timer = clock.after(retryMs, () => this.#connect())
+    this.#become({ kind: 'waiting', retryMs, code, reason })
+  }
+
+  #pageChanged(): void {
+    const { page, pause, clock } = this.#options
+    if (this.#status.kind === 'closed') return
+    if (!page.hidden) {
+      this.#hiddenTimer?.cancel()
+      this.#hiddenTimer = undefined
+      this.#hiddenTooLong = false
+    } else if (pause.hiddenMs !== undefined && this.#hiddenTimer === undefined) {
+      this.#hiddenTimer = clock.after(pause.hiddenMs, () => {
+        this.#hiddenTooLong = true
+        this.#pageChanged()
+      })
+    }
+    const why =
+      pause.offline === true && page.offline ? 'offline' : this.#hiddenTooLong ? 'hidden' : undefined
+    if (why !== undefined) {
+      if (this.#status.kind === 'paused') return
+      this.#drop(1000, why)
+      this.#attempt = 0
+      this.#become({ kind: 'paused', why })
+    } else if (this.#status.kind === 'paused') {
+      this.#connect()
+    } else if (this.#status.kind === 'waiting' && !page.offline && !page.hidden) {
+      // The network or the user came back: no reason to wait longer.
+      this.#connect()
+    }
+  }
+}

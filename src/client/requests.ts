@@ -1,0 +1,120 @@
+import type { Random } from '../lib/random.js'
+import type { Offset } from '../protocol/cursor.js'
+import type {
+  Failed,
+  Merge,
+  Patch,
+  Publish,
+  Published,
+  Set as SetFrame,
+  Updated,
+} from '../protocol/frames.js'
+import { ClosedError, RequestError } from './errors.js'
+
+export type Request = Publish | SetFrame | Patch | Merge
+
+/** Where what was published stands in its session. */
+export interface Receipt {
+  /** Offsets of the first and the last event. */
+  readonly first: Offset
+  readonly last: Offset
+  /** How many the hub had already, by their ids. */
+  readonly duplicates: number
+}
+
+/** What a change of state came to. */
+export interface StateReceipt {
+  readonly offset: Offset
+  /** `false`: the value was the same already, and nothing was published. */
+  readonly changed: boolean
+}
+
+interface Pending {
+  readonly frame: Request
+  sent: boolean
+  readonly resolve: (answer: Published | Updated) => void
+  readonly reject: (error: Error) => void
+}
+
+/** Requests that may wait for an answer, or for a link. */
+const pendingMax = 10_000
+
+/** What was asked of the hub and is not answered yet, in order. */
+export class Requests {
+  readonly #pending = new Map<number, Pending>()
+  readonly #random: Random
+  #refs = 0
+  #closed: ClosedError | undefined
+
+  constructor(random: Random) {
+    this.#random = random
+  }
+
+  get size(): number {
+    return this.#pending.size
+  }
+
+  /** @param send tries to send the frame. @returns whether there was a link */
+  ask(request: Request, send: (frame: Request) => boolean): Promise<Published | Updated> {
+    if (this.#closed !== undefined) return Promise.reject(this.#closed)
+    if (this.#pending.size >= pendingMax) {
+      return Promise.reject(
+        new RequestError('unavailable', `${pendingMax} requests wait for an answer already`),
+      )
+    }
+    this.#refs += 1
+    const ref = this.#refs
+    const frame = { ...request, ref }
+    if (frame.type === 'publish') {
+      ;(frame as { events: Publish['events'] }).events = frame.events.map((event) =>
+        event.id === undefined ? { ...event, id: this.#random.id() } : event,
+      )
+    }
+    return new Promise((resolve, reject) => {
+      const pending: Pending = { frame, sent: false, resolve, reject }
+      this.#pending.set(ref, pending)
+      pending.sent = send(frame)
+    })
+  }
+
+  /** @returns what to send on a new link: all that has not been answered, in order. */
+  again(): Request[] {
+    const frames: Request[] = []
+    for (const pending of this.#pending.values()) {
+      pending.sent = true
+      frames.push(pending.frame)
+    }
+    return frames
+  }
+
+  /**
+   * The link is gone. What was published is sent again, by its ids exactly once in effect; `set` and `merge` are
+   * sent again, as their effect is the same. Whether a patch was applied cannot be known, so its sender decides.
+   */
+  lost(): void {
+    for (const [ref, { frame, sent, reject }] of this.#pending) {
+      if (!sent || frame.type !== 'patch') continue
+      this.#pending.delete(ref)
+      reject(
+        new RequestError(
+          'unavailable',
+          'the link was cut before the answer: the patch may have been applied or not',
+        ),
+      )
+    }
+  }
+
+  answered(frame: Published | Updated | Failed): void {
+    const pending = this.#pending.get(frame.ref as number)
+    if (pending === undefined) return
+    this.#pending.delete(frame.ref as number)
+    if (frame.type === 'error') pending.reject(new RequestError(frame.code, frame.message))
+    else pending.resolve(frame)
+  }
+
+  close(error: ClosedError): void {
+    this.#closed = error
+    for (const { reject } of this.#pending.values()) reject(error)
+    this.#pending.clear()
+  }
+}

@@ -1,0 +1,218 @@
+import type { JsonObject } from '../lib/json.js'
+import { type Cursor, parseCursor } from '../protocol/cursor.js'
+import type { ClientFrame, GapNotice, HubEvent, Mode, UnsubscribedCode } from '../protocol/frames.js'
+import { ClosedError } from './errors.js'
+import type { StateChange } from './mirror.js'
+import { Queue } from './queue.js'
+import type { AnyCatalog, Catalog, Chosen, EventOf } from './typed.js'
+import { type Interest, View } from './view.js'
+
+export interface SubscribeOptions<
+  Types extends readonly string[] | undefined = readonly string[] | undefined,
+> {
+  /** `sessions/{s}`, `sessions/{s}/workers/{w}`, `sessions/{s}/**` for all of a session, or `hub`. */
+  readonly topic: string
+  /** Names, `prefix*`, and `!` before either to exclude. Absent: all. */
+  readonly types?: Types
+  /** Default `full`. */
+  readonly mode?: Mode
+  /** Which slices of the state to mirror: names, `prefix*`, `*`. Absent: none. */
+  readonly slices?: readonly string[]
+  /** Continue after this cursor, an earlier subscription's `position`. */
+  readonly after?: Cursor
+  /** What a fresh join replays: by the catalog (`true`, the default), nothing, or all that is retained. */
+  readonly replay?: boolean | 'all'
+  /** How many events may wait for a `for await` loop before the subscription rests. Default 10,000. */
+  readonly queueEventsMax?: number
+}
+
+/** What may be changed without losing the place; `null` sets back to the default. */
+export interface Changes {
+  readonly types?: readonly string[] | null
+  readonly mode?: Mode
+  readonly slices?: readonly string[] | null
+}
+
+/** Why a subscription ended without being closed by its owner. */
+export interface Ending {
+  readonly code: Exclude<UnsubscribedCode, 'asked'> | 'refused' | 'closed'
+  readonly reason: string
+}
+
+/** What a subscription calls; none may throw. */
+export interface Listener<Event> {
+  onEvent?(event: Event): void
+  /** Events were lost for good: the hub no longer had them. */
+  onGap?(gap: GapNotice): void
+  /** Everything from before the join or the reconnect has come. */
+  onLive?(): void
+  /** The state changed; without `change` it was replaced by a snapshot. */
+  onState?(state: JsonObject, change: StateChange | undefined): void
+  /** The hub ended it, or the client is closed. */
+  onEnd?(ending: Ending): void
+}
+
+/** What a subscription needs of its client. */
+export interface Subscriptions {
+  /** @returns whether the link is open */
+  send(frames: readonly ClientFrame[]): boolean
+  /** Sends `subscribe` for the view, under a new number, if the link is open. */
+  follow(view: View): void
+  /** Forgets the number that the view has, and tells the hub. */
+  leave(view: View): void
+  askSnapshot(view: View): void
+  forget(subscription: Followed): void
+}
+
+/** What the client calls of a subscription. */
+export interface Followed {
+  readonly view: View
+  /** Whether it is to be followed on a new link: not while it rests. */
+  readonly follows: boolean
+  end(ending: Ending): void
+}
+
+const queueEventsMaxDefault = 10_000
+
+/**
+ * A place in a topic, and what comes after it.
+ *
+ * Read it with `for await`, or give a listener with `onEvent`; not both. When a loop is so slow that
+ * `queueEventsMax` events wait, the subscription rests: it leaves the hub, keeps its position, and continues from
+ * there when half of them have been read. So nothing is lost that the hub still has, adjacent text may come as one
+ * event, and what was evicted meanwhile comes as a gap.
+ */
+export class Subscription<
+  C extends Catalog = AnyCatalog,
+  Types extends readonly string[] | undefined = undefined,
+> implements Followed
+{
+  readonly view: View
+  readonly #client: Subscriptions
+  readonly #listener: Listener<EventOf<C, Chosen<C, Types>>>
+  readonly #queue: Queue<EventOf<C, Chosen<C, Types>>> | undefined
+  readonly #queueEventsMax: number
+  #phase: 'following' | 'resting' | 'ended' = 'following'
+  #live = false
+
+  constructor(
+    client: Subscriptions,
+    options: SubscribeOptions<Types>,
+    listener: Listener<EventOf<C, Chosen<C, Types>>>,
+  ) {
+    const { after, queueEventsMax, ...interest } = options
+    this.#client = client
+    this.#listener = listener
+    this.#queue = listener.onEvent === undefined ? new Queue() : undefined
+    this.#queueEventsMax = queueEventsMax ?? queueEventsMaxDefault
+    const position = after === undefined ? undefined : parseCursor(after, 'subscribe.after')
+    this.view = new View(interest as Interest, position, {
+      event: (event, replayed) => this.#event(event, replayed),
+      gap: (gap) => {
+        if (this.#phase !== 'ended') this.#listener.onGap?.(gap)
+      },
+      live: () => {
+        this.#live = true
+        if (this.#phase !== 'ended') this.#listener.onLive?.()
+      },
+      state: (change) => {
+        if (this.#phase !== 'ended') this.#listener.onState?.(this.view.mirror.state, change)
+      },
+      ended: (code, reason) => this.end({ code: code === 'asked' ? 'closed' : code, reason }),
+      diverged: () => {
+        this.#client.leave(this.view)
+        this.#client.follow(this.view)
+      },
+      needsSnapshot: () => this.#client.askSnapshot(this.view),
+    })
+  }
+
+  /** Everything up to here has come (with `for await`: has been queued); absent until the first join is complete. */
+  get position(): Cursor | undefined {
+    return this.view.position
+  }
+
+  /** The slices that were asked for. Immutable: what did not change is the same object as before. */
+  get state(): JsonObject {
+    return this.view.mirror.state
+  }
+
+  /** Whether all from before the join has come and the subscription is in step, as far as the client knows. */
+  get live(): boolean {
+    return this.#live && this.#phase === 'following'
+  }
+
+  get follows(): boolean {
+    return this.#phase === 'following'
+  }
+
+  /** Changes what is shown; the position stays. */
+  update(changes: Changes): void {
+    if (this.#phase === 'ended') return
+    const { types, mode, slices } = changes
+    const interest: { -readonly [field in keyof Interest]: Interest[field] } = { ...this.view.interest }
+    if (types === null) delete interest.types
+    else if (types !== undefined) interest.types = types
+    if (mode !== undefined) interest.mode = mode
+    if (slices === null) delete interest.slices
+    else if (slices !== undefined) interest.slices = slices
+    this.view.interest = interest
+    if (this.#phase === 'following' && this.view.sub !== 0) {
+      this.#client.send([{ type: 'update', sub: this.view.sub, ...changes }])
+    }
+    if (slices !== undefined) this.view.slicesChanged()
+  }
+
+  /** Ends it. A `for await` loop still gets what waits. */
+  close(): void {
+    if (this.#phase === 'ended') return
+    this.#leave('ended')
+    this.#client.forget(this)
+    this.#queue?.end()
+  }
+
+  end(ending: Ending): void {
+    if (this.#phase === 'ended') return
+    this.#phase = 'ended'
+    this.#client.forget(this)
+    this.#queue?.end(
+      ending.code === 'closed' ? undefined : new ClosedError(1000, `${ending.code}: ${ending.reason}`),
+    )
+    this.#listener.onEnd?.(ending)
+  }
+
+  [Symbol.asyncIterator](): AsyncIterator<EventOf<C, Chosen<C, Types>>, undefined> {
+    const queue = this.#queue
+    if (queue === undefined)
+      throw new TypeError('subscription: it has an onEvent listener, so it cannot be iterated')
+    return {
+      next: async () => {
+        const result = await queue.next()
+        if (this.#phase === 'resting' && queue.length <= this.#queueEventsMax / 2) {
+          this.#phase = 'following'
+          this.#client.follow(this.view)
+        }
+        return result
+      },
+      return: async () => {
+        this.close()
+        return { done: true, value: undefined }
+      },
+    }
+  }
+
+  #event(event: HubEvent, replayed: boolean): void {
+    if (this.#phase === 'ended') return
+    const shown = (replayed ? { ...event, replay: true } : event) as unknown as EventOf<C, Chosen<C, Types>>
+    if (this.#queue === undefined) return this.#listener.onEvent?.(shown)
+    this.#queue.put(shown)
+    if (this.#phase === 'following' && this.#queue.length >= this.#queueEventsMax) this.#leave('resting')
+  }
+
+  #leave(phase: 'resting' | 'ended'): void {
+    const wasFollowing = this.#phase === 'following'
+    this.#phase = phase
+    this.#live = false
+    if (wasFollowing) this.#client.leave(this.view)
+  }
+}

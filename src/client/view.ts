@@ -1,0 +1,212 @@
+import { type Cursor, formatCursor, type Offset, type Position } from '../protocol/cursor.js'
+import type {
+  Events,
+  Gap,
+  GapNotice,
+  HubEvent,
+  Live,
+  Mode,
+  Slices,
+  Subscribe,
+  Subscribed,
+  Unsubscribed,
+} from '../protocol/frames.js'
+import { Mirror, type StateChange } from './mirror.js'
+
+/** What a view shows. */
+export interface Interest {
+  readonly topic: string
+  readonly types?: readonly string[]
+  readonly mode?: Mode
+  readonly slices?: readonly string[]
+  readonly replay?: boolean | 'all'
+}
+
+/** What the owner of a view is told. */
+export interface ViewEvents {
+  /** `replayed`: retained from before the join. */
+  event(event: HubEvent, replayed: boolean): void
+  gap(gap: GapNotice): void
+  live(): void
+  /** `change` is absent when the whole state was replaced by a snapshot. */
+  state(change: StateChange | undefined): void
+  ended(code: Unsubscribed['code'], reason: string): void
+  /** The stream does not continue where the view is: it must subscribe again from its position. */
+  diverged(): void
+  /** An update of the state builds on something that the mirror does not have. */
+  needsSnapshot(): void
+}
+
+/** A join that is not complete: nothing of it is shown before it is, so that a cut in its middle shows nothing twice. */
+interface Joining {
+  readonly position: Position
+  readonly gap: GapNotice | undefined
+  readonly replayed: HubEvent[]
+}
+
+/**
+ * One subscription as the client sees it: where it is, what it must see next, and the mirror of the state. Knows
+ * frames, no links: it survives them.
+ */
+export class View {
+  interest: Interest
+  /** Its number on the present link; a new one for each `subscribe`. */
+  sub = 0
+  feed: number | undefined
+  readonly mirror = new Mirror()
+  readonly #events: ViewEvents
+  #position: Position | undefined
+  #joining: Joining | undefined
+  /** Frames may begin up to here, though the view is not there: a gap said so. */
+  #excused = 0
+  /** A frame has continued exactly where the view was: from then on all do. */
+  #inStep = false
+  /** The mirror does not have what it must have, or may not. */
+  #stale: boolean
+  #askedFor = false
+
+  constructor(interest: Interest, after: Position | undefined, events: ViewEvents) {
+    this.interest = interest
+    this.#position = after
+    // Who resumes is sent no snapshot.
+    this.#stale = after !== undefined
+    this.#events = events
+  }
+
+  get position(): Cursor | undefined {
+    return this.#position && formatCursor(this.#position.epoch, this.#position.offset)
+  }
+
+  /** @returns what to send so that everything after the position comes, on whatever link. */
+  subscribe(sub: number): Subscribe {
+    this.sub = sub
+    this.lost()
+    const { topic, types, mode, slices, replay } = this.interest
+    return {
+      type: 'subscribe',
+      sub,
+      topic,
+      ...(types && { types }),
+      ...(mode && { mode }),
+      ...(slices && { slices }),
+      ...(this.position !== undefined && { after: this.position }),
+      ...(replay !== undefined && { replay }),
+    }
+  }
+
+  /** The link is gone; the position is what counts. */
+  lost(): void {
+    this.feed = undefined
+    this.#joining = undefined
+    this.#inStep = false
+    this.#askedFor = false
+    this.#excused = 0
+  }
+
+  /** Other slices are wanted than the mirror has. */
+  slicesChanged(): void {
+    this.#stale = true
+    if (this.feed !== undefined) this.#freshen()
+  }
+
+  subscribed({ feed, epoch, offset, resumed, slices, gap }: Subscribed): void {
+    this.feed = feed
+    const position = { epoch, offset }
+    const known = this.#position
+    const goesOn = resumed && known !== undefined && known.epoch === epoch
+    if (!goesOn) this.#joining = { position, gap, replayed: [] }
+    else {
+      this.#moveTo(offset)
+      if (gap !== undefined) this.#gapped(gap)
+    }
+    this.#inStep = false
+    if (slices !== undefined) this.snapshot(slices, Math.max(offset, gap?.offset ?? 0))
+    else if (this.#stale) this.#freshen()
+  }
+
+  events({ after, last, events }: Events): void {
+    if (after === undefined || last === undefined) {
+      for (const event of events) {
+        if (this.#joining === undefined) this.#events.event(event, true)
+        else this.#joining.replayed.push(event)
+      }
+      return
+    }
+    this.#join()
+    const position = this.#position
+    if (position === undefined || last <= position.offset) return
+    if (after > position.offset && after > this.#excused) return this.#events.diverged()
+    // A second subscription to the same feed is catching up. What of its frame is new here comes by itself.
+    if (after < position.offset && this.#inStep) return
+    this.#inStep = true
+    for (const event of events) {
+      if (event.offset <= position.offset) continue
+      // Moved with each event, so that `position` is right inside a listener.
+      this.#moveTo(event.offset)
+      if (event.type === 'state.update') this.#update(event)
+      else this.#events.event(event, false)
+    }
+    this.#moveTo(last)
+  }
+
+  live({ offset }: Live): void {
+    this.#join()
+    this.#moveTo(offset)
+    this.#events.live()
+  }
+
+  gap({ slices, reason, after, offset, dropped }: Gap): void {
+    this.#join()
+    this.#gapped({ reason, after, offset, ...(dropped !== undefined && { dropped }) })
+    if (slices !== undefined) this.snapshot(slices, offset)
+  }
+
+  /** The state at `offset`: with a join, or because it was asked for. */
+  snapshot(slices: Slices, offset: number): void {
+    this.#stale = false
+    this.#askedFor = false
+    this.mirror.snapshot(slices, offset)
+    this.#events.state(undefined)
+  }
+
+  ended({ code, reason }: Unsubscribed): void {
+    this.#join()
+    this.#events.ended(code, reason)
+  }
+
+  #join(): void {
+    if (this.#joining === undefined) return
+    const { position, gap, replayed } = this.#joining
+    this.#joining = undefined
+    this.#position = position
+    if (gap !== undefined) this.#gapped(gap)
+    for (const event of replayed) this.#events.event(event, true)
+  }
+
+  #gapped(gap: GapNotice): void {
+    this.#excused = gap.offset
+    this.#inStep = false
+    this.#events.gap(gap)
+  }
+
+  #moveTo(offset: Offset): void {
+    const position = this.#position
+    if (position !== undefined && offset > position.offset) this.#position = { epoch: position.epoch, offset }
+  }
+
+  #update(event: HubEvent): void {
+    const applied = this.mirror.apply(event)
+    if (applied.kind === 'changed') this.#events.state(applied.change)
+    else if (applied.kind === 'misfit') {
+      this.#stale = true
+      this.#freshen()
+    }
+  }
+
+  #freshen(): void {
+    if (this.#askedFor) return
+    if (this.interest.slices === undefined) return this.snapshot({}, 0)
+    this.#askedFor = true
+    this.#events.needsSnapshot()
+  }
+}

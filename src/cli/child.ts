@@ -3,6 +3,7 @@ import { constants } from 'node:os'
 import { basename } from 'node:path'
 import type { Clock, Timer } from '../lib/clock.js'
 import { LineSplitter } from './lines.js'
+import { formatDuration } from './paint.js'
 
 /** What a worker runs: text for a shell, or a program with its arguments as they are. */
 export type ChildCommand =
@@ -150,6 +151,17 @@ function readLines(child: ChildProcess, name: OutputStream, clock: Clock, events
 /** @returns 128 + n for signal n, what a shell reports */
 export function exitCodeOf(signal: NodeJS.Signals | null): number {
   return 128 + (signal === null ? 0 : constants.signals[signal])
+}
+
+/** @returns an exit in words: how it was, and after how long */
+export function exitText(exit: Omit<Exit, 'signal'> & { readonly signal: string | null }): {
+  readonly how: string
+  readonly after: string
+} {
+  const after = ` after ${formatDuration(exit.durationMs)}`
+  if (exit.code === 0) return { how: '✓ done', after }
+  const how = exit.error ?? (exit.signal === null ? `exited with ${exit.code}` : `ended by ${exit.signal}`)
+  return { how: `✗ ${how}`, after }
 }
 
 /** @returns the command as one would type it */

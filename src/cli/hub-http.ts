@@ -18,6 +18,15 @@ export interface HubRequest {
   readonly contentType?: string
 }
 
+export interface OpenOptions {
+  readonly signal: AbortSignal
+  readonly silenceMsMax: number
+}
+
+export type Opened =
+  | { readonly kind: 'stream'; readonly body: AsyncIterable<Buffer> }
+  | { readonly kind: 'answer'; readonly answer: HubAnswer }
+
 /** Longest silence of a hub that is asked something. */
 const answerMs = 10_000
 /** What is read of an answer; the hub's are far smaller. Bytes. */
@@ -63,29 +72,60 @@ export class HubHttp {
       )
       outgoing.on('error', reject)
       outgoing.on('response', (incoming) => {
-        const chunks: Buffer[] = []
-        let bytes = 0
-        incoming.on('data', (chunk: Buffer) => {
-          bytes += chunk.length
-          if (bytes > answerBytesMax) outgoing.destroy(new Error('the answer is larger than a hub gives'))
-          else chunks.push(chunk)
-        })
-        incoming.on('error', reject)
-        incoming.on('end', () => {
-          resolve({
-            status: incoming.statusCode ?? 0,
-            contentType: incoming.headers['content-type'] ?? '',
-            body: Buffer.concat(chunks).toString('utf8'),
-          })
-        })
+        const { statusCode: status = 0, headers } = incoming
+        const contentType = headers['content-type'] ?? ''
+        readText(incoming).then((body) => resolve({ status, contentType, body }), reject)
       })
       outgoing.end(body)
+    })
+  }
+
+  /**
+   * Opens a response that stays open.
+   *
+   * @returns its body, or the whole answer when it is no stream
+   * @throws Error when there is no answer; the body's iteration throws when it is cut or silent for too long
+   */
+  open(path: string, { signal, silenceMsMax }: OpenOptions): Promise<Opened> {
+    return new Promise((resolve, reject) => {
+      const outgoing = this.#client.get(new URL(this.name + path), {
+        signal,
+        headers: { accept: 'text/event-stream' },
+        // A connection of its own: it is not given back.
+        agent: false,
+      })
+      outgoing.setTimeout(silenceMsMax, () => {
+        outgoing.destroy(new Error(`silent for ${silenceMsMax / 1000} s`))
+      })
+      outgoing.on('error', reject)
+      outgoing.on('response', (incoming) => {
+        const status = incoming.statusCode ?? 0
+        const contentType = incoming.headers['content-type'] ?? ''
+        if (status === 200 && contentType.startsWith('text/event-stream')) {
+          return resolve({ kind: 'stream', body: incoming })
+        }
+        readText(incoming).then(
+          (body) => resolve({ kind: 'answer', answer: { status, contentType, body } }),
+          reject,
+        )
+      })
     })
   }
 
   close(): void {
     this.#agent.destroy()
   }
+}
+
+async function readText(incoming: http.IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = []
+  let bytes = 0
+  for await (const chunk of incoming as AsyncIterable<Buffer>) {
+    bytes += chunk.length
+    if (bytes > answerBytesMax) throw new Error('the answer is larger than a hub gives')
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks).toString('utf8')
 }
 
 /** @throws CommandError `usage` */

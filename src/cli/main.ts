@@ -8,6 +8,7 @@ import { paletteFor } from './paint.js'
 import { publishCommand } from './publish.js'
 import { runCommand } from './run.js'
 import type { Surroundings } from './surroundings.js'
+import { tailCommand } from './tail.js'
 
 const surroundings: Surroundings = {
   clock: systemClock,
@@ -34,7 +35,7 @@ function createProgram(): Command {
     .helpOption('-h, --help', 'show this help')
     .helpCommand(false)
     .showSuggestionAfterError()
-  for (const command of [runCommand(surroundings), publishCommand(surroundings)]) program.addCommand(command)
+  for (const command of [runCommand, publishCommand, tailCommand]) program.addCommand(command(surroundings))
   program.addHelpText(
     'after',
     `

@@ -54,3 +54,8 @@ export function newSessionId(random: Random): string {
   const alphabet = 'abcdefghijkmnpqrstuvwxyz23456789'
   return Array.from({ length: 8 }, () => alphabet[Math.floor(random.fraction() * alphabet.length)]).join('')
 }
+
+/** @returns how the command line was started, and so can be started again: through npx where it is not installed */
+export function programName(env: NodeJS.ProcessEnv): string {
+  return env['npm_command'] === undefined ? 'runcast' : 'npx runcast'
+}

@@ -1,8 +1,16 @@
 import { Command, InvalidArgumentError } from 'commander'
-import { type Child, type ChildCommand, commandText, type Exit, startChild, workerNameOf } from './child.js'
+import {
+  type Child,
+  type ChildCommand,
+  commandText,
+  type Exit,
+  exitText,
+  startChild,
+  workerNameOf,
+} from './child.js'
 import { CommandError, exitCodes, exitCodesHelp } from './exit-codes.js'
-import { HubHttp, lookUpSession, parseHubUrl, problemOf } from './hub-http.js'
-import { hubOption, idOption, newSessionId, secondsOption } from './options.js'
+import { defaultHub, HubHttp, lookUpSession, parseHubUrl, problemOf } from './hub-http.js'
+import { hubOption, idOption, newSessionId, programName, secondsOption } from './options.js'
 import { formatCount, formatDuration } from './paint.js'
 import { Screen } from './screen.js'
 import { Sender, type SenderNews } from './sender.js'
@@ -125,7 +133,10 @@ class Run {
   /** @returns the exit code */
   async toItsEnd(options: RunOptions): Promise<number> {
     const { palette } = this.#screen
-    this.#screen.tell(`session ${palette.bold(this.#session)}, watch it with: runcast tail ${this.#session}`)
+    const hub = this.#hub.name === defaultHub ? '' : ` --hub ${this.#hub.name}`
+    this.#screen.tell(
+      `session ${palette.bold(this.#session)}, watch it with: ${programName(this.#surroundings.env)} tail ${this.#session}${hub}`,
+    )
     const ended = Promise.all(this.#commands.map((named) => this.#start(named)))
     const restore = this.#surroundings.onSignal((signal) => this.#passOn(signal))
     await ended
@@ -194,12 +205,10 @@ class Run {
 
   #exited(worker: string, exit: Exit): void {
     const { palette } = this.#screen
-    const after = palette.dim(` after ${formatDuration(exit.durationMs)}`)
-    if (exit.code === 0) return this.#screen.tell(palette.green('✓ done') + after, worker)
-    this.#failures++
+    const { how, after } = exitText(exit)
+    if (exit.code !== 0) this.#failures++
     if (this.#firstFailure === 0) this.#firstFailure = exit.code
-    const how = exit.error ?? (exit.signal === null ? `exited with ${exit.code}` : `ended by ${exit.signal}`)
-    this.#screen.tell(palette.red(`✗ ${how}`) + after, worker)
+    this.#screen.tell((exit.code === 0 ? palette.green(how) : palette.red(how)) + palette.dim(after), worker)
   }
 
   /** Waits until the hub has everything, but not for ever. */

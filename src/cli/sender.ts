@@ -234,7 +234,8 @@ export class Sender {
     this.#tell({
       kind: 'refused',
       status: answer.status,
-      detail,
+      // The line of the request says nothing to whoever reads this.
+      detail: detail.replace(/^line \d+: /, ''),
       ...(line !== undefined && place !== undefined && { place }),
     })
   }

@@ -45,8 +45,11 @@ export async function buildCommandLine(): Promise<CommandLine> {
   const clean = { ...process.env }
   for (const name of ['NO_COLOR', 'FORCE_COLOR', 'RUNCAST_HUB']) delete clean[name]
 
+  const children = new Set<ChildProcessWithoutNullStreams>()
   const start = (words: readonly string[], env: NodeJS.ProcessEnv = {}): Running => {
     const child = spawn(process.execPath, [`${folder}/main.js`, ...words], { env: { ...clean, ...env } })
+    children.add(child)
+    child.on('exit', () => children.delete(child))
     const texts = { stdout: '', stderr: '' }
     const looks = new Set<() => void>()
     for (const name of ['stdout', 'stderr'] as const) {
@@ -85,6 +88,7 @@ export async function buildCommandLine(): Promise<CommandLine> {
       return running.finished
     },
     remove() {
+      for (const child of children) child.kill('SIGKILL')
       rmSync(folder, { recursive: true, force: true })
     },
   }

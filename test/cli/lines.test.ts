@@ -1,8 +1,10 @@
 import { PassThrough } from 'node:stream'
 import fc from 'fast-check'
 import t from 'tap'
+import { EventStreamReader, type StreamEvent } from '../../src/cli/event-stream.js'
 import { LineSplitter } from '../../src/cli/lines.js'
 import { formatBytes, formatCount, formatDuration, paletteFor, terminalText } from '../../src/cli/paint.js'
+import { Transcript } from '../../src/cli/transcript.js'
 
 function split(bytes: Buffer, sizes: readonly number[], charactersMax: number): string[] {
   const splitter = new LineSplitter(charactersMax)
@@ -122,5 +124,44 @@ t.test('text on a terminal', (t) => {
     t.equal(formatBytes(4_200_000), '4.2 MB')
     t.end()
   })
+  t.end()
+})
+
+t.test('an event stream is read in any chunking', (t) => {
+  const text =
+    '\ufeffretry: 1\n\nid: a:1\nevent: x\ndata: ö\n\n: note\n\nid: a:2\n\ndata: 1\r\ndata:2\r\n\r\nid: a:3\ndata: half'
+  const bytes = Buffer.from(text)
+  for (let size = 1; size <= bytes.length; size++) {
+    const events: StreamEvent[] = []
+    const reader = new EventStreamReader((event) => events.push(event))
+    for (let from = 0; from < bytes.length; from += size) reader.push(bytes.subarray(from, from + size))
+    t.same(events, [
+      { event: 'x', data: 'ö' },
+      { event: 'message', data: '1\n2' },
+    ])
+    t.equal(reader.lastId, 'a:2')
+  }
+  t.end()
+})
+
+t.test('a transcript reads as the output did, and other events in one line', (t) => {
+  const transcript = new Transcript(paletteFor(process.stdout, { NO_COLOR: '1' }), () => 60)
+  const time = new Date(2026, 0, 1, 9, 5, 7).getTime()
+  const show = (type: string, worker: string, data: unknown) => transcript.show({ type, time, worker, data })
+  const output = (worker: string, text: string) => show('process.output', worker, { stream: 'stdout', text })
+  t.equal(show('process.started', 'lint', { command: 'npm run\nlint' }), '09:05:07 lint | $ npm run lint\n')
+  t.equal(output('lint', 'a\nb\n'), '09:05:07 lint | a\n09:05:07 lint | b\n')
+  t.equal(output('lint', 'hal'), '09:05:07 lint | hal')
+  t.equal(output('lint', 'f\n'), 'f\n')
+  t.equal(output('lint', 'open'), '09:05:07 lint | open')
+  t.equal(output('x', 'other\u001b[2J\n'), '\n09:05:07 x    | other\n')
+  t.equal(
+    show('process.exited', 'x', { code: 3, signal: null, durationMs: 12 }),
+    '09:05:07 x    | ✗ exited with 3 after 12 ms\n',
+  )
+  t.equal(show('complete', '', {}), '09:05:07      | complete\n')
+  const long = show('note', 'x', { text: 'y'.repeat(100) })
+  t.match(long, /^09:05:07 x {4}\| note \{"text":"y+…\n$/)
+  t.ok(long.length <= 61)
   t.end()
 })

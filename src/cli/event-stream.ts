@@ -1,0 +1,74 @@
+import { StringDecoder } from 'node:string_decoder'
+
+/** One block of an event stream. A block without `data` only moves the last id. */
+export interface StreamEvent {
+  /** `message` where the block names none. */
+  readonly event: string
+  readonly data: string
+}
+
+/**
+ * Reads server-sent events (HTML Living Standard, section 9.2.6) out of bytes in any chunking.
+ *
+ * @param take called for each block with data, in order
+ */
+export class EventStreamReader {
+  readonly #take: (event: StreamEvent) => void
+  readonly #decoder = new StringDecoder('utf8')
+  #rest = ''
+  #event = ''
+  #data: string[] = []
+  #id: string | undefined
+  #lastId: string | undefined
+  #fresh = true
+
+  constructor(take: (event: StreamEvent) => void) {
+    this.#take = take
+  }
+
+  /** The id to come back with; that of a block counts once the block is complete. */
+  get lastId(): string | undefined {
+    return this.#lastId
+  }
+
+  push(bytes: Buffer): void {
+    const text = this.#rest + this.#decoder.write(bytes)
+    let from = this.#fresh && text.startsWith('\ufeff') ? 1 : 0
+    if (text !== '') this.#fresh = false
+    for (;;) {
+      const end = lineEnd(text, from)
+      // A CR at the end of a chunk may be half of a CRLF.
+      if (end === -1 || (text[end] === '\r' && end === text.length - 1)) break
+      this.#line(text.slice(from, end))
+      from = end + (text[end] === '\r' && text[end + 1] === '\n' ? 2 : 1)
+    }
+    this.#rest = text.slice(from)
+  }
+
+  #line(line: string): void {
+    if (line === '') return this.#dispatch()
+    const colon = line.indexOf(':')
+    if (colon === 0) return
+    const field = colon === -1 ? line : line.slice(0, colon)
+    const value = colon === -1 ? '' : line.slice(colon + (line[colon + 1] === ' ' ? 2 : 1))
+    if (field === 'data') this.#data.push(value)
+    else if (field === 'event') this.#event = value
+    else if (field === 'id' && !value.includes('\0')) this.#id = value
+  }
+
+  #dispatch(): void {
+    if (this.#id !== undefined) this.#lastId = this.#id
+    const data = this.#data
+    const event = this.#event
+    this.#data = []
+    this.#event = ''
+    if (data.length > 0) this.#take({ event: event || 'message', data: data.join('\n') })
+  }
+}
+
+function lineEnd(text: string, from: number): number {
+  const newline = text.indexOf('\n', from)
+  const block = newline === -1 ? text.length : newline
+  const carriageReturn = text.indexOf('\r', from)
+  return carriageReturn !== -1 && carriageReturn < block ? carriageReturn : newline
+}

@@ -1,0 +1,272 @@
+import { Command, InvalidArgumentError, Option } from 'commander'
+import { checkTypes } from '../protocol/check.js'
+import { invitesReconnect } from '../protocol/codes.js'
+import { parseCursor } from '../protocol/cursor.js'
+import { type Mode, modes } from '../protocol/frames.js'
+import { defaultLimits } from '../protocol/limits.js'
+import { idPattern, parseTopic, type TopicName } from '../protocol/topic.js'
+import { exitCodeOf } from './child.js'
+import { EventStreamReader, type StreamEvent } from './event-stream.js'
+import { CommandError, exitCodes, exitCodesHelp } from './exit-codes.js'
+import { HubHttp, lookUpSession, parseHubUrl, parseObject, problemOf, reasonOf } from './hub-http.js'
+import { hubOption, refusing } from './options.js'
+import { type Palette, paletteFor } from './paint.js'
+import type { Surroundings } from './surroundings.js'
+import { Transcript } from './transcript.js'
+
+type SessionTopic = Exclude<TopicName, { readonly kind: 'hub' }>
+
+interface TailOptions {
+  readonly hub: string
+  readonly types?: readonly string[]
+  readonly mode?: Mode
+  readonly since?: string
+  readonly replay: 'all' | 'none' | 'traits'
+  readonly json?: boolean
+}
+
+const examples = `
+Examples:
+  $ runcast tail demo                                  # all of session demo, its workers' events too
+  $ runcast tail sessions/demo/workers/lint            # one worker
+  $ runcast tail demo --types 'process.*,!process.output'
+  $ runcast tail demo --mode summary                   # without the flood of output and text deltas
+  $ runcast tail demo --json | jq 'select(.type == "process.exited")'
+
+Topics: sessions/{id}, sessions/{id}/workers/{id}, sessions/{id}/**; an id alone means sessions/{id}/**.
+
+A terminal gets readable lines, a pipe or file gets NDJSON. After a cut it comes back by itself and goes on where
+it was; what the hub could not keep meanwhile is told on stderr. It ends when the session does.
+${exitCodesHelp}`
+
+export function tailCommand(surroundings: Surroundings): Command {
+  return new Command('tail')
+    .summary('watch a session or one of its workers')
+    .description('Shows the events of a session or of one of its workers as they come.')
+    .argument('<topic>', 'what to watch', topicArgument)
+    .addOption(hubOption(surroundings.env))
+    .option('--types <list>', 'only these types: names, prefix*, !excluded, with commas between', typesOption)
+    .addOption(new Option('--mode <mode>', 'how much to show').choices(modes))
+    .option('--since <cursor>', 'continue after this cursor', cursorOption)
+    .addOption(
+      new Option('--replay <what>', 'what of the past comes first: what the catalog says, all, or none')
+        .choices(['traits', 'all', 'none'])
+        .default('traits'),
+    )
+    .option('--json', 'NDJSON on a terminal too')
+    .addHelpText('after', examples)
+    .action(async (topic: SessionTopic, options: TailOptions) => {
+      process.exitCode = await tail(topic, options, surroundings)
+    })
+}
+
+async function tail(topic: SessionTopic, options: TailOptions, surroundings: Surroundings): Promise<number> {
+  const hub = new HubHttp(parseHubUrl(options.hub))
+  const tailing = new Tailing(hub, topic, options, surroundings)
+  const restore = surroundings.onSignal((signal) => tailing.interrupt(signal))
+  try {
+    if ((await lookUpSession(hub, topic.session)) === 'absent')
+      tailing.tell(`waiting for session ${topic.session}`)
+    return await tailing.toItsEnd()
+  } finally {
+    restore()
+    hub.close()
+  }
+}
+
+/** How one response ended. */
+type Ending =
+  | { readonly kind: 'ended' }
+  | { readonly kind: 'lost'; readonly reason: string }
+  | { readonly kind: 'refused'; readonly reason: string }
+
+const retryMsMax = 5_000
+/** A hub writes a comment every 15 s of silence, unless it is told otherwise. */
+const silenceMsMax = 60_000
+
+class Tailing {
+  readonly #hub: HubHttp
+  readonly #topic: SessionTopic
+  readonly #options: TailOptions
+  readonly #surroundings: Surroundings
+  readonly #palette: Palette
+  readonly #transcript: Transcript | undefined
+  readonly #abort = new AbortController()
+  #cursor: string | undefined
+  #signal: NodeJS.Signals | undefined
+  #away = false
+  #attempts = 0
+  /** What ended the following for good, as the hub said it on the stream. */
+  #last: Ending | undefined
+
+  constructor(hub: HubHttp, topic: SessionTopic, options: TailOptions, surroundings: Surroundings) {
+    const { stdout, stderr, env } = surroundings
+    this.#hub = hub
+    this.#topic = topic
+    this.#options = options
+    this.#surroundings = surroundings
+    this.#palette = paletteFor(stderr, env)
+    this.#cursor = options.since
+    if (stdout.isTTY === true && options.json !== true) {
+      this.#transcript = new Transcript(
+        paletteFor(stdout, env),
+        () => stdout.columns ?? Number.POSITIVE_INFINITY,
+      )
+    }
+    // Whoever read us has read enough.
+    stdout.on('error', () => this.#abort.abort())
+  }
+
+  interrupt(signal: NodeJS.Signals): void {
+    this.#signal = signal
+    this.#abort.abort()
+  }
+
+  tell(text: string): void {
+    const { stdout, stderr } = this.#surroundings
+    if (this.#transcript !== undefined) stdout.write(this.#transcript.end())
+    stderr.write(`${this.#palette.dim('runcast:')} ${text}\n`)
+  }
+
+  /** @returns the exit code */
+  async toItsEnd(): Promise<number> {
+    while (!this.#abort.signal.aborted) {
+      const ending = await this.#follow()
+      if (ending.kind === 'ended') return exitCodes.ok
+      if (ending.kind === 'refused') throw new CommandError(exitCodes.hubRefused, ending.reason)
+      if (this.#abort.signal.aborted) break
+      this.#attempts++
+      if (!this.#away)
+        this.tell(this.#palette.yellow(`the hub has gone away (${ending.reason}); waiting until it is back`))
+      this.#away = true
+      await this.#pause(Math.min(retryMsMax, 100 * 2 ** (this.#attempts - 1)))
+    }
+    if (this.#transcript !== undefined && this.#cursor !== undefined) {
+      this.tell(this.#palette.dim(`continue with --since ${this.#cursor}`))
+    }
+    return this.#signal === undefined ? exitCodes.ok : exitCodeOf(this.#signal)
+  }
+
+  async #follow(): Promise<Ending> {
+    this.#last = undefined
+    const reader = new EventStreamReader((event) => this.#take(event))
+    try {
+      const incoming = await this.#hub.open(this.#path(), { signal: this.#abort.signal, silenceMsMax })
+      if (incoming.kind === 'answer') return endingOf(incoming.answer)
+      if (this.#away) this.tell(this.#palette.green('the hub is back'))
+      this.#away = false
+      for await (const chunk of incoming.body) {
+        this.#attempts = 0
+        reader.push(chunk)
+        this.#cursor = reader.lastId ?? this.#cursor
+        await this.#room()
+      }
+    } catch (error) {
+      return this.#last ?? { kind: 'lost', reason: reasonOf(error) }
+    }
+    return this.#last ?? { kind: 'lost', reason: 'the response ended' }
+  }
+
+  #path(): string {
+    const { types, mode, replay } = this.#options
+    const query = new URLSearchParams()
+    if (this.#topic.kind === 'all') query.set('all', '1')
+    if (types !== undefined) query.set('types', types.join(','))
+    if (mode !== undefined) query.set('mode', mode)
+    if (replay !== 'traits') query.set('replay', replay === 'all' ? 'all' : 'false')
+    if (this.#cursor !== undefined) query.set('after', this.#cursor)
+    const worker = this.#topic.kind === 'worker' ? `/workers/${this.#topic.worker}` : ''
+    return `/api/sessions/${this.#topic.session}${worker}/events?${query.toString()}`
+  }
+
+  #take({ event, data }: StreamEvent): void {
+    if (event.startsWith('hub.')) return this.#control(event, parseObject(data) ?? {})
+    if (event === 'complete') this.#last = { kind: 'ended' }
+    const { stdout } = this.#surroundings
+    if (this.#transcript === undefined) {
+      stdout.write(`${data}\n`)
+      return
+    }
+    const value = parseObject(data) ?? {}
+    stdout.write(
+      this.#transcript.show({
+        type: event,
+        time: typeof value['time'] === 'number' ? value['time'] : this.#surroundings.clock.now(),
+        worker: typeof value['worker'] === 'string' ? value['worker'] : '',
+        data: value['data'],
+      }),
+    )
+  }
+
+  #control(event: string, { reason, dropped, code }: Readonly<Record<string, unknown>>): void {
+    if (event === 'hub.gap') {
+      const count = typeof dropped === 'number' ? `${dropped} events` : 'some events'
+      this.tell(
+        this.#palette.yellow(gapTexts[String(reason)] ?? `${count} are missing here (${String(reason)})`),
+      )
+    } else if (event === 'hub.close' && typeof code === 'number' && !invitesReconnect(code)) {
+      this.#last = { kind: 'refused', reason: `the hub closed the connection: ${String(reason)} (${code})` }
+    } else if (event === 'hub.unsubscribed') {
+      this.#last = { kind: 'refused', reason: String(reason) }
+    }
+  }
+
+  /** Reads no faster than what is shown can be taken: the hub then sends what it may conflate as one. */
+  #room(): Promise<void> {
+    const { stdout } = this.#surroundings
+    if (!stdout.writableNeedDrain || this.#abort.signal.aborted) return Promise.resolve()
+    return new Promise((resolve) => {
+      stdout.once('drain', resolve)
+      this.#abort.signal.addEventListener('abort', () => resolve(), { once: true })
+    })
+  }
+
+  #pause(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = this.#surroundings.clock.after(ms, resolve)
+      this.#abort.signal.addEventListener(
+        'abort',
+        () => {
+          timer.cancel()
+          resolve()
+        },
+        { once: true },
+      )
+    })
+  }
+}
+
+const gapTexts: Readonly<Record<string, string>> = {
+  epoch: 'the hub started anew: what it had not yet sent of the session is gone',
+}
+
+function endingOf(answer: Parameters<typeof problemOf>[0]): Ending {
+  // What a client that has all of an ended session is told.
+  if (answer.status === 204) return { kind: 'ended' }
+  const { detail } = problemOf(answer)
+  return answer.status >= 500 || answer.status === 429
+    ? { kind: 'lost', reason: detail }
+    : { kind: 'refused', reason: `the hub refused: ${detail}` }
+}
+
+function topicArgument(text: string): SessionTopic {
+  if (idPattern.test(text)) return { kind: 'all', session: text }
+  const topic = refusing(() => parseTopic(text, 'topic'))
+  if (topic.kind === 'hub') throw new InvalidArgumentError('expected a topic of a session.')
+  return topic
+}
+
+function typesOption(text: string): readonly string[] {
+  return refusing(() =>
+    checkTypes(
+      text.split(',').map((type) => type.trim()),
+      defaultLimits,
+      'types',
+    ),
+  )
+}
+
+function cursorOption(text: string): string {
+  refusing(() => parseCursor(text, 'since'))
+  return text
+}

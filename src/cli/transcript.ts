@@ -1,0 +1,108 @@
+import { exitText } from './child.js'
+import { type Palette, terminalText } from './paint.js'
+
+/** An event as it comes over SSE, as far as it was understood. */
+export interface ShownEvent {
+  readonly type: string
+  readonly time: number
+  readonly worker: string
+  readonly data: unknown
+}
+
+/** A longer name moves its own line alone. */
+const widthMax = 20
+
+/**
+ * Writes events for people: time, worker, and what happened. Output of processes reads as it did where it was
+ * printed, other events as their type and data.
+ */
+export class Transcript {
+  readonly #palette: Palette
+  readonly #columns: () => number
+  /** By worker, in order of appearance: its place decides its colour. */
+  readonly #places = new Map<string, number>()
+  #width = 0
+  /** Whose line has not ended yet. */
+  #open: string | undefined
+
+  /** @param columns of the terminal; infinite where lines are not to be cut */
+  constructor(palette: Palette, columns: () => number) {
+    this.#palette = palette
+    this.#columns = columns
+  }
+
+  /** @returns the text to write; it may end within a line */
+  show(event: ShownEvent): string {
+    const { type, data } = event
+    if (type === 'process.output' && isObject(data) && typeof data['text'] === 'string') {
+      return this.#output(event, String(data['stream']), data['text'])
+    }
+    return `${this.end()}${this.#prefix(event)}${this.#described(event)}\n`
+  }
+
+  /** @returns what ends the line that is open, if one is */
+  end(): string {
+    const ended = this.#open === undefined ? '' : '\n'
+    this.#open = undefined
+    return ended
+  }
+
+  #output(event: ShownEvent, stream: string, text: string): string {
+    const source = `${stream} ${event.worker}`
+    const prefix = this.#prefix(event)
+    let shown = ''
+    for (const line of text.match(/[^\n]*\n|[^\n]+$/g) ?? []) {
+      if (this.#open !== source) shown += this.end() + prefix
+      shown += terminalText(line)
+      this.#open = line.endsWith('\n') ? undefined : source
+    }
+    return shown
+  }
+
+  #described({ type, worker, data }: ShownEvent): string {
+    const { bold, cyan, dim, green, red } = this.#palette
+    if (isObject(data) && type === 'process.started' && typeof data['command'] === 'string') {
+      return bold(terminalText(`$ ${data['command']}`).replaceAll('\n', ' '))
+    }
+    if (isObject(data) && type === 'process.exited' && typeof data['code'] === 'number') {
+      const { how, after } = exitText({
+        code: data['code'],
+        signal: typeof data['signal'] === 'string' ? data['signal'] : null,
+        durationMs: Number(data['durationMs']),
+        ...(typeof data['error'] === 'string' && { error: terminalText(data['error']) }),
+      })
+      return (data['code'] === 0 ? green(how) : red(how)) + dim(after)
+    }
+    const json = data === undefined || data === null ? '' : terminalText(JSON.stringify(data))
+    const room = this.#columns() - timeWidth - Math.max(this.#width, worker.length) - type.length - 4
+    const cut = json.length > room ? `${json.slice(0, Math.max(room - 1, 10))}…` : json
+    return cyan(type) + (cut === '' || cut === '{}' ? '' : ` ${dim(cut)}`)
+  }
+
+  #prefix({ time, worker }: ShownEvent): string {
+    const { dim, coloured } = this.#palette
+    let place = this.#places.get(worker)
+    if (place === undefined && worker !== '') {
+      place = this.#places.size
+      this.#places.set(worker, place)
+      this.#width = Math.max(this.#width, Math.min(worker.length, widthMax))
+    }
+    const name = worker.padEnd(this.#width)
+    const painted = place === undefined ? name : this.#palette.worker(place)(name)
+    return `${dim(clockTime(time))} ${painted}${this.#width === 0 ? '' : ' '}${dim(coloured ? '│' : '|')} `
+  }
+}
+
+const timeWidth = 9
+
+/** @returns the local time of day: `14:03:27` */
+function clockTime(time: number): string {
+  const date = new Date(time)
+  return [date.getHours(), date.getMinutes(), date.getSeconds()]
+    .map((n) => String(n).padStart(2, '0'))
+    .join(':')
+}
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}

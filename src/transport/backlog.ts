@@ -6,6 +6,9 @@ export interface Sink {
 
 const kib = 1024
 
+/** Little enough to do it for hours, in vain. Bytes. */
+const nudgeBytes = 64
+
 /**
  * What waits for one peer, for a sink that takes everything and cannot say how much it holds.
  *
@@ -58,6 +61,21 @@ export class Backlog {
       if (chunk === undefined) break
       this.#queuedBytes -= chunk.length
       this.#pass(chunk)
+    }
+  }
+
+  /** Gives a sink that was not writable a few bytes, and more only when it says that nothing waits any more. */
+  nudge(): void {
+    const chunk = this.#blocked ? this.#queue.shift() : undefined
+    if (chunk === undefined) return
+    const slice = chunk.subarray(0, nudgeBytes)
+    this.#queuedBytes -= slice.length
+    if (slice.length < chunk.length) this.#queue.unshift(chunk.subarray(slice.length))
+    if (this.#sink.write(slice)) {
+      this.#heldBytes = 0
+      this.writable()
+    } else {
+      this.#heldBytes += slice.length
     }
   }
 

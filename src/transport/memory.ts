@@ -35,10 +35,7 @@ export interface MemoryPeer {
 }
 
 /** A link within the process, and its far end. Chunks arrive in order, each of them unless the link is cut. */
-export function memoryLink(
-  codec: Codec,
-  options: MemoryLinkOptions,
-): { link: Link & { end(): void }; peer: MemoryPeer } {
+export function memoryLink(codec: Codec, options: MemoryLinkOptions): { link: Link; peer: MemoryPeer } {
   const { clock, backpressureMax } = options
   const queue: Chunk[] = []
   let waiting = 0
@@ -62,7 +59,7 @@ export function memoryLink(
     if (queue.length === 0) finish(how)
   }
 
-  const link: Link & { end(): void } = {
+  const link: Link = {
     codec,
     write(chunk) {
       if (!open || ending !== undefined) return true

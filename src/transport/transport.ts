@@ -63,7 +63,10 @@ export interface Exchange {
    */
   body(): AsyncIterable<Uint8Array>
   answer(answer: Answer): void
-  /** Starts a response that stays open. */
+  /**
+   * Starts a response that stays open. The head leaves with the first `write`, so something should be
+   * written at once. What is left of the request's body is thrown away.
+   */
   stream(head: Omit<Answer, 'body'>, events: StreamEvents): Stream
 }
 
@@ -74,9 +77,12 @@ export interface StreamEvents {
   closed(): void
 }
 
-/** A response that stays open. After it is closed every call does nothing. */
+/** A response that stays open. After it is closed every call does nothing. None calls an event before it returns. */
 export interface Stream {
-  /** @returns `false` when more than `backpressureBytesMax` waits; the chunk was taken all the same. */
+  /**
+   * @param chunk may be kept until it has been sent: it must not be changed any more
+   * @returns `false` when more than `backpressureBytesMax` waits; the chunk was taken all the same.
+   */
   write(chunk: Uint8Array): boolean
   cork(writes: () => void): void
   /** Ends the response in good order, after what was written. */
@@ -98,7 +104,7 @@ export type Upgrade =
 export interface SocketEvents {
   /** `bytes` is only valid during the call. */
   message(bytes: Uint8Array, binary: boolean): void
-  /** A message over `frameBytesMax` came. Its content is gone. */
+  /** A message over `frameBytesMax` came. Its content is gone. A much larger one may cut the link (1006). */
   tooLarge(): void
   drained(): void
   /** A ping or pong came. */
@@ -107,7 +113,7 @@ export interface SocketEvents {
   closed(code: number): void
 }
 
-/** A WebSocket. After it is closed every call does nothing. */
+/** A WebSocket. After it is closed every call does nothing. None calls an event before it returns. */
 export interface Socket {
   /** @returns `false` when more than `backpressureBytesMax` waits; the chunk was taken all the same. */
   write(chunk: Uint8Array, binary: boolean): boolean

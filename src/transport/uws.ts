@@ -39,22 +39,21 @@ const socketSilenceMax = 120
 
 /**
  * uWebSockets.js cuts a response 10 s after a write that did not leave at once. Touching it more often
- * than that keeps a peer that has stopped reading: how long it may is for the service to decide.
+ * than that keeps a peer that has stopped reading under load: how long it may is for the service to decide.
  */
 const streamTouchMs = 4_000
 
 /** RFC 6455, section 5.5.1: a control frame's payload is 125 bytes at most, two of them the code. */
 const reasonBytesMax = 123
 
-function nothing(): void {}
-
 /**
  * HTTP and WebSocket on uWebSockets.js.
  *
  * What uWebSockets.js decides, and this transport does not change:
- * - A request's head may have 4 KiB and 50 headers or so (431 beyond, and the link is closed), and must be complete
- *   10 s after the link was opened. A malformed head is answered with 400 and the link is closed.
- * - A body must come with 16 KiB/s; a sender that is slower for 10 s is cut.
+ * - A request's head must be complete 10 s after the link was opened. One that comes in several pieces may have
+ *   4 KiB; more is answered with 431. One with more than 100 headers or so is never taken for complete. A
+ *   malformed head is answered with 400. Each time the link is closed.
+ * - A body must come with 16 KiB/s; a sender that is slower is cut after 10 s, also when the reader holds it up.
  * - `Expect: 100-continue` is answered before the service is called.
  * - A second request on a link whose first one is not answered yet cuts the link.
  * - A path that does not begin with `/` cuts the link.
@@ -338,9 +337,15 @@ class UwsStream implements Stream {
     if (this.#close()) this.#events.closed()
   }
 
-  /** Sends on what waits, and puts off the moment when uWebSockets.js loses its patience. */
+  /**
+   * Puts off the moment when uWebSockets.js loses its patience. Only another write that fails does, so something is
+   * written while there is something. Not covered: a peer that does not read, after a write that failed,
+   * while so little follows that the kernel takes all of it. It is cut after 10 to 14 s, and resumes.
+   */
   touch(): void {
-    if (this.#state === 'open') this.#res.cork(nothing)
+    if (this.#state !== 'open') return
+    this.#corkedly(() => this.#backlog.nudge())
+    this.#goOn()
   }
 
   write(chunk: Uint8Array): boolean {
@@ -384,13 +389,17 @@ class UwsStream implements Stream {
   #writable(): boolean {
     if (this.#state === 'closed') return true
     this.#corkedly(() => this.#backlog.writable())
+    this.#goOn()
+    return true
+  }
+
+  #goOn(): void {
     if (this.#state === 'ending') {
       if (this.#backlog.idle) this.#finish()
     } else if (this.#owesDrained && (this.#backlog.idle || this.#backlog.bytes <= this.#bytesMax / 2)) {
       this.#owesDrained = false
       this.#events.drained()
     }
-    return true
   }
 
   #finish(): void {

@@ -1,7 +1,345 @@
-import t from 'tap'
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync } from 'node:fs'
+import { request } from 'node:https'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import type { Codec } from '../../src/codec/codec.js'
+import { systemClock } from '../../src/lib/clock.js'
+import { Backlog } from '../../src/transport/backlog.js'
+import { Body } from '../../src/transport/body.js'
+import { type Ending, memoryLink } from '../../src/transport/memory.js'
+import type { Service, Stream, TransportOptions } from '../../src/transport/transport.js'
 import { uwsTransport } from '../../src/transport/uws.js'
-import { transportConformance } from '../conformance/transport.js'
+import { serve, transportConformance } from '../conformance/transport.js'
+import { SimulatedClock } from '../kit/clock.js'
+import { Proxy } from '../kit/proxy.js'
+import { RawClient } from '../kit/raw-http.js'
+import { until } from '../kit/wait.js'
+
+const make = (service: Service, options: TransportOptions) => uwsTransport(service, options)
 
 t.test('uWebSockets.js as a transport', async (t) => {
-  transportConformance(t, (service, options) => uwsTransport(service, options))
+  transportConformance(t, make)
+})
+
+t.test('what uWebSockets.js decides', async (t) => {
+  const ok: Partial<Service> = { request: (_, exchange) => exchange.answer({ status: 200, body: 'ok' }) }
+
+  t.test(
+    'a client that stops reading under load is kept; left alone, uWebSockets.js would cut it',
+    async (t) => {
+      async function stalled(clock = systemClock): Promise<{ closed: () => boolean; client: RawClient }> {
+        let closed = false
+        let stream: Stream | undefined
+        function writeOn(): void {
+          while (stream?.write(Buffer.alloc(32 * 1024)));
+        }
+        const { port } = await serve(t, (service, options) => uwsTransport(service, options, clock), {
+          request(_, exchange) {
+            stream = exchange.stream(
+              { status: 200 },
+              { drained: writeOn, closed: () => void (closed = true) },
+            )
+          },
+        })
+        const client = new RawClient(port)
+        t.teardown(() => client.socket.destroy())
+        client.socket.pause()
+        client.send('GET / HTTP/1.1\nHost: x\n\n')
+        await until('the stream is open', () => stream !== undefined)
+        writeOn()
+        return { closed: () => closed, client }
+      }
+      // A clock that stands still never touches the stream.
+      const [left, kept] = await Promise.all([stalled(new SimulatedClock()), stalled()])
+      await until('the one that is left alone is cut', left.closed, 20_000)
+      t.equal(kept.closed(), false)
+      kept.client.socket.destroy()
+      await until('the other one is closed by its client', kept.closed)
+    },
+  )
+
+  t.test('a head of more than 4 KiB in pieces is refused with 431', async (t) => {
+    const { port } = await serve(t, make, ok)
+    const client = new RawClient(port)
+    client.send('GET / HTTP/1.1\nHost: x\nX-Large: ')
+    for (let n = 0; n < 100 && !client.closed; n += 1) {
+      client.send('x'.repeat(100))
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+    await until('it is closed', () => client.closed)
+    t.match(client.text, /^HTTP\/1\.1 431 /)
+  })
+
+  t.test('a second request before the first is answered cuts the link', async (t) => {
+    let requests = 0
+    const { port } = await serve(t, make, { request: () => void (requests += 1) })
+    const client = new RawClient(port)
+    client.send('GET / HTTP/1.1\nHost: x\n\nGET / HTTP/1.1\nHost: x\n\n')
+    await until('it is closed', () => client.closed)
+    t.equal(requests, 1)
+  })
+
+  t.test('TLS is spoken where certificate and key are given', async (t) => {
+    const folder = mkdtempSync(join(tmpdir(), 'runcast-tls-'))
+    const tls = { certFile: join(folder, 'cert.pem'), keyFile: join(folder, 'key.pem') }
+    const subject = ['-subj', '/CN=localhost', '-days', '1', '-keyout', tls.keyFile, '-out', tls.certFile]
+    try {
+      const curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1']
+      execFileSync('openssl', ['req', '-x509', '-nodes', ...curve, ...subject], { stdio: 'ignore' })
+    } catch {
+      t.pass('TLS', { skip: 'no openssl here to make a certificate with' })
+      return
+    }
+    const { port } = await serve(t, make, ok, { tls })
+    const body = await new Promise<string>((resolve, reject) => {
+      const asked = request(
+        { host: '127.0.0.1', port, rejectUnauthorized: false, agent: false },
+        (response) => {
+          response.setEncoding('utf8').on('data', resolve)
+        },
+      )
+      asked.on('error', reject)
+      asked.end()
+    })
+    t.equal(body, 'ok')
+  })
+})
+
+t.test('Backlog', async (t) => {
+  t.test(
+    'keeps the rest once the sink holds something, and gives it small slices until it does not',
+    async (t) => {
+      const given: number[] = []
+      let room = 1
+      const sink = {
+        write(slice: Uint8Array) {
+          given.push(slice.length)
+          room -= 1
+          return room >= 0
+        },
+      }
+      const kib = 1024
+      const backlog = new Backlog(sink, 256 * kib)
+      backlog.push(new Uint8Array(200 * kib))
+      t.same(given, [64 * kib, 64 * kib])
+      t.equal(backlog.bytes, 136 * kib, 'the slice that did not leave, and what was not given yet')
+      t.equal(backlog.idle, false)
+      backlog.push(new Uint8Array(10))
+      t.equal(backlog.bytes, 136 * kib + 10)
+      given.length = 0
+      backlog.writable()
+      t.same(given, [8 * kib], 'a probe')
+      given.length = 0
+      room = 100
+      backlog.writable()
+      t.same(given, [8 * kib, 56 * kib, 10])
+      t.equal(backlog.bytes, 0)
+      t.equal(backlog.idle, true)
+    },
+  )
+
+  t.test('nudges with a few bytes, and goes on when nothing waits in the sink', async (t) => {
+    const given: number[] = []
+    let room = false
+    const backlog = new Backlog({ write: (slice) => (given.push(slice.length), room) }, 4096)
+    backlog.nudge()
+    backlog.push(new Uint8Array(1024))
+    backlog.push(new Uint8Array(100))
+    backlog.nudge()
+    t.same(given, [1024, 64])
+    t.equal(backlog.bytes, 1124, 'nothing is gained by it')
+    t.equal(backlog.idle, false)
+    room = true
+    backlog.nudge()
+    t.same(given, [1024, 64, 36])
+    t.equal(backlog.bytes, 0)
+    t.equal(backlog.idle, true)
+  })
+
+  t.test('is idle when the sink was writable and there is nothing to give', async (t) => {
+    const backlog = new Backlog({ write: () => false }, 1024)
+    backlog.push(new Uint8Array(1))
+    t.equal(backlog.idle, false)
+    backlog.writable()
+    t.equal(backlog.idle, true)
+    t.equal(backlog.bytes, 1, 'though what the sink holds is not known')
+  })
+})
+
+t.test('Body', async (t) => {
+  t.test('pauses when a chunk waits, and resumes when the reader wants one', async (t) => {
+    const flow: string[] = []
+    const body = new Body({ pause: () => flow.push('pause'), resume: () => flow.push('resume') })
+    const reader = body[Symbol.asyncIterator]()
+    body.push(Buffer.from('a'), false)
+    body.push(Buffer.from('b'), false)
+    t.same(flow, ['pause'])
+    await reader.next()
+    t.same(flow, ['pause'], 'one still waits')
+    await reader.next()
+    const third = reader.next()
+    t.same(flow, ['pause', 'resume'])
+    body.push(Buffer.from('c'), true)
+    t.same(await third, { value: Buffer.from('c'), done: false })
+    t.same(await reader.next(), { value: undefined, done: true })
+    t.same(flow, ['pause', 'resume'])
+  })
+
+  t.test('does not pause for a body that is whole', async (t) => {
+    const body = new Body({ pause: () => t.fail('paused'), resume: () => t.fail('resumed') })
+    body.push(Buffer.from('a'), true)
+    const chunks: string[] = []
+    for await (const chunk of body) chunks.push(String(chunk))
+    t.same(chunks, ['a'])
+  })
+})
+
+t.test('memoryLink', async (t) => {
+  const codec: Codec = {
+    name: 'none',
+    encodings: 0,
+    control: () => undefined,
+    batch: () => new Uint8Array(),
+  }
+  function open(backpressureMax: number) {
+    const clock = new SimulatedClock()
+    const received: string[] = []
+    const told: (string | Ending)[] = []
+    const { link, peer } = memoryLink(codec, {
+      clock,
+      backpressureMax,
+      receive: (chunk) => received.push(chunk instanceof Uint8Array ? String(chunk) : chunk.type),
+      drained: () => told.push('drained'),
+      closed: (ending) => told.push(ending),
+    })
+    return { clock, received, told, link, peer }
+  }
+
+  t.test('gives chunks in order, holds them while the peer has stalled, and drains', async (t) => {
+    const { received, told, link, peer } = open(3)
+    t.equal(link.write(Buffer.from('a')), true)
+    t.same(received, ['a'])
+    peer.stall()
+    t.equal(link.write(Buffer.from('bc')), true)
+    t.equal(link.write({ type: 'authorized' }), true, 'a frame counts 1')
+    t.equal(link.write(Buffer.from('d')), false)
+    t.equal(peer.waiting, 4)
+    t.same(received, ['a'])
+    peer.resume()
+    t.same(received, ['a', 'bc', 'authorized', 'd'])
+    t.same(told, ['drained'])
+    t.equal(peer.waiting, 0)
+  })
+
+  t.test('closes after what was written, and tells at the end of the turn', async (t) => {
+    const { clock, received, told, link, peer } = open(10)
+    peer.stall()
+    link.write(Buffer.from('a'))
+    link.close('lagging', 'too slow')
+    t.equal(link.write(Buffer.from('late')), true)
+    clock.runTurn()
+    t.same(told, [])
+    peer.resume()
+    t.same(told, [], 'not within a call')
+    clock.runTurn()
+    t.same(told, [{ kind: 'closed', code: 'lagging', reason: 'too slow' }])
+    t.same(received, ['a'])
+    link.end()
+    peer.cut()
+    clock.runTurn()
+    t.equal(told.length, 1)
+  })
+
+  t.test('a cut loses what waits', async (t) => {
+    const { clock, received, told, link, peer } = open(10)
+    peer.stall()
+    link.write(Buffer.from('a'))
+    peer.cut()
+    peer.resume()
+    link.write(Buffer.from('b'))
+    clock.runTurn()
+    t.same(told, [{ kind: 'cut' }])
+    t.same(received, [])
+  })
+})
+
+t.test('Proxy', async (t) => {
+  /** A stream of the server behind a proxy, and a client in front of it. */
+  async function behind(t: Test, faults = {}) {
+    let stream: Stream | undefined
+    let closed = 0
+    const { port } = await serve(t, make, {
+      request(_, exchange) {
+        stream = exchange.stream({ status: 200 }, { drained() {}, closed: () => void (closed += 1) })
+        stream.write(Buffer.from('start'))
+      },
+    })
+    const proxy = await Proxy.open(port, faults)
+    t.teardown(() => proxy.close())
+    const client = new RawClient(proxy.port)
+    t.teardown(() => client.socket.destroy())
+    client.send('GET / HTTP/1.1\nHost: x\n\n')
+    await until('the stream is open', () => stream !== undefined)
+    return { proxy, client, stream: stream as Stream, closed: () => closed }
+  }
+
+  t.test('forwards, later when told so', async (t) => {
+    for (const delayMs of [0, 20]) {
+      const { client, stream } = await behind(t, { delayMs })
+      await until('the start has come', () => client.text.includes('start'))
+      const piece = Buffer.alloc(100_000, 'x')
+      stream.write(piece)
+      stream.end()
+      await until('all has come, in order', () => client.text.endsWith('x\r\n0\r\n\r\n'))
+    }
+  })
+
+  t.test('cuts every link when told so', async (t) => {
+    const { proxy, client, closed } = await behind(t)
+    await until('the start has come', () => client.text.includes('start'))
+    proxy.cut()
+    await until('both ends see it', () => client.closed && closed() === 1)
+    t.equal(proxy.links.length, 0)
+    t.equal(proxy.accepted, 1)
+  })
+
+  t.test('cuts after so many bytes', async (t) => {
+    const { client, stream, closed } = await behind(t, { cutAfterBytes: 1000 })
+    stream.write(Buffer.alloc(5000))
+    await until('both ends see it', () => client.closed && closed() === 1)
+    t.equal(client.bytes, 1000)
+  })
+
+  t.test('stalls one direction, and goes on', async (t) => {
+    const { proxy, client, stream } = await behind(t)
+    await until('the start has come', () => client.text.includes('start'))
+    const [link] = proxy.links
+    link?.stall('down')
+    const before = link?.bytes('down')
+    while (stream.write(Buffer.alloc(32 * 1024)));
+    t.equal(link?.bytes('down'), before, 'the server feels it')
+    stream.end()
+    link?.resume('down')
+    await until('all has come', () => client.text.endsWith('\r\n0\r\n\r\n'))
+  })
+
+  t.test('half-open: the client goes, and the server is not told', async (t) => {
+    const { proxy, client, stream, closed } = await behind(t)
+    await until('the start has come', () => client.text.includes('start'))
+    const [link] = proxy.links
+    link?.halfOpen()
+    client.socket.destroy()
+    stream.write(Buffer.from('into the void'))
+    await until('the client has gone', () => client.closed)
+    // A request through the same proxy comes after whatever the server could have been told.
+    const other = new RawClient(proxy.port)
+    t.teardown(() => other.socket.destroy())
+    other.send('GET / HTTP/1.1\nHost: x\n\n')
+    await until('another client is served', () => other.text.includes('start'))
+    t.equal(closed(), 0)
+    link?.cut()
+    await until('now it is told', () => closed() === 1)
+  })
 })

@@ -10,6 +10,7 @@ import type { Hub, StoredPage } from './hub.js'
 import { changed, continueFrom, join } from './join.js'
 import type { Link } from './link.js'
 import { Subscription } from './subscription.js'
+import type { Topic } from './topic.js'
 
 /** A batch that waits for the end of a flush, so that a connection gets all of its feeds in one write. */
 interface Outgoing {
@@ -82,6 +83,20 @@ export class Connection {
     }
   }
 
+  /**
+   * Runs several `receive` as one: nothing is delivered until all of them are done. Over many topics a position
+   * told in between would leave out those that are still to be subscribed to.
+   */
+  together(requests: () => void): void {
+    this.#proceeding = true
+    try {
+      requests()
+    } finally {
+      this.#proceeding = false
+    }
+    this.proceed()
+  }
+
   /** Says a frame that is not an event. */
   say(frame: ControlFrame, about?: About): void {
     if (!this.open) return
@@ -116,7 +131,8 @@ export class Connection {
   /** Takes a batch for the end of the flush. */
   queue(subscription: Subscription, chunk: Chunk, batch: { events: number; after: Offset }): void {
     if (this.#outgoing.length === 0) this.#hub.delivery.touched.push(this)
-    this.#outgoing.push({ subscription, chunk, events: batch.events, after: batch.after })
+    const after = batch.after > subscription.position ? batch.after : subscription.position
+    this.#outgoing.push({ subscription, chunk, events: batch.events, after })
   }
 
   /** Writes what was queued in one piece. */
@@ -145,7 +161,7 @@ export class Connection {
     for (const subscription of this.subscriptions.values()) {
       if (!subscription.inStep) continue
       const { feed } = subscription
-      subscription.position = feed.flushed
+      subscription.position = subscription.told
       subscription.droppedBefore = feed.topic.droppableTotal
       feed.leave(subscription)
       this.#behind.add(subscription)
@@ -157,8 +173,12 @@ export class Connection {
     if (!this.open || this.#full || this.#behind.size === 0 || this.#proceeding) return
     this.#proceeding = true
     this.link.cork(() => {
+      // Replays first: until they are done, a link over many topics has no position to go on from.
+      const replaying = [...this.#behind].filter((subscription) => subscription.replaying !== undefined)
       let steps = stepsPerTurnMax
-      for (const subscription of this.#behind) {
+      for (const subscription of replaying.length > 0
+        ? new Set([...replaying, ...this.#behind])
+        : this.#behind) {
         while (this.#mayGoOn(subscription) && steps > 0) {
           steps--
           this.#step(subscription)
@@ -221,7 +241,7 @@ export class Connection {
 
     const topic = this.#hub.topicToFollow(name)
     this.#hub.delivery.flush(topic.session)
-    const feed = this.#hub.feed(topic, filter)
+    const feed = this.#newFeed(topic, filter)
     const subscription = new Subscription(frame.sub, this, feed, topic.session.offset)
     feed.subscriptions.add(subscription)
     this.subscriptions.set(frame.sub, subscription)
@@ -236,10 +256,14 @@ export class Connection {
     const filter = new Filter(changed(before, frame))
     const { topic } = subscription.feed
     this.#hub.delivery.flush(topic.session)
-    const position = subscription.reached
-    this.#leaveFeed(subscription)
-    subscription.feed = this.#hub.feed(topic, filter)
-    subscription.feed.subscriptions.add(subscription)
+    const position = subscription.told
+    if (filter.name !== subscription.feed.filter.name) {
+      const feed = this.#newFeed(topic, filter)
+      this.#leaveFeed(subscription)
+      feed.subscriptions.add(subscription)
+      subscription.feed = feed
+      subscription.retainReplay((entry) => filter.accepts(entry))
+    } else if (subscription.inStep) subscription.feed.leave(subscription)
     subscription.position = position
     this.#behind.add(subscription)
     const { number: sub, feed } = subscription
@@ -256,6 +280,24 @@ export class Connection {
       aboutOf(feed),
     )
     this.proceed()
+  }
+
+  /**
+   * @throws ProtocolError `conflict` when another subscription of the connection has the same feed: `events` could
+   *   not say which of the two they are for
+   */
+  #newFeed(topic: Topic, filter: Filter): Feed {
+    const feed = this.#hub.feed(topic, filter)
+    const mine =
+      this.subscriptions.size < feed.subscriptions.size ? this.subscriptions.values() : feed.subscriptions
+    for (const other of mine) {
+      if (other.feed !== feed || other.connection !== this) continue
+      throw new ProtocolError(
+        'conflict',
+        `sub ${other.number} follows ${topic.name} with the same filter already`,
+      )
+    }
+    return feed
   }
 
   /** One bounded step of a subscription that is behind. */
@@ -278,7 +320,7 @@ export class Connection {
     if (feed.topic.isInStore(subscription.position, feed.filter)) {
       return this.#fetch(subscription, subscription.position)
     }
-    const page = delivery.page(feed, subscription.position)
+    const page = delivery.page(subscription)
     // A batch without events tells the client that its position has moved; `live` says the same.
     const moved = page.last > subscription.position && subscription.announced
     if (page.entries.length > 0 || moved) {
@@ -337,6 +379,7 @@ export class Connection {
     const { feed } = subscription
     if (!subscription.announced) {
       subscription.announced = true
+      subscription.exact = false
       this.say({ type: 'live', sub: subscription.number, offset: subscription.position }, aboutOf(feed))
     }
     if (this.#full || !this.open) return

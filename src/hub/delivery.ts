@@ -5,6 +5,7 @@ import type { Offset } from '../protocol/cursor.js'
 import type { Connection } from './connection.js'
 import type { Feed, Members } from './feed.js'
 import type { Session } from './session.js'
+import type { Subscription } from './subscription.js'
 
 interface Span {
   readonly after: Offset
@@ -73,9 +74,12 @@ export class Delivery {
   }
 
   /** @returns what follows a position in history: conflated, and no more than fits one frame. */
-  page(feed: Feed, after: Offset): { readonly entries: readonly Entry[]; readonly last: Offset } {
-    const page = feed.topic.read(after, feed.filter, batchEventsMax)
-    const entries = conflate(page.entries)
+  page({ feed, position, exact }: Subscription): {
+    readonly entries: readonly Entry[]
+    readonly last: Offset
+  } {
+    const page = feed.topic.read(position, feed.filter, batchEventsMax)
+    const entries = exact ? page.entries : conflate(page.entries)
     const to = fit(entries, 0)
     if (to === entries.length) return { entries, last: page.last }
     return { entries: entries.slice(0, to), last: (entries[to - 1] as Entry).place }

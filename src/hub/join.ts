@@ -42,6 +42,8 @@ export function join(
   }
   const same = from.epoch === session.epoch && from.offset <= session.offset
   subscription.position = same ? from.offset : start
+  // With many topics on one link the cursor stands only at the end of a flush; a cut may come before.
+  subscription.exact = subscription.connection.link.codec.trailer !== undefined
   subscription.droppedBefore = Number.POSITIVE_INFINITY
   const loss = topic.lossAfter(subscription.position, feed.filter)
   const lost = loss.critical > loss.droppable ? loss.critical : loss.droppable

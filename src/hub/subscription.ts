@@ -20,7 +20,7 @@ export class Subscription {
   readonly number: number
   readonly connection: Connection
   feed: Feed
-  /** While behind: everything up to here has been sent. */
+  /** While behind: everything up to here has been sent. In step: where it joined the feed. */
   position: Offset
   /** Its place among the feed's members; −1 while behind. */
   place = -1
@@ -31,6 +31,8 @@ export class Subscription {
   fetching = false
   /** Whether `live` was sent: all that was due on join or resume. */
   announced = false
+  /** Nothing may be conflated: the client may have some of what follows its cursor, and tells it by offset. */
+  exact = false
   /** The newest loss that a gap has told of. */
   gapTold: Offset
   /** How many events the topic had dropped when the subscription fell behind. */
@@ -44,12 +46,24 @@ export class Subscription {
     this.gapTold = position
   }
 
+  /** Keeps of a replay under way only what a new filter accepts. */
+  retainReplay(accepts: (entry: Entry) => boolean): void {
+    if (this.replaying === undefined) return
+    const entries = this.replaying.entries.slice(this.replaying.next).filter(accepts)
+    this.replaying = entries.length > 0 ? { entries, next: 0 } : undefined
+  }
+
   get inStep(): boolean {
     return this.place >= 0
   }
 
-  /** Everything up to here has been sent. */
+  /** Everything up to here has been matched, and sent if it matched. */
   get reached(): Offset {
     return this.inStep ? this.feed.flushed : this.position
+  }
+
+  /** The position that the client knows of. */
+  get told(): Offset {
+    return this.inStep && this.feed.sent > this.position ? this.feed.sent : this.position
   }
 }

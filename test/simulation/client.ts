@@ -1,0 +1,438 @@
+import assert from 'node:assert/strict'
+import { createParser } from 'eventsource-parser'
+import type { Chunk, Codec } from '../../src/codec/codec.js'
+import type { Connection } from '../../src/hub/connection.js'
+import type { Hub } from '../../src/hub/hub.js'
+import type { Link } from '../../src/hub/link.js'
+import { type CloseCode, closeCodes, ProtocolError } from '../../src/protocol/codes.js'
+import { parseCombinedCursor, parseCursor } from '../../src/protocol/cursor.js'
+import type { GapNotice, HubEvent, HubFrame, Unsubscribe, Update } from '../../src/protocol/frames.js'
+import { parseTopic } from '../../src/protocol/topic.js'
+import { type Interest, reconcile, type SessionModel, type Told } from './model.js'
+
+export type Kind = 'msgpack' | 'json' | 'sse' | 'sse many'
+export const kinds: readonly Kind[] = ['msgpack', 'json', 'sse', 'sse many']
+
+/** The client's side of one subscription: what it has, and what it checks of what comes. */
+class View {
+  readonly number: number
+  interest: Interest
+  feed = -1
+  epoch = ''
+  position = 0
+  joinedEpoch = ''
+  live = false
+  /** The newest offset up to which a gap excuses what is missing. */
+  excused = 0
+  /** What was due on the fresh join; checked when `live` comes. */
+  joining: { due: Told[]; came: HubEvent[] } | undefined
+  /** What changed with `update`, until the hub answers. */
+  changes: Interest[] = []
+
+  constructor(number: number, interest: Interest) {
+    this.number = number
+    this.interest = interest
+  }
+}
+
+/** What the simulation knows: one model for each life of a session, by epoch. */
+export interface Models {
+  byEpoch(epoch: string): SessionModel
+  /** The present life, or nothing when the session has not begun or was removed. */
+  now(topic: string): SessionModel | undefined
+}
+
+/** A client on a simulated link, which checks all that it gets against the model. */
+export class SimulatedClient {
+  readonly kind: Kind
+  readonly views = new Map<number, View>()
+  stalled = false
+  gaps = 0
+  events = 0
+  joined = 0
+  closes: CloseCode[] = []
+  /** What the hub wrote and the client has not read. */
+  #inbox: Uint8Array[] = []
+  #waiting = 0
+  #full = false
+  #connection: Connection | undefined
+  #ended = false
+  #cursor = ''
+  #parser: ReturnType<typeof createParser> | undefined
+  readonly #hub: Hub
+  readonly #models: Models
+  readonly #roomBytes: number
+
+  constructor(hub: Hub, models: Models, kind: Kind, roomBytes: number) {
+    this.#hub = hub
+    this.#models = models
+    this.kind = kind
+    this.#roomBytes = roomBytes
+  }
+
+  get connected(): boolean {
+    return this.#connection !== undefined
+  }
+
+  get idle(): boolean {
+    return this.#inbox.length === 0
+  }
+
+  /** Opens a link, and takes up what the client was following. */
+  connect(): void {
+    this.#inbox = []
+    this.#waiting = 0
+    this.#full = false
+    this.#ended = false
+    this.#parser = undefined
+    const connection = this.#hub.connect(this.#link(), { endsWithSessions: this.kind === 'sse' })
+    this.#connection = connection
+    const cursors =
+      this.kind === 'sse many' && this.#cursor !== '' ? parseCombinedCursor(this.#cursor, 'id') : undefined
+    connection.together(() => {
+      for (const view of [...this.views.values()]) {
+        const session = view.interest.topic.split('/')[1] as string
+        const combined = cursors?.get(session)
+        const own =
+          view.epoch !== '' && view.joining === undefined ? `${view.epoch}:${view.position}` : undefined
+        const many =
+          view.joining === undefined && combined ? `${combined.epoch}:${combined.offset}` : undefined
+        const after = this.kind === 'sse many' ? many : own
+        this.#subscribe(view, after, true)
+      }
+    })
+  }
+
+  subscribe(number: number, interest: Interest, replay: boolean | 'all'): void {
+    const view = new View(number, interest)
+    this.views.set(number, view)
+    this.#subscribe(view, undefined, replay)
+  }
+
+  update(view: View, mode: Interest['mode'], types: readonly string[] | null): void {
+    if (!this.#ask({ type: 'update', sub: view.number, mode, types })) return
+    view.changes.push({ topic: view.interest.topic, mode, ...(types === null ? undefined : { types }) })
+  }
+
+  unsubscribe(view: View): void {
+    this.views.delete(view.number)
+    this.#ask({ type: 'unsubscribe', sub: view.number })
+  }
+
+  /** @returns whether the hub took it; not when it has removed the subscription and the client has yet to read so. */
+  #ask(frame: Update | Unsubscribe): boolean {
+    try {
+      this.#connection?.receive(frame)
+      return true
+    } catch (error) {
+      assert(error instanceof ProtocolError && error.code === 'notFound')
+      return false
+    }
+  }
+
+  /** The link breaks: what was not read is lost. */
+  cut(): void {
+    const connection = this.#connection
+    this.#connection = undefined
+    this.#inbox = []
+    connection?.closed()
+  }
+
+  /** Reads what has come, in chunks that may end anywhere, and lets the hub go on. */
+  read(): void {
+    if (this.stalled) return
+    const inbox = this.#inbox
+    this.#inbox = []
+    this.#waiting = 0
+    for (const bytes of inbox) this.#take(bytes)
+    if (this.#ended) {
+      this.#connection = undefined
+      this.#ended = false
+      return
+    }
+    if (!this.#full) return
+    this.#full = false
+    this.#connection?.drained()
+  }
+
+  /** Everything that is due must have come. */
+  finish(): void {
+    for (const view of this.views.values()) {
+      const model = this.#models.now(view.interest.topic)
+      if (model === undefined || view.interest.mode === 'silent') continue
+      const newest = model.told.at(-1)?.event.offset ?? 0
+      if (this.kind === 'sse many') this.#advance(view, [], newest)
+      assert(view.live, `${this.kind} subscription of ${view.interest.topic} never went live`)
+      const missing = model.due(view.interest, view.position, newest)
+      assert.equal(
+        missing.length,
+        0,
+        `${this.kind} at ${view.position} of ${view.interest.topic} misses the end`,
+      )
+    }
+  }
+
+  #subscribe(view: View, after: string | undefined, replay: boolean | 'all'): void {
+    view.feed = -1
+    view.live = false
+    view.changes = []
+    view.joining = undefined
+    if (after === undefined) {
+      const model = this.#models.now(view.interest.topic)
+      view.joining = { due: model?.replay(view.interest, replay) ?? [], came: [] }
+      const newest = model?.told.at(-1)?.event.offset ?? 0
+      if (this.kind.startsWith('sse')) view.position = newest
+    }
+    const { topic, types, mode } = view.interest
+    this.#connection?.receive({
+      type: 'subscribe',
+      sub: view.number,
+      topic,
+      mode,
+      ...(types && { types }),
+      ...(after === undefined ? { replay } : { after }),
+    })
+    // An SSE client learns the epoch from the first id; the check needs it before.
+    if (!this.kind.startsWith('sse') || !this.connected) return
+    view.joinedEpoch = this.#hub.topicToFollow(parseTopic(topic, 'topic')).session.epoch
+    if (after === undefined) view.epoch = view.joinedEpoch
+  }
+
+  #link(): Link {
+    const codec = this.#codec()
+    let open = true
+    return {
+      codec,
+      write: (chunk: Chunk) => {
+        assert(chunk instanceof Uint8Array)
+        if (!open) return true
+        this.#inbox.push(chunk)
+        this.#waiting += chunk.length
+        this.#full = this.#waiting > this.#roomBytes
+        return !this.#full
+      },
+      cork: (writes) => writes(),
+      end: () => {
+        open = false
+        this.#ended = true
+      },
+      close: (code) => {
+        open = false
+        this.#ended = true
+        this.closes.push(code)
+        assert.notEqual(closeCodes[code], undefined)
+      },
+    }
+  }
+
+  #codec(): Codec {
+    const { codecs } = this.#hub
+    switch (this.kind) {
+      case 'msgpack':
+        return codecs.msgpack
+      case 'json':
+        return codecs.json
+      case 'sse':
+        return codecs.sse('named', 'one')
+      case 'sse many':
+        return codecs.sse('named', 'many')
+    }
+  }
+
+  #take(bytes: Uint8Array): void {
+    if (this.kind === 'msgpack')
+      return this.#frame(this.#hub.codecs.msgpack.decode(bytes) as unknown as HubFrame)
+    if (this.kind === 'json') return this.#frame(this.#hub.codecs.json.decode(bytes) as unknown as HubFrame)
+    // Id-only blocks dispatch no event, and the parser does not show them: they are read off the text.
+    const text = new TextDecoder().decode(bytes)
+    for (const block of text.split('\n\n').slice(0, -1)) {
+      if (/^id: .*$/.test(block)) this.#idOnly(block.slice(4))
+      else this.#block(`${block}\n\n`)
+    }
+  }
+
+  #block(text: string): void {
+    this.#parser ??= createParser({ onEvent: (event) => this.#sseEvent(event) })
+    this.#parser.feed(text)
+  }
+
+  #sseEvent({
+    event: name,
+    data,
+    id,
+  }: {
+    event?: string | undefined
+    data: string
+    id?: string | undefined
+  }): void {
+    const value = JSON.parse(data) as { topic: string } & HubEvent & GapNotice
+    if (name === 'hub.open') return
+    if (name === 'hub.unsubscribed') {
+      const view = this.#viewOf(value.topic)
+      if (view) this.views.delete(view.number)
+      return
+    }
+    const view = this.#viewOf(value.topic)
+    if (view === undefined) return
+    if (name === 'hub.gap') return this.#gap(view, value)
+    if (name === 'hub.live') return this.#live(view, value.offset)
+    const { topic: _, ...event } = value
+    if (id === undefined && event.replay) {
+      this.#replayed(view, [event])
+      return
+    }
+    if (this.kind === 'sse many') {
+      // A combined cursor may repeat what this topic had already.
+      if (event.offset > view.position) this.#advance(view, [event], event.offset)
+      return
+    }
+    const { epoch, offset } = parseCursor(id as string, 'id')
+    assert.equal(offset, event.offset)
+    assert.equal(epoch, view.epoch === '' ? epoch : view.epoch)
+    view.epoch = epoch
+    this.#advance(view, [event], offset)
+  }
+
+  #idOnly(cursor: string): void {
+    if (this.kind === 'sse many') {
+      this.#cursor = cursor
+      return
+    }
+    const { epoch, offset } = parseCursor(cursor, 'id')
+    for (const view of this.views.values()) {
+      view.epoch = epoch
+      if (offset > view.position && view.live) this.#advance(view, [], offset)
+      view.position = Math.max(view.position, offset)
+    }
+  }
+
+  #viewOf(topic: string): View | undefined {
+    return [...this.views.values()].find((view) => view.interest.topic === topic)
+  }
+
+  #frame(frame: HubFrame): void {
+    switch (frame.type) {
+      case 'welcome':
+      case 'pong':
+        return
+      case 'subscribed': {
+        const view = this.views.get(frame.sub)
+        if (view === undefined) return
+        const change = view.changes.shift()
+        if (change !== undefined) view.interest = change
+        if (view.joining === undefined && frame.gap === undefined) {
+          assert(frame.resumed)
+          assert.equal(frame.epoch, view.epoch)
+          assert(frame.offset >= view.position, 'an update or a resume never goes back')
+          this.#settle(view, frame.offset, change !== undefined)
+        }
+        view.feed = frame.feed
+        view.epoch = frame.epoch
+        view.position = frame.offset
+        if (frame.gap !== undefined) this.#gap(view, frame.gap)
+        return
+      }
+      case 'events': {
+        const views = [...this.views.values()].filter(({ feed }) => feed === frame.feed)
+        for (const view of views) {
+          if (frame.replay) this.#replayed(view, frame.events)
+          else if ((frame.last as number) > view.position) {
+            assert(
+              (frame.after as number) <= view.position,
+              `after ${frame.after} is above position ${view.position}`,
+            )
+            this.#advance(view, frame.events, frame.last as number)
+          }
+        }
+        return
+      }
+      case 'live': {
+        const view = this.views.get(frame.sub)
+        if (view !== undefined) this.#live(view, frame.offset)
+        return
+      }
+      case 'gap': {
+        const view = this.views.get(frame.sub)
+        if (view !== undefined) this.#gap(view, frame)
+        return
+      }
+      case 'unsubscribed':
+        if (frame.code !== 'asked') this.views.delete(frame.sub)
+        return
+      default:
+        assert.fail(`got ${frame.type}`)
+    }
+  }
+
+  /** What an `update` leaves behind: what the old filter was owed has come before the answer. */
+  #settle(view: View, offset: number, updated: boolean): void {
+    if (!updated) return
+    view.position = offset
+  }
+
+  #replayed(view: View, events: readonly HubEvent[]): void {
+    // Two subscriptions alike share a feed, and the one that joined before is not concerned.
+    view.joining?.came.push(...events)
+    this.events += events.length
+  }
+
+  #live(view: View, offset: number): void {
+    if (view.joining !== undefined) {
+      const { due, came } = view.joining
+      reconcile(due, came, (told) =>
+        assert.fail(`the join left out ${told.event.offset} (${told.event.type})`),
+      )
+      view.joining = undefined
+      this.joined++
+    }
+    view.live = true
+    this.#advance(view, [], offset)
+  }
+
+  #gap(view: View, { reason, offset, after }: GapNotice): void {
+    this.gaps++
+    if (reason === 'epoch') {
+      if (this.kind.startsWith('sse')) {
+        view.position = 0
+        view.epoch = view.joinedEpoch
+      }
+      view.excused = offset
+      return
+    }
+    assert(after <= view.position || this.kind.startsWith('sse'))
+    view.excused = Math.max(view.excused, offset)
+  }
+
+  #advance(view: View, events: readonly HubEvent[], last: number): void {
+    if (last <= view.position) {
+      assert.equal(events.length, 0)
+      return
+    }
+    const model = view.epoch === '' ? this.#models.now(view.interest.topic) : this.#models.byEpoch(view.epoch)
+    if (model !== undefined) {
+      const due = model.due(view.interest, view.position, last)
+      try {
+        reconcile(due, events, (told) => this.#excuse(view, model, told))
+      } catch (error) {
+        const came = events.map(({ offset, type }) => `${offset} ${type}`).join(', ')
+        throw new Error(`${String(error)} ${this.kind} ${JSON.stringify(view)} to ${last}: came ${came}`, {
+          cause: error,
+        })
+      }
+    }
+    view.position = last
+    this.events += events.length
+  }
+
+  /** Only what was evicted may be missing, and only after a gap that told of it, or with a newer one of its key. */
+  #excuse({ excused, interest: { topic }, position }: View, model: SessionModel, told: Told): void {
+    const { offset, type } = told.event
+    const where = `${this.kind} at ${position} of ${topic}: ${offset} (${type})`
+    assert(
+      !model.isRetained(topic, told),
+      `${where} is missing, though it is retained in ${[...told.retainedIn]}; ${told.event.worker}`,
+    )
+    if (told.traits.replay === 'latest' && !model.isNewest(topic, told)) return
+    assert(offset <= excused, `${where} is missing without a gap`)
+  }
+}

@@ -246,7 +246,9 @@ export class Connection {
     feed.subscriptions.add(subscription)
     this.subscriptions.set(frame.sub, subscription)
     this.#behind.add(subscription)
-    this.say(join(subscription, from, frame.replay ?? true), aboutOf(feed))
+    const subscribed = join(subscription, from, frame.replay ?? true)
+    if (subscribed.gap !== undefined) this.#hub.countGap(subscribed.gap.reason)
+    this.say(subscribed, aboutOf(feed))
     this.proceed()
   }
 
@@ -265,6 +267,7 @@ export class Connection {
       subscription.retainReplay((entry) => filter.accepts(entry))
     } else if (subscription.inStep) subscription.feed.leave(subscription)
     subscription.position = position
+    subscription.announced = false
     this.#behind.add(subscription)
     const { number: sub, feed } = subscription
     this.say(

@@ -49,7 +49,7 @@ export function join(
   const lost = loss.critical > loss.droppable ? loss.critical : loss.droppable
   subscription.gapTold = lost > subscription.position ? lost : subscription.position
   if (same && lost === 0) return { ...head, offset: from.offset, resumed: true }
-  const gap: GapNotice = { reason: same ? 'evicted' : 'epoch', after: from.offset, offset: lost }
+  const gap: GapNotice = { reason: same ? 'evicted' : 'epoch', after: subscription.position, offset: lost }
   return { ...head, offset: subscription.position, resumed: false, gap }
 }
 

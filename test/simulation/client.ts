@@ -90,7 +90,7 @@ export class SimulatedClient {
     const cursors =
       this.kind === 'sse many' && this.#cursor !== '' ? parseCombinedCursor(this.#cursor, 'id') : undefined
     connection.together(() => {
-      for (const view of [...this.views.values()]) {
+      for (const view of this.views.values()) {
         const session = view.interest.topic.split('/')[1] as string
         const combined = cursors?.get(session)
         const own =
@@ -430,7 +430,7 @@ export class SimulatedClient {
     const where = `${this.kind} at ${position} of ${topic}: ${offset} (${type})`
     assert(
       !model.isRetained(topic, told),
-      `${where} is missing, though it is retained in ${[...told.retainedIn]}; ${told.event.worker}`,
+      `${where} is missing, though it is retained in ${[...told.retainedIn].join(', ')}`,
     )
     if (told.traits.replay === 'latest' && !model.isNewest(topic, told)) return
     assert(offset <= excused, `${where} is missing without a gap`)

@@ -8,7 +8,7 @@ import { kinds, type Models, SimulatedClient } from './client.js'
 import { SessionModel } from './model.js'
 
 const seed = Number(process.env['RUNCAST_SEED'] ?? Math.floor(Math.random() * 2 ** 31))
-const rounds = Number(process.env['RUNCAST_ROUNDS'] ?? 4)
+const rounds = Number(process.env['RUNCAST_ROUNDS'] ?? 2)
 
 const sessionIds = ['a', 'b', 'c']
 const workerIds = ['w1', 'w2', 'w3']

@@ -132,7 +132,7 @@ export class SessionModel {
 
 function triggerKey(event: NewEvent, { key }: Traits): string | undefined {
   if (key === undefined) return undefined
-  const value = (event.data as Record<string, unknown> | undefined)?.[key]
+  const value = (event.data as Record<string, string | number> | undefined)?.[key]
   return value === undefined ? undefined : String(value)
 }
 

@@ -179,7 +179,7 @@ class Simulation implements Models {
         ...workerIds.filter((worker) => !workers.includes(worker)),
       ])
     } else {
-      this.hub.removeSession(id)
+      void this.hub.removeSession(id)
       this.#lives.delete(id)
     }
   }

@@ -31,8 +31,6 @@ export interface LmdbOptions {
    */
   readonly durability?: 'process' | 'power'
   readonly clock?: Clock
-  /** The largest size of the data file, in bytes; as large as the disk allows unless given. */
-  readonly fileBytesMax?: number
 }
 
 /**
@@ -79,10 +77,7 @@ class LmdbStore implements Store {
   #behind = false
   #closing: Promise<void> | undefined = undefined
 
-  constructor(
-    { directory, durability = 'process', clock = systemClock, fileBytesMax }: LmdbOptions,
-    lock: DirectoryLock,
-  ) {
+  constructor({ directory, durability = 'process', clock = systemClock }: LmdbOptions, lock: DirectoryLock) {
     this.#directory = directory
     this.#clock = clock
     this.#lock = lock
@@ -93,7 +88,6 @@ class LmdbStore implements Store {
       eventTurnBatching: false,
       // With it a commit is visible, and told, before it is flushed to the disk.
       overlappingSync: durability === 'process',
-      ...(fileBytesMax === undefined ? {} : { mapSize: fileBytesMax }),
     })
     this.#tables = new LmdbTables(this.#root, directory)
     try {
@@ -227,6 +221,7 @@ async function causeOf(error: unknown): Promise<unknown> {
 // Errors of LMDB and of the system, as numbers.
 const mapFull = -30_792
 const noSpace = 28
+const fileTooLarge = 27
 const quotaExceeded = 122
 const inputOutput = 5
 
@@ -238,6 +233,7 @@ function storeError(error: unknown, directory: string, bytes: number): StoreErro
     code === mapFull ||
     code === noSpace ||
     code === 'ENOSPC' ||
+    code === fileTooLarge ||
     code === quotaExceeded ||
     // LMDB calls a short write an input/output error.
     (code === inputOutput && freeBytes(directory) < 2 * bytes + 1024 * 1024)

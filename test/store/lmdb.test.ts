@@ -1,0 +1,305 @@
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import { cpSync, existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+import { open } from 'lmdb'
+import { Packr } from 'msgpackr'
+import t, { type Test } from 'tap'
+import { openLmdb } from '../../src/store/lmdb.js'
+import { offsetsAhead, type Store } from '../../src/store/store.js'
+import { aSession, at, offset, readAll, someEvents } from '../conformance/store.js'
+
+function aDirectory(t: Test): string {
+  const directory = mkdtempSync(join(tmpdir(), 'runcast-lmdb-'))
+  t.teardown(() => rmSync(directory, { recursive: true, force: true }))
+  return join(directory, 'data')
+}
+
+async function withStore<Result>(directory: string, use: (store: Store) => Promise<Result>): Promise<Result> {
+  const store = openLmdb({ directory })
+  try {
+    return await use(store)
+  } finally {
+    await store.close()
+  }
+}
+
+t.test('after an end in good order everything is as it was, and offsets go on without a hole', async (t) => {
+  const directory = aDirectory(t)
+  const before = await withStore(directory, async (store) => {
+    const slices = [{ slice: 'plan', offset: offset(1), value: { a: [1] } }]
+    const ids = [{ id: 'x', offset: offset(2) }]
+    await store.commit({ at, sessions: [{ ...aSession('s', someEvents(1, 1_000)), slices, ids }] })
+    return store.load('s')
+  })
+  await withStore(directory, async (store) => {
+    t.match(store.found, { sessions: 1, events: 1_000, clean: true })
+    t.strictSame(await store.load('s'), before)
+    t.equal(before?.last, 1_000)
+    t.strictSame(await readAll(store, 's'), someEvents(1, 1_000))
+    await store.commit({ at, sessions: [aSession('t', someEvents(1, 1))] })
+    t.equal(store.size().events, 1_001)
+  })
+})
+
+t.test('after each unclean end offsets go on above all that may have been given out', async (t) => {
+  let directory = aDirectory(t)
+  await withStore(directory, async (store) => {
+    await store.commit({
+      at,
+      sessions: [aSession('s', someEvents(1, 10)), aSession('idle', someEvents(1, 5))],
+    })
+  })
+  let last = 10
+  for (let life = 1; life <= 3; life++) {
+    const store = openLmdb({ directory })
+    t.equal(store.found.clean, life === 1)
+    t.equal((await store.load('s'))?.last, last)
+    if (life === 2) {
+      last += 1
+      await store.commit({
+        at,
+        sessions: [{ session: 's', last: offset(last), events: someEvents(last, 1) }],
+      })
+    }
+    // What a process that is killed leaves behind: the file as it is.
+    const left = aDirectory(t)
+    cpSync(directory, left, { recursive: true })
+    rmSync(join(left, 'lock'))
+    await store.close()
+    directory = left
+    last += offsetsAhead
+  }
+  await withStore(directory, async (store) => {
+    t.equal((await store.load('s'))?.last, last)
+    t.equal((await store.load('idle'))?.last, 5 + 3 * offsetsAhead)
+    t.strictSame((await readAll(store, 's')).length, 11)
+  })
+  await withStore(directory, async (store) =>
+    t.equal((await store.load('s'))?.last, last, 'a clean end adds none'),
+  )
+})
+
+t.test('a directory is used by one process at a time', async (t) => {
+  const directory = aDirectory(t)
+  const store = openLmdb({ directory })
+  t.throws(() => openLmdb({ directory }), {
+    name: 'StoreError',
+    kind: 'refused',
+    message: `${directory} is in use by the process ${process.pid}: stop it, or use another directory.`,
+  })
+  await store.close()
+  const gone = spawn(process.execPath, ['-e', ''])
+  await new Promise((resolve) => gone.once('exit', resolve))
+  const stale = [
+    JSON.stringify({ pid: gone.pid, started: 'x' }),
+    JSON.stringify({ pid: process.pid, started: 'another process had this pid before' }),
+    '{"pid":12',
+    '',
+  ]
+  for (const lock of stale) {
+    writeFileSync(join(directory, 'lock'), lock)
+    await openLmdb({ directory }).close()
+  }
+  t.strictSame(
+    readdirSync(directory).filter((name) => name.startsWith('lock')),
+    [],
+    'no lock is left',
+  )
+})
+
+t.test('a newer format is refused, and left as it is', async (t) => {
+  const directory = aDirectory(t)
+  await withStore(directory, async (store) =>
+    store.commit({ at, sessions: [aSession('s', someEvents(1, 3))] }),
+  )
+  const setFormat = async (format: number) => {
+    const root = open<Buffer>({ path: join(directory, 'data.lmdb'), encoding: 'binary' })
+    await root
+      .openDB<Buffer>({ name: 'meta', encoding: 'binary' })
+      .put('format', new Packr().pack({ format }))
+    await root.close()
+  }
+  await setFormat(2)
+  t.throws(() => openLmdb({ directory }), {
+    kind: 'refused',
+    message: /written by a newer version of runcast, in format 2, and this one reads format 1/,
+  })
+  await setFormat(1)
+  await withStore(directory, async (store) => t.strictSame(await readAll(store, 's'), someEvents(1, 3)))
+})
+
+t.test('a large session is removed in steps, and leaves nothing behind', async (t) => {
+  const directory = aDirectory(t)
+  const store = openLmdb({ directory })
+  t.teardown(() => store.close())
+  for (let commit = 0; commit < 2_500; commit++) {
+    const sessions = [
+      { ...aSession('s', someEvents(commit + 1, 1)), ids: [{ id: `${commit}`, offset: offset(commit + 1) }] },
+    ]
+    const done = store.commit({ at, sessions })
+    if (commit % 100 === 99) await done
+  }
+  await store.remove('s')
+  let steps = 0
+  while ((await store.trim({}, at, () => false)).more) steps += 1
+  t.ok(steps >= 5, `${steps} steps`)
+  await store.close()
+  const root = open<Buffer>({ path: join(directory, 'data.lmdb'), encoding: 'binary' })
+  for (const name of [
+    'records',
+    'extents',
+    'events',
+    'workers',
+    'slices',
+    'latest',
+    'ids',
+    'ended',
+    'left',
+  ]) {
+    t.equal(root.openDB({ name }).getCount(), 0, name)
+  }
+  await root.close()
+})
+
+const child = fileURLToPath(new URL('crash-child.ts', import.meta.url))
+
+function startChild(
+  directory: string,
+  { durability = 'process', mode = '', before = '' } = {},
+): ChildProcess {
+  const command = `${before} exec "$0" --import tsx "$@"`
+  const args = ['-c', command, process.execPath, child, directory, durability, mode]
+  return spawn('sh', args, { stdio: ['ignore', 'pipe', 'inherit'] })
+}
+
+async function* linesOf({ stdout }: ChildProcess): AsyncGenerator<string> {
+  if (stdout === null) throw new TypeError('expected a pipe')
+  yield* createInterface({ input: stdout })
+}
+
+t.test(
+  'kill -9 in the middle of writing loses nothing that was kept, and no offset comes twice',
+  async (t) => {
+    for (const [durability, lives] of [
+      ['process', 6],
+      ['power', 3],
+    ] as const) {
+      const directory = aDirectory(t)
+      const kept: number[][] = []
+      let given = [0, 0, 0]
+      for (let life = 0; life < lives; life++) {
+        const process = startChild(directory, { durability })
+        const exit = new Promise((resolve) => process.once('exit', resolve))
+        let until = 5 + life * 13
+        let first = true
+        for await (const line of linesOf(process)) {
+          const [what, ...numbers] = line.split(' ')
+          const lasts = numbers.map(Number)
+          if (what === 'given') {
+            if (first)
+              t.ok(
+                lasts.every((last, index) => last > (given[index] ?? 0)),
+                `${lasts} is above ${given}`,
+              )
+            first = false
+            given = lasts
+          } else if (what === 'kept') kept.push(lasts)
+          if (--until === 0) process.kill('SIGKILL')
+        }
+        await exit
+      }
+      await withStore(directory, async (store) => {
+        t.notOk(store.found.clean)
+        const rounds: number[] = []
+        for (const [index, session] of ['a', 'b', 'c'].entries()) {
+          const events = await readAll(store, session)
+          const offsets = new Set(events.map((event) => event.offset))
+          t.equal(offsets.size, events.length, 'no offset is there twice')
+          const missing = kept.filter((lasts) => !offsets.has(offset(lasts[index] ?? 0)))
+          t.strictSame(missing, [], `${kept.length} commits that were told are there`)
+          const stored = await store.load(session)
+          t.equal(stored?.events, events.length)
+          t.ok((stored?.last ?? 0) > (given[index] ?? 0))
+          rounds.push(
+            new Set(
+              events.map(
+                ({ offset: place, data }) =>
+                  `${Math.floor(place / offsetsAhead)} ${(data as { round: number }).round}`,
+              ),
+            ).size,
+          )
+        }
+        t.equal(new Set(rounds).size, 1, 'every batch is there in all of its sessions or in none')
+      })
+    }
+  },
+)
+
+/** Lets a child write until it has failed three times, makes room, and kills it after twenty more commits. */
+async function fill(t: Test, directory: string, { before = '', makeRoom }: Filling): Promise<string[]> {
+  const process = startChild(directory, { mode: 'fill', before })
+  const exit = new Promise((resolve) => process.once('exit', resolve))
+  const kept: number[][] = []
+  const failures: string[] = []
+  let after = 0
+  for await (const line of linesOf(process)) {
+    const [what = '', ...numbers] = line.split(' ')
+    if (what === 'failed') {
+      failures.push(line)
+      if (failures.length === 3) makeRoom(process.pid ?? 0)
+    } else if (what === 'kept') {
+      kept.push(numbers.map(Number))
+      if (failures.length >= 3 && ++after === 20) process.kill('SIGKILL')
+    }
+  }
+  await exit
+  t.equal(after, 20, 'it has recovered')
+  await withStore(directory, async (store) => {
+    for (const [index, session] of ['a', 'b', 'c'].entries()) {
+      const offsets = (await readAll(store, session)).map((event) => event.offset)
+      const last = kept.at(-1)?.[index] ?? 0
+      const expected = Array.from({ length: last }, (_, place) => place + 1)
+      t.strictSame(offsets.slice(0, last), expected)
+    }
+  })
+  return failures
+}
+
+interface Filling {
+  readonly before?: string
+  readonly makeRoom: (pid: number) => void
+}
+
+t.test('a disk that takes no more costs nothing that was kept, and the store recovers', async (t) => {
+  if (!existsSync('/usr/bin/prlimit')) {
+    t.comment('SKIPPED: prlimit, which limits the size of a file, is not there')
+    return
+  }
+  const failures = await fill(t, aDirectory(t), {
+    before: "trap '' XFSZ; ulimit -S -f 4096;",
+    makeRoom: (pid) => execFileSync('prlimit', ['--pid', `${pid}`, '--fsize=unlimited']),
+  })
+  t.ok(failures.length >= 3)
+})
+
+t.test('a full disk is told as such', async (t) => {
+  const disk = mkdtempSync(join(tmpdir(), 'runcast-disk-'))
+  t.teardown(() => rmSync(disk, { recursive: true, force: true }))
+  try {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=3m', 'tmpfs', disk], { stdio: 'ignore' })
+  } catch {
+    t.comment('SKIPPED: a small disk can only be mounted by root')
+    return
+  }
+  t.teardown(() => execFileSync('umount', [disk]))
+  const failures = await fill(t, join(disk, 'data'), {
+    makeRoom: () => execFileSync('mount', ['-o', 'remount,size=64m', disk]),
+  })
+  t.strictSame(
+    failures.filter((line) => !line.startsWith('failed full There is no room left in')),
+    [],
+  )
+})

@@ -1,0 +1,20 @@
+import type { Hub } from '../hub/hub.js'
+import type { Clock } from '../lib/clock.js'
+import type { Limits } from '../protocol/limits.js'
+import type { Links } from './links.js'
+import type { Origins } from './origins.js'
+
+/** What the routes of one server share. */
+export interface Context {
+  readonly hub: Hub
+  readonly limits: Limits
+  readonly clock: Clock
+  readonly links: Links
+  readonly origins: Origins
+  /** Silence of an SSE response before a comment is sent. */
+  readonly keepaliveMs: number
+  /** Told of whatever is no peer's mistake. */
+  readonly report: (error: unknown) => void
+  /** Whether the server is about to close. */
+  readonly closing: () => boolean
+}

@@ -1,0 +1,30 @@
+import { ProtocolError } from '../protocol/codes.js'
+import type { Context } from './context.js'
+import { Metrics } from './metrics.js'
+import { json, problem } from './problem.js'
+import type { Route } from './routes.js'
+
+/** For those who run the hub: is it alive, may it get requests, how is it doing. */
+export function healthRoutes({ hub, links, closing }: Context): Route[] {
+  const metrics = new Metrics(hub, links)
+  return [
+    { method: 'GET', path: '/healthz', answer: () => json(200, { status: 'ok' }) },
+    {
+      method: 'GET',
+      path: '/readyz',
+      answer: () => {
+        if (closing()) return problem(new ProtocolError('unavailable', 'The hub is shutting down.'))
+        return json(200, { status: 'ready' })
+      },
+    },
+    {
+      method: 'GET',
+      path: '/metrics',
+      answer: async () => ({
+        status: 200,
+        headers: { 'content-type': metrics.contentType, 'cache-control': 'no-store' },
+        body: await metrics.text(),
+      }),
+    },
+  ]
+}

@@ -1,0 +1,40 @@
+import type { Request } from '../transport/transport.js'
+
+/** Which pages of other origins may use the hub: exact origins such as `https://app.example`, or `*` for all. */
+export type Origins = readonly string[]
+
+/**
+ * Browsers name the origin of a page whenever it could do harm; other clients name none and are let through.
+ *
+ * @returns whether the request comes from the hub's own pages, from a listed origin, or from no page
+ */
+export function allowsOrigin(request: Request, origins: Origins): boolean {
+  const origin = request.headers.get('origin')
+  if (origin === undefined || origins.includes('*') || origins.includes(origin)) return true
+  return isOwn(origin, request.headers.get('host'))
+}
+
+function isOwn(origin: string, host: string | undefined): boolean {
+  return host !== undefined && (origin === `http://${host}` || origin === `https://${host}`)
+}
+
+/** @returns the headers that let a page of an allowed origin read the answer: fetch standard, section 3.3 */
+export function corsHeaders(request: Request): Record<string, string> {
+  const origin = request.headers.get('origin')
+  if (origin === undefined) return {}
+  return {
+    'access-control-allow-origin': origin,
+    'access-control-expose-headers': 'ETag, Location',
+    vary: 'Origin',
+  }
+}
+
+/** @returns the further headers of the answer to a preflight request */
+export function preflightHeaders(methods: string): Record<string, string> {
+  return {
+    'access-control-allow-methods': methods,
+    'access-control-allow-headers':
+      'Authorization, Content-Type, If-Match, If-None-Match, Last-Event-ID, X-Cause',
+    'access-control-max-age': '600',
+  }
+}

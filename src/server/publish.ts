@@ -1,0 +1,202 @@
+import { LineError, LineReader } from '../lib/ndjson.js'
+import { checkEvent, checkEvents } from '../protocol/check.js'
+import { type Place, ProtocolError } from '../protocol/codes.js'
+import type { Offset } from '../protocol/cursor.js'
+import type { NewEvent } from '../protocol/frames.js'
+import type { Answer, Exchange } from '../transport/transport.js'
+import { type BodyKind, bodyKind, parseJson, readBody, utf8 } from './body.js'
+import type { Context } from './context.js'
+import { json, problem } from './problem.js'
+import type { Call, Route } from './routes.js'
+
+/** What a publishing request has done so far: the answer, or a part of the problem. */
+interface Total {
+  first: Offset | 0
+  last: Offset | 0
+  accepted: number
+  duplicates: number
+}
+
+/** `POST …/events`: one event or many, answered once they are stored. */
+export function publishRoutes(context: Context): Route[] {
+  const answer = (call: Call, topic: string): Promise<Answer | undefined> => {
+    const session = call.param('session')
+    const kind = bodyKind(call.request, ['json', 'ndjson', 'msgpack'])
+    if (kind === 'ndjson') return publishLines(context, call.exchange, { session, topic })
+    return publishWhole(context, call, { session, topic, kind })
+  }
+  return [
+    {
+      method: 'POST',
+      path: '/api/sessions/{session}/events',
+      answer: (call) => answer(call, `sessions/${call.param('session')}`),
+    },
+    {
+      method: 'POST',
+      path: '/api/sessions/{session}/workers/{worker}/events',
+      answer: (call) => answer(call, `sessions/${call.param('session')}/workers/${call.param('worker')}`),
+    },
+  ]
+}
+
+async function publishWhole(
+  { hub, limits }: Context,
+  { request, exchange }: Call,
+  { session, topic, kind }: { session: string; topic: string; kind: BodyKind },
+): Promise<Answer | undefined> {
+  const body = await readBody(request, exchange, limits.frameBytesMax)
+  if (body === undefined) return undefined
+  const value =
+    kind === 'msgpack' ? unpack(hub.codecs.msgpack, body) : parseJson(utf8(body, 'body'), 'body', hint)
+  const events = Array.isArray(value) ? checkEvents(value, limits) : [checkEvent(value, limits)]
+  const { first, last, accepted, duplicates } = hub.publish(topic, events)
+  await hub.committed(session)
+  return json(200, { first, last, accepted, duplicates })
+}
+
+const hint = '; send many events as an array, or line by line as application/x-ndjson'
+
+/** @returns the value, or the list of several concatenated ones. */
+function unpack(codec: { decodeAll(bytes: Uint8Array): readonly unknown[] }, body: Buffer): unknown {
+  let values: readonly unknown[]
+  try {
+    values = codec.decodeAll(body)
+  } catch (error) {
+    const reason = error instanceof Error ? error.message.slice(0, 200) : 'unreadable'
+    throw new ProtocolError('badFrame', `body: expected MessagePack: ${reason}`)
+  }
+  return values.length === 1 ? values[0] : values
+}
+
+/**
+ * Publishes line by line while the body arrives: what came in one chunk leaves in one flush. Waiting for each
+ * chunk to be stored keeps a fast producer from outrunning the store; the peer is paused meanwhile.
+ *
+ * After a bad line nothing more is published; what precedes it is kept, and counted in the problem.
+ */
+async function publishLines(
+  { hub, limits }: Context,
+  exchange: Exchange,
+  { session, topic }: { session: string; topic: string },
+): Promise<Answer | undefined> {
+  const total: Total = { first: 0, last: 0, accepted: 0, duplicates: 0 }
+  const pending = new PendingLines(limits.publishEventsMax, (events) =>
+    add(total, hub.publish(topic, events)),
+  )
+  const reader = new LineReader(limits.lineBytesMax, (text, line) => {
+    pending.add(
+      checkedLine(() => checkEvent(parseJson(text, 'event'), limits), line),
+      line,
+    )
+  })
+  try {
+    for await (const chunk of exchange.body()) {
+      reader.push(chunk)
+      pending.publish()
+      await hub.committed(session)
+    }
+    // A line that the peer did not end before it went may be half of one.
+    if (exchange.gone) return undefined
+    reader.end()
+    pending.publish()
+    await hub.committed(session)
+    return json(200, total)
+  } catch (error) {
+    const refused = pending.settle(error)
+    await hub.committed(session)
+    return problem(refused, total)
+  }
+}
+
+/** The events of lines that have been read but not published. */
+class PendingLines {
+  readonly #max: number
+  readonly #publish: (events: readonly NewEvent[]) => void
+  #events: NewEvent[] = []
+  #lines: number[] = []
+
+  constructor(max: number, publish: (events: readonly NewEvent[]) => void) {
+    this.#max = max
+    this.#publish = publish
+  }
+
+  add(event: NewEvent, line: number): void {
+    this.#events.push(event)
+    this.#lines.push(line)
+    if (this.#events.length === this.#max) this.publish()
+  }
+
+  /** @throws ProtocolError with the line that the hub refused, once what precedes it has been published */
+  publish(): void {
+    const events = this.#events
+    const lines = this.#lines
+    if (events.length === 0) return
+    this.#events = []
+    this.#lines = []
+    try {
+      this.#publish(events)
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error
+      const index = indexOf(error.place)
+      if (index === undefined) throw at(error, lines[0] ?? 0)
+      if (index > 0) this.#publish(events.slice(0, index))
+      throw at(error, lines[index] ?? 0, withoutIndex(error.place))
+    }
+  }
+
+  /**
+   * Publishes what precedes the error.
+   *
+   * @returns the error as the client is to see it: the first one, where there are two
+   * @throws whatever is no peer's mistake
+   */
+  settle(error: unknown): ProtocolError {
+    const refused = ofLine(error)
+    if (refused === undefined) throw error
+    try {
+      this.publish()
+      return refused
+    } catch (earlier) {
+      if (earlier instanceof ProtocolError) return earlier
+      throw earlier
+    }
+  }
+}
+
+function add(total: Total, result: Total): void {
+  if (total.first === 0) total.first = result.first
+  if (result.last > total.last) total.last = result.last
+  total.accepted += result.accepted
+  total.duplicates += result.duplicates
+}
+
+function checkedLine<T>(check: () => T, line: number): T {
+  try {
+    return check()
+  } catch (error) {
+    if (error instanceof ProtocolError) throw at(error, line)
+    throw error
+  }
+}
+
+function ofLine(error: unknown): ProtocolError | undefined {
+  if (error instanceof ProtocolError) return error
+  if (!(error instanceof LineError)) return undefined
+  const code = error.reason === 'tooLong' ? 'frameTooLarge' : 'badFrame'
+  return new ProtocolError(code, error.message, { line: error.line })
+}
+
+function at({ code, message, place }: ProtocolError, line: number, pointer = place.pointer): ProtocolError {
+  return new ProtocolError(code, `line ${line}: ${message}`, { ...(pointer ? { pointer } : {}), line })
+}
+
+const indexPattern = /^\/(\d+)/
+
+function indexOf({ pointer }: Place): number | undefined {
+  const index = indexPattern.exec(pointer ?? '')?.[1]
+  return index === undefined ? undefined : Number(index)
+}
+
+function withoutIndex({ pointer }: Place): string {
+  return (pointer ?? '').replace(indexPattern, '')
+}

@@ -1,0 +1,185 @@
+import { strict as assert } from 'node:assert'
+import { checkId } from '../protocol/check.js'
+import { ProtocolError } from '../protocol/codes.js'
+import type { Limits } from '../protocol/limits.js'
+import type { Answer, Exchange, Request } from '../transport/transport.js'
+import { allowsOrigin, corsHeaders, type Origins, preflightHeaders } from './origins.js'
+import { problemOf } from './problem.js'
+
+export type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
+
+/** One thing that can be asked for. */
+export interface Route {
+  readonly method: Method
+  /** Literal segments and `{parameters}`: `/api/sessions/{session}/events`. */
+  readonly path: string
+  /**
+   * Answers, or streams and returns nothing. What it throws is answered as a problem.
+   * `HEAD` comes here as well; the transport leaves out the body of its answer.
+   */
+  answer(call: Call): Answer | undefined | Promise<Answer | undefined>
+}
+
+/** One request on its way through a route. */
+export interface Call {
+  readonly request: Request
+  readonly exchange: Exchange
+  readonly query: URLSearchParams
+  /** The decoded segment that stands for `{name}` in the route's path; sessions and workers are valid ids. */
+  param(name: string): string
+  /** What a streamed response must say beside its own headers; answers get them without further ado. */
+  readonly headers: Readonly<Record<string, string>>
+}
+
+export interface RoutesOptions {
+  readonly limits: Limits
+  readonly origins: Origins
+  /** Told of whatever is no peer's mistake. */
+  readonly report: (error: unknown) => void
+}
+
+interface Pattern {
+  readonly segments: readonly string[]
+  readonly methods: Map<Method, Route>
+}
+
+/** The table of what can be asked for. */
+export class Routes {
+  readonly #patterns = new Map<string, Pattern>()
+  readonly #options: RoutesOptions
+  /** Requests that are being answered. */
+  #busy = 0
+  #idle: (() => void) | undefined = undefined
+
+  constructor(routes: readonly Route[], options: RoutesOptions) {
+    this.#options = options
+    for (const route of routes) {
+      const pattern = this.#patterns.get(route.path) ?? {
+        segments: route.path.split('/'),
+        methods: new Map(),
+      }
+      assert(!pattern.methods.has(route.method), `two routes for ${route.method} ${route.path}`)
+      pattern.methods.set(route.method, route)
+      this.#patterns.set(route.path, pattern)
+    }
+  }
+
+  /** Answers the request, come what may. */
+  answer(request: Request, exchange: Exchange): void {
+    this.#busy += 1
+    void this.#answerOf(request, exchange)
+      .then((answer) => answer && exchange.answer(answer))
+      .catch(this.#options.report)
+      .finally(() => {
+        this.#busy -= 1
+        if (this.#busy === 0) this.#idle?.()
+      })
+  }
+
+  /** @returns once no request is being answered; responses that stay open do not count. */
+  async idle(): Promise<void> {
+    if (this.#busy === 0) return
+    await new Promise<void>((resolve) => {
+      this.#idle = resolve
+    })
+  }
+
+  async #answerOf(request: Request, exchange: Exchange): Promise<Answer | undefined> {
+    const cors = allowsOrigin(request, this.#options.origins) ? corsHeaders(request) : undefined
+    try {
+      if (cors === undefined)
+        throw new ProtocolError('forbidden', 'Pages of this origin may not use the hub.')
+      const answer = await this.#dispatch(request, exchange, cors)
+      return answer && { ...answer, headers: { ...answer.headers, ...cors } }
+    } catch (error) {
+      const answer = problemOf(error, this.#options.report)
+      return { ...answer, headers: { ...answer.headers, ...cors } }
+    }
+  }
+
+  #dispatch(request: Request, exchange: Exchange, headers: Readonly<Record<string, string>>) {
+    const segments = request.path.split('/')
+    const pattern = this.#match(segments)
+    if (pattern === undefined) {
+      throw new ProtocolError('notFound', `There is nothing at ${request.path.slice(0, 200)}.`)
+    }
+    if (request.method === 'OPTIONS') return options(request, pattern)
+    const route = pattern.methods.get((request.method === 'HEAD' ? 'GET' : request.method) as Method)
+    if (route === undefined) return this.#wrongMethod(request, pattern)
+    const params = paramsOf(pattern, segments, this.#options.limits)
+    return route.answer({
+      request,
+      exchange,
+      headers,
+      query: new URLSearchParams(request.query),
+      param(name) {
+        const value = params.get(name)
+        assert(value !== undefined, `${route.path} has no {${name}}`)
+        return value
+      },
+    })
+  }
+
+  #match(segments: readonly string[]): Pattern | undefined {
+    for (const pattern of this.#patterns.values()) {
+      if (fits(pattern.segments, segments)) return pattern
+    }
+    return undefined
+  }
+
+  #wrongMethod(request: Request, pattern: Pattern): Answer {
+    const allow = allowOf(pattern)
+    const error = new ProtocolError(
+      'methodNotAllowed',
+      `${request.path.slice(0, 200)}: expected ${allow}, got ${request.method.slice(0, 20)}`,
+    )
+    const answer = problemOf(error, this.#options.report)
+    return { ...answer, headers: { ...answer.headers, allow } }
+  }
+}
+
+function isParam(segment: string): boolean {
+  return segment.startsWith('{')
+}
+
+function fits(pattern: readonly string[], segments: readonly string[]): boolean {
+  if (pattern.length !== segments.length) return false
+  return pattern.every((part, at) => (isParam(part) ? segments[at] !== '' : part === segments[at]))
+}
+
+function allowOf({ methods }: Pattern): string {
+  const all = [...methods.keys(), ...(methods.has('GET') ? ['HEAD'] : []), 'OPTIONS']
+  return all.join(', ')
+}
+
+function options(request: Request, pattern: Pattern): Answer {
+  const allow = allowOf(pattern)
+  const preflight = request.headers.has('access-control-request-method')
+  return { status: 204, headers: { allow, ...(preflight ? preflightHeaders(allow) : {}) } }
+}
+
+/** Parameters that name sessions and workers are checked here, the others by their routes. */
+const ids: readonly string[] = ['session', 'worker']
+
+function paramsOf(
+  pattern: Pattern,
+  segments: readonly string[],
+  limits: Limits,
+): ReadonlyMap<string, string> {
+  const params = new Map<string, string>()
+  pattern.segments.forEach((part, at) => {
+    if (!isParam(part)) return
+    const name = part.slice(1, -1)
+    const value = decoded(segments[at] ?? '', name)
+    params.set(name, ids.includes(name) ? checkId(value, limits, name) : value)
+  })
+  return params
+}
+
+function decoded(segment: string, name: string): string {
+  try {
+    return decodeURIComponent(segment)
+  } catch {
+    throw new ProtocolError('badFrame', `${name}: expected percent-encoded UTF-8 in the path`)
+  }
+}

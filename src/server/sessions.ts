@@ -1,0 +1,119 @@
+import type { JsonObject, JsonValue } from '../lib/json.js'
+import { ProtocolError } from '../protocol/codes.js'
+import { type Mode, modes } from '../protocol/frames.js'
+import type { Answer } from '../transport/transport.js'
+import { bodyKind, parseJson, readBody, utf8 } from './body.js'
+import type { Context } from './context.js'
+import { json, refusal } from './problem.js'
+import { flagOf, integerOf, typesOf } from './query.js'
+import type { Call, Route } from './routes.js'
+
+const pageSessionsMax = 1_000
+const pageEventsMax = 1_000
+const pageEvents = 100
+
+/** Sessions: listed, read, created, ended, removed, and their retained events page by page. */
+export function sessionRoutes(context: Context): Route[] {
+  const { hub } = context
+  return [
+    { method: 'GET', path: '/api/sessions', answer: (call) => list(context, call) },
+    {
+      method: 'GET',
+      path: '/api/sessions/{session}',
+      answer: (call) => json(200, summaryOf(context, call.param('session'))),
+    },
+    { method: 'PUT', path: '/api/sessions/{session}', answer: (call) => create(context, call) },
+    {
+      method: 'DELETE',
+      path: '/api/sessions/{session}',
+      answer: (call) => {
+        hub.removeSession(call.param('session'))
+        return { status: 204 }
+      },
+    },
+    { method: 'POST', path: '/api/sessions/{session}/end', answer: (call) => end(context, call) },
+    {
+      method: 'GET',
+      path: '/api/sessions/{session}/history',
+      answer: (call) => {
+        const all = flagOf(call.query, 'all') ? '/**' : ''
+        return history(context, call, `sessions/${call.param('session')}${all}`)
+      },
+    },
+    {
+      method: 'GET',
+      path: '/api/sessions/{session}/workers/{worker}/history',
+      answer: (call) =>
+        history(context, call, `sessions/${call.param('session')}/workers/${call.param('worker')}`),
+    },
+  ]
+}
+
+/** In the order of their creation; `next` is the id to give as `after` for the next page. */
+function list({ hub }: Context, { query }: Call): Answer {
+  const limit = integerOf(query, 'limit', { min: 1, max: pageSessionsMax }) ?? pageSessionsMax
+  const after = query.get('after')
+  const all = hub.sessions()
+  const from = after === null ? 0 : all.findIndex(({ id }) => id === after) + 1
+  if (after !== null && from === 0) throw refusal('after', 'the id of a session', after)
+  const sessions = all.slice(from, from + limit)
+  const next = from + limit < all.length ? sessions.at(-1)?.id : undefined
+  return json(200, { sessions, ...(next === undefined ? {} : { next }) })
+}
+
+function summaryOf({ hub }: Context, session: string): object {
+  const summary = hub.find(session)
+  if (summary === undefined) throw new ProtocolError('notFound', `There is no session ${session}.`)
+  return summary
+}
+
+async function create(context: Context, call: Call): Promise<Answer | undefined> {
+  const fields = await readFields(context, call, ['mode', 'metadata'])
+  if (fields === undefined) return undefined
+  const { mode, metadata } = fields
+  if (mode !== undefined && !modes.includes(mode as Mode))
+    throw refusal('mode', `one of ${modes.join(', ')}`, mode)
+  if (metadata !== undefined && !isObject(metadata)) throw refusal('metadata', 'an object', metadata)
+  const session = call.param('session')
+  const isNew = context.hub.createSession(session, {
+    ...(mode === undefined ? {} : { mode: mode as Mode }),
+    ...(metadata === undefined ? {} : { metadata: metadata as JsonObject }),
+  })
+  return json(isNew ? 201 : 200, summaryOf(context, session))
+}
+
+async function end(context: Context, call: Call): Promise<Answer | undefined> {
+  const fields = await readFields(context, call, ['outcome'])
+  if (fields === undefined) return undefined
+  const session = call.param('session')
+  context.hub.endSession(session, fields.outcome as JsonValue | undefined)
+  await context.hub.committed(session)
+  return json(200, summaryOf(context, session))
+}
+
+function history({ hub, limits }: Context, { query }: Call, topic: string): Answer {
+  const limit = integerOf(query, 'limit', { min: 1, max: pageEventsMax }) ?? pageEvents
+  const types = typesOf(query, limits)
+  const after = query.get('after')
+  return json(200, hub.history(topic, { limit, ...(types && { types }), ...(after ? { after } : {}) }))
+}
+
+/** @returns the fields of a JSON object; none when there is no body; nothing when the peer has gone. */
+async function readFields(
+  { limits }: Context,
+  { request, exchange }: Call,
+  names: readonly string[],
+): Promise<Readonly<Record<string, unknown>> | undefined> {
+  const body = await readBody(request, exchange, limits.frameBytesMax)
+  if (body === undefined || body.length === 0) return body && {}
+  bodyKind(request, ['json'])
+  const value = parseJson(utf8(body, 'body'), 'body')
+  if (!isObject(value)) throw refusal('body', `an object { ${names.join('?, ')}? }`, value)
+  const stranger = Object.keys(value).find((name) => !names.includes(name))
+  if (stranger !== undefined) throw refusal('body', `no field but ${names.join(', ')}`, stranger)
+  return value
+}
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}

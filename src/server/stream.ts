@@ -1,0 +1,304 @@
+import type { Chunk } from '../codec/codec.js'
+import type { Framing, SseCodec } from '../codec/sse.js'
+import type { Connection } from '../hub/connection.js'
+import type { Link } from '../hub/link.js'
+import { hubSession } from '../hub/session.js'
+import { checkFrame, checkTopic } from '../protocol/check.js'
+import { type CloseCode, ProtocolError } from '../protocol/codes.js'
+import {
+  type Cursor,
+  formatCursor,
+  type Position,
+  parseCombinedCursor,
+  parseCursor,
+} from '../protocol/cursor.js'
+import type { ClientFrame, Subscribe } from '../protocol/frames.js'
+import { parseTopic } from '../protocol/topic.js'
+import type { Answer, Stream } from '../transport/transport.js'
+import { bodyKind, parseJson, readBody, utf8 } from './body.js'
+import type { Context } from './context.js'
+import { json, problem, refusal } from './problem.js'
+import { choiceOf, flagOf, modeOf, slicesOf, typesOf } from './query.js'
+import type { Call, Route } from './routes.js'
+import { Silence } from './silence.js'
+
+const encoder = new TextEncoder()
+
+/** How long an `EventSource` waits before it comes back. */
+const retryMs = 2_000
+const retry = encoder.encode(`retry: ${retryMs}\n\n`)
+const keepalive = encoder.encode(': keep-alive\n\n')
+
+const head = {
+  status: 200,
+  headers: {
+    'content-type': 'text/event-stream',
+    'cache-control': 'no-cache, no-transform',
+    // Asks nginx not to hold events back.
+    'x-accel-buffering': 'no',
+  },
+} as const
+
+const framings: readonly Framing[] = ['named', 'data']
+
+/** Server-sent events: one topic, or many on one response that `POST` changes live. */
+export function streamRoutes(context: Context): Route[] {
+  // By connection id, which only the client that opened the response knows.
+  const streams = new Map<string, Connection>()
+  return [
+    {
+      method: 'GET',
+      path: '/api/sessions/{session}/events',
+      answer: (call) => {
+        const all = flagOf(call.query, 'all') ? '/**' : ''
+        return streamOne(context, call, `sessions/${call.param('session')}${all}`)
+      },
+    },
+    {
+      method: 'GET',
+      path: '/api/sessions/{session}/workers/{worker}/events',
+      answer: (call) =>
+        streamOne(context, call, `sessions/${call.param('session')}/workers/${call.param('worker')}`),
+    },
+    { method: 'GET', path: '/api/stream', answer: (call) => streamMany(context, call, streams) },
+    {
+      method: 'POST',
+      path: '/api/stream/{connection}',
+      answer: (call) => change(context, call, streams.get(call.param('connection'))),
+    },
+  ]
+}
+
+function streamOne(context: Context, call: Call, topic: string): Answer | undefined {
+  const codec = codecOf(context, call, 'one')
+  const after = cursorOf(call)
+  const position = after && parseCursor(after.text, after.name)
+  if (position !== undefined && hasAll(context, topic, position)) return { status: 204 }
+  open(context, call, codec, [subscribeOf(context, call, { sub: 1, topic, position })])
+  return undefined
+}
+
+function streamMany(context: Context, call: Call, streams: Map<string, Connection>): Answer | undefined {
+  const { limits } = context
+  const codec = codecOf(context, call, 'many')
+  const topics = call.query.getAll('topic')
+  if (topics.length > limits.streamTopicsMax) {
+    throw refusal('topic', `at most ${limits.streamTopicsMax} topics`, topics.length)
+  }
+  const after = cursorOf(call)
+  const positions = after ? parseCombinedCursor(after.text, after.name) : new Map<string, Position>()
+  const subscribes = topics.map((text, index) => {
+    const topic = checkTopic(text, limits, 'topic')
+    return subscribeOf(context, call, { sub: index + 1, topic, position: positions.get(sessionOf(topic)) })
+  })
+  if (topics.length > 0 && topics.every((topic) => hasAll(context, topic, positions.get(sessionOf(topic))))) {
+    return { status: 204 }
+  }
+  const connection = open(context, call, codec, subscribes, (gone) => streams.delete(gone.id))
+  if (connection !== undefined) streams.set(connection.id, connection)
+  return undefined
+}
+
+/** The session whose positions a topic's cursor is of. */
+function sessionOf(topic: string): string {
+  const name = parseTopic(topic, 'topic')
+  return name.kind === 'hub' ? hubSession : name.session
+}
+
+/** @returns whether the session has ended and the client has all of it: 204 stops an `EventSource`. */
+function hasAll({ hub }: Context, topic: string, position: Position | undefined): boolean {
+  const session = hub.find(sessionOf(topic))
+  if (position === undefined || session?.status !== 'ended') return false
+  return position.epoch === session.epoch && position.offset >= session.offset
+}
+
+function codecOf({ hub }: Context, { query }: Call, topics: 'one' | 'many'): SseCodec {
+  const dialect = query.get('dialect')
+  if (dialect) throw refusal('dialect', 'none, for this route knows none', dialect)
+  return hub.codecs.sse(choiceOf(query, 'framing', framings) ?? 'named', topics)
+}
+
+/** A browser that comes back sends the header; it knows better than the query it was given at first. */
+function cursorOf({ request, query }: Call): { readonly name: string; readonly text: Cursor } | undefined {
+  const header = request.headers.get('last-event-id')
+  if (header) return { name: 'Last-Event-ID', text: header }
+  for (const name of ['after', 'last_event_id']) {
+    const text = query.get(name)
+    if (text) return { name, text }
+  }
+  return undefined
+}
+
+function subscribeOf(
+  { limits }: Context,
+  { query }: Call,
+  { sub, topic, position }: { sub: number; topic: string; position: Position | undefined },
+): Subscribe {
+  const types = typesOf(query, limits)
+  const mode = modeOf(query)
+  const slices = slicesOf(query, limits)
+  const replay = choiceOf(query, 'replay', ['true', 'false', 'all'])
+  return {
+    type: 'subscribe',
+    sub,
+    topic,
+    ...(types && { types }),
+    ...(mode && { mode }),
+    ...(slices && { slices }),
+    ...(position && { after: formatCursor(position.epoch, position.offset) }),
+    ...(replay && { replay: replay === 'all' ? replay : replay === 'true' }),
+  }
+}
+
+/**
+ * Joins first and answers then, so that a subscription that is refused is answered with a problem.
+ *
+ * @returns the connection; nothing when there is none, for a `HEAD` or a peer that has gone
+ */
+function open(
+  { hub, clock, links, keepaliveMs }: Context,
+  call: Call,
+  codec: SseCodec,
+  subscribes: readonly Subscribe[],
+  forget: (connection: Connection) => void = () => {},
+): Connection | undefined {
+  const { request, exchange } = call
+  const headers = { ...head.headers, ...call.headers }
+  if (request.method === 'HEAD') {
+    exchange.answer({ ...head, headers })
+    return undefined
+  }
+  if (exchange.gone) return undefined
+  links.expectRoom()
+  const link = new StreamLink(codec, hub.limits.backpressureBytesMax)
+  const connection = hub.connect(link, { endsWithSessions: true })
+  try {
+    for (const subscribe of subscribes) connection.receive(subscribe)
+  } catch (error) {
+    connection.closed()
+    throw error
+  }
+  links.add('sse', connection)
+  const silence = new Silence(clock, keepaliveMs, () => link.keepAlive())
+  const stream = exchange.stream(
+    { ...head, headers },
+    {
+      drained: () => connection.drained(),
+      closed() {
+        silence.end()
+        links.remove('sse', connection)
+        forget(connection)
+        connection.closed()
+      },
+    },
+  )
+  if (link.begin(stream, silence)) connection.drained()
+  return connection
+}
+
+/** A streamed response as a link. What is written before the response begins waits for it. */
+class StreamLink implements Link {
+  readonly codec: SseCodec
+  readonly #backpressureBytesMax: number
+  #waiting: Uint8Array[] = [retry]
+  #waitingBytes = 0
+  #stream: Stream | undefined = undefined
+  #silence: Silence | undefined = undefined
+  #ended = false
+
+  constructor(codec: SseCodec, backpressureBytesMax: number) {
+    this.codec = codec
+    this.#backpressureBytesMax = backpressureBytesMax
+  }
+
+  /**
+   * The response has begun: what waited leaves in one piece.
+   *
+   * @returns whether the hub was told to wait, and need not wait any more
+   */
+  begin(stream: Stream, silence: Silence): boolean {
+    const waited = this.#waitingBytes > this.#backpressureBytesMax
+    const room = stream.write(Buffer.concat(this.#waiting))
+    this.#waiting = []
+    this.#stream = stream
+    this.#silence = silence
+    if (this.#ended) stream.end()
+    return waited && room && !this.#ended
+  }
+
+  write(chunk: Chunk): boolean {
+    if (!(chunk instanceof Uint8Array)) throw new TypeError('expected bytes, got a frame')
+    if (this.#stream !== undefined) {
+      this.#silence?.broken()
+      return this.#stream.write(chunk)
+    }
+    this.#waiting.push(chunk)
+    this.#waitingBytes += chunk.length
+    return this.#waitingBytes <= this.#backpressureBytesMax
+  }
+
+  keepAlive(): void {
+    this.#stream?.write(keepalive)
+  }
+
+  cork(writes: () => void): void {
+    if (this.#stream === undefined) writes()
+    else this.#stream.cork(writes)
+  }
+
+  end(): void {
+    this.#ended = true
+    this.#stream?.end()
+  }
+
+  close(code: CloseCode, reason: string): void {
+    this.cork(() => {
+      this.write(this.codec.closing(code, reason))
+      this.end()
+    })
+  }
+}
+
+/** What may be asked of a response over many topics. */
+const changes: readonly ClientFrame['type'][] = ['subscribe', 'update', 'unsubscribe']
+
+/** Frames of the WebSocket protocol, one or a list, done in order up to the first that is refused. */
+async function change(
+  { limits }: Context,
+  { request, exchange }: Call,
+  connection: Connection | undefined,
+): Promise<Answer | undefined> {
+  if (connection === undefined)
+    throw new ProtocolError('notFound', 'There is no open stream with this connection id.')
+  bodyKind(request, ['json'])
+  const body = await readBody(request, exchange, limits.frameBytesMax)
+  if (body === undefined) return undefined
+  const value = parseJson(utf8(body, 'body'), 'body')
+  const frames: readonly unknown[] = Array.isArray(value) ? value : [value]
+  let applied = 0
+  try {
+    for (const frame of frames) {
+      apply(connection, checkFrame(frame, limits))
+      applied += 1
+    }
+    return json(200, { applied })
+  } catch (error) {
+    if (!(error instanceof ProtocolError)) throw error
+    const pointer = Array.isArray(value) ? `/${applied}${error.place.pointer ?? ''}` : error.place.pointer
+    return problem(new ProtocolError(error.code, error.message, pointer === undefined ? {} : { pointer }), {
+      applied,
+    })
+  }
+}
+
+function apply(connection: Connection, frame: ClientFrame): void {
+  switch (frame.type) {
+    case 'subscribe':
+    case 'update':
+    case 'unsubscribe':
+      if (!connection.open) throw new ProtocolError('notFound', 'The stream has ended.')
+      return connection.receive(frame)
+    default:
+      throw refusal('frame.type', `one of ${changes.join(', ')}`, frame.type)
+  }
+}

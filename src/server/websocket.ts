@@ -1,0 +1,222 @@
+import type { Chunk, Codec } from '../codec/codec.js'
+import type { Connection } from '../hub/connection.js'
+import type { Link } from '../hub/link.js'
+import type { JsonValue } from '../lib/json.js'
+import { checkFrame } from '../protocol/check.js'
+import { type CloseCode, closeCodes, ProtocolError } from '../protocol/codes.js'
+import type { Authorize, ClientFrame, Failed, Merge, Patch, Publish, Set } from '../protocol/frames.js'
+import { parseTopic } from '../protocol/topic.js'
+import type { Request, Socket, SocketEvents, Upgrade } from '../transport/transport.js'
+import type { Context } from './context.js'
+import { allowsOrigin } from './origins.js'
+import { problemOf } from './problem.js'
+import { Silence } from './silence.js'
+
+export const socketPath = '/api/ws'
+
+const subprotocols = ['runcast.v1.msgpack', 'runcast.v1.json'] as const
+type Subprotocol = (typeof subprotocols)[number]
+
+/** Accepts a WebSocket at `/api/ws`, or says why not. */
+export function upgrade(context: Context, request: Request): Upgrade {
+  try {
+    expectWelcome(context, request)
+    const protocol = chooseSubprotocol(request.headers.get('sec-websocket-protocol'))
+    return {
+      kind: 'accepted',
+      ...(protocol && { protocol }),
+      open: (socket) => new Client(context, socket, protocol ?? 'runcast.v1.json'),
+    }
+  } catch (error) {
+    return { kind: 'refused', answer: problemOf(error, context.report) }
+  }
+}
+
+function expectWelcome({ origins, links, closing }: Context, request: Request): void {
+  if (request.path !== socketPath) {
+    throw new ProtocolError(
+      'notFound',
+      `There is no WebSocket at ${request.path.slice(0, 200)}; it is at ${socketPath}.`,
+    )
+  }
+  if (!allowsOrigin(request, origins)) {
+    throw new ProtocolError('forbidden', 'Pages of this origin may not use the hub.')
+  }
+  if (closing()) throw new ProtocolError('unavailable', 'The hub is shutting down.')
+  links.expectRoom()
+}
+
+/**
+ * @returns the first subprotocol on the client's list that the hub speaks; nothing when there is no list, or
+ *   nothing but a token on it
+ * @throws ProtocolError `badFrame` when the hub speaks none of them
+ */
+function chooseSubprotocol(header: string | undefined): Subprotocol | undefined {
+  const offered = (header ?? '')
+    .split(',')
+    .map((name) => name.trim())
+    .filter((name) => name !== '' && !name.startsWith('bearer.'))
+  const chosen = offered.map((name) => subprotocols.find((known) => known === name)).find(Boolean)
+  if (chosen !== undefined || offered.length === 0) return chosen
+  throw new ProtocolError('badFrame', `sec-websocket-protocol: expected one of ${subprotocols.join(', ')}`)
+}
+
+class SocketLink implements Link {
+  readonly codec: Codec
+  readonly #socket: Socket
+  readonly #binary: boolean
+
+  constructor(socket: Socket, codec: Codec, binary: boolean) {
+    this.codec = codec
+    this.#socket = socket
+    this.#binary = binary
+  }
+
+  write(chunk: Chunk): boolean {
+    return this.#socket.write(chunk as Uint8Array, this.#binary)
+  }
+
+  cork(writes: () => void): void {
+    this.#socket.cork(writes)
+  }
+
+  end(): void {
+    this.#socket.close(1000, '')
+  }
+
+  close(code: CloseCode, reason: string): void {
+    this.#socket.close(closeCodes[code], reason)
+  }
+}
+
+/** One WebSocket client: what it asks for, and how the hub answers. */
+class Client implements SocketEvents {
+  readonly #context: Context
+  readonly #connection: Connection
+  readonly #silence: Silence
+  readonly #binary: boolean
+  readonly #decode: (bytes: Uint8Array) => JsonValue
+
+  constructor(context: Context, socket: Socket, protocol: Subprotocol) {
+    const { hub, clock, links, limits } = context
+    this.#context = context
+    this.#binary = protocol === 'runcast.v1.msgpack'
+    const codec = this.#binary ? hub.codecs.msgpack : hub.codecs.json
+    this.#decode = (bytes) => codec.decode(bytes)
+    this.#connection = hub.connect(new SocketLink(socket, codec, this.#binary))
+    this.#silence = new Silence(clock, limits.heartbeatMs, (times) => {
+      if (times === 1) socket.ping()
+      else this.#connection.close('heartbeatMissed', `nothing came for ${times * limits.heartbeatMs} ms`)
+    })
+    links.add('websocket', this.#connection)
+  }
+
+  message(bytes: Uint8Array, binary: boolean): void {
+    this.#silence.broken()
+    const value = this.#decoded(bytes, binary)
+    if (value === undefined) return
+    try {
+      this.#do(checkFrame(value, this.#context.limits))
+    } catch (error) {
+      this.#refuse(value, error)
+    }
+  }
+
+  tooLarge(): void {
+    this.#connection.close(
+      'frameTooLarge',
+      `expected frames of at most ${this.#context.limits.frameBytesMax} bytes`,
+    )
+  }
+
+  drained(): void {
+    this.#connection.drained()
+  }
+
+  pulse(): void {
+    this.#silence.broken()
+  }
+
+  closed(): void {
+    this.#silence.end()
+    this.#context.links.remove('websocket', this.#connection)
+    this.#connection.closed()
+  }
+
+  /** @returns nothing when it could not be decoded: the connection is closed then. */
+  #decoded(bytes: Uint8Array, binary: boolean): JsonValue | undefined {
+    if (binary !== this.#binary) {
+      this.#connection.close('badFrame', `expected ${this.#binary ? 'binary' : 'text'} frames`)
+      return undefined
+    }
+    try {
+      return this.#decode(bytes)
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : 'unreadable'
+      this.#connection.close('badFrame', `expected ${this.#binary ? 'MessagePack' : 'JSON'}: ${reason}`)
+      return undefined
+    }
+  }
+
+  #do(frame: ClientFrame): void {
+    switch (frame.type) {
+      case 'subscribe':
+      case 'update':
+      case 'unsubscribe':
+        return this.#connection.receive(frame)
+      case 'publish':
+        return this.#publish(frame)
+      case 'set':
+      case 'patch':
+      case 'merge':
+        return this.#changeState(frame)
+      case 'authorize':
+        return this.#authorize(frame)
+      case 'ping':
+        return this.#connection.say({ type: 'pong', ...refOf(frame) })
+    }
+  }
+
+  #publish(frame: Publish): void {
+    const { hub } = this.#context
+    const { first, last, duplicates } = hub.publish(frame.topic, frame.events)
+    const answer = { type: 'published', ...refOf(frame), first, last, duplicates } as const
+    this.#whenCommitted(frame, () => this.#connection.say(answer))
+  }
+
+  #changeState({ type }: Set | Patch | Merge): void {
+    throw new ProtocolError('unavailable', `${type}: this hub keeps no state`)
+  }
+
+  #authorize(_frame: Authorize): void {
+    this.#connection.say({ type: 'authorized' })
+  }
+
+  /** Answers a request to publish once what it published is stored. */
+  #whenCommitted(frame: { readonly topic: string }, answer: () => void): void {
+    const name = parseTopic(frame.topic, 'topic')
+    if (name.kind === 'hub') return answer()
+    this.#context.hub.committed(name.session).then(answer, (error: unknown) => this.#refuse(frame, error))
+  }
+
+  #refuse(frame: object | JsonValue, error: unknown): void {
+    if (error instanceof ProtocolError) {
+      const { code, message } = error
+      return this.#connection.say({ type: 'error', ...markOf(frame), code, message })
+    }
+    this.#context.report(error)
+    this.#connection.close('internalError', 'the hub has recorded what went wrong')
+  }
+}
+
+function refOf({ ref }: { readonly ref?: string | number }): { readonly ref?: string | number } {
+  return ref === undefined ? {} : { ref }
+}
+
+/** @returns by what the client will know its request again; the frame may be malformed. */
+function markOf(frame: object | JsonValue): Pick<Failed, 'ref' | 'sub'> {
+  if (typeof frame !== 'object' || frame === null) return {}
+  const { ref, sub } = frame as { readonly ref?: unknown; readonly sub?: unknown }
+  if (typeof sub === 'number') return { sub }
+  return typeof ref === 'number' || (typeof ref === 'string' && ref.length <= 256) ? { ref } : {}
+}

@@ -7,6 +7,7 @@ import { CommandError, exitCodes, exitCodesHelp } from './exit-codes.js'
 import { paletteFor } from './paint.js'
 import { publishCommand } from './publish.js'
 import { runCommand } from './run.js'
+import { serveCommand } from './serve.js'
 import type { Surroundings } from './surroundings.js'
 import { tailCommand } from './tail.js'
 
@@ -35,7 +36,8 @@ function createProgram(): Command {
     .helpOption('-h, --help', 'show this help')
     .helpCommand(false)
     .showSuggestionAfterError()
-  for (const command of [runCommand, publishCommand, tailCommand]) program.addCommand(command(surroundings))
+  for (const command of [serveCommand, runCommand, publishCommand, tailCommand])
+    program.addCommand(command(surroundings))
   program.addHelpText(
     'after',
     `

@@ -1,0 +1,177 @@
+import { readFileSync } from 'node:fs'
+import { isIP } from 'node:net'
+import { Command, Option } from 'commander'
+import { catalogFromConfig, type Extensions } from '../catalog/catalog.js'
+import { quote } from '../protocol/codes.js'
+import { type LimitName, type Limits, limitTable } from '../protocol/limits.js'
+import { CommandError, exitCodes } from './exit-codes.js'
+import { reasonOf } from './hub-http.js'
+import { integerOption, programName } from './options.js'
+import { paletteFor } from './paint.js'
+import type { Surroundings } from './surroundings.js'
+
+interface ServeCommandOptions {
+  readonly port: number
+  readonly host: string
+  readonly store: 'memory'
+  readonly keepaliveMs?: number
+  readonly origin?: readonly string[]
+  readonly config?: string
+}
+
+const examples = `
+Examples:
+  $ runcast serve
+  $ runcast serve --port 4700 --keepalive-ms 5000
+  $ runcast serve --config runcast.json
+
+The config file is JSON, all of it optional:
+  {
+    "catalog": { "build.step": { "critical": true, "replay": "all" } },
+    "limits": { "laneEventsMax": 5000 }
+  }
+
+Exit codes:
+  0    ended by Ctrl-C or SIGTERM; clients were told that the hub goes away
+  1    it could not listen, or the config file is wrong
+  2    the command line is wrong`
+
+export function serveCommand(surroundings: Surroundings): Command {
+  return new Command('serve')
+    .summary('start a hub')
+    .description('Starts a hub that agents, jobs and scripts publish to and that anyone may watch.')
+    .option('--port <n>', 'where to listen; 0 takes a free port', integerOption(0, 65_535), 4600)
+    .option('--host <address>', 'the address to listen on', '127.0.0.1')
+    .addOption(
+      new Option('--store <kind>', 'where events are kept; memory: nothing survives a restart')
+        .choices(['memory'])
+        .default('memory'),
+    )
+    .option(
+      '--keepalive-ms <n>',
+      'silence before an SSE response gets a comment',
+      integerOption(100, 3_600_000),
+    )
+    .option('--origin <url>', 'let pages of this origin use the hub; may be repeated; * lets all', collect)
+    .option('--config <file>', 'catalog and limits, in JSON')
+    .addHelpText('after', examples)
+    .action(async (options: ServeCommandOptions) => {
+      process.exitCode = await serveHub(options, surroundings)
+    })
+}
+
+async function serveHub(options: ServeCommandOptions, surroundings: Surroundings): Promise<number> {
+  const { clock, random, stderr, env } = surroundings
+  if (!isLoopback(options.host)) {
+    throw new CommandError(
+      exitCodes.failure,
+      `${options.host} can be reached from other machines, and there is no token key to tell who may do what: listen on 127.0.0.1`,
+    )
+  }
+  const config = options.config === undefined ? {} : readConfig(options.config)
+  // Loaded here, so that the other commands start without the hub and its network stack.
+  const [{ createHub }, { serve }] = await Promise.all([
+    import('../hub/hub.js'),
+    import('../server/serve.js'),
+  ])
+  const hub = createHub({ clock, random, ...config })
+  const { host, port, keepaliveMs, origin } = options
+  const server = await serve(hub, {
+    clock,
+    host,
+    port,
+    ...(keepaliveMs !== undefined && { keepaliveMs }),
+    ...(origin !== undefined && { origins: origin }),
+  }).catch((error: unknown) => {
+    throw new CommandError(exitCodes.failure, cannotListen(error, options))
+  })
+  const stopped = new Promise<NodeJS.Signals>((resolve) => {
+    const restore = surroundings.onSignal((signal) => {
+      // The next one ends the process the hard way.
+      restore()
+      resolve(signal)
+    })
+  })
+  greet(server.url, surroundings)
+  await stopped
+  stderr.write(`${paletteFor(stderr, env).dim('runcast: telling the clients, and closing')}\n`)
+  await server.close()
+  await hub.closeStore()
+  return exitCodes.ok
+}
+
+/** Says where the hub listens and what to do with it: commands that work as they stand. */
+function greet(url: string, { stdout, env }: Surroundings): void {
+  const { bold, dim, cyan } = paletteFor(stdout, env)
+  const program = programName(env)
+  const hub = url === 'http://127.0.0.1:4600' ? '' : ` --hub ${url}`
+  const tries = [
+    `${program} run${hub} --session demo -- ls -la`,
+    `${program} tail${hub} demo`,
+    `curl -N '${url}/api/sessions/demo/events?all=1'`,
+  ]
+  stdout.write(
+    `Runcast listens on ${bold(url)}
+
+Try, from other terminals:
+${tries.map((text) => `  ${cyan(text)}`).join('\n')}
+
+${dim('Events are kept in memory: nothing survives a restart. Ctrl-C ends the hub.')}
+`,
+  )
+}
+
+function cannotListen(error: unknown, { host, port }: ServeCommandOptions): string {
+  const taken = error instanceof Error && 'code' in error && error.code === 'EADDRINUSE'
+  return taken
+    ? `port ${port} of ${host} is taken: end what listens there, or choose another with --port`
+    : `cannot listen on ${host}, port ${port}: ${reasonOf(error)}`
+}
+
+function isLoopback(host: string): boolean {
+  if (host === 'localhost' || host === '::1') return true
+  return isIP(host) === 4 && host.startsWith('127.')
+}
+
+interface Config {
+  readonly catalog?: Extensions
+  readonly limits?: Partial<Limits>
+}
+
+/** @throws CommandError that names the place in the file */
+function readConfig(file: string): Config {
+  try {
+    const value: unknown = JSON.parse(readFileSync(file, 'utf8'))
+    if (!isObject(value)) throw new Error(`expected an object, got ${quote(value)}`)
+    const stranger = Object.keys(value).find((name) => name !== 'catalog' && name !== 'limits')
+    if (stranger !== undefined) throw new Error(`${stranger}: expected nothing but catalog and limits`)
+    const { catalog, limits } = value
+    return {
+      ...(catalog !== undefined && { catalog: catalogFromConfig(catalog) }),
+      ...(limits !== undefined && { limits: limitsFromConfig(limits) }),
+    }
+  } catch (error) {
+    throw new CommandError(exitCodes.failure, `${file}: ${reasonOf(error)}`)
+  }
+}
+
+function limitsFromConfig(value: unknown): Partial<Limits> {
+  if (!isObject(value)) throw new Error(`limits: expected an object, got ${quote(value)}`)
+  const limits: Partial<Record<LimitName, number>> = {}
+  for (const [name, limit] of Object.entries(value)) {
+    if (!Object.hasOwn(limitTable, name)) throw new Error(`limits.${name}: there is no such limit`)
+    if (typeof limit !== 'number' || !Number.isSafeInteger(limit) || limit < 1) {
+      throw new Error(`limits.${name}: expected a positive whole number, got ${quote(limit)}`)
+    }
+    limits[name as LimitName] = limit
+  }
+  return limits
+}
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function collect(text: string, previous: readonly string[] = []): readonly string[] {
+  return [...previous, text]
+}

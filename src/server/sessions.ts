@@ -26,8 +26,8 @@ export function sessionRoutes(context: Context): Route[] {
     {
       method: 'DELETE',
       path: '/api/sessions/{session}',
-      answer: (call) => {
-        hub.removeSession(call.param('session'))
+      answer: async (call) => {
+        await hub.removeSession(call.param('session'))
         return { status: 204 }
       },
     },

@@ -27,7 +27,7 @@ const allowed: ReadonlyMap<string, readonly string[]> = new Map([
 ])
 
 /** Where time, chance and timers may be taken from the machine itself. */
-const assembly = /^(lib\/clock\.ts|lib\/random\.ts|cli\/.+|index\.ts|client\.ts)$/
+const assembly = /^(lib\/clock\.ts|lib\/random\.ts|client\/surroundings\.ts|cli\/.+|index\.ts|client\.ts)$/
 
 /** Modules that bring time, chance or timers with them. */
 const machineModules = /^(nanoid|(node:)?timers(\/promises)?|(node:)?perf_hooks)$/

@@ -202,7 +202,7 @@ t.test(
             if (first)
               t.ok(
                 lasts.every((last, index) => last > (given[index] ?? 0)),
-                `${lasts} is above ${given}`,
+                `${lasts.join()} is above ${given.join()}`,
               )
             first = false
             given = lasts

@@ -10,6 +10,9 @@ export {
   type HubStats,
   type PublishResult,
   type SessionSummary,
+  type StateOptions,
+  type StateResult,
+  type StateSnapshot,
 } from './hub/hub.js'
 export type { Link } from './hub/link.js'
 export type { LocalOptions, LocalSubscription } from './hub/local.js'
@@ -17,4 +20,12 @@ export type { SessionHandle, WorkerHandle } from './hub/session-handle.js'
 export type { JsonObject, JsonValue } from './lib/json.js'
 export { ProtocolError } from './protocol/codes.js'
 export type { Cursor, Epoch, Offset } from './protocol/cursor.js'
-export type { HubEvent, Mode, NewEvent } from './protocol/frames.js'
+export type {
+  Cause,
+  HubEvent,
+  Mode,
+  NewEvent,
+  PatchOperation,
+  Slices,
+  StateUpdate,
+} from './protocol/frames.js'

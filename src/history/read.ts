@@ -6,7 +6,7 @@ import { type History, type Loss, nothingLost } from './history.js'
 /** A part of what follows a position. */
 export interface Page {
   /** In offset order, without repeats. */
-  readonly entries: Entry[]
+  readonly entries: readonly Entry[]
   /** Everything that was accepted up to here is in `entries`. */
   readonly last: Offset
 }
@@ -54,7 +54,7 @@ export function readReplay(
   histories: readonly History[],
   filter: Accepts,
   options: { readonly until: Offset; readonly all: boolean },
-): Entry[] {
+): readonly Entry[] {
   const replayable: Accepts = {
     accepts: (entry) =>
       filter.accepts(entry) &&

@@ -7,7 +7,7 @@ import { parseTopic } from '../protocol/topic.js'
 import type { Feed } from './feed.js'
 import { Filter } from './filter.js'
 import type { Hub, StoredPage } from './hub.js'
-import { changed, continueFrom, join } from './join.js'
+import { changed, continueFrom, join, snapshotFor } from './join.js'
 import type { Link } from './link.js'
 import { Subscription } from './subscription.js'
 import type { Topic } from './topic.js'
@@ -240,7 +240,7 @@ export class Connection {
     const from = frame.after === undefined ? undefined : continueFrom(frame.after, 'subscribe.after')
 
     const topic = this.#hub.topicToFollow(name)
-    this.#hub.delivery.flush(topic.session)
+    this.#hub.settle(topic.session, filter)
     const feed = this.#newFeed(topic, filter)
     const subscription = new Subscription(frame.sub, this, feed, topic.session.offset)
     feed.subscriptions.add(subscription)
@@ -257,7 +257,7 @@ export class Connection {
     const before = subscription.feed.filter.expression
     const filter = new Filter(changed(before, frame))
     const { topic } = subscription.feed
-    this.#hub.delivery.flush(topic.session)
+    this.#hub.settle(topic.session, filter)
     const position = subscription.told
     if (filter.name !== subscription.feed.filter.name) {
       const feed = this.#newFeed(topic, filter)
@@ -279,6 +279,8 @@ export class Connection {
         epoch: topic.session.epoch,
         offset: position,
         resumed: true,
+        // What the filter let pass before may have been less, or nothing.
+        ...snapshotFor(subscription),
       },
       aboutOf(feed),
     )
@@ -370,7 +372,7 @@ export class Connection {
       if (due.length > 0) this.#write(delivery.encode(feed, this.link.codec, undefined, due), due.length)
       return
     }
-    const due = conflate(entries)
+    const due = conflate(feed.topic.withUpdates({ entries, last }, subscription.position, feed.filter))
     const span = { after: subscription.position, last }
     subscription.position = last
     if (due.length === 0 && !subscription.announced) return
@@ -402,8 +404,10 @@ export class Connection {
       )
       return false
     }
-    if (loss.droppable > 0) {
-      subscription.gapTold = loss.droppable
+    const { forgotten } = feed.topic
+    const forgot = feed.filter.stateful && forgotten > position && forgotten > subscription.snapshotAt
+    if (loss.droppable > 0 || forgot) {
+      if (loss.droppable > 0) subscription.gapTold = loss.droppable
       this.#hub.countGap('lagging')
       const dropped = feed.topic.dropped - subscription.droppedBefore
       if (dropped > 0) subscription.droppedBefore += dropped
@@ -413,8 +417,9 @@ export class Connection {
           sub: subscription.number,
           reason: 'lagging',
           after: position,
-          offset: loss.droppable,
+          offset: forgot && forgotten > loss.droppable ? forgotten : loss.droppable,
           ...(dropped > 0 ? { dropped } : undefined),
+          ...snapshotFor(subscription),
         },
         aboutOf(feed),
       )

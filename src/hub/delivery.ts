@@ -29,6 +29,7 @@ export class Delivery {
   /** Sessions with something to flush. */
   readonly #dirty = new Set<Session>()
   readonly #defer: (task: () => void) => void
+  readonly #before: (session: Session) => void
   readonly #after: (sessions: readonly Session[]) => void
   #scheduled = false
   /** A flush is walking the feeds: nobody may leave them now. */
@@ -36,10 +37,16 @@ export class Delivery {
 
   /**
    * @param defer runs a task when the turn has ended
+   * @param before brings a session's own slices up to date
    * @param after is told which sessions were flushed, once they have been
    */
-  constructor(defer: (task: () => void) => void, after: (sessions: readonly Session[]) => void) {
+  constructor(
+    defer: (task: () => void) => void,
+    before: (session: Session) => void,
+    after: (sessions: readonly Session[]) => void,
+  ) {
     this.#defer = defer
+    this.#before = before
     this.#after = after
   }
 
@@ -62,7 +69,7 @@ export class Delivery {
 
   /** Flushes one session before its turn, so that everything in step is at its offset. */
   flush(session: Session): void {
-    if (session.dirty.length === 0) return
+    if (!session.unflushed) return
     this.#dirty.delete(session)
     this.#flushSessions([session])
   }
@@ -92,7 +99,10 @@ export class Delivery {
 
   #flushSessions(sessions: readonly Session[]): void {
     this.busy = true
-    for (const session of sessions) this.#flushTopics(session)
+    for (const session of sessions) {
+      if (session.stale && session.watched) this.#before(session)
+      this.#flushTopics(session)
+    }
     this.#writeTouched()
     this.busy = false
     this.#after(sessions)

@@ -49,6 +49,9 @@ export class NamePattern {
   }
 }
 
+/** The slices that the hub keeps: two in each session's topic, and the list of sessions in the topic `hub`. */
+export const ownSliceNames = ['$session', '$workers', 'sessions'] as const
+
 const verdictsMax = 1_024
 type Verdict = 'yes' | 'if forced' | 'no'
 
@@ -57,6 +60,10 @@ export class Filter implements Accepts {
   readonly expression: FilterExpression
   /** The same for filters that let the same pass, so that they can share a feed. */
   readonly name: string
+  /** Whether it lets any state pass. */
+  readonly stateful: boolean
+  /** Whether it lets a slice pass that the hub keeps itself: somebody must keep it up to date. */
+  readonly watches: boolean
   readonly #types: NamePattern | undefined
   readonly #slices: NamePattern | undefined
   readonly #verdicts = new Map<string, Verdict>()
@@ -67,6 +74,8 @@ export class Filter implements Accepts {
     this.name = nameOf(expression)
     this.#types = expression.types && new NamePattern(expression.types, 'types')
     this.#slices = expression.slices && new NamePattern(expression.slices, 'slices')
+    this.stateful = this.#slices !== undefined && !this.silent
+    this.watches = this.stateful && ownSliceNames.some((slice) => this.wantsSlice(slice))
   }
 
   get silent(): boolean {

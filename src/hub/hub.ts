@@ -1,14 +1,33 @@
 import { type Catalog, createCatalog, type Extensions } from '../catalog/catalog.js'
+import type { PublisherStatus } from '../catalog/traits.js'
 import { Codecs } from '../codec/codecs.js'
 import type { Entry } from '../history/entry.js'
 import { type Clock, systemClock } from '../lib/clock.js'
 import { explainFault, type JsonObject, type JsonValue, measure } from '../lib/json.js'
 import { type Random, systemRandom } from '../lib/random.js'
+import { checkSlice } from '../protocol/check.js'
 import { type CloseCode, ProtocolError, quote } from '../protocol/codes.js'
-import { type Cursor, type Epoch, formatCursor, type Offset, parseCursor, start } from '../protocol/cursor.js'
-import type { GapReason, HubEvent, Mode, NewEvent } from '../protocol/frames.js'
+import {
+  type Cursor,
+  type Epoch,
+  formatCursor,
+  type Offset,
+  type Position,
+  parseCursor,
+  start,
+} from '../protocol/cursor.js'
+import type {
+  Cause,
+  GapReason,
+  HubEvent,
+  Mode,
+  NewEvent,
+  PatchOperation,
+  Slices,
+} from '../protocol/frames.js'
 import { defaultLimits, type Limits } from '../protocol/limits.js'
 import { idPattern, parseTopic, type TopicName, typePattern } from '../protocol/topic.js'
+import { type Change, noCounts, type StateCounts } from '../state/topic-state.js'
 import type { Retention, Store } from '../store/store.js'
 import { Connection, type ConnectionOptions } from './connection.js'
 import { Delivery } from './delivery.js'
@@ -17,8 +36,16 @@ import { Filter } from './filter.js'
 import { Keeping } from './keeping.js'
 import type { Link } from './link.js'
 import { LocalLink, type LocalOptions, type LocalSubscription } from './local.js'
+import { listOf, slicesOf } from './own-slices.js'
 import { entryOf, restoreSession } from './restore.js'
-import { hubSession, Session, type SessionStatus, type Worker } from './session.js'
+import {
+  hubSession,
+  type Intent,
+  Session,
+  type SessionSetting,
+  type SessionStatus,
+  type Worker,
+} from './session.js'
 import { SessionHandle } from './session-handle.js'
 import type { Topic } from './topic.js'
 
@@ -31,6 +58,8 @@ export interface HubOptions {
   readonly limits?: Partial<Limits>
   /** Where events survive a restart; without one, history is what memory holds. The hub closes it. */
   readonly store?: Store
+  /** Whether subscriptions and requests may have a slice of a topic at all; all of them unless given. */
+  readonly expose?: (slice: string, topic: string) => boolean
   /** What the store keeps; everything unless given. */
   readonly retention?: Retention
 }
@@ -45,9 +74,33 @@ export interface PublishResult {
   readonly duplicates: number
 }
 
+export interface StateOptions {
+  /** What led to the change. */
+  readonly cause?: Cause
+  /** Only if the slice has not changed since, or with `exists`, only if there is one. */
+  readonly unless?: { readonly changedSince: Position } | { readonly absent: true }
+}
+
+export interface StateResult {
+  /** Of the change; where there was nothing to change, of the slice's last one. */
+  readonly offset: Offset
+  readonly changed: boolean
+}
+
+export interface StateSnapshot {
+  readonly epoch: Epoch
+  /** The session's newest offset. */
+  readonly offset: Offset
+  /** The offset of the newest change of the topic's state: the same as long as nothing has changed. */
+  readonly version: Offset
+  readonly slices: Slices
+}
+
 export interface WorkerSummary {
   readonly id: string
+  readonly status: PublisherStatus
   readonly startedAt: number
+  readonly endedAt?: number
   readonly events: number
 }
 
@@ -97,6 +150,8 @@ export interface HubStats {
   readonly feeds: number
   readonly gaps: ReadonlyMap<GapReason, number>
   readonly closed: ReadonlyMap<CloseCode, number>
+  /** Without the slices that the hub keeps itself. */
+  readonly state: Readonly<StateCounts>
 }
 
 /** A part of what the store has of a topic. */
@@ -129,6 +184,8 @@ export class Hub {
   readonly connections = new Set<Connection>()
   readonly #sessions = new Map<string, Session>()
   readonly #own: Session
+  readonly #setting: SessionSetting
+  readonly #stateCounts = noCounts()
   readonly #keeping: Keeping | undefined
   readonly #departed: Connection[] = []
   readonly #knownTypes = new Set<string>()
@@ -146,10 +203,31 @@ export class Hub {
     this.limits = { ...defaultLimits, ...options.limits }
     this.delivery = new Delivery(
       (task) => this.clock.defer(task),
+      (session) => this.#refresh(session),
       (sessions) => this.#afterFlush(sessions),
     )
     this.#keeping = this.#keepingOf(options)
-    this.#own = new Session(hubSession, this.random.id(), this.limits)
+    this.#setting = {
+      limits: this.limits,
+      state: {
+        limits: this.limits,
+        counts: this.#stateCounts,
+        expose: options.expose ?? (() => true),
+      },
+      isKept: this.#keeping !== undefined,
+      listChanged: () => this.#listChanged(),
+    }
+    // The topic hub has one slice, which the hub bounds itself and nobody counts.
+    const unbounded = {
+      ...this.limits,
+      sliceBytesMax: Number.POSITIVE_INFINITY,
+      stateBytesMax: Number.POSITIVE_INFINITY,
+    }
+    this.#own = new Session(hubSession, this.random.id(), {
+      ...this.#setting,
+      state: { ...this.#setting.state, limits: unbounded, counts: noCounts() },
+      isKept: false,
+    })
     this.#own.status = 'running'
   }
 
@@ -241,12 +319,115 @@ export class Hub {
       if (i === 0) first = offset
       if (offset > last) last = offset
     }
-    if (session.dirty.length > 0) this.delivery.schedule(session)
+    if (session.unflushed) this.delivery.schedule(session)
     const accepted = events.length - duplicates
     if (accepted > 0) this.#keeping?.touch(session, session.unkept.bytes - before)
     this.#published += accepted
     this.#duplicates += duplicates
     return { first, last, accepted, duplicates }
+  }
+
+  // State
+
+  /**
+   * Sets a slice of `sessions/{s}` or `sessions/{s}/workers/{w}`. The value is held by reference and must not be
+   * changed any more; what it shares with the one before costs nothing.
+   *
+   * @throws ProtocolError when the value is not valid, the session has ended, or `unless` says so
+   */
+  setState(topic: string, slice: string, value: JsonValue, options: StateOptions = {}): StateResult {
+    return this.#change(topic, slice, options, (state, moment) => state.set(slice, value, moment))
+  }
+
+  /** Applies a patch (RFC 6902); `conflict` names the operation that does not apply, `notFound` means no slice. */
+  patchState(
+    topic: string,
+    slice: string,
+    patch: readonly PatchOperation[],
+    options: StateOptions = {},
+  ): StateResult {
+    return this.#change(topic, slice, options, (state, moment) => state.patch(slice, patch, moment))
+  }
+
+  /** Merges into a slice (RFC 7386), or into nothing where there is none. */
+  mergeState(topic: string, slice: string, merge: JsonValue, options: StateOptions = {}): StateResult {
+    return this.#change(topic, slice, options, (state, moment) => state.merge(slice, merge, moment))
+  }
+
+  removeState(topic: string, slice: string, options: StateOptions = {}): StateResult {
+    return this.#change(topic, slice, options, (state, moment) => state.remove(slice, moment))
+  }
+
+  /**
+   * @param slices names, `prefix*` or `*`, as in a subscription
+   * @throws ProtocolError `notFound` when the session or worker was never started
+   */
+  state(topicName: string, slices: readonly string[] = ['*']): StateSnapshot {
+    const topic = this.#startedTopic(parseTopic(topicName, 'topic'))
+    const filter = new Filter({ mode: 'full', slices })
+    this.settle(topic.session, filter)
+    const { epoch, offset } = topic.session
+    return { epoch, offset, version: topic.stateOffset, slices: topic.snapshot(filter) }
+  }
+
+  #change(
+    topicName: string,
+    slice: string,
+    { cause, unless }: StateOptions,
+    make: Intent['make'],
+  ): StateResult {
+    const name = parseTopic(topicName, 'topic')
+    if (name.kind === 'hub') throw new ProtocolError('forbidden', 'topic: only the hub sets the state of hub')
+    if (name.kind === 'all') {
+      throw new ProtocolError('badFrame', `topic: expected a session or a worker, got ${quote(topicName)}`)
+    }
+    checkSlice(slice, this.limits, 'slice')
+    if (cause?.payload !== undefined) this.#measure(cause.payload, 'cause.payload')
+    const session = this.#session(name.session)
+    const worker = name.kind === 'worker' ? this.#worker(session, name.worker) : undefined
+    const topic = worker?.topic ?? session.topic
+    let change: Change | undefined
+    try {
+      if (session.status === 'ended') throw hasEnded(name.session)
+      this.#keeping?.admit(session)
+      if (unless !== undefined) checkUnless(topic, slice, unless)
+      change = session.change({ topic, slice, now: this.clock.now(), cause, make })
+    } finally {
+      // A session or worker does not begin with what was refused, or changed nothing.
+      if (change?.kind !== 'changed') this.mayForget(topic)
+    }
+    if (change.kind === 'unchanged') return { offset: change.offset, changed: false }
+    const { entry } = change
+    this.#running(name.session)
+    if (worker !== undefined) session.start(worker, entry.event.time)
+    if (session.unflushed) this.delivery.schedule(session)
+    this.#keeping?.touch(session, entry.bytes)
+    return { offset: entry.place, changed: true }
+  }
+
+  /** Brings everything in step up to the session's offset, and what the filter watches up to date. */
+  settle(session: Session, filter: Filter): void {
+    if (filter.watches) this.#refresh(session)
+    this.delivery.flush(session)
+  }
+
+  #refresh(session: Session): void {
+    if (!session.stale || session.status === 'waiting') return
+    session.stale = false
+    const now = this.clock.now()
+    const slices =
+      session === this.#own ? [['sessions', listOf(this.#sessions.values())] as const] : slicesOf(session)
+    const { offset, topic } = session
+    for (const [slice, value] of slices) {
+      session.change({ topic, slice, now, make: (state, moment) => state.set(slice, value, moment) })
+    }
+    // The store has nothing to keep but that the offsets are taken.
+    if (session.offset > offset) this.#keeping?.touch(session, 0)
+  }
+
+  #listChanged(): void {
+    this.#own.stale = true
+    if (this.#own.watched) this.delivery.schedule(this.#own)
   }
 
   /** @returns once everything that the session has published so far is stored; rejects with `unavailable`. */
@@ -298,7 +479,11 @@ export class Hub {
     const bytes = this.#measure(data, 'outcome')
     if (outcome !== undefined) session.outcome = outcome
     const traits = this.catalog.traitsOf('complete')
-    session.end({ type: 'complete', data }, { traits, bytes, now: this.clock.now() })
+    const now = this.clock.now()
+    session.conclude(now)
+    // Before the event that ends everything, so that those who watch learn it too.
+    if (session.watched || session.topic.stateOffset > 0) this.#refresh(session)
+    session.end({ type: 'complete', data }, { traits, bytes, now })
     this.#published++
     this.delivery.schedule(session)
     if (this.#keeping !== undefined) {
@@ -333,6 +518,7 @@ export class Hub {
       }
     }
     this.#sessions.delete(id)
+    this.#listChanged()
   }
 
   #recordChanged(session: Session): void {
@@ -482,6 +668,7 @@ export class Hub {
       feeds: this.#feeds,
       gaps: this.#gaps,
       closed: this.#closed,
+      state: { ...this.#stateCounts },
     }
   }
 
@@ -589,7 +776,7 @@ export class Hub {
     const { now } = this.#keeping.store
     const stored = now?.load(id)
     if (now === undefined || stored === undefined) return undefined
-    const restored = new Session(id, stored.record.epoch, this.limits, true)
+    const restored = new Session(id, stored.record.epoch, this.#setting)
     const events = now.newest(id, {
       limit: this.limits.restoredEventsMax,
       bytes: this.limits.historyBytesMax,
@@ -609,7 +796,7 @@ export class Hub {
           `the hub holds ${this.limits.sessionsMax} sessions; remove some`,
         )
       }
-      session = new Session(id, this.random.id(12), this.limits, this.#keeping !== undefined)
+      session = new Session(id, this.random.id(12), this.#setting)
       this.#sessions.set(id, session)
     }
     return session
@@ -619,14 +806,12 @@ export class Hub {
   #running(id: string): Session {
     const session = this.#session(id)
     if (session.status === 'ended') {
-      throw new ProtocolError(
-        'conflict',
-        `session ${quote(id)} has ended; publish to a new one, or remove it first`,
-      )
+      throw hasEnded(id)
     }
     if (session.status === 'waiting') {
       session.status = 'running'
       session.startedAt = this.clock.now()
+      this.#listChanged()
       this.#recordChanged(session)
     }
     return session
@@ -664,6 +849,32 @@ export class Hub {
   }
 }
 
+function hasEnded(id: string): ProtocolError {
+  return new ProtocolError(
+    'conflict',
+    `session ${quote(id)} has ended; publish to a new one, or remove it first`,
+  )
+}
+
+/** @throws ProtocolError `preconditionFailed`: nothing may change */
+function checkUnless(
+  { state, session }: Topic,
+  slice: string,
+  unless: NonNullable<StateOptions['unless']>,
+): void {
+  if ('absent' in unless) {
+    if (state.get(slice) !== undefined) return
+    throw new ProtocolError('preconditionFailed', `there is no slice ${slice}`)
+  }
+  const { epoch, offset } = unless.changedSince
+  const changedAt = state.changedAt(slice)
+  if (epoch === session.epoch && changedAt <= offset) return
+  throw new ProtocolError(
+    'preconditionFailed',
+    `slice ${slice} has changed at ${session.epoch}:${changedAt}, after ${epoch}:${offset}`,
+  )
+}
+
 function checkId(id: string, field: string): void {
   if (typeof id !== 'string' || !idPattern.test(id)) {
     throw new ProtocolError('badFrame', `${field}: expected 1–128 of A–Z a–z 0–9 . _ ~ -, got ${quote(id)}`)
@@ -677,8 +888,9 @@ function topicsOf(session: Session): Topic[] {
 
 function summarize(session: Session): SessionSummary {
   const workers: WorkerSummary[] = []
-  for (const { id, startedAt, events } of session.workers.values()) {
-    if (startedAt !== undefined) workers.push({ id, startedAt, events })
+  for (const { id, status, startedAt, endedAt, events } of session.workers.values()) {
+    if (startedAt === undefined) continue
+    workers.push({ id, status, startedAt, ...(endedAt !== undefined && { endedAt }), events })
   }
   return {
     id: session.id,

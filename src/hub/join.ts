@@ -1,5 +1,5 @@
 import { type Position, parseCursor, start } from '../protocol/cursor.js'
-import type { GapNotice, Subscribed, Update } from '../protocol/frames.js'
+import type { GapNotice, Slices, Subscribed, Update } from '../protocol/frames.js'
 import type { FilterExpression } from './filter.js'
 import type { Subscription } from './subscription.js'
 
@@ -30,15 +30,14 @@ export function join(
     topic: topic.name,
     epoch: session.epoch,
   } as const
-
   if (from === undefined) {
     if (replay === 'all' && topic.isInStore(session.trimmed, feed.filter)) {
       subscription.fromStore = { after: session.trimmed, until: session.offset }
-      return { ...head, offset: session.offset, resumed: false }
+      return { ...head, offset: session.offset, resumed: false, ...snapshotFor(subscription) }
     }
     const entries = replay === false ? feed.last() : feed.replay(replay === 'all')
     if (entries.length > 0) subscription.replaying = { entries, next: 0 }
-    return { ...head, offset: session.offset, resumed: false }
+    return { ...head, offset: session.offset, resumed: false, ...snapshotFor(subscription) }
   }
   const same = from.epoch === session.epoch && from.offset <= session.offset
   subscription.position = same ? from.offset : start
@@ -48,9 +47,21 @@ export function join(
   const loss = topic.lossAfter(subscription.position, feed.filter)
   const lost = loss.critical > loss.droppable ? loss.critical : loss.droppable
   subscription.gapTold = lost > subscription.position ? lost : subscription.position
-  if (same && lost === 0) return { ...head, offset: from.offset, resumed: true }
+  if (same && lost === 0) {
+    // A slice that was removed meanwhile may be forgotten: only a snapshot tells of it.
+    const state = from.offset <= topic.forgotten ? snapshotFor(subscription) : {}
+    return { ...head, offset: from.offset, resumed: true, ...state }
+  }
   const gap: GapNotice = { reason: same ? 'evicted' : 'epoch', after: subscription.position, offset: lost }
-  return { ...head, offset: subscription.position, resumed: false, gap }
+  return { ...head, offset: subscription.position, resumed: false, ...snapshotFor(subscription), gap }
+}
+
+/** @returns the slices that a client begins with, or begins again with after a gap. */
+export function snapshotFor(subscription: Subscription): { readonly slices?: Slices } {
+  const { topic, filter } = subscription.feed
+  if (!filter.stateful) return {}
+  subscription.snapshotAt = topic.session.offset
+  return { slices: topic.snapshot(filter) }
 }
 
 /** @returns the expression after an `update`; `null` sets a field back to its default. */

@@ -1,7 +1,9 @@
 import type { Entry } from '../history/entry.js'
 import type { Clock, Timer } from '../lib/clock.js'
+import type { JsonValue } from '../lib/json.js'
 import { ProtocolError } from '../protocol/codes.js'
 import type { Offset } from '../protocol/cursor.js'
+import type { StateUpdate } from '../protocol/frames.js'
 import {
   type Batch,
   type Latest,
@@ -10,6 +12,7 @@ import {
   type Retention,
   type SessionBatch,
   type SessionRecord,
+  type SliceChange,
   type Store,
   type StoredEvent,
   StoreError,
@@ -21,6 +24,7 @@ export class Unkept {
   entries: Entry[] = []
   ids: PublishId[] = []
   workers = new Set<Worker>()
+  slices: SliceChange[] = []
   record = false
   bytes = 0
 
@@ -29,10 +33,25 @@ export class Unkept {
     this.bytes += entry.bytes
   }
 
+  /** @param value what the slice has become; absent when it was removed */
+  change(entry: Entry, value: JsonValue | undefined): void {
+    const { slice, ...update } = entry.event.data as StateUpdate
+    const { worker, offset } = entry.event
+    this.slices.push({
+      ...(worker !== undefined && { worker }),
+      slice,
+      offset,
+      ...(value !== undefined && { value }),
+      ...('patch' in update && { patch: update.patch }),
+    })
+    this.bytes += entry.bytes
+  }
+
   /** Puts what could not be kept before what came since. */
   prepend(earlier: Unkept): void {
     this.entries = earlier.entries.concat(this.entries)
     this.ids = earlier.ids.concat(this.ids)
+    this.slices = earlier.slices.concat(this.slices)
     for (const worker of earlier.workers) this.workers.add(worker)
     this.record ||= earlier.record
     this.bytes += earlier.bytes
@@ -325,7 +344,7 @@ function unavailable({ message }: StoreError): ProtocolError {
   return new ProtocolError('unavailable', message)
 }
 
-function batchOf(session: Session, { entries, ids, workers, record }: Unkept): SessionBatch {
+function batchOf(session: Session, { entries, ids, workers, slices, record }: Unkept): SessionBatch {
   const events: StoredEvent[] = []
   const latest = new Map<string, Latest>()
   for (const entry of entries) {
@@ -339,9 +358,12 @@ function batchOf(session: Session, { entries, ids, workers, record }: Unkept): S
     ...(record ? { record: recordOf(session) } : undefined),
     events,
     ids,
-    workers: [...workers].flatMap(({ id, startedAt, events }) =>
-      startedAt === undefined ? [] : [{ worker: id, startedAt, events }],
+    workers: [...workers].flatMap(({ id, startedAt, events, status, endedAt }) =>
+      startedAt === undefined
+        ? []
+        : [{ worker: id, startedAt, events, status, ...(endedAt !== undefined && { endedAt }) }],
     ),
+    slices,
     latest: [...latest.values()],
   }
 }

@@ -1,23 +1,29 @@
 import type { JsonValue } from '../lib/json.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
-import type { NewEvent } from '../protocol/frames.js'
-import { idPattern } from '../protocol/topic.js'
-import type { Hub, PublishResult } from './hub.js'
+import type { Cause, NewEvent, PatchOperation } from '../protocol/frames.js'
+import { formatTopic, idPattern } from '../protocol/topic.js'
+import type { Hub, PublishResult, StateOptions, StateResult } from './hub.js'
 
 /** One worker's topic, for producers within the process. */
 export interface WorkerHandle {
   readonly id: string
   publish(events: NewEvent | readonly NewEvent[]): PublishResult
+  setState(slice: string, value: JsonValue, cause?: Cause): StateResult
+  patchState(slice: string, patch: readonly PatchOperation[], cause?: Cause): StateResult
+  mergeState(slice: string, merge: JsonValue, cause?: Cause): StateResult
+  removeState(slice: string, cause?: Cause): StateResult
 }
 
 /** A session, for producers within the process. */
 export class SessionHandle {
   readonly id: string
   readonly #hub: Hub
+  readonly #topic: string
 
   constructor(hub: Hub, id: string) {
     this.#hub = hub
     this.id = id
+    this.#topic = formatTopic({ kind: 'session', session: id })
   }
 
   /** @throws ProtocolError when an event is not valid or the session has ended; nothing is published then */
@@ -30,7 +36,40 @@ export class SessionHandle {
     if (!idPattern.test(id)) {
       throw new ProtocolError('badFrame', `worker: expected 1–128 of A–Z a–z 0–9 . _ ~ -, got ${quote(id)}`)
     }
-    return { id, publish: (events) => this.#hub.publishTo(this.id, id, asList(events)) }
+    const hub = this.#hub
+    const topic = `${this.#topic}/workers/${id}`
+    return {
+      id,
+      publish: (events) => hub.publishTo(this.id, id, asList(events)),
+      setState: (slice, value, cause) => hub.setState(topic, slice, value, because(cause)),
+      patchState: (slice, patch, cause) => hub.patchState(topic, slice, patch, because(cause)),
+      mergeState: (slice, merge, cause) => hub.mergeState(topic, slice, merge, because(cause)),
+      removeState: (slice, cause) => hub.removeState(topic, slice, because(cause)),
+    }
+  }
+
+  /**
+   * Sets a slice of the session's state; those who follow it get the difference.
+   *
+   * @param value must not be changed any more; what it shares with the one before costs nothing
+   * @param cause the action that led to it
+   */
+  setState(slice: string, value: JsonValue, cause?: Cause): StateResult {
+    return this.#hub.setState(this.#topic, slice, value, because(cause))
+  }
+
+  /** @throws ProtocolError `conflict`, naming the operation, when the patch (RFC 6902) does not apply */
+  patchState(slice: string, patch: readonly PatchOperation[], cause?: Cause): StateResult {
+    return this.#hub.patchState(this.#topic, slice, patch, because(cause))
+  }
+
+  /** Merges into the slice (RFC 7386). */
+  mergeState(slice: string, merge: JsonValue, cause?: Cause): StateResult {
+    return this.#hub.mergeState(this.#topic, slice, merge, because(cause))
+  }
+
+  removeState(slice: string, cause?: Cause): StateResult {
+    return this.#hub.removeState(this.#topic, slice, because(cause))
   }
 
   /** @returns once everything published so far is stored. */
@@ -41,6 +80,10 @@ export class SessionHandle {
   end(outcome?: JsonValue): void {
     this.#hub.endSession(this.id, outcome)
   }
+}
+
+function because(cause: Cause | undefined): StateOptions {
+  return cause === undefined ? {} : { cause }
 }
 
 function asList(events: NewEvent | readonly NewEvent[]): readonly NewEvent[] {

@@ -1,14 +1,15 @@
-import type { Traits } from '../catalog/traits.js'
+import type { PublisherStatus, Traits } from '../catalog/traits.js'
 import { Entry } from '../history/entry.js'
 import { History, type HistoryLimits } from '../history/history.js'
 import type { JsonObject, JsonValue } from '../lib/json.js'
 import { type Epoch, type Offset, start } from '../protocol/cursor.js'
-import type { HubEvent, Mode, NewEvent } from '../protocol/frames.js'
+import type { Cause, HubEvent, Mode, NewEvent } from '../protocol/frames.js'
 import { formatTopic } from '../protocol/topic.js'
+import { type Change, isReserved, type Moment, type TopicState } from '../state/topic-state.js'
 import type { StoredSession } from '../store/store.js'
 import { carries } from './filter.js'
 import { Unkept } from './keeping.js'
-import { Topic } from './topic.js'
+import { type StateSetting, Topic } from './topic.js'
 
 /** `waiting`: somebody follows it, but nothing was published yet. */
 export type SessionStatus = 'waiting' | 'running' | 'paused' | 'ended'
@@ -19,8 +20,31 @@ export interface Worker {
   readonly topic: Topic
   /** Absent while it is only followed. */
   startedAt?: number
+  endedAt?: number
+  status: PublisherStatus
   /** Events it has published. */
   events: number
+}
+
+/** A change of a slice that is still to be made. */
+export interface Intent {
+  readonly topic: Topic
+  readonly slice: string
+  /** Milliseconds since 1970. */
+  readonly now: number
+  readonly cause?: Cause | undefined
+  /** Makes the change. Throws when it cannot, and has changed nothing then. */
+  readonly make: (state: TopicState, moment: Moment) => Change
+}
+
+/** What a session needs of its hub. */
+export interface SessionSetting {
+  readonly limits: HistoryLimits & { readonly publishIdsMax: number }
+  readonly state: StateSetting
+  /** There is a store, for which `unkept` is to be filled. */
+  readonly isKept: boolean
+  /** Something has changed that the list of sessions shows. */
+  listChanged(): void
 }
 
 /** What the hub knows of an event that is being published. */
@@ -66,35 +90,51 @@ export class Session {
   dirty: Topic[] = []
   /** Events since the last flush that somebody may want. */
   pending = 0
+  /** The hub's own slices do not say yet what has happened since. */
+  stale = true
   readonly #ids = new Map<string, Offset>()
-  readonly #limits: HistoryLimits & { readonly publishIdsMax: number }
-  /** There is a store. */
-  readonly isKept: boolean
+  readonly #setting: SessionSetting
 
-  /** @param isKept whether there is a store, for which `unkept` is to be filled */
-  constructor(
-    id: string,
-    epoch: Epoch,
-    limits: HistoryLimits & { readonly publishIdsMax: number },
-    isKept = false,
-  ) {
-    this.isKept = isKept
+  /** Where memory began anew with what the store had; 0 otherwise. */
+  restoredAt: Offset = start
+
+  constructor(id: string, epoch: Epoch, setting: SessionSetting) {
     this.id = id
     this.epoch = epoch
-    this.#limits = limits
+    this.#setting = setting
     const isHub = id === hubSession
-    this.topic = new Topic(
-      formatTopic(isHub ? { kind: 'hub' } : { kind: 'session', session: id }),
-      this,
-      this.#history(),
-    )
-    this.all = isHub ? undefined : new Topic(formatTopic({ kind: 'all', session: id }), this, undefined)
+    this.topic = new Topic(formatTopic(isHub ? { kind: 'hub' } : { kind: 'session', session: id }), this, {
+      history: this.#history(),
+      setting: setting.state,
+    })
+    this.all = isHub
+      ? undefined
+      : new Topic(formatTopic({ kind: 'all', session: id }), this, { setting: setting.state })
+  }
+
+  get isKept(): boolean {
+    return this.#setting.isKept
   }
 
   get followed(): boolean {
     if (this.topic.followed || this.all?.followed === true) return true
     for (const { topic } of this.workers.values()) if (topic.followed) return true
     return false
+  }
+
+  /** Whether anybody follows the slices that the hub keeps. */
+  get watched(): boolean {
+    return this.topic.watchers > 0 || (this.all !== undefined && this.all.watchers > 0)
+  }
+
+  /** Whether a flush has something to bring. */
+  get unflushed(): boolean {
+    return this.dirty.length > 0 || (this.stale && this.watched)
+  }
+
+  /** The session's own topic and its workers'. */
+  topics(): Topic[] {
+    return [this.topic, ...[...this.workers.values()].map(({ topic }) => topic)]
   }
 
   histories(): readonly History[] {
@@ -107,13 +147,12 @@ export class Session {
   worker(id: string): Worker {
     let worker = this.workers.get(id)
     if (worker === undefined) {
-      const topic = new Topic(
-        formatTopic({ kind: 'worker', session: this.id, worker: id }),
-        this,
-        this.#history(),
-        id,
-      )
-      worker = { id, topic, events: 0 }
+      const topic = new Topic(formatTopic({ kind: 'worker', session: this.id, worker: id }), this, {
+        history: this.#history(),
+        worker: id,
+        setting: this.#setting.state,
+      })
+      worker = { id, topic, status: 'running', events: 0 }
       this.workers.set(id, worker)
       if (this.completion !== undefined) topic.history?.append(this.completion)
     }
@@ -130,10 +169,12 @@ export class Session {
     this.offset = (this.offset + 1) as Offset
     if (event.id !== undefined) this.#remember(event.id)
     if (worker !== undefined) {
-      worker.startedAt ??= now
+      this.start(worker, now)
       worker.events++
       if (this.isKept) this.unkept.workers.add(worker)
+      this.stale = true
     }
+    if (traits.status !== undefined) this.#turn(worker, traits.status, now)
     if (event.force !== true && !carries(this.mode, traits.level)) return this.offset
     const passage = event.force === true ? { force: true } : undefined
     const entry = new Entry(this.#hubEvent(event, worker, traits, now), traits, bytes, passage)
@@ -147,14 +188,49 @@ export class Session {
     return this.offset
   }
 
+  /** Makes a change of state; if it is one, it takes the next offset. State has a place of its own beside history. */
+  change({ topic, slice, now, cause, make }: Intent): Change {
+    const moment = { offset: (this.offset + 1) as Offset, time: now, cause }
+    const change = make(topic.state, moment)
+    if (change.kind === 'unchanged') return change
+    this.offset = moment.offset
+    if (this.isKept && !isReserved(slice)) this.unkept.change(change.entry, topic.state.get(slice))
+    if (topic.exposes(slice)) {
+      if (topic.followed) this.#pend(change.entry, topic)
+      if (this.all?.followed === true) this.#pend(change.entry, this.all)
+    }
+    return change
+  }
+
+  /** The worker begins, if it has not. */
+  start(worker: Worker, now: number): void {
+    if (worker.startedAt !== undefined) return
+    worker.startedAt = now
+    this.stale = true
+    if (this.isKept) this.unkept.workers.add(worker)
+    this.#setting.listChanged()
+  }
+
+  /** From now on it has ended, and so have its workers; the event that says so follows. */
+  conclude(now: number): void {
+    this.status = 'ended'
+    this.endedAt = now
+    for (const worker of this.workers.values()) {
+      if (worker.startedAt === undefined) continue
+      worker.status = 'ended'
+      worker.endedAt ??= now
+      if (this.isKept) this.unkept.workers.add(worker)
+    }
+    this.stale = true
+    this.#setting.listChanged()
+  }
+
   /** Ends with an event that stands in every topic of the session and passes every filter and mode. */
   end(event: NewEvent, { traits, bytes, now }: Facts): void {
     this.offset = (this.offset + 1) as Offset
     const entry = new Entry(this.#hubEvent(event, undefined, traits, now), traits, bytes, {
       everywhere: true,
     })
-    this.status = 'ended'
-    this.endedAt = now
     this.completion = entry
     if (this.isKept) {
       this.unkept.add(entry)
@@ -180,14 +256,21 @@ export class Session {
     this.metadata = (record.metadata ?? {}) as JsonObject
     this.offset = last
     this.kept = last
+    this.restoredAt = last
     this.trimmed = trimmed
     const first = entries[0]
     if (first === undefined) this.floor = stored.stored
     else this.floor = entries.length < stored.events ? ((first.place - 1) as Offset) : trimmed
-    for (const { worker: id, startedAt, events } of workers) {
+    for (const { worker: id, startedAt, events, status = 'running', endedAt } of workers) {
       const worker = this.worker(id)
       worker.startedAt = startedAt
       worker.events = events
+      worker.status = status
+      if (endedAt !== undefined) worker.endedAt = endedAt
+    }
+    for (const { worker: id, slice, value, offset } of stored.slices) {
+      const topic = id === undefined ? this.topic : this.worker(id).topic
+      topic.state.restore(slice, value, { offset, time: record.startedAt })
     }
     for (const { id, offset } of ids) this.#ids.set(id, offset)
     for (const entry of pinned) {
@@ -207,6 +290,19 @@ export class Session {
     if (id === undefined) return visit(own)
     visit(this.worker(id).topic.history as History)
     if (entry.traits.rollup) visit(own)
+  }
+
+  /** What an event says of who published it. A session ends only when it is ended. */
+  #turn(worker: Worker | undefined, status: PublisherStatus, now: number): void {
+    if (worker !== undefined) {
+      worker.status = status
+      if (status === 'ended') worker.endedAt = now
+      else delete worker.endedAt
+    } else if (status !== 'ended' && status !== this.status) {
+      this.status = status
+      this.stale = true
+      this.#setting.listChanged()
+    }
   }
 
   #place(entry: Entry, topic: Topic): void {
@@ -238,7 +334,7 @@ export class Session {
   #remember(id: string): void {
     this.#ids.set(id, this.offset)
     if (this.isKept) this.unkept.ids.push({ id, offset: this.offset })
-    if (this.#ids.size <= this.#limits.publishIdsMax) return
+    if (this.#ids.size <= this.#setting.limits.publishIdsMax) return
     for (const oldest of this.#ids.keys()) {
       this.#ids.delete(oldest)
       return
@@ -246,7 +342,7 @@ export class Session {
   }
 
   #history(): History {
-    return new History(this.#limits)
+    return new History(this.#setting.limits)
   }
 }
 

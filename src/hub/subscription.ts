@@ -1,5 +1,5 @@
 import type { Entry } from '../history/entry.js'
-import type { Offset } from '../protocol/cursor.js'
+import { type Offset, start } from '../protocol/cursor.js'
 import type { Connection } from './connection.js'
 import type { Feed } from './feed.js'
 
@@ -37,6 +37,8 @@ export class Subscription {
   gapTold: Offset
   /** How many events the topic had dropped when the subscription fell behind. */
   droppedBefore = 0
+  /** The newest snapshot of state that it got is of this moment. */
+  snapshotAt: Offset = start
 
   constructor(number: number, connection: Connection, feed: Feed, position: Offset) {
     this.number = number

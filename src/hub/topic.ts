@@ -2,29 +2,62 @@ import type { Catalog } from '../catalog/catalog.js'
 import type { Entry } from '../history/entry.js'
 import { type History, type Loss, nothingLost } from '../history/history.js'
 import { lossAfter, type Page, readAfter, readReplay } from '../history/read.js'
-import type { Offset } from '../protocol/cursor.js'
+import type { JsonValue } from '../lib/json.js'
+import { type Offset, start } from '../protocol/cursor.js'
+import type { Slices } from '../protocol/frames.js'
+import { type StateCounts, type StateLimits, TopicState } from '../state/topic-state.js'
 import type { StoredEvent } from '../store/store.js'
 import { Feed } from './feed.js'
 import type { Filter } from './filter.js'
 import type { Session } from './session.js'
 
+/** What the topics of a hub have in common to keep state. */
+export interface StateSetting {
+  readonly limits: StateLimits
+  readonly counts: StateCounts
+  /** Whether subscriptions may have the slice at all. */
+  readonly expose: (slice: string, topic: string) => boolean
+}
+
+export interface TopicOptions {
+  /** The topic's own history; absent for `sessions/{s}/**`, which reads those of the other topics. */
+  readonly history?: History
+  /** The worker whose topic it is. */
+  readonly worker?: string
+  readonly setting: StateSetting
+}
+
 /** A named view of a session's events: the session's own, one worker's, or all of them. */
 export class Topic {
   readonly name: string
   readonly session: Session
-  /** The topic's own history; absent for `sessions/{s}/**`, which reads those of the other topics. */
   readonly history: History | undefined
   /** Absent for the session's own topic and for `sessions/{s}/**`. */
   readonly worker: string | undefined
   readonly feeds = new Map<string, Feed>()
   /** What was published since the last flush; only kept while there are feeds in step. */
   pending: Entry[] = []
+  /** Feeds that let a slice of the hub's own pass. */
+  watchers = 0
+  readonly #setting: StateSetting
+  #state: TopicState | undefined
 
-  constructor(name: string, session: Session, history: History | undefined, worker?: string) {
-    this.worker = worker
+  constructor(name: string, session: Session, { history, worker, setting }: TopicOptions) {
     this.name = name
     this.session = session
     this.history = history
+    this.worker = worker
+    this.#setting = setting
+  }
+
+  /** The topic's slices; `sessions/{s}/**` has none of its own. Most topics never have any, and no place for them. */
+  get state(): TopicState {
+    this.#state ??= new TopicState(this.#setting.limits, this.#setting.counts, this.worker)
+    return this.#state
+  }
+
+  exposes(slice: string): boolean {
+    return this.#setting.expose(slice, this.name)
   }
 
   /** @returns whether anybody would get an event if it were published now. */
@@ -38,12 +71,13 @@ export class Topic {
     if (feed === undefined) {
       feed = new Feed(numberOf(), this, filter)
       this.feeds.set(filter.name, feed)
+      if (filter.watches) this.watchers++
     }
     return feed
   }
 
   forget(feed: Feed): void {
-    this.feeds.delete(feed.filter.name)
+    if (this.feeds.delete(feed.filter.name) && feed.filter.watches) this.watchers--
   }
 
   /** Droppable events evicted so far; for `sessions/{s}/**` nobody knows. */
@@ -56,11 +90,45 @@ export class Topic {
     return this.history === undefined ? 0 : this.history.dropped + this.history.droppable.length
   }
 
+  /** Events from history and, for each slice that has changed, one update with what it is now. */
   read(after: Offset, filter: Filter, eventsMax: number): Page {
-    return readAfter(this.#histories(), after, filter, { until: this.session.offset, eventsMax })
+    const page = readAfter(this.#histories(), after, filter, { until: this.session.offset, eventsMax })
+    return { entries: this.withUpdates(page, after, filter), last: page.last }
   }
 
-  replay(filter: Filter, all: boolean): Entry[] {
+  /** @returns the events of a page that begins after `after`, and the updates that belong between them. */
+  withUpdates(
+    { entries, last }: Pick<Page, 'last'> & { readonly entries: readonly Entry[] },
+    after: Offset,
+    filter: Filter,
+  ): readonly Entry[] {
+    const updates = this.#updatesAfter(after, filter).filter(({ place }) => place <= last)
+    return updates.length === 0 ? entries : [...entries, ...updates].sort((a, b) => a.place - b.place)
+  }
+
+  /**
+   * @returns the current values of what the filter lets pass. In `sessions/{s}/**` a worker's slices are named
+   *   `workers/{w}/{slice}`.
+   */
+  snapshot(filter: Filter): Slices {
+    const slices: Record<string, JsonValue> = {}
+    for (const { state, exposes, worker } of this.#states()) {
+      const found = state.snapshot((slice) => filter.wantsSlice(slice) && exposes(slice))
+      const prefix = this.worker === worker ? '' : `workers/${worker}/`
+      for (const [slice, value] of Object.entries(found)) slices[prefix + slice] = value
+    }
+    return slices
+  }
+
+  /** The offset of the newest change of state. */
+  get stateOffset(): Offset {
+    return this.#states().reduce(
+      (newest, { state }) => (state.offset > newest ? state.offset : newest),
+      start,
+    )
+  }
+
+  replay(filter: Filter, all: boolean): readonly Entry[] {
     return readReplay(this.#histories(), filter, { until: this.session.offset, all })
   }
 
@@ -90,7 +158,41 @@ export class Topic {
     return worker === undefined || catalog.traitsOf(type).rollup
   }
 
+  /** Of slices that were removed up to here nothing is known: who comes from before needs a snapshot. */
+  get forgotten(): Offset {
+    const { restoredAt } = this.session
+    return this.#states().reduce(
+      (newest, { state }) => (state.forgotten > newest ? state.forgotten : newest),
+      restoredAt,
+    )
+  }
+
+  #updatesAfter(after: Offset, filter: Filter): Entry[] {
+    if (!filter.stateful) return []
+    return this.#states().flatMap(({ state, exposes }) =>
+      state.since(after, (slice) => filter.wantsSlice(slice) && exposes(slice)),
+    )
+  }
+
+  /** The topics that have state, the topic itself or those that `sessions/{s}/**` shows. */
+  #states(): readonly Stateful[] {
+    const topics = this.history === undefined ? this.session.topics() : [this]
+    const stateful: Stateful[] = []
+    for (const topic of topics) {
+      const state = topic.#state
+      if (state === undefined) continue
+      stateful.push({ state, worker: topic.worker, exposes: (slice) => topic.exposes(slice) })
+    }
+    return stateful
+  }
+
   #histories(): readonly History[] {
     return this.history === undefined ? this.session.histories() : [this.history]
   }
+}
+
+interface Stateful {
+  readonly state: TopicState
+  readonly worker: string | undefined
+  exposes(this: void, slice: string): boolean
 }

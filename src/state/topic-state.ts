@@ -27,6 +27,11 @@ export interface StateCounts {
   valueBytes: number
 }
 
+/** @returns whether the slice is the hub's own: it is not bounded, counted or open to producers. */
+export function isReserved(slice: string): boolean {
+  return slice.startsWith('$')
+}
+
 /** @returns counts to begin with */
 export function noCounts(): StateCounts {
   return { comparisons: 0, patches: 0, values: 0, removals: 0, patchBytes: 0, valueBytes: 0 }
@@ -65,6 +70,7 @@ export class TopicState {
   #bytes = 0
   readonly #limits: StateLimits
   readonly #counts: StateCounts
+  readonly #uncounted = noCounts()
   readonly #worker: string | undefined
 
   /** @param worker whose topic it is; absent for a session's own */
@@ -93,10 +99,16 @@ export class TopicState {
     return this.#slices.get(slice)?.offset ?? start
   }
 
+  /** @returns the offset of the newest change of the slice, its removal included; 0 when none is known */
+  changedAt(slice: string): Offset {
+    return this.#slices.get(slice)?.offset ?? this.#removals.get(slice)?.place ?? this.forgotten
+  }
+
   /** @throws ProtocolError when the value is out of bounds; nothing has changed then. So in what follows. */
   set(slice: string, value: JsonValue, moment: Moment): Change {
     const held = this.#slices.get(slice)
-    this.#counts.comparisons++
+    const counts = this.#countsOf(slice)
+    counts.comparisons++
     if (held === undefined) return this.#create(slice, value, moment)
 
     const { patch, growthBytes } = compare(held.value, value, this.#limits.depthMax)
@@ -106,8 +118,8 @@ export class TopicState {
     if (sameKind(held.value, value)) {
       const patchBytes = jsonBytes(patch)
       if (patchBytes < bytes) {
-        this.#counts.patches++
-        this.#counts.patchBytes += patchBytes
+        counts.patches++
+        counts.patchBytes += patchBytes
         return this.#changed({ slice, base: held.offset, patch, ...because(moment) }, patchBytes, moment)
       }
     }
@@ -139,6 +151,14 @@ export class TopicState {
     return change
   }
 
+  /** Puts a slice back as it was kept. */
+  restore(slice: string, value: JsonValue, moment: Moment): void {
+    const bytes = jsonBytes(value)
+    this.#slices.set(slice, { ...moment, value, bytes })
+    this.#bytes += bytes
+    if (moment.offset > this.offset) this.offset = moment.offset
+  }
+
   /**
    * @returns updates that lead from any state at `after`, but not before `forgotten`, to the current one: one for
    *   each slice that has changed, in order of offset
@@ -163,7 +183,7 @@ export class TopicState {
   }
 
   #create(slice: string, value: JsonValue, moment: Moment): Change {
-    if (this.#slices.size >= this.#limits.slicesMax) {
+    if (this.#slices.size >= this.#limits.slicesMax && !isReserved(slice)) {
       throw new ProtocolError('conflict', `expected at most ${this.#limits.slicesMax} slices in a topic`)
     }
     checkJson(value, this.#limits.depthMax)
@@ -175,14 +195,14 @@ export class TopicState {
 
   #keep(name: string, slice: Slice, bytesBefore: number): void {
     const { sliceBytesMax, stateBytesMax } = this.#limits
-    if (slice.bytes > sliceBytesMax) {
+    if (slice.bytes > sliceBytesMax && !isReserved(name)) {
       throw new ProtocolError(
         'frameTooLarge',
         `expected at most ${sliceBytesMax} bytes in a slice, got ${slice.bytes}`,
       )
     }
     const bytes = this.#bytes + slice.bytes - bytesBefore
-    if (bytes > stateBytesMax) {
+    if (bytes > stateBytesMax && !isReserved(name)) {
       throw new ProtocolError(
         'conflict',
         `expected at most ${stateBytesMax} bytes in all slices, got ${bytes}`,
@@ -193,9 +213,14 @@ export class TopicState {
   }
 
   #valueUpdate(slice: string, base: Offset, value: JsonValue, bytes: number, moment: Moment): StateUpdate {
-    this.#counts.values++
-    this.#counts.valueBytes += bytes
+    const counts = this.#countsOf(slice)
+    counts.values++
+    counts.valueBytes += bytes
     return { slice, base, value, ...because(moment) }
+  }
+
+  #countsOf(slice: string): StateCounts {
+    return isReserved(slice) ? this.#uncounted : this.#counts
   }
 
   #changed(update: StateUpdate, bytes: number, moment: Moment): Change {

@@ -136,7 +136,7 @@ export interface SessionRecord {
 
 export interface WorkerRecord {
   readonly worker: string
-  readonly status?: string
+  readonly status?: 'running' | 'paused' | 'ended'
   readonly startedAt: number
   readonly endedAt?: number
   /** Events it has published. */

@@ -99,7 +99,7 @@ export function storeConformance(t: Test, openStore: (t: Test) => Store): void {
         nested: { '': {}, deep: [[[]]] },
       },
     }
-    const worker = { worker: 'w', status: 'running', startedAt: at, events: 1 }
+    const worker = { worker: 'w', status: 'running' as const, startedAt: at, events: 1 }
     await store.commit({
       at: at + 5,
       sessions: [
@@ -249,7 +249,7 @@ export function storeConformance(t: Test, openStore: (t: Test) => Store): void {
     const ids = [{ id: 'x', offset: offset(1) }]
     const slices = [{ slice: 'plan', offset: offset(2), value: 1 }]
     const latest = [{ type: 'note', key: '', event: someEvents(1, 1)[0] as HubEvent }]
-    const workers = [{ worker: 'w', status: 'running', startedAt: at, events: 1 }]
+    const workers = [{ worker: 'w', status: 'running' as const, startedAt: at, events: 1 }]
     await store.commit({
       at,
       sessions: [{ ...aSession('s', someEvents(1, 9)), ids, slices, latest, workers }],
@@ -269,10 +269,10 @@ export function storeConformance(t: Test, openStore: (t: Test) => Store): void {
 
   t.test('records and workers have their newest value', async (t) => {
     const store = openStore(t)
-    const worker = { worker: 'w', status: 'running', startedAt: at, events: 1 }
+    const worker = { worker: 'w', status: 'running' as const, startedAt: at, events: 1 }
     await store.commit({ at, sessions: [{ ...aSession('s', someEvents(1, 1)), workers: [worker] }] })
     const record = aRecord('s', { status: 'ended', endedAt: at + 9, outcome: 'done' })
-    const ended = { ...worker, status: 'completed', endedAt: at + 8, outcome: 0 }
+    const ended = { ...worker, status: 'ended' as const, endedAt: at + 8, outcome: 0 }
     await store.commit({
       at: at + 9,
       sessions: [{ session: 's', record, last: offset(5), workers: [ended] }],

@@ -1,9 +1,10 @@
 // The load benchmarks: `npm run bench -- --help`.
 import { execFileSync } from 'node:child_process'
-import { writeFileSync } from 'node:fs'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { cpus, release } from 'node:os'
 import { parseArgs } from 'node:util'
 import { cores, killChildren, pinned } from './harness/child.js'
+import { summarizeProfiles } from './harness/profile.js'
 import { formatTable } from './harness/table.js'
 import { fanout } from './scenarios/fanout.js'
 import type { Results, Scenario } from './scenarios/scenario.js'
@@ -22,12 +23,15 @@ Options:
   --quick         fewer cells and shorter rounds
   --runs N        alternating runs of each cell: 5, or 3 with --quick
   --peers LIST    other servers in the same run: all, or names of ${knownPeers.join(', ')}
+  --only PATTERN  cells whose name matches, such as ws-1000-10-200 (link, connections, events a turn, bytes)
+  --profile DIR   write V8 CPU profiles of the servers, and show where their time went
   --json FILE     write every sample of every run
   --help          this text
 
 Examples:
   npm run bench -- fanout --quick
   npm run bench -- fanout --peers ws --json bench/results/fanout.json
+  npm run bench -- fanout --only ws-1000-10-200 --profile bench/results
 `
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
@@ -53,10 +57,13 @@ async function main(): Promise<void> {
       quick: { type: 'boolean', default: false },
       runs: { type: 'string' },
       peers: { type: 'string', default: '' },
+      only: { type: 'string' },
+      profile: { type: 'string' },
       json: { type: 'string' },
       help: { type: 'boolean', short: 'h', default: false },
     },
   })
+  if (values.profile !== undefined) mkdirSync(values.profile, { recursive: true })
   if (values.help) return void process.stdout.write(help)
   const chosen = positionals.length === 0 ? scenarios : positionals.map(scenarioNamed)
   const runs = values.runs === undefined ? (values.quick ? 3 : 5) : runCount(values.runs)
@@ -72,13 +79,21 @@ async function main(): Promise<void> {
   for (const scenario of chosen) {
     const begun = performance.now()
     const progress = (text: string) => showProgress(`${scenario.name} · ${text}`)
-    const result = await scenario.run({ quick: values.quick, runs, peers, progress })
+    const result = await scenario.run({
+      quick: values.quick,
+      runs,
+      peers,
+      only: values.only === undefined ? undefined : new RegExp(`^(?:${values.only})$`),
+      profileDir: values.profile,
+      progress,
+    })
     clearProgress()
     results[scenario.name] = result
     const seconds = ((performance.now() - begun) / 1e3).toFixed(0)
     process.stdout.write(`\n${scenario.name}: ${scenario.about} (${seconds} s)\n\n`)
     process.stdout.write(`${formatTable(result.columns, result.rows)}\n\n${result.notes.join('\n')}\n`)
   }
+  if (values.profile !== undefined) process.stdout.write(`\n${summarizeProfiles(values.profile)}\n`)
   if (values.json !== undefined) {
     writeFileSync(values.json, `${JSON.stringify({ conditions, results }, null, 1)}\n`)
     process.stdout.write(`\nEvery sample is in ${values.json}.\n`)

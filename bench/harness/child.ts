@@ -97,27 +97,28 @@ export const cores = availableParallelism()
 export const pinned =
   cores > 1 && spawnSync('taskset', ['-c', '0,1', 'true'], { stdio: 'ignore' }).status === 0
 
-export interface StartOptions {
-  readonly nodeOptions?: readonly string[]
-}
-
-/** Starts a server under test on the first core. `name` is a file of `server/` or `peers/`. */
-export async function startServer(name: string, options: StartOptions = {}): Promise<Child<ServerCalls>> {
-  return start<ServerCalls>(name, 0, options)
+/**
+ * Starts a server under test on the first core.
+ *
+ * @param name a file of `server/` or `peers/`
+ * @param profileFile where it writes a V8 CPU profile of its rounds when it ends
+ */
+export async function startServer(name: string, profileFile?: string): Promise<Child<ServerCalls>> {
+  return start<ServerCalls>(name, 0, profileFile === undefined ? [] : [profileFile])
 }
 
 /** Starts a swarm on the second core. */
 export async function startSwarm(): Promise<Child<SwarmCalls>> {
-  return start<SwarmCalls>('swarm/main', 1, {})
+  return start<SwarmCalls>('swarm/main', 1)
 }
 
 async function start<C extends { [name in keyof C]: Calls[string] }>(
   name: string,
   core: number,
-  { nodeOptions = [] }: StartOptions,
+  args: readonly string[] = [],
 ): Promise<Child<C>> {
-  const node = ['--import', import.meta.resolve('tsx'), ...nodeOptions]
-  const child = fork(fileURLToPath(new URL(`../${name}.ts`, import.meta.url)), {
+  const node = ['--import', import.meta.resolve('tsx')]
+  const child = fork(fileURLToPath(new URL(`../${name}.ts`, import.meta.url)), args, {
     execPath: pinned ? 'taskset' : process.execPath,
     execArgv: pinned ? ['-c', String(core), process.execPath, ...node] : node,
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],

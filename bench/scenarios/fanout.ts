@@ -26,7 +26,7 @@ export const fanout: Scenario = {
   about: '1, 10 and 50 events a turn to 10, 1,000 and 10,000 connections, WebSocket and SSE',
   async run(conditions) {
     const results: { group: Group; cell: Cell; standings: Standing[] }[] = []
-    for (const group of groupsFor(conditions.quick)) {
+    for (const group of groupsFor(conditions)) {
       for (const { cell, standings } of await runGroup(group, conditions))
         results.push({ group, cell, standings })
     }
@@ -49,13 +49,17 @@ export const fanout: Scenario = {
   },
 }
 
-function groupsFor(quick: boolean): Group[] {
+function groupsFor({ quick, only }: Conditions): Group[] {
   const groups: Group[] = []
   for (const transport of ['ws', 'sse'] as const) {
     for (const connections of quick ? [10, 1_000] : [10, 1_000, 10_000]) {
-      const sizes = !quick && connections === 1_000 ? [200, 50, 2_000] : [200]
-      const cells = sizes.flatMap((bytes) => turnSizes.map((events) => ({ events, bytes })))
-      groups.push({ transport, connections, cells })
+      const sizes = !quick && connections === 1_000 ? [50, 200, 2_000] : [200]
+      const cells = sizes
+        .flatMap((bytes) => turnSizes.map((events) => ({ events, bytes })))
+        // 100 KB a turn and connection would measure memory bandwidth, and take most of the time.
+        .filter(({ events, bytes }) => events * bytes <= 20_000)
+        .filter(({ events, bytes }) => only?.test(`${transport}-${connections}-${events}-${bytes}`) ?? true)
+      if (cells.length > 0) groups.push({ transport, connections, cells })
     }
   }
   return groups
@@ -63,7 +67,7 @@ function groupsFor(quick: boolean): Group[] {
 
 async function runGroup(
   group: Group,
-  { quick, runs, peers, progress }: Conditions,
+  { quick, runs, peers, profileDir, progress }: Conditions,
 ): Promise<{ cell: Cell; standings: Standing[] }[]> {
   const { transport, connections, cells } = group
   const title = `${transport} × ${connections}`
@@ -71,14 +75,14 @@ async function runGroup(
   try {
     for (const [name, file] of contestants(transport, peers)) {
       progress(`${title}: connecting to ${name}`)
-      sides.push(await connect(name, file, transport, connections))
+      sides.push(await connect({ name, file, profileDir }, transport, connections))
     }
     const results: { cell: Cell; standings: Standing[] }[] = []
     for (const cell of cells) {
       const turnMicros = await warmUp(sides, cell)
       const load = {
-        paced: paced(cell.events, cell.bytes, turnMicros, quick ? 180 : 250),
-        flatOut: flatOut(cell.events, cell.bytes, turnMicros, quick ? 80 : 100),
+        paced: paced(cell.events, cell.bytes, turnMicros, quick ? 180 : 220),
+        flatOut: flatOut(cell.events, cell.bytes, turnMicros, 80),
       }
       const standings = await compare(sides, load, runs, (run) => {
         progress(`${title}: ${cell.events} × ${cell.bytes} B a turn, run ${run + 1} of ${runs}`)
@@ -92,13 +96,21 @@ async function runGroup(
 }
 
 function contestants(transport: Transport, peers: readonly string[]): [name: string, file: string][] {
-  const all: [string, string][] = [['limit', `server/limit-${transport}`]]
+  const all: [string, string][] = [
+    ['limit', `server/limit-${transport}`],
+    ['runcast', 'server/runcast'],
+  ]
   if (transport === 'ws' && peers.includes('ws')) all.push(['ws', 'peers/ws'])
   return all
 }
 
-async function connect(name: string, file: string, transport: Transport, connections: number): Promise<Side> {
-  const [server, swarm] = await Promise.all([startServer(file), startSwarm()])
+async function connect(
+  { name, file, profileDir }: { name: string; file: string; profileDir: string | undefined },
+  transport: Transport,
+  connections: number,
+): Promise<Side> {
+  const profile = profileDir && `${profileDir}/${name}-${transport}-${connections}.cpuprofile`
+  const [server, swarm] = await Promise.all([startServer(file, profile), startSwarm()])
   const dialect: DialectChoice =
     transport === 'ws'
       ? { kind: 'runcast-ws', topic: benchTopic }

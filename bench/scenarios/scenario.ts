@@ -4,6 +4,10 @@ export interface Conditions {
   readonly runs: number
   /** Contestants beyond Runcast and the limit. */
   readonly peers: readonly string[]
+  /** Cells to measure, by name; all unless given. */
+  readonly only: RegExp | undefined
+  /** Folder for V8 CPU profiles of the servers. */
+  readonly profileDir: string | undefined
   /** Shows how far it is; one short line. */
   readonly progress: (text: string) => void
 }

@@ -1,3 +1,5 @@
+import { writeFileSync } from 'node:fs'
+import { Session } from 'node:inspector'
 import { answerCalls, tell } from '../harness/answering.js'
 import type { Round, ServerCalls } from '../harness/messages.js'
 import { monotonicMicros } from '../harness/monotonic.js'
@@ -11,6 +13,18 @@ export interface Contestant {
   publish(first: number, events: number, stamp: number): void
 }
 
+/** Profiles from the first round on, and writes the profile when the process ends. */
+function profileTo(file: string): void {
+  const session = new Session()
+  session.connect()
+  session.post('Profiler.enable')
+  session.post('Profiler.start')
+  process.once('exit', () => {
+    // Within one process the answer comes before `post` returns.
+    session.post('Profiler.stop', (_error, { profile }) => writeFileSync(file, JSON.stringify(profile)))
+  })
+}
+
 /** Publishes when the bench asks for it, in turns, and tells what that cost. */
 export function compete(contestant: Contestant): void {
   let next = 1
@@ -18,10 +32,13 @@ export function compete(contestant: Contestant): void {
   let wake: (() => void) | undefined
   let cpu = process.cpuUsage()
   let begun = monotonicMicros()
+  let profileFile = process.argv[2]
 
   answerCalls<ServerCalls>({
     async run(round) {
       contestant.prepare(round.events, round.bytes)
+      if (profileFile !== undefined) profileTo(profileFile)
+      profileFile = undefined
       const first = next
       received = 0
       begun = monotonicMicros()

@@ -6,10 +6,15 @@ import { parseArgs } from 'node:util'
 import { cores, killChildren, pinned } from './harness/child.js'
 import { summarizeProfiles } from './harness/profile.js'
 import { formatTable } from './harness/table.js'
+import { connections } from './scenarios/connections.js'
 import { fanout } from './scenarios/fanout.js'
+import { join } from './scenarios/join.js'
+import { latency } from './scenarios/latency.js'
+import { publish } from './scenarios/publish.js'
 import type { Results, Scenario } from './scenarios/scenario.js'
+import { slow } from './scenarios/slow.js'
 
-const scenarios: readonly Scenario[] = [fanout]
+const scenarios: readonly Scenario[] = [fanout, publish, join, slow, connections, latency]
 const knownPeers = ['ws']
 
 const help = `Measures what a delivery costs, and shows it as a ratio to a baseline of the same run.

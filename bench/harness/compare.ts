@@ -1,5 +1,6 @@
-import { measure, type Sample, type Side } from './measure.js'
+import { measure, type Sample } from './measure.js'
 import type { Round } from './messages.js'
+import type { Side } from './side.js'
 
 /** Median, least and greatest of several runs. */
 export interface Spread {
@@ -60,4 +61,14 @@ export function ratio(
   figure: (sample: Sample) => number,
 ): Spread {
   return spreadOf(of.map((sample, run) => figure(sample) / figure(to[run] as Sample)))
+}
+
+/** @returns `median (least–greatest)` */
+export function formatSpread({ median, min, max }: Spread, digits = 2): string {
+  return `${median.toFixed(digits)} (${min.toFixed(digits)}–${max.toFixed(digits)})`
+}
+
+/** @returns the median of one figure over the runs. */
+export function median<S>(samples: readonly S[], figure: (sample: S) => number): number {
+  return spreadOf(samples.map(figure)).median
 }

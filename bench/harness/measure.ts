@@ -1,17 +1,7 @@
 import type { Latency, Report } from '../swarm/swarm.js'
 import { countFaults } from '../swarm/tally.js'
-import type { Child } from './child.js'
-import type { Round, ServerCalls, SwarmCalls } from './messages.js'
-
-/** A contestant with its swarm, connected. */
-export interface Side {
-  readonly name: string
-  readonly server: Child<ServerCalls>
-  readonly swarm: Child<SwarmCalls>
-  readonly connections: number
-  /** Number of the newest event that was published. */
-  published: number
-}
+import type { Round } from './messages.js'
+import type { Side } from './side.js'
 
 /** What one round cost and brought. */
 export interface Sample {
@@ -81,7 +71,7 @@ export async function measure(side: Side, round: Round): Promise<Sample> {
 
 function ignore(): void {}
 
-function assertFaultless(side: Side, report: Report): void {
+export function assertFaultless(side: Side, report: Report): void {
   if (countFaults(report.faults) === 0) return
   const faults = Object.entries(report.faults)
     .filter(([, count]) => count > 0)
@@ -90,7 +80,7 @@ function assertFaultless(side: Side, report: Report): void {
 }
 
 /** @returns the sum of `runcast_encodings_total`, or nothing where the server has no metrics. */
-async function encodingsOf({ server, name }: Side): Promise<number | undefined> {
+export async function encodingsOf({ server, name }: Side): Promise<number | undefined> {
   if (name !== 'runcast') return undefined
   const answer = await fetch(`http://127.0.0.1:${server.port}/metrics`)
   const text = await answer.text()

@@ -13,12 +13,21 @@ export interface Round {
   readonly tickMs: number
   /** Turns that may be published before the swarm has received them. */
   readonly aheadMax: number
+  /** The events' type; `bench`, which has the default traits, unless given. */
+  readonly type?: string
+  /**
+   * Stamp events with the time at which they were due, not that at which they were published: a server that
+   * falls behind its rate then shows it.
+   */
+  readonly stampDue?: boolean
 }
 
 /** What the server under test is asked for, and answers. */
 export interface ServerCalls {
   run: { ask: Round; answer: { readonly first: number; readonly last: number } }
-  /** Since the last `run` began. */
+  /** Begins a round in which others publish. */
+  begin: { ask: null; answer: null }
+  /** Since the last `run` or `begin`. */
   usage: { ask: null; answer: Usage }
   /** So many turns of the current round have been received by everyone. */
   received: { ask: { readonly turns: number }; answer: null }
@@ -36,8 +45,24 @@ export interface SwarmCalls {
   connect: { ask: ConnectOptions; answer: null }
   expect: { ask: Expectation; answer: null }
   settled: { ask: null; answer: Report }
-  pause: { ask: { readonly count: number }; answer: null }
-  resume: { ask: { readonly count: number }; answer: null }
+  /** Stops or continues reading on all connections. */
+  pause: { ask: null; answer: null }
+  resume: { ask: null; answer: null }
+  /** Closes all connections. */
+  close: { ask: null; answer: null }
+  produce: { ask: Production; answer: { readonly accepted: number } }
+}
+
+/** Events that the swarm publishes. */
+export interface Production {
+  readonly port: number
+  readonly as: 'json' | 'ndjson' | 'msgpack' | 'ws'
+  readonly producers: number
+  /** Requests, or frames, of each producer; each waits for the answer to the one before. */
+  readonly requests: number
+  /** Events in each. */
+  readonly events: number
+  readonly bytes: number
 }
 
 export type Calls = { readonly [name: string]: { ask: object | null; answer: object | null } }

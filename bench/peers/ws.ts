@@ -19,7 +19,7 @@ server.on('connection', (client) => {
 server.on('listening', () => {
   compete({
     port: (server.address() as { port: number }).port,
-    prepare(events, bytes) {
+    prepare({ events, bytes }) {
       frame = packedFrame(events, bytes)
     },
     publish(first, _events, stamp) {

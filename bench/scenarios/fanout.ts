@@ -1,11 +1,14 @@
-import { startServer, startSwarm } from '../harness/child.js'
-import { compare, ratio, type Spread, type Standing, spreadOf } from '../harness/compare.js'
-import { benchSession, benchTopic } from '../harness/event.js'
-import { flatOut, measure, paced, type Sample, type Side } from '../harness/measure.js'
-import type { DialectChoice } from '../swarm/dialect.js'
+import { compare, formatSpread, median, ratio, type Standing } from '../harness/compare.js'
+import { flatOut, measure, paced, type Sample } from '../harness/measure.js'
+import {
+  type Contender,
+  closeSides,
+  openSide,
+  type Side,
+  subscribe,
+  type Transport,
+} from '../harness/side.js'
 import type { Conditions, Row, Scenario } from './scenario.js'
-
-type Transport = 'ws' | 'sse'
 
 interface Cell {
   readonly events: number
@@ -67,15 +70,18 @@ function groupsFor({ quick, only }: Conditions): Group[] {
 
 async function runGroup(
   group: Group,
-  { quick, runs, peers, profileDir, progress }: Conditions,
+  conditions: Conditions,
 ): Promise<{ cell: Cell; standings: Standing[] }[]> {
+  const { quick, runs, progress } = conditions
   const { transport, connections, cells } = group
   const title = `${transport} × ${connections}`
   const sides: Side[] = []
   try {
-    for (const [name, file] of contestants(transport, peers)) {
-      progress(`${title}: connecting to ${name}`)
-      sides.push(await connect({ name, file, profileDir }, transport, connections))
+    for (const contender of contenders(group, conditions)) {
+      progress(`${title}: connecting to ${contender.name}`)
+      const side = await openSide(contender)
+      sides.push(side)
+      await subscribe(side, transport, connections)
     }
     const results: { cell: Cell; standings: Standing[] }[] = []
     for (const cell of cells) {
@@ -91,37 +97,21 @@ async function runGroup(
     }
     return results
   } finally {
-    await Promise.all(sides.flatMap(({ server, swarm }) => [server.stop(), swarm.stop()]))
+    await closeSides(sides)
   }
 }
 
-function contestants(transport: Transport, peers: readonly string[]): [name: string, file: string][] {
-  const all: [string, string][] = [
-    ['limit', `server/limit-${transport}`],
-    ['runcast', 'server/runcast'],
+function contenders({ transport, connections }: Group, { peers, profileDir }: Conditions): Contender[] {
+  const all = [
+    { name: 'limit', file: `server/limit-${transport}` },
+    { name: 'runcast', file: 'server/runcast' },
   ]
-  if (transport === 'ws' && peers.includes('ws')) all.push(['ws', 'peers/ws'])
-  return all
-}
-
-async function connect(
-  { name, file, profileDir }: { name: string; file: string; profileDir: string | undefined },
-  transport: Transport,
-  connections: number,
-): Promise<Side> {
-  const profile = profileDir && `${profileDir}/${name}-${transport}-${connections}.cpuprofile`
-  const [server, swarm] = await Promise.all([startServer(file, profile), startSwarm()])
-  const dialect: DialectChoice =
-    transport === 'ws'
-      ? { kind: 'runcast-ws', topic: benchTopic }
-      : { kind: 'runcast-sse', path: `/api/sessions/${benchSession}/events` }
-  try {
-    await swarm.ask('connect', { port: server.port, count: connections, dialect })
-  } catch (error) {
-    await Promise.all([server.stop(), swarm.stop()])
-    throw error
-  }
-  return { name, server, swarm, connections, published: 0 }
+  if (transport === 'ws' && peers.includes('ws')) all.push({ name: 'ws', file: 'peers/ws' })
+  if (profileDir === undefined) return all
+  return all.map((contender) => ({
+    ...contender,
+    profileFile: `${profileDir}/${contender.name}-${transport}-${connections}.cpuprofile`,
+  }))
 }
 
 /** Lets every side get hot. @returns what a turn costs the first side, the limit. Microseconds. */
@@ -189,16 +179,8 @@ function cpu(sample: Sample): number {
   return sample.cpuMicros
 }
 
-function median(samples: readonly Sample[], figure: (sample: Sample) => number): number {
-  return spreadOf(samples.map(figure)).median
-}
-
 /** Every run's, where they differ: the aim is exactly 1 in each. */
 function encodingsOf({ paced, flatOut }: Standing): string {
   const all = [...paced, ...flatOut].map(({ encodings }) => encodings)
   return [...new Set(all.filter((encodings) => encodings !== undefined))].join(' ')
-}
-
-function formatSpread({ median, min, max }: Spread): string {
-  return `${median.toFixed(2)} (${min.toFixed(2)}–${max.toFixed(2)})`
 }

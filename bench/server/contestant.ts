@@ -7,8 +7,8 @@ import { monotonicMicros } from '../harness/monotonic.js'
 /** What takes part in a benchmark: a server that broadcasts, started in its own process. */
 export interface Contestant {
   readonly port: number
-  /** Makes ready for turns of `events` events of `bytes` bytes. */
-  prepare(events: number, bytes: number): void
+  /** Makes ready for the turns of a round. */
+  prepare(round: Round): void
   /** Publishes one turn's events, numbered from `first`, stamped with the microsecond `stamp`. */
   publish(first: number, events: number, stamp: number): void
 }
@@ -36,15 +36,20 @@ export function compete(contestant: Contestant): void {
 
   answerCalls<ServerCalls>({
     async run(round) {
-      contestant.prepare(round.events, round.bytes)
-      if (profileFile !== undefined) profileTo(profileFile)
-      profileFile = undefined
+      contestant.prepare(round)
+      profileOnce()
       const first = next
       received = 0
       begun = monotonicMicros()
       cpu = process.cpuUsage()
       await publishRound(round)
       return { first, last: next - 1 }
+    },
+    begin() {
+      profileOnce()
+      begun = monotonicMicros()
+      cpu = process.cpuUsage()
+      return null
     },
     usage() {
       const { user, system } = process.cpuUsage(cpu)
@@ -63,12 +68,21 @@ export function compete(contestant: Contestant): void {
   })
   tell({ kind: 'ready', port: contestant.port })
 
+  function profileOnce(): void {
+    if (profileFile !== undefined) profileTo(profileFile)
+    profileFile = undefined
+  }
+
   function publishRound(round: Round): Promise<void> {
     return new Promise((resolve) => {
       let published = 0
       let inTick = 0
       let tickAt = performance.now()
+      const begunAt = tickAt
+      const begunMicros = monotonicMicros()
       const turn = () => {
+        // Timers may fire a millisecond early; an event that is stamped with its time must not be.
+        if (round.stampDue && performance.now() < tickAt) return void setImmediate(turn)
         if (published === round.turns) return resolve()
         if (published - received >= round.aheadMax) {
           wake = () => {
@@ -77,14 +91,15 @@ export function compete(contestant: Contestant): void {
           }
           return
         }
-        contestant.publish(next, round.events, monotonicMicros())
+        const stamp = round.stampDue ? begunMicros + (tickAt - begunAt) * 1e3 : monotonicMicros()
+        contestant.publish(next, round.events, stamp)
         next += round.events
         published += 1
         inTick += 1
         if (round.turnsPerTick === 0 || inTick < round.turnsPerTick) return void setImmediate(turn)
         inTick = 0
         // Ticks keep their rate: one that was late does not delay those after it.
-        tickAt = Math.max(tickAt + round.tickMs, performance.now() - round.tickMs)
+        tickAt += round.tickMs
         setTimeout(turn, Math.max(1, tickAt - performance.now()))
       }
       turn()

@@ -5,6 +5,9 @@ import { type StampedFrame, textFrame } from './stamped.js'
 
 const responses = new Set<HttpResponse>()
 let frame: StampedFrame
+/** Frames for those who join later: ready as well. */
+const history: Buffer[] = []
+let keeps = false
 
 const app = uWS.App()
 app.get('/*', (response) => {
@@ -13,6 +16,7 @@ app.get('/*', (response) => {
   })
   response.cork(() => {
     response.writeHeader('Content-Type', 'text/event-stream')
+    for (const kept of history) response.write(kept)
     response.write('event: hub.live\ndata: {}\n\n')
   })
   responses.add(response)
@@ -26,11 +30,13 @@ app.listen('127.0.0.1', 0, (socket) => {
   }
   compete({
     port: uWS.us_socket_local_port(socket),
-    prepare(events, size) {
-      frame = textFrame(events, size)
+    prepare(round) {
+      frame = textFrame(round.events, round.bytes)
+      keeps = round.type !== undefined
     },
     publish(first, _events, stamp) {
       bytes = frame.stamp(first, stamp)
+      if (keeps) history.push(Buffer.from(bytes))
       for (target of responses) target.cork(write)
     },
   })

@@ -8,6 +8,9 @@ import { packedFrame, type StampedFrame } from './stamped.js'
 
 const live = new Packr({ useRecords: false }).pack({ type: 'live', sub: 1, offset: 0 })
 let frame: StampedFrame
+/** Frames for those who join later: ready as well. */
+const history: Buffer[] = []
+let keeps = false
 
 const app = uWS.App()
 app.ws('/api/ws', {
@@ -17,18 +20,24 @@ app.ws('/api/ws', {
   // Whatever the client says, it wants the one topic there is.
   message(socket) {
     socket.subscribe(benchTopic)
-    socket.send(live, true)
+    socket.cork(() => {
+      for (const kept of history) socket.send(kept, true)
+      socket.send(live, true)
+    })
   },
 })
 app.listen('127.0.0.1', 0, (socket) => {
   if (socket === false) throw new Error('could not listen')
   compete({
     port: uWS.us_socket_local_port(socket),
-    prepare(events, bytes) {
+    prepare({ events, bytes, type }) {
       frame = packedFrame(events, bytes)
+      keeps = type !== undefined
     },
     publish(first, _events, stamp) {
-      app.publish(benchTopic, frame.stamp(first, stamp), true)
+      const bytes = frame.stamp(first, stamp)
+      if (keeps) history.push(Buffer.from(bytes))
+      app.publish(benchTopic, bytes, true)
     },
   })
 })

@@ -9,15 +9,17 @@ const { serve } = (await dist('server/serve.js')) as typeof import('../../src/se
 const hub = createHub()
 const server = await serve(hub, { port: 0 })
 let pad = ''
+let type = benchType
 
 compete({
   port: server.port,
-  prepare(_events, bytes) {
-    pad = padFor(bytes)
+  prepare(round) {
+    pad = padFor(round.bytes)
+    type = round.type ?? benchType
   },
   publish(first, events, stamp) {
     for (let index = 0; index < events; index += 1) {
-      hub.publish(benchTopic, [{ type: benchType, data: { mark: formatMark(first + index, stamp), pad } }])
+      hub.publish(benchTopic, [{ type, data: { mark: formatMark(first + index, stamp), pad } }])
     }
   },
 })

@@ -1,6 +1,7 @@
 // The process that plays the clients. It is started by the bench and ends with it.
 import { answerCalls, tell } from '../harness/answering.js'
 import type { SwarmCalls } from '../harness/messages.js'
+import { produce } from './produce.js'
 import { Swarm } from './swarm.js'
 
 const swarm = new Swarm((deliveries) => tell({ kind: 'progress', deliveries }))
@@ -15,13 +16,18 @@ answerCalls<SwarmCalls>({
     return null
   },
   settled: () => swarm.settled(),
-  pause: ({ count }) => {
-    swarm.pause(count)
+  pause: () => {
+    swarm.pause()
     return null
   },
-  resume: ({ count }) => {
-    swarm.resume(count)
+  resume: () => {
+    swarm.resume()
     return null
   },
+  close: () => {
+    swarm.close()
+    return null
+  },
+  produce,
 })
 tell({ kind: 'ready', port: 0 })

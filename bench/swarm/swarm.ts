@@ -146,13 +146,13 @@ export class Swarm {
     })
   }
 
-  /** Stops or continues reading on the first `count` connections. */
-  pause(count: number): void {
-    for (const link of [...this.#links].slice(0, count)) link.pause()
+  /** Stops reading on all connections. */
+  pause(): void {
+    for (const link of this.#links) link.pause()
   }
 
-  resume(count: number): void {
-    for (const link of [...this.#links].slice(0, count)) link.resume()
+  resume(): void {
+    for (const link of this.#links) link.resume()
   }
 
   close(): void {

@@ -1,0 +1,133 @@
+import { formatSpread, median, spreadOf } from '../harness/compare.js'
+import { assertFaultless, encodingsOf } from '../harness/measure.js'
+import { closeSides, openSide, type Side, subscribe, type Transport } from '../harness/side.js'
+import type { Conditions, Row, Scenario } from './scenario.js'
+
+const clients = 1_000
+/** As many as a lane of a topic's history holds. */
+const retained = 1_000
+const bytes = 200
+/** Of the built-in catalog; every retained one is replayed to those who join. */
+const replayedType = 'assistant'
+const quietMs = 3_000
+
+interface Sample {
+  readonly seconds: number
+  /** Server CPU for each client that joined. Microseconds. */
+  readonly cpuMicros: number
+  readonly encodings: number | undefined
+}
+
+/** A page is reloaded by everyone at once: when is the last one live? */
+export const join: Scenario = {
+  name: 'join',
+  about: `${clients} clients join at once a topic with ${retained} retained events`,
+  async run(conditions) {
+    const rows: Row[] = []
+    const details: object[] = []
+    for (const transport of ['ws', 'sse'] as const) {
+      if (!(conditions.only?.test(transport) ?? true)) continue
+      const samples = await runTransport(transport, conditions)
+      rows.push(...rowsOf(transport, samples))
+      details.push({ transport, samples })
+    }
+    return {
+      columns,
+      rows,
+      details,
+      notes: [
+        'live s: from the first dial until the last client has everything and is live, handshakes included.',
+        'enc/event: encodings per retained event, over all who joined in one run; the first run makes them all.',
+        'limit: the frames of the retained events are ready, and sent to whoever comes.',
+      ],
+    }
+  },
+}
+
+async function runTransport(transport: Transport, { runs, progress }: Conditions): Promise<Sample[][]> {
+  const sides: Side[] = []
+  try {
+    sides.push(await openSide({ name: 'limit', file: `server/limit-${transport}` }))
+    sides.push(await openSide({ name: 'runcast', file: 'server/runcast' }))
+    for (const side of sides) await retain(side)
+    const samples: Sample[][] = sides.map(() => [])
+    for (let run = 0; run < runs; run += 1) {
+      progress(`${transport}, run ${run + 1} of ${runs}`)
+      const order = run % 2 === 0 ? [...sides.keys()] : [...sides.keys()].reverse()
+      for (const index of order) samples[index]?.push(await joinAll(sides[index] as Side, transport))
+    }
+    return samples
+  } finally {
+    await closeSides(sides)
+  }
+}
+
+async function retain({ server }: Side): Promise<void> {
+  const events = 50
+  const turns = retained / events
+  await server.ask('run', {
+    turns,
+    events,
+    bytes,
+    type: replayedType,
+    turnsPerTick: 0,
+    tickMs: 0,
+    aheadMax: turns,
+  })
+}
+
+async function joinAll(side: Side, transport: Transport): Promise<Sample> {
+  const { server, swarm } = side
+  const before = await encodingsOf(side)
+  await swarm.ask('expect', { after: 0, events: retained, progressEvery: clients * retained, quietMs })
+  await server.ask('begin', null)
+  const begun = performance.now()
+  await subscribe(side, transport, clients)
+  const seconds = (performance.now() - begun) / 1e3
+  const usage = await server.ask('usage', null)
+  const report = await swarm.ask('settled', null)
+  assertFaultless(side, report)
+  if (report.deliveries !== clients * retained) {
+    throw new Error(`${side.name}: ${report.deliveries} events came, not ${clients * retained}`)
+  }
+  await swarm.ask('close', null)
+  side.connections = 0
+  const after = await encodingsOf(side)
+  return {
+    seconds,
+    cpuMicros: usage.cpuMicros / clients,
+    encodings: after === undefined || before === undefined ? undefined : (after - before) / retained,
+  }
+}
+
+const columns = [
+  { name: 'link' },
+  { name: 'who' },
+  { name: 'cpu µs/client', digits: 0 },
+  { name: 'ratio' },
+  { name: 'live s' },
+  { name: 'enc/event' },
+]
+
+function rowsOf(transport: Transport, [limit = [], runcast = []]: Sample[][]): Row[] {
+  return [
+    { who: 'limit', samples: limit, ratio: '' },
+    {
+      who: 'runcast',
+      samples: runcast,
+      ratio: formatSpread(
+        spreadOf(runcast.map(({ cpuMicros }, run) => cpuMicros / (limit[run]?.cpuMicros ?? NaN))),
+      ),
+    },
+  ].map(({ who, samples, ratio }) => ({
+    link: transport,
+    who,
+    'cpu µs/client': median(samples, ({ cpuMicros }) => cpuMicros),
+    ratio,
+    'live s': formatSpread(spreadOf(samples.map(({ seconds }) => seconds))),
+    'enc/event': samples
+      .map(({ encodings }) => encodings)
+      .filter((encodings) => encodings !== undefined)
+      .join(' '),
+  }))
+}

@@ -1,0 +1,133 @@
+import { formatSpread, median, spreadOf } from '../harness/compare.js'
+import type { Production } from '../harness/messages.js'
+import { closeSides, openSide, type Side } from '../harness/side.js'
+import type { Conditions, Row, Scenario } from './scenario.js'
+
+interface Way {
+  readonly name: string
+  /** Absent: in process. */
+  readonly production?: Omit<Production, 'port' | 'bytes'>
+}
+
+interface Sample {
+  /** Server CPU per event. Microseconds. */
+  readonly cpuMicros: number
+  readonly eventsPerSecond: number
+}
+
+const bytes = 200
+const inProcessTurns = 500
+const inProcessEvents = 500
+
+const ways: readonly Way[] = [
+  { name: 'in process' },
+  { name: 'HTTP JSON, 1 event', production: { as: 'json', producers: 8, requests: 300, events: 1 } },
+  { name: 'HTTP JSON, 100 events', production: { as: 'json', producers: 4, requests: 100, events: 100 } },
+  { name: 'HTTP NDJSON', production: { as: 'ndjson', producers: 4, requests: 3, events: 10_000 } },
+  { name: 'HTTP MessagePack', production: { as: 'msgpack', producers: 4, requests: 100, events: 100 } },
+  { name: 'WebSocket, 100 events', production: { as: 'ws', producers: 4, requests: 100, events: 100 } },
+]
+
+/** Nobody watches: what does it cost to take an event in? */
+export const publish: Scenario = {
+  name: 'publish',
+  about: 'taking events in without subscribers: in process, HTTP and WebSocket',
+  async run(conditions) {
+    const sides: Side[] = []
+    try {
+      sides.push(await openSide({ name: 'limit', file: 'server/limit-publish' }))
+      sides.push(await openSide({ name: 'runcast', file: 'server/runcast' }))
+      const chosen = ways.filter(({ name }) => conditions.only?.test(name) ?? true)
+      const rows: Row[] = []
+      const details: object[] = []
+      for (const way of chosen) {
+        const samples = await compareWay(sides, way, conditions)
+        rows.push(...rowsOf(way, samples))
+        details.push({ way: way.name, samples })
+      }
+      return {
+        columns,
+        rows,
+        details,
+        notes: [
+          `Events have ${bytes} bytes of data; nothing is subscribed; the store is memory.`,
+          'cpu: server CPU per event. k/s of a core: what a core of the server would take in at that price.',
+          'limit: the same bytes parsed with JSON.parse or msgpackr and kept in a ring; nothing is checked.',
+        ],
+      }
+    } finally {
+      await closeSides(sides)
+    }
+  },
+}
+
+async function compareWay(
+  sides: readonly Side[],
+  way: Way,
+  { runs, progress }: Conditions,
+): Promise<Sample[][]> {
+  const samples: Sample[][] = sides.map(() => [])
+  for (const side of sides) await sample(side, way)
+  for (let run = 0; run < runs; run += 1) {
+    progress(`${way.name}, run ${run + 1} of ${runs}`)
+    const order = run % 2 === 0 ? [...sides.keys()] : [...sides.keys()].reverse()
+    for (const index of order) samples[index]?.push(await sample(sides[index] as Side, way))
+  }
+  return samples
+}
+
+async function sample(side: Side, { production }: Way): Promise<Sample> {
+  const events = await (production === undefined ? inProcess(side) : overNetwork(side, production))
+  const { cpuMicros, wallMicros } = await side.server.ask('usage', null)
+  return { cpuMicros: cpuMicros / events, eventsPerSecond: events / (wallMicros / 1e6) }
+}
+
+async function inProcess({ server }: Side): Promise<number> {
+  await server.ask('run', {
+    turns: inProcessTurns,
+    events: inProcessEvents,
+    bytes,
+    turnsPerTick: 0,
+    tickMs: 0,
+    aheadMax: inProcessTurns,
+  })
+  return inProcessTurns * inProcessEvents
+}
+
+async function overNetwork({ name, server, swarm }: Side, production: Omit<Production, 'port' | 'bytes'>) {
+  const { producers, requests, events } = production
+  await server.ask('begin', null)
+  const { accepted } = await swarm.ask('produce', { ...production, port: server.port, bytes })
+  const due = producers * requests * events
+  if (accepted !== due) throw new Error(`${name}: ${accepted} events were accepted of ${due}`)
+  return accepted
+}
+
+const columns = [
+  { name: 'way' },
+  { name: 'who' },
+  { name: 'cpu µs', digits: 2 },
+  { name: 'ratio' },
+  { name: 'k/s of a core', digits: 0 },
+  { name: 'k/s measured', digits: 0 },
+]
+
+function rowsOf(way: Way, [limit = [], runcast = []]: Sample[][]): Row[] {
+  return [
+    { who: 'limit', samples: limit, ratio: '' },
+    {
+      who: 'runcast',
+      samples: runcast,
+      ratio: formatSpread(
+        spreadOf(runcast.map(({ cpuMicros }, run) => cpuMicros / (limit[run]?.cpuMicros ?? NaN))),
+      ),
+    },
+  ].map(({ who, samples, ratio }) => ({
+    way: way.name,
+    who,
+    'cpu µs': median(samples, ({ cpuMicros }) => cpuMicros),
+    ratio,
+    'k/s of a core': 1e3 / median(samples, ({ cpuMicros }) => cpuMicros),
+    'k/s measured': median(samples, ({ eventsPerSecond }) => eventsPerSecond) / 1e3,
+  }))
+}

@@ -1,5 +1,6 @@
 import type { JsonObject, JsonValue } from '../lib/json.js'
 import type { Random } from '../lib/random.js'
+import type { Offset } from '../protocol/cursor.js'
 import type {
   Cause,
   ClientFrame,
@@ -9,7 +10,7 @@ import type {
   Subscribe,
   Updated,
 } from '../protocol/frames.js'
-import { type CodecName, dialWebSocket } from './dial.js'
+import { type CodecName, dialSse, dialWebSocket } from './dial.js'
 import { ClosedError } from './errors.js'
 import {
   type BackoffOptions,
@@ -82,7 +83,7 @@ export class Client<C extends Catalog = AnyCatalog> {
   readonly #views = new Map<number, View>()
   readonly #byFeed = new Map<number, Set<View>>()
   /** Snapshots that were asked for, by the number of the subscription that brings them. */
-  readonly #snapshots = new Map<number, { readonly view: View; readonly sub: number }>()
+  readonly #snapshots = new Map<number, { view: View | undefined; readonly sub: number }>()
   readonly #statusListeners = new Set<(status: Status) => void>()
   readonly #seam: Subscriptions
   #numbers = 0
@@ -268,14 +269,16 @@ export class Client<C extends Catalog = AnyCatalog> {
     if (views?.size === 0) this.#byFeed.delete(view.feed)
   }
 
-  /** A silent subscription of its own brings the state as it is; the view's own place is not touched. */
+  /** A subscription of its own brings the state as it is; the view's own place is not touched. */
   #askSnapshot(view: View): void {
     const { topic, slices } = view.interest
     if (slices === undefined || this.status.kind !== 'open') return
+    // One that is still on its way is of no use any more.
+    for (const asked of this.#snapshots.values()) if (asked.view === view) asked.view = undefined
     this.#numbers += 1
     this.#snapshots.set(this.#numbers, { view, sub: view.sub })
     const sub = this.#numbers
-    this.#reconnecting.send([{ type: 'subscribe', sub, topic, mode: 'silent', slices, replay: false }])
+    this.#reconnecting.send([{ type: 'subscribe', sub, topic, mode: 'control', slices, replay: false }])
   }
 
   #frame(frame: HubFrame): void {
@@ -317,12 +320,12 @@ export class Client<C extends Catalog = AnyCatalog> {
     }
   }
 
-  #brought(number: number, slices: JsonObject | undefined, offset: number): void {
+  #brought(number: number, slices: JsonObject | undefined, offset: Offset): void {
     const asked = this.#snapshots.get(number)
     if (asked === undefined) return
     this.#snapshots.delete(number)
     this.#reconnecting.send([{ type: 'unsubscribe', sub: number }])
-    if (asked.view.sub === asked.sub) asked.view.snapshot(slices ?? {}, offset)
+    if (asked.view?.sub === asked.sub) asked.view.snapshot(slices ?? {}, offset)
   }
 
   #refused(sub: number, reason: string): void {
@@ -337,13 +340,15 @@ function dialsOf(options: ConnectOptions): ReconnectOptions['dials'] {
   const { transport = 'auto', codec = 'msgpack' } = options
   const Socket = options.WebSocket ?? globalSocketClass()
   if (transport === 'websocket' && Socket === undefined) {
-    throw new TypeError(
-      'connect: there is no global WebSocket here; give one, as { WebSocket } of the package ws',
-    )
+    throw new TypeError('connect: no global WebSocket; give one, as { WebSocket } of the package ws')
   }
   const dials: ReconnectOptions['dials'][number][] = []
   if (transport !== 'sse' && Socket !== undefined) {
     dials.push((dialling, events) => dialWebSocket(Socket, codec, dialling, events))
+  }
+  if (transport !== 'websocket') {
+    const fetch = options.fetch ?? globalThis.fetch
+    dials.push((dialling, events) => dialSse(fetch, dialling, events))
   }
   return dials
 }

@@ -79,7 +79,7 @@ export function dialWebSocket(
     if (!open) return
     const frame = read(data)
     if (frame === undefined) {
-      socket.close(4500, 'a frame that cannot be read')
+      socket.close(4500)
       return end(1006, 'a frame that cannot be read')
     }
     events.frame(frame)
@@ -94,6 +94,28 @@ export function dialWebSocket(
       if (!open) return
       open = false
       socket.close(code, reason)
+    },
+  }
+}
+
+/** Opens a link of SSE and POST. The code for it is loaded now: most never need it. */
+export function dialSse(fetch: typeof globalThis.fetch, dialling: Dialling, events: LinkEvents): Link {
+  let open = true
+  let link: Link | undefined
+  import('./dial-sse.js').then(
+    ({ SseLink }) => {
+      if (open) link = new SseLink(fetch, dialling, events)
+    },
+    (error: unknown) => {
+      if (open) events.closed(1006, String(error))
+    },
+  )
+  return {
+    transport: 'sse',
+    send: (frames) => link?.send(frames),
+    close(code, reason) {
+      open = false
+      link?.close(code, reason)
     },
   }
 }

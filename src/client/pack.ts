@@ -5,95 +5,49 @@ const encoder = new TextEncoder()
 /**
  * Encodes a JSON value as plain MessagePack: what the client sends, which is little.
  *
- * The decoder is `msgpackr/unpack`; its encoder alone would weigh more than the whole client. Fields that are
- * `undefined` are left out, as JSON does.
+ * The decoder is `msgpackr/unpack`; its encoder alone would weigh more than the whole client. For the same reason
+ * numbers and lengths have but two forms, the shortest and the longest. Fields that are `undefined` are left out,
+ * as JSON does.
  *
  * @see https://github.com/msgpack/msgpack/blob/master/spec.md
  */
 export function pack(value: JsonValue | object): Uint8Array<ArrayBuffer> {
-  const packer = new Packer()
-  packer.value(value as JsonValue)
-  return packer.bytes()
+  const bytes: number[] = []
+  write(bytes, value as JsonValue)
+  return Uint8Array.from(bytes)
 }
 
-class Packer {
-  #buffer = new Uint8Array(256)
-  #view = new DataView(this.#buffer.buffer)
-  #length = 0
-
-  bytes(): Uint8Array<ArrayBuffer> {
-    return this.#buffer.slice(0, this.#length)
-  }
-
-  value(value: JsonValue): void {
-    if (value === null || value === undefined) this.#byte(0xc0)
-    else if (typeof value === 'boolean') this.#byte(value ? 0xc3 : 0xc2)
-    else if (typeof value === 'number') this.#number(value)
-    else if (typeof value === 'string') this.#string(value)
-    else if (Array.isArray(value)) {
-      this.#head(value.length, 0x90, 16, 0xdc)
-      for (const item of value) this.value(item)
-    } else {
-      const fields = Object.entries(value).filter(([, field]) => field !== undefined)
-      this.#head(fields.length, 0x80, 16, 0xde)
-      for (const [name, field] of fields) {
-        this.#string(name)
-        this.value(field)
-      }
+function write(bytes: number[], value: JsonValue): void {
+  if (typeof value === 'string') {
+    const text = encoder.encode(value)
+    writeLength(bytes, text.length, 0xa0, 32, 0xdb)
+    for (const byte of text) bytes.push(byte)
+  } else if (typeof value === 'number' && Number.isFinite(value)) {
+    if (value >= 0 && value < 128 && Object.is(value, value | 0)) bytes.push(value)
+    else {
+      const float = new DataView(new ArrayBuffer(8))
+      float.setFloat64(0, value)
+      bytes.push(0xcb, ...new Uint8Array(float.buffer))
     }
-  }
-
-  #number(value: number): void {
-    if (!Number.isFinite(value)) this.#byte(0xc0)
-    else if (Number.isInteger(value) && value >= -32 && value < 128 && !Object.is(value, -0)) {
-      this.#byte(value & 0xff)
-    } else if (value === value >>> 0 && !Object.is(value, -0)) {
-      this.#byte(0xce)
-      const at = this.#take(4)
-      this.#view.setUint32(at, value)
-    } else {
-      this.#byte(0xcb)
-      const at = this.#take(8)
-      this.#view.setFloat64(at, value)
+  } else if (typeof value === 'boolean') {
+    bytes.push(value ? 0xc3 : 0xc2)
+  } else if (Array.isArray(value)) {
+    writeLength(bytes, value.length, 0x90, 16, 0xdd)
+    for (const item of value) write(bytes, item)
+  } else if (typeof value === 'object' && value !== null) {
+    const fields = Object.entries(value).filter(([, field]) => field !== undefined)
+    writeLength(bytes, fields.length, 0x80, 16, 0xdf)
+    for (const [name, field] of fields) {
+      write(bytes, name)
+      write(bytes, field)
     }
+  } else {
+    bytes.push(0xc0)
   }
+}
 
-  #string(text: string): void {
-    const bytes = encoder.encode(text)
-    this.#head(bytes.length, 0xa0, 32, 0xda)
-    const at = this.#take(bytes.length)
-    this.#buffer.set(bytes, at)
-  }
-
-  /** A length: within the first byte when it is less than `short`, else in 16 bits, or 32 with the next mark. */
-  #head(length: number, mark: number, short: number, longMark: number): void {
-    if (length < short) this.#byte(mark | length)
-    else if (length < 0x10000) {
-      this.#byte(longMark)
-      const at = this.#take(2)
-      this.#view.setUint16(at, length)
-    } else {
-      this.#byte(longMark + 1)
-      const at = this.#take(4)
-      this.#view.setUint32(at, length)
-    }
-  }
-
-  #byte(byte: number): void {
-    const at = this.#take(1)
-    this.#buffer[at] = byte
-  }
-
-  /** @returns where `bytes` more bytes may be written. Take first: it may replace the buffer and the view. */
-  #take(bytes: number): number {
-    const at = this.#length
-    this.#length += bytes
-    if (this.#length > this.#buffer.length) {
-      const larger = new Uint8Array(2 * this.#length)
-      larger.set(this.#buffer)
-      this.#buffer = larger
-      this.#view = new DataView(larger.buffer)
-    }
-    return at
-  }
+/** Within the first byte when it is less than `short`, else in 32 bits after `long`. */
+function writeLength(bytes: number[], length: number, first: number, short: number, long: number): void {
+  if (length < short) bytes.push(first | length)
+  else bytes.push(long, length >>> 24, (length >> 16) & 255, (length >> 8) & 255, length & 255)
 }

@@ -220,9 +220,7 @@ export class Reconnecting {
     const opened = this.#status.kind === 'open'
     this.#drop(code >= 4000 ? code : 1000, reason)
     if (opened && clock.now() - this.#openedAt >= steadyMs) this.#attempt = 0
-    if (this.#bestHasOpened) this.#dial = 0
-    else if (opened) this.#dial = 0
-    else this.#dial = (this.#dial + 1) % dials.length
+    this.#dial = this.#bestHasOpened || opened ? 0 : (this.#dial + 1) % dials.length
     // A link that lived is tried again soon; then half of each wait is chance, so that the clients of a hub that
     // restarts do not come back all at once.
     const mostMs = Math.min(backoff.mostMs, backoff.firstMs * 2 ** Math.min(this.#attempt, 30))

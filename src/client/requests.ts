@@ -50,17 +50,11 @@ export class Requests {
     this.#random = random
   }
 
-  get size(): number {
-    return this.#pending.size
-  }
-
   /** @param send tries to send the frame. @returns whether there was a link */
   ask(request: Request, send: (frame: Request) => boolean): Promise<Published | Updated> {
     if (this.#closed !== undefined) return Promise.reject(this.#closed)
     if (this.#pending.size >= pendingMax) {
-      return Promise.reject(
-        new RequestError('unavailable', `${pendingMax} requests wait for an answer already`),
-      )
+      return Promise.reject(new RequestError('unavailable', `${pendingMax} requests wait already`))
     }
     this.#refs += 1
     const ref = this.#refs
@@ -95,12 +89,7 @@ export class Requests {
     for (const [ref, { frame, sent, reject }] of this.#pending) {
       if (!sent || frame.type !== 'patch') continue
       this.#pending.delete(ref)
-      reject(
-        new RequestError(
-          'unavailable',
-          'the link was cut before the answer: the patch may have been applied or not',
-        ),
-      )
+      reject(new RequestError('unavailable', 'cut off before the answer: the patch may have been applied'))
     }
   }
 

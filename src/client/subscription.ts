@@ -2,10 +2,9 @@ import type { JsonObject } from '../lib/json.js'
 import { type Cursor, parseCursor } from '../protocol/cursor.js'
 import type { ClientFrame, GapNotice, HubEvent, Mode, UnsubscribedCode } from '../protocol/frames.js'
 import { ClosedError } from './errors.js'
-import type { StateChange } from './mirror.js'
 import { Queue } from './queue.js'
 import type { AnyCatalog, Catalog, Chosen, EventOf } from './typed.js'
-import { type Interest, View } from './view.js'
+import { type Interest, type StateChange, View } from './view.js'
 
 export interface SubscribeOptions<
   Types extends readonly string[] | undefined = readonly string[] | undefined,
@@ -116,7 +115,7 @@ export class Subscription<
         if (this.#phase !== 'ended') this.#listener.onLive?.()
       },
       state: (change) => {
-        if (this.#phase !== 'ended') this.#listener.onState?.(this.view.mirror.state, change)
+        if (this.#phase !== 'ended') this.#listener.onState?.(this.view.state, change)
       },
       ended: (code, reason) => this.end({ code: code === 'asked' ? 'closed' : code, reason }),
       diverged: () => {
@@ -134,7 +133,7 @@ export class Subscription<
 
   /** The slices that were asked for. Immutable: what did not change is the same object as before. */
   get state(): JsonObject {
-    return this.view.mirror.state
+    return this.view.state
   }
 
   /** Whether all from before the join has come and the subscription is in step, as far as the client knows. */
@@ -183,8 +182,7 @@ export class Subscription<
 
   [Symbol.asyncIterator](): AsyncIterator<EventOf<C, Chosen<C, Types>>, undefined> {
     const queue = this.#queue
-    if (queue === undefined)
-      throw new TypeError('subscription: it has an onEvent listener, so it cannot be iterated')
+    if (queue === undefined) throw new TypeError('subscription: either onEvent or for await')
     return {
       next: async () => {
         const result = await queue.next()

@@ -100,7 +100,7 @@ export function globalSocketClass(): SocketClass | undefined {
 export function baseUrl(url: string): string {
   const base = new URL(url, browser.location?.href)
   if (!/^(http|ws)s?:$/.test(base.protocol)) {
-    throw new TypeError(`connect: expected an http, https, ws or wss URL, got ${JSON.stringify(url)}`)
+    throw new TypeError(`connect: expected an http(s) or ws(s) URL, got ${url}`)
   }
   base.protocol = base.protocol.replace('ws', 'http')
   base.search = ''

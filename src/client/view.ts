@@ -1,17 +1,36 @@
+import type { JsonObject, JsonValue } from '../lib/json.js'
 import { type Cursor, formatCursor, type Offset, type Position } from '../protocol/cursor.js'
 import type {
+  Cause,
   Events,
   Gap,
   GapNotice,
   HubEvent,
   Live,
   Mode,
+  PatchOperation,
   Slices,
+  StateUpdate,
   Subscribe,
   Subscribed,
   Unsubscribed,
 } from '../protocol/frames.js'
-import { Mirror, type StateChange } from './mirror.js'
+import { emptyMirror, StateMirror } from '../state/mirror.js'
+
+/** One change of one slice. */
+export interface StateChange {
+  /** In `sessions/{s}/**` a worker's slice is named `workers/{w}/{slice}`. */
+  readonly slice: string
+  /** The new value; absent when the slice was removed. */
+  readonly value?: JsonValue
+  /** How the new value was made out of the one before, where the hub said it so. */
+  readonly patch?: readonly PatchOperation[]
+  readonly cause?: Cause
+  readonly offset: Offset
+}
+
+/** Updates kept while a snapshot is on its way; with more it is asked for again. */
+const heldMax = 10_000
 
 /** What a view shows. */
 export interface Interest {
@@ -53,7 +72,7 @@ export class View {
   /** Its number on the present link; a new one for each `subscribe`. */
   sub = 0
   feed: number | undefined
-  readonly mirror = new Mirror()
+  #mirror: StateMirror = emptyMirror
   readonly #events: ViewEvents
   #position: Position | undefined
   #joining: Joining | undefined
@@ -61,16 +80,22 @@ export class View {
   #excused = 0
   /** A frame has continued exactly where the view was: from then on all do. */
   #inStep = false
-  /** The mirror does not have what it must have, or may not. */
+  /** The mirror may lack something: a snapshot is needed. */
   #stale: boolean
   #askedFor = false
+  /** Updates that came meanwhile: some are in the snapshot, the others are applied to it. */
+  #held: HubEvent[] = []
 
   constructor(interest: Interest, after: Position | undefined, events: ViewEvents) {
     this.interest = interest
     this.#position = after
     // Who resumes is sent no snapshot.
-    this.#stale = after !== undefined
+    this.#stale = after !== undefined && interest.slices !== undefined
     this.#events = events
+  }
+
+  get state(): JsonObject {
+    return this.#mirror.slices
   }
 
   get position(): Cursor | undefined {
@@ -100,13 +125,16 @@ export class View {
     this.#joining = undefined
     this.#inStep = false
     this.#askedFor = false
+    // What was held back is past the position: it does not come again.
+    if (this.#held.length > 0) this.#stale = true
+    this.#held = []
     this.#excused = 0
   }
 
   /** Other slices are wanted than the mirror has. */
   slicesChanged(): void {
     this.#stale = true
-    if (this.feed !== undefined) this.#freshen()
+    if (this.feed !== undefined) this.#askAnew()
   }
 
   subscribed({ feed, epoch, offset, resumed, slices, gap }: Subscribed): void {
@@ -120,7 +148,10 @@ export class View {
       if (gap !== undefined) this.#gapped(gap)
     }
     this.#inStep = false
-    if (slices !== undefined) this.snapshot(slices, Math.max(offset, gap?.offset ?? 0))
+    // Only with a fresh join is the snapshot the state at `offset`. After a gap, and with a changed filter, it is
+    // that of now, while what follows `offset` is still on its way: a patch might be applied to what has it already.
+    if (gap !== undefined) this.#doubt()
+    if (slices !== undefined && !resumed && gap === undefined) this.snapshot(slices, offset)
     else if (this.#stale) this.#freshen()
   }
 
@@ -155,18 +186,22 @@ export class View {
     this.#events.live()
   }
 
-  gap({ slices, reason, after, offset, dropped }: Gap): void {
+  gap({ reason, after, offset, dropped }: Gap): void {
     this.#join()
     this.#gapped({ reason, after, offset, ...(dropped !== undefined && { dropped }) })
-    if (slices !== undefined) this.snapshot(slices, offset)
+    this.#doubt()
+    if (this.#stale) this.#freshen()
   }
 
   /** The state at `offset`: with a join, or because it was asked for. */
-  snapshot(slices: Slices, offset: number): void {
+  snapshot(slices: Slices, offset: Offset): void {
+    const held = this.#held
+    this.#held = []
     this.#stale = false
     this.#askedFor = false
-    this.mirror.snapshot(slices, offset)
+    this.#mirror = StateMirror.of(slices, offset)
     this.#events.state(undefined)
+    for (const event of held) this.#update(event)
   }
 
   ended({ code, reason }: Unsubscribed): void {
@@ -195,18 +230,50 @@ export class View {
   }
 
   #update(event: HubEvent): void {
-    const applied = this.mirror.apply(event)
-    if (applied.kind === 'changed') this.#events.state(applied.change)
-    else if (applied.kind === 'misfit') {
-      this.#stale = true
-      this.#freshen()
+    if (this.interest.slices === undefined) return
+    if (this.#stale) {
+      this.#held.push(event)
+      if (this.#held.length > heldMax) this.#askAnew()
+      return
     }
+    const all = this.interest.topic.endsWith('/**')
+    const applied = this.#mirror.apply(event, all)
+    if (applied.kind === 'mismatch') {
+      this.#stale = true
+      return this.#freshen()
+    }
+    if (applied.mirror === this.#mirror) return
+    this.#mirror = applied.mirror
+    this.#events.state(changeOf(event, all, this.#mirror.slices))
+  }
+
+  #doubt(): void {
+    if (this.interest.slices !== undefined) this.#stale = true
+  }
+
+  #askAnew(): void {
+    this.#askedFor = false
+    this.#freshen()
   }
 
   #freshen(): void {
     if (this.#askedFor) return
-    if (this.interest.slices === undefined) return this.snapshot({}, 0)
+    if (this.interest.slices === undefined) return this.snapshot({}, 0 as Offset)
     this.#askedFor = true
+    this.#held = []
     this.#events.needsSnapshot()
+  }
+}
+
+function changeOf({ offset, worker, data }: HubEvent, all: boolean, slices: Slices): StateChange {
+  const { slice: name, patch, cause } = data as StateUpdate & { readonly patch?: readonly PatchOperation[] }
+  const slice = all && worker !== undefined ? `workers/${worker}/${name}` : name
+  const value = Object.hasOwn(slices, slice) ? slices[slice] : undefined
+  return {
+    slice,
+    offset,
+    ...(value !== undefined && { value }),
+    ...(patch && { patch }),
+    ...(cause && { cause }),
   }
 }

@@ -1,6 +1,6 @@
 import { type CloseCode, closeCodes } from '../protocol/codes.js'
 import { formatCombinedCursor, formatCursor, type Position } from '../protocol/cursor.js'
-import type { ControlFrame, GapNotice, Slices } from '../protocol/frames.js'
+import type { ControlFrame, GapNotice, Slices, Subscribed } from '../protocol/frames.js'
 import type { About, Batch, Codec } from './codec.js'
 import { eventJson } from './json.js'
 import type { Variants } from './variants.js'
@@ -66,10 +66,14 @@ export class SseCodec implements Codec {
       case 'welcome':
         return this.topics === 'many' ? this.#event('hub.open', { connection: frame.connection }) : ''
       case 'subscribed':
-        return this.#gap(frame.gap, topic) + this.#snapshot(frame.slices, topic)
+        return (
+          this.#subscribed(frame) +
+          this.#gap(frame.gap, topic, frame.sub) +
+          this.#snapshot(frame.slices, topic)
+        )
       case 'gap': {
-        const { type: _, sub: __, slices, ...notice } = frame
-        return this.#gap(notice, topic) + this.#snapshot(slices, topic)
+        const { type: _, sub, slices, ...notice } = frame
+        return this.#gap(notice, topic, sub) + this.#snapshot(slices, topic)
       }
       case 'live': {
         const live = this.#event('hub.live', { topic, sub: frame.sub, offset: frame.offset })
@@ -86,8 +90,16 @@ export class SseCodec implements Codec {
     }
   }
 
-  #gap(gap: GapNotice | undefined, topic: string | undefined): string {
-    return gap === undefined ? '' : this.#event('hub.gap', { topic, ...gap })
+  /** Where a subscription begins: for the clients that change what one response carries. */
+  #subscribed({ topic, sub, epoch, offset, resumed, slices }: Subscribed): string {
+    if (this.topics === 'one') return ''
+    const state = slices === undefined ? undefined : true
+    return this.#event('hub.subscribed', { topic, sub, epoch, offset, resumed, state })
+  }
+
+  #gap(gap: GapNotice | undefined, topic: string | undefined, sub: number): string {
+    if (gap === undefined) return ''
+    return this.#event('hub.gap', { topic, ...(this.topics === 'many' && { sub }), ...gap })
   }
 
   #snapshot(slices: Slices | undefined, topic: string | undefined): string {

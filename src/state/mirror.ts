@@ -1,8 +1,7 @@
 import type { JsonObject, JsonValue } from '../lib/json.js'
-import { ProtocolError } from '../protocol/codes.js'
 import { type Offset, start } from '../protocol/cursor.js'
 import type { HubEvent, Slices, StateUpdate } from '../protocol/frames.js'
-import { applyPatch } from './apply.js'
+import { followPatch } from './follow-patch.js'
 
 export type Mirroring =
   | { readonly kind: 'applied'; readonly mirror: StateMirror }
@@ -68,10 +67,9 @@ export class StateMirror {
       }
     }
     try {
-      return this.#with(name, applyPatch(value, update.patch), event.offset)
+      return this.#with(name, followPatch(value, update.patch), event.offset)
     } catch (error) {
-      if (!(error instanceof ProtocolError)) throw error
-      return { kind: 'mismatch', slice: name, reason: error.message }
+      return { kind: 'mismatch', slice: name, reason: String(error) }
     }
   }
 

@@ -1,10 +1,10 @@
 import { PassThrough } from 'node:stream'
 import fc from 'fast-check'
 import t from 'tap'
-import { EventStreamReader, type StreamEvent } from '../../src/cli/event-stream.js'
 import { LineSplitter } from '../../src/cli/lines.js'
 import { formatBytes, formatCount, formatDuration, paletteFor, terminalText } from '../../src/cli/paint.js'
 import { Transcript } from '../../src/cli/transcript.js'
+import { EventStreamReader, type StreamEvent } from '../../src/lib/event-stream.js'
 
 function split(bytes: Buffer, sizes: readonly number[], charactersMax: number): string[] {
   const splitter = new LineSplitter(charactersMax)

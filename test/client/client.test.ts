@@ -1,10 +1,7 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
-import jsonpatch from 'fast-json-patch'
 import { Unpackr } from 'msgpackr'
 import t, { type Test } from 'tap'
-import { applyPatch } from '../../src/client/apply.js'
-import { Mirror } from '../../src/client/mirror.js'
 import { pack } from '../../src/client/pack.js'
 import { Queue } from '../../src/client/queue.js'
 import { baseUrl } from '../../src/client/surroundings.js'
@@ -20,7 +17,7 @@ import {
 } from '../../src/client.js'
 import type { JsonValue } from '../../src/lib/json.js'
 import type { Offset } from '../../src/protocol/cursor.js'
-import type { Events, HubEvent, PatchOperation, Subscribed } from '../../src/protocol/frames.js'
+import type { Events, HubEvent, Subscribed } from '../../src/protocol/frames.js'
 import { SimulatedClock, settle } from '../kit/clock.js'
 import { FakeNetwork } from '../kit/fake-socket.js'
 import { SeededRandom } from '../kit/random.js'
@@ -607,7 +604,7 @@ t.test('the state', async (t) => {
       batch(4, 5, [update(5, { slice: 'n', base: 4, patch: [{ op: 'add', path: '/-', value: 5 }] })]),
     )
     const ask = network.socket.takeSubscribe()
-    t.match(ask, { topic: 'sessions/s', mode: 'silent', slices: ['n'], replay: false })
+    t.match(ask, { topic: 'sessions/s', mode: 'control', slices: ['n'], replay: false })
     network.socket.say(subscribed(ask.sub, 6, { feed: 7, slices: { n: [1, 2, 3, 4, 5, 6] } }))
     t.same(network.socket.take(), [{ type: 'unsubscribe', sub: ask.sub }])
     network.socket.say(
@@ -632,75 +629,13 @@ t.test('the state', async (t) => {
       subscription.update({ slices: ['m'] })
       const [changed, other] = network.socket.take()
       t.same(changed, { type: 'update', sub, slices: ['m'] })
-      t.match(other, { type: 'subscribe', mode: 'silent', slices: ['m'] })
+      t.match(other, { type: 'subscribe', mode: 'control', slices: ['m'] })
       if (other?.type === 'subscribe') network.socket.say(subscribed(other.sub, 1, { slices: { m: 2 } }))
       t.same(subscription.state, { m: 2 })
       subscription.update({ slices: null })
       t.same(subscription.state, {})
     },
   )
-
-  t.test('takes a value whatever it builds on: conflated updates carry one', async (t) => {
-    const mirror = new Mirror()
-    mirror.snapshot({ n: 1 }, 5)
-    t.equal(mirror.apply(update(9, { slice: 'n', base: 8, value: 9 })).kind, 'changed')
-    t.equal(mirror.apply(update(9, { slice: 'n', base: 8, value: 0 })).kind, 'known')
-    t.equal(
-      mirror.apply(update(10, { slice: 'n', base: 9, patch: [{ op: 'replace', path: '', value: 10 }] })).kind,
-      'changed',
-    )
-    t.same(mirror.state, { n: 10 })
-    t.equal(mirror.apply(update(12, { slice: 'x', base: 11, patch: [] })).kind, 'misfit')
-  })
-
-  t.test('follows any patch of fast-json-patch to the same value', async () => {
-    fc.assert(
-      fc.property(fc.jsonValue({ maxDepth: 4 }), fc.jsonValue({ maxDepth: 4 }), (from, to) => {
-        const [before, after] = [{ value: from }, { value: to }].map(
-          (value) => JSON.parse(JSON.stringify(value)) as JsonValue,
-        )
-        const frozen = JSON.stringify(before)
-        const patch = jsonpatch.compare(before as object, after as object) as readonly PatchOperation[]
-        const made = applyPatch(before as JsonValue, patch)
-        return (
-          jsonpatch.compare(made as object, after as object).length === 0 && JSON.stringify(before) === frozen
-        )
-      }),
-    )
-  })
-
-  t.test('obeys RFC 6902 where an operation does not fit', async (t) => {
-    const value: JsonValue = { list: [1, 2], 'a/b': { '~': 1 }, none: null }
-    const refused: PatchOperation[] = [
-      { op: 'add', path: '/list/3', value: 0 },
-      { op: 'add', path: '/list/01', value: 0 },
-      { op: 'add', path: '/list/x', value: 0 },
-      { op: 'remove', path: '/list/2' },
-      { op: 'remove', path: '/list/-' },
-      { op: 'replace', path: '/missing', value: 0 },
-      { op: 'remove', path: '/missing' },
-      { op: 'add', path: '/missing/deep', value: 0 },
-      { op: 'add', path: '/none/deep', value: 0 },
-      { op: 'add', path: 'list', value: 0 },
-      { op: 'copy', from: '/list/length', path: '/list/0' },
-      { op: 'copy', from: '/toString', path: '/list/0' },
-      { op: 'test', path: '/list', value: [1, 2, 3] },
-      { op: 'test', path: '/list', value: { 0: 1, 1: 2 } },
-    ]
-    for (const operation of refused)
-      t.throws(() => applyPatch(value, [operation]), /does not fit/, JSON.stringify(operation))
-    t.same(
-      applyPatch(value, [
-        { op: 'test', path: '/a~1b', value: { '~': 1 } },
-        { op: 'replace', path: '/a~1b/~0', value: 2 },
-        { op: 'move', from: '/list/0', path: '/list/1' },
-        { op: 'copy', from: '/list', path: '/none' },
-        { op: 'add', path: '/__proto__', value: { polluted: true } },
-      ]),
-      JSON.parse('{"list":[2,1],"a/b":{"~":2},"none":[2,1],"__proto__":{"polluted":true}}'),
-    )
-    t.equal(({} as { polluted?: true }).polluted, undefined)
-  })
 })
 
 t.test('requests', async (t) => {

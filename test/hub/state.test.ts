@@ -1,5 +1,4 @@
 import t, { type Test } from 'tap'
-import { Mirror } from '../../src/client/mirror.js'
 import type { Chunk, Codec } from '../../src/codec/codec.js'
 import type { Connection } from '../../src/hub/connection.js'
 import { createHub, type Hub, type HubOptions } from '../../src/hub/hub.js'
@@ -8,6 +7,7 @@ import { type JsonValue, sameJson } from '../../src/lib/json.js'
 import { ProtocolError } from '../../src/protocol/codes.js'
 import { formatCursor } from '../../src/protocol/cursor.js'
 import type { HubFrame, Subscribe } from '../../src/protocol/frames.js'
+import { emptyMirror, StateMirror } from '../../src/state/mirror.js'
 import { memoryStore } from '../../src/store/memory.js'
 import { SimulatedClock } from '../kit/clock.js'
 
@@ -15,7 +15,7 @@ import { SimulatedClock } from '../kit/clock.js'
 class Watcher implements Link {
   readonly codec: Codec
   readonly frames: HubFrame[] = []
-  readonly mirror = new Mirror()
+  mirror = emptyMirror
   full = false
   misfits = 0
   readonly connection: Connection
@@ -40,11 +40,14 @@ class Watcher implements Link {
     const frame = this.#decode(chunk)
     this.frames.push(frame)
     if ('slices' in frame && frame.slices !== undefined && 'offset' in frame) {
-      this.mirror.snapshot(frame.slices, frame.offset)
+      this.mirror = StateMirror.of(frame.slices, frame.offset)
     }
     if (frame.type === 'events' && frame.after !== undefined) {
       for (const event of frame.events) {
-        if (event.type === 'state.update' && this.mirror.apply(event).kind === 'misfit') this.misfits++
+        if (event.type !== 'state.update') continue
+        const applied = this.mirror.apply(event)
+        if (applied.kind === 'applied') this.mirror = applied.mirror
+        else this.misfits++
       }
     }
     return !this.full
@@ -103,7 +106,7 @@ t.test(
       session.setState('plan', { long, step, list: [...list] }, { type: 'stepped', id: String(step) })
       turn()
       const expected = { plan: { long, step, list } }
-      if (!watchers.every(({ mirror }) => sameJson(mirror.state, expected)))
+      if (!watchers.every(({ mirror }) => sameJson(mirror.slices, expected)))
         t.fail(`they differ at step ${step}`)
     }
     const after = hub.stats()
@@ -143,7 +146,7 @@ t.test('who stalls during 10,000 changes of five slices catches up with five upd
   turn()
   t.match(watcher.updates.at(-1), { slice: 's0', patch: [{ op: 'replace', path: '/n', value: 0 }] })
   t.equal(watcher.misfits, 0)
-  const { $session: _, $workers: __, ...slices } = watcher.mirror.state
+  const { $session: _, $workers: __, ...slices } = watcher.mirror.slices
   t.same(
     slices,
     Object.fromEntries([0, 1, 2, 3, 4].map((n) => [`s${n}`, { long, n: n === 0 ? 0 : 9_995 + n }])),
@@ -177,7 +180,7 @@ t.test(
     ])
     const other = new Watcher(hub, 'object').subscribe('sessions/s', { slices: ['b'], after: 'other:9' })
     t.match(other.frames[1], { resumed: false, gap: { reason: 'epoch' }, slices: { b: { n: 2 } } })
-    t.same(other.mirror.state, { b: { long, n: 2 } })
+    t.same(other.mirror.slices, { b: { long, n: 2 } })
   },
 )
 
@@ -188,16 +191,16 @@ t.test('slices can be chosen live, and a silent subscription begins again with a
   const watcher = new Watcher(hub, 'object').subscribe('sessions/s')
   t.notOk('slices' in (watcher.frames[1] as object), 'no state unless it is asked for')
   watcher.connection.receive({ type: 'update', sub: 1, slices: ['a'] })
-  t.same(watcher.mirror.state, { a: 1 })
+  t.same(watcher.mirror.slices, { a: 1 })
   watcher.connection.receive({ type: 'update', sub: 1, mode: 'silent' })
   session.setState('a', 2)
   turn()
-  t.same(watcher.mirror.state, { a: 1 })
+  t.same(watcher.mirror.slices, { a: 1 })
   watcher.connection.receive({ type: 'update', sub: 1, mode: 'control' })
-  t.same(watcher.mirror.state, { a: 2 })
+  t.same(watcher.mirror.slices, { a: 2 })
   session.setState('a', 3)
   turn()
-  t.same(watcher.mirror.state, { a: 3 }, 'in every mode but silent')
+  t.same(watcher.mirror.slices, { a: 3 }, 'in every mode but silent')
 })
 
 t.test('the whole session shows the workers’ slices by worker, and a worker’s topic its own', async (t) => {
@@ -209,8 +212,8 @@ t.test('the whole session shows the workers’ slices by worker, and a worker’
   const lint = new Watcher(hub, 'object').subscribe('sessions/s/workers/lint', { slices: ['plan'] })
   session.worker('lint').setState('plan', 1)
   turn()
-  t.same(own.mirror.state, { plan: 0 })
-  t.same(lint.mirror.state, { plan: 1 })
+  t.same(own.mirror.slices, { plan: 0 })
+  t.same(lint.mirror.slices, { plan: 1 })
   t.match(all.frames.at(-1), { events: [{ worker: 'lint', data: { slice: 'plan', value: 1 } }] })
   t.same(hub.state('sessions/s/**', ['plan']).slices, { plan: 0, 'workers/lint/plan': 1 })
 })
@@ -241,21 +244,21 @@ t.test('the hub keeps $session, $workers and the list of sessions, once a flush'
   session.worker('w').publish({ type: 'process.exited' })
   session.publish({ type: 'execution_paused' })
   turn()
-  t.match(watcher.mirror.state, {
+  t.match(watcher.mirror.slices, {
     $session: { status: 'paused', startedAt: Number },
     $workers: { w: { status: 'ended', events: 101, startedAt: Number, endedAt: Number } },
   })
   t.equal(watcher.updates.length, 2)
-  t.match(dashboard.mirror.state, { sessions: { s: { status: 'paused', workers: 1 } } })
+  t.match(dashboard.mirror.slices, { sessions: { s: { status: 'paused', workers: 1 } } })
   session.end('done')
   turn()
-  t.match(watcher.mirror.state, { $session: { status: 'ended', outcome: 'done', endedAt: Number } })
+  t.match(watcher.mirror.slices, { $session: { status: 'ended', outcome: 'done', endedAt: Number } })
   const last = watcher.frames.flatMap((frame) => (frame.type === 'events' ? frame.events : [])).at(-1)
   t.match(last, { type: 'complete' }, 'before the event that ends the session')
-  t.match(dashboard.mirror.state, { sessions: { s: { status: 'ended' } } })
+  t.match(dashboard.mirror.slices, { sessions: { s: { status: 'ended' } } })
   void hub.removeSession('s')
   turn()
-  t.same(dashboard.mirror.state, { sessions: {} })
+  t.same(dashboard.mirror.slices, { sessions: {} })
   t.equal(dashboard.misfits + watcher.misfits, 0)
   t.equal(hub.stats().state.comparisons, 0, 'nobody’s changes but the hub’s own')
 })

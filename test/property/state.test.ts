@@ -9,6 +9,7 @@ import type { PatchOperation, StateUpdate } from '../../src/protocol/frames.js'
 import { defaultLimits } from '../../src/protocol/limits.js'
 import { applyPatch } from '../../src/state/apply.js'
 import { compare } from '../../src/state/compare.js'
+import { followPatch } from '../../src/state/follow-patch.js'
 import { emptyMirror, StateMirror } from '../../src/state/mirror.js'
 import { noCounts, TopicState } from '../../src/state/topic-state.js'
 
@@ -253,5 +254,15 @@ t.test('a list in which everything moved is still led to the new value', async (
       (before, after) => same(applyPatch(before, compare(before, after, 64).patch), after),
     ),
     { numRuns: 60 },
+  )
+})
+
+t.test('followPatch makes of the patches of another library what they lead to', async () => {
+  fc.assert(
+    fc.property(values(plainNames), values(plainNames), (from, to) => {
+      const [before, after] = [{ value: from }, { value: to }]
+      const made = followPatch(before, jsonpatch.compare(before, after) as readonly PatchOperation[])
+      return isDeepStrictEqual(made, after)
+    }),
   )
 })

@@ -6,6 +6,7 @@ import type { Offset } from '../../src/protocol/cursor.js'
 import type { PatchOperation, StateUpdate } from '../../src/protocol/frames.js'
 import { defaultLimits } from '../../src/protocol/limits.js'
 import { applyMerge, applyPatch } from '../../src/state/apply.js'
+import { followPatch } from '../../src/state/follow-patch.js'
 import { emptyMirror, StateMirror } from '../../src/state/mirror.js'
 import { type Change, noCounts, type StateLimits, TopicState } from '../../src/state/topic-state.js'
 
@@ -330,7 +331,7 @@ t.test('a mirror follows from a snapshot, and notices what it missed', async (t)
   const offset = 9 as Offset
   t.match(mirror.apply({ offset, data: { slice: 'a' } }), { kind: 'mismatch', reason: /not a state.update/ })
   const unfit = { slice: 'a', base: 6, patch: [{ op: 'remove', path: '/none' }] }
-  t.match(mirror.apply({ offset, data: unfit }), { kind: 'mismatch', reason: /there is no "none"/ })
+  t.match(mirror.apply({ offset, data: unfit }), { kind: 'mismatch', reason: /nothing fits none/ })
 
   const caughtUp = mirror.apply((updatesSince(state, 6)[0] as Entry).event)
   t.match(caughtUp, { kind: 'applied', mirror: { slices: { a: { long, n: 3 } } } })
@@ -343,4 +344,39 @@ t.test('a mirror of a whole session keeps the workers’ slices apart', async (t
   const event = { offset: 3 as Offset, worker: 'lint', data: { slice: 'plan', base: 0, value: 1 } }
   const mirrored = StateMirror.of({ plan: 0 }, 2 as Offset).apply(event, true)
   t.match(mirrored, { kind: 'applied', mirror: { slices: { plan: 0, 'workers/lint/plan': 1 } } })
+})
+
+t.test('followPatch obeys RFC 6902, and refuses what does not fit', async (t) => {
+  const value: JsonValue = { list: [1, 2], 'a/b': { '~': 1 }, none: null }
+  const refused: PatchOperation[] = [
+    { op: 'add', path: '/list/3', value: 0 },
+    { op: 'add', path: '/list/01', value: 0 },
+    { op: 'add', path: '/list/x', value: 0 },
+    { op: 'add', path: '/list/-/x', value: 0 },
+    { op: 'remove', path: '/list/2' },
+    { op: 'remove', path: '/list/-' },
+    { op: 'replace', path: '/missing', value: 0 },
+    { op: 'remove', path: '/missing' },
+    { op: 'add', path: '/missing/deep', value: 0 },
+    { op: 'add', path: '/none/deep', value: 0 },
+    { op: 'add', path: 'list', value: 0 },
+    { op: 'copy', from: '/list/length', path: '/list/0' },
+    { op: 'copy', from: '/toString', path: '/list/0' },
+    { op: 'test', path: '/list', value: [1, 2, 3] },
+    { op: 'test', path: '/list', value: { 0: 1, 1: 2 } },
+  ]
+  for (const operation of refused) {
+    t.throws(() => followPatch(value, [operation]), /nothing fits/, JSON.stringify(operation))
+  }
+  const before = JSON.stringify(value)
+  const after = followPatch(value, [
+    { op: 'test', path: '/a~1b', value: { '~': 1 } },
+    { op: 'replace', path: '/a~1b/~0', value: 2 },
+    { op: 'move', from: '/list/0', path: '/list/1' },
+    { op: 'copy', from: '/list', path: '/none' },
+    { op: 'add', path: '/__proto__', value: { polluted: true } },
+  ])
+  t.equal(JSON.stringify(after), '{"list":[2,1],"a/b":{"~":2},"none":[2,1],"__proto__":{"polluted":true}}')
+  t.equal(JSON.stringify(value), before)
+  t.equal(({} as { polluted?: true }).polluted, undefined)
 })

@@ -1,5 +1,3 @@
-import { StringDecoder } from 'node:string_decoder'
-
 /** One block of an event stream. A block without `data` only moves the last id. */
 export interface StreamEvent {
   /** `message` where the block names none. */
@@ -14,13 +12,12 @@ export interface StreamEvent {
  */
 export class EventStreamReader {
   readonly #take: (event: StreamEvent) => void
-  readonly #decoder = new StringDecoder('utf8')
+  readonly #decoder = new TextDecoder()
   #rest = ''
   #event = ''
   #data: string[] = []
   #id: string | undefined
   #lastId: string | undefined
-  #fresh = true
 
   constructor(take: (event: StreamEvent) => void) {
     this.#take = take
@@ -31,10 +28,9 @@ export class EventStreamReader {
     return this.#lastId
   }
 
-  push(bytes: Buffer): void {
-    const text = this.#rest + this.#decoder.write(bytes)
-    let from = this.#fresh && text.startsWith('\ufeff') ? 1 : 0
-    if (text !== '') this.#fresh = false
+  push(bytes: Uint8Array): void {
+    const text = this.#rest + this.#decoder.decode(bytes, { stream: true })
+    let from = 0
     for (;;) {
       const end = lineEnd(text, from)
       // A CR at the end of a chunk may be half of a CRLF.

@@ -138,6 +138,12 @@ export const limitTable = {
     guards: 'silence of a WebSocket',
     exceeding: 'ping; at twice, closed with 4002',
   },
+  retryMs: {
+    value: 2_000,
+    unit: 'ms',
+    guards: 'how soon an SSE client that was cut comes back',
+    exceeding: 'told to the client in `retry:`',
+  },
   keepaliveMs: {
     value: 15_000,
     unit: 'ms',

@@ -13,6 +13,7 @@ import {
   parseCursor,
 } from '../protocol/cursor.js'
 import type { ClientFrame, Subscribe } from '../protocol/frames.js'
+import type { Limits } from '../protocol/limits.js'
 import { parseTopic } from '../protocol/topic.js'
 import type { Answer, Stream } from '../transport/transport.js'
 import { bodyKind, parseJson, readBody, utf8 } from './body.js'
@@ -25,8 +26,6 @@ import { Silence } from './silence.js'
 const encoder = new TextEncoder()
 
 /** How long an `EventSource` waits before it comes back. */
-const retryMs = 2_000
-const retry = encoder.encode(`retry: ${retryMs}\n\n`)
 const keepalive = encoder.encode(': keep-alive\n\n')
 
 const head = {
@@ -170,7 +169,7 @@ function open(
   }
   if (exchange.gone) return undefined
   links.expectRoom()
-  const link = new StreamLink(codec, hub.limits.backpressureBytesMax)
+  const link = new StreamLink(codec, hub.limits)
   const connection = hub.connect(link, { endsWithSessions: true })
   try {
     for (const subscribe of subscribes) connection.receive(subscribe)
@@ -200,15 +199,16 @@ function open(
 class StreamLink implements Link {
   readonly codec: SseCodec
   readonly #backpressureBytesMax: number
-  #waiting: Uint8Array[] = [retry]
+  #waiting: Uint8Array[]
   #waitingBytes = 0
   #stream: Stream | undefined = undefined
   #silence: Silence | undefined = undefined
   #ended = false
 
-  constructor(codec: SseCodec, backpressureBytesMax: number) {
+  constructor(codec: SseCodec, { backpressureBytesMax, retryMs }: Limits) {
     this.codec = codec
     this.#backpressureBytesMax = backpressureBytesMax
+    this.#waiting = [encoder.encode(`retry: ${retryMs}\n\n`)]
   }
 
   /**

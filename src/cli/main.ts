@@ -4,6 +4,8 @@ import { Command, CommanderError } from 'commander'
 import { nanoid } from 'nanoid'
 import { systemClock } from '../lib/clock.js'
 import { CommandError, exitCodes, exitCodesHelp } from './exit-codes.js'
+import { exportCommand } from './export.js'
+import { inspectCommand } from './inspect.js'
 import { paletteFor } from './paint.js'
 import { publishCommand } from './publish.js'
 import { runCommand } from './run.js'
@@ -36,8 +38,8 @@ function createProgram(): Command {
     .helpOption('-h, --help', 'show this help')
     .helpCommand(false)
     .showSuggestionAfterError()
-  for (const command of [serveCommand, runCommand, publishCommand, tailCommand])
-    program.addCommand(command(surroundings))
+  const commands = [serveCommand, runCommand, publishCommand, tailCommand, inspectCommand, exportCommand]
+  for (const command of commands) program.addCommand(command(surroundings))
   program.addHelpText(
     'after',
     `

@@ -1,7 +1,7 @@
 import { createReadStream } from 'node:fs'
 import { Command } from 'commander'
 import { LineError, LineReader } from '../lib/ndjson.js'
-import { checkEvent } from '../protocol/check.js'
+import { checkEvent, checkId } from '../protocol/check.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
 import { defaultLimits } from '../protocol/limits.js'
 import { exitCodeOf } from './child.js'
@@ -128,7 +128,8 @@ class Publishing {
   /** Reads the input no faster than the hub takes it. */
   async #read(input: AsyncIterable<Buffer>): Promise<void> {
     const reader = new LineReader(defaultLimits.lineBytesMax, (text, line) => {
-      this.#sender.push(this.#options.worker, { json: this.#event(text, line), place: line })
+      const { json, worker } = this.#event(text, line)
+      this.#sender.push(this.#options.worker ?? worker, { json, place: line })
     })
     for await (const chunk of input) {
       this.#bytes += chunk.length
@@ -151,7 +152,7 @@ class Publishing {
   }
 
   /** @throws InputError or ProtocolError when the line is no event and cannot become one */
-  #event(text: string, line: number): string {
+  #event(text: string, line: number): Line {
     const id = `${this.#id}-${line}`
     const value = parseLine(text, line)
     const { type, typeField } = this.#options
@@ -163,7 +164,7 @@ class Publishing {
         `expected an object with the field ${quote(typeField)} to name the event's type`,
       )
     }
-    return `{"type":"${chosen}","id":"${id}","data":${text.trim()}}`
+    return { json: `{"type":"${chosen}","id":"${id}","data":${text.trim()}}` }
   }
 
   #heard(news: SenderNews): void {
@@ -227,14 +228,36 @@ function parseLine(text: string, line: number): unknown {
   }
 }
 
+/** An event as it is sent, and the worker that the line names. */
+interface Line {
+  readonly json: string
+  readonly worker?: string
+}
+
 /** @returns the event that the line is, with an id; the rest of it stays as it was written */
-function eventOf(value: unknown, text: string, line: number, id: string): string {
+function eventOf(value: unknown, text: string, line: number, id: string): Line {
   try {
-    return checkEvent(value, defaultLimits).id === undefined ? `{"id":"${id}",${text.slice(1)}` : text
+    if (isExported(value)) return exportedEvent(value, id)
+    const json = checkEvent(value, defaultLimits).id === undefined ? `{"id":"${id}",${text.slice(1)}` : text
+    return { json }
   } catch (error) {
     if (!(error instanceof ProtocolError)) throw error
     throw new InputError(line, `${error.message} (--type or --type-field take any JSON as an event's data)`)
   }
+}
+
+/** A line of `runcast export` has what a hub adds to an event. */
+function isExported(value: unknown): value is { readonly offset: unknown; readonly worker?: unknown } {
+  return typeof value === 'object' && value !== null && Object.hasOwn(value, 'offset')
+}
+
+/** @returns the event as it was published; its offset is the new hub's to give */
+function exportedEvent(
+  { offset: _, worker, ...event }: { offset: unknown; worker?: unknown },
+  id: string,
+): Line {
+  const json = JSON.stringify({ id, ...checkEvent(event, defaultLimits) })
+  return worker === undefined ? { json } : { json, worker: checkId(worker, defaultLimits, 'worker') }
 }
 
 /** @returns the type that a field of the object names, fit for an event; undefined when there is none */

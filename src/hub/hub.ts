@@ -453,6 +453,37 @@ export class Hub {
   }
 
   /**
+   * A page of the sessions, in memory or not, in the order of their ids.
+   *
+   * @param after the id before the page; empty for the first
+   */
+  async listSessions(after: string, limit: number): Promise<{ sessions: SessionSummary[]; end: boolean }> {
+    const stored = await this.#keeping?.store.sessions(after, limit)
+    const last = stored === undefined || stored.end ? undefined : stored.sessions.at(-1)?.record.session
+    const ids = new Set(stored?.sessions.map(({ record }) => record.session))
+    for (const { id, status } of this.#sessions.values()) {
+      if (status !== 'waiting' && id > after && (last === undefined || id <= last)) ids.add(id)
+    }
+    const sorted = [...ids].toSorted((one, other) => (one < other ? -1 : 1))
+    const sessions: SessionSummary[] = []
+    for (const id of sorted.slice(0, limit)) {
+      const session = this.#sessions.get(id)
+      const summary = session === undefined ? await this.#summaryInStore(id) : this.find(id)
+      if (summary !== undefined) sessions.push(summary)
+    }
+    return { sessions, end: last === undefined && sorted.length <= limit }
+  }
+
+  /** Looks without bringing the session back into memory. */
+  async #summaryInStore(id: string): Promise<SessionSummary | undefined> {
+    const stored = await this.#keeping?.store.load(id)
+    if (stored === undefined) return undefined
+    const session = new Session(id, stored.record.epoch, this.limits, true)
+    session.restore(stored, [], [])
+    return summarize(session)
+  }
+
+  /**
    * Creates a session, or changes the mode or metadata of one.
    *
    * @returns whether it is new

@@ -1,0 +1,87 @@
+import { type Offset, start } from '../protocol/cursor.js'
+import type { Extent, SessionRecord, Size, Store } from './store.js'
+
+/** One session as it lies in the store, and what is wrong with it. */
+export interface Finding {
+  readonly record: SessionRecord
+  readonly extent: Extent
+  readonly workers: number
+  readonly slices: number
+  /** The oldest event that is kept; 0 when there is none. */
+  readonly first: Offset
+  readonly faults: readonly string[]
+}
+
+const sessionsPerPage = 100
+
+/** Reads everything that a store holds, session by session, and compares it with what the store says of itself. */
+export async function* inspectStore(store: Store): AsyncGenerator<Finding, readonly string[]> {
+  let after = ''
+  let sessions = 0
+  let events = 0
+  let bytes = 0
+  for (let end = false; !end; ) {
+    const page = await store.sessions(after, sessionsPerPage)
+    end = page.end
+    for (const { record, extent } of page.sessions) {
+      after = record.session
+      sessions += 1
+      events += extent.events
+      bytes += extent.bytes
+      yield await inspectSession(store, record, extent)
+    }
+  }
+  return differences('the store', store.size(), { sessions, events, bytes })
+}
+
+async function inspectSession(store: Store, record: SessionRecord, extent: Extent): Promise<Finding> {
+  const faults: string[] = []
+  let first = start
+  let last = start
+  let events = 0
+  try {
+    for (let end = false, after = start; !end; ) {
+      const page = await store.read(record.session, after)
+      for (const { offset } of page.events) {
+        if (offset <= last) faults.push(`the event ${offset} follows the event ${last}`)
+        if (first === start) first = offset
+        last = offset
+      }
+      events += page.events.length
+      after = page.last
+      end = page.end
+    }
+  } catch (error) {
+    faults.push(`its events cannot be read: ${error instanceof Error ? error.message : String(error)}`)
+  }
+  faults.push(...differences('it', { events: extent.events }, { events }))
+  if (events > 0 && last !== extent.stored)
+    faults.push(`its newest event is ${last}, and should be ${extent.stored}`)
+  if (events > 0 && first <= extent.trimmed)
+    faults.push(`the event ${first} should be gone: ${extent.trimmed} is trimmed`)
+  const { workers, slices } = await loaded(store, record.session, faults)
+  return { record, extent, workers, slices, first, faults }
+}
+
+async function loaded(
+  store: Store,
+  session: string,
+  faults: string[],
+): Promise<{ workers: number; slices: number }> {
+  try {
+    const stored = await store.load(session)
+    if (stored === undefined) faults.push('it cannot be loaded')
+    else if (stored.last < stored.stored)
+      faults.push(`its last offset is ${stored.last}, below ${stored.stored}`)
+    return { workers: stored?.workers.length ?? 0, slices: stored?.slices.length ?? 0 }
+  } catch (error) {
+    faults.push(`it cannot be loaded: ${error instanceof Error ? error.message : String(error)}`)
+    return { workers: 0, slices: 0 }
+  }
+}
+
+function differences(what: string, said: Partial<Size>, found: Partial<Size>): string[] {
+  return (['sessions', 'events', 'bytes'] as const)
+    .filter((name) => said[name] !== found[name])
+    .map((name) => `${what} says that there are ${said[name]} ${name}, and there are ${found[name]}`)
+}

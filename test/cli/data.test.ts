@@ -1,0 +1,80 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { open } from 'lmdb'
+import t from 'tap'
+import { openLmdb } from '../../src/store/lmdb.js'
+import { aSession, at, offset, someEvents } from '../conformance/store.js'
+import { buildCommandLine } from './command-line.js'
+import { startFakeHub } from './fake-hub.js'
+
+const commandLine = await buildCommandLine()
+t.teardown(() => commandLine.remove())
+
+const folder = mkdtempSync(join(tmpdir(), 'runcast-data-'))
+t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+const directory = join(folder, 'data')
+const events = someEvents(1, 2_500).map((event) => ({ ...event, id: `id-${event.offset}` }))
+
+t.before(async () => {
+  const store = openLmdb({ directory })
+  const slices = [{ slice: 'plan', offset: offset(1), value: 1 }]
+  await store.commit({ at, sessions: [{ ...aSession('build', events), slices }, aSession('empty', [])] })
+  const forced = { offset: offset(2_501), type: 'note', time: at, data: 'forced', passes: 'modes' } as const
+  const complete = { offset: offset(2_502), type: 'complete', time: at, data: {}, passes: 'all' } as const
+  await store.commit({
+    at,
+    sessions: [{ session: 'build', last: offset(2_502), events: [forced, complete] }],
+  })
+  await store.close()
+})
+
+t.test('inspect lists what is there, and finds it consistent', async (t) => {
+  const { code, stdout } = await commandLine.run(['inspect', directory])
+  t.equal(code, 0)
+  t.match(stdout, /^build {2}running {2}0 workers {2}2,?502 events, .*epoch-build:1 to epoch-build:2502/m)
+  t.match(stdout, /^empty .* no events/m)
+  t.match(stdout, /2 sessions, 2,?502 events, .*closed in good order; consistent/)
+  const rows = (await commandLine.run(['inspect', directory, '--json'])).stdout.trim().split('\n')
+  t.match(JSON.parse(rows[0] ?? ''), { session: 'build', events: 2_502, first: 1, slices: 1, faults: [] })
+})
+
+t.test('export writes what publish reads back', async (t) => {
+  const { code, stdout } = await commandLine.run(['export', 'build', '--data', directory])
+  t.equal(code, 0)
+  const hub = await startFakeHub()
+  t.teardown(() => hub.close())
+  const file = join(folder, 'build.ndjson')
+  writeFileSync(file, stdout)
+  const published = await commandLine.run(['publish', '--hub', hub.url, '--session', 'again', file])
+  t.equal(published.code, 0, published.stderr)
+  t.equal(hub.events.length, 2_501)
+  // Workers are published side by side; within each the order is kept.
+  for (const worker of [undefined, 'w0', 'w1']) {
+    const of = (list: readonly { worker?: string; data: unknown }[]) =>
+      list.filter((event) => event.worker === worker && event.data !== 'forced').map((event) => event.data)
+    t.strictSame(of(hub.events), of(events), worker ?? 'the session')
+  }
+  const one = await commandLine.run(['export', 'build', '--data', directory, '--worker', 'w1'])
+  t.equal(one.stdout.trim().split('\n').length, events.filter((event) => event.worker === 'w1').length)
+})
+
+t.test('what is not there, in use or damaged is told in a sentence', async (t) => {
+  const missing = await commandLine.run(['inspect', join(folder, 'nowhere')])
+  t.match(missing, { code: 1, stderr: /nowhere holds no data of a hub\n$/ })
+  const unknown = await commandLine.run(['export', 'unknown', '--data', directory])
+  t.match(unknown, { code: 1, stderr: /has no session unknown\n$/ })
+  const store = openLmdb({ directory })
+  const used = await commandLine.run(['inspect', directory])
+  await store.close()
+  t.match(used, { code: 1, stderr: /is in use by the process \d+: stop it, or use another directory\n$/ })
+
+  const root = open<Buffer>({ path: join(directory, 'data.lmdb'), encoding: 'binary' })
+  const table = root.openDB<Buffer>({ name: 'events', encoding: 'binary' })
+  await table.remove([...table.getKeys()][1] ?? '')
+  await root.close()
+  const damaged = await commandLine.run(['inspect', directory])
+  t.equal(damaged.code, 1)
+  t.match(damaged.stderr, /build: it says that there are 2502 events, and there are 2246/)
+  t.match(damaged.stdout, /1 fault$/m)
+})

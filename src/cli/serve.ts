@@ -1,19 +1,27 @@
 import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
-import { Command, Option } from 'commander'
+import { Command, InvalidArgumentError, Option } from 'commander'
 import { catalogFromConfig, type Extensions } from '../catalog/catalog.js'
 import { quote } from '../protocol/codes.js'
 import { type LimitName, type Limits, limitTable } from '../protocol/limits.js'
+import type { Found, Retention } from '../store/store.js'
+import { defaultData, openData } from './data.js'
 import { CommandError, exitCodes } from './exit-codes.js'
 import { reasonOf } from './hub-http.js'
 import { integerOption, programName } from './options.js'
-import { paletteFor } from './paint.js'
+import { formatBytes, formatCount, paletteFor } from './paint.js'
 import type { Surroundings } from './surroundings.js'
+
+const dayMs = 24 * 60 * 60 * 1_000
 
 interface ServeCommandOptions {
   readonly port: number
   readonly host: string
-  readonly store: 'memory'
+  readonly store: 'lmdb' | 'memory'
+  readonly data: string
+  readonly durability: 'process' | 'power'
+  readonly retainDays?: number
+  readonly retainBytes?: number
   readonly keepaliveMs?: number
   readonly origin?: readonly string[]
   readonly config?: string
@@ -23,6 +31,8 @@ const examples = `
 Examples:
   $ runcast serve
   $ runcast serve --port 4700 --keepalive-ms 5000
+  $ runcast serve --data /var/lib/runcast --durability power --retain-days 30 --retain-bytes 10g
+  $ runcast serve --store memory
   $ runcast serve --config runcast.json
 
 The config file is JSON, all of it optional:
@@ -44,8 +54,20 @@ export function serveCommand(surroundings: Surroundings): Command {
     .option('--host <address>', 'the address to listen on', '127.0.0.1')
     .addOption(
       new Option('--store <kind>', 'where events are kept; memory: nothing survives a restart')
-        .choices(['memory'])
-        .default('memory'),
+        .choices(['lmdb', 'memory'])
+        .default('lmdb'),
+    )
+    .option('--data <directory>', 'the directory of the store', defaultData)
+    .addOption(
+      new Option('--durability <kind>', 'what an acknowledgement survives: a crash, or a loss of power')
+        .choices(['process', 'power'])
+        .default('process'),
+    )
+    .option('--retain-days <n>', 'remove what is older (default: keep it)', retainDays)
+    .option(
+      '--retain-bytes <n>',
+      'remove the oldest beyond so many bytes; k, m and g are understood',
+      retainBytes,
     )
     .option(
       '--keepalive-ms <n>',
@@ -74,7 +96,15 @@ async function serveHub(options: ServeCommandOptions, surroundings: Surroundings
     import('../hub/hub.js'),
     import('../server/serve.js'),
   ])
-  const hub = createHub({ clock, random, ...config })
+  const store = options.store === 'memory' ? undefined : await openData(options.data, options.durability)
+  const retention = retentionOf(options)
+  const hub = createHub({
+    clock,
+    random,
+    ...config,
+    ...(store && { store }),
+    ...(retention && { retention }),
+  })
   const { host, port, keepaliveMs, origin } = options
   const server = await serve(hub, {
     clock,
@@ -82,7 +112,8 @@ async function serveHub(options: ServeCommandOptions, surroundings: Surroundings
     port,
     ...(keepaliveMs !== undefined && { keepaliveMs }),
     ...(origin !== undefined && { origins: origin }),
-  }).catch((error: unknown) => {
+  }).catch(async (error: unknown) => {
+    await hub.closeStore()
     throw new CommandError(exitCodes.failure, cannotListen(error, options))
   })
   const stopped = new Promise<NodeJS.Signals>((resolve) => {
@@ -92,7 +123,7 @@ async function serveHub(options: ServeCommandOptions, surroundings: Surroundings
       resolve(signal)
     })
   })
-  greet(server.url, surroundings)
+  greet(server.url, store && storeLine(options.data, store.found), surroundings)
   await stopped
   stderr.write(`${paletteFor(stderr, env).dim('runcast: telling the clients, and closing')}\n`)
   await server.close()
@@ -101,7 +132,7 @@ async function serveHub(options: ServeCommandOptions, surroundings: Surroundings
 }
 
 /** Says where the hub listens and what to do with it: commands that work as they stand. */
-function greet(url: string, { stdout, env }: Surroundings): void {
+function greet(url: string, kept: string | undefined, { stdout, env }: Surroundings): void {
   const { bold, dim, cyan } = paletteFor(stdout, env)
   const program = programName(env)
   const hub = url === 'http://127.0.0.1:4600' ? '' : ` --hub ${url}`
@@ -116,9 +147,37 @@ function greet(url: string, { stdout, env }: Surroundings): void {
 Try, from other terminals:
 ${tries.map((text) => `  ${cyan(text)}`).join('\n')}
 
-${dim('Events are kept in memory: nothing survives a restart. Ctrl-C ends the hub.')}
+${dim(`${kept ?? 'Events are kept in memory: nothing survives a restart.'} Ctrl-C ends the hub.`)}
 `,
   )
+}
+
+/** Says where events are kept, and what was found there. */
+function storeLine(directory: string, { sessions, events, bytes, clean }: Found): string {
+  if (sessions === 0) return `Events are kept in ${directory}.`
+  const found = `${formatCount(sessions, 'session')} with ${formatCount(events, 'event')} (${formatBytes(bytes)})`
+  const end = clean ? '' : ' The last hub on it was killed; all that it acknowledged is there.'
+  return `Events are kept in ${directory}, which has ${found}.${end}`
+}
+
+function retentionOf({ retainDays: days, retainBytes: bytes }: ServeCommandOptions): Retention | undefined {
+  if (days === undefined && bytes === undefined) return undefined
+  return { ...(days !== undefined && { ageMs: days * dayMs }), ...(bytes !== undefined && { bytes }) }
+}
+
+function retainDays(text: string): number {
+  const days = Number(text)
+  if (text.trim() === '' || !(days > 0 && days <= 36_500)) throw new InvalidArgumentError('expected days.')
+  return days
+}
+
+function retainBytes(text: string): number {
+  const [, number = '', unit = ''] = /^(\d+)([kmgt]?)$/i.exec(text) ?? []
+  const bytes = Number(number) * 1024 ** ' kmgt'.indexOf(unit.toLowerCase() || ' ')
+  if (number === '' || !(bytes >= 1024 ** 2 && Number.isSafeInteger(bytes))) {
+    throw new InvalidArgumentError('expected at least 1m, like 500m or 10g.')
+  }
+  return bytes
 }
 
 function cannotListen(error: unknown, { host, port }: ServeCommandOptions): string {

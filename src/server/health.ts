@@ -14,6 +14,7 @@ export function healthRoutes({ hub, links, closing }: Context): Route[] {
       path: '/readyz',
       answer: () => {
         if (closing()) return problem(new ProtocolError('unavailable', 'The hub is shutting down.'))
+        if (hub.fault !== undefined) return problem(new ProtocolError('unavailable', hub.fault))
         return json(200, { status: 'ready' })
       },
     },

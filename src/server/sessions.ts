@@ -1,4 +1,5 @@
 import type { JsonObject, JsonValue } from '../lib/json.js'
+import { checkId } from '../protocol/check.js'
 import { ProtocolError } from '../protocol/codes.js'
 import { type Mode, modes } from '../protocol/frames.js'
 import type { Answer } from '../transport/transport.js'
@@ -49,15 +50,13 @@ export function sessionRoutes(context: Context): Route[] {
   ]
 }
 
-/** In the order of their creation; `next` is the id to give as `after` for the next page. */
-function list({ hub }: Context, { query }: Call): Answer {
+/** In the order of their ids; `next` is the id to give as `after` for the next page. */
+async function list({ hub, limits }: Context, { query }: Call): Promise<Answer> {
   const limit = integerOf(query, 'limit', { min: 1, max: pageSessionsMax }) ?? pageSessionsMax
-  const after = query.get('after')
-  const all = hub.sessions()
-  const from = after === null ? 0 : all.findIndex(({ id }) => id === after) + 1
-  if (after !== null && from === 0) throw refusal('after', 'the id of a session', after)
-  const sessions = all.slice(from, from + limit)
-  const next = from + limit < all.length ? sessions.at(-1)?.id : undefined
+  const after = query.get('after') ?? ''
+  if (after !== '') checkId(after, limits, 'after')
+  const { sessions, end } = await hub.listSessions(after, limit)
+  const next = end ? undefined : sessions.at(-1)?.id
   return json(200, { sessions, ...(next === undefined ? {} : { next }) })
 }
 
@@ -91,11 +90,12 @@ async function end(context: Context, call: Call): Promise<Answer | undefined> {
   return json(200, summaryOf(context, session))
 }
 
-function history({ hub, limits }: Context, { query }: Call, topic: string): Answer {
+async function history({ hub, limits }: Context, { query }: Call, topic: string): Promise<Answer> {
   const limit = integerOf(query, 'limit', { min: 1, max: pageEventsMax }) ?? pageEvents
   const types = typesOf(query, limits)
   const after = query.get('after')
-  return json(200, hub.history(topic, { limit, ...(types && { types }), ...(after ? { after } : {}) }))
+  const page = await hub.readHistory(topic, { limit, ...(types && { types }), ...(after ? { after } : {}) })
+  return json(200, page)
 }
 
 /** @returns the fields of a JSON object; none when there is no body; nothing when the peer has gone. */

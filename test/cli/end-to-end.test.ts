@@ -28,7 +28,7 @@ async function freePort(): Promise<string> {
 }
 
 async function serve(t: Test, port = '0'): Promise<Serving> {
-  const running = commandLine.start(['serve', '--port', port])
+  const running = commandLine.start(['serve', '--port', port, '--store', 'memory'])
   await running.says('Ctrl-C ends the hub')
   const url = /http:\/\/127\.0\.0\.1:(\d+)/.exec(running.output())
   const kill = async (signal: NodeJS.Signals): Promise<number | null> => {
@@ -192,7 +192,7 @@ t.test('serve refuses what it cannot do in one sentence', async (t) => {
   await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve))
   t.teardown(() => taken.close())
   const { port } = taken.address() as { port: number }
-  const busy = await commandLine.run(['serve', '--port', String(port)])
+  const busy = await commandLine.run(['serve', '--port', String(port), '--store', 'memory'])
   t.equal(busy.code, 1)
   t.match(busy.stderr, new RegExp(`^runcast: port ${port} of 127.0.0.1 is taken: .*\n$`))
   const open = await commandLine.run(['serve', '--host', '0.0.0.0'])

@@ -478,7 +478,7 @@ export class Hub {
   async #summaryInStore(id: string): Promise<SessionSummary | undefined> {
     const stored = await this.#keeping?.store.load(id)
     if (stored === undefined) return undefined
-    const session = new Session(id, stored.record.epoch, this.limits, true)
+    const session = new Session(id, stored.record.epoch, this.#setting)
     session.restore(stored, [], [])
     return summarize(session)
   }

@@ -198,6 +198,34 @@ t.test('a session goes on after a restart', async (t) => {
   t.strictSame(followed.gaps, [])
 })
 
+t.test('state goes on after a restart, and its updates build on what was stored', async (t) => {
+  const directory = aDirectory(t)
+  const before = createHub({ store: openLmdb({ directory }) })
+  const items: number[] = []
+  for (let index = 0; index < 100; index++) {
+    items.push(index)
+    before.session('s').setState('plan', { title: 'x'.repeat(200), items: [...items] })
+    before.session('s').worker('w').setState('own', index)
+    if (index % 7 === 0) await before.committed('s')
+  }
+  before.session('s').setState('gone', 1)
+  before.session('s').removeState('gone')
+  before.close()
+  const state = before.state('sessions/s')
+  await before.closeStore()
+  const hub = aHub(t, { store: openLmdb({ directory }) })
+  t.strictSame(hub.state('sessions/s').slices, state.slices)
+  t.equal(hub.state('sessions/s').epoch, state.epoch)
+  t.match(hub.state('sessions/s/workers/w').slices, { own: 99 })
+  const update = take(hub, 'sessions/s', 1, { replay: false, slices: ['plan'] })
+  hub.session('s').setState('plan', { title: 'x'.repeat(200), items: [...items, 100] })
+  t.match((await update).events[0]?.data, {
+    slice: 'plan',
+    base: 199,
+    patch: [{ op: 'add', path: '/items/100' }],
+  })
+})
+
 t.test('a reader that falls behind what memory holds goes on from the store', async (t) => {
   const store = openLmdb({ directory: aDirectory(t) })
   const hub = aHub(t, { store, limits: { laneEventsMax: 100 } })

@@ -266,7 +266,7 @@ export class SimulatedClient {
     id?: string | undefined
   }): void {
     const value = JSON.parse(data) as { topic: string } & HubEvent & GapNotice
-    if (name === 'hub.open') return
+    if (name === 'hub.open' || name === 'hub.subscribed') return
     if (name === 'hub.unsubscribed') {
       const view = this.#viewOf(value.topic)
       if (view) this.views.delete(view.number)

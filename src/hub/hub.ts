@@ -82,6 +82,7 @@ export interface StateOptions {
 }
 
 export interface StateResult {
+  readonly epoch: Epoch
   /** Of the change; where there was nothing to change, of the slice's last one. */
   readonly offset: Offset
   readonly changed: boolean
@@ -396,13 +397,13 @@ export class Hub {
       // A session or worker does not begin with what was refused, or changed nothing.
       if (change?.kind !== 'changed') this.mayForget(topic)
     }
-    if (change.kind === 'unchanged') return { offset: change.offset, changed: false }
+    if (change.kind === 'unchanged') return { epoch: session.epoch, offset: change.offset, changed: false }
     const { entry } = change
     this.#running(name.session)
     if (worker !== undefined) session.start(worker, entry.event.time)
     if (session.unflushed) this.delivery.schedule(session)
     this.#keeping?.touch(session, entry.bytes)
-    return { offset: entry.place, changed: true }
+    return { epoch: session.epoch, offset: entry.place, changed: true }
   }
 
   /** Brings everything in step up to the session's offset, and what the filter watches up to date. */

@@ -43,6 +43,35 @@ function figuresOf(links: Links): readonly Figure[] {
       read: ({ encodings }) => encodings,
     },
     {
+      name: 'runcast_state_comparisons_total',
+      help: 'Changes of state that were asked for, each compared once with the value before.',
+      kind: 'counter',
+      read: ({ state }) => state.comparisons,
+    },
+    {
+      name: 'runcast_state_updates_total',
+      help: 'Changes of state that were published.',
+      kind: 'counter',
+      label: 'form',
+      read: ({ state }) => [
+        ['patch', state.patches],
+        ['value', state.values],
+        ['removed', state.removals],
+      ],
+    },
+    {
+      name: 'runcast_state_patch_bytes_total',
+      help: 'JSON text of the changes of state that were published as patches.',
+      kind: 'counter',
+      read: ({ state }) => state.patchBytes,
+    },
+    {
+      name: 'runcast_state_value_bytes_total',
+      help: 'JSON text of the changes of state that were published as values.',
+      kind: 'counter',
+      read: ({ state }) => state.valueBytes,
+    },
+    {
       name: 'runcast_gaps_total',
       help: 'Gaps that subscriptions were told of.',
       kind: 'counter',

@@ -9,6 +9,7 @@ import type { Origins } from './origins.js'
 import { publishRoutes } from './publish.js'
 import { Routes } from './routes.js'
 import { sessionRoutes } from './sessions.js'
+import { stateRoutes } from './state.js'
 import { streamRoutes } from './stream.js'
 import { upgrade } from './websocket.js'
 
@@ -68,6 +69,7 @@ export async function serve(hub: Hub, options: ServeOptions = {}): Promise<Serve
     [
       ...sessionRoutes(context),
       ...publishRoutes(context),
+      ...stateRoutes(context),
       ...streamRoutes(context),
       ...healthRoutes(context),
     ],

@@ -1,5 +1,6 @@
 import type { Chunk, Codec } from '../codec/codec.js'
 import type { Connection } from '../hub/connection.js'
+import type { Hub, StateResult } from '../hub/hub.js'
 import type { Link } from '../hub/link.js'
 import type { JsonValue } from '../lib/json.js'
 import { checkFrame } from '../protocol/check.js'
@@ -184,8 +185,10 @@ class Client implements SocketEvents {
     this.#whenCommitted(frame, () => this.#connection.say(answer))
   }
 
-  #changeState({ type }: Set | Patch | Merge): void {
-    throw new ProtocolError('unavailable', `${type}: this hub keeps no state`)
+  #changeState(frame: Set | Patch | Merge): void {
+    const { offset, changed } = changeOf(this.#context.hub, frame)
+    const answer = { type: 'updated', ...refOf(frame), offset, changed } as const
+    this.#whenCommitted(frame, () => this.#connection.say(answer))
   }
 
   #authorize(_frame: Authorize): void {
@@ -206,6 +209,19 @@ class Client implements SocketEvents {
     }
     this.#context.report(error)
     this.#connection.close('internalError', 'the hub has recorded what went wrong')
+  }
+}
+
+function changeOf(hub: Hub, frame: Set | Patch | Merge): StateResult {
+  const { topic, slice, cause } = frame
+  const options = cause === undefined ? {} : { cause }
+  switch (frame.type) {
+    case 'set':
+      return hub.setState(topic, slice, frame.value, options)
+    case 'patch':
+      return hub.patchState(topic, slice, frame.patch, options)
+    case 'merge':
+      return hub.mergeState(topic, slice, frame.merge, options)
   }
 }
 

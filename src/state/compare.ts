@@ -73,7 +73,8 @@ class Difference implements Comparison {
 
   #lists(before: readonly JsonValue[], after: readonly JsonValue[], path: string, level: number): void {
     // Where the new list differs, the patch has made everything to the left new already: places are new ones.
-    for (const { before: old, after: at, removed, inserted } of hunksOf(before, after)) {
+    const look = (item: JsonValue, at: number) => this.#look(item, `${path}/${at}`, level + 1)
+    for (const { before: old, after: at, removed, inserted } of hunksOf(before, after, look)) {
       const paired = Math.min(removed, inserted)
       for (let item = 0; item < paired; item++) {
         this.values(
@@ -144,7 +145,12 @@ const editsMax = 200
 /** Longer lists, without what is common at both ends, are compared by place. Items of both lists together. */
 const itemsMax = 20_000
 
-function hunksOf(before: readonly JsonValue[], after: readonly JsonValue[]): readonly Hunk[] {
+/** @param look is asked about the items of `after` that are not of `before`, before they are read */
+function hunksOf(
+  before: readonly JsonValue[],
+  after: readonly JsonValue[],
+  look: (item: JsonValue, at: number) => void,
+): readonly Hunk[] {
   const shorter = Math.min(before.length, after.length)
   let head = 0
   while (head < shorter && sameJson(before[head] as JsonValue, after[head] as JsonValue)) head++
@@ -160,6 +166,11 @@ function hunksOf(before: readonly JsonValue[], after: readonly JsonValue[]): rea
   const whole = { before: head, after: head, removed, inserted }
   if (removed === 0 || inserted === 0 || removed + inserted === 2 || removed + inserted > itemsMax)
     return [whole]
+  const known = new Set(before)
+  for (let at = head; at < head + inserted; at++) {
+    const item = after[at] as JsonValue
+    if (!known.has(item)) look(item, at)
+  }
   const [old, now] = classify(before.slice(head, head + removed), after.slice(head, head + inserted))
   const hunks = findEdits(old, now, editsMax)
   return hunks?.map((hunk) => ({ ...hunk, before: hunk.before + head, after: hunk.after + head })) ?? [whole]

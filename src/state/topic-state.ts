@@ -137,6 +137,8 @@ export class TopicState {
 
   /** Merges into the slice (RFC 7386), or into nothing where there is none. */
   merge(slice: string, merge: JsonValue, moment: Moment): Change {
+    // Before it is walked: what comes over the wire may be nested without end.
+    checkJson(merge, this.#limits.depthMax)
     return this.set(slice, applyMerge(this.#slices.get(slice)?.value, merge), moment)
   }
 

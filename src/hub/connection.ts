@@ -92,9 +92,10 @@ export class Connection {
     try {
       requests()
     } finally {
+      // Those that were done before one was refused go on.
       this.#proceeding = false
+      this.proceed()
     }
-    this.proceed()
   }
 
   /** Says a frame that is not an event. */

@@ -25,7 +25,6 @@ import { Silence } from './silence.js'
 
 const encoder = new TextEncoder()
 
-/** How long an `EventSource` waits before it comes back. */
 const keepalive = encoder.encode(': keep-alive\n\n')
 
 const head = {
@@ -172,7 +171,9 @@ function open(
   const link = new StreamLink(codec, hub.limits)
   const connection = hub.connect(link, { endsWithSessions: true })
   try {
-    for (const subscribe of subscribes) connection.receive(subscribe)
+    connection.together(() => {
+      for (const subscribe of subscribes) connection.receive(subscribe)
+    })
   } catch (error) {
     connection.closed()
     throw error
@@ -277,10 +278,12 @@ async function change(
   const frames: readonly unknown[] = Array.isArray(value) ? value : [value]
   let applied = 0
   try {
-    for (const frame of frames) {
-      apply(connection, checkFrame(frame, limits))
-      applied += 1
-    }
+    connection.together(() => {
+      for (const frame of frames) {
+        apply(connection, checkFrame(frame, limits))
+        applied += 1
+      }
+    })
     return json(200, { applied })
   } catch (error) {
     if (!(error instanceof ProtocolError)) throw error

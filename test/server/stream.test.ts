@@ -182,6 +182,28 @@ t.test('streams many topics on one response, and ends when all of their sessions
   t.equal(after.status, 204)
 })
 
+t.test('joins all of its topics before it tells a position or ends', async (t) => {
+  const { hub, url } = await served(t)
+  publish(hub, 'sessions/a', 'x')
+  publish(hub, 'sessions/a/workers/w', 'y')
+  const { epoch } = hub.find('a') ?? {}
+  const both = 'topic=sessions/a&topic=sessions/a/workers/w'
+  const stream = await openStream(t, `${url}/api/stream?${both}&after=a=${epoch}:0`)
+  const blocks: Block[] = []
+  await stream.until((block) => blocks.push(block) > 0 && block.event === 'y')
+  t.notOk(
+    blocks.some(({ id }) => id !== undefined),
+    'no position is told before the worker has been read',
+  )
+
+  hub.endSession('a')
+  await stream.rest()
+  const mixed = await openStream(t, `${url}/api/stream?topic=sessions/a&topic=sessions/b`)
+  await mixed.until(({ event, data }) => event === 'hub.live' && data?.includes('sessions/b') === true)
+  publish(hub, 'sessions/b', 'z')
+  await mixed.until(({ event }) => event === 'z')
+})
+
 t.test('changes a response over many topics live', async (t) => {
   const { hub, url } = await served(t)
   const stream = await openStream(t, `${url}/api/stream`)

@@ -249,6 +249,7 @@ export class Connection {
     this.#behind.add(subscription)
     const subscribed = join(subscription, from, frame.replay ?? true)
     if (subscribed.gap !== undefined) this.#hub.countGap(subscribed.gap.reason)
+    if (subscription.replaying !== undefined) this.#hub.keepReplay(feed)
     this.say(subscribed, aboutOf(feed))
     this.proceed()
   }
@@ -314,12 +315,11 @@ export class Connection {
     const { fromStore } = subscription
     if (fromStore !== undefined) return this.#fetch(subscription, fromStore.after)
     if (replaying !== undefined) {
-      const entries = delivery.part(replaying.entries, replaying.next)
-      replaying.next += entries.length
-      if (replaying.next >= replaying.entries.length) subscription.replaying = undefined
-      if (entries.length > 0)
-        this.#write(delivery.encode(feed, this.link.codec, undefined, entries), entries.length)
-      return
+      const { replay, next: from } = replaying
+      const { chunk, to } = replay.part(delivery, { feed, codec: this.link.codec, from })
+      replaying.next = to
+      if (to >= replay.entries.length) subscription.replaying = undefined
+      return this.#write(chunk, to - from)
     }
     delivery.flush(session)
     if (!this.#tellLoss(subscription)) return

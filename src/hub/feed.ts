@@ -1,8 +1,8 @@
 import type { Codec } from '../codec/codec.js'
 import { conflate } from '../history/conflate.js'
-import type { Entry } from '../history/entry.js'
 import type { Offset } from '../protocol/cursor.js'
 import type { Filter } from './filter.js'
+import { Replay } from './replay.js'
 import type { Subscription } from './subscription.js'
 import type { Topic } from './topic.js'
 
@@ -27,7 +27,7 @@ export class Feed {
   sent: Offset
   /** Everything up to here has been matched; at or after `sent`. */
   flushed: Offset
-  #replay: { readonly until: Offset; readonly all: boolean; readonly entries: readonly Entry[] } | undefined
+  #replay: { readonly until: Offset; readonly all: boolean; readonly replay: Replay } | undefined
 
   constructor(number: number, topic: Topic, filter: Filter) {
     this.number = number
@@ -69,21 +69,21 @@ export class Feed {
   }
 
   /** @returns what a fresh join replays now; conflated once, and shared by all who join at the same offset. */
-  replay(all: boolean): readonly Entry[] {
+  replay(all: boolean): Replay {
     const until = this.topic.session.offset
     if (this.#replay?.until !== until || this.#replay.all !== all) {
-      this.#replay = { until, all, entries: conflate(this.topic.replay(this.filter, all)) }
+      this.#replay = { until, all, replay: new Replay(conflate(this.topic.replay(this.filter, all))) }
     }
-    return this.#replay.entries
+    return this.#replay.replay
   }
 
   /** @returns what every join gets even without a replay: the `complete` of a session that has ended. */
-  last(): readonly Entry[] {
+  last(): Replay {
     const { completion } = this.topic.session
-    return completion === undefined ? [] : [completion]
+    return new Replay(completion === undefined ? [] : [completion])
   }
 
-  /** Something new makes what was kept for joins useless. */
+  /** What was kept for joins has become useless, or old. */
   forgetReplay(): void {
     this.#replay = undefined
   }

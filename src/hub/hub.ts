@@ -165,6 +165,8 @@ export interface StoredPage {
 }
 
 const pageEventsMax = 1_000
+// As long as a crowd of clients takes to come back after a cut.
+const replayKeptMs = 1_000
 const storedPageBytes = 256 * 1024
 // Type names that passed the pattern, so that it is asked once each; bounded, for names are the producers'.
 const knownTypesMax = 4_096
@@ -194,6 +196,7 @@ export class Hub {
   readonly #closed = new Map<CloseCode, number>()
   #published = 0
   #duplicates = 0
+  readonly #replays = new Set<Feed>()
   #feedNumber = 0
   #feeds = 0
 
@@ -727,7 +730,19 @@ export class Hub {
     return feed
   }
 
+  /** Keeps what a join replays for those who join about now; not for ever, for it may be a megabyte a feed. */
+  keepReplay(feed: Feed): void {
+    if (this.#replays.size === 0) {
+      this.clock.after(replayKeptMs, () => {
+        for (const kept of this.#replays) kept.forgetReplay()
+        this.#replays.clear()
+      })
+    }
+    this.#replays.add(feed)
+  }
+
   forgetFeed(feed: Feed): void {
+    this.#replays.delete(feed)
     feed.topic.forget(feed)
     this.#feeds--
   }

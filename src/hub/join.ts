@@ -35,8 +35,8 @@ export function join(
       subscription.fromStore = { after: session.trimmed, until: session.offset }
       return { ...head, offset: session.offset, resumed: false, ...snapshotFor(subscription) }
     }
-    const entries = replay === false ? feed.last() : feed.replay(replay === 'all')
-    if (entries.length > 0) subscription.replaying = { entries, next: 0 }
+    const replayed = replay === false ? feed.last() : feed.replay(replay === 'all')
+    if (replayed.entries.length > 0) subscription.replaying = { replay: replayed, next: 0 }
     return { ...head, offset: session.offset, resumed: false, ...snapshotFor(subscription) }
   }
   const same = from.epoch === session.epoch && from.offset <= session.offset

@@ -2,10 +2,11 @@ import type { Entry } from '../history/entry.js'
 import { type Offset, start } from '../protocol/cursor.js'
 import type { Connection } from './connection.js'
 import type { Feed } from './feed.js'
+import { Replay } from './replay.js'
 
 /** A replay under way: what a fresh join still has to get before it goes on from its position. */
 export interface Replaying {
-  readonly entries: readonly Entry[]
+  readonly replay: Replay
   next: number
 }
 
@@ -51,8 +52,9 @@ export class Subscription {
   /** Keeps of a replay under way only what a new filter accepts. */
   retainReplay(accepts: (entry: Entry) => boolean): void {
     if (this.replaying === undefined) return
-    const entries = this.replaying.entries.slice(this.replaying.next).filter(accepts)
-    this.replaying = entries.length > 0 ? { entries, next: 0 } : undefined
+    const { replay, next } = this.replaying
+    const entries = replay.entries.slice(next).filter(accepts)
+    this.replaying = entries.length > 0 ? { replay: new Replay(entries), next: 0 } : undefined
   }
 
   get inStep(): boolean {

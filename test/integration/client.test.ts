@@ -1,5 +1,9 @@
 import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, createServer } from 'node:net'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
 import { WebSocket } from 'ws'
 import {
@@ -19,6 +23,7 @@ import { served } from '../kit/served.js'
 import { until } from '../kit/wait.js'
 
 const Socket = WebSocket as unknown as SocketClass
+const run = promisify(execFile)
 const seed = Number(process.env.SEED ?? 20_251)
 
 /** The same tests for every way to the hub. */
@@ -268,4 +273,17 @@ t.test('auto', async (t) => {
     await reach(client, 'open')
     t.match(client.status, { transport: 'websocket' })
   })
+})
+
+t.test('the example of the guide runs as written', async (t) => {
+  const { url } = await served(t)
+  const guide = readFileSync(new URL('../../docs/guide/client.md', import.meta.url), 'utf8')
+  const example = /```ts\n(.+?)```/s.exec(guide)?.[1]
+  assert(example !== undefined, 'expected an example in docs/guide/client.md')
+  const client = new URL('../../src/client.ts', import.meta.url).href
+  const file = join(t.testdir(), 'example.ts')
+  writeFileSync(file, example.replace('runcast/client', client).replace('http://127.0.0.1:4600', url))
+  const { stdout, stderr } = await run(process.execPath, ['--import', 'tsx', file], { timeout: 20_000 })
+  t.equal(stdout, 'lint: all is well\n')
+  t.equal(stderr, '')
 })

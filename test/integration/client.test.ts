@@ -22,7 +22,7 @@ import { SeededRandom } from '../kit/random.js'
 import { served } from '../kit/served.js'
 import { until } from '../kit/wait.js'
 
-const Socket = WebSocket as unknown as SocketClass
+const Socket: SocketClass = WebSocket
 const run = promisify(execFile)
 const seed = Number(process.env.SEED ?? 20_251)
 
@@ -257,7 +257,7 @@ t.test('auto', async (t) => {
         super(url.replace('/api/ws', '/healthz'), protocols)
       }
     }
-    const { hub, client } = await setUp(t, { WebSocket: Blocked as unknown as SocketClass })
+    const { hub, client } = await setUp(t, { WebSocket: Blocked })
     const seen: string[] = []
     const subscription = client.subscribe({ topic: 'sessions/s' }, { onEvent: ({ type }) => seen.push(type) })
     await until('it is live', () => subscription.live)

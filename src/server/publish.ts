@@ -69,8 +69,9 @@ function unpack(codec: { decodeAll(bytes: Uint8Array): readonly unknown[] }, bod
 }
 
 /**
- * Publishes line by line while the body arrives: what came in one chunk leaves in one flush. Waiting for each
- * chunk to be stored keeps a fast producer from outrunning the store; the peer is paused meanwhile.
+ * Publishes line by line while the body arrives: what came in one chunk leaves in one flush. Waiting for what
+ * came some chunks before to be stored keeps a fast producer from outrunning the store; the peer is paused
+ * meanwhile. A few, so that reading goes on while the store writes.
  *
  * After a bad line nothing more is published; what precedes it is kept, and counted in the problem.
  */
@@ -89,11 +90,12 @@ async function publishLines(
       line,
     )
   })
+  const ahead = new Ahead()
   try {
     for await (const chunk of exchange.body()) {
       reader.push(chunk)
       pending.publish()
-      await hub.committed(session)
+      await ahead.add(hub.committed(session), chunk.length)
     }
     // A line that the peer did not end before it went may be half of one.
     if (exchange.gone) return undefined
@@ -105,6 +107,30 @@ async function publishLines(
     const refused = pending.settle(error)
     await hub.committed(session)
     return problem(refused, total)
+  }
+}
+
+// What may be read of a body before the first of it is stored. With 64 KiB, hardly more than a chunk, the store
+// is asked for many small commits, and took half as many events a second.
+const aheadBytesMax = 2 * 1024 * 1024
+
+/** Chunks that have been published and are still being stored. */
+class Ahead {
+  readonly #chunks: { readonly stored: Promise<void>; readonly bytes: number }[] = []
+  #bytes = 0
+
+  /** @returns once few enough bytes are left to wait for; rejects as the oldest chunk does */
+  async add(stored: Promise<void>, bytes: number): Promise<void> {
+    // Whoever waits for it, or for the last one, is told; one that nobody waits for any more must not end the hub.
+    stored.catch(() => {})
+    this.#chunks.push({ stored, bytes })
+    this.#bytes += bytes
+    while (this.#bytes > aheadBytesMax) {
+      const oldest = this.#chunks.shift()
+      if (oldest === undefined) return
+      await oldest.stored
+      this.#bytes -= oldest.bytes
+    }
   }
 }
 

@@ -1,7 +1,8 @@
-/** Compiles `src` into `dist` and makes what `package.json` names under `bin` executable. */
+/** Compiles `src` into `dist`, bundles the panels page, and makes what `package.json` names under `bin` executable. */
 import { spawnSync } from 'node:child_process'
 import { chmodSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
+import { buildPanels } from './panels.js'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 process.chdir(root)
@@ -14,6 +15,7 @@ const { status } = spawnSync(
   },
 )
 if (status !== 0) process.exit(status ?? 1)
+await buildPanels('dist/panels')
 
 const { bin } = JSON.parse(readFileSync('package.json', 'utf8')) as { bin: Record<string, string> }
 for (const file of Object.values(bin)) {

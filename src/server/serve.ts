@@ -6,6 +6,7 @@ import type { Context } from './context.js'
 import { healthRoutes } from './health.js'
 import { Links } from './links.js'
 import type { Origins } from './origins.js'
+import { panelRoutes } from './panels.js'
 import { publishRoutes } from './publish.js'
 import { Routes } from './routes.js'
 import { sessionRoutes } from './sessions.js'
@@ -72,6 +73,7 @@ export async function serve(hub: Hub, options: ServeOptions = {}): Promise<Serve
       ...stateRoutes(context),
       ...streamRoutes(context),
       ...healthRoutes(context),
+      ...panelRoutes(),
     ],
     context,
   )

@@ -1,0 +1,125 @@
+import { useEffect, useMemo, useState } from 'preact/hooks'
+import { type Client, connect } from '../client/client.js'
+import type { Status } from '../client/reconnect.js'
+import { clientClock } from '../client/surroundings.js'
+import { durationText } from './format.js'
+import type { Meters } from './panel.js'
+import { addressOf, type Place, placeOf } from './place.js'
+import { Rate } from './rate.js'
+import { SessionView } from './session-view.js'
+import { Sessions } from './sessions.js'
+
+const tickMs = 500
+
+/** The whole page. */
+export function App() {
+  const [place, setPlace] = useState(() => placeOf(new URL(location.href)))
+  const [now, setNow] = useState(() => clientClock.now())
+  const token = useMemo(() => new URL(location.href).searchParams.get('token') ?? undefined, [])
+  const client = useMemo(() => connect('/', token === undefined ? {} : { token }), [])
+  const meters = useMemo<Meters>(() => ({ total: new Rate(), lagMs: undefined, gaps: 0 }), [place.session])
+
+  useEffect(() => {
+    let timer = clientClock.after(tickMs, tick)
+    function tick(): void {
+      setNow(clientClock.now())
+      timer = clientClock.after(tickMs, tick)
+    }
+    const back = () => setPlace(placeOf(new URL(location.href)))
+    addEventListener('popstate', back)
+    return () => {
+      timer.cancel()
+      removeEventListener('popstate', back)
+    }
+  }, [])
+  useEffect(() => {
+    document.title = place.session === undefined ? 'Runcast' : `${place.session} · Runcast`
+  }, [place.session])
+
+  const go = (next: Place) => {
+    const isOther = next.session !== place.session
+    history[isOther ? 'pushState' : 'replaceState'](null, '', addressOf(next))
+    setPlace(next)
+  }
+
+  return (
+    <div class={place.session === undefined ? 'page at-home' : 'page'}>
+      <header class="top">
+        <a
+          class="brand"
+          href="/"
+          onClick={(event) => {
+            event.preventDefault()
+            go({ workers: [], types: '', mode: 'full' })
+          }}
+        >
+          <span class="logo" aria-hidden="true" />
+          Runcast
+        </a>
+        <Connection client={client} meters={meters} />
+      </header>
+      <Sessions client={client} place={place} now={now} onPlace={go} />
+      {place.session === undefined ? (
+        <main class="welcome">
+          <h1>What runs, as it runs</h1>
+          <p>Choose a session, or start one:</p>
+          <pre>
+            <code>npx runcast run --worker lint='npm run lint' --worker test='npm test'</code>
+          </pre>
+        </main>
+      ) : (
+        <SessionView
+          key={place.session}
+          client={client}
+          place={{ ...place, session: place.session }}
+          meters={meters}
+          now={now}
+          onPlace={go}
+        />
+      )}
+    </div>
+  )
+}
+
+/** How the link is doing. */
+function Connection({ client, meters }: { readonly client: Client; readonly meters: Meters }) {
+  const [status, setStatus] = useState<Status>(client.status)
+  const [opened, setOpened] = useState(client.status.kind === 'open' ? 1 : 0)
+  useEffect(
+    () =>
+      client.onStatus((next) => {
+        setStatus(next)
+        if (next.kind === 'open') setOpened((count) => count + 1)
+      }),
+    [client],
+  )
+  return (
+    <p class={`connection ${status.kind}`} data-resumed={Math.max(0, opened - 1)}>
+      <span
+        class={`dot ${status.kind === 'open' ? 'running' : status.kind === 'closed' ? 'failed' : 'waiting'}`}
+        aria-hidden="true"
+      />
+      <span role="status">{statusText(status)}</span>
+      {status.kind === 'open' && meters.lagMs !== undefined && <span>lag {durationText(meters.lagMs)}</span>}
+      {meters.gaps > 0 && <span class="warn">{meters.gaps === 1 ? '1 gap' : `${meters.gaps} gaps`}</span>}
+      {opened > 1 && <span>resumed {opened === 2 ? 'once' : `${opened - 1} times`}</span>}
+    </p>
+  )
+}
+
+const transports: Readonly<Record<string, string>> = { websocket: 'WebSocket', sse: 'SSE' }
+
+function statusText(status: Status): string {
+  switch (status.kind) {
+    case 'connecting':
+      return 'Connecting…'
+    case 'open':
+      return `Connected · ${transports[status.transport] ?? status.transport}`
+    case 'waiting':
+      return 'Connection lost · trying again'
+    case 'paused':
+      return `Paused · ${status.why}`
+    case 'closed':
+      return `Closed · ${status.reason}`
+  }
+}

@@ -1,0 +1,22 @@
+type Task = () => void
+
+const due = new Set<Task>()
+let asked = false
+
+/** Runs the task before the next frame is painted, once however often it is asked for: what comes meanwhile is one change. */
+export function onNextFrame(task: Task): void {
+  due.add(task)
+  if (asked) return
+  asked = true
+  requestAnimationFrame(() => {
+    asked = false
+    const tasks = [...due]
+    due.clear()
+    for (const each of tasks) each()
+  })
+}
+
+/** No frame is painted any more that the task was for. */
+export function notOnNextFrame(task: Task): void {
+  due.delete(task)
+}

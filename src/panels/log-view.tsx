@@ -1,0 +1,229 @@
+import { memo } from 'preact/compat'
+import { useLayoutEffect, useReducer, useRef } from 'preact/hooks'
+import { type Look, spansOf } from './ansi.js'
+import { clockText } from './format.js'
+import type { Log, Row } from './log.js'
+
+const overscan = 400
+const bottomSlack = 24
+
+/** How far a log is scrolled; the panel owns it, so that its buttons can move it. */
+export interface Scroll {
+  follow: boolean
+  top: number
+}
+
+/** The rows that can be seen, and room for those that cannot. */
+export function LogView({
+  log,
+  scroll,
+  label,
+  onFollow,
+}: {
+  readonly log: Log
+  readonly scroll: Scroll
+  readonly label: string
+  readonly onFollow: () => void
+}) {
+  const box = useRef<HTMLDivElement>(null)
+  const list = useRef<HTMLDivElement>(null)
+  const measuredWidth = useRef(0)
+  const [, again] = useReducer((count: number, _: undefined) => count + 1, 0)
+  const height = box.current?.clientHeight ?? 600
+
+  if (!scroll.follow && log.removedHeight > 0) scroll.top = Math.max(0, scroll.top - log.removedHeight)
+  const { removedHeight } = log
+  log.removedHeight = 0
+
+  const { rows } = log
+  const { first, last, above, below } = scroll.follow
+    ? windowFromBelow(rows, height + overscan)
+    : windowAt(rows, scroll.top - overscan, height + 2 * overscan)
+
+  useLayoutEffect(() => {
+    const outer = box.current
+    const inner = list.current
+    if (outer === null || inner === null) return
+    const width = outer.clientWidth
+    if (width !== measuredWidth.current) measuredWidth.current = width
+    let moved = 0
+    Array.from(inner.children).forEach((element, at) => {
+      const row = rows[first + at]
+      if (row === undefined) return
+      const measured = (element as HTMLElement).offsetHeight
+      moved += Math.abs(measured - row.height)
+      row.height = measured
+    })
+    if (scroll.follow) {
+      outer.scrollTop = outer.scrollHeight
+      scroll.top = outer.scrollTop
+    } else if (removedHeight > 0) outer.scrollTop = scroll.top
+    // Estimates were far off: what is visible may be too little.
+    if (moved > overscan / 2) again(undefined)
+  })
+
+  return (
+    <div
+      ref={box}
+      class="log"
+      role="log"
+      aria-label={label}
+      // Announced only on request: a reader of the screen would be flooded.
+      aria-live="off"
+      // biome-ignore lint: it scrolls, so it must be reachable by keyboard
+      tabIndex={0}
+      onScroll={(event) => {
+        const outer = event.currentTarget
+        const atBottom = outer.scrollHeight - outer.scrollTop - outer.clientHeight < bottomSlack
+        const up = outer.scrollTop < scroll.top - 1
+        scroll.top = outer.scrollTop
+        // Rows that grow move the bottom away; only a person moves up.
+        const follow = atBottom || (scroll.follow && !up)
+        if (follow !== scroll.follow) {
+          scroll.follow = follow
+          onFollow()
+        } else if (!follow) again(undefined)
+      }}
+    >
+      <div style={{ height: `${above}px` }} />
+      <div ref={list}>
+        {rows.slice(first, last).map((row) => (
+          <RowView key={row.id} row={row} revision={row.revision} toggled={() => again(undefined)} />
+        ))}
+      </div>
+      <div style={{ height: `${below}px` }} />
+    </div>
+  )
+}
+
+interface Window {
+  readonly first: number
+  readonly last: number
+  readonly above: number
+  readonly below: number
+}
+
+function windowFromBelow(rows: readonly Row[], height: number): Window {
+  let first = rows.length
+  let seen = 0
+  while (first > 0 && seen < height) {
+    first -= 1
+    seen += rows[first]?.height ?? 0
+  }
+  let above = 0
+  for (let at = 0; at < first; at += 1) above += rows[at]?.height ?? 0
+  return { first, last: rows.length, above, below: 0 }
+}
+
+function windowAt(rows: readonly Row[], top: number, height: number): Window {
+  let first = 0
+  let above = 0
+  while (first < rows.length - 1 && above + (rows[first]?.height ?? 0) < top) {
+    above += rows[first]?.height ?? 0
+    first += 1
+  }
+  let last = first
+  let seen = 0
+  while (last < rows.length && seen < height) {
+    seen += rows[last]?.height ?? 0
+    last += 1
+  }
+  let below = 0
+  for (let at = last; at < rows.length; at += 1) below += rows[at]?.height ?? 0
+  return { first, last, above, below }
+}
+
+/** One row; drawn again only when its revision changes. */
+const RowView = memo(
+  function RowView({
+    row,
+    toggled,
+  }: {
+    readonly row: Row
+    readonly revision: number
+    readonly toggled: () => void
+  }) {
+    switch (row.kind) {
+      case 'line':
+        return <Line row={row} />
+      case 'text':
+        return (
+          <div class={`row text ${/input/.test(row.type) ? 'quiet' : ''}`} title={row.type}>
+            {row.text}
+          </div>
+        )
+      case 'notice':
+        return <div class="row notice">{row.text}</div>
+      case 'tool':
+      case 'event':
+      case 'error':
+        return <Expandable row={row} toggled={toggled} />
+    }
+  },
+  (before, after) => before.row === after.row && before.revision === after.revision,
+)
+
+function Line({ row }: { readonly row: Row }) {
+  const { spans } = spansOf(row.text, row.look)
+  return (
+    <div class={row.stream === 'stderr' ? 'row line stderr' : 'row line'}>
+      {spans.length === 0 ? '\u00a0' : spans.map(({ text, look }) => <Piece text={text} look={look} />)}
+    </div>
+  )
+}
+
+function Piece({ text, look }: { readonly text: string; readonly look: Look }) {
+  const { color, background } = look.inverse
+    ? { color: look.background ?? 'Canvas', background: look.color ?? 'currentColor' }
+    : look
+  const classes = [
+    typeof color === 'number' ? `fg${color}` : '',
+    typeof background === 'number' ? `bg${background}` : '',
+    ...(['bold', 'faint', 'italic', 'underline', 'strike'] as const).map((name) => (look[name] ? name : '')),
+    look.inverse && typeof background === 'string' ? 'inverse' : '',
+  ].filter((name) => name !== '')
+  if (classes.length === 0 && typeof color !== 'string' && typeof background !== 'string') return <>{text}</>
+  const style = {
+    ...(typeof color === 'string' && color !== '' && !look.inverse && { color }),
+    ...(typeof background === 'string' &&
+      background !== '' &&
+      !look.inverse && { backgroundColor: background }),
+  }
+  return (
+    <span class={classes.join(' ')} style={style}>
+      {text}
+    </span>
+  )
+}
+
+const marks = { running: '◌', done: '✓', failed: '✕' } as const
+const spoken = { running: 'running', done: 'done', failed: 'failed' } as const
+
+function Expandable({ row, toggled }: { readonly row: Row; readonly toggled: () => void }) {
+  const toggle = () => {
+    row.isOpen = !row.isOpen
+    row.revision += 1
+    toggled()
+  }
+  return (
+    <div class={`row ${row.kind} ${row.outcome ?? ''}`}>
+      {row.details === undefined ? (
+        <div class="head">
+          <span class="type">{row.type}</span>
+          <span class="summary">{row.text}</span>
+        </div>
+      ) : (
+        <button type="button" class="head" aria-expanded={row.isOpen} onClick={toggle}>
+          <span class="mark" aria-hidden="true">
+            {row.outcome === undefined ? (row.kind === 'error' ? '!' : '·') : marks[row.outcome]}
+          </span>
+          <span class="type">{row.type}</span>
+          {row.outcome && <span class="unseen">{spoken[row.outcome]}</span>}
+          <span class="summary">{row.text}</span>
+          <time>{clockText(row.time)}</time>
+        </button>
+      )}
+      {row.isOpen && <pre class="details">{JSON.stringify(row.details, undefined, 2).slice(0, 20_000)}</pre>}
+    </div>
+  )
+}

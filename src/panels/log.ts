@@ -1,0 +1,274 @@
+import { type Look, plain, spansOf } from './ansi.js'
+import { passes } from './filter.js'
+import { type Fields, fieldsOf, type Json, type PanelEvent, textOf } from './model.js'
+
+/** What a panel shows in one place. `revision` changes with what is shown. */
+export interface Row {
+  readonly id: number
+  readonly kind: 'line' | 'text' | 'tool' | 'event' | 'error' | 'notice'
+  readonly type: string
+  readonly time: number
+  revision: number
+  /** Of lines, growing text and notices: itself. Of the others: what stands beside the type. */
+  text: string
+  /** Of lines: how they begin. */
+  readonly look: Look
+  /** Of process output: which stream. */
+  readonly stream?: string
+  /** Shown when the row is open. */
+  details?: Json
+  /** Of tool calls. */
+  outcome?: 'running' | 'done' | 'failed'
+  isOpen: boolean
+  /** CSS pixels; an estimate until it is measured. */
+  height: number
+}
+
+/** What one panel keeps at most: rows, events, and characters of text in its rows. */
+export const rowsMax = 10_000
+export const eventsMax = 10_000
+export const charactersMax = 4_000_000
+const rowCharactersMax = 4_000
+const lineHeight = 20
+
+/** Text that grows: the field of `data` that carries it, by type. */
+const growing: ReadonlyMap<string, string> = new Map([
+  ['llm_text_delta', 'content'],
+  ['client_output_delta', 'content'],
+  ['text-delta', 'delta'],
+  ['data-text-delta', 'delta'],
+  ['tool-input-delta', 'input_text_delta'],
+  ['data-tool-input-delta', 'input_text_delta'],
+])
+const toolStarts = /^(tool_call_started|toolcall|(data-)?tool-input-(start|available))$/
+const toolEnds = /^(tool_call_completed|toolresult|(data-)?tool-output-available)$/
+const failures = /(^|[._-])(error|failed|failure|stalled|doom_loop)$/
+const toolIdNames = ['tool_call_id', 'toolCallId', 'tool_use_id', 'call_id', 'id']
+const toolNames = ['tool_name', 'toolName', 'tool', 'name']
+
+/** The rows of one panel, made out of its events, within bounds. */
+export class Log {
+  rows: Row[] = []
+  /** How many events of each type have come. */
+  readonly types = new Map<string, number>()
+  /** Events that wait until the panel goes on. */
+  pending: PanelEvent[] = []
+  paused = false
+  /** Pixels that left at the top since the view last asked. */
+  removedHeight = 0
+  /** How many events have come; `latest` is the time of the last live one. */
+  received = 0
+  #events: PanelEvent[] = []
+  #patterns: readonly string[] = []
+  #ids = 0
+  #characters = 0
+  /** The rows that still grow: of process output by stream. */
+  readonly #openLines = new Map<string, Row>()
+  readonly #looks = new Map<string, Look>()
+  readonly #tools = new Map<string, Row>()
+
+  put(event: PanelEvent): void {
+    this.received += 1
+    this.types.set(event.type, (this.types.get(event.type) ?? 0) + 1)
+    if (!this.paused) return this.#take(event)
+    this.pending.push(event)
+    if (this.pending.length > eventsMax * 1.1) this.pending = this.pending.slice(-eventsMax)
+  }
+
+  pause(): void {
+    this.paused = true
+  }
+
+  goOn(): void {
+    this.paused = false
+    const { pending } = this
+    this.pending = []
+    for (const event of pending) this.#take(event)
+  }
+
+  /** Says something of the panel's own. */
+  notice(text: string, time: number, kind: 'notice' | 'error' = 'notice'): void {
+    this.#add({ kind, type: kind === 'error' ? 'gap' : '', time, text })
+  }
+
+  /** Shows only what passes, of the events that are here as well. */
+  choose(patterns: readonly string[]): void {
+    this.#patterns = patterns
+    this.rows = []
+    this.#characters = 0
+    for (const growing of [this.#openLines, this.#looks, this.#tools]) growing.clear()
+    for (const event of this.#events) this.#show(event)
+  }
+
+  ndjson(): string {
+    return this.#events
+      .filter(({ type }) => passes(type, this.#patterns))
+      .map((event) => `${JSON.stringify(event)}\n`)
+      .join('')
+  }
+
+  #take(event: PanelEvent): void {
+    this.#events.push(event)
+    if (this.#events.length > eventsMax * 1.1) this.#events = this.#events.slice(-eventsMax)
+    this.#show(event)
+  }
+
+  #show(event: PanelEvent): void {
+    const { type, time } = event
+    if (!passes(type, this.#patterns)) return
+    const data = fieldsOf(event.data)
+    if (type === 'process.output') return this.#output(data, event)
+    const field = growing.get(type)
+    if (field !== undefined && typeof data[field] === 'string') return this.#grow(data[field], event)
+    if (toolStarts.test(type)) return this.#toolStarted(data, event)
+    if (toolEnds.test(type)) return this.#toolEnded(data, event)
+    const kind = isFailure(type, data) ? 'error' : 'event'
+    this.#add({ kind, type, time, text: summaryOf(event.data), details: event.data })
+  }
+
+  #output(data: Fields, { type, time }: PanelEvent): void {
+    const stream = typeof data['stream'] === 'string' ? data['stream'] : 'stdout'
+    const lines = textOf(data, ['text']).split('\n')
+    lines.forEach((piece, at) => {
+      const isLast = at === lines.length - 1
+      const open = this.#openLines.get(stream)
+      if (isLast && piece === '') return
+      let row = open
+      if (row === undefined) {
+        row = this.#add({
+          kind: 'line',
+          type,
+          time,
+          text: '',
+          stream,
+          look: this.#looks.get(stream) ?? plain,
+        })
+        this.#openLines.set(stream, row)
+      }
+      this.#append(row, piece)
+      if (isLast) return
+      this.#looks.set(stream, spansOf(row.text, row.look).after)
+      this.#openLines.delete(stream)
+    })
+  }
+
+  #append(row: Row, piece: string): void {
+    // A carriage return alone writes the line anew, as progress bars do.
+    const whole = (row.text + piece).replace(/\r+$/, '')
+    const text = whole.slice(whole.lastIndexOf('\r') + 1).slice(0, rowCharactersMax * 4)
+    this.#characters += text.length - row.text.length
+    row.text = text
+    row.height = Math.max(row.height, lineHeight)
+    row.revision += 1
+  }
+
+  #grow(piece: string, { type, time }: PanelEvent): void {
+    const last = this.rows.at(-1)
+    const goesOn = last?.kind === 'text' && last.type === type && last.text.length < rowCharactersMax
+    const row = goesOn ? last : this.#add({ kind: 'text', type, time, text: '' })
+    row.text += piece
+    row.revision += 1
+    this.#characters += piece.length
+  }
+
+  #toolStarted(data: Fields, event: PanelEvent): void {
+    const id = textOf(data, toolIdNames)
+    const known = id === '' ? undefined : this.#tools.get(id)
+    const text = [textOf(data, toolNames), summaryOf(inputOf(data))].filter((part) => part !== '').join('  ')
+    if (known !== undefined) {
+      known.text = text
+      known.details = event.data
+      known.revision += 1
+      return
+    }
+    const row = this.#add({
+      kind: 'tool',
+      type: event.type,
+      time: event.time,
+      text,
+      details: event.data,
+      outcome: 'running',
+    })
+    this.#tools.set(id === '' ? textOf(data, toolNames) : id, row)
+  }
+
+  #toolEnded(data: Fields, event: PanelEvent): void {
+    const name = textOf(data, toolNames)
+    const key = [textOf(data, toolIdNames), name].find((each) => this.#tools.has(each)) ?? ''
+    const failed = data['is_error'] === true || data['success'] === false || textOf(data, ['error']) !== ''
+    const outcome = failed ? 'failed' : 'done'
+    const row = this.#tools.get(key)
+    if (row === undefined) {
+      const text = [name, summaryOf(event.data)].filter((part) => part !== '').join('  ')
+      this.#add({ kind: 'tool', type: event.type, time: event.time, text, details: event.data, outcome })
+      return
+    }
+    this.#tools.delete(key)
+    row.outcome = outcome
+    row.details = { call: row.details ?? null, result: event.data }
+    row.revision += 1
+  }
+
+  #add(row: Pick<Row, 'kind' | 'type' | 'time' | 'text'> & Partial<Row>): Row {
+    this.#ids += 1
+    const made: Row = { look: plain, isOpen: false, revision: 0, height: 0, ...row, id: this.#ids }
+    made.height = made.kind === 'line' ? lineHeight : lineHeight + 8
+    this.#characters += made.text.length
+    // Whatever stands between ends the growing line of the other stream's neighbour only by its own line break.
+    this.rows.push(made)
+    if (this.rows.length > rowsMax * 1.1 || this.#characters > charactersMax) this.#trim()
+    return made
+  }
+
+  #trim(): void {
+    let count = Math.max(0, this.rows.length - rowsMax)
+    let characters = this.#characters
+    for (let at = 0; at < count; at += 1) characters -= this.rows[at]?.text.length ?? 0
+    while (characters > charactersMax * 0.9 && count < this.rows.length - 1) {
+      characters -= this.rows[count]?.text.length ?? 0
+      count += 1
+    }
+    for (let at = 0; at < count; at += 1) this.removedHeight += this.rows[at]?.height ?? 0
+    this.rows = this.rows.slice(count)
+    this.#characters = characters
+    const first = this.rows[0]?.id ?? 0
+    for (const [key, row] of this.#tools) if (row.id < first) this.#tools.delete(key)
+  }
+}
+
+function isFailure(type: string, data: Fields): boolean {
+  if (failures.test(type)) return true
+  if (type !== 'process.exited') return false
+  return data['code'] !== 0
+}
+
+function inputOf(data: Fields): Json {
+  return data['input'] ?? data['tool_input'] ?? data['args'] ?? data['arguments'] ?? ''
+}
+
+const summaryMax = 160
+
+/** @returns a value on one line, as a person would note it down */
+export function summaryOf(value: Json): string {
+  if (value === null || value === undefined) return ''
+  if (typeof value !== 'object') return clipped(String(value))
+  if (Array.isArray(value)) return clipped(JSON.stringify(value.slice(0, 20)))
+  const parts = Object.entries(value)
+    .slice(0, 8)
+    .map(
+      ([name, each]) =>
+        `${name} ${typeof each === 'object' && each !== null ? shortJson(each) : String(each)}`,
+    )
+  return clipped(parts.join(' · '))
+}
+
+function shortJson(value: Json): string {
+  return Array.isArray(value)
+    ? value.map((each) => (typeof each === 'object' ? '…' : String(each))).join(' ')
+    : '{…}'
+}
+
+function clipped(text: string): string {
+  const line = text.slice(0, summaryMax + 1).replaceAll(/\s+/g, ' ')
+  return text.length > summaryMax ? `${line.slice(0, summaryMax)}…` : line
+}

@@ -1,0 +1,266 @@
+import { useEffect, useLayoutEffect, useReducer, useRef, useState } from 'preact/hooks'
+import type { Client } from '../client/client.js'
+import type { Changes } from '../client/subscription.js'
+import { clientClock } from '../client/surroundings.js'
+import { patternsOf } from './filter.js'
+import { countText, durationText, rateText } from './format.js'
+import { notOnNextFrame, onNextFrame } from './frame-loop.js'
+import { Log } from './log.js'
+import { LogView, type Scroll } from './log-view.js'
+import { type Fields, type PanelMode, panelModes } from './model.js'
+import type { Rate } from './rate.js'
+
+/** What all panels of a session share. */
+export interface Meters {
+  readonly total: Rate
+  /** Milliseconds between an event's making and its coming here, of the latest one. */
+  lagMs: number | undefined
+  gaps: number
+}
+
+/** What is chosen for all panels at once; a new object with each choice, so that it overrules a panel's own. */
+export interface Choice {
+  readonly types: string
+  readonly mode: PanelMode
+  readonly paused: boolean
+}
+
+export interface PanelProps {
+  readonly client: Client
+  readonly topic: string
+  readonly name: string
+  readonly kind: 'session' | 'worker'
+  /** `status`, `startedAt`, `endedAt`, as the hub says. */
+  readonly about: Fields
+  readonly meters: Meters
+  readonly rate: Rate
+  readonly choice: Choice
+  readonly now: number
+}
+
+/** One topic, live. */
+export function Panel({ client, topic, name, kind, about, meters, rate, choice, now }: PanelProps) {
+  const section = useRef<HTMLElement>(null)
+  const [log] = useState(() => new Log())
+  const [scroll] = useState<Scroll>(() => ({ follow: true, top: 0 }))
+  const [, draw] = useReducer((count: number, _: undefined) => count + 1, 0)
+  const [types, setTypes] = useState(choice.types)
+  const [mode, setMode] = useState(choice.mode)
+  const [said, say] = useState('')
+  const [live, setLive] = useState(false)
+  const subscription = useRef<{ update(changes: Changes): void } | undefined>(undefined)
+  const visible = useRef(true)
+  const show = useRef(() => {
+    if (visible.current) draw(undefined)
+  }).current
+
+  useEffect(() => {
+    const patterns = patternsOf(choice.types)
+    log.choose(patterns)
+    const made = client.subscribe(
+      { topic, mode: choice.mode, replay: 'all', ...(patterns.length > 0 && { types: patterns }) },
+      {
+        onEvent(event) {
+          log.put(event)
+          if (event.replay !== true) {
+            const time = clientClock.now()
+            rate.count(time)
+            meters.total.count(time)
+            meters.lagMs = Math.max(0, time - event.time)
+          }
+          onNextFrame(show)
+        },
+        onGap(gap) {
+          meters.gaps += 1
+          const lost = gap.dropped === undefined ? 'events' : countText(gap.dropped, 'event')
+          const text =
+            gap.reason === 'epoch'
+              ? 'The session began anew: what follows is a new count of its events.'
+              : `Gap: ${lost} could not be delivered (${gap.reason}).`
+          log.notice(text, clientClock.now(), gap.reason === 'epoch' ? 'notice' : 'error')
+          onNextFrame(show)
+        },
+        onLive: () => setLive(true),
+        onEnd({ code, reason }) {
+          if (code !== 'closed')
+            log.notice(`The hub ended this subscription: ${reason}`, clientClock.now(), 'error')
+          onNextFrame(show)
+        },
+      },
+    )
+    subscription.current = made
+    return () => {
+      notOnNextFrame(show)
+      made.close()
+    }
+  }, [client, topic])
+
+  const chooseTypes = (text: string) => {
+    setTypes(text)
+    const patterns = patternsOf(text)
+    log.choose(patterns)
+    subscription.current?.update({ types: patterns.length === 0 ? null : patterns })
+    onNextFrame(show)
+  }
+  const chooseMode = (next: PanelMode) => {
+    setMode(next)
+    subscription.current?.update({ mode: next })
+    log.notice(`From here in mode ${next}.`, clientClock.now())
+    onNextFrame(show)
+  }
+  const pause = (paused: boolean) => {
+    if (paused) log.pause()
+    else log.goOn()
+    draw(undefined)
+  }
+  const jump = () => {
+    scroll.follow = true
+    if (log.paused) log.goOn()
+    draw(undefined)
+  }
+
+  const chosen = useRef(choice)
+  useEffect(() => {
+    const before = chosen.current
+    chosen.current = choice
+    if (before.types !== choice.types) chooseTypes(choice.types)
+    if (before.mode !== choice.mode) chooseMode(choice.mode)
+    if (before.paused !== choice.paused) pause(choice.paused)
+  }, [choice])
+
+  // What is out of sight is not drawn.
+  useLayoutEffect(() => {
+    const element = section.current
+    if (element === null) return
+    const observer = new IntersectionObserver((entries) => {
+      visible.current = entries.at(-1)?.isIntersecting ?? true
+      show()
+    })
+    observer.observe(element)
+    return () => observer.disconnect()
+  }, [])
+
+  const copy = async () => {
+    try {
+      await navigator.clipboard.writeText(log.ndjson())
+      say('Copied')
+    } catch {
+      say('The browser did not let it be copied')
+    }
+    clientClock.after(2_000, () => say(''))
+  }
+
+  const status = typeof about['status'] === 'string' ? about['status'] : 'waiting'
+  const startedAt = typeof about['startedAt'] === 'number' ? about['startedAt'] : undefined
+  const endedAt = typeof about['endedAt'] === 'number' ? about['endedAt'] : now
+  const id = `${kind}-${name}`
+
+  return (
+    <section ref={section} class={`panel ${kind}`} aria-labelledby={id} data-panel={name} data-live={live}>
+      <header>
+        <StatusDot status={status} />
+        <h2 id={id}>{name}</h2>
+        <span class="status">{status}</span>
+        <span class="figures">
+          {startedAt !== undefined && <span>{durationText(endedAt - startedAt)}</span>}
+          <span>{rateText(rate.perSecond(now))}</span>
+          <span>{countText(log.received, 'event')}</span>
+        </span>
+      </header>
+      <div class="tools">
+        <TypesField label={`Types shown in ${name}`} value={types} known={log.types} onChoose={chooseTypes} />
+        <ModeField label={`Mode of ${name}`} value={mode} onChoose={chooseMode} />
+        <button type="button" aria-pressed={log.paused} onClick={() => pause(!log.paused)}>
+          {log.paused ? 'Resume' : 'Pause'}
+        </button>
+        <button
+          type="button"
+          onClick={() => void copy()}
+          title="Copies the events shown, one JSON object a line"
+        >
+          Copy
+        </button>
+        <span class="said" role="status">
+          {said}
+        </span>
+      </div>
+      <div class="body">
+        {log.rows.length === 0 && <p class="empty">{live ? 'Nothing yet.' : 'Joining…'}</p>}
+        <LogView log={log} scroll={scroll} label={`Events of ${name}`} onFollow={show} />
+        {(log.paused || !scroll.follow) && (
+          <button type="button" class="jump" onClick={jump}>
+            {log.paused ? `Paused · ${log.pending.length.toLocaleString('en')} new` : '↓ Newest'}
+          </button>
+        )}
+      </div>
+    </section>
+  )
+}
+
+export function StatusDot({ status }: { readonly status: string }) {
+  return <span class={`dot ${status}`} aria-hidden="true" />
+}
+
+let lists = 0
+
+/** A filter by type; takes effect when it is left or confirmed. */
+export function TypesField({
+  label,
+  value,
+  known,
+  onChoose,
+}: {
+  readonly label: string
+  readonly value: string
+  readonly known: ReadonlyMap<string, number>
+  readonly onChoose: (text: string) => void
+}) {
+  const [list] = useState(() => {
+    lists += 1
+    return `types-${lists}`
+  })
+  return (
+    <>
+      <input
+        class="types"
+        type="text"
+        aria-label={label}
+        placeholder="All types"
+        title="Names, prefix*, and ! before either to exclude; separated by commas"
+        list={list}
+        value={value}
+        spellcheck={false}
+        autocomplete="off"
+        autocapitalize="none"
+        onChange={(event) => onChoose(event.currentTarget.value)}
+      />
+      <datalist id={list}>
+        {[...known.keys()].toSorted().map((type) => (
+          <option value={type} />
+        ))}
+      </datalist>
+    </>
+  )
+}
+
+export function ModeField({
+  label,
+  value,
+  onChoose,
+}: {
+  readonly label: string
+  readonly value: PanelMode
+  readonly onChoose: (mode: PanelMode) => void
+}) {
+  return (
+    <select
+      aria-label={label}
+      value={value}
+      onChange={(event) => onChoose(event.currentTarget.value as PanelMode)}
+    >
+      {panelModes.map((mode) => (
+        <option value={mode}>{mode}</option>
+      ))}
+    </select>
+  )
+}

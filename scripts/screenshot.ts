@@ -67,14 +67,18 @@ async function agent(url: string, session: string): Promise<void> {
     type: 'tool_call_completed',
     data: { tool_use_id: 'c1', tool_name: 'read_file', result: '118 lines' },
   })
-  for (const content of answer.split(/(?<= )/)) await post(events, { type: 'llm_text_delta', data: { content } })
+  for (const content of answer.split(/(?<= )/))
+    await post(events, { type: 'llm_text_delta', data: { content } })
   await post(events, { type: 'goal_progress', data: { done: 2, of: 3 } })
   await post(events, {
     type: 'tool_call_started',
     data: { tool_use_id: 'c2', tool_name: 'search', tool_input: { pattern: 'backpressureBytesMax' } },
   })
   const state = `${url}/api/sessions/${session}/state`
-  const plan = { goal: 'Let a stalled reader cost nothing', steps: { lint: 'done', test: 'running', build: 'running' } }
+  const plan = {
+    goal: 'Let a stalled reader cost nothing',
+    steps: { lint: 'done', test: 'running', build: 'running' },
+  }
   await post(`${state}/plan`, plan, 'PUT')
   await post(`${state}/budget`, { tokens: 18_240, usd: 0.31 }, 'PUT')
 }
@@ -98,15 +102,15 @@ try {
     args: chromiumArgs,
   })
   const shots = [
-    { name: 'panels', colorScheme: 'light', width: 1440, height: 980, waitFor: 'FAIL' },
-    { name: 'panels-dark', colorScheme: 'dark', width: 1440, height: 980, waitFor: 'FAIL' },
+    { name: 'panels', colorScheme: 'light', width: 1600, height: 1024, waitFor: 'FAIL' },
+    { name: 'panels-dark', colorScheme: 'dark', width: 1600, height: 1024, waitFor: 'FAIL' },
     { name: 'panels-narrow', colorScheme: 'light', width: 412, height: 900, waitFor: 'FAIL' },
   ] as const
   await Promise.all(
     shots.map(async ({ name, colorScheme, width, height, waitFor }) => {
       const page = await browser.newPage({ colorScheme, viewport: { width, height } })
       await page.goto(`${url}/s/${session}`)
-      await page.locator('[data-panel=test]').getByText(waitFor).waitFor({ timeout: 60_000 })
+      await page.locator('[data-panel=test]').getByText(waitFor).waitFor({ timeout: 30_000 })
       await page.locator('.state .leaf').first().waitFor()
       await page.screenshot({ path: `${folder}/${name}.png` })
     }),

@@ -74,11 +74,11 @@ export function LogView({
       tabIndex={0}
       onScroll={(event) => {
         const outer = event.currentTarget
-        const atBottom = outer.scrollHeight - outer.scrollTop - outer.clientHeight < bottomSlack
+        const below = outer.scrollHeight - outer.scrollTop - outer.clientHeight
         const up = outer.scrollTop < scroll.top - 1
         scroll.top = outer.scrollTop
         // Rows that grow move the bottom away; only a person moves up.
-        const follow = atBottom || (scroll.follow && !up)
+        const follow = up ? below < 1 : scroll.follow || below < bottomSlack
         if (follow !== scroll.follow) {
           scroll.follow = follow
           onFollow()

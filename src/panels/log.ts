@@ -254,6 +254,7 @@ export function summaryOf(value: Json): string {
   if (typeof value !== 'object') return clipped(String(value))
   if (Array.isArray(value)) return clipped(JSON.stringify(value.slice(0, 20)))
   const parts = Object.entries(value)
+    .filter(([, each]) => each !== null)
     .slice(0, 8)
     .map(
       ([name, each]) =>

@@ -2,7 +2,7 @@ import { useEffect, useLayoutEffect, useRef } from 'preact/hooks'
 import UPlot from 'uplot'
 import { type Rate, rateSeconds } from './rate.js'
 
-const height = 64
+const height = 76
 
 /** Events a second over the last two minutes. */
 export function RateChart({ rate, now }: { readonly rate: Rate; readonly now: number }) {
@@ -27,7 +27,7 @@ export function RateChart({ rate, now }: { readonly rate: Rate; readonly now: nu
           height,
           legend: { show: false },
           cursor: { show: false },
-          padding: [6, 2, 0, 0],
+          padding: [8, 2, 8, 0],
           scales: {
             x: { time: false },
             y: { range: (_plot, _min, most) => [0, Math.max(4, most * 1.15)] },

@@ -35,7 +35,7 @@ export function SessionView({
   useEffect(() => {
     const show = () => setState(latest.current)
     const subscription = client.subscribe(
-      { topic: `sessions/${session}`, mode: 'silent', replay: false, slices: ['*', '$session', '$workers'] },
+      { topic: `sessions/${session}`, mode: 'control', replay: false, slices: ['*', '$session', '$workers'] },
       {
         onEvent() {},
         onState(next) {
@@ -78,7 +78,7 @@ export function SessionView({
   const endedAt = typeof about['endedAt'] === 'number' ? about['endedAt'] : now
 
   return (
-    <main class="session">
+    <main class="view">
       <div class="title">
         <div>
           <h1>{session}</h1>

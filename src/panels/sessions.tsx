@@ -1,6 +1,6 @@
 import { useEffect, useState } from 'preact/hooks'
 import type { Client } from '../client/client.js'
-import { durationText } from './format.js'
+import { countText, durationText } from './format.js'
 import { type Fields, fieldsOf } from './model.js'
 import { StatusDot } from './panel.js'
 import { addressOf, type Place } from './place.js'
@@ -66,7 +66,7 @@ export function Sessions({
                   {status}
                   {' · '}
                   {startOf(about) > 0 && `${durationText(end - startOf(about))} · `}
-                  {String(about['workers'] ?? 0)} workers
+                  {countText(Number(about['workers'] ?? 0), 'worker')}
                 </span>
               </a>
             </li>

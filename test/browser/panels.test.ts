@@ -1,0 +1,239 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { fileURLToPath } from 'node:url'
+import { type Browser, chromium, type Page } from 'playwright-core'
+import t, { type Test } from 'tap'
+import { buildPanels } from '../../scripts/panels.js'
+import { buildCommandLine, type Running } from '../cli/command-line.js'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+const executablePath = process.env['RUNCAST_CHROMIUM'] ?? '/usr/bin/chromium'
+const skip = existsSync(executablePath)
+  ? false
+  : `no Chromium at ${executablePath}: install it, or name one in RUNCAST_CHROMIUM`
+const deadline = { timeout: 20_000 }
+
+interface Hub {
+  readonly url: string
+  readonly port: string
+  kill(): Promise<void>
+}
+
+t.test('the panels page in Chromium', { skip }, async (t) => {
+  // Where a server that runs from `.tap/cli-…` looks for it.
+  const [commandLine] = await Promise.all([buildCommandLine(), buildPanels(`${root}.tap/panels`)])
+  t.teardown(() => commandLine.remove())
+  const browser = await chromium.launch({
+    executablePath,
+    args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run'].concat(
+      '--disable-background-networking',
+      '--disable-component-update',
+      '--disable-sync',
+    ),
+  })
+  t.teardown(() => browser.close())
+
+  async function serve(port: string): Promise<Hub> {
+    const running: Running = commandLine.start(['serve', '--port', port, '--store', 'memory'])
+    await running.says('Ctrl-C ends the hub')
+    return {
+      url: `http://127.0.0.1:${port}`,
+      port,
+      async kill() {
+        running.process.kill('SIGKILL')
+        await running.finished
+      },
+    }
+  }
+
+  async function runThree(hub: Hub, session: string): Promise<void> {
+    await commandLine.run([
+      'run',
+      '--hub',
+      hub.url,
+      '--session',
+      session,
+      '--keep-open',
+      '--worker',
+      String.raw`a=printf 'plain\n\033[31mred\033[0m text\n<b>no markup</b><img src=x onerror=alert(1)>\n'`,
+      '--worker',
+      'b=echo oops >&2; exit 3',
+      '--worker',
+      'c=seq 1 900',
+    ])
+  }
+
+  t.test('fills from a real run, and shows what is sent as text', async (t) => {
+    const hub = await serve(await freePort())
+    t.teardown(() => hub.kill())
+    const { page, complaints } = await open(t, browser, hub.url)
+    await page.getByText('No session yet.').waitFor(deadline)
+    await runThree(hub, 'demo')
+    await page.getByRole('link', { name: /demo/ }).click()
+    const a = page.locator('[data-panel=a]')
+    await a.locator('.line', { hasText: '<b>no markup</b><img src=x onerror=alert(1)>' }).waitFor(deadline)
+    t.equal(await a.locator('.log b, .log img').count(), 0, 'nothing became an element')
+    t.equal(await a.locator('.fg1').innerText(), 'red', 'colours are those of the escape sequences')
+    t.equal(await a.locator('.line', { hasText: 'red text' }).innerText(), 'red text', 'which are not shown')
+    await page.locator('[data-panel=b] .row.error', { hasText: 'code 3' }).waitFor(deadline)
+    await page.locator('[data-panel=b] .line.stderr', { hasText: 'oops' }).waitFor(deadline)
+    const c = page.locator('[data-panel=c]')
+    await c.locator('.line', { hasText: /^900$/ }).waitFor(deadline)
+    t.ok((await c.locator('.row').count()) < 200, 'of many rows only those in sight are drawn')
+    await c.locator('.log').focus()
+    await page.keyboard.press('Home')
+    await c.locator('.line', { hasText: /^1$/ }).waitFor(deadline)
+    await c.getByRole('button', { name: 'Newest' }).click()
+    await c.locator('.line', { hasText: /^900$/ }).waitFor(deadline)
+    const own = page.locator('.panel.session .row.error', { hasText: 'process.exited' })
+    await own.getByRole('button').press('Enter')
+    t.match(await own.locator('.details').innerText(), /"code": 3/, 'a row opens by keyboard')
+    t.strictSame(complaints, [], 'the content security policy was kept')
+  })
+
+  t.test('filters by type and switches modes on the open connection', async (t) => {
+    const hub = await serve(await freePort())
+    t.teardown(() => hub.kill())
+    await runThree(hub, 'demo')
+    const { page, complaints } = await open(t, browser, `${hub.url}/s/demo?w=a,b&types=process.*`)
+    const a = page.locator('[data-panel=a]')
+    await a.locator('.line', { hasText: 'plain' }).waitFor(deadline)
+    t.equal(await page.locator('[data-panel=c]').count(), 0, 'a link names the workers')
+    const types = page.getByLabel('Types shown in a', { exact: true })
+    t.equal(await types.inputValue(), 'process.*', 'and the types')
+    await types.fill('process.started')
+    await types.press('Enter')
+    await a
+      .locator('.line')
+      .first()
+      .waitFor({ ...deadline, state: 'detached' })
+    t.equal(await a.locator('.row', { hasText: 'process.started' }).count(), 1)
+    await types.fill('')
+    await types.press('Enter')
+    await a.locator('.line', { hasText: 'plain' }).waitFor(deadline)
+
+    await page.getByLabel('Mode of a', { exact: true }).selectOption('control')
+    const isShown = async (round: string): Promise<boolean> => {
+      await publish(hub, 'demo/workers/a', { type: 'process.output', data: { text: `delta ${round}\n` } })
+      await publish(hub, 'demo/workers/a', { type: 'fence', force: true, data: { round } })
+      await a.locator('.row', { hasText: `round ${round}` }).waitFor(deadline)
+      return (await a.locator('.line', { hasText: `delta ${round}` }).count()) > 0
+    }
+    t.equal(
+      await eventually((round) => isShown(`control-${round}`), false),
+      false,
+      'control leaves deltas out',
+    )
+    await page.getByLabel('Mode of a', { exact: true }).selectOption('full')
+    t.equal(await eventually((round) => isShown(`full-${round}`), true), true, 'full has them again')
+
+    await page.locator('[data-panel=a]').getByRole('button', { name: 'Pause' }).click()
+    await publish(hub, 'demo/workers/a', { type: 'later', data: {} })
+    await a.getByRole('button', { name: 'Paused · 1 new' }).click()
+    await a.locator('.row', { hasText: 'later' }).waitFor(deadline)
+    t.strictSame(complaints, [])
+  })
+
+  t.test('goes on after the hub was killed and started again', async (t) => {
+    const first = await serve(await freePort())
+    t.teardown(() => first.kill())
+    await runThree(first, 'demo')
+    const { page } = await open(t, browser, `${first.url}/s/demo`)
+    await page.locator('[data-panel=a] .line', { hasText: 'plain' }).waitFor(deadline)
+    await first.kill()
+    await page.getByText('Connection lost').waitFor(deadline)
+    const second = await serve(first.port)
+    t.teardown(() => second.kill())
+    await page.getByText('Connected').waitFor(deadline)
+    await page.getByText('resumed').waitFor(deadline)
+    await publish(second, 'demo/workers/a', { type: 'process.output', data: { text: 'back again\n' } })
+    await page.locator('[data-panel=a] .line', { hasText: 'back again' }).waitFor(deadline)
+    t.equal(
+      await page.locator('[data-panel=a] .line', { hasText: 'plain' }).count(),
+      1,
+      'what was seen stays',
+    )
+  })
+
+  t.test('has no serious fault that axe finds, in light and dark', async (t) => {
+    const hub = await serve(await freePort())
+    t.teardown(() => hub.kill())
+    await runThree(hub, 'demo')
+    await put(hub, 'demo/state/plan', { steps: ['lint', 'test'], done: false })
+    const axe = readFileSync(`${root}node_modules/axe-core/axe.min.js`, 'utf8')
+    for (const colorScheme of ['light', 'dark'] as const) {
+      const { page, complaints } = await open(t, browser, `${hub.url}/s/demo`, colorScheme)
+      await page.locator('[data-panel=a] .line', { hasText: 'plain' }).waitFor(deadline)
+      await page.locator('[data-panel=b] .row.error').waitFor(deadline)
+      await page.locator('.state .leaf', { hasText: 'done' }).waitFor(deadline)
+      // From outside the page, which itself must not run what is not the hub's.
+      await page.evaluate(axe)
+      const found = await page.evaluate<Finding[]>('axe.run(document).then(({ violations }) => violations)')
+      const serious = found.filter(({ impact }) => impact === 'serious' || impact === 'critical')
+      const said = serious.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`)
+      t.strictSame(said, [], colorScheme)
+      t.strictSame(complaints, [])
+    }
+  })
+})
+
+interface Finding {
+  readonly id: string
+  readonly impact: string | null
+  readonly nodes: readonly { readonly html: string }[]
+}
+
+interface Opened {
+  readonly page: Page
+  /** What the browser says against the page: errors and violations of its policy. */
+  readonly complaints: string[]
+}
+
+async function open(
+  t: Test,
+  browser: Browser,
+  url: string,
+  colorScheme: 'light' | 'dark' = 'light',
+): Promise<Opened> {
+  const page = await browser.newPage({ colorScheme, viewport: { width: 1400, height: 1400 } })
+  t.teardown(() => page.close())
+  const complaints: string[] = []
+  page.on('pageerror', (error) => complaints.push(String(error)))
+  page.on('console', (message) => {
+    if (message.type() === 'error') complaints.push(message.text())
+  })
+  await page.goto(url)
+  return { page, complaints }
+}
+
+/** Asks again, with another number, until the answer is the wanted one; the last answer after fifty rounds. */
+async function eventually(
+  ask: (round: number) => Promise<boolean>,
+  wanted: boolean,
+): Promise<boolean | undefined> {
+  let answer: boolean | undefined
+  for (let round = 1; round <= 50 && answer !== wanted; round += 1) answer = await ask(round)
+  return answer
+}
+
+async function publish(hub: Hub, place: string, event: unknown): Promise<void> {
+  await send('POST', `${hub.url}/api/sessions/${place}/events`, event)
+}
+
+async function put(hub: Hub, place: string, value: unknown): Promise<void> {
+  await send('PUT', `${hub.url}/api/sessions/${place}`, value)
+}
+
+async function send(method: string, url: string, value: unknown): Promise<void> {
+  const headers = { 'content-type': 'application/json' }
+  const answer = await fetch(url, { method, headers, body: JSON.stringify(value) })
+  if (!answer.ok) throw new Error(`${method} ${url}: ${answer.status} ${await answer.text()}`)
+}
+
+async function freePort(): Promise<string> {
+  const server = createServer()
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as { port: number }
+  await new Promise((resolve) => server.close(resolve))
+  return String(port)
+}

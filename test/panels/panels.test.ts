@@ -1,0 +1,111 @@
+import t from 'tap'
+import { plain, spansOf } from '../../src/panels/ansi.js'
+import { passes, patternsOf } from '../../src/panels/filter.js'
+import { Log, rowsMax } from '../../src/panels/log.js'
+import type { Json, PanelEvent } from '../../src/panels/model.js'
+import { addressOf, placeOf } from '../../src/panels/place.js'
+import { Rate } from '../../src/panels/rate.js'
+import type { Offset } from '../../src/protocol/cursor.js'
+
+let offset = 0
+function event(type: string, data: Json): PanelEvent {
+  offset += 1
+  return { offset: offset as Offset, type, time: offset, data }
+}
+
+t.test('escape sequences become looks, and those that move the cursor nothing', async (t) => {
+  const { spans, after } = spansOf(
+    'a\u001b[1;31mb\u001b[2K\u001b]0;title\u0007c\u001b[0m\u001b[38;5;196md\u001b[48;2;1;2;3m',
+    plain,
+  )
+  t.strictSame(
+    spans.map(({ text, look }) => [text, look.bold ?? false, look.color]),
+    [
+      ['a', false, undefined],
+      ['b', true, 1],
+      ['c', true, 1],
+      ['d', false, 'rgb(255 0 0)'],
+    ],
+  )
+  t.strictSame(after, { color: 'rgb(255 0 0)', background: 'rgb(1 2 3)' }, 'the next line goes on with it')
+})
+
+t.test('output becomes lines, however it is cut into events', async (t) => {
+  const log = new Log()
+  for (const text of ['one\ntw', 'o\n', '10 %\r20 %', '\r30 %\n\u001b[32mgreen\n', 'still\n']) {
+    log.put(event('process.output', { text }))
+  }
+  t.strictSame(
+    log.rows.map(({ text }) => text),
+    ['one', 'two', '30 %', '\u001b[32mgreen', 'still'],
+  )
+  t.strictSame(log.rows.at(-1)?.look, { color: 2 }, 'a colour lasts until it is taken back')
+})
+
+t.test('text grows in one row, and a tool call ends in the row it began in', async (t) => {
+  const log = new Log()
+  for (const content of ['Hello', ', ', 'world']) log.put(event('llm_text_delta', { content }))
+  log.put(event('tool_call_started', { tool_use_id: '1', tool_name: 'ls' }))
+  log.put(event('node_retry', {}))
+  log.put(event('tool_call_completed', { tool_use_id: '1', tool_name: 'ls', is_error: true }))
+  log.put(event('execution_failed', { error: 'no' }))
+  t.strictSame(
+    log.rows.map(({ kind, text, outcome }) => [kind, text, outcome]),
+    [
+      ['text', 'Hello, world', undefined],
+      ['tool', 'ls', 'failed'],
+      ['event', '', undefined],
+      ['error', 'error no', undefined],
+    ],
+  )
+})
+
+t.test('a log is bounded, waits while paused, and shows what is chosen', async (t) => {
+  const log = new Log()
+  for (let round = 0; round < rowsMax * 2; round += 1) log.put(event('tick', { round }))
+  t.ok(log.rows.length <= rowsMax * 1.1)
+  t.ok(log.removedHeight > 0, 'what left is told, so that a view does not jump')
+  log.pause()
+  log.put(event('tock', {}))
+  t.not(log.rows.at(-1)?.type, 'tock')
+  log.goOn()
+  t.equal(log.rows.at(-1)?.type, 'tock')
+  log.choose(['tock'])
+  t.equal(log.rows.length, 1)
+  t.match(log.ndjson(), /^\{"offset":\d+,"type":"tock".*\}\n$/)
+})
+
+t.test('a filter means what it means to the hub', async (t) => {
+  t.strictSame(patternsOf(' tool_*, !tool_x  a.b <script>'), ['tool_*', '!tool_x', 'a.b'])
+  const cases: [type: string, patterns: string[], passes: boolean][] = [
+    ['a', [], true],
+    ['tool_a', ['tool_*'], true],
+    ['tool_x', ['tool_*', '!tool_x'], false],
+    ['b', ['tool_*'], false],
+    ['b', ['!tool_*'], true],
+  ]
+  for (const [type, patterns, is] of cases) t.equal(passes(type, patterns), is, `${type} ${patterns.join()}`)
+})
+
+t.test('a place and its address are one', async (t) => {
+  for (const address of ['/', '/s/a~b', '/s/x?w=a,b', '/s/x?w=a&types=tool_*,!b&mode=summary']) {
+    const place = placeOf(new URL(address, 'http://hub/'))
+    t.strictSame(placeOf(new URL(addressOf(place), 'http://hub/')), place, address)
+  }
+  t.equal(addressOf({ session: 'x', workers: ['a', 'b'], types: 'c*', mode: 'full' }), '/s/x?w=a,b&types=c*')
+})
+
+t.test('a rate counts whole seconds and forgets them after two minutes', async (t) => {
+  const rate = new Rate()
+  for (let second = 10; second < 14; second += 1) rate.count(second * 1000, 6)
+  t.equal(rate.perSecond(14_000), 6)
+  t.equal(rate.perSecond(15_000), 4)
+  t.equal(
+    rate.series(15_000).reduce((sum, count) => sum + count),
+    24,
+  )
+  t.equal(
+    rate.series(500_000).reduce((sum, count) => sum + count),
+    0,
+  )
+})

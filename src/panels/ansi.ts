@@ -19,8 +19,9 @@ export interface Span {
 export const plain: Look = {}
 
 // Escape sequences: CSI, OSC up to its end, and two-character ones. Then what is left of the control characters.
-// biome-ignore format: one alternative a line would hide the whole
-const sequence = /\u001b\[([0-9;:?]*)[ -/]*([@-~])|\u001b\][^\u0007\u001b]*(?:\u0007|\u001b\\)?|\u001b[ -/]*[0-~]|[\u0000-\u0008\u000b-\u001a\u001c-\u001f\u007f]/g
+// oxlint-disable-next-line no-control-regex -- these are the characters it looks for
+const sequence =
+  /\u001b\[([0-9;:?]*)[ -/]*([@-~])|\u001b\][^\u0007\u001b]*(?:\u0007|\u001b\\)?|\u001b[ -/]*[0-~]|[\u0000-\u0008\u000b-\u001a\u001c-\u001f\u007f]/g
 
 /**
  * Splits one line into spans of one look. Sequences that move the cursor are left out.

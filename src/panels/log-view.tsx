@@ -70,7 +70,7 @@ export function LogView({
       aria-label={label}
       // Announced only on request: a reader of the screen would be flooded.
       aria-live="off"
-      // biome-ignore lint: it scrolls, so it must be reachable by keyboard
+      // It scrolls, so it must be reachable by keyboard.
       tabIndex={0}
       onScroll={(event) => {
         const outer = event.currentTarget

@@ -39,7 +39,7 @@ export function SessionView({
       {
         onEvent() {},
         onState(next) {
-          latest.current = next as Fields
+          latest.current = next
           onNextFrame(show)
         },
       },
@@ -171,7 +171,7 @@ function State({ slices }: { readonly slices: readonly (readonly [string, Json])
           </span>
         </span>
       </header>
-      {/* biome-ignore lint: it scrolls, so it must be reachable by keyboard */}
+      {/* It scrolls, so it must be reachable by keyboard. */}
       <div class="tree" tabIndex={0} role="group" aria-label="State of the session">
         {slices.map(([name, value]) => (
           <StateTree key={name} name={name} value={value} depth={0} />

@@ -24,7 +24,7 @@ export function Sessions({
   useEffect(() => {
     const subscription = client.subscribe(
       { topic: 'hub', slices: ['sessions'], replay: false },
-      { onEvent() {}, onState: (state) => setSessions(fieldsOf((state as Fields)['sessions'])) },
+      { onEvent() {}, onState: (state) => setSessions(fieldsOf(state['sessions'])) },
     )
     return () => subscription.close()
   }, [client])

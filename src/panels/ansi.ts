@@ -18,10 +18,16 @@ export interface Span {
 
 export const plain: Look = {}
 
-// Escape sequences: CSI, OSC up to its end, and two-character ones. Then what is left of the control characters.
-// oxlint-disable-next-line no-control-regex -- these are the characters it looks for
-const sequence =
-  /\u001b\[([0-9;:?]*)[ -/]*([@-~])|\u001b\][^\u0007\u001b]*(?:\u0007|\u001b\\)?|\u001b[ -/]*[0-~]|[\u0000-\u0008\u000b-\u001a\u001c-\u001f\u007f]/g
+const escape = '\u001b'
+const controls = [
+  // A control sequence, with its parameters and its final character.
+  `${escape}\\[([0-9;:?]*)[ -/]*([@-~])`,
+  // An operating system command, as a window's title.
+  `${escape}\\][^\u0007${escape}]*(?:\u0007|${escape}\\\\)?`,
+  `${escape}[ -/]*[0-~]`,
+  '[\u0000-\u0008\u000b-\u001a\u001c-\u001f\u007f]',
+]
+const sequence = new RegExp(controls.join('|'), 'g')
 
 /**
  * Splits one line into spans of one look. Sequences that move the cursor are left out.

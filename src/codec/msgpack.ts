@@ -52,7 +52,7 @@ export class MsgpackCodec implements Codec {
 
   /** @throws Error when the bytes are not exactly one MessagePack value */
   decode(bytes: Uint8Array): JsonValue {
-    const value = packr.unpack(bytes) as JsonValue | undefined
+    const value: JsonValue | undefined = packr.unpack(bytes)
     // The byte 0xc1 is in no MessagePack value; the library reads it as nothing.
     if (value === undefined) throw new Error('expected a MessagePack value')
     return value

@@ -56,6 +56,11 @@ export class Connection {
     return this.#state === 'open'
   }
 
+  /** Whether the link has no room for more. */
+  get full(): boolean {
+    return this.#full
+  }
+
   /** Subscriptions that are not in step. */
   get lagging(): number {
     return this.#behind.size

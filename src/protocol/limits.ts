@@ -138,6 +138,12 @@ export const limitTable = {
     guards: 'silence of a WebSocket',
     exceeding: 'ping; at twice, closed with 4002',
   },
+  stalledMs: {
+    value: 120_000,
+    unit: 'ms',
+    guards: 'silence of a WebSocket that has not read what waits for it',
+    exceeding: 'closed with 4002',
+  },
   retryMs: {
     value: 2_000,
     unit: 'ms',

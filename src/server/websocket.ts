@@ -106,8 +106,12 @@ class Client implements SocketEvents {
     this.#decode = (bytes) => codec.decode(bytes)
     this.#connection = hub.connect(new SocketLink(socket, codec, this.#binary))
     this.#silence = new Silence(clock, limits.heartbeatMs, (times) => {
+      const silentMs = times * limits.heartbeatMs
       if (times === 1) socket.ping()
-      else this.#connection.close('heartbeatMissed', `nothing came for ${times * limits.heartbeatMs} ms`)
+      // The ping of one that does not read waits behind what it has not read: that tells nothing yet.
+      else if (!this.#connection.full || silentMs >= limits.stalledMs) {
+        this.#connection.close('heartbeatMissed', `nothing came for ${silentMs} ms`)
+      }
     })
     links.add('websocket', this.#connection)
   }

@@ -3,6 +3,7 @@ import { useLayoutEffect, useReducer, useRef } from 'preact/hooks'
 import { type Look, spansOf } from './ansi.js'
 import { clockText } from './format.js'
 import type { Log, Row } from './log.js'
+import { measure } from './measure.js'
 
 const overscan = 400
 const bottomSlack = 24
@@ -27,9 +28,9 @@ export function LogView({
 }) {
   const box = useRef<HTMLDivElement>(null)
   const list = useRef<HTMLDivElement>(null)
-  const measuredWidth = useRef(0)
+  const boxHeight = useRef(600)
   const [, again] = useReducer((count: number, _: undefined) => count + 1, 0)
-  const height = box.current?.clientHeight ?? 600
+  const height = boxHeight.current
 
   if (!scroll.follow && log.removedHeight > 0) scroll.top = Math.max(0, scroll.top - log.removedHeight)
   const { removedHeight } = log
@@ -44,22 +45,26 @@ export function LogView({
     const outer = box.current
     const inner = list.current
     if (outer === null || inner === null) return
-    const width = outer.clientWidth
-    if (width !== measuredWidth.current) measuredWidth.current = width
     let moved = 0
-    Array.from(inner.children).forEach((element, at) => {
-      const row = rows[first + at]
-      if (row === undefined) return
-      const measured = (element as HTMLElement).offsetHeight
-      moved += Math.abs(measured - row.height)
-      row.height = measured
+    measure({
+      read() {
+        boxHeight.current = outer.clientHeight
+        Array.from(inner.children).forEach((element, at) => {
+          const row = rows[first + at]
+          if (row === undefined) return
+          const measured = (element as HTMLElement).offsetHeight
+          moved += Math.abs(measured - row.height)
+          row.height = measured
+        })
+      },
+      write() {
+        // More than there is: the browser stops at the end, and need not be asked where that is.
+        if (scroll.follow) outer.scrollTop = 1e9
+        else if (removedHeight > 0) outer.scrollTop = scroll.top
+        // Estimates were far off: what is visible may be too little.
+        if (moved > overscan / 2) again(undefined)
+      },
     })
-    if (scroll.follow) {
-      outer.scrollTop = outer.scrollHeight
-      scroll.top = outer.scrollTop
-    } else if (removedHeight > 0) outer.scrollTop = scroll.top
-    // Estimates were far off: what is visible may be too little.
-    if (moved > overscan / 2) again(undefined)
   })
 
   return (

@@ -1,3 +1,4 @@
+import type { VNode } from 'preact'
 import { useEffect, useLayoutEffect, useReducer, useRef, useState } from 'preact/hooks'
 import type { Client } from '../client/client.js'
 import type { Changes } from '../client/subscription.js'
@@ -50,6 +51,7 @@ export function Panel({ client, topic, name, kind, about, meters, rate, choice, 
   const [live, setLive] = useState(false)
   const subscription = useRef<{ update(changes: Changes): void } | undefined>(undefined)
   const visible = useRef(true)
+  const drawn = useRef<VNode | undefined>(undefined)
   const show = useRef(() => {
     if (visible.current) draw(undefined)
   }).current
@@ -150,12 +152,15 @@ export function Panel({ client, topic, name, kind, about, meters, rate, choice, 
     clientClock.after(2_000, () => say(''))
   }
 
+  // The same picture again costs nothing.
+  if (!visible.current && drawn.current !== undefined) return drawn.current
+
   const status = typeof about['status'] === 'string' ? about['status'] : 'waiting'
   const startedAt = typeof about['startedAt'] === 'number' ? about['startedAt'] : undefined
   const endedAt = typeof about['endedAt'] === 'number' ? about['endedAt'] : now
   const id = `${kind}-${name}`
 
-  return (
+  drawn.current = (
     <section ref={section} class={`panel ${kind}`} aria-labelledby={id} data-panel={name} data-live={live}>
       <header>
         <StatusDot status={status} />
@@ -195,6 +200,7 @@ export function Panel({ client, topic, name, kind, about, meters, rate, choice, 
       </div>
     </section>
   )
+  return drawn.current
 }
 
 export function StatusDot({ status }: { readonly status: string }) {

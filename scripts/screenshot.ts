@@ -1,4 +1,4 @@
-/** `tsx scripts/screenshot.ts [folder]`: pictures of the panels page while real commands run, for the README. */
+/** `tsx scripts/screenshot.ts [folder]`: pictures of the panels page while real commands run, for the README; in another folder, a narrow one as well. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { chromium } from 'playwright-core'
@@ -107,13 +107,17 @@ try {
     { name: 'panels-narrow', colorScheme: 'light', width: 412, height: 900, waitFor: 'FAIL' },
   ] as const
   await Promise.all(
-    shots.map(async ({ name, colorScheme, width, height, waitFor }) => {
-      const page = await browser.newPage({ colorScheme, viewport: { width, height } })
-      await page.goto(`${url}/s/${session}`)
-      await page.locator('[data-panel=test]').getByText(waitFor).waitFor({ timeout: 30_000 })
-      await page.locator('.state .leaf').first().waitFor()
-      await page.screenshot({ path: `${folder}/${name}.png` })
-    }),
+    shots
+      .filter(({ width }) => width > 1000 || folder !== 'docs/images')
+      .map(async ({ name, colorScheme, width, height, waitFor }) => {
+        const page = await browser.newPage({ colorScheme, viewport: { width, height } })
+        await page.goto(`${url}/s/${session}`)
+        // What is out of sight is not drawn.
+        await page.locator('[data-panel=test]').scrollIntoViewIfNeeded()
+        await page.locator('[data-panel=test]').getByText(waitFor).waitFor({ timeout: 30_000 })
+        await page.locator('.state .leaf').first().waitFor()
+        await page.screenshot({ path: `${folder}/${name}.png` })
+      }),
   )
   await browser.close()
 } finally {

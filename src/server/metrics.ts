@@ -1,7 +1,12 @@
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
 import type { Hub, HubStats } from '../hub/hub.js'
-import { closeCodes } from '../protocol/codes.js'
+import { type CloseCode, closeCodes } from '../protocol/codes.js'
+import type { GapReason } from '../protocol/frames.js'
 import { type Links, linkKinds } from './links.js'
+
+// Told as 0 before they have happened, so that whoever watches can tell "never" from "not there".
+const gapReasons: readonly GapReason[] = ['epoch', 'evicted', 'lagging']
+const closeNames = Object.keys(closeCodes) as readonly CloseCode[]
 
 /** One number, or one for each value of a label. */
 type Reading = number | Iterable<readonly [label: string, value: number]>
@@ -76,14 +81,15 @@ function figuresOf(links: Links): readonly Figure[] {
       help: 'Gaps that subscriptions were told of.',
       kind: 'counter',
       label: 'reason',
-      read: ({ gaps }) => gaps,
+      read: ({ gaps }) => gapReasons.map((reason) => [reason, gaps.get(reason) ?? 0] as const),
     },
     {
       name: 'runcast_closed_total',
       help: 'Connections that the hub closed.',
       kind: 'counter',
       label: 'code',
-      read: ({ closed }) => [...closed].map(([code, count]) => [String(closeCodes[code]), count] as const),
+      read: ({ closed }) =>
+        closeNames.map((name) => [String(closeCodes[name]), closed.get(name) ?? 0] as const),
     },
     {
       name: 'runcast_connections',

@@ -364,19 +364,25 @@ export class LmdbTables {
     let last = after
     let scanned = 0
     let size = 0
+    let end = true
     pages: for (const { value } of this.events.getRange({ start: [number, after + 1], end: [number + 1] })) {
       const block = readEvents(value)
       const share = value.length / block.length
       for (const event of block) {
         if (event.offset <= after) continue
-        if (events.length >= limit || scanned >= scan || size >= bytes) break pages
+        if (events.length >= limit || scanned >= scan || size >= bytes) {
+          end = false
+          break pages
+        }
         scanned += 1
         size += share
         last = event.offset
         if (filter === undefined || filter(event)) events.push(event)
       }
     }
-    return { events, last, end: last >= stored, trimmed }
+    // The newest events may have been trimmed: there is nothing to find up to `stored`.
+    if (end && stored > last) last = stored
+    return { events, last, end, trimmed }
   }
 
   newest(session: string, { limit, bytes, scan, filter }: Scan): Page {

@@ -136,18 +136,24 @@ class MemoryStore implements Store {
     let last = after
     let scanned = 0
     let size = 0
+    let end = true
     pages: for (const block of kept.blocks) {
       if ((block.events.at(-1)?.offset ?? 0) <= after) continue
       for (const event of block.events) {
         if (event.offset <= after) continue
-        if (events.length >= limit || scanned >= pageScanMax || size >= bytes) break pages
+        if (events.length >= limit || scanned >= pageScanMax || size >= bytes) {
+          end = false
+          break pages
+        }
         scanned += 1
         size += block.bytes / block.count
         last = event.offset
         if (filter === undefined || filter(event)) events.push(event)
       }
     }
-    return { events, last, end: last >= kept.stored, trimmed: kept.trimmed }
+    // The newest events may have been trimmed: there is nothing to find up to `stored`.
+    if (end && kept.stored > last) last = kept.stored
+    return { events, last, end, trimmed: kept.trimmed }
   }
 
   async newest(session: string, options?: ReadOptions): Promise<Page> {

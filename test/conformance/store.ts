@@ -166,6 +166,14 @@ export function storeConformance(t: Test, openStore: (t: Test) => Store): void {
     t.strictSame(await readAll(store, 't'), someEvents(1, 5))
   })
 
+  t.test('a reader comes to the end of a session whose events were all trimmed', async (t) => {
+    const store = openStore(t)
+    await store.commit({ at, sessions: [aSession('s', someEvents(1, 5))] })
+    await trimAll(store, { sessionEvents: 0 }, at, ['s'])
+    const { events, last, end, trimmed } = await store.read('s', offset(0))
+    t.strictSame({ events, last, end, trimmed }, { events: [], last: 5, end: true, trimmed: 5 })
+  })
+
   t.test('a page ends after the bytes it was allowed, and has one event at least', async (t) => {
     const store = openStore(t)
     const data = 'x'.repeat(100_000)

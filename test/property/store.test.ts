@@ -156,6 +156,6 @@ t.test('memory and lmdb answer alike, whatever has happened', async (t) => {
       rmSync(directory, { recursive: true, force: true })
     }
   })
-  await fc.assert(property, { numRuns: 8 })
+  await fc.assert(property, { numRuns: 40 })
   t.pass(`${run} histories`)
 })

@@ -55,12 +55,8 @@ export async function compare(
 }
 
 /** @returns the spread over the runs of one side's figure over the other's in the same run. */
-export function ratio(
-  of: readonly Sample[],
-  to: readonly Sample[],
-  figure: (sample: Sample) => number,
-): Spread {
-  return spreadOf(of.map((sample, run) => figure(sample) / figure(to[run] as Sample)))
+export function ratio<S>(of: readonly S[], to: readonly S[], figure: (sample: S) => number): Spread {
+  return spreadOf(of.map((sample, run) => figure(sample) / figure(to[run] as S)))
 }
 
 /** @returns `median (least–greatest)` */

@@ -1,4 +1,4 @@
-import { formatSpread, median, spreadOf } from '../harness/compare.js'
+import { formatSpread, median, ratio, spreadOf } from '../harness/compare.js'
 import { assertFaultless, encodingsOf } from '../harness/measure.js'
 import { closeSides, openSide, type Side, subscribe, type Transport } from '../harness/side.js'
 import type { Conditions, Row, Scenario } from './scenario.js'
@@ -115,9 +115,7 @@ function rowsOf(transport: Transport, [limit = [], runcast = []]: Sample[][]): R
     {
       who: 'runcast',
       samples: runcast,
-      ratio: formatSpread(
-        spreadOf(runcast.map(({ cpuMicros }, run) => cpuMicros / (limit[run]?.cpuMicros ?? NaN))),
-      ),
+      ratio: formatSpread(ratio(runcast, limit, ({ cpuMicros }) => cpuMicros)),
     },
   ].map(({ who, samples, ratio }) => ({
     link: transport,

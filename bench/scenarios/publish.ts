@@ -1,4 +1,4 @@
-import { formatSpread, median, spreadOf } from '../harness/compare.js'
+import { formatSpread, median, ratio } from '../harness/compare.js'
 import type { Production } from '../harness/messages.js'
 import { closeSides, openSide, type Side } from '../harness/side.js'
 import type { Conditions, Row, Scenario } from './scenario.js'
@@ -119,9 +119,7 @@ function rowsOf(way: Way, [limit = [], runcast = []]: Sample[][]): Row[] {
     {
       who: 'runcast',
       samples: runcast,
-      ratio: formatSpread(
-        spreadOf(runcast.map(({ cpuMicros }, run) => cpuMicros / (limit[run]?.cpuMicros ?? NaN))),
-      ),
+      ratio: formatSpread(ratio(runcast, limit, ({ cpuMicros }) => cpuMicros)),
     },
   ].map(({ who, samples, ratio }) => ({
     way: way.name,

@@ -1,13 +1,13 @@
 import type { About, Chunk } from '../codec/codec.js'
 import { conflate } from '../history/conflate.js'
 import { type CloseCode, ProtocolError } from '../protocol/codes.js'
-import type { Offset, Position } from '../protocol/cursor.js'
+import { type Offset, type Position, parseCursor } from '../protocol/cursor.js'
 import type { ControlFrame, Subscribe, Unsubscribe, UnsubscribedCode, Update } from '../protocol/frames.js'
 import { parseTopic } from '../protocol/topic.js'
 import type { Feed } from './feed.js'
 import { Filter } from './filter.js'
 import type { Hub, StoredPage } from './hub.js'
-import { changed, continueFrom, join, snapshotFor } from './join.js'
+import { changed, join, snapshotFor } from './join.js'
 import type { Link } from './link.js'
 import { Subscription } from './subscription.js'
 import type { Topic } from './topic.js'
@@ -243,7 +243,7 @@ export class Connection {
     const { types, slices } = frame
     const mode = frame.mode ?? 'full'
     const filter = new Filter({ mode, ...(types && { types }), ...(slices && { slices }) })
-    const from = frame.after === undefined ? undefined : continueFrom(frame.after, 'subscribe.after')
+    const from = frame.after === undefined ? undefined : parseCursor(frame.after, 'subscribe.after')
 
     const topic = this.#hub.topicToFollow(name)
     this.#hub.settle(topic.session, filter)

@@ -1,12 +1,7 @@
-import { type Position, parseCursor, start } from '../protocol/cursor.js'
+import { type Position, start } from '../protocol/cursor.js'
 import type { GapNotice, Slices, Subscribed, Update } from '../protocol/frames.js'
 import type { FilterExpression } from './filter.js'
 import type { Subscription } from './subscription.js'
-
-/** @throws ProtocolError `badFrame` when the cursor is none */
-export function continueFrom(cursor: string, field: string): Position {
-  return parseCursor(cursor, field)
-}
 
 /**
  * Decides where a new subscription begins. One synchronous step with what follows it, so that nothing can be

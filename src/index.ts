@@ -1,22 +1,13 @@
 export type { Extensions } from './catalog/catalog.js'
 export type { Level, Replay, Traits } from './catalog/traits.js'
 export type { Connection, ConnectionOptions } from './hub/connection.js'
-export {
-  createHub,
-  type HistoryPage,
-  type HistoryQuery,
-  Hub,
-  type HubOptions,
-  type HubStats,
-  type PublishResult,
-  type SessionSummary,
-  type StateOptions,
-  type StateResult,
-  type StateSnapshot,
-} from './hub/hub.js'
+export type { HistoryPage, HistoryQuery } from './hub/history-page.js'
+export { createHub, Hub, type HubOptions, type HubStats, type PublishResult } from './hub/hub.js'
 export type { Link } from './hub/link.js'
 export type { LocalOptions, LocalSubscription } from './hub/local.js'
 export type { SessionHandle, WorkerHandle } from './hub/session-handle.js'
+export type { StateOptions, StateResult, StateSnapshot } from './hub/state-change.js'
+export type { SessionSummary } from './hub/summary.js'
 export type { JsonObject, JsonValue } from './lib/json.js'
 export { ProtocolError } from './protocol/codes.js'
 export type { Cursor, Epoch, Offset } from './protocol/cursor.js'

@@ -1,12 +1,12 @@
 import type { About, Chunk } from '../codec/codec.js'
-import { conflate } from '../history/conflate.js'
 import { type CloseCode, ProtocolError } from '../protocol/codes.js'
 import { type Offset, type Position, parseCursor } from '../protocol/cursor.js'
 import type { ControlFrame, Subscribe, Unsubscribe, UnsubscribedCode, Update } from '../protocol/frames.js'
 import { parseTopic } from '../protocol/topic.js'
+import { aboutOf, CatchUp } from './catch-up.js'
 import type { Feed } from './feed.js'
 import { Filter } from './filter.js'
-import type { Hub, StoredPage } from './hub.js'
+import type { Hub } from './hub.js'
 import { changed, join, snapshotFor } from './join.js'
 import type { Link } from './link.js'
 import { Subscription } from './subscription.js'
@@ -25,12 +25,6 @@ export interface ConnectionOptions {
   readonly endsWithSessions?: boolean
 }
 
-// Events of one page of the store: one frame.
-const storedEventsMax = 1_000
-
-// Steps of catching up within one turn: a bound on what one connection may take from the others at a time.
-const stepsPerTurnMax = 16
-
 /** One open link, and what it follows. */
 export class Connection {
   readonly id: string
@@ -38,18 +32,18 @@ export class Connection {
   readonly subscriptions = new Map<number, Subscription>()
   readonly #hub: Hub
   readonly #options: ConnectionOptions
-  readonly #behind = new Set<Subscription>()
+  readonly #catchUp: CatchUp
   #outgoing: Outgoing[] = []
   #full = false
   #overflowBytes = 0
   #state: 'open' | 'closed' = 'open'
-  #proceeding = false
 
   constructor(id: string, hub: Hub, link: Link, options: ConnectionOptions) {
     this.id = id
     this.#hub = hub
     this.link = link
     this.#options = options
+    this.#catchUp = new CatchUp(this, hub)
   }
 
   get open(): boolean {
@@ -63,7 +57,7 @@ export class Connection {
 
   /** Subscriptions that are not in step. */
   get lagging(): number {
-    return this.#behind.size
+    return this.#catchUp.size
   }
 
   /** Whether a flush may write to the link at once: there is but one feed, and nothing to say after it. */
@@ -93,14 +87,7 @@ export class Connection {
    * told in between would leave out those that are still to be subscribed to.
    */
   together(requests: () => void): void {
-    this.#proceeding = true
-    try {
-      requests()
-    } finally {
-      // Those that were done before one was refused go on.
-      this.#proceeding = false
-      this.proceed()
-    }
+    this.#catchUp.after(requests)
   }
 
   /** Says a frame that is not an event. */
@@ -117,7 +104,7 @@ export class Connection {
     if (!this.open) return
     this.#full = false
     this.#overflowBytes = 0
-    this.proceed()
+    this.#catchUp.proceed()
   }
 
   /** The link has gone. */
@@ -156,7 +143,7 @@ export class Connection {
         this.#hub.delivery.delivered += events
         if (!this.link.write(chunk)) this.fill()
       }
-      this.#sayPositions()
+      this.sayPositions()
     })
   }
 
@@ -170,36 +157,8 @@ export class Connection {
       subscription.position = subscription.told
       subscription.droppedBefore = feed.topic.droppableTotal
       feed.leave(subscription)
-      this.#behind.add(subscription)
+      this.#catchUp.add(subscription)
     }
-  }
-
-  /** Continues those that are behind from history, as far as the link and the turn allow. */
-  proceed(): void {
-    if (!this.open || this.#full || this.#behind.size === 0 || this.#proceeding) return
-    this.#proceeding = true
-    this.link.cork(() => {
-      // Replays first: until they are done, a link over many topics has no position to go on from.
-      const replaying = [...this.#behind].filter((subscription) => subscription.replaying !== undefined)
-      let steps = stepsPerTurnMax
-      for (const subscription of replaying.length > 0
-        ? new Set([...replaying, ...this.#behind])
-        : this.#behind) {
-        while (this.#mayGoOn(subscription) && steps > 0) {
-          steps--
-          this.#step(subscription)
-        }
-      }
-      this.#sayPositions()
-    })
-    this.#proceeding = false
-    for (const subscription of this.#behind) {
-      if (this.#mayGoOn(subscription)) return this.#hub.clock.defer(() => this.proceed())
-    }
-  }
-
-  #mayGoOn(subscription: Subscription): boolean {
-    return this.open && !this.#full && !subscription.fetching && this.#behind.has(subscription)
   }
 
   unsubscribe(subscription: Subscription, code: UnsubscribedCode, reason: string): void {
@@ -251,12 +210,12 @@ export class Connection {
     const subscription = new Subscription(frame.sub, this, feed, topic.session.offset)
     feed.subscriptions.add(subscription)
     this.subscriptions.set(frame.sub, subscription)
-    this.#behind.add(subscription)
+    this.#catchUp.add(subscription)
     const subscribed = join(subscription, from, frame.replay ?? true)
     if (subscribed.gap !== undefined) this.#hub.countGap(subscribed.gap.reason)
-    if (subscription.replaying !== undefined) this.#hub.keepReplay(feed)
+    if (subscription.replaying !== undefined) this.#hub.feeds.keepReplay(feed)
     this.say(subscribed, aboutOf(feed))
-    this.proceed()
+    this.#catchUp.proceed()
   }
 
   #update(frame: Update): void {
@@ -275,7 +234,7 @@ export class Connection {
     } else if (subscription.inStep) subscription.feed.leave(subscription)
     subscription.position = position
     subscription.announced = false
-    this.#behind.add(subscription)
+    this.#catchUp.add(subscription)
     const { number: sub, feed } = subscription
     this.say(
       {
@@ -291,7 +250,7 @@ export class Connection {
       },
       aboutOf(feed),
     )
-    this.proceed()
+    this.#catchUp.proceed()
   }
 
   /**
@@ -299,7 +258,7 @@ export class Connection {
    *   not say which of the two they are for
    */
   #newFeed(topic: Topic, filter: Filter): Feed {
-    const feed = this.#hub.feed(topic, filter)
+    const feed = this.#hub.feeds.of(topic, filter)
     const mine =
       this.subscriptions.size < feed.subscriptions.size ? this.subscriptions.values() : feed.subscriptions
     for (const other of mine) {
@@ -312,128 +271,8 @@ export class Connection {
     return feed
   }
 
-  /** One bounded step of a subscription that is behind. */
-  #step(subscription: Subscription): void {
-    const { feed, replaying } = subscription
-    const { session } = feed.topic
-    const { delivery } = this.#hub
-    const { fromStore } = subscription
-    if (fromStore !== undefined) return this.#fetch(subscription, fromStore.after)
-    if (replaying !== undefined) {
-      const { replay, next: from } = replaying
-      const { chunk, to } = replay.part(delivery, { feed, codec: this.link.codec, from })
-      replaying.next = to
-      if (to >= replay.entries.length) subscription.replaying = undefined
-      return this.#write(chunk, to - from)
-    }
-    delivery.flush(session)
-    if (!this.#tellLoss(subscription)) return
-    if (feed.topic.isInStore(subscription.position, feed.filter)) {
-      return this.#fetch(subscription, subscription.position)
-    }
-    const page = delivery.page(subscription)
-    // A batch without events tells the client that its position has moved; `live` says the same.
-    const moved = page.last > subscription.position && subscription.announced
-    if (page.entries.length > 0 || moved) {
-      const span = { after: subscription.position, last: page.last }
-      const chunk = delivery.encode(feed, this.link.codec, span, page.entries)
-      subscription.position = page.last
-      this.#write(chunk, page.entries.length)
-    }
-    subscription.position = page.last
-    if (page.last === session.offset) this.#arrive(subscription)
-  }
-
-  /** Asks the store for what follows, and goes on when it has come. */
-  #fetch(subscription: Subscription, after: Offset): void {
-    const { feed } = subscription
-    subscription.fetching = true
-    this.#hub.readStored(feed.topic, feed.filter, { after, limit: storedEventsMax }).then(
-      (page) => {
-        subscription.fetching = false
-        // A page that nobody waits for any more is asked for again by whoever wants it.
-        if (this.#mayGoOn(subscription) && subscription.feed === feed) {
-          this.link.cork(() => {
-            this.#takeStored(subscription, page)
-            this.#sayPositions()
-          })
-        }
-        this.proceed()
-      },
-      (error: unknown) => {
-        subscription.fetching = false
-        const reason = error instanceof Error ? error.message : String(error)
-        this.close('internalError', `the history could not be read: ${reason}`)
-      },
-    )
-  }
-
-  #takeStored(subscription: Subscription, { entries, last }: StoredPage): void {
-    const { feed, fromStore } = subscription
-    const { delivery } = this.#hub
-    if (fromStore !== undefined) {
-      const due = conflate(entries.filter(({ place }) => place <= fromStore.until))
-      fromStore.after = last
-      if (last >= fromStore.until) subscription.fromStore = undefined
-      if (due.length > 0) this.#write(delivery.encode(feed, this.link.codec, undefined, due), due.length)
-      return
-    }
-    const due = conflate(feed.topic.withUpdates({ entries, last }, subscription.position, feed.filter))
-    const span = { after: subscription.position, last }
-    subscription.position = last
-    if (due.length === 0 && !subscription.announced) return
-    this.#write(delivery.encode(feed, this.link.codec, span, due), due.length)
-  }
-
-  /** All that there was has been sent. */
-  #arrive(subscription: Subscription): void {
-    const { feed } = subscription
-    if (!subscription.announced) {
-      subscription.announced = true
-      subscription.exact = false
-      this.say({ type: 'live', sub: subscription.number, offset: subscription.position }, aboutOf(feed))
-    }
-    if (this.#full || !this.open) return
-    this.#behind.delete(subscription)
-    feed.join(subscription)
-    if (feed.topic.session.status === 'ended') this.endIfDone()
-  }
-
-  /** @returns whether the subscription can go on; not when it missed a critical event. */
-  #tellLoss(subscription: Subscription): boolean {
-    const { feed, position, gapTold } = subscription
-    const loss = feed.topic.lossAfter(position > gapTold ? position : gapTold, feed.filter)
-    if (loss.critical > 0) {
-      this.close(
-        'lagging',
-        `missed a critical event of ${feed.topic.name} after ${position}; resume from there`,
-      )
-      return false
-    }
-    const { forgotten } = feed.topic
-    const forgot = feed.filter.stateful && forgotten > position && forgotten > subscription.snapshotAt
-    if (loss.droppable > 0 || forgot) {
-      if (loss.droppable > 0) subscription.gapTold = loss.droppable
-      this.#hub.countGap('lagging')
-      const dropped = feed.topic.dropped - subscription.droppedBefore
-      if (dropped > 0) subscription.droppedBefore += dropped
-      this.say(
-        {
-          type: 'gap',
-          sub: subscription.number,
-          reason: 'lagging',
-          after: position,
-          offset: forgot && forgotten > loss.droppable ? forgotten : loss.droppable,
-          ...(dropped > 0 ? { dropped } : undefined),
-          ...snapshotFor(subscription),
-        },
-        aboutOf(feed),
-      )
-    }
-    return true
-  }
-
-  #write(chunk: Chunk, events: number): void {
+  /** Writes a frame of so many events. */
+  writeEvents(chunk: Chunk, events: number): void {
     this.#hub.delivery.delivered += events
     if (!this.link.write(chunk)) this.fill()
   }
@@ -446,7 +285,8 @@ export class Connection {
     }
   }
 
-  #sayPositions(): void {
+  /** Where the codec has a trailer, tells how far each session has been sent. */
+  sayPositions(): void {
     const { codec } = this.link
     if (codec.trailer === undefined || !this.open) return
     const chunk = codec.trailer(this.#positions())
@@ -484,12 +324,8 @@ export class Connection {
   #leaveFeed(subscription: Subscription): void {
     const { feed } = subscription
     if (subscription.inStep) feed.leave(subscription)
-    this.#behind.delete(subscription)
+    this.#catchUp.delete(subscription)
     feed.subscriptions.delete(subscription)
-    if (feed.subscriptions.size === 0) this.#hub.forgetFeed(feed)
+    if (feed.subscriptions.size === 0) this.#hub.feeds.forget(feed)
   }
-}
-
-function aboutOf({ topic }: Feed): About {
-  return { topic: topic.name, epoch: topic.session.epoch }
 }

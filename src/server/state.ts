@@ -1,4 +1,4 @@
-import type { StateOptions, StateResult, StateSnapshot } from '../hub/hub.js'
+import type { StateOptions, StateResult, StateSnapshot } from '../hub/state-change.js'
 import type { JsonValue } from '../lib/json.js'
 import { checkCause, checkPatch } from '../protocol/check.js'
 import { ProtocolError } from '../protocol/codes.js'

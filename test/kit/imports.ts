@@ -81,8 +81,8 @@ function wrongFolder(path: string, specifier: string): string | undefined {
 }
 
 function wrongModule(path: string, specifier: string): string | undefined {
-  if (/^uwebsockets(\.js)?$/i.test(specifier) && path !== 'transport/uws.ts') {
-    return 'only transport/uws.ts knows uWebSockets.js'
+  if (/^uwebsockets(\.js)?$/i.test(specifier) && !/^transport\/uws(-[a-z]+)?\.ts$/.test(path)) {
+    return 'only transport/uws*.ts knows uWebSockets.js'
   }
   if (machineModules.test(specifier) && !assembly.test(path)) return 'ask the Clock or Random it was given'
   return undefined

@@ -1,0 +1,216 @@
+import type { About } from '../codec/codec.js'
+import { conflate } from '../history/conflate.js'
+import type { Offset } from '../protocol/cursor.js'
+import type { Connection } from './connection.js'
+import type { Feed } from './feed.js'
+import type { StoredPage } from './history-page.js'
+import type { Hub } from './hub.js'
+import { snapshotFor } from './join.js'
+import type { Subscription } from './subscription.js'
+
+// Events of one page of the store: one frame.
+const storedEventsMax = 1_000
+
+// Steps of catching up within one turn: a bound on what one connection may take from the others at a time.
+const stepsPerTurnMax = 16
+
+/** Brings the subscriptions of one connection that are behind to where their feeds are, from history. */
+export class CatchUp {
+  readonly #connection: Connection
+  readonly #hub: Hub
+  readonly #behind = new Set<Subscription>()
+  /** Nothing is to begin now: it is under way, or several requests are being done as one. */
+  #held = false
+
+  constructor(connection: Connection, hub: Hub) {
+    this.#connection = connection
+    this.#hub = hub
+  }
+
+  /** Subscriptions that are not in step. */
+  get size(): number {
+    return this.#behind.size
+  }
+
+  add(subscription: Subscription): void {
+    this.#behind.add(subscription)
+  }
+
+  delete(subscription: Subscription): void {
+    this.#behind.delete(subscription)
+  }
+
+  /** Runs what may put several subscriptions behind, and goes on once all of it is done. */
+  after(requests: () => void): void {
+    this.#held = true
+    try {
+      requests()
+    } finally {
+      // Those that were done before one was refused go on.
+      this.#held = false
+      this.proceed()
+    }
+  }
+
+  /** Goes on as far as the link and the turn allow. */
+  proceed(): void {
+    const { open, full, link } = this.#connection
+    if (!open || full || this.#behind.size === 0 || this.#held) return
+    this.#held = true
+    link.cork(() => {
+      // Replays first: until they are done, a link over many topics has no position to go on from.
+      const replaying = [...this.#behind].filter((subscription) => subscription.replaying !== undefined)
+      let steps = stepsPerTurnMax
+      for (const subscription of replaying.length > 0
+        ? new Set([...replaying, ...this.#behind])
+        : this.#behind) {
+        while (this.#mayGoOn(subscription) && steps > 0) {
+          steps--
+          this.#step(subscription)
+        }
+      }
+      this.#connection.sayPositions()
+    })
+    this.#held = false
+    for (const subscription of this.#behind) {
+      if (this.#mayGoOn(subscription)) return this.#hub.clock.defer(() => this.proceed())
+    }
+  }
+
+  #mayGoOn(subscription: Subscription): boolean {
+    const { open, full } = this.#connection
+    return open && !full && !subscription.fetching && this.#behind.has(subscription)
+  }
+
+  /** One bounded step of a subscription that is behind. */
+  #step(subscription: Subscription): void {
+    const { feed, replaying } = subscription
+    const { session } = feed.topic
+    const { delivery } = this.#hub
+    const { fromStore } = subscription
+    if (fromStore !== undefined) return this.#fetch(subscription, fromStore.after)
+    if (replaying !== undefined) {
+      const { replay, next: from } = replaying
+      const { chunk, to } = replay.part(delivery, { feed, codec: this.#connection.link.codec, from })
+      replaying.next = to
+      if (to >= replay.entries.length) subscription.replaying = undefined
+      return this.#connection.writeEvents(chunk, to - from)
+    }
+    delivery.flush(session)
+    if (!this.#tellLoss(subscription)) return
+    if (feed.topic.isInStore(subscription.position, feed.filter)) {
+      return this.#fetch(subscription, subscription.position)
+    }
+    const page = delivery.page(subscription)
+    // A batch without events tells the client that its position has moved; `live` says the same.
+    const moved = page.last > subscription.position && subscription.announced
+    if (page.entries.length > 0 || moved) {
+      const span = { after: subscription.position, last: page.last }
+      const chunk = delivery.encode(feed, this.#connection.link.codec, span, page.entries)
+      subscription.position = page.last
+      this.#connection.writeEvents(chunk, page.entries.length)
+    }
+    subscription.position = page.last
+    if (page.last === session.offset) this.#arrive(subscription)
+  }
+
+  /** Asks the store for what follows, and goes on when it has come. */
+  #fetch(subscription: Subscription, after: Offset): void {
+    const { feed } = subscription
+    subscription.fetching = true
+    this.#hub.readStored(feed.topic, feed.filter, { after, limit: storedEventsMax }).then(
+      (page) => {
+        subscription.fetching = false
+        // A page that nobody waits for any more is asked for again by whoever wants it.
+        if (this.#mayGoOn(subscription) && subscription.feed === feed) {
+          this.#connection.link.cork(() => {
+            this.#takeStored(subscription, page)
+            this.#connection.sayPositions()
+          })
+        }
+        this.proceed()
+      },
+      (error: unknown) => {
+        subscription.fetching = false
+        const reason = error instanceof Error ? error.message : String(error)
+        this.#connection.close('internalError', `the history could not be read: ${reason}`)
+      },
+    )
+  }
+
+  #takeStored(subscription: Subscription, { entries, last }: StoredPage): void {
+    const { feed, fromStore } = subscription
+    const { delivery } = this.#hub
+    if (fromStore !== undefined) {
+      const due = conflate(entries.filter(({ place }) => place <= fromStore.until))
+      fromStore.after = last
+      if (last >= fromStore.until) subscription.fromStore = undefined
+      if (due.length > 0)
+        this.#connection.writeEvents(
+          delivery.encode(feed, this.#connection.link.codec, undefined, due),
+          due.length,
+        )
+      return
+    }
+    const due = conflate(feed.topic.withUpdates({ entries, last }, subscription.position, feed.filter))
+    const span = { after: subscription.position, last }
+    subscription.position = last
+    if (due.length === 0 && !subscription.announced) return
+    this.#connection.writeEvents(delivery.encode(feed, this.#connection.link.codec, span, due), due.length)
+  }
+
+  /** All that there was has been sent. */
+  #arrive(subscription: Subscription): void {
+    const { feed } = subscription
+    if (!subscription.announced) {
+      subscription.announced = true
+      subscription.exact = false
+      this.#connection.say(
+        { type: 'live', sub: subscription.number, offset: subscription.position },
+        aboutOf(feed),
+      )
+    }
+    if (this.#connection.full || !this.#connection.open) return
+    this.#behind.delete(subscription)
+    feed.join(subscription)
+    if (feed.topic.session.status === 'ended') this.#connection.endIfDone()
+  }
+
+  /** @returns whether the subscription can go on; not when it missed a critical event. */
+  #tellLoss(subscription: Subscription): boolean {
+    const { feed, position, gapTold } = subscription
+    const loss = feed.topic.lossAfter(position > gapTold ? position : gapTold, feed.filter)
+    if (loss.critical > 0) {
+      this.#connection.close(
+        'lagging',
+        `missed a critical event of ${feed.topic.name} after ${position}; resume from there`,
+      )
+      return false
+    }
+    const { forgotten } = feed.topic
+    const forgot = feed.filter.stateful && forgotten > position && forgotten > subscription.snapshotAt
+    if (loss.droppable > 0 || forgot) {
+      if (loss.droppable > 0) subscription.gapTold = loss.droppable
+      this.#hub.countGap('lagging')
+      const dropped = feed.topic.dropped - subscription.droppedBefore
+      if (dropped > 0) subscription.droppedBefore += dropped
+      this.#connection.say(
+        {
+          type: 'gap',
+          sub: subscription.number,
+          reason: 'lagging',
+          after: position,
+          offset: forgot && forgotten > loss.droppable ? forgotten : loss.droppable,
+          ...(dropped > 0 ? { dropped } : undefined),
+          ...snapshotFor(subscription),
+        },
+        aboutOf(feed),
+      )
+    }
+    return true
+  }
+}
+
+export function aboutOf({ topic }: Feed): About {
+  return { topic: topic.name, epoch: topic.session.epoch }
+}

@@ -1,0 +1,45 @@
+import type { Clock } from '../lib/clock.js'
+import type { Feed } from './feed.js'
+import type { Filter } from './filter.js'
+import type { Topic } from './topic.js'
+
+// As long as a crowd of clients takes to come back after a cut.
+const replayKeptMs = 1_000
+
+/** The feeds of a hub: numbers them, counts them, and keeps what they replay for a moment. */
+export class Feeds {
+  /** How many there are. */
+  size = 0
+  readonly #clock: Clock
+  readonly #replays = new Set<Feed>()
+  #number = 0
+
+  constructor(clock: Clock) {
+    this.#clock = clock
+  }
+
+  /** @returns the topic's feed of the filter, made if there is none. */
+  of(topic: Topic, filter: Filter): Feed {
+    const before = topic.feeds.size
+    const feed = topic.feed(filter, () => ++this.#number)
+    this.size += topic.feeds.size - before
+    return feed
+  }
+
+  /** Keeps what a join replays for those who join about now; not for ever, for it may be a megabyte a feed. */
+  keepReplay(feed: Feed): void {
+    if (this.#replays.size === 0) {
+      this.#clock.after(replayKeptMs, () => {
+        for (const kept of this.#replays) kept.forgetReplay()
+        this.#replays.clear()
+      })
+    }
+    this.#replays.add(feed)
+  }
+
+  forget(feed: Feed): void {
+    this.#replays.delete(feed)
+    feed.topic.forget(feed)
+    this.size--
+  }
+}

@@ -1,0 +1,145 @@
+import type { Catalog } from '../catalog/catalog.js'
+import type { Entry } from '../history/entry.js'
+import { ProtocolError, quote } from '../protocol/codes.js'
+import { type Cursor, type Epoch, formatCursor, type Offset, parseCursor, start } from '../protocol/cursor.js'
+import type { HubEvent } from '../protocol/frames.js'
+import { Filter } from './filter.js'
+import type { Keeping } from './keeping.js'
+import { entryOf } from './restore.js'
+import type { Topic } from './topic.js'
+
+export interface HistoryQuery {
+  readonly after?: Cursor
+  /** Events of the page; 1 to 1,000, 100 unless given. */
+  readonly limit?: number
+  readonly types?: readonly string[]
+}
+
+export interface HistoryPage {
+  readonly epoch: Epoch
+  /** The oldest and newest offset on the page; 0 when it is empty. */
+  readonly first: Offset
+  readonly last: Offset
+  readonly events: readonly HubEvent[]
+  /** Where the next page begins; absent at the end. */
+  readonly next?: Cursor
+}
+
+/** A part of what the store has of a topic. */
+export interface StoredPage {
+  readonly entries: readonly Entry[]
+  /** Everything up to here was looked at. */
+  readonly last: Offset
+  /** The store had nothing more. */
+  readonly end: boolean
+}
+
+/** Reads a topic's events in the store. */
+export type ReadStored = (
+  topic: Topic,
+  filter: Filter,
+  part: { readonly after: Offset; readonly limit: number },
+) => Promise<StoredPage>
+
+const pageEventsMax = 1_000
+const storedPageBytes = 256 * 1024
+
+/** A query that has been checked. */
+interface Reading {
+  readonly from: Offset
+  readonly limit: number
+  readonly filter: Filter
+}
+
+/**
+ * A page of what memory has of a topic, oldest first.
+ *
+ * @throws ProtocolError `badFrame`, or `conflict` for a cursor of another epoch
+ */
+export function pageOf(topic: Topic, query: HistoryQuery): HistoryPage {
+  const { from, limit, filter } = readingOf(topic, query)
+  const { entries, last } = topic.read(from, filter, limit)
+  return page(
+    topic,
+    entries.map(({ event }) => event),
+    last,
+  )
+}
+
+/** `pageOf`, going on in the store where memory does not reach back to. */
+export async function storedPageOf(
+  topic: Topic,
+  query: HistoryQuery,
+  readStored: ReadStored,
+): Promise<HistoryPage> {
+  const { from, limit, filter } = readingOf(topic, query)
+  if (!topic.isInStore(from, filter)) return pageOf(topic, query)
+  const events: HubEvent[] = []
+  let last = from
+  for (let end = false; !end && events.length < limit; ) {
+    const part = await readStored(topic, filter, { after: last, limit: limit - events.length })
+    events.push(...part.entries.map(({ event }) => event))
+    last = part.last
+    end = part.end || !topic.isInStore(last, filter)
+  }
+  return page(topic, events, last)
+}
+
+/** @returns a page of a topic's events that are in the store, once there are any after `after` */
+export async function readStored(
+  { keeping, catalog }: { readonly keeping: Keeping | undefined; readonly catalog: Catalog },
+  topic: Topic,
+  filter: Filter,
+  { after, limit }: { readonly after: Offset; readonly limit: number },
+): Promise<StoredPage> {
+  const { session } = topic
+  if (keeping === undefined) return { entries: [], last: after, end: true }
+  if (after >= session.kept) await keeping.progress(session)
+  const { kept } = session
+  const entries: Entry[] = []
+  const stored = await keeping.store.read(session.id, after, {
+    limit,
+    bytes: storedPageBytes,
+    filter: (event) => {
+      if (!topic.shows(event, catalog)) return false
+      const entry = entryOf(event, catalog)
+      if (!filter.accepts(entry)) return false
+      entries.push(entry)
+      return true
+    },
+  })
+  if (stored.trimmed > session.trimmed) session.trimmed = stored.trimmed
+  // Offsets up to `kept` that no event has were given out and left empty.
+  const last = stored.end && kept > stored.last ? kept : stored.last
+  return { entries, last, end: stored.end }
+}
+
+function readingOf(topic: Topic, { after, limit = 100, types }: HistoryQuery): Reading {
+  if (!Number.isInteger(limit) || limit < 1 || limit > pageEventsMax) {
+    throw new ProtocolError(
+      'badFrame',
+      `limit: expected an integer from 1 to ${pageEventsMax}, got ${quote(limit)}`,
+    )
+  }
+  const { epoch } = topic.session
+  const position = after === undefined ? { epoch, offset: start } : parseCursor(after, 'after')
+  if (position.epoch !== epoch) {
+    throw new ProtocolError(
+      'conflict',
+      `after: the session's epoch is ${epoch}, got a cursor of ${position.epoch}`,
+    )
+  }
+  return { from: position.offset, limit, filter: new Filter({ mode: 'full', ...(types && { types }) }) }
+}
+
+/** @param last everything up to here was looked at */
+function page({ session }: Topic, events: readonly HubEvent[], last: Offset): HistoryPage {
+  const { epoch, offset } = session
+  return {
+    epoch,
+    first: events.at(0)?.offset ?? start,
+    last: events.at(-1)?.offset ?? start,
+    events,
+    ...(last >= offset ? undefined : { next: formatCursor(epoch, last) }),
+  }
+}

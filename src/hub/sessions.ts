@@ -1,0 +1,306 @@
+import type { Catalog } from '../catalog/catalog.js'
+import type { Clock } from '../lib/clock.js'
+import type { Random } from '../lib/random.js'
+import { ProtocolError, quote } from '../protocol/codes.js'
+import type { Limits } from '../protocol/limits.js'
+import type { TopicName } from '../protocol/topic.js'
+import { noCounts, type StateCounts } from '../state/topic-state.js'
+import type { Retention, Store } from '../store/store.js'
+import type { Delivery } from './delivery.js'
+import { Keeping } from './keeping.js'
+import { listOf, slicesOf } from './own-slices.js'
+import { restoreSession } from './restore.js'
+import { hubSession, Session, type SessionSetting, type Worker } from './session.js'
+import { type SessionSummary, summarize } from './summary.js'
+import type { StateSetting, Topic } from './topic.js'
+
+export interface SessionsOptions {
+  readonly clock: Clock
+  readonly random: Random
+  readonly catalog: Catalog
+  readonly limits: Limits
+  readonly delivery: Delivery
+  readonly store: Store | undefined
+  readonly retention: Retention | undefined
+  readonly expose: StateSetting['expose']
+}
+
+/** The sessions of a hub: those in memory, and through the store those that are not. */
+export class Sessions {
+  readonly keeping: Keeping | undefined
+  readonly stateCounts: StateCounts = noCounts()
+  readonly #options: SessionsOptions
+  readonly #held = new Map<string, Session>()
+  /** Of the topic `hub`. */
+  readonly #own: Session
+  readonly #setting: SessionSetting
+
+  constructor(options: SessionsOptions) {
+    this.#options = options
+    this.keeping = this.#keepingOf(options)
+    const { limits, expose, random } = options
+    this.#setting = {
+      limits,
+      state: { limits, counts: this.stateCounts, expose },
+      isKept: this.keeping !== undefined,
+      listChanged: () => this.#listChanged(),
+    }
+    // The topic hub has one slice, which the hub bounds itself and nobody counts.
+    const unbounded = {
+      ...limits,
+      sliceBytesMax: Number.POSITIVE_INFINITY,
+      stateBytesMax: Number.POSITIVE_INFINITY,
+    }
+    this.#own = new Session(hubSession, random.id(), {
+      ...this.#setting,
+      state: { limits: unbounded, counts: noCounts(), expose },
+      isKept: false,
+    })
+    this.#own.status = 'running'
+  }
+
+  /** How many are in memory. */
+  get size(): number {
+    return this.#held.size
+  }
+
+  /** @returns the session if it is in memory. */
+  held(id: string): Session | undefined {
+    return this.#held.get(id)
+  }
+
+  /** @returns the session, from memory or from the store. */
+  known(id: string): Session | undefined {
+    const session = this.#held.get(id)
+    if (session !== undefined || this.keeping === undefined || this.keeping.leaves(id)) return session
+    const { now } = this.keeping.store
+    const stored = now?.load(id)
+    if (now === undefined || stored === undefined) return undefined
+    const { limits, catalog } = this.#options
+    const restored = new Session(id, stored.record.epoch, this.#setting)
+    const events = now.newest(id, { limit: limits.restoredEventsMax, bytes: limits.historyBytesMax })
+    restoreSession(restored, stored, { events: events.events, catalog })
+    this.#held.set(id, restored)
+    this.keeping.rest(restored)
+    return restored
+  }
+
+  /** @returns the session, made as a placeholder when there is none. */
+  session(id: string): Session {
+    const known = this.known(id)
+    if (known !== undefined) return known
+    const { limits, random } = this.#options
+    if (this.#held.size >= limits.sessionsMax) {
+      throw new ProtocolError('unavailable', `the hub holds ${limits.sessionsMax} sessions; remove some`)
+    }
+    const session = new Session(id, random.id(12), this.#setting)
+    this.#held.set(id, session)
+    return session
+  }
+
+  /**
+   * @returns the session, started if it was not
+   * @throws ProtocolError `conflict` when it has ended
+   */
+  running(id: string): Session {
+    const session = this.session(id)
+    if (session.status === 'ended') throw hasEnded(id)
+    if (session.status === 'waiting') {
+      session.status = 'running'
+      session.startedAt = this.#options.clock.now()
+      this.#listChanged()
+      this.recordChanged(session)
+    }
+    return session
+  }
+
+  /** @throws ProtocolError `notFound` when it was never started */
+  started(id: string): Session {
+    const session = this.known(id)
+    if (session === undefined || session.status === 'waiting') {
+      throw new ProtocolError('notFound', `there is no session ${quote(id)}`)
+    }
+    return session
+  }
+
+  worker(session: Session, id: string): Worker {
+    const { workersMax } = this.#options.limits
+    if (session.workers.size >= workersMax && !session.workers.has(id)) {
+      throw new ProtocolError('conflict', `a session has at most ${workersMax} workers`)
+    }
+    return session.worker(id)
+  }
+
+  /** @throws ProtocolError `notFound` when its session or worker was never started */
+  startedTopic(name: TopicName): Topic {
+    if (name.kind === 'hub') return this.#own.topic
+    const session = this.started(name.session)
+    if (name.kind === 'session') return session.topic
+    if (name.kind === 'all') return session.all as Topic
+    const worker = session.workers.get(name.worker)
+    if (worker?.startedAt === undefined) {
+      throw new ProtocolError(
+        'notFound',
+        `session ${quote(name.session)} has no worker ${quote(name.worker)}`,
+      )
+    }
+    return worker.topic
+  }
+
+  /** @returns the topic, made as a placeholder when its session or worker does not exist yet. */
+  topicToFollow(name: TopicName): Topic {
+    switch (name.kind) {
+      case 'hub':
+        return this.#own.topic
+      case 'session':
+        return this.session(name.session).topic
+      case 'all':
+        return this.session(name.session).all as Topic
+      case 'worker':
+        return this.worker(this.session(name.session), name.worker).topic
+    }
+  }
+
+  /** Those in memory that were started. */
+  summaries(): SessionSummary[] {
+    return [...this.#held.values()].filter(({ status }) => status !== 'waiting').map(summarize)
+  }
+
+  /**
+   * A page of the sessions, in memory or not, in the order of their ids.
+   *
+   * @param after the id before the page; empty for the first
+   */
+  async list(after: string, limit: number): Promise<{ sessions: SessionSummary[]; end: boolean }> {
+    const stored = await this.keeping?.store.sessions(after, limit)
+    const last = stored === undefined || stored.end ? undefined : stored.sessions.at(-1)?.record.session
+    const ids = new Set(stored?.sessions.map(({ record }) => record.session))
+    for (const { id, status } of this.#held.values()) {
+      if (status !== 'waiting' && id > after && (last === undefined || id <= last)) ids.add(id)
+    }
+    const sorted = [...ids].toSorted((one, other) => (one < other ? -1 : 1))
+    const sessions: SessionSummary[] = []
+    for (const id of sorted.slice(0, limit)) {
+      const session = this.#held.get(id)
+      if (session === undefined) {
+        const summary = await this.#summaryInStore(id)
+        if (summary !== undefined) sessions.push(summary)
+      } else if (session.status !== 'waiting') sessions.push(summarize(session))
+    }
+    return { sessions, end: last === undefined && sorted.length <= limit }
+  }
+
+  /** Looks without bringing the session back into memory. */
+  async #summaryInStore(id: string): Promise<SessionSummary | undefined> {
+    const stored = await this.keeping?.store.load(id)
+    if (stored === undefined) return undefined
+    const session = new Session(id, stored.record.epoch, this.#setting)
+    session.restore(stored, [], [])
+    return summarize(session)
+  }
+
+  /** What the store knows of the session itself is no longer right. */
+  recordChanged(session: Session): void {
+    if (this.keeping === undefined) return
+    session.unkept.record = true
+    this.keeping.touch(session, 0)
+  }
+
+  /** Forgets what memory has of the session; its subscriptions are told at once. */
+  forget(session: Session): void {
+    const { id } = session
+    this.#options.delivery.flush(session)
+    for (const topic of topicsOf(session)) {
+      for (const feed of topic.feeds.values()) {
+        for (const subscription of feed.subscriptions) {
+          subscription.connection.unsubscribe(subscription, 'removed', `session ${id} was removed`)
+        }
+      }
+    }
+    this.#held.delete(id)
+    this.#listChanged()
+  }
+
+  /** Placeholders go when nobody follows them. */
+  mayForget({ session }: Topic): void {
+    for (const [id, { startedAt, topic }] of session.workers) {
+      if (startedAt === undefined && !topic.followed) session.workers.delete(id)
+    }
+    if (session.status === 'waiting' && !session.followed) this.#held.delete(session.id)
+    else if (session !== this.#own) this.keeping?.rest(session)
+  }
+
+  /** Brings the slices that the hub keeps in a session's topic, or its list of sessions, up to date. */
+  refresh(session: Session): void {
+    if (!session.stale || session.status === 'waiting') return
+    session.stale = false
+    const now = this.#options.clock.now()
+    const slices =
+      session === this.#own ? [['sessions', listOf(this.#held.values())] as const] : slicesOf(session)
+    const { offset, topic } = session
+    for (const [slice, value] of slices) {
+      session.change({ topic, slice, now, make: (state, moment) => state.set(slice, value, moment) })
+    }
+    // The store has nothing to keep but that the offsets are taken.
+    if (session.offset > offset) this.keeping?.touch(session, 0)
+  }
+
+  #listChanged(): void {
+    this.#own.stale = true
+    if (this.#own.watched) this.#options.delivery.schedule(this.#own)
+  }
+
+  #keepingOf({ store, retention, clock, limits }: SessionsOptions): Keeping | undefined {
+    if (store === undefined) return undefined
+    const { unkeptBytesMax, idleSessionsMax } = limits
+    return new Keeping({
+      store,
+      clock,
+      unkeptBytesMax,
+      idleSessionsMax,
+      ...(retention && { retention }),
+      release: (session) => {
+        if (this.#held.get(session.id) === session) this.#held.delete(session.id)
+      },
+      removed: (id) => this.#removed(id),
+      trimmed: (id, trimmed) => {
+        const session = this.#held.get(id)
+        if (session !== undefined) session.trimmed = trimmed
+      },
+      holds: (id) => {
+        const session = this.#held.get(id)
+        return session !== undefined && this.#isWanted(session)
+      },
+    })
+  }
+
+  /** Retention has taken the session out of the store. */
+  #removed(id: string): void {
+    const session = this.#held.get(id)
+    if (session === undefined) return
+    if (session.status !== 'ended' && this.#isWanted(session)) {
+      // It was wanted again while it was being removed: it goes on, without its past.
+      session.trimmed = session.kept
+      this.recordChanged(session)
+      return
+    }
+    this.keeping?.drop(session)
+    this.forget(session)
+  }
+
+  #isWanted(session: Session): boolean {
+    return session.followed || this.keeping?.busy(session) === true
+  }
+}
+
+export function hasEnded(id: string): ProtocolError {
+  return new ProtocolError(
+    'conflict',
+    `session ${quote(id)} has ended; publish to a new one, or remove it first`,
+  )
+}
+
+/** All of the session's topics, `sessions/{s}/**` last. */
+export function topicsOf(session: Session): Topic[] {
+  return session.all === undefined ? session.topics() : [...session.topics(), session.all]
+}

@@ -1,0 +1,82 @@
+import type { HttpResponse } from 'uWebSockets.js'
+import assert from 'node:assert/strict'
+import { Body } from './body.js'
+import type { Answer, Exchange, Stream, StreamEvents, TransportOptions } from './transport.js'
+import { writeAnswer } from './uws-http.js'
+import { type OpenStreams, UwsStream } from './uws-stream.js'
+
+export class UwsExchange implements Exchange {
+  readonly #res: HttpResponse
+  readonly #headOnly: boolean
+  readonly #options: TransportOptions
+  readonly #streams: OpenStreams
+  readonly #body: Body
+  #gone = false
+  #answered = false
+  #onGone: (() => void) | undefined
+  #stream: UwsStream | undefined
+
+  constructor(res: HttpResponse, headOnly: boolean, options: TransportOptions, streams: OpenStreams) {
+    this.#res = res
+    this.#headOnly = headOnly
+    this.#options = options
+    this.#streams = streams
+    const live = () => !this.#gone && !this.#answered
+    this.#body = new Body({
+      pause: () => live() && res.pause(),
+      resume: () => live() && res.resume(),
+    })
+    res.onAborted(() => this.#aborted())
+    res.onData((chunk, last) => {
+      // The memory is uWebSockets' own, and is used again after this call.
+      if (!this.#answered) this.#body.push(new Uint8Array(chunk.slice(0)), last)
+    })
+  }
+
+  get gone(): boolean {
+    return this.#gone
+  }
+
+  onGone(task: () => void): void {
+    if (this.#gone) task()
+    else this.#onGone = task
+  }
+
+  body(): AsyncIterable<Uint8Array> {
+    return this.#body
+  }
+
+  answer(answer: Answer): void {
+    if (!this.#begin()) return
+    this.#res.cork(() => writeAnswer(this.#res, answer, this.#headOnly))
+  }
+
+  stream(head: Omit<Answer, 'body'>, events: StreamEvents): Stream {
+    const live = this.#begin()
+    const stream = new UwsStream(this.#res, events, this.#options.backpressureBytesMax, this.#streams)
+    if (live && !this.#headOnly) {
+      this.#stream = stream
+      stream.open(head)
+      return stream
+    }
+    if (live) this.#res.cork(() => writeAnswer(this.#res, head, true))
+    stream.abandon()
+    return stream
+  }
+
+  /** @returns whether there is someone to answer. */
+  #begin(): boolean {
+    assert(!this.#answered, 'an exchange is answered once')
+    // While it is paused, uWebSockets.js would neither see the next request nor the end of the link.
+    this.#body.discard()
+    this.#answered = true
+    return !this.#gone
+  }
+
+  #aborted(): void {
+    this.#gone = true
+    this.#body.discard()
+    this.#stream?.aborted()
+    this.#onGone?.()
+  }
+}

@@ -1,0 +1,149 @@
+import type { HttpRequest, HttpResponse, us_socket_context_t, WebSocket } from 'uWebSockets.js'
+import type { Clock } from '../lib/clock.js'
+import type { Service, Socket, SocketEvents, TransportOptions, Upgrade } from './transport.js'
+import { requestOf, writeAnswer } from './uws-http.js'
+
+/** RFC 6455, section 5.5.1: a control frame's payload is 125 bytes at most, two of them the code. */
+const reasonBytesMax = 123
+
+/** uWebSockets.js copies the properties of what it is given, so the socket itself must be one of them. */
+export interface UserData {
+  readonly socket: UwsSocket
+}
+
+export interface Handshake {
+  readonly res: HttpResponse
+  readonly req: HttpRequest
+  readonly context: us_socket_context_t
+}
+
+export function upgrade(
+  service: Service,
+  options: TransportOptions,
+  clock: Clock,
+  { res, req, context }: Handshake,
+): void {
+  const request = requestOf(res, req)
+  const key = request.headers.get('sec-websocket-key') ?? ''
+  let gone = false
+
+  function decide(upgrade: Upgrade): void {
+    if (gone) return
+    if (upgrade.kind === 'refused') {
+      res.cork(() => writeAnswer(res, upgrade.answer, false))
+      return
+    }
+    const socket = new UwsSocket(upgrade, options.frameBytesMax, options.backpressureBytesMax, clock)
+    res.cork(() => res.upgrade<UserData>({ socket }, key, upgrade.protocol ?? '', '', context))
+  }
+
+  // RFC 6455, section 4.4.
+  if (request.headers.get('sec-websocket-version') !== '13') {
+    return decide({ kind: 'refused', answer: { status: 426, headers: { 'Sec-WebSocket-Version': '13' } } })
+  }
+  const upgrade = service.upgrade(request)
+  if (!(upgrade instanceof Promise)) return decide(upgrade)
+  res.onAborted(() => {
+    gone = true
+  })
+  upgrade.then(decide, (error: unknown) => {
+    decide({ kind: 'refused', answer: { status: 500 } })
+    throw error
+  })
+}
+
+class UwsSocket implements Socket {
+  readonly #accepted: Extract<Upgrade, { kind: 'accepted' }>
+  readonly #frameBytesMax: number
+  readonly #bytesMax: number
+  readonly #clock: Clock
+  /** Absent before it is open and after it is closed. */
+  #ws: WebSocket<UserData> | undefined
+  #events: SocketEvents | undefined
+  /** `write` has answered `false`, and `drained` was not called since. */
+  #owesDrained = false
+  /** We are the ones who close. */
+  #closing = false
+
+  constructor(
+    accepted: Extract<Upgrade, { kind: 'accepted' }>,
+    frameBytesMax: number,
+    bytesMax: number,
+    clock: Clock,
+  ) {
+    this.#accepted = accepted
+    this.#frameBytesMax = frameBytesMax
+    this.#bytesMax = bytesMax
+    this.#clock = clock
+  }
+
+  write(chunk: Uint8Array, binary: boolean): boolean {
+    const ws = this.#ws
+    if (ws === undefined) return true
+    const sent = 1
+    if (ws.send(chunk, binary, false) === sent || ws.getBufferedAmount() <= this.#bytesMax) return true
+    this.#owesDrained = true
+    return false
+  }
+
+  cork(writes: () => void): void {
+    if (this.#ws === undefined) writes()
+    else this.#ws.cork(writes)
+  }
+
+  ping(): void {
+    this.#ws?.ping()
+  }
+
+  close(code: number, reason: string): void {
+    this.#closing = true
+    this.#ws?.end(code, cutText(reason, reasonBytesMax))
+  }
+
+  cut(): void {
+    this.#closing = true
+    this.#ws?.close()
+  }
+
+  // What uWebSockets.js calls.
+
+  opened(ws: WebSocket<UserData>): void {
+    this.#ws = ws
+    this.#events = this.#accepted.open(this)
+  }
+
+  received(message: ArrayBuffer, binary: boolean): void {
+    if (message.byteLength > this.#frameBytesMax) this.#events?.tooLarge()
+    else this.#events?.message(new Uint8Array(message), binary)
+  }
+
+  drained(): void {
+    if (!this.#owesDrained || this.#ws === undefined) return
+    if (this.#ws.getBufferedAmount() > this.#bytesMax / 2) return
+    this.#owesDrained = false
+    this.#events?.drained()
+  }
+
+  pulse(): void {
+    this.#events?.pulse()
+  }
+
+  /** uWebSockets.js has dropped a message, possibly a pong of its own. Closing within its callback is not safe. */
+  overrun(): void {
+    this.#clock.defer(() => this.cut())
+  }
+
+  closed(code: number): void {
+    this.#ws = undefined
+    // Whoever calls `close` should not find itself called within.
+    if (this.#closing) queueMicrotask(() => this.#events?.closed(code))
+    else this.#events?.closed(code)
+  }
+}
+
+/** @returns as much of `text` as fits into so many bytes of UTF-8, whole characters only */
+function cutText(text: string, bytesMax: number): string {
+  const bytes = new TextEncoder().encode(text)
+  if (bytes.length <= bytesMax) return text
+  return new TextDecoder().decode(bytes.subarray(0, bytesMax)).replace(/\uFFFD+$/, '')
+}

@@ -1,3 +1,4 @@
+import fc from 'fast-check'
 import t from 'tap'
 import type { Chunk } from '../../src/codec/codec.js'
 import type { Connection } from '../../src/hub/connection.js'
@@ -330,3 +331,63 @@ t.test('one who reads more slowly than the history lasts is told of the gap', as
   t.equal(seen.at(-2), 4_999)
   t.ok(seen.length > 1_000 && seen.length < 5_000)
 })
+
+t.test('one who comes back at any position has what one who was always there has', async () => {
+  const types = ['execution_started', 'llm_text_delta', 'tool_call_started', 'execution_paused']
+  const step = fc.oneof(
+    fc.record({ type: fc.constantFrom(...types), worker: fc.option(fc.constantFrom('w', 'v')) }),
+    fc.constant('turn' as const),
+    fc.constant('cut' as const),
+  )
+  const filters: Partial<Subscribe>[] = [
+    {},
+    { types: ['execution_*'] },
+    { mode: 'summary' },
+    { types: ['!tool*'] },
+  ]
+  const topics = ['sessions/a', 'sessions/a/workers/w', 'sessions/a/**']
+  fc.assert(
+    fc.property(
+      fc.array(step, { maxLength: 60 }),
+      fc.constantFrom(...filters),
+      fc.constantFrom(...topics),
+      (steps, filter, topic) => {
+        const { hub, clock, client } = setUp()
+        const there = client()
+        there.subscribe(topic, filter)
+        let coming = client()
+        coming.subscribe(topic, filter)
+        const got: string[] = []
+        for (const step of steps) {
+          if (step === 'turn') clock.runTurn()
+          else if (step === 'cut') {
+            const after = cursorOf(coming)
+            got.push(...coming.take())
+            coming.peer.cut()
+            coming = client()
+            coming.subscribe(topic, { ...filter, after })
+          } else {
+            const to = step.worker === null ? hub.session('a') : hub.session('a').worker(step.worker)
+            to.publish({ type: step.type, data: got.length })
+          }
+        }
+        clock.runTurn()
+        clock.runTurn()
+        got.push(...coming.take())
+        return JSON.stringify(got) === JSON.stringify(there.take())
+      },
+    ),
+  )
+})
+
+/** The cursor that the client would come back with. */
+function cursorOf({ frames }: Client): string {
+  let cursor = ''
+  let epoch = ''
+  for (const frame of frames) {
+    if (frame.type === 'subscribed') epoch = frame.epoch
+    if (frame.type === 'subscribed' || frame.type === 'live') cursor = `${epoch}:${frame.offset}`
+    if (frame.type === 'events' && frame.last !== undefined) cursor = `${epoch}:${frame.last}`
+  }
+  return cursor
+}

@@ -1,10 +1,11 @@
 /** The tables of the docs that are made from the source. `npm run docs` writes them, a test compares them. */
 import { limitTable } from '../src/protocol/limits.js'
+import { figures } from '../src/server/metrics.js'
 
 /** Pages that have tables of the source, by their path from the root. */
-export const pages = ['docs/operations/limits.md']
+export const pages = ['docs/operations/limits.md', 'docs/operations/metrics.md']
 
-const tables: Readonly<Record<string, () => string>> = { limits }
+const tables: Readonly<Record<string, () => string>> = { limits, metrics }
 
 const tablePattern = /(<!-- table: (\w+) -->\n)[^]*?(<!-- end -->)/g
 
@@ -32,6 +33,16 @@ function limits(): string {
     exceeding,
   ])
   return table(['limit', 'default', 'guards', 'what exceeding it does'], rows)
+}
+
+function metrics(): string {
+  const rows = figures.map(({ name, kind, label, help }) => [
+    `\`${name}\``,
+    kind,
+    label === undefined ? '' : `\`${label}\``,
+    help,
+  ])
+  return table(['metric', 'kind', 'label', 'what it is'], rows)
 }
 
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string {

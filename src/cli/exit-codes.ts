@@ -4,6 +4,7 @@ export const exitCodes = {
   failure: 1,
   usage: 2,
   hubUnavailable: 69,
+  crashed: 70,
   hubRefused: 76,
 } as const
 

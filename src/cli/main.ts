@@ -26,6 +26,11 @@ const surroundings: Surroundings = {
       for (const signal of signals) process.off(signal, task)
     }
   },
+  onFault(task) {
+    process.on('uncaughtException', task)
+    process.on('unhandledRejection', task)
+  },
+  exit: (code) => process.exit(code),
 }
 
 function createProgram(): Command {

@@ -8,8 +8,10 @@ import type { Found, Retention } from '../store/store.js'
 import { defaultData, openData } from './data.js'
 import { CommandError, exitCodes } from './exit-codes.js'
 import { reasonOf } from './hub-http.js'
+import { formatFor, type LogFormat, type LogLevel, logFormats, logLevels } from './log-options.js'
 import { integerOption, programName } from './options.js'
 import { formatBytes, formatCount, paletteFor } from './paint.js'
+import { endWhenAsked } from './shutdown.js'
 import type { Surroundings } from './surroundings.js'
 
 const dayMs = 24 * 60 * 60 * 1_000
@@ -25,6 +27,10 @@ interface ServeCommandOptions {
   readonly keepaliveMs?: number
   readonly origin?: readonly string[]
   readonly config?: string
+  readonly shutdownMs?: number
+  readonly logLevel: LogLevel
+  readonly logFormat?: LogFormat
+  readonly version: string
 }
 
 const examples = `
@@ -42,9 +48,10 @@ The config file is JSON, all of it optional:
   }
 
 Exit codes:
-  0    ended by Ctrl-C or SIGTERM; clients were told that the hub goes away
-  1    it could not listen, or the config file is wrong
-  2    the command line is wrong`
+  0    ended by Ctrl-C or SIGTERM; clients were told that the hub goes away, and all is stored
+  1    it could not listen, the config file is wrong, or it could not end in good order in time
+  2    the command line is wrong
+  70   an error that nobody expected; it is in the log, and what was published is stored`
 
 export function serveCommand(surroundings: Surroundings): Command {
   return new Command('serve')
@@ -76,14 +83,30 @@ export function serveCommand(surroundings: Surroundings): Command {
     )
     .option('--origin <url>', 'let pages of this origin use the hub; may be repeated; * lets all', collect)
     .option('--config <file>', 'catalog and limits, in JSON')
+    .option(
+      '--shutdown-ms <n>',
+      'how long ending may take; a second signal ends it at once (default: 10000)',
+      integerOption(100, 600_000),
+    )
+    .addOption(
+      new Option('--log-level <level>', 'which lines to write to standard error')
+        .choices(logLevels)
+        .default('info'),
+    )
+    .addOption(
+      new Option(
+        '--log-format <format>',
+        'json: and nothing on standard output; default: pretty on a terminal, json elsewhere',
+      ).choices(logFormats),
+    )
     .addHelpText('after', examples)
-    .action(async (options: ServeCommandOptions) => {
-      process.exitCode = await serveHub(options, surroundings)
+    .action(async (options: Omit<ServeCommandOptions, 'version'>, { parent }: Command) => {
+      process.exitCode = await serveHub({ ...options, version: parent?.version() ?? '' }, surroundings)
     })
 }
 
 async function serveHub(options: ServeCommandOptions, surroundings: Surroundings): Promise<number> {
-  const { clock, random, stderr, env } = surroundings
+  const { clock, random, stdout, stderr } = surroundings
   if (!isLoopback(options.host)) {
     throw new CommandError(
       exitCodes.failure,
@@ -92,10 +115,15 @@ async function serveHub(options: ServeCommandOptions, surroundings: Surroundings
   }
   const config = options.config === undefined ? {} : readConfig(options.config)
   // Loaded here, so that the other commands start without the hub and its network stack.
-  const [{ createHub }, { serve }] = await Promise.all([
+  const [{ createHub }, { serve }, { openLog }] = await Promise.all([
     import('../hub/hub.js'),
     import('../server/serve.js'),
+    import('./log.js'),
   ])
+  const { logLevel: level, logFormat } = options
+  // Whoever reads the log may go; the hub goes on.
+  for (const output of [stdout, stderr]) output.on('error', () => undefined)
+  const log = openLog({ level, format: logFormat ?? formatFor(surroundings) }, surroundings)
   const store = options.store === 'memory' ? undefined : await openData(options.data, options.durability)
   const retention = retentionOf(options)
   const hub = createHub({
@@ -104,31 +132,51 @@ async function serveHub(options: ServeCommandOptions, surroundings: Surroundings
     ...config,
     ...(store && { store }),
     ...(retention && { retention }),
+    report: (err, connection) => log.error({ err, connection }, 'a connection failed'),
+    onStore: (fault) => {
+      if (fault === undefined) log.info({}, 'the store works again')
+      else log.error({ fault }, 'the store fails: publishing is refused until it works again')
+    },
   })
   const { host, port, keepaliveMs, origin } = options
   const server = await serve(hub, {
     clock,
     host,
     port,
+    log,
     ...(keepaliveMs !== undefined && { keepaliveMs }),
     ...(origin !== undefined && { origins: origin }),
   }).catch(async (error: unknown) => {
     await hub.closeStore()
     throw new CommandError(exitCodes.failure, cannotListen(error, options))
   })
-  const stopped = new Promise<NodeJS.Signals>((resolve) => {
-    const restore = surroundings.onSignal((signal) => {
-      // The next one ends the process the hard way.
-      restore()
-      resolve(signal)
-    })
-  })
-  greet(server.url, store && storeLine(options.data, store.found), surroundings)
-  await stopped
-  stderr.write(`${paletteFor(stderr, env).dim('runcast: telling the clients, and closing')}\n`)
-  await server.close()
-  await hub.closeStore()
-  return exitCodes.ok
+  if (logFormat !== 'json') greet(server.url, store && storeLine(options.data, store.found), surroundings)
+  log.info(
+    {
+      version: options.version,
+      node: process.version,
+      pid: process.pid,
+      ...(store ? { data: options.data, ...store.found } : { store: 'memory' }),
+    },
+    'started',
+  )
+  return endWhenAsked(
+    {
+      log,
+      shutdownMs: options.shutdownMs ?? hub.limits.shutdownMs,
+      uncaught: () => server.countUncaught(),
+      async close() {
+        const shutdownMs = options.shutdownMs ?? hub.limits.shutdownMs
+        // The rest is for the store.
+        await server.close({ graceMs: 0.75 * shutdownMs })
+        await hub.closeStore()
+        if (hub.fault !== undefined)
+          log.error({ fault: hub.fault }, 'the store fails: what it does not have is lost')
+        return hub.fault === undefined
+      },
+    },
+    surroundings,
+  )
 }
 
 /** Says where the hub listens and what to do with it: commands that work as they stand. */

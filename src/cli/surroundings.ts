@@ -18,4 +18,8 @@ export interface Surroundings {
    * @returns what restores the default
    */
   onSignal(task: (signal: NodeJS.Signals) => void): () => void
+  /** Calls `task` on every error that nobody caught, instead of ending the process. */
+  onFault(task: (error: unknown) => void): void
+  /** Ends the process at once. */
+  exit(code: number): void
 }

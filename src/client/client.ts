@@ -316,6 +316,7 @@ export class Client<C extends Catalog = AnyCatalog> {
       case 'welcome':
       case 'authorized':
       case 'pong':
+      case 'closing':
         return
     }
   }

@@ -280,7 +280,9 @@ class Stream {
       if (this.#outbox.length > 0) void this.#post(this.#connection)
     } else if (name === 'hub.close') {
       this.#flush()
-      this.#link.fail(data.code as number, data.reason as string)
+      const { code, retryMs } = data
+      if (typeof retryMs === 'number') this.#link.emit({ type: 'closing', code: code as number, retryMs })
+      this.#link.fail(code as number, data.reason as string)
     } else if (name.startsWith('hub.')) {
       this.#flush()
       const followed = this.#subs.get(data.sub as number)

@@ -44,7 +44,7 @@ export interface ReconnectOptions {
 export interface ReconnectEvents {
   /** The hub has said welcome. */
   opened(welcome: Welcome): void
-  /** Any frame but `welcome` and `pong`. */
+  /** Any frame but `welcome`, `pong` and `closing`. */
   frame(frame: HubFrame): void
   /** The link that was open is gone. */
   lost(): void
@@ -74,6 +74,8 @@ export class Reconnecting {
   #heardAt = 0
   #heartbeatMs = 0
   #pinged = false
+  /** What the hub has asked for when it closed. */
+  #askedMs = 0
   /** The one timer of the phase: to open, to hear, or to try again. */
   #timer: Timer | undefined
   #hiddenTimer: Timer | undefined
@@ -131,6 +133,7 @@ export class Reconnecting {
     this.#drop(1000, '')
     const mark = this.#attemptMark
     this.#attempt += 1
+    this.#askedMs = 0
     this.#become({ kind: 'connecting', attempt: this.#attempt })
     // A listener of the status may have closed the client.
     if (mark !== this.#attemptMark) return
@@ -177,6 +180,7 @@ export class Reconnecting {
   #frame(frame: HubFrame): void {
     this.#heard()
     if (frame.type === 'welcome') this.#welcomed(frame)
+    else if (frame.type === 'closing') this.#askedMs = Math.min(frame.retryMs, this.#options.backoff.mostMs)
     else if (frame.type !== 'pong') this.#events.frame(frame)
   }
 
@@ -224,7 +228,7 @@ export class Reconnecting {
     // A link that lived is tried again soon; then half of each wait is chance, so that the clients of a hub that
     // restarts do not come back all at once.
     const mostMs = Math.min(backoff.mostMs, backoff.firstMs * 2 ** Math.min(this.#attempt, 30))
-    const retryMs = Math.round((mostMs * (1 + random.fraction())) / 2)
+    const retryMs = Math.max(this.#askedMs, Math.round((mostMs * (1 + random.fraction())) / 2))
     this.#timer = clock.after(retryMs, () => this.#connect())
     this.#become({ kind: 'waiting', retryMs, code, reason })
   }

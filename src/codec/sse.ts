@@ -55,9 +55,13 @@ export class SseCodec implements Codec {
     return encoder.encode(text)
   }
 
-  /** @returns the last words of a response: `hub.close` with the code and the reason. */
-  closing(code: CloseCode, reason: string): Uint8Array {
-    return encoder.encode(this.#event('hub.close', { code: closeCodes[code], reason }))
+  /**
+   * @param retryMs told in `retry:` as well, which browsers heed by themselves
+   * @returns the last words of a response: `hub.close` with the code and the reason
+   */
+  closing(code: CloseCode, reason: string, retryMs?: number): Uint8Array {
+    const retry = retryMs === undefined ? '' : `retry: ${retryMs}\n`
+    return encoder.encode(retry + this.#event('hub.close', { code: closeCodes[code], reason, retryMs }))
   }
 
   #control(frame: ControlFrame, about: About | undefined): string {

@@ -9,6 +9,19 @@ export interface HistoryLimits {
   readonly pinnedMax: number
 }
 
+/** What the histories of a hub hold together, and what has left them. */
+export interface HistoryTotals {
+  events: number
+  /** About the bytes of their JSON text. */
+  bytes: number
+  evictedCritical: number
+  evictedDroppable: number
+}
+
+export function noTotals(): HistoryTotals {
+  return { events: 0, bytes: 0, evictedCritical: 0, evictedDroppable: 0 }
+}
+
 /** What can no longer be read after a position: the newest offset that was evicted, by lane; 0 for none. */
 export interface Loss {
   readonly critical: Offset
@@ -35,6 +48,7 @@ export class History {
   readonly critical = new Lane<Entry>()
   readonly droppable = new Lane<Entry>()
   readonly #limits: HistoryLimits
+  readonly #totals: HistoryTotals
   /** The newest event per type and key of types with `replay: latest`, in offset order. */
   readonly #pinned = new Map<string, Entry>()
   /** The newest evicted offset by type: what tells a filter whether it missed anything. */
@@ -44,8 +58,21 @@ export class History {
   dropped = 0
   bytes = 0
 
-  constructor(limits: HistoryLimits) {
+  /** @param totals of all the histories that this one is one of */
+  constructor(limits: HistoryLimits, totals: HistoryTotals = noTotals()) {
     this.#limits = limits
+    this.#totals = totals
+  }
+
+  /** Events in its lanes. */
+  get length(): number {
+    return this.critical.length + this.droppable.length
+  }
+
+  /** Its topic leaves memory: what it holds no longer counts. */
+  release(): void {
+    this.#totals.events -= this.length
+    this.#totals.bytes -= this.bytes
   }
 
   /** Keeps an event whose offset is above all others'. */
@@ -59,6 +86,8 @@ export class History {
       while (this.bytes > room && this.critical.length > 0) this.#evict(this.critical)
     lane.push(entry)
     this.bytes += entry.bytes
+    this.#totals.events++
+    this.#totals.bytes += entry.bytes
     if (entry.traits.replay === 'latest') this.#pin(entry)
   }
 
@@ -106,7 +135,12 @@ export class History {
     const entry = lane.shift()
     if (entry === undefined) return
     this.bytes -= entry.bytes
-    if (lane === this.droppable) this.dropped++
+    this.#totals.events--
+    this.#totals.bytes -= entry.bytes
+    if (lane === this.droppable) {
+      this.dropped++
+      this.#totals.evictedDroppable++
+    } else this.#totals.evictedCritical++
     // A newer event of the same key means the same, and the newest stays pinned: nothing is missed.
     if (entry.traits.replay !== 'latest') this.#markEvicted(entry)
   }

@@ -1,6 +1,6 @@
 import type { About } from '../codec/codec.js'
-import { conflate } from '../history/conflate.js'
 import type { Offset } from '../protocol/cursor.js'
+import type { GapNotice } from '../protocol/frames.js'
 import type { Connection } from './connection.js'
 import type { Feed } from './feed.js'
 import type { StoredPage } from './history-page.js'
@@ -57,24 +57,31 @@ export class CatchUp {
     const { open, full, link } = this.#connection
     if (!open || full || this.#behind.size === 0 || this.#held) return
     this.#held = true
-    link.cork(() => {
-      // Replays first: until they are done, a link over many topics has no position to go on from.
-      const replaying = [...this.#behind].filter((subscription) => subscription.replaying !== undefined)
-      let steps = stepsPerTurnMax
-      for (const subscription of replaying.length > 0
-        ? new Set([...replaying, ...this.#behind])
-        : this.#behind) {
-        while (this.#mayGoOn(subscription) && steps > 0) {
-          steps--
-          this.#step(subscription)
-        }
-      }
-      this.#connection.sayPositions()
-    })
+    try {
+      link.cork(() => this.#steps())
+    } catch (error) {
+      this.#connection.fail(error)
+    }
     this.#held = false
     for (const subscription of this.#behind) {
       if (this.#mayGoOn(subscription)) return this.#hub.clock.defer(() => this.proceed())
     }
+  }
+
+  /** As many steps as one turn allows. */
+  #steps(): void {
+    // Replays first: until they are done, a link over many topics has no position to go on from.
+    const replaying = [...this.#behind].filter((subscription) => subscription.replaying !== undefined)
+    let steps = stepsPerTurnMax
+    for (const subscription of replaying.length > 0
+      ? new Set([...replaying, ...this.#behind])
+      : this.#behind) {
+      while (this.#mayGoOn(subscription) && steps > 0) {
+        steps--
+        this.#step(subscription)
+      }
+    }
+    this.#connection.sayPositions()
   }
 
   #mayGoOn(subscription: Subscription): boolean {
@@ -118,8 +125,9 @@ export class CatchUp {
   #fetch(subscription: Subscription, after: Offset): void {
     const { feed } = subscription
     subscription.fetching = true
-    this.#hub.readStored(feed.topic, feed.filter, { after, limit: storedEventsMax }).then(
-      (page) => {
+    this.#hub
+      .readStored(feed.topic, feed.filter, { after, limit: storedEventsMax })
+      .then((page) => {
         subscription.fetching = false
         // A page that nobody waits for any more is asked for again by whoever wants it.
         if (this.#mayGoOn(subscription) && subscription.feed === feed) {
@@ -129,20 +137,15 @@ export class CatchUp {
           })
         }
         this.proceed()
-      },
-      (error: unknown) => {
-        subscription.fetching = false
-        const reason = error instanceof Error ? error.message : String(error)
-        this.#connection.close('internalError', `the history could not be read: ${reason}`)
-      },
-    )
+      })
+      .catch((error: unknown) => this.#connection.fail(error))
   }
 
   #takeStored(subscription: Subscription, { entries, last }: StoredPage): void {
     const { feed, fromStore } = subscription
     const { delivery } = this.#hub
     if (fromStore !== undefined) {
-      const due = conflate(entries.filter(({ place }) => place <= fromStore.until))
+      const due = delivery.conflate(entries.filter(({ place }) => place <= fromStore.until))
       fromStore.after = last
       if (last >= fromStore.until) subscription.fromStore = undefined
       if (due.length > 0)
@@ -152,7 +155,9 @@ export class CatchUp {
         )
       return
     }
-    const due = conflate(feed.topic.withUpdates({ entries, last }, subscription.position, feed.filter))
+    const due = delivery.conflate(
+      feed.topic.withUpdates({ entries, last }, subscription.position, feed.filter),
+    )
     const span = { after: subscription.position, last }
     subscription.position = last
     if (due.length === 0 && !subscription.announced) return
@@ -191,19 +196,17 @@ export class CatchUp {
     const forgot = feed.filter.stateful && forgotten > position && forgotten > subscription.snapshotAt
     if (loss.droppable > 0 || forgot) {
       if (loss.droppable > 0) subscription.gapTold = loss.droppable
-      this.#hub.countGap('lagging')
       const dropped = feed.topic.dropped - subscription.droppedBefore
       if (dropped > 0) subscription.droppedBefore += dropped
+      const gap: GapNotice = {
+        reason: 'lagging',
+        after: position,
+        offset: forgot && forgotten > loss.droppable ? forgotten : loss.droppable,
+        ...(dropped > 0 ? { dropped } : undefined),
+      }
+      this.#hub.countGap(gap)
       this.#connection.say(
-        {
-          type: 'gap',
-          sub: subscription.number,
-          reason: 'lagging',
-          after: position,
-          offset: forgot && forgotten > loss.droppable ? forgotten : loss.droppable,
-          ...(dropped > 0 ? { dropped } : undefined),
-          ...snapshotFor(subscription),
-        },
+        { type: 'gap', sub: subscription.number, ...gap, ...snapshotFor(subscription) },
         aboutOf(feed),
       )
     }

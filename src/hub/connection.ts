@@ -4,6 +4,7 @@ import { type Offset, type Position, parseCursor } from '../protocol/cursor.js'
 import type { ControlFrame, Subscribe, Unsubscribe, UnsubscribedCode, Update } from '../protocol/frames.js'
 import { parseTopic } from '../protocol/topic.js'
 import { aboutOf, CatchUp } from './catch-up.js'
+import { bytesOf } from './delivery.js'
 import type { Feed } from './feed.js'
 import { Filter } from './filter.js'
 import type { Hub } from './hub.js'
@@ -25,6 +26,12 @@ export interface ConnectionOptions {
   readonly endsWithSessions?: boolean
 }
 
+/** Why the hub ended a connection. */
+export type Ending =
+  | { readonly kind: 'closed'; readonly code: CloseCode; readonly reason: string }
+  /** Everything that it followed had ended. */
+  | { readonly kind: 'done' }
+
 /** One open link, and what it follows. */
 export class Connection {
   readonly id: string
@@ -37,6 +44,10 @@ export class Connection {
   #full = false
   #overflowBytes = 0
   #state: 'open' | 'closed' = 'open'
+  #events = 0
+  #bytes = 0
+  #subscribed = 0
+  #ending: Ending | undefined
 
   constructor(id: string, hub: Hub, link: Link, options: ConnectionOptions) {
     this.id = id
@@ -53,6 +64,26 @@ export class Connection {
   /** Whether the link has no room for more. */
   get full(): boolean {
     return this.#full
+  }
+
+  /** Subscriptions that it ever had. */
+  get subscribed(): number {
+    return this.#subscribed
+  }
+
+  /** Events that it was given; in full once it has been closed. */
+  get events(): number {
+    return this.#events
+  }
+
+  /** Bytes of the frames that these events were in. */
+  get bytes(): number {
+    return this.#bytes
+  }
+
+  /** Absent when the client, or whatever lies between, ended it. */
+  get ending(): Ending | undefined {
+    return this.#ending
   }
 
   /** Subscriptions that are not in step. */
@@ -114,11 +145,30 @@ export class Connection {
     this.#hub.departed(this)
   }
 
-  close(code: CloseCode, reason: string): void {
+  /** @param retryMs how long the client should wait before it comes back, where the hub has an opinion */
+  close(code: CloseCode, reason: string, retryMs?: number): void {
     if (!this.open) return
+    this.#ending = { kind: 'closed', code, reason }
     this.#hub.countClose(code)
-    this.link.close(code, reason)
+    this.link.close(code, reason, retryMs)
     this.closed()
+  }
+
+  /** Something went wrong in what is done for this connection: it ends, and the others live on. */
+  fail(error: unknown): void {
+    this.#hub.reportFault(error, this.id)
+    try {
+      this.close('internalError', 'the hub has recorded what went wrong')
+    } catch (another) {
+      this.#hub.reportFault(another, this.id)
+      this.closed()
+    }
+  }
+
+  /** Events were handed to its link. */
+  count(events: number, bytes: number): void {
+    this.#events += events
+    this.#bytes += bytes
   }
 
   /** Takes a batch for the end of the flush. */
@@ -133,18 +183,27 @@ export class Connection {
     const outgoing = this.#outgoing
     this.#outgoing = []
     if (!this.open) return
-    this.link.cork(() => {
-      for (const { subscription, chunk, events, after } of outgoing) {
-        if (this.#full) {
-          // Not written: it will come from history, from where the feed was before this flush.
-          if (subscription.position > after) subscription.position = after
-          continue
-        }
-        this.#hub.delivery.delivered += events
-        if (!this.link.write(chunk)) this.fill()
-      }
-      this.sayPositions()
-    })
+    try {
+      this.link.cork(() => {
+        for (const batch of outgoing) this.#writeBatch(batch)
+        this.sayPositions()
+      })
+    } catch (error) {
+      this.fail(error)
+    }
+  }
+
+  #writeBatch({ subscription, chunk, events, after }: Outgoing): void {
+    const bytes = bytesOf(chunk)
+    if (this.#full) {
+      // Not written: it will come from history, from where the feed was before this flush.
+      if (subscription.position > after) subscription.position = after
+      this.count(-events, -bytes)
+      return
+    }
+    this.#hub.delivery.delivered += events
+    this.#hub.delivery.deliveredBytes += bytes
+    if (!this.link.write(chunk)) this.fill()
   }
 
   /** The link took the last chunk but has no room for more: its subscriptions leave their feeds. */
@@ -175,6 +234,7 @@ export class Connection {
     for (const { inStep, feed } of this.subscriptions.values()) {
       if (!inStep || feed.topic.session.status !== 'ended') return
     }
+    this.#ending = { kind: 'done' }
     this.link.end()
     this.closed()
   }
@@ -210,9 +270,10 @@ export class Connection {
     const subscription = new Subscription(frame.sub, this, feed, topic.session.offset)
     feed.subscriptions.add(subscription)
     this.subscriptions.set(frame.sub, subscription)
+    this.#subscribed++
     this.#catchUp.add(subscription)
     const subscribed = join(subscription, from, frame.replay ?? true)
-    if (subscribed.gap !== undefined) this.#hub.countGap(subscribed.gap.reason)
+    if (subscribed.gap !== undefined) this.#hub.countGap(subscribed.gap)
     if (subscription.replaying !== undefined) this.#hub.feeds.keepReplay(feed)
     this.say(subscribed, aboutOf(feed))
     this.#catchUp.proceed()
@@ -273,7 +334,10 @@ export class Connection {
 
   /** Writes a frame of so many events. */
   writeEvents(chunk: Chunk, events: number): void {
+    const bytes = bytesOf(chunk)
+    this.count(events, bytes)
     this.#hub.delivery.delivered += events
+    this.#hub.delivery.deliveredBytes += bytes
     if (!this.link.write(chunk)) this.fill()
   }
 

@@ -1,6 +1,8 @@
 import type { Chunk, Codec } from '../codec/codec.js'
 import { conflate } from '../history/conflate.js'
 import type { Entry } from '../history/entry.js'
+import type { Clock } from '../lib/clock.js'
+import { Histogram } from '../lib/histogram.js'
 import type { Offset } from '../protocol/cursor.js'
 import type { Connection } from './connection.js'
 import type { Feed, Members } from './feed.js'
@@ -20,15 +22,25 @@ const batchEventsMax = 1_000
 // back later does not ask for what it was never meant to get.
 const quietOffsetsMax = 256
 
+// A turn that takes longer than the last one holds up everything else: heartbeats, requests, acknowledgements.
+const flushMsBounds = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250]
+const flushEventsBounds = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000]
+
 /** Brings what was published to the subscriptions in step: one turn, one flush. */
 export class Delivery {
-  /** Events handed to links so far. */
+  /** Events handed to links so far, and the bytes of their frames. */
   delivered = 0
+  deliveredBytes = 0
+  /** Events that became part of another before they were delivered. */
+  conflated = 0
+  /** How long flushes took, and how many events each brought. */
+  readonly flushMs = new Histogram(flushMsBounds)
+  readonly flushEvents = new Histogram(flushEventsBounds)
   /** Connections with batches that wait for the end of the flush. */
   touched: Connection[] = []
   /** Sessions with something to flush. */
   readonly #dirty = new Set<Session>()
-  readonly #defer: (task: () => void) => void
+  readonly #clock: Clock
   readonly #before: (session: Session) => void
   readonly #after: (sessions: readonly Session[]) => void
   #scheduled = false
@@ -36,16 +48,16 @@ export class Delivery {
   busy = false
 
   /**
-   * @param defer runs a task when the turn has ended
+   * @param clock ends the turn, and measures
    * @param before brings a session's own slices up to date
    * @param after is told which sessions were flushed, once they have been
    */
   constructor(
-    defer: (task: () => void) => void,
+    clock: Clock,
     before: (session: Session) => void,
     after: (sessions: readonly Session[]) => void,
   ) {
-    this.#defer = defer
+    this.#clock = clock
     this.#before = before
     this.#after = after
   }
@@ -55,7 +67,7 @@ export class Delivery {
     this.#dirty.add(session)
     if (this.#scheduled) return
     this.#scheduled = true
-    this.#defer(() => {
+    this.#clock.defer(() => {
       this.#scheduled = false
       this.flushAll()
     })
@@ -86,10 +98,17 @@ export class Delivery {
     readonly last: Offset
   } {
     const page = feed.topic.read(position, feed.filter, batchEventsMax)
-    const entries = exact ? page.entries : conflate(page.entries)
+    const entries = exact ? page.entries : this.conflate(page.entries)
     const to = fit(entries, 0)
     if (to === entries.length) return { entries, last: page.last }
     return { entries: entries.slice(0, to), last: (entries[to - 1] as Entry).place }
+  }
+
+  /** `conflate`, counted. */
+  conflate(entries: readonly Entry[]): readonly Entry[] {
+    const conflated = conflate(entries)
+    this.conflated += entries.length - conflated.length
+    return conflated
   }
 
   encode(feed: Feed, codec: Codec, span: Span | undefined, events: readonly Entry[]): Chunk {
@@ -98,18 +117,27 @@ export class Delivery {
   }
 
   #flushSessions(sessions: readonly Session[]): void {
+    const began = this.#clock.elapsed()
+    let events = 0
     this.busy = true
-    for (const session of sessions) {
-      if (session.stale && session.watched) this.#before(session)
-      this.#flushTopics(session)
+    try {
+      for (const session of sessions) {
+        if (session.stale && session.watched) this.#before(session)
+        events += this.#flushTopics(session)
+      }
+      this.#writeTouched()
+    } finally {
+      this.busy = false
     }
-    this.#writeTouched()
-    this.busy = false
     this.#after(sessions)
+    this.flushEvents.observe(events)
+    this.flushMs.observe(this.#clock.elapsed() - began)
   }
 
-  #flushTopics(session: Session): void {
+  /** @returns how many events were flushed. */
+  #flushTopics(session: Session): number {
     const topics = session.dirty
+    let events = 0
     session.dirty = []
     session.pending = 0
     for (const topic of topics) {
@@ -117,9 +145,17 @@ export class Delivery {
       topic.pending = []
       for (const feed of topic.feeds.values()) {
         feed.forgetReplay()
-        if (feed.inStep) this.#flushFeed(feed, entries, session.offset)
+        if (!feed.inStep) continue
+        try {
+          this.#flushFeed(feed, entries, session.offset)
+        } catch (error) {
+          for (const { connection } of feed.subscriptions) connection.fail(error)
+        }
       }
+      // Those of workers appear in `sessions/{s}/**` again.
+      events = topic === session.all ? Math.max(events, entries.length) : events + entries.length
     }
+    return events
   }
 
   #flushFeed(feed: Feed, pending: readonly Entry[], offset: Offset): void {
@@ -153,7 +189,11 @@ export class Delivery {
    * connection.write(chunk)`; from the end, since a connection that is full leaves the list and the last one,
    * which has had its chunk, takes its place.
    */
-  #hand({ list }: Members, chunk: Chunk, batch: { events: number; after: Offset }): void {
+  #hand(members: Members, chunk: Chunk, batch: { events: number; after: Offset }): void {
+    const { list } = members
+    const bytes = bytesOf(chunk)
+    members.events += batch.events
+    members.bytes += bytes
     let direct = 0
     for (let i = list.length - 1; i >= 0; i--) {
       const subscription = list[i] as Members['list'][number]
@@ -163,9 +203,14 @@ export class Delivery {
         continue
       }
       direct++
-      if (!connection.link.write(chunk)) connection.fill()
+      try {
+        if (!connection.link.write(chunk)) connection.fill()
+      } catch (error) {
+        connection.fail(error)
+      }
     }
     this.delivered += direct * batch.events
+    this.deliveredBytes += direct * bytes
   }
 
   #writeTouched(): void {
@@ -175,6 +220,11 @@ export class Delivery {
       for (const connection of touched) connection.writeQueued()
     }
   }
+}
+
+/** @returns the bytes of a chunk; a frame that is handed over within the process has none */
+export function bytesOf(chunk: Chunk): number {
+  return chunk instanceof Uint8Array ? chunk.length : 0
 }
 
 /** @returns the events that the feed's filter lets pass; the same list when all do. */

@@ -11,6 +11,9 @@ export interface Members {
   readonly codec: Codec
   /** In no order; each knows its place in it. */
   readonly list: Subscription[]
+  /** What every member has been given since the first joined. */
+  events: number
+  bytes: number
 }
 
 /** A topic seen through one filter: matched, batched and encoded once, shared by its subscriptions. */
@@ -50,10 +53,11 @@ export class Feed {
       this.flushed = this.topic.session.offset
     }
     if (members === undefined) {
-      members = { codec, list: [] }
+      members = { codec, list: [], events: 0, bytes: 0 }
       this.members.push(members)
     }
     subscription.place = members.list.push(subscription) - 1
+    subscription.joined = { events: members.events, bytes: members.bytes }
   }
 
   leave(subscription: Subscription): void {
@@ -65,6 +69,8 @@ export class Feed {
       moved.place = subscription.place
     }
     subscription.place = -1
+    const { connection, joined } = subscription
+    connection.count(members.events - joined.events, members.bytes - joined.bytes)
     if (members.list.length === 0) this.members.splice(at, 1)
   }
 

@@ -1,12 +1,14 @@
 import { type Catalog, createCatalog, type Extensions } from '../catalog/catalog.js'
 import { Codecs } from '../codec/codecs.js'
+import type { HistoryTotals } from '../history/history.js'
 import { type Clock, systemClock } from '../lib/clock.js'
+import type { HistogramReading } from '../lib/histogram.js'
 import type { JsonObject, JsonValue } from '../lib/json.js'
 import { type Random, systemRandom } from '../lib/random.js'
 import { checkSlice } from '../protocol/check.js'
 import { type CloseCode, ProtocolError, quote } from '../protocol/codes.js'
 import type { Offset } from '../protocol/cursor.js'
-import type { GapReason, Mode, NewEvent, PatchOperation } from '../protocol/frames.js'
+import type { GapNotice, GapReason, Mode, NewEvent, PatchOperation } from '../protocol/frames.js'
 import { defaultLimits, type Limits } from '../protocol/limits.js'
 import { idPattern, parseTopic, type TopicName } from '../protocol/topic.js'
 import type { Change, StateCounts } from '../state/topic-state.js'
@@ -46,6 +48,10 @@ export interface HubOptions {
   readonly expose?: (slice: string, topic: string) => boolean
   /** What the store keeps; everything unless given. */
   readonly retention?: Retention
+  /** Told why nothing can be published any more, and again, with nothing, once it can. */
+  readonly onStore?: (fault: string | undefined) => void
+  /** Told of every fault: a mistake of the hub's own, which cost one connection. Written to the console unless given. */
+  readonly report?: (error: unknown, connection: string) => void
 }
 
 export interface PublishResult {
@@ -63,6 +69,15 @@ export interface HubStats {
   readonly published: number
   readonly duplicates: number
   readonly delivered: number
+  readonly deliveredBytes: number
+  /** Events that became part of another before they were delivered. */
+  readonly conflated: number
+  /** Events that were passed over because a subscription lagged, once for each, as far as the hub can tell. */
+  readonly passedOver: number
+  /** Events that nobody got because their session's mode does not carry them. */
+  readonly withheld: number
+  readonly flushMs: HistogramReading
+  readonly flushEvents: HistogramReading
   readonly encodings: ReadonlyMap<string, number>
   readonly sessions: number
   readonly connections: number
@@ -72,6 +87,12 @@ export interface HubStats {
   readonly feeds: number
   readonly gaps: ReadonlyMap<GapReason, number>
   readonly closed: ReadonlyMap<CloseCode, number>
+  /** Connections that the hub's own mistakes have cost. */
+  readonly faults: number
+  /** What waits to be sent, over all connections. Bytes. */
+  readonly waitingBytes: number
+  /** What memory holds of all sessions' events. */
+  readonly history: Readonly<HistoryTotals>
   /** Without the slices that the hub keeps itself. */
   readonly state: Readonly<StateCounts>
 }
@@ -96,8 +117,11 @@ export class Hub {
   readonly #departed: Connection[] = []
   readonly #gaps = new Map<GapReason, number>()
   readonly #closed = new Map<CloseCode, number>()
+  readonly #report: (error: unknown, connection: string) => void
   #published = 0
   #duplicates = 0
+  #passedOver = 0
+  #faults = 0
 
   constructor(options: HubOptions) {
     this.clock = options.clock ?? systemClock
@@ -105,12 +129,13 @@ export class Hub {
     this.catalog = createCatalog(options.catalog)
     this.limits = { ...defaultLimits, ...options.limits }
     this.delivery = new Delivery(
-      (task) => this.clock.defer(task),
+      this.clock,
       (session) => this.#sessions.refresh(session),
       (sessions) => this.#afterFlush(sessions),
     )
     this.feeds = new Feeds(this.clock)
     this.#check = new EventCheck(this.limits)
+    this.#report = options.report ?? ((error) => console.error(error))
     this.#sessions = new Sessions({
       clock: this.clock,
       random: this.random,
@@ -119,6 +144,7 @@ export class Hub {
       delivery: this.delivery,
       store: options.store,
       retention: options.retention,
+      onStore: options.onStore,
       expose: options.expose ?? (() => true),
     })
   }
@@ -406,14 +432,22 @@ export class Hub {
   stats(): HubStats {
     let subscriptions = 0
     let lagging = 0
+    let waitingBytes = 0
     for (const connection of this.connections) {
       subscriptions += connection.subscriptions.size
       lagging += connection.lagging
+      waitingBytes += connection.link.waiting
     }
     return {
       published: this.#published,
       duplicates: this.#duplicates,
       delivered: this.delivery.delivered,
+      deliveredBytes: this.delivery.deliveredBytes,
+      conflated: this.delivery.conflated,
+      passedOver: this.#passedOver,
+      withheld: this.#sessions.withheld,
+      flushMs: this.delivery.flushMs.read(),
+      flushEvents: this.delivery.flushEvents.read(),
       encodings: this.codecs.encodings(),
       sessions: this.#sessions.size,
       connections: this.connections.size,
@@ -422,6 +456,9 @@ export class Hub {
       feeds: this.feeds.size,
       gaps: this.#gaps,
       closed: this.#closed,
+      faults: this.#faults,
+      waitingBytes,
+      history: { ...this.#sessions.totals },
       state: { ...this.#sessions.stateCounts },
     }
   }
@@ -447,8 +484,15 @@ export class Hub {
     else connection.leaveAll()
   }
 
-  countGap(reason: GapReason): void {
+  countGap({ reason, dropped = 0 }: GapNotice): void {
     this.#gaps.set(reason, (this.#gaps.get(reason) ?? 0) + 1)
+    this.#passedOver += dropped
+  }
+
+  /** Counts and reports a mistake of the hub's own, which costs one connection. */
+  reportFault(error: unknown, connection: string): void {
+    this.#faults++
+    this.#report(error, connection)
   }
 
   countClose(code: CloseCode): void {

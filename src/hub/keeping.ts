@@ -66,6 +66,8 @@ export interface KeepingOptions {
   /** Sessions that nobody follows and that have been kept whole; beyond it the oldest leave memory. */
   readonly idleSessionsMax: number
   readonly retention?: Retention
+  /** Told why nothing can be kept any more, and again, with nothing, once something was kept. */
+  readonly onStore?: (fault: string | undefined) => void
   /** Takes a session out of memory. */
   readonly release: (session: Session) => void
   /** Retention has removed a session, or a session's events up to an offset. */
@@ -272,6 +274,7 @@ export class Keeping {
     const waited = this.#current
     this.#committing = undefined
     this.#current = undefined
+    if (this.#fault !== undefined) this.#options.onStore?.(undefined)
     this.#fault = undefined
     this.#retryMs = retryMs
     waited?.resolve()
@@ -294,6 +297,7 @@ export class Keeping {
     this.#committing = undefined
     this.#current = undefined
     this.#next = undefined
+    if (this.#fault === undefined) this.#options.onStore?.(fault.message)
     this.#fault = fault
     for (const waiter of waited) waiter?.reject(unavailable(fault))
     if (this.#ended) return

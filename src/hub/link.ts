@@ -9,6 +9,8 @@ import type { CloseCode } from '../protocol/codes.js'
  */
 export interface Link {
   readonly codec: Codec
+  /** What was written and has not left yet. Bytes. */
+  readonly waiting: number
   /**
    * Takes a chunk; it always arrives unless the link dies.
    *
@@ -20,6 +22,10 @@ export interface Link {
   cork(writes: () => void): void
   /** Ends in good order after what was written: there is nothing more to say. */
   end(): void
-  /** Closes after what was written, telling the code where the protocol of the link can. */
-  close(code: CloseCode, reason: string): void
+  /**
+   * Closes after what was written, telling the code where the protocol of the link can.
+   *
+   * @param retryMs how long the client should wait before it comes back
+   */
+  close(code: CloseCode, reason: string, retryMs?: number): void
 }

@@ -62,6 +62,9 @@ export class LocalLink implements Link {
     this.end()
   }
 
+  /** Events that wait within the process are no bytes. */
+  readonly waiting = 0
+
   /** @throws ProtocolError when the topic or the filter is not valid */
   follow(connection: Connection, topic: string, { onGap, ...options }: LocalOptions): LocalSubscription {
     this.#connection = connection

@@ -1,6 +1,6 @@
 import type { PublisherStatus, Traits } from '../catalog/traits.js'
 import { Entry } from '../history/entry.js'
-import { History, type HistoryLimits } from '../history/history.js'
+import { History, type HistoryLimits, type HistoryTotals } from '../history/history.js'
 import type { JsonObject, JsonValue } from '../lib/json.js'
 import { type Epoch, type Offset, start } from '../protocol/cursor.js'
 import type { Cause, HubEvent, Mode, NewEvent } from '../protocol/frames.js'
@@ -41,8 +41,12 @@ export interface Intent {
 export interface SessionSetting {
   readonly limits: HistoryLimits & { readonly publishIdsMax: number }
   readonly state: StateSetting
+  /** Of the histories of all sessions. */
+  readonly totals: HistoryTotals
   /** There is a store, for which `unkept` is to be filled. */
   readonly isKept: boolean
+  /** The session's mode has kept an event from everybody. */
+  withheld(): void
   /** Something has changed that the list of sessions shows. */
   listChanged(): void
 }
@@ -143,6 +147,17 @@ export class Session {
     return histories
   }
 
+  /** The session leaves memory. */
+  release(): void {
+    for (const history of this.histories()) history.release()
+  }
+
+  /** A worker that is only a placeholder goes. */
+  releaseWorker({ id, topic }: Worker): void {
+    topic.history?.release()
+    this.workers.delete(id)
+  }
+
   /** @returns the worker, made as a placeholder if it is new. */
   worker(id: string): Worker {
     let worker = this.workers.get(id)
@@ -175,7 +190,10 @@ export class Session {
       this.stale = true
     }
     if (traits.status !== undefined) this.#turn(worker, traits.status, now)
-    if (event.force !== true && !carries(this.mode, traits.level)) return this.offset
+    if (event.force !== true && !carries(this.mode, traits.level)) {
+      this.#setting.withheld()
+      return this.offset
+    }
     const passage = event.force === true ? { force: true } : undefined
     const entry = new Entry(this.#hubEvent(event, worker, traits, now), traits, bytes, passage)
     if (this.isKept) this.unkept.add(entry)
@@ -342,7 +360,7 @@ export class Session {
   }
 
   #history(): History {
-    return new History(this.#setting.limits)
+    return new History(this.#setting.limits, this.#setting.totals)
   }
 }
 

@@ -1,4 +1,5 @@
 import type { Catalog } from '../catalog/catalog.js'
+import { noTotals } from '../history/history.js'
 import type { Clock } from '../lib/clock.js'
 import type { Random } from '../lib/random.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
@@ -22,6 +23,7 @@ export interface SessionsOptions {
   readonly delivery: Delivery
   readonly store: Store | undefined
   readonly retention: Retention | undefined
+  readonly onStore: ((fault: string | undefined) => void) | undefined
   readonly expose: StateSetting['expose']
 }
 
@@ -29,6 +31,9 @@ export interface SessionsOptions {
 export class Sessions {
   readonly keeping: Keeping | undefined
   readonly stateCounts: StateCounts = noCounts()
+  readonly totals = noTotals()
+  /** Events that no one gets, because their session's mode does not carry them. */
+  withheld = 0
   readonly #options: SessionsOptions
   readonly #held = new Map<string, Session>()
   /** Of the topic `hub`. */
@@ -42,7 +47,11 @@ export class Sessions {
     this.#setting = {
       limits,
       state: { limits, counts: this.stateCounts, expose },
+      totals: this.totals,
       isKept: this.keeping !== undefined,
+      withheld: () => {
+        this.withheld++
+      },
       listChanged: () => this.#listChanged(),
     }
     // The topic hub has one slice, which the hub bounds itself and nobody counts.
@@ -217,16 +226,21 @@ export class Sessions {
         }
       }
     }
-    this.#held.delete(id)
+    this.#release(session)
     this.#listChanged()
+  }
+
+  #release(session: Session): void {
+    this.#held.delete(session.id)
+    session.release()
   }
 
   /** Placeholders go when nobody follows them. */
   mayForget({ session }: Topic): void {
-    for (const [id, { startedAt, topic }] of session.workers) {
-      if (startedAt === undefined && !topic.followed) session.workers.delete(id)
+    for (const worker of session.workers.values()) {
+      if (worker.startedAt === undefined && !worker.topic.followed) session.releaseWorker(worker)
     }
-    if (session.status === 'waiting' && !session.followed) this.#held.delete(session.id)
+    if (session.status === 'waiting' && !session.followed) this.#release(session)
     else if (session !== this.#own) this.keeping?.rest(session)
   }
 
@@ -250,7 +264,7 @@ export class Sessions {
     if (this.#own.watched) this.#options.delivery.schedule(this.#own)
   }
 
-  #keepingOf({ store, retention, clock, limits }: SessionsOptions): Keeping | undefined {
+  #keepingOf({ store, retention, onStore, clock, limits }: SessionsOptions): Keeping | undefined {
     if (store === undefined) return undefined
     const { unkeptBytesMax, idleSessionsMax } = limits
     return new Keeping({
@@ -259,8 +273,9 @@ export class Sessions {
       unkeptBytesMax,
       idleSessionsMax,
       ...(retention && { retention }),
+      ...(onStore && { onStore }),
       release: (session) => {
-        if (this.#held.get(session.id) === session) this.#held.delete(session.id)
+        if (this.#held.get(session.id) === session) this.#release(session)
       },
       removed: (id) => this.#removed(id),
       trimmed: (id, trimmed) => {

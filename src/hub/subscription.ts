@@ -10,6 +10,8 @@ export interface Replaying {
   next: number
 }
 
+const nothing = { events: 0, bytes: 0 }
+
 /**
  * One connection's interest in one feed.
  *
@@ -25,6 +27,8 @@ export class Subscription {
   position: Offset
   /** Its place among the feed's members; −1 while behind. */
   place = -1
+  /** What its feed had given its members when it joined them: so that nothing is counted for each delivery. */
+  joined: { readonly events: number; readonly bytes: number } = nothing
   replaying: Replaying | undefined = undefined
   /** A replay that begins in the store: everything after `after`, up to where the subscription joined. */
   fromStore: { after: Offset; readonly until: Offset } | undefined = undefined

@@ -242,6 +242,14 @@ export interface Pong {
   readonly ref?: Ref
 }
 
+/** The connection is about to be closed, and the hub asks the client not to come back before a while has passed. */
+export interface Closing {
+  readonly type: 'closing'
+  /** The close code that follows. */
+  readonly code: number
+  readonly retryMs: number
+}
+
 /** One request failed; the connection lives. */
 export interface Failed {
   readonly type: 'error'
@@ -262,6 +270,7 @@ export type ControlFrame =
   | Updated
   | Authorized
   | Pong
+  | Closing
   | Failed
 
 export type HubFrame = ControlFrame | Events

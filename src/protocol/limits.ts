@@ -144,11 +144,24 @@ export const limitTable = {
     guards: 'silence of a WebSocket that has not read what waits for it',
     exceeding: 'closed with 4002',
   },
+  shutdownMs: {
+    value: 10_000,
+    unit: 'ms',
+    guards: 'how long it takes to stop',
+    exceeding: 'what is still open is cut; `--shutdown-ms` says otherwise',
+  },
+  spreadMs: {
+    value: 3_000,
+    unit: 'ms',
+    guards: 'telling the clients that the hub stops, 1 ms for each',
+    exceeding: 'more of them are told at a time',
+  },
   retryMs: {
     value: 2_000,
     unit: 'ms',
-    guards: 'how soon an SSE client that was cut comes back',
-    exceeding: 'told to the client in `retry:`',
+    guards:
+      'how soon an SSE client that was cut comes back; at a stop every client, by half of it sooner or later',
+    exceeding: 'told to the client in `retry:` or `closing`',
   },
   keepaliveMs: {
     value: 15_000,

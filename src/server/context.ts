@@ -2,6 +2,8 @@ import type { Hub } from '../hub/hub.js'
 import type { Clock } from '../lib/clock.js'
 import type { Limits } from '../protocol/limits.js'
 import type { Links } from './links.js'
+import type { Log } from './log.js'
+import type { ServerCounts } from './metrics.js'
 import type { Origins } from './origins.js'
 
 /** What the routes of one server share. */
@@ -13,6 +15,8 @@ export interface Context {
   readonly origins: Origins
   /** Silence of an SSE response before a comment is sent. */
   readonly keepaliveMs: number
+  readonly log: Log
+  readonly counts: ServerCounts
   /** Told of whatever is no peer's mistake. */
   readonly report: (error: unknown) => void
   /** Whether the server is about to close. */

@@ -5,13 +5,15 @@ import { json, problem } from './problem.js'
 import type { Route } from './routes.js'
 
 /** For those who run the hub: is it alive, may it get requests, how is it doing. */
-export function healthRoutes({ hub, links, closing }: Context): Route[] {
-  const metrics = new Metrics(hub, links)
+export function healthRoutes(context: Context): Route[] {
+  const { hub, closing } = context
+  const metrics = new Metrics(context)
   return [
-    { method: 'GET', path: '/healthz', answer: () => json(200, { status: 'ok' }) },
+    { method: 'GET', path: '/healthz', whileClosing: true, answer: () => json(200, { status: 'ok' }) },
     {
       method: 'GET',
       path: '/readyz',
+      whileClosing: true,
       answer: () => {
         if (closing()) return problem(new ProtocolError('unavailable', 'The hub is shutting down.'))
         if (hub.fault !== undefined) return problem(new ProtocolError('unavailable', hub.fault))
@@ -21,6 +23,7 @@ export function healthRoutes({ hub, links, closing }: Context): Route[] {
     {
       method: 'GET',
       path: '/metrics',
+      whileClosing: true,
       answer: async () => ({
         status: 200,
         headers: { 'content-type': metrics.contentType, 'cache-control': 'no-store' },

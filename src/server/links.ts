@@ -1,3 +1,4 @@
+import type { Clock } from '../lib/clock.js'
 import type { CloseCode } from '../protocol/codes.js'
 import { ProtocolError } from '../protocol/codes.js'
 
@@ -6,13 +7,17 @@ export const linkKinds: readonly LinkKind[] = ['websocket', 'sse']
 
 /** What can be told to close. */
 export interface Closable {
-  close(code: CloseCode, reason: string): void
+  close(code: CloseCode, reason: string, retryMs?: number): void
 }
+
+// Often enough that what is closed at once is a small part.
+const closeEveryMs = 50
 
 /** The open links of a server: counted, bounded, and closed with it. */
 export class Links {
   readonly #max: number
   readonly #open: Readonly<Record<LinkKind, Set<Closable>>> = { websocket: new Set(), sse: new Set() }
+  readonly #opened: Record<LinkKind, number> = { websocket: 0, sse: 0 }
   #emptied: (() => void) | undefined = undefined
 
   constructor(max: number) {
@@ -27,6 +32,11 @@ export class Links {
     return this.#open[kind].size
   }
 
+  /** @returns how many there were so far, those that are open included. */
+  opened(kind: LinkKind): number {
+    return this.#opened[kind]
+  }
+
   /** @throws ProtocolError `unavailable` when there are as many as may be */
   expectRoom(): void {
     if (this.size >= this.#max) {
@@ -36,6 +46,7 @@ export class Links {
 
   add(kind: LinkKind, link: Closable): void {
     this.#open[kind].add(link)
+    this.#opened[kind]++
   }
 
   remove(kind: LinkKind, link: Closable): void {
@@ -43,8 +54,19 @@ export class Links {
     if (this.size === 0) this.#emptied?.()
   }
 
-  closeAll(code: CloseCode, reason: string): void {
-    for (const kind of linkKinds) for (const link of this.#open[kind]) link.close(code, reason)
+  /**
+   * Closes those that are open now, evenly over a while.
+   *
+   * @returns once all of them have been told
+   */
+  async closeAll(close: (link: Closable) => void, over: { clock: Clock; ms: number }): Promise<void> {
+    const links = linkKinds.flatMap((kind) => [...this.#open[kind]])
+    const parts = Math.max(1, Math.ceil(over.ms / closeEveryMs))
+    for (let part = 0; part < parts; part++) {
+      if (part > 0) await new Promise<void>((resolve) => over.clock.after(closeEveryMs, resolve))
+      const [from, to] = [part, part + 1].map((n) => Math.round((n * links.length) / parts))
+      for (const link of links.slice(from, to)) close(link)
+    }
   }
 
   /** @returns once the last link has gone. */

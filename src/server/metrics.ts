@@ -1,5 +1,6 @@
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
 import type { Hub, HubStats } from '../hub/hub.js'
+import type { HistogramReading } from '../lib/histogram.js'
 import { type CloseCode, closeCodes } from '../protocol/codes.js'
 import type { GapReason } from '../protocol/frames.js'
 import { type Links, linkKinds } from './links.js'
@@ -11,144 +12,264 @@ const closeNames = Object.keys(closeCodes) as readonly CloseCode[]
 /** One number, or one for each value of a label. */
 type Reading = number | Iterable<readonly [label: string, value: number]>
 
-interface Figure {
-  readonly name: string
-  readonly help: string
-  readonly kind: 'counter' | 'gauge'
-  readonly label?: string
-  read(stats: HubStats): Reading
+/** What a server counts of itself. */
+export interface ServerCounts {
+  /** Answers by status. */
+  readonly answers: Map<number, number>
+  /** Mistakes of the hub's own that cost one request, and those that nobody had expected. */
+  requestErrors: number
+  uncaughtErrors: number
 }
 
-/** What `/metrics` says of a hub, in the order of `docs/operations/metrics.md`. */
-function figuresOf(links: Links): readonly Figure[] {
-  return [
-    {
-      name: 'runcast_events_published_total',
-      help: 'Events that were published, duplicates left out.',
-      kind: 'counter',
-      read: ({ published }) => published,
-    },
-    {
-      name: 'runcast_events_duplicate_total',
-      help: 'Events that were left out because their id had been published before.',
-      kind: 'counter',
-      read: ({ duplicates }) => duplicates,
-    },
-    {
-      name: 'runcast_events_delivered_total',
-      help: 'Events that were handed to connections, one for each connection.',
-      kind: 'counter',
-      read: ({ delivered }) => delivered,
-    },
-    {
-      name: 'runcast_encodings_total',
-      help: 'Events that were encoded: once per codec, whatever the number of subscribers.',
-      kind: 'counter',
-      label: 'codec',
-      read: ({ encodings }) => encodings,
-    },
-    {
-      name: 'runcast_state_comparisons_total',
-      help: 'Changes of state that were asked for, each compared once with the value before.',
-      kind: 'counter',
-      read: ({ state }) => state.comparisons,
-    },
-    {
-      name: 'runcast_state_updates_total',
-      help: 'Changes of state that were published.',
-      kind: 'counter',
-      label: 'form',
-      read: ({ state }) => [
-        ['patch', state.patches],
-        ['value', state.values],
-        ['removed', state.removals],
-      ],
-    },
-    {
-      name: 'runcast_state_patch_bytes_total',
-      help: 'JSON text of the changes of state that were published as patches.',
-      kind: 'counter',
-      read: ({ state }) => state.patchBytes,
-    },
-    {
-      name: 'runcast_state_value_bytes_total',
-      help: 'JSON text of the changes of state that were published as values.',
-      kind: 'counter',
-      read: ({ state }) => state.valueBytes,
-    },
-    {
-      name: 'runcast_gaps_total',
-      help: 'Gaps that subscriptions were told of.',
-      kind: 'counter',
-      label: 'reason',
-      read: ({ gaps }) => gapReasons.map((reason) => [reason, gaps.get(reason) ?? 0] as const),
-    },
-    {
-      name: 'runcast_closed_total',
-      help: 'Connections that the hub closed.',
-      kind: 'counter',
-      label: 'code',
-      read: ({ closed }) =>
-        closeNames.map((name) => [String(closeCodes[name]), closed.get(name) ?? 0] as const),
-    },
-    {
-      name: 'runcast_connections',
-      help: 'Open connections.',
-      kind: 'gauge',
-      label: 'transport',
-      read: () => linkKinds.map((kind) => [kind, links.count(kind)] as const),
-    },
-    {
-      name: 'runcast_sessions',
-      help: 'Sessions that the hub holds.',
-      kind: 'gauge',
-      read: ({ sessions }) => sessions,
-    },
-    {
-      name: 'runcast_subscriptions',
-      help: 'Subscriptions of all connections.',
-      kind: 'gauge',
-      read: ({ subscriptions }) => subscriptions,
-    },
-    {
-      name: 'runcast_subscriptions_lagging',
-      help: 'Subscriptions that are catching up from history.',
-      kind: 'gauge',
-      read: ({ lagging }) => lagging,
-    },
-    {
-      name: 'runcast_feeds',
-      help: 'Topics seen through one filter, each matched and encoded once.',
-      kind: 'gauge',
-      read: ({ feeds }) => feeds,
-    },
-  ]
+export function noServerCounts(): ServerCounts {
+  return { answers: new Map(), requestErrors: 0, uncaughtErrors: 0 }
 }
+
+interface Source extends HubStats {
+  readonly links: Links
+  readonly counts: ServerCounts
+}
+
+interface Named {
+  readonly name: string
+  readonly help: string
+  readonly label?: string
+}
+
+interface Counted extends Named {
+  readonly kind: 'counter' | 'gauge'
+  read(source: Source): Reading
+}
+
+interface Measured extends Named {
+  readonly kind: 'histogram'
+  /** From what the hub counts in to the base unit of Prometheus. */
+  readonly scale?: number
+  read(source: Source): HistogramReading
+}
+
+type Figure = Counted | Measured
+
+/** What `/metrics` says of a hub; `docs/operations/metrics.md` shows the same table. */
+export const figures: readonly Figure[] = [
+  {
+    name: 'runcast_events_published_total',
+    help: 'Events that were published, duplicates left out.',
+    kind: 'counter',
+    read: ({ published }) => published,
+  },
+  {
+    name: 'runcast_events_duplicate_total',
+    help: 'Events that were left out because their id had been published before.',
+    kind: 'counter',
+    read: ({ duplicates }) => duplicates,
+  },
+  {
+    name: 'runcast_events_delivered_total',
+    help: 'Events that were handed to connections, one for each connection.',
+    kind: 'counter',
+    read: ({ delivered }) => delivered,
+  },
+  {
+    name: 'runcast_delivered_bytes_total',
+    help: 'Bytes of the frames in which events were handed to connections.',
+    kind: 'counter',
+    read: ({ deliveredBytes }) => deliveredBytes,
+  },
+  {
+    name: 'runcast_events_conflated_total',
+    help: 'Events that became part of a later one before they were delivered.',
+    kind: 'counter',
+    read: ({ conflated }) => conflated,
+  },
+  {
+    name: 'runcast_events_dropped_total',
+    help: 'Events that were not delivered: `lagging`, passed over for a subscription that could not take them (once for each, as far as the hub can tell); `mode`, neither kept nor delivered because of the mode of their session.',
+    kind: 'counter',
+    label: 'reason',
+    read: ({ passedOver, withheld }) => [
+      ['lagging', passedOver],
+      ['mode', withheld],
+    ],
+  },
+  {
+    name: 'runcast_flush_seconds',
+    help: 'How long a flush took: one for each turn of the event loop in which something was published.',
+    kind: 'histogram',
+    scale: 1 / 1_000,
+    read: ({ flushMs }) => flushMs,
+  },
+  {
+    name: 'runcast_flush_events',
+    help: 'Events that somebody follows, in one flush.',
+    kind: 'histogram',
+    read: ({ flushEvents }) => flushEvents,
+  },
+  {
+    name: 'runcast_encodings_total',
+    help: 'Events that were encoded: once per codec, whatever the number of subscribers.',
+    kind: 'counter',
+    label: 'codec',
+    read: ({ encodings }) => encodings,
+  },
+  {
+    name: 'runcast_state_comparisons_total',
+    help: 'Changes of state that were asked for, each compared once with the value before.',
+    kind: 'counter',
+    read: ({ state }) => state.comparisons,
+  },
+  {
+    name: 'runcast_state_updates_total',
+    help: 'Changes of state that were published.',
+    kind: 'counter',
+    label: 'form',
+    read: ({ state }) => [
+      ['patch', state.patches],
+      ['value', state.values],
+      ['removed', state.removals],
+    ],
+  },
+  {
+    name: 'runcast_state_patch_bytes_total',
+    help: 'JSON text of the changes of state that were published as patches.',
+    kind: 'counter',
+    read: ({ state }) => state.patchBytes,
+  },
+  {
+    name: 'runcast_state_value_bytes_total',
+    help: 'JSON text of the changes of state that were published as values.',
+    kind: 'counter',
+    read: ({ state }) => state.valueBytes,
+  },
+  {
+    name: 'runcast_gaps_total',
+    help: 'Gaps that subscriptions were told of.',
+    kind: 'counter',
+    label: 'reason',
+    read: ({ gaps }) => gapReasons.map((reason) => [reason, gaps.get(reason) ?? 0] as const),
+  },
+  {
+    name: 'runcast_closed_total',
+    help: 'Connections that the hub closed.',
+    kind: 'counter',
+    label: 'code',
+    read: ({ closed }) =>
+      closeNames.map((name) => [String(closeCodes[name]), closed.get(name) ?? 0] as const),
+  },
+  {
+    name: 'runcast_errors_total',
+    help: 'Mistakes of the hub itself: they cost one `connection`, one `request`, or, when nobody had expected them (`uncaught`), the process. Each is in the log.',
+    kind: 'counter',
+    label: 'cost',
+    read: ({ faults, counts }) => [
+      ['connection', faults],
+      ['request', counts.requestErrors],
+      ['uncaught', counts.uncaughtErrors],
+    ],
+  },
+  {
+    name: 'runcast_answers_total',
+    help: 'Answers to HTTP requests; SSE responses are connections.',
+    kind: 'counter',
+    label: 'status',
+    read: ({ counts }) => [...counts.answers].map(([status, count]) => [String(status), count] as const),
+  },
+  {
+    name: 'runcast_connections_opened_total',
+    help: 'Connections that were opened.',
+    kind: 'counter',
+    label: 'transport',
+    read: ({ links }) => linkKinds.map((kind) => [kind, links.opened(kind)] as const),
+  },
+  {
+    name: 'runcast_connections',
+    help: 'Open connections.',
+    kind: 'gauge',
+    label: 'transport',
+    read: ({ links }) => linkKinds.map((kind) => [kind, links.count(kind)] as const),
+  },
+  {
+    name: 'runcast_sessions',
+    help: 'Sessions that the hub holds.',
+    kind: 'gauge',
+    read: ({ sessions }) => sessions,
+  },
+  {
+    name: 'runcast_subscriptions',
+    help: 'Subscriptions of all connections.',
+    kind: 'gauge',
+    read: ({ subscriptions }) => subscriptions,
+  },
+  {
+    name: 'runcast_subscriptions_lagging',
+    help: 'Subscriptions that are catching up from history.',
+    kind: 'gauge',
+    read: ({ lagging }) => lagging,
+  },
+  {
+    name: 'runcast_backpressure_bytes',
+    help: 'What was written to connections and has not been taken by the system yet.',
+    kind: 'gauge',
+    read: ({ waitingBytes }) => waitingBytes,
+  },
+  {
+    name: 'runcast_history_events',
+    help: 'Events that memory holds.',
+    kind: 'gauge',
+    read: ({ history }) => history.events,
+  },
+  {
+    name: 'runcast_history_bytes',
+    help: 'About the bytes of the JSON text of these events; what they take is two to four times that.',
+    kind: 'gauge',
+    read: ({ history }) => history.bytes,
+  },
+  {
+    name: 'runcast_history_evicted_total',
+    help: 'Events that left memory because a lane of their topic was full.',
+    kind: 'counter',
+    label: 'lane',
+    read: ({ history }) => [
+      ['critical', history.evictedCritical],
+      ['droppable', history.evictedDroppable],
+    ],
+  },
+  {
+    name: 'runcast_feeds',
+    help: 'Topics seen through one filter, each matched and encoded once.',
+    kind: 'gauge',
+    read: ({ feeds }) => feeds,
+  },
+]
 
 /** The figures of one hub in the text format of Prometheus, with those of the process. */
 export class Metrics {
   readonly contentType = Registry.PROMETHEUS_CONTENT_TYPE
   readonly #registry = new Registry()
 
-  constructor(hub: Hub, links: Links) {
-    // One reading serves all the figures of an answer; they are collected in order.
-    let stats = hub.stats()
-    const figures = figuresOf(links)
+  readonly #read: () => Source
+  #source: Source
+
+  constructor({ hub, links, counts }: { hub: Hub; links: Links; counts: ServerCounts }) {
+    this.#read = () => ({ ...hub.stats(), links, counts })
+    this.#source = this.#read()
     for (const figure of figures) {
-      register(this.#registry, figure, () => {
-        if (figure === figures[0]) stats = hub.stats()
-        return figure.read(stats)
-      })
+      if (figure.kind !== 'histogram') register(this.#registry, figure, () => figure.read(this.#source))
     }
   }
 
   async text(): Promise<string> {
+    // One reading serves all the figures of an answer.
+    this.#source = this.#read()
+    const histograms = figures.flatMap((figure) =>
+      figure.kind === 'histogram' ? [histogramText(figure, figure.read(this.#source))] : [],
+    )
     const [own, ofProcess] = await Promise.all([this.#registry.metrics(), processRegistry().metrics()])
-    return `${own}\n${ofProcess}`
+    return [own, ...histograms, ofProcess].join('\n')
   }
 }
 
-function register(registry: Registry, { name, help, kind, label }: Figure, read: () => Reading): void {
+function register(registry: Registry, { name, help, kind, label }: Counted, read: () => Reading): void {
   const labelNames = label === undefined ? [] : [label]
   const registers = [registry]
   if (kind === 'counter') {
@@ -162,18 +283,18 @@ function register(registry: Registry, { name, help, kind, label }: Figure, read:
         each(label, read(), (labels, value) => counter.inc(labels, value))
       },
     })
-    return
+  } else {
+    const gauge: Gauge = new Gauge({
+      name,
+      help,
+      labelNames,
+      registers,
+      collect() {
+        gauge.reset()
+        each(label, read(), (labels, value) => gauge.set(labels, value))
+      },
+    })
   }
-  const gauge: Gauge = new Gauge({
-    name,
-    help,
-    labelNames,
-    registers,
-    collect() {
-      gauge.reset()
-      each(label, read(), (labels, value) => gauge.set(labels, value))
-    },
-  })
 }
 
 function each(
@@ -183,6 +304,25 @@ function each(
 ): void {
   if (typeof reading === 'number') return take({}, reading)
   for (const [name, value] of reading) take({ [label ?? 'name']: name }, value)
+}
+
+/**
+ * A histogram in the text format, version 0.0.4. The hub has counted it already: in a flush, a call of prom-client
+ * would take longer than the rest.
+ */
+function histogramText(
+  { name, help, scale = 1 }: Measured,
+  { bounds, counts, sum }: HistogramReading,
+): string {
+  const lines = [`# HELP ${name} ${help}`, `# TYPE ${name} histogram`]
+  let count = 0
+  for (const [index, bound] of [...bounds, Number.POSITIVE_INFINITY].entries()) {
+    count += counts[index] ?? 0
+    const le = bound === Number.POSITIVE_INFINITY ? '+Inf' : String(Number((bound * scale).toPrecision(12)))
+    lines.push(`${name}_bucket{le="${le}"} ${count}`)
+  }
+  lines.push(`${name}_sum ${sum * scale}`, `${name}_count ${count}`)
+  return `${lines.join('\n')}\n`
 }
 
 let ofProcess: Registry | undefined

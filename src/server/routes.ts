@@ -13,6 +13,8 @@ export interface Route {
   readonly method: Method
   /** Literal segments and `{parameters}`: `/api/sessions/{session}/events`. */
   readonly path: string
+  /** Answered even while the server is about to close. */
+  readonly whileClosing?: true
   /**
    * Answers, or streams and returns nothing. What it throws is answered as a problem.
    * `HEAD` comes here as well; the transport leaves out the body of its answer.
@@ -36,6 +38,10 @@ export interface RoutesOptions {
   readonly origins: Origins
   /** Told of whatever is no peer's mistake. */
   readonly report: (error: unknown) => void
+  /** Told of the status of each answer. */
+  readonly answered: (status: number) => void
+  /** Whether the server is about to close: then only what asks after its health is answered. */
+  readonly closing: () => boolean
 }
 
 interface Pattern {
@@ -68,12 +74,21 @@ export class Routes {
   answer(request: Request, exchange: Exchange): void {
     this.#busy += 1
     void this.#answerOf(request, exchange)
-      .then((answer) => answer && exchange.answer(answer))
+      .then((answer) => {
+        if (answer === undefined) return
+        this.#options.answered(answer.status)
+        exchange.answer(answer)
+      })
       .catch(this.#options.report)
       .finally(() => {
         this.#busy -= 1
         if (this.#busy === 0) this.#idle?.()
       })
+  }
+
+  /** Requests that are being answered. */
+  get busy(): number {
+    return this.#busy
   }
 
   /** @returns once no request is being answered; responses that stay open do not count. */
@@ -106,6 +121,9 @@ export class Routes {
     if (request.method === 'OPTIONS') return options(request, pattern)
     const route = pattern.methods.get((request.method === 'HEAD' ? 'GET' : request.method) as Method)
     if (route === undefined) return this.#wrongMethod(request, pattern)
+    if (this.#options.closing() && route.whileClosing !== true) {
+      throw new ProtocolError('unavailable', 'The hub is shutting down; come back soon.')
+    }
     const params = paramsOf(pattern, segments, this.#options.limits)
     return route.answer({
       request,

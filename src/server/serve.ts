@@ -4,7 +4,9 @@ import type { Service, Transport, TransportOptions } from '../transport/transpor
 import { uwsTransport } from '../transport/uws.js'
 import type { Context } from './context.js'
 import { healthRoutes } from './health.js'
-import { Links } from './links.js'
+import { type Closable, Links } from './links.js'
+import { type Log, noLog } from './log.js'
+import { noServerCounts } from './metrics.js'
 import type { Origins } from './origins.js'
 import { panelRoutes } from './panels.js'
 import { publishRoutes } from './publish.js'
@@ -27,7 +29,9 @@ export interface ServeOptions {
   /** Pages of these origins may use the hub beside its own; `*` lets all. None unless given. */
   readonly origins?: Origins
   readonly clock?: Clock
-  /** Told of whatever is no peer's mistake; written to standard error unless given. */
+  /** Takes a line for each life of a connection, and a few of its own; nobody does unless given. */
+  readonly log?: Log
+  /** Told of whatever is no peer's mistake; written to the log if there is one, otherwise to the console. */
   readonly report?: (error: unknown) => void
 }
 
@@ -38,13 +42,15 @@ export interface Server {
   readonly port: number
   /**
    * Accepts nothing new, tells clients that the hub goes away (4000) after what was published, and ends once
-   * they have gone or `graceMs` (2,000 unless given) have passed. The hub itself lives on.
+   * they have gone or `graceMs` (`shutdownMs` unless given) have passed. The more there are, the longer it takes
+   * to tell them: they are not to come back all at once. The hub itself lives on.
    */
   close(options?: { readonly graceMs?: number }): Promise<void>
+  /** Counts an error that nobody had expected, for whoever hears of it: the process that the server is in. */
+  countUncaught(): void
 }
 
 const defaultPort = 4600
-const defaultGraceMs = 2_000
 
 /**
  * Serves a hub over WebSocket, SSE and HTTP.
@@ -55,15 +61,24 @@ const defaultGraceMs = 2_000
 export async function serve(hub: Hub, options: ServeOptions = {}): Promise<Server> {
   const { limits } = hub
   const links = new Links(limits.connectionsMax)
+  const clock = options.clock ?? systemClock
+  const log = options.log ?? noLog
   let closing = false
+  const counts = noServerCounts()
+  const report = options.report ?? reportTo(options.log)
   const context: Context = {
     hub,
     limits,
     links,
-    clock: options.clock ?? systemClock,
+    clock,
+    log,
+    counts,
     origins: options.origins ?? [],
     keepaliveMs: options.keepaliveMs ?? limits.keepaliveMs,
-    report: options.report ?? ((error) => console.error(error)),
+    report(error) {
+      counts.requestErrors++
+      report(error)
+    },
     closing: () => closing,
   }
   const routes = new Routes(
@@ -75,7 +90,10 @@ export async function serve(hub: Hub, options: ServeOptions = {}): Promise<Serve
       ...healthRoutes(context),
       ...panelRoutes(),
     ],
-    context,
+    {
+      ...context,
+      answered: (status) => counts.answers.set(status, (counts.answers.get(status) ?? 0) + 1),
+    },
   )
   const service: Service = {
     request: (request, exchange) => routes.answer(request, exchange),
@@ -93,25 +111,46 @@ export async function serve(hub: Hub, options: ServeOptions = {}): Promise<Serve
 
   async function shutDown(graceMs: number): Promise<void> {
     closing = true
+    const began = clock.elapsed()
+    log.info({ connections: links.size, graceMs }, 'closing')
     listening.stopAccepting()
     hub.delivery.flushAll()
-    links.closeAll('shutdown', 'the hub is shutting down')
-    await withinMs(context.clock, graceMs, Promise.all([links.empty(), routes.idle()]))
+    const ms = Math.min(limits.spreadMs, graceMs / 2, links.size)
+    const told = links.closeAll(sendAway, { clock, ms }).then(() => links.empty())
+    await withinMs(clock, graceMs, Promise.all([told, routes.idle()]))
+    const left = { connections: links.size, requests: routes.busy }
+    log.info({ ms: Math.round(clock.elapsed() - began), ...left }, 'closed')
     listening.close()
+  }
+
+  // By chance, so that those who are told at the same moment come back at different ones.
+  function sendAway(link: Closable): void {
+    const retryMs = Math.round(limits.retryMs * (0.5 + hub.random.fraction()))
+    link.close('shutdown', 'the hub is shutting down', retryMs)
   }
 
   let closed: Promise<void> | undefined
   const { host, port } = listening
   const scheme = options.tls === undefined ? 'http' : 'https'
+  const url = `${scheme}://${host.includes(':') ? `[${host}]` : host}:${port}`
+  log.info({ url }, 'listening')
   return {
-    url: `${scheme}://${host.includes(':') ? `[${host}]` : host}:${port}`,
+    url,
+    countUncaught() {
+      counts.uncaughtErrors++
+    },
     host,
     port,
-    close({ graceMs = defaultGraceMs } = {}) {
+    close({ graceMs = limits.shutdownMs } = {}) {
       closed ??= shutDown(graceMs)
       return closed
     },
   }
+}
+
+function reportTo(log: Log | undefined): (error: unknown) => void {
+  if (log === undefined) return (error) => console.error(error)
+  return (err) => log.error({ err }, 'a request failed')
 }
 
 /** Waits for `task`, but no longer than `ms`. */

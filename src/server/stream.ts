@@ -18,6 +18,7 @@ import { parseTopic } from '../protocol/topic.js'
 import type { Answer, Stream } from '../transport/transport.js'
 import { bodyKind, parseJson, readBody, utf8 } from './body.js'
 import type { Context } from './context.js'
+import { Life } from './life.js'
 import { json, problem, refusal } from './problem.js'
 import { choiceOf, flagOf, modeOf, slicesOf, typesOf } from './query.js'
 import type { Call, Route } from './routes.js'
@@ -154,12 +155,13 @@ function subscribeOf(
  * @returns the connection; nothing when there is none, for a `HEAD` or a peer that has gone
  */
 function open(
-  { hub, clock, links, keepaliveMs }: Context,
+  context: Context,
   call: Call,
   codec: SseCodec,
   subscribes: readonly Subscribe[],
   forget: (connection: Connection) => void = () => {},
 ): Connection | undefined {
+  const { hub, clock, links, keepaliveMs } = context
   const { request, exchange } = call
   const headers = { ...head.headers, ...call.headers }
   if (request.method === 'HEAD') {
@@ -179,6 +181,7 @@ function open(
     throw error
   }
   links.add('sse', connection)
+  const life = new Life(context, { connection, transport: 'sse', address: request.address })
   const silence = new Silence(clock, keepaliveMs, () => link.keepAlive())
   const stream = exchange.stream(
     { ...head, headers },
@@ -188,7 +191,12 @@ function open(
         silence.end()
         links.remove('sse', connection)
         forget(connection)
-        connection.closed()
+        try {
+          connection.closed()
+        } catch (error) {
+          context.report(error)
+        }
+        life.end()
       },
     },
   )
@@ -227,6 +235,10 @@ class StreamLink implements Link {
     return waited && room && !this.#ended
   }
 
+  get waiting(): number {
+    return this.#stream?.waiting ?? this.#waitingBytes
+  }
+
   write(chunk: Chunk): boolean {
     if (!(chunk instanceof Uint8Array)) throw new TypeError('expected bytes, got a frame')
     if (this.#stream !== undefined) {
@@ -252,9 +264,9 @@ class StreamLink implements Link {
     this.#stream?.end()
   }
 
-  close(code: CloseCode, reason: string): void {
+  close(code: CloseCode, reason: string, retryMs?: number): void {
     this.cork(() => {
-      this.write(this.codec.closing(code, reason))
+      this.write(this.codec.closing(code, reason, retryMs))
       this.end()
     })
   }

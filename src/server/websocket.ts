@@ -10,6 +10,7 @@ import type { Authorize, ClientFrame, Failed, Merge, Patch, Publish, Set } from 
 import { parseTopic } from '../protocol/topic.js'
 import type { Request, Socket, SocketEvents, Upgrade } from '../transport/transport.js'
 import type { Context } from './context.js'
+import { Life } from './life.js'
 import { allowsOrigin } from './origins.js'
 import { problemOf } from './problem.js'
 import { Silence } from './silence.js'
@@ -27,7 +28,8 @@ export function upgrade(context: Context, request: Request): Upgrade {
     return {
       kind: 'accepted',
       ...(protocol && { protocol }),
-      open: (socket) => new Client(context, socket, protocol ?? 'runcast.v1.json'),
+      open: (socket) =>
+        new Client(context, socket, { protocol: protocol ?? 'runcast.v1.json', address: request.address }),
     }
   } catch (error) {
     return { kind: 'refused', answer: problemOf(error, context.report) }
@@ -74,6 +76,10 @@ class SocketLink implements Link {
     this.#binary = binary
   }
 
+  get waiting(): number {
+    return this.#socket.waiting
+  }
+
   write(chunk: Chunk): boolean {
     return this.#socket.write(chunk as Uint8Array, this.#binary)
   }
@@ -86,9 +92,18 @@ class SocketLink implements Link {
     this.#socket.close(1000, '')
   }
 
-  close(code: CloseCode, reason: string): void {
+  close(code: CloseCode, reason: string, retryMs?: number): void {
+    if (retryMs !== undefined) {
+      const chunk = this.codec.control({ type: 'closing', code: closeCodes[code], retryMs })
+      if (chunk !== undefined) this.write(chunk)
+    }
     this.#socket.close(closeCodes[code], reason)
   }
+}
+
+interface Welcome {
+  readonly protocol: Subprotocol
+  readonly address: string
 }
 
 /** One WebSocket client: what it asks for, and how the hub answers. */
@@ -97,9 +112,10 @@ class Client implements SocketEvents {
   readonly #connection: Connection
   readonly #silence: Silence
   readonly #binary: boolean
+  readonly #life: Life
   readonly #decode: (bytes: Uint8Array) => JsonValue
 
-  constructor(context: Context, socket: Socket, protocol: Subprotocol) {
+  constructor(context: Context, socket: Socket, { protocol, address }: Welcome) {
     const { hub, clock, links, limits } = context
     this.#context = context
     this.#binary = protocol === 'runcast.v1.msgpack'
@@ -115,10 +131,12 @@ class Client implements SocketEvents {
       }
     })
     links.add('websocket', this.#connection)
+    this.#life = new Life(context, { connection: this.#connection, transport: 'websocket', address })
   }
 
   message(bytes: Uint8Array, binary: boolean): void {
     this.#silence.broken()
+    this.#life.received = (this.#life.received ?? 0) + 1
     const value = this.#decoded(bytes, binary)
     if (value === undefined) return
     try {
@@ -143,10 +161,15 @@ class Client implements SocketEvents {
     this.#silence.broken()
   }
 
-  closed(): void {
+  closed(code: number): void {
     this.#silence.end()
     this.#context.links.remove('websocket', this.#connection)
-    this.#connection.closed()
+    try {
+      this.#connection.closed()
+    } catch (error) {
+      this.#context.report(error)
+    }
+    this.#life.end(code)
   }
 
   /** @returns nothing when it could not be decoded: the connection is closed then. */
@@ -204,7 +227,10 @@ class Client implements SocketEvents {
   #whenCommitted(frame: { readonly topic: string }, answer: () => void): void {
     const name = parseTopic(frame.topic, 'topic')
     if (name.kind === 'hub') return answer()
-    this.#context.hub.committed(name.session).then(answer, (error: unknown) => this.#refuse(frame, error))
+    this.#context.hub
+      .committed(name.session)
+      .then(answer)
+      .catch((error: unknown) => this.#refuse(frame, error))
   }
 
   #refuse(frame: object | JsonValue, error: unknown): void {
@@ -212,8 +238,7 @@ class Client implements SocketEvents {
       const { code, message } = error
       return this.#connection.say({ type: 'error', ...markOf(frame), code, message })
     }
-    this.#context.report(error)
-    this.#connection.close('internalError', 'the hub has recorded what went wrong')
+    this.#connection.fail(error)
   }
 }
 

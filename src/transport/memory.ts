@@ -61,6 +61,9 @@ export function memoryLink(codec: Codec, options: MemoryLinkOptions): { link: Li
 
   const link: Link = {
     codec,
+    get waiting() {
+      return waiting
+    },
     write(chunk) {
       if (!open || ending !== undefined) return true
       if (!stalled && queue.length === 0) {

@@ -79,6 +79,8 @@ export interface StreamEvents {
 
 /** A response that stays open. After it is closed every call does nothing. None calls an event before it returns. */
 export interface Stream {
+  /** What was written and has not left this process: an upper bound. Bytes. */
+  readonly waiting: number
   /**
    * @param chunk may be kept until it has been sent: it must not be changed any more
    * @returns `false` when more than `backpressureBytesMax` waits; the chunk was taken all the same.
@@ -115,6 +117,8 @@ export interface SocketEvents {
 
 /** A WebSocket. After it is closed every call does nothing. None calls an event before it returns. */
 export interface Socket {
+  /** What was written and has not left this process. Bytes. */
+  readonly waiting: number
   /** @returns `false` when more than `backpressureBytesMax` waits; the chunk was taken all the same. */
   write(chunk: Uint8Array, binary: boolean): boolean
   cork(writes: () => void): void

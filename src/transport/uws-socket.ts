@@ -77,6 +77,10 @@ class UwsSocket implements Socket {
     this.#clock = clock
   }
 
+  get waiting(): number {
+    return this.#ws?.getBufferedAmount() ?? 0
+  }
+
   write(chunk: Uint8Array, binary: boolean): boolean {
     const ws = this.#ws
     if (ws === undefined) return true

@@ -101,6 +101,10 @@ export class UwsStream implements Stream {
     this.#goOn()
   }
 
+  get waiting(): number {
+    return this.#backlog.bytes
+  }
+
   write(chunk: Uint8Array): boolean {
     if (this.#state !== 'open') return true
     if (this.#corked) this.#backlog.push(chunk)

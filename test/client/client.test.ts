@@ -188,6 +188,25 @@ t.test('reconnecting', async (t) => {
     t.equal(ends.at(-1), 'closed')
   })
 
+  t.test('waits as long as a hub that goes away asks for, but no longer than it ever waits', async (t) => {
+    const { network, clock, client } = setUp(t, { backoff: { firstMs: 100, mostMs: 4_000 } })
+    for (const [asked, wait] of [
+      [1_234, 1_234],
+      [1_000_000, 4_000],
+    ] as const) {
+      network.socket.welcome()
+      clock.advance(3_000)
+      network.socket.say({ type: 'closing', code: 4000, retryMs: asked })
+      network.socket.cut(4000, 'the hub is shutting down')
+      t.match(client.status, { kind: 'waiting', code: 4000, retryMs: wait })
+      clock.advance(wait)
+    }
+    network.socket.welcome()
+    clock.advance(3_000)
+    network.socket.cut(4000)
+    t.ok(client.status.kind === 'waiting' && client.status.retryMs <= 100, 'and asks for it once')
+  })
+
   t.test('gives up on a hub that opens but says no welcome', async (t) => {
     const { network, clock, client } = setUp(t)
     clock.advance(10_000)

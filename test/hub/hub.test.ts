@@ -391,3 +391,127 @@ function cursorOf({ frames }: Client): string {
   }
   return cursor
 }
+
+t.test('a fault in what is done for one connection costs that connection alone', async (t) => {
+  const told: string[] = []
+  const { hub, clock, client } = setUp({
+    report: (error, connection) => told.push(`${connection}: ${(error as Error).message}`),
+  })
+  const [whole, broken, many, ending] = [client(), client(), client(), client()]
+  for (const one of [whole, broken, many, ending]) one.subscribe('sessions/a')
+  many.subscribe('sessions/b')
+  clock.runTurn()
+  const fail = (of: Client, name: 'write' | 'cork' | 'close', text: string) => {
+    of.connection.link[name] = () => {
+      throw new Error(text)
+    }
+  }
+  fail(broken, 'write', 'cannot write')
+  fail(many, 'cork', 'cannot cork')
+  fail(ending, 'write', 'cannot write either')
+  fail(ending, 'close', 'nor close')
+  for (const session of ['a', 'b']) hub.publish(`sessions/${session}`, [{ type: 'one' }])
+  clock.runTurn()
+  hub.publish('sessions/a', [{ type: 'two' }])
+  clock.runTurn()
+  t.same(whole.take(), ['1 one', '2 two'])
+  t.same(broken.endings, ['internalError'])
+  t.same(many.endings, ['internalError'])
+  t.notOk(ending.connection.open)
+  t.same(
+    told.toSorted(),
+    [
+      `${broken.connection.id}: cannot write`,
+      `${many.connection.id}: cannot cork`,
+      `${ending.connection.id}: cannot write either`,
+      `${ending.connection.id}: nor close`,
+    ].toSorted(),
+  )
+  t.match(hub.stats(), { faults: 4, connections: 1, subscriptions: 1, feeds: 1 })
+})
+
+t.test('a fault on catching up costs that connection alone', async (t) => {
+  const told: unknown[] = []
+  const { hub, clock, client } = setUp({ report: (error) => told.push(error) })
+  const [whole, broken] = [client(), client(1)]
+  for (const one of [whole, broken]) one.subscribe('sessions/a')
+  clock.runTurn()
+  broken.peer.stall()
+  for (const type of ['one', 'two', 'three']) {
+    hub.publish('sessions/a', [{ type }])
+    clock.runTurn()
+  }
+  t.equal(broken.connection.lagging, 1)
+  broken.connection.link.cork = () => {
+    throw new Error('cannot cork')
+  }
+  broken.peer.resume()
+  clock.runTurn()
+  t.match(told, [{ message: 'cannot cork' }])
+  t.match(hub.stats(), { faults: 1, connections: 1, subscriptions: 1, lagging: 0 })
+  hub.publish('sessions/a', [{ type: 'four' }])
+  clock.runTurn()
+  t.same(whole.take(), ['1 one', '2 two', '3 three', '4 four'])
+})
+
+t.test('counts what each connection was given, without a step for each delivery', async (t) => {
+  const { hub, clock, client } = setUp()
+  const bytes = { json: 0 }
+  const sized = connectSized(hub, clock, (chunk) => (bytes.json += chunk.length))
+  const [early, slow] = [client(), client(1)]
+  for (const one of [early, slow]) one.subscribe('sessions/a')
+  sized.receive({ type: 'subscribe', sub: 1, topic: 'sessions/a' })
+  sized.receive({ type: 'subscribe', sub: 2, topic: 'sessions/b' })
+  clock.runTurn()
+  bytes.json = 0
+  slow.peer.stall()
+  for (const type of ['one', 'two', 'three', 'four']) {
+    hub.publish('sessions/a', [{ type }, { type }])
+    hub.publish('sessions/b', [{ type }])
+    clock.runTurn()
+  }
+  slow.peer.resume()
+  clock.runTurn()
+  hub.close()
+  clock.runTurn()
+  t.equal(early.connection.events, 8)
+  t.equal(slow.connection.events, 8, 'what came from history counts, and nothing twice')
+  t.equal(sized.events, 12)
+  t.equal(sized.bytes, bytes.json)
+  t.same(hub.stats().delivered, 28)
+  t.equal(hub.stats().deliveredBytes, bytes.json)
+  t.match(hub.stats().flushEvents, { sum: 12 })
+})
+
+/** A connection in JSON that reads everything, and tells how much of it are events. */
+function connectSized(hub: Hub, clock: SimulatedClock, receive: (chunk: Uint8Array) => void): Connection {
+  const { link } = memoryLink(hub.codecs.json, {
+    clock,
+    backpressureMax: 1_000_000,
+    receive: (chunk) => {
+      if (!(chunk instanceof Uint8Array)) throw new Error('expected bytes')
+      if (Buffer.from(chunk).includes('"type":"events"')) receive(chunk)
+    },
+    drained: () => undefined,
+    closed: () => undefined,
+  })
+  return hub.connect(link)
+}
+
+t.test('tells what the histories hold, also when sessions leave', async (t) => {
+  const { hub, clock } = setUp({ limits: { laneEventsMax: 3 } })
+  const session = hub.session('a')
+  session.publish([{ type: 'a' }, { type: 'a' }, { type: 'execution_started' }])
+  session.worker('w').publish({ type: 'execution_completed', data: 'in both' })
+  const { events, bytes } = hub.stats().history
+  t.equal(events, 5)
+  t.ok(bytes > 5 * 64)
+  session.publish([{ type: 'a' }, { type: 'a' }, { type: 'a' }])
+  t.match(hub.stats().history, { events: 6, evictedDroppable: 2, evictedCritical: 0 })
+  hub.createSession('b', { mode: 'control' })
+  hub.publish('sessions/b', [{ type: 'a' }])
+  t.equal(hub.stats().withheld, 1)
+  for (const id of ['a', 'b']) await hub.removeSession(id)
+  clock.runTurn()
+  t.match(hub.stats().history, { events: 0, bytes: 0 })
+})

@@ -13,6 +13,7 @@ import { SimulatedClock } from '../kit/clock.js'
 
 /** A link that keeps what it gets; it can be told to have no room. */
 class Watcher implements Link {
+  readonly waiting = 0
   readonly codec: Codec
   readonly frames: HubFrame[] = []
   mirror = emptyMirror

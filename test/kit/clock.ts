@@ -30,6 +30,10 @@ export class SimulatedClock implements Clock {
     return this.#now
   }
 
+  elapsed(): number {
+    return this.#now
+  }
+
   after(ms: number, task: () => void): Timer {
     assert(ms >= 0 && Number.isFinite(ms), `after: expected milliseconds from 0, got ${ms}`)
     this.#numbers += 1

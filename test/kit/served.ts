@@ -15,7 +15,7 @@ export async function served(
   t: Test,
   options: { readonly hub?: HubOptions; readonly serve?: ServeOptions } = {},
 ): Promise<Served> {
-  const hub = createHub(options.hub)
+  const hub = createHub({ report: (error) => t.error(error, 'nothing is reported'), ...options.hub })
   const server = await serve(hub, {
     port: 0,
     report: (error) => t.error(error, 'nothing is reported'),

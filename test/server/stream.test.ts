@@ -292,6 +292,9 @@ t.test('tells streams that the hub goes away, after what was published', async (
     blocks.map(({ event }) => event),
     ['last', 'hub.close'],
   )
+  const { retryMs } = dataOf(blocks[1] ?? {}) as { retryMs: number }
+  t.match(blocks[1], { retry: `${retryMs}` })
+  t.ok(retryMs >= 1_000 && retryMs <= 3_000)
   t.match(dataOf(blocks[1] ?? {}), { code: 4000 })
   t.match((await data.rest()).at(-1), { comment: /^hub\.close {"code":4000/ })
   t.equal(hub.stats().closed.get('shutdown'), 2)

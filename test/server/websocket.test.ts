@@ -205,6 +205,9 @@ t.test('tells clients that the hub goes away, after what was published', async (
   hub.publish('sessions/s', [{ type: 'last' }])
   await server.close()
   t.match(await dialogue.expect('events'), { events: [{ type: 'last' }] })
+  const closing = await dialogue.expect('closing')
+  t.match(closing, { code: 4000, retryMs: Number })
+  t.ok((closing['retryMs'] as number) >= 1_000 && (closing['retryMs'] as number) <= 3_000)
   t.match(await dialogue.closed, { code: 4000, reason: /shutting down/ })
   await t.rejects(dial(t, url))
 })
@@ -247,12 +250,26 @@ t.test('counts what it does', async (t) => {
     runcast_subscriptions: 2,
     runcast_feeds: 2,
     runcast_sessions: 1,
+    runcast_backpressure_bytes: 0,
+    runcast_history_events: 2,
+    runcast_flush_events_sum: 2,
+    runcast_flush_events_count: 1,
+    'runcast_flush_events_bucket{le="1"}': 0,
+    'runcast_flush_events_bucket{le="2"}': 1,
+    'runcast_flush_events_bucket{le="+Inf"}': 1,
+    runcast_flush_seconds_count: 1,
+    'runcast_connections_opened_total{transport="websocket"}': 2,
+    'runcast_errors_total{cost="connection"}': 0,
     'runcast_closed_total{code="4500"}': 1,
     process_resident_memory_bytes: Number,
+    nodejs_eventloop_lag_p99_seconds: Number,
   })
   await stream.body?.cancel()
   const again = await dial(t, url)
   again.send({ type: 'subscribe', sub: 1, topic: 'sessions/s', after: 'gone:5' })
   await again.expect('live')
-  t.match(await figures(url), { 'runcast_gaps_total{reason="epoch"}': 1 })
+  t.match(await figures(url), {
+    'runcast_gaps_total{reason="epoch"}': 1,
+    'runcast_answers_total{status="200"}': 1,
+  })
 })

@@ -200,9 +200,13 @@ export class SimulatedClient {
 
   #link(): Link {
     const codec = this.#codec()
+    const waiting = (): number => this.#waiting
     let open = true
     return {
       codec,
+      get waiting() {
+        return waiting()
+      },
       write: (chunk: Chunk) => {
         assert(chunk instanceof Uint8Array)
         if (!open) return true

@@ -1,0 +1,61 @@
+import { type Level, pino } from 'pino'
+import type { Log } from '../server/log.js'
+import type { LogFormat, LogLevel } from './log-options.js'
+import { type Palette, paletteFor } from './paint.js'
+import type { Surroundings } from './surroundings.js'
+
+/** A log on standard error: one line of JSON each, or, for people, of text. */
+export function openLog(
+  { level, format }: { readonly level: LogLevel; readonly format: LogFormat },
+  { stderr, env }: Surroundings,
+): Log {
+  const palette = paletteFor(stderr, env)
+  return pino(
+    {
+      level,
+      base: null,
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: { level: (label) => ({ level: label }) },
+      hooks: { streamWrite: withoutSecrets },
+    },
+    { write: (line) => void stderr.write(format === 'json' ? line : pretty(line, palette)) },
+  )
+}
+
+/**
+ * Nothing that opens a door may stand in a line. No line is made of a token or a query; but texts that quote what a
+ * peer sent, or what failed, could be.
+ */
+export function withoutSecrets(line: string): string {
+  return line
+    .replace(/eyJ[\w-]{4,}(?:\.[\w-]*){0,4}/g, '[token]')
+    .replace(/\b(bearer[ .])[\w.~+/=-]+/gi, '$1[token]')
+    .replace(/([?&][\w.-]*(?:token|ticket|key|secret)=)[^&\s"'\\]+/gi, '$1[token]')
+}
+
+interface Line {
+  readonly level: Level
+  readonly time: string
+  readonly msg: string
+  readonly err?: { readonly message: string; readonly stack?: string }
+  readonly [field: string]: unknown
+}
+
+/** `12:00:00.000 info  message  name=value …`, and what went wrong below. */
+export function pretty(json: string, { dim, red, yellow, cyan, bold }: Palette): string {
+  const { level, time, msg, err, ...fields } = JSON.parse(json) as Line
+  const paint = { error: red, fatal: red, warn: yellow, info: cyan, debug: dim, trace: dim }[level]
+  const named = Object.entries(fields).map(([name, value]) => `${name}=${plain(value)}`)
+  const cause = err === undefined ? '' : `\n${dim(withoutControls(err.stack ?? err.message))}`
+  const rest = named.length === 0 ? '' : `  ${dim(named.join(' '))}`
+  return `${dim(time.slice(11, 23))} ${paint(level.padEnd(5))} ${bold(msg)}${rest}${cause}\n`
+}
+
+function withoutControls(text: string): string {
+  return text.replace(/(?!\n)\p{Cc}/gu, ' ')
+}
+
+/** In quotes unless it is one printable word: what a peer sent must not steer the terminal. */
+function plain(value: unknown): string {
+  return typeof value === 'string' && /^[!#-<>-~]+$/.test(value) ? value : JSON.stringify(value)
+}

@@ -1,0 +1,32 @@
+/** What a histogram has counted. */
+export interface HistogramReading {
+  /** Upper bounds, ascending. */
+  readonly bounds: readonly number[]
+  /** Values up to each bound and above the one before; the last are those above all bounds. */
+  readonly counts: readonly number[]
+  readonly sum: number
+}
+
+/** Counts values by their size. An `observe` is a short loop and allocates nothing. */
+export class Histogram {
+  readonly #bounds: readonly number[]
+  readonly #counts: number[]
+  #sum = 0
+
+  /** @param bounds ascending; a value belongs to the first that is not below it */
+  constructor(bounds: readonly number[]) {
+    this.#bounds = bounds
+    this.#counts = Array.from({ length: bounds.length + 1 }, () => 0)
+  }
+
+  observe(value: number): void {
+    let at = 0
+    while (at < this.#bounds.length && value > (this.#bounds[at] as number)) at++
+    this.#counts[at] = (this.#counts[at] as number) + 1
+    this.#sum += value
+  }
+
+  read(): HistogramReading {
+    return { bounds: this.#bounds, counts: [...this.#counts], sum: this.#sum }
+  }
+}

@@ -181,22 +181,7 @@ export type SessionState = 'absent' | 'open' | 'ended'
  * @throws CommandError `hubUnavailable` with what to do, or `hubRefused`
  */
 export async function lookUpSession(hub: HubHttp, session: string): Promise<SessionState> {
-  let answer: HubAnswer
-  try {
-    answer = await hub.ask({ method: 'GET', path: `/api/sessions/${session}` })
-  } catch (error) {
-    const port = hub.url.port === '4600' || hub.url.port === '' ? '' : ` --port ${hub.url.port}`
-    throw new CommandError(
-      exitCodes.hubUnavailable,
-      `no hub answers at ${hub.name} (${reasonOf(error)}). Start one with: runcast serve${port}`,
-    )
-  }
-  if (!/\bjson\b/.test(answer.contentType)) {
-    throw new CommandError(
-      exitCodes.hubUnavailable,
-      `what answers at ${hub.name} is not a Runcast hub (HTTP ${answer.status}, ${answer.contentType || 'no content type'})`,
-    )
-  }
+  const answer = await reach(hub, `/api/sessions/${session}`)
   if (answer.status === 404) return 'absent'
   if (answer.status >= 500) {
     throw new CommandError(
@@ -231,4 +216,29 @@ export function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error)
   const code = 'code' in error && typeof error.code === 'string' ? error.code : ''
   return reasons[code] ?? (error.message || code)
+}
+
+/**
+ * Asks the hub something.
+ *
+ * @throws CommandError `hubUnavailable` with what to do
+ */
+export async function reach(hub: HubHttp, path: string): Promise<HubAnswer> {
+  let answer: HubAnswer
+  try {
+    answer = await hub.ask({ method: 'GET', path })
+  } catch (error) {
+    const port = hub.url.port === '4600' || hub.url.port === '' ? '' : ` --port ${hub.url.port}`
+    throw new CommandError(
+      exitCodes.hubUnavailable,
+      `no hub answers at ${hub.name} (${reasonOf(error)}). Start one with: runcast serve${port}`,
+    )
+  }
+  if (!/\bjson\b/.test(answer.contentType)) {
+    throw new CommandError(
+      exitCodes.hubUnavailable,
+      `what answers at ${hub.name} is not a Runcast hub (HTTP ${answer.status}, ${answer.contentType || 'no content type'})`,
+    )
+  }
+  return answer
 }

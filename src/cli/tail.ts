@@ -1,20 +1,19 @@
-import { Command, InvalidArgumentError, Option } from 'commander'
+import { Command, Option } from 'commander'
 import { EventStreamReader, type StreamEvent } from '../lib/event-stream.js'
-import { checkTypes } from '../protocol/check.js'
-import { invitesReconnect } from '../protocol/codes.js'
-import { parseCursor } from '../protocol/cursor.js'
-import { type Mode, modes } from '../protocol/frames.js'
+import { checkSlices, checkTypes } from '../protocol/check.js'
+import { invitesReconnect, ProtocolError } from '../protocol/codes.js'
+import { parseCombinedCursor, parseCursor } from '../protocol/cursor.js'
+import { type HubEvent, type Mode, modes, type Slices } from '../protocol/frames.js'
 import { defaultLimits } from '../protocol/limits.js'
 import { idPattern, parseTopic, type TopicName } from '../protocol/topic.js'
 import { exitCodeOf } from './child.js'
 import { CommandError, exitCodes, exitCodesHelp } from './exit-codes.js'
-import { HubHttp, lookUpSession, parseHubUrl, parseObject, problemOf, reasonOf } from './hub-http.js'
+import { HubHttp, lookUpSession, parseHubUrl, parseObject, problemOf, reach, reasonOf } from './hub-http.js'
 import { hubOption, refusing } from './options.js'
 import { type Palette, paletteFor } from './paint.js'
+import { StateLines } from './state-lines.js'
 import type { Surroundings } from './surroundings.js'
 import { Transcript } from './transcript.js'
-
-type SessionTopic = Exclude<TopicName, { readonly kind: 'hub' }>
 
 interface TailOptions {
   readonly hub: string
@@ -22,6 +21,8 @@ interface TailOptions {
   readonly mode?: Mode
   readonly since?: string
   readonly replay: 'all' | 'none' | 'traits'
+  /** Names of slices; `true` for all. */
+  readonly state?: readonly string[] | true
   readonly json?: boolean
 }
 
@@ -32,8 +33,12 @@ Examples:
   $ runcast tail demo --types 'process.*,!process.output'
   $ runcast tail demo --mode summary                   # without the flood of output and text deltas
   $ runcast tail demo --json | jq 'select(.type == "process.exited")'
+  $ runcast tail demo --state                          # the slices of its state too, and what changes in them
+  $ runcast tail demo --state=plan --types '!*'        # one slice, and no events
+  $ runcast tail hub --state=sessions                  # which sessions there are, as they come and end
 
-Topics: sessions/{id}, sessions/{id}/workers/{id}, sessions/{id}/**; an id alone means sessions/{id}/**.
+Topics: sessions/{id}, sessions/{id}/workers/{id}, sessions/{id}/**, and hub, which has state alone; an id alone
+means sessions/{id}/**. Of the hub's own counts a terminal gets none; --json has them.
 
 A terminal gets readable lines, a pipe or file gets NDJSON. After a cut it comes back by itself and goes on where
 it was; what the hub could not keep meanwhile is told on stderr. It ends when the session does.
@@ -47,25 +52,32 @@ export function tailCommand(surroundings: Surroundings): Command {
     .addOption(hubOption(surroundings.env))
     .option('--types <list>', 'only these types: names, prefix*, !excluded, with commas between', typesOption)
     .addOption(new Option('--mode <mode>', 'how much to show').choices(modes))
-    .option('--since <cursor>', 'continue after this cursor', cursorOption)
+    .option('--since <cursor>', 'continue after this cursor')
     .addOption(
       new Option('--replay <what>', 'what of the past comes first: what the catalog says, all, or none')
         .choices(['traits', 'all', 'none'])
         .default('traits'),
     )
+    .option(
+      '--state [slices]',
+      'slices of state: names, prefix*, with commas between; all if none',
+      slicesOption,
+    )
     .option('--json', 'NDJSON on a terminal too')
     .addHelpText('after', examples)
-    .action(async (topic: SessionTopic, options: TailOptions) => {
+    .action(async (topic: TopicName, options: TailOptions) => {
       process.exitCode = await tail(topic, options, surroundings)
     })
 }
 
-async function tail(topic: SessionTopic, options: TailOptions, surroundings: Surroundings): Promise<number> {
+async function tail(topic: TopicName, options: TailOptions, surroundings: Surroundings): Promise<number> {
+  if (options.since !== undefined) checkCursor(topic, options.since)
   const hub = new HubHttp(parseHubUrl(options.hub))
   const tailing = new Tailing(hub, topic, options, surroundings)
   const restore = surroundings.onSignal((signal) => tailing.interrupt(signal))
   try {
-    if ((await lookUpSession(hub, topic.session)) === 'absent')
+    if (topic.kind === 'hub') await reach(hub, '/api/sessions?limit=1')
+    else if ((await lookUpSession(hub, topic.session)) === 'absent')
       tailing.tell(`waiting for session ${topic.session}`)
     return await tailing.toItsEnd()
   } finally {
@@ -86,11 +98,12 @@ const silenceMsMax = 60_000
 
 class Tailing {
   readonly #hub: HubHttp
-  readonly #topic: SessionTopic
+  readonly #topic: TopicName
   readonly #options: TailOptions
   readonly #surroundings: Surroundings
   readonly #palette: Palette
   readonly #transcript: Transcript | undefined
+  readonly #state: StateLines | undefined
   readonly #abort = new AbortController()
   #cursor: string | undefined
   #signal: NodeJS.Signals | undefined
@@ -99,7 +112,7 @@ class Tailing {
   /** What ended the following for good, as the hub said it on the stream. */
   #last: Ending | undefined
 
-  constructor(hub: HubHttp, topic: SessionTopic, options: TailOptions, surroundings: Surroundings) {
+  constructor(hub: HubHttp, topic: TopicName, options: TailOptions, surroundings: Surroundings) {
     const { stdout, stderr, env } = surroundings
     this.#hub = hub
     this.#topic = topic
@@ -108,10 +121,10 @@ class Tailing {
     this.#palette = paletteFor(stderr, env)
     this.#cursor = options.since
     if (stdout.isTTY === true && options.json !== true) {
-      this.#transcript = new Transcript(
-        paletteFor(stdout, env),
-        () => stdout.columns ?? Number.POSITIVE_INFINITY,
-      )
+      const palette = paletteFor(stdout, env)
+      const transcript = new Transcript(palette, () => stdout.columns ?? Number.POSITIVE_INFINITY)
+      this.#transcript = transcript
+      this.#state = new StateLines(palette, { columns: () => transcript.room, all: topic.kind === 'all' })
     }
     // Whoever read us has read enough.
     stdout.on('error', () => this.#abort.abort())
@@ -174,7 +187,10 @@ class Tailing {
     if (types !== undefined) query.set('types', types.join(','))
     if (mode !== undefined) query.set('mode', mode)
     if (replay !== 'traits') query.set('replay', replay === 'all' ? 'all' : 'false')
+    const slices = this.#options.state ?? (this.#topic.kind === 'hub' ? true : undefined)
+    if (slices !== undefined) query.set('slices', slices === true ? '*' : slices.join(','))
     if (this.#cursor !== undefined) query.set('after', this.#cursor)
+    if (this.#topic.kind === 'hub') return `/api/stream?topic=hub&${query.toString()}`
     const worker = this.#topic.kind === 'worker' ? `/workers/${this.#topic.worker}` : ''
     return `/api/sessions/${this.#topic.session}${worker}/events?${query.toString()}`
   }
@@ -188,14 +204,20 @@ class Tailing {
       return
     }
     const value = parseObject(data) ?? {}
+    const time = typeof value['time'] === 'number' ? value['time'] : this.#surroundings.clock.now()
+    const worker = typeof value['worker'] === 'string' ? value['worker'] : ''
+    if (event === 'state.initial') return this.#begin(time, value['data'] as { readonly slices: Slices })
     stdout.write(
-      this.#transcript.show({
-        type: event,
-        time: typeof value['time'] === 'number' ? value['time'] : this.#surroundings.clock.now(),
-        worker: typeof value['worker'] === 'string' ? value['worker'] : '',
-        data: value['data'],
-      }),
+      event === 'state.update'
+        ? this.#transcript.lines({ time, worker }, this.#state?.update(value as unknown as HubEvent) ?? [])
+        : this.#transcript.show({ type: event, time, worker, data: value['data'] }),
     )
+  }
+
+  #begin(time: number, { slices }: { readonly slices: Slices }): void {
+    for (const { worker, lines } of this.#state?.begin(slices) ?? []) {
+      this.#surroundings.stdout.write(this.#transcript?.lines({ time, worker }, lines) ?? '')
+    }
   }
 
   #control(event: string, { reason, dropped, code }: Readonly<Record<string, unknown>>): void {
@@ -237,7 +259,7 @@ class Tailing {
 }
 
 const gapTexts: Readonly<Record<string, string>> = {
-  epoch: 'the hub started anew: what it had not yet sent of the session is gone',
+  epoch: 'the hub started anew: what it had not yet sent is gone',
 }
 
 function endingOf(answer: Parameters<typeof problemOf>[0]): Ending {
@@ -249,11 +271,19 @@ function endingOf(answer: Parameters<typeof problemOf>[0]): Ending {
     : { kind: 'refused', reason: `the hub refused: ${detail}` }
 }
 
-function topicArgument(text: string): SessionTopic {
-  if (idPattern.test(text)) return { kind: 'all', session: text }
-  const topic = refusing(() => parseTopic(text, 'topic'))
-  if (topic.kind === 'hub') throw new InvalidArgumentError('expected a topic of a session.')
-  return topic
+function topicArgument(text: string): TopicName {
+  if (text !== 'hub' && idPattern.test(text)) return { kind: 'all', session: text }
+  return refusing(() => parseTopic(text, 'topic'))
+}
+
+function slicesOption(text: string): readonly string[] {
+  return refusing(() =>
+    checkSlices(
+      text.split(',').map((slice) => slice.trim()),
+      defaultLimits,
+      'state',
+    ),
+  )
 }
 
 function typesOption(text: string): readonly string[] {
@@ -266,7 +296,13 @@ function typesOption(text: string): readonly string[] {
   )
 }
 
-function cursorOption(text: string): string {
-  refusing(() => parseCursor(text, 'since'))
-  return text
+/** @throws CommandError for a cursor of another form than the topic's */
+function checkCursor({ kind }: TopicName, text: string): void {
+  try {
+    if (kind === 'hub') parseCombinedCursor(text, '--since')
+    else parseCursor(text, '--since')
+  } catch (error) {
+    if (error instanceof ProtocolError) throw new CommandError(exitCodes.usage, error.message)
+    throw error
+  }
 }

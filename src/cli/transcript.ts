@@ -40,6 +40,21 @@ export class Transcript {
     return `${this.end()}${this.#prefix(event)}${this.#described(event)}\n`
   }
 
+  /** @returns the text of lines that belong together: the first tells when and who */
+  lines(event: Pick<ShownEvent, 'time' | 'worker'>, lines: readonly string[]): string {
+    if (lines.length === 0) return ''
+    const first = this.#prefix(event)
+    const { dim, coloured } = this.#palette
+    const name = ' '.repeat(Math.max(this.#width, event.worker.length))
+    const next = `${' '.repeat(timeWidth)}${name}${name === '' ? '' : ' '}${dim(coloured ? '│' : '|')} `
+    return `${this.end()}${first}${lines.join(`\n${next}`)}\n`
+  }
+
+  /** Columns that are left beside the time and the worker. */
+  get room(): number {
+    return this.#columns() - timeWidth - this.#width - 4
+  }
+
   /** @returns what ends the line that is open, if one is */
   end(): string {
     const ended = this.#open === undefined ? '' : '\n'
@@ -79,7 +94,7 @@ export class Transcript {
     return cyan(type) + (cut === '' || cut === '{}' ? '' : ` ${dim(cut)}`)
   }
 
-  #prefix({ time, worker }: ShownEvent): string {
+  #prefix({ time, worker }: Pick<ShownEvent, 'time' | 'worker'>): string {
     const { dim, coloured } = this.#palette
     let place = this.#places.get(worker)
     if (place === undefined && worker !== '') {

@@ -187,6 +187,64 @@ t.test('tail goes on after a cursor, and Ctrl-C ends it', async (t) => {
   t.equal((await commandLine.run(['tail', 's', '--since', 'yesterday'])).code, 2)
 })
 
+t.test('tail shows state: slices and then their changes, and the list of sessions', async (t) => {
+  const hub = await serve(t)
+  const put = async (path: string, value: unknown) => {
+    const response = await fetch(`${hub.url}/api/sessions/${path}`, {
+      method: 'PUT',
+      body: JSON.stringify(value),
+    })
+    t.equal(response.status, 200)
+  }
+  await put('s/state/plan', { done: 0 })
+  const env = { RUNCAST_HUB: hub.url }
+  const plan = commandLine.start(['tail', 's', '--state=plan', '--types', '!*'], env)
+  const sessions = commandLine.start(['tail', 'hub', '--state', 'sessions'], env)
+  const all = commandLine.start(['tail', 's', '--state'], env)
+  await Promise.all([plan.says('"state.initial"'), all.says('"$session"'), sessions.says('"s":{"status"')])
+  await put('s/state/plan', { done: 1 })
+  await put('s/workers/lint/state/files', ['a'])
+  await fetch(`${hub.url}/api/sessions/s/events`, { method: 'POST', body: '{"type":"one"}' })
+  await fetch(`${hub.url}/api/sessions/s/end`, { method: 'POST' })
+  t.equal((await plan.finished).code, 0)
+  const [first, second, last] = told(plan.output())
+  t.same(first, { type: 'state.initial', topic: 'sessions/s/**', data: { slices: { plan: { done: 0 } } } })
+  t.match(second, { type: 'state.update', data: { slice: 'plan', value: { done: 1 } } })
+  t.equal(last?.type, 'complete')
+  await all.finished
+  const seen = told(all.output()).filter(({ data }) => !String(data?.['slice']).startsWith('$'))
+  t.match(seen.slice(0, 4), [
+    { type: 'state.initial' },
+    { data: { slice: 'plan' } },
+    { worker: 'lint', data: { slice: 'files', value: ['a'] } },
+    { type: 'one' },
+  ])
+  await sessions.says('"status":"ended"')
+
+  // A combined cursor continues it, and one of another form is refused before anything is asked.
+  const cursor = await cursorOfHub(hub.url)
+  const since = commandLine.start(['tail', 'hub', '--since', String(cursor)], env)
+  await put('next/state/plan', 1)
+  await since.says('"next":{"status"')
+  t.notMatch(since.output(), 'state.initial')
+  for (const { process } of [sessions, since]) process.kill('SIGINT')
+  t.equal((await sessions.finished).code, 130)
+  t.equal((await commandLine.run(['tail', 'hub', '--since', 'abc:1'], env)).code, 2)
+  t.equal((await commandLine.run(['tail', 's', '--since', 's=abc:1'], env)).code, 2)
+  t.equal((await commandLine.run(['tail', 's', '--state=a b'], env)).code, 2)
+  t.equal(await hub.kill('SIGTERM'), 0)
+  t.equal((await commandLine.run(['tail', 'hub'], env)).code, 69)
+})
+
+async function cursorOfHub(url: string): Promise<string | undefined> {
+  const response = await fetch(`${url}/api/stream?topic=hub`)
+  for await (const chunk of response.body ?? []) {
+    const [, cursor] = /^id: (.+)$/m.exec(Buffer.from(chunk).toString()) ?? []
+    if (cursor !== undefined) return cursor
+  }
+  return undefined
+}
+
 t.test('serve refuses what it cannot do in one sentence', async (t) => {
   const taken = createServer()
   await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve))

@@ -3,8 +3,11 @@ import fc from 'fast-check'
 import t from 'tap'
 import { LineSplitter } from '../../src/cli/lines.js'
 import { formatBytes, formatCount, formatDuration, paletteFor, terminalText } from '../../src/cli/paint.js'
+import { StateLines } from '../../src/cli/state-lines.js'
 import { Transcript } from '../../src/cli/transcript.js'
 import { EventStreamReader, type StreamEvent } from '../../src/lib/event-stream.js'
+import type { JsonValue } from '../../src/lib/json.js'
+import type { Offset } from '../../src/protocol/cursor.js'
 
 function split(bytes: Buffer, sizes: readonly number[], charactersMax: number): string[] {
   const splitter = new LineSplitter(charactersMax)
@@ -163,5 +166,111 @@ t.test('a transcript reads as the output did, and other events in one line', (t)
   const long = show('note', 'x', { text: 'y'.repeat(100) })
   t.match(long, /^09:05:07 x {4}\| note \{"text":"y+…\n$/)
   t.ok(long.length <= 61)
+  t.end()
+})
+
+t.test('state', (t) => {
+  const stateLines = (all = false, env: NodeJS.ProcessEnv = { NO_COLOR: '1' }) =>
+    new StateLines(paletteFor(process.stdout, env), { columns: () => 60, all })
+  const update = (offset: number, data: JsonValue, worker?: string) => ({
+    offset: offset as Offset,
+    data,
+    ...(worker !== undefined && { worker }),
+  })
+
+  t.test('is shown as it is at first, what is long over several lines', (t) => {
+    const lines = stateLines(true)
+    const text = 'x'.repeat(50)
+    t.same(
+      lines.begin({ plan: { done: 0 }, 'workers/lint/files': { seen: ['a', 'b'], text, of: { text } } }),
+      [
+        { worker: '', lines: ['plan {"done":0}'] },
+        {
+          worker: 'lint',
+          lines: [
+            'files',
+            '  seen: ["a","b"]',
+            `  text: "${'x'.repeat(50)}"`,
+            '  of:',
+            `    text: "${'x'.repeat(48)}…`,
+          ],
+        },
+      ],
+    )
+    const [long] = stateLines().begin({ list: Array.from({ length: 100 }, (_, n) => ({ n })) })
+    t.equal(long?.lines.length, 42)
+    t.equal(long?.lines.at(-1), '  … and 60 more lines')
+    t.end()
+  })
+
+  t.test('is shown by what has changed: paths, old and new, added and removed', (t) => {
+    const lines = stateLines()
+    lines.begin({ plan: { goal: 'a', steps: ['x', 'y', 'z'], 'a/b': 1 } })
+    t.same(
+      lines.update(
+        update(5, {
+          slice: 'plan',
+          base: 4,
+          patch: [{ op: 'replace', path: '/a~1b', value: 2 }],
+          cause: { type: 'why' },
+        }),
+      ),
+      ['plan (why) ~ /a~1b 1 → 2'],
+    )
+    // A value in place of a patch is compared all the same; places in lists are those of the moment.
+    t.same(
+      lines.update(update(6, { slice: 'plan', base: 5, value: { steps: ['y', 'w', 'v'], 'a/b': null } })),
+      [
+        'plan',
+        '  - /goal "a"',
+        '  - /steps/0 "x"',
+        '  ~ /steps/1 "z" → "w"',
+        '  + /steps/2 "v"',
+        '  ~ /a~1b 2 → null',
+      ],
+    )
+    t.same(lines.update(update(7, { slice: 'new', base: 0, value: [1] })), ['new [1]'])
+    t.same(lines.update(update(8, { slice: 'new', base: 7, removed: true })), ['new removed'])
+    const list = Array.from({ length: 30 }, (_, n) => n)
+    lines.update(update(9, { slice: 'list', base: 0, value: [] }))
+    t.equal(
+      lines.update(update(10, { slice: 'list', base: 9, value: list })).at(-1),
+      '  … and 10 more changes',
+    )
+    t.end()
+  })
+
+  t.test('is painted: what is added green, what is removed red, what changes yellow', (t) => {
+    const lines = stateLines(false, { FORCE_COLOR: '1' })
+    lines.begin({ s: { a: 1, b: 2 } })
+    const shown = lines.update(update(2, { slice: 's', base: 1, value: { a: 3, c: 4 } })).join('\n')
+    t.match(shown, '\u001b[33m~ /a\u001b[39m \u001b[31m1\u001b[39m \u001b[2m→\u001b[22m \u001b[32m3')
+    t.match(shown, '\u001b[31m- /b\u001b[39m \u001b[31m2')
+    t.match(shown, '\u001b[32m+ /c\u001b[39m \u001b[32m4')
+    t.end()
+  })
+
+  t.test('says once what came again, and only what is new after a cut', (t) => {
+    const lines = stateLines()
+    lines.begin({ s: { a: 1 }, gone: 1 })
+    const change = update(3, { slice: 's', base: 2, patch: [{ op: 'replace', path: '/a', value: 2 }] })
+    t.same(lines.update(change), ['s ~ /a 1 → 2'])
+    t.same(lines.update(change), [])
+    t.same(lines.begin({ s: { a: 3 } }), [{ worker: '', lines: ['s ~ /a 2 → 3', 'gone removed'] }])
+    t.same(lines.begin({ s: { a: 3 } }), [])
+    t.end()
+  })
+
+  t.test('of an unknown value is shown as the update says it, and of the hub’s own counts nothing', (t) => {
+    const lines = stateLines()
+    t.same(
+      lines.update(update(3, { slice: 's', base: 2, patch: [{ op: 'replace', path: '/a', value: 2 }] })),
+      ['s', '  ~ /a 2'],
+    )
+    lines.begin({ $workers: { lint: { status: 'running', events: 1 } } })
+    const count = [{ op: 'replace', path: '/lint/events', value: 2 }]
+    t.same(lines.update(update(4, { slice: '$workers', base: 3, patch: count })), [])
+    t.end()
+  })
   t.end()
 })

@@ -7,7 +7,8 @@ export type { Link } from './hub/link.js'
 export type { LocalOptions, LocalSubscription } from './hub/local.js'
 export type { SessionHandle, WorkerHandle } from './hub/session-handle.js'
 export type { StateOptions, StateResult, StateSnapshot } from './hub/state-change.js'
-export type { SessionSummary } from './hub/summary.js'
+export type { SessionMeasures, SessionSummary } from './hub/summary.js'
+export type { Figures, Span, Tracer } from './hub/tracing.js'
 export type { JsonObject, JsonValue } from './lib/json.js'
 export { ProtocolError } from './protocol/codes.js'
 export type { Cursor, Epoch, Offset } from './protocol/cursor.js'
@@ -20,3 +21,6 @@ export type {
   Slices,
   StateUpdate,
 } from './protocol/frames.js'
+export type { Fields, Log } from './server/log.js'
+export { openTelemetry } from './server/open-telemetry.js'
+export { type ServeOptions, type Server, serve } from './server/serve.js'

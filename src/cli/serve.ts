@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { catalogFromConfig, type Extensions } from '../catalog/catalog.js'
+import type { Tracer } from '../hub/tracing.js'
 import { quote } from '../protocol/codes.js'
 import { type LimitName, type Limits, limitTable } from '../protocol/limits.js'
 import type { Found, Retention } from '../store/store.js'
@@ -30,6 +31,7 @@ interface ServeCommandOptions {
   readonly shutdownMs?: number
   readonly logLevel: LogLevel
   readonly logFormat?: LogFormat
+  readonly otel?: true
   readonly version: string
 }
 
@@ -99,6 +101,7 @@ export function serveCommand(surroundings: Surroundings): Command {
         'json: and nothing on standard output; default: pretty on a terminal, json elsewhere',
       ).choices(logFormats),
     )
+    .option('--otel', 'hand spans to OpenTelemetry; @opentelemetry/api and an SDK must be there')
     .addHelpText('after', examples)
     .action(async (options: Omit<ServeCommandOptions, 'version'>, { parent }: Command) => {
       process.exitCode = await serveHub({ ...options, version: parent?.version() ?? '' }, surroundings)
@@ -124,6 +127,7 @@ async function serveHub(options: ServeCommandOptions, surroundings: Surroundings
   // Whoever reads the log may go; the hub goes on.
   for (const output of [stdout, stderr]) output.on('error', () => undefined)
   const log = openLog({ level, format: logFormat ?? formatFor(surroundings) }, surroundings)
+  const tracer = options.otel === true ? await openTracer() : undefined
   const store = options.store === 'memory' ? undefined : await openData(options.data, options.durability)
   const retention = retentionOf(options)
   const hub = createHub({
@@ -132,6 +136,7 @@ async function serveHub(options: ServeCommandOptions, surroundings: Surroundings
     ...config,
     ...(store && { store }),
     ...(retention && { retention }),
+    ...(tracer && { tracer }),
     report: (err, connection) => log.error({ err, connection }, 'a connection failed'),
     onStore: (fault) => {
       if (fault === undefined) log.info({}, 'the store works again')
@@ -177,6 +182,20 @@ async function serveHub(options: ServeCommandOptions, surroundings: Surroundings
     },
     surroundings,
   )
+}
+
+/** @throws CommandError when the package is not there */
+async function openTracer(): Promise<Tracer> {
+  const [{ openTelemetry }, api] = await Promise.all([
+    import('../server/open-telemetry.js'),
+    import('@opentelemetry/api').catch((error: unknown) => {
+      throw new CommandError(
+        exitCodes.failure,
+        `--otel: install @opentelemetry/api where runcast is installed, and an SDK: ${reasonOf(error)}`,
+      )
+    }),
+  ])
+  return openTelemetry(api)
 }
 
 /** Says where the hub listens and what to do with it: commands that work as they stand. */

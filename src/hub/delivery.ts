@@ -8,6 +8,7 @@ import type { Connection } from './connection.js'
 import type { Feed, Members } from './feed.js'
 import type { Session } from './session.js'
 import type { Subscription } from './subscription.js'
+import type { Tracing } from './tracing.js'
 
 interface Span {
   readonly after: Offset
@@ -41,6 +42,7 @@ export class Delivery {
   /** Sessions with something to flush. */
   readonly #dirty = new Set<Session>()
   readonly #clock: Clock
+  readonly #tracing: Tracing | undefined
   readonly #before: (session: Session) => void
   readonly #after: (sessions: readonly Session[]) => void
   #scheduled = false
@@ -48,16 +50,17 @@ export class Delivery {
   busy = false
 
   /**
-   * @param clock ends the turn, and measures
+   * @param given the clock ends the turn, and measures
    * @param before brings a session's own slices up to date
    * @param after is told which sessions were flushed, once they have been
    */
   constructor(
-    clock: Clock,
+    given: { readonly clock: Clock; readonly tracing: Tracing | undefined },
     before: (session: Session) => void,
     after: (sessions: readonly Session[]) => void,
   ) {
-    this.#clock = clock
+    this.#clock = given.clock
+    this.#tracing = given.tracing
     this.#before = before
     this.#after = after
   }
@@ -118,6 +121,7 @@ export class Delivery {
 
   #flushSessions(sessions: readonly Session[]): void {
     const began = this.#clock.elapsed()
+    const span = this.#tracing?.begin('flush')
     let events = 0
     this.busy = true
     try {
@@ -131,6 +135,7 @@ export class Delivery {
     }
     this.#after(sessions)
     this.flushEvents.observe(events)
+    span?.end({ sessions: sessions.length, events })
     this.flushMs.observe(this.#clock.elapsed() - began)
   }
 

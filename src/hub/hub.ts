@@ -32,8 +32,9 @@ import type { Intent, Session } from './session.js'
 import { SessionHandle } from './session-handle.js'
 import { hasEnded, Sessions, topicsOf } from './sessions.js'
 import { checkUnless, type StateOptions, type StateResult, type StateSnapshot } from './state-change.js'
-import { type SessionSummary, summarize } from './summary.js'
+import { measure, type SessionMeasures, type SessionSummary, summarize } from './summary.js'
 import type { Topic } from './topic.js'
+import { type Tracer, Tracing } from './tracing.js'
 
 export interface HubOptions {
   readonly clock?: Clock
@@ -48,13 +49,15 @@ export interface HubOptions {
   readonly expose?: (slice: string, topic: string) => boolean
   /** What the store keeps; everything unless given. */
   readonly retention?: Retention
+  /** Takes spans of publishing, storing and delivering; they cost nothing unless given. */
+  readonly tracer?: Tracer
   /** Told why nothing can be published any more, and again, with nothing, once it can. */
   readonly onStore?: (fault: string | undefined) => void
   /** Told of every fault: a mistake of the hub's own, which cost one connection. Written to the console unless given. */
   readonly report?: (error: unknown, connection: string) => void
 }
 
-export interface PublishResult {
+export type PublishResult = {
   /** Where the first and the last of the events stand, duplicates included. */
   readonly first: Offset
   readonly last: Offset
@@ -114,6 +117,7 @@ export class Hub {
   readonly connections = new Set<Connection>()
   readonly #sessions: Sessions
   readonly #check: EventCheck
+  readonly #tracing: Tracing | undefined
   readonly #departed: Connection[] = []
   readonly #gaps = new Map<GapReason, number>()
   readonly #closed = new Map<CloseCode, number>()
@@ -128,8 +132,9 @@ export class Hub {
     this.random = options.random ?? systemRandom
     this.catalog = createCatalog(options.catalog)
     this.limits = { ...defaultLimits, ...options.limits }
+    this.#tracing = options.tracer && new Tracing(options.tracer)
     this.delivery = new Delivery(
-      this.clock,
+      { clock: this.clock, tracing: this.#tracing },
       (session) => this.#sessions.refresh(session),
       (sessions) => this.#afterFlush(sessions),
     )
@@ -145,6 +150,7 @@ export class Hub {
       store: options.store,
       retention: options.retention,
       onStore: options.onStore,
+      tracing: this.#tracing,
       expose: options.expose ?? (() => true),
     })
   }
@@ -182,6 +188,13 @@ export class Hub {
 
   /** `publish`, for a topic whose ids have been checked. */
   publishTo(sessionId: string, workerId: string | undefined, events: readonly NewEvent[]): PublishResult {
+    if (this.#tracing === undefined) return this.#publish(sessionId, workerId, events)
+    const topic =
+      workerId === undefined ? `sessions/${sessionId}` : `sessions/${sessionId}/workers/${workerId}`
+    return this.#tracing.publish(topic, events, () => this.#publish(sessionId, workerId, events))
+  }
+
+  #publish(sessionId: string, workerId: string | undefined, events: readonly NewEvent[]): PublishResult {
     const sizes = this.#check.sizes(events)
     const session = this.#sessions.running(sessionId)
     this.#sessions.keeping?.admit(session)
@@ -302,6 +315,14 @@ export class Hub {
   }
 
   // Sessions
+
+  /**
+   * @returns how many follow a session and how much memory holds of it
+   * @throws ProtocolError `notFound`
+   */
+  measure(id: string): SessionMeasures {
+    return measure(this.#sessions.started(id))
+  }
 
   /** @returns what is known of a session, or nothing when it was never started. */
   find(id: string): SessionSummary | undefined {

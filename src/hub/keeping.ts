@@ -18,6 +18,7 @@ import {
   StoreError,
 } from '../store/store.js'
 import type { Session, Worker } from './session.js'
+import type { Tracing } from './tracing.js'
 
 /** What a session has that the store does not have yet. */
 export class Unkept {
@@ -68,6 +69,7 @@ export interface KeepingOptions {
   readonly retention?: Retention
   /** Told why nothing can be kept any more, and again, with nothing, once something was kept. */
   readonly onStore?: (fault: string | undefined) => void
+  readonly tracing?: Tracing
   /** Takes a session out of memory. */
   readonly release: (session: Session) => void
   /** Retention has removed a session, or a session's events up to an offset. */
@@ -259,11 +261,14 @@ export class Keeping {
     this.#current = this.#next
     this.#next = undefined
     const batch: Batch = { at: this.#clock.now(), sessions }
+    const span = this.#options.tracing?.begin('commit')
     try {
       await this.store.commit(batch)
+      span?.end({ sessions: sessions.length, bytes })
       this.#unkeptBytes -= bytes
       this.#kept(given, sessions)
     } catch (error) {
+      span?.end({ sessions: sessions.length, bytes }, error)
       this.#failed(given, error instanceof StoreError ? error : new StoreError('failed', String(error)))
     }
   }

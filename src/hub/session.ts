@@ -346,6 +346,7 @@ export class Session {
     if (worker !== undefined) made.worker = worker.id
     if (event.id !== undefined) made.id = event.id
     if (key !== undefined) made.key = key
+    if (event.trace !== undefined) made.trace = event.trace
     return made
   }
 

@@ -14,6 +14,7 @@ import { restoreSession } from './restore.js'
 import { hubSession, Session, type SessionSetting, type Worker } from './session.js'
 import { type SessionSummary, summarize } from './summary.js'
 import type { StateSetting, Topic } from './topic.js'
+import type { Tracing } from './tracing.js'
 
 export interface SessionsOptions {
   readonly clock: Clock
@@ -24,6 +25,7 @@ export interface SessionsOptions {
   readonly store: Store | undefined
   readonly retention: Retention | undefined
   readonly onStore: ((fault: string | undefined) => void) | undefined
+  readonly tracing: Tracing | undefined
   readonly expose: StateSetting['expose']
 }
 
@@ -264,7 +266,7 @@ export class Sessions {
     if (this.#own.watched) this.#options.delivery.schedule(this.#own)
   }
 
-  #keepingOf({ store, retention, onStore, clock, limits }: SessionsOptions): Keeping | undefined {
+  #keepingOf({ store, retention, onStore, tracing, clock, limits }: SessionsOptions): Keeping | undefined {
     if (store === undefined) return undefined
     const { unkeptBytesMax, idleSessionsMax } = limits
     return new Keeping({
@@ -274,6 +276,7 @@ export class Sessions {
       idleSessionsMax,
       ...(retention && { retention }),
       ...(onStore && { onStore }),
+      ...(tracing && { tracing }),
       release: (session) => {
         if (this.#held.get(session.id) === session) this.#release(session)
       },

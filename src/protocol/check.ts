@@ -2,6 +2,7 @@ import { ProtocolError, quote } from './codes.js'
 import { parseCursor } from './cursor.js'
 import { type Cause, type ClientFrame, modes, type NewEvent, type PatchOperation } from './frames.js'
 import type { Limits } from './limits.js'
+import { isTrace } from './trace.js'
 
 /** What is wrong with a value, and where in it. Made only for bad input: good input allocates nothing. */
 interface Fault {
@@ -250,6 +251,12 @@ function timeFault(value: unknown): Fault | undefined {
   return fault('milliseconds since 1970', value)
 }
 
+function traceFault(value: unknown): Fault | undefined {
+  return isTrace(value)
+    ? undefined
+    : fault('a traceparent 00-<trace>-<span>-<flags> (W3C Trace Context)', value)
+}
+
 function booleanFault(value: unknown): Fault | undefined {
   return typeof value === 'boolean' ? undefined : fault('true or false', value)
 }
@@ -273,7 +280,7 @@ function anyFault(): undefined {
 
 /** In the order of likelihood, one pass and no table: this runs for every event that is published. */
 function eventFault(value: unknown, limits: Limits): Fault | undefined {
-  if (!isObject(value)) return fault('an event { type, data?, id?, key?, time?, force? }', value)
+  if (!isObject(value)) return fault('an event { type, data?, id?, key?, time?, trace?, force? }', value)
   if (value.type === undefined) return within('type', typeFault(undefined, limits))
   for (const name in value) {
     const field = value[name]
@@ -295,10 +302,12 @@ function eventFieldFault(name: string, field: unknown, limits: Limits): Fault | 
       return eventIdFault(field, limits)
     case 'time':
       return timeFault(field)
+    case 'trace':
+      return traceFault(field)
     case 'force':
       return booleanFault(field)
     default:
-      return fault('no field but type, data, id, key, time, force', field)
+      return fault('no field but type, data, id, key, time, trace, force', field)
   }
 }
 

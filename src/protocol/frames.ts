@@ -2,6 +2,7 @@ import type { JsonObject, JsonValue } from '../lib/json.js'
 import type { RequestCode } from './codes.js'
 import type { Cursor, Epoch, Offset } from './cursor.js'
 import type { Limits } from './limits.js'
+import type { Trace } from './trace.js'
 
 /** Which levels of events a subscription carries; `silent` carries none and keeps its position. */
 export type Mode = 'full' | 'summary' | 'control' | 'silent'
@@ -19,6 +20,8 @@ export interface HubEvent {
   readonly id?: string
   /** What the event replaces, for types with the trait `replay: latest`. */
   readonly key?: string
+  /** The trace that it belongs to, as the producer gave it. */
+  readonly trace?: Trace
   readonly data: JsonValue
   /** Sent again on a fresh join; it does not move the position. */
   readonly replay?: true
@@ -31,6 +34,8 @@ export interface NewEvent {
   readonly id?: string
   readonly key?: string
   readonly time?: number
+  /** A `traceparent`: the trace that the event belongs to; handed on as it is. */
+  readonly trace?: Trace
   /** Passes every mode (but not a `types` filter). */
   readonly force?: boolean
 }

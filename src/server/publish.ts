@@ -3,7 +3,8 @@ import { checkEvent, checkEvents } from '../protocol/check.js'
 import { type Place, ProtocolError } from '../protocol/codes.js'
 import type { Offset } from '../protocol/cursor.js'
 import type { NewEvent } from '../protocol/frames.js'
-import type { Answer, Exchange } from '../transport/transport.js'
+import { isTrace, type Trace } from '../protocol/trace.js'
+import type { Answer, Request } from '../transport/transport.js'
 import { type BodyKind, bodyKind, parseJson, readBody, utf8 } from './body.js'
 import type { Context } from './context.js'
 import { json, problem } from './problem.js'
@@ -22,7 +23,7 @@ export function publishRoutes(context: Context): Route[] {
   const answer = (call: Call, topic: string): Promise<Answer | undefined> => {
     const session = call.param('session')
     const kind = bodyKind(call.request, ['json', 'ndjson', 'msgpack'])
-    if (kind === 'ndjson') return publishLines(context, call.exchange, { session, topic })
+    if (kind === 'ndjson') return publishLines(context, call, { session, topic })
     return publishWhole(context, call, { session, topic, kind })
   }
   return [
@@ -49,9 +50,20 @@ async function publishWhole(
   const value =
     kind === 'msgpack' ? unpack(hub.codecs.msgpack, body) : parseJson(utf8(body, 'body'), 'body', hint)
   const events = Array.isArray(value) ? checkEvents(value, limits) : [checkEvent(value, limits)]
-  const { first, last, accepted, duplicates } = hub.publish(topic, events)
+  const traced = withTrace(events, traceOf(request))
+  const { first, last, accepted, duplicates } = hub.publish(topic, traced)
   await hub.committed(session)
   return json(200, { first, last, accepted, duplicates })
+}
+
+/** @returns the `traceparent` of a request, for its events that name none; one that is not valid counts for nothing */
+function traceOf({ headers }: Request): Trace | undefined {
+  const trace = headers.get('traceparent')
+  return isTrace(trace) ? trace : undefined
+}
+
+function withTrace(events: readonly NewEvent[], trace: Trace | undefined): readonly NewEvent[] {
+  return trace === undefined ? events : events.map((event) => ({ trace, ...event }))
 }
 
 const hint = '; send many events as an array, or line by line as application/x-ndjson'
@@ -77,12 +89,13 @@ function unpack(codec: { decodeAll(bytes: Uint8Array): readonly unknown[] }, bod
  */
 async function publishLines(
   { hub, limits }: Context,
-  exchange: Exchange,
+  { request, exchange }: Call,
   { session, topic }: { session: string; topic: string },
 ): Promise<Answer | undefined> {
   const total: Total = { first: 0, last: 0, accepted: 0, duplicates: 0 }
+  const trace = traceOf(request)
   const pending = new PendingLines(limits.publishEventsMax, (events) =>
-    add(total, hub.publish(topic, events)),
+    add(total, hub.publish(topic, withTrace(events, trace))),
   )
   const reader = new LineReader(limits.lineBytesMax, (text, line) => {
     pending.add(

@@ -21,7 +21,10 @@ export function sessionRoutes(context: Context): Route[] {
     {
       method: 'GET',
       path: '/api/sessions/{session}',
-      answer: (call) => json(200, summaryOf(context, call.param('session'))),
+      answer: (call) => {
+        const session = call.param('session')
+        return json(200, { ...summaryOf(context, session), ...hub.measure(session) })
+      },
     },
     { method: 'PUT', path: '/api/sessions/{session}', answer: (call) => create(context, call) },
     {

@@ -1,0 +1,44 @@
+import type * as Api from '@opentelemetry/api'
+import type { Span, Tracer } from '../hub/tracing.js'
+import type { Trace } from '../protocol/trace.js'
+
+/**
+ * Spans of the hub for OpenTelemetry: `createHub({ tracer: openTelemetry(api) })`.
+ *
+ * @param api the package `@opentelemetry/api` (1.x); where its spans go is for the SDK that is registered with it
+ */
+export function openTelemetry({ context, SpanKind, SpanStatusCode, trace, TraceFlags }: typeof Api): Tracer {
+  const tracer = trace.getTracer('runcast')
+  const contextOf = (text: Trace): Api.SpanContext => {
+    const [, traceId = '', spanId = '', flags = ''] = text.split('-')
+    return { traceId, spanId, traceFlags: Number.parseInt(flags, 16), isRemote: true }
+  }
+  return {
+    start(name, { parent, links }): Span {
+      // Who publishes within the process may be in a span of its own.
+      const around = context.active()
+      const span = tracer.startSpan(
+        name,
+        {
+          kind: name === 'runcast.publish' ? SpanKind.PRODUCER : SpanKind.INTERNAL,
+          links: links.map((link) => ({ context: contextOf(link) })),
+        },
+        parent === undefined ? around : trace.setSpanContext(around, contextOf(parent)),
+      )
+      const { traceId, spanId, traceFlags } = span.spanContext()
+      const recorded = (traceFlags & TraceFlags.SAMPLED) !== 0
+      return {
+        trace: recorded ? `00-${traceId}-${spanId}-01` : undefined,
+        end(figures, error) {
+          for (const [figure, value] of Object.entries(figures)) span.setAttribute(`runcast.${figure}`, value)
+          if (error !== undefined) {
+            const cause = error instanceof Error ? error : new Error('not an error')
+            span.recordException(cause)
+            span.setStatus({ code: SpanStatusCode.ERROR, message: cause.message })
+          }
+          span.end()
+        },
+      }
+    },
+  }
+}

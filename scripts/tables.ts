@@ -26,9 +26,9 @@ export function withTables(page: string): string {
 }
 
 function limits(): string {
-  const rows = Object.entries(limitTable).map(([name, { value, unit, guards, exceeding }]) => [
+  const rows = Object.entries(limitTable).map(([name, { value, unit, guards, exceeding, ...rest }]) => [
     `\`${name}\``,
-    `${value.toLocaleString('en-US')} ${unit}`,
+    `${value.toLocaleString('en-US')} ${unit}${'fixed' in rest ? ', fixed' : ''}`,
     guards,
     exceeding,
   ])

@@ -4,7 +4,7 @@ import { Command, InvalidArgumentError, Option } from 'commander'
 import { catalogFromConfig, type Extensions } from '../catalog/catalog.js'
 import type { Tracer } from '../hub/tracing.js'
 import { quote } from '../protocol/codes.js'
-import { type LimitName, type Limits, limitTable } from '../protocol/limits.js'
+import { defaultLimits, type LimitName, type Limits, limitTable } from '../protocol/limits.js'
 import type { Found, Retention } from '../store/store.js'
 import { defaultData, openData } from './data.js'
 import { CommandError, exitCodes } from './exit-codes.js'
@@ -27,6 +27,8 @@ interface ServeCommandOptions {
   readonly retainBytes?: number
   readonly keepaliveMs?: number
   readonly origin?: readonly string[]
+  readonly trustedProxy?: readonly string[]
+  readonly limit?: Partial<Limits>
   readonly config?: string
   readonly shutdownMs?: number
   readonly logLevel: LogLevel
@@ -42,6 +44,8 @@ Examples:
   $ runcast serve --data /var/lib/runcast --durability power --retain-days 30 --retain-bytes 10g
   $ runcast serve --store memory
   $ runcast serve --config runcast.json
+  $ runcast serve --limit frameBytesMax=65536 --limit connectionsPerAddressMax=50
+  $ runcast serve --trusted-proxy 127.0.0.1
 
 The config file is JSON, all of it optional:
   {
@@ -84,6 +88,12 @@ export function serveCommand(surroundings: Surroundings): Command {
       integerOption(100, 3_600_000),
     )
     .option('--origin <url>', 'let pages of this origin use the hub; may be repeated; * lets all', collect)
+    .option(
+      '--trusted-proxy <address>',
+      'believe this proxy when it says in X-Forwarded-For who asks; may be repeated',
+      address,
+    )
+    .option('--limit <name=n>', 'change a limit; may be repeated, and wins over the config file', limit)
     .option('--config <file>', 'catalog and limits, in JSON')
     .option(
       '--shutdown-ms <n>',
@@ -128,12 +138,20 @@ async function serveHub(options: ServeCommandOptions, surroundings: Surroundings
   for (const output of [stdout, stderr]) output.on('error', () => undefined)
   const log = openLog({ level, format: logFormat ?? formatFor(surroundings) }, surroundings)
   const tracer = options.otel === true ? await openTracer() : undefined
+  const limits = { ...config.limits, ...options.limit }
+  const connectionsMax = connectionsMaxOf(limits)
+  if (limits.connectionsMax !== undefined && connectionsMax < limits.connectionsMax) {
+    stderr.write(
+      `runcast: at most ${connectionsMax} connections, for the process may open no more files; raise it with ulimit -n\n`,
+    )
+  }
   const store = options.store === 'memory' ? undefined : await openData(options.data, options.durability)
   const retention = retentionOf(options)
   const hub = createHub({
     clock,
     random,
     ...config,
+    limits: { ...limits, connectionsMax },
     ...(store && { store }),
     ...(retention && { retention }),
     ...(tracer && { tracer }),
@@ -143,7 +161,7 @@ async function serveHub(options: ServeCommandOptions, surroundings: Surroundings
       else log.error({ fault }, 'the store fails: publishing is refused until it works again')
     },
   })
-  const { host, port, keepaliveMs, origin } = options
+  const { host, port, keepaliveMs, origin, trustedProxy } = options
   const server = await serve(hub, {
     clock,
     host,
@@ -151,6 +169,7 @@ async function serveHub(options: ServeCommandOptions, surroundings: Surroundings
     log,
     ...(keepaliveMs !== undefined && { keepaliveMs }),
     ...(origin !== undefined && { origins: origin }),
+    ...(trustedProxy !== undefined && { trustedProxies: trustedProxy }),
   }).catch(async (error: unknown) => {
     await hub.closeStore()
     throw new CommandError(exitCodes.failure, cannotListen(error, options))
@@ -284,14 +303,55 @@ function readConfig(file: string): Config {
 function limitsFromConfig(value: unknown): Partial<Limits> {
   if (!isObject(value)) throw new Error(`limits: expected an object, got ${quote(value)}`)
   const limits: Partial<Record<LimitName, number>> = {}
-  for (const [name, limit] of Object.entries(value)) {
-    if (!Object.hasOwn(limitTable, name)) throw new Error(`limits.${name}: there is no such limit`)
-    if (typeof limit !== 'number' || !Number.isSafeInteger(limit) || limit < 1) {
-      throw new Error(`limits.${name}: expected a positive whole number, got ${quote(limit)}`)
-    }
-    limits[name as LimitName] = limit
-  }
+  for (const [name, limit] of Object.entries(value)) limits[limitName(name)] = limitValue(name, limit)
   return limits
+}
+
+function limitName(name: string): LimitName {
+  if (!Object.hasOwn(limitTable, name)) throw new Error(`limits.${name}: there is no such limit`)
+  if ('fixed' in limitTable[name as LimitName]) throw new Error(`limits.${name}: it cannot be changed`)
+  return name as LimitName
+}
+
+function limitValue(name: string, value: unknown): number {
+  if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 1) return value
+  throw new Error(`limits.${name}: expected a positive whole number, got ${quote(value)}`)
+}
+
+/** `--limit name=n` */
+function limit(text: string, previous: Partial<Limits> = {}): Partial<Limits> {
+  const [name = '', value = ''] = text.split('=', 2)
+  try {
+    return { ...previous, [limitName(name)]: limitValue(name, value === '' ? undefined : Number(value)) }
+  } catch (error) {
+    throw new InvalidArgumentError(reasonOf(error))
+  }
+}
+
+function address(text: string, previous: readonly string[] = []): readonly string[] {
+  if (isIP(text) === 0) throw new InvalidArgumentError('expected an IP address.')
+  return [...previous, text]
+}
+
+/** Files that the process opens beside its links: the store's, the listening socket, what Node itself holds. */
+const ownFiles = 256
+
+/** Beyond what the system lets the process open, connections would wait unanswered, and the hub for room in vain. */
+function connectionsMaxOf({
+  connectionsMax = defaultLimits.connectionsMax,
+  idleLinksMax = defaultLimits.idleLinksMax,
+}: Partial<Limits>): number {
+  const files = openFilesMax()
+  return Math.max(1, Math.min(connectionsMax, files - ownFiles - idleLinksMax))
+}
+
+/** @returns what `ulimit -n` says; nothing bounds it where that is not known. */
+function openFilesMax(): number {
+  const { userLimits } = process.report.getReport() as {
+    readonly userLimits?: { readonly open_files?: { readonly soft: number | string } }
+  }
+  const soft = userLimits?.open_files?.soft
+  return typeof soft === 'number' ? soft : Number.POSITIVE_INFINITY
 }
 
 function isObject(value: unknown): value is Readonly<Record<string, unknown>> {

@@ -299,7 +299,7 @@ function typesOption(text: string): readonly string[] {
 /** @throws CommandError for a cursor of another form than the topic's */
 function checkCursor({ kind }: TopicName, text: string): void {
   try {
-    if (kind === 'hub') parseCombinedCursor(text, '--since')
+    if (kind === 'hub') parseCombinedCursor(text, '--since', Number.POSITIVE_INFINITY)
     else parseCursor(text, '--since')
   } catch (error) {
     if (error instanceof ProtocolError) throw new CommandError(exitCodes.usage, error.message)

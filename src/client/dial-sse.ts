@@ -370,7 +370,7 @@ class Stream {
   #follow(cursor: string | undefined): void {
     if (cursor === undefined || cursor === this.#cursor) return
     this.#cursor = cursor
-    const positions = parseCombinedCursor(cursor, 'id')
+    const positions = parseCombinedCursor(cursor, 'id', Number.POSITIVE_INFINITY)
     for (const [sub, followed] of this.#subs) {
       const { topic, epoch, live, offset } = followed
       const position: Position | undefined = positions.get(topic.split('/')[1] ?? '')

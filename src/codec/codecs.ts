@@ -1,3 +1,4 @@
+import { defaultLimits } from '../protocol/limits.js'
 import type { Codec } from './codec.js'
 import { JsonCodec } from './json.js'
 import { MsgpackCodec } from './msgpack.js'
@@ -7,12 +8,17 @@ import { type Framing, SseCodec, SseCount, SseManyCodec } from './sse.js'
 /** The codecs of one hub. */
 export class Codecs {
   readonly json = new JsonCodec()
-  readonly msgpack = new MsgpackCodec()
+  readonly msgpack: MsgpackCodec
   readonly object = new ObjectCodec()
   readonly #count = new SseCount()
   readonly #sse = {
     one: { named: new SseCodec('named', 'one', this.#count), data: new SseCodec('data', 'one', this.#count) },
     many: { named: new SseManyCodec('named', this.#count), data: new SseManyCodec('data', this.#count) },
+  }
+
+  /** @param depthMax levels of data that a client sends */
+  constructor(depthMax: number = defaultLimits.depthMax) {
+    this.msgpack = new MsgpackCodec(depthMax)
   }
 
   sse(framing: Framing, topics: 'one' | 'many'): SseCodec {

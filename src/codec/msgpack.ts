@@ -1,7 +1,8 @@
 import { Packr } from 'msgpackr'
-import type { JsonValue } from '../lib/json.js'
+import { isArray, type JsonValue } from '../lib/json.js'
 import type { ControlFrame } from '../protocol/frames.js'
 import type { Batch, Codec } from './codec.js'
+import { checkPlain } from './plain-msgpack.js'
 import type { Variants } from './variants.js'
 
 /** Plain MessagePack, readable by any library: no records, no extensions, maps with string keys. */
@@ -16,15 +17,51 @@ const packr = new Packr({
 
 const emptyArray = 0x90
 
+/** A frame, its list, and an item of it are around the data. Data that is too deep is then told where it is. */
+const frameLevels = 4
+
 /** @returns a value in plain MessagePack. */
 export function pack(value: object): Uint8Array {
-  return packr.pack(value)
+  const bytes = packr.pack(value)
+  return hasSurrogate(bytes) ? packr.pack(wellFormed(value as JsonValue)) : bytes
+}
+
+/**
+ * A producer that cuts a text within a character sends half a surrogate pair, which JSON can say and UTF-8 cannot. The
+ * library writes it as three bytes, `ed a0…bf xx`, that readers refuse.
+ */
+function hasSurrogate(bytes: Buffer): boolean {
+  for (let at = bytes.indexOf(0xed); at !== -1; at = bytes.indexOf(0xed, at + 1)) {
+    const next = bytes[at + 1] ?? 0
+    if (next >= 0xa0 && next <= 0xbf) return true
+  }
+  return false
+}
+
+/** @returns the value with U+FFFD for each half of a pair, as in any UTF-8. */
+function wellFormed(value: JsonValue): JsonValue {
+  if (typeof value === 'string') return wellFormedText(value)
+  if (typeof value !== 'object' || value === null) return value
+  if (isArray(value)) return value.map(wellFormed)
+  return Object.fromEntries(
+    Object.entries(value).map(([name, item]) => [wellFormedText(name), wellFormed(item)]),
+  )
+}
+
+function wellFormedText(text: string): string {
+  return text.replace(/\p{Surrogate}/gu, '\uFFFD')
 }
 
 /** Binary frames of subprotocol `runcast.v1.msgpack`. */
 export class MsgpackCodec implements Codec {
   readonly name = 'msgpack'
   encodings = 0
+  readonly #depthMax: number
+
+  /** @param depthMax levels of the data within a frame */
+  constructor(depthMax: number) {
+    this.#depthMax = depthMax + frameLevels
+  }
 
   control(frame: ControlFrame): Uint8Array {
     return pack(frame)
@@ -50,16 +87,20 @@ export class MsgpackCodec implements Codec {
     return chunk
   }
 
-  /** @throws Error when the bytes are not exactly one MessagePack value */
+  /** @throws Error when the bytes are not exactly one value of plain MessagePack */
   decode(bytes: Uint8Array): JsonValue {
-    const value: JsonValue | undefined = packr.unpack(bytes)
-    // The byte 0xc1 is in no MessagePack value; the library reads it as nothing.
-    if (value === undefined) throw new Error('expected a MessagePack value')
-    return value
+    const values = checkPlain(bytes, this.#depthMax)
+    if (values !== 1) throw new Error(`expected one value, got ${values}`)
+    return packr.unpack(bytes) as JsonValue
   }
 
-  /** Concatenated values, as in a body of `application/msgpack`. */
+  /**
+   * Concatenated values, as in a body of `application/msgpack`.
+   *
+   * @throws Error when they are not plain MessagePack
+   */
   decodeAll(bytes: Uint8Array): JsonValue[] {
+    checkPlain(bytes, this.#depthMax)
     return (packr.unpackMultiple(bytes) ?? []) as JsonValue[]
   }
 

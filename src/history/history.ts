@@ -48,7 +48,7 @@ export class History {
   readonly critical = new Lane<Entry>()
   readonly droppable = new Lane<Entry>()
   readonly #limits: HistoryLimits
-  readonly #totals: HistoryTotals
+  #totals: HistoryTotals
   /** The newest event per type and key of types with `replay: latest`, in offset order. */
   readonly #pinned = new Map<string, Entry>()
   /** The newest evicted offset by type: what tells a filter whether it missed anything. */
@@ -73,6 +73,7 @@ export class History {
   release(): void {
     this.#totals.events -= this.length
     this.#totals.bytes -= this.bytes
+    this.#totals = noTotals()
   }
 
   /** Keeps an event whose offset is above all others'. */
@@ -89,6 +90,12 @@ export class History {
     this.#totals.events++
     this.#totals.bytes += entry.bytes
     if (entry.traits.replay === 'latest') this.#pin(entry)
+  }
+
+  /** Evicts everything that can be missed; pinned events stay. */
+  clear(): void {
+    while (this.droppable.length > 0) this.#evict(this.droppable)
+    while (this.critical.length > 0) this.#evict(this.critical)
   }
 
   /** Pins an event that left its lane before the session left memory. */

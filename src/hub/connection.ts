@@ -40,6 +40,8 @@ export class Connection {
   readonly #hub: Hub
   readonly #options: ConnectionOptions
   readonly #catchUp: CatchUp
+  /** How many subscriptions each topic has; counted only where there are many. */
+  #perTopic: Map<Topic, number> | undefined = undefined
   #outgoing: Outgoing[] = []
   #full = false
   #overflowBytes = 0
@@ -266,11 +268,13 @@ export class Connection {
 
     const topic = this.#hub.topicToFollow(name)
     this.#hub.settle(topic.session, filter)
+    this.#expectRoomFor(topic)
     const feed = this.#newFeed(topic, filter)
     const subscription = new Subscription(frame.sub, this, feed, topic.session.offset)
     feed.subscriptions.add(subscription)
     this.subscriptions.set(frame.sub, subscription)
     this.#subscribed++
+    this.#perTopic?.set(topic, (this.#perTopic.get(topic) ?? 0) + 1)
     this.#catchUp.add(subscription)
     const subscribed = join(subscription, from, frame.replay ?? true)
     if (subscribed.gap !== undefined) this.#hub.countGap(subscribed.gap)
@@ -379,10 +383,26 @@ export class Connection {
     return subscription
   }
 
+  /** @throws ProtocolError `conflict`: each flush writes one frame for each of them */
+  #expectRoomFor(topic: Topic): void {
+    const { topicSubscriptionsMax } = this.#hub.limits
+    if (this.subscriptions.size < topicSubscriptionsMax) return
+    this.#perTopic ??= countByTopic(this.subscriptions.values())
+    if ((this.#perTopic.get(topic) ?? 0) < topicSubscriptionsMax) return
+    throw new ProtocolError(
+      'conflict',
+      `subscribe: a connection has at most ${topicSubscriptionsMax} subscriptions to one topic`,
+    )
+  }
+
   #leave(subscription: Subscription): void {
+    const { topic } = subscription.feed
     this.#leaveFeed(subscription)
     this.subscriptions.delete(subscription.number)
-    this.#hub.mayForget(subscription.feed.topic)
+    const left = (this.#perTopic?.get(topic) ?? 0) - 1
+    if (left > 0) this.#perTopic?.set(topic, left)
+    else this.#perTopic?.delete(topic)
+    this.#hub.mayForget(topic)
   }
 
   #leaveFeed(subscription: Subscription): void {
@@ -392,4 +412,10 @@ export class Connection {
     feed.subscriptions.delete(subscription)
     if (feed.subscriptions.size === 0) this.#hub.feeds.forget(feed)
   }
+}
+
+function countByTopic(subscriptions: Iterable<Subscription>): Map<Topic, number> {
+  const counts = new Map<Topic, number>()
+  for (const { feed } of subscriptions) counts.set(feed.topic, (counts.get(feed.topic) ?? 0) + 1)
+  return counts
 }

@@ -1,4 +1,5 @@
 import type { Clock } from '../lib/clock.js'
+import { ProtocolError } from '../protocol/codes.js'
 import type { Feed } from './feed.js'
 import type { Filter } from './filter.js'
 import type { Topic } from './topic.js'
@@ -11,16 +12,27 @@ export class Feeds {
   /** How many there are. */
   size = 0
   readonly #clock: Clock
+  readonly #perTopicMax: number
   readonly #replays = new Set<Feed>()
   #number = 0
 
-  constructor(clock: Clock) {
+  constructor(clock: Clock, perTopicMax: number) {
     this.#clock = clock
+    this.#perTopicMax = perTopicMax
   }
 
-  /** @returns the topic's feed of the filter, made if there is none. */
+  /**
+   * @returns the topic's feed of the filter, made if there is none.
+   * @throws ProtocolError `conflict` when the topic is seen through too many filters already
+   */
   of(topic: Topic, filter: Filter): Feed {
     const before = topic.feeds.size
+    if (before >= this.#perTopicMax && !topic.feeds.has(filter.name)) {
+      throw new ProtocolError(
+        'conflict',
+        `${topic.name} is followed through ${before} different filters already; use a filter that others use`,
+      )
+    }
     const feed = topic.feed(filter, () => ++this.#number)
     this.size += topic.feeds.size - before
     return feed

@@ -3,6 +3,7 @@ import type { Entry } from '../history/entry.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
 import { type Cursor, type Epoch, formatCursor, type Offset, parseCursor, start } from '../protocol/cursor.js'
 import type { HubEvent } from '../protocol/frames.js'
+import type { Limits } from '../protocol/limits.js'
 import { Filter } from './filter.js'
 import type { Keeping } from './keeping.js'
 import { entryOf } from './restore.js'
@@ -10,7 +11,7 @@ import type { Topic } from './topic.js'
 
 export interface HistoryQuery {
   readonly after?: Cursor
-  /** Events of the page; 1 to 1,000, 100 unless given. */
+  /** Events of the page; 1 to `pageItemsMax`, 100 unless given. */
   readonly limit?: number
   readonly types?: readonly string[]
 }
@@ -41,8 +42,13 @@ export type ReadStored = (
   part: { readonly after: Offset; readonly limit: number },
 ) => Promise<StoredPage>
 
-const pageEventsMax = 1_000
+const pageItems = 100
 const storedPageBytes = 256 * 1024
+
+type PageLimits = Pick<Limits, 'pageItemsMax' | 'pageBytesMax'>
+
+/** The events of a page; everything up to `last` was looked at. */
+type Part = Omit<StoredPage, 'end'>
 
 /** A query that has been checked. */
 interface Reading {
@@ -56,33 +62,45 @@ interface Reading {
  *
  * @throws ProtocolError `badFrame`, or `conflict` for a cursor of another epoch
  */
-export function pageOf(topic: Topic, query: HistoryQuery): HistoryPage {
-  const { from, limit, filter } = readingOf(topic, query)
+export function pageOf(topic: Topic, query: HistoryQuery, limits: PageLimits): HistoryPage {
+  const { from, limit, filter } = readingOf(topic, query, limits)
   const { entries, last } = topic.read(from, filter, limit)
-  return page(
-    topic,
-    entries.map(({ event }) => event),
-    last,
-  )
+  return page(topic, fitting(entries, last, limits.pageBytesMax))
 }
 
 /** `pageOf`, going on in the store where memory does not reach back to. */
 export async function storedPageOf(
   topic: Topic,
   query: HistoryQuery,
-  readStored: ReadStored,
+  { limits, readStored }: { readonly limits: PageLimits; readonly readStored: ReadStored },
 ): Promise<HistoryPage> {
-  const { from, limit, filter } = readingOf(topic, query)
-  if (!topic.isInStore(from, filter)) return pageOf(topic, query)
-  const events: HubEvent[] = []
+  const { from, limit, filter } = readingOf(topic, query, limits)
+  if (!topic.isInStore(from, filter)) return pageOf(topic, query, limits)
+  const entries: Entry[] = []
   let last = from
-  for (let end = false; !end && events.length < limit; ) {
-    const part = await readStored(topic, filter, { after: last, limit: limit - events.length })
-    events.push(...part.entries.map(({ event }) => event))
+  let bytes = 0
+  for (let end = false; !end && entries.length < limit && bytes <= limits.pageBytesMax; ) {
+    const part = await readStored(topic, filter, { after: last, limit: limit - entries.length })
+    for (const entry of part.entries) {
+      entries.push(entry)
+      bytes += entry.bytes
+    }
     last = part.last
     end = part.end || !topic.isInStore(last, filter)
   }
-  return page(topic, events, last)
+  return page(topic, fitting(entries, last, limits.pageBytesMax))
+}
+
+/** Cuts a page that is too large after the event that makes it so: a page has one event at least. */
+function fitting(entries: readonly Entry[], last: Offset, bytesMax: number): Part {
+  let bytes = 0
+  for (const [index, entry] of entries.entries()) {
+    bytes += entry.bytes
+    if (bytes > bytesMax && index < entries.length - 1) {
+      return { entries: entries.slice(0, index + 1), last: entry.place }
+    }
+  }
+  return { entries, last }
 }
 
 /** @returns a page of a topic's events that are in the store, once there are any after `after` */
@@ -114,11 +132,16 @@ export async function readStored(
   return { entries, last, end: stored.end }
 }
 
-function readingOf(topic: Topic, { after, limit = 100, types }: HistoryQuery): Reading {
-  if (!Number.isInteger(limit) || limit < 1 || limit > pageEventsMax) {
+function readingOf(
+  topic: Topic,
+  { after, types, ...query }: HistoryQuery,
+  { pageItemsMax }: PageLimits,
+): Reading {
+  const limit = query.limit ?? Math.min(pageItems, pageItemsMax)
+  if (!Number.isInteger(limit) || limit < 1 || limit > pageItemsMax) {
     throw new ProtocolError(
       'badFrame',
-      `limit: expected an integer from 1 to ${pageEventsMax}, got ${quote(limit)}`,
+      `limit: expected an integer from 1 to ${pageItemsMax}, got ${quote(limit)}`,
     )
   }
   const { epoch } = topic.session
@@ -132,9 +155,9 @@ function readingOf(topic: Topic, { after, limit = 100, types }: HistoryQuery): R
   return { from: position.offset, limit, filter: new Filter({ mode: 'full', ...(types && { types }) }) }
 }
 
-/** @param last everything up to here was looked at */
-function page({ session }: Topic, events: readonly HubEvent[], last: Offset): HistoryPage {
+function page({ session }: Topic, { entries, last }: Part): HistoryPage {
   const { epoch, offset } = session
+  const events = entries.map(({ event }) => event)
   return {
     epoch,
     first: events.at(0)?.offset ?? start,

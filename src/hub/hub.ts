@@ -96,6 +96,8 @@ export interface HubStats {
   readonly waitingBytes: number
   /** What memory holds of all sessions' events. */
   readonly history: Readonly<HistoryTotals>
+  /** What history and state weigh in memory. */
+  readonly memoryBytes: number
   /** Without the slices that the hub keeps itself. */
   readonly state: Readonly<StateCounts>
 }
@@ -111,7 +113,7 @@ export class Hub {
   readonly random: Random
   readonly catalog: Catalog
   readonly limits: Limits
-  readonly codecs = new Codecs()
+  readonly codecs: Codecs
   readonly delivery: Delivery
   readonly feeds: Feeds
   readonly connections = new Set<Connection>()
@@ -133,12 +135,13 @@ export class Hub {
     this.catalog = createCatalog(options.catalog)
     this.limits = { ...defaultLimits, ...options.limits }
     this.#tracing = options.tracer && new Tracing(options.tracer)
+    this.codecs = new Codecs(this.limits.depthMax)
     this.delivery = new Delivery(
       { clock: this.clock, tracing: this.#tracing },
       (session) => this.#sessions.refresh(session),
       (sessions) => this.#afterFlush(sessions),
     )
-    this.feeds = new Feeds(this.clock)
+    this.feeds = new Feeds(this.clock, this.limits.topicFeedsMax)
     this.#check = new EventCheck(this.limits)
     this.#report = options.report ?? ((error) => console.error(error))
     this.#sessions = new Sessions({
@@ -196,6 +199,7 @@ export class Hub {
 
   #publish(sessionId: string, workerId: string | undefined, events: readonly NewEvent[]): PublishResult {
     const sizes = this.#check.sizes(events)
+    this.#sessions.capacity.expectRoom()
     const session = this.#sessions.running(sessionId)
     this.#sessions.keeping?.admit(session)
     const before = session.unkept.bytes
@@ -218,6 +222,7 @@ export class Hub {
     if (session.unflushed) this.delivery.schedule(session)
     const accepted = events.length - duplicates
     if (accepted > 0) this.#sessions.keeping?.touch(session, session.unkept.bytes - before)
+    else if (worker !== undefined) session.mayForget(worker.id)
     this.#published += accepted
     this.#duplicates += duplicates
     return { first, last, accepted, duplicates }
@@ -279,6 +284,7 @@ export class Hub {
     }
     checkSlice(slice, this.limits, 'slice')
     if (cause?.payload !== undefined) this.#check.size(cause.payload, 'cause.payload')
+    this.#sessions.capacity.expectRoom()
     const session = this.#sessions.session(name.session)
     const worker = name.kind === 'worker' ? this.#sessions.worker(session, name.worker) : undefined
     const topic = worker?.topic ?? session.topic
@@ -286,6 +292,7 @@ export class Hub {
     try {
       if (session.status === 'ended') throw hasEnded(name.session)
       this.#sessions.keeping?.admit(session)
+      this.#sessions.expectRoomFor(session)
       if (unless !== undefined) checkUnless(topic, slice, unless)
       change = session.change({ topic, slice, now: this.clock.now(), cause, make })
     } finally {
@@ -382,9 +389,7 @@ export class Hub {
       this.#sessions.keeping.touch(session, bytes)
       return
     }
-    this.clock.after(this.limits.endedRetentionMs, () => {
-      if (this.#sessions.held(id) === session) this.#sessions.forget(session)
-    })
+    this.#sessions.capacity.ended(session)
   }
 
   /**
@@ -405,12 +410,12 @@ export class Hub {
    * @throws ProtocolError `notFound`, `badFrame`, or `conflict` for a cursor of another epoch
    */
   history(topicName: string, query: HistoryQuery = {}): HistoryPage {
-    return pageOf(this.#startedTopic(topicName), query)
+    return pageOf(this.#startedTopic(topicName), query, this.limits)
   }
 
   /** `history`, going on in the store where memory does not reach back to. */
   async readHistory(topicName: string, query: HistoryQuery = {}): Promise<HistoryPage> {
-    return storedPageOf(this.#startedTopic(topicName), query, this.readStored)
+    return storedPageOf(this.#startedTopic(topicName), query, this)
   }
 
   #startedTopic(topicName: string): Topic {
@@ -480,6 +485,7 @@ export class Hub {
       faults: this.#faults,
       waitingBytes,
       history: { ...this.#sessions.totals },
+      memoryBytes: this.#sessions.capacity.bytes,
       state: { ...this.#sessions.stateCounts },
     }
   }

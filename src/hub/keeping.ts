@@ -181,6 +181,11 @@ export class Keeping {
     }
   }
 
+  /** The session has left memory for another reason than that it was idle for long. */
+  released(session: Session): void {
+    this.#idle.delete(session)
+  }
+
   /** @returns whether there is something of the session to keep, or being kept. */
   busy(session: Session): boolean {
     return this.#dirty.has(session) || this.#committing?.has(session) === true

@@ -90,6 +90,12 @@ export class Session {
   floor: Offset = start
   /** Events up to here are not even in the store. */
   trimmed: Offset = start
+  /** When it was last published to. Milliseconds since 1970. */
+  activeAt = 0
+  /** Feeds of all its topics. */
+  feeds = 0
+  /** Workers that are followed and have not begun. */
+  waiting = 0
   /** Topics with something to flush. */
   dirty: Topic[] = []
   /** Events since the last flush that somebody may want. */
@@ -121,9 +127,7 @@ export class Session {
   }
 
   get followed(): boolean {
-    if (this.topic.followed || this.all?.followed === true) return true
-    for (const { topic } of this.workers.values()) if (topic.followed) return true
-    return false
+    return this.feeds > 0
   }
 
   /** Whether anybody follows the slices that the hub keeps. */
@@ -149,13 +153,16 @@ export class Session {
 
   /** The session leaves memory. */
   release(): void {
-    for (const history of this.histories()) history.release()
+    for (const topic of this.topics()) topic.release()
   }
 
-  /** A worker that is only a placeholder goes. */
-  releaseWorker({ id, topic }: Worker): void {
-    topic.history?.release()
+  /** A worker that is only a placeholder goes when nobody follows it. */
+  mayForget(id: string): void {
+    const worker = this.workers.get(id)
+    if (worker === undefined || worker.startedAt !== undefined || worker.topic.followed) return
+    worker.topic.release()
     this.workers.delete(id)
+    this.waiting--
   }
 
   /** @returns the worker, made as a placeholder if it is new. */
@@ -169,6 +176,7 @@ export class Session {
       })
       worker = { id, topic, status: 'running', events: 0 }
       this.workers.set(id, worker)
+      this.waiting++
       if (this.completion !== undefined) topic.history?.append(this.completion)
     }
     return worker
@@ -182,6 +190,7 @@ export class Session {
   /** Gives the event its offset, keeps it, and marks the topics that it appears in. */
   append(event: NewEvent, worker: Worker | undefined, { traits, bytes, now }: Facts): Offset {
     this.offset = (this.offset + 1) as Offset
+    this.activeAt = now
     if (event.id !== undefined) this.#remember(event.id)
     if (worker !== undefined) {
       this.start(worker, now)
@@ -212,6 +221,7 @@ export class Session {
     const change = make(topic.state, moment)
     if (change.kind === 'unchanged') return change
     this.offset = moment.offset
+    this.activeAt = now
     if (this.isKept && !isReserved(slice)) this.unkept.change(change.entry, topic.state.get(slice))
     if (topic.exposes(slice)) {
       if (topic.followed) this.#pend(change.entry, topic)
@@ -224,6 +234,7 @@ export class Session {
   start(worker: Worker, now: number): void {
     if (worker.startedAt !== undefined) return
     worker.startedAt = now
+    this.waiting--
     this.stale = true
     if (this.isKept) this.unkept.workers.add(worker)
     this.#setting.listChanged()
@@ -282,6 +293,7 @@ export class Session {
     for (const { worker: id, startedAt, events, status = 'running', endedAt } of workers) {
       const worker = this.worker(id)
       worker.startedAt = startedAt
+      this.waiting--
       worker.events = events
       worker.status = status
       if (endedAt !== undefined) worker.endedAt = endedAt

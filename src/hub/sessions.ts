@@ -7,6 +7,7 @@ import type { Limits } from '../protocol/limits.js'
 import type { TopicName } from '../protocol/topic.js'
 import { noCounts, type StateCounts } from '../state/topic-state.js'
 import type { Retention, Store } from '../store/store.js'
+import { Capacity } from './capacity.js'
 import type { Delivery } from './delivery.js'
 import { Keeping } from './keeping.js'
 import { listOf, slicesOf } from './own-slices.js'
@@ -32,12 +33,15 @@ export interface SessionsOptions {
 /** The sessions of a hub: those in memory, and through the store those that are not. */
 export class Sessions {
   readonly keeping: Keeping | undefined
+  readonly capacity: Capacity
   readonly stateCounts: StateCounts = noCounts()
   readonly totals = noTotals()
   /** Events that no one gets, because their session's mode does not carry them. */
   withheld = 0
   readonly #options: SessionsOptions
   readonly #held = new Map<string, Session>()
+  /** Those in memory that were not started. */
+  #waiting = 0
   /** Of the topic `hub`. */
   readonly #own: Session
   readonly #setting: SessionSetting
@@ -45,10 +49,23 @@ export class Sessions {
   constructor(options: SessionsOptions) {
     this.#options = options
     this.keeping = this.#keepingOf(options)
-    const { limits, expose, random } = options
+    const { limits, clock, expose, random } = options
+    this.capacity = new Capacity({
+      limits,
+      clock,
+      totals: this.totals,
+      sessions: () => this.#held.values(),
+      isKept: (session) => this.keeping?.busy(session) === false && session.status !== 'waiting',
+      release: (session) => {
+        this.keeping?.released(session)
+        this.#left(session)
+      },
+      forget: (session) => this.forget(session),
+    })
+    const { weight } = this.capacity
     this.#setting = {
       limits,
-      state: { limits, counts: this.stateCounts, expose },
+      state: { limits, counts: this.stateCounts, weight, expose },
       totals: this.totals,
       isKept: this.keeping !== undefined,
       withheld: () => {
@@ -64,7 +81,7 @@ export class Sessions {
     }
     this.#own = new Session(hubSession, random.id(), {
       ...this.#setting,
-      state: { limits: unbounded, counts: noCounts(), expose },
+      state: { limits: unbounded, counts: noCounts(), weight, expose },
       isKept: false,
     })
     this.#own.status = 'running'
@@ -100,13 +117,19 @@ export class Sessions {
   session(id: string): Session {
     const known = this.known(id)
     if (known !== undefined) return known
-    const { limits, random } = this.#options
-    if (this.#held.size >= limits.sessionsMax) {
-      throw new ProtocolError('unavailable', `the hub holds ${limits.sessionsMax} sessions; remove some`)
-    }
-    const session = new Session(id, random.id(12), this.#setting)
+    const session = new Session(id, this.#options.random.id(12), this.#setting)
     this.#held.set(id, session)
+    this.#waiting++
     return session
+  }
+
+  /** As `session`, for somebody who follows: those who do cannot keep others from publishing. */
+  #toFollow(id: string): Session {
+    const { sessionsMax } = this.#options.limits
+    if (this.#waiting >= sessionsMax && !this.#held.has(id)) {
+      throw new ProtocolError('unavailable', `${sessionsMax} sessions are followed that have not begun`)
+    }
+    return this.session(id)
   }
 
   /**
@@ -117,7 +140,9 @@ export class Sessions {
     const session = this.session(id)
     if (session.status === 'ended') throw hasEnded(id)
     if (session.status === 'waiting') {
+      this.expectRoomFor(session)
       session.status = 'running'
+      this.#waiting--
       session.startedAt = this.#options.clock.now()
       this.#listChanged()
       this.recordChanged(session)
@@ -134,10 +159,31 @@ export class Sessions {
     return session
   }
 
+  /** @throws ProtocolError `unavailable` when the session would start, and is one too many */
+  expectRoomFor(session: Session): void {
+    const { sessionsMax } = this.#options.limits
+    if (session.status !== 'waiting' || this.#held.size - this.#waiting < sessionsMax) return
+    this.mayForget(session.topic)
+    throw new ProtocolError('unavailable', `the hub holds ${sessionsMax} sessions; remove some`)
+  }
+
+  /** @returns the worker, for somebody who publishes to it. */
   worker(session: Session, id: string): Worker {
     const { workersMax } = this.#options.limits
-    if (session.workers.size >= workersMax && !session.workers.has(id)) {
+    if (
+      session.workers.size - session.waiting >= workersMax &&
+      session.workers.get(id)?.startedAt === undefined
+    ) {
       throw new ProtocolError('conflict', `a session has at most ${workersMax} workers`)
+    }
+    return session.worker(id)
+  }
+
+  /** @returns the worker, for somebody who follows it: those who do cannot keep others from publishing. */
+  #workerToFollow(session: Session, id: string): Worker {
+    const { workersMax } = this.#options.limits
+    if (session.waiting >= workersMax && !session.workers.has(id)) {
+      throw new ProtocolError('conflict', `${workersMax} workers are followed that have not begun`)
     }
     return session.worker(id)
   }
@@ -164,11 +210,11 @@ export class Sessions {
       case 'hub':
         return this.#own.topic
       case 'session':
-        return this.session(name.session).topic
+        return this.#toFollow(name.session).topic
       case 'all':
-        return this.session(name.session).all as Topic
+        return this.#toFollow(name.session).all as Topic
       case 'worker':
-        return this.worker(this.session(name.session), name.worker).topic
+        return this.#workerToFollow(this.#toFollow(name.session), name.worker).topic
     }
   }
 
@@ -228,21 +274,21 @@ export class Sessions {
         }
       }
     }
-    this.#release(session)
+    this.#left(session)
     this.#listChanged()
   }
 
-  #release(session: Session): void {
+  #left(session: Session): void {
+    if (this.#held.get(session.id) !== session) return
     this.#held.delete(session.id)
-    session.release()
+    if (session.status === 'waiting') this.#waiting--
+    this.capacity.left(session)
   }
 
   /** Placeholders go when nobody follows them. */
-  mayForget({ session }: Topic): void {
-    for (const worker of session.workers.values()) {
-      if (worker.startedAt === undefined && !worker.topic.followed) session.releaseWorker(worker)
-    }
-    if (session.status === 'waiting' && !session.followed) this.#release(session)
+  mayForget({ session, worker }: Topic): void {
+    if (worker !== undefined) session.mayForget(worker)
+    if (session.status === 'waiting' && !session.followed) this.#left(session)
     else if (session !== this.#own) this.keeping?.rest(session)
   }
 
@@ -277,9 +323,7 @@ export class Sessions {
       ...(retention && { retention }),
       ...(onStore && { onStore }),
       ...(tracing && { tracing }),
-      release: (session) => {
-        if (this.#held.get(session.id) === session) this.#release(session)
-      },
+      release: (session) => this.#left(session),
       removed: (id) => this.#removed(id),
       trimmed: (id, trimmed) => {
         const session = this.#held.get(id)

@@ -3,6 +3,7 @@ import type { Entry } from '../history/entry.js'
 import { type History, type Loss, nothingLost } from '../history/history.js'
 import { lossAfter, type Page, readAfter, readReplay } from '../history/read.js'
 import type { JsonValue } from '../lib/json.js'
+import type { Weight } from '../lib/weight.js'
 import { type Offset, start } from '../protocol/cursor.js'
 import type { Slices } from '../protocol/frames.js'
 import { type StateCounts, type StateLimits, TopicState } from '../state/topic-state.js'
@@ -15,6 +16,7 @@ import type { Session } from './session.js'
 export interface StateSetting {
   readonly limits: StateLimits
   readonly counts: StateCounts
+  readonly weight: Weight
   /** Whether subscriptions may have the slice at all. */
   readonly expose: (slice: string, topic: string) => boolean
 }
@@ -52,8 +54,15 @@ export class Topic {
 
   /** The topic's slices; `sessions/{s}/**` has none of its own. Most topics never have any, and no place for them. */
   get state(): TopicState {
-    this.#state ??= new TopicState(this.#setting.limits, this.#setting.counts, this.worker)
+    const { limits, counts, weight } = this.#setting
+    this.#state ??= new TopicState(limits, counts, this.worker, weight)
     return this.#state
+  }
+
+  /** The topic leaves memory: what it holds no longer counts. */
+  release(): void {
+    this.history?.release()
+    this.#state?.release()
   }
 
   exposes(slice: string): boolean {
@@ -71,13 +80,16 @@ export class Topic {
     if (feed === undefined) {
       feed = new Feed(numberOf(), this, filter)
       this.feeds.set(filter.name, feed)
+      this.session.feeds++
       if (filter.watches) this.watchers++
     }
     return feed
   }
 
   forget(feed: Feed): void {
-    if (this.feeds.delete(feed.filter.name) && feed.filter.watches) this.watchers--
+    if (!this.feeds.delete(feed.filter.name)) return
+    this.session.feeds--
+    if (feed.filter.watches) this.watchers--
   }
 
   /** Droppable events evicted so far; for `sessions/{s}/**` nobody knows. */

@@ -45,6 +45,11 @@ export class LineReader {
     this.#take = take
   }
 
+  /** What is held of a line that is not complete. Bytes. */
+  get restBytes(): number {
+    return this.#restBytes
+  }
+
   /**
    * Takes the lines that `chunk` completes; the chunk may be kept until the next newline comes.
    *

@@ -37,20 +37,18 @@ export function parseCursor(text: string, field: string): Position {
   return { epoch: match[1] as Epoch, offset: offset as Offset }
 }
 
-const combinedMax = 1_000
-
 /** @returns `<session>=<epoch>:<offset>,…`: one position for each session of a response over several. */
 export function formatCombinedCursor(positions: ReadonlyMap<string, Position>): Cursor {
   return [...positions].map(([session, { epoch, offset }]) => `${session}=${epoch}:${offset}`).join(',')
 }
 
-/** @throws ProtocolError `badFrame` when it is not a combined cursor */
-export function parseCombinedCursor(text: string, field: string): Map<string, Position> {
-  const parts = text.split(',', combinedMax + 1)
-  if (parts.length > combinedMax) {
+/** @throws ProtocolError `badFrame` when it is not a combined cursor, or one of too many sessions */
+export function parseCombinedCursor(text: string, field: string, sessionsMax: number): Map<string, Position> {
+  const parts = text.split(',')
+  if (parts.length > sessionsMax) {
     throw new ProtocolError(
       'badFrame',
-      `${field}: expected at most ${combinedMax} sessions in a combined cursor`,
+      `${field}: expected at most ${sessionsMax} sessions in a combined cursor, got ${parts.length}`,
     )
   }
   const positions = new Map<string, Position>()

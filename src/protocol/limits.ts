@@ -4,6 +4,8 @@ interface Limit {
   readonly unit: string
   readonly guards: string
   readonly exceeding: string
+  /** Nobody can change it: it is the transport's. */
+  readonly fixed?: true
 }
 
 const kib = 1024
@@ -22,6 +24,30 @@ export const limitTable = {
     unit: 'bytes',
     guards: 'one line of an NDJSON body',
     exceeding: '413, with the line',
+  },
+  bodiesBytesMax: {
+    value: 64 * mib,
+    unit: 'bytes',
+    guards: 'what has come of all bodies and lines that are not complete yet',
+    exceeding: 'unavailable',
+  },
+  aheadBytesMax: {
+    value: 2 * mib,
+    unit: 'bytes',
+    guards: 'what is read of one NDJSON body before the first of it is stored',
+    exceeding: 'the sender is held up',
+  },
+  headBytesMax: {
+    value: 32 * kib,
+    unit: 'bytes',
+    guards: 'names and values of the headers of one request',
+    exceeding: '413; the transport answers 431 to more than 4 KiB that come in pieces',
+  },
+  urlLengthMax: {
+    value: 16 * kib,
+    unit: 'characters',
+    guards: 'path and query of one request',
+    exceeding: '413',
   },
   depthMax: { value: 64, unit: 'levels', guards: 'nesting of a JSON value', exceeding: 'badFrame' },
   idLengthMax: {
@@ -65,10 +91,96 @@ export const limitTable = {
     guards: 'one connection',
     exceeding: 'error conflict',
   },
+  topicSubscriptionsMax: {
+    value: 100,
+    unit: 'subscriptions',
+    guards: 'one topic on one connection, each with a filter of its own',
+    exceeding: 'error conflict',
+  },
+  topicFeedsMax: {
+    value: 1_000,
+    unit: 'feeds',
+    guards: 'one topic: the different filters through which it is seen',
+    exceeding: 'conflict',
+  },
   filterTypesMax: { value: 64, unit: 'names', guards: '`types` of one filter', exceeding: 'badFrame' },
   filterSlicesMax: { value: 64, unit: 'names', guards: '`slices` of one filter', exceeding: 'badFrame' },
   streamTopicsMax: { value: 100, unit: 'topics', guards: 'one `GET /api/stream`', exceeding: 'badFrame' },
+  streamFramesMax: {
+    value: 1_000,
+    unit: 'frames',
+    guards: 'one `POST /api/stream/{connection}`',
+    exceeding: 'badFrame',
+  },
+  cursorSessionsMax: { value: 1_000, unit: 'sessions', guards: 'one combined cursor', exceeding: 'badFrame' },
+  pageItemsMax: {
+    value: 1_000,
+    unit: 'items',
+    guards: 'one page of events or sessions',
+    exceeding: 'badFrame',
+  },
+  pageBytesMax: {
+    value: mib,
+    unit: 'bytes',
+    guards: 'one page of events, beside its last one',
+    exceeding: 'the page ends, and `next` goes on',
+  },
   connectionsMax: { value: 100_000, unit: 'connections', guards: 'the hub', exceeding: '503' },
+  connectionsPerAddressMax: {
+    value: 20_000,
+    unit: 'connections',
+    guards: 'one address, or all who come through one proxy that is not trusted',
+    exceeding: '429',
+  },
+  idleLinksMax: {
+    value: 1_000,
+    unit: 'links',
+    guards:
+      'links open beside the connections: requests under way, and links that have not asked for anything',
+    exceeding: 'cut without an answer',
+  },
+  frameRateMax: {
+    value: 5_000,
+    unit: 'frames a second',
+    guards: 'what one WebSocket sends on average',
+    exceeding: 'closed with 4004',
+  },
+  frameBurstMax: {
+    value: 20_000,
+    unit: 'frames',
+    guards: 'what one WebSocket sends at once',
+    exceeding: 'closed with 4004',
+  },
+  byteRateMax: {
+    value: 16 * mib,
+    unit: 'bytes a second',
+    guards: 'what one WebSocket sends on average',
+    exceeding: 'closed with 4004',
+  },
+  byteBurstMax: {
+    value: 64 * mib,
+    unit: 'bytes',
+    guards: 'what one WebSocket sends at once',
+    exceeding: 'closed with 4004',
+  },
+  requestRateMax: {
+    value: 20_000,
+    unit: 'requests and frames a second',
+    guards: 'all that comes with one token, or from one address without any, on average',
+    exceeding: '429 with `Retry-After`, closed with 4004',
+  },
+  requestBurstMax: {
+    value: 100_000,
+    unit: 'requests and frames',
+    guards: 'all that comes with one token, or from one address without any, at once',
+    exceeding: '429 with `Retry-After`, closed with 4004',
+  },
+  ratedMax: {
+    value: 10_000,
+    unit: 'tokens and addresses',
+    guards: 'those whose rate is remembered',
+    exceeding: 'the first whose burst is whole again is forgotten',
+  },
   sessionsMax: { value: 200_000, unit: 'sessions', guards: 'the hub', exceeding: 'unavailable' },
   workersMax: { value: 10_000, unit: 'workers', guards: 'one session', exceeding: 'conflict' },
   backpressureBytesMax: {
@@ -76,6 +188,19 @@ export const limitTable = {
     unit: 'bytes',
     guards: 'what waits to be sent to one connection',
     exceeding: 'the connection lags and continues from history',
+  },
+  overrunBytesMax: {
+    value: 16 * mib,
+    unit: 'bytes',
+    guards: 'what waits for one peer that asks and does not read',
+    exceeding: 'cut',
+  },
+  memoryBytesMax: {
+    value: 256 * mib,
+    unit: 'bytes',
+    guards: 'history and state of all sessions in memory',
+    exceeding:
+      'sessions leave memory, those that ended first before all others; then history is evicted; then unavailable',
   },
   laneEventsMax: {
     value: 1_000,
@@ -131,7 +256,20 @@ export const limitTable = {
     guards: 'what a session brings back into memory; older events are read from the store',
     exceeding: 'the oldest stay in the store',
   },
-  handshakeMs: { value: 10_000, unit: 'ms', guards: 'headers of a request', exceeding: 'closed' },
+  handshakeMs: {
+    value: 10_000,
+    unit: 'ms',
+    guards: 'a link until the headers of its next request are complete',
+    exceeding: 'cut',
+    fixed: true,
+  },
+  bodyRateMin: {
+    value: 16 * kib,
+    unit: 'bytes a second',
+    guards: 'the sending of a body, seen over 10 s',
+    exceeding: 'cut',
+    fixed: true,
+  },
   heartbeatMs: {
     value: 25_000,
     unit: 'ms',
@@ -141,7 +279,7 @@ export const limitTable = {
   stalledMs: {
     value: 120_000,
     unit: 'ms',
-    guards: 'silence of a WebSocket that has not read what waits for it',
+    guards: 'a connection that has not read what waits for it',
     exceeding: 'closed with 4002',
   },
   shutdownMs: {

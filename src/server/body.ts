@@ -1,26 +1,33 @@
 import { ProtocolError } from '../protocol/codes.js'
+import type { Limits } from '../protocol/limits.js'
 import type { Exchange, Request } from '../transport/transport.js'
+import type { Bodies } from './bodies.js'
 
 /**
  * Reads a whole body.
  *
- * @param bytesMax refused as soon as it is seen to be longer
  * @returns the bytes; nothing when the peer has gone
- * @throws ProtocolError `frameTooLarge`
+ * @throws ProtocolError `frameTooLarge` as soon as it is seen to be longer than `frameBytesMax`
  */
 export async function readBody(
-  request: Request,
-  exchange: Exchange,
-  bytesMax: number,
+  { limits, bodies }: { readonly limits: Limits; readonly bodies: Bodies },
+  { request, exchange }: { readonly request: Request; readonly exchange: Exchange },
 ): Promise<Buffer | undefined> {
+  const { frameBytesMax } = limits
   const announced = Number(request.headers.get('content-length') ?? 0)
-  if (announced > bytesMax) throw tooLarge(bytesMax)
+  if (announced > frameBytesMax) throw tooLarge(frameBytesMax)
+  const place = bodies.take()
   const chunks: Uint8Array[] = []
   let bytes = 0
-  for await (const chunk of exchange.body()) {
-    bytes += chunk.length
-    if (bytes > bytesMax) throw tooLarge(bytesMax)
-    chunks.push(chunk)
+  try {
+    for await (const chunk of exchange.body()) {
+      bytes += chunk.length
+      if (bytes > frameBytesMax) throw tooLarge(frameBytesMax)
+      place.hold(bytes)
+      chunks.push(chunk)
+    }
+  } finally {
+    place.release()
   }
   return exchange.gone ? undefined : Buffer.concat(chunks)
 }

@@ -1,6 +1,8 @@
 import type { Hub } from '../hub/hub.js'
 import type { Clock } from '../lib/clock.js'
 import type { Limits } from '../protocol/limits.js'
+import type { Admission } from './admission.js'
+import type { Bodies } from './bodies.js'
 import type { Links } from './links.js'
 import type { Log } from './log.js'
 import type { ServerCounts } from './metrics.js'
@@ -12,6 +14,8 @@ export interface Context {
   readonly limits: Limits
   readonly clock: Clock
   readonly links: Links
+  readonly admission: Admission
+  readonly bodies: Bodies
   readonly origins: Origins
   /** Silence of an SSE response before a comment is sent. */
   readonly keepaliveMs: number

@@ -1,6 +1,7 @@
 import type { Clock } from '../lib/clock.js'
 import type { CloseCode } from '../protocol/codes.js'
 import { ProtocolError } from '../protocol/codes.js'
+import type { Limits } from '../protocol/limits.js'
 
 export type LinkKind = 'websocket' | 'sse'
 export const linkKinds: readonly LinkKind[] = ['websocket', 'sse']
@@ -16,12 +17,16 @@ const closeEveryMs = 50
 /** The open links of a server: counted, bounded, and closed with it. */
 export class Links {
   readonly #max: number
+  readonly #perAddressMax: number
+  /** Connections by address, those with at least one. */
+  readonly #byAddress = new Map<string, number>()
   readonly #open: Readonly<Record<LinkKind, Set<Closable>>> = { websocket: new Set(), sse: new Set() }
   readonly #opened: Record<LinkKind, number> = { websocket: 0, sse: 0 }
   #emptied: (() => void) | undefined = undefined
 
-  constructor(max: number) {
-    this.#max = max
+  constructor({ connectionsMax, connectionsPerAddressMax }: Limits) {
+    this.#max = connectionsMax
+    this.#perAddressMax = connectionsPerAddressMax
   }
 
   get size(): number {
@@ -37,20 +42,30 @@ export class Links {
     return this.#opened[kind]
   }
 
-  /** @throws ProtocolError `unavailable` when there are as many as may be */
-  expectRoom(): void {
+  /** @throws ProtocolError when there are as many as may be: `unavailable` at all, `rateExceeded` of one address */
+  expectRoom(address: string): void {
     if (this.size >= this.#max) {
       throw new ProtocolError('unavailable', `The hub has its ${this.#max} connections; come back later.`)
     }
+    if ((this.#byAddress.get(address) ?? 0) >= this.#perAddressMax) {
+      throw new ProtocolError(
+        'rateExceeded',
+        `There are ${this.#perAddressMax} connections of this address; close some, or come back later.`,
+      )
+    }
   }
 
-  add(kind: LinkKind, link: Closable): void {
+  add(kind: LinkKind, link: Closable, address: string): void {
     this.#open[kind].add(link)
     this.#opened[kind]++
+    this.#byAddress.set(address, (this.#byAddress.get(address) ?? 0) + 1)
   }
 
-  remove(kind: LinkKind, link: Closable): void {
-    this.#open[kind].delete(link)
+  remove(kind: LinkKind, link: Closable, address: string): void {
+    if (!this.#open[kind].delete(link)) return
+    const left = (this.#byAddress.get(address) ?? 1) - 1
+    if (left > 0) this.#byAddress.set(address, left)
+    else this.#byAddress.delete(address)
     if (this.size === 0) this.#emptied?.()
   }
 

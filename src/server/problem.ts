@@ -1,5 +1,6 @@
 import { ProtocolError, quote, type RequestCode, requestCodes } from '../protocol/codes.js'
 import type { Answer } from '../transport/transport.js'
+import { RateError } from './admission.js'
 
 /** What each code says to a person; `detail` says what was wrong this time. */
 const titles: Readonly<Record<RequestCode, string>> = {
@@ -20,6 +21,7 @@ const titles: Readonly<Record<RequestCode, string>> = {
 /** What a client must know beside the status, by code. */
 const headersOf: Readonly<Partial<Record<RequestCode, Readonly<Record<string, string>>>>> = {
   unauthorized: { 'www-authenticate': 'Bearer' },
+  unsupportedMediaType: { 'accept-encoding': 'identity' },
   rateExceeded: { 'retry-after': '1' },
   unavailable: { 'retry-after': '1' },
 }
@@ -28,14 +30,19 @@ const headersOf: Readonly<Partial<Record<RequestCode, Readonly<Record<string, st
  * @param beside further members: RFC 9457 section 3.2
  * @returns the error as a problem document, with `pointer` and `line` where the place is known
  */
-export function problem({ code, message, place }: ProtocolError, beside: object = {}): Answer {
+export function problem(error: ProtocolError, beside: object = {}): Answer {
+  const { code, message, place } = error
   const status = requestCodes[code]
   const document = { type: `urn:runcast:${code}`, title: titles[code], status, detail: message, ...place }
   return {
     status,
-    headers: { 'content-type': 'application/problem+json', ...headersOf[code] },
+    headers: { 'content-type': 'application/problem+json', ...headersOf[code], ...retryOf(error) },
     body: JSON.stringify({ ...document, ...beside }),
   }
+}
+
+function retryOf(error: ProtocolError): Readonly<Record<string, string>> {
+  return error instanceof RateError ? { 'retry-after': String(Math.ceil(error.afterMs / 1_000)) } : {}
 }
 
 /** @returns the problem of whatever was thrown; what is no peer's mistake is reported and stays in the house. */

@@ -41,16 +41,17 @@ export function publishRoutes(context: Context): Route[] {
 }
 
 async function publishWhole(
-  { hub, limits }: Context,
-  { request, exchange }: Call,
+  context: Context,
+  call: Call,
   { session, topic, kind }: { session: string; topic: string; kind: BodyKind },
 ): Promise<Answer | undefined> {
-  const body = await readBody(request, exchange, limits.frameBytesMax)
+  const { hub, limits } = context
+  const body = await readBody(context, call)
   if (body === undefined) return undefined
   const value =
     kind === 'msgpack' ? unpack(hub.codecs.msgpack, body) : parseJson(utf8(body, 'body'), 'body', hint)
   const events = Array.isArray(value) ? checkEvents(value, limits) : [checkEvent(value, limits)]
-  const traced = withTrace(events, traceOf(request))
+  const traced = withTrace(events, traceOf(call.request))
   const { first, last, accepted, duplicates } = hub.publish(topic, traced)
   await hub.committed(session)
   return json(200, { first, last, accepted, duplicates })
@@ -88,7 +89,7 @@ function unpack(codec: { decodeAll(bytes: Uint8Array): readonly unknown[] }, bod
  * After a bad line nothing more is published; what precedes it is kept, and counted in the problem.
  */
 async function publishLines(
-  { hub, limits }: Context,
+  { hub, limits, bodies }: Context,
   { request, exchange }: Call,
   { session, topic }: { session: string; topic: string },
 ): Promise<Answer | undefined> {
@@ -103,10 +104,12 @@ async function publishLines(
       line,
     )
   })
-  const ahead = new Ahead()
+  const ahead = new Ahead(limits.aheadBytesMax)
+  const place = bodies.take()
   try {
     for await (const chunk of exchange.body()) {
       reader.push(chunk)
+      place.hold(reader.restBytes)
       pending.publish()
       await ahead.add(hub.committed(session), chunk.length)
     }
@@ -120,17 +123,23 @@ async function publishLines(
     const refused = pending.settle(error)
     await hub.committed(session)
     return problem(refused, total)
+  } finally {
+    place.release()
   }
 }
 
-// What may be read of a body before the first of it is stored. With 64 KiB, hardly more than a chunk, the store
-// is asked for many small commits, and took half as many events a second.
-const aheadBytesMax = 2 * 1024 * 1024
-
-/** Chunks that have been published and are still being stored. */
+/**
+ * Chunks that have been published and are still being stored. With `aheadBytesMax` of 64 KiB, hardly more than a
+ * chunk, the store is asked for many small commits, and took half as many events a second.
+ */
 class Ahead {
+  readonly #bytesMax: number
   readonly #chunks: { readonly stored: Promise<void>; readonly bytes: number }[] = []
   #bytes = 0
+
+  constructor(bytesMax: number) {
+    this.#bytesMax = bytesMax
+  }
 
   /** @returns once few enough bytes are left to wait for; rejects as the oldest chunk does */
   async add(stored: Promise<void>, bytes: number): Promise<void> {
@@ -138,7 +147,7 @@ class Ahead {
     stored.catch(() => {})
     this.#chunks.push({ stored, bytes })
     this.#bytes += bytes
-    while (this.#bytes > aheadBytesMax) {
+    while (this.#bytes > this.#bytesMax) {
       const oldest = this.#chunks.shift()
       if (oldest === undefined) return
       await oldest.stored

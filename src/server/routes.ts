@@ -3,6 +3,7 @@ import { checkId } from '../protocol/check.js'
 import { ProtocolError } from '../protocol/codes.js'
 import type { Limits } from '../protocol/limits.js'
 import type { Answer, Exchange, Request } from '../transport/transport.js'
+import type { Admission } from './admission.js'
 import { allowsOrigin, corsHeaders, type Origins, preflightHeaders } from './origins.js'
 import { problemOf } from './problem.js'
 
@@ -35,6 +36,7 @@ export interface Call {
 
 export interface RoutesOptions {
   readonly limits: Limits
+  readonly admission: Admission
   readonly origins: Origins
   /** Told of whatever is no peer's mistake. */
   readonly report: (error: unknown) => void
@@ -100,8 +102,11 @@ export class Routes {
   }
 
   async #answerOf(request: Request, exchange: Exchange): Promise<Answer | undefined> {
-    const cors = allowsOrigin(request, this.#options.origins) ? corsHeaders(request) : undefined
+    const { admission, origins } = this.#options
+    const cors = allowsOrigin(request, origins) ? corsHeaders(request) : undefined
     try {
+      admission.expectFit(request)
+      admission.charge(admission.addressOf(request))
       if (cors === undefined)
         throw new ProtocolError('forbidden', 'Pages of this origin may not use the hub.')
       const answer = await this.#dispatch(request, exchange, cors)

@@ -2,6 +2,8 @@ import type { Hub } from '../hub/hub.js'
 import { type Clock, systemClock } from '../lib/clock.js'
 import type { Service, Transport, TransportOptions } from '../transport/transport.js'
 import { uwsTransport } from '../transport/uws.js'
+import { Admission } from './admission.js'
+import { Bodies } from './bodies.js'
 import type { Context } from './context.js'
 import { healthRoutes } from './health.js'
 import { type Closable, Links } from './links.js'
@@ -28,6 +30,8 @@ export interface ServeOptions {
   readonly keepaliveMs?: number
   /** Pages of these origins may use the hub beside its own; `*` lets all. None unless given. */
   readonly origins?: Origins
+  /** Addresses of proxies that are believed when they say in `X-Forwarded-For` who asks. None unless given. */
+  readonly trustedProxies?: readonly string[]
   readonly clock?: Clock
   /** Takes a line for each life of a connection, and a few of its own; nobody does unless given. */
   readonly log?: Log
@@ -60,7 +64,7 @@ const defaultPort = 4600
  */
 export async function serve(hub: Hub, options: ServeOptions = {}): Promise<Server> {
   const { limits } = hub
-  const links = new Links(limits.connectionsMax)
+  const links = new Links(limits)
   const clock = options.clock ?? systemClock
   const log = options.log ?? noLog
   let closing = false
@@ -70,6 +74,8 @@ export async function serve(hub: Hub, options: ServeOptions = {}): Promise<Serve
     hub,
     limits,
     links,
+    admission: new Admission({ limits, clock, trustedProxies: options.trustedProxies ?? [] }),
+    bodies: new Bodies(limits.bodiesBytesMax),
     clock,
     log,
     counts,
@@ -102,6 +108,8 @@ export async function serve(hub: Hub, options: ServeOptions = {}): Promise<Serve
   const transport = (options.transport ?? uwsTransport)(service, {
     frameBytesMax: limits.frameBytesMax,
     backpressureBytesMax: limits.backpressureBytesMax,
+    overrunBytesMax: limits.overrunBytesMax,
+    linksMax: limits.connectionsMax + limits.idleLinksMax,
     ...(options.tls && { tls: options.tls }),
   })
   const listening = await transport.listen({

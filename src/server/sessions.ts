@@ -9,10 +9,6 @@ import { json, refusal } from './problem.js'
 import { flagOf, integerOf, typesOf } from './query.js'
 import type { Call, Route } from './routes.js'
 
-const pageSessionsMax = 1_000
-const pageEventsMax = 1_000
-const pageEvents = 100
-
 /** Sessions: listed, read, created, ended, removed, and their retained events page by page. */
 export function sessionRoutes(context: Context): Route[] {
   const { hub } = context
@@ -55,7 +51,7 @@ export function sessionRoutes(context: Context): Route[] {
 
 /** In the order of their ids; `next` is the id to give as `after` for the next page. */
 async function list({ hub, limits }: Context, { query }: Call): Promise<Answer> {
-  const limit = integerOf(query, 'limit', { min: 1, max: pageSessionsMax }) ?? pageSessionsMax
+  const limit = integerOf(query, 'limit', { min: 1, max: limits.pageItemsMax }) ?? limits.pageItemsMax
   const after = query.get('after') ?? ''
   if (after !== '') checkId(after, limits, 'after')
   const { sessions, end } = await hub.listSessions(after, limit)
@@ -94,22 +90,26 @@ async function end(context: Context, call: Call): Promise<Answer | undefined> {
 }
 
 async function history({ hub, limits }: Context, { query }: Call, topic: string): Promise<Answer> {
-  const limit = integerOf(query, 'limit', { min: 1, max: pageEventsMax }) ?? pageEvents
+  const limit = integerOf(query, 'limit', { min: 1, max: limits.pageItemsMax })
   const types = typesOf(query, limits)
   const after = query.get('after')
-  const page = await hub.readHistory(topic, { limit, ...(types && { types }), ...(after ? { after } : {}) })
+  const page = await hub.readHistory(topic, {
+    ...(limit && { limit }),
+    ...(types && { types }),
+    ...(after ? { after } : {}),
+  })
   return json(200, page)
 }
 
 /** @returns the fields of a JSON object; none when there is no body; nothing when the peer has gone. */
 async function readFields(
-  { limits }: Context,
-  { request, exchange }: Call,
+  context: Context,
+  call: Call,
   names: readonly string[],
 ): Promise<Readonly<Record<string, unknown>> | undefined> {
-  const body = await readBody(request, exchange, limits.frameBytesMax)
+  const body = await readBody(context, call)
   if (body === undefined || body.length === 0) return body && {}
-  bodyKind(request, ['json'])
+  bodyKind(call.request, ['json'])
   const value = parseJson(utf8(body, 'body'), 'body')
   if (!isObject(value)) throw refusal('body', `an object { ${names.join('?, ')}? }`, value)
   const stranger = Object.keys(value).find((name) => !names.includes(name))

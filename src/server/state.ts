@@ -86,12 +86,12 @@ async function changed({ hub }: Context, call: Call, change: () => StateResult):
 
 /** @returns the JSON of the body; nothing when the peer has gone */
 async function readValue(
-  { limits }: Context,
-  { request, exchange }: Call,
+  context: Context,
+  call: Call,
   checkType: () => void,
 ): Promise<JsonValue | undefined> {
   checkType()
-  const body = await readBody(request, exchange, limits.frameBytesMax)
+  const body = await readBody(context, call)
   return body && (parseJson(utf8(body, 'body'), 'body') as JsonValue)
 }
 

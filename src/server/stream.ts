@@ -3,6 +3,7 @@ import type { Framing, SseCodec } from '../codec/sse.js'
 import type { Connection } from '../hub/connection.js'
 import type { Link } from '../hub/link.js'
 import { hubSession } from '../hub/session.js'
+import type { Clock, Timer } from '../lib/clock.js'
 import { checkFrame, checkTopic } from '../protocol/check.js'
 import { type CloseCode, ProtocolError } from '../protocol/codes.js'
 import {
@@ -85,7 +86,9 @@ function streamMany(context: Context, call: Call, streams: Map<string, Connectio
     throw refusal('topic', `at most ${limits.streamTopicsMax} topics`, topics.length)
   }
   const after = cursorOf(call)
-  const positions = after ? parseCombinedCursor(after.text, after.name) : new Map<string, Position>()
+  const positions = after
+    ? parseCombinedCursor(after.text, after.name, limits.cursorSessionsMax)
+    : new Map<string, Position>()
   const subscribes = topics.map((text, index) => {
     const topic = checkTopic(text, limits, 'topic')
     return subscribeOf(context, call, { sub: index + 1, topic, position: positions.get(sessionOf(topic)) })
@@ -161,16 +164,24 @@ function open(
   subscribes: readonly Subscribe[],
   forget: (connection: Connection) => void = () => {},
 ): Connection | undefined {
-  const { hub, clock, links, keepaliveMs } = context
+  const { hub, clock, links, admission, keepaliveMs } = context
   const { request, exchange } = call
+  const address = admission.addressOf(request)
   const headers = { ...head.headers, ...call.headers }
   if (request.method === 'HEAD') {
     exchange.answer({ ...head, headers })
     return undefined
   }
   if (exchange.gone) return undefined
-  links.expectRoom()
-  const link = new StreamLink(codec, hub.limits)
+  links.expectRoom(address)
+  const { limits } = hub
+  const link = new StreamLink(codec, limits, {
+    clock,
+    stalled() {
+      connection.close('heartbeatMissed', `nothing was read for ${limits.stalledMs} ms`)
+      link.cut()
+    },
+  })
   const connection = hub.connect(link, { endsWithSessions: true })
   try {
     connection.together(() => {
@@ -180,16 +191,20 @@ function open(
     connection.closed()
     throw error
   }
-  links.add('sse', connection)
-  const life = new Life(context, { connection, transport: 'sse', address: request.address })
+  links.add('sse', connection, address)
+  const life = new Life(context, { connection, transport: 'sse', address })
   const silence = new Silence(clock, keepaliveMs, () => link.keepAlive())
   const stream = exchange.stream(
     { ...head, headers },
     {
-      drained: () => connection.drained(),
+      drained() {
+        link.drained()
+        connection.drained()
+      },
       closed() {
         silence.end()
-        links.remove('sse', connection)
+        link.drained()
+        links.remove('sse', connection, address)
         forget(connection)
         try {
           connection.closed()
@@ -204,18 +219,30 @@ function open(
   return connection
 }
 
+/** How long a peer may leave unread what waits for it, and what then happens. */
+interface Patience {
+  readonly clock: Clock
+  readonly stalled: () => void
+}
+
 /** A streamed response as a link. What is written before the response begins waits for it. */
 class StreamLink implements Link {
   readonly codec: SseCodec
   readonly #backpressureBytesMax: number
+  readonly #stalledMs: number
+  readonly #patience: Patience
+  /** Runs while the peer has not read what waits for it. */
+  #stall: Timer | undefined = undefined
   #waiting: Uint8Array[]
   #waitingBytes = 0
   #stream: Stream | undefined = undefined
   #silence: Silence | undefined = undefined
   #ended = false
 
-  constructor(codec: SseCodec, { backpressureBytesMax, retryMs }: Limits) {
+  constructor(codec: SseCodec, { backpressureBytesMax, retryMs, stalledMs }: Limits, patience: Patience) {
     this.codec = codec
+    this.#stalledMs = stalledMs
+    this.#patience = patience
     this.#backpressureBytesMax = backpressureBytesMax
     this.#waiting = [encoder.encode(`retry: ${retryMs}\n\n`)]
   }
@@ -227,10 +254,11 @@ class StreamLink implements Link {
    */
   begin(stream: Stream, silence: Silence): boolean {
     const waited = this.#waitingBytes > this.#backpressureBytesMax
-    const room = stream.write(Buffer.concat(this.#waiting))
+    const chunk = Buffer.concat(this.#waiting)
     this.#waiting = []
     this.#stream = stream
     this.#silence = silence
+    const room = this.write(chunk)
     if (this.#ended) stream.end()
     return waited && room && !this.#ended
   }
@@ -243,11 +271,24 @@ class StreamLink implements Link {
     if (!(chunk instanceof Uint8Array)) throw new TypeError('expected bytes, got a frame')
     if (this.#stream !== undefined) {
       this.#silence?.broken()
-      return this.#stream.write(chunk)
+      const room = this.#stream.write(chunk)
+      if (!room && !this.#ended)
+        this.#stall ??= this.#patience.clock.after(this.#stalledMs, this.#patience.stalled)
+      return room
     }
     this.#waiting.push(chunk)
     this.#waitingBytes += chunk.length
     return this.#waitingBytes <= this.#backpressureBytesMax
+  }
+
+  /** The peer has read what waited for it, or has gone. */
+  drained(): void {
+    this.#stall?.cancel()
+    this.#stall = undefined
+  }
+
+  cut(): void {
+    this.#stream?.cut()
   }
 
   keepAlive(): void {
@@ -277,17 +318,22 @@ const changes: readonly ClientFrame['type'][] = ['subscribe', 'update', 'unsubsc
 
 /** Frames of the WebSocket protocol, one or a list, done in order up to the first that is refused. */
 async function change(
-  { limits }: Context,
-  { request, exchange }: Call,
+  context: Context,
+  call: Call,
   connection: Connection | undefined,
 ): Promise<Answer | undefined> {
   if (connection === undefined)
     throw new ProtocolError('notFound', 'There is no open stream with this connection id.')
-  bodyKind(request, ['json'])
-  const body = await readBody(request, exchange, limits.frameBytesMax)
+  const { limits, admission } = context
+  bodyKind(call.request, ['json'])
+  const body = await readBody(context, call)
   if (body === undefined) return undefined
   const value = parseJson(utf8(body, 'body'), 'body')
   const frames: readonly unknown[] = Array.isArray(value) ? value : [value]
+  if (frames.length > limits.streamFramesMax) {
+    throw refusal('body', `at most ${limits.streamFramesMax} frames`, frames.length)
+  }
+  admission.charge(admission.addressOf(call.request), frames.length)
   let applied = 0
   try {
     connection.together(() => {

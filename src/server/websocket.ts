@@ -3,12 +3,14 @@ import type { Connection } from '../hub/connection.js'
 import type { Hub } from '../hub/hub.js'
 import type { Link } from '../hub/link.js'
 import type { StateResult } from '../hub/state-change.js'
+import { Bucket } from '../lib/bucket.js'
 import type { JsonValue } from '../lib/json.js'
 import { checkFrame } from '../protocol/check.js'
 import { type CloseCode, closeCodes, ProtocolError } from '../protocol/codes.js'
 import type { Authorize, ClientFrame, Failed, Merge, Patch, Publish, Set } from '../protocol/frames.js'
 import { parseTopic } from '../protocol/topic.js'
 import type { Request, Socket, SocketEvents, Upgrade } from '../transport/transport.js'
+import { RateError } from './admission.js'
 import type { Context } from './context.js'
 import { Life } from './life.js'
 import { allowsOrigin } from './origins.js'
@@ -23,20 +25,23 @@ type Subprotocol = (typeof subprotocols)[number]
 /** Accepts a WebSocket at `/api/ws`, or says why not. */
 export function upgrade(context: Context, request: Request): Upgrade {
   try {
-    expectWelcome(context, request)
+    const address = expectWelcome(context, request)
     const protocol = chooseSubprotocol(request.headers.get('sec-websocket-protocol'))
     return {
       kind: 'accepted',
       ...(protocol && { protocol }),
-      open: (socket) =>
-        new Client(context, socket, { protocol: protocol ?? 'runcast.v1.json', address: request.address }),
+      open: (socket) => new Client(context, socket, { protocol: protocol ?? 'runcast.v1.json', address }),
     }
   } catch (error) {
     return { kind: 'refused', answer: problemOf(error, context.report) }
   }
 }
 
-function expectWelcome({ origins, links, closing }: Context, request: Request): void {
+/** @returns the address of whoever asks */
+function expectWelcome({ admission, origins, links, closing }: Context, request: Request): string {
+  const address = admission.addressOf(request)
+  admission.expectFit(request)
+  admission.charge(address)
   if (request.path !== socketPath) {
     throw new ProtocolError(
       'notFound',
@@ -47,7 +52,8 @@ function expectWelcome({ origins, links, closing }: Context, request: Request): 
     throw new ProtocolError('forbidden', 'Pages of this origin may not use the hub.')
   }
   if (closing()) throw new ProtocolError('unavailable', 'The hub is shutting down.')
-  links.expectRoom()
+  links.expectRoom(address)
+  return address
 }
 
 /**
@@ -114,10 +120,17 @@ class Client implements SocketEvents {
   readonly #binary: boolean
   readonly #life: Life
   readonly #decode: (bytes: Uint8Array) => JsonValue
+  readonly #address: string
+  readonly #frames: Bucket
+  readonly #bytes: Bucket
 
   constructor(context: Context, socket: Socket, { protocol, address }: Welcome) {
     const { hub, clock, links, limits } = context
     this.#context = context
+    this.#address = address
+    const now = clock.elapsed()
+    this.#frames = new Bucket({ perSecond: limits.frameRateMax, burst: limits.frameBurstMax }, now)
+    this.#bytes = new Bucket({ perSecond: limits.byteRateMax, burst: limits.byteBurstMax }, now)
     this.#binary = protocol === 'runcast.v1.msgpack'
     const codec = this.#binary ? hub.codecs.msgpack : hub.codecs.json
     this.#decode = (bytes) => codec.decode(bytes)
@@ -130,13 +143,14 @@ class Client implements SocketEvents {
         this.#connection.close('heartbeatMissed', `nothing came for ${silentMs} ms`)
       }
     })
-    links.add('websocket', this.#connection)
+    links.add('websocket', this.#connection, address)
     this.#life = new Life(context, { connection: this.#connection, transport: 'websocket', address })
   }
 
   message(bytes: Uint8Array, binary: boolean): void {
     this.#silence.broken()
     this.#life.received = (this.#life.received ?? 0) + 1
+    if (!this.#connection.open || !this.#mayCome(bytes.length)) return
     const value = this.#decoded(bytes, binary)
     if (value === undefined) return
     try {
@@ -163,13 +177,29 @@ class Client implements SocketEvents {
 
   closed(code: number): void {
     this.#silence.end()
-    this.#context.links.remove('websocket', this.#connection)
+    this.#context.links.remove('websocket', this.#connection, this.#address)
     try {
       this.#connection.closed()
     } catch (error) {
       this.#context.report(error)
     }
     this.#life.end(code)
+  }
+
+  /** @returns whether the frame is within the rates; where not, the connection is closed. */
+  #mayCome(bytes: number): boolean {
+    const { admission, clock, limits } = this.#context
+    const now = clock.elapsed()
+    try {
+      expectRate(this.#frames.take(1, now), `${limits.frameRateMax} frames`)
+      expectRate(this.#bytes.take(bytes, now), `${limits.byteRateMax} bytes`)
+      admission.charge(this.#address)
+      return true
+    } catch (error) {
+      if (!(error instanceof RateError)) throw error
+      this.#connection.close('rateExceeded', error.message)
+      return false
+    }
   }
 
   /** @returns nothing when it could not be decoded: the connection is closed then. */
@@ -240,6 +270,11 @@ class Client implements SocketEvents {
     }
     this.#connection.fail(error)
   }
+}
+
+/** @throws RateError when what came has to wait */
+function expectRate(afterMs: number, most: string): void {
+  if (afterMs > 0) throw new RateError(`expected at most ${most} a second`, afterMs)
 }
 
 function changeOf(hub: Hub, frame: Set | Patch | Merge): StateResult {

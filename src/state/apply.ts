@@ -38,6 +38,10 @@ export function applyPatch(
   return draft.value
 }
 
+/** Copying one item of a large array, or one member of a large object, takes about as long as so many bytes of text. */
+const itemWork = 8
+const memberWork = 512
+
 type Container = JsonValue[] | Record<string, JsonValue>
 
 /** A value that is being changed: what lies on a path is copied once, the rest is shared. */
@@ -48,6 +52,8 @@ class Draft {
   readonly #own = new Set<JsonValue>()
   /** Bytes copied and array items shifted, so that a small patch cannot cause an endless amount of work. */
   #work = 0
+  /** What was copied once may have to be copied again, and again: from now on copying is charged. */
+  #again = false
   #index = 0
   #operation: PatchOperation | undefined
 
@@ -84,6 +90,7 @@ class Draft {
         this.#charge(jsonBytes(copied))
         // Copies inside it can be reached by two paths now: they must not be written to any more.
         this.#own.clear()
+        this.#again = true
         return this.#add(path, copied)
       }
       case 'test':
@@ -171,7 +178,10 @@ class Draft {
       )
     }
     if (this.#own.has(value)) return value as Container
-    const copy: Container = isArray(value) ? [...value] : { ...value }
+    if (this.#again) {
+      this.#charge(isArray(value) ? itemWork * value.length : memberWork * Object.keys(value).length)
+    }
+    const copy: Container = isArray(value) ? value.slice() : { ...value }
     this.#own.add(copy)
     return copy
   }

@@ -1,6 +1,7 @@
 import { defaultTraits } from '../catalog/traits.js'
 import { Entry } from '../history/entry.js'
 import { type JsonValue, jsonBytes } from '../lib/json.js'
+import { Weight } from '../lib/weight.js'
 import { ProtocolError } from '../protocol/codes.js'
 import { type Offset, start } from '../protocol/cursor.js'
 import type { Cause, PatchOperation, Slices, StateUpdate } from '../protocol/frames.js'
@@ -72,9 +73,14 @@ export class TopicState {
   readonly #counts: StateCounts
   readonly #uncounted = noCounts()
   readonly #worker: string | undefined
+  #together: Weight
 
-  /** @param worker whose topic it is; absent for a session's own */
-  constructor(limits: StateLimits, counts: StateCounts, worker?: string) {
+  /**
+   * @param worker whose topic it is; absent for a session's own
+   * @param together what these slices are a part of
+   */
+  constructor(limits: StateLimits, counts: StateCounts, worker?: string, together = new Weight()) {
+    this.#together = together
     this.#limits = limits
     this.#counts = counts
     this.#worker = worker
@@ -146,18 +152,24 @@ export class TopicState {
     const held = this.#slices.get(slice)
     if (held === undefined) return { kind: 'unchanged', offset: start }
     this.#slices.delete(slice)
-    this.#bytes -= held.bytes
+    this.#weigh(-held.bytes)
     this.#counts.removals++
     const change = this.#changed({ slice, base: held.offset, removed: true, ...because(moment) }, 0, moment)
     this.#remember(slice, moment)
     return change
   }
 
+  /** Its topic leaves memory: what it holds no longer counts. */
+  release(): void {
+    this.#together.bytes -= this.#bytes
+    this.#together = new Weight()
+  }
+
   /** Puts a slice back as it was kept. */
   restore(slice: string, value: JsonValue, moment: Moment): void {
     const bytes = jsonBytes(value)
     this.#slices.set(slice, { ...moment, value, bytes })
-    this.#bytes += bytes
+    this.#weigh(bytes)
     if (moment.offset > this.offset) this.offset = moment.offset
   }
 
@@ -210,8 +222,13 @@ export class TopicState {
         `expected at most ${stateBytesMax} bytes in all slices, got ${bytes}`,
       )
     }
-    this.#bytes = bytes
+    this.#weigh(bytes - this.#bytes)
     this.#slices.set(name, slice)
+  }
+
+  #weigh(bytes: number): void {
+    this.#bytes += bytes
+    this.#together.bytes += bytes
   }
 
   #valueUpdate(slice: string, base: Offset, value: JsonValue, bytes: number, moment: Moment): StateUpdate {

@@ -21,6 +21,10 @@ export interface TransportOptions {
   readonly frameBytesMax: number
   /** `write` answers `false` when more than this waits. Bytes. */
   readonly backpressureBytesMax: number
+  /** A peer is cut when so much more waits: it asks, and does not read. Bytes. */
+  readonly overrunBytesMax: number
+  /** Links open at once, whatever they are used for; a further one is cut without an answer. */
+  readonly linksMax: number
   readonly tls?: { readonly certFile: string; readonly keyFile: string }
 }
 

@@ -53,7 +53,7 @@ export class UwsExchange implements Exchange {
 
   stream(head: Omit<Answer, 'body'>, events: StreamEvents): Stream {
     const live = this.#begin()
-    const stream = new UwsStream(this.#res, events, this.#options.backpressureBytesMax, this.#streams)
+    const stream = new UwsStream(this.#res, events, this.#options, this.#streams)
     if (live && !this.#headOnly) {
       this.#stream = stream
       stream.open(head)

@@ -1,14 +1,8 @@
 import type { HttpResponse } from 'uWebSockets.js'
 import type { Clock, Timer } from '../lib/clock.js'
 import { Backlog } from './backlog.js'
-import type { Answer, Stream, StreamEvents } from './transport.js'
+import type { Answer, Stream, StreamEvents, TransportOptions } from './transport.js'
 import { writeHead } from './uws-http.js'
-
-/**
- * What may wait for one peer before it is cut. The hub stops at `backpressureBytesMax`; this bounds what a
- * peer can make us owe it that asks and never reads: pings, requests, subscriptions. Bytes.
- */
-export const overrunBytesMax = 16 * 1024 * 1024
 
 /**
  * uWebSockets.js cuts a response 10 s after a write that did not leave at once. Touching it more often
@@ -57,6 +51,7 @@ export class UwsStream implements Stream {
   readonly #res: HttpResponse
   readonly #events: StreamEvents
   readonly #bytesMax: number
+  readonly #overrunBytesMax: number
   readonly #streams: OpenStreams
   readonly #backlog: Backlog
   #state: 'open' | 'ending' | 'closed' = 'open'
@@ -64,12 +59,13 @@ export class UwsStream implements Stream {
   /** `write` has answered `false`, and `drained` was not called since. */
   #owesDrained = false
 
-  constructor(res: HttpResponse, events: StreamEvents, bytesMax: number, streams: OpenStreams) {
+  constructor(res: HttpResponse, events: StreamEvents, options: TransportOptions, streams: OpenStreams) {
     this.#res = res
     this.#events = events
-    this.#bytesMax = bytesMax
+    this.#bytesMax = options.backpressureBytesMax
+    this.#overrunBytesMax = options.overrunBytesMax
     this.#streams = streams
-    this.#backlog = new Backlog({ write: (slice) => res.write(slice) }, bytesMax)
+    this.#backlog = new Backlog({ write: (slice) => res.write(slice) }, this.#bytesMax)
   }
 
   open(head: Omit<Answer, 'body'>): void {
@@ -112,7 +108,7 @@ export class UwsStream implements Stream {
     const bytes = this.#backlog.bytes
     if (bytes <= this.#bytesMax) return true
     this.#owesDrained = true
-    if (bytes > overrunBytesMax + this.#bytesMax) this.cut()
+    if (bytes > this.#overrunBytesMax + this.#bytesMax) this.cut()
     return false
   }
 

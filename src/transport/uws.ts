@@ -6,7 +6,7 @@ import type { Listening, Service, Transport, TransportOptions } from './transpor
 import { UwsExchange } from './uws-exchange.js'
 import { requestOf } from './uws-http.js'
 import { type UserData, upgrade } from './uws-socket.js'
-import { OpenStreams, overrunBytesMax } from './uws-stream.js'
+import { OpenStreams } from './uws-stream.js'
 
 /** A WebSocket on which nothing came for so long is cut; the service's heartbeat is much shorter. Seconds. */
 const socketSilenceMax = 120
@@ -21,6 +21,7 @@ const socketSilenceMax = 120
  * - A body must come with 16 KiB/s; a sender that is slower is cut after 10 s, also when the reader holds it up.
  * - `Expect: 100-continue` is answered before the service is called.
  * - A second request on a link whose first one is not answered yet cuts the link.
+ * - A link beyond `linksMax` is cut as soon as it is there: there is no request yet that could be answered.
  * - A path that does not begin with `/` cuts the link.
  * - A WebSocket message of more than twice `frameBytesMax` cuts the link (1006); up to there it goes to
  *   `SocketEvents.tooLarge`. So does whatever breaks RFC 6455: the link is cut without a close frame.
@@ -37,6 +38,12 @@ export function uwsTransport(
       ? uWS.App()
       : uWS.SSLApp({ cert_file_name: options.tls.certFile, key_file_name: options.tls.keyFile })
   const streams = new OpenStreams(clock)
+  let links = 0
+  // Told of every link that comes or goes, but not of the end of those that have become WebSockets.
+  app.filter((res, count) => {
+    links += Number(count)
+    if (links > options.linksMax && Number(count) === 1) res.close()
+  })
 
   app.any('/*', (res, req) => {
     const request = requestOf(res, req)
@@ -46,7 +53,7 @@ export function uwsTransport(
   app.ws<UserData>('/*', {
     compression: uWS.DISABLED,
     maxPayloadLength: 2 * options.frameBytesMax,
-    maxBackpressure: overrunBytesMax + options.backpressureBytesMax,
+    maxBackpressure: options.overrunBytesMax + options.backpressureBytesMax,
     idleTimeout: socketSilenceMax,
     sendPingsAutomatically: false,
     upgrade: (res, req, context) => upgrade(service, options, clock, { res, req, context }),
@@ -56,7 +63,10 @@ export function uwsTransport(
     drain: (ws) => ws.getUserData().socket.drained(),
     ping: (ws) => ws.getUserData().socket.pulse(),
     pong: (ws) => ws.getUserData().socket.pulse(),
-    close: (ws, code) => ws.getUserData().socket.closed(code),
+    close(ws, code) {
+      links -= 1
+      ws.getUserData().socket.closed(code)
+    },
   })
 
   return { listen: (at) => listen(app, at) }

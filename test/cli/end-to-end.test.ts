@@ -256,12 +256,23 @@ t.test('serve refuses what it cannot do in one sentence', async (t) => {
   const open = await commandLine.run(['serve', '--host', '0.0.0.0'])
   t.equal(open.code, 1)
   t.match(open.stderr, /^runcast: 0\.0\.0\.0 can be reached from other machines.*token key.*\n$/)
-  t.equal((await commandLine.run(['serve', '--port', '70000'])).code, 2)
+  for (const [words, fault] of [
+    [['--port', '70000'], /expected/],
+    [['--limit', 'laneEventsMax'], /limits\.laneEventsMax: expected a positive whole number, got nothing/],
+    [['--limit', 'frameBytesMax=1e3.5'], /expected a positive whole number/],
+    [['--limit', 'nothing=1'], /limits\.nothing: there is no such limit/],
+    [['--trusted-proxy', 'nginx'], /expected an IP address/],
+  ] as const) {
+    const { code, stderr } = await commandLine.run(['serve', ...words])
+    t.equal(code, 2)
+    t.match(stderr, fault)
+  }
   const path = join(folder, 'runcast.json')
   for (const [config, fault] of [
     ['{"catalog":{"a":{"level":"loud"}}}', /catalog\.a\.level: expected one of/],
     ['{"limits":{"laneEventsMax":-1}}', /limits\.laneEventsMax: expected a positive whole number, got -1/],
     ['{"limits":{"nothing":1}}', /limits\.nothing: there is no such limit/],
+    ['{"limits":{"handshakeMs":1}}', /limits\.handshakeMs: it cannot be changed/],
     ['{"port":1}', /port: expected nothing but catalog and limits/],
     ['{', /JSON/],
   ] as const) {

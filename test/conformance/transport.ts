@@ -21,7 +21,12 @@ import { deferred, settled, until } from '../kit/wait.js'
 const kib = 1024
 const mib = 1024 * kib
 
-export const transportOptions: TransportOptions = { frameBytesMax: 64 * kib, backpressureBytesMax: 256 * kib }
+export const transportOptions: TransportOptions = {
+  frameBytesMax: 64 * kib,
+  backpressureBytesMax: 256 * kib,
+  overrunBytesMax: 16 * kib * kib,
+  linksMax: 1_000,
+}
 
 type MakeTransport = (service: Service, options: TransportOptions) => Transport
 

@@ -326,3 +326,56 @@ t.test(
     reader.close()
   },
 )
+
+t.test('where memory is short, sessions that the store has whole leave it and come back', async (t) => {
+  const hub = aHub(t, { store: memoryStore(), limits: { memoryBytesMax: 20_000 } })
+  const follower = hub.subscribe('sessions/followed')
+  t.teardown(() => follower.close())
+  for (const id of ['followed', 'first', 'second', 'third', 'fourth']) {
+    await publishAll(hub, id, notes(1, 100))
+    t.ok(hub.stats().memoryBytes < 30_000, `${hub.stats().memoryBytes} bytes are held`)
+  }
+  t.ok(hub.stats().sessions < 5)
+  t.ok(
+    hub.sessions().some(({ id }) => id === 'followed'),
+    'one that is followed stays',
+  )
+  for (const id of ['first', 'second', 'third', 'fourth', 'followed']) {
+    t.same(dataOf(await historyOf(hub, `sessions/${id}`, 1_000)), range(1, 100), id)
+  }
+})
+
+t.test('where memory is short and no store has them, history is evicted and readers are told', async (t) => {
+  const hub = aHub(t, { limits: { memoryBytesMax: 20_000 } })
+  const gaps: unknown[] = []
+  for (const id of ['a', 'b', 'c', 'd']) hub.publish(`sessions/${id}`, notes(1, 100))
+  hub.publish('sessions/d', notes(101, 1))
+  t.ok(hub.stats().memoryBytes < 20_000)
+  t.equal(hub.stats().sessions, 4, 'none of them has ended')
+  const { epoch } = hub.find('a') ?? {}
+  const late = hub.subscribe('sessions/a', { after: `${epoch}:0`, onGap: (gap) => gaps.push(gap) })
+  t.teardown(() => late.close())
+  t.match(gaps, [{ reason: 'evicted', after: 0, offset: 100 }])
+  for (let slice = 0; ; slice += 1) {
+    try {
+      hub.setState('sessions/a', `s${slice}`, 'x'.repeat(1_000))
+    } catch (error) {
+      t.match(error, { code: 'unavailable', message: /20000 bytes of state/ })
+      break
+    }
+  }
+  await hub.removeSession('a')
+  hub.publish('sessions/b', notes(1, 1))
+})
+
+t.test('a worker that only repeats what was published leaves nothing behind', async (t) => {
+  const hub = aHub(t, { limits: { workersMax: 1 } })
+  hub.publish('sessions/s', [{ type: 'note', id: 'once' }])
+  for (const worker of ['a', 'b']) {
+    const { duplicates } = hub.publish(`sessions/s/workers/${worker}`, [{ type: 'note', id: 'once' }])
+    t.equal(duplicates, 1)
+  }
+  hub.publish('sessions/s/workers/c', [])
+  // There is room for one that is followed and has not begun.
+  hub.subscribe('sessions/s/workers/d').close()
+})

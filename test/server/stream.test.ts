@@ -113,16 +113,17 @@ t.test('answers what it cannot stream with a problem', async (t) => {
 })
 
 t.test('refuses a subscription before the response begins', async (t) => {
-  const { hub, url } = await served(t, { hub: { limits: { sessionsMax: 1, connectionsMax: 2 } } })
+  const { hub, url } = await served(t, { hub: { limits: { sessionsMax: 1, connectionsMax: 3 } } })
   publish(hub, 'sessions/s', 'a')
-  const response = await fetch(`${url}/api/sessions/t/events`)
+  await openStream(t, `${url}/api/sessions/t/events`)
+  const response = await fetch(`${url}/api/sessions/u/events`)
   t.equal(response.status, 503)
   t.equal(response.headers.get('retry-after'), '1')
   t.match(await response.json(), { type: 'urn:runcast:unavailable' })
-  t.equal(hub.stats().connections, 0)
+  t.equal(hub.stats().connections, 1)
   await openStream(t, `${url}/api/sessions/s/events`)
   await openStream(t, `${url}/api/sessions/s/events`)
-  t.match(await problemOf(`${url}/api/sessions/s/events`), { status: 503, detail: /2 connections/ })
+  t.match(await problemOf(`${url}/api/sessions/s/events`), { status: 503, detail: /3 connections/ })
 })
 
 t.test('ends with the session, and answers 204 to one who has it all', async (t) => {

@@ -88,7 +88,9 @@ export class SimulatedClient {
     const connection = this.#hub.connect(this.#link(), { endsWithSessions: this.kind === 'sse' })
     this.#connection = connection
     const cursors =
-      this.kind === 'sse many' && this.#cursor !== '' ? parseCombinedCursor(this.#cursor, 'id') : undefined
+      this.kind === 'sse many' && this.#cursor !== ''
+        ? parseCombinedCursor(this.#cursor, 'id', 1_000)
+        : undefined
     connection.together(() => {
       for (const view of this.views.values()) {
         const session = view.interest.topic.split('/')[1] as string

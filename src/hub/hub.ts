@@ -26,6 +26,7 @@ import {
   readStored,
   storedPageOf,
 } from './history-page.js'
+import { noStore, type StoreStats } from './keeping.js'
 import type { Link } from './link.js'
 import { LocalLink, type LocalOptions, type LocalSubscription } from './local.js'
 import type { Intent, Session } from './session.js'
@@ -100,6 +101,7 @@ export interface HubStats {
   readonly memoryBytes: number
   /** Without the slices that the hub keeps itself. */
   readonly state: Readonly<StateCounts>
+  readonly store: StoreStats
 }
 
 /** @returns a hub; it does nothing until something is published, and holds nothing open. */
@@ -200,8 +202,9 @@ export class Hub {
   #publish(sessionId: string, workerId: string | undefined, events: readonly NewEvent[]): PublishResult {
     const sizes = this.#check.sizes(events)
     this.#sessions.capacity.expectRoom()
+    // Before the session begins: what is refused begins nothing.
+    this.#sessions.keeping?.admit(this.#sessions.held(sessionId))
     const session = this.#sessions.running(sessionId)
-    this.#sessions.keeping?.admit(session)
     const before = session.unkept.bytes
     const worker = workerId === undefined ? undefined : this.#sessions.worker(session, workerId)
     const now = this.clock.now()
@@ -360,8 +363,8 @@ export class Hub {
     checkId(id, 'session')
     const isNew = this.find(id) === undefined
     if (metadata !== undefined) this.#check.size(metadata, 'metadata')
+    this.#sessions.keeping?.admit(this.#sessions.held(id))
     const session = this.#sessions.running(id)
-    this.#sessions.keeping?.admit(session)
     if (mode !== undefined) session.mode = mode
     if (metadata !== undefined) session.metadata = metadata
     this.#sessions.recordChanged(session)
@@ -487,6 +490,7 @@ export class Hub {
       history: { ...this.#sessions.totals },
       memoryBytes: this.#sessions.capacity.bytes,
       state: { ...this.#sessions.stateCounts },
+      store: this.#sessions.keeping?.stats() ?? noStore,
     }
   }
 

@@ -1,63 +1,19 @@
-import type { Entry } from '../history/entry.js'
 import type { Clock, Timer } from '../lib/clock.js'
-import type { JsonValue } from '../lib/json.js'
+import { Histogram, type HistogramReading } from '../lib/histogram.js'
 import { ProtocolError } from '../protocol/codes.js'
 import type { Offset } from '../protocol/cursor.js'
-import type { StateUpdate } from '../protocol/frames.js'
 import {
   type Batch,
-  type Latest,
   offsetsAhead,
-  type PublishId,
   type Retention,
   type SessionBatch,
-  type SessionRecord,
-  type SliceChange,
+  type Size,
   type Store,
-  type StoredEvent,
   StoreError,
 } from '../store/store.js'
-import type { Session, Worker } from './session.js'
+import type { Session } from './session.js'
 import type { Tracing } from './tracing.js'
-
-/** What a session has that the store does not have yet. */
-export class Unkept {
-  entries: Entry[] = []
-  ids: PublishId[] = []
-  workers = new Set<Worker>()
-  slices: SliceChange[] = []
-  record = false
-  bytes = 0
-
-  add(entry: Entry): void {
-    this.entries.push(entry)
-    this.bytes += entry.bytes
-  }
-
-  /** @param value what the slice has become; absent when it was removed */
-  change(entry: Entry, value: JsonValue | undefined): void {
-    const { slice, ...update } = entry.event.data as StateUpdate
-    const { worker, offset } = entry.event
-    this.slices.push({
-      ...(worker !== undefined && { worker }),
-      slice,
-      offset,
-      ...(value !== undefined && { value }),
-      ...('patch' in update && { patch: update.patch }),
-    })
-    this.bytes += entry.bytes
-  }
-
-  /** Puts what could not be kept before what came since. */
-  prepend(earlier: Unkept): void {
-    this.entries = earlier.entries.concat(this.entries)
-    this.ids = earlier.ids.concat(this.ids)
-    this.slices = earlier.slices.concat(this.slices)
-    for (const worker of earlier.workers) this.workers.add(worker)
-    this.record ||= earlier.record
-    this.bytes += earlier.bytes
-  }
-}
+import { batchOf, Unkept } from './unkept.js'
 
 export interface KeepingOptions {
   readonly store: Store
@@ -76,6 +32,33 @@ export interface KeepingOptions {
   readonly removed: (session: string) => void
   readonly trimmed: (session: string, trimmed: Offset) => void
   readonly holds: (session: string) => boolean
+}
+
+/** How the store fares. */
+export interface StoreStats {
+  /** How long commits took, those that failed included. Milliseconds. */
+  readonly commitMs: HistogramReading
+  /** Commits that failed; the same batch is tried again. */
+  readonly failures: number
+  readonly failing: boolean
+  /** Sessions with something that no commit has taken yet, or that is being kept now. */
+  readonly waitingSessions: number
+  /** What these sessions have to keep. About the bytes of its JSON text. */
+  readonly waitingBytes: number
+  readonly kept: Size
+}
+
+// A commit of the embedded store takes under a millisecond; beyond a second producers have noticed.
+const commitMsBounds = [0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 1_000, 5_000]
+
+/** Of a hub without a store. */
+export const noStore: StoreStats = {
+  commitMs: new Histogram(commitMsBounds).read(),
+  failures: 0,
+  failing: false,
+  waitingSessions: 0,
+  waitingBytes: 0,
+  kept: { sessions: 0, events: 0, bytes: 0 },
 }
 
 interface Waiting {
@@ -109,6 +92,8 @@ export class Keeping {
   #retry: Timer | undefined = undefined
   #trimTimer: Timer | undefined = undefined
   #unkeptBytes = 0
+  readonly #commitMs = new Histogram(commitMsBounds)
+  #failures = 0
   #ended = false
   /** In the order in which they became idle. */
   readonly #idle = new Set<Session>()
@@ -128,8 +113,25 @@ export class Keeping {
     return this.#fault
   }
 
-  /** @throws ProtocolError `unavailable` when the store fails, or does not keep up */
-  admit(session: Session): void {
+  stats(): StoreStats {
+    const committing = this.#committing ?? new Map<Session, Unkept>()
+    let waitingSessions = this.#dirty.size
+    for (const session of committing.keys()) if (!this.#dirty.has(session)) waitingSessions++
+    return {
+      commitMs: this.#commitMs.read(),
+      failures: this.#failures,
+      failing: this.#fault !== undefined,
+      waitingSessions,
+      waitingBytes: this.#unkeptBytes,
+      kept: this.store.size(),
+    }
+  }
+
+  /**
+   * @param session unless it is new
+   * @throws ProtocolError `unavailable` when the store fails, or does not keep up
+   */
+  admit(session?: Session): void {
     if (this.#fault !== undefined) throw unavailable(this.#fault)
     const { unkeptBytesMax } = this.#options
     if (this.#unkeptBytes > unkeptBytesMax) {
@@ -138,7 +140,7 @@ export class Keeping {
         `the store does not keep up: ${unkeptBytesMax} bytes wait for it; wait for acknowledgements`,
       )
     }
-    if (session.offset - session.kept >= offsetsAhead - 1) {
+    if (session !== undefined && session.offset - session.kept >= offsetsAhead - 1) {
       throw new ProtocolError('unavailable', `the store does not keep up with session ${session.id}`)
     }
   }
@@ -267,8 +269,10 @@ export class Keeping {
     this.#next = undefined
     const batch: Batch = { at: this.#clock.now(), sessions }
     const span = this.#options.tracing?.begin('commit')
+    const began = this.#clock.elapsed()
+    const took = (): void => this.#commitMs.observe(this.#clock.elapsed() - began)
     try {
-      await this.store.commit(batch)
+      await this.store.commit(batch).finally(took)
       span?.end({ sessions: sessions.length, bytes })
       this.#unkeptBytes -= bytes
       this.#kept(given, sessions)
@@ -309,6 +313,7 @@ export class Keeping {
     this.#next = undefined
     if (this.#fault === undefined) this.#options.onStore?.(fault.message)
     this.#fault = fault
+    this.#failures++
     for (const waiter of waited) waiter?.reject(unavailable(fault))
     if (this.#ended) return
     this.#retry = this.#clock.after(this.#retryMs, () => {
@@ -356,52 +361,4 @@ function waiting(): Waiting {
 
 function unavailable({ message }: StoreError): ProtocolError {
   return new ProtocolError('unavailable', message)
-}
-
-function batchOf(session: Session, { entries, ids, workers, slices, record }: Unkept): SessionBatch {
-  const events: StoredEvent[] = []
-  const latest = new Map<string, Latest>()
-  for (const entry of entries) {
-    const event = storedEvent(entry)
-    events.push(event)
-    if (entry.traits.replay === 'latest') pin(latest, event)
-  }
-  return {
-    session: session.id,
-    last: session.offset,
-    ...(record ? { record: recordOf(session) } : undefined),
-    events,
-    ids,
-    workers: [...workers].flatMap(({ id, startedAt, events, status, endedAt }) =>
-      startedAt === undefined
-        ? []
-        : [{ worker: id, startedAt, events, status, ...(endedAt !== undefined && { endedAt }) }],
-    ),
-    slices,
-    latest: [...latest.values()],
-  }
-}
-
-function storedEvent({ event, force, everywhere }: Entry): StoredEvent {
-  if (everywhere) return { ...event, passes: 'all' }
-  return force ? { ...event, passes: 'modes' } : event
-}
-
-function pin(latest: Map<string, Latest>, event: StoredEvent): void {
-  const { worker, type, key = '' } = event
-  latest.set(`${worker ?? ''} ${type} ${key}`, { ...(worker !== undefined && { worker }), type, key, event })
-}
-
-function recordOf(session: Session): SessionRecord {
-  const { id, epoch, mode, metadata, startedAt, endedAt, outcome, status } = session
-  return {
-    session: id,
-    epoch,
-    status: status === 'waiting' ? 'running' : status,
-    mode,
-    metadata,
-    startedAt: startedAt ?? 0,
-    ...(endedAt === undefined ? undefined : { endedAt }),
-    ...(outcome === undefined ? undefined : { outcome }),
-  }
 }

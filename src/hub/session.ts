@@ -8,8 +8,8 @@ import { formatTopic } from '../protocol/topic.js'
 import { type Change, isReserved, type Moment, type TopicState } from '../state/topic-state.js'
 import type { StoredSession } from '../store/store.js'
 import { carries } from './filter.js'
-import { Unkept } from './keeping.js'
 import { type StateSetting, Topic } from './topic.js'
+import { Unkept } from './unkept.js'
 
 /** `waiting`: somebody follows it, but nothing was published yet. */
 export type SessionStatus = 'waiting' | 'running' | 'paused' | 'ended'

@@ -240,6 +240,55 @@ export const figures: readonly Figure[] = [
     kind: 'gauge',
     read: ({ feeds }) => feeds,
   },
+  {
+    name: 'runcast_store_commit_seconds',
+    help: 'How long a commit of the store took, failed ones included; acknowledgements wait for it, delivery does not.',
+    kind: 'histogram',
+    scale: 1 / 1_000,
+    read: ({ store }) => store.commitMs,
+  },
+  {
+    name: 'runcast_store_failures_total',
+    help: 'Commits that failed; nothing of them is lost, for the same batch is tried again.',
+    kind: 'counter',
+    read: ({ store }) => store.failures,
+  },
+  {
+    name: 'runcast_store_failing',
+    help: '1 while the last commit has failed: publishing is refused, and the hub is not ready.',
+    kind: 'gauge',
+    read: ({ store }) => (store.failing ? 1 : 0),
+  },
+  {
+    name: 'runcast_store_waiting_sessions',
+    help: 'Sessions with something that is not stored yet.',
+    kind: 'gauge',
+    read: ({ store }) => store.waitingSessions,
+  },
+  {
+    name: 'runcast_store_waiting_bytes',
+    help: 'About the bytes of what is not stored yet; beyond `unkeptBytesMax` publishing is refused.',
+    kind: 'gauge',
+    read: ({ store }) => store.waitingBytes,
+  },
+  {
+    name: 'runcast_store_sessions',
+    help: 'Sessions in the store.',
+    kind: 'gauge',
+    read: ({ store }) => store.kept.sessions,
+  },
+  {
+    name: 'runcast_store_events',
+    help: 'Events in the store.',
+    kind: 'gauge',
+    read: ({ store }) => store.kept.events,
+  },
+  {
+    name: 'runcast_store_bytes',
+    help: 'Bytes of these events as they are stored.',
+    kind: 'gauge',
+    read: ({ store }) => store.kept.bytes,
+  },
 ]
 
 /** The figures of one hub in the text format of Prometheus, with those of the process. */

@@ -122,7 +122,7 @@ export class History {
 
   /** @returns whether the event is the newest of its type and key. */
   isPinned(entry: Entry): boolean {
-    return this.#pinned.get(pinName(entry)) === entry
+    return this.#pinned.get(pinName(entry))?.place === entry.place
   }
 
   #pin(entry: Entry): void {

@@ -49,20 +49,15 @@ export function readAfter(
   return { entries, last: until }
 }
 
-/** @returns what a fresh join replays, in offset order: by the traits, or all that is retained. */
-export function readReplay(
-  histories: readonly History[],
-  filter: Accepts,
-  options: { readonly until: Offset; readonly all: boolean },
-): readonly Entry[] {
-  const replayable: Accepts = {
+/** @returns what of the filter's events a fresh join replays: by the traits, or all that is retained. */
+export function replayable(histories: readonly History[], filter: Accepts, all: boolean): Accepts {
+  return {
     accepts: (entry) =>
       filter.accepts(entry) &&
-      (options.all || entry.everywhere || entry.traits.replay === 'all' || isNewest(entry, histories)),
-    wants: (type, traits, force) => filter.wants(type, traits, force),
+      (all || entry.everywhere || entry.traits.replay === 'all' || isNewest(entry, histories)),
+    // The newest of its key is never missing: it is pinned.
+    wants: (type, traits, force) => (all || traits.replay === 'all') && filter.wants(type, traits, force),
   }
-  const eventsMax = Number.POSITIVE_INFINITY
-  return readAfter(histories, 0 as Offset, replayable, { until: options.until, eventsMax }).entries
 }
 
 /** @returns what a subscription with this filter can no longer get of what follows `after`. */

@@ -1,12 +1,12 @@
 import type { About } from '../codec/codec.js'
-import type { Offset } from '../protocol/cursor.js'
+import { type Offset, start } from '../protocol/cursor.js'
 import type { GapNotice } from '../protocol/frames.js'
 import type { Connection } from './connection.js'
 import type { Feed } from './feed.js'
 import type { StoredPage } from './history-page.js'
 import type { Hub } from './hub.js'
 import { snapshotFor } from './join.js'
-import type { Subscription } from './subscription.js'
+import type { Replaying, Subscription } from './subscription.js'
 
 // Events of one page of the store: one frame.
 const storedEventsMax = 1_000
@@ -94,20 +94,10 @@ export class CatchUp {
     const { feed, replaying } = subscription
     const { session } = feed.topic
     const { delivery } = this.#hub
-    const { fromStore } = subscription
-    if (fromStore !== undefined) return this.#fetch(subscription, fromStore.after)
-    if (replaying !== undefined) {
-      const { replay, next: from } = replaying
-      const { chunk, to } = replay.part(delivery, { feed, codec: this.#connection.link.codec, from })
-      replaying.next = to
-      if (to >= replay.entries.length) subscription.replaying = undefined
-      return this.#connection.writeEvents(chunk, to - from)
-    }
+    if (replaying !== undefined) return this.#replay(subscription, replaying)
     delivery.flush(session)
     if (!this.#tellLoss(subscription)) return
-    if (feed.topic.isInStore(subscription.position, feed.filter)) {
-      return this.#fetch(subscription, subscription.position)
-    }
+    if (feed.topic.isInStore(subscription.position, feed.filter)) return this.#readOn(subscription)
     const page = delivery.page(subscription)
     // A batch without events tells the client that its position has moved; `live` says the same.
     const moved = page.last > subscription.position && subscription.announced
@@ -121,18 +111,52 @@ export class CatchUp {
     if (page.last === session.offset) this.#arrive(subscription)
   }
 
-  /** Asks the store for what follows, and goes on when it has come. */
-  #fetch(subscription: Subscription, after: Offset): void {
+  /** One frame of a replay, or the store is asked for the next of it. */
+  #replay(subscription: Subscription, replaying: Replaying): void {
     const { feed } = subscription
+    const { replay, page, next: from } = replaying
+    if (page === undefined) {
+      const after = replaying.storedAfter as Offset
+      return this.#fetch(subscription, replay.page(this.#hub, feed, after), (next) => {
+        // An update may have begun what is left of it anew.
+        if (subscription.replaying === replaying) replaying.page = next
+      })
+    }
+    let to = from
+    if (from < page.entries.length) {
+      const part = page.part(this.#hub.delivery, { feed, codec: this.#connection.link.codec, from })
+      to = part.to
+      this.#connection.writeEvents(part.chunk, to - from)
+    }
+    if (to < page.entries.length) replaying.next = to
+    else if (page === replay.held) subscription.replaying = undefined
+    else {
+      const isLast = page.last >= (replay.stored?.until ?? start)
+      replaying.storedAfter = isLast ? undefined : page.last
+      replaying.page = isLast ? replay.held : undefined
+      replaying.next = 0
+    }
+  }
+
+  /** Asks the store for what follows the position. */
+  #readOn(subscription: Subscription): void {
+    const { feed, position: after } = subscription
+    const page = this.#hub.readStored(feed.topic, feed.filter, { after, limit: storedEventsMax })
+    this.#fetch(subscription, page, (stored) => {
+      if (subscription.feed === feed) this.#takeStored(subscription, stored)
+    })
+  }
+
+  /** Waits for the store, and goes on when it has answered. */
+  #fetch<Page>(subscription: Subscription, page: Promise<Page>, take: (page: Page) => void): void {
     subscription.fetching = true
-    this.#hub
-      .readStored(feed.topic, feed.filter, { after, limit: storedEventsMax })
-      .then((page) => {
+    page
+      .then((read) => {
         subscription.fetching = false
         // A page that nobody waits for any more is asked for again by whoever wants it.
-        if (this.#mayGoOn(subscription) && subscription.feed === feed) {
+        if (this.#mayGoOn(subscription)) {
           this.#connection.link.cork(() => {
-            this.#takeStored(subscription, page)
+            take(read)
             this.#connection.sayPositions()
           })
         }
@@ -142,26 +166,13 @@ export class CatchUp {
   }
 
   #takeStored(subscription: Subscription, { entries, last }: StoredPage): void {
-    const { feed, fromStore } = subscription
+    const { feed, position: after } = subscription
     const { delivery } = this.#hub
-    if (fromStore !== undefined) {
-      const due = delivery.conflate(entries.filter(({ place }) => place <= fromStore.until))
-      fromStore.after = last
-      if (last >= fromStore.until) subscription.fromStore = undefined
-      if (due.length > 0)
-        this.#connection.writeEvents(
-          delivery.encode(feed, this.#connection.link.codec, undefined, due),
-          due.length,
-        )
-      return
-    }
-    const due = delivery.conflate(
-      feed.topic.withUpdates({ entries, last }, subscription.position, feed.filter),
-    )
-    const span = { after: subscription.position, last }
+    const due = delivery.conflate(feed.topic.withUpdates({ entries, last }, after, feed.filter))
     subscription.position = last
     if (due.length === 0 && !subscription.announced) return
-    this.#connection.writeEvents(delivery.encode(feed, this.#connection.link.codec, span, due), due.length)
+    const chunk = delivery.encode(feed, this.#connection.link.codec, { after, last }, due)
+    this.#connection.writeEvents(chunk, due.length)
   }
 
   /** All that there was has been sent. */

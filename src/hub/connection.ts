@@ -365,11 +365,11 @@ export class Connection {
   #positions(): Map<string, Position> {
     const positions = new Map<string, Position>()
     const replaying = new Set<string>()
-    for (const { feed, reached, replaying: busy, fromStore } of this.subscriptions.values()) {
+    for (const { feed, reached, replaying: busy } of this.subscriptions.values()) {
       const { id, epoch } = feed.topic.session
       const known = positions.get(id)
       if (known === undefined || known.offset > reached) positions.set(id, { epoch, offset: reached })
-      if (busy !== undefined || fromStore !== undefined) replaying.add(id)
+      if (busy !== undefined) replaying.add(id)
     }
     for (const id of replaying) positions.delete(id)
     return positions

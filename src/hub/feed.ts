@@ -78,15 +78,16 @@ export class Feed {
   replay(all: boolean): Replay {
     const until = this.topic.session.offset
     if (this.#replay?.until !== until || this.#replay.all !== all) {
-      this.#replay = { until, all, replay: new Replay(conflate(this.topic.replay(this.filter, all))) }
+      const { entries, stored } = this.topic.replay(this.filter, all)
+      this.#replay = { until, all, replay: new Replay(conflate(entries), until, stored) }
     }
     return this.#replay.replay
   }
 
   /** @returns what every join gets even without a replay: the `complete` of a session that has ended. */
   last(): Replay {
-    const { completion } = this.topic.session
-    return new Replay(completion === undefined ? [] : [completion])
+    const { completion, offset } = this.topic.session
+    return new Replay(completion === undefined ? [] : [completion], offset)
   }
 
   /** What was kept for joins has become useless, or old. */

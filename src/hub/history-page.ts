@@ -1,5 +1,5 @@
 import type { Catalog } from '../catalog/catalog.js'
-import type { Entry } from '../history/entry.js'
+import type { Accepts, Entry } from '../history/entry.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
 import { type Cursor, type Epoch, formatCursor, type Offset, parseCursor, start } from '../protocol/cursor.js'
 import type { HubEvent } from '../protocol/frames.js'
@@ -38,7 +38,7 @@ export interface StoredPage {
 /** Reads a topic's events in the store. */
 export type ReadStored = (
   topic: Topic,
-  filter: Filter,
+  filter: Accepts,
   part: { readonly after: Offset; readonly limit: number },
 ) => Promise<StoredPage>
 
@@ -107,7 +107,7 @@ function fitting(entries: readonly Entry[], last: Offset, bytesMax: number): Par
 export async function readStored(
   { keeping, catalog }: { readonly keeping: Keeping | undefined; readonly catalog: Catalog },
   topic: Topic,
-  filter: Filter,
+  filter: Accepts,
   { after, limit }: { readonly after: Offset; readonly limit: number },
 ): Promise<StoredPage> {
   const { session } = topic

@@ -26,12 +26,7 @@ export function join(
     epoch: session.epoch,
   } as const
   if (from === undefined) {
-    if (replay === 'all' && topic.isInStore(session.trimmed, feed.filter)) {
-      subscription.fromStore = { after: session.trimmed, until: session.offset }
-      return { ...head, offset: session.offset, resumed: false, ...snapshotFor(subscription) }
-    }
-    const replayed = replay === false ? feed.last() : feed.replay(replay === 'all')
-    if (replayed.entries.length > 0) subscription.replaying = { replay: replayed, next: 0 }
+    subscription.begin(replay === false ? feed.last() : feed.replay(replay === 'all'))
     return { ...head, offset: session.offset, resumed: false, ...snapshotFor(subscription) }
   }
   const same = from.epoch === session.epoch && from.offset <= session.offset

@@ -2,11 +2,15 @@ import type { Entry } from '../history/entry.js'
 import { type Offset, start } from '../protocol/cursor.js'
 import type { Connection } from './connection.js'
 import type { Feed } from './feed.js'
-import { Replay } from './replay.js'
+import type { Replay, ReplayPage } from './replay.js'
 
 /** A replay under way: what a fresh join still has to get before it goes on from its position. */
 export interface Replaying {
   readonly replay: Replay
+  /** While it is read from the store: everything up to here has come. */
+  storedAfter: Offset | undefined
+  /** What is being sent, and the index of its next event; absent until the store has answered. */
+  page: ReplayPage | undefined
   next: number
 }
 
@@ -30,8 +34,6 @@ export class Subscription {
   /** What its feed had given its members when it joined them: so that nothing is counted for each delivery. */
   joined: { readonly events: number; readonly bytes: number } = nothing
   replaying: Replaying | undefined = undefined
-  /** A replay that begins in the store: everything after `after`, up to where the subscription joined. */
-  fromStore: { after: Offset; readonly until: Offset } | undefined = undefined
   /** A page of the store is on its way. */
   fetching = false
   /** Whether `live` was sent: all that was due on join or resume. */
@@ -53,12 +55,20 @@ export class Subscription {
     this.gapTold = position
   }
 
+  /** Begins a replay, if there is anything to replay. */
+  begin(replay: Replay, storedAfter = replay.stored?.after): void {
+    if (replay.isEmpty) this.replaying = undefined
+    else {
+      const page = storedAfter === undefined ? replay.held : undefined
+      this.replaying = { replay, storedAfter, page, next: 0 }
+    }
+  }
+
   /** Keeps of a replay under way only what a new filter accepts. */
   retainReplay(accepts: (entry: Entry) => boolean): void {
     if (this.replaying === undefined) return
-    const { replay, next } = this.replaying
-    const entries = replay.entries.slice(next).filter(accepts)
-    this.replaying = entries.length > 0 ? { replay: new Replay(entries), next: 0 } : undefined
+    const { replay, page, next, storedAfter } = this.replaying
+    this.begin(replay.filtered(accepts, page === replay.held ? next : 0), storedAfter)
   }
 
   get inStep(): boolean {

@@ -1,7 +1,7 @@
 import type { Catalog } from '../catalog/catalog.js'
-import type { Entry } from '../history/entry.js'
+import type { Accepts, Entry } from '../history/entry.js'
 import { type History, type Loss, nothingLost } from '../history/history.js'
-import { lossAfter, type Page, readAfter, readReplay } from '../history/read.js'
+import { lossAfter, type Page, readAfter, replayable } from '../history/read.js'
 import type { JsonValue } from '../lib/json.js'
 import type { Weight } from '../lib/weight.js'
 import { type Offset, start } from '../protocol/cursor.js'
@@ -140,8 +140,33 @@ export class Topic {
     )
   }
 
-  replay(filter: Filter, all: boolean): readonly Entry[] {
-    return readReplay(this.#histories(), filter, { until: this.session.offset, all })
+  /** @returns what a fresh join replays; where memory does not reach back to, the store has the middle of it. */
+  replay(filter: Filter, all: boolean): Replayed {
+    const { trimmed, offset: until } = this.session
+    const accepts = replayable(this.#histories(), filter, all)
+    const eventsMax = Number.POSITIVE_INFINITY
+    const { entries } = readAfter(this.#histories(), start, accepts, { until, eventsMax })
+    const held = this.#heldAfter(accepts)
+    if (held === start) return { entries }
+    return {
+      entries: entries.filter(({ place }) => place > held),
+      stored: {
+        // What retention has left to memory alone: pinned events, mostly.
+        before: entries.filter(({ place }) => place <= trimmed),
+        after: trimmed,
+        until: held,
+        accepts,
+      },
+    }
+  }
+
+  /** @returns the offset after which memory has all that the filter wants; 0 when the store has no more than that. */
+  #heldAfter(filter: Accepts): Offset {
+    const { isKept, floor, trimmed } = this.session
+    if (!isKept) return start
+    const { critical, droppable } = lossAfter(this.#histories(), trimmed, filter)
+    const held = Math.max(floor, critical, droppable) as Offset
+    return held > trimmed ? held : start
   }
 
   /** @returns what a subscription with this filter can no longer get of what follows `after`. */
@@ -201,6 +226,21 @@ export class Topic {
   #histories(): readonly History[] {
     return this.history === undefined ? this.session.histories() : [this.history]
   }
+}
+
+/** What a fresh join gets, in the order of its parts. */
+export interface Replayed {
+  readonly stored?: StoredPart
+  readonly entries: readonly Entry[]
+}
+
+/** The beginning of a replay that memory does not hold. */
+export interface StoredPart {
+  readonly before: readonly Entry[]
+  /** In the store: what is accepted after this offset, up to `until`. */
+  readonly after: Offset
+  readonly until: Offset
+  readonly accepts: Accepts
 }
 
 interface Stateful {

@@ -111,10 +111,20 @@ t.test('a failing store refuses publishing with its reason, serves what it has, 
   t.match(hub.fault, /no room/)
   t.throws(() => hub.session('s').publish(notes(5, 1)), refusal)
   t.throws(() => hub.session('new').publish(notes(1, 1)), refusal)
+  t.equal(hub.find('new'), undefined, 'what is refused begins nothing')
   t.throws(() => hub.endSession('s'), refusal)
   t.strictSame(dataOf(hub.history('sessions/s').events), [1, 2, 3, 4])
+  t.match(hub.stats().store, { failing: true, waitingSessions: 1, kept: { events: 3 } })
+  t.ok(hub.stats().store.failures > 0 && hub.stats().store.waitingBytes > 0)
   store.heal()
   while (hub.fault !== undefined) await new Promise((resolve) => setImmediate(resolve))
+  const { commitMs, ...now } = hub.stats().store
+  t.match(now, { failing: false, waitingSessions: 0, waitingBytes: 0, kept: { sessions: 1, events: 4 } })
+  t.equal(
+    commitMs.counts.reduce((sum, count) => sum + count, 0),
+    store.commits,
+    'each commit was timed',
+  )
   const again = hub.session('s').publish(notes(4, 1, { id: 'four' }))
   t.match(again, { accepted: 0, duplicates: 1, first: 4 }, 'what had been taken is not taken again')
   hub.session('s').publish(notes(5, 2))
@@ -250,10 +260,83 @@ t.test('a reader that falls behind what memory holds goes on from the store', as
   t.equal(hub.stats().closed.size, 0)
 })
 
+t.test('a fresh join replays by the traits what memory holds no more', async (t) => {
+  const directory = aDirectory(t)
+  const limits = { laneEventsMax: 100, restoredEventsMax: 100 }
+  const events = range(1, 3_000).map((data): NewEvent => {
+    if (data % 3 === 0) return { type: 'assistant', data }
+    // Two keys, each with a newest one: the one long gone from memory, the other in it.
+    if (data === 50) return { type: 'trigger_updated', data: { trigger_id: 'old', at: data } }
+    return data % 7 === 0
+      ? { type: 'trigger_updated', data: { trigger_id: 'new', at: data } }
+      : { type: 'note', data }
+  })
+  const due = events.flatMap(({ type, data }, index) =>
+    type === 'assistant' || index === 49 || index === 2_995 ? [data] : [],
+  )
+  const check = async (hub: Hub, topic: string): Promise<void> => {
+    const read = async (options: LocalOptions, count: number) => {
+      const { events, gaps } = await take(hub, topic, count + 1, options)
+      t.strictSame(gaps, [])
+      t.equal(events.at(-1)?.type, 'complete', 'and nothing more')
+      return dataOf(events.slice(0, -1))
+    }
+    t.strictSame(await read({}, due.length), due)
+    t.strictSame(
+      await read({ types: ['assistant', 'complete'] }, 1_000),
+      range(1, 1_000).map((n) => n * 3),
+    )
+    t.strictSame(await read({ types: ['note'] }, 0), [])
+    t.equal((await read({ replay: 'all' }, 3_000)).length, 3_000)
+    t.strictSame(await read({ replay: false }, 0), [])
+  }
+  const before = aHub(t, { store: openLmdb({ directory }), limits })
+  await publishAll(before, 's', events)
+  before.endSession('s')
+  await before.committed('s')
+  for (const topic of ['sessions/s', 'sessions/s/**']) await check(before, topic)
+  await before.closeStore()
+
+  const store = openLmdb({ directory })
+  const after = aHub(t, { store, limits })
+  for (const topic of ['sessions/s', 'sessions/s/**']) await check(after, topic)
+
+  // Those who come at once share what is read of the store.
+  let reads = 0
+  const { read } = store
+  store.read = (...asked) => {
+    reads++
+    return read.apply(store, asked)
+  }
+  await take(after, 'sessions/s', due.length)
+  const alone = reads
+  const crowd = await Promise.all(Array.from({ length: 20 }, () => take(after, 'sessions/s', due.length)))
+  for (const { events } of crowd) t.strictSame(dataOf(events), due)
+  t.ok(alone > 1 && reads <= 2 * alone, `${alone} reads for one, ${reads - alone} for a crowd`)
+})
+
+t.test('what is published while a join reads the store comes after it, once', async (t) => {
+  const store = new FaultyStore(memoryStore())
+  const hub = aHub(t, { store, limits: { laneEventsMax: 50 } })
+  const events = range(1, 2_500).map((data) => ({ type: 'assistant', data }))
+  await publishAll(hub, 's', events)
+  const subscription = hub.subscribe('sessions/s')
+  const got: unknown[] = []
+  let next = 2_501
+  for await (const { data } of subscription) {
+    got.push(data)
+    // More than memory holds, while the first pages are on their way.
+    if (next <= 3_000) hub.session('s').publish({ type: 'assistant', data: next++ })
+    if (got.length === 3_000) break
+  }
+  t.strictSame(got, range(1, 3_000))
+})
+
 t.test('what retention has trimmed is a gap', async (t) => {
   const store = memoryStore()
   const hub = aHub(t, { store, limits: { laneEventsMax: 100 } })
-  await publishAll(hub, 's', notes(1, 2_000))
+  const pinned = { type: 'trigger_updated', data: { trigger_id: 'old' } }
+  await publishAll(hub, 's', [pinned, ...notes(2, 1_999)])
   await store.trim({ sessionEvents: 500 }, 0, () => true)
   const trimmed = (await store.load('s'))?.trimmed ?? 0
   t.ok(trimmed > 1_000)
@@ -262,6 +345,10 @@ t.test('what retention has trimmed is a gap', async (t) => {
   const resumed = await take(other, 'sessions/s', 2_000 - trimmed, { after: cursor })
   t.strictSame(resumed.gaps, ['evicted'])
   t.strictSame(dataOf(resumed.events), range(trimmed + 1, 2_000))
+
+  // The newest of its key is kept apart; the first of what the store has follows it.
+  const all = await take(other, 'sessions/s', 2, { replay: 'all' })
+  t.strictSame(dataOf(all.events), [pinned.data, trimmed + 1])
 })
 
 t.test('idle sessions leave memory and come back when they are asked for', async (t) => {

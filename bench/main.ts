@@ -1,41 +1,62 @@
 // The load benchmarks: `npm run bench -- --help`.
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
-import { cpus, release } from 'node:os'
+import { cpus, loadavg, release, totalmem } from 'node:os'
+import { dirname } from 'node:path'
 import { parseArgs } from 'node:util'
 import { cores, killChildren, pinned } from './harness/child.js'
 import { summarizeProfiles } from './harness/profile.js'
 import { formatTable } from './harness/table.js'
+import { absences, type Peer, peers, readyPeers, versionOf } from './peers/peers.js'
 import { connections } from './scenarios/connections.js'
 import { fanout } from './scenarios/fanout.js'
+import { filters } from './scenarios/filters.js'
 import { join } from './scenarios/join.js'
 import { latency } from './scenarios/latency.js'
+import { micro } from './scenarios/micro.js'
 import { publish } from './scenarios/publish.js'
 import type { Results, Scenario } from './scenarios/scenario.js'
+import { sessions } from './scenarios/sessions.js'
 import { slow } from './scenarios/slow.js'
+import { state } from './scenarios/state.js'
+import { tokens } from './scenarios/tokens.js'
 
-const scenarios: readonly Scenario[] = [fanout, publish, join, slow, connections, latency]
-const knownPeers = ['ws']
+const scenarios: readonly Scenario[] = [
+  fanout,
+  sessions,
+  filters,
+  state,
+  tokens,
+  join,
+  slow,
+  connections,
+  publish,
+  latency,
+  micro,
+]
+const peerNames = peers.map(({ name }) => name)
 
 const help = `Measures what a delivery costs, and shows it as a ratio to a baseline of the same run.
 
 Usage: npm run bench -- [SCENARIO …] [options]
 
-Scenarios (all unless named):
+Scenarios (all but micro unless named):
 ${scenarios.map(({ name, about }) => `  ${name.padEnd(12)}${about}`).join('\n')}
 
 Options:
   --quick         fewer cells and shorter rounds
   --runs N        alternating runs of each cell: 5, or 3 with --quick
-  --peers LIST    other servers in the same run: all, or names of ${knownPeers.join(', ')}
-  --only PATTERN  cells whose name matches, such as ws-1000-10-200 (link, connections, events a turn, bytes)
+  --peers LIST    other servers in the same run: all, or names of ${peerNames.join(', ')};
+                  those of npm are installed into bench/peers when first asked for
+  --only PATTERN  cells whose whole name matches, such as ws-1000-10-200 (link, connections, events a turn,
+                  bytes); a name that matches nothing shows the names there are
   --profile DIR   write V8 CPU profiles of the servers, and show where their time went
   --json FILE     write every sample of every run
   --help          this text
 
 Examples:
   npm run bench -- fanout --quick
-  npm run bench -- fanout --peers ws --json bench/results/fanout.json
+  npm run bench -- fanout --peers all --json bench/results/fanout.json
   npm run bench -- fanout --only ws-1000-10-200 --profile bench/results
 `
 
@@ -68,41 +89,54 @@ async function main(): Promise<void> {
       help: { type: 'boolean', short: 'h', default: false },
     },
   })
-  if (values.profile !== undefined) mkdirSync(values.profile, { recursive: true })
   if (values.help) return void process.stdout.write(help)
-  const chosen = positionals.length === 0 ? scenarios : positionals.map(scenarioNamed)
+  const named =
+    positionals.length === 0
+      ? scenarios.filter(({ onlyNamed }) => !onlyNamed)
+      : positionals.map(scenarioNamed)
+  const wants = cellsNamed(values.only)
+  const chosen = named.filter(({ cells }) => cells(values.quick).some(wants))
+  if (chosen.length === 0)
+    throw new Error(`--only: no cell is called ${values.only}; ${cellList(named, values.quick)}`)
   const runs = values.runs === undefined ? (values.quick ? 3 : 5) : runCount(values.runs)
-  const peers = peersNamed(values.peers)
-  const conditions = describeConditions(runs)
+  const { ready, absent } = readyPeers(peersNamed(values.peers), (text) => showProgress(text))
+  clearProgress()
+  if (values.profile !== undefined) mkdirSync(values.profile, { recursive: true })
+  // A folder that is missing should not show after ten minutes.
+  if (values.json !== undefined) mkdirSync(dirname(values.json), { recursive: true })
+  const conditions = describeConditions(runs, ready)
   process.stdout.write(
     `${Object.entries(conditions)
       .map(([name, value]) => `${name}: ${value}`)
-      .join(' · ')}\n`,
+      .join(' · ')}\n${absent.map((line) => `${line}\n`).join('')}`,
   )
 
   const results: { [scenario: string]: Results } = {}
   for (const scenario of chosen) {
     const begun = performance.now()
-    const progress = (text: string) => showProgress(`${scenario.name} · ${text}`)
+    const place = `${chosen.indexOf(scenario) + 1} of ${chosen.length}, ${scenario.name}`
+    const progress = (text: string) => showProgress(`${place} · ${text}`)
     const result = await scenario.run({
       quick: values.quick,
       runs,
-      peers,
-      only: values.only === undefined ? undefined : new RegExp(`^(?:${values.only})$`),
+      peers: ready,
+      wants,
       profileDir: values.profile,
       progress,
     })
     clearProgress()
-    results[scenario.name] = result
+    const notes = [...result.notes, ...absences(ready, scenario.name)]
+    results[scenario.name] = { ...result, notes }
+    // After each scenario, so that a run that is broken off leaves what it had.
+    if (values.json !== undefined) {
+      writeFileSync(values.json, `${JSON.stringify({ conditions, results }, null, 1)}\n`)
+    }
     const seconds = ((performance.now() - begun) / 1e3).toFixed(0)
     process.stdout.write(`\n${scenario.name}: ${scenario.about} (${seconds} s)\n\n`)
-    process.stdout.write(`${formatTable(result.columns, result.rows)}\n\n${result.notes.join('\n')}\n`)
+    process.stdout.write(`${formatTable(result.columns, result.rows)}\n\n${notes.join('\n')}\n`)
   }
   if (values.profile !== undefined) process.stdout.write(`\n${summarizeProfiles(values.profile)}\n`)
-  if (values.json !== undefined) {
-    writeFileSync(values.json, `${JSON.stringify({ conditions, results }, null, 1)}\n`)
-    process.stdout.write(`\nEvery sample is in ${values.json}.\n`)
-  }
+  if (values.json !== undefined) process.stdout.write(`\nEvery sample is in ${values.json}.\n`)
 }
 
 function scenarioNamed(name: string): Scenario {
@@ -122,24 +156,46 @@ function runCount(text: string): number {
   return runs
 }
 
-function peersNamed(text: string): readonly string[] {
-  if (text === 'all') return knownPeers
-  const names = text.split(',').filter((name) => name !== '')
-  const stranger = names.find((name) => !knownPeers.includes(name))
-  if (stranger !== undefined)
-    throw new Error(`--peers: expected all or names of ${knownPeers.join(', ')}, got ${stranger}`)
-  return names
+function cellsNamed(pattern: string | undefined): (cell: string) => boolean {
+  if (pattern === undefined) return () => true
+  try {
+    const whole = new RegExp(`^(?:${pattern})$`)
+    return (cell) => whole.test(cell)
+  } catch {
+    throw new Error(`--only: expected a regular expression, got ${pattern}`)
+  }
 }
 
-function describeConditions(runs: number): { readonly [name: string]: string | number } {
+function cellList(named: readonly Scenario[], quick: boolean): string {
+  const lists = named.map(({ name, cells }) => `  ${name}: ${cells(quick).join(', ')}`)
+  return `there are:\n${lists.join('\n')}`
+}
+
+function peersNamed(text: string): readonly Peer[] {
+  if (text === 'all') return peers
+  const names = text.split(',').filter((name) => name !== '')
+  const stranger = names.find((name) => !peerNames.includes(name))
+  if (stranger !== undefined)
+    throw new Error(`--peers: expected all or names of ${peerNames.join(', ')}, got ${stranger}`)
+  return peers.filter(({ name }) => names.includes(name))
+}
+
+function describeConditions(
+  runs: number,
+  ready: readonly Peer[],
+): { readonly [name: string]: string | number } {
   return {
     node: process.version,
     kernel: release(),
     cpu: cpus()[0]?.model.trim() ?? 'unknown',
     cores,
     pinned: pinned ? 'server on core 0, swarm on core 1' : 'no',
+    memory: `${Math.round(totalmem() / 2 ** 30)} GiB`,
+    load: loadavg()[0]?.toFixed(2) ?? 'unknown',
     commit: commit(),
+    date: new Date().toISOString().slice(0, 10),
     runs,
+    ...(ready.length > 0 && { peers: ready.map(versionOf).join(', ') }),
   }
 }
 

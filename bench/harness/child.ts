@@ -25,7 +25,7 @@ export class Child<C extends { [name in keyof C]: Calls[string] }> {
   }
 
   /** @throws Error when the call fails, the process ends, or no answer comes within `deadlineMs` */
-  ask<N extends keyof C & string>(call: N, what: C[N]['ask'], deadlineMs = 90_000): Promise<C[N]['answer']> {
+  ask<N extends keyof C & string>(call: N, what: C[N]['ask'], deadlineMs = 180_000): Promise<C[N]['answer']> {
     this.#calls += 1
     const id = this.#calls
     return new Promise((resolve, reject) => {

@@ -24,6 +24,8 @@ export interface Standing {
   readonly name: string
   readonly paced: readonly Sample[]
   readonly flatOut: readonly Sample[]
+  /** What it did wrong; the samples end there. */
+  readonly failed: string | undefined
 }
 
 export interface Load {
@@ -47,11 +49,27 @@ export async function compare(
     const order = run % 2 === 0 ? [...sides.keys()] : [...sides.keys()].reverse()
     for (const index of order) {
       const side = sides[index] as Side
-      standings[index]?.paced.push(await measure(side, load.paced))
-      standings[index]?.flatOut.push(await measure(side, load.flatOut))
+      if (side.failed !== undefined) continue
+      try {
+        standings[index]?.paced.push(await measure(side, load.paced))
+        standings[index]?.flatOut.push(await measure(side, load.flatOut))
+      } catch (error) {
+        excuse(side, error)
+      }
     }
   }
-  return standings
+  return standings.map((standing, index) => ({ ...standing, failed: sides[index]?.failed }))
+}
+
+/** A peer that loses or repeats something is out of the comparison, and said to be. @throws anyone else's error */
+export function excuse(side: Side, error: unknown): void {
+  if (!side.isPeer) throw error
+  side.failed = error instanceof Error ? error.message : String(error)
+}
+
+/** @returns the sides that have not failed. */
+export function standing(sides: readonly Side[]): Side[] {
+  return sides.filter(({ failed }) => failed === undefined)
 }
 
 /** @returns the spread over the runs of one side's figure over the other's in the same run. */

@@ -17,6 +17,40 @@ export const benchType = 'bench'
 export const benchSession = 'bench'
 export const benchTopic = `sessions/${benchSession}`
 
+/** How numbered events are spread over what clients choose from: event `n` is in channel `n % over`. */
+export interface Spread {
+  /** Channels are sessions, or types of one session. */
+  readonly kind: 'sessions' | 'types'
+  readonly over: number
+  /** Workers of each session, which take turns. 0: the session itself publishes. */
+  readonly workers?: number
+  /** Each client takes the channels that leave the same rest, divided by this: every so manieth event. */
+  readonly stride: number
+}
+
+/** @returns the session of a channel. */
+export function sessionOf(channel: number): string {
+  return `${benchSession}-${channel}`
+}
+
+/** @returns the topic that event `number` is published to. */
+export function topicOf(number: number, { kind, over, workers = 0 }: Spread): string {
+  if (kind === 'types') return benchTopic
+  const session = `sessions/${sessionOf(number % over)}`
+  return workers === 0 ? session : `${session}/workers/w${Math.floor(number / over) % workers}`
+}
+
+/** @returns the type of event `number`, chosen so that half of all types have the same prefix. */
+export function typeOf(number: number, { kind, over }: Spread): string {
+  if (kind === 'sessions') return benchType
+  return `${number % 2 === 0 ? 'even' : 'odd'}.${number % over}`
+}
+
+/** @returns the channels of a client. */
+export function channelsOf(residue: number, { over, stride }: Spread): number[] {
+  return Array.from({ length: over / stride }, (_, index) => residue + index * stride)
+}
+
 /** @returns `<number>@<stamp>` */
 export function formatMark(number: number, stamp: number): string {
   return `${digits(number, numberDigits)}@${digits(stamp, stampDigits)}`

@@ -6,6 +6,8 @@ import type { Side } from './side.js'
 /** What one round cost and brought. */
 export interface Sample {
   readonly deliveries: number
+  /** Events; each is delivered to every connection that is due it. */
+  readonly published: number
   /** Server CPU, user and system, per delivery: one event that reached one connection. Microseconds. */
   readonly cpuMicros: number
   /** The part of it that was not spent in the kernel. */
@@ -28,24 +30,28 @@ const quietMs = 3_000
  */
 export async function measure(side: Side, round: Round): Promise<Sample> {
   const { server, swarm, connections } = side
-  const events = round.turns * round.events
-  const turnDeliveries = round.events * connections
-  const progressTurns = Math.max(1, Math.min(round.turns, Math.floor(round.aheadMax / 4)))
+  // Each connection is due the same number of them.
+  const turns = (Math.ceil((round.turns * round.events) / side.stride) * side.stride) / round.events
+  if (!Number.isInteger(turns)) throw new Error('turns do not fill the strides')
+  const published = turns * round.events
+  const events = published / side.stride
+  const turnDeliveries = (round.events * connections) / side.stride
+  const progressTurns = Math.max(1, Math.min(turns, Math.floor(round.aheadMax / 4)))
   const encodingsBefore = await encodingsOf(side)
   await swarm.ask('expect', {
     after: side.published,
     events,
-    progressEvery: progressTurns * turnDeliveries,
+    progressEvery: Math.max(1, Math.floor(progressTurns * turnDeliveries)),
     quietMs,
   })
   swarm.onProgress = (deliveries) => {
-    const turns = Math.floor(deliveries / turnDeliveries)
-    if (turns < round.turns) server.ask('received', { turns }).catch(ignore)
+    const received = Math.floor(deliveries / turnDeliveries)
+    if (received < turns) server.ask('received', { turns: received }).catch(ignore)
   }
   const settling = swarm.ask('settled', null)
   // If `run` fails, that is the error to show.
   settling.catch(ignore)
-  const { last } = await server.ask('run', round)
+  const { last } = await server.ask('run', { ...round, turns })
   const report = await settling
   const usage = await server.ask('usage', null)
   swarm.onProgress = () => {}
@@ -57,6 +63,7 @@ export async function measure(side: Side, round: Round): Promise<Sample> {
     deliveries,
     cpuMicros: usage.cpuMicros / deliveries,
     userMicros: usage.userMicros / deliveries,
+    published,
     deliveriesPerSecond: deliveries / (usage.wallMicros / 1e6),
     bytesPerDelivery: report.bytes / deliveries,
     latencyMicros: report.latencyMicros,
@@ -65,7 +72,7 @@ export async function measure(side: Side, round: Round): Promise<Sample> {
     encodings:
       encodings === undefined || encodingsBefore === undefined
         ? undefined
-        : (encodings - encodingsBefore) / events,
+        : (encodings - encodingsBefore) / published,
   }
 }
 
@@ -79,15 +86,22 @@ export function assertFaultless(side: Side, report: Report): void {
   throw new Error([`${side.name}: ${faults.join(', ')}`, ...report.remarks].join('; '))
 }
 
+export async function metricsOf(port: number): Promise<string> {
+  const answer = await fetch(`http://127.0.0.1:${port}/metrics`)
+  return answer.text()
+}
+
 /** @returns the sum of `runcast_encodings_total`, or nothing where the server has no metrics. */
 export async function encodingsOf({ server, name }: Side): Promise<number | undefined> {
   if (name !== 'runcast') return undefined
-  const answer = await fetch(`http://127.0.0.1:${server.port}/metrics`)
-  const text = await answer.text()
-  const values = [...text.matchAll(/^runcast_encodings_total(?:\{[^}]*\})? (\S+)$/gm)].map((match) =>
-    Number(match[1]),
-  )
-  return values.reduce((sum, value) => sum + value, 0)
+  const text = await metricsOf(server.port)
+  return sumOf(text, 'runcast_encodings_total')
+}
+
+/** @returns the sum of one metric over its labels. */
+export function sumOf(metrics: string, name: string): number {
+  const values = [...metrics.matchAll(new RegExp(`^${name}(?:\\{[^}]*\\})? (\\S+)$`, 'gm'))]
+  return values.reduce((sum, match) => sum + Number(match[1]), 0)
 }
 
 // A backlog beyond this would fill the sockets' buffers, and measure those.
@@ -103,8 +117,12 @@ export function flatOut(events: number, bytes: number, turnMicros: number, ms: n
     bytes,
     turnsPerTick: 0,
     tickMs: 0,
-    aheadMax: Math.max(2, Math.floor(aheadBytesMax / (events * (bytes + 100)))),
+    aheadMax: aheadFor(events, bytes),
   }
+}
+
+function aheadFor(events: number, bytes: number): number {
+  return Math.max(2, Math.floor(aheadBytesMax / (events * (bytes + 100))))
 }
 
 /**
@@ -115,5 +133,13 @@ export function paced(events: number, bytes: number, turnMicros: number, ms: num
   const restMs = turnMicros / share / 1e3
   const turnsPerTick = Math.max(1, Math.round(tickMsMin / restMs))
   const turns = Math.max(3, Math.round(ms / restMs))
-  return { turns, events, bytes, turnsPerTick, tickMs: turnsPerTick * restMs, aheadMax: turns }
+  // Who cannot keep the rate publishes no further ahead than it delivers.
+  return {
+    turns,
+    events,
+    bytes,
+    turnsPerTick,
+    tickMs: turnsPerTick * restMs,
+    aheadMax: aheadFor(events, bytes),
+  }
 }

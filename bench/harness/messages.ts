@@ -1,4 +1,5 @@
 import type { ConnectOptions, Expectation, Report } from '../swarm/swarm.js'
+import type { Spread } from './event.js'
 
 /** A burst of publishing, paced so that no backlog builds up. */
 export interface Round {
@@ -15,12 +16,22 @@ export interface Round {
   readonly aheadMax: number
   /** The events' type; `bench`, which has the default traits, unless given. */
   readonly type?: string
+  /** Over what the events are spread; one topic and one type unless given. */
+  readonly spread?: Spread
+  /** What an event holds beside its mark: filling up to `bytes` unless given. */
+  readonly content?: Content
   /**
    * Stamp events with the time at which they were due, not that at which they were published: a server that
    * falls behind its rate then shows it.
    */
   readonly stampDue?: boolean
 }
+
+/**
+ * `tokens`: texts of a model's stream. `answer`: the texts of one, without a mark. `patch`, `whole`: a change of
+ * a state of `bytes` bytes, sent as a patch or as the whole value.
+ */
+export type Content = 'tokens' | 'answer' | 'patch' | 'whole'
 
 /** What the server under test is asked for, and answers. */
 export interface ServerCalls {

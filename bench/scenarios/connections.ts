@@ -1,5 +1,6 @@
 import { formatSpread, spreadOf } from '../harness/compare.js'
-import { closeSides, openSide, subscribe } from '../harness/side.js'
+import { type Contender, closeSides, limitFor, openSide, runcast, subscribe } from '../harness/side.js'
+import { peerContenders } from '../peers/peers.js'
 import type { Conditions, Row, Scenario } from './scenario.js'
 
 const count = 15_000
@@ -18,13 +19,20 @@ interface Sample {
 export const connections: Scenario = {
   name: 'connections',
   about: `memory and CPU of ${count} idle subscribed connections`,
+  cells: () => ['ws', 'sse'],
   async run(conditions) {
     const rows: Row[] = []
     const details: object[] = []
     for (const transport of ['ws', 'sse'] as const) {
-      for (const who of ['limit', 'runcast']) {
-        if (!(conditions.only?.test(`${transport}-${who}`) ?? true)) continue
-        const samples = await runSide(who, transport, conditions)
+      if (!conditions.wants(transport)) continue
+      const contenders = [
+        limitFor(transport),
+        runcast,
+        ...peerContenders(conditions.peers, transport, 'connections'),
+      ]
+      for (const contender of contenders) {
+        const who = contender.name
+        const samples = await runSide(contender, transport, conditions)
         rows.push({
           link: transport,
           who,
@@ -49,23 +57,20 @@ export const connections: Scenario = {
 
 // Each run has a fresh process: memory that was once taken is not given back.
 async function runSide(
-  who: string,
+  contender: Contender,
   transport: 'ws' | 'sse',
   { runs, progress }: Conditions,
 ): Promise<Sample[]> {
   const samples: Sample[] = []
   for (let run = 0; run < Math.min(runs, 3); run += 1) {
-    progress(`${transport}, ${who}, run ${run + 1}`)
-    const side = await openSide({
-      name: who,
-      file: who === 'limit' ? `server/limit-${transport}` : 'server/runcast',
-    })
+    progress(`${transport}, ${contender.name}, run ${run + 1}`)
+    const side = await openSide(contender)
     try {
       // What the first connections compile is not memory of a connection.
-      await subscribe(side, transport, 500)
+      await subscribe(side, { transport }, 500)
       await side.server.ask('begin', null)
       const before = await side.server.ask('usage', null)
-      await subscribe(side, transport, count - 500)
+      await subscribe(side, { transport }, count - 500)
       const after = await side.server.ask('usage', null)
       await side.server.ask('begin', null)
       await new Promise((resolve) => setTimeout(resolve, idleMs))

@@ -1,13 +1,16 @@
-import { compare, formatSpread, median, ratio, type Standing } from '../harness/compare.js'
+import { compare, excuse, formatSpread, median, ratio, type Standing, standing } from '../harness/compare.js'
 import { flatOut, measure, paced, type Sample } from '../harness/measure.js'
 import {
-  type Contender,
   closeSides,
+  limitFor,
   openSide,
+  profiled,
+  runcast,
   type Side,
   subscribe,
   type Transport,
 } from '../harness/side.js'
+import { peerContenders } from '../peers/peers.js'
 import type { Conditions, Row, Scenario } from './scenario.js'
 
 interface Cell {
@@ -27,6 +30,7 @@ const turnSizes = [1, 10, 50]
 export const fanout: Scenario = {
   name: 'fanout',
   about: '1, 10 and 50 events a turn to 10, 1,000 and 10,000 connections, WebSocket and SSE',
+  cells: (quick) => allGroups(quick).flatMap((group) => group.cells.map((cell) => cellName(group, cell))),
   async run(conditions) {
     const results: { group: Group; cell: Cell; standings: Standing[] }[] = []
     for (const group of groupsFor(conditions)) {
@@ -46,13 +50,32 @@ export const fanout: Scenario = {
         'cpu: server CPU, user and system, per delivery, at a rate that takes the limit 40 % of a core.',
         'ratio: to the limit in the same run; median, and in brackets the least and greatest of the runs.',
         'flat: the same flat out. Latency is at the paced rate, from publishing to the read of the socket.',
+        'Peers publish event by event, as their interfaces have it: with 1 event a turn that makes no difference.',
+        ...failures(results.flatMap(({ standings }) => standings)),
         'limit: uWebSockets publish of ready bytes (ws); a corked write of ready bytes to each response (sse).',
       ],
     }
   },
 }
 
-function groupsFor({ quick, only }: Conditions): Group[] {
+/** @returns a line for each peer that fell out. */
+export function failures(standings: readonly Standing[]): string[] {
+  return standings.flatMap(({ name, failed }) =>
+    failed === undefined ? [] : [`${name} fell out: ${failed}.`],
+  )
+}
+
+function cellName({ transport, connections }: Group, { events, bytes }: Cell): string {
+  return `${transport}-${connections}-${events}-${bytes}`
+}
+
+function groupsFor({ quick, wants }: Conditions): Group[] {
+  return allGroups(quick)
+    .map((group) => ({ ...group, cells: group.cells.filter((cell) => wants(cellName(group, cell))) }))
+    .filter(({ cells }) => cells.length > 0)
+}
+
+function allGroups(quick: boolean): Group[] {
   const groups: Group[] = []
   for (const transport of ['ws', 'sse'] as const) {
     for (const connections of quick ? [10, 1_000] : [10, 1_000, 10_000]) {
@@ -61,8 +84,7 @@ function groupsFor({ quick, only }: Conditions): Group[] {
         .flatMap((bytes) => turnSizes.map((events) => ({ events, bytes })))
         // 100 KB a turn and connection would measure memory bandwidth, and take most of the time.
         .filter(({ events, bytes }) => events * bytes <= 20_000)
-        .filter(({ events, bytes }) => only?.test(`${transport}-${connections}-${events}-${bytes}`) ?? true)
-      if (cells.length > 0) groups.push({ transport, connections, cells })
+      groups.push({ transport, connections, cells })
     }
   }
   return groups
@@ -77,11 +99,16 @@ async function runGroup(
   const title = `${transport} × ${connections}`
   const sides: Side[] = []
   try {
-    for (const contender of contenders(group, conditions)) {
+    const contenders = [
+      limitFor(transport),
+      runcast,
+      ...peerContenders(conditions.peers, transport, 'fanout'),
+    ]
+    for (const contender of profiled(contenders, conditions.profileDir, `${transport}-${connections}`)) {
       progress(`${title}: connecting to ${contender.name}`)
       const side = await openSide(contender)
       sides.push(side)
-      await subscribe(side, transport, connections)
+      await subscribe(side, { transport }, connections)
     }
     const results: { cell: Cell; standings: Standing[] }[] = []
     for (const cell of cells) {
@@ -101,26 +128,17 @@ async function runGroup(
   }
 }
 
-function contenders({ transport, connections }: Group, { peers, profileDir }: Conditions): Contender[] {
-  const all = [
-    { name: 'limit', file: `server/limit-${transport}` },
-    { name: 'runcast', file: 'server/runcast' },
-  ]
-  if (transport === 'ws' && peers.includes('ws')) all.push({ name: 'ws', file: 'peers/ws' })
-  if (profileDir === undefined) return all
-  return all.map((contender) => ({
-    ...contender,
-    profileFile: `${profileDir}/${contender.name}-${transport}-${connections}.cpuprofile`,
-  }))
-}
-
 /** Lets every side get hot. @returns what a turn costs the first side, the limit. Microseconds. */
 async function warmUp(sides: readonly Side[], { events, bytes }: Cell): Promise<number> {
   let turnMicros = 0
-  for (const side of sides) {
+  for (const side of standing(sides)) {
     const guessMicros = 7 * side.connections + 20
-    const sample = await measure(side, flatOut(events, bytes, guessMicros, 60))
-    turnMicros ||= sample.cpuMicros * events * side.connections
+    try {
+      const sample = await measure(side, flatOut(events, bytes, guessMicros, 60))
+      turnMicros ||= sample.cpuMicros * events * side.connections
+    } catch (error) {
+      excuse(side, error)
+    }
   }
   return turnMicros
 }
@@ -151,7 +169,7 @@ function rowsOf(
   standings: readonly Standing[],
 ): Row[] {
   const limit = standings[0] as Standing
-  return standings.map((standing) => {
+  return standings.filter(measured).map((standing) => {
     const encodings = encodingsOf(standing)
     return {
       link: transport,
@@ -173,6 +191,11 @@ function rowsOf(
       'enc/event': encodings,
     }
   })
+}
+
+/** Whether a side came through at least one run. */
+export function measured({ flatOut }: Standing): boolean {
+  return flatOut.length > 0
 }
 
 function cpu(sample: Sample): number {

@@ -1,6 +1,15 @@
 import { formatSpread, median, ratio, spreadOf } from '../harness/compare.js'
 import { assertFaultless, encodingsOf } from '../harness/measure.js'
-import { closeSides, openSide, type Side, subscribe, type Transport } from '../harness/side.js'
+import {
+  closeSides,
+  limitFor,
+  openSide,
+  runcast,
+  type Side,
+  subscribe,
+  type Transport,
+} from '../harness/side.js'
+import { peerContenders } from '../peers/peers.js'
 import type { Conditions, Row, Scenario } from './scenario.js'
 
 const clients = 1_000
@@ -22,14 +31,15 @@ interface Sample {
 export const join: Scenario = {
   name: 'join',
   about: `${clients} clients join at once a topic with ${retained} retained events`,
+  cells: () => ['ws', 'sse'],
   async run(conditions) {
     const rows: Row[] = []
     const details: object[] = []
     for (const transport of ['ws', 'sse'] as const) {
-      if (!(conditions.only?.test(transport) ?? true)) continue
-      const samples = await runTransport(transport, conditions)
-      rows.push(...rowsOf(transport, samples))
-      details.push({ transport, samples })
+      if (!conditions.wants(transport)) continue
+      const sides = await runTransport(transport, conditions)
+      rows.push(...rowsOf(transport, sides))
+      details.push({ transport, sides })
     }
     return {
       columns,
@@ -44,11 +54,14 @@ export const join: Scenario = {
   },
 }
 
-async function runTransport(transport: Transport, { runs, progress }: Conditions): Promise<Sample[][]> {
+async function runTransport(
+  transport: Transport,
+  { runs, progress, peers }: Conditions,
+): Promise<{ name: string; samples: Sample[] }[]> {
   const sides: Side[] = []
   try {
-    sides.push(await openSide({ name: 'limit', file: `server/limit-${transport}` }))
-    sides.push(await openSide({ name: 'runcast', file: 'server/runcast' }))
+    const contenders = [limitFor(transport), runcast, ...peerContenders(peers, transport, 'join')]
+    for (const contender of contenders) sides.push(await openSide(contender))
     for (const side of sides) await retain(side)
     const samples: Sample[][] = sides.map(() => [])
     for (let run = 0; run < runs; run += 1) {
@@ -56,7 +69,7 @@ async function runTransport(transport: Transport, { runs, progress }: Conditions
       const order = run % 2 === 0 ? [...sides.keys()] : [...sides.keys()].reverse()
       for (const index of order) samples[index]?.push(await joinAll(sides[index] as Side, transport))
     }
-    return samples
+    return sides.map(({ name }, index) => ({ name, samples: samples[index] ?? [] }))
   } finally {
     await closeSides(sides)
   }
@@ -82,10 +95,11 @@ async function joinAll(side: Side, transport: Transport): Promise<Sample> {
   await swarm.ask('expect', { after: 0, events: retained, progressEvery: clients * retained, quietMs })
   await server.ask('begin', null)
   const begun = performance.now()
-  await subscribe(side, transport, clients)
+  await subscribe(side, { transport, replay: true }, clients)
+  // Not every server says when it is done with the past.
+  const report = await swarm.ask('settled', null)
   const seconds = (performance.now() - begun) / 1e3
   const usage = await server.ask('usage', null)
-  const report = await swarm.ask('settled', null)
   assertFaultless(side, report)
   if (report.deliveries !== clients * retained) {
     throw new Error(`${side.name}: ${report.deliveries} events came, not ${clients * retained}`)
@@ -109,19 +123,13 @@ const columns = [
   { name: 'enc/event' },
 ]
 
-function rowsOf(transport: Transport, [limit = [], runcast = []]: Sample[][]): Row[] {
-  return [
-    { who: 'limit', samples: limit, ratio: '' },
-    {
-      who: 'runcast',
-      samples: runcast,
-      ratio: formatSpread(ratio(runcast, limit, ({ cpuMicros }) => cpuMicros)),
-    },
-  ].map(({ who, samples, ratio }) => ({
+function rowsOf(transport: Transport, results: readonly { name: string; samples: Sample[] }[]): Row[] {
+  const limit = results[0]?.samples ?? []
+  return results.map(({ name, samples }) => ({
     link: transport,
-    who,
+    who: name,
     'cpu µs/client': median(samples, ({ cpuMicros }) => cpuMicros),
-    ratio,
+    ratio: samples === limit ? '' : formatSpread(ratio(samples, limit, ({ cpuMicros }) => cpuMicros)),
     'live s': formatSpread(spreadOf(samples.map(({ seconds }) => seconds))),
     'enc/event': samples
       .map(({ encodings }) => encodings)

@@ -1,7 +1,8 @@
-import { formatSpread, spreadOf } from '../harness/compare.js'
+import { excuse, formatSpread, spreadOf, standing } from '../harness/compare.js'
 import { measure, type Sample } from '../harness/measure.js'
 import type { Round } from '../harness/messages.js'
-import { closeSides, openSide, type Side, subscribe } from '../harness/side.js'
+import { closeSides, limitFor, openSide, runcast, type Side, subscribe } from '../harness/side.js'
+import { peerContenders } from '../peers/peers.js'
 import type { Conditions, Row, Scenario } from './scenario.js'
 
 const subscribers = 100
@@ -12,28 +13,41 @@ const rates = [1_000, 10_000, 50_000]
 export const latency: Scenario = {
   name: 'latency',
   about: `1,000, 10,000 and 50,000 deliveries/s to ${subscribers} connections`,
+  cells: () => (['ws', 'sse'] as const).flatMap((link) => rates.map((rate) => `${link}-${rate}`)),
   async run(conditions) {
     const rows: Row[] = []
     const details: object[] = []
+    const fallen: string[] = []
     for (const transport of ['ws', 'sse'] as const) {
-      const chosen = rates.filter((rate) => conditions.only?.test(`${transport}-${rate}`) ?? true)
+      const chosen = rates.filter((rate) => conditions.wants(`${transport}-${rate}`))
+      if (chosen.length === 0) continue
       const sides: Side[] = []
       try {
-        for (const [name, file] of [
-          ['limit', `server/limit-${transport}`],
-          ['runcast', 'server/runcast'],
-        ] as const) {
-          const side = await openSide({ name, file })
+        const contenders = [
+          limitFor(transport),
+          runcast,
+          ...peerContenders(conditions.peers, transport, 'latency'),
+        ]
+        for (const contender of contenders) {
+          const side = await openSide(contender)
           sides.push(side)
-          await subscribe(side, transport, subscribers)
-          await measure(side, roundOf(50_000, 500))
+          await subscribe(side, { transport }, subscribers)
+          try {
+            await measure(side, roundOf(50_000, 500))
+          } catch (error) {
+            excuse(side, error)
+          }
         }
         for (const rate of chosen) {
           const samples = await runRate(sides, rate, transport, conditions)
-          for (const [index, side] of sides.entries())
-            rows.push(rowOf(transport, rate, side, samples[index] ?? []))
-          details.push({ transport, rate, samples })
+          for (const [index, side] of sides.entries()) {
+            if (samples[index]?.length) rows.push(rowOf(transport, rate, side, samples[index]))
+          }
+          const entries = sides.map(({ name }, index) => ({ name, samples: samples[index] ?? [] }))
+          details.push({ transport, rate, sides: entries })
         }
+        for (const { name, failed } of sides)
+          if (failed !== undefined) fallen.push(`${name} fell out: ${failed}.`)
       } finally {
         await closeSides(sides)
       }
@@ -47,6 +61,7 @@ export const latency: Scenario = {
       notes: [
         'From the time at which an event was due by the rate, not that at which it was published, to the read of',
         'the socket: a server that falls behind shows it (no coordinated omission).',
+        ...fallen,
       ],
     }
   },
@@ -63,7 +78,13 @@ async function runRate(
     progress(`${transport}, ${rate} deliveries/s, run ${run + 1} of ${runs}`)
     const order = run % 2 === 0 ? [...sides.keys()] : [...sides.keys()].reverse()
     for (const index of order) {
-      samples[index]?.push(await measure(sides[index] as Side, roundOf(rate, quick ? 1_000 : 2_500)))
+      const side = sides[index] as Side
+      if (!standing(sides).includes(side)) continue
+      try {
+        samples[index]?.push(await measure(side, roundOf(rate, quick ? 1_000 : 2_500)))
+      } catch (error) {
+        excuse(side, error)
+      }
     }
   }
   return samples

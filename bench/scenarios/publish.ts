@@ -1,6 +1,6 @@
 import { formatSpread, median, ratio } from '../harness/compare.js'
 import type { Production } from '../harness/messages.js'
-import { closeSides, openSide, type Side } from '../harness/side.js'
+import { type Contender, closeSides, limitFor, openSide, runcast, type Side } from '../harness/side.js'
 import type { Conditions, Row, Scenario } from './scenario.js'
 
 interface Way {
@@ -28,29 +28,36 @@ const ways: readonly Way[] = [
   { name: 'WebSocket, 100 events', production: { as: 'ws', producers: 4, requests: 100, events: 100 } },
 ]
 
+const contenders: readonly Contender[] = [
+  { ...limitFor('ws'), file: 'server/limit-publish' },
+  runcast,
+  { ...runcast, name: 'runcast lmdb', file: 'server/runcast-lmdb' },
+]
+
 /** Nobody watches: what does it cost to take an event in? */
 export const publish: Scenario = {
   name: 'publish',
   about: 'taking events in without subscribers: in process, HTTP and WebSocket',
+  cells: () => ways.map(({ name }) => name),
   async run(conditions) {
     const sides: Side[] = []
     try {
-      sides.push(await openSide({ name: 'limit', file: 'server/limit-publish' }))
-      sides.push(await openSide({ name: 'runcast', file: 'server/runcast' }))
-      const chosen = ways.filter(({ name }) => conditions.only?.test(name) ?? true)
+      for (const contender of contenders) sides.push(await openSide(contender))
+      const chosen = ways.filter(({ name }) => conditions.wants(name))
       const rows: Row[] = []
       const details: object[] = []
       for (const way of chosen) {
         const samples = await compareWay(sides, way, conditions)
-        rows.push(...rowsOf(way, samples))
-        details.push({ way: way.name, samples })
+        const entries = sides.map(({ name }, index) => ({ name, samples: samples[index] ?? [] }))
+        rows.push(...entries.map((entry) => rowOf(way, entry, entries[0]?.samples ?? [])))
+        details.push({ way: way.name, sides: entries })
       }
       return {
         columns,
         rows,
         details,
         notes: [
-          `Events have ${bytes} bytes of data; nothing is subscribed; the store is memory.`,
+          `Events have ${bytes} bytes of data; nothing is subscribed. lmdb: an answer comes when its events are stored.`,
           'cpu: server CPU per event. k/s of a core: what a core of the server would take in at that price.',
           'limit: the same bytes parsed with JSON.parse or msgpackr and kept in a ring; nothing is checked.',
         ],
@@ -113,20 +120,17 @@ const columns = [
   { name: 'k/s measured', digits: 0 },
 ]
 
-function rowsOf(way: Way, [limit = [], runcast = []]: Sample[][]): Row[] {
-  return [
-    { who: 'limit', samples: limit, ratio: '' },
-    {
-      who: 'runcast',
-      samples: runcast,
-      ratio: formatSpread(ratio(runcast, limit, ({ cpuMicros }) => cpuMicros)),
-    },
-  ].map(({ who, samples, ratio }) => ({
+function rowOf(
+  way: Way,
+  { name, samples }: { name: string; samples: readonly Sample[] },
+  limit: readonly Sample[],
+): Row {
+  return {
     way: way.name,
-    who,
+    who: name,
     'cpu µs': median(samples, ({ cpuMicros }) => cpuMicros),
-    ratio,
+    ratio: samples === limit ? '' : formatSpread(ratio(samples, limit, ({ cpuMicros }) => cpuMicros)),
     'k/s of a core': 1e3 / median(samples, ({ cpuMicros }) => cpuMicros),
     'k/s measured': median(samples, ({ eventsPerSecond }) => eventsPerSecond) / 1e3,
-  }))
+  }
 }

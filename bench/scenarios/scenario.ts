@@ -1,11 +1,13 @@
+import type { Peer } from '../peers/peers.js'
+
 /** What a scenario is run with. */
 export interface Conditions {
   readonly quick: boolean
   readonly runs: number
   /** Contestants beyond Runcast and the limit. */
-  readonly peers: readonly string[]
-  /** Cells to measure, by name; all unless given. */
-  readonly only: RegExp | undefined
+  readonly peers: readonly Peer[]
+  /** Whether a cell is to be measured. */
+  readonly wants: (cell: string) => boolean
   /** Folder for V8 CPU profiles of the servers. */
   readonly profileDir: string | undefined
   /** Shows how far it is; one short line. */
@@ -34,5 +36,9 @@ export interface Scenario {
   readonly name: string
   /** One line for `--help`. */
   readonly about: string
+  /** Only when it is named. */
+  readonly onlyNamed?: boolean
+  /** Names of what it measures, for `--only`. */
+  cells(quick: boolean): readonly string[]
   run(conditions: Conditions): Promise<Results>
 }

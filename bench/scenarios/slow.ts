@@ -1,7 +1,7 @@
 import { startSwarm } from '../harness/child.js'
 import { formatSpread, median, ratio } from '../harness/compare.js'
 import { flatOut, measure, paced, type Sample } from '../harness/measure.js'
-import { closeSides, openSide, type Side, subscribe, type Transport } from '../harness/side.js'
+import { closeSides, openSide, runcast, type Side, subscribe, type Transport } from '../harness/side.js'
 import type { Conditions, Row, Scenario } from './scenario.js'
 
 const readers = 200
@@ -14,11 +14,12 @@ const fill = { turns: 70, events: 50, bytes: 2_000 }
 export const slow: Scenario = {
   name: 'slow',
   about: `none, 1 % and 20 % of the clients beside ${readers} readers stop reading`,
+  cells: () => ['ws', 'sse'],
   async run(conditions) {
     const rows: Row[] = []
     const details: object[] = []
     for (const transport of ['ws', 'sse'] as const) {
-      if (!(conditions.only?.test(transport) ?? true)) continue
+      if (!conditions.wants(transport)) continue
       const results = await runTransport(transport, conditions)
       const none = results[0]
       for (const result of results) rows.push(rowOf(transport, result, none?.samples ?? []))
@@ -49,12 +50,12 @@ async function runTransport(transport: Transport, { runs, progress }: Conditions
   try {
     for (const share of shares) {
       progress(`${transport}: filling the sockets of ${100 * share} %`)
-      const side = await openSide({ name: 'runcast', file: 'server/runcast' })
+      const side = await openSide(runcast)
       const slow = { ...side, swarm: await startSwarm(), connections: 0 }
       sides.push({ side, slow, share, rssBytes: 0, samples: [] })
-      await subscribe(side, transport, readers)
+      await subscribe(side, { transport }, readers)
       const count = Math.round(readers * share)
-      if (count > 0) await subscribe(slow, transport, count)
+      if (count > 0) await subscribe(slow, { transport }, count)
       await slow.swarm.ask('pause', null)
       await side.server.ask('begin', null)
       const before = await side.server.ask('usage', null)

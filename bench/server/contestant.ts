@@ -3,10 +3,13 @@ import { Session } from 'node:inspector'
 import { answerCalls, tell } from '../harness/answering.js'
 import type { Round, ServerCalls } from '../harness/messages.js'
 import { monotonicMicros } from '../harness/monotonic.js'
+import { spentBy } from '../harness/spent.js'
 
 /** What takes part in a benchmark: a server that broadcasts, started in its own process. */
 export interface Contestant {
   readonly port: number
+  /** The process that serves, where it is another one: its CPU and its memory count, not this one's. */
+  readonly pid?: number
   /** Makes ready for the turns of a round. */
   prepare(round: Round): void
   /** Publishes one turn's events, numbered from `first`, stamped with the microsecond `stamp`. */
@@ -30,7 +33,7 @@ export function compete(contestant: Contestant): void {
   let next = 1
   let received = 0
   let wake: (() => void) | undefined
-  let cpu = process.cpuUsage()
+  let spent = spentBy(contestant.pid)
   let begun = monotonicMicros()
   let profileFile = process.argv[2]
 
@@ -41,22 +44,22 @@ export function compete(contestant: Contestant): void {
       const first = next
       received = 0
       begun = monotonicMicros()
-      cpu = process.cpuUsage()
+      spent = spentBy(contestant.pid)
       await publishRound(round)
       return { first, last: next - 1 }
     },
     begin() {
       profileOnce()
       begun = monotonicMicros()
-      cpu = process.cpuUsage()
+      spent = spentBy(contestant.pid)
       return null
     },
     usage() {
-      const { user, system } = process.cpuUsage(cpu)
+      const { cpuMicros, userMicros, rssBytes } = spentBy(contestant.pid)
       return {
-        cpuMicros: user + system,
-        userMicros: user,
-        rssBytes: process.memoryUsage.rss(),
+        cpuMicros: cpuMicros - spent.cpuMicros,
+        userMicros: userMicros - spent.userMicros,
+        rssBytes,
         wallMicros: monotonicMicros() - begun,
       }
     },

@@ -19,11 +19,29 @@ export interface StampedFrame {
 const offsetBase = 1_000_000
 const time = 1_700_000_000_000
 const epoch = 'benchEpoch00'
-const packr = new Packr({ useRecords: false })
+// Maps as short as Runcast's own.
+const packr = new Packr({ useRecords: false, variableMapSize: true })
 
 /** @returns a WebSocket message as Runcast sends it to a subscriber of the bench's topic. */
 export function packedFrame(events: number, bytes: number): StampedFrame {
   const pad = padFor(bytes)
+  return packedFrameOf(
+    Array.from({ length: events }, (_, index) => ({
+      type: benchType,
+      data: { mark: formatMark(index + 1, 0), pad },
+    })),
+  )
+}
+
+/**
+ * @param contents type and data of each event; the mark of the one at `index` is that of number `index + 1`
+ * @param stride how far apart the numbers of events are
+ */
+export function packedFrameOf(
+  contents: readonly { readonly type: string; readonly data: object }[],
+  stride = 1,
+): StampedFrame {
+  const events = contents.length
   const offsets = Array.from({ length: events }, (_, index) => placeholder(index + 1))
   const after = placeholder(0)
   const last = placeholder(events)
@@ -34,9 +52,9 @@ export function packedFrame(events: number, bytes: number): StampedFrame {
     last,
     events: offsets.map((offset, index) => ({
       offset,
-      type: benchType,
+      type: contents[index]?.type,
       time,
-      data: { mark: formatMark(index + 1, 0), pad },
+      data: contents[index]?.data,
     })),
   })
   const afterAt = find(frame, uint32(after), 0) + 1
@@ -50,7 +68,7 @@ export function packedFrame(events: number, bytes: number): StampedFrame {
       for (let index = 0; index < events; index += 1) {
         const { offsetAt, markAt } = places[index] as Place
         frame.writeUInt32BE(offsetBase + first + index, offsetAt)
-        writeMark(frame, markAt, first + index, stampText)
+        writeMark(frame, markAt, first + index * stride, stampText)
       }
       return frame
     },

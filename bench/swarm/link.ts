@@ -55,6 +55,7 @@ export class Link {
   readonly #known: KnownFrames | undefined
   readonly #socket: net.Socket
   #open = false
+  #chunked = false
   /** The beginning of something of which the rest has not arrived. */
   #carry: Buffer = empty
   /** The beginning of an SSE block. */
@@ -62,6 +63,8 @@ export class Link {
   /** Bytes of the current chunk that have not arrived; HTTP chunked coding. */
   #chunkLeft = 0
   #now = 0
+  /** Words of being live that have not come; a connection with several subscriptions has one for each. */
+  #livesDue: number
 
   /** @param known absent to read every frame in full */
   constructor(
@@ -73,6 +76,7 @@ export class Link {
   ) {
     this.tally = tally
     this.#dialect = dialect
+    this.#livesDue = dialect.lives ?? 1
     this.#known = known
     this.#events = events
     this.#socket = net.connect({
@@ -115,7 +119,8 @@ export class Link {
       if (at < 0) return true
     }
     if (this.#dialect.framing === 'websocket') this.#takeFrames(input, at, end)
-    else this.#takeChunks(input, at, end)
+    else if (this.#chunked) this.#takeChunks(input, at, end)
+    else if (at < end) this.#takeBlocks(input, at, end)
     return true
   }
 
@@ -133,7 +138,9 @@ export class Link {
       return -1
     }
     this.#open = true
-    for (const frame of this.#dialect.opening) this.#socket.write(frame)
+    this.#chunked = /\r\ntransfer-encoding: chunked\r\n/i.test(input.toString('latin1', 0, at + 2))
+    if (this.#dialect.opening.length > 0) this.#socket.write(Buffer.concat(this.#dialect.opening))
+    if (this.#livesDue === 0) this.#events.live()
     return at + headEnd.length
   }
 
@@ -217,7 +224,10 @@ export class Link {
       if (faultless) this.#learn(follows, payload, reading, before)
       this.#events.delivered(reading.events.length, payload.length, oldest.stamp, this.#now)
     }
-    if (reading.live) this.#events.live()
+    if (reading.reply !== undefined) this.#socket.write(reading.reply)
+    if (!reading.live) return
+    this.#livesDue -= 1
+    if (this.#livesDue === 0) this.#events.live()
   }
 
   #learn(follows: number, bytes: Buffer, { events }: Reading, before: number | undefined): void {

@@ -8,8 +8,9 @@ export interface ConnectOptions {
   readonly port: number
   readonly count: number
   readonly dialect: DialectChoice
-  /** Every event's number is this much above the one before it: 1 unless a filter is at work. */
+  /** Events due are those whose number leaves `residue` when divided by `stride`: all unless given. */
   readonly stride?: number
+  readonly residue?: number
   /** Read every frame in full instead of comparing it with one that was read before. */
   readonly decodeAll?: boolean
 }
@@ -49,12 +50,13 @@ export interface Report {
 }
 
 const dialingMax = 200
-const connectMs = 60_000
+const connectMs = 150_000
 const remarksMax = 5
 
 /** Thousands of connections in one process, and what they received. */
 export class Swarm {
   readonly #links = new Set<Link>()
+  readonly #known = new Map<DialectChoice['kind'], KnownFrames>()
   readonly #latency: Histogram = build({
     highestTrackableValue: 60_000_000,
     numberOfSignificantValueDigits: 3,
@@ -79,11 +81,11 @@ export class Swarm {
    * Opens connections and subscribes them.
    *
    * @returns once every one of them is live
-   * @throws Error when one is refused, or all are not live within a minute
+   * @throws Error when one is refused, or all are not live within 150 s
    */
   connect(options: ConnectOptions): Promise<void> {
     const dialect = dialectOf(options.dialect)
-    const known = options.decodeAll ? undefined : new KnownFrames()
+    const known = options.decodeAll ? undefined : this.#knownFor(options.dialect)
     return new Promise((resolve, reject) => {
       let begun = 0
       let live = 0
@@ -98,7 +100,7 @@ export class Swarm {
       const deadline = setTimeout(() => give('time is up'), connectMs)
       const dial = () => {
         begun += 1
-        const tally = new Tally(this.#faults, options.stride)
+        const tally = new Tally(this.#faults, options.stride, options.residue)
         const link = new Link(options.port, dialect, tally, known, {
           live: () => {
             live += 1
@@ -119,6 +121,13 @@ export class Swarm {
       }
       while (begun < Math.min(dialingMax, options.count)) dial()
     })
+  }
+
+  /** Connections of one dialect that are due the same events get the same bytes. */
+  #knownFor({ kind }: DialectChoice): KnownFrames {
+    const known = this.#known.get(kind) ?? new KnownFrames()
+    this.#known.set(kind, known)
+    return known
   }
 
   /** Counts from zero, and waits for what is due. Ask for `settled` next. */

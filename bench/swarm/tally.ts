@@ -39,6 +39,8 @@ export interface Reading {
   readonly last?: number
   /** The connection has all that was due on joining. */
   readonly live?: boolean
+  /** What the protocol wants said in return. */
+  readonly reply?: Buffer
 }
 
 /** A frame that some connection read without a fault. Those that get the same bytes only compare. */
@@ -57,8 +59,8 @@ export interface Known {
 const missingMax = 100_000
 
 /**
- * Where one connection stands, and what went wrong on it. Numbers rise by `stride`: 1 unless a filter
- * takes only every so manieth event.
+ * Where one connection stands, and what went wrong on it. It is due the events whose number leaves
+ * `residue` when divided by `stride`: all of them unless a filter is at work.
  */
 export class Tally {
   /** Number of the newest event, or nothing before the first. */
@@ -66,21 +68,30 @@ export class Tally {
   position: number | undefined = undefined
   readonly missing = new Set<number>()
   readonly #stride: number
+  readonly #residue: number
   readonly #faults: Faults
 
-  constructor(faults: Faults, stride = 1) {
+  constructor(faults: Faults, stride = 1, residue = 0) {
     this.#faults = faults
     this.#stride = stride
+    this.#residue = residue
   }
 
   /** Nothing up to and with `number` is owed. No effect on a connection that has received events. */
   startAfter(number: number): void {
-    this.last ??= number
+    this.last ??= this.#newestDue(number)
   }
 
-  /** @returns how many of the `events` events that follow number `after` come after the newest received. */
+  /** @returns how many of the `events` events due after number `after` come after the newest received. */
   owed(after: number, events: number): number {
-    return Math.max(0, (after + events * this.#stride - (this.last ?? after)) / this.#stride)
+    const newest = this.#newestDue(after + events * this.#stride)
+    return Math.max(0, (newest - (this.last ?? this.#newestDue(after))) / this.#stride)
+  }
+
+  /** May lie before the first event. */
+  #newestDue(number: number): number {
+    const beyond = (number - this.#residue) % this.#stride
+    return number - (beyond < 0 ? beyond + this.#stride : beyond)
   }
 
   /** Takes what a frame held. @returns whether it continued without a fault from where the connection stood. */

@@ -39,3 +39,15 @@ export function clientFrame(opcode: number, payload: Buffer): Buffer {
   }
   return Buffer.concat([head, payload])
 }
+
+/** @returns the request that opens a WebSocket, without its closing blank line. */
+export function upgradeRequest(path: string, protocol?: string): string[] {
+  return [
+    `GET ${path} HTTP/1.1`,
+    'Upgrade: websocket',
+    'Connection: Upgrade',
+    'Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==',
+    'Sec-WebSocket-Version: 13',
+    ...(protocol === undefined ? [] : [`Sec-WebSocket-Protocol: ${protocol}`]),
+  ]
+}

@@ -1,13 +1,19 @@
+import { spawnSync } from 'node:child_process'
 import net from 'node:net'
 import { Packr } from 'msgpackr'
 import t, { type Test } from 'tap'
 import { benchTopic, formatMark, padFor, parseMark, payloadBytesMin } from '../../bench/harness/event.js'
 import { monotonicMicros } from '../../bench/harness/monotonic.js'
+import { generateTokens } from '../../bench/harness/tokens.js'
+import { firstPlan, nextPlan, patchOf } from '../../bench/server/content.js'
 import { packedFrame, textFrame } from '../../bench/server/stamped.js'
-import type { DialectChoice } from '../../bench/swarm/dialect.js'
+import { type DialectChoice, dialectOf } from '../../bench/swarm/dialect.js'
+import { mqttPublish } from '../../bench/swarm/mqtt.js'
 import { type Report, Swarm } from '../../bench/swarm/swarm.js'
 import { countFaults, noFaults, Tally } from '../../bench/swarm/tally.js'
 import { readFrameHead } from '../../bench/swarm/websocket.js'
+import type { JsonValue } from '../../src/lib/json.js'
+import { compare } from '../../src/state/compare.js'
 
 const connections = 20
 const turns = 30
@@ -15,7 +21,7 @@ const events = 3
 const faulty = 7
 
 const live = new Packr({ useRecords: false }).pack({ type: 'live', sub: 1, offset: 0 })
-const webSocket: DialectChoice = { kind: 'runcast-ws', topic: benchTopic }
+const webSocket: DialectChoice = { kind: 'runcast-ws', topics: [benchTopic] }
 const sse: DialectChoice = { kind: 'runcast-sse', path: '/api/sessions/bench/events' }
 
 /** What one connection is sent: the frames of all turns, or something wrong. */
@@ -207,6 +213,107 @@ t.test('a tally', async (t) => {
     t.ok(tally.take(reading(6, 13)))
     t.notOk(tally.take(reading(7, 33)))
     t.equal(faults.lost, 1)
+  })
+})
+
+t.test('a tally behind a filter', async (t) => {
+  const reading = (...numbers: number[]) => ({ events: numbers.map((number) => ({ number, stamp: 0 })) })
+
+  t.test('owes what leaves its rest, and finds what is missing', async (t) => {
+    const faults = noFaults()
+    const tally = new Tally(faults, 10, 3)
+    tally.startAfter(0)
+    t.equal(tally.owed(0, 4), 4)
+    t.ok(tally.take(reading(3, 13, 23)))
+    t.equal(tally.owed(0, 4), 1)
+    t.notOk(tally.take(reading(43)))
+    t.equal(faults.lost, 1)
+    t.equal(tally.owed(0, 4), 0)
+  })
+
+  t.test('goes on from round to round', async (t) => {
+    const tally = new Tally(noFaults(), 10, 3)
+    tally.startAfter(0)
+    tally.take(reading(3, 13))
+    tally.startAfter(20)
+    t.equal(tally.owed(20, 2), 2)
+    t.ok(tally.take(reading(23, 33)))
+    t.equal(tally.owed(20, 2), 0)
+  })
+})
+
+t.test('the dialects of other servers', async (t) => {
+  const mark = formatMark(7, 99)
+  const due = { number: 7, stamp: 99 }
+  const data = JSON.stringify({ mark, pad: 'x'.repeat(200) })
+
+  t.test('read an event of MQTT', async (t) => {
+    const { read } = dialectOf({ kind: 'mqtt', channels: ['bench'] })
+    t.same(read(mqttPublish('bench', data)).events, [due])
+    t.equal(read(Buffer.from([0x90, 3, 0, 1, 0])).live, true)
+    t.same(read(Buffer.from([0x20, 2, 0, 0])), { events: [] })
+  })
+
+  t.test('read an event of Socket.IO, and answer its pings', async (t) => {
+    const { read } = dialectOf({ kind: 'socket.io', channels: ['bench'] })
+    t.same(read(Buffer.from(`42["bench",${data}]`)).events, [due])
+    t.equal(read(Buffer.from('40{"sid":"x"}')).live, true)
+    t.ok(read(Buffer.from('2')).reply)
+  })
+
+  t.test('read events of an event stream', async (t) => {
+    const { read } = dialectOf({ kind: 'event-stream', path: '/' })
+    t.same(read(Buffer.from(`id:1\nevent:bench\ndata:${data}\n\n`)).events, [due])
+    t.equal(read(Buffer.from(': hi\n\n')).live, true)
+    const durable = dialectOf({ kind: 'durable-stream', path: '/' })
+    t.same(durable.read(Buffer.from(`event: data\ndata: [${data},${data}]\n\n`)).events, [due, due])
+    t.equal(durable.read(Buffer.from('event: control\ndata: {"upToDate":true}\n\n')).live, true)
+  })
+
+  t.test('find text that is not whole', async (t) => {
+    const packr = new Packr({ useRecords: false })
+    const { read } = dialectOf({ kind: 'runcast-text', topic: benchTopic, length: 5 })
+    const frame = (content: string) => packr.pack({ type: 'events', events: [{ data: { content } }] })
+    t.same(read(frame('hello')).events, [{ number: 1, stamp: 0 }])
+    t.throws(() => read(frame('hell')), /4 characters of 5/)
+  })
+})
+
+t.test('a state changes as the patch for it says', async (t) => {
+  const plan = firstPlan(50_000)
+  t.ok(Math.abs(JSON.stringify(plan).length - 50_000) < 10_000)
+  let value = plan
+  for (const number of [1, 2, 500]) {
+    const patch = patchOf(value, number, 9) as { path: string; value: string }[]
+    const next = nextPlan(value, number, 9)
+    const { patch: found } = compare(value as unknown as JsonValue, next as unknown as JsonValue, 64)
+    t.same(found, patch, 'the hub finds the same')
+    value = next
+  }
+})
+
+t.test('generated texts are always the same, and about as long as recorded ones', async (t) => {
+  const texts = generateTokens(2_000)
+  t.same(texts, generateTokens(2_000))
+  const mean = texts.join('').length / texts.length
+  t.ok(mean > 5 && mean < 8, `${mean} characters`)
+})
+
+t.test('the command', async (t) => {
+  const bench = (...args: string[]) =>
+    spawnSync(process.execPath, ['--import', 'tsx', 'bench/main.ts', ...args], { encoding: 'utf8' })
+
+  t.test('names the cells there are when none is called so', async (t) => {
+    const { status, stderr } = bench('fanout', 'join', '--quick', '--only', 'ws-1-1-1')
+    t.equal(status, 1)
+    t.match(stderr, /no cell is called ws-1-1-1/)
+    t.match(stderr, /fanout: ws-10-1-200, .*\n {2}join: ws, sse/)
+  })
+
+  t.test('names the scenarios and the peers there are', async (t) => {
+    t.match(bench('fan-out').stderr, /no scenario is called fan-out; there are: fanout, sessions, /)
+    t.match(bench('--peers', 'pusher').stderr, /expected all or names of ws, socket.io, .*, got pusher/)
+    t.match(bench('--only', '(').stderr, /expected a regular expression/)
   })
 })
 

@@ -42,6 +42,7 @@ export class CatchUp {
 
   /** Runs what may put several subscriptions behind, and goes on once all of it is done. */
   after(requests: () => void): void {
+    if (this.#held) return requests()
     this.#held = true
     try {
       requests()

@@ -2,7 +2,7 @@ import type { About, Chunk } from '../codec/codec.js'
 import { type CloseCode, ProtocolError } from '../protocol/codes.js'
 import { type Offset, type Position, parseCursor } from '../protocol/cursor.js'
 import type { ControlFrame, Subscribe, Unsubscribe, UnsubscribedCode, Update } from '../protocol/frames.js'
-import { parseTopic } from '../protocol/topic.js'
+import { parseTopic, type TopicName } from '../protocol/topic.js'
 import { aboutOf, CatchUp } from './catch-up.js'
 import { bytesOf } from './delivery.js'
 import type { Feed } from './feed.js'
@@ -10,6 +10,7 @@ import { Filter } from './filter.js'
 import type { Hub } from './hub.js'
 import { changed, join, snapshotFor } from './join.js'
 import type { Link } from './link.js'
+import { everything, type Permissions } from './permissions.js'
 import { Subscription } from './subscription.js'
 import type { Topic } from './topic.js'
 
@@ -21,9 +22,20 @@ interface Outgoing {
   readonly after: Offset
 }
 
+/** How a subscription begins. */
+interface Beginning {
+  readonly name: TopicName
+  readonly filter: Filter
+  /** The position to resume from. */
+  readonly from: Position | undefined
+  readonly replay: boolean | 'all'
+}
+
 export interface ConnectionOptions {
   /** Ends the link once every session that it follows has ended and all of it was delivered. */
   readonly endsWithSessions?: boolean
+  /** Everything unless given. */
+  readonly permissions?: Permissions
 }
 
 /** Why the hub ended a connection. */
@@ -40,6 +52,7 @@ export class Connection {
   readonly #hub: Hub
   readonly #options: ConnectionOptions
   readonly #catchUp: CatchUp
+  #permissions: Permissions
   /** How many subscriptions each topic has; counted only where there are many. */
   #perTopic: Map<Topic, number> | undefined = undefined
   #outgoing: Outgoing[] = []
@@ -56,7 +69,13 @@ export class Connection {
     this.#hub = hub
     this.link = link
     this.#options = options
+    this.#permissions = options.permissions ?? everything
     this.#catchUp = new CatchUp(this, hub)
+  }
+
+  /** What the client may do now. */
+  get permissions(): Permissions {
+    return this.#permissions
   }
 
   get open(): boolean {
@@ -113,6 +132,29 @@ export class Connection {
       case 'unsubscribe':
         return this.unsubscribe(this.#known(frame.sub), 'asked', 'asked for')
     }
+  }
+
+  /**
+   * Lets the client do something else from now on. Subscriptions beyond it end; one to the topic `hub` begins anew
+   * where other sessions may be seen.
+   *
+   * @param reason told to those that end
+   */
+  permit(permissions: Permissions, reason: string): void {
+    this.#permissions = permissions
+    if (!this.open) return
+    const before = [...this.subscriptions.values()]
+    this.together(() => {
+      for (const subscription of before) {
+        const { topic, filter } = subscription.feed
+        const name = parseTopic(topic.name, 'topic')
+        if (!permissions.mayRead(name)) this.unsubscribe(subscription, 'forbidden', reason)
+        else if (name.kind === 'hub' && this.#hub.topicToFollow(name, permissions) !== topic) {
+          this.#leave(subscription)
+          this.#begin(subscription.number, { name, filter, from: undefined, replay: false })
+        }
+      }
+    })
   }
 
   /**
@@ -266,17 +308,22 @@ export class Connection {
     const filter = new Filter({ mode, ...(types && { types }), ...(slices && { slices }) })
     const from = frame.after === undefined ? undefined : parseCursor(frame.after, 'subscribe.after')
 
-    const topic = this.#hub.topicToFollow(name)
+    this.#permissions.expectRead(name)
+    this.#begin(frame.sub, { name, filter, from, replay: frame.replay ?? true })
+  }
+
+  #begin(sub: number, { name, filter, from, replay }: Beginning): void {
+    const topic = this.#hub.topicToFollow(name, this.#permissions)
     this.#hub.settle(topic.session, filter)
     this.#expectRoomFor(topic)
     const feed = this.#newFeed(topic, filter)
-    const subscription = new Subscription(frame.sub, this, feed, topic.session.offset)
+    const subscription = new Subscription(sub, this, feed, topic.session.offset)
     feed.subscriptions.add(subscription)
-    this.subscriptions.set(frame.sub, subscription)
+    this.subscriptions.set(sub, subscription)
     this.#subscribed++
     this.#perTopic?.set(topic, (this.#perTopic.get(topic) ?? 0) + 1)
     this.#catchUp.add(subscription)
-    const subscribed = join(subscription, from, frame.replay ?? true)
+    const subscribed = join(subscription, from, replay)
     if (subscribed.gap !== undefined) this.#hub.countGap(subscribed.gap)
     if (subscription.replaying !== undefined) this.#hub.feeds.keepReplay(feed)
     this.say(subscribed, aboutOf(feed))

@@ -29,9 +29,10 @@ import {
 import { noStore, type StoreStats } from './keeping.js'
 import type { Link } from './link.js'
 import { LocalLink, type LocalOptions, type LocalSubscription } from './local.js'
+import { everything, type Permissions } from './permissions.js'
 import type { Intent, Session } from './session.js'
 import { SessionHandle } from './session-handle.js'
-import { hasEnded, Sessions, topicsOf } from './sessions.js'
+import { hasEnded, type SessionPage, Sessions, topicsOf } from './sessions.js'
 import { checkUnless, type StateOptions, type StateResult, type StateSnapshot } from './state-change.js'
 import { measure, type SessionMeasures, type SessionSummary, summarize } from './summary.js'
 import type { Topic } from './topic.js'
@@ -349,9 +350,10 @@ export class Hub {
    * A page of the sessions, in memory or not, in the order of their ids.
    *
    * @param after the id before the page; empty for the first
+   * @param permissions decide which of them may be seen
    */
-  listSessions(after: string, limit: number): Promise<{ sessions: SessionSummary[]; end: boolean }> {
-    return this.#sessions.list(after, limit)
+  listSessions(after: string, limit: number, permissions: Permissions = everything): Promise<SessionPage> {
+    return this.#sessions.list(after, limit, permissions)
   }
 
   /**
@@ -496,9 +498,12 @@ export class Hub {
 
   // For connections
 
-  /** @returns the topic, made as a placeholder when its session or worker does not exist yet. */
-  topicToFollow(name: TopicName): Topic {
-    return this.#sessions.topicToFollow(name)
+  /**
+   * @param permissions decide what the topic `hub` shows
+   * @returns the topic, made as a placeholder when its session or worker does not exist yet
+   */
+  topicToFollow(name: TopicName, permissions: Permissions): Topic {
+    return this.#sessions.topicToFollow(name, permissions)
   }
 
   /** Placeholders go when nobody follows them. */

@@ -26,21 +26,12 @@ function aboutWorker({ status, startedAt, endedAt, events }: Worker): JsonObject
   }
 }
 
-/** What the topic `hub` shows: beyond so many sessions those that started last. */
-const listedMax = 1_000
-
-/** @returns the slice `sessions` of the topic `hub`: by id, what changes seldom */
-export function listOf(sessions: Iterable<Session>): JsonObject {
-  const started = [...sessions].filter(({ status }) => status !== 'waiting').slice(-listedMax)
-  return Object.fromEntries(
-    started.map(({ id, status, startedAt, endedAt, workers }) => [
-      id,
-      {
-        status,
-        ...(startedAt !== undefined && { startedAt }),
-        ...(endedAt !== undefined && { endedAt }),
-        workers: [...workers.values()].filter((worker) => worker.startedAt !== undefined).length,
-      },
-    ]),
-  )
+/** @returns what a list of sessions shows of one */
+export function aboutSession({ status, startedAt, endedAt, workers }: Session): JsonObject {
+  return {
+    status,
+    ...(startedAt !== undefined && { startedAt }),
+    ...(endedAt !== undefined && { endedAt }),
+    workers: [...workers.values()].filter((worker) => worker.startedAt !== undefined).length,
+  }
 }

@@ -47,8 +47,8 @@ export interface SessionSetting {
   readonly isKept: boolean
   /** The session's mode has kept an event from everybody. */
   withheld(): void
-  /** Something has changed that the list of sessions shows. */
-  listChanged(): void
+  /** Something has changed that the list of sessions shows of this one. */
+  listChanged(session: string): void
 }
 
 /** What the hub knows of an event that is being published. */
@@ -237,7 +237,7 @@ export class Session {
     this.waiting--
     this.stale = true
     if (this.isKept) this.unkept.workers.add(worker)
-    this.#setting.listChanged()
+    this.#setting.listChanged(this.id)
   }
 
   /** From now on it has ended, and so have its workers; the event that says so follows. */
@@ -251,7 +251,7 @@ export class Session {
       if (this.isKept) this.unkept.workers.add(worker)
     }
     this.stale = true
-    this.#setting.listChanged()
+    this.#setting.listChanged(this.id)
   }
 
   /** Ends with an event that stands in every topic of the session and passes every filter and mode. */
@@ -331,7 +331,7 @@ export class Session {
     } else if (status !== 'ended' && status !== this.status) {
       this.status = status
       this.stale = true
-      this.#setting.listChanged()
+      this.#setting.listChanged(this.id)
     }
   }
 

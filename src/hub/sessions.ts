@@ -10,9 +10,11 @@ import type { Retention, Store } from '../store/store.js'
 import { Capacity } from './capacity.js'
 import type { Delivery } from './delivery.js'
 import { Keeping } from './keeping.js'
-import { listOf, slicesOf } from './own-slices.js'
+import { slicesOf } from './own-slices.js'
+import type { Permissions } from './permissions.js'
 import { restoreSession } from './restore.js'
 import { hubSession, Session, type SessionSetting, type Worker } from './session.js'
+import { SessionLists } from './session-lists.js'
 import { type SessionSummary, summarize } from './summary.js'
 import type { StateSetting, Topic } from './topic.js'
 import type { Tracing } from './tracing.js'
@@ -30,6 +32,12 @@ export interface SessionsOptions {
   readonly expose: StateSetting['expose']
 }
 
+export interface SessionPage {
+  readonly sessions: readonly SessionSummary[]
+  /** There are no more. */
+  readonly end: boolean
+}
+
 /** The sessions of a hub: those in memory, and through the store those that are not. */
 export class Sessions {
   readonly keeping: Keeping | undefined
@@ -43,13 +51,13 @@ export class Sessions {
   /** Those in memory that were not started. */
   #waiting = 0
   /** Of the topic `hub`. */
-  readonly #own: Session
+  readonly #lists: SessionLists
   readonly #setting: SessionSetting
 
   constructor(options: SessionsOptions) {
     this.#options = options
     this.keeping = this.#keepingOf(options)
-    const { limits, clock, expose, random } = options
+    const { limits, clock, expose, random, delivery } = options
     this.capacity = new Capacity({
       limits,
       clock,
@@ -71,20 +79,9 @@ export class Sessions {
       withheld: () => {
         this.withheld++
       },
-      listChanged: () => this.#listChanged(),
+      listChanged: (session) => this.#lists.changed(session),
     }
-    // The topic hub has one slice, which the hub bounds itself and nobody counts.
-    const unbounded = {
-      ...limits,
-      sliceBytesMax: Number.POSITIVE_INFINITY,
-      stateBytesMax: Number.POSITIVE_INFINITY,
-    }
-    this.#own = new Session(hubSession, random.id(), {
-      ...this.#setting,
-      state: { limits: unbounded, counts: noCounts(), weight, expose },
-      isKept: false,
-    })
-    this.#own.status = 'running'
+    this.#lists = new SessionLists({ sessions: this.#held, setting: this.#setting, random, delivery })
   }
 
   /** How many are in memory. */
@@ -144,7 +141,7 @@ export class Sessions {
       session.status = 'running'
       this.#waiting--
       session.startedAt = this.#options.clock.now()
-      this.#listChanged()
+      this.#lists.changed(id)
       this.recordChanged(session)
     }
     return session
@@ -190,7 +187,7 @@ export class Sessions {
 
   /** @throws ProtocolError `notFound` when its session or worker was never started */
   startedTopic(name: TopicName): Topic {
-    if (name.kind === 'hub') return this.#own.topic
+    if (name.kind === 'hub') return this.#lists.whole.topic
     const session = this.started(name.session)
     if (name.kind === 'session') return session.topic
     if (name.kind === 'all') return session.all as Topic
@@ -204,11 +201,14 @@ export class Sessions {
     return worker.topic
   }
 
-  /** @returns the topic, made as a placeholder when its session or worker does not exist yet. */
-  topicToFollow(name: TopicName): Topic {
+  /**
+   * @param permissions decide what the topic `hub` shows
+   * @returns the topic, made as a placeholder when its session or worker does not exist yet
+   */
+  topicToFollow(name: TopicName, permissions: Permissions): Topic {
     switch (name.kind) {
       case 'hub':
-        return this.#own.topic
+        return this.#lists.of(permissions).topic
       case 'session':
         return this.#toFollow(name.session).topic
       case 'all':
@@ -224,11 +224,15 @@ export class Sessions {
   }
 
   /**
-   * A page of the sessions, in memory or not, in the order of their ids.
+   * A page of the sessions that may be seen, in memory or not, in the order of their ids.
    *
    * @param after the id before the page; empty for the first
    */
-  async list(after: string, limit: number): Promise<{ sessions: SessionSummary[]; end: boolean }> {
+  async list(after: string, limit: number, { sessions: seen }: Permissions): Promise<SessionPage> {
+    if (seen !== undefined) {
+      const next = seen.filter((id) => id > after)
+      return this.#listNamed(next, limit)
+    }
     const stored = await this.keeping?.store.sessions(after, limit)
     const last = stored === undefined || stored.end ? undefined : stored.sessions.at(-1)?.record.session
     const ids = new Set(stored?.sessions.map(({ record }) => record.session))
@@ -236,15 +240,21 @@ export class Sessions {
       if (status !== 'waiting' && id > after && (last === undefined || id <= last)) ids.add(id)
     }
     const sorted = [...ids].toSorted((one, other) => (one < other ? -1 : 1))
+    const page = await this.#listNamed(sorted, limit)
+    return { ...page, end: page.end && last === undefined }
+  }
+
+  async #listNamed(ids: readonly string[], limit: number): Promise<SessionPage> {
     const sessions: SessionSummary[] = []
-    for (const id of sorted.slice(0, limit)) {
+    for (const id of ids) {
+      if (sessions.length === limit) return { sessions, end: false }
       const session = this.#held.get(id)
       if (session === undefined) {
         const summary = await this.#summaryInStore(id)
         if (summary !== undefined) sessions.push(summary)
       } else if (session.status !== 'waiting') sessions.push(summarize(session))
     }
-    return { sessions, end: last === undefined && sorted.length <= limit }
+    return { sessions, end: true }
   }
 
   /** Looks without bringing the session back into memory. */
@@ -275,7 +285,7 @@ export class Sessions {
       }
     }
     this.#left(session)
-    this.#listChanged()
+    this.#lists.changed(id)
   }
 
   #left(session: Session): void {
@@ -289,7 +299,8 @@ export class Sessions {
   mayForget({ session, worker }: Topic): void {
     if (worker !== undefined) session.mayForget(worker)
     if (session.status === 'waiting' && !session.followed) this.#left(session)
-    else if (session !== this.#own) this.keeping?.rest(session)
+    else if (session.id === hubSession) this.#lists.mayForget(session)
+    else this.keeping?.rest(session)
   }
 
   /** Brings the slices that the hub keeps in a session's topic, or its list of sessions, up to date. */
@@ -298,18 +309,13 @@ export class Sessions {
     session.stale = false
     const now = this.#options.clock.now()
     const slices =
-      session === this.#own ? [['sessions', listOf(this.#held.values())] as const] : slicesOf(session)
+      session.id === hubSession ? [['sessions', this.#lists.slice(session)] as const] : slicesOf(session)
     const { offset, topic } = session
     for (const [slice, value] of slices) {
       session.change({ topic, slice, now, make: (state, moment) => state.set(slice, value, moment) })
     }
     // The store has nothing to keep but that the offsets are taken.
     if (session.offset > offset) this.keeping?.touch(session, 0)
-  }
-
-  #listChanged(): void {
-    this.#own.stale = true
-    if (this.#own.watched) this.#options.delivery.schedule(this.#own)
   }
 
   #keepingOf({ store, retention, onStore, tracing, clock, limits }: SessionsOptions): Keeping | undefined {

@@ -240,6 +240,8 @@ export interface Updated {
 
 export interface Authorized {
   readonly type: 'authorized'
+  /** How long the token is good; absent: for ever, or until its key is withdrawn. */
+  readonly expiresInMs?: number
 }
 
 export interface Pong {

@@ -45,3 +45,32 @@ export function formatTopic(name: TopicName): string {
       return `sessions/${name.session}/**`
   }
 }
+
+/** Which topics, as a token says it: a topic in which `*` stands for one segment, and `**` at the end for the rest. */
+export type PatternText = string
+
+const segmentPattern = /^(?:\*|[A-Za-z0-9._~-]{1,128})$/
+/** What may stand in the first and third segment. */
+const fixedSegments: readonly (readonly string[] | undefined)[] = [
+  ['hub', 'sessions', '*'],
+  undefined,
+  ['workers', '*'],
+]
+
+/**
+ * @param field where the pattern came from, for the message
+ * @returns its segments
+ * @throws ProtocolError `badFrame` when it is none
+ */
+export function parsePattern(text: PatternText, field: string): readonly string[] {
+  const segments = text.split('/')
+  const fits = segments.every((segment, at) => {
+    if (segment === '**') return at === segments.length - 1
+    return segmentPattern.test(segment) && (fixedSegments[at]?.includes(segment) ?? at < 4)
+  })
+  if (fits) return segments
+  throw new ProtocolError(
+    'badFrame',
+    `${field}: expected hub or sessions/{id}[/workers/{id}], with * for one segment or ** for the rest, got ${quote(text)}`,
+  )
+}

@@ -3,10 +3,12 @@ import type { Clock } from '../lib/clock.js'
 import type { Limits } from '../protocol/limits.js'
 import type { Admission } from './admission.js'
 import type { Bodies } from './bodies.js'
+import type { Gate } from './gate.js'
 import type { Links } from './links.js'
 import type { Log } from './log.js'
 import type { ServerCounts } from './metrics.js'
-import type { Origins } from './origins.js'
+import type { Hosts, Origins } from './origins.js'
+import type { Rights } from './rights.js'
 
 /** What the routes of one server share. */
 export interface Context {
@@ -17,6 +19,9 @@ export interface Context {
   readonly admission: Admission
   readonly bodies: Bodies
   readonly origins: Origins
+  readonly hosts: Hosts
+  readonly gate: Gate
+  readonly rights: Rights
   /** Silence of an SSE response before a comment is sent. */
   readonly keepaliveMs: number
   readonly log: Log

@@ -9,10 +9,17 @@ export function healthRoutes(context: Context): Route[] {
   const { hub, closing } = context
   const metrics = new Metrics(context)
   return [
-    { method: 'GET', path: '/healthz', whileClosing: true, answer: () => json(200, { status: 'ok' }) },
+    {
+      method: 'GET',
+      path: '/healthz',
+      access: { kind: 'open' },
+      whileClosing: true,
+      answer: () => json(200, { status: 'ok' }),
+    },
     {
       method: 'GET',
       path: '/readyz',
+      access: { kind: 'open' },
       whileClosing: true,
       answer: () => {
         if (closing()) return problem(new ProtocolError('unavailable', 'The hub is shutting down.'))
@@ -23,6 +30,7 @@ export function healthRoutes(context: Context): Route[] {
     {
       method: 'GET',
       path: '/metrics',
+      access: { kind: 'hub' },
       whileClosing: true,
       answer: async () => ({
         status: 200,

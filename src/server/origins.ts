@@ -1,4 +1,31 @@
+import { isIP } from 'node:net'
+import { ProtocolError, quote } from '../protocol/codes.js'
 import type { Request } from '../transport/transport.js'
+
+/**
+ * The names by which the hub is called, without ports; absent: any.
+ *
+ * A page of another name that is made to resolve to the hub's address (DNS rebinding) would be of the hub's own origin
+ * for the browser, and so has to be told by the `Host` that it sends.
+ */
+export type Hosts = readonly string[] | undefined
+
+/** @throws ProtocolError `forbidden` when the request calls the hub by a name that is not its own */
+export function expectHost(request: Request, hosts: Hosts): void {
+  const host = request.headers.get('host')
+  if (host === undefined || hosts === undefined) return
+  const name = host.replace(/:\d*$/, '').toLowerCase()
+  if (isAddress(name) || name === 'localhost' || name.endsWith('.localhost') || hosts.includes(name)) return
+  throw new ProtocolError(
+    'forbidden',
+    `host: ${quote(name)} is no name of this hub; start it with --allowed-host, if it is to be one`,
+  )
+}
+
+/** No name server can forge an address. */
+function isAddress(name: string): boolean {
+  return isIP(name) !== 0 || (name.startsWith('[') && isIP(name.slice(1, -1)) !== 0)
+}
 
 /** Which pages of other origins may use the hub: exact origins such as `https://app.example`, or `*` for all. */
 export type Origins = readonly string[]

@@ -35,7 +35,7 @@ interface File {
   readonly gzip: Uint8Array | undefined
 }
 
-/** The panels page: `/`, `/s/{session}`, and the files it loads. They are read once, with the first request. */
+/** The panels page: `/`, `/s/{session}`, and the files it loads: nothing in them is of any session. They are read once, with the first request. */
 export function panelRoutes(): Route[] {
   let read: Promise<ReadonlyMap<string, File>> | undefined
   const answer = async (name: string, headers: Readonly<Record<string, string>>, { request }: Call) => {
@@ -54,11 +54,12 @@ export function panelRoutes(): Route[] {
   }
   const page = (call: Call) => answer('index.html', pageHeaders, call)
   return [
-    { method: 'GET', path: '/', answer: page },
-    { method: 'GET', path: '/s/{session}', answer: page },
+    { method: 'GET', path: '/', access: { kind: 'open' }, answer: page },
+    { method: 'GET', path: '/s/{session}', access: { kind: 'open' }, answer: page },
     {
       method: 'GET',
       path: '/panels/{file}',
+      access: { kind: 'open' },
       // The names change with the content.
       answer: (call) =>
         answer(call.param('file'), { 'cache-control': 'public, max-age=31536000, immutable' }, call),

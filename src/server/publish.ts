@@ -9,6 +9,7 @@ import { type BodyKind, bodyKind, parseJson, readBody, utf8 } from './body.js'
 import type { Context } from './context.js'
 import { json, problem } from './problem.js'
 import type { Call, Route } from './routes.js'
+import { ownTopic, workerTopic, writes } from './topics.js'
 
 /** What a publishing request has done so far: the answer, or a part of the problem. */
 interface Total {
@@ -20,31 +21,27 @@ interface Total {
 
 /** `POST …/events`: one event or many, answered once they are stored. */
 export function publishRoutes(context: Context): Route[] {
-  const answer = (call: Call, topic: string): Promise<Answer | undefined> => {
-    const session = call.param('session')
+  const answer = (call: Call): Promise<Answer | undefined> => {
     const kind = bodyKind(call.request, ['json', 'ndjson', 'msgpack'])
-    if (kind === 'ndjson') return publishLines(context, call, { session, topic })
-    return publishWhole(context, call, { session, topic, kind })
+    return kind === 'ndjson' ? publishLines(context, call) : publishWhole(context, call, kind)
   }
   return [
     {
       method: 'POST',
       path: '/api/sessions/{session}/events',
-      answer: (call) => answer(call, `sessions/${call.param('session')}`),
+      access: writes(ownTopic),
+      answer,
     },
     {
       method: 'POST',
       path: '/api/sessions/{session}/workers/{worker}/events',
-      answer: (call) => answer(call, `sessions/${call.param('session')}/workers/${call.param('worker')}`),
+      access: writes(workerTopic),
+      answer,
     },
   ]
 }
 
-async function publishWhole(
-  context: Context,
-  call: Call,
-  { session, topic, kind }: { session: string; topic: string; kind: BodyKind },
-): Promise<Answer | undefined> {
+async function publishWhole(context: Context, call: Call, kind: BodyKind): Promise<Answer | undefined> {
   const { hub, limits } = context
   const body = await readBody(context, call)
   if (body === undefined) return undefined
@@ -52,8 +49,8 @@ async function publishWhole(
     kind === 'msgpack' ? unpack(hub.codecs.msgpack, body) : parseJson(utf8(body, 'body'), 'body', hint)
   const events = Array.isArray(value) ? checkEvents(value, limits) : [checkEvent(value, limits)]
   const traced = withTrace(events, traceOf(call.request))
-  const { first, last, accepted, duplicates } = hub.publish(topic, traced)
-  await hub.committed(session)
+  const { first, last, accepted, duplicates } = hub.publish(call.topic, traced)
+  await hub.committed(call.param('session'))
   return json(200, { first, last, accepted, duplicates })
 }
 
@@ -88,11 +85,9 @@ function unpack(codec: { decodeAll(bytes: Uint8Array): readonly unknown[] }, bod
  *
  * After a bad line nothing more is published; what precedes it is kept, and counted in the problem.
  */
-async function publishLines(
-  { hub, limits, bodies }: Context,
-  { request, exchange }: Call,
-  { session, topic }: { session: string; topic: string },
-): Promise<Answer | undefined> {
+async function publishLines({ hub, limits, gate, bodies }: Context, call: Call): Promise<Answer | undefined> {
+  const { request, exchange, topic, grant } = call
+  const session = call.param('session')
   const total: Total = { first: 0, last: 0, accepted: 0, duplicates: 0 }
   const trace = traceOf(request)
   const pending = new PendingLines(limits.publishEventsMax, (events) =>
@@ -108,6 +103,8 @@ async function publishLines(
   const place = bodies.take()
   try {
     for await (const chunk of exchange.body()) {
+      // A body may be sent for longer than a token is good.
+      gate.expectCurrent(grant)
       reader.push(chunk)
       place.hold(reader.restBytes)
       pending.publish()

@@ -2,18 +2,40 @@ import { strict as assert } from 'node:assert'
 import { checkId } from '../protocol/check.js'
 import { ProtocolError } from '../protocol/codes.js'
 import type { Limits } from '../protocol/limits.js'
+import { parseTopic } from '../protocol/topic.js'
 import type { Answer, Exchange, Request } from '../transport/transport.js'
 import type { Admission } from './admission.js'
-import { allowsOrigin, corsHeaders, type Origins, preflightHeaders } from './origins.js'
+import type { Gate } from './gate.js'
+import { type Grant, unlocked } from './grant.js'
+import {
+  allowsOrigin,
+  corsHeaders,
+  expectHost,
+  type Hosts,
+  type Origins,
+  preflightHeaders,
+} from './origins.js'
 import { problemOf } from './problem.js'
 
 export type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
+
+/** What a request asks for, as far as its head tells. */
+export type Asked = Pick<Call, 'request' | 'query' | 'param'>
+
+/**
+ * What it takes to be answered: nothing; any token, where the route itself gives no more than the token allows; a token
+ * that may read a topic, publish to it, or do either; or one that may read the figures of the hub itself.
+ */
+export type Access =
+  | { readonly kind: 'open' | 'any' | 'hub' }
+  | { readonly kind: 'read' | 'write' | 'either'; readonly topic: (asked: Asked) => string }
 
 /** One thing that can be asked for. */
 export interface Route {
   readonly method: Method
   /** Literal segments and `{parameters}`: `/api/sessions/{session}/events`. */
   readonly path: string
+  readonly access: Access
   /** Answered even while the server is about to close. */
   readonly whileClosing?: true
   /**
@@ -28,6 +50,10 @@ export interface Call {
   readonly request: Request
   readonly exchange: Exchange
   readonly query: URLSearchParams
+  /** What the client may do. Of a route that is open to all, nobody has asked. */
+  readonly grant: Grant
+  /** The topic that the route's `access` names; empty where it names none. */
+  readonly topic: string
   /** The decoded segment that stands for `{name}` in the route's path; sessions and workers are valid ids. */
   param(name: string): string
   /** What a streamed response must say beside its own headers; answers get them without further ado. */
@@ -38,6 +64,8 @@ export interface RoutesOptions {
   readonly limits: Limits
   readonly admission: Admission
   readonly origins: Origins
+  readonly hosts: Hosts
+  readonly gate: Gate
   /** Told of whatever is no peer's mistake. */
   readonly report: (error: unknown) => void
   /** Told of the status of each answer. */
@@ -107,6 +135,7 @@ export class Routes {
     try {
       admission.expectFit(request)
       admission.charge(admission.addressOf(request))
+      expectHost(request, this.#options.hosts)
       if (cors === undefined)
         throw new ProtocolError('forbidden', 'Pages of this origin may not use the hub.')
       const answer = await this.#dispatch(request, exchange, cors)
@@ -117,7 +146,11 @@ export class Routes {
     }
   }
 
-  #dispatch(request: Request, exchange: Exchange, headers: Readonly<Record<string, string>>) {
+  async #dispatch(
+    request: Request,
+    exchange: Exchange,
+    headers: Readonly<Record<string, string>>,
+  ): Promise<Answer | undefined> {
     const segments = request.path.split('/')
     const pattern = this.#match(segments)
     if (pattern === undefined) {
@@ -129,18 +162,21 @@ export class Routes {
     if (this.#options.closing() && route.whileClosing !== true) {
       throw new ProtocolError('unavailable', 'The hub is shutting down; come back soon.')
     }
+    // Before anything else is looked at, so that a stranger learns nothing but that a token is needed.
+    const grant = route.access.kind === 'open' ? unlocked : await this.#options.gate.grantOf(request)
+    if (grant.holder !== '') this.#options.admission.charge(grant.holder)
     const params = paramsOf(pattern, segments, this.#options.limits)
-    return route.answer({
+    const asked: Asked = {
       request,
-      exchange,
-      headers,
       query: new URLSearchParams(request.query),
       param(name) {
         const value = params.get(name)
         assert(value !== undefined, `${route.path} has no {${name}}`)
         return value
       },
-    })
+    }
+    const topic = permittedTopic(route.access, asked, grant)
+    return route.answer({ ...asked, exchange, headers, grant, topic })
   }
 
   #match(segments: readonly string[]): Pattern | undefined {
@@ -158,6 +194,29 @@ export class Routes {
     )
     const answer = problemOf(error, this.#options.report)
     return { ...answer, headers: { ...answer.headers, allow } }
+  }
+}
+
+/**
+ * @returns the topic that the route is about
+ * @throws ProtocolError `forbidden`
+ */
+function permittedTopic(access: Access, asked: Asked, { permissions }: Grant): string {
+  switch (access.kind) {
+    case 'open':
+    case 'any':
+      return ''
+    case 'hub':
+      if (permissions.readsHub) return ''
+      throw new ProtocolError('forbidden', 'the token does not allow reading hub')
+    default: {
+      const topic = access.topic(asked)
+      const name = parseTopic(topic, 'topic')
+      const readsInstead = access.kind === 'either' && !permissions.mayWrite(name)
+      if (access.kind === 'read' || readsInstead) permissions.expectRead(name)
+      else permissions.expectWrite(name)
+      return topic
+    }
   }
 }
 

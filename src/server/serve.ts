@@ -1,10 +1,13 @@
+import { isIP } from 'node:net'
 import type { Hub } from '../hub/hub.js'
 import { type Clock, systemClock } from '../lib/clock.js'
 import type { Service, Transport, TransportOptions } from '../transport/transport.js'
 import { uwsTransport } from '../transport/uws.js'
 import { Admission } from './admission.js'
+import { Auth, type AuthOptions } from './auth.js'
 import { Bodies } from './bodies.js'
 import type { Context } from './context.js'
+import { Gate } from './gate.js'
 import { healthRoutes } from './health.js'
 import { type Closable, Links } from './links.js'
 import { type Log, noLog } from './log.js'
@@ -12,10 +15,12 @@ import { noServerCounts } from './metrics.js'
 import type { Origins } from './origins.js'
 import { panelRoutes } from './panels.js'
 import { publishRoutes } from './publish.js'
-import { Routes } from './routes.js'
+import { Rights } from './rights.js'
+import { type Route, Routes } from './routes.js'
 import { sessionRoutes } from './sessions.js'
 import { stateRoutes } from './state.js'
 import { streamRoutes } from './stream.js'
+import { ticketRoutes } from './tickets.js'
 import { upgrade } from './websocket.js'
 
 export interface ServeOptions {
@@ -32,6 +37,13 @@ export interface ServeOptions {
   readonly origins?: Origins
   /** Addresses of proxies that are believed when they say in `X-Forwarded-For` who asks. None unless given. */
   readonly trustedProxies?: readonly string[]
+  /** Who may do what, by token. Without it everybody may do everything, and only loopback is served. */
+  readonly auth?: AuthOptions
+  /**
+   * Names by which the hub may be called beside `localhost` and addresses. With `auth`, any unless given; without,
+   * none: a page from anywhere could otherwise use the hub through a name of its own (DNS rebinding).
+   */
+  readonly hosts?: readonly string[]
   readonly clock?: Clock
   /** Takes a line for each life of a connection, and a few of its own; nobody does unless given. */
   readonly log?: Log
@@ -64,22 +76,33 @@ const defaultPort = 4600
  */
 export async function serve(hub: Hub, options: ServeOptions = {}): Promise<Server> {
   const { limits } = hub
-  const links = new Links(limits)
+  const host = options.host ?? '127.0.0.1'
+  if (options.auth === undefined && !isLoopback(host)) {
+    throw new Error(`${host} can be reached from other machines: expected auth, to tell who may do what`)
+  }
   const clock = options.clock ?? systemClock
   const log = options.log ?? noLog
+  const report = options.report ?? reportTo(options.log)
+  const auth = options.auth && (await Auth.start(options.auth, { clock, limits, report }))
+  const gate = new Gate({ auth, clock, random: hub.random, limits })
+  const rights = new Rights(gate, clock)
+  auth?.onWithdrawn(() => rights.review())
+  const links = new Links(limits)
   let closing = false
   const counts = noServerCounts()
-  const report = options.report ?? reportTo(options.log)
   const context: Context = {
     hub,
     limits,
     links,
     admission: new Admission({ limits, clock, trustedProxies: options.trustedProxies ?? [] }),
     bodies: new Bodies(limits.bodiesBytesMax),
+    gate,
+    rights,
     clock,
     log,
     counts,
     origins: options.origins ?? [],
+    hosts: options.hosts?.map((name) => name.toLowerCase()) ?? (auth === undefined ? [] : undefined),
     keepaliveMs: options.keepaliveMs ?? limits.keepaliveMs,
     report(error) {
       counts.requestErrors++
@@ -87,20 +110,10 @@ export async function serve(hub: Hub, options: ServeOptions = {}): Promise<Serve
     },
     closing: () => closing,
   }
-  const routes = new Routes(
-    [
-      ...sessionRoutes(context),
-      ...publishRoutes(context),
-      ...stateRoutes(context),
-      ...streamRoutes(context),
-      ...healthRoutes(context),
-      ...panelRoutes(),
-    ],
-    {
-      ...context,
-      answered: (status) => counts.answers.set(status, (counts.answers.get(status) ?? 0) + 1),
-    },
-  )
+  const routes = new Routes(routesOf(context), {
+    ...context,
+    answered: (status) => counts.answers.set(status, (counts.answers.get(status) ?? 0) + 1),
+  })
   const service: Service = {
     request: (request, exchange) => routes.answer(request, exchange),
     upgrade: (request) => upgrade(context, request),
@@ -112,13 +125,14 @@ export async function serve(hub: Hub, options: ServeOptions = {}): Promise<Serve
     linksMax: limits.connectionsMax + limits.idleLinksMax,
     ...(options.tls && { tls: options.tls }),
   })
-  const listening = await transport.listen({
-    host: options.host ?? '127.0.0.1',
-    port: options.port ?? defaultPort,
+  const listening = await transport.listen({ host, port: options.port ?? defaultPort }).catch((error) => {
+    auth?.close()
+    throw error
   })
 
   async function shutDown(graceMs: number): Promise<void> {
     closing = true
+    auth?.close()
     const began = clock.elapsed()
     log.info({ connections: links.size, graceMs }, 'closing')
     listening.stopAccepting()
@@ -138,7 +152,7 @@ export async function serve(hub: Hub, options: ServeOptions = {}): Promise<Serve
   }
 
   let closed: Promise<void> | undefined
-  const { host, port } = listening
+  const { port } = listening
   const scheme = options.tls === undefined ? 'http' : 'https'
   const url = `${scheme}://${host.includes(':') ? `[${host}]` : host}:${port}`
   log.info({ url }, 'listening')
@@ -159,6 +173,24 @@ export async function serve(hub: Hub, options: ServeOptions = {}): Promise<Serve
 function reportTo(log: Log | undefined): (error: unknown) => void {
   if (log === undefined) return (error) => console.error(error)
   return (err) => log.error({ err }, 'a request failed')
+}
+
+/** All that can be asked for over HTTP. */
+export function routesOf(context: Context): readonly Route[] {
+  return [
+    ...sessionRoutes(context),
+    ...publishRoutes(context),
+    ...stateRoutes(context),
+    ...streamRoutes(context),
+    ...ticketRoutes(context),
+    ...healthRoutes(context),
+    ...panelRoutes(),
+  ]
+}
+
+/** @returns whether nobody but this machine can reach the address */
+export function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'))
 }
 
 /** Waits for `task`, but no longer than `ms`. */

@@ -6,55 +6,67 @@ import type { Answer } from '../transport/transport.js'
 import { bodyKind, parseJson, readBody, utf8 } from './body.js'
 import type { Context } from './context.js'
 import { json, refusal } from './problem.js'
-import { flagOf, integerOf, typesOf } from './query.js'
+import { integerOf, typesOf } from './query.js'
 import type { Call, Route } from './routes.js'
+import { ownTopic, reads, sessionTopic, wholeTopic, workerTopic, writes } from './topics.js'
 
 /** Sessions: listed, read, created, ended, removed, and their retained events page by page. */
 export function sessionRoutes(context: Context): Route[] {
   const { hub } = context
   return [
-    { method: 'GET', path: '/api/sessions', answer: (call) => list(context, call) },
+    { method: 'GET', path: '/api/sessions', access: { kind: 'any' }, answer: (call) => list(context, call) },
     {
       method: 'GET',
       path: '/api/sessions/{session}',
+      // Who publishes to a session has to know how it stands.
+      access: { kind: 'either', topic: ownTopic },
       answer: (call) => {
         const session = call.param('session')
         return json(200, { ...summaryOf(context, session), ...hub.measure(session) })
       },
     },
-    { method: 'PUT', path: '/api/sessions/{session}', answer: (call) => create(context, call) },
+    {
+      method: 'PUT',
+      path: '/api/sessions/{session}',
+      access: writes(ownTopic),
+      answer: (call) => create(context, call),
+    },
     {
       method: 'DELETE',
       path: '/api/sessions/{session}',
+      access: writes(wholeTopic),
       answer: async (call) => {
         await hub.removeSession(call.param('session'))
         return { status: 204 }
       },
     },
-    { method: 'POST', path: '/api/sessions/{session}/end', answer: (call) => end(context, call) },
+    {
+      method: 'POST',
+      path: '/api/sessions/{session}/end',
+      access: writes(ownTopic),
+      answer: (call) => end(context, call),
+    },
     {
       method: 'GET',
       path: '/api/sessions/{session}/history',
-      answer: (call) => {
-        const all = flagOf(call.query, 'all') ? '/**' : ''
-        return history(context, call, `sessions/${call.param('session')}${all}`)
-      },
+      access: reads(sessionTopic),
+      answer: (call) => history(context, call),
     },
     {
       method: 'GET',
       path: '/api/sessions/{session}/workers/{worker}/history',
-      answer: (call) =>
-        history(context, call, `sessions/${call.param('session')}/workers/${call.param('worker')}`),
+      access: reads(workerTopic),
+      answer: (call) => history(context, call),
     },
   ]
 }
 
-/** In the order of their ids; `next` is the id to give as `after` for the next page. */
-async function list({ hub, limits }: Context, { query }: Call): Promise<Answer> {
+/** Those that may be seen, in the order of their ids; `next` is the id to give as `after` for the next page. */
+async function list({ hub, limits }: Context, { query, grant }: Call): Promise<Answer> {
   const limit = integerOf(query, 'limit', { min: 1, max: limits.pageItemsMax }) ?? limits.pageItemsMax
   const after = query.get('after') ?? ''
   if (after !== '') checkId(after, limits, 'after')
-  const { sessions, end } = await hub.listSessions(after, limit)
+  const { sessions, end } = await hub.listSessions(after, limit, grant.permissions)
   const next = end ? undefined : sessions.at(-1)?.id
   return json(200, { sessions, ...(next === undefined ? {} : { next }) })
 }
@@ -89,7 +101,7 @@ async function end(context: Context, call: Call): Promise<Answer | undefined> {
   return json(200, summaryOf(context, session))
 }
 
-async function history({ hub, limits }: Context, { query }: Call, topic: string): Promise<Answer> {
+async function history({ hub, limits }: Context, { query, topic }: Call): Promise<Answer> {
   const limit = integerOf(query, 'limit', { min: 1, max: limits.pageItemsMax })
   const types = typesOf(query, limits)
   const after = query.get('after')

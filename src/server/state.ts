@@ -9,29 +9,39 @@ import type { Answer, Request } from '../transport/transport.js'
 import { bodyKind, contentType, parseJson, readBody, utf8 } from './body.js'
 import type { Context } from './context.js'
 import { json } from './problem.js'
-import { flagOf, slicesOf } from './query.js'
-import type { Call, Route } from './routes.js'
+import { slicesOf } from './query.js'
+import type { Asked, Call, Route } from './routes.js'
+import { ownTopic, reads, sessionTopic, workerTopic, writes } from './topics.js'
 
 /** The state of sessions and workers: read, set, patched, removed. Changes are answered once they are stored. */
 export function stateRoutes(context: Context): Route[] {
-  return ['/api/sessions/{session}', '/api/sessions/{session}/workers/{worker}'].flatMap((path): Route[] => [
-    { method: 'GET', path: `${path}/state`, answer: (call) => readAll(context, call) },
-    { method: 'GET', path: `${path}/state/{slice}`, answer: (call) => readOne(context, call) },
-    { method: 'PUT', path: `${path}/state/{slice}`, answer: (call) => set(context, call) },
-    { method: 'PATCH', path: `${path}/state/{slice}`, answer: (call) => patch(context, call) },
-    { method: 'DELETE', path: `${path}/state/{slice}`, answer: (call) => remove(context, call) },
-  ])
+  return [
+    ...routesOf(context, '/api/sessions/{session}/state', { whole: sessionTopic, own: ownTopic }),
+    ...routesOf(context, '/api/sessions/{session}/workers/{worker}/state', {
+      whole: workerTopic,
+      own: workerTopic,
+    }),
+  ]
 }
 
-function topicOf(call: Call): string {
-  const session = `sessions/${call.param('session')}`
-  const ofWorker = call.request.path.split('/')[4] === 'workers'
-  return ofWorker ? `${session}/workers/${call.param('worker')}` : session
+/** @param topics what is read as a whole, and where the slices are */
+function routesOf(
+  context: Context,
+  all: string,
+  { whole, own }: { whole: (asked: Asked) => string; own: (asked: Asked) => string },
+): Route[] {
+  const one = `${all}/{slice}`
+  return [
+    { method: 'GET', path: all, access: reads(whole), answer: (call) => readAll(context, call) },
+    { method: 'GET', path: one, access: reads(own), answer: (call) => readOne(context, call) },
+    { method: 'PUT', path: one, access: writes(own), answer: (call) => set(context, call) },
+    { method: 'PATCH', path: one, access: writes(own), answer: (call) => patch(context, call) },
+    { method: 'DELETE', path: one, access: writes(own), answer: (call) => remove(context, call) },
+  ]
 }
 
 function readAll({ hub, limits }: Context, call: Call): Answer {
-  const all = flagOf(call.query, 'all') ? '/**' : ''
-  const snapshot = hub.state(topicOf(call) + all, slicesOf(call.query, limits))
+  const snapshot = hub.state(call.topic, slicesOf(call.query, limits))
   const { epoch, offset, slices } = snapshot
   return unlessKnown(call.request, snapshot, { epoch, offset, slices })
 }
@@ -39,9 +49,9 @@ function readAll({ hub, limits }: Context, call: Call): Answer {
 /** The value alone. */
 function readOne({ hub }: Context, call: Call): Answer {
   const slice = call.param('slice')
-  const snapshot = hub.state(topicOf(call), [slice])
+  const snapshot = hub.state(call.topic, [slice])
   if (!Object.hasOwn(snapshot.slices, slice)) {
-    throw new ProtocolError('notFound', `There is no slice ${slice} in ${topicOf(call)}.`)
+    throw new ProtocolError('notFound', `There is no slice ${slice} in ${call.topic}.`)
   }
   return unlessKnown(call.request, snapshot, snapshot.slices[slice] as JsonValue)
 }
@@ -50,8 +60,7 @@ async function set(context: Context, call: Call): Promise<Answer | undefined> {
   const options = optionsOf(call.request, context.limits)
   const value = await readValue(context, call, () => bodyKind(call.request, ['json']))
   if (value === undefined) return undefined
-  const topic = topicOf(call)
-  return changed(context, call, () => context.hub.setState(topic, call.param('slice'), value, options))
+  return changed(context, call, () => context.hub.setState(call.topic, call.param('slice'), value, options))
 }
 
 const patchType = 'application/json-patch+json'
@@ -66,7 +75,7 @@ async function patch(context: Context, call: Call): Promise<Answer | undefined> 
     throw new ProtocolError('unsupportedMediaType', `content-type: expected ${patchType} or ${mergeType}`)
   })
   if (value === undefined) return undefined
-  const topic = topicOf(call)
+  const { topic } = call
   const slice = call.param('slice')
   if (type === mergeType) return changed(context, call, () => hub.mergeState(topic, slice, value, options))
   const operations = checkPatch(value, limits, 'patch')
@@ -75,7 +84,7 @@ async function patch(context: Context, call: Call): Promise<Answer | undefined> 
 
 function remove(context: Context, call: Call): Promise<Answer> {
   const options = optionsOf(call.request, context.limits)
-  return changed(context, call, () => context.hub.removeState(topicOf(call), call.param('slice'), options))
+  return changed(context, call, () => context.hub.removeState(call.topic, call.param('slice'), options))
 }
 
 async function changed({ hub }: Context, call: Call, change: () => StateResult): Promise<Answer> {

@@ -4,8 +4,8 @@ import type { Connection } from '../hub/connection.js'
 import type { Link } from '../hub/link.js'
 import { hubSession } from '../hub/session.js'
 import type { Clock, Timer } from '../lib/clock.js'
-import { checkFrame, checkTopic } from '../protocol/check.js'
-import { type CloseCode, ProtocolError } from '../protocol/codes.js'
+import { checkTopic } from '../protocol/check.js'
+import type { CloseCode } from '../protocol/codes.js'
 import {
   type Cursor,
   formatCursor,
@@ -13,17 +13,18 @@ import {
   parseCombinedCursor,
   parseCursor,
 } from '../protocol/cursor.js'
-import type { ClientFrame, Subscribe } from '../protocol/frames.js'
+import type { Subscribe } from '../protocol/frames.js'
 import type { Limits } from '../protocol/limits.js'
 import { parseTopic } from '../protocol/topic.js'
 import type { Answer, Stream } from '../transport/transport.js'
-import { bodyKind, parseJson, readBody, utf8 } from './body.js'
 import type { Context } from './context.js'
 import { Life } from './life.js'
-import { json, problem, refusal } from './problem.js'
-import { choiceOf, flagOf, modeOf, slicesOf, typesOf } from './query.js'
+import { refusal } from './problem.js'
+import { choiceOf, modeOf, slicesOf, typesOf } from './query.js'
 import type { Call, Route } from './routes.js'
 import { Silence } from './silence.js'
+import { change } from './stream-change.js'
+import { reads, sessionTopic, workerTopic } from './topics.js'
 
 const encoder = new TextEncoder()
 
@@ -49,27 +50,32 @@ export function streamRoutes(context: Context): Route[] {
     {
       method: 'GET',
       path: '/api/sessions/{session}/events',
-      answer: (call) => {
-        const all = flagOf(call.query, 'all') ? '/**' : ''
-        return streamOne(context, call, `sessions/${call.param('session')}${all}`)
-      },
+      access: reads(sessionTopic),
+      answer: (call) => streamOne(context, call),
     },
     {
       method: 'GET',
       path: '/api/sessions/{session}/workers/{worker}/events',
-      answer: (call) =>
-        streamOne(context, call, `sessions/${call.param('session')}/workers/${call.param('worker')}`),
+      access: reads(workerTopic),
+      answer: (call) => streamOne(context, call),
     },
-    { method: 'GET', path: '/api/stream', answer: (call) => streamMany(context, call, streams) },
+    {
+      method: 'GET',
+      path: '/api/stream',
+      access: { kind: 'any' },
+      answer: (call) => streamMany(context, call, streams),
+    },
     {
       method: 'POST',
       path: '/api/stream/{connection}',
+      access: { kind: 'any' },
       answer: (call) => change(context, call, streams.get(call.param('connection'))),
     },
   ]
 }
 
-function streamOne(context: Context, call: Call, topic: string): Answer | undefined {
+function streamOne(context: Context, call: Call): Answer | undefined {
+  const { topic } = call
   const codec = codecOf(context, call, 'one')
   const after = cursorOf(call)
   const position = after && parseCursor(after.text, after.name)
@@ -91,6 +97,7 @@ function streamMany(context: Context, call: Call, streams: Map<string, Connectio
     : new Map<string, Position>()
   const subscribes = topics.map((text, index) => {
     const topic = checkTopic(text, limits, 'topic')
+    call.grant.permissions.expectRead(parseTopic(topic, 'topic'))
     return subscribeOf(context, call, { sub: index + 1, topic, position: positions.get(sessionOf(topic)) })
   })
   if (topics.length > 0 && topics.every((topic) => hasAll(context, topic, positions.get(sessionOf(topic))))) {
@@ -164,7 +171,7 @@ function open(
   subscribes: readonly Subscribe[],
   forget: (connection: Connection) => void = () => {},
 ): Connection | undefined {
-  const { hub, clock, links, admission, keepaliveMs } = context
+  const { hub, clock, links, rights, admission, keepaliveMs } = context
   const { request, exchange } = call
   const address = admission.addressOf(request)
   const headers = { ...head.headers, ...call.headers }
@@ -182,7 +189,7 @@ function open(
       link.cut()
     },
   })
-  const connection = hub.connect(link, { endsWithSessions: true })
+  const connection = hub.connect(link, { endsWithSessions: true, permissions: call.grant.permissions })
   try {
     connection.together(() => {
       for (const subscribe of subscribes) connection.receive(subscribe)
@@ -192,6 +199,7 @@ function open(
     throw error
   }
   links.add('sse', connection, address)
+  rights.hold(connection, call.grant)
   const life = new Life(context, { connection, transport: 'sse', address })
   const silence = new Silence(clock, keepaliveMs, () => link.keepAlive())
   const stream = exchange.stream(
@@ -205,6 +213,7 @@ function open(
         silence.end()
         link.drained()
         links.remove('sse', connection, address)
+        rights.release(connection)
         forget(connection)
         try {
           connection.closed()
@@ -310,56 +319,5 @@ class StreamLink implements Link {
       this.write(this.codec.closing(code, reason, retryMs))
       this.end()
     })
-  }
-}
-
-/** What may be asked of a response over many topics. */
-const changes: readonly ClientFrame['type'][] = ['subscribe', 'update', 'unsubscribe']
-
-/** Frames of the WebSocket protocol, one or a list, done in order up to the first that is refused. */
-async function change(
-  context: Context,
-  call: Call,
-  connection: Connection | undefined,
-): Promise<Answer | undefined> {
-  if (connection === undefined)
-    throw new ProtocolError('notFound', 'There is no open stream with this connection id.')
-  const { limits, admission } = context
-  bodyKind(call.request, ['json'])
-  const body = await readBody(context, call)
-  if (body === undefined) return undefined
-  const value = parseJson(utf8(body, 'body'), 'body')
-  const frames: readonly unknown[] = Array.isArray(value) ? value : [value]
-  if (frames.length > limits.streamFramesMax) {
-    throw refusal('body', `at most ${limits.streamFramesMax} frames`, frames.length)
-  }
-  admission.charge(admission.addressOf(call.request), frames.length)
-  let applied = 0
-  try {
-    connection.together(() => {
-      for (const frame of frames) {
-        apply(connection, checkFrame(frame, limits))
-        applied += 1
-      }
-    })
-    return json(200, { applied })
-  } catch (error) {
-    if (!(error instanceof ProtocolError)) throw error
-    const pointer = Array.isArray(value) ? `/${applied}${error.place.pointer ?? ''}` : error.place.pointer
-    return problem(new ProtocolError(error.code, error.message, pointer === undefined ? {} : { pointer }), {
-      applied,
-    })
-  }
-}
-
-function apply(connection: Connection, frame: ClientFrame): void {
-  switch (frame.type) {
-    case 'subscribe':
-    case 'update':
-    case 'unsubscribe':
-      if (!connection.open) throw new ProtocolError('notFound', 'The stream has ended.')
-      return connection.receive(frame)
-    default:
-      throw refusal('frame.type', `one of ${changes.join(', ')}`, frame.type)
   }
 }

@@ -12,8 +12,9 @@ import { parseTopic } from '../protocol/topic.js'
 import type { Request, Socket, SocketEvents, Upgrade } from '../transport/transport.js'
 import { RateError } from './admission.js'
 import type { Context } from './context.js'
+import type { Grant } from './grant.js'
 import { Life } from './life.js'
-import { allowsOrigin } from './origins.js'
+import { allowsOrigin, expectHost } from './origins.js'
 import { problemOf } from './problem.js'
 import { Silence } from './silence.js'
 
@@ -23,25 +24,53 @@ const subprotocols = ['runcast.v1.msgpack', 'runcast.v1.json'] as const
 type Subprotocol = (typeof subprotocols)[number]
 
 /** Accepts a WebSocket at `/api/ws`, or says why not. */
-export function upgrade(context: Context, request: Request): Upgrade {
+export function upgrade(context: Context, request: Request): Upgrade | Promise<Upgrade> {
   try {
     const address = expectWelcome(context, request)
     const protocol = chooseSubprotocol(request.headers.get('sec-websocket-protocol'))
-    return {
+    const accepted = (open: Accepted['open']): Upgrade => ({
       kind: 'accepted',
       ...(protocol && { protocol }),
-      open: (socket) => new Client(context, socket, { protocol: protocol ?? 'runcast.v1.json', address }),
+      open,
+    })
+    const welcome = (grant: Grant): Upgrade =>
+      accepted(
+        (socket) => new Client(context, socket, { protocol: protocol ?? 'runcast.v1.json', address, grant }),
+      )
+    const turnAway = (error: unknown): Upgrade => {
+      if (error instanceof ProtocolError) return accepted((socket) => closed(socket, error.message))
+      return refused(error, context)
+    }
+    try {
+      const grant = context.gate.grantOf(request)
+      return grant instanceof Promise ? grant.then(welcome, turnAway) : welcome(grant)
+    } catch (error) {
+      return turnAway(error)
     }
   } catch (error) {
-    return { kind: 'refused', answer: problemOf(error, context.report) }
+    return refused(error, context)
   }
 }
 
+type Accepted = Extract<Upgrade, { readonly kind: 'accepted' }>
+
+function refused(error: unknown, { report }: Context): Upgrade {
+  return { kind: 'refused', answer: problemOf(error, report) }
+}
+
+/** A browser cannot see why a handshake failed: whoever has no good token is told by the close code. */
+function closed(socket: Socket, reason: string): SocketEvents {
+  socket.close(closeCodes.unauthorized, reason)
+  const nothing = (): void => {}
+  return { message: nothing, tooLarge: nothing, drained: nothing, pulse: nothing, closed: nothing }
+}
+
 /** @returns the address of whoever asks */
-function expectWelcome({ admission, origins, links, closing }: Context, request: Request): string {
+function expectWelcome({ admission, hosts, origins, links, closing }: Context, request: Request): string {
   const address = admission.addressOf(request)
   admission.expectFit(request)
   admission.charge(address)
+  expectHost(request, hosts)
   if (request.path !== socketPath) {
     throw new ProtocolError(
       'notFound',
@@ -110,6 +139,7 @@ class SocketLink implements Link {
 interface Welcome {
   readonly protocol: Subprotocol
   readonly address: string
+  readonly grant: Grant
 }
 
 /** One WebSocket client: what it asks for, and how the hub answers. */
@@ -123,9 +153,11 @@ class Client implements SocketEvents {
   readonly #address: string
   readonly #frames: Bucket
   readonly #bytes: Bucket
+  /** The newest request for other rights. */
+  #authorizing: Authorize | undefined
 
-  constructor(context: Context, socket: Socket, { protocol, address }: Welcome) {
-    const { hub, clock, links, limits } = context
+  constructor(context: Context, socket: Socket, { protocol, address, grant }: Welcome) {
+    const { hub, clock, links, limits, rights } = context
     this.#context = context
     this.#address = address
     const now = clock.elapsed()
@@ -134,7 +166,9 @@ class Client implements SocketEvents {
     this.#binary = protocol === 'runcast.v1.msgpack'
     const codec = this.#binary ? hub.codecs.msgpack : hub.codecs.json
     this.#decode = (bytes) => codec.decode(bytes)
-    this.#connection = hub.connect(new SocketLink(socket, codec, this.#binary))
+    this.#connection = hub.connect(new SocketLink(socket, codec, this.#binary), {
+      permissions: grant.permissions,
+    })
     this.#silence = new Silence(clock, limits.heartbeatMs, (times) => {
       const silentMs = times * limits.heartbeatMs
       if (times === 1) socket.ping()
@@ -145,6 +179,8 @@ class Client implements SocketEvents {
     })
     links.add('websocket', this.#connection, address)
     this.#life = new Life(context, { connection: this.#connection, transport: 'websocket', address })
+    rights.hold(this.#connection, grant)
+    if (grant.expiresAt !== undefined) this.#sayAuthorized(grant)
   }
 
   message(bytes: Uint8Array, binary: boolean): void {
@@ -178,6 +214,7 @@ class Client implements SocketEvents {
   closed(code: number): void {
     this.#silence.end()
     this.#context.links.remove('websocket', this.#connection, this.#address)
+    this.#context.rights.release(this.#connection)
     try {
       this.#connection.closed()
     } catch (error) {
@@ -238,19 +275,37 @@ class Client implements SocketEvents {
 
   #publish(frame: Publish): void {
     const { hub } = this.#context
+    this.#connection.permissions.expectWrite(parseTopic(frame.topic, 'publish.topic'))
     const { first, last, duplicates } = hub.publish(frame.topic, frame.events)
     const answer = { type: 'published', ...refOf(frame), first, last, duplicates } as const
     this.#whenCommitted(frame, () => this.#connection.say(answer))
   }
 
   #changeState(frame: Set | Patch | Merge): void {
+    this.#connection.permissions.expectWrite(parseTopic(frame.topic, `${frame.type}.topic`))
     const { offset, changed } = changeOf(this.#context.hub, frame)
     const answer = { type: 'updated', ...refOf(frame), offset, changed } as const
     this.#whenCommitted(frame, () => this.#connection.say(answer))
   }
 
-  #authorize(_frame: Authorize): void {
-    this.#connection.say({ type: 'authorized' })
+  /** Until the new token has been verified, the one before is in force. */
+  #authorize(frame: Authorize): void {
+    this.#authorizing = frame
+    void Promise.resolve()
+      .then(() => this.#context.gate.grantOfToken(frame.token))
+      .then(
+        (grant) => {
+          // Of several at once the last one counts.
+          if (this.#authorizing === frame) this.#context.rights.renew(this.#connection, grant)
+          this.#sayAuthorized(grant)
+        },
+        (error: unknown) => this.#refuse({}, error),
+      )
+  }
+
+  #sayAuthorized({ expiresAt }: Grant): void {
+    const leftMs = expiresAt === undefined ? undefined : Math.max(0, expiresAt - this.#context.clock.now())
+    this.#connection.say({ type: 'authorized', ...(leftMs !== undefined && { expiresInMs: leftMs }) })
   }
 
   /** Answers a request to publish once what it published is stored. */

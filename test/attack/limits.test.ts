@@ -15,6 +15,7 @@ import { FaultyStore } from '../kit/faulty-store.js'
 import { RawClient } from '../kit/raw-http.js'
 import { type Dialogue, dial, openStream, type Served, served } from '../kit/served.js'
 import { until } from '../kit/wait.js'
+import { tokenLimits } from './token-limits.js'
 
 type LimitTest = (t: Test) => Promise<void>
 
@@ -60,7 +61,7 @@ const tests: Readonly<Record<LimitName, LimitTest>> = {
     const line = `${JSON.stringify({ type: 'a', data: 'x'.repeat(1_000) }).slice(0, 997)}"}\n`
     t.equal(line.length, 1_000)
     client.send(
-      `POST /api/sessions/s/events HTTP/1.1\nhost: x\ncontent-type: ${ndjson}\ncontent-length: 5000\n\n`,
+      `POST /api/sessions/s/events HTTP/1.1\nhost: 127.0.0.1\ncontent-type: ${ndjson}\ncontent-length: 5000\n\n`,
     )
     for (let sent = 1; sent <= 4; sent += 1) {
       client.socket.write(line)
@@ -76,7 +77,7 @@ const tests: Readonly<Record<LimitName, LimitTest>> = {
 
   async headBytesMax(t) {
     const hub = await limited(t, { headBytesMax: 100 })
-    const heads = (bytes: number) => `host: x\nconnection: close\nx: ${'y'.repeat(bytes - 21)}`
+    const heads = (bytes: number) => `host: 127.0.0.1\nconnection: close\nx: ${'y'.repeat(bytes - 29)}`
     t.match(await rawAnswer(t, hub, `GET /healthz HTTP/1.1\n${heads(100)}\n\n`), 'HTTP/1.1 200')
     t.match(await rawAnswer(t, hub, `GET /healthz HTTP/1.1\n${heads(101)}\n\n`), 'HTTP/1.1 413')
   },
@@ -178,6 +179,8 @@ const tests: Readonly<Record<LimitName, LimitTest>> = {
     authorize('aaaaa')
     refused(t, 'badFrame', () => authorize('aaaaaa'))
   },
+
+  ...tokenLimits,
 
   // What is followed
 
@@ -311,7 +314,7 @@ const tests: Readonly<Record<LimitName, LimitTest>> = {
       clients.push(client)
       return client
     }
-    for (let count = 0; count < 3; count += 1) open().send('GET /healthz HTTP/1.1\nhost: x\n\n')
+    for (let count = 0; count < 3; count += 1) open().send('GET /healthz HTTP/1.1\nhost: 127.0.0.1\n\n')
     await until('three are answered', () => clients.every(({ text }) => text.includes('200 OK')))
     const fourth = open()
     await until('the fourth is cut', () => fourth.closed)
@@ -320,7 +323,7 @@ const tests: Readonly<Record<LimitName, LimitTest>> = {
     const socket = async () => {
       const client = open()
       client.send(
-        'GET /api/ws HTTP/1.1\nhost: x\nupgrade: websocket\nconnection: upgrade\nsec-websocket-version: 13\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\n\n',
+        'GET /api/ws HTTP/1.1\nhost: 127.0.0.1\nupgrade: websocket\nconnection: upgrade\nsec-websocket-version: 13\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\n\n',
       )
       await until('it is answered or cut', () => client.closed || client.text.includes('101 Switching'))
       return client
@@ -648,7 +651,7 @@ const tests: Readonly<Record<LimitName, LimitTest>> = {
     const reader = new RawClient(hub.server.port)
     t.teardown(() => reader.socket.destroy())
     reader.socket.pause()
-    reader.send('GET /api/sessions/s/events HTTP/1.1\nhost: x\n\n')
+    reader.send('GET /api/sessions/s/events HTTP/1.1\nhost: 127.0.0.1\n\n')
     await until('it is subscribed', () => hub.hub.stats().subscriptions === 1)
     while (hub.hub.stats().lagging === 0) {
       hub.hub.publish(topic, [{ type: 'a', data: 'x'.repeat(500_000) }])
@@ -670,7 +673,7 @@ const tests: Readonly<Record<LimitName, LimitTest>> = {
     const hub = await served(t, { hub: { store, limits: { shutdownMs: 1_000 } }, serve: { clock } })
     store.hold()
     const client = new RawClient(hub.server.port)
-    client.send('PUT /api/sessions/s/state/a HTTP/1.1\nhost: x\ncontent-length: 1\n\n1')
+    client.send('PUT /api/sessions/s/state/a HTTP/1.1\nhost: 127.0.0.1\ncontent-length: 1\n\n1')
     await until('the request waits for the store', () => hub.hub.stats().state.values > 0)
     let closed = false
     const closing = hub.server.close().then(() => void (closed = true))
@@ -722,9 +725,9 @@ const topic = 'sessions/s'
 const ndjson = 'application/x-ndjson'
 
 /** Begun at once, for they take ten seconds of real time: what uWebSockets.js decides has no other clock. */
-const slowHead = trickle('GET /healthz HTTP/1.1\nhost: x\nconnection: close\nx: ', 'y', '\n\n')
+const slowHead = trickle('GET /healthz HTTP/1.1\nhost: 127.0.0.1\nconnection: close\nx: ', 'y', '\n\n')
 const slowBody = trickle(
-  `POST /api/sessions/s/events HTTP/1.1\nhost: x\nconnection: close\ncontent-type: ${ndjson}\ncontent-length: 20\n\n`,
+  `POST /api/sessions/s/events HTTP/1.1\nhost: 127.0.0.1\nconnection: close\ncontent-type: ${ndjson}\ncontent-length: 20\n\n`,
   ' ',
   '{"type":"a"}',
 )

@@ -199,7 +199,7 @@ t.test('leaves out a line that the sender did not finish before it went', async 
   const socket = createConnection(Number(new URL(url).port), '127.0.0.1')
   const lines = '{"type":"a"}\n{"type":"b"}'
   socket.write(
-    `POST /api/sessions/s/events HTTP/1.1\r\nHost: x\r\nContent-Type: ${ndjson}\r\nContent-Length: 1000\r\n\r\n${lines}`,
+    `POST /api/sessions/s/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: ${ndjson}\r\nContent-Length: 1000\r\n\r\n${lines}`,
   )
   await stream.until(({ event }) => event === 'a')
   socket.destroy()

@@ -4,6 +4,7 @@ import type { Chunk, Codec } from '../../src/codec/codec.js'
 import type { Connection } from '../../src/hub/connection.js'
 import type { Hub } from '../../src/hub/hub.js'
 import type { Link } from '../../src/hub/link.js'
+import { everything } from '../../src/hub/permissions.js'
 import { type CloseCode, closeCodes, ProtocolError } from '../../src/protocol/codes.js'
 import { parseCombinedCursor, parseCursor } from '../../src/protocol/cursor.js'
 import type { GapNotice, HubEvent, HubFrame, Unsubscribe, Update } from '../../src/protocol/frames.js'
@@ -196,7 +197,7 @@ export class SimulatedClient {
     })
     // An SSE client learns the epoch from the first id; the check needs it before.
     if (!this.kind.startsWith('sse') || !this.connected) return
-    view.joinedEpoch = this.#hub.topicToFollow(parseTopic(topic, 'topic')).session.epoch
+    view.joinedEpoch = this.#hub.topicToFollow(parseTopic(topic, 'topic'), everything).session.epoch
     if (after === undefined) view.epoch = view.joinedEpoch
   }
 

@@ -1,0 +1,93 @@
+import type { JsonObject } from '../lib/json.js'
+import type { Random } from '../lib/random.js'
+import { noCounts } from '../state/topic-state.js'
+import type { Delivery } from './delivery.js'
+import { aboutSession } from './own-slices.js'
+import type { Permissions } from './permissions.js'
+import { hubSession, Session, type SessionSetting } from './session.js'
+
+export interface SessionListsOptions {
+  /** All sessions that a list may show, in the order of their start. */
+  readonly sessions: ReadonlyMap<string, Session>
+  readonly setting: SessionSetting
+  readonly random: Random
+  readonly delivery: Delivery
+}
+
+/** What a list shows: beyond so many sessions those that started last. */
+const listedMax = 1_000
+
+interface List {
+  readonly session: Session
+  /** The sessions that may be seen; absent: all. */
+  readonly ids: readonly string[] | undefined
+}
+
+/**
+ * The topic `hub`, once for each set of sessions that somebody may see: its own offsets and epoch, its own feeds.
+ * So what one may not see is neither compared nor encoded for it, and those who see the same share all of it.
+ */
+export class SessionLists {
+  /** The list of all sessions. */
+  readonly whole: Session
+  readonly #options: SessionListsOptions
+  readonly #lists = new Map<string, List>()
+
+  constructor(options: SessionListsOptions) {
+    this.#options = options
+    this.whole = this.#made('', undefined)
+  }
+
+  /** @returns what owns the list that may be seen with these permissions */
+  of({ sessions: ids }: Permissions): Session {
+    if (ids === undefined) return this.whole
+    const name = `=${ids.join(',')}`
+    return this.#lists.get(name)?.session ?? this.#made(name, ids)
+  }
+
+  /** A list that nobody follows is forgotten; all of them but the whole one. */
+  mayForget(session: Session): void {
+    if (session === this.whole || session.followed) return
+    for (const [name, list] of this.#lists) {
+      if (list.session !== session) continue
+      this.#lists.delete(name)
+      session.release()
+    }
+  }
+
+  /** Something that a list shows of this session has changed. */
+  changed(id: string): void {
+    for (const { session, ids } of this.#lists.values()) {
+      if (ids?.includes(id) === false) continue
+      session.stale = true
+      if (session.watched) this.#options.delivery.schedule(session)
+    }
+  }
+
+  /** @returns the slice `sessions`: by id, what changes seldom */
+  slice(session: Session): JsonObject {
+    const { sessions } = this.#options
+    const ids = [...this.#lists.values()].find((list) => list.session === session)?.ids
+    const seen = ids === undefined ? [...sessions.values()] : ids.flatMap((id) => sessions.get(id) ?? [])
+    const started = seen.filter(({ status }) => status !== 'waiting').slice(-listedMax)
+    return Object.fromEntries(started.map((one) => [one.id, aboutSession(one)]))
+  }
+
+  #made(name: string, ids: readonly string[] | undefined): Session {
+    const { random, setting } = this.#options
+    // It has one slice, which the hub bounds itself and nobody counts.
+    const limits = {
+      ...setting.state.limits,
+      sliceBytesMax: Number.POSITIVE_INFINITY,
+      stateBytesMax: Number.POSITIVE_INFINITY,
+    }
+    const session = new Session(hubSession, random.id(), {
+      ...setting,
+      state: { ...setting.state, limits, counts: noCounts() },
+      isKept: false,
+    })
+    session.status = 'running'
+    this.#lists.set(name, { session, ids })
+    return session
+  }
+}

@@ -305,9 +305,15 @@ export const limitTable = {
   bodyRateMin: {
     value: 16 * kib,
     unit: 'bytes a second',
-    guards: 'the sending of a body, seen over 10 s',
+    guards: 'the sending of a body, seen over 10 s; NDJSON may come as slowly as it likes',
     exceeding: 'cut',
     fixed: true,
+  },
+  bodySilenceMs: {
+    value: 600_000,
+    unit: 'ms',
+    guards: 'silence in an NDJSON body; an empty line breaks it',
+    exceeding: 'cut',
   },
   heartbeatMs: {
     value: 25_000,

@@ -102,7 +102,7 @@ async function publishLines({ hub, limits, gate, bodies }: Context, call: Call):
   const ahead = new Ahead(limits.aheadBytesMax)
   const place = bodies.take()
   try {
-    for await (const chunk of exchange.body()) {
+    for await (const chunk of exchange.body(limits.bodySilenceMs)) {
       // A body may be sent for longer than a token is good.
       gate.expectCurrent(grant)
       reader.push(chunk)

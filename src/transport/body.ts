@@ -1,4 +1,4 @@
-/** How a body slows its sender down. Called in turns, `pause` first. */
+/** How a body slows its sender down. Called in turns. */
 export interface Flow {
   pause(): void
   resume(): void
@@ -33,6 +33,18 @@ export class Body implements AsyncIterable<Uint8Array> {
     }
     if (last) this.#end()
     else if (this.#waiting.length > 0) this.#pause()
+  }
+
+  /** Lets the flow know that the body is still wanted, however slowly it comes. */
+  touch(): void {
+    if (this.#ended) return
+    if (this.#paused) {
+      this.#flow.resume()
+      this.#flow.pause()
+    } else {
+      this.#flow.pause()
+      this.#flow.resume()
+    }
   }
 
   /** Nothing follows, and nobody will read what waits. */

@@ -64,8 +64,10 @@ export interface Exchange {
   /**
    * The body as it arrives; chunks belong to the reader. The peer is paused while the reader is busy.
    * Iteration ends early, without an error, when the peer goes.
+   *
+   * @param silenceMsMax for how long nothing may come, where that is longer than the transport would wait
    */
-  body(): AsyncIterable<Uint8Array>
+  body(silenceMsMax?: number): AsyncIterable<Uint8Array>
   answer(answer: Answer): void
   /**
    * Starts a response that stays open. The head leaves with the first `write`, so something should be

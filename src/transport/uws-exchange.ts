@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { Body } from './body.js'
 import type { Answer, Exchange, Stream, StreamEvents, TransportOptions } from './transport.js'
 import { writeAnswer } from './uws-http.js'
-import { type OpenStreams, UwsStream } from './uws-stream.js'
+import { type OpenStreams, streamTouchMs, UwsStream } from './uws-stream.js'
 
 export class UwsExchange implements Exchange {
   readonly #res: HttpResponse
@@ -15,6 +15,8 @@ export class UwsExchange implements Exchange {
   #answered = false
   #onGone: (() => void) | undefined
   #stream: UwsStream | undefined
+  #silenceMs = 0
+  #silenceMsMax = 0
 
   constructor(res: HttpResponse, headOnly: boolean, options: TransportOptions, streams: OpenStreams) {
     this.#res = res
@@ -28,6 +30,8 @@ export class UwsExchange implements Exchange {
     })
     res.onAborted(() => this.#aborted())
     res.onData((chunk, last) => {
+      this.#silenceMs = 0
+      if (last) streams.delete(this)
       // The memory is uWebSockets' own, and is used again after this call.
       if (!this.#answered) this.#body.push(new Uint8Array(chunk.slice(0)), last)
     })
@@ -42,8 +46,16 @@ export class UwsExchange implements Exchange {
     else this.#onGone = task
   }
 
-  body(): AsyncIterable<Uint8Array> {
+  body(silenceMsMax = 0): AsyncIterable<Uint8Array> {
+    this.#silenceMsMax = silenceMsMax
+    if (silenceMsMax > 0 && !this.#gone && !this.#answered) this.#streams.add(this)
     return this.#body
+  }
+
+  /** Pausing and resuming begins the time anew in which uWebSockets.js wants so many bytes. */
+  touch(): void {
+    this.#silenceMs += streamTouchMs
+    if (this.#silenceMs <= this.#silenceMsMax) this.#body.touch()
   }
 
   answer(answer: Answer): void {
@@ -69,12 +81,14 @@ export class UwsExchange implements Exchange {
     assert(!this.#answered, 'an exchange is answered once')
     // While it is paused, uWebSockets.js would neither see the next request nor the end of the link.
     this.#body.discard()
+    this.#streams.delete(this)
     this.#answered = true
     return !this.#gone
   }
 
   #aborted(): void {
     this.#gone = true
+    this.#streams.delete(this)
     this.#body.discard()
     this.#stream?.aborted()
     this.#onGone?.()

@@ -5,27 +5,27 @@ import type { Answer, Stream, StreamEvents, TransportOptions } from './transport
 import { writeHead } from './uws-http.js'
 
 /**
- * uWebSockets.js cuts a response 10 s after a write that did not leave at once. Touching it more often
- * than that keeps a peer that has stopped reading under load: how long it may is for the service to decide.
+ * uWebSockets.js cuts a response 10 s after a write that did not leave at once, and a body that comes too slowly.
+ * Touching it more often than that keeps a peer: how slow it may be is for the service to decide.
  */
-const streamTouchMs = 4_000
+export const streamTouchMs = 4_000
 
-/** The streams of one transport that are open. */
+/** The responses and the bodies of one transport that take their time. */
 export class OpenStreams {
   readonly #clock: Clock
-  readonly #streams = new Set<UwsStream>()
+  readonly #streams = new Set<{ touch(): void }>()
   #timer: Timer | undefined
 
   constructor(clock: Clock) {
     this.#clock = clock
   }
 
-  add(stream: UwsStream): void {
+  add(stream: { touch(): void }): void {
     this.#streams.add(stream)
     this.#timer ??= this.#clock.after(streamTouchMs, () => this.#touch())
   }
 
-  delete(stream: UwsStream): void {
+  delete(stream: { touch(): void }): void {
     this.#streams.delete(stream)
     if (this.#streams.size > 0) return
     this.#timer?.cancel()

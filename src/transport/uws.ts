@@ -18,7 +18,8 @@ const socketSilenceMax = 120
  * - A request's head must be complete 10 s after the link was opened. One that comes in several pieces may have
  *   4 KiB; more is answered with 431. One with more than 100 headers or so is never taken for complete. A
  *   malformed head is answered with 400. Each time the link is closed.
- * - A body must come with 16 KiB/s; a sender that is slower is cut after 10 s, also when the reader holds it up.
+ * - A body must come with 16 KiB/s; a sender that is slower is cut after 10 s, also when the reader holds it up,
+ *   unless the reader lets it be silent (`Exchange.body`).
  * - `Expect: 100-continue` is answered before the service is called.
  * - A second request on a link whose first one is not answered yet cuts the link.
  * - A link beyond `linksMax` is cut as soon as it is there: there is no request yet that could be answered.

@@ -642,6 +642,12 @@ const tests: Readonly<Record<LimitName, LimitTest>> = {
     t.match(await client.closed, { code: 4002, reason: 'nothing came for 2000 ms' })
   },
 
+  async bodySilenceMs(t) {
+    const { short, long } = await silentBodies
+    t.equal(short, '', 'cut without an answer')
+    t.match(long, /^HTTP\/1.1 200 [^]*"accepted":2/)
+  },
+
   async stalledMs(t) {
     const clock = new SimulatedClock()
     const hub = await served(t, {
@@ -727,10 +733,11 @@ const ndjson = 'application/x-ndjson'
 /** Begun at once, for they take ten seconds of real time: what uWebSockets.js decides has no other clock. */
 const slowHead = trickle('GET /healthz HTTP/1.1\nhost: 127.0.0.1\nconnection: close\nx: ', 'y', '\n\n')
 const slowBody = trickle(
-  `POST /api/sessions/s/events HTTP/1.1\nhost: 127.0.0.1\nconnection: close\ncontent-type: ${ndjson}\ncontent-length: 20\n\n`,
+  `POST /api/sessions/s/events HTTP/1.1\nhost: 127.0.0.1\nconnection: close\ncontent-type: application/json\ncontent-length: 20\n\n`,
   ' ',
   '{"type":"a"}',
 )
+const silentBodies = silence()
 
 t.test('every limit of the table has a test', async (t) => {
   t.strictSame(Object.keys(tests).sort(), Object.keys(limitTable).sort())
@@ -872,4 +879,25 @@ async function trickle(begin: string, byte: string, end: string): Promise<Trickl
   quick.socket.destroy()
   await server.close()
   return { quick: quick.text, slow: slow.text }
+}
+
+/** Sends a line and then nothing, to a hub that waits for a second and to one that waits longer; the end to that. */
+async function silence(): Promise<{ readonly short: string; readonly long: string }> {
+  const quiet = async (limits: Partial<Limits>) => {
+    const server = await serve(createHub({ limits }), { port: 0 })
+    const client = new RawClient(server.port)
+    client.send(
+      `POST /api/sessions/s/events HTTP/1.1\nhost: 127.0.0.1\nconnection: close\ncontent-type: ${ndjson}\ncontent-length: 28\n\n{"type":"a"}\n`,
+    )
+    return { server, client }
+  }
+  const [short, long] = await Promise.all([quiet({ bodySilenceMs: 1_000 }), quiet({})])
+  await until('the short one is cut', () => short.client.closed, 30_000)
+  long.client.send('{"type":"b"}\n')
+  await until('the long one is answered', () => long.client.text.endsWith('}'))
+  for (const { server, client } of [short, long]) {
+    client.socket.destroy()
+    await server.close()
+  }
+  return { short: short.client.text, long: long.client.text }
 }

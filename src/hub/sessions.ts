@@ -314,8 +314,8 @@ export class Sessions {
     for (const [slice, value] of slices) {
       session.change({ topic, slice, now, make: (state, moment) => state.set(slice, value, moment) })
     }
-    // The store has nothing to keep but that the offsets are taken.
-    if (session.offset > offset) this.keeping?.touch(session, 0)
+    // The store has nothing to keep but that the offsets are taken; of the hub's own topic not even that.
+    if (session.offset > offset && session.id !== hubSession) this.keeping?.touch(session, 0)
   }
 
   #keepingOf({ store, retention, onStore, tracing, clock, limits }: SessionsOptions): Keeping | undefined {

@@ -225,12 +225,14 @@ class Client implements SocketEvents {
 
   /** @returns whether the frame is within the rates; where not, the connection is closed. */
   #mayCome(bytes: number): boolean {
-    const { admission, clock, limits } = this.#context
+    const { admission, clock, limits, rights } = this.#context
     const now = clock.elapsed()
     try {
       expectRate(this.#frames.take(1, now), `${limits.frameRateMax} frames`)
       expectRate(this.#bytes.take(bytes, now), `${limits.byteRateMax} bytes`)
       admission.charge(this.#address)
+      const holder = rights.grantOf(this.#connection)?.holder ?? ''
+      if (holder !== '') admission.charge(holder)
       return true
     } catch (error) {
       if (!(error instanceof RateError)) throw error

@@ -14,6 +14,7 @@ import { SimulatedClock } from '../kit/clock.js'
 import { FaultyStore } from '../kit/faulty-store.js'
 import { RawClient } from '../kit/raw-http.js'
 import { type Dialogue, dial, openStream, type Served, served } from '../kit/served.js'
+import { mint, secret } from '../kit/tokens.js'
 import { until } from '../kit/wait.js'
 import { tokenLimits } from './token-limits.js'
 
@@ -741,6 +742,21 @@ const silentBodies = silence()
 
 t.test('every limit of the table has a test', async (t) => {
   t.strictSame(Object.keys(tests).sort(), Object.keys(limitTable).sort())
+})
+
+t.test('all links with one token have one rate, from whatever address', async (t) => {
+  const hub = await served(t, {
+    hub: { limits: { requestBurstMax: 4 } },
+    serve: { clock: new SimulatedClock(), trustedProxies: ['127.0.0.1'], auth: { secrets: [secret] } },
+  })
+  const token = await mint({ subscribe: ['**'] })
+  const from = (address: string) =>
+    dial(t, hub.url, ['runcast.v1.json', `bearer.${token}`], { 'x-forwarded-for': address })
+  const [one, other] = [await from('10.0.0.1'), await from('10.0.0.2')]
+  await ping(one, 2)
+  await ping(other, 2)
+  other.send({ type: 'ping' })
+  t.match(await other.closed, { code: 4004, reason: /requests and frames/ })
 })
 
 for (const [name, test] of Object.entries(tests)) {

@@ -466,3 +466,21 @@ t.test('a worker that only repeats what was published leaves nothing behind', as
   // There is room for one that is followed and has not begun.
   hub.subscribe('sessions/s/workers/d').close()
 })
+
+t.test('the list of sessions is followed with a store, and not kept in it', async (t) => {
+  const store = memoryStore()
+  const hub = aHub(t, { store })
+  const list = hub.subscribe('hub', { slices: ['*'] })
+  t.teardown(() => list.close())
+  for (const id of ['a', 'b']) {
+    await publishAll(hub, id, notes(1, 1))
+    t.match(await list.next(), { value: { type: 'state.update', data: { slice: 'sessions' } } })
+  }
+  await publishAll(hub, 'b', notes(2, 1))
+  t.equal(hub.fault, undefined)
+  const { sessions } = await store.sessions('', 10)
+  t.same(
+    sessions.map(({ record }) => record.session),
+    ['a', 'b'],
+  )
+})

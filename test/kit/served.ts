@@ -146,8 +146,9 @@ export async function dial(
   t: Test,
   url: string,
   protocols: string[] = ['runcast.v1.json'],
+  headers: Record<string, string> = {},
 ): Promise<Dialogue> {
-  const socket = new WebSocket(`${url.replace('http', 'ws')}/api/ws`, protocols)
+  const socket = new WebSocket(`${url.replace('http', 'ws')}/api/ws`, protocols, { headers })
   t.teardown(() => socket.terminate())
   const inbox = new Inbox<Record<string, unknown>>()
   socket.on('message', (data: Buffer) => inbox.push(JSON.parse(data.toString('utf8'))))

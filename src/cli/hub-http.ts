@@ -37,9 +37,12 @@ export class HubHttp {
   readonly url: URL
   readonly #client: typeof http | typeof https
   readonly #agent: http.Agent
+  readonly #authorization: { readonly authorization?: string }
 
-  constructor(url: URL) {
+  /** @param token a JWT, for a hub that asks for one */
+  constructor(url: URL, token?: string) {
     this.url = url
+    this.#authorization = token === undefined ? {} : { authorization: `Bearer ${token}` }
     this.#client = url.protocol === 'https:' ? https : http
     this.#agent = new this.#client.Agent({ keepAlive: true, maxSockets: 4 })
   }
@@ -61,6 +64,7 @@ export class HubHttp {
         agent: this.#agent,
         headers: {
           accept: 'application/json',
+          ...this.#authorization,
           ...(body !== undefined && {
             'content-type': request.contentType ?? 'application/json',
             'content-length': body.length,
@@ -90,7 +94,7 @@ export class HubHttp {
     return new Promise((resolve, reject) => {
       const outgoing = this.#client.get(new URL(this.name + path), {
         signal,
-        headers: { accept: 'text/event-stream' },
+        headers: { accept: 'text/event-stream', ...this.#authorization },
         // A connection of its own: it is not given back.
         agent: false,
       })
@@ -172,8 +176,8 @@ export function parseObject(text: string): Readonly<Record<string, unknown>> | u
   }
 }
 
-/** What the hub knows of a session. */
-export type SessionState = 'absent' | 'open' | 'ended'
+/** What the hub tells of a session; nothing (`unknown`) where the token does not allow asking. */
+export type SessionState = 'absent' | 'open' | 'ended' | 'unknown'
 
 /**
  * Asks for a session, and so whether a hub is there at all.
@@ -183,6 +187,14 @@ export type SessionState = 'absent' | 'open' | 'ended'
 export async function lookUpSession(hub: HubHttp, session: string): Promise<SessionState> {
   const answer = await reach(hub, `/api/sessions/${session}`)
   if (answer.status === 404) return 'absent'
+  // A token may allow publishing to one worker alone: what it allows is seen when that is tried.
+  if (answer.status === 403) return 'unknown'
+  if (answer.status === 401) {
+    throw new CommandError(
+      exitCodes.hubRefused,
+      `the hub at ${hub.name} refused: ${problemOf(answer).detail} Give one with --token or RUNCAST_TOKEN; runcast token makes them.`,
+    )
+  }
   if (answer.status >= 500) {
     throw new CommandError(
       exitCodes.hubUnavailable,

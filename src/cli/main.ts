@@ -12,6 +12,7 @@ import { runCommand } from './run.js'
 import { serveCommand } from './serve.js'
 import type { Surroundings } from './surroundings.js'
 import { tailCommand } from './tail.js'
+import { tokenCommand } from './token.js'
 
 const surroundings: Surroundings = {
   clock: systemClock,
@@ -43,7 +44,15 @@ function createProgram(): Command {
     .helpOption('-h, --help', 'show this help')
     .helpCommand(false)
     .showSuggestionAfterError()
-  const commands = [serveCommand, runCommand, publishCommand, tailCommand, inspectCommand, exportCommand]
+  const commands = [
+    serveCommand,
+    runCommand,
+    publishCommand,
+    tailCommand,
+    tokenCommand,
+    inspectCommand,
+    exportCommand,
+  ]
   for (const command of commands) program.addCommand(command(surroundings))
   program.addHelpText(
     'after',

@@ -3,12 +3,33 @@ import type { Random } from '../lib/random.js'
 import { checkEvent, checkId } from '../protocol/check.js'
 import { ProtocolError } from '../protocol/codes.js'
 import { defaultLimits } from '../protocol/limits.js'
-import { defaultHub } from './hub-http.js'
+import { defaultHub, HubHttp, parseHubUrl } from './hub-http.js'
 
 export function hubOption(env: NodeJS.ProcessEnv): Option {
   return new Option('--hub <url>', 'where the hub is; also RUNCAST_HUB').default(
     env['RUNCAST_HUB'] || defaultHub,
   )
+}
+
+/** The default stays out of it: `--help` would show it. */
+export function tokenOption(): Option {
+  return new Option(
+    '--token <jwt>',
+    'for a hub that asks for one; better in RUNCAST_TOKEN, which no list of processes shows',
+  )
+}
+
+/** @returns the hub that the command line means, with the token for it */
+export function hubOf(
+  { hub, token }: { readonly hub: string; readonly token?: string },
+  env: NodeJS.ProcessEnv,
+): HubHttp {
+  return new HubHttp(parseHubUrl(hub), token ?? (env['RUNCAST_TOKEN'] || undefined))
+}
+
+/** One of several values of an option. */
+export function collect(text: string, previous: readonly string[] = []): readonly string[] {
+  return [...previous, text]
 }
 
 /** The id of a session or worker. */

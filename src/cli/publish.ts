@@ -6,8 +6,16 @@ import { ProtocolError, quote } from '../protocol/codes.js'
 import { defaultLimits } from '../protocol/limits.js'
 import { exitCodeOf } from './child.js'
 import { CommandError, exitCodes, exitCodesHelp } from './exit-codes.js'
-import { HubHttp, lookUpSession, parseHubUrl, reasonOf } from './hub-http.js'
-import { hubOption, idOption, newSessionId, secondsOption, typeOption } from './options.js'
+import { type HubHttp, lookUpSession, reasonOf } from './hub-http.js'
+import {
+  hubOf,
+  hubOption,
+  idOption,
+  newSessionId,
+  secondsOption,
+  tokenOption,
+  typeOption,
+} from './options.js'
 import { formatBytes, formatCount, formatDuration } from './paint.js'
 import { Sender, type SenderNews } from './sender.js'
 import { StatusLine } from './status-line.js'
@@ -15,6 +23,7 @@ import type { Surroundings } from './surroundings.js'
 
 interface PublishOptions {
   readonly hub: string
+  readonly token?: string
   readonly session?: string
   readonly worker?: string
   readonly type?: string
@@ -44,6 +53,7 @@ export function publishCommand(surroundings: Surroundings): Command {
     .description('Publishes events, or any JSON as the data of events, from a file or from its input.')
     .argument('[file]', 'NDJSON; - or nothing for the input', '-')
     .addOption(hubOption(surroundings.env))
+    .addOption(tokenOption())
     .option('--session <id>', 'the session to publish to (default: a new one)', idOption)
     .option('--worker <id>', 'the worker of the session that publishes', idOption)
     .option('--type <type>', "wrap every line as an event's data, with this type", typeOption)
@@ -57,7 +67,7 @@ export function publishCommand(surroundings: Surroundings): Command {
 }
 
 async function publish(file: string, options: PublishOptions, surroundings: Surroundings): Promise<number> {
-  const hub = new HubHttp(parseHubUrl(options.hub))
+  const hub = hubOf(options, surroundings.env)
   const session = options.session ?? newSessionId(surroundings.random)
   try {
     if ((await lookUpSession(hub, session)) === 'ended') {

@@ -9,8 +9,16 @@ import {
   workerNameOf,
 } from './child.js'
 import { CommandError, exitCodes, exitCodesHelp } from './exit-codes.js'
-import { defaultHub, HubHttp, lookUpSession, parseHubUrl, problemOf } from './hub-http.js'
-import { hubOption, idOption, newSessionId, programName, secondsOption } from './options.js'
+import { defaultHub, type HubHttp, lookUpSession, problemOf } from './hub-http.js'
+import {
+  hubOf,
+  hubOption,
+  idOption,
+  newSessionId,
+  programName,
+  secondsOption,
+  tokenOption,
+} from './options.js'
 import { formatCount, formatDuration } from './paint.js'
 import { Screen } from './screen.js'
 import { Sender, type SenderNews } from './sender.js'
@@ -23,6 +31,7 @@ interface NamedCommand {
 
 interface RunOptions {
   readonly hub: string
+  readonly token?: string
   readonly session?: string
   readonly worker?: readonly NamedCommand[]
   readonly keepOpen?: boolean
@@ -53,6 +62,7 @@ export function runCommand(surroundings: Surroundings): Command {
     )
     .argument('[command...]', 'one more command, after --')
     .addOption(hubOption(surroundings.env))
+    .addOption(tokenOption())
     .option('--session <id>', 'the session to publish to (default: a new one)', idOption)
     .option('--worker <name=command>', 'a worker and its command; may be repeated', collectWorker)
     .option('--keep-open', 'leave the session open when all commands have ended')
@@ -70,7 +80,7 @@ async function run(
   options: RunOptions,
   surroundings: Surroundings,
 ): Promise<number> {
-  const hub = new HubHttp(parseHubUrl(options.hub))
+  const hub = hubOf(options, surroundings.env)
   const session = options.session ?? newSessionId(surroundings.random)
   try {
     await prepareSession(hub, session, options.replace === true)

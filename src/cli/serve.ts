@@ -1,11 +1,11 @@
-import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { Command, InvalidArgumentError, Option } from 'commander'
-import { catalogFromConfig, type Extensions } from '../catalog/catalog.js'
 import type { Tracer } from '../hub/tracing.js'
-import { quote } from '../protocol/codes.js'
-import { defaultLimits, type LimitName, type Limits, limitTable } from '../protocol/limits.js'
+import { defaultLimits, type Limits } from '../protocol/limits.js'
+import { isLoopback } from '../server/origins.js'
 import type { Found, Retention } from '../store/store.js'
+import { type AccessFlags, accessOf, addAccessOptions, expectKey, hintOfToken } from './access.js'
+import { type Config, limitOption, readConfig } from './config.js'
 import { defaultData, openData } from './data.js'
 import { CommandError, exitCodes } from './exit-codes.js'
 import { reasonOf } from './hub-http.js'
@@ -17,7 +17,7 @@ import type { Surroundings } from './surroundings.js'
 
 const dayMs = 24 * 60 * 60 * 1_000
 
-interface ServeCommandOptions {
+interface ServeCommandOptions extends AccessFlags {
   readonly port: number
   readonly host: string
   readonly store: 'lmdb' | 'memory'
@@ -26,7 +26,6 @@ interface ServeCommandOptions {
   readonly retainDays?: number
   readonly retainBytes?: number
   readonly keepaliveMs?: number
-  readonly origin?: readonly string[]
   readonly trustedProxy?: readonly string[]
   readonly limit?: Partial<Limits>
   readonly config?: string
@@ -46,12 +45,18 @@ Examples:
   $ runcast serve --config runcast.json
   $ runcast serve --limit frameBytesMax=65536 --limit connectionsPerAddressMax=50
   $ runcast serve --trusted-proxy 127.0.0.1
+  $ runcast serve --host 0.0.0.0 --token-secret-file runcast.key --tls-cert cert.pem --tls-key key.pem
 
 The config file is JSON, all of it optional:
   {
     "catalog": { "build.step": { "critical": true, "replay": "all" } },
-    "limits": { "laneEventsMax": 5000 }
+    "limits": { "laneEventsMax": 5000 },
+    "auth": { "secretFiles": ["runcast.key"], "audience": ["https://runcast.example"] },
+    "origins": ["https://app.example"],
+    "allowedHosts": ["runcast.example"],
+    "tls": { "cert": "cert.pem", "key": "key.pem" }
   }
+In "auth" there may also be "keyFiles", "jwksUrl" and "issuer". What the command line says wins.
 
 Exit codes:
   0    ended by Ctrl-C or SIGTERM; clients were told that the hub goes away, and all is stored
@@ -60,7 +65,7 @@ Exit codes:
   70   an error that nobody expected; it is in the log, and what was published is stored`
 
 export function serveCommand(surroundings: Surroundings): Command {
-  return new Command('serve')
+  const command = new Command('serve')
     .summary('start a hub')
     .description('Starts a hub that agents, jobs and scripts publish to and that anyone may watch.')
     .option('--port <n>', 'where to listen; 0 takes a free port', integerOption(0, 65_535), 4600)
@@ -87,14 +92,13 @@ export function serveCommand(surroundings: Surroundings): Command {
       'silence before an SSE response gets a comment',
       integerOption(100, 3_600_000),
     )
-    .option('--origin <url>', 'let pages of this origin use the hub; may be repeated; * lets all', collect)
     .option(
       '--trusted-proxy <address>',
       'believe this proxy when it says in X-Forwarded-For who asks; may be repeated',
       address,
     )
-    .option('--limit <name=n>', 'change a limit; may be repeated, and wins over the config file', limit)
-    .option('--config <file>', 'catalog and limits, in JSON')
+    .option('--limit <name=n>', 'change a limit; may be repeated, and wins over the config file', limitOption)
+    .option('--config <file>', 'catalog, limits and who may use the hub, in JSON')
     .option(
       '--shutdown-ms <n>',
       'how long ending may take; a second signal ends it at once (default: 10000)',
@@ -112,6 +116,7 @@ export function serveCommand(surroundings: Surroundings): Command {
       ).choices(logFormats),
     )
     .option('--otel', 'hand spans to OpenTelemetry; @opentelemetry/api and an SDK must be there')
+  return addAccessOptions(command)
     .addHelpText('after', examples)
     .action(async (options: Omit<ServeCommandOptions, 'version'>, { parent }: Command) => {
       process.exitCode = await serveHub({ ...options, version: parent?.version() ?? '' }, surroundings)
@@ -119,14 +124,10 @@ export function serveCommand(surroundings: Surroundings): Command {
 }
 
 async function serveHub(options: ServeCommandOptions, surroundings: Surroundings): Promise<number> {
-  const { clock, random, stdout, stderr } = surroundings
-  if (!isLoopback(options.host)) {
-    throw new CommandError(
-      exitCodes.failure,
-      `${options.host} can be reached from other machines, and there is no token key to tell who may do what: listen on 127.0.0.1`,
-    )
-  }
-  const config = options.config === undefined ? {} : readConfig(options.config)
+  const { clock, random, stdout, stderr, env } = surroundings
+  const config: Config = options.config === undefined ? { access: {} } : readConfig(options.config)
+  const access = accessOf(options, config.access, env)
+  expectKey(options.host, access, env)
   // Loaded here, so that the other commands start without the hub and its network stack.
   const [{ createHub }, { serve }, { openLog }] = await Promise.all([
     import('../hub/hub.js'),
@@ -150,7 +151,7 @@ async function serveHub(options: ServeCommandOptions, surroundings: Surroundings
   const hub = createHub({
     clock,
     random,
-    ...config,
+    ...(config.catalog && { catalog: config.catalog }),
     limits: { ...limits, connectionsMax },
     ...(store && { store }),
     ...(retention && { retention }),
@@ -161,20 +162,25 @@ async function serveHub(options: ServeCommandOptions, surroundings: Surroundings
       else log.error({ fault }, 'the store fails: publishing is refused until it works again')
     },
   })
-  const { host, port, keepaliveMs, origin, trustedProxy } = options
+  const { host, port, keepaliveMs, trustedProxy } = options
   const server = await serve(hub, {
     clock,
     host,
     port,
     log,
     ...(keepaliveMs !== undefined && { keepaliveMs }),
-    ...(origin !== undefined && { origins: origin }),
+    ...access,
     ...(trustedProxy !== undefined && { trustedProxies: trustedProxy }),
   }).catch(async (error: unknown) => {
     await hub.closeStore()
     throw new CommandError(exitCodes.failure, cannotListen(error, options))
   })
-  if (logFormat !== 'json') greet(server.url, store && storeLine(options.data, store.found), surroundings)
+  if (access.auth !== undefined && access.tls === undefined && !isLoopback(host))
+    log.warn({}, 'tokens travel in the clear: use --tls-cert and --tls-key, or a proxy that speaks TLS')
+  if (logFormat !== 'json') {
+    const kept = store && storeLine(options.data, store.found)
+    greet({ url: server.url, kept, hint: hintOfToken(access, env) }, surroundings)
+  }
   log.info(
     {
       version: options.version,
@@ -218,14 +224,18 @@ async function openTracer(): Promise<Tracer> {
 }
 
 /** Says where the hub listens and what to do with it: commands that work as they stand. */
-function greet(url: string, kept: string | undefined, { stdout, env }: Surroundings): void {
+function greet(
+  { url, kept, hint }: { url: string; kept: string | undefined; hint: string | undefined },
+  { stdout, env }: Surroundings,
+): void {
   const { bold, dim, cyan } = paletteFor(stdout, env)
   const program = programName(env)
   const hub = url === 'http://127.0.0.1:4600' ? '' : ` --hub ${url}`
   const tries = [
+    ...(hint === undefined ? [] : [hint]),
     `${program} run${hub} --session demo -- ls -la`,
     `${program} tail${hub} demo`,
-    `curl -N '${url}/api/sessions/demo/events?all=1'`,
+    `curl -N${hint === undefined ? '' : ' -H "authorization: Bearer $RUNCAST_TOKEN"'} '${url}/api/sessions/demo/events?all=1'`,
   ]
   stdout.write(
     `Runcast listens on ${bold(url)}
@@ -267,65 +277,10 @@ function retainBytes(text: string): number {
 }
 
 function cannotListen(error: unknown, { host, port }: ServeCommandOptions): string {
-  const taken = error instanceof Error && 'code' in error && error.code === 'EADDRINUSE'
-  return taken
-    ? `port ${port} of ${host} is taken: end what listens there, or choose another with --port`
-    : `cannot listen on ${host}, port ${port}: ${reasonOf(error)}`
-}
-
-function isLoopback(host: string): boolean {
-  if (host === 'localhost' || host === '::1') return true
-  return isIP(host) === 4 && host.startsWith('127.')
-}
-
-interface Config {
-  readonly catalog?: Extensions
-  readonly limits?: Partial<Limits>
-}
-
-/** @throws CommandError that names the place in the file */
-function readConfig(file: string): Config {
-  try {
-    const value: unknown = JSON.parse(readFileSync(file, 'utf8'))
-    if (!isObject(value)) throw new Error(`expected an object, got ${quote(value)}`)
-    const stranger = Object.keys(value).find((name) => name !== 'catalog' && name !== 'limits')
-    if (stranger !== undefined) throw new Error(`${stranger}: expected nothing but catalog and limits`)
-    const { catalog, limits } = value
-    return {
-      ...(catalog !== undefined && { catalog: catalogFromConfig(catalog) }),
-      ...(limits !== undefined && { limits: limitsFromConfig(limits) }),
-    }
-  } catch (error) {
-    throw new CommandError(exitCodes.failure, `${file}: ${reasonOf(error)}`)
-  }
-}
-
-function limitsFromConfig(value: unknown): Partial<Limits> {
-  if (!isObject(value)) throw new Error(`limits: expected an object, got ${quote(value)}`)
-  const limits: Partial<Record<LimitName, number>> = {}
-  for (const [name, limit] of Object.entries(value)) limits[limitName(name)] = limitValue(name, limit)
-  return limits
-}
-
-function limitName(name: string): LimitName {
-  if (!Object.hasOwn(limitTable, name)) throw new Error(`limits.${name}: there is no such limit`)
-  if ('fixed' in limitTable[name as LimitName]) throw new Error(`limits.${name}: it cannot be changed`)
-  return name as LimitName
-}
-
-function limitValue(name: string, value: unknown): number {
-  if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 1) return value
-  throw new Error(`limits.${name}: expected a positive whole number, got ${quote(value)}`)
-}
-
-/** `--limit name=n` */
-function limit(text: string, previous: Partial<Limits> = {}): Partial<Limits> {
-  const [name = '', value = ''] = text.split('=', 2)
-  try {
-    return { ...previous, [limitName(name)]: limitValue(name, value === '' ? undefined : Number(value)) }
-  } catch (error) {
-    throw new InvalidArgumentError(reasonOf(error))
-  }
+  const code = error instanceof Error && 'code' in error ? error.code : undefined
+  if (code === 'EADDRINUSE')
+    return `port ${port} of ${host} is taken: end what listens there, or choose another with --port`
+  return code === undefined ? reasonOf(error) : `cannot listen on ${host}, port ${port}: ${reasonOf(error)}`
 }
 
 function address(text: string, previous: readonly string[] = []): readonly string[] {
@@ -352,12 +307,4 @@ function openFilesMax(): number {
   }
   const soft = userLimits?.open_files?.soft
   return typeof soft === 'number' ? soft : Number.POSITIVE_INFINITY
-}
-
-function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
-function collect(text: string, previous: readonly string[] = []): readonly string[] {
-  return [...previous, text]
 }

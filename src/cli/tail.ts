@@ -8,8 +8,8 @@ import { defaultLimits } from '../protocol/limits.js'
 import { idPattern, parseTopic, type TopicName } from '../protocol/topic.js'
 import { exitCodeOf } from './child.js'
 import { CommandError, exitCodes, exitCodesHelp } from './exit-codes.js'
-import { HubHttp, lookUpSession, parseHubUrl, parseObject, problemOf, reach, reasonOf } from './hub-http.js'
-import { hubOption, refusing } from './options.js'
+import { type HubHttp, lookUpSession, parseObject, problemOf, reach, reasonOf } from './hub-http.js'
+import { hubOf, hubOption, refusing, tokenOption } from './options.js'
 import { type Palette, paletteFor } from './paint.js'
 import { StateLines } from './state-lines.js'
 import type { Surroundings } from './surroundings.js'
@@ -17,6 +17,7 @@ import { Transcript } from './transcript.js'
 
 interface TailOptions {
   readonly hub: string
+  readonly token?: string
   readonly types?: readonly string[]
   readonly mode?: Mode
   readonly since?: string
@@ -50,6 +51,7 @@ export function tailCommand(surroundings: Surroundings): Command {
     .description('Shows the events of a session or of one of its workers as they come.')
     .argument('<topic>', 'what to watch', topicArgument)
     .addOption(hubOption(surroundings.env))
+    .addOption(tokenOption())
     .option('--types <list>', 'only these types: names, prefix*, !excluded, with commas between', typesOption)
     .addOption(new Option('--mode <mode>', 'how much to show').choices(modes))
     .option('--since <cursor>', 'continue after this cursor')
@@ -72,7 +74,7 @@ export function tailCommand(surroundings: Surroundings): Command {
 
 async function tail(topic: TopicName, options: TailOptions, surroundings: Surroundings): Promise<number> {
   if (options.since !== undefined) checkCursor(topic, options.since)
-  const hub = new HubHttp(parseHubUrl(options.hub))
+  const hub = hubOf(options, surroundings.env)
   const tailing = new Tailing(hub, topic, options, surroundings)
   const restore = surroundings.onSignal((signal) => tailing.interrupt(signal))
   try {

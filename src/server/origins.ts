@@ -65,3 +65,8 @@ export function preflightHeaders(methods: string): Record<string, string> {
     'access-control-max-age': '600',
   }
 }
+
+/** @returns whether nobody but this machine can reach the address */
+export function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'))
+}

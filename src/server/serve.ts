@@ -1,4 +1,3 @@
-import { isIP } from 'node:net'
 import type { Hub } from '../hub/hub.js'
 import { type Clock, systemClock } from '../lib/clock.js'
 import type { Service, Transport, TransportOptions } from '../transport/transport.js'
@@ -12,7 +11,7 @@ import { healthRoutes } from './health.js'
 import { type Closable, Links } from './links.js'
 import { type Log, noLog } from './log.js'
 import { noServerCounts } from './metrics.js'
-import type { Origins } from './origins.js'
+import { isLoopback, type Origins } from './origins.js'
 import { panelRoutes } from './panels.js'
 import { publishRoutes } from './publish.js'
 import { Rights } from './rights.js'
@@ -186,11 +185,6 @@ export function routesOf(context: Context): readonly Route[] {
     ...healthRoutes(context),
     ...panelRoutes(),
   ]
-}
-
-/** @returns whether nobody but this machine can reach the address */
-export function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'))
 }
 
 /** Waits for `task`, but no longer than `ms`. */

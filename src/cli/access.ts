@@ -1,0 +1,220 @@
+import { createPrivateKey, X509Certificate } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { type Command, InvalidArgumentError } from 'commander'
+import { quote } from '../protocol/codes.js'
+import type { AuthOptions } from '../server/auth.js'
+import { isLoopback } from '../server/origins.js'
+import type { ServeOptions } from '../server/serve.js'
+import { CommandError, exitCodes } from './exit-codes.js'
+import { reasonOf } from './hub-http.js'
+import { collect, programName } from './options.js'
+
+/** What the command line says of who may use the hub. */
+export interface AccessFlags {
+  readonly tokenSecretFile?: readonly string[]
+  readonly tokenSecretEnv?: readonly string[]
+  readonly tokenKey?: readonly string[]
+  readonly jwksUrl?: string
+  readonly tokenAudience?: readonly string[]
+  readonly tokenIssuer?: readonly string[]
+  readonly origin?: readonly string[]
+  readonly allowedHost?: readonly string[]
+  readonly tlsCert?: string
+  readonly tlsKey?: string
+}
+
+/** The same, as the config file says it. */
+export interface AccessConfig {
+  readonly auth?: AuthOptions
+  readonly origins?: readonly string[]
+  readonly allowedHosts?: readonly string[]
+  readonly tls?: { readonly cert: string; readonly key: string }
+}
+
+export type Access = Pick<ServeOptions, 'auth' | 'origins' | 'hosts' | 'tls'>
+
+export function addAccessOptions(command: Command): Command {
+  return command
+    .option('--token-secret-file <file>', 'the secret that signs tokens (HS256); may be repeated', collect)
+    .option('--token-secret-env <name>', 'the environment variable with the secret; may be repeated', collect)
+    .option(
+      '--token-key <file>',
+      'a public key that verifies tokens: PEM, certificate, JWK or JWK set; may be repeated',
+      collect,
+    )
+    .option('--jwks-url <url>', 'where to fetch the JWK set that verifies tokens')
+    .option('--token-audience <text>', 'what `aud` of a token must name; may be repeated', collect)
+    .option('--token-issuer <text>', 'what `iss` of a token must be; may be repeated', collect)
+    .option(
+      '--origin <url>',
+      'let pages of this origin use the hub; may be repeated; * lets all',
+      originOption,
+    )
+    .option('--allowed-host <name>', 'a name by which the hub may be called; may be repeated', hostOption)
+    .option('--tls-cert <file>', 'serve https with this certificate chain (PEM)')
+    .option('--tls-key <file>', 'and this private key (PEM)')
+}
+
+/** @throws CommandError when something that is needed is not there */
+export function accessOf(flags: AccessFlags, config: AccessConfig, env: NodeJS.ProcessEnv): Access {
+  const auth = authOf(flags, config.auth, env)
+  const origins = flags.origin ?? config.origins
+  const hosts = flags.allowedHost ?? config.allowedHosts
+  const tls = tlsOf(flags, config.tls)
+  return { ...(auth && { auth }), ...(origins && { origins }), ...(hosts && { hosts }), ...(tls && { tls }) }
+}
+
+/** @throws CommandError when others can reach the hub, and nothing tells who may do what */
+export function expectKey(host: string, { auth }: Access, env: NodeJS.ProcessEnv): void {
+  if (auth !== undefined || isLoopback(host)) return
+  const program = programName(env)
+  throw new CommandError(
+    exitCodes.failure,
+    `${host} can be reached from other machines, and there is no key for tokens that tell who may do what.
+Make one with:    ${program} token --new-key runcast.key
+and serve with:   ${program} serve --host ${host} --token-secret-file runcast.key`,
+  )
+}
+
+/** @returns a command that gets a token for the examples; nothing where none is needed */
+export function hintOfToken({ auth }: Access, env: NodeJS.ProcessEnv): string | undefined {
+  if (auth === undefined) return undefined
+  const [file] = auth.secretFiles ?? []
+  const key = file === undefined ? '--key PRIVATE_KEY' : `--secret-file ${file}`
+  const topics = `'sessions/demo/**'`
+  return `export RUNCAST_TOKEN=$(${programName(env)} token ${key} --subscribe ${topics} --publish ${topics})`
+}
+
+function authOf(
+  flags: AccessFlags,
+  config: AuthOptions | undefined,
+  env: NodeJS.ProcessEnv,
+): AuthOptions | undefined {
+  const { tokenSecretFile, tokenSecretEnv, tokenKey, jwksUrl, tokenAudience, tokenIssuer } = flags
+  const auth: AuthOptions = {
+    ...config,
+    ...(tokenSecretEnv && { secrets: tokenSecretEnv.map((name) => secretOf(name, env)) }),
+    ...(tokenSecretFile && { secretFiles: tokenSecretFile }),
+    ...(tokenKey && { keyFiles: tokenKey }),
+    ...(jwksUrl !== undefined && { jwksUrl }),
+    ...(tokenAudience && { audience: tokenAudience }),
+    ...(tokenIssuer && { issuer: tokenIssuer }),
+  }
+  const { secrets, secretFiles, keyFiles } = auth
+  if (auth.jwksUrl !== undefined || [secrets, secretFiles, keyFiles].some(Boolean)) return auth
+  if (Object.keys(auth).length === 0) return undefined
+  throw new CommandError(
+    exitCodes.usage,
+    'an audience or issuer of tokens says nothing without a key: add --token-secret-file, --token-key or --jwks-url',
+  )
+}
+
+/** @throws CommandError */
+export function secretOf(name: string, env: NodeJS.ProcessEnv): string {
+  const secret = env[name]
+  if (secret) return secret
+  throw new CommandError(
+    exitCodes.usage,
+    `the environment variable ${name} is empty: expected a secret in it`,
+  )
+}
+
+function tlsOf({ tlsCert, tlsKey }: AccessFlags, config: AccessConfig['tls']): Access['tls'] {
+  const cert = tlsCert ?? config?.cert
+  const key = tlsKey ?? config?.key
+  if (cert === undefined && key === undefined) return undefined
+  if (cert === undefined || key === undefined) {
+    throw new CommandError(
+      exitCodes.usage,
+      'TLS needs both a certificate and its key: --tls-cert and --tls-key',
+    )
+  }
+  try {
+    const fits = new X509Certificate(readFileSync(cert)).checkPrivateKey(createPrivateKey(readFileSync(key)))
+    if (!fits) throw new Error('the key is not that of the certificate')
+  } catch (error) {
+    throw new CommandError(exitCodes.failure, `TLS with ${cert} and ${key}: ${reasonOf(error)}`)
+  }
+  return { certFile: cert, keyFile: key }
+}
+
+/** An origin as browsers send it, without path or slash. */
+function originOption(text: string, previous: readonly string[] = []): readonly string[] {
+  if (text !== '*' && !isOrigin(text))
+    throw new InvalidArgumentError('expected an origin like https://app.example, or *.')
+  return [...previous, text === '*' ? text : new URL(text).origin]
+}
+
+function isOrigin(text: string): boolean {
+  return URL.canParse(text) && new URL(text).origin !== 'null' && /^[^/]+:\/\/[^/?#]+\/?$/.test(text)
+}
+
+function hostOption(text: string, previous: readonly string[] = []): readonly string[] {
+  if (!isHost(text)) throw new InvalidArgumentError('expected a host name, without scheme and port.')
+  return [...previous, text.toLowerCase()]
+}
+
+function isHost(text: string): boolean {
+  return /^[A-Za-z0-9.-]{1,253}$/.test(text)
+}
+
+// The config file
+
+const lists = ['secretFiles', 'keyFiles', 'audience', 'issuer'] as const
+
+/** @throws Error that names the place */
+export function accessFromConfig(value: Readonly<Record<string, unknown>>): AccessConfig {
+  const { auth, origins, allowedHosts, tls, ...others } = value
+  const [stranger] = Object.keys(others)
+  if (stranger !== undefined) {
+    throw new Error(`${stranger}: expected nothing but catalog, limits, auth, origins, allowedHosts and tls`)
+  }
+  return {
+    ...(auth !== undefined && { auth: authFromConfig(auth) }),
+    ...(origins !== undefined && {
+      origins: listOf(origins, 'origins', (text) => text === '*' || isOrigin(text)).map((text) =>
+        text === '*' ? text : new URL(text).origin,
+      ),
+    }),
+    ...(allowedHosts !== undefined && { allowedHosts: listOf(allowedHosts, 'allowedHosts', isHost) }),
+    ...(tls !== undefined && { tls: tlsFromConfig(tls) }),
+  }
+}
+
+function authFromConfig(value: unknown): AuthOptions {
+  const { jwksUrl, ...rest } = fieldsOf(value, 'auth', [...lists, 'jwksUrl'])
+  const auth: Record<string, readonly string[] | string> = {}
+  for (const [name, list] of Object.entries(rest)) auth[name] = listOf(list, `auth.${name}`, () => true)
+  if (jwksUrl !== undefined) auth['jwksUrl'] = textOf(jwksUrl, 'auth.jwksUrl')
+  return auth
+}
+
+function tlsFromConfig(value: unknown): { readonly cert: string; readonly key: string } {
+  const { cert, key } = fieldsOf(value, 'tls', ['cert', 'key'])
+  return { cert: textOf(cert, 'tls.cert'), key: textOf(key, 'tls.key') }
+}
+
+function fieldsOf(value: unknown, name: string, known: readonly string[]): Readonly<Record<string, unknown>> {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new Error(`${name}: expected an object, got ${quote(value)}`)
+  }
+  const stranger = Object.keys(value).find((field) => !known.includes(field))
+  if (stranger !== undefined) throw new Error(`${name}.${stranger}: expected nothing but ${known.join(', ')}`)
+  return value as Readonly<Record<string, unknown>>
+}
+
+function listOf(value: unknown, name: string, fits: (text: string) => boolean): readonly string[] {
+  if (Array.isArray(value) && value.every((one) => typeof one === 'string' && fits(one)))
+    return value as string[]
+  throw new Error(`${name}: expected a list like ${examplesOf[name] ?? '["…"]'}, got ${quote(value)}`)
+}
+
+const examplesOf: Readonly<Record<string, string>> = {
+  origins: '["https://app.example"]',
+  allowedHosts: '["runcast.example"]',
+}
+
+function textOf(value: unknown, name: string): string {
+  if (typeof value === 'string' && value !== '') return value
+  throw new Error(`${name}: expected a text, got ${quote(value)}`)
+}

@@ -1,0 +1,63 @@
+import { readFileSync } from 'node:fs'
+import { InvalidArgumentError } from 'commander'
+import { catalogFromConfig, type Extensions } from '../catalog/catalog.js'
+import { quote } from '../protocol/codes.js'
+import { type LimitName, type Limits, limitTable } from '../protocol/limits.js'
+import { type AccessConfig, accessFromConfig } from './access.js'
+import { CommandError, exitCodes } from './exit-codes.js'
+import { reasonOf } from './hub-http.js'
+
+/** What the config file may say. */
+export interface Config {
+  readonly catalog?: Extensions
+  readonly limits?: Partial<Limits>
+  readonly access: AccessConfig
+}
+
+/** @throws CommandError that names the place in the file */
+export function readConfig(file: string): Config {
+  try {
+    const value: unknown = JSON.parse(readFileSync(file, 'utf8'))
+    if (!isObject(value)) throw new Error(`expected an object, got ${quote(value)}`)
+    const { catalog, limits, ...rest } = value
+    return {
+      access: accessFromConfig(rest),
+      ...(catalog !== undefined && { catalog: catalogFromConfig(catalog) }),
+      ...(limits !== undefined && { limits: limitsFromConfig(limits) }),
+    }
+  } catch (error) {
+    throw new CommandError(exitCodes.failure, `${file}: ${reasonOf(error)}`)
+  }
+}
+
+function limitsFromConfig(value: unknown): Partial<Limits> {
+  if (!isObject(value)) throw new Error(`limits: expected an object, got ${quote(value)}`)
+  const limits: Partial<Record<LimitName, number>> = {}
+  for (const [name, limit] of Object.entries(value)) limits[limitName(name)] = limitValue(name, limit)
+  return limits
+}
+
+function limitName(name: string): LimitName {
+  if (!Object.hasOwn(limitTable, name)) throw new Error(`limits.${name}: there is no such limit`)
+  if ('fixed' in limitTable[name as LimitName]) throw new Error(`limits.${name}: it cannot be changed`)
+  return name as LimitName
+}
+
+function limitValue(name: string, value: unknown): number {
+  if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 1) return value
+  throw new Error(`limits.${name}: expected a positive whole number, got ${quote(value)}`)
+}
+
+/** `--limit name=n` */
+export function limitOption(text: string, previous: Partial<Limits> = {}): Partial<Limits> {
+  const [name = '', value = ''] = text.split('=', 2)
+  try {
+    return { ...previous, [limitName(name)]: limitValue(name, value === '' ? undefined : Number(value)) }
+  } catch (error) {
+    throw new InvalidArgumentError(reasonOf(error))
+  }
+}
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}

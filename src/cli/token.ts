@@ -1,0 +1,177 @@
+import { createPrivateKey, type JsonWebKey, type KeyObject } from 'node:crypto'
+import { writeFileSync } from 'node:fs'
+import { Command, InvalidArgumentError } from 'commander'
+import { defaultLimits } from '../protocol/limits.js'
+import { parsePattern } from '../protocol/topic.js'
+import { secretOf } from './access.js'
+import { CommandError, exitCodes } from './exit-codes.js'
+import { reasonOf } from './hub-http.js'
+import { collect, programName, refusing } from './options.js'
+import type { Surroundings } from './surroundings.js'
+
+interface TokenOptions {
+  readonly newKey?: string
+  readonly secretFile?: string
+  readonly secretEnv?: string
+  readonly key?: string
+  readonly kid?: string
+  readonly subscribe?: readonly string[]
+  readonly publish?: readonly string[]
+  /** Seconds; 0: for ever. */
+  readonly ttl: number
+  readonly subject?: string
+  readonly audience?: readonly string[]
+  readonly issuer?: string
+}
+
+const examples = `
+Examples:
+  $ runcast token --new-key runcast.key                       # once: a secret, for serve and for this
+  $ runcast token --secret-file runcast.key --subscribe 'sessions/demo/**'
+  $ runcast token --secret-file runcast.key --publish 'sessions/*/workers/lint' --ttl 15m
+  $ runcast token --key private.pem --subscribe '**' --publish '**' --audience https://runcast.example
+  $ export RUNCAST_TOKEN=$(runcast token --secret-file runcast.key --subscribe '**')
+
+Patterns are topics: sessions/{id}, sessions/{id}/workers/{id}; * stands for one segment, ** at the end for the rest.
+hub allows /metrics; the list of sessions needs no pattern of its own, for it has only what may be read.
+
+Exit codes:
+  0    the token, or the name of the new key, is on standard output
+  1    the key cannot be read or written
+  2    the command line is wrong`
+
+export function tokenCommand(surroundings: Surroundings): Command {
+  return new Command('token')
+    .summary('make a token, or a key for tokens')
+    .description('Makes a token that tells a hub who may read and publish what, or a key that signs them.')
+    .option('--new-key <file>', 'write a new secret into a file that is not there yet')
+    .option('--secret-file <file>', 'sign with the secret in this file (HS256)')
+    .option('--secret-env <name>', 'sign with the secret in this environment variable (HS256)')
+    .option('--key <file>', 'sign with this private key: PEM or JWK; RSA, P-256, P-384, P-521 or Ed25519')
+    .option('--kid <id>', 'how the hub knows the key; default: what the JWK says')
+    .option('--subscribe <pattern>', 'topics that may be read; may be repeated', patternOption)
+    .option('--publish <pattern>', 'topics that may be published to; may be repeated', patternOption)
+    .option('--ttl <time>', 'how long it is good: 90s, 15m, 1h, 30d or never', ttlOption, 3_600)
+    .option('--subject <text>', 'whom it is given to (sub)')
+    .option('--audience <text>', 'which hub it is meant for (aud); may be repeated', collect)
+    .option('--issuer <text>', 'who gives it (iss)')
+    .addHelpText('after', examples)
+    .action(async (options: TokenOptions) => {
+      if (options.newKey !== undefined) writeKey(options.newKey, surroundings)
+      else surroundings.stdout.write(`${await sign(options, surroundings)}\n`)
+      process.exitCode = exitCodes.ok
+    })
+}
+
+/** 256 bits, which is what HS256 asks for, as text that fits an environment variable too. Characters. */
+const secretLength = 43
+
+function writeKey(file: string, { random, stdout, stderr, env }: Surroundings): void {
+  try {
+    writeFileSync(file, `${random.id(secretLength)}\n`, { mode: 0o600, flag: 'wx' })
+  } catch (error) {
+    const exists = error instanceof Error && 'code' in error && error.code === 'EEXIST'
+    const reason = exists ? 'it is there already, and is not overwritten' : reasonOf(error)
+    throw new CommandError(exitCodes.failure, `cannot write ${file}: ${reason}`)
+  }
+  stdout.write(`${file}\n`)
+  const program = programName(env)
+  stderr.write(
+    `runcast: whoever has this file may do everything. Serve with it:
+  ${program} serve --token-secret-file ${file}
+and make tokens with it:
+  ${program} token --secret-file ${file} --subscribe 'sessions/demo/**'
+`,
+  )
+}
+
+async function sign(options: TokenOptions, { clock, env }: Surroundings): Promise<string> {
+  const { subscribe, publish, ttl, subject, audience, issuer } = options
+  if (subscribe === undefined && publish === undefined) {
+    throw new CommandError(
+      exitCodes.usage,
+      'a token that allows nothing is of no use: add --subscribe or --publish',
+    )
+  }
+  const { key, algorithm, kid } = await signingKey(options, env)
+  const { SignJWT } = await import('jose')
+  const now = Math.floor(clock.now() / 1_000)
+  const claims = {
+    ...(subscribe && { subscribe }),
+    ...(publish && { publish }),
+    ...(subject !== undefined && { sub: subject }),
+    ...(audience && { aud: [...audience] }),
+    ...(issuer !== undefined && { iss: issuer }),
+    iat: now,
+    ...(ttl > 0 && { exp: now + ttl }),
+  }
+  const header = { alg: algorithm, typ: 'JWT', ...(kid !== undefined && { kid }) }
+  const token = await new SignJWT(claims).setProtectedHeader(header).sign(key)
+  if (token.length <= defaultLimits.tokenLengthMax) return token
+  throw new CommandError(
+    exitCodes.usage,
+    `the token has ${token.length} characters, and a hub takes ${defaultLimits.tokenLengthMax}: use fewer patterns`,
+  )
+}
+
+interface SigningKey {
+  readonly key: KeyObject
+  readonly algorithm: string
+  readonly kid: string | undefined
+}
+
+async function signingKey(options: TokenOptions, env: NodeJS.ProcessEnv): Promise<SigningKey> {
+  const { secretFile, secretEnv, key: keyFile, kid } = options
+  if ([secretFile, secretEnv, keyFile].filter((one) => one !== undefined).length !== 1) {
+    throw new CommandError(
+      exitCodes.usage,
+      `expected one of --secret-file, --secret-env and --key. Make a key with: ${programName(env)} token --new-key runcast.key`,
+    )
+  }
+  const { secretKey, readText, algorithmsOf } = await import('../server/auth-keys.js')
+  try {
+    if (secretEnv !== undefined) {
+      return { key: secretKey(secretOf(secretEnv, env), secretEnv), algorithm: 'HS256', kid }
+    }
+    const file = secretFile ?? keyFile ?? ''
+    const text = await readText(file, defaultLimits.keysBytesMax)
+    if (secretFile !== undefined) return { key: secretKey(text, file), algorithm: 'HS256', kid }
+    const { key, jwk } = privateKeyOf(text, file)
+    const [able] = algorithmsOf(key)
+    const algorithm = jwk?.alg ?? able
+    if (algorithm === undefined || !algorithmsOf(key).includes(algorithm)) {
+      throw new Error(`${file}: expected a key of RSA (2048 bits or more), P-256, P-384, P-521 or Ed25519`)
+    }
+    return { key, algorithm, kid: kid ?? jwk?.kid }
+  } catch (error) {
+    throw error instanceof CommandError ? error : new CommandError(exitCodes.failure, reasonOf(error))
+  }
+}
+
+type Jwk = JsonWebKey & { readonly alg?: string; readonly kid?: string }
+
+function privateKeyOf(text: string, file: string): { readonly key: KeyObject; readonly jwk?: Jwk } {
+  try {
+    if (!text.trimStart().startsWith('{')) return { key: createPrivateKey(text) }
+    const jwk = JSON.parse(text) as Jwk
+    return { key: createPrivateKey({ key: jwk, format: 'jwk' }), jwk }
+  } catch (error) {
+    throw new Error(`${file}: expected a private key as PEM or JWK: ${reasonOf(error)}`)
+  }
+}
+
+function patternOption(text: string, previous: readonly string[] = []): readonly string[] {
+  refusing(() => parsePattern(text, 'pattern'))
+  return [...previous, text]
+}
+
+const unitSeconds: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3_600, d: 86_400 }
+const ttlMax = 100 * 365 * 86_400
+
+function ttlOption(text: string): number {
+  if (text === 'never') return 0
+  const [, number = '', unit = ''] = /^(\d{1,9})([smhd])$/.exec(text) ?? []
+  const seconds = Number(number) * (unitSeconds[unit] ?? 0)
+  if (seconds >= 1 && seconds <= ttlMax) return seconds
+  throw new InvalidArgumentError('expected a time like 90s, 15m, 1h, 30d, or never.')
+}

@@ -109,7 +109,7 @@ function framesOf(source: string): Map<string, string[]> {
 function markdown(): string[] {
   const docs = readdirSync(join(root, 'docs'), { recursive: true, encoding: 'utf8' })
   const inDocs = docs.filter((path) => path.endsWith('.md')).map((path) => join('docs', path))
-  return ['README.md', 'CONTRIBUTING.md', ...inDocs]
+  return ['README.md', 'CONTRIBUTING.md', 'SECURITY.md', ...inDocs]
 }
 
 /** @returns the anchors that a page's headings get where it is shown. */

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
 import { nanoid } from 'nanoid'
 import { systemClock } from '../lib/clock.js'
+import { backupCommand } from './backup.js'
 import { CommandError, exitCodes, exitCodesHelp } from './exit-codes.js'
 import { exportCommand } from './export.js'
 import { inspectCommand } from './inspect.js'
@@ -52,6 +53,7 @@ function createProgram(): Command {
     tokenCommand,
     inspectCommand,
     exportCommand,
+    backupCommand,
   ]
   for (const command of commands) program.addCommand(command(surroundings))
   program.addHelpText(

@@ -30,4 +30,6 @@ export interface Context {
   readonly report: (error: unknown) => void
   /** Whether the server is about to close. */
   readonly closing: () => boolean
+  /** Runs a task when the server begins to close. @returns what forgets it */
+  readonly onClosing: (task: () => void) => () => void
 }

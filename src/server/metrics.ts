@@ -17,12 +17,14 @@ export interface ServerCounts {
   /** Answers by status. */
   readonly answers: Map<number, number>
   /** Mistakes of the hub's own that cost one request, and those that nobody had expected. */
+  /** Requests that are being answered. */
+  requests: number
   requestErrors: number
   uncaughtErrors: number
 }
 
 export function noServerCounts(): ServerCounts {
-  return { answers: new Map(), requestErrors: 0, uncaughtErrors: 0 }
+  return { answers: new Map(), requests: 0, requestErrors: 0, uncaughtErrors: 0 }
 }
 
 interface Source extends HubStats {
@@ -175,6 +177,12 @@ export const figures: readonly Figure[] = [
     read: ({ counts }) => [...counts.answers].map(([status, count]) => [String(status), count] as const),
   },
   {
+    name: 'runcast_requests',
+    help: 'HTTP requests that are being answered; publishing waits for the store, and for a body that is still coming.',
+    kind: 'gauge',
+    read: ({ counts }) => counts.requests,
+  },
+  {
     name: 'runcast_connections_opened_total',
     help: 'Connections that were opened.',
     kind: 'counter',
@@ -220,7 +228,7 @@ export const figures: readonly Figure[] = [
   },
   {
     name: 'runcast_history_bytes',
-    help: 'About the bytes of the JSON text of these events; what they take is two to four times that.',
+    help: 'About the bytes of the JSON text of these events; with their encoded forms they take two to seven times that.',
     kind: 'gauge',
     read: ({ history }) => history.bytes,
   },

@@ -83,9 +83,13 @@ function unpack(codec: { decodeAll(bytes: Uint8Array): readonly unknown[] }, bod
  * came some chunks before to be stored keeps a fast producer from outrunning the store; the peer is paused
  * meanwhile. A few, so that reading goes on while the store writes.
  *
- * After a bad line nothing more is published; what precedes it is kept, and counted in the problem.
+ * After a bad line nothing more is published; what precedes it is kept, and counted in the problem. A server that
+ * closes stops likewise, for a body may last as long as its peer.
  */
-async function publishLines({ hub, limits, gate, bodies }: Context, call: Call): Promise<Answer | undefined> {
+async function publishLines(
+  { hub, limits, gate, bodies, onClosing }: Context,
+  call: Call,
+): Promise<Answer | undefined> {
   const { request, exchange, topic, grant } = call
   const session = call.param('session')
   const total: Total = { first: 0, last: 0, accepted: 0, duplicates: 0 }
@@ -101,8 +105,14 @@ async function publishLines({ hub, limits, gate, bodies }: Context, call: Call):
   })
   const ahead = new Ahead(limits.aheadBytesMax)
   const place = bodies.take()
+  const body = exchange.body(limits.bodySilenceMs)[Symbol.asyncIterator]()
+  let stopped = false
+  const forget = onClosing(() => {
+    stopped = true
+    void body.return?.()
+  })
   try {
-    for await (const chunk of exchange.body(limits.bodySilenceMs)) {
+    for await (const chunk of { [Symbol.asyncIterator]: () => body }) {
       // A body may be sent for longer than a token is good.
       gate.expectCurrent(grant)
       reader.push(chunk)
@@ -112,6 +122,8 @@ async function publishLines({ hub, limits, gate, bodies }: Context, call: Call):
     }
     // A line that the peer did not end before it went may be half of one.
     if (exchange.gone) return undefined
+    if (stopped)
+      throw new ProtocolError('unavailable', 'The hub is shutting down; send what follows to it again.')
     reader.end()
     pending.publish()
     await hub.committed(session)
@@ -121,6 +133,7 @@ async function publishLines({ hub, limits, gate, bodies }: Context, call: Call):
     await hub.committed(session)
     return problem(refused, total)
   } finally {
+    forget()
     place.release()
   }
 }

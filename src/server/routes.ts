@@ -7,6 +7,7 @@ import type { Answer, Exchange, Request } from '../transport/transport.js'
 import type { Admission } from './admission.js'
 import type { Gate } from './gate.js'
 import { type Grant, unlocked } from './grant.js'
+import type { ServerCounts } from './metrics.js'
 import {
   allowsOrigin,
   corsHeaders,
@@ -68,8 +69,7 @@ export interface RoutesOptions {
   readonly gate: Gate
   /** Told of whatever is no peer's mistake. */
   readonly report: (error: unknown) => void
-  /** Told of the status of each answer. */
-  readonly answered: (status: number) => void
+  readonly counts: Pick<ServerCounts, 'answers' | 'requests'>
   /** Whether the server is about to close: then only what asks after its health is answered. */
   readonly closing: () => boolean
 }
@@ -83,8 +83,6 @@ interface Pattern {
 export class Routes {
   readonly #patterns = new Map<string, Pattern>()
   readonly #options: RoutesOptions
-  /** Requests that are being answered. */
-  #busy = 0
   #idle: (() => void) | undefined = undefined
 
   constructor(routes: readonly Route[], options: RoutesOptions) {
@@ -102,28 +100,29 @@ export class Routes {
 
   /** Answers the request, come what may. */
   answer(request: Request, exchange: Exchange): void {
-    this.#busy += 1
+    this.#options.counts.requests += 1
     void this.#answerOf(request, exchange)
       .then((answer) => {
         if (answer === undefined) return
-        this.#options.answered(answer.status)
+        const { answers } = this.#options.counts
+        answers.set(answer.status, (answers.get(answer.status) ?? 0) + 1)
         exchange.answer(answer)
       })
       .catch(this.#options.report)
       .finally(() => {
-        this.#busy -= 1
-        if (this.#busy === 0) this.#idle?.()
+        this.#options.counts.requests -= 1
+        if (this.busy === 0) this.#idle?.()
       })
   }
 
   /** Requests that are being answered. */
   get busy(): number {
-    return this.#busy
+    return this.#options.counts.requests
   }
 
   /** @returns once no request is being answered; responses that stay open do not count. */
   async idle(): Promise<void> {
-    if (this.#busy === 0) return
+    if (this.busy === 0) return
     await new Promise<void>((resolve) => {
       this.#idle = resolve
     })

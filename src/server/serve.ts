@@ -88,6 +88,8 @@ export async function serve(hub: Hub, options: ServeOptions = {}): Promise<Serve
   auth?.onWithdrawn(() => rights.review())
   const links = new Links(limits)
   let closing = false
+  /** What goes on for as long as its peer likes, and ends when the server does. */
+  const interrupted = new Set<() => void>()
   const counts = noServerCounts()
   const context: Context = {
     hub,
@@ -108,11 +110,12 @@ export async function serve(hub: Hub, options: ServeOptions = {}): Promise<Serve
       report(error)
     },
     closing: () => closing,
+    onClosing(task) {
+      interrupted.add(task)
+      return () => void interrupted.delete(task)
+    },
   }
-  const routes = new Routes(routesOf(context), {
-    ...context,
-    answered: (status) => counts.answers.set(status, (counts.answers.get(status) ?? 0) + 1),
-  })
+  const routes = new Routes(routesOf(context), context)
   const service: Service = {
     request: (request, exchange) => routes.answer(request, exchange),
     upgrade: (request) => upgrade(context, request),
@@ -135,6 +138,7 @@ export async function serve(hub: Hub, options: ServeOptions = {}): Promise<Serve
     const began = clock.elapsed()
     log.info({ connections: links.size, graceMs }, 'closing')
     listening.stopAccepting()
+    for (const interrupt of interrupted) interrupt()
     hub.delivery.flushAll()
     const ms = Math.min(limits.spreadMs, graceMs / 2, links.size)
     const told = links.closeAll(sendAway, { clock, ms }).then(() => links.empty())

@@ -59,6 +59,60 @@ t.test('export writes what publish reads back', async (t) => {
   t.equal(one.stdout.trim().split('\n').length, events.filter((event) => event.worker === 'w1').length)
 })
 
+t.test('backup copies what a running hub has acknowledged, and a hub goes on from it', async (t) => {
+  const data = join(folder, 'live')
+  const serve = async (directory: string) => {
+    const running = commandLine.start(['serve', '--port', '0', '--data', directory])
+    t.teardown(() => running.process.kill('SIGKILL'))
+    await running.says('Ctrl-C ends the hub')
+    const url = /http:\/\/127\.0\.0\.1:\d+/.exec(running.output())?.[0] ?? ''
+    const publish = async (first: number, count: number) => {
+      const body = Array.from({ length: count }, (_, n) => `{"type":"note","data":${first + n}}\n`).join('')
+      const headers = { 'content-type': 'application/x-ndjson' }
+      const answer = await fetch(`${url}/api/sessions/s/events`, { method: 'POST', headers, body })
+      return (await answer.json()) as { last: number }
+    }
+    return { running, url, publish }
+  }
+  const hub = await serve(data)
+  await hub.publish(1, 1_000)
+  let going = true
+  const busy = (async () => {
+    for (let first = 1_001; going; first += 100) await hub.publish(first, 100)
+  })()
+  const copy = join(folder, 'copy')
+  const made = await commandLine.run(['backup', copy, '--data', data])
+  going = false
+  await busy
+  t.equal(made.code, 0, made.stderr)
+  t.match(made.stdout, /copy: 1 session, [\d,]+ events in /)
+  const last = (await hub.publish(0, 1)).last
+  const again = await commandLine.run(['backup', copy, '--data', data])
+  t.match(again, { code: 1, stderr: /holds data of a hub already: .*\n$/ })
+  const nothing = await commandLine.run(['backup', join(folder, 'c'), '--data', join(folder, 'nowhere')])
+  t.match(nothing, { code: 1, stderr: /nowhere holds no data of a hub\n$/ })
+  const inspected = await commandLine.run(['inspect', copy])
+  t.equal(inspected.code, 0, inspected.stderr)
+  const kept = Number(/([\d,]+) events/.exec(inspected.stdout)?.[1]?.replaceAll(',', ''))
+  t.ok(kept >= 1_000 && kept < last, `${kept} of ${last}`)
+
+  const next = await serve(copy)
+  const after = await next.publish(0, 1)
+  t.ok(after.last > last, 'what was published after the copy has offsets that are not given out again')
+  const page = await fetch(`${next.url}/api/sessions/s/history?limit=1000`)
+  const { events } = (await page.json()) as { events: { data: number }[] }
+  t.same(
+    events.map(({ data }) => data),
+    Array.from({ length: 1_000 }, (_, n) => n + 1),
+  )
+
+  hub.running.process.kill('SIGTERM')
+  await hub.running.finished
+  const stopped = await commandLine.run(['backup', join(folder, 'stopped'), '--data', data])
+  t.equal(stopped.code, 0, 'and a hub need not be running')
+  t.match((await commandLine.run(['inspect', join(folder, 'stopped')])).stdout, /not closed in good order/)
+})
+
 t.test('what is not there, in use or damaged is told in a sentence', async (t) => {
   const missing = await commandLine.run(['inspect', join(folder, 'nowhere')])
   t.match(missing, { code: 1, stderr: /nowhere holds no data of a hub\n$/ })

@@ -6,6 +6,7 @@ import type { Fields, Log } from '../../src/server/log.js'
 import { serve } from '../../src/server/serve.js'
 import { SimulatedClock, settle } from '../kit/clock.js'
 import { dial, openStream, served } from '../kit/served.js'
+import { until } from '../kit/wait.js'
 
 interface Line extends Fields {
   readonly level: string
@@ -106,28 +107,43 @@ t.test('tells many clients one after the other, and lets none come in', async (t
   t.ok(new Set(hints.map(({ retryMs }) => retryMs)).size > 200, 'each has a moment of its own')
 })
 
+/** A body that goes on until the test says that it ends. */
+function endless(t: Test, url: string, type: string, start: string) {
+  const abort = new AbortController()
+  t.teardown(() => abort.abort())
+  const body = new ReadableStream({ start: (controller) => controller.enqueue(Buffer.from(start)) })
+  const headers = { 'content-type': type }
+  const answered = fetch(url, { method: 'POST', headers, body, duplex: 'half', signal: abort.signal })
+  answered.catch(() => undefined)
+  return answered
+}
+
+t.test('ends the reading of lines, and tells how far it came', async (t) => {
+  const { hub, server, url } = await served(t)
+  const answered = endless(
+    t,
+    `${url}/api/sessions/t/events`,
+    'application/x-ndjson',
+    '{"type":"a"}\n{"type":"b"}\n{"ty',
+  )
+  await until('two lines were published', () => hub.find('t')?.offset === 2)
+  const closing = server.close({ graceMs: 60_000 })
+  const answer = await answered
+  t.equal(answer.status, 503)
+  t.equal(answer.headers.get('retry-after'), '1')
+  t.match(await answer.json(), { first: 1, last: 2, accepted: 2, detail: /shutting down/ })
+  await closing
+})
+
 t.test('waits for those who do not go, but not for ever', async (t) => {
   const clock = new SimulatedClock()
   const { log, lines } = memoryLog()
   const { server, url } = await served(t, { serve: { clock, log } })
   const stream = await openStream(t, `${url}/api/sessions/s/events`)
   await stream.until(({ event }) => event === 'hub.live')
-  // A body that never ends is a request that never does.
-  const abort = new AbortController()
-  const body = new ReadableStream({
-    start: (controller) => controller.enqueue(Buffer.from('{"type":"a"}\n')),
-  })
-  const posted = fetch(`${url}/api/sessions/t/events`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/x-ndjson' },
-    body,
-    duplex: 'half',
-    signal: abort.signal,
-  })
-  posted.catch(() => undefined)
-  t.teardown(() => abort.abort())
+  const answered = endless(t, `${url}/api/sessions/t/events`, 'application/json', '{')
   const ask = keptAlive(t, url)
-  while ((await ask('/api/sessions/t')).status !== 200) await settle()
+  while (!/runcast_requests 2\n/.test((await ask('/metrics')).body)) await settle()
   let closed = false
   const closing = server.close({ graceMs: 5_000 }).then(() => (closed = true))
   await stream.rest()
@@ -136,8 +152,8 @@ t.test('waits for those who do not go, but not for ever', async (t) => {
   t.notOk(closed)
   clock.advance(1)
   await closing
-  await t.rejects(posted)
-  t.match(lines.at(-1), { message: 'closed' })
+  await t.rejects(answered)
+  t.match(lines.at(-1), { message: 'closed', connections: 0, requests: 1 })
 })
 
 t.test('what goes wrong without a peer to blame is counted, and told to the log', async (t) => {

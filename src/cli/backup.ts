@@ -1,0 +1,43 @@
+import { Command } from 'commander'
+import { defaultData } from './data.js'
+import { CommandError, exitCodes } from './exit-codes.js'
+import { formatBytes, formatCount } from './paint.js'
+import type { Surroundings } from './surroundings.js'
+
+const examples = `
+Examples:
+  $ runcast backup /backups/$(date +%F) --data /var/lib/runcast
+  $ runcast serve --data /backups/2026-01-02        # goes on from there
+
+The copy has everything that was acknowledged before it began, in a directory as serve takes it. The hub may be
+running, and is not held up.
+
+Exit codes:
+  0    the copy is whole
+  1    there is nothing to copy, the target holds data already, or there is no room
+  2    the command line is wrong`
+
+export function backupCommand({ stdout }: Surroundings): Command {
+  return new Command('backup')
+    .summary('copy a data directory, also while a hub uses it')
+    .description('Copies a data directory as it is at one moment, without its free pages.')
+    .argument('<directory>', 'where to')
+    .option('--data <directory>', 'the data directory', defaultData)
+    .addHelpText('after', examples)
+    .action(async (to: string, { data }: { readonly data: string }) => {
+      // Loaded here, so that the other commands start without the database.
+      const [{ backupLmdb }, { StoreError }] = await Promise.all([
+        import('../store/backup.js'),
+        import('../store/store.js'),
+      ])
+      try {
+        const { sessions, events, fileBytes } = await backupLmdb(data, to)
+        const what = `${formatCount(sessions, 'session')}, ${formatCount(events, 'event')}`
+        stdout.write(`${to}: ${what} in ${formatBytes(fileBytes)}\n`)
+        process.exitCode = exitCodes.ok
+      } catch (error) {
+        if (!(error instanceof StoreError)) throw error
+        throw new CommandError(exitCodes.failure, error.message.replace(/\.$/, ''))
+      }
+    })
+}

@@ -1,0 +1,120 @@
+import { execFileSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import t from 'tap'
+import { closeCodes } from '../src/protocol/codes.js'
+import { served } from './kit/served.js'
+
+const docs = fileURLToPath(new URL('../docs/operations/', import.meta.url))
+const read = (page: string): string => readFileSync(docs + page, 'utf8')
+
+/** The series of one answer of `/metrics`: the labels that each name comes with. */
+function seriesOf(text: string): Map<string, Set<string>> {
+  const series = new Map<string, Set<string>>()
+  for (const [, name = '', labels = ''] of text.matchAll(/^([a-z_][\w]*)(?:\{(.*)\})? \S+$/gm)) {
+    const known = series.get(name) ?? new Set()
+    for (const [, label = ''] of labels.matchAll(/(\w+)="/g)) known.add(label)
+    series.set(name, known)
+  }
+  return series
+}
+
+/** What Prometheus gives every series. */
+const given = ['job', 'instance']
+
+/** The faults of a query: names that are no series, labels that its series do not have. */
+function faultsOf(query: string, series: ReadonlyMap<string, ReadonlySet<string>>): string[] {
+  const bare = query.replaceAll(/"[^"]*"/g, '""')
+  const names = [...bare.matchAll(/\b(?:runcast|process|nodejs)_\w+/g)].map(([name]) => name)
+  const labels = [
+    ...[...bare.matchAll(/\{([^}]*)\}/g)].flatMap(([, text = '']) => [...text.matchAll(/(\w+)\s*[=!]/g)]),
+    ...[...bare.matchAll(/\b(?:by|on)\s*\(([^)]*)\)/g)].flatMap(([, text = '']) => [
+      ...text.matchAll(/(\w+)/g),
+    ]),
+  ].map(([, label = '']) => label)
+  const known = new Set([...given, ...names.flatMap((name) => [...(series.get(name) ?? [])])])
+  return [
+    ...names.filter((name) => !series.has(name)).map((name) => `no metric ${name}`),
+    ...labels.filter((label) => !known.has(label)).map((label) => `no label ${label}`),
+    ...(names.length === 0 && !/\bup\{/.test(query) ? ['no metric at all'] : []),
+  ].map((fault) => `${fault}: ${query}`)
+}
+
+interface Dashboard {
+  readonly panels: readonly {
+    readonly title: string
+    readonly targets?: readonly { readonly expr: string }[]
+  }[]
+  readonly templating: { readonly list: readonly { readonly name: string; readonly query: unknown }[] }
+}
+
+t.test('the dashboard and the alerts ask for metrics that there are', async (t) => {
+  const { url } = await served(t)
+  // An answer has been counted when the next one is asked for.
+  await (await fetch(`${url}/metrics`)).text()
+  const text = await (await fetch(`${url}/metrics`)).text()
+  const series = seriesOf(text)
+  t.ok(series.has('runcast_flush_seconds_bucket') && series.get('runcast_closed_total')?.has('code'))
+  const dashboard = JSON.parse(read('grafana.json')) as Dashboard
+  const queries = dashboard.panels.flatMap(({ targets = [] }) => targets.map(({ expr }) => expr))
+  t.ok(queries.length > 40)
+  t.same(
+    queries.flatMap((query) => faultsOf(query, series)),
+    [],
+  )
+  const variables = dashboard.templating.list.map(({ name }) => name)
+  const used = [...JSON.stringify(dashboard.panels).matchAll(/\$\{?(\w+)/g)].map(([, name = '']) => name)
+  t.same([...new Set(used)].filter((name) => !name.startsWith('__')).toSorted(), variables.toSorted())
+  const own = [...series.keys()].filter((name) => name.startsWith('runcast_') && !name.endsWith('_bucket'))
+  const unseen = own.filter((name) => {
+    const histogram = name.replace(/_(sum|count)$/, '_bucket')
+    return !queries.some((query) => query.includes(name) || query.includes(histogram))
+  })
+  t.same(unseen, [], 'and every metric of ours is on it')
+
+  const alerts = read('alerts.yml')
+  const rules = [...alerts.matchAll(/expr: (?:\|\n)?\s*(.+)/g)].map(([, query = '']) => query)
+  t.equal(rules.length, alerts.split('- alert:').length - 1)
+  t.same(
+    rules.flatMap((query) => faultsOf(query, series)),
+    [],
+  )
+  t.match(faultsOf('sum by (coed) (runcast_closd_total{cod="1"})', series), [
+    /no metric runcast_closd_total/,
+    /no label cod/,
+    /no label coed/,
+  ])
+})
+
+t.test('Prometheus can read the metrics and the alerts', async (t) => {
+  const { url } = await served(t)
+  const text = await (await fetch(`${url}/metrics`)).text()
+  const promtool = (words: string[], input: string): string => {
+    try {
+      return execFileSync('promtool', words, { input, encoding: 'utf8', stdio: 'pipe' })
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') throw error
+      const { stdout, stderr } = error as { stdout: string; stderr: string }
+      return stdout + stderr
+    }
+  }
+  try {
+    // What it says of the names that prom-client gives the process's own is not for us.
+    const said = promtool(['check', 'metrics'], text)
+      .split('\n')
+      .filter((line) => line !== '' && !line.startsWith('nodejs_'))
+    t.same(said, [])
+    t.match(promtool(['check', 'rules', `${docs}alerts.yml`], ''), /SUCCESS/)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    t.pass('Prometheus', { skip: 'no promtool on this machine' })
+  }
+})
+
+t.test('troubleshooting has every close code, by its number and name', async (t) => {
+  const rows = [...read('troubleshooting.md').matchAll(/^\| (\d{4}) `(\w+)` \|/gm)]
+  t.same(
+    rows.map(([, code, name]) => [name, Number(code)]),
+    Object.entries(closeCodes),
+  )
+})

@@ -1,5 +1,6 @@
 import type { JsonObject, JsonValue } from '../lib/json.js'
 import type { Random } from '../lib/random.js'
+import type { RequestCode } from '../protocol/codes.js'
 import type { Offset } from '../protocol/cursor.js'
 import type {
   Cause,
@@ -10,15 +11,9 @@ import type {
   Subscribe,
   Updated,
 } from '../protocol/frames.js'
-import { type CodecName, dialSse, dialWebSocket } from './dial.js'
+import { type CodecName, type Dial, dialShared, dialSse, dialWebSocket } from './dial.js'
 import { ClosedError } from './errors.js'
-import {
-  type BackoffOptions,
-  type PauseOptions,
-  Reconnecting,
-  type ReconnectOptions,
-  type Status,
-} from './reconnect.js'
+import { type BackoffOptions, type PauseOptions, Reconnecting, type Status } from './reconnect.js'
 import { type Receipt, type Request, Requests, type StateReceipt } from './requests.js'
 import {
   type Followed,
@@ -47,6 +42,12 @@ export interface ConnectOptions {
   readonly codec?: CodecName
   /** Default `auto`: WebSocket where there is one and it opens, else SSE and POST. */
   readonly transport?: 'auto' | 'websocket' | 'sse'
+  /**
+   * Shares one connection with the other tabs of this origin that say the same: `true`, or a name that tells groups
+   * apart, as the user's id; the token is that of the tab that has the connection. Needs Web Locks, which browsers
+   * have in secure contexts; without them, and by default, each tab has its own.
+   */
+  readonly tabs?: boolean | string
   /** Default: 250 ms, doubling, to 15 s at most. */
   readonly backoff?: Partial<BackoffOptions>
   /** Default: never. */
@@ -86,21 +87,24 @@ export class Client<C extends Catalog = AnyCatalog> {
   readonly #snapshots = new Map<number, { view: View | undefined; readonly sub: number }>()
   readonly #statusListeners = new Set<(status: Status) => void>()
   readonly #seam: Subscriptions
+  readonly #random: Random
   #numbers = 0
   #token: ConnectOptions['token']
 
   constructor(url: string, options: ConnectOptions) {
-    const random = options.random ?? clientRandom
+    const { clock = clientClock, random = clientRandom } = options
+    const base = baseUrl(url)
+    this.#random = random
     this.#token = options.token
     this.#requests = new Requests(random)
     this.#reconnecting = new Reconnecting(
       {
-        base: baseUrl(url),
+        base,
         token: () => (typeof this.#token === 'function' ? this.#token() : this.#token),
-        dials: dialsOf(options),
+        dials: dialsOf(options, base, clock, random),
         backoff: { firstMs: 250, mostMs: 15_000, ...options.backoff },
         pause: options.pause ?? {},
-        clock: options.clock ?? clientClock,
+        clock,
         random,
         page: options.page ?? page,
       },
@@ -278,7 +282,12 @@ export class Client<C extends Catalog = AnyCatalog> {
     this.#numbers += 1
     this.#snapshots.set(this.#numbers, { view, sub: view.sub })
     const sub = this.#numbers
-    this.#reconnecting.send([{ type: 'subscribe', sub, topic, mode: 'control', slices, replay: false }])
+    this.#reconnecting.send([{ type: 'subscribe', sub, topic, types: [this.#mark()], slices, replay: false }])
+  }
+
+  /** @returns a type that no event has, to tell filters apart, also from those of tabs that share the connection. */
+  #mark(): string {
+    return `.${this.#random.id(8)}`
   }
 
   #frame(frame: HubFrame): void {
@@ -312,7 +321,7 @@ export class Client<C extends Catalog = AnyCatalog> {
         return this.#requests.answered(frame)
       case 'error':
         if (frame.sub === undefined) return this.#requests.answered(frame)
-        return this.#refused(frame.sub, frame.message)
+        return this.#refused(frame.sub, frame.code, frame.message)
       case 'welcome':
       case 'authorized':
       case 'pong':
@@ -329,27 +338,29 @@ export class Client<C extends Catalog = AnyCatalog> {
     if (asked.view?.sub === asked.sub) asked.view.snapshot(slices ?? {}, offset)
   }
 
-  #refused(sub: number, reason: string): void {
+  #refused(sub: number, code: RequestCode, reason: string): void {
     this.#snapshots.delete(sub)
+    const view = this.#views.get(sub)
+    if (code === 'conflict' && view !== undefined && view.apart === undefined) {
+      view.apart = this.#mark()
+      this.#leave(view)
+      return this.#follow(view)
+    }
     for (const subscription of this.#subscriptions) {
-      if (this.#views.get(sub) === subscription.view) return subscription.end({ code: 'refused', reason })
+      if (view === subscription.view) return subscription.end({ code: 'refused', reason })
     }
   }
 }
 
-function dialsOf(options: ConnectOptions): ReconnectOptions['dials'] {
-  const { transport = 'auto', codec = 'msgpack' } = options
+function dialsOf(options: ConnectOptions, base: string, clock: ClientClock, random: Random): Dial[] {
+  const { transport = 'auto', codec = 'msgpack', tabs } = options
   const Socket = options.WebSocket ?? globalSocketClass()
   if (transport === 'websocket' && Socket === undefined) {
     throw new TypeError('connect: no global WebSocket; give one, as { WebSocket } of the package ws')
   }
-  const dials: ReconnectOptions['dials'][number][] = []
-  if (transport !== 'sse' && Socket !== undefined) {
-    dials.push((dialling, events) => dialWebSocket(Socket, codec, dialling, events))
-  }
-  if (transport !== 'websocket') {
-    const fetch = options.fetch ?? globalThis.fetch
-    dials.push((dialling, events) => dialSse(fetch, dialling, events))
-  }
-  return dials
+  const dials: Dial[] = []
+  if (transport !== 'sse' && Socket !== undefined) dials.push(dialWebSocket(Socket, codec))
+  if (transport !== 'websocket') dials.push(dialSse(options.fetch ?? fetch))
+  if (!tabs) return dials
+  return dials.map((dial) => dialShared(dial, { name: `runcast ${base} ${tabs}`, clock, random }))
 }

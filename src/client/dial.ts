@@ -2,6 +2,7 @@ import { Unpackr } from 'msgpackr/unpack'
 import type { ClientFrame, HubFrame } from '../protocol/frames.js'
 import { pack } from './pack.js'
 import type { SocketClass } from './surroundings.js'
+import type { Tabs } from './tabs.js'
 
 export type CodecName = 'msgpack' | 'json'
 export type TransportName = 'websocket' | 'sse'
@@ -31,6 +32,9 @@ export interface Dialling {
   readonly token: string | undefined
 }
 
+/** A way to the hub. */
+export type Dial = (dialling: Dialling, events: LinkEvents) => Link
+
 const unpackr = new Unpackr({ useRecords: false, mapsAsObjects: true, int64AsType: 'number' })
 
 interface Message {
@@ -56,66 +60,84 @@ function read(data: string | ArrayBuffer): HubFrame | undefined {
 }
 
 /** Opens a WebSocket. The token goes as a subprotocol: browsers can set no header, and URLs end up in logs. */
-export function dialWebSocket(
-  Socket: SocketClass,
-  codec: CodecName,
-  { base, token }: Dialling,
-  events: LinkEvents,
-): Link {
-  const protocols = [`runcast.v1.${codec}`]
-  if (token !== undefined) protocols.push(`bearer.${token}`)
-  const socket = new Socket(`${base.replace('http', 'ws')}api/ws`, protocols)
-  let open = true
-  const end = (code: number, reason: string) => {
-    if (!open) return
-    open = false
-    events.closed(code, reason)
-  }
-  socket.binaryType = 'arraybuffer'
-  // A close event follows every error event, and says the same.
-  socket.onerror = () => undefined
-  socket.onclose = ({ code, reason }: Closing) => end(code, reason)
-  socket.onmessage = ({ data }: Message) => {
-    if (!open) return
-    const frame = read(data)
-    if (frame === undefined) {
-      socket.close(4500)
-      return end(1006, 'a frame that cannot be read')
-    }
-    events.frame(frame)
-  }
-  return {
-    transport: 'websocket',
-    send(frames) {
-      if (!open) return
-      for (const frame of frames) socket.send(codec === 'json' ? JSON.stringify(frame) : pack(frame))
-    },
-    close(code, reason) {
+export function dialWebSocket(Socket: SocketClass, codec: CodecName): Dial {
+  return ({ base, token }, events) => {
+    const protocols = [`runcast.v1.${codec}`]
+    if (token !== undefined) protocols.push(`bearer.${token}`)
+    const socket = new Socket(`${base.replace('http', 'ws')}api/ws`, protocols)
+    let open = true
+    const end = (code: number, reason: string) => {
       if (!open) return
       open = false
-      socket.close(code, reason)
-    },
+      events.closed(code, reason)
+    }
+    socket.binaryType = 'arraybuffer'
+    // A close event follows every error event, and says the same.
+    socket.onerror = () => undefined
+    socket.onclose = ({ code, reason }: Closing) => end(code, reason)
+    socket.onmessage = ({ data }: Message) => {
+      if (!open) return
+      const frame = read(data)
+      if (frame === undefined) {
+        socket.close(4500)
+        return end(1006, 'a frame that cannot be read')
+      }
+      events.frame(frame)
+    }
+    return {
+      transport: 'websocket',
+      send(frames) {
+        if (!open) return
+        for (const frame of frames) socket.send(codec === 'json' ? JSON.stringify(frame) : pack(frame))
+      },
+      close(code, reason) {
+        if (!open) return
+        open = false
+        socket.close(code, reason)
+      },
+    }
   }
 }
 
-/** Opens a link of SSE and POST. The code for it is loaded now: most never need it. */
-export function dialSse(fetch: typeof globalThis.fetch, dialling: Dialling, events: LinkEvents): Link {
-  let open = true
-  let link: Link | undefined
-  import('./dial-sse.js').then(
-    ({ SseLink }) => {
-      if (open) link = new SseLink(fetch, dialling, events)
-    },
-    (error: unknown) => {
-      if (open) events.closed(1006, String(error))
-    },
-  )
-  return {
-    transport: 'sse',
-    send: (frames) => link?.send(frames),
-    close(code, reason) {
-      open = false
-      link?.close(code, reason)
-    },
+/** Opens a link of SSE and POST. */
+export function dialSse(fetch: typeof globalThis.fetch): Dial {
+  return loaded(async (dialling, events) => {
+    const { SseLink } = await import('./dial-sse.js')
+    return () => new SseLink(fetch, dialling, events)
+  })
+}
+
+/** Opens a link by `dial` that the tabs of one name share. */
+export function dialShared(dial: Dial, tabs: Tabs): Dial {
+  return loaded(async (dialling, events) => {
+    const { dialTabs } = await import('./tabs.js')
+    return () => dialTabs(dial, tabs, dialling, events)
+  })
+}
+
+/** A link whose code is loaded when it is dialled: most never need it. */
+function loaded(load: (dialling: Dialling, events: LinkEvents) => Promise<() => Link>): Dial {
+  return (dialling, events) => {
+    let open = true
+    let link: Link | undefined
+    load(dialling, events).then(
+      (make) => {
+        if (open) link = make()
+      },
+      (error: unknown) => {
+        if (open) events.closed(1006, String(error))
+      },
+    )
+    return {
+      // Asked for once it is open, so it has been loaded.
+      get transport() {
+        return (link as Link).transport
+      },
+      send: (frames) => link?.send(frames),
+      close(code, reason) {
+        open = false
+        link?.close(code, reason)
+      },
+    }
   }
 }

@@ -2,7 +2,7 @@ import type { Timer } from '../lib/clock.js'
 import type { Random } from '../lib/random.js'
 import { closeCodes, invitesReconnect } from '../protocol/codes.js'
 import type { ClientFrame, HubFrame, Welcome } from '../protocol/frames.js'
-import type { Dialling, Link, LinkEvents, TransportName } from './dial.js'
+import type { Dial, Link, TransportName } from './dial.js'
 import type { ClientClock, Page } from './surroundings.js'
 
 /** What a connection is doing. */
@@ -33,7 +33,7 @@ export interface ReconnectOptions {
   readonly base: string
   readonly token: () => string | undefined | Promise<string | undefined>
   /** The ways to connect, best first; the next one is tried as long as none has ever opened. */
-  readonly dials: readonly ((dialling: Dialling, events: LinkEvents) => Link)[]
+  readonly dials: readonly Dial[]
   readonly backoff: BackoffOptions
   readonly pause: PauseOptions
   readonly clock: ClientClock
@@ -156,7 +156,7 @@ export class Reconnecting {
   #dialWith(token: string | undefined, mark: object): void {
     if (mark !== this.#attemptMark) return
     const { base, dials } = this.#options
-    const dial = dials[this.#dial % dials.length] as ReconnectOptions['dials'][number]
+    const dial = dials[this.#dial % dials.length] as Dial
     try {
       this.#link = dial(
         { base, token },

@@ -157,7 +157,8 @@ export class Subscription<
     else if (slices !== undefined) interest.slices = slices
     this.view.interest = interest
     if (this.#phase === 'following' && this.view.sub !== 0) {
-      this.#client.send([{ type: 'update', sub: this.view.sub, ...changes }])
+      const sent = types === undefined ? changes : { ...changes, types: this.view.types ?? null }
+      this.#client.send([{ type: 'update', sub: this.view.sub, ...sent }])
     }
     if (slices !== undefined) this.view.slicesChanged()
   }

@@ -72,6 +72,11 @@ export class View {
   /** Its number on the present link; a new one for each `subscribe`. */
   sub = 0
   feed: number | undefined
+  /**
+   * A type that nothing has, by which the filter differs from that of another subscription of the connection: frames
+   * name their feed, so the hub refuses two subscriptions to the same one.
+   */
+  apart: string | undefined
   #mirror: StateMirror = emptyMirror
   readonly #events: ViewEvents
   #position: Position | undefined
@@ -102,11 +107,21 @@ export class View {
     return this.#position && formatCursor(this.#position.epoch, this.#position.offset)
   }
 
+  /** What to send as the filter by type. */
+  get types(): readonly string[] | undefined {
+    const { types } = this.interest
+    // An empty list lets nothing through, one of exclusions alone starts from all.
+    return this.apart === undefined
+      ? types
+      : [...(types ?? []), types?.length === 0 ? this.apart : `!${this.apart}`]
+  }
+
   /** @returns what to send so that everything after the position comes, on whatever link. */
   subscribe(sub: number): Subscribe {
     this.sub = sub
     this.lost()
-    const { topic, types, mode, slices, replay } = this.interest
+    const { types } = this
+    const { topic, mode, slices, replay } = this.interest
     return {
       type: 'subscribe',
       sub,

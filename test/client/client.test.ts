@@ -466,6 +466,44 @@ t.test('a subscription', async (t) => {
     t.equal(again.types, undefined)
   })
 
+  t.test('asks apart for what another subscription of the connection follows already', async (t) => {
+    const { network, client, seen, subscription, sub } = follow(t)
+    network.socket.say(subscribed(sub, 1), { type: 'live', sub, offset: at(1) })
+    const conflict = (refused: number) =>
+      network.socket.say({ type: 'error', sub: refused, code: 'conflict', message: 'the same filter' })
+    const again = (was: number) => {
+      const [left, asked, ...others] = network.socket.take()
+      t.same(left, { type: 'unsubscribe', sub: was })
+      assert(asked?.type === 'subscribe' && others.length === 0)
+      return asked
+    }
+    for (const [types, sent] of [
+      [undefined, [/^!\.[\w-]{8}$/]],
+      [
+        ['a', '!b'],
+        ['a', '!b', /^!\.[\w-]{8}$/],
+      ],
+      [[], [/^\.[\w-]{8}$/]],
+    ] as const) {
+      client.subscribe({ topic: 'sessions/s', ...(types && { types }) }, { onEvent() {} })
+      const { sub: same } = network.socket.takeSubscribe()
+      conflict(same)
+      t.match(again(same).types, sent)
+    }
+    // What a changed filter collides with: it goes on from where it is, and stays apart.
+    subscription.update({ types: ['a'] })
+    t.equal(network.socket.take().length, 1)
+    conflict(sub)
+    const { types, after, sub: next } = again(sub)
+    t.match(types, ['a', /^!\./])
+    t.equal(after, 'e:1')
+    network.socket.say(subscribed(next, 1, { resumed: true, feed: 5 }))
+    subscription.update({ types: null })
+    t.match(network.socket.take(), [{ type: 'update', sub: next, types: [types?.[1]] }])
+    conflict(next)
+    t.same(seen, ['live', 'end refused'], 'and no third time')
+  })
+
   t.test('ends when the hub ends or refuses it, and is not resumed', async (t) => {
     const { network, clock, client, seen, sub } = follow(t)
     network.socket.say(subscribed(sub, 1), {
@@ -623,7 +661,7 @@ t.test('the state', async (t) => {
       batch(4, 5, [update(5, { slice: 'n', base: 4, patch: [{ op: 'add', path: '/-', value: 5 }] })]),
     )
     const ask = network.socket.takeSubscribe()
-    t.match(ask, { topic: 'sessions/s', mode: 'control', slices: ['n'], replay: false })
+    t.match(ask, { topic: 'sessions/s', types: [/^\.[\w-]{8}$/], slices: ['n'], replay: false })
     network.socket.say(subscribed(ask.sub, 6, { feed: 7, slices: { n: [1, 2, 3, 4, 5, 6] } }))
     t.same(network.socket.take(), [{ type: 'unsubscribe', sub: ask.sub }])
     network.socket.say(
@@ -648,7 +686,7 @@ t.test('the state', async (t) => {
       subscription.update({ slices: ['m'] })
       const [changed, other] = network.socket.take()
       t.same(changed, { type: 'update', sub, slices: ['m'] })
-      t.match(other, { type: 'subscribe', mode: 'control', slices: ['m'] })
+      t.match(other, { type: 'subscribe', slices: ['m'] })
       if (other?.type === 'subscribe') network.socket.say(subscribed(other.sub, 1, { slices: { m: 2 } }))
       t.same(subscription.state, { m: 2 })
       subscription.update({ slices: null })

@@ -21,9 +21,11 @@ const allowed: ReadonlyMap<string, readonly string[]> = new Map([
   ...order.map((folder, at) => [folder, order.slice(0, at)] as const),
   ['cli', [...order, 'client']],
   ['client', ['lib', 'protocol', 'codec', 'state']],
+  ['react', ['lib', 'protocol', 'client']],
   ['panels', ['client']],
   ['index.ts', order.filter((folder) => folder !== 'cli')],
   ['client.ts', ['client', 'lib', 'protocol', 'codec', 'state']],
+  ['react.ts', ['react']],
 ])
 
 /** Where time, chance and timers may be taken from the machine itself. */

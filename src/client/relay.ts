@@ -1,0 +1,146 @@
+import type { ClientFrame, HubFrame, Welcome } from '../protocol/frames.js'
+import type { Link } from './dial.js'
+
+/** One of those who share a connection. */
+export interface Member {
+  frame(frame: HubFrame): void
+}
+
+interface Shared {
+  readonly member: Member
+  /** What the member itself calls it. */
+  readonly number: number | string | undefined
+  feed?: number
+}
+
+/**
+ * Lets several members speak over one connection as if each had its own: their numbers of subscriptions and marks of
+ * requests become the connection's, and what comes back goes to whom it is for. Knows frames, no tabs.
+ */
+export class Relay {
+  readonly #link: Link
+  #welcome: Welcome | undefined
+  /** For each member the connection's number of each of its subscriptions. */
+  readonly #members = new Map<Member, Map<number, number>>()
+  readonly #subs = new Map<number, Shared>()
+  readonly #feeds = new Map<number, Member>()
+  readonly #refs = new Map<number, Shared>()
+  #numbers = 0
+
+  constructor(link: Link) {
+    this.#link = link
+  }
+
+  get transport(): Link['transport'] {
+    return this.#link.transport
+  }
+
+  add(member: Member): void {
+    this.#members.set(member, new Map())
+    if (this.#welcome !== undefined) member.frame(this.#welcome)
+  }
+
+  /** The member has gone: nothing comes for it any more. */
+  remove(member: Member): void {
+    const subs = this.#members.get(member)
+    if (subs === undefined) return
+    this.#members.delete(member)
+    for (const sub of subs.values()) this.#forget(sub)
+    this.#link.send([...subs.values()].map((sub) => ({ type: 'unsubscribe', sub })))
+  }
+
+  /** Sends a member's frames. */
+  send(member: Member, frames: readonly ClientFrame[]): void {
+    const subs = this.#members.get(member)
+    if (subs === undefined) return
+    this.#link.send(frames.map((frame) => this.#outgoing(frame, member, subs)))
+  }
+
+  /** Hands a frame of the hub to whom it is for. */
+  frame(frame: HubFrame): void {
+    switch (frame.type) {
+      case 'welcome':
+        this.#welcome = frame
+        return this.#toAll(frame)
+      case 'closing':
+        return this.#toAll(frame)
+      case 'authorized':
+        // Whose token it is: the first member's.
+        return this.#members.keys().next().value?.frame(frame)
+      case 'events':
+        return this.#feeds.get(frame.feed)?.frame(frame)
+      case 'subscribed':
+      case 'live':
+      case 'gap':
+      case 'unsubscribed':
+        return this.#toSubscriber(frame)
+      case 'published':
+      case 'updated':
+      case 'pong':
+        return this.#toAsker(frame)
+      case 'error':
+        return frame.sub === undefined
+          ? this.#toAsker(frame)
+          : this.#toSubscriber({ ...frame, sub: frame.sub })
+    }
+  }
+
+  #toAll(frame: HubFrame): void {
+    for (const member of this.#members.keys()) member.frame(frame)
+  }
+
+  #outgoing(frame: ClientFrame, member: Member, subs: Map<number, number>): ClientFrame {
+    switch (frame.type) {
+      case 'subscribe': {
+        this.#numbers += 1
+        subs.set(frame.sub, this.#numbers)
+        this.#subs.set(this.#numbers, { member, number: frame.sub })
+        return { ...frame, sub: this.#numbers }
+      }
+      case 'update':
+      case 'unsubscribe':
+        // One that is unknown stays so: no subscription has the number 0.
+        return { ...frame, sub: subs.get(frame.sub) ?? 0 }
+      case 'authorize':
+        return frame
+      case 'publish':
+      case 'set':
+      case 'patch':
+      case 'merge':
+      case 'ping':
+        this.#numbers += 1
+        this.#refs.set(this.#numbers, { member, number: frame.ref })
+        return { ...frame, ref: this.#numbers }
+    }
+  }
+
+  #toSubscriber(frame: Extract<HubFrame, { readonly sub?: number }> & { readonly sub: number }): void {
+    const shared = this.#subs.get(frame.sub)
+    if (shared === undefined) return
+    if (frame.type === 'subscribed') {
+      if (shared.feed !== undefined) this.#feeds.delete(shared.feed)
+      shared.feed = frame.feed
+      this.#feeds.set(frame.feed, shared.member)
+    } else if (frame.type === 'unsubscribed' || (frame.type === 'error' && shared.feed === undefined)) {
+      this.#forget(frame.sub)
+    }
+    shared.member.frame({ ...frame, sub: shared.number as number })
+  }
+
+  #toAsker(frame: Extract<HubFrame, { readonly ref?: unknown }>): void {
+    const shared = this.#refs.get(frame.ref as number)
+    if (shared === undefined) return
+    this.#refs.delete(frame.ref as number)
+    const { ref: _, ...answer } = frame
+    const marked = shared.number === undefined ? answer : { ...answer, ref: shared.number }
+    if (this.#members.has(shared.member)) shared.member.frame(marked)
+  }
+
+  #forget(sub: number): void {
+    const shared = this.#subs.get(sub)
+    if (shared === undefined) return
+    this.#subs.delete(sub)
+    this.#members.get(shared.member)?.delete(shared.number as number)
+    if (shared.feed !== undefined) this.#feeds.delete(shared.feed)
+  }
+}

@@ -1,0 +1,16 @@
+'use client'
+/**
+ * `runcast/react`: hooks for React 18 and newer.
+ *
+ * @module
+ */
+export type { Events } from './react/events-store.js'
+export {
+  RuncastProvider,
+  type RuncastProviderProps,
+  type UseEventsOptions,
+  useClient,
+  useEvents,
+  useSessionState,
+  useStatus,
+} from './react/hooks.js'

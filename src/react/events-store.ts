@@ -1,0 +1,84 @@
+import type { Client } from '../client/client.js'
+import type { Ending, SubscribeOptions, Subscription } from '../client/subscription.js'
+import type { AnyCatalog, EventOf } from '../client/typed.js'
+import type { GapNotice } from '../protocol/frames.js'
+import { Listeners, type Store } from './shared.js'
+
+/** What `useEvents` returns: immutable, another object whenever something has changed. */
+export interface Events<Event> {
+  /** The newest `eventsMax`, oldest first. */
+  readonly events: readonly Event[]
+  /** Whether all from before the join has come. */
+  readonly live: boolean
+  /** The latest one. One of the reason `epoch` begins the list anew: offsets are others after it. */
+  readonly gap?: GapNotice
+  /** Why nothing comes any more: refused, or ended by the hub. */
+  readonly ended?: Ending
+}
+
+export interface Asked extends Pick<SubscribeOptions, 'topic' | 'types' | 'mode' | 'replay'> {
+  readonly eventsMax: number
+}
+
+type AnyEvent = EventOf<AnyCatalog>
+
+/** What components see before anything has come, and on the server. */
+export const noEvents: Events<AnyEvent> = { events: [], live: false }
+
+/** The events of one subscription, for all components that ask for the same. */
+export class EventsStore implements Store<Events<AnyEvent>> {
+  shown = noEvents
+  readonly #eventsMax: number
+  readonly #listeners: Listeners
+  readonly #subscription: Subscription
+  /** At most twice as many as are shown, so that the old ones are cut off now and then and not one by one. */
+  #events: AnyEvent[] = []
+  #gap: GapNotice | undefined
+  #ended: Ending | undefined
+
+  constructor(client: Client, { eventsMax, ...asked }: Asked, forget: () => void) {
+    this.#eventsMax = eventsMax
+    this.#listeners = new Listeners(() => {
+      this.#subscription.close()
+      forget()
+    })
+    this.#subscription = client.subscribe(asked, {
+      onEvent: (event) => this.#put(event),
+      onGap: (gap) => {
+        this.#gap = gap
+        if (gap.reason === 'epoch') this.#events = []
+        this.#changed()
+      },
+      onLive: () => this.#changed(),
+      onEnd: (ending) => {
+        this.#ended = ending
+        this.#changed()
+      },
+    })
+  }
+
+  listen(listener: () => void): () => void {
+    return this.#listeners.add(listener)
+  }
+
+  #put(event: AnyEvent): void {
+    this.#events.push(event)
+    if (this.#events.length >= 2 * this.#eventsMax) this.#events = this.#newest()
+    this.#changed()
+  }
+
+  #newest(): AnyEvent[] {
+    return this.#events.slice(Math.max(0, this.#events.length - this.#eventsMax))
+  }
+
+  #changed(): void {
+    this.#listeners.soon(() => {
+      this.shown = {
+        events: this.#newest(),
+        live: this.#subscription.live,
+        ...(this.#gap && { gap: this.#gap }),
+        ...(this.#ended && { ended: this.#ended }),
+      }
+    })
+  }
+}

@@ -1,0 +1,139 @@
+'use client'
+import {
+  createContext,
+  createElement,
+  type ReactNode,
+  useCallback,
+  useContext,
+  useEffect,
+  useState,
+  useSyncExternalStore,
+} from 'react'
+import { type Client, type ConnectOptions, connect } from '../client/client.js'
+import type { Status } from '../client/reconnect.js'
+import type { SubscribeOptions } from '../client/subscription.js'
+import type { AnyCatalog, Catalog, Chosen, EventOf } from '../client/typed.js'
+import type { JsonValue } from '../lib/json.js'
+import { type Asked, type Events, EventsStore, noEvents } from './events-store.js'
+import { Stores } from './shared.js'
+import { noState, StateStore } from './state-store.js'
+
+const eventsMaxDefault = 1_000
+
+const ClientContext = createContext<Client | undefined>(undefined)
+
+export type RuncastProviderProps = { readonly children?: ReactNode } & (
+  | { /** One that exists; who made it closes it. */ readonly client: Client }
+  | {
+      /** Connects in the browser once this is mounted, and closes with it. Another URL is another connection. */
+      readonly url: string
+      /** Read when it connects. */
+      readonly options?: ConnectOptions
+    }
+)
+
+/** Gives the hooks below it their client. On the server there is none: nothing is dialled. */
+export function RuncastProvider(props: RuncastProviderProps): ReactNode {
+  const given = 'client' in props ? props.client : undefined
+  const [url, options] = 'url' in props ? [props.url, props.options] : []
+  const [own, setOwn] = useState<Client>()
+  useEffect(() => {
+    if (url === undefined) return undefined
+    const made = connect(url, options)
+    setOwn(made)
+    return () => {
+      setOwn(undefined)
+      made.close()
+    }
+    // `options` may be a new object with each rendering.
+  }, [url])
+  return createElement(ClientContext.Provider, { value: given ?? own }, props.children)
+}
+
+/** @returns the client of the provider above; nothing on the server and until it is mounted */
+export function useClient(): Client | undefined {
+  return useContext(ClientContext)
+}
+
+const notYet: Status = { kind: 'connecting', attempt: 0 }
+const nothing = (): void => undefined
+
+/** @returns how the connection is doing */
+export function useStatus(): Status {
+  const client = useClient()
+  const listen = useCallback((listener: () => void) => client?.onStatus(listener) ?? nothing, [client])
+  return useSyncExternalStore(
+    listen,
+    () => client?.status ?? notYet,
+    () => notYet,
+  )
+}
+
+export interface UseEventsOptions<Types extends readonly string[] | undefined = readonly string[] | undefined>
+  extends Pick<SubscribeOptions<Types>, 'types' | 'mode' | 'replay'> {
+  /** How many are kept, the newest. Default 1,000. */
+  readonly eventsMax?: number
+}
+
+const eventsStores = new Stores<EventsStore>()
+
+/**
+ * The events of a topic, live. Components that ask for the same share one subscription; it ends with the last of them.
+ * What changes within a frame is drawn at once.
+ *
+ * @param topic nothing is followed while it is absent
+ * @param options other ones, compared by their content, are another subscription, which begins afresh
+ */
+export function useEvents<
+  C extends Catalog = AnyCatalog,
+  const Types extends readonly string[] | undefined = undefined,
+>(topic: string | undefined, options: UseEventsOptions<Types> = {}): Events<EventOf<C, Chosen<C, Types>>> {
+  const client = useClient()
+  const { types, mode, replay, eventsMax = eventsMaxDefault } = options
+  const key = topic === undefined ? undefined : JSON.stringify({ topic, types, mode, replay, eventsMax })
+  const listen = useCallback(
+    (listener: () => void) => {
+      if (client === undefined || key === undefined) return nothing
+      const make = (forget: () => void) => new EventsStore(client, JSON.parse(key) as Asked, forget)
+      return eventsStores.get(client, key, make).listen(listener)
+    },
+    [client, key],
+  )
+  const shown = () =>
+    client === undefined || key === undefined ? noEvents : (eventsStores.find(client, key)?.shown ?? noEvents)
+  return useSyncExternalStore(listen, shown, () => noEvents) as unknown as Events<
+    EventOf<C, Chosen<C, Types>>
+  >
+}
+
+const stateStores = new Stores<StateStore>()
+
+/**
+ * One slice of a topic's state, live. What did not change is the same object as before, and a component is drawn only
+ * when its own slice has changed. All slices of a topic share one subscription.
+ *
+ * @param topic nothing is followed while it is absent
+ * @returns nothing until it has come, and when there is no such slice
+ */
+export function useSessionState<Value = JsonValue>(
+  topic: string | undefined,
+  slice: string,
+): Value | undefined {
+  const client = useClient()
+  const listen = useCallback(
+    (listener: () => void) => {
+      if (client === undefined || topic === undefined) return nothing
+      const make = (forget: () => void) => new StateStore(client, topic, forget)
+      return stateStores.get(client, topic, make).want(slice, listener)
+    },
+    [client, topic, slice],
+  )
+  const shown = () => {
+    const slices =
+      client === undefined || topic === undefined
+        ? noState
+        : (stateStores.find(client, topic)?.shown ?? noState)
+    return Object.hasOwn(slices, slice) ? slices[slice] : undefined
+  }
+  return useSyncExternalStore(listen, shown, () => undefined) as Value | undefined
+}

@@ -6,6 +6,7 @@ import { dirname } from 'node:path'
 import { parseArgs } from 'node:util'
 import { cores, killChildren, pinned } from './harness/child.js'
 import { summarizeProfiles } from './harness/profile.js'
+import { runcast } from './harness/side.js'
 import { formatTable } from './harness/table.js'
 import { absences, type Peer, peers, readyPeers, versionOf } from './peers/peers.js'
 import { connections } from './scenarios/connections.js'
@@ -50,6 +51,7 @@ Options:
                   those of npm are installed into bench/peers when first asked for
   --only PATTERN  cells whose whole name matches, such as ws-1000-10-200 (link, connections, events a turn,
                   bytes); a name that matches nothing shows the names there are
+  --against DIST  another build of Runcast in the same run: its dist/ folder, with node_modules beside or above it
   --profile DIR   write V8 CPU profiles of the servers, and show where their time went
   --json FILE     write every sample of every run
   --help          this text
@@ -84,6 +86,7 @@ async function main(): Promise<void> {
       runs: { type: 'string' },
       peers: { type: 'string', default: '' },
       only: { type: 'string' },
+      against: { type: 'string' },
       profile: { type: 'string' },
       json: { type: 'string' },
       help: { type: 'boolean', short: 'h', default: false },
@@ -120,6 +123,10 @@ async function main(): Promise<void> {
       quick: values.quick,
       runs,
       peers: ready,
+      ours:
+        values.against === undefined
+          ? [runcast]
+          : [runcast, { ...runcast, name: 'against', dist: values.against }],
       wants,
       profileDir: values.profile,
       progress,

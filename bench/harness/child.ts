@@ -2,6 +2,7 @@ import { type ChildProcess, fork, spawnSync } from 'node:child_process'
 import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import type { Ask, Calls, ServerCalls, SwarmCalls, Word } from './messages.js'
+import type { Contender } from './side.js'
 
 /** A process that the bench has started, and asks by calls. */
 export class Child<C extends { [name in keyof C]: Calls[string] }> {
@@ -97,30 +98,27 @@ export const cores = availableParallelism()
 export const pinned =
   cores > 1 && spawnSync('taskset', ['-c', '0,1', 'true'], { stdio: 'ignore' }).status === 0
 
-/**
- * Starts a server under test on the first core.
- *
- * @param name a file of `server/` or `peers/`
- * @param profileFile where it writes a V8 CPU profile of its rounds when it ends
- */
-export async function startServer(name: string, profileFile?: string): Promise<Child<ServerCalls>> {
-  return start<ServerCalls>(name, 0, profileFile === undefined ? [] : [profileFile])
+/** Starts a server under test on the first core. */
+export async function startServer({ file, profileFile, dist }: Contender): Promise<Child<ServerCalls>> {
+  const env = { ...process.env, ...(dist !== undefined && { RUNCAST_BENCH_DIST: dist }) }
+  return start<ServerCalls>(file, 0, { args: profileFile === undefined ? [] : [profileFile], env })
 }
 
 /** Starts a swarm on the second core. */
 export async function startSwarm(): Promise<Child<SwarmCalls>> {
-  return start<SwarmCalls>('swarm/main', 1)
+  return start<SwarmCalls>('swarm/main', 1, { args: [], env: process.env })
 }
 
 async function start<C extends { [name in keyof C]: Calls[string] }>(
   name: string,
   core: number,
-  args: readonly string[] = [],
+  { args, env }: { readonly args: readonly string[]; readonly env: NodeJS.ProcessEnv },
 ): Promise<Child<C>> {
   const node = ['--import', import.meta.resolve('tsx')]
   const child = fork(fileURLToPath(new URL(`../${name}.ts`, import.meta.url)), args, {
     execPath: pinned ? 'taskset' : process.execPath,
     execArgv: pinned ? ['-c', String(core), process.execPath, ...node] : node,
+    env,
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
   })
   running.add(child)

@@ -24,6 +24,8 @@ export interface Contender {
   /** A file of `server/` or `peers/`. */
   readonly file: string
   readonly profileFile?: string | undefined
+  /** Another build of Runcast than that of this folder: its `dist`. */
+  readonly dist?: string
   /** How a client asks for what it wants. */
   readonly dialect: (wish: Wish) => DialectChoice
   /** Why it takes no further part when it loses or repeats something: a peer's fault is a result. */
@@ -84,8 +86,8 @@ export function profiled(
 
 /** Starts a contestant and a swarm for it. Nothing is connected yet. */
 export async function openSide(contender: Contender): Promise<Side> {
-  const { name, file, profileFile } = contender
-  const [server, swarm] = await Promise.allSettled([startServer(file, profileFile), startSwarm()])
+  const { name } = contender
+  const [server, swarm] = await Promise.allSettled([startServer(contender), startSwarm()])
   if (server.status === 'fulfilled' && swarm.status === 'fulfilled') {
     return { ...contender, server: server.value, swarm: swarm.value, connections: 0, published: 0, stride: 1 }
   }

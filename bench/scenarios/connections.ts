@@ -1,5 +1,5 @@
 import { formatSpread, spreadOf } from '../harness/compare.js'
-import { type Contender, closeSides, limitFor, openSide, runcast, subscribe } from '../harness/side.js'
+import { type Contender, closeSides, limitFor, openSide, subscribe } from '../harness/side.js'
 import { peerContenders } from '../peers/peers.js'
 import type { Conditions, Row, Scenario } from './scenario.js'
 
@@ -27,7 +27,7 @@ export const connections: Scenario = {
       if (!conditions.wants(transport)) continue
       const contenders = [
         limitFor(transport),
-        runcast,
+        ...conditions.ours,
         ...peerContenders(conditions.peers, transport, 'connections'),
       ]
       for (const contender of contenders) {

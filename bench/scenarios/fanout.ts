@@ -5,7 +5,6 @@ import {
   limitFor,
   openSide,
   profiled,
-  runcast,
   type Side,
   subscribe,
   type Transport,
@@ -52,6 +51,7 @@ export const fanout: Scenario = {
         'flat: the same flat out. Latency is at the paced rate, from publishing to the read of the socket.',
         'Peers publish event by event, as their interfaces have it: with 1 event a turn that makes no difference.',
         ...failures(results.flatMap(({ standings }) => standings)),
+        'loop: the same ready bytes sent to each in a loop of JavaScript, the least that a hub in JavaScript can do.',
         'limit: uWebSockets publish of ready bytes (ws); a corked write of ready bytes to each response (sse).',
       ],
     }
@@ -101,7 +101,8 @@ async function runGroup(
   try {
     const contenders = [
       limitFor(transport),
-      runcast,
+      ...(transport === 'ws' ? [{ ...limitFor(transport), name: 'loop', file: 'server/loop-ws' }] : []),
+      ...conditions.ours,
       ...peerContenders(conditions.peers, transport, 'fanout'),
     ]
     for (const contender of profiled(contenders, conditions.profileDir, `${transport}-${connections}`)) {

@@ -6,7 +6,6 @@ import {
   limitFor,
   openSide,
   profiled,
-  runcast,
   type Side,
   subscribeGroups,
   type Wish,
@@ -62,13 +61,13 @@ function nameOf({ hits, filters }: Cell): string {
 
 async function runCell(
   cell: Cell,
-  { quick, runs, progress, peers, profileDir }: Conditions,
+  { quick, runs, progress, peers, ours, profileDir }: Conditions,
 ): Promise<Standing[]> {
   const title = `${cell.hits} % hits, ${cell.filters} filters`
   const spread: Spread = { kind: 'types', over: types, stride: 100 / cell.hits }
   const sides: Side[] = []
   try {
-    const contenders = [limitFor('ws'), runcast, ...peerContenders(peers, 'ws', 'filters')]
+    const contenders = [limitFor('ws'), ...ours, ...peerContenders(peers, 'ws', 'filters')]
     for (const contender of profiled(contenders, profileDir, `filters-${nameOf(cell)}`)) {
       progress(`${title}: connecting to ${contender.name}`)
       const side = await openSide(contender)

@@ -1,14 +1,6 @@
 import { formatSpread, median, ratio, spreadOf } from '../harness/compare.js'
 import { assertFaultless, encodingsOf } from '../harness/measure.js'
-import {
-  closeSides,
-  limitFor,
-  openSide,
-  runcast,
-  type Side,
-  subscribe,
-  type Transport,
-} from '../harness/side.js'
+import { closeSides, limitFor, openSide, type Side, subscribe, type Transport } from '../harness/side.js'
 import { peerContenders } from '../peers/peers.js'
 import type { Conditions, Row, Scenario } from './scenario.js'
 
@@ -56,11 +48,11 @@ export const join: Scenario = {
 
 async function runTransport(
   transport: Transport,
-  { runs, progress, peers }: Conditions,
+  { runs, progress, peers, ours }: Conditions,
 ): Promise<{ name: string; samples: Sample[] }[]> {
   const sides: Side[] = []
   try {
-    const contenders = [limitFor(transport), runcast, ...peerContenders(peers, transport, 'join')]
+    const contenders = [limitFor(transport), ...ours, ...peerContenders(peers, transport, 'join')]
     for (const contender of contenders) sides.push(await openSide(contender))
     for (const side of sides) await retain(side)
     const samples: Sample[][] = sides.map(() => [])

@@ -1,7 +1,7 @@
 import { excuse, formatSpread, spreadOf, standing } from '../harness/compare.js'
 import { measure, type Sample } from '../harness/measure.js'
 import type { Round } from '../harness/messages.js'
-import { closeSides, limitFor, openSide, runcast, type Side, subscribe } from '../harness/side.js'
+import { closeSides, limitFor, openSide, type Side, subscribe } from '../harness/side.js'
 import { peerContenders } from '../peers/peers.js'
 import type { Conditions, Row, Scenario } from './scenario.js'
 
@@ -25,7 +25,7 @@ export const latency: Scenario = {
       try {
         const contenders = [
           limitFor(transport),
-          runcast,
+          ...conditions.ours,
           ...peerContenders(conditions.peers, transport, 'latency'),
         ]
         for (const contender of contenders) {

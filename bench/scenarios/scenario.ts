@@ -1,3 +1,4 @@
+import type { Contender } from '../harness/side.js'
 import type { Peer } from '../peers/peers.js'
 
 /** What a scenario is run with. */
@@ -6,6 +7,8 @@ export interface Conditions {
   readonly runs: number
   /** Contestants beyond Runcast and the limit. */
   readonly peers: readonly Peer[]
+  /** Runcast, and another build of it to compare with if there is one. */
+  readonly ours: readonly Contender[]
   /** Whether a cell is to be measured. */
   readonly wants: (cell: string) => boolean
   /** Folder for V8 CPU profiles of the servers. */

@@ -2,15 +2,7 @@ import { compare, formatSpread, median, ratio, type Standing } from '../harness/
 import type { Spread } from '../harness/event.js'
 import { flatOut, measure } from '../harness/measure.js'
 import type { Round } from '../harness/messages.js'
-import {
-  closeSides,
-  limitFor,
-  openSide,
-  profiled,
-  runcast,
-  type Side,
-  subscribeGroups,
-} from '../harness/side.js'
+import { closeSides, limitFor, openSide, profiled, type Side, subscribeGroups } from '../harness/side.js'
 import { peerContenders } from '../peers/peers.js'
 import { failures, measured } from './fanout.js'
 import type { Row, Scenario } from './scenario.js'
@@ -29,11 +21,11 @@ export const sessions: Scenario = {
   name: 'sessions',
   about: `${count} sessions of ${workers} workers, each watched by 2, at ${rate} events/s`,
   cells: () => ['ws'],
-  async run({ quick, runs, progress, peers, profileDir }) {
+  async run({ quick, runs, progress, peers, ours, profileDir }) {
     const sides: Side[] = []
     const rss: { [name: string]: number } = {}
     try {
-      const contenders = [limitFor('ws'), runcast, ...peerContenders(peers, 'ws', 'sessions')]
+      const contenders = [limitFor('ws'), ...ours, ...peerContenders(peers, 'ws', 'sessions')]
       for (const contender of profiled(contenders, profileDir, 'sessions')) {
         progress(`connecting to ${contender.name}`)
         const side = await openSide(contender)

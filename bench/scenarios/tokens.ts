@@ -7,7 +7,6 @@ import {
   limitFor,
   openSide,
   profiled,
-  runcast,
   type Side,
   subscribe,
   subscribeGroups,
@@ -49,10 +48,10 @@ export const tokens: Scenario = {
   },
 }
 
-async function runLive({ quick, runs, progress, peers, profileDir }: Conditions): Promise<Results> {
+async function runLive({ quick, runs, progress, peers, ours, profileDir }: Conditions): Promise<Results> {
   const sides: Side[] = []
   try {
-    const contenders = [limitFor('ws'), runcast, ...peerContenders(peers, 'ws', 'tokens')]
+    const contenders = [limitFor('ws'), ...ours, ...peerContenders(peers, 'ws', 'tokens')]
     for (const contender of profiled(contenders, profileDir, 'tokens')) {
       progress(`live: connecting to ${contender.name}`)
       const side = await openSide(contender)
@@ -85,14 +84,14 @@ async function runLive({ quick, runs, progress, peers, profileDir }: Conditions)
   }
 }
 
-async function runLate({ runs, progress, profileDir }: Conditions): Promise<Results> {
+async function runLate({ runs, progress, ours, profileDir }: Conditions): Promise<Results> {
   const late = (contender: Contender): Contender => ({
     ...contender,
     dialect: () => ({ kind: 'runcast-text', topic: answerTopic, length: answerText().length }),
   })
   const sides: Side[] = []
   try {
-    for (const contender of profiled([limitFor('ws'), runcast], profileDir, 'late')) {
+    for (const contender of profiled([limitFor('ws'), ...ours], profileDir, 'late')) {
       const side = await openSide(late(contender))
       sides.push(side)
       const events = 50

@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 import type { JsonValue } from '../../src/lib/json.js'
 import { benchSession, benchTopic, benchType, topicOf, typeOf } from '../harness/event.js'
 import type { Round } from '../harness/messages.js'
@@ -9,7 +10,8 @@ import { benchSlice, dataFor, firstPlan, nextPlan, type Plan, tokenType } from '
 import { compete } from './contestant.js'
 
 // What users run: `dist/`. Under tsx the same source would be slower.
-const dist = (path: string) => import(new URL(`../../dist/${path}`, import.meta.url).href)
+const root = process.env.RUNCAST_BENCH_DIST ?? fileURLToPath(new URL('../../dist/', import.meta.url))
+const dist = (path: string) => import(pathToFileURL(resolve(root, path)).href)
 const { createHub } = (await dist('hub/hub.js')) as typeof import('../../src/hub/hub.js')
 const { serve } = (await dist('server/serve.js')) as typeof import('../../src/server/serve.js')
 

@@ -112,9 +112,9 @@ export class Connection {
     return this.#catchUp.size
   }
 
-  /** Whether a flush may write to the link at once: there is but one feed, and nothing to say after it. */
-  get direct(): boolean {
-    return this.subscriptions.size === 1 && this.link.codec.trailer === undefined
+  /** The link that a flush may write to at once: where there is but one feed, and nothing to say after it. */
+  get directLink(): Link | undefined {
+    return this.subscriptions.size === 1 && this.link.codec.trailer === undefined ? this.link : undefined
   }
 
   /**
@@ -228,6 +228,10 @@ export class Connection {
     this.#outgoing = []
     if (!this.open) return
     try {
+      // One chunk with nothing to say after it leaves in one piece by itself.
+      if (outgoing.length === 1 && this.link.codec.trailer === undefined) {
+        return this.#writeBatch(outgoing[0] as Outgoing)
+      }
       this.link.cork(() => {
         for (const batch of outgoing) this.#writeBatch(batch)
         this.sayPositions()
@@ -320,6 +324,7 @@ export class Connection {
     const subscription = new Subscription(sub, this, feed, topic.session.offset)
     feed.subscriptions.add(subscription)
     this.subscriptions.set(sub, subscription)
+    if (this.subscriptions.size === 2) this.#relink()
     this.#subscribed++
     this.#perTopic?.set(topic, (this.#perTopic.get(topic) ?? 0) + 1)
     this.#catchUp.add(subscription)
@@ -408,6 +413,12 @@ export class Connection {
     if (chunk !== undefined && !this.link.write(chunk)) this.fill()
   }
 
+  #relink(): void {
+    for (const subscription of this.subscriptions.values()) {
+      if (subscription.inStep) subscription.feed.relink(subscription)
+    }
+  }
+
   /** For each session the lowest position; one that is being replayed has none, so that it joins afresh. */
   #positions(): Map<string, Position> {
     const positions = new Map<string, Position>()
@@ -446,6 +457,7 @@ export class Connection {
     const { topic } = subscription.feed
     this.#leaveFeed(subscription)
     this.subscriptions.delete(subscription.number)
+    if (this.subscriptions.size === 1) this.#relink()
     const left = (this.#perTopic?.get(topic) ?? 0) - 1
     if (left > 0) this.#perTopic?.set(topic, left)
     else this.#perTopic?.delete(topic)

@@ -191,27 +191,27 @@ export class Delivery {
 
   /**
    * Hands one chunk to all members. The simple equivalent is `for (const { connection } of list)
-   * connection.write(chunk)`; from the end, since a connection that is full leaves the list and the last one,
+   * connection.queue(subscription, chunk, batch)`; from the end, since a connection that is full leaves the list and the last one,
    * which has had its chunk, takes its place.
    */
   #hand(members: Members, chunk: Chunk, batch: { events: number; after: Offset }): void {
-    const { list } = members
+    const { list, links } = members
     const bytes = bytesOf(chunk)
     members.events += batch.events
     members.bytes += bytes
     let direct = 0
     for (let i = list.length - 1; i >= 0; i--) {
-      const subscription = list[i] as Members['list'][number]
-      const { connection } = subscription
-      if (!connection.direct) {
-        connection.queue(subscription, chunk, batch)
+      const link = links[i]
+      if (link === undefined) {
+        const subscription = list[i] as Subscription
+        subscription.connection.queue(subscription, chunk, batch)
         continue
       }
       direct++
       try {
-        if (!connection.link.write(chunk)) connection.fill()
+        if (!link.write(chunk)) (list[i] as Subscription).connection.fill()
       } catch (error) {
-        connection.fail(error)
+        ;(list[i] as Subscription).connection.fail(error)
       }
     }
     this.delivered += direct * batch.events

@@ -2,6 +2,7 @@ import type { Codec } from '../codec/codec.js'
 import { conflate } from '../history/conflate.js'
 import type { Offset } from '../protocol/cursor.js'
 import type { Filter } from './filter.js'
+import type { Link } from './link.js'
 import { Replay } from './replay.js'
 import type { Subscription } from './subscription.js'
 import type { Topic } from './topic.js'
@@ -11,6 +12,11 @@ export interface Members {
   readonly codec: Codec
   /** In no order; each knows its place in it. */
   readonly list: Subscription[]
+  /**
+   * For each of them the link that a flush may write to at once, if it may. Between two writes the kernel takes the
+   * caches for itself; what a delivery has to look up must be little.
+   */
+  readonly links: (Link | undefined)[]
   /** What every member has been given since the first joined. */
   events: number
   bytes: number
@@ -53,25 +59,38 @@ export class Feed {
       this.flushed = this.topic.session.offset
     }
     if (members === undefined) {
-      members = { codec, list: [], events: 0, bytes: 0 }
+      members = { codec, list: [], links: [], events: 0, bytes: 0 }
       this.members.push(members)
     }
     subscription.place = members.list.push(subscription) - 1
+    members.links.push(subscription.connection.directLink)
     subscription.joined = { events: members.events, bytes: members.bytes }
   }
 
   leave(subscription: Subscription): void {
-    const at = this.members.findIndex(({ codec }) => codec === subscription.connection.link.codec)
+    const at = this.#indexOf(subscription)
     const members = this.members[at] as Members
     const moved = members.list.pop() as Subscription
+    const movedLink = members.links.pop()
     if (moved !== subscription) {
       members.list[subscription.place] = moved
+      members.links[subscription.place] = movedLink
       moved.place = subscription.place
     }
     subscription.place = -1
     const { connection, joined } = subscription
     connection.count(members.events - joined.events, members.bytes - joined.bytes)
     if (members.list.length === 0) this.members.splice(at, 1)
+  }
+
+  /** Its connection has got a second subscription, or has lost it. The subscription is in step. */
+  relink(subscription: Subscription): void {
+    const members = this.members[this.#indexOf(subscription)] as Members
+    members.links[subscription.place] = subscription.connection.directLink
+  }
+
+  #indexOf({ connection }: Subscription): number {
+    return this.members.findIndex(({ codec }) => codec === connection.link.codec)
   }
 
   /** @returns what a fresh join replays now; conflated once, and shared by all who join at the same offset. */

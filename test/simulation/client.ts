@@ -7,9 +7,10 @@ import type { Link } from '../../src/hub/link.js'
 import { everything } from '../../src/hub/permissions.js'
 import { type CloseCode, closeCodes, ProtocolError } from '../../src/protocol/codes.js'
 import { parseCombinedCursor, parseCursor } from '../../src/protocol/cursor.js'
-import type { GapNotice, HubEvent, HubFrame, Unsubscribe, Update } from '../../src/protocol/frames.js'
+import type { GapNotice, HubEvent, HubFrame, Slices, Unsubscribe, Update } from '../../src/protocol/frames.js'
 import { parseTopic } from '../../src/protocol/topic.js'
 import { type Interest, reconcile, type SessionModel, type Told } from './model.js'
+import { type StateCounts, StateModel, StateView, wantsSlice } from './state.js'
 
 export type Kind = 'msgpack' | 'json' | 'sse' | 'sse many'
 export const kinds: readonly Kind[] = ['msgpack', 'json', 'sse', 'sse many']
@@ -29,10 +30,16 @@ class View {
   joining: { due: Told[]; came: HubEvent[] } | undefined
   /** What changed with `update`, until the hub answers. */
   changes: Interest[] = []
+  readonly state: StateView
 
-  constructor(number: number, interest: Interest) {
+  constructor(number: number, interest: Interest, counts: StateCounts) {
     this.number = number
     this.interest = interest
+    this.state = new StateView(interest.topic, counts)
+  }
+
+  get stateful(): boolean {
+    return this.interest.slices !== undefined && this.interest.mode !== 'silent'
   }
 }
 
@@ -50,6 +57,9 @@ export class SimulatedClient {
   stalled = false
   gaps = 0
   events = 0
+  snapshots = 0
+  updates = 0
+  conflated = 0
   joined = 0
   closes: CloseCode[] = []
   /** What the hub wrote and the client has not read. */
@@ -76,7 +86,8 @@ export class SimulatedClient {
   }
 
   get idle(): boolean {
-    return this.#inbox.length === 0
+    // A link that the hub has ended is still to be seen as such.
+    return this.#inbox.length === 0 && !this.#ended
   }
 
   /** Opens a link, and takes up what the client was following. */
@@ -107,14 +118,14 @@ export class SimulatedClient {
   }
 
   subscribe(number: number, interest: Interest, replay: boolean | 'all'): void {
-    const view = new View(number, interest)
+    const view = new View(number, interest, this)
     this.views.set(number, view)
     this.#subscribe(view, undefined, replay)
   }
 
-  update(view: View, mode: Interest['mode'], types: readonly string[] | null): void {
-    if (!this.#ask({ type: 'update', sub: view.number, mode, types })) return
-    view.changes.push({ topic: view.interest.topic, mode, ...(types === null ? undefined : { types }) })
+  update(view: View, interest: Interest): void {
+    const { mode, types = null, slices = null } = interest
+    if (this.#ask({ type: 'update', sub: view.number, mode, types, slices })) view.changes.push(interest)
   }
 
   unsubscribe(view: View): void {
@@ -172,7 +183,28 @@ export class SimulatedClient {
         0,
         `${this.kind} at ${view.position} of ${view.interest.topic} misses the end`,
       )
+      if (view.stateful) this.#finishState(view, model)
     }
+  }
+
+  #finishState({ interest: { topic, slices }, state }: View, model: SessionModel): void {
+    state.finish(model.state, (slice) => wantsSlice(slices, slice))
+    // A worker that nobody has started has nothing, and no worker has slices of the hub's.
+    if (topic.includes('/workers/')) return assert.deepEqual(state.reserved, {})
+    const reserved = Object.entries(this.#hub.state(topic).slices).filter(
+      ([slice]) => slice.startsWith('$') && wantsSlice(slices, slice),
+    )
+    assert.deepEqual(state.reserved, Object.fromEntries(reserved))
+  }
+
+  #snapshot(view: View, slices: Slices): void {
+    this.snapshots++
+    assert(view.stateful, 'a snapshot was asked for')
+    view.state.begin(slices, this.#modelOf(view)?.state ?? new StateModel())
+  }
+
+  #modelOf(view: View): SessionModel | undefined {
+    return view.epoch === '' ? this.#models.now(view.interest.topic) : this.#models.byEpoch(view.epoch)
   }
 
   #subscribe(view: View, after: string | undefined, replay: boolean | 'all'): void {
@@ -186,13 +218,14 @@ export class SimulatedClient {
       const newest = model?.told.at(-1)?.event.offset ?? 0
       if (this.kind.startsWith('sse')) view.position = newest
     }
-    const { topic, types, mode } = view.interest
+    const { topic, types, mode, slices } = view.interest
     this.#connection?.receive({
       type: 'subscribe',
       sub: view.number,
       topic,
       mode,
       ...(types && { types }),
+      ...(slices && { slices }),
       ...(after === undefined ? { replay } : { after }),
     })
     // An SSE client learns the epoch from the first id; the check needs it before.
@@ -282,6 +315,8 @@ export class SimulatedClient {
     const view = this.#viewOf(value.topic)
     if (view === undefined) return
     if (name === 'hub.gap') return this.#gap(view, value)
+    if (name === 'state.initial')
+      return this.#snapshot(view, (value as unknown as { data: { slices: Slices } }).data.slices)
     if (name === 'hub.live') return this.#live(view, value.offset)
     const { topic: _, ...event } = value
     if (id === undefined && event.replay) {
@@ -337,6 +372,8 @@ export class SimulatedClient {
         view.epoch = frame.epoch
         view.position = frame.offset
         if (frame.gap !== undefined) this.#gap(view, frame.gap)
+        if (frame.slices !== undefined) this.#snapshot(view, frame.slices)
+        else assert(!view.stateful || (frame.resumed && change === undefined), 'it begins with a snapshot')
         return
       }
       case 'events': {
@@ -360,7 +397,10 @@ export class SimulatedClient {
       }
       case 'gap': {
         const view = this.views.get(frame.sub)
-        if (view !== undefined) this.#gap(view, frame)
+        if (view === undefined) return
+        this.#gap(view, frame)
+        if (frame.slices !== undefined) this.#snapshot(view, frame.slices)
+        else assert(!view.stateful, 'a gap comes with a snapshot')
         return
       }
       case 'unsubscribed':
@@ -378,6 +418,10 @@ export class SimulatedClient {
   }
 
   #replayed(view: View, events: readonly HubEvent[]): void {
+    assert(
+      events.every(({ type }) => type !== 'state.update'),
+      'state is not replayed',
+    )
     // Two subscriptions alike share a feed, and the one that joined before is not concerned.
     view.joining?.came.push(...events)
     this.events += events.length
@@ -415,11 +459,13 @@ export class SimulatedClient {
       assert.equal(events.length, 0)
       return
     }
-    const model = view.epoch === '' ? this.#models.now(view.interest.topic) : this.#models.byEpoch(view.epoch)
+    const model = this.#modelOf(view)
     if (model !== undefined) {
       const due = model.due(view.interest, view.position, last)
       try {
-        reconcile(due, events, (told) => this.#excuse(view, model, told))
+        const published = events.filter(({ type }) => type !== 'state.update')
+        reconcile(due, published, (told) => this.#excuse(view, model, told))
+        for (const event of events) if (event.type === 'state.update') view.state.take(event, model.state)
       } catch (error) {
         const came = events.map(({ offset, type }) => `${offset} ${type}`).join(', ')
         throw new Error(`${String(error)} ${this.kind} ${JSON.stringify(view)} to ${last}: came ${came}`, {

@@ -1,11 +1,14 @@
 import t from 'tap'
 import { createCatalog } from '../../src/catalog/catalog.js'
 import { createHub } from '../../src/hub/hub.js'
+import type { StateResult } from '../../src/hub/state-change.js'
+import type { JsonValue } from '../../src/lib/json.js'
 import type { Mode, NewEvent } from '../../src/protocol/frames.js'
 import { SimulatedClock } from '../kit/clock.js'
 import { SeededRandom } from '../kit/random.js'
 import { kinds, type Models, SimulatedClient } from './client.js'
-import { SessionModel } from './model.js'
+import { type Interest, SessionModel } from './model.js'
+import { hidden } from './state.js'
 
 const seed = Number(process.env['RUNCAST_SEED'] ?? Math.floor(Math.random() * 2 ** 31))
 const rounds = Number(process.env['RUNCAST_ROUNDS'] ?? 2)
@@ -14,6 +17,16 @@ const sessionIds = ['a', 'b', 'c']
 const workerIds = ['w1', 'w2', 'w3']
 const laneEventsMax = 40
 const catalog = createCatalog()
+
+const sliceNames = ['plan', 'plan.notes', 'files', hidden]
+const choices: (readonly string[] | undefined)[] = [
+  undefined,
+  undefined,
+  ['*'],
+  ['plan*'],
+  ['files', hidden],
+  ['$workers', 'plan'],
+]
 
 const filters: (readonly string[] | undefined)[] = [
   undefined,
@@ -36,6 +49,7 @@ class Simulation implements Models {
   readonly #epochs = new Map<string, SessionModel>()
   readonly #workers = new Map<SessionModel, Set<string>>()
   #ids = 0
+  #parts = 0
   #subs = 0
 
   constructor(seedOfRound: number, clients: number) {
@@ -43,6 +57,7 @@ class Simulation implements Models {
     this.hub = createHub({
       clock: this.clock,
       random: this.random.fork(),
+      expose: (slice) => slice !== hidden,
       limits: { laneEventsMax, historyBytesMax: 1e9, pendingEventsMax: 100, pinnedMax: 1000 },
     })
     for (let i = 0; i < clients; i++) {
@@ -65,7 +80,8 @@ class Simulation implements Models {
   step(): void {
     const { random } = this
     const dice = random.fraction()
-    if (dice < 0.45) this.#publish()
+    if (dice < 0.35) this.#publish()
+    else if (dice < 0.45) this.#change()
     else if (dice < 0.452) this.#end()
     else if (dice < 0.5) this.clock.runTurn()
     else this.#disturb(random.pick(this.clients))
@@ -93,8 +109,9 @@ class Simulation implements Models {
   /** A response over one topic ends with its session; the client has all of it then. */
   #done(client: SimulatedClient): boolean {
     if (client.kind !== 'sse') return false
-    return [...client.views.values()].every(({ interest, live, position }) => {
+    return [...client.views.values()].every(({ interest, live, epoch, position }) => {
       const model = this.now(interest.topic)
+      if (model !== this.byEpoch(epoch)) return false
       return live && model?.ended === true && position >= (model.told.at(-1)?.event.offset ?? 0)
     })
   }
@@ -109,12 +126,73 @@ class Simulation implements Models {
     const streaming = random.chance(0.5)
     while (events.length < count) events.push(streaming ? this.#text() : this.#event())
     const topic = worker === undefined ? `sessions/${id}` : `sessions/${id}/workers/${worker}`
-    const { first, last, duplicates } = this.hub.publish(topic, events)
-    if (duplicates !== 0) throw new Error('no id was used twice')
-    if (last - first !== count - 1) throw new Error('offsets of one publish are contiguous')
+    // Many may be flushed in between, and the hub's own slices take an offset then.
+    const parts = count > 6 || random.chance(0.3) ? events.map((event) => [event]) : [events]
+    for (const part of parts) {
+      const { first, last, duplicates } = this.hub.publish(topic, part)
+      if (duplicates !== 0) throw new Error('no id was used twice')
+      const model = this.#model(id)
+      if (worker !== undefined) this.#workers.get(model)?.add(worker)
+      const after = `${this.hub.find(id)?.epoch}:${first - 1}`
+      const offsets =
+        last - first === part.length - 1
+          ? part.map((_, i) => first + i)
+          : this.hub.history(topic, { after }).events.map(({ offset }) => offset)
+      if (offsets.length !== part.length || offsets.at(-1) !== last) throw new Error('each has its offset')
+      for (const [i, event] of part.entries())
+        model.publish(offsets[i] as number, event, worker, this.clock.now())
+    }
+  }
+
+  /** Changes a slice in one of the ways there are. */
+  #change(): void {
+    const { random } = this
+    const id = random.pick(sessionIds)
+    if (this.#lives.get(id)?.ended) return
+    const worker = random.chance(0.5) ? random.pick(workerIds) : undefined
+    const topic = worker === undefined ? `sessions/${id}` : `sessions/${id}/workers/${worker}`
+    const slice = random.pick(sliceNames)
+    const before = this.#lives.get(id)?.state.now(topic, slice)
+    let after: JsonValue | undefined
+    let result: StateResult
+    const dice = random.fraction()
+    if (dice < 0.08) result = this.hub.removeState(topic, slice)
+    else if (dice < 0.2 && isList(before)) {
+      const place = random.integer(0, before.length)
+      const value = random.id(6)
+      after = before.toSpliced(place, 0, value)
+      result = this.hub.patchState(topic, slice, [{ op: 'add', path: `/${place}`, value }])
+    } else if (dice < 0.3) {
+      after = { ...(typeof before === 'object' && !isList(before) ? before : undefined), [random.id(1)]: 1 }
+      result = this.hub.mergeState(topic, slice, after)
+    } else {
+      after = this.#edited(before)
+      result = this.hub.setState(topic, slice, after)
+    }
+    if (!result.changed) return
     const model = this.#model(id)
     if (worker !== undefined) this.#workers.get(model)?.add(worker)
-    for (const [i, event] of events.entries()) model.publish(first + i, event, worker, this.clock.now())
+    model.state.change(topic, slice, { offset: result.offset, value: after })
+  }
+
+  /** Mostly a small change, now and then another kind of value. */
+  #edited(before: JsonValue | undefined): JsonValue {
+    const { random } = this
+    if (!isList(before) || before.length > 30 || random.chance(0.1)) {
+      return random.pick<() => JsonValue>([
+        () => Array.from({ length: 8 }, () => ({ text: random.id(12), 'a/~b': random.integer(0, 9) })),
+        () => null,
+        () => ({ done: random.integer(0, 3) }),
+        () => random.id(4),
+      ])()
+    }
+    const place = random.integer(0, before.length)
+    return random.pick<() => JsonValue>([
+      () => before.toSpliced(place, 0, random.id(6)),
+      () => before.toSpliced(place, 1),
+      () => before.with(Math.min(place, before.length - 1), { text: random.id(12) }),
+      () => before,
+    ])()
   }
 
   #model(id: string): SessionModel {
@@ -128,10 +206,15 @@ class Simulation implements Models {
     return model
   }
 
+  /** A piece of text that there is once: of a whole text the client can tell its parts. */
+  #part(end: string): string {
+    return `${this.#parts++}${end}`
+  }
+
   #text(): NewEvent {
     return {
       type: 'llm_text_delta',
-      data: { content: `${this.random.id(3)} `, message: this.random.integer(1, 2) },
+      data: { content: this.#part(' '), message: this.random.integer(1, 2) },
     }
   }
 
@@ -142,11 +225,11 @@ class Simulation implements Models {
       case 0:
         return { type: 'trigger_updated', data: { trigger_id: random.integer(1, 3), at: random.id(4) } }
       case 1:
-        return { type: 'client_output_delta', data: { content: random.id(5) }, ...force }
+        return { type: 'client_output_delta', data: { content: this.#part(' ') }, ...force }
       case 2:
         return {
           type: 'process.output',
-          data: { stream: random.pick(['stdout', 'stderr']), text: `${random.id(4)}\n` },
+          data: { stream: random.pick(['stdout', 'stderr']), text: this.#part('\n') },
         }
       case 3:
         return {
@@ -199,13 +282,11 @@ class Simulation implements Models {
     else if (dice < 0.7) this.#unsubscribe(client, view)
     else if (dice < 0.8 && view.live && !client.kind.startsWith('sse')) {
       const mode: Mode = random.pick(['full', 'full', 'summary', 'control', 'silent'])
-      const types = filters[random.integer(0, filters.length - 1)] ?? null
-      const name = JSON.stringify([view.interest.topic, mode, types])
+      const interest = this.#interest(view.interest.topic, mode)
+      const name = JSON.stringify(interest)
       const same = (other: (typeof views)[number]) =>
-        [other.interest, ...other.changes].some(
-          (each) => JSON.stringify([each.topic, each.mode, each.types ?? null]) === name,
-        )
-      if (!views.some(same)) client.update(view, mode, types)
+        [other.interest, ...other.changes].some((each) => JSON.stringify(each) === name)
+      if (!views.some(same)) client.update(view, interest)
     }
   }
 
@@ -232,14 +313,20 @@ class Simulation implements Models {
     ])
     // An SSE client tells its topics apart by name alone, and `events` name a feed, which is one per filter.
     if ([...client.views.values()].some((view) => view.interest.topic === topic)) return
-    const types = filters[random.integer(0, filters.length - 1)]
     const mode: Mode = random.pick(['full', 'full', 'full', 'summary', 'control'])
-    client.subscribe(
-      this.#subs++,
-      { topic, mode, ...(types && { types }) },
-      random.pick([true, true, true, false, 'all'] as const),
-    )
+    const replay = random.pick([true, true, true, false, 'all'] as const)
+    client.subscribe(this.#subs++, this.#interest(topic, mode), replay)
   }
+
+  #interest(topic: string, mode: Mode): Interest {
+    const types = filters[this.random.integer(0, filters.length - 1)]
+    const slices = choices[this.random.integer(0, choices.length - 1)]
+    return { topic, mode, ...(types && { types }), ...(slices && { slices }) }
+  }
+}
+
+function isList(value: JsonValue | undefined): value is readonly JsonValue[] {
+  return Array.isArray(value)
 }
 
 t.test(`every client gets what it must, whatever happens (RUNCAST_SEED=${seed})`, async (t) => {
@@ -247,6 +334,9 @@ t.test(`every client gets what it must, whatever happens (RUNCAST_SEED=${seed})`
   let gaps = 0
   let joins = 0
   let closes = 0
+  let snapshots = 0
+  let updates = 0
+  let conflated = 0
   for (let round = 0; round < rounds; round++) {
     const simulation = new Simulation(seed + round, 120)
     try {
@@ -262,6 +352,9 @@ t.test(`every client gets what it must, whatever happens (RUNCAST_SEED=${seed})`
       gaps += client.gaps
       joins += client.joined
       closes += client.closes.length
+      snapshots += client.snapshots
+      updates += client.updates
+      conflated += client.conflated
       client.cut()
     }
     const { connections, subscriptions, feeds, lagging } = simulation.hub.stats()
@@ -273,4 +366,6 @@ t.test(`every client gets what it must, whatever happens (RUNCAST_SEED=${seed})`
   t.comment(`${events} events came, ${joins} joins, ${gaps} gaps, ${closes} closed as lagging`)
   // The simulation must reach what it is there for.
   t.ok(events > 1_000 && gaps > 10 && joins > 100 && closes > 0)
+  t.comment(`${snapshots} snapshots and ${updates} updates of state, ${conflated} of them conflated`)
+  t.ok(snapshots > 100 && updates > 1_000 && conflated > 10)
 })

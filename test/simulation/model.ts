@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import type { Catalog } from '../../src/catalog/catalog.js'
 import type { Traits } from '../../src/catalog/traits.js'
 import type { HubEvent, Mode, NewEvent } from '../../src/protocol/frames.js'
+import { StateModel } from './state.js'
 
 /** A published event, as the model remembers it: for ever. */
 export interface Told {
@@ -15,6 +16,7 @@ export interface Told {
 
 export interface Interest {
   readonly topic: string
+  readonly slices?: readonly string[]
   readonly types?: readonly string[]
   readonly mode: Mode
 }
@@ -23,6 +25,7 @@ export interface Interest {
 export class SessionModel {
   readonly id: string
   readonly told: Told[] = []
+  readonly state = new StateModel()
   ended = false
   readonly #lanes = new Map<string, Told[]>()
   readonly #catalog: Catalog

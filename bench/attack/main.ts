@@ -1,0 +1,148 @@
+/**
+ * How long a well-behaved client waits while others attack. One client publishes and gets what it published, fifty
+ * times a second; before each attack it is measured alone. The hub has the limits that `docs/operations/limits.md`
+ * names for strangers. Ends with 1 when the 99th percentile is above twice the quiet one and above `floorMs`.
+ *
+ *     npm run attack -- --seconds 5 --only patches
+ */
+import { fork } from 'node:child_process'
+import { setPriority } from 'node:os'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { WebSocket } from 'ws'
+import { attacks } from '../../test/attack/attacks.js'
+import { HubProcess } from '../harness/hub-process.js'
+import { formatTable } from '../harness/table.js'
+
+const { values } = parseArgs({
+  options: { seconds: { type: 'string', default: '5' }, only: { type: 'string', default: '' } },
+})
+const ms = Number(values.seconds) * 1_000
+const everyMs = 20
+/** What a garbage collection or a neighbour on the machine costs at times, attack or not. */
+const floorMs = 10
+const topic = 'sessions/hot'
+
+const limits = {
+  frameBytesMax: 65_536,
+  frameRateMax: 100,
+  frameBurstMax: 500,
+  byteRateMax: 65_536,
+  byteBurstMax: 262_144,
+  subscriptionsMax: 100,
+  topicSubscriptionsMax: 10,
+  connectionsPerAddressMax: 50,
+  requestRateMax: 200,
+  requestBurstMax: 1_000,
+}
+
+/** Publishes to the topic and follows it. Its address is not that of the attackers. */
+class Honest {
+  readonly #socket: WebSocket
+  readonly #sent = new Map<number, number>()
+  #number = 0
+  #latencies: number[] = []
+
+  private constructor(socket: WebSocket) {
+    this.#socket = socket
+    socket.on('message', (data: Buffer) => this.#hear(data))
+  }
+
+  static async open(url: string): Promise<Honest> {
+    const headers = { 'x-forwarded-for': '10.0.0.1' }
+    const socket = new WebSocket(`${url.replace('http', 'ws')}/api/ws`, ['runcast.v1.json'], { headers })
+    await new Promise((resolve, reject) => socket.once('open', resolve).once('error', reject))
+    const honest = new Honest(socket)
+    socket.send(JSON.stringify({ type: 'subscribe', sub: 1, topic, types: ['honest'] }))
+    return honest
+  }
+
+  /** @returns how long each event took from here and back, in milliseconds, the shortest first */
+  async measure(forMs: number): Promise<readonly number[]> {
+    this.#latencies = []
+    this.#sent.clear()
+    const end = performance.now() + forMs
+    for (let due = performance.now(); due < end; due += everyMs) {
+      await new Promise((resolve) => setTimeout(resolve, Math.max(0, due - performance.now())))
+      this.#number += 1
+      // From when it was due: what waits because the one before it waited counts as well.
+      this.#sent.set(this.#number, due)
+      const events = [{ type: 'honest', data: this.#number }]
+      this.#socket.send(JSON.stringify({ type: 'publish', topic, events }))
+    }
+    const deadline = performance.now() + 30_000
+    while (this.#sent.size > 0 && performance.now() < deadline)
+      await new Promise((resolve) => setTimeout(resolve, 5))
+    if (this.#sent.size > 0) throw new Error(`${this.#sent.size} events did not come`)
+    return this.#latencies.toSorted((one, other) => one - other)
+  }
+
+  close(): void {
+    this.#socket.close()
+  }
+
+  #hear(data: Buffer): void {
+    const now = performance.now()
+    const frame = JSON.parse(data.toString()) as { type: string; events?: readonly { data: number }[] }
+    for (const event of frame.events ?? []) {
+      const sent = this.#sent.get(event.data)
+      if (sent === undefined || !this.#sent.delete(event.data)) continue
+      this.#latencies.push(Math.max(0, now - sent))
+    }
+  }
+}
+
+function percentile(sorted: readonly number[], share: number): number {
+  return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? Number.NaN
+}
+
+async function underAttack(url: string, name: string, honest: Honest) {
+  const attacker = fork(
+    fileURLToPath(new URL('attacker.ts', import.meta.url)),
+    [url, topic, name, String(ms + 2_000)],
+    {
+      execArgv: ['--import', import.meta.resolve('tsx')],
+      stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+    },
+  )
+  // It shares the machine with the hub, which no attacker does: it gets what nobody else wants of it.
+  setPriority(attacker.pid as number, 19)
+  let rounds = 0
+  attacker.on('message', (count) => void (rounds = Number(count)))
+  const gone = new Promise((resolve) => attacker.once('exit', resolve))
+  // Until it has started.
+  await new Promise((resolve) => setTimeout(resolve, 2_000))
+  const sorted = await honest.measure(ms)
+  await gone
+  return { sorted, rounds }
+}
+
+const words = Object.entries(limits).flatMap(([name, value]) => ['--limit', `${name}=${value}`])
+const hub = await HubProcess.start([...words, '--trusted-proxy', '127.0.0.1', '--log-level', 'info'])
+try {
+  const honest = await Honest.open(hub.url)
+  await honest.measure(3_000)
+  const rows = []
+  for (const name of Object.keys(attacks).filter((one) => one.includes(values.only))) {
+    const quiet = percentile(await honest.measure(ms), 0.99)
+    const { sorted, rounds } = await underAttack(hub.url, name, honest)
+    const p99 = percentile(sorted, 0.99)
+    rows.push({
+      attack: name,
+      rounds,
+      'quiet p99 ms': quiet,
+      'p50 ms': percentile(sorted, 0.5),
+      'p99 ms': p99,
+      'max ms': sorted.at(-1) ?? Number.NaN,
+      ratio: p99 / quiet,
+      outcome: p99 <= Math.max(2 * quiet, floorMs) ? 'ok' : 'SLOW',
+    })
+    console.error(`${name}: ${quiet.toFixed(1)} → ${p99.toFixed(1)} ms`)
+  }
+  honest.close()
+  const numbers = ['quiet p99 ms', 'p50 ms', 'p99 ms', 'max ms', 'ratio'].map((name) => ({ name, digits: 1 }))
+  console.log(formatTable([{ name: 'attack' }, { name: 'rounds' }, ...numbers, { name: 'outcome' }], rows))
+  if (rows.some(({ outcome }) => outcome !== 'ok')) process.exitCode = 1
+} finally {
+  if ((await hub.stop()) !== 0) process.exitCode = 1
+}

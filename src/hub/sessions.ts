@@ -320,6 +320,9 @@ export class Sessions {
 
   #keepingOf({ store, retention, onStore, tracing, clock, limits }: SessionsOptions): Keeping | undefined {
     if (store === undefined) return undefined
+    if (store.now === undefined) {
+      throw new TypeError('store: a hub needs one that loads sessions at once (Store.now), and this has none')
+    }
     const { unkeptBytesMax, idleSessionsMax } = limits
     return new Keeping({
       store,

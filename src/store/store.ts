@@ -47,7 +47,7 @@ export interface Store {
    * @param held sessions that are in use: unless they have ended, they lose old events, but are not removed
    */
   trim(retention: Retention, now: number, held: (session: string) => boolean): Promise<Trimmed>
-  /** Where the store is in this process: `load` and `newest` without waiting. A networked store has none. */
+  /** Where the store is in this process: `load` and `newest` without waiting. A hub asks for it, see `Immediate`. */
   readonly now?: Immediate
   /** @returns how much is kept now. */
   size(): Size
@@ -56,8 +56,11 @@ export interface Store {
 }
 
 /**
- * What a hub asks for in the middle of a turn, so that whoever publishes within the process to a session that
- * left memory need not wait. Over a store without it, `hub.load(session)` is awaited first.
+ * What a hub asks for in the middle of a turn: publishing, joining and changing state are one synchronous step,
+ * and a session that left memory comes back in it. This is the one place where a hub cannot wait, and it refuses
+ * a store that has none of it: it would begin such a session anew, with another epoch. A networked store keeps
+ * what these two answer at hand in this process (of each session that was written, what `load` says), or the hub
+ * has to learn to load what a request names before its step.
  */
 export interface Immediate {
   load(session: string): StoredSession | undefined

@@ -63,6 +63,13 @@ const dataOf = (events: readonly HubEvent[]) => events.map((event) => event.data
 const range = (first: number, last: number) =>
   Array.from({ length: last - first + 1 }, (_, index) => first + index)
 
+t.test('a store that cannot load a session at once is refused', async (t) => {
+  const store = new Proxy(memoryStore(), {
+    get: (of, name) => (name === 'now' ? undefined : Reflect.get(of, name)),
+  })
+  t.throws(() => createHub({ store }), { message: /Store\.now/ })
+})
+
 t.test('an acknowledgement waits for the commit, delivery does not', async (t) => {
   const store = new FaultyStore(memoryStore())
   const hub = aHub(t, { store })

@@ -3,6 +3,7 @@ import type { JsonObject } from '../lib/json.js'
 import { closeCodes, type RequestCode } from '../protocol/codes.js'
 import { type Offset, type Position, parseCombinedCursor } from '../protocol/cursor.js'
 import type {
+  Authorize,
   ClientFrame,
   Failed,
   GapNotice,
@@ -29,7 +30,7 @@ const unknownLimits = {
 /** Frames in one request, so that a great many subscriptions stay below the hub's limit of bytes. */
 const framesMax = 500
 
-type Following = Subscribe | Update | Unsubscribe
+type Change = Subscribe | Update | Unsubscribe | Authorize
 
 /**
  * A link of SSE responses and POST requests, where WebSockets do not get through. It speaks the same frames as a
@@ -79,6 +80,7 @@ export class SseLink implements Link {
           break
         case 'authorize':
           this.#token = frame.token
+          for (const stream of this.#streams) stream.change(frame)
           this.emit({ type: 'authorized' })
           break
         case 'ping':
@@ -192,7 +194,7 @@ class Stream {
   readonly #subs = new Map<number, Followed>()
   readonly #byTopic = new Map<string, number>()
   /** Frames that the hub has not been sent yet: not before it has said how the connection is called. */
-  #outbox: Following[] = []
+  #outbox: Change[] = []
   #connection: string | undefined
   #posting = false
   #cursor: string | undefined
@@ -219,7 +221,7 @@ class Stream {
     this.change(frame)
   }
 
-  change(frame: Following): void {
+  change(frame: Change): void {
     this.#outbox.push(frame)
     if (!this.#posting && this.#connection !== undefined) void this.#post(this.#connection)
   }
@@ -241,8 +243,12 @@ class Stream {
       const refused = typeof applied === 'number' ? frames[applied] : undefined
       if (refused === undefined) return this.#link.fail(1006, `the stream is gone: HTTP ${response.status}`)
       this.#outbox.unshift(...frames.slice((applied as number) + 1))
-      this.#forget(refused.sub)
-      this.#link.emit({ ...failure(answer ?? {}, `HTTP ${response.status}`), sub: refused.sub })
+      const failed = failure(answer ?? {}, `HTTP ${response.status}`)
+      if (refused.type === 'authorize') this.#link.emit(failed)
+      else {
+        this.#forget(refused.sub)
+        this.#link.emit({ ...failed, sub: refused.sub })
+      }
     }
     this.#posting = false
   }

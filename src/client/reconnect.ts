@@ -215,7 +215,9 @@ export class Reconnecting {
 
   #closed(code: number, reason: string): void {
     this.#link = undefined
-    if (code >= 4000 && !invitesReconnect(code)) this.close(code, reason)
+    // A token that was good has expired: with another one, all goes on from where it is.
+    const renews = code === closeCodes.unauthorized && this.#status.kind === 'open'
+    if (code >= 4000 && !invitesReconnect(code) && !renews) this.close(code, reason)
     else this.#retry(code, reason)
   }
 

@@ -8,15 +8,20 @@ import { addressOf, type Place, placeOf } from './place.js'
 import { Rate } from './rate.js'
 import { SessionView } from './session-view.js'
 import { Sessions } from './sessions.js'
+import { keepToken, TokenForm, takeAccess } from './token.js'
 
 const tickMs = 500
+/** The close code of a connection that has no good token. */
+const unauthorized = 4501
 
 /** The whole page. */
 export function App() {
   const [place, setPlace] = useState(() => placeOf(new URL(location.href)))
   const [now, setNow] = useState(() => clientClock.now())
-  const token = useMemo(() => new URL(location.href).searchParams.get('token') ?? undefined, [])
-  const client = useMemo(() => connect('/', token === undefined ? {} : { token }), [])
+  const [access, setAccess] = useState<{ readonly token?: string }>(takeAccess)
+  const client = useMemo(() => connect('/', access), [access])
+  /** Why the hub wants another token. */
+  const [refused, setRefused] = useState<string>()
   const meters = useMemo<Meters>(() => ({ total: new Rate(), lagMs: undefined, gaps: 0 }), [place.session])
 
   useEffect(() => {
@@ -33,6 +38,16 @@ export function App() {
     }
   }, [])
   useEffect(() => {
+    const stop = client.onStatus((status) => {
+      const isRefused = status.kind === 'closed' && status.code === unauthorized
+      setRefused(isRefused ? status.reason : undefined)
+    })
+    return () => {
+      stop()
+      client.close()
+    }
+  }, [client])
+  useEffect(() => {
     document.title = place.session === undefined ? 'Runcast' : `${place.session} · Runcast`
   }, [place.session])
 
@@ -43,7 +58,7 @@ export function App() {
   }
 
   return (
-    <div class={place.session === undefined ? 'page at-home' : 'page'}>
+    <div class={place.session === undefined && refused === undefined ? 'page at-home' : 'page'}>
       <header class="top">
         <a
           class="brand"
@@ -59,7 +74,15 @@ export function App() {
         <Connection client={client} meters={meters} />
       </header>
       <Sessions client={client} place={place} now={now} onPlace={go} />
-      {place.session === undefined ? (
+      {refused !== undefined ? (
+        <TokenForm
+          reason={refused}
+          onToken={(next) => {
+            keepToken(next)
+            setAccess({ token: next })
+          }}
+        />
+      ) : place.session === undefined ? (
         <main class="welcome">
           <h1>What runs, as it runs</h1>
           <p>Choose a session, or start one:</p>

@@ -1,5 +1,4 @@
 import type { Connection } from '../hub/connection.js'
-import { nothing } from '../hub/permissions.js'
 import type { Clock, Timer } from '../lib/clock.js'
 import type { Gate } from './gate.js'
 import type { Grant } from './grant.js'
@@ -12,7 +11,7 @@ interface Holding {
 /** The longest that a timer may run (`setTimeout`: 2³¹ − 1 ms); after it, it is set again. Milliseconds. */
 const timerMsMax = 24 * 60 * 60 * 1_000
 
-/** What the open connections may do. A connection whose grant has come to its end loses its subscriptions, and closes. */
+/** What the open connections may do. A connection whose grant has come to its end is closed. */
 export class Rights {
   readonly #gate: Gate
   readonly #clock: Clock
@@ -54,7 +53,7 @@ export class Rights {
   review(): void {
     for (const [connection, { grant }] of this.#holdings) {
       const reason = this.#gate.reasonAgainst(grant)
-      if (reason !== undefined) this.#end(connection, reason)
+      if (reason !== undefined) connection.close('unauthorized', reason)
     }
   }
 
@@ -65,12 +64,7 @@ export class Rights {
     holding.timer = this.#clock.after(Math.min(leftMs, timerMsMax), () => {
       const reason = this.#gate.reasonAgainst(holding.grant)
       if (reason === undefined) this.#watch(connection, holding)
-      else this.#end(connection, reason)
+      else connection.close('unauthorized', reason)
     })
-  }
-
-  #end(connection: Connection, reason: string): void {
-    connection.permit(nothing, reason)
-    connection.close('unauthorized', reason)
   }
 }

@@ -6,6 +6,7 @@ import { type Browser, chromium, type Page } from 'playwright-core'
 import t, { type Test } from 'tap'
 import { buildPanels } from '../../scripts/panels.js'
 import { buildCommandLine, type Running } from '../cli/command-line.js'
+import { mint, secret } from '../kit/tokens.js'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const executablePath = process.env['RUNCAST_CHROMIUM'] ?? '/usr/bin/chromium'
@@ -21,6 +22,7 @@ interface Hub {
 }
 
 t.test('the panels page in Chromium', { skip }, async (t) => {
+  process.env['RUNCAST_SECRET'] = secret
   // Where a server that runs from `.tap/cli-…` looks for it.
   const [commandLine] = await Promise.all([buildCommandLine(), buildPanels(`${root}.tap/panels`)])
   t.teardown(() => commandLine.remove())
@@ -34,8 +36,8 @@ t.test('the panels page in Chromium', { skip }, async (t) => {
   })
   t.teardown(() => browser.close())
 
-  async function serve(port: string): Promise<Hub> {
-    const running: Running = commandLine.start(['serve', '--port', port, '--store', 'memory'])
+  async function serve(port: string, ...words: string[]): Promise<Hub> {
+    const running: Running = commandLine.start(['serve', '--port', port, '--store', 'memory', ...words])
     await running.says('Ctrl-C ends the hub')
     return {
       url: `http://127.0.0.1:${port}`,
@@ -154,6 +156,38 @@ t.test('the panels page in Chromium', { skip }, async (t) => {
       1,
       'what was seen stays',
     )
+  })
+
+  t.test('asks for a token where the hub does, and shows what the token allows', async (t) => {
+    const hub = await serve(await freePort(), '--token-secret-env', 'RUNCAST_SECRET')
+    t.teardown(() => hub.kill())
+    const token = await mint({ subscribe: ['sessions/demo/**'], publish: ['sessions/**'] })
+    const write = (session: string) =>
+      fetch(`${hub.url}/api/sessions/${session}/workers/w/events`, {
+        method: 'POST',
+        headers: { authorization: `Bearer ${token}` },
+        body: '{"type":"process.output","data":{"stream":"stdout","text":"for those who may\\n"}}',
+      })
+    for (const session of ['demo', 'other']) t.equal((await write(session)).status, 200)
+
+    const { page, complaints } = await open(t, browser, hub.url)
+    await page.getByText('This hub asks for a token').waitFor(deadline)
+    await page.getByRole('alert').getByText('A token is needed').waitFor(deadline)
+    await page.getByLabel('Token').fill('a.b.c')
+    await page.getByRole('button', { name: 'Connect' }).click()
+    await page.getByRole('alert').getByText('The token is no JWT').waitFor(deadline)
+    await page.getByLabel('Token').fill(token)
+    await page.getByRole('button', { name: 'Connect' }).click()
+    await page.getByRole('link', { name: /demo/ }).click()
+    await page.locator('[data-panel=w] .line', { hasText: 'for those who may' }).waitFor(deadline)
+    t.equal(await page.getByRole('link', { name: /other/ }).count(), 0)
+    await page.reload()
+    await page.locator('[data-panel=w] .line', { hasText: 'for those who may' }).waitFor(deadline)
+
+    const given = await open(t, browser, `${hub.url}/s/demo?token=${token}`)
+    await given.page.locator('[data-panel=w] .line').waitFor(deadline)
+    t.notMatch(given.page.url(), 'token', 'it does not stay in the address')
+    t.same([...complaints, ...given.complaints], [])
   })
 
   t.test('has no serious fault that axe finds, in light and dark', async (t) => {

@@ -115,6 +115,21 @@ t.test('dialling', async (t) => {
     t.same(network.socket.protocols[1], 'bearer.t2')
   })
 
+  t.test(
+    'comes back with another token when the one that was good has expired, and not otherwise',
+    async (t) => {
+      let asked = 0
+      const { network, clock, client } = setUp(t, { token: () => `t${++asked}` })
+      network.socket.welcome()
+      network.socket.cut(4501, 'The token has expired.')
+      t.match(client.status, { kind: 'waiting', code: 4501 })
+      await clock.pass(1_000)
+      t.same(network.socket.protocols[1], 'bearer.t2')
+      network.socket.cut(4501, 'The token has expired.')
+      t.match(client.status, { kind: 'closed', code: 4501 })
+    },
+  )
+
   t.test('tries again when no token could be made', async (t) => {
     let fails = true
     const { network, clock, client } = setUp(t, {

@@ -1,6 +1,6 @@
 /** The tables of the docs that are made from the source. `npm run docs` writes them, a test compares them. */
 import { limitTable } from '../src/protocol/limits.js'
-import { figures } from '../src/server/metrics.js'
+import { figures } from '../src/server/figures.js'
 
 /** Pages that have tables of the source, by their path from the root. */
 export const pages = ['docs/operations/limits.md', 'docs/operations/metrics.md']

@@ -5,9 +5,9 @@ import type { Limits } from '../protocol/limits.js'
 import { parseTopic } from '../protocol/topic.js'
 import type { Answer, Exchange, Request } from '../transport/transport.js'
 import type { Admission } from './admission.js'
+import type { ServerCounts } from './figures.js'
 import type { Gate } from './gate.js'
 import { type Grant, unlocked } from './grant.js'
-import type { ServerCounts } from './metrics.js'
 import {
   allowsOrigin,
   corsHeaders,

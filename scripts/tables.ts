@@ -1,11 +1,20 @@
 /** The tables of the docs that are made from the source. `npm run docs` writes them, a test compares them. */
+import { readFileSync } from 'node:fs'
 import { limitTable } from '../src/protocol/limits.js'
 import { figures } from '../src/server/figures.js'
 
 /** Pages that have tables of the source, by their path from the root. */
-export const pages = ['docs/operations/limits.md', 'docs/operations/metrics.md']
+export const pages = ['docs/operations/limits.md', 'docs/operations/metrics.md', 'docs/guide/dialects.md']
 
-const tables: Readonly<Record<string, () => string>> = { limits, metrics }
+const tables: Readonly<Record<string, () => string>> = {
+  limits,
+  metrics,
+  session_bus: () => golden('session-bus'),
+  runtime_state: () => golden('runtime-state'),
+  stream_event: () => golden('stream-event'),
+  execution_log: () => golden('execution-log'),
+  task_log: () => golden('task-log'),
+}
 
 const tablePattern = /(<!-- table: (\w+) -->\n)[^]*?(<!-- end -->)/g
 
@@ -43,6 +52,24 @@ function metrics(): string {
     help,
   ])
   return table(['metric', 'kind', 'label', 'what it is'], rows)
+}
+
+interface Golden {
+  readonly blocks?: readonly { readonly text: string }[]
+  readonly snapshot?: { readonly text: string }
+  readonly heartbeat?: { readonly text: string }
+  readonly records?: readonly { readonly record?: object }[]
+}
+
+const recordsShown = 3
+
+/** The first golden examples of a dialect, as its clients get them. */
+function golden(dialect: string): string {
+  const file = new URL(`../test/dialect/golden/${dialect}.json`, import.meta.url)
+  const { blocks = [], snapshot, heartbeat, records = [] } = JSON.parse(readFileSync(file, 'utf8')) as Golden
+  const texts = [snapshot, ...blocks, heartbeat].flatMap((part) => part?.text || [])
+  const shown = records.slice(0, recordsShown).map(({ record }) => JSON.stringify(record))
+  return `\`\`\`text\n${texts.join('').trimEnd()}${shown.join('\n')}\n\`\`\`\n`
 }
 
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string {

@@ -1,5 +1,14 @@
 export type { Extensions } from './catalog/catalog.js'
 export type { Level, Replay, Traits } from './catalog/traits.js'
+export type {
+  Dialect,
+  DialectEvent,
+  DialectQuery,
+  DialectRoute,
+  DialectStream,
+  Following,
+} from './codec/dialect.js'
+export { dataBlock } from './codec/dialect.js'
 export type { Connection, ConnectionOptions } from './hub/connection.js'
 export type { HistoryPage, HistoryQuery } from './hub/history-page.js'
 export { createHub, Hub, type HubOptions, type HubStats, type PublishResult } from './hub/hub.js'
@@ -24,3 +33,6 @@ export type {
 export type { Fields, Log } from './server/log.js'
 export { openTelemetry } from './server/open-telemetry.js'
 export { type ServeOptions, type Server, serve } from './server/serve.js'
+export type { LmdbOptions } from './store/lmdb.js'
+export { openStore } from './store/open.js'
+export { type Found, type Retention, type Store, StoreError } from './store/store.js'

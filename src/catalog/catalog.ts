@@ -16,6 +16,7 @@ export type SectionName = 'session-bus' | 'stream-event' | 'runtime' | 'task-log
 export interface Catalog {
   /** One lookup; the same frozen object each time, `defaultTraits` itself for an unknown type. */
   traitsOf(type: string): Traits
+  knows(type: string): boolean
   /** Every known type: the built-in ones in documented order, then the users'. */
   types(): Iterable<[string, Traits]>
   /** The built-in types by section. */
@@ -53,6 +54,7 @@ export function createCatalog(extensions: Extensions = {}): Catalog {
   }
   return {
     traitsOf: (type) => table.get(type) ?? defaultTraits,
+    knows: (type) => table.has(type),
     types: () => table.entries(),
     sections,
   }

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Store } from '../store/store.js'
+import { openStore } from '../store/open.js'
+import { type Store, StoreError } from '../store/store.js'
 import { CommandError, exitCodes } from './exit-codes.js'
 
 /** Where `serve` keeps events unless told otherwise. */
@@ -28,13 +29,8 @@ export async function withData<Result>(
 
 /** @throws CommandError with one sentence */
 export async function openData(directory: string, durability?: 'process' | 'power'): Promise<Store> {
-  // Loaded here, so that the other commands start without the database.
-  const [{ openLmdb }, { StoreError }] = await Promise.all([
-    import('../store/lmdb.js'),
-    import('../store/store.js'),
-  ])
   try {
-    return openLmdb({ directory, ...(durability && { durability }) })
+    return await openStore({ directory, ...(durability && { durability }) })
   } catch (error) {
     if (!(error instanceof StoreError)) throw error
     throw new CommandError(exitCodes.failure, error.message.replace(/\.$/, ''))

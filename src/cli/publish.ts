@@ -1,5 +1,5 @@
 import { createReadStream } from 'node:fs'
-import { Command } from 'commander'
+import { Command, Option } from 'commander'
 import { LineError, LineReader } from '../lib/ndjson.js'
 import { checkEvent, checkId } from '../protocol/check.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
@@ -28,6 +28,7 @@ interface PublishOptions {
   readonly worker?: string
   readonly type?: string
   readonly typeField?: string
+  readonly dialect?: string
   readonly end?: boolean
   readonly wait: number
 }
@@ -37,10 +38,12 @@ Examples:
   $ runcast publish --session demo events.ndjson
   $ echo '{"type":"note","data":{"text":"hello"}}' | runcast publish --session demo
   $ runcast publish --session demo --worker model --type-field type stream.ndjson
+  $ runcast publish --session chat-1 --dialect stream-event stream.ndjson
   $ kubectl logs -f pod | jq -c . | runcast publish --session demo --worker pod --type log -
 
 The input is NDJSON: one JSON value a line. Each is an event, { "type", "data"?, "id"?, "key"?, "time"?,
-"force"? }, unless --type or --type-field is given: then each is the data of an event. A file is read no faster
+"force"? }, unless --type or --type-field is given: then each is the data of an event; or --dialect: then each is
+an object as the clients of that dialect read it. A file is read no faster
 than the hub takes it. What the hub has not acknowledged is sent again; ids, given where the input has none,
 keep that from being seen twice.
 
@@ -58,6 +61,12 @@ export function publishCommand(surroundings: Surroundings): Command {
     .option('--worker <id>', 'the worker of the session that publishes', idOption)
     .option('--type <type>', "wrap every line as an event's data, with this type", typeOption)
     .option('--type-field <name>', 'the same, with the type that this field of the object names')
+    .addOption(
+      new Option(
+        '--dialect <name>',
+        'the shape of the lines: session-bus, stream-event, task-log, or your own',
+      ).conflicts(['type', 'typeField']),
+    )
     .option('--end', 'end the session when everything is published')
     .option('--wait <seconds>', 'how long to wait at the end for a hub that is away', secondsOption, 30)
     .addHelpText('after', examples)
@@ -112,7 +121,14 @@ class Publishing {
     this.#id = random.id(10)
     this.#startedAt = clock.now()
     this.#status = new StatusLine(surroundings, () => this.#progress())
-    this.#sender = new Sender({ hub, session, clock, tell: (news) => this.#heard(news) })
+    const { dialect } = options
+    this.#sender = new Sender({
+      hub,
+      session,
+      clock,
+      ...(dialect !== undefined && { query: `?dialect=${encodeURIComponent(dialect)}` }),
+      tell: (news) => this.#heard(news),
+    })
   }
 
   /** @returns the exit code */
@@ -165,7 +181,8 @@ class Publishing {
   #event(text: string, line: number): Line {
     const id = `${this.#id}-${line}`
     const value = parseLine(text, line)
-    const { type, typeField } = this.#options
+    const { type, typeField, dialect } = this.#options
+    if (dialect !== undefined) return dialectLine(value, line, id)
     if (type === undefined && typeField === undefined) return eventOf(value, text.trim(), line, id)
     const chosen = (typeField === undefined ? undefined : typeIn(value, typeField)) ?? type
     if (chosen === undefined) {
@@ -254,6 +271,14 @@ function eventOf(value: unknown, text: string, line: number, id: string): Line {
     if (!(error instanceof ProtocolError)) throw error
     throw new InputError(line, `${error.message} (--type or --type-field take any JSON as an event's data)`)
   }
+}
+
+/** @returns the object with an id that the hub takes out again: the shape itself may have no place for one */
+function dialectLine(value: unknown, line: number, id: string): Line {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new InputError(line, `expected an object, got ${quote(value)}`)
+  }
+  return { json: JSON.stringify({ $id: id, ...value }) }
 }
 
 /** A line of `runcast export` has what a hub adds to an event. */

@@ -29,6 +29,8 @@ export type SenderNews =
 export interface SenderOptions {
   readonly hub: HubHttp
   readonly session: string
+  /** What the hub is to know of the shape of the events: `?dialect=…`; nothing unless given. */
+  readonly query?: string
   readonly clock: Clock
   readonly tell: (news: SenderNews) => void
   readonly bounds?: Partial<SenderBounds>
@@ -72,6 +74,7 @@ type Delivery =
 export class Sender {
   readonly #hub: HubHttp
   readonly #session: string
+  readonly #query: string
   readonly #clock: Clock
   readonly #tell: (news: SenderNews) => void
   readonly #bounds: SenderBounds
@@ -93,6 +96,7 @@ export class Sender {
   constructor(options: SenderOptions) {
     this.#hub = options.hub
     this.#session = options.session
+    this.#query = options.query ?? ''
     this.#clock = options.clock
     this.#tell = options.tell
     this.#bounds = { ...defaultBounds, ...options.bounds }
@@ -122,7 +126,7 @@ export class Sender {
     const name = worker ?? ''
     let lane = this.#lanes.get(name)
     if (lane === undefined) {
-      lane = new Lane(pathOf(this.#session, worker))
+      lane = new Lane(pathOf(this.#session, worker) + this.#query)
       this.#lanes.set(name, lane)
     }
     lane.push(event)

@@ -26,6 +26,7 @@ interface ServeCommandOptions extends AccessFlags {
   readonly retainDays?: number
   readonly retainBytes?: number
   readonly keepaliveMs?: number
+  readonly heartbeatEventMs?: number
   readonly trustedProxy?: readonly string[]
   readonly limit?: Partial<Limits>
   readonly config?: string
@@ -90,6 +91,11 @@ export function serveCommand(surroundings: Surroundings): Command {
     .option(
       '--keepalive-ms <n>',
       'silence before an SSE response gets a comment',
+      integerOption(100, 3_600_000),
+    )
+    .option(
+      '--heartbeat-event-ms <n>',
+      'interval of the heartbeats that some dialects send',
       integerOption(100, 3_600_000),
     )
     .option(
@@ -162,13 +168,14 @@ async function serveHub(options: ServeCommandOptions, surroundings: Surroundings
       else log.error({ fault }, 'the store fails: publishing is refused until it works again')
     },
   })
-  const { host, port, keepaliveMs, trustedProxy } = options
+  const { host, port, keepaliveMs, heartbeatEventMs, trustedProxy } = options
   const server = await serve(hub, {
     clock,
     host,
     port,
     log,
     ...(keepaliveMs !== undefined && { keepaliveMs }),
+    ...(heartbeatEventMs !== undefined && { heartbeatEventMs }),
     ...access,
     ...(trustedProxy !== undefined && { trustedProxies: trustedProxy }),
   }).catch(async (error: unknown) => {

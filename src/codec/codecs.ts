@@ -1,5 +1,8 @@
+import { type Clock, systemClock } from '../lib/clock.js'
 import { defaultLimits } from '../protocol/limits.js'
 import type { Codec } from './codec.js'
+import type { Dialect } from './dialect.js'
+import { DialectCodec } from './dialect-codec.js'
 import { JsonCodec } from './json.js'
 import { MsgpackCodec } from './msgpack.js'
 import { ObjectCodec } from './object.js'
@@ -10,6 +13,8 @@ export class Codecs {
   readonly json = new JsonCodec()
   readonly msgpack: MsgpackCodec
   readonly object = new ObjectCodec()
+  readonly #clock: Clock
+  readonly #dialects = new Map<string, DialectCodec>()
   readonly #count = new SseCount()
   readonly #sse = {
     one: { named: new SseCodec('named', 'one', this.#count), data: new SseCodec('data', 'one', this.#count) },
@@ -17,7 +22,8 @@ export class Codecs {
   }
 
   /** @param depthMax levels of data that a client sends */
-  constructor(depthMax: number = defaultLimits.depthMax) {
+  constructor(clock: Clock = systemClock, depthMax: number = defaultLimits.depthMax) {
+    this.#clock = clock
     this.msgpack = new MsgpackCodec(depthMax)
   }
 
@@ -25,9 +31,19 @@ export class Codecs {
     return this.#sse[topics][framing]
   }
 
+  /** @param dialect one that streams; the same name is the same codec */
+  dialect({ name, stream }: Dialect & Required<Pick<Dialect, 'stream'>>): DialectCodec {
+    let codec = this.#dialects.get(name)
+    if (codec === undefined) {
+      codec = new DialectCodec(name, stream, () => this.#clock.now())
+      this.#dialects.set(name, codec)
+    }
+    return codec
+  }
+
   /** @returns events encoded so far, by the codec's name. */
   encodings(): ReadonlyMap<string, number> {
-    const counted: Codec[] = [this.json, this.msgpack, this.#sse.one.named]
+    const counted: Codec[] = [this.json, this.msgpack, this.#sse.one.named, ...this.#dialects.values()]
     return new Map(counted.map(({ name, encodings }) => [name, encodings]))
   }
 }

@@ -22,7 +22,7 @@ export class SseCount {
  * one; an id-only block ends each flush instead.
  */
 export class SseCodec implements Codec {
-  readonly name = 'sse'
+  readonly name: string = 'sse'
   readonly framing: Framing
   readonly topics: 'one' | 'many'
   readonly #count: SseCount
@@ -51,7 +51,7 @@ export class SseCodec implements Codec {
       text += this.#block(variants, topic, span === undefined)
     }
     // A batch that only advances the position.
-    if (withIds && events.length === 0) text = idOnly(formatCursor(epoch, span.last))
+    if (withIds && events.length === 0) text = this.idOnly(formatCursor(epoch, span.last))
     return encoder.encode(text)
   }
 
@@ -64,6 +64,11 @@ export class SseCodec implements Codec {
     return encoder.encode(retry + this.#event('hub.close', { code: closeCodes[code], reason, retryMs }))
   }
 
+  /** A block that moves the client's position and dispatches nothing. */
+  protected idOnly(cursor: string): string {
+    return `id: ${cursor}\n\n`
+  }
+
   #control(frame: ControlFrame, about: About | undefined): string {
     const topic = about?.topic
     switch (frame.type) {
@@ -73,16 +78,16 @@ export class SseCodec implements Codec {
         return (
           this.#subscribed(frame) +
           this.#gap(frame.gap, topic, frame.sub) +
-          this.#snapshot(frame.slices, topic)
+          this.snapshot(frame.slices, topic)
         )
       case 'gap': {
         const { type: _, sub, slices, ...notice } = frame
-        return this.#gap(notice, topic, sub) + this.#snapshot(slices, topic)
+        return this.#gap(notice, topic, sub) + this.snapshot(slices, topic)
       }
       case 'live': {
         const live = this.#event('hub.live', { topic, sub: frame.sub, offset: frame.offset })
         const moves = this.topics === 'one' && about !== undefined
-        return moves ? idOnly(formatCursor(about.epoch, frame.offset)) + live : live
+        return moves ? this.idOnly(formatCursor(about.epoch, frame.offset)) + live : live
       }
       case 'unsubscribed': {
         const { type: _, ...rest } = frame
@@ -106,7 +111,7 @@ export class SseCodec implements Codec {
     return this.#event('hub.gap', { topic, ...(this.topics === 'many' && { sub }), ...gap })
   }
 
-  #snapshot(slices: Slices | undefined, topic: string | undefined): string {
+  protected snapshot(slices: Slices | undefined, topic: string | undefined): string {
     if (slices === undefined) return ''
     const data = `data: ${JSON.stringify({ type: 'state.initial', topic, data: { slices } })}\n\n`
     return this.framing === 'named' ? `event: state.initial\n${data}` : data
@@ -138,10 +143,6 @@ export class SseManyCodec extends SseCodec {
   }
 
   trailer(positions: ReadonlyMap<string, Position>): Uint8Array | undefined {
-    return positions.size === 0 ? undefined : encoder.encode(idOnly(formatCombinedCursor(positions)))
+    return positions.size === 0 ? undefined : encoder.encode(this.idOnly(formatCombinedCursor(positions)))
   }
-}
-
-function idOnly(cursor: string): string {
-  return `id: ${cursor}\n\n`
 }

@@ -1,5 +1,6 @@
 import { type Catalog, createCatalog, type Extensions } from '../catalog/catalog.js'
 import { Codecs } from '../codec/codecs.js'
+import type { Dialect } from '../codec/dialect.js'
 import type { HistoryTotals } from '../history/history.js'
 import { type Clock, systemClock } from '../lib/clock.js'
 import type { HistogramReading } from '../lib/histogram.js'
@@ -30,7 +31,7 @@ import { noStore, type StoreStats } from './keeping.js'
 import type { Link } from './link.js'
 import { LocalLink, type LocalOptions, type LocalSubscription } from './local.js'
 import { everything, type Permissions } from './permissions.js'
-import type { Intent, Session } from './session.js'
+import type { Intent, Session, Worker } from './session.js'
 import { SessionHandle } from './session-handle.js'
 import { hasEnded, type SessionPage, Sessions, topicsOf } from './sessions.js'
 import { checkUnless, type StateOptions, type StateResult, type StateSnapshot } from './state-change.js'
@@ -43,6 +44,8 @@ export interface HubOptions {
   readonly random?: Random
   /** Event types beyond the built-in ones, or traits that differ from theirs. */
   readonly catalog?: Extensions
+  /** Shapes of events beside the built-in ones; one with the name of a built-in takes its place. */
+  readonly dialects?: readonly Dialect[]
   /** Bounds that differ from `defaultLimits`. */
   readonly limits?: Partial<Limits>
   /** Where events survive a restart; without one, history is what memory holds. The hub closes it. */
@@ -105,6 +108,9 @@ export interface HubStats {
   readonly store: StoreStats
 }
 
+/** A worker, or nothing for the session itself; or one of these for each event. */
+export type Publisher = string | undefined | readonly (string | undefined)[]
+
 /** @returns a hub; it does nothing until something is published, and holds nothing open. */
 export function createHub(options: HubOptions = {}): Hub {
   return new Hub(options)
@@ -117,6 +123,8 @@ export class Hub {
   readonly catalog: Catalog
   readonly limits: Limits
   readonly codecs: Codecs
+  /** The users' own, by which the server knows them. */
+  readonly dialects: readonly Dialect[]
   readonly delivery: Delivery
   readonly feeds: Feeds
   readonly connections = new Set<Connection>()
@@ -138,12 +146,13 @@ export class Hub {
     this.catalog = createCatalog(options.catalog)
     this.limits = { ...defaultLimits, ...options.limits }
     this.#tracing = options.tracer && new Tracing(options.tracer)
-    this.codecs = new Codecs(this.limits.depthMax)
+    this.codecs = new Codecs(this.clock, this.limits.depthMax)
     this.delivery = new Delivery(
       { clock: this.clock, tracing: this.#tracing },
       (session) => this.#sessions.refresh(session),
       (sessions) => this.#afterFlush(sessions),
     )
+    this.dialects = options.dialects ?? []
     this.feeds = new Feeds(this.clock, this.limits.topicFeedsMax)
     this.#check = new EventCheck(this.limits)
     this.#report = options.report ?? ((error) => console.error(error))
@@ -192,22 +201,29 @@ export class Hub {
     return this.publishTo(name.session, name.kind === 'worker' ? name.worker : undefined, events)
   }
 
-  /** `publish`, for a topic whose ids have been checked. */
-  publishTo(sessionId: string, workerId: string | undefined, events: readonly NewEvent[]): PublishResult {
-    if (this.#tracing === undefined) return this.#publish(sessionId, workerId, events)
+  /**
+   * `publish`, for ids that have been checked.
+   *
+   * @param publisher the worker that publishes all of the events; or for each event its own, as in `events`
+   */
+  publishTo(sessionId: string, publisher: Publisher, events: readonly NewEvent[]): PublishResult {
+    if (this.#tracing === undefined) return this.#publish(sessionId, publisher, events)
     const topic =
-      workerId === undefined ? `sessions/${sessionId}` : `sessions/${sessionId}/workers/${workerId}`
-    return this.#tracing.publish(topic, events, () => this.#publish(sessionId, workerId, events))
+      typeof publisher === 'string' ? `sessions/${sessionId}/workers/${publisher}` : `sessions/${sessionId}`
+    return this.#tracing.publish(topic, events, () => this.#publish(sessionId, publisher, events))
   }
 
-  #publish(sessionId: string, workerId: string | undefined, events: readonly NewEvent[]): PublishResult {
+  #publish(sessionId: string, publisher: Publisher, events: readonly NewEvent[]): PublishResult {
     const sizes = this.#check.sizes(events)
+    const known = this.#publishedBefore(sessionId, events)
+    if (known !== undefined) return known
     this.#sessions.capacity.expectRoom()
     // Before the session begins: what is refused begins nothing.
     this.#sessions.keeping?.admit(this.#sessions.held(sessionId))
     const session = this.#sessions.running(sessionId)
     const before = session.unkept.bytes
-    const worker = workerId === undefined ? undefined : this.#sessions.worker(session, workerId)
+    const workers = typeof publisher === 'object' ? this.#workers(session, publisher) : undefined
+    const one = typeof publisher === 'string' ? this.#sessions.worker(session, publisher) : undefined
     const now = this.clock.now()
     let first = 0 as Offset
     let last = 0 as Offset
@@ -217,6 +233,7 @@ export class Hub {
       let offset = event.id === undefined ? undefined : session.offsetOf(event.id)
       if (offset === undefined) {
         const traits = this.catalog.traitsOf(event.type)
+        const worker = workers === undefined ? one : workers[i]
         offset = session.append(event, worker, { traits, bytes: sizes[i] as number, now })
         if (session.pending >= this.limits.pendingEventsMax) this.delivery.flush(session)
       } else duplicates++
@@ -226,10 +243,39 @@ export class Hub {
     if (session.unflushed) this.delivery.schedule(session)
     const accepted = events.length - duplicates
     if (accepted > 0) this.#sessions.keeping?.touch(session, session.unkept.bytes - before)
-    else if (worker !== undefined) session.mayForget(worker.id)
+    else if (one !== undefined) session.mayForget(one.id)
+    else if (workers !== undefined) this.mayForget(session.topic)
     this.#published += accepted
     this.#duplicates += duplicates
     return { first, last, accepted, duplicates }
+  }
+
+  /**
+   * @returns the answer for events that an ended session has all of already: whoever lost the first one asks again.
+   *   Nothing for a session that takes events, or will say that it does not.
+   */
+  #publishedBefore(sessionId: string, events: readonly NewEvent[]): PublishResult | undefined {
+    const session = this.#sessions.known(sessionId)
+    if (session?.status !== 'ended' || events.length === 0) return undefined
+    const offsets: Offset[] = []
+    for (const { id } of events) {
+      const offset = id === undefined ? undefined : session.offsetOf(id)
+      if (offset === undefined) return undefined
+      offsets.push(offset)
+    }
+    const last = offsets.reduce((newest, offset) => (offset > newest ? offset : newest))
+    this.#duplicates += events.length
+    return { first: offsets[0] as Offset, last, accepted: 0, duplicates: events.length }
+  }
+
+  /** @returns the worker of each id, all of them or, with an error, none. */
+  #workers(session: Session, ids: readonly (string | undefined)[]): readonly (Worker | undefined)[] {
+    try {
+      return ids.map((id) => (id === undefined ? undefined : this.#sessions.worker(session, id)))
+    } catch (error) {
+      this.mayForget(session.topic)
+      throw error
+    }
   }
 
   // State

@@ -346,6 +346,12 @@ export const limitTable = {
       'how soon an SSE client that was cut comes back; at a stop every client, by half of it sooner or later',
     exceeding: 'told to the client in `retry:` or `closing`',
   },
+  heartbeatEventMs: {
+    value: 30_000,
+    unit: 'ms',
+    guards: 'interval of the heartbeats of dialects that have some',
+    exceeding: 'a heartbeat is sent',
+  },
   keepaliveMs: {
     value: 15_000,
     unit: 'ms',

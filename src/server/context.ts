@@ -1,3 +1,4 @@
+import type { Dialect } from '../codec/dialect.js'
 import type { Hub } from '../hub/hub.js'
 import type { Clock } from '../lib/clock.js'
 import type { Limits } from '../protocol/limits.js'
@@ -22,6 +23,10 @@ export interface Context {
   readonly hosts: Hosts
   readonly gate: Gate
   readonly rights: Rights
+  /** The built-in dialects and the users', by name. */
+  readonly dialects: ReadonlyMap<string, Dialect>
+  /** Interval of the heartbeats of dialects that have some. */
+  readonly heartbeatEventMs: number
   /** Silence of an SSE response before a comment is sent. */
   readonly keepaliveMs: number
   readonly log: Log

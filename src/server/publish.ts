@@ -1,13 +1,19 @@
+import type { DialectEvent } from '../codec/dialect.js'
+import type { Hub } from '../hub/hub.js'
+import type { JsonValue } from '../lib/json.js'
 import { LineError, LineReader } from '../lib/ndjson.js'
 import { checkEvent, checkEvents } from '../protocol/check.js'
 import { type Place, ProtocolError } from '../protocol/codes.js'
 import type { Offset } from '../protocol/cursor.js'
 import type { NewEvent } from '../protocol/frames.js'
+import type { Limits } from '../protocol/limits.js'
+import { parseTopic } from '../protocol/topic.js'
 import { isTrace, type Trace } from '../protocol/trace.js'
 import type { Answer, Request } from '../transport/transport.js'
 import { type BodyKind, bodyKind, parseJson, readBody, utf8 } from './body.js'
 import type { Context } from './context.js'
-import { json, problem } from './problem.js'
+import { type ReadEvent, readerOf } from './dialects.js'
+import { json, problem, refusal } from './problem.js'
 import type { Call, Route } from './routes.js'
 import { ownTopic, workerTopic, writes } from './topics.js'
 
@@ -43,15 +49,69 @@ export function publishRoutes(context: Context): Route[] {
 
 async function publishWhole(context: Context, call: Call, kind: BodyKind): Promise<Answer | undefined> {
   const { hub, limits } = context
+  const read = readerOf(context, call)
   const body = await readBody(context, call)
   if (body === undefined) return undefined
   const value =
     kind === 'msgpack' ? unpack(hub.codecs.msgpack, body) : parseJson(utf8(body, 'body'), 'body', hint)
-  const events = Array.isArray(value) ? checkEvents(value, limits) : [checkEvent(value, limits)]
-  const traced = withTrace(events, traceOf(call.request))
-  const { first, last, accepted, duplicates } = hub.publish(call.topic, traced)
-  await hub.committed(call.param('session'))
-  return json(200, { first, last, accepted, duplicates })
+  const session = call.param('session')
+  const trace = traceOf(call.request)
+  const total: Total = { first: 0, last: 0, accepted: 0, duplicates: 0 }
+  if (read === undefined) {
+    const events = Array.isArray(value) ? checkEvents(value, limits) : [checkEvent(value, limits)]
+    add(total, hub.publish(call.topic, withTrace(events, trace)))
+  } else {
+    const { events, workers, end } = readAll(Array.isArray(value) ? value : [value], read, limits)
+    if (events.length > 0)
+      add(total, hub.publishTo(session, workerOf(call) ?? workers, withTrace(events, trace)))
+    if (end !== undefined) endOnce(hub, session, end.outcome)
+  }
+  await hub.committed(session)
+  return json(200, total)
+}
+
+/** The worker of the route; a dialect may name one for each event of a session's. */
+function workerOf({ topic }: Call): string | undefined {
+  const name = parseTopic(topic, 'topic')
+  return name.kind === 'worker' ? name.worker : undefined
+}
+
+/** Ends a session, unless it has ended: the same may be said again when the first answer was lost. */
+function endOnce(hub: Hub, session: string, outcome: JsonValue | undefined): void {
+  if (hub.find(session)?.status !== 'ended') hub.endSession(session, outcome)
+}
+
+interface ReadEvents {
+  readonly events: readonly NewEvent[]
+  /** Of each event; nothing for the session's own. */
+  readonly workers: readonly (string | undefined)[]
+  readonly end: Extract<DialectEvent, { kind: 'end' }> | undefined
+}
+
+/** @throws ProtocolError with the place of the first that cannot be read, or of what follows the end */
+function readAll(values: readonly unknown[], read: ReadEvent, { publishEventsMax }: Limits): ReadEvents {
+  if (values.length > publishEventsMax) {
+    throw refusal('events', `at most ${publishEventsMax} events`, values.length)
+  }
+  const events: NewEvent[] = []
+  const workers: (string | undefined)[] = []
+  let end: ReadEvents['end']
+  for (const [index, value] of values.entries()) {
+    try {
+      if (end !== undefined)
+        throw new ProtocolError('badFrame', 'event: nothing can follow the end of the session')
+      const found = read(value)
+      if (found.kind === 'end') end = found
+      else {
+        events.push(found.event)
+        workers.push(found.worker)
+      }
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error
+      throw new ProtocolError(error.code, error.message, { pointer: `/${index}${error.place.pointer ?? ''}` })
+    }
+  }
+  return { events, workers, end }
 }
 
 /** @returns the `traceparent` of a request, for its events that name none; one that is not valid counts for nothing */
@@ -86,22 +146,29 @@ function unpack(codec: { decodeAll(bytes: Uint8Array): readonly unknown[] }, bod
  * After a bad line nothing more is published; what precedes it is kept, and counted in the problem. A server that
  * closes stops likewise, for a body may last as long as its peer.
  */
-async function publishLines(
-  { hub, limits, gate, bodies, onClosing }: Context,
-  call: Call,
-): Promise<Answer | undefined> {
+async function publishLines(context: Context, call: Call): Promise<Answer | undefined> {
+  const { hub, limits, gate, bodies, onClosing } = context
   const { request, exchange, topic, grant } = call
   const session = call.param('session')
   const total: Total = { first: 0, last: 0, accepted: 0, duplicates: 0 }
   const trace = traceOf(request)
-  const pending = new PendingLines(limits.publishEventsMax, (events) =>
-    add(total, hub.publish(topic, withTrace(events, trace))),
-  )
-  const reader = new LineReader(limits.lineBytesMax, (text, line) => {
-    pending.add(
-      checkedLine(() => checkEvent(parseJson(text, 'event'), limits), line),
-      line,
+  const read = readerOf(context, call)
+  const worker = workerOf(call)
+  const pending = new PendingLines(limits.publishEventsMax, (events, workers) => {
+    const traced = withTrace(events, trace)
+    add(
+      total,
+      read === undefined ? hub.publish(topic, traced) : hub.publishTo(session, worker ?? workers, traced),
     )
+  })
+  const take = (value: unknown, line: number): void => {
+    if (read === undefined) return pending.add(checkEvent(value, limits), line)
+    const found = read(value)
+    if (found.kind === 'event') return pending.add(found.event, line, found.worker)
+    pending.end(line, () => endOnce(hub, session, found.outcome))
+  }
+  const reader = new LineReader(limits.lineBytesMax, (text, line) => {
+    checkedLine(() => take(parseJson(text, 'event'), line), line)
   })
   const ahead = new Ahead(limits.aheadBytesMax)
   const place = bodies.take()
@@ -166,38 +233,56 @@ class Ahead {
   }
 }
 
+type Workers = readonly (string | undefined)[] | undefined
+
 /** The events of lines that have been read but not published. */
 class PendingLines {
   readonly #max: number
-  readonly #publish: (events: readonly NewEvent[]) => void
+  readonly #publish: (events: readonly NewEvent[], workers: Workers) => void
   #events: NewEvent[] = []
   #lines: number[] = []
+  /** Of each event; absent as long as none has one. */
+  #workers: (string | undefined)[] | undefined = undefined
 
-  constructor(max: number, publish: (events: readonly NewEvent[]) => void) {
+  constructor(max: number, publish: (events: readonly NewEvent[], workers: Workers) => void) {
     this.#max = max
     this.#publish = publish
   }
 
-  add(event: NewEvent, line: number): void {
+  add(event: NewEvent, line: number, worker?: string): void {
     this.#events.push(event)
     this.#lines.push(line)
+    if (worker !== undefined) this.#workers ??= []
+    if (this.#workers !== undefined) this.#workers[this.#events.length - 1] = worker
     if (this.#events.length === this.#max) this.publish()
+  }
+
+  /** Publishes what precedes the end, and ends. */
+  end(line: number, ending: () => void): void {
+    this.publish()
+    try {
+      ending()
+    } catch (error) {
+      throw error instanceof ProtocolError ? at(error, line) : error
+    }
   }
 
   /** @throws ProtocolError with the line that the hub refused, once what precedes it has been published */
   publish(): void {
     const events = this.#events
     const lines = this.#lines
+    const workers = this.#workers
     if (events.length === 0) return
     this.#events = []
     this.#lines = []
+    this.#workers = undefined
     try {
-      this.#publish(events)
+      this.#publish(events, workers)
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error
       const index = indexOf(error.place)
       if (index === undefined) throw at(error, lines[0] ?? 0)
-      if (index > 0) this.#publish(events.slice(0, index))
+      if (index > 0) this.#publish(events.slice(0, index), workers)
       throw at(error, lines[index] ?? 0, withoutIndex(error.place))
     }
   }
@@ -232,7 +317,8 @@ function checkedLine<T>(check: () => T, line: number): T {
   try {
     return check()
   } catch (error) {
-    if (error instanceof ProtocolError) throw at(error, line)
+    // What the hub refused of the lines before has its line.
+    if (error instanceof ProtocolError && error.place.line === undefined) throw at(error, line)
     throw error
   }
 }

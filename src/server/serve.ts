@@ -1,11 +1,12 @@
+import { builtInDialects } from '../dialect/built-in.js'
 import type { Hub } from '../hub/hub.js'
 import { type Clock, systemClock } from '../lib/clock.js'
 import type { Service, Transport, TransportOptions } from '../transport/transport.js'
-import { uwsTransport } from '../transport/uws.js'
 import { Admission } from './admission.js'
 import { Auth, type AuthOptions } from './auth.js'
 import { Bodies } from './bodies.js'
 import type { Context } from './context.js'
+import { dialectRoutes } from './dialects.js'
 import { noServerCounts } from './figures.js'
 import { Gate } from './gate.js'
 import { healthRoutes } from './health.js'
@@ -32,6 +33,8 @@ export interface ServeOptions {
   readonly tls?: TransportOptions['tls']
   /** Silence of an SSE response before a comment is sent; the hub's limit unless given. */
   readonly keepaliveMs?: number
+  /** Interval of the heartbeats that some dialects send; the hub's limit unless given. */
+  readonly heartbeatEventMs?: number
   /** Pages of these origins may use the hub beside its own; `*` lets all. None unless given. */
   readonly origins?: Origins
   /** Addresses of proxies that are believed when they say in `X-Forwarded-For` who asks. None unless given. */
@@ -104,7 +107,9 @@ export async function serve(hub: Hub, options: ServeOptions = {}): Promise<Serve
     counts,
     origins: options.origins ?? [],
     hosts: options.hosts?.map((name) => name.toLowerCase()) ?? (auth === undefined ? [] : undefined),
+    dialects: new Map([...builtInDialects, ...hub.dialects].map((dialect) => [dialect.name, dialect])),
     keepaliveMs: options.keepaliveMs ?? limits.keepaliveMs,
+    heartbeatEventMs: options.heartbeatEventMs ?? limits.heartbeatEventMs,
     report(error) {
       counts.requestErrors++
       report(error)
@@ -120,7 +125,9 @@ export async function serve(hub: Hub, options: ServeOptions = {}): Promise<Serve
     request: (request, exchange) => routes.answer(request, exchange),
     upgrade: (request) => upgrade(context, request),
   }
-  const transport = (options.transport ?? uwsTransport)(service, {
+  // Loaded when something is served, so that a hub within a process needs no native code.
+  const makeTransport = options.transport ?? (await import('../transport/uws.js')).uwsTransport
+  const transport = makeTransport(service, {
     frameBytesMax: limits.frameBytesMax,
     backpressureBytesMax: limits.backpressureBytesMax,
     overrunBytesMax: limits.overrunBytesMax,
@@ -185,6 +192,7 @@ export function routesOf(context: Context): readonly Route[] {
     ...publishRoutes(context),
     ...stateRoutes(context),
     ...streamRoutes(context),
+    ...dialectRoutes(context),
     ...ticketRoutes(context),
     ...healthRoutes(context),
     ...panelRoutes(),

@@ -5,6 +5,7 @@ import { type Mode, modes } from '../protocol/frames.js'
 import type { Answer } from '../transport/transport.js'
 import { bodyKind, parseJson, readBody, utf8 } from './body.js'
 import type { Context } from './context.js'
+import { dialectOf } from './dialects.js'
 import { json, refusal } from './problem.js'
 import { integerOf, typesOf } from './query.js'
 import type { Call, Route } from './routes.js'
@@ -101,16 +102,20 @@ async function end(context: Context, call: Call): Promise<Answer | undefined> {
   return json(200, summaryOf(context, session))
 }
 
-async function history({ hub, limits }: Context, { query, topic }: Call): Promise<Answer> {
+async function history(context: Context, { query, topic }: Call): Promise<Answer> {
+  const { hub, limits } = context
+  const dialect = dialectOf(context, query, 'records')
   const limit = integerOf(query, 'limit', { min: 1, max: limits.pageItemsMax })
-  const types = typesOf(query, limits)
+  const types = typesOf(query, limits) ?? dialect?.records.types
   const after = query.get('after')
   const page = await hub.readHistory(topic, {
     ...(limit && { limit }),
     ...(types && { types }),
     ...(after ? { after } : {}),
   })
-  return json(200, page)
+  if (dialect === undefined) return json(200, page)
+  const records = page.events.map(dialect.records.record).filter((record) => record !== undefined)
+  return json(200, { ...page, events: records })
 }
 
 /** @returns the fields of a JSON object; none when there is no body; nothing when the peer has gone. */

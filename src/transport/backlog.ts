@@ -9,6 +9,9 @@ const kib = 1024
 /** Little enough to do it for hours, in vain. Bytes. */
 const nudgeBytes = 64
 
+/** What the sink is given at once: with a head of its own, it fits into the 16 KiB of a cork. Bytes. */
+export const sliceBytesMax = 15 * kib
+
 /**
  * What waits for one peer, for a sink that takes everything and cannot say how much it holds.
  *
@@ -31,7 +34,7 @@ export class Backlog {
   /** @param bytesMax when `bytes` exceeds it, the writer is told to wait; slices are made to fit well within */
   constructor(sink: Sink, bytesMax: number) {
     this.#sink = sink
-    this.#sliceBytesMax = Math.max(kib, Math.min(64 * kib, bytesMax >> 2))
+    this.#sliceBytesMax = Math.max(kib, Math.min(sliceBytesMax, bytesMax >> 2))
     // Less than the kernel frees before it calls a socket writable, so that what the sink holds shrinks.
     this.#probeBytesMax = Math.min(8 * kib, this.#sliceBytesMax)
   }

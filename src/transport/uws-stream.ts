@@ -1,6 +1,6 @@
 import type { HttpResponse } from 'uWebSockets.js'
 import type { Clock, Timer } from '../lib/clock.js'
-import { Backlog } from './backlog.js'
+import { Backlog, sliceBytesMax } from './backlog.js'
 import type { Answer, Stream, StreamEvents, TransportOptions } from './transport.js'
 import { writeHead } from './uws-http.js'
 
@@ -56,6 +56,9 @@ export class UwsStream implements Stream {
   readonly #backlog: Backlog
   #state: 'open' | 'ending' | 'closed' = 'open'
   #corked = false
+  /** What was written within `cork` and leaves together; less than a slice. */
+  #gathered: Uint8Array[] = []
+  #gatheredBytes = 0
   /** `write` has answered `false`, and `drained` was not called since. */
   #owesDrained = false
 
@@ -65,7 +68,7 @@ export class UwsStream implements Stream {
     this.#bytesMax = options.backpressureBytesMax
     this.#overrunBytesMax = options.overrunBytesMax
     this.#streams = streams
-    this.#backlog = new Backlog({ write: (slice) => res.write(slice) }, this.#bytesMax)
+    this.#backlog = new Backlog({ write: (slice) => this.#pass(slice) }, this.#bytesMax)
   }
 
   open(head: Omit<Answer, 'body'>): void {
@@ -93,19 +96,18 @@ export class UwsStream implements Stream {
    */
   touch(): void {
     if (this.#state !== 'open') return
-    this.#corkedly(() => this.#backlog.nudge())
+    this.#backlog.nudge()
     this.#goOn()
   }
 
   get waiting(): number {
-    return this.#backlog.bytes
+    return this.#backlog.bytes + this.#gatheredBytes
   }
 
   write(chunk: Uint8Array): boolean {
     if (this.#state !== 'open') return true
-    if (this.#corked) this.#backlog.push(chunk)
-    else this.#corkedly(() => this.#backlog.push(chunk))
-    const bytes = this.#backlog.bytes
+    this.#take(chunk)
+    const bytes = this.waiting
     if (bytes <= this.#bytesMax) return true
     this.#owesDrained = true
     if (bytes > this.#overrunBytesMax + this.#bytesMax) this.cut()
@@ -113,15 +115,22 @@ export class UwsStream implements Stream {
   }
 
   cork(writes: () => void): void {
-    if (this.#state === 'closed' || this.#corked) writes()
-    else this.#corkedly(writes)
+    if (this.#state === 'closed' || this.#corked) return writes()
+    this.#corked = true
+    try {
+      writes()
+    } finally {
+      this.#corked = false
+      this.#release()
+    }
+    if (this.#state === 'ending' && this.#backlog.idle) this.#finish()
   }
 
   end(): void {
     if (this.#state !== 'open') return
     this.#state = 'ending'
     this.#owesDrained = false
-    if (this.#backlog.idle) this.#finish()
+    if (this.#backlog.idle && !this.#corked) this.#finish()
   }
 
   cut(): void {
@@ -130,18 +139,39 @@ export class UwsStream implements Stream {
     queueMicrotask(() => this.#events.closed())
   }
 
-  #corkedly(writes: () => void): void {
-    this.#corked = true
-    try {
-      this.#res.cork(writes)
-    } finally {
-      this.#corked = false
-    }
+  #take(chunk: Uint8Array): void {
+    if (this.#gatheredBytes + chunk.length > sliceBytesMax) this.#release()
+    if (!this.#corked || chunk.length > sliceBytesMax) return this.#backlog.push(chunk)
+    this.#gathered.push(chunk)
+    this.#gatheredBytes += chunk.length
+  }
+
+  #release(): void {
+    if (this.#gatheredBytes === 0) return
+    const gathered = this.#gathered
+    this.#gathered = []
+    this.#gatheredBytes = 0
+    const [first] = gathered
+    this.#backlog.push(gathered.length === 1 && first !== undefined ? first : Buffer.concat(gathered))
+  }
+
+  /**
+   * Writes what fits into the cork's 16 KiB. When what is in the cork cannot leave, uWebSockets.js keeps it, but
+   * loses whatever did not fit beside it: the rest of the response would be out of step.
+   */
+  #pass(slice: Uint8Array): boolean {
+    let room = true
+    this.#res.cork(() => {
+      room = this.#res.write(slice)
+    })
+    return room
   }
 
   #writable(): boolean {
     if (this.#state === 'closed') return true
-    this.#corkedly(() => this.#backlog.writable())
+    // Sends on what uWebSockets.js holds.
+    this.#res.cork(() => {})
+    this.#backlog.writable()
     this.#goOn()
     return true
   }
@@ -166,6 +196,8 @@ export class UwsStream implements Stream {
     if (this.#state === 'closed') return false
     this.#state = 'closed'
     this.#backlog.clear()
+    this.#gathered = []
+    this.#gatheredBytes = 0
     this.#streams.delete(this)
     return true
   }

@@ -714,6 +714,20 @@ const tests: Readonly<Record<LimitName, LimitTest>> = {
     }
   },
 
+  async heartbeatEventMs(t) {
+    const clock = new SimulatedClock()
+    const limits = { heartbeatEventMs: 1_000, keepaliveMs: 60_000 }
+    const { url } = await served(t, { hub: { limits }, serve: { clock } })
+    const stream = await openStream(t, `${url}/stream/actions`)
+    await stream.until(({ comment }) => comment?.startsWith('hub.live') === true)
+    clock.advance(999)
+    clock.advance(1)
+    t.match(await stream.next(), { id: '1', event: 'heartbeat' })
+    clock.advance(999)
+    clock.advance(1)
+    t.match(await stream.next(), { id: '2', event: 'heartbeat' }, 'one in each interval')
+  },
+
   async keepaliveMs(t) {
     const clock = new SimulatedClock()
     const { url } = await served(t, { hub: { limits: { keepaliveMs: 1_000 } }, serve: { clock } })

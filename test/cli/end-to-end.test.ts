@@ -162,6 +162,25 @@ t.test('publish names the line that is broken, and what precedes it is there', a
   t.match(late.stderr, /session s has ended/)
 })
 
+t.test('publish takes the lines of a dialect, and ends what they end', async (t) => {
+  const hub = await serve(t)
+  const path = join(folder, 'task.ndjson')
+  writeFileSync(path, '{"content":"hello"}\n{"type":"toolcall","content":"ls({})"}\n{}\n')
+  const words = ['publish', '--hub', hub.url, '--session', 'task', '--dialect']
+  const published = await commandLine.run([...words, 'task-log', path])
+  t.equal(published.code, 0, published.stderr)
+  t.match(published.stdout, /^3 events published to sessions\/task in/)
+  const log = await (await fetch(`${hub.url}/tasks/task/events/stream`)).text()
+  t.match(
+    log,
+    /event: assistant\ndata: {"content":"hello"}\n\n[^]*event: toolcall[^]*event: complete\ndata: {}\n\n/,
+  )
+  const unknown = await commandLine.run(['publish', '--hub', hub.url, '--dialect', 'esperanto', path])
+  t.match(unknown.stderr, /dialect: expected one of session-bus, stream-event, task-log, got "esperanto"/)
+  const both = await commandLine.run([...words, 'task-log', '--type', 'a', path])
+  t.equal(both.code, 2)
+})
+
 t.test('tail goes on after a cursor, and Ctrl-C ends it', async (t) => {
   const hub = await serve(t)
   const tail = commandLine.start(['tail', 's', '--hub', hub.url])

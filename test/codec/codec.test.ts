@@ -4,6 +4,7 @@ import t from 'tap'
 import type { Chunk } from '../../src/codec/codec.js'
 import { Codecs } from '../../src/codec/codecs.js'
 import { Variants } from '../../src/codec/variants.js'
+import { systemClock } from '../../src/lib/clock.js'
 import { EventStreamReader, type StreamEvent } from '../../src/lib/event-stream.js'
 import { type Offset, parseCursor } from '../../src/protocol/cursor.js'
 import type { ControlFrame, Events, HubEvent } from '../../src/protocol/frames.js'
@@ -78,7 +79,7 @@ t.test('both subprotocols carry the same frames', async (t) => {
 t.test(
   'MessagePack is read where it is plain, and refused before values are made of it where not',
   async (t) => {
-    const { msgpack } = new Codecs(2)
+    const { msgpack } = new Codecs(systemClock, 2)
     const plain = [
       [0xc0],
       [0xc2],

@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
+import { builtInDialects } from '../../src/dialect/built-in.js'
 import { createHub } from '../../src/hub/hub.js'
 import type { Context } from '../../src/server/context.js'
 import type { Route } from '../../src/server/routes.js'
@@ -17,6 +18,7 @@ function routes(): readonly Route[] {
     clock,
     links: { count: () => 0 },
     closing: () => false,
+    dialects: new Map(builtInDialects.map((dialect) => [dialect.name, dialect])),
   } as unknown as Context)
 }
 

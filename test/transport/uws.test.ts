@@ -123,18 +123,22 @@ t.test('Backlog', async (t) => {
       const kib = 1024
       const backlog = new Backlog(sink, 256 * kib)
       backlog.push(new Uint8Array(200 * kib))
-      t.same(given, [64 * kib, 64 * kib])
-      t.equal(backlog.bytes, 136 * kib, 'the slice that did not leave, and what was not given yet')
+      t.same(given, [15 * kib, 15 * kib])
+      t.equal(backlog.bytes, 185 * kib, 'the slice that did not leave, and what was not given yet')
       t.equal(backlog.idle, false)
       backlog.push(new Uint8Array(10))
-      t.equal(backlog.bytes, 136 * kib + 10)
+      t.equal(backlog.bytes, 185 * kib + 10)
       given.length = 0
       backlog.writable()
       t.same(given, [8 * kib], 'a probe')
       given.length = 0
       room = 100
       backlog.writable()
-      t.same(given, [8 * kib, 56 * kib, 10])
+      t.same(given.slice(0, 3), [8 * kib, 15 * kib, 15 * kib])
+      t.equal(
+        given.reduce((sum, bytes) => sum + bytes),
+        162 * kib + 10,
+      )
       t.equal(backlog.bytes, 0)
       t.equal(backlog.idle, true)
     },

@@ -1,0 +1,114 @@
+import { formatCursor } from '../protocol/cursor.js'
+import type { ControlFrame, Slices } from '../protocol/frames.js'
+import type { About, Batch } from './codec.js'
+import type { DialectStream } from './dialect.js'
+import { SseCodec, SseCount } from './sse.js'
+import type { Variants } from './variants.js'
+
+const encoder = new TextEncoder()
+
+/**
+ * Server-sent events as one family of clients expects them. What the hub says of itself are comments: those
+ * clients know nothing of it.
+ *
+ * Where a dialect counts its ids, chunks come without them, and with where each block begins: so they are shared
+ * all the same, and whoever writes a response puts its own ids in.
+ */
+export class DialectCodec extends SseCodec {
+  override readonly name: string
+  readonly stream: DialectStream
+  readonly #now: () => number
+  readonly #count: SseCount
+  readonly #starts = new WeakMap<Uint8Array, readonly number[]>()
+
+  /** @param now milliseconds since 1970 */
+  constructor(name: string, stream: DialectStream, now: () => number) {
+    const count = new SseCount()
+    super('data', 'one', count)
+    this.name = `sse:${name}`
+    this.stream = stream
+    this.#now = now
+    this.#count = count
+  }
+
+  override batch(batch: Batch): Uint8Array {
+    return this.stream.ids === 'count' ? this.#withoutIds(batch) : this.#withCursors(batch)
+  }
+
+  override control(frame: ControlFrame, about?: About): Uint8Array | undefined {
+    const chunk = super.control(frame, about)
+    if (this.stream.ids === 'count' && chunk !== undefined) this.#mark(chunk)
+    return chunk
+  }
+
+  /** @returns where in the chunk, in bytes, a response has to put ids of its own. */
+  idPlaces(chunk: Uint8Array): readonly number[] {
+    return this.#starts.get(chunk) ?? []
+  }
+
+  /** @returns a heartbeat as one response gets it. */
+  heartbeat(): Uint8Array | undefined {
+    const text = this.stream.heartbeat?.(this.#now()) ?? ''
+    if (text === '') return undefined
+    const chunk = encoder.encode(text)
+    if (this.stream.ids === 'count') this.#mark(chunk)
+    return chunk
+  }
+
+  protected override snapshot(slices: Slices | undefined): string {
+    return slices === undefined ? '' : (this.stream.snapshot?.(slices, this.#now()) ?? '')
+  }
+
+  protected override idOnly(cursor: string): string {
+    return this.stream.ids === 'count' ? '' : super.idOnly(cursor)
+  }
+
+  /** An event without blocks still moves the position. */
+  #withCursors({ topic, epoch, span, events }: Batch): Uint8Array {
+    let text = ''
+    let silent = true
+    for (let i = 0; i < events.length; i++) {
+      const variants = events[i] as Variants
+      const block = this.#block(variants, topic)
+      silent = block === ''
+      if (silent) continue
+      text += span === undefined ? block : `id: ${formatCursor(epoch, variants.event.offset)}\n${block}`
+    }
+    if (silent && span !== undefined) text += this.idOnly(formatCursor(epoch, span.last))
+    return encoder.encode(text)
+  }
+
+  #withoutIds({ topic, events }: Batch): Uint8Array {
+    let text = ''
+    for (let i = 0; i < events.length; i++) text += this.#block(events[i] as Variants, topic)
+    const chunk = encoder.encode(text)
+    this.#mark(chunk)
+    return chunk
+  }
+
+  #block(variants: Variants, topic: string): string {
+    const made = variants.text(this.name)
+    if (made !== undefined) return made
+    this.#count.encodings++
+    const session = topic.split('/', 2)[1] ?? ''
+    return variants.keepText(this.name, this.stream.block(variants.event, session))
+  }
+
+  /** Remembers where the blocks begin that are events: comments have no id. */
+  #mark(chunk: Uint8Array): void {
+    const starts: number[] = []
+    for (let from = 0; from < chunk.length; from = endOfBlock(chunk, from)) {
+      if (chunk[from] !== colon) starts.push(from)
+    }
+    if (starts.length > 0) this.#starts.set(chunk, starts)
+  }
+}
+
+const newline = 10
+const colon = 58
+
+function endOfBlock(chunk: Uint8Array, from: number): number {
+  let end = chunk.indexOf(newline, from)
+  while (end !== -1 && chunk[end + 1] !== newline) end = chunk.indexOf(newline, end + 1)
+  return end === -1 ? chunk.length : end + 2
+}

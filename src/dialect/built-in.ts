@@ -1,0 +1,16 @@
+import type { Dialect } from '../codec/dialect.js'
+import { executionLog } from './execution-log.js'
+import { runtimeActions } from './runtime-actions.js'
+import { runtimeState } from './runtime-state.js'
+import { sessionBus } from './session-bus.js'
+import { streamEvent } from './stream-event.js'
+import { taskLog } from './task-log.js'
+
+export const builtInDialects: readonly Dialect[] = [
+  sessionBus,
+  runtimeState,
+  runtimeActions,
+  streamEvent,
+  executionLog,
+  taskLog,
+]

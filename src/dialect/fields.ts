@@ -1,0 +1,26 @@
+import type { JsonObject, JsonValue } from '../lib/json.js'
+import { ProtocolError, quote } from '../protocol/codes.js'
+
+export function isObject(value: JsonValue | undefined): value is JsonObject {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+/** @returns the data of an event as fields to stand beside others: what is no object becomes the field `data`. */
+export function fieldsOf(data: JsonValue): JsonObject {
+  return isObject(data) ? data : { data }
+}
+
+/** @throws ProtocolError `badFrame` when it is no object */
+export function objectOf(value: JsonValue, expected: string): JsonObject {
+  if (isObject(value)) return value
+  throw new ProtocolError('badFrame', `event: expected ${expected}, got ${quote(value)}`)
+}
+
+/** @throws ProtocolError `badFrame` when the field is no text */
+export function textField(value: JsonObject, name: string): string {
+  const text = value[name]
+  if (typeof text === 'string') return text
+  throw new ProtocolError('badFrame', `event.${name}: expected a text, got ${quote(text)}`, {
+    pointer: `/${name}`,
+  })
+}

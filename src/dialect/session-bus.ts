@@ -1,0 +1,89 @@
+import { sessionBus as section } from '../catalog/session-bus.js'
+import { type Dialect, type DialectEvent, dataBlock } from '../codec/dialect.js'
+import type { JsonObject, JsonValue } from '../lib/json.js'
+import { ProtocolError, quote } from '../protocol/codes.js'
+import type { HubEvent } from '../protocol/frames.js'
+import { isObject, objectOf, textField } from './fields.js'
+
+/** Where `data` keeps what stands beside it in this dialect, such as `node_id`, so that it is not lost. */
+const beside = '$bus'
+
+const workerPrefix = 'worker:'
+
+/**
+ * The session bus of an agent framework: `data: { type, stream_id, data, timestamp, … }`, without `event:`.
+ *
+ * A session's stream leaves the workers' chatter out, as its topic does; a worker's route has all of it.
+ */
+export const sessionBus: Dialect = {
+  name: 'session-bus',
+  stream: {
+    routes: [],
+    ids: 'cursor',
+    unknown: 'refuse',
+    follow({ list, isKnown }) {
+      const asked = list('types') ?? []
+      const known = asked.filter((name) => isKnown(name) || /^!|\*$/.test(name))
+      const comments = asked
+        .filter((name) => !known.includes(name))
+        .map((name) => `unknown type ${quote(name)} is left out`)
+      return { types: known.length > 0 ? known : Object.keys(section), comments }
+    },
+    block: (event, session) => (event.type === 'complete' ? '' : dataBlock(busEvent(event, session))),
+  },
+  publish: read,
+}
+
+function busEvent({ type, time, worker, data }: HubEvent, session: string): JsonObject {
+  const fields = isObject(data) ? { ...data } : undefined
+  const kept = fields?.[beside]
+  delete fields?.[beside]
+  return {
+    type,
+    stream_id: worker === undefined ? session : `${workerPrefix}${worker}`,
+    ...(isObject(kept) ? kept : {}),
+    data: fields ?? data,
+    timestamp: isoTime(time),
+  }
+}
+
+/** As Python writes and reads it, of any version. */
+function isoTime(ms: number): string {
+  return new Date(ms).toISOString().replace('Z', '+00:00')
+}
+
+function read(value: JsonValue): DialectEvent {
+  const object = objectOf(value, 'an object { type, stream_id?, data?, timestamp?, … }')
+  const { type: _, data = {}, timestamp, stream_id: stream, ...others } = object
+  const type = textField(object, 'type')
+  const worker = typeof stream === 'string' && stream.startsWith(workerPrefix) ? stream.slice(7) : undefined
+  const rest = worker === undefined && stream !== undefined ? { stream_id: stream, ...others } : others
+  const time = timestamp === undefined || timestamp === null ? undefined : timeOf(timestamp)
+  return {
+    kind: 'event',
+    event: {
+      type,
+      data: Object.keys(rest).length === 0 ? data : withBeside(data, rest),
+      ...(time !== undefined && { time }),
+    },
+    ...(worker !== undefined && { worker }),
+  }
+}
+
+function withBeside(data: JsonValue, rest: JsonObject): JsonObject {
+  if (isObject(data)) return { ...data, [beside]: rest }
+  throw new ProtocolError('badFrame', `event.data: expected an object, got ${quote(data)}`, {
+    pointer: '/data',
+  })
+}
+
+/** @returns milliseconds since 1970, of ISO 8601 or of seconds. A time without a zone is UTC. */
+function timeOf(timestamp: JsonValue): number {
+  if (typeof timestamp === 'number' && timestamp >= 0) return timestamp < 1e11 ? timestamp * 1000 : timestamp
+  const text = typeof timestamp === 'string' ? timestamp : ''
+  const time = Date.parse(/T[\d:.,]+$/.test(text) ? `${text}Z` : text)
+  if (!Number.isNaN(time) && time >= 0) return time
+  throw new ProtocolError('badFrame', `event.timestamp: expected ISO 8601, got ${quote(timestamp)}`, {
+    pointer: '/timestamp',
+  })
+}

@@ -1,0 +1,13 @@
+import type { LmdbOptions } from './lmdb.js'
+import type { Store } from './store.js'
+
+/**
+ * Opens the embedded store for `createHub({ store })`; the hub closes it. Loaded here, so that whoever needs no
+ * store needs no database.
+ *
+ * @throws StoreError `refused`, `full` or `failed`, with one sentence
+ */
+export async function openStore(options: LmdbOptions): Promise<Store> {
+  const { openLmdb } = await import('./lmdb.js')
+  return openLmdb(options)
+}

@@ -1,0 +1,134 @@
+import { execFile } from 'node:child_process'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import t from 'tap'
+import type { Dialect } from '../../src/codec/dialect.js'
+import { builtInDialects } from '../../src/dialect/built-in.js'
+import { createHub } from '../../src/hub/hub.js'
+import type { JsonObject, JsonValue } from '../../src/lib/json.js'
+import { ProtocolError } from '../../src/protocol/codes.js'
+import type { HubEvent, NewEvent, Slices } from '../../src/protocol/frames.js'
+import { memoryLink } from '../../src/transport/memory.js'
+import { SimulatedClock } from '../kit/clock.js'
+import { SeededRandom } from '../kit/random.js'
+
+const run = promisify(execFile)
+
+/** What a dialect makes of what, in no language's own terms: `test/dialect/golden/<dialect>.json`. */
+interface Golden {
+  readonly session: string
+  readonly blocks?: readonly { readonly event: HubEvent; readonly text: string }[]
+  readonly snapshot?: { readonly slices: Slices; readonly time: number; readonly text: string }
+  readonly heartbeat?: { readonly time: number; readonly text: string }
+  readonly published?: readonly {
+    readonly object: JsonValue
+    readonly event?: NewEvent
+    readonly worker?: string
+    readonly end?: true
+  }[]
+  readonly records?: readonly { readonly event: HubEvent; readonly record?: JsonObject }[]
+}
+
+const golden = (name: string) =>
+  JSON.parse(readFileSync(new URL(`golden/${name}.json`, import.meta.url), 'utf8')) as Golden
+const named = (name: string) => builtInDialects.find((dialect) => dialect.name === name) as Dialect
+
+for (const dialect of builtInDialects) {
+  t.test(`${dialect.name} is what its golden file says`, async (t) => {
+    const { session, blocks = [], snapshot, heartbeat, published = [], records = [] } = golden(dialect.name)
+    for (const { event, text } of blocks) t.equal(dialect.stream?.block(event, session), text, event.type)
+    if (snapshot !== undefined) {
+      t.equal(dialect.stream?.snapshot?.(snapshot.slices, snapshot.time), snapshot.text)
+    }
+    if (heartbeat !== undefined) t.equal(dialect.stream?.heartbeat?.(heartbeat.time), heartbeat.text)
+    for (const { object, event, worker, end } of published) {
+      const expected = end
+        ? { kind: 'end' }
+        : { kind: 'event', event, ...(worker !== undefined && { worker }) }
+      t.strictSame(dialect.publish?.(object), expected, JSON.stringify(object))
+    }
+    for (const { event, record } of records) t.strictSame(dialect.records?.record(event), record, event.type)
+    t.equal(blocks.length > 0, dialect.stream !== undefined, 'every part has a golden')
+    t.equal(published.length > 0, dialect.publish !== undefined)
+    t.equal(records.length > 0, dialect.records !== undefined)
+  })
+}
+
+t.test('what is published in a dialect reads the same', async (t) => {
+  for (const name of ['session-bus', 'stream-event', 'task-log']) {
+    const { publish, stream } = named(name)
+    for (const { object } of golden(name).published ?? []) {
+      const found = publish?.(object)
+      if (found?.kind !== 'event' || stream === undefined) continue
+      const { event, worker } = found
+      const made = { offset: 1, time: 0, data: null, ...event, ...(worker && { worker }) } as HubEvent
+      const data = /^data: (.*)$/m.exec(stream.block(made, 's'))?.[1] ?? ''
+      const { type: _, event: __, data: inner, ...rest } = object as Record<string, JsonValue>
+      const shown = JSON.parse(data) as JsonObject
+      if (name === 'task-log') t.match(shown, typeof inner === 'string' ? { tool: 'search' } : { ...rest })
+      else t.match(shown, { ...(object as JsonObject), ...(name === 'session-bus' && { timestamp: String }) })
+    }
+  }
+})
+
+t.test('what cannot be read in a dialect is refused, with the place', async (t) => {
+  const refused: [string, JsonValue, RegExp, string?][] = [
+    ['session-bus', 1, /expected an object \{ type, stream_id/],
+    ['session-bus', { data: {} }, /event\.type: expected a text/, '/type'],
+    ['session-bus', { type: 'a', timestamp: 'soon' }, /event\.timestamp: expected ISO 8601/, '/timestamp'],
+    ['session-bus', { type: 'a', node_id: 'n', data: 1 }, /event\.data: expected an object/, '/data'],
+    ['stream-event', { type: 'text-delta' }, /begins with data-/, '/type'],
+    ['stream-event', [], /expected an object/],
+    ['task-log', { type: 'note' }, /expected one of assistant/, '/type'],
+    ['task-log', { what: 1 }, /expected one of assistant/, '/type'],
+  ]
+  for (const [name, object, message, pointer] of refused) {
+    try {
+      named(name).publish?.(object)
+      t.fail(`${name} took ${JSON.stringify(object)}`)
+    } catch (error) {
+      t.ok(error instanceof ProtocolError && error.code === 'badFrame')
+      t.match(error, { message, place: pointer === undefined ? {} : { pointer } })
+    }
+  }
+})
+
+t.test('the example of the guide runs as written, and shows its last word', async (t) => {
+  const guide = readFileSync(new URL('../../docs/guide/dialects.md', import.meta.url), 'utf8')
+  const example = /```ts\n(.+?)```/s.exec(guide)?.[1] ?? ''
+  t.ok(example.trim().split('\n').length < 40)
+  const index = new URL('../../src/index.ts', import.meta.url).href
+  const file = join(t.testdir(), 'example.ts')
+  writeFileSync(file, example.replace("'runcast'", `'${index}'`).replace('port: 4600', 'port: 0'))
+  const { stdout, stderr } = await run(process.execPath, ['--import', 'tsx', file], { timeout: 20_000 })
+  t.equal(stderr, '')
+  t.match(stdout, /\ndata: "bye"\n\n/)
+})
+
+t.test('a thousand clients of a dialect cost one encoding an event', async (t) => {
+  const clock = new SimulatedClock()
+  const hub = createHub({ clock, random: new SeededRandom(1) })
+  const dialect = named('session-bus')
+  const codec = hub.codecs.dialect(dialect as Required<Dialect>)
+  let chunks = 0
+  const peers = Array.from({ length: 1_000 }, () => {
+    const { link, peer } = memoryLink(codec, {
+      clock,
+      backpressureMax: 1e6,
+      receive: () => chunks++,
+      drained: () => {},
+      closed: () => {},
+    })
+    hub.connect(link).receive({ type: 'subscribe', sub: 1, topic: 'sessions/a' })
+    return peer
+  })
+  clock.runTurn()
+  chunks = 0
+  for (let n = 0; n < 10; n++) hub.session('a').publish({ type: 'tool_call_started', data: { n } })
+  clock.runTurn()
+  t.equal(chunks, 1_000, 'one chunk each')
+  t.equal(hub.stats().delivered, 10_000)
+  t.equal(hub.stats().encodings.get('sse:session-bus'), 10)
+  for (const peer of peers) peer.cut()
+})

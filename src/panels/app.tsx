@@ -3,6 +3,7 @@ import { type Client, connect } from '../client/client.js'
 import type { Status } from '../client/reconnect.js'
 import { clientClock } from '../client/surroundings.js'
 import { durationText } from './format.js'
+import { Lag } from './lag.js'
 import type { Meters } from './panel.js'
 import { addressOf, type Place, placeOf } from './place.js'
 import { Rate } from './rate.js'
@@ -22,7 +23,7 @@ export function App() {
   const client = useMemo(() => connect('/', access), [access])
   /** Why the hub wants another token. */
   const [refused, setRefused] = useState<string>()
-  const meters = useMemo<Meters>(() => ({ total: new Rate(), lagMs: undefined, gaps: 0 }), [place.session])
+  const meters = useMemo<Meters>(() => ({ total: new Rate(), lag: new Lag(), gaps: 0 }), [place.session])
 
   useEffect(() => {
     let timer = clientClock.after(tickMs, tick)
@@ -123,7 +124,11 @@ function Connection({ client, meters }: { readonly client: Client; readonly mete
         aria-hidden="true"
       />
       <span role="status">{statusText(status)}</span>
-      {status.kind === 'open' && meters.lagMs !== undefined && <span>lag {durationText(meters.lagMs)}</span>}
+      {status.kind === 'open' && meters.lag.ms !== undefined && (
+        <span title="How much later the latest event came than the one that came soonest">
+          lag {durationText(meters.lag.ms)}
+        </span>
+      )}
       {meters.gaps > 0 && <span class="warn">{meters.gaps === 1 ? '1 gap' : `${meters.gaps} gaps`}</span>}
       {opened > 1 && <span>resumed {opened === 2 ? 'once' : `${opened - 1} times`}</span>}
     </p>

@@ -58,7 +58,10 @@ export class Log {
   removedHeight = 0
   /** How many events have come; `latest` is the time of the last live one. */
   received = 0
+  /** Of the present epoch, by offset. */
   #events: PanelEvent[] = []
+  /** Of epochs before: their offsets say nothing beside the present ones. */
+  #earlier: PanelEvent[] = []
   #patterns: readonly string[] = []
   #ids = 0
   #characters = 0
@@ -97,11 +100,38 @@ export class Log {
     this.rows = []
     this.#characters = 0
     for (const growing of [this.#openLines, this.#looks, this.#tools]) growing.clear()
-    for (const event of this.#events) this.#show(event)
+    for (const event of this.#all()) this.#show(event)
+  }
+
+  /** What follows belongs to another epoch. */
+  beginAnew(): void {
+    this.#earlier = this.#all().slice(-eventsMax)
+    this.#events = []
+  }
+
+  /**
+   * Takes in what a wider filter brought: `retained` is all that the hub still has of it.
+   *
+   * @param had of which types all was here before
+   */
+  complete(retained: readonly PanelEvent[], had: (type: string) => boolean): void {
+    const newest = this.#events.at(-1)?.offset ?? 0
+    const added = retained.filter(({ type, offset }) => !had(type) || offset > newest)
+    // Texts come in other pieces than they did before, so that those of a type are taken as a whole.
+    const types = new Set(added.filter(({ type }) => !had(type)).map(({ type }) => type))
+    const kept = this.#events.filter(({ type }) => !types.has(type))
+    this.#events = [...kept, ...added].toSorted((one, other) => one.offset - other.offset).slice(-eventsMax)
+    this.received += added.length
+    for (const { type } of added) this.types.set(type, (this.types.get(type) ?? 0) + 1)
+    this.choose(this.#patterns)
+  }
+
+  #all(): PanelEvent[] {
+    return [...this.#earlier, ...this.#events]
   }
 
   ndjson(): string {
-    return this.#events
+    return this.#all()
       .filter(({ type }) => passes(type, this.#patterns))
       .map((event) => `${JSON.stringify(event)}\n`)
       .join('')

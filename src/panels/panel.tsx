@@ -3,19 +3,19 @@ import { useEffect, useLayoutEffect, useReducer, useRef, useState } from 'preact
 import type { Client } from '../client/client.js'
 import type { Changes } from '../client/subscription.js'
 import { clientClock } from '../client/surroundings.js'
-import { patternsOf } from './filter.js'
+import { passes, patternsOf } from './filter.js'
 import { countText, durationText, rateText } from './format.js'
 import { notOnNextFrame, onNextFrame } from './frame-loop.js'
+import type { Lag } from './lag.js'
 import { Log } from './log.js'
 import { LogView, type Scroll } from './log-view.js'
-import { type Fields, type PanelMode, panelModes } from './model.js'
+import { type Fields, type PanelEvent, type PanelMode, panelModes } from './model.js'
 import type { Rate } from './rate.js'
 
 /** What all panels of a session share. */
 export interface Meters {
   readonly total: Rate
-  /** Milliseconds between an event's making and its coming here, of the latest one. */
-  lagMs: number | undefined
+  readonly lag: Lag
   gaps: number
 }
 
@@ -49,40 +49,55 @@ export function Panel({ client, topic, name, kind, about, meters, rate, choice, 
   const [mode, setMode] = useState(choice.mode)
   const [said, say] = useState('')
   const [live, setLive] = useState(false)
-  const subscription = useRef<{ update(changes: Changes): void } | undefined>(undefined)
+  const subscription = useRef<{ update(changes: Changes): void; close(): void } | undefined>(undefined)
   const visible = useRef(true)
   const drawn = useRef<VNode | undefined>(undefined)
   const show = useRef(() => {
     if (visible.current) draw(undefined)
   }).current
 
-  useEffect(() => {
-    const patterns = patternsOf(choice.types)
-    log.choose(patterns)
+  /** Follows the topic by a filter. `had`: of what types all is here already, and need not come again. */
+  const follow = (patterns: readonly string[], by: PanelMode, had?: (type: string) => boolean) => {
+    const before = subscription.current
+    const joining: PanelEvent[] = []
+    let joined = had === undefined
     const made = client.subscribe(
-      { topic, mode: choice.mode, replay: 'all', ...(patterns.length > 0 && { types: patterns }) },
+      { topic, mode: by, replay: 'all', ...(patterns.length > 0 && { types: patterns }) },
       {
         onEvent(event) {
+          if (!joined) return void joining.push(event)
           log.put(event)
           if (event.replay !== true) {
             const time = clientClock.now()
             rate.count(time)
             meters.total.count(time)
-            meters.lagMs = Math.max(0, time - event.time)
+            meters.lag.count(event.time, time)
           }
           onNextFrame(show)
         },
         onGap(gap) {
           meters.gaps += 1
           const lost = gap.dropped === undefined ? 'events' : countText(gap.dropped, 'event')
-          const text =
-            gap.reason === 'epoch'
-              ? 'The session began anew: what follows is a new count of its events.'
-              : `Gap: ${lost} could not be delivered (${gap.reason}).`
-          log.notice(text, clientClock.now(), gap.reason === 'epoch' ? 'notice' : 'error')
+          if (gap.reason === 'epoch') {
+            log.beginAnew()
+            log.notice(
+              'The session began anew: what follows is a new count of its events.',
+              clientClock.now(),
+            )
+          } else {
+            const text = `Gap: ${lost} could not be delivered (${gap.reason}).`
+            log.notice(text, clientClock.now(), 'error')
+          }
           onNextFrame(show)
         },
-        onLive: () => setLive(true),
+        onLive() {
+          setLive(true)
+          if (joined || had === undefined) return
+          joined = true
+          before?.close()
+          log.complete(joining, had)
+          onNextFrame(show)
+        },
         onEnd({ code, reason }) {
           if (code !== 'closed')
             log.notice(`The hub ended this subscription: ${reason}`, clientClock.now(), 'error')
@@ -90,24 +105,43 @@ export function Panel({ client, topic, name, kind, about, meters, rate, choice, 
         },
       },
     )
-    subscription.current = made
+    subscription.current = {
+      update: (changes) => made.update(changes),
+      close() {
+        made.close()
+        if (!joined) before?.close()
+      },
+    }
+  }
+
+  useEffect(() => {
+    const patterns = patternsOf(choice.types)
+    log.choose(patterns)
+    follow(patterns, choice.mode)
     return () => {
       notOnNextFrame(show)
-      made.close()
+      subscription.current?.close()
     }
   }, [client, topic])
 
   const chooseTypes = (text: string) => {
-    setTypes(text)
+    const before = patternsOf(types)
     const patterns = patternsOf(text)
+    setTypes(text)
     log.choose(patterns)
-    subscription.current?.update({ types: patterns.length === 0 ? null : patterns })
+    // What the filter before let through is here; the rest comes from the hub's history.
+    if (before.length > 0) follow(patterns, mode, (type) => passes(type, before))
+    else subscription.current?.update({ types: patterns.length === 0 ? null : patterns })
     onNextFrame(show)
   }
   const chooseMode = (next: PanelMode) => {
     setMode(next)
-    subscription.current?.update({ mode: next })
-    log.notice(`From here in mode ${next}.`, clientClock.now())
+    const patterns = patternsOf(types)
+    if (panelModes.indexOf(next) < panelModes.indexOf(mode)) follow(patterns, next, () => false)
+    else {
+      subscription.current?.update({ mode: next })
+      log.notice(`From here in mode ${next}.`, clientClock.now())
+    }
     onNextFrame(show)
   }
   const pause = (paused: boolean) => {

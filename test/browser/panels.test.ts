@@ -137,6 +137,55 @@ t.test('the panels page in Chromium', { skip }, async (t) => {
     t.strictSame(complaints, [])
   })
 
+  t.test('gets from history what a wider filter or mode lets through', async (t) => {
+    const hub = await serve(await freePort())
+    t.teardown(() => hub.kill())
+    await runThree(hub, 'demo')
+    const { page } = await open(t, browser, `${hub.url}/s/demo?w=a&types=process.exited&mode=control`)
+    const a = page.locator('[data-panel=a]')
+    await a.locator('.empty', { hasText: 'Nothing yet.' }).waitFor(deadline)
+    await page.getByLabel('Mode of a', { exact: true }).selectOption('full')
+    await a.locator('.row', { hasText: 'process.exited' }).waitFor(deadline)
+    const types = page.getByLabel('Types shown in a', { exact: true })
+    await types.fill('')
+    await types.press('Enter')
+    await a.locator('.line', { hasText: 'plain' }).waitFor(deadline)
+    t.equal(await a.locator('.row', { hasText: 'process.exited' }).count(), 1, 'nothing comes twice')
+    await page.getByLabel('Mode of a', { exact: true }).selectOption('summary')
+    await publish(hub, 'demo/workers/a', { type: 'note', data: 'after' })
+    await page.getByLabel('Mode of a', { exact: true }).selectOption('full')
+    await a.locator('.row', { hasText: 'after' }).waitFor(deadline)
+    t.equal(await a.locator('.line', { hasText: 'plain' }).count(), 1)
+  })
+
+  t.test('shows tool calls, a state that changes and what is copied, also over SSE', async (t) => {
+    const hub = await serve(await freePort())
+    t.teardown(() => hub.kill())
+    const { page } = await open(t, browser, 'about:blank')
+    await page.context().grantPermissions(['clipboard-read', 'clipboard-write'], { origin: hub.url })
+    await page.routeWebSocket(/api.ws/, (socket) => socket.close())
+    await page.goto(`${hub.url}/s/demo`)
+    await page.getByText('Connected · SSE').waitFor(deadline)
+    const tool = { tool_use_id: 'c1', tool_name: 'grep' }
+    await publish(hub, 'demo', { type: 'tool_call_started', data: { ...tool, tool_input: { pattern: 'x' } } })
+    const row = page.locator('.panel.session .row.tool')
+    await row.filter({ hasText: 'running' }).waitFor(deadline)
+    await publish(hub, 'demo', { type: 'tool_call_completed', data: { ...tool, result: '<i>3</i>' } })
+    await row.filter({ hasText: 'done' }).waitFor(deadline)
+    await row.getByRole('button').click()
+    await row.locator('.details', { hasText: '<i>3</i>' }).waitFor(deadline)
+    await put(hub, 'demo/state/plan', { done: 0, of: 3 })
+    await page.locator('.state .leaf', { hasText: 'done 0' }).waitFor(deadline)
+    await put(hub, 'demo/state/plan', { done: 1, of: 3 })
+    await page.locator('.state .leaf.flash-odd', { hasText: 'done 1' }).waitFor(deadline)
+    t.equal(await page.locator('.state .leaf.flash-odd').count(), 1, 'only what changed flashes')
+    await page.locator('.panel.session').getByRole('button', { name: 'Copy' }).click()
+    await page.getByText('Copied').waitFor(deadline)
+    const lines = (await page.evaluate<string>('navigator.clipboard.readText()')).trimEnd().split('\n')
+    const types = lines.map((line) => (JSON.parse(line) as { type: string }).type)
+    t.strictSame(types, ['tool_call_started', 'tool_call_completed'])
+  })
+
   t.test('goes on after the hub was killed and started again', async (t) => {
     const first = await serve(await freePort())
     t.teardown(() => first.kill())
@@ -190,13 +239,24 @@ t.test('the panels page in Chromium', { skip }, async (t) => {
     t.same([...complaints, ...given.complaints], [])
   })
 
-  t.test('has no serious fault that axe finds, in light and dark', async (t) => {
+  t.test('has no serious fault that axe finds, in light, dark and narrow', async (t) => {
     const hub = await serve(await freePort())
     t.teardown(() => hub.kill())
     await runThree(hub, 'demo')
     await put(hub, 'demo/state/plan', { steps: ['lint', 'test'], done: false })
-    for (const colorScheme of ['light', 'dark'] as const) {
+    for (const [colorScheme, width] of [
+      ['light', 1400],
+      ['dark', 1400],
+      ['light', 412],
+    ] as const) {
       const { page, complaints } = await open(t, browser, `${hub.url}/s/demo`, colorScheme)
+      // High enough for all panels: what is out of sight is not drawn.
+      await page.setViewportSize({ width, height: width < 1000 ? 4_000 : 1_400 })
+      t.equal(
+        await page.evaluate('document.documentElement.scrollWidth <= innerWidth'),
+        true,
+        'fits the width',
+      )
       await page.locator('[data-panel=a] .line', { hasText: 'plain' }).waitFor(deadline)
       await page.locator('[data-panel=b] .row.error').waitFor(deadline)
       await page.locator('.state .leaf', { hasText: 'done' }).waitFor(deadline)
@@ -205,7 +265,7 @@ t.test('the panels page in Chromium', { skip }, async (t) => {
       const found = await page.evaluate<Finding[]>('axe.run(document).then(({ violations }) => violations)')
       const serious = found.filter(({ impact }) => impact === 'serious' || impact === 'critical')
       const said = serious.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`)
-      t.strictSame(said, [], colorScheme)
+      t.strictSame(said, [], `${colorScheme}, ${width}`)
       t.strictSame(complaints, [])
     }
   })

@@ -18,10 +18,14 @@ for (const [name, attack] of Object.entries(attacks)) {
     hub.publish(topic, [{ type: 'note', data: 'after' }])
     const { data } = await honest.until((block) => block.event === 'note')
     t.match(JSON.parse(data ?? ''), { data: 'after' })
-    await until('only the honest one is left', () => {
-      const { connections, subscriptions, feeds, lagging, waitingBytes } = hub.stats()
-      return connections === 1 && subscriptions === 1 && feeds === 1 && lagging === 0 && waitingBytes === 0
-    })
+    await until(
+      'only the honest one is left',
+      () => {
+        const { connections, subscriptions, feeds, lagging, waitingBytes } = hub.stats()
+        return connections === 1 && subscriptions === 1 && feeds === 1 && lagging === 0 && waitingBytes === 0
+      },
+      60_000,
+    )
     t.equal(hub.stats().faults, 0)
     t.equal(({} as { polluted?: number }).polluted, undefined)
     honest.close()

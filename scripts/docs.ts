@@ -1,9 +1,10 @@
-/** Writes the tables that the docs take from the source. */
+/** Writes the tables and plots that the docs take from the source and from the results of the benchmarks. */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
+import { plots, readResults } from './plots.js'
 import { pages, withTables } from './tables.js'
 
-for (const page of pages) {
-  const file = fileURLToPath(new URL(`../${page}`, import.meta.url))
-  writeFileSync(file, withTables(readFileSync(file, 'utf8')))
-}
+const place = (path: string) => fileURLToPath(new URL(`../${path}`, import.meta.url))
+
+for (const page of pages) writeFileSync(place(page), withTables(readFileSync(place(page), 'utf8')))
+for (const [path, text] of Object.entries(plots(readResults()))) writeFileSync(place(path), text)

@@ -2,9 +2,16 @@
 import { readFileSync } from 'node:fs'
 import { limitTable } from '../src/protocol/limits.js'
 import { figures } from '../src/server/figures.js'
+import { aimRows, peersAhead } from './aims.js'
+import { type Results, readResults } from './plots.js'
 
 /** Pages that have tables of the source, by their path from the root. */
-export const pages = ['docs/operations/limits.md', 'docs/operations/metrics.md', 'docs/guide/dialects.md']
+export const pages = [
+  'docs/operations/limits.md',
+  'docs/operations/metrics.md',
+  'docs/guide/dialects.md',
+  'docs/benchmarks.md',
+]
 
 const tables: Readonly<Record<string, () => string>> = {
   limits,
@@ -14,6 +21,12 @@ const tables: Readonly<Record<string, () => string>> = {
   stream_event: () => golden('stream-event'),
   execution_log: () => golden('execution-log'),
   task_log: () => golden('task-log'),
+  benchConditions,
+  benchAhead: () => table(['scenario', 'cell', 'peer', 'its ratio', 'Runcast’s'], peersAhead(readResults())),
+  benchAims: () => table(['what', 'aim', 'measured', ''], aimRows(readResults())),
+  ...Object.fromEntries(
+    Object.keys(readResults().results).map((name) => [`bench_${name}`, () => benchTable(name)]),
+  ),
 }
 
 const tablePattern = /(<!-- table: (\w+) -->\n)[^]*?(<!-- end -->)/g
@@ -32,6 +45,27 @@ export function withTables(page: string): string {
   })
   if (count === 0) throw new Error('the page has no table')
   return filled
+}
+
+function benchConditions(): string {
+  return table(
+    ['condition', 'value'],
+    Object.entries(readResults().conditions).map(([name, value]) => [name, `${value}`]),
+  )
+}
+
+function benchTable(scenario: string): string {
+  const { columns, rows, notes } = readResults().results[scenario] as Results['results'][string]
+  const cells = rows.map((row) =>
+    columns.map(({ name, digits = 0 }) => {
+      const value = row[name] ?? ''
+      return typeof value === 'number' ? value.toFixed(digits) : value
+    }),
+  )
+  return `${table(
+    columns.map(({ name }) => name),
+    cells,
+  )}\n${notes.map((note) => `> ${note}`).join('\n')}\n`
 }
 
 function limits(): string {

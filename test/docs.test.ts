@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import ts from 'typescript'
+import { plots, readResults } from '../scripts/plots.js'
 import { pages, withTables } from '../scripts/tables.js'
 import { closeCodes, requestCodes } from '../src/protocol/codes.js'
 import { parseDialogues } from './kit/dialogue.js'
@@ -13,6 +14,13 @@ const protocol = read('docs/protocol.md')
 
 t.test('tables of the docs are those of the source', async (t) => {
   for (const page of pages) t.equal(withTables(read(page)), read(page), `${page}: run npm run docs`)
+})
+
+t.test('plots of the docs are those of the results', async (t) => {
+  for (const [path, text] of Object.entries(plots(readResults()))) {
+    t.equal(read(path), text, `${path}: run npm run docs`)
+    t.match(text, />runcast</)
+  }
 })
 
 t.test('a table that is not the source’s is put right, and one that is unknown is refused', async (t) => {

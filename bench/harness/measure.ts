@@ -21,7 +21,8 @@ export interface Sample {
   readonly encodings: number | undefined
 }
 
-const quietMs = 3_000
+// A turn of 50 events to 1,000 connections takes the slowest peer two seconds, and longer on a busy machine.
+const quietMs = 20_000
 
 /**
  * Publishes a round and waits until all of it has arrived.

@@ -14,7 +14,7 @@ interface Aim {
   readonly what: string
   readonly aim: string
   /** @returns what was measured, and whether that is what was aimed at; nothing when it was not measured */
-  measured(rows: (scenario: string) => readonly Row[]): Measured | undefined
+  measured(this: void, rows: (scenario: string) => readonly Row[]): Measured | undefined
   /** What explains it where it is missed. */
   readonly because: string
 }

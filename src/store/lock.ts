@@ -101,8 +101,11 @@ function startOf(pid: number): string {
   try {
     // proc(5): the name in parentheses may hold anything; the start is the 20th field after it.
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+    // A process that was killed and that nobody has waited for holds nothing any more.
+    if (fields[0] === 'Z') return ''
     const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
-    return `${boot}:${stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]}`
+    return `${boot}:${fields[19]}`
   } catch {
     return ''
   }

@@ -1,5 +1,14 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
-import { cpSync, existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -10,6 +19,7 @@ import t, { type Test } from 'tap'
 import { openLmdb } from '../../src/store/lmdb.js'
 import { offsetsAhead, type Store } from '../../src/store/store.js'
 import { aSession, at, offset, readAll, someEvents } from '../conformance/store.js'
+import { until } from '../kit/wait.js'
 
 function aDirectory(t: Test): string {
   const directory = mkdtempSync(join(tmpdir(), 'runcast-lmdb-'))
@@ -109,6 +119,31 @@ t.test('a directory is used by one process at a time', async (t) => {
     'no lock is left',
   )
 })
+
+t.test(
+  'a process that was killed, and that nobody has waited for, uses nothing',
+  { skip: existsSync('/proc/self/stat') ? false : 'there is no /proc' },
+  async (t) => {
+    const directory = aDirectory(t)
+    mkdirSync(directory)
+    // Becomes `sleep`, which waits for no child: the child stays as what is left of it.
+    const parent = spawn('sh', ['-c', 'sleep 60 & echo $!; exec sleep 60'])
+    t.teardown(() => parent.kill('SIGKILL'))
+    const pid = await new Promise<number>((resolve) => {
+      parent.stdout.once('data', (line: Buffer) => resolve(Number(line.toString())))
+    })
+    const fields = () =>
+      readFileSync(`/proc/${pid}/stat`, 'utf8')
+        .replace(/^.*\) /s, '')
+        .split(' ')
+    const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
+    writeFileSync(join(directory, 'lock'), JSON.stringify({ pid, started: `${boot}:${fields()[19]}` }))
+    t.throws(() => openLmdb({ directory }), { name: 'StoreError', kind: 'refused' })
+    process.kill(pid, 'SIGKILL')
+    await until('it is dead', () => fields()[0] === 'Z')
+    await openLmdb({ directory }).close()
+  },
+)
 
 t.test('a newer format is refused, and left as it is', async (t) => {
   const directory = aDirectory(t)

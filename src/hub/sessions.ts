@@ -106,6 +106,8 @@ export class Sessions {
     const events = now.newest(id, { limit: limits.restoredEventsMax, bytes: limits.historyBytesMax })
     restoreSession(restored, stored, { events: events.events, catalog })
     this.#held.set(id, restored)
+    // The list has those in memory.
+    this.#lists.changed(id)
     this.keeping.rest(restored)
     return restored
   }

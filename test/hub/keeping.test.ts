@@ -491,3 +491,14 @@ t.test('the list of sessions is followed with a store, and not kept in it', asyn
     ['a', 'b'],
   )
 })
+
+t.test('a session that comes back from the store is on the list of sessions', async (t) => {
+  const directory = aDirectory(t)
+  const before = createHub({ store: openLmdb({ directory }) })
+  await publishAll(before, 's', notes(1, 1))
+  await before.closeStore()
+  const hub = aHub(t, { store: openLmdb({ directory }) })
+  t.same(hub.state('hub').slices, { sessions: {} }, 'it is in the store alone')
+  hub.find('s')
+  t.match(hub.state('hub').slices, { sessions: { s: { status: 'running' } } })
+})

@@ -203,6 +203,7 @@ export class Link {
     ) {
       tally.follow(known)
       this.#events.delivered(known.events, end - start, known.stamp, this.#now)
+      if (known.live) this.#becomeLive()
       return
     }
     this.#read(Buffer.from(input.subarray(start, end)))
@@ -225,16 +226,32 @@ export class Link {
       this.#events.delivered(reading.events.length, payload.length, oldest.stamp, this.#now)
     }
     if (reading.reply !== undefined) this.#socket.write(reading.reply)
-    if (!reading.live) return
+    if (reading.live) this.#becomeLive()
+  }
+
+  #becomeLive(): void {
     this.#livesDue -= 1
     if (this.#livesDue === 0) this.#events.live()
   }
 
-  #learn(follows: number, bytes: Buffer, { events }: Reading, before: number | undefined): void {
+  #learn(
+    follows: number,
+    bytes: Buffer,
+    { events, live = false }: Reading,
+    before: number | undefined,
+  ): void {
     const first = events[0]
     if (first === undefined) return
     const { last, position } = this.tally
-    const known = { bytes, events: events.length, last: last ?? 0, stamp: first.stamp, before, position }
+    const known = {
+      bytes,
+      events: events.length,
+      last: last ?? 0,
+      stamp: first.stamp,
+      before,
+      position,
+      live,
+    }
     this.#known?.add(follows, known)
   }
 

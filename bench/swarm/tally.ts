@@ -54,6 +54,8 @@ export interface Known {
   /** The connection's position before and after it. */
   readonly before: number | undefined
   readonly position: number | undefined
+  /** It says as well that the connection has all that was due on joining. */
+  readonly live: boolean
 }
 
 const missingMax = 100_000

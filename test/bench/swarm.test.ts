@@ -171,6 +171,26 @@ t.test('finds a frame whose bytes differ from what the others got', async (t) =>
   t.ok(countFaults(report.faults) > 0)
 })
 
+t.test('is live when the word comes in one piece with the events', async (t) => {
+  const replay = Buffer.from(textFrame(events, 200).stamp(1, monotonicMicros()))
+  const server = net.createServer((socket) => {
+    socket.on('error', () => {})
+    t.teardown(() => socket.destroy())
+    socket.once('data', () => {
+      socket.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n')
+      socket.write(chunk(Buffer.concat([replay, Buffer.from('event: hub.live\ndata: {}\n\n')])))
+    })
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => server.close())
+  const swarm = new Swarm()
+  t.teardown(() => swarm.close())
+  swarm.expect({ after: 0, events, progressEvery: 1, quietMs: 5_000 })
+  const { port } = server.address() as net.AddressInfo
+  await swarm.connect({ port, count: connections, dialect: sse })
+  t.equal((await swarm.settled()).deliveries, events * connections)
+})
+
 t.test('fails to connect when the server refuses', async (t) => {
   const server = net.createServer((socket) => {
     socket.on('error', () => {})

@@ -9,8 +9,14 @@ const kib = 1024
 /** Little enough to do it for hours, in vain. Bytes. */
 const nudgeBytes = 64
 
-/** What the sink is given at once: with a head of its own, it fits into the 16 KiB of a cork. Bytes. */
-export const sliceBytesMax = 15 * kib
+/**
+ * What the sink is given at once: with the 8 bytes around a chunk, it fits into the 16 KiB of a cork. A frame of 50
+ * events that is a little longer than a slice costs two sends, which is twice as much. Bytes.
+ */
+export const sliceBytesMax = 16 * kib - 16
+
+/** The first slice may share its cork with the head of the response. Bytes. */
+const firstSliceBytesMax = 15 * kib
 
 /**
  * What waits for one peer, for a sink that takes everything and cannot say how much it holds.
@@ -22,7 +28,8 @@ export const sliceBytesMax = 15 * kib
  */
 export class Backlog {
   readonly #sink: Sink
-  readonly #sliceBytesMax: number
+  #sliceBytesMax: number
+  readonly #sliceBytesMost: number
   readonly #probeBytesMax: number
   readonly #queue: Uint8Array[] = []
   #queuedBytes = 0
@@ -34,7 +41,8 @@ export class Backlog {
   /** @param bytesMax when `bytes` exceeds it, the writer is told to wait; slices are made to fit well within */
   constructor(sink: Sink, bytesMax: number) {
     this.#sink = sink
-    this.#sliceBytesMax = Math.max(kib, Math.min(sliceBytesMax, bytesMax >> 2))
+    this.#sliceBytesMost = Math.max(kib, Math.min(sliceBytesMax, bytesMax >> 2))
+    this.#sliceBytesMax = Math.min(firstSliceBytesMax, this.#sliceBytesMost)
     // Less than the kernel frees before it calls a socket writable, so that what the sink holds shrinks.
     this.#probeBytesMax = Math.min(8 * kib, this.#sliceBytesMax)
   }
@@ -100,6 +108,7 @@ export class Backlog {
         chunk.length,
         from + (this.#heldBytes > 0 ? this.#probeBytesMax : this.#sliceBytesMax),
       )
+      this.#sliceBytesMax = this.#sliceBytesMost
       const slice = from === 0 && to === chunk.length ? chunk : chunk.subarray(from, to)
       if (this.#sink.write(slice)) {
         this.#heldBytes = 0

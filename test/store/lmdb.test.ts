@@ -291,7 +291,8 @@ async function fill(t: Test, directory: string, { before = '', makeRoom }: Filli
     }
   }
   await exit
-  t.equal(after, 20, 'it has recovered')
+  // It may tell of more before the signal reaches it.
+  t.ok(after >= 20, 'it has recovered')
   await withStore(directory, async (store) => {
     for (const [index, session] of ['a', 'b', 'c'].entries()) {
       const offsets = (await readAll(store, session)).map((event) => event.offset)

@@ -1,53 +1,14 @@
-import { existsSync } from 'node:fs'
-import { createServer } from 'node:net'
-import { fileURLToPath } from 'node:url'
 import axe from 'axe-core'
-import { type Browser, chromium, type Page } from 'playwright-core'
-import t, { type Test } from 'tap'
-import { buildPanels } from '../../scripts/panels.js'
-import { buildCommandLine, type Running } from '../cli/command-line.js'
+import t from 'tap'
+import { skip } from '../kit/chromium.js'
 import { mint, secret } from '../kit/tokens.js'
+import { type Hub, open, panelsPage, publish, put } from './panels-page.js'
 
-const root = fileURLToPath(new URL('../..', import.meta.url))
-const executablePath = process.env['RUNCAST_CHROMIUM'] ?? '/usr/bin/chromium'
-const skip = existsSync(executablePath)
-  ? false
-  : `no Chromium at ${executablePath}: install it, or name one in RUNCAST_CHROMIUM`
 const deadline = { timeout: 20_000 }
-
-interface Hub {
-  readonly url: string
-  readonly port: string
-  kill(): Promise<void>
-}
 
 t.test('the panels page in Chromium', { skip }, async (t) => {
   process.env['RUNCAST_SECRET'] = secret
-  // Where a server that runs from `.tap/cli-…` looks for it.
-  const [commandLine] = await Promise.all([buildCommandLine(), buildPanels(`${root}.tap/panels`)])
-  t.teardown(() => commandLine.remove())
-  const browser = await chromium.launch({
-    executablePath,
-    args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run'].concat(
-      '--disable-background-networking',
-      '--disable-component-update',
-      '--disable-sync',
-    ),
-  })
-  t.teardown(() => browser.close())
-
-  async function serve(port: string, ...words: string[]): Promise<Hub> {
-    const running: Running = commandLine.start(['serve', '--port', port, '--store', 'memory', ...words])
-    await running.says('Ctrl-C ends the hub')
-    return {
-      url: `http://127.0.0.1:${port}`,
-      port,
-      async kill() {
-        running.process.kill('SIGKILL')
-        await running.finished
-      },
-    }
-  }
+  const { commandLine, browser, serve } = await panelsPage(t)
 
   async function runThree(hub: Hub, session: string): Promise<void> {
     await commandLine.run([
@@ -67,8 +28,7 @@ t.test('the panels page in Chromium', { skip }, async (t) => {
   }
 
   t.test('fills from a real run, and shows what is sent as text', async (t) => {
-    const hub = await serve(await freePort())
-    t.teardown(() => hub.kill())
+    const hub = await serve(t)
     const { page, complaints } = await open(t, browser, hub.url)
     await page.getByText('No session yet.').waitFor(deadline)
     await runThree(hub, 'demo')
@@ -95,8 +55,7 @@ t.test('the panels page in Chromium', { skip }, async (t) => {
   })
 
   t.test('filters by type and switches modes on the open connection', async (t) => {
-    const hub = await serve(await freePort())
-    t.teardown(() => hub.kill())
+    const hub = await serve(t)
     await runThree(hub, 'demo')
     const { page, complaints } = await open(t, browser, `${hub.url}/s/demo?w=a,b&types=process.*`)
     const a = page.locator('[data-panel=a]')
@@ -138,8 +97,7 @@ t.test('the panels page in Chromium', { skip }, async (t) => {
   })
 
   t.test('gets from history what a wider filter or mode lets through', async (t) => {
-    const hub = await serve(await freePort())
-    t.teardown(() => hub.kill())
+    const hub = await serve(t)
     await runThree(hub, 'demo')
     const { page } = await open(t, browser, `${hub.url}/s/demo?w=a&types=process.exited&mode=control`)
     const a = page.locator('[data-panel=a]')
@@ -159,8 +117,7 @@ t.test('the panels page in Chromium', { skip }, async (t) => {
   })
 
   t.test('shows tool calls, a state that changes and what is copied, also over SSE', async (t) => {
-    const hub = await serve(await freePort())
-    t.teardown(() => hub.kill())
+    const hub = await serve(t)
     const { page } = await open(t, browser, 'about:blank')
     await page.context().grantPermissions(['clipboard-read', 'clipboard-write'], { origin: hub.url })
     await page.routeWebSocket(/api.ws/, (socket) => socket.close())
@@ -187,15 +144,13 @@ t.test('the panels page in Chromium', { skip }, async (t) => {
   })
 
   t.test('goes on after the hub was killed and started again', async (t) => {
-    const first = await serve(await freePort())
-    t.teardown(() => first.kill())
+    const first = await serve(t)
     await runThree(first, 'demo')
     const { page } = await open(t, browser, `${first.url}/s/demo`)
     await page.locator('[data-panel=a] .line', { hasText: 'plain' }).waitFor(deadline)
     await first.kill()
     await page.getByText('Connection lost').waitFor(deadline)
-    const second = await serve(first.port)
-    t.teardown(() => second.kill())
+    const second = await first.again()
     await page.getByText('Connected').waitFor(deadline)
     await page.getByText('resumed').waitFor(deadline)
     await publish(second, 'demo/workers/a', { type: 'process.output', data: { text: 'back again\n' } })
@@ -208,8 +163,7 @@ t.test('the panels page in Chromium', { skip }, async (t) => {
   })
 
   t.test('asks for a token where the hub does, and shows what the token allows', async (t) => {
-    const hub = await serve(await freePort(), '--token-secret-env', 'RUNCAST_SECRET')
-    t.teardown(() => hub.kill())
+    const hub = await serve(t, '--token-secret-env', 'RUNCAST_SECRET')
     const token = await mint({ subscribe: ['sessions/demo/**'], publish: ['sessions/**'] })
     const write = (session: string) =>
       fetch(`${hub.url}/api/sessions/${session}/workers/w/events`, {
@@ -240,8 +194,7 @@ t.test('the panels page in Chromium', { skip }, async (t) => {
   })
 
   t.test('has no serious fault that axe finds, in light, dark and narrow', async (t) => {
-    const hub = await serve(await freePort())
-    t.teardown(() => hub.kill())
+    const hub = await serve(t)
     await runThree(hub, 'demo')
     await put(hub, 'demo/state/plan', { steps: ['lint', 'test'], done: false })
     for (const [colorScheme, width] of [
@@ -277,29 +230,6 @@ interface Finding {
   readonly nodes: readonly { readonly html: string }[]
 }
 
-interface Opened {
-  readonly page: Page
-  /** What the browser says against the page: errors and violations of its policy. */
-  readonly complaints: string[]
-}
-
-async function open(
-  t: Test,
-  browser: Browser,
-  url: string,
-  colorScheme: 'light' | 'dark' = 'light',
-): Promise<Opened> {
-  const page = await browser.newPage({ colorScheme, viewport: { width: 1400, height: 1400 } })
-  t.teardown(() => page.close())
-  const complaints: string[] = []
-  page.on('pageerror', (error) => complaints.push(String(error)))
-  page.on('console', (message) => {
-    if (message.type() === 'error') complaints.push(message.text())
-  })
-  await page.goto(url)
-  return { page, complaints }
-}
-
 /** Asks again, with another number, until the answer is the wanted one; the last answer after fifty rounds. */
 async function eventually(
   ask: (round: number) => Promise<boolean>,
@@ -308,26 +238,4 @@ async function eventually(
   let answer: boolean | undefined
   for (let round = 1; round <= 50 && answer !== wanted; round += 1) answer = await ask(round)
   return answer
-}
-
-async function publish(hub: Hub, place: string, event: unknown): Promise<void> {
-  await send('POST', `${hub.url}/api/sessions/${place}/events`, event)
-}
-
-async function put(hub: Hub, place: string, value: unknown): Promise<void> {
-  await send('PUT', `${hub.url}/api/sessions/${place}`, value)
-}
-
-async function send(method: string, url: string, value: unknown): Promise<void> {
-  const headers = { 'content-type': 'application/json' }
-  const answer = await fetch(url, { method, headers, body: JSON.stringify(value) })
-  if (!answer.ok) throw new Error(`${method} ${url}: ${answer.status} ${await answer.text()}`)
-}
-
-async function freePort(): Promise<string> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as { port: number }
-  await new Promise((resolve) => server.close(resolve))
-  return String(port)
 }

@@ -5,11 +5,11 @@ import { clientClock } from '../client/surroundings.js'
 import { durationText } from './format.js'
 import { Lag } from './lag.js'
 import type { Meters } from './panel.js'
-import { addressOf, type Place, placeOf } from './place.js'
+import { addressOf, home, type Place, placeOf } from './place.js'
 import { Rate } from './rate.js'
 import { SessionView } from './session-view.js'
 import { Sessions } from './sessions.js'
-import { keepToken, TokenForm, takeAccess } from './token.js'
+import { type Access, keepToken, TokenForm, takeAccess, tokenOfAddress } from './token.js'
 
 const tickMs = 500
 /** The close code of a connection that has no good token. */
@@ -19,7 +19,7 @@ const unauthorized = 4501
 export function App() {
   const [place, setPlace] = useState(() => placeOf(new URL(location.href)))
   const [now, setNow] = useState(() => clientClock.now())
-  const [access, setAccess] = useState<{ readonly token?: string }>(takeAccess)
+  const [access, setAccess] = useState<Access>(takeAccess)
   const client = useMemo(() => connect('/', access), [access])
   /** Why the hub wants another token. */
   const [refused, setRefused] = useState<string>()
@@ -31,7 +31,11 @@ export function App() {
       setNow(clientClock.now())
       timer = clientClock.after(tickMs, tick)
     }
-    const back = () => setPlace(placeOf(new URL(location.href)))
+    const back = () => {
+      const token = tokenOfAddress()
+      if (token !== undefined) setAccess({ token })
+      setPlace(placeOf(new URL(location.href)))
+    }
     addEventListener('popstate', back)
     return () => {
       timer.cancel()
@@ -59,14 +63,24 @@ export function App() {
   }
 
   return (
-    <div class={place.session === undefined && refused === undefined ? 'page at-home' : 'page'}>
+    <div class={`page ${refused !== undefined ? 'refused' : place.session === undefined ? 'at-home' : ''}`}>
+      <a
+        class="skip"
+        href="#main"
+        onClick={(event) => {
+          event.preventDefault()
+          document.getElementById('main')?.focus()
+        }}
+      >
+        Skip the list of sessions
+      </a>
       <header class="top">
         <a
           class="brand"
           href="/"
           onClick={(event) => {
             event.preventDefault()
-            go({ workers: [], types: '', mode: 'full' })
+            go(home)
           }}
         >
           <span class="logo" aria-hidden="true" />
@@ -74,17 +88,17 @@ export function App() {
         </a>
         <Connection client={client} meters={meters} />
       </header>
-      <Sessions client={client} place={place} now={now} onPlace={go} />
+      {refused === undefined && <Sessions client={client} place={place} now={now} onPlace={go} />}
       {refused !== undefined ? (
         <TokenForm
-          reason={refused}
+          reason={access.token === undefined ? undefined : refused}
           onToken={(next) => {
             keepToken(next)
             setAccess({ token: next })
           }}
         />
       ) : place.session === undefined ? (
-        <main class="welcome">
+        <main class="welcome" id="main" tabIndex={-1}>
           <h1>What runs, as it runs</h1>
           <p>Choose a session, or start one:</p>
           <pre>
@@ -148,6 +162,6 @@ function statusText(status: Status): string {
     case 'paused':
       return `Paused · ${status.why}`
     case 'closed':
-      return `Closed · ${status.reason}`
+      return status.code === unauthorized ? 'A token is needed' : `Closed · ${status.reason}`
   }
 }

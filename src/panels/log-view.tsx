@@ -222,7 +222,9 @@ function Expandable({ row, toggled }: { readonly row: Row; readonly toggled: () 
           <span class="mark" aria-hidden="true">
             {row.outcome === undefined ? (row.kind === 'error' ? '!' : '·') : marks[row.outcome]}
           </span>
-          <span class="type">{row.type}</span>
+          <span class="type" title={row.type}>
+            {row.name || row.type}
+          </span>
           {row.outcome && <span class="unseen">{spoken[row.outcome]}</span>}
           <span class="summary">{row.text}</span>
           <time>{clockText(row.time)}</time>

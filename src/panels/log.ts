@@ -17,11 +17,28 @@ export interface Row {
   readonly stream?: string
   /** Shown when the row is open. */
   details?: Json
-  /** Of tool calls. */
+  /** Of tool calls: what is called. */
+  readonly name?: string
   outcome?: 'running' | 'done' | 'failed'
   isOpen: boolean
   /** CSS pixels; an estimate until it is measured. */
   height: number
+}
+
+/** What a panel says itself, after the event of this offset. */
+interface Notice {
+  readonly notice: 'notice' | 'error'
+  readonly text: string
+  readonly time: number
+  readonly offset: number
+  /** What follows belongs to another epoch. */
+  readonly anew: boolean
+}
+
+type Entry = PanelEvent | Notice
+
+function isEvent(entry: Entry): entry is PanelEvent {
+  return !('notice' in entry)
 }
 
 /** What one panel keeps at most: rows, events, and characters of text in its rows. */
@@ -51,17 +68,17 @@ export class Log {
   rows: Row[] = []
   /** How many events of each type have come. */
   readonly types = new Map<string, number>()
-  /** Events that wait until the panel goes on. */
-  pending: PanelEvent[] = []
+  /** What waits until the panel goes on. */
+  pending: Entry[] = []
   paused = false
   /** Pixels that left at the top since the view last asked. */
   removedHeight = 0
   /** How many events have come; `latest` is the time of the last live one. */
   received = 0
   /** Of the present epoch, by offset. */
-  #events: PanelEvent[] = []
+  #entries: Entry[] = []
   /** Of epochs before: their offsets say nothing beside the present ones. */
-  #earlier: PanelEvent[] = []
+  #earlier: Entry[] = []
   #patterns: readonly string[] = []
   #ids = 0
   #characters = 0
@@ -73,8 +90,12 @@ export class Log {
   put(event: PanelEvent): void {
     this.received += 1
     this.types.set(event.type, (this.types.get(event.type) ?? 0) + 1)
-    if (!this.paused) return this.#take(event)
-    this.pending.push(event)
+    this.#put(event)
+  }
+
+  #put(entry: Entry): void {
+    if (!this.paused) return this.#take(entry)
+    this.pending.push(entry)
     if (this.pending.length > eventsMax * 1.1) this.pending = this.pending.slice(-eventsMax)
   }
 
@@ -86,12 +107,17 @@ export class Log {
     this.paused = false
     const { pending } = this
     this.pending = []
-    for (const event of pending) this.#take(event)
+    for (const entry of pending) this.#take(entry)
   }
 
   /** Says something of the panel's own. */
-  notice(text: string, time: number, kind: 'notice' | 'error' = 'notice'): void {
-    this.#add({ kind, type: kind === 'error' ? 'gap' : '', time, text })
+  notice(text: string, time: number, notice: Notice['notice'] = 'notice'): void {
+    this.#put({ notice, text, time, offset: this.#newest, anew: false })
+  }
+
+  /** Says that what follows belongs to another epoch. */
+  beginAnew(text: string, time: number): void {
+    this.#put({ notice: 'notice', text, time, offset: 0, anew: true })
   }
 
   /** Shows only what passes, of the events that are here as well. */
@@ -100,13 +126,7 @@ export class Log {
     this.rows = []
     this.#characters = 0
     for (const growing of [this.#openLines, this.#looks, this.#tools]) growing.clear()
-    for (const event of this.#all()) this.#show(event)
-  }
-
-  /** What follows belongs to another epoch. */
-  beginAnew(): void {
-    this.#earlier = this.#all().slice(-eventsMax)
-    this.#events = []
+    for (const entry of this.#all()) this.#show(entry)
   }
 
   /**
@@ -115,36 +135,51 @@ export class Log {
    * @param had of which types all was here before
    */
   complete(retained: readonly PanelEvent[], had: (type: string) => boolean): void {
-    const newest = this.#events.at(-1)?.offset ?? 0
+    const newest = this.#newest
     const added = retained.filter(({ type, offset }) => !had(type) || offset > newest)
     // Texts come in other pieces than they did before, so that those of a type are taken as a whole.
     const types = new Set(added.filter(({ type }) => !had(type)).map(({ type }) => type))
-    const kept = this.#events.filter(({ type }) => !types.has(type))
-    this.#events = [...kept, ...added].toSorted((one, other) => one.offset - other.offset).slice(-eventsMax)
+    const kept = this.#entries.filter((entry) => !isEvent(entry) || !types.has(entry.type))
+    this.#entries = [...kept, ...added].toSorted((one, other) => one.offset - other.offset).slice(-eventsMax)
     this.received += added.length
     for (const { type } of added) this.types.set(type, (this.types.get(type) ?? 0) + 1)
     this.choose(this.#patterns)
   }
 
-  #all(): PanelEvent[] {
-    return [...this.#earlier, ...this.#events]
+  /** The offset of the newest event that has been taken. */
+  get #newest(): number {
+    return this.#entries.at(-1)?.offset ?? 0
+  }
+
+  #all(): Entry[] {
+    return [...this.#earlier, ...this.#entries]
   }
 
   ndjson(): string {
     return this.#all()
+      .filter(isEvent)
       .filter(({ type }) => passes(type, this.#patterns))
       .map((event) => `${JSON.stringify(event)}\n`)
       .join('')
   }
 
-  #take(event: PanelEvent): void {
-    this.#events.push(event)
-    if (this.#events.length > eventsMax * 1.1) this.#events = this.#events.slice(-eventsMax)
-    this.#show(event)
+  #take(entry: Entry): void {
+    if (!isEvent(entry) && entry.anew) {
+      this.#earlier = this.#all().slice(-eventsMax)
+      this.#entries = []
+    }
+    this.#entries.push(entry)
+    if (this.#entries.length > eventsMax * 1.1) this.#entries = this.#entries.slice(-eventsMax)
+    this.#show(entry)
   }
 
-  #show(event: PanelEvent): void {
-    const { type, time } = event
+  #show(event: Entry): void {
+    const { time } = event
+    if (!isEvent(event)) {
+      const { notice: kind, text } = event
+      return void this.#add({ kind, type: kind === 'error' ? 'gap' : '', time, text })
+    }
+    const { type } = event
     if (!passes(type, this.#patterns)) return
     const data = fieldsOf(event.data)
     if (type === 'process.output') return this.#output(data, event)
@@ -204,7 +239,7 @@ export class Log {
   #toolStarted(data: Fields, event: PanelEvent): void {
     const id = textOf(data, toolIdNames)
     const known = id === '' ? undefined : this.#tools.get(id)
-    const text = [textOf(data, toolNames), summaryOf(inputOf(data))].filter((part) => part !== '').join('  ')
+    const text = summaryOf(inputOf(data))
     if (known !== undefined) {
       known.text = text
       known.details = event.data
@@ -216,6 +251,7 @@ export class Log {
       type: event.type,
       time: event.time,
       text,
+      name: textOf(data, toolNames),
       details: event.data,
       outcome: 'running',
     })
@@ -229,8 +265,16 @@ export class Log {
     const outcome = failed ? 'failed' : 'done'
     const row = this.#tools.get(key)
     if (row === undefined) {
-      const text = [name, summaryOf(event.data)].filter((part) => part !== '').join('  ')
-      this.#add({ kind: 'tool', type: event.type, time: event.time, text, details: event.data, outcome })
+      const text = summaryOf(event.data)
+      this.#add({
+        kind: 'tool',
+        type: event.type,
+        time: event.time,
+        text,
+        name,
+        details: event.data,
+        outcome,
+      })
       return
     }
     this.#tools.delete(key)

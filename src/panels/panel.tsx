@@ -78,16 +78,10 @@ export function Panel({ client, topic, name, kind, about, meters, rate, choice, 
         onGap(gap) {
           meters.gaps += 1
           const lost = gap.dropped === undefined ? 'events' : countText(gap.dropped, 'event')
+          const now = clientClock.now()
           if (gap.reason === 'epoch') {
-            log.beginAnew()
-            log.notice(
-              'The session began anew: what follows is a new count of its events.',
-              clientClock.now(),
-            )
-          } else {
-            const text = `Gap: ${lost} could not be delivered (${gap.reason}).`
-            log.notice(text, clientClock.now(), 'error')
-          }
+            log.beginAnew('The session began anew: what follows is a new count of its events.', now)
+          } else log.notice(`Gap: ${lost} could not be delivered (${gap.reason}).`, now, 'error')
           onNextFrame(show)
         },
         onLive() {
@@ -198,7 +192,9 @@ export function Panel({ client, topic, name, kind, about, meters, rate, choice, 
     <section ref={section} class={`panel ${kind}`} aria-labelledby={id} data-panel={name} data-live={live}>
       <header>
         <StatusDot status={status} />
-        <h2 id={id}>{name}</h2>
+        <h2 id={id} title={name}>
+          {name}
+        </h2>
         <span class="status">{status}</span>
         <span class="figures">
           {startedAt !== undefined && <span>{durationText(endedAt - startedAt)}</span>}
@@ -209,7 +205,7 @@ export function Panel({ client, topic, name, kind, about, meters, rate, choice, 
       <div class="tools">
         <TypesField label={`Types shown in ${name}`} value={types} known={log.types} onChoose={chooseTypes} />
         <ModeField label={`Mode of ${name}`} value={mode} onChoose={chooseMode} />
-        <button type="button" aria-pressed={log.paused} onClick={() => pause(!log.paused)}>
+        <button type="button" class={log.paused ? 'on' : ''} onClick={() => pause(!log.paused)}>
           {log.paused ? 'Resume' : 'Pause'}
         </button>
         <button
@@ -224,7 +220,11 @@ export function Panel({ client, topic, name, kind, about, meters, rate, choice, 
         </span>
       </div>
       <div class="body">
-        {log.rows.length === 0 && <p class="empty">{live ? 'Nothing yet.' : 'Joining…'}</p>}
+        {log.rows.length === 0 && (
+          <p class="empty">
+            {emptyText({ live, known: startedAt !== undefined, filtered: types !== '' || mode !== 'full' })}
+          </p>
+        )}
         <LogView log={log} scroll={scroll} label={`Events of ${name}`} onFollow={show} />
         {(log.paused || !scroll.follow) && (
           <button type="button" class="jump" onClick={jump}>
@@ -235,6 +235,13 @@ export function Panel({ client, topic, name, kind, about, meters, rate, choice, 
     </section>
   )
   return drawn.current
+}
+
+/** What stands where no row is. */
+function emptyText({ live, known, filtered }: { live: boolean; known: boolean; filtered: boolean }): string {
+  if (!live) return 'Joining…'
+  if (filtered) return 'Nothing yet. Only what the types and the mode let through is shown.'
+  return known ? 'Nothing yet.' : 'Nothing yet. What is published to it shows here at once.'
 }
 
 export function StatusDot({ status }: { readonly status: string }) {
@@ -295,6 +302,7 @@ export function ModeField({
   return (
     <select
       aria-label={label}
+      title="full: everything; summary: without deltas; control: only what steers the run"
       value={value}
       onChange={(event) => onChoose(event.currentTarget.value as PanelMode)}
     >

@@ -9,6 +9,8 @@ export interface Place {
   readonly mode: PanelMode
 }
 
+export const home: Place = { workers: [], types: '', mode: 'full' }
+
 /** @returns the place that an address means: `/s/{session}?w=a,b&types=tool_*&mode=summary` */
 export function placeOf(address: URL): Place {
   const session = /^\/s\/([^/]+)$/.exec(address.pathname)?.[1]

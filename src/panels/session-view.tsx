@@ -4,7 +4,7 @@ import { durationText, rateText } from './format.js'
 import { notOnNextFrame, onNextFrame } from './frame-loop.js'
 import { type Fields, fieldsOf, type Json, type PanelMode } from './model.js'
 import { type Choice, type Meters, ModeField, Panel, StatusDot, TypesField } from './panel.js'
-import type { Place } from './place.js'
+import { home, type Place } from './place.js'
 import { Rate } from './rate.js'
 import { RateChart } from './rate-chart.js'
 import { StateTree } from './state-tree.js'
@@ -78,10 +78,20 @@ export function SessionView({
   const endedAt = typeof about['endedAt'] === 'number' ? about['endedAt'] : now
 
   return (
-    <main class="view">
+    <main class="view" id="main" tabIndex={-1}>
       <div class="title">
         <div>
-          <h1>{session}</h1>
+          <a
+            class="back"
+            href="/"
+            onClick={(event) => {
+              event.preventDefault()
+              onPlace(home)
+            }}
+          >
+            ‹ All sessions
+          </a>
+          <h1 title={session}>{session}</h1>
           <p class="facts">
             <StatusDot status={status} />
             <span>{status}</span>
@@ -94,7 +104,8 @@ export function SessionView({
         </div>
         <RateChart rate={meters.total} now={now} />
       </div>
-      <div class="controls" role="group" aria-label="All panels">
+      <div class="controls" role="group" aria-labelledby="all-panels">
+        <span id="all-panels">All panels</span>
         <TypesField
           label="Types shown in all panels"
           value={choice.types}
@@ -108,7 +119,7 @@ export function SessionView({
         />
         <button
           type="button"
-          aria-pressed={choice.paused}
+          class={choice.paused ? 'on' : ''}
           onClick={() => setChoice({ ...choice, paused: !choice.paused })}
         >
           {choice.paused ? 'Resume all' : 'Pause all'}
@@ -119,11 +130,12 @@ export function SessionView({
               type="button"
               class="chip"
               key={worker}
+              title={`${worker}${typeof each === 'string' ? ` · ${each}` : ''}`}
               aria-pressed={place.workers.length === 0 || place.workers.includes(worker)}
               onClick={() => toggle(worker)}
             >
               <StatusDot status={typeof each === 'string' ? each : ''} />
-              {worker}
+              <span>{worker}</span>
             </button>
           ))}
         </span>

@@ -1,9 +1,9 @@
-import { useEffect, useState } from 'preact/hooks'
+import { useEffect, useRef, useState } from 'preact/hooks'
 import type { Client } from '../client/client.js'
 import { countText, durationText } from './format.js'
 import { type Fields, fieldsOf } from './model.js'
 import { StatusDot } from './panel.js'
-import { addressOf, type Place } from './place.js'
+import { addressOf, home, type Place } from './place.js'
 
 const listedMax = 200
 
@@ -21,6 +21,17 @@ export function Sessions({
 }) {
   const [sessions, setSessions] = useState<Fields>({})
   const [sought, seek] = useState('')
+  const search = useRef<HTMLInputElement>(null)
+  useEffect(() => {
+    const slash = (event: KeyboardEvent) => {
+      if (event.key !== '/' || event.ctrlKey || event.metaKey || event.altKey) return
+      if ((event.target as Element).closest('input, select, textarea') !== null) return
+      event.preventDefault()
+      search.current?.focus()
+    }
+    addEventListener('keydown', slash)
+    return () => removeEventListener('keydown', slash)
+  }, [])
   useEffect(() => {
     const subscription = client.subscribe(
       { topic: 'hub', slices: ['sessions'], replay: false },
@@ -38,15 +49,22 @@ export function Sessions({
   return (
     <nav class="sessions" aria-label="Sessions">
       <input
+        ref={search}
         type="search"
+        aria-keyshortcuts="/"
+        title="Press / to search, and Enter for the first one found"
         aria-label="Search sessions"
         placeholder="Search sessions"
         value={sought}
         onInput={(event) => seek(event.currentTarget.value)}
+        onKeyDown={(event) => {
+          const first = found[0]
+          if (event.key === 'Enter' && first !== undefined) onPlace({ ...home, session: first[0] })
+        }}
       />
       <ul>
         {found.slice(0, listedMax).map(([id, about]) => {
-          const to: Place = { session: id, workers: [], types: '', mode: 'full' }
+          const to: Place = { ...home, session: id }
           const status = typeof about['status'] === 'string' ? about['status'] : 'waiting'
           const end = typeof about['endedAt'] === 'number' ? about['endedAt'] : now
           return (
@@ -61,7 +79,9 @@ export function Sessions({
                 }}
               >
                 <StatusDot status={status} />
-                <span class="id">{id}</span>
+                <span class="id" title={id}>
+                  {id}
+                </span>
                 <span class="about">
                   {status}
                   {' · '}

@@ -1,22 +1,32 @@
-import { useRef } from 'preact/hooks'
+import { useEffect, useRef } from 'preact/hooks'
 
 const storageName = 'runcast.token'
 
+export interface Access {
+  readonly token?: string
+}
+
+/** @returns the token of this tab, if there is one: that of the address, otherwise the one that was given before */
+export function takeAccess(): Access {
+  const given = tokenOfAddress() ?? sessionStorage.getItem(storageName)
+  return given === null ? {} : { token: given }
+}
+
 /**
- * @returns the token of this tab, if there is one: that of the address, which is taken out of it, since addresses are
- *   kept and shared; otherwise the one that was given before
+ * Takes the token out of the address, since addresses are kept and shared. After `#` it has not even been sent to the
+ * hub, whose proxies may write addresses down.
  */
-export function takeAccess(): { readonly token?: string } {
+export function tokenOfAddress(): string | undefined {
   const address = new URL(location.href)
-  const token = address.searchParams.get('token')
-  if (token === null) {
-    const kept = sessionStorage.getItem(storageName)
-    return kept === null ? {} : { token: kept }
-  }
+  const hash = new URLSearchParams(address.hash.slice(1))
+  const token = hash.get('token') ?? address.searchParams.get('token')
+  if (token === null) return undefined
   address.searchParams.delete('token')
+  hash.delete('token')
+  address.hash = hash.toString()
   history.replaceState(null, '', address)
   keepToken(token)
-  return { token }
+  return token
 }
 
 /** Keeps the token for as long as the tab is there. */
@@ -29,14 +39,22 @@ export function TokenForm({
   reason,
   onToken,
 }: {
-  readonly reason: string
+  /** Why the one that was given is not good; nothing when none was. */
+  readonly reason: string | undefined
   readonly onToken: (token: string) => void
 }) {
   const input = useRef<HTMLInputElement>(null)
+  useEffect(() => input.current?.focus(), [])
   return (
-    <main class="welcome locked">
+    <main class="welcome locked" id="main" tabIndex={-1}>
       <h1>This hub asks for a token</h1>
-      <p role="alert">{reason}</p>
+      {reason === undefined ? (
+        <p>The token says what you may see.</p>
+      ) : (
+        <p role="alert" class="refusal">
+          {reason}
+        </p>
+      )}
       <form
         onSubmit={(event) => {
           event.preventDefault()

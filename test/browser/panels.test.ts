@@ -96,6 +96,51 @@ t.test('the panels page in Chromium', { skip }, async (t) => {
     t.strictSame(complaints, [])
   })
 
+  t.test('is used by keyboard alone', async (t) => {
+    const hub = await serve(t)
+    await runThree(hub, 'demo')
+    await publish(
+      hub,
+      'other',
+      { type: 'tool_call_started', data: { id: 'c1', name: 'grep' } },
+      { type: 'note' },
+    )
+    await put(hub, 'other/state/plan', { steps: [{ name: 'lint' }] })
+    const { page } = await open(t, browser, hub.url)
+    await page.getByRole('link', { name: /other/ }).waitFor(deadline)
+    const press = async (...keys: readonly string[]) => {
+      for (const key of keys) await page.keyboard.press(key)
+    }
+    const focused = () =>
+      page.evaluate<string>(`document.activeElement.ariaLabel ?? document.activeElement.textContent`)
+    await press('/')
+    t.equal(await focused(), 'Search sessions')
+    await page.keyboard.type('oth')
+    await press('Enter')
+    await page.getByRole('heading', { name: 'other', level: 1 }).waitFor(deadline)
+    await page.getByRole('button', { name: 'grep' }).waitFor(deadline)
+    await press('Shift+Tab', 'Shift+Tab')
+    t.equal(await focused(), 'Skip the list of sessions')
+    await press('Enter', 'Tab', 'Tab', 'ArrowDown')
+    await page.waitForURL(/mode=summary/)
+    await press('Tab', 'Enter')
+    await page.getByRole('button', { name: 'Paused · 0 new' }).waitFor(deadline)
+    await press('Enter', 'Tab')
+    t.equal(await focused(), 'Types shown in other')
+    await page.keyboard.type('tool_*')
+    await press('Enter', 'Tab', 'Tab', 'Tab', 'Tab')
+    t.equal(await focused(), 'Events of other')
+    await page.getByRole('button', { name: 'note' }).waitFor({ ...deadline, state: 'detached' })
+    await press('Tab', 'Enter')
+    await page.locator('.details', { hasText: '"name": "grep"' }).waitFor(deadline)
+    await press('Tab')
+    t.equal(await focused(), 'State of the session')
+    await press('Tab', 'Enter')
+    t.equal(await page.getByText('steps').isVisible(), false, 'a slice is folded')
+    await page.goBack()
+    await page.getByRole('heading', { name: 'What runs, as it runs' }).waitFor(deadline)
+  })
+
   t.test('gets from history what a wider filter or mode lets through', async (t) => {
     const hub = await serve(t)
     await runThree(hub, 'demo')
@@ -175,7 +220,8 @@ t.test('the panels page in Chromium', { skip }, async (t) => {
 
     const { page, complaints } = await open(t, browser, hub.url)
     await page.getByText('This hub asks for a token').waitFor(deadline)
-    await page.getByRole('alert').getByText('A token is needed').waitFor(deadline)
+    t.equal(await page.getByRole('alert').count(), 0)
+    t.equal(await page.getByText('No session yet.').count(), 0)
     await page.getByLabel('Token').fill('a.b.c')
     await page.getByRole('button', { name: 'Connect' }).click()
     await page.getByRole('alert').getByText('The token is no JWT').waitFor(deadline)
@@ -190,6 +236,12 @@ t.test('the panels page in Chromium', { skip }, async (t) => {
     const given = await open(t, browser, `${hub.url}/s/demo?token=${token}`)
     await given.page.locator('[data-panel=w] .line').waitFor(deadline)
     t.notMatch(given.page.url(), 'token', 'it does not stay in the address')
+    const linked = await open(t, browser, `${hub.url}/s/demo?types=process.*#token=${token}`)
+    await linked.page.locator('[data-panel=w] .line').waitFor(deadline)
+    t.equal(linked.page.url(), `${hub.url}/s/demo?types=process.*`, 'nor after the #')
+    await linked.page.evaluate(`location.hash = 'token=a.b.c'`)
+    await linked.page.getByRole('alert').getByText('The token is no JWT').waitFor(deadline)
+    t.equal(linked.page.url(), `${hub.url}/s/demo?types=process.*`, 'also when the page is open already')
     t.same([...complaints, ...given.complaints], [])
   })
 

@@ -1,6 +1,7 @@
 import t from 'tap'
 import { plain, spansOf } from '../../src/panels/ansi.js'
 import { passes, patternsOf } from '../../src/panels/filter.js'
+import { Lag } from '../../src/panels/lag.js'
 import { Log, rowsMax } from '../../src/panels/log.js'
 import type { Json, PanelEvent } from '../../src/panels/model.js'
 import { addressOf, placeOf } from '../../src/panels/place.js'
@@ -50,7 +51,7 @@ t.test('text grows in one row, and a tool call ends in the row it began in', asy
   log.put(event('tool_call_completed', { tool_use_id: '1', tool_name: 'ls', is_error: true }))
   log.put(event('execution_failed', { error: 'no' }))
   t.strictSame(
-    log.rows.map(({ kind, text, outcome }) => [kind, text, outcome]),
+    log.rows.map(({ kind, name, text, outcome }) => [kind, name ?? text, outcome]),
     [
       ['text', 'Hello, world', undefined],
       ['tool', 'ls', 'failed'],
@@ -73,6 +74,73 @@ t.test('a log is bounded, waits while paused, and shows what is chosen', async (
   log.choose(['tock'])
   t.equal(log.rows.length, 1)
   t.match(log.ndjson(), /^\{"offset":\d+,"type":"tock".*\}\n$/)
+})
+
+t.test('what the panel says itself stays where it was, whatever is chosen', async (t) => {
+  const log = new Log()
+  log.put(event('a', 1))
+  log.notice('Gap: 2 events', 5, 'error')
+  log.put(event('b', 2))
+  log.pause()
+  log.put(event('a', 3))
+  log.beginAnew('Anew', 9)
+  log.put({ ...event('a', 4), offset: 1 as Offset })
+  t.equal(log.rows.length, 3, 'while paused nothing is said')
+  log.goOn()
+  const shown = () => log.rows.map(({ type, text }) => `${type} ${text}`)
+  t.strictSame(shown(), ['a 1', 'gap Gap: 2 events', 'b 2', 'a 3', ' Anew', 'a 4'])
+  log.choose(['a'])
+  t.strictSame(shown(), ['a 1', 'gap Gap: 2 events', 'a 3', ' Anew', 'a 4'])
+  t.equal(log.ndjson().split('\n').length, 4, 'it is no event')
+})
+
+t.test('what a wider filter brings is put in its place, and nothing twice', async (t) => {
+  const at = (offset: number, type: string, data: Json): PanelEvent => ({
+    offset: offset as Offset,
+    type,
+    time: offset,
+    data,
+  })
+  const log = new Log()
+  log.put(at(2, 'b', 'x'))
+  log.notice('Gap', 2, 'error')
+  log.put(at(4, 'b', 'y'))
+  const retained = [
+    at(1, 'a', 'k'),
+    at(2, 'b', 'x'),
+    at(3, 'a', 'l'),
+    at(4, 'b', 'y'),
+    // Came while the wider filter joined.
+    at(5, 'b', 'z'),
+  ]
+  log.complete(retained, (type) => type === 'b')
+  const shown = () => log.rows.map(({ type, text }) => `${type} ${text}`)
+  t.strictSame(shown(), ['a k', 'b x', 'gap Gap', 'a l', 'b y', 'b z'])
+  t.equal(log.received, 5)
+  t.same(Object.fromEntries(log.types), { a: 2, b: 3 })
+  t.test('texts of a type come as a whole, in other pieces than before', async (t) => {
+    const log = new Log()
+    const word = (offset: number, content: string) => at(offset, 'llm_text_delta', { content })
+    for (const each of [word(3, 'two '), word(4, 'three')]) log.put(each)
+    log.complete([word(4, 'one two three')], () => false)
+    t.strictSame(
+      log.rows.map(({ text }) => text),
+      ['one two three'],
+    )
+  })
+})
+
+t.test('lag is told against the event that came soonest, by whatever clocks', async (t) => {
+  const lag = new Lag()
+  t.equal(lag.ms, undefined)
+  lag.count(1_000, 61_020)
+  t.equal(lag.ms, 0)
+  lag.count(2_000, 62_050)
+  t.equal(lag.ms, 30)
+  lag.count(3_000, 63_005)
+  t.equal(lag.ms, 0, 'this one came sooner')
+  lag.count(4_000, 64_020)
+  t.equal(lag.ms, 15)
 })
 
 t.test('a filter means what it means to the hub', async (t) => {

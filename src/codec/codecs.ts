@@ -10,7 +10,7 @@ import { type Framing, SseCodec, SseCount, SseManyCodec } from './sse.js'
 
 /** The codecs of one hub. */
 export class Codecs {
-  readonly json = new JsonCodec()
+  readonly json: JsonCodec
   readonly msgpack: MsgpackCodec
   readonly object = new ObjectCodec()
   readonly #clock: Clock
@@ -24,6 +24,7 @@ export class Codecs {
   /** @param depthMax levels of data that a client sends */
   constructor(clock: Clock = systemClock, depthMax: number = defaultLimits.depthMax) {
     this.#clock = clock
+    this.json = new JsonCodec(depthMax)
     this.msgpack = new MsgpackCodec(depthMax)
   }
 

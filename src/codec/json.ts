@@ -1,4 +1,5 @@
 import type { JsonValue } from '../lib/json.js'
+import { parseJsonText } from '../lib/json-text.js'
 import type { ControlFrame } from '../protocol/frames.js'
 import type { Batch, Codec } from './codec.js'
 import type { Variants } from './variants.js'
@@ -16,6 +17,12 @@ export function eventJson(variants: Variants): string {
 export class JsonCodec implements Codec {
   readonly name = 'json'
   encodings = 0
+  readonly #depthMax: number
+
+  /** @param depthMax levels of the data within a frame */
+  constructor(depthMax: number) {
+    this.#depthMax = depthMax
+  }
 
   control(frame: ControlFrame): Uint8Array {
     return encoder.encode(JSON.stringify(frame))
@@ -31,9 +38,9 @@ export class JsonCodec implements Codec {
     return encoder.encode(`${text}]}`)
   }
 
-  /** @throws Error when the bytes are not UTF-8 or not JSON */
+  /** @throws Error when the bytes are not UTF-8, not JSON or nested too deeply */
   decode(bytes: Uint8Array): JsonValue {
-    return JSON.parse(decoder.decode(bytes)) as JsonValue
+    return parseJsonText(decoder.decode(bytes), this.#depthMax)
   }
 
   #event(variants: Variants): string {

@@ -1,5 +1,6 @@
 import { Packr } from 'msgpackr'
 import { isArray, type JsonValue } from '../lib/json.js'
+import { levelsAround } from '../lib/json-text.js'
 import type { ControlFrame } from '../protocol/frames.js'
 import type { Batch, Codec } from './codec.js'
 import { checkPlain } from './plain-msgpack.js'
@@ -20,9 +21,6 @@ const packr = new Packr({
 const slabBytes = 64 * 1024
 
 const emptyArray = 0x90
-
-/** A frame, its list, and an item of it are around the data. Data that is too deep is then told where it is. */
-const frameLevels = 4
 
 /** @returns a value in plain MessagePack. */
 export function pack(value: object): Uint8Array {
@@ -66,7 +64,7 @@ export class MsgpackCodec implements Codec {
 
   /** @param depthMax levels of the data within a frame */
   constructor(depthMax: number) {
-    this.#depthMax = depthMax + frameLevels
+    this.#depthMax = depthMax + levelsAround
   }
 
   control(frame: ControlFrame): Uint8Array {

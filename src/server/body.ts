@@ -1,3 +1,4 @@
+import { parseJsonText } from '../lib/json-text.js'
 import { ProtocolError } from '../protocol/codes.js'
 import type { Limits } from '../protocol/limits.js'
 import type { Exchange, Request } from '../transport/transport.js'
@@ -70,12 +71,13 @@ export function bodyKind(request: Request, supported: readonly BodyKind[]): Body
 }
 
 /**
+ * @param name what the text is, in what is said when it is not JSON
  * @param hint what to try when it is not JSON
  * @throws ProtocolError `badFrame`
  */
-export function parseJson(text: string, name: string, hint = ''): unknown {
+export function parseJson(text: string, { depthMax }: Limits, name: string, hint = ''): unknown {
   try {
-    return JSON.parse(text)
+    return parseJsonText(text, depthMax)
   } catch (error) {
     const reason = error instanceof SyntaxError ? error.message.slice(0, 200) : 'not JSON'
     throw new ProtocolError('badFrame', `${name}: ${reason}${hint}`)

@@ -53,7 +53,9 @@ async function publishWhole(context: Context, call: Call, kind: BodyKind): Promi
   const body = await readBody(context, call)
   if (body === undefined) return undefined
   const value =
-    kind === 'msgpack' ? unpack(hub.codecs.msgpack, body) : parseJson(utf8(body, 'body'), 'body', hint)
+    kind === 'msgpack'
+      ? unpack(hub.codecs.msgpack, body)
+      : parseJson(utf8(body, 'body'), limits, 'body', hint)
   const session = call.param('session')
   const trace = traceOf(call.request)
   const total: Total = { first: 0, last: 0, accepted: 0, duplicates: 0 }
@@ -168,7 +170,7 @@ async function publishLines(context: Context, call: Call): Promise<Answer | unde
     pending.end(line, () => endOnce(hub, session, found.outcome))
   }
   const reader = new LineReader(limits.lineBytesMax, (text, line) => {
-    checkedLine(() => take(parseJson(text, 'event'), line), line)
+    checkedLine(() => take(parseJson(text, limits, 'event'), line), line)
   })
   const ahead = new Ahead(limits.aheadBytesMax)
   const place = bodies.take()

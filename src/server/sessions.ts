@@ -127,7 +127,7 @@ async function readFields(
   const body = await readBody(context, call)
   if (body === undefined || body.length === 0) return body && {}
   bodyKind(call.request, ['json'])
-  const value = parseJson(utf8(body, 'body'), 'body')
+  const value = parseJson(utf8(body, 'body'), context.limits, 'body')
   if (!isObject(value)) throw refusal('body', `an object { ${names.join('?, ')}? }`, value)
   const stranger = Object.keys(value).find((name) => !names.includes(name))
   if (stranger !== undefined) throw refusal('body', `no field but ${names.join(', ')}`, stranger)

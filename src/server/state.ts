@@ -101,7 +101,7 @@ async function readValue(
 ): Promise<JsonValue | undefined> {
   checkType()
   const body = await readBody(context, call)
-  return body && (parseJson(utf8(body, 'body'), 'body') as JsonValue)
+  return body && (parseJson(utf8(body, 'body'), context.limits, 'body') as JsonValue)
 }
 
 /** `304` to a client that has the snapshot already (RFC 9110 section 13.1.2). */
@@ -127,7 +127,7 @@ function optionsOf(request: Request, limits: Limits): StateOptions {
 
 function causeOf({ headers }: Request, limits: Limits): Cause | undefined {
   const text = headers.get('x-cause')
-  return text === undefined ? undefined : checkCause(parseJson(text, 'x-cause'), limits, 'x-cause')
+  return text === undefined ? undefined : checkCause(parseJson(text, limits, 'x-cause'), limits, 'x-cause')
 }
 
 const tagPattern = /^"([^"]*)"$/

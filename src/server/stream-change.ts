@@ -26,7 +26,7 @@ export async function change(
   bodyKind(call.request, ['json'])
   const body = await readBody(context, call)
   if (body === undefined) return undefined
-  const value = parseJson(utf8(body, 'body'), 'body')
+  const value = parseJson(utf8(body, 'body'), limits, 'body')
   const frames: readonly unknown[] = Array.isArray(value) ? value : [value]
   if (frames.length > limits.streamFramesMax) {
     throw refusal('body', `at most ${limits.streamFramesMax} frames`, frames.length)

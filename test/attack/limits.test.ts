@@ -98,6 +98,29 @@ const tests: Readonly<Record<LimitName, LimitTest>> = {
     refused(t, 'badFrame', () => hub.setState('sessions/s', 'b', nested(6)))
     refused(t, 'badFrame', () => hub.mergeState('sessions/s', 'b', nested(6)))
     refused(t, 'badFrame', () => hub.endSession('s', nested(6)))
+
+    // What is so long that parsing it would hold up the hub is looked at before.
+    const over = await limited(t, { depthMax: 5 })
+    const event = (levels: number) =>
+      `${' '.repeat(5_000)}{"type":"a","data":${JSON.stringify(nested(levels))}}`
+    const unparsed = `{"type":"a","data":${'['.repeat(10_000)}`
+    for (const type of ['application/json', ndjson]) {
+      const publish = async (body: string) => {
+        const headers = { 'content-type': type }
+        const response = await fetch(`${over.url}/api/sessions/s/events`, { method: 'POST', body, headers })
+        return { status: response.status, text: await response.text() }
+      }
+      t.match(await publish(event(5)), { status: 200 })
+      t.match(
+        await publish(event(6)),
+        { status: 400, text: /data/ },
+        'what is a little too deep is told where',
+      )
+      t.match(await publish(unparsed), { status: 400, text: /nested more than 9 levels deep/ })
+    }
+    const client = await dial(t, over.url)
+    client.send(unparsed)
+    t.match(await client.closed, { code: 4500, reason: /nested more than 9 levels deep/ })
   },
 
   async idLengthMax(t) {

@@ -225,6 +225,7 @@ function Expandable({ row, toggled }: { readonly row: Row; readonly toggled: () 
           <span class="type" title={row.type}>
             {row.name || row.type}
           </span>
+          {row.worker !== undefined && <span class="whose">{row.worker}</span>}
           {row.outcome && <span class="unseen">{spoken[row.outcome]}</span>}
           <span class="summary">{row.text}</span>
           <time>{clockText(row.time)}</time>

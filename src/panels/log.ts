@@ -17,6 +17,8 @@ export interface Row {
   readonly stream?: string
   /** Shown when the row is open. */
   details?: Json
+  /** Of events and errors: whose it is, which the session's own stream does not say otherwise. */
+  readonly worker?: string
   /** Of tool calls: what is called. */
   readonly name?: string
   outcome?: 'running' | 'done' | 'failed'
@@ -188,7 +190,9 @@ export class Log {
     if (toolStarts.test(type)) return this.#toolStarted(data, event)
     if (toolEnds.test(type)) return this.#toolEnded(data, event)
     const kind = isFailure(type, data) ? 'error' : 'event'
-    this.#add({ kind, type, time, text: summaryOf(event.data), details: event.data })
+    const { worker } = event
+    const whose = worker !== undefined && { worker }
+    this.#add({ kind, type, time, text: summaryOf(event.data), details: event.data, ...whose })
   }
 
   #output(data: Fields, { type, time }: PanelEvent): void {

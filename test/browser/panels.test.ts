@@ -49,6 +49,7 @@ t.test('the panels page in Chromium', { skip }, async (t) => {
     await c.getByRole('button', { name: 'Newest' }).click()
     await c.locator('.line', { hasText: /^900$/ }).waitFor(deadline)
     const own = page.locator('.panel.session .row.error', { hasText: 'process.exited' })
+    t.match(await own.getByRole('button').innerText(), /process.exited\s+b\s/, 'and says whose it is')
     await own.getByRole('button').press('Enter')
     t.match(await own.locator('.details').innerText(), /"code": 3/, 'a row opens by keyboard')
     t.strictSame(complaints, [], 'the content security policy was kept')

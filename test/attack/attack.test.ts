@@ -1,4 +1,5 @@
 import t from 'tap'
+import { CountedClock } from '../kit/clock.js'
 import { SeededRandom } from '../kit/random.js'
 import { openStream, served } from '../kit/served.js'
 import { until } from '../kit/wait.js'
@@ -9,11 +10,13 @@ const seed = Number(process.env.RUNCAST_FUZZ_SEED ?? Math.floor(Math.random() * 
 t.comment(`seed ${seed}`)
 for (const [name, attack] of Object.entries(attacks)) {
   t.test(`after ${name} the hub serves, and nothing is left`, { timeout: 120_000 }, async (t) => {
-    const { hub, server, url } = await served(t)
+    const clock = new CountedClock()
+    const { hub, server, url } = await served(t, { hub: { clock }, serve: { clock } })
     const topic = 'sessions/hot'
     hub.publish(topic, [{ type: 'note', data: 'before' }])
     const honest = await openStream(t, `${url}/api/${topic}/events?types=note`)
     await honest.until(({ event }) => event === 'hub.live')
+    const { timers } = clock
     await attack({ url, port: server.port, topic }, new SeededRandom(seed))
     hub.publish(topic, [{ type: 'note', data: 'after' }])
     const { data } = await honest.until((block) => block.event === 'note')
@@ -26,6 +29,7 @@ for (const [name, attack] of Object.entries(attacks)) {
       },
       60_000,
     )
+    await until('no timer is left but those from before', () => clock.timers <= timers)
     t.equal(hub.stats().faults, 0)
     t.equal(({} as { polluted?: number }).polluted, undefined)
     honest.close()

@@ -23,12 +23,13 @@ export interface Target {
 export type Attack = (target: Target, random: SeededRandom) => Promise<void>
 
 const handshake = (protocol: string, more = '') =>
-  `GET /api/ws HTTP/1.1\nhost: x\nupgrade: websocket\nconnection: upgrade\nsec-websocket-version: 13\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\nsec-websocket-protocol: ${protocol}\n${more}\n`
+  `GET /api/ws HTTP/1.1\nhost: 127.0.0.1\nupgrade: websocket\nconnection: upgrade\nsec-websocket-version: 13\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\nsec-websocket-protocol: ${protocol}\n${more}\n`
 
 async function openRaw({ port }: Target, protocol = 'runcast.v1.json', more = ''): Promise<RawClient> {
   const client = new RawClient(port)
   client.send(handshake(protocol, more))
   await until('the handshake is answered', () => client.closed || client.text.includes('\r\n\r\n'))
+  expectAdmitted(client)
   return client
 }
 
@@ -38,7 +39,7 @@ function sendText(client: RawClient, ...texts: readonly (string | Uint8Array)[])
 
 function post(path: string, body: string | Uint8Array, type = 'application/json'): Buffer {
   const bytes = Buffer.from(body as Uint8Array)
-  const head = `POST ${path} HTTP/1.1\r\nhost: x\r\ncontent-type: ${type}\r\ncontent-length: ${bytes.length}\r\n\r\n`
+  const head = `POST ${path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: ${type}\r\ncontent-length: ${bytes.length}\r\n\r\n`
   return Buffer.concat([Buffer.from(head), bytes])
 }
 
@@ -61,6 +62,12 @@ async function withClients(
 async function answered(clients: readonly RawClient[], send: (client: RawClient) => void): Promise<void> {
   for (const client of clients) send(client)
   await until('all are answered or cut', () => clients.every(({ bytes, closed }) => bytes > 0 || closed))
+  for (const client of clients) expectAdmitted(client)
+}
+
+/** An attack that is turned away at the door, for the name by which it calls the hub, tries nothing. */
+function expectAdmitted({ text }: RawClient): void {
+  if (text.startsWith('HTTP/1.1 403 ')) throw new Error(`the attack was not let in: ${text}`)
 }
 
 function nestedText(levels: number): string {
@@ -79,7 +86,9 @@ export const attacks: Readonly<Record<string, Attack>> = {
   'bodies that do not end': (target) =>
     withClients(target, 100, async (clients) => {
       for (const { socket } of clients) {
-        socket.write('PUT /api/sessions/x/state/a HTTP/1.1\r\nhost: x\r\ncontent-length: 900000\r\n\r\n"')
+        socket.write(
+          'PUT /api/sessions/x/state/a HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 900000\r\n\r\n"',
+        )
         socket.write(Buffer.alloc(20_000, 'x'))
       }
       await fetch(`${target.url}/healthz`)
@@ -102,9 +111,9 @@ export const attacks: Readonly<Record<string, Attack>> = {
     withClients(target, 40, (clients) =>
       answered(clients.slice(0, 20), (client) => {
         const huge = client === clients[0] ? 'y'.repeat(60_000) : 'y'.repeat(20_000)
-        client.send(`GET /healthz HTTP/1.1\nhost: x\nx: ${huge}\n\n`)
+        client.send(`GET /healthz HTTP/1.1\nhost: 127.0.0.1\nx: ${huge}\n\n`)
         const many = Array.from({ length: 500 }, (_, index) => `x-${index}: 1\n`).join('')
-        clients[20]?.send(`GET /healthz HTTP/1.1\nhost: x\n${many}\n`)
+        clients[20]?.send(`GET /healthz HTTP/1.1\nhost: 127.0.0.1\n${many}\n`)
       }),
     ),
 
@@ -244,7 +253,8 @@ export const attacks: Readonly<Record<string, Attack>> = {
       proxy.faults = { cutAfterBytes: random.integer(1, 3_000) }
       const client = new RawClient(proxy.port)
       clients.push(client)
-      if (random.chance(0.5)) client.send(`GET /api/${target.topic}/events?replay=all HTTP/1.1\nhost: x\n\n`)
+      if (random.chance(0.5))
+        client.send(`GET /api/${target.topic}/events?replay=all HTTP/1.1\nhost: 127.0.0.1\n\n`)
       else {
         client.send(handshake('runcast.v1.json'))
         const frame = JSON.stringify({ type: 'subscribe', sub: 1, topic: target.topic, replay: 'all' })
@@ -275,9 +285,11 @@ export const attacks: Readonly<Record<string, Attack>> = {
           one.socket.write(
             post('/api/sessions/large/events', Buffer.alloc(1_100_000, 'x'), 'application/x-ndjson'),
           )
-        if (one === url) one.send(`GET /healthz?${'x'.repeat(50_000)} HTTP/1.1\nhost: x\n\n`)
+        if (one === url) one.send(`GET /healthz?${'x'.repeat(50_000)} HTTP/1.1\nhost: 127.0.0.1\n\n`)
         if (one === filter) {
-          one.send(`GET /api/${target.topic}/events?types=${'a,'.repeat(1_500)} HTTP/1.1\nhost: x\n\n`)
+          one.send(
+            `GET /api/${target.topic}/events?types=${'a,'.repeat(1_500)} HTTP/1.1\nhost: 127.0.0.1\n\n`,
+          )
         }
         if (one === events)
           one.socket.write(
@@ -306,7 +318,8 @@ export const attacks: Readonly<Record<string, Attack>> = {
     await withClients(target, 20, async (clients) => {
       for (let round = 0; round < 10; round += 1) {
         const heard = clients.map(({ bytes }) => bytes)
-        for (const one of clients) if (!one.closed) one.send('GET /api/sessions/none HTTP/1.1\nhost: x\n\n')
+        for (const one of clients)
+          if (!one.closed) one.send('GET /api/sessions/none HTTP/1.1\nhost: 127.0.0.1\n\n')
         await until('all are answered', () =>
           clients.every(({ bytes, closed }, at) => closed || bytes > (heard[at] ?? 0)),
         )
@@ -318,7 +331,7 @@ export const attacks: Readonly<Record<string, Attack>> = {
     const clients = Array.from({ length: 10 }, () => new RawClient(target.port))
     for (const client of clients) {
       client.socket.pause()
-      client.send(`GET /api/${target.topic}/events?replay=all HTTP/1.1\nhost: x\n\n`)
+      client.send(`GET /api/${target.topic}/events?replay=all HTTP/1.1\nhost: 127.0.0.1\n\n`)
     }
     const line = `${JSON.stringify({ type: 'bulk', data: 'x'.repeat(10_000) })}\n`
     for (let round = 0; round < 5; round += 1) {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import type { Clock, Timer } from '../../src/lib/clock.js'
+import { type Clock, systemClock, type Timer } from '../../src/lib/clock.js'
 
 interface Entry {
   readonly at: number
@@ -146,4 +146,31 @@ function earlier(one: Entry, other: Entry): boolean {
 /** Resolves when every promise that can settle without time or I/O has settled. */
 export function settle(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve))
+}
+
+/** The machine's clock, which tells how many of its timers are pending. */
+export class CountedClock implements Clock {
+  readonly now = systemClock.now
+  readonly elapsed = systemClock.elapsed
+  readonly defer = systemClock.defer
+  readonly #pending = new Set<object>()
+
+  get timers(): number {
+    return this.#pending.size
+  }
+
+  after(ms: number, task: () => void): Timer {
+    const entry = {}
+    this.#pending.add(entry)
+    const timer = systemClock.after(ms, () => {
+      this.#pending.delete(entry)
+      task()
+    })
+    return {
+      cancel: () => {
+        this.#pending.delete(entry)
+        timer.cancel()
+      },
+    }
+  }
 }

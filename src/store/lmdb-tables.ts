@@ -1,30 +1,7 @@
 import type { Database, RootDatabase } from 'lmdb'
-import type { JsonValue } from '../lib/json.js'
 import type { Offset } from '../protocol/cursor.js'
-import type { PatchOperation } from '../protocol/frames.js'
-import { applyPatch } from '../state/apply.js'
-import { blocksOf, pack, readEvents, unpack } from './block.js'
-import {
-  type Batch,
-  type Extent,
-  type Found,
-  offsetsAhead,
-  type Page,
-  type PublishId,
-  publishIdsMax,
-  type ReadOptions,
-  type SessionBatch,
-  type SessionPage,
-  type SessionRecord,
-  type Size,
-  type SliceChange,
-  type StoredEvent,
-  type StoredLatest,
-  type StoredSession,
-  type StoredSlice,
-  StoreError,
-  type WorkerRecord,
-} from './store.js'
+import { pack, unpack } from './block.js'
+import { type Extent, type Found, type SessionRecord, type Size, StoreError } from './store.js'
 
 export type LmdbKey = string | number | (string | number)[]
 export type Table = Database<Buffer, LmdbKey>
@@ -62,21 +39,12 @@ interface State extends Size {
   readonly clean: boolean
 }
 
-interface Scan extends ReadOptions {
-  readonly limit: number
-  readonly bytes: number
-  readonly scan: number
-}
-
 const format = 1
 
-/** A slice is kept as a value and at most this many patches to it. */
-const patchesMax = 32
-
-/** Ids outside the window are removed when so many more have come. */
-const idsSlack = 256
-
-/** The tables of the embedded store, and what is written to and read from them. It awaits nothing. */
+/**
+ * The tables of the embedded store, and what it knows of its own lifetimes. What a commit writes to them is in
+ * `lmdb-commit.ts`, what is read from them in `lmdb-read.ts`; nothing here or there is awaited.
+ */
 export class LmdbTables {
   /** `format`: what wrote this. `state`: see `State`. */
   readonly meta: Table
@@ -100,6 +68,7 @@ export class LmdbTables {
   readonly left: Table
 
   readonly #directory: string
+  /** The next session's. */
   #number = 1
   #unclean = 0
 
@@ -116,6 +85,11 @@ export class LmdbTables {
     this.ids = table('ids')
     this.ended = table('ended')
     this.left = table('left')
+  }
+
+  /** How many times the store has ended uncleanly. */
+  get unclean(): number {
+    return this.#unclean
   }
 
   /**
@@ -160,121 +134,16 @@ export class LmdbTables {
     return { entries: [{ table: this.meta, key: 'state', value: this.#packState(size, true) }], size }
   }
 
-  commit({ at, sessions }: Batch, size: Size): Writes {
-    const entries: Write[] = []
-    let after = size
-    for (const session of sessions) after = this.#commitSession(session, at, { entries, size: after })
-    return this.#sized(entries, after)
-  }
-
-  #sized(entries: Write[], size: Size): Writes {
+  /** Makes one transaction of what is to be written. */
+  writes(entries: Write[], size: Size): Writes {
+    if (entries.length === 0) return { entries, size }
     entries.push({ table: this.meta, key: 'state', value: this.#packState(size, false) })
     return { entries, size }
   }
 
-  #commitSession(batch: SessionBatch, at: number, { entries, size }: Writes): Size {
-    const { session, record } = batch
-    let extent = this.extent(session)
-    let { sessions, events, bytes } = size
-    if (record !== undefined) {
-      const prior = extent === undefined ? undefined : this.record(session)
-      if (prior?.endedAt !== undefined) entries.push({ table: this.ended, key: [prior.endedAt, session] })
-      if (extent !== undefined && prior?.epoch !== record.epoch) {
-        entries.push({ table: this.left, key: extent.number, value: nothing })
-        sessions -= 1
-        events -= extent.events
-        bytes -= extent.bytes
-        extent = undefined
-      }
-      entries.push({ table: this.records, key: session, value: pack(record) })
-      if (record.endedAt !== undefined) {
-        entries.push({ table: this.ended, key: [record.endedAt, session], value: nothing })
-      }
-    } else if (extent === undefined) {
-      throw new StoreError(
-        'failed',
-        `The session ${session} is new to the store, and came without its record.`,
-      )
-    }
-    if (extent === undefined) {
-      sessions += 1
-      extent = { ...emptyExtent, number: this.#number++ }
-    }
-    const next = this.#commitContents(
-      batch,
-      { ...extent, at, last: batch.last, unclean: this.#unclean },
-      entries,
-    )
-    entries.push({ table: this.extents, key: session, value: packExtent(next) })
-    return {
-      sessions,
-      events: events + next.events - extent.events,
-      bytes: bytes + next.bytes - extent.bytes,
-    }
-  }
-
-  #commitContents(batch: SessionBatch, extent: StoredExtent, entries: Write[]): StoredExtent {
-    const { number } = extent
-    let { events, bytes, stored, ids } = extent
-    for (const block of blocksOf(batch.events ?? [], extent.at)) {
-      entries.push({ table: this.events, key: [number, block.last], value: block.bytes })
-      events += block.count
-      bytes += block.bytes.length
-      stored = block.last
-    }
-    for (const worker of batch.workers ?? []) {
-      entries.push({ table: this.workers, key: [number, worker.worker], value: pack(worker) })
-    }
-    for (const { worker = '', type, key, event } of batch.latest ?? []) {
-      const value = event === undefined ? undefined : pack(event)
-      entries.push({ table: this.latest, key: [number, worker, type, key], ...(value && { value }) })
-    }
-    this.#commitSlices(number, batch.slices ?? [], entries)
-    if (batch.ids !== undefined && batch.ids.length > 0) {
-      ids = this.#commitIds(extent, batch.ids, entries)
-    }
-    return { ...extent, events, bytes, stored, ids }
-  }
-
-  #commitSlices(number: number, changes: readonly SliceChange[], entries: Write[]): void {
-    // What this batch has put so far is not in the table yet.
-    const kept = new Map<string, LmdbKey[]>()
-    for (const { worker = '', slice, offset, value, patch } of changes) {
-      const name = JSON.stringify([worker, slice])
-      let keys = kept.get(name)
-      if (keys === undefined) {
-        keys = [...this.slices.getKeys(within([number, worker, slice]))]
-        kept.set(name, keys)
-      }
-      const key = [number, worker, slice, offset]
-      if (value !== undefined && patch !== undefined && keys.length > 0 && keys.length <= patchesMax) {
-        entries.push({ table: this.slices, key, value: pack({ patch }) })
-      } else {
-        for (const old of keys) entries.push({ table: this.slices, key: old })
-        keys.length = 0
-        if (value === undefined) continue
-        entries.push({ table: this.slices, key, value: pack({ value }) })
-      }
-      keys.push(key)
-    }
-  }
-
-  #commitIds({ number, ids }: StoredExtent, published: readonly PublishId[], entries: Write[]): number {
-    const total = ids + published.length
-    entries.push({
-      table: this.ids,
-      key: [number, total],
-      value: pack(published.map(({ id, offset }) => [id, offset])),
-    })
-    if (Math.floor(total / idsSlack) > Math.floor(ids / idsSlack) && total > publishIdsMax) {
-      const old = this.ids.getKeys({
-        start: [number],
-        end: [number, total - publishIdsMax],
-        limit: idsSlack * 4,
-      })
-      for (const key of old) entries.push({ table: this.ids, key })
-    }
-    return total
+  /** @returns a number that no session has had */
+  newNumber(): number {
+    return this.#number++
   }
 
   record(session: string): SessionRecord | undefined {
@@ -286,190 +155,16 @@ export class LmdbTables {
     const bytes = this.extents.get(session)
     return bytes === undefined ? undefined : unpackExtent(bytes)
   }
-
-  load(session: string): StoredSession | undefined {
-    const record = this.record(session)
-    const extent = this.extent(session)
-    if (record === undefined || extent === undefined) return undefined
-    const { number, last, trimmed, stored, events, bytes, at } = extent
-    return {
-      record,
-      last: (last + (this.#unclean - extent.unclean) * offsetsAhead) as Offset,
-      trimmed,
-      stored,
-      events,
-      bytes,
-      at,
-      workers: [...this.workers.getRange(within([number]))].map(({ value }) => unpack<WorkerRecord>(value)),
-      slices: this.#loadSlices(number, session),
-      latest: this.#loadLatest(number),
-      ids: this.#loadIds(number),
-    }
-  }
-
-  #loadSlices(number: number, session: string): StoredSlice[] {
-    const slices: StoredSlice[] = []
-    for (const { key, value: bytes } of this.slices.getRange(within([number]))) {
-      const [, worker, slice, offset] = key as [number, string, string, Offset]
-      const entry = unpack<{ value: JsonValue } | { patch: PatchOperation[] }>(bytes)
-      const of = { ...(worker === '' ? {} : { worker }), slice, offset }
-      if ('value' in entry) {
-        slices.push({ ...of, value: entry.value })
-        continue
-      }
-      const before = slices.pop()
-      if (before?.slice !== slice || (before.worker ?? '') !== worker) {
-        throw new StoreError(
-          'failed',
-          `The slice ${slice} of ${session} has lost its value: its patches follow nothing.`,
-        )
-      }
-      slices.push({ ...of, value: applyPatch(before.value, entry.patch) })
-    }
-    return slices
-  }
-
-  #loadLatest(number: number): StoredLatest[] {
-    const latest: StoredLatest[] = []
-    for (const { key, value } of this.latest.getRange(within([number]))) {
-      const [, worker, type, name] = key as [number, string, string, string]
-      latest.push({
-        ...(worker === '' ? {} : { worker }),
-        type,
-        key: name,
-        event: unpack<StoredEvent>(value),
-      })
-    }
-    return latest.toSorted((one, other) => one.event.offset - other.event.offset)
-  }
-
-  #loadIds(number: number): PublishId[] {
-    const blocks: [string, Offset][][] = []
-    let count = 0
-    for (const { value } of this.ids.getRange(backwards(number))) {
-      const block = unpack<[string, Offset][]>(value)
-      blocks.push(block)
-      count += block.length
-      if (count >= publishIdsMax) break
-    }
-    const ids = blocks.reverse().flat().slice(-publishIdsMax)
-    return ids.map(([id, offset]) => ({ id, offset }))
-  }
-
-  read(session: string, after: Offset, { limit, bytes, scan, filter }: Scan): Page {
-    const extent = this.extent(session)
-    if (extent === undefined) return { events: [], last: after, end: true, trimmed: 0 as Offset }
-    const { number, stored, trimmed } = extent
-    const events: StoredEvent[] = []
-    let last = after
-    let scanned = 0
-    let size = 0
-    let end = true
-    pages: for (const { value } of this.events.getRange({ start: [number, after + 1], end: [number + 1] })) {
-      const block = readEvents(value)
-      const share = value.length / block.length
-      for (const event of block) {
-        if (event.offset <= after) continue
-        if (events.length >= limit || scanned >= scan || size >= bytes) {
-          end = false
-          break pages
-        }
-        scanned += 1
-        size += share
-        last = event.offset
-        if (filter === undefined || filter(event)) events.push(event)
-      }
-    }
-    // The newest events may have been trimmed: there is nothing to find up to `stored`.
-    if (end && stored > last) last = stored
-    return { events, last, end, trimmed }
-  }
-
-  newest(session: string, { limit, bytes, scan, filter }: Scan): Page {
-    const extent = this.extent(session)
-    if (extent === undefined) return { events: [], last: 0 as Offset, end: true, trimmed: 0 as Offset }
-    const { number, stored, trimmed } = extent
-    const events: StoredEvent[] = []
-    let scanned = 0
-    let size = 0
-    pages: for (const { value } of this.events.getRange(backwards(number))) {
-      const block = readEvents(value)
-      const share = value.length / block.length
-      for (const event of block.reverse()) {
-        if (events.length >= limit || scanned >= scan || size >= bytes) break pages
-        scanned += 1
-        size += share
-        if (filter === undefined || filter(event)) events.push(event)
-      }
-    }
-    return { events: events.reverse(), last: stored, end: true, trimmed }
-  }
-
-  sessions(after: string, limit: number): SessionPage {
-    const sessions: { record: SessionRecord; extent: Extent }[] = []
-    const start = after === '' ? {} : { start: after, exclusiveStart: true }
-    for (const { key, value } of this.records.getRange({ ...start, limit: limit + 1 })) {
-      const extent = this.extent(key as string)
-      if (extent !== undefined) sessions.push({ record: unpack<SessionRecord>(value), extent: shown(extent) })
-    }
-    return { sessions: sessions.slice(0, limit), end: sessions.length <= limit }
-  }
-
-  remove(session: string, size: Size): Writes {
-    const entries: Write[] = []
-    const after = this.removeSession(session, { entries, size })
-    return after === size ? { entries: [], size } : this.#sized(entries, after)
-  }
-
-  /** @returns what the store holds afterwards. What the session leaves behind goes in later steps of trimming. */
-  removeSession(session: string, { entries, size }: Writes): Size {
-    const extent = this.extent(session)
-    if (extent === undefined) return size
-    const endedAt = this.record(session)?.endedAt
-    if (endedAt !== undefined) entries.push({ table: this.ended, key: [endedAt, session] })
-    entries.push({ table: this.records, key: session })
-    entries.push({ table: this.extents, key: session })
-    entries.push({ table: this.left, key: extent.number, value: nothing })
-    return {
-      sessions: size.sessions - 1,
-      events: size.events - extent.events,
-      bytes: size.bytes - extent.bytes,
-    }
-  }
-
-  /** Ends a transaction of trimming. */
-  trimmed(entries: Write[], size: Size): Writes {
-    return entries.length === 0 ? { entries, size } : this.#sized(entries, size)
-  }
 }
 
-const nothing = Buffer.alloc(0)
-
-export const emptyExtent: StoredExtent = {
-  number: 0,
-  last: 0 as Offset,
-  trimmed: 0 as Offset,
-  stored: 0 as Offset,
-  events: 0,
-  bytes: 0,
-  at: 0,
-  unclean: 0,
-  ids: 0,
-}
+/** The value of a key that says it all. */
+export const nothing = Buffer.alloc(0)
 
 /** The range of the keys that begin so. Arrays sort before longer ones, strings after numbers. */
 export function within(prefix: (string | number)[]): { start: LmdbKey; end: LmdbKey } {
   const last = prefix.at(-1)
   const next = typeof last === 'number' ? last + 1 : `${last}\u0000`
   return { start: prefix, end: [...prefix.slice(0, -1), next] }
-}
-
-function backwards(number: number): { start: LmdbKey; end: LmdbKey; reverse: true } {
-  return { start: [number + 1], end: [number], reverse: true }
-}
-
-function shown({ trimmed, stored, events, bytes, at }: StoredExtent): Extent {
-  return { trimmed, stored, events, bytes, at }
 }
 
 const extentBytes = 9 * 8

@@ -1,5 +1,6 @@
 import type { Offset } from '../protocol/cursor.js'
 import { readHead } from './block.js'
+import { removeSession } from './lmdb-commit.js'
 import {
   type LmdbKey,
   type LmdbTables,
@@ -61,7 +62,7 @@ export class TrimPass {
     if (swept) this.#advance(work, terms)
     const { removed, trimmed } = work
     const more = !swept || this.#phase !== 'done' || removed.length > 0
-    return { writes: this.#tables.trimmed(work.entries, work.size), trimmed: { removed, trimmed, more } }
+    return { writes: this.#tables.writes(work.entries, work.size), trimmed: { removed, trimmed, more } }
   }
 
   /** Removes what sessions that are gone have left behind. @returns whether nothing is left */
@@ -145,7 +146,7 @@ export class TrimPass {
   }
 
   #remove(session: string, work: Work): void {
-    work.size = this.#tables.removeSession(session, work)
+    work.size = removeSession(this.#tables, session, work)
     work.removed.push(session)
   }
 

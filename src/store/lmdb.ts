@@ -2,6 +2,8 @@ import { statfsSync } from 'node:fs'
 import { open, type RootDatabase } from 'lmdb'
 import { type Clock, systemClock } from '../lib/clock.js'
 import type { Offset } from '../protocol/cursor.js'
+import { commit, remove } from './lmdb-commit.js'
+import { load, newest, read, sessions } from './lmdb-read.js'
 import { type LmdbKey, LmdbTables, type Table, type Writes } from './lmdb-tables.js'
 import { TrimPass } from './lmdb-trim.js'
 import { type DirectoryLock, lockDirectory } from './lock.js'
@@ -57,11 +59,11 @@ class LmdbStore implements Store {
   readonly now: Immediate = {
     load: (session) => {
       this.#mustBeOpen()
-      return this.#tables.load(session)
+      return load(this.#tables, session)
     },
     newest: (session, options) => {
       this.#mustBeOpen()
-      return this.#tables.newest(session, { ...pageDefaults, scan: pageScanMax, ...options })
+      return newest(this.#tables, session, { ...pageDefaults, scan: pageScanMax, ...options })
     },
   }
   readonly #directory: string
@@ -103,7 +105,7 @@ class LmdbStore implements Store {
   async commit(batch: Batch): Promise<void> {
     this.#mustBeOpen()
     this.#behind = true
-    await this.#write(() => this.#tables.commit(batch, this.#size))
+    await this.#write(() => commit(this.#tables, batch, this.#size))
     this.#behind = false
   }
 
@@ -114,7 +116,7 @@ class LmdbStore implements Store {
 
   async read(session: string, after: Offset, options: ReadOptions = {}): Promise<Page> {
     await this.#turn()
-    return this.#tables.read(session, after, { ...pageDefaults, scan: pageScanMax, ...options })
+    return read(this.#tables, session, after, { ...pageDefaults, scan: pageScanMax, ...options })
   }
 
   async newest(session: string, options: ReadOptions = {}): Promise<Page> {
@@ -124,11 +126,11 @@ class LmdbStore implements Store {
 
   async sessions(after: string, limit: number): Promise<SessionPage> {
     await this.#turn()
-    return this.#tables.sessions(after, limit)
+    return sessions(this.#tables, after, limit)
   }
 
   async remove(session: string): Promise<void> {
-    await this.#write(() => this.#tables.remove(session, this.#size))
+    await this.#write(() => remove(this.#tables, session, this.#size))
   }
 
   async trim(retention: Retention, now: number, held: (session: string) => boolean): Promise<Trimmed> {

@@ -1,0 +1,187 @@
+import type { Offset } from '../protocol/cursor.js'
+import { blocksOf, pack } from './block.js'
+import {
+  type LmdbKey,
+  type LmdbTables,
+  nothing,
+  packExtent,
+  type StoredExtent,
+  type Write,
+  type Writes,
+  within,
+} from './lmdb-tables.js'
+import {
+  type Batch,
+  type PublishId,
+  publishIdsMax,
+  type SessionBatch,
+  type Size,
+  type SliceChange,
+  StoreError,
+} from './store.js'
+
+/** A slice is kept as a value and at most this many patches to it. */
+const patchesMax = 32
+
+/** Ids outside the window are removed when so many more have come. */
+const idsSlack = 256
+
+const emptyExtent: StoredExtent = {
+  number: 0,
+  last: 0 as Offset,
+  trimmed: 0 as Offset,
+  stored: 0 as Offset,
+  events: 0,
+  bytes: 0,
+  at: 0,
+  unclean: 0,
+  ids: 0,
+}
+
+/** @returns the transaction that keeps a batch, whole */
+export function commit(tables: LmdbTables, { at, sessions }: Batch, size: Size): Writes {
+  const entries: Write[] = []
+  let after = size
+  for (const session of sessions) after = commitSession(tables, session, at, { entries, size: after })
+  return tables.writes(entries, after)
+}
+
+function commitSession(tables: LmdbTables, batch: SessionBatch, at: number, { entries, size }: Writes): Size {
+  const { session, record } = batch
+  let extent = tables.extent(session)
+  let { sessions, events, bytes } = size
+  if (record !== undefined) {
+    const prior = extent === undefined ? undefined : tables.record(session)
+    if (prior?.endedAt !== undefined) entries.push({ table: tables.ended, key: [prior.endedAt, session] })
+    if (extent !== undefined && prior?.epoch !== record.epoch) {
+      entries.push({ table: tables.left, key: extent.number, value: nothing })
+      sessions -= 1
+      events -= extent.events
+      bytes -= extent.bytes
+      extent = undefined
+    }
+    entries.push({ table: tables.records, key: session, value: pack(record) })
+    if (record.endedAt !== undefined) {
+      entries.push({ table: tables.ended, key: [record.endedAt, session], value: nothing })
+    }
+  } else if (extent === undefined) {
+    throw new StoreError('failed', `The session ${session} is new to the store, and came without its record.`)
+  }
+  if (extent === undefined) {
+    sessions += 1
+    extent = { ...emptyExtent, number: tables.newNumber() }
+  }
+  const next = commitContents(
+    tables,
+    batch,
+    { ...extent, at, last: batch.last, unclean: tables.unclean },
+    entries,
+  )
+  entries.push({ table: tables.extents, key: session, value: packExtent(next) })
+  return {
+    sessions,
+    events: events + next.events - extent.events,
+    bytes: bytes + next.bytes - extent.bytes,
+  }
+}
+
+function commitContents(
+  tables: LmdbTables,
+  batch: SessionBatch,
+  extent: StoredExtent,
+  entries: Write[],
+): StoredExtent {
+  const { number } = extent
+  let { events, bytes, stored, ids } = extent
+  for (const block of blocksOf(batch.events ?? [], extent.at)) {
+    entries.push({ table: tables.events, key: [number, block.last], value: block.bytes })
+    events += block.count
+    bytes += block.bytes.length
+    stored = block.last
+  }
+  for (const worker of batch.workers ?? []) {
+    entries.push({ table: tables.workers, key: [number, worker.worker], value: pack(worker) })
+  }
+  for (const { worker = '', type, key, event } of batch.latest ?? []) {
+    const value = event === undefined ? undefined : pack(event)
+    entries.push({ table: tables.latest, key: [number, worker, type, key], ...(value && { value }) })
+  }
+  commitSlices(tables, number, batch.slices ?? [], entries)
+  if (batch.ids !== undefined && batch.ids.length > 0) {
+    ids = commitIds(tables, extent, batch.ids, entries)
+  }
+  return { ...extent, events, bytes, stored, ids }
+}
+
+function commitSlices(
+  tables: LmdbTables,
+  number: number,
+  changes: readonly SliceChange[],
+  entries: Write[],
+): void {
+  // What this batch has put so far is not in the table yet.
+  const kept = new Map<string, LmdbKey[]>()
+  for (const { worker = '', slice, offset, value, patch } of changes) {
+    const name = JSON.stringify([worker, slice])
+    let keys = kept.get(name)
+    if (keys === undefined) {
+      keys = [...tables.slices.getKeys(within([number, worker, slice]))]
+      kept.set(name, keys)
+    }
+    const key = [number, worker, slice, offset]
+    if (value !== undefined && patch !== undefined && keys.length > 0 && keys.length <= patchesMax) {
+      entries.push({ table: tables.slices, key, value: pack({ patch }) })
+    } else {
+      for (const old of keys) entries.push({ table: tables.slices, key: old })
+      keys.length = 0
+      if (value === undefined) continue
+      entries.push({ table: tables.slices, key, value: pack({ value }) })
+    }
+    keys.push(key)
+  }
+}
+
+function commitIds(
+  tables: LmdbTables,
+  { number, ids }: StoredExtent,
+  published: readonly PublishId[],
+  entries: Write[],
+): number {
+  const total = ids + published.length
+  entries.push({
+    table: tables.ids,
+    key: [number, total],
+    value: pack(published.map(({ id, offset }) => [id, offset])),
+  })
+  if (Math.floor(total / idsSlack) > Math.floor(ids / idsSlack) && total > publishIdsMax) {
+    const old = tables.ids.getKeys({
+      start: [number],
+      end: [number, total - publishIdsMax],
+      limit: idsSlack * 4,
+    })
+    for (const key of old) entries.push({ table: tables.ids, key })
+  }
+  return total
+}
+
+/** @returns the transaction that removes a session; an empty one where there is none */
+export function remove(tables: LmdbTables, session: string, size: Size): Writes {
+  const entries: Write[] = []
+  return tables.writes(entries, removeSession(tables, session, { entries, size }))
+}
+
+/** @returns what the store holds afterwards. What the session leaves behind goes in later steps of trimming. */
+export function removeSession(tables: LmdbTables, session: string, { entries, size }: Writes): Size {
+  const extent = tables.extent(session)
+  if (extent === undefined) return size
+  const endedAt = tables.record(session)?.endedAt
+  if (endedAt !== undefined) entries.push({ table: tables.ended, key: [endedAt, session] })
+  entries.push({ table: tables.records, key: session })
+  entries.push({ table: tables.extents, key: session })
+  entries.push({ table: tables.left, key: extent.number, value: nothing })
+  return {
+    sessions: size.sessions - 1,
+    events: size.events - extent.events,
+    bytes: size.bytes - extent.bytes,
+  }
+}

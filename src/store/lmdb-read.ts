@@ -1,0 +1,169 @@
+import type { JsonValue } from '../lib/json.js'
+import type { Offset } from '../protocol/cursor.js'
+import type { PatchOperation } from '../protocol/frames.js'
+import { applyPatch } from '../state/apply.js'
+import { readEvents, unpack } from './block.js'
+import { type LmdbKey, type LmdbTables, type StoredExtent, within } from './lmdb-tables.js'
+import {
+  type Extent,
+  offsetsAhead,
+  type Page,
+  type PublishId,
+  publishIdsMax,
+  type ReadOptions,
+  type SessionPage,
+  type SessionRecord,
+  type StoredEvent,
+  type StoredLatest,
+  type StoredSession,
+  type StoredSlice,
+  StoreError,
+  type WorkerRecord,
+} from './store.js'
+
+interface Scan extends ReadOptions {
+  readonly limit: number
+  readonly bytes: number
+  readonly scan: number
+}
+
+export function load(tables: LmdbTables, session: string): StoredSession | undefined {
+  const record = tables.record(session)
+  const extent = tables.extent(session)
+  if (record === undefined || extent === undefined) return undefined
+  const { number, last, trimmed, stored, events, bytes, at } = extent
+  return {
+    record,
+    last: (last + (tables.unclean - extent.unclean) * offsetsAhead) as Offset,
+    trimmed,
+    stored,
+    events,
+    bytes,
+    at,
+    workers: [...tables.workers.getRange(within([number]))].map(({ value }) => unpack<WorkerRecord>(value)),
+    slices: loadSlices(tables, number, session),
+    latest: loadLatest(tables, number),
+    ids: loadIds(tables, number),
+  }
+}
+
+function loadSlices(tables: LmdbTables, number: number, session: string): StoredSlice[] {
+  const slices: StoredSlice[] = []
+  for (const { key, value: bytes } of tables.slices.getRange(within([number]))) {
+    const [, worker, slice, offset] = key as [number, string, string, Offset]
+    const entry = unpack<{ value: JsonValue } | { patch: PatchOperation[] }>(bytes)
+    const of = { ...(worker === '' ? {} : { worker }), slice, offset }
+    if ('value' in entry) {
+      slices.push({ ...of, value: entry.value })
+      continue
+    }
+    const before = slices.pop()
+    if (before?.slice !== slice || (before.worker ?? '') !== worker) {
+      throw new StoreError(
+        'failed',
+        `The slice ${slice} of ${session} has lost its value: its patches follow nothing.`,
+      )
+    }
+    slices.push({ ...of, value: applyPatch(before.value, entry.patch) })
+  }
+  return slices
+}
+
+function loadLatest(tables: LmdbTables, number: number): StoredLatest[] {
+  const latest: StoredLatest[] = []
+  for (const { key, value } of tables.latest.getRange(within([number]))) {
+    const [, worker, type, name] = key as [number, string, string, string]
+    latest.push({
+      ...(worker === '' ? {} : { worker }),
+      type,
+      key: name,
+      event: unpack<StoredEvent>(value),
+    })
+  }
+  return latest.toSorted((one, other) => one.event.offset - other.event.offset)
+}
+
+function loadIds(tables: LmdbTables, number: number): PublishId[] {
+  const blocks: [string, Offset][][] = []
+  let count = 0
+  for (const { value } of tables.ids.getRange(backwards(number))) {
+    const block = unpack<[string, Offset][]>(value)
+    blocks.push(block)
+    count += block.length
+    if (count >= publishIdsMax) break
+  }
+  const ids = blocks.reverse().flat().slice(-publishIdsMax)
+  return ids.map(([id, offset]) => ({ id, offset }))
+}
+
+export function read(
+  tables: LmdbTables,
+  session: string,
+  after: Offset,
+  { limit, bytes, scan, filter }: Scan,
+): Page {
+  const extent = tables.extent(session)
+  if (extent === undefined) return { events: [], last: after, end: true, trimmed: 0 as Offset }
+  const { number, stored, trimmed } = extent
+  const events: StoredEvent[] = []
+  let last = after
+  let scanned = 0
+  let size = 0
+  let end = true
+  pages: for (const { value } of tables.events.getRange({ start: [number, after + 1], end: [number + 1] })) {
+    const block = readEvents(value)
+    const share = value.length / block.length
+    for (const event of block) {
+      if (event.offset <= after) continue
+      if (events.length >= limit || scanned >= scan || size >= bytes) {
+        end = false
+        break pages
+      }
+      scanned += 1
+      size += share
+      last = event.offset
+      if (filter === undefined || filter(event)) events.push(event)
+    }
+  }
+  // The newest events may have been trimmed: there is nothing to find up to `stored`.
+  if (end && stored > last) last = stored
+  return { events, last, end, trimmed }
+}
+
+export function newest(tables: LmdbTables, session: string, { limit, bytes, scan, filter }: Scan): Page {
+  const extent = tables.extent(session)
+  if (extent === undefined) return { events: [], last: 0 as Offset, end: true, trimmed: 0 as Offset }
+  const { number, stored, trimmed } = extent
+  const events: StoredEvent[] = []
+  let scanned = 0
+  let size = 0
+  pages: for (const { value } of tables.events.getRange(backwards(number))) {
+    const block = readEvents(value)
+    const share = value.length / block.length
+    for (const event of block.reverse()) {
+      if (events.length >= limit || scanned >= scan || size >= bytes) break pages
+      scanned += 1
+      size += share
+      if (filter === undefined || filter(event)) events.push(event)
+    }
+  }
+  return { events: events.reverse(), last: stored, end: true, trimmed }
+}
+
+export function sessions(tables: LmdbTables, after: string, limit: number): SessionPage {
+  const found: { record: SessionRecord; extent: Extent }[] = []
+  const start = after === '' ? {} : { start: after, exclusiveStart: true }
+  for (const { key, value } of tables.records.getRange({ ...start, limit: limit + 1 })) {
+    const extent = tables.extent(key as string)
+    if (extent !== undefined) found.push({ record: unpack<SessionRecord>(value), extent: shown(extent) })
+  }
+  return { sessions: found.slice(0, limit), end: found.length <= limit }
+}
+
+function backwards(number: number): { start: LmdbKey; end: LmdbKey; reverse: true } {
+  return { start: [number + 1], end: [number], reverse: true }
+}
+
+function shown({ trimmed, stored, events, bytes, at }: StoredExtent): Extent {
+  return { trimmed, stored, events, bytes, at }
+}

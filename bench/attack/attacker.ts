@@ -1,9 +1,18 @@
 /** One attack, round after round, in a process of its own: `attacker.ts <url> <topic> <name> <ms>`. */
-import { attacks } from '../../test/attack/attacks.js'
+import { limitTable } from '../../src/protocol/limits.js'
+import { type Attack, attacks } from '../../test/attack/attacks.js'
 import { SeededRandom } from '../../test/kit/random.js'
+import { controlName } from './control.js'
+
+/** Uses its core up, and leaves the hub alone. */
+const workAlone: Attack = async () => {
+  const until = performance.now() + 5
+  while (performance.now() < until) JSON.parse(JSON.stringify(limitTable))
+  await new Promise((resolve) => setImmediate(resolve))
+}
 
 const [url = '', topic = '', name = '', ms = ''] = process.argv.slice(2)
-const attack = attacks[name]
+const attack = name === controlName ? workAlone : attacks[name]
 if (attack === undefined) throw new Error(`there is no attack ${name}`)
 const target = { url, port: Number(new URL(url).port), topic }
 const random = new SeededRandom(1)

@@ -48,6 +48,7 @@ const probe = `
 /** `runcast serve` from `dist/` in a process of its own, with a store in a directory of its own. */
 export class HubProcess {
   readonly url: string
+  readonly pid: number
   readonly #child: ChildProcess
   readonly #directory: string
   /** The last lines that it wrote, for whoever wonders why it ended. */
@@ -57,6 +58,7 @@ export class HubProcess {
 
   private constructor(url: string, child: ChildProcess, directory: string, said: string[]) {
     this.url = url
+    this.pid = child.pid as number
     this.#child = child
     this.#directory = directory
     this.#said = said

@@ -18,7 +18,8 @@ const stepsPerTurnMax = 16
 export class CatchUp {
   readonly #connection: Connection
   readonly #hub: Hub
-  readonly #behind = new Set<Subscription>()
+  /** Absent while all are in step, as they are most of the time. */
+  #behind: Set<Subscription> | undefined = undefined
   /** Nothing is to begin now: it is under way, or several requests are being done as one. */
   #held = false
 
@@ -29,15 +30,16 @@ export class CatchUp {
 
   /** Subscriptions that are not in step. */
   get size(): number {
-    return this.#behind.size
+    return this.#behind?.size ?? 0
   }
 
   add(subscription: Subscription): void {
+    this.#behind ??= new Set()
     this.#behind.add(subscription)
   }
 
   delete(subscription: Subscription): void {
-    this.#behind.delete(subscription)
+    this.#behind?.delete(subscription)
   }
 
   /** Runs what may put several subscriptions behind, and goes on once all of it is done. */
@@ -56,27 +58,27 @@ export class CatchUp {
   /** Goes on as far as the link and the turn allow. */
   proceed(): void {
     const { open, full, link } = this.#connection
-    if (!open || full || this.#behind.size === 0 || this.#held) return
+    const behind = this.#behind
+    if (!open || full || behind === undefined || behind.size === 0 || this.#held) return
     this.#held = true
     try {
-      link.cork(() => this.#steps())
+      link.cork(() => this.#steps(behind))
     } catch (error) {
       this.#connection.fail(error)
     }
     this.#held = false
-    for (const subscription of this.#behind) {
+    if (behind.size === 0) this.#behind = undefined
+    for (const subscription of behind) {
       if (this.#mayGoOn(subscription)) return this.#hub.clock.defer(() => this.proceed())
     }
   }
 
   /** As many steps as one turn allows. */
-  #steps(): void {
+  #steps(behind: ReadonlySet<Subscription>): void {
     // Replays first: until they are done, a link over many topics has no position to go on from.
-    const replaying = [...this.#behind].filter((subscription) => subscription.replaying !== undefined)
+    const replaying = [...behind].filter((subscription) => subscription.replaying !== undefined)
     let steps = stepsPerTurnMax
-    for (const subscription of replaying.length > 0
-      ? new Set([...replaying, ...this.#behind])
-      : this.#behind) {
+    for (const subscription of replaying.length > 0 ? new Set([...replaying, ...behind]) : behind) {
       while (this.#mayGoOn(subscription) && steps > 0) {
         steps--
         this.#step(subscription)
@@ -87,7 +89,7 @@ export class CatchUp {
 
   #mayGoOn(subscription: Subscription): boolean {
     const { open, full } = this.#connection
-    return open && !full && !subscription.fetching && this.#behind.has(subscription)
+    return open && !full && !subscription.fetching && this.#behind?.has(subscription) === true
   }
 
   /** One bounded step of a subscription that is behind. */
@@ -188,7 +190,7 @@ export class CatchUp {
       )
     }
     if (this.#connection.full || !this.#connection.open) return
-    this.#behind.delete(subscription)
+    this.#behind?.delete(subscription)
     feed.join(subscription)
     if (feed.topic.session.status === 'ended') this.#connection.endIfDone()
   }

@@ -50,7 +50,7 @@ export class Connection {
   readonly link: Link
   readonly subscriptions = new Map<number, Subscription>()
   readonly #hub: Hub
-  readonly #options: ConnectionOptions
+  readonly #endsWithSessions: boolean
   readonly #catchUp: CatchUp
   #permissions: Permissions
   /** How many subscriptions each topic has; counted only where there are many. */
@@ -68,7 +68,7 @@ export class Connection {
     this.id = id
     this.#hub = hub
     this.link = link
-    this.#options = options
+    this.#endsWithSessions = options.endsWithSessions === true
     this.#permissions = options.permissions ?? everything
     this.#catchUp = new CatchUp(this, hub)
   }
@@ -278,7 +278,7 @@ export class Connection {
 
   /** Ends the link when it is to end with its sessions, and they have. */
   endIfDone(): void {
-    if (!this.open || this.#options.endsWithSessions !== true) return
+    if (!this.open || !this.#endsWithSessions) return
     for (const { inStep, feed } of this.subscriptions.values()) {
       if (!inStep || feed.topic.session.status !== 'ended') return
     }

@@ -1,16 +1,20 @@
 import type { HttpResponse } from 'uWebSockets.js'
 import assert from 'node:assert/strict'
-import { Body } from './body.js'
+import { Body, type Flow } from './body.js'
 import type { Answer, Exchange, Stream, StreamEvents, TransportOptions } from './transport.js'
 import { writeAnswer } from './uws-http.js'
 import { type OpenStreams, streamTouchMs, UwsStream } from './uws-stream.js'
 
-export class UwsExchange implements Exchange {
+/** Of a request that has been answered. */
+const noBody: AsyncIterable<Uint8Array> = { async *[Symbol.asyncIterator]() {} }
+
+export class UwsExchange implements Exchange, Flow {
   readonly #res: HttpResponse
   readonly #headOnly: boolean
   readonly #options: TransportOptions
   readonly #streams: OpenStreams
-  readonly #body: Body
+  /** Absent once it is answered: a response that streams for hours need not remember its request. */
+  #body: Body | undefined = new Body(this)
   #gone = false
   #answered = false
   #onGone: (() => void) | undefined
@@ -23,18 +27,21 @@ export class UwsExchange implements Exchange {
     this.#headOnly = headOnly
     this.#options = options
     this.#streams = streams
-    const live = () => !this.#gone && !this.#answered
-    this.#body = new Body({
-      pause: () => live() && res.pause(),
-      resume: () => live() && res.resume(),
-    })
     res.onAborted(() => this.#aborted())
     res.onData((chunk, last) => {
       this.#silenceMs = 0
       if (last) streams.delete(this)
       // The memory is uWebSockets' own, and is used again after this call.
-      if (!this.#answered) this.#body.push(new Uint8Array(chunk.slice(0)), last)
+      this.#body?.push(new Uint8Array(chunk.slice(0)), last)
     })
+  }
+
+  pause(): void {
+    if (!this.#gone && !this.#answered) this.#res.pause()
+  }
+
+  resume(): void {
+    if (!this.#gone && !this.#answered) this.#res.resume()
   }
 
   get gone(): boolean {
@@ -49,13 +56,13 @@ export class UwsExchange implements Exchange {
   body(silenceMsMax = 0): AsyncIterable<Uint8Array> {
     this.#silenceMsMax = silenceMsMax
     if (silenceMsMax > 0 && !this.#gone && !this.#answered) this.#streams.add(this)
-    return this.#body
+    return this.#body ?? noBody
   }
 
   /** Pausing and resuming begins the time anew in which uWebSockets.js wants so many bytes. */
   touch(): void {
     this.#silenceMs += streamTouchMs
-    if (this.#silenceMs <= this.#silenceMsMax) this.#body.touch()
+    if (this.#silenceMs <= this.#silenceMsMax) this.#body?.touch()
   }
 
   answer(answer: Answer): void {
@@ -80,7 +87,8 @@ export class UwsExchange implements Exchange {
   #begin(): boolean {
     assert(!this.#answered, 'an exchange is answered once')
     // While it is paused, uWebSockets.js would neither see the next request nor the end of the link.
-    this.#body.discard()
+    this.#body?.discard()
+    this.#body = undefined
     this.#streams.delete(this)
     this.#answered = true
     return !this.#gone
@@ -89,7 +97,7 @@ export class UwsExchange implements Exchange {
   #aborted(): void {
     this.#gone = true
     this.#streams.delete(this)
-    this.#body.discard()
+    this.#body?.discard()
     this.#stream?.aborted()
     this.#onGone?.()
   }

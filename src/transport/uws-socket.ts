@@ -53,7 +53,8 @@ export function upgrade(
 }
 
 class UwsSocket implements Socket {
-  readonly #accepted: Extract<Upgrade, { kind: 'accepted' }>
+  /** Absent once it is open: an idle socket need not remember its handshake. */
+  #accepted: Extract<Upgrade, { kind: 'accepted' }> | undefined
   readonly #frameBytesMax: number
   readonly #bytesMax: number
   readonly #clock: Clock
@@ -113,7 +114,8 @@ class UwsSocket implements Socket {
 
   opened(ws: WebSocket<UserData>): void {
     this.#ws = ws
-    this.#events = this.#accepted.open(this)
+    this.#events = this.#accepted?.open(this)
+    this.#accepted = undefined
   }
 
   received(message: ArrayBuffer, binary: boolean): void {

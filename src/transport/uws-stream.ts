@@ -73,10 +73,13 @@ export class UwsStream implements Stream {
 
   open(head: Omit<Answer, 'body'>): void {
     this.#streams.add(this)
+    this.#res.cork(() => writeHead(this.#res, head))
+    this.#listen()
+  }
+
+  /** By itself, so that the function that stays does not keep the head. */
+  #listen(): void {
     this.#res.onWritable(() => this.#writable())
-    this.#res.cork(() => {
-      writeHead(this.#res, head)
-    })
   }
 
   /** There is nobody to write to. The service is told once it has got the stream. */

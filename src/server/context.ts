@@ -1,15 +1,17 @@
 import type { Dialect } from '../codec/dialect.js'
 import type { Hub } from '../hub/hub.js'
+import type { Rate } from '../lib/bucket.js'
 import type { Clock } from '../lib/clock.js'
 import type { Limits } from '../protocol/limits.js'
 import type { Admission } from './admission.js'
 import type { Bodies } from './bodies.js'
 import type { ServerCounts } from './figures.js'
 import type { Gate } from './gate.js'
-import type { Links } from './links.js'
+import type { LinkKind, Links } from './links.js'
 import type { Log } from './log.js'
 import type { Hosts, Origins } from './origins.js'
 import type { Rights } from './rights.js'
+import type { Silences } from './silence.js'
 
 /** What the routes of one server share. */
 export interface Context {
@@ -27,8 +29,10 @@ export interface Context {
   readonly dialects: ReadonlyMap<string, Dialect>
   /** Interval of the heartbeats of dialects that have some. */
   readonly heartbeatEventMs: number
-  /** Silence of an SSE response before a comment is sent. */
-  readonly keepaliveMs: number
+  /** A WebSocket on which nothing came is pinged, an SSE response on which nothing was written gets a comment. */
+  readonly silences: Readonly<Record<LinkKind, Silences>>
+  /** What may come on one WebSocket. */
+  readonly rates: { readonly frames: Rate; readonly bytes: Rate }
   readonly log: Log
   readonly counts: ServerCounts
   /** Told of whatever is no peer's mistake. */

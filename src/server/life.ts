@@ -4,6 +4,11 @@ import { closeCodes } from '../protocol/codes.js'
 import type { LinkKind } from './links.js'
 import type { Fields, Log } from './log.js'
 
+interface Circumstances {
+  readonly log: Log
+  readonly clock: Clock
+}
+
 export interface Birth {
   readonly connection: Connection
   readonly transport: LinkKind
@@ -12,20 +17,21 @@ export interface Birth {
 
 /** One connection from its opening to its end, told in one line. */
 export class Life {
-  readonly #log: Log
-  readonly #clock: Clock
-  readonly #birth: Birth
+  readonly #context: Circumstances
+  readonly #connection: Connection
+  readonly #transport: LinkKind
+  readonly #address: string
   readonly #openedAt: number
   /** Frames that came from the client; absent where there are none. */
   received: number | undefined
 
-  constructor({ log, clock }: { readonly log: Log; readonly clock: Clock }, birth: Birth) {
-    this.#log = log
-    this.#clock = clock
-    this.#birth = birth
-    this.#openedAt = clock.now()
-    const { connection, transport, address } = birth
-    log.debug({ connection: connection.id, transport, address }, 'connection opened')
+  constructor(context: Circumstances, { connection, transport, address }: Birth) {
+    this.#context = context
+    this.#connection = connection
+    this.#transport = transport
+    this.#address = address
+    this.#openedAt = context.clock.now()
+    context.log.debug({ connection: connection.id, transport, address }, 'connection opened')
   }
 
   /**
@@ -34,13 +40,14 @@ export class Life {
    * @param code of the close frame, where the transport has one
    */
   end(code?: number): void {
-    const { connection, transport, address } = this.#birth
-    this.#log.info(
+    const { log, clock } = this.#context
+    const connection = this.#connection
+    log.info(
       {
         connection: connection.id,
-        transport,
-        address,
-        ms: this.#clock.now() - this.#openedAt,
+        transport: this.#transport,
+        address: this.#address,
+        ms: clock.now() - this.#openedAt,
         subscriptions: connection.subscribed,
         ...(this.received !== undefined && { received: this.received }),
         events: connection.events,

@@ -18,6 +18,7 @@ import { publishRoutes } from './publish.js'
 import { Rights } from './rights.js'
 import { type Route, Routes } from './routes.js'
 import { sessionRoutes } from './sessions.js'
+import { Silences } from './silence.js'
 import { stateRoutes } from './state.js'
 import { streamRoutes } from './stream.js'
 import { ticketRoutes } from './tickets.js'
@@ -94,6 +95,10 @@ export async function serve(hub: Hub, options: ServeOptions = {}): Promise<Serve
   /** What goes on for as long as its peer likes, and ends when the server does. */
   const interrupted = new Set<() => void>()
   const counts = noServerCounts()
+  const reportRequest = (error: unknown): void => {
+    counts.requestErrors++
+    report(error)
+  }
   const context: Context = {
     hub,
     limits,
@@ -108,12 +113,16 @@ export async function serve(hub: Hub, options: ServeOptions = {}): Promise<Serve
     origins: options.origins ?? [],
     hosts: options.hosts?.map((name) => name.toLowerCase()) ?? (auth === undefined ? [] : undefined),
     dialects: new Map([...builtInDialects, ...hub.dialects].map((dialect) => [dialect.name, dialect])),
-    keepaliveMs: options.keepaliveMs ?? limits.keepaliveMs,
-    heartbeatEventMs: options.heartbeatEventMs ?? limits.heartbeatEventMs,
-    report(error) {
-      counts.requestErrors++
-      report(error)
+    rates: {
+      frames: { perSecond: limits.frameRateMax, burst: limits.frameBurstMax },
+      bytes: { perSecond: limits.byteRateMax, burst: limits.byteBurstMax },
     },
+    silences: {
+      websocket: new Silences(clock, limits.heartbeatMs, reportRequest),
+      sse: new Silences(clock, options.keepaliveMs ?? limits.keepaliveMs, reportRequest),
+    },
+    heartbeatEventMs: options.heartbeatEventMs ?? limits.heartbeatEventMs,
+    report: reportRequest,
     closing: () => closing,
     onClosing(task) {
       interrupted.add(task)

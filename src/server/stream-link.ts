@@ -13,7 +13,7 @@ import type { Stream } from '../transport/transport.js'
 import type { Context } from './context.js'
 import { Life } from './life.js'
 import type { Call } from './routes.js'
-import { Silence } from './silence.js'
+import type { Silence, Silent } from './silence.js'
 
 const encoder = new TextEncoder()
 
@@ -67,7 +67,7 @@ export function open(
   makeLink: (patience: Patience) => StreamLink,
   { subscribes, forget = () => {} }: Opening,
 ): Connection | undefined {
-  const { hub, clock, links, rights, admission, keepaliveMs } = context
+  const { hub, clock, links, rights, admission, silences } = context
   const { request, exchange } = call
   const address = admission.addressOf(request)
   const headers = { ...head.headers, ...call.headers }
@@ -97,7 +97,7 @@ export function open(
   links.add('sse', connection, address)
   rights.hold(connection, call.grant)
   const life = new Life(context, { connection, transport: 'sse', address })
-  const silence = new Silence(clock, keepaliveMs, () => link.keepAlive())
+  const silence = silences.sse.begin(link)
   const stream = exchange.stream(
     { ...head, headers },
     {
@@ -137,7 +137,7 @@ export interface Patience {
 }
 
 /** A streamed response as a link. What is written before the response begins waits for it. */
-export class StreamLink implements Link {
+export class StreamLink implements Link, Silent {
   readonly codec: SseCodec
   readonly #backpressureBytesMax: number
   readonly #stalledMs: number
@@ -207,7 +207,7 @@ export class StreamLink implements Link {
     this.#stream?.cut()
   }
 
-  keepAlive(): void {
+  silent(): void {
     this.#stream?.write(keepalive)
   }
 

@@ -16,7 +16,7 @@ import type { Grant } from './grant.js'
 import { Life } from './life.js'
 import { allowsOrigin, expectHost } from './origins.js'
 import { problemOf } from './problem.js'
-import { Silence } from './silence.js'
+import type { Silence, Silent } from './silence.js'
 
 export const socketPath = '/api/ws'
 
@@ -143,13 +143,13 @@ interface Welcome {
 }
 
 /** One WebSocket client: what it asks for, and how the hub answers. */
-class Client implements SocketEvents {
+class Client implements SocketEvents, Silent {
   readonly #context: Context
+  readonly #socket: Socket
   readonly #connection: Connection
   readonly #silence: Silence
   readonly #binary: boolean
   readonly #life: Life
-  readonly #decode: (bytes: Uint8Array) => JsonValue
   readonly #address: string
   readonly #frames: Bucket
   readonly #bytes: Bucket
@@ -157,26 +157,18 @@ class Client implements SocketEvents {
   #authorizing: Authorize | undefined
 
   constructor(context: Context, socket: Socket, { protocol, address, grant }: Welcome) {
-    const { hub, clock, links, limits, rights } = context
+    const { hub, clock, links, rates, rights, silences } = context
     this.#context = context
+    this.#socket = socket
     this.#address = address
     const now = clock.elapsed()
-    this.#frames = new Bucket({ perSecond: limits.frameRateMax, burst: limits.frameBurstMax }, now)
-    this.#bytes = new Bucket({ perSecond: limits.byteRateMax, burst: limits.byteBurstMax }, now)
+    this.#frames = new Bucket(rates.frames, now)
+    this.#bytes = new Bucket(rates.bytes, now)
     this.#binary = protocol === 'runcast.v1.msgpack'
-    const codec = this.#binary ? hub.codecs.msgpack : hub.codecs.json
-    this.#decode = (bytes) => codec.decode(bytes)
-    this.#connection = hub.connect(new SocketLink(socket, codec, this.#binary), {
+    this.#connection = hub.connect(new SocketLink(socket, this.#codec, this.#binary), {
       permissions: grant.permissions,
     })
-    this.#silence = new Silence(clock, limits.heartbeatMs, (times) => {
-      const silentMs = times * limits.heartbeatMs
-      if (times === 1) socket.ping()
-      // The ping of one that does not read waits behind what it has not read: that tells nothing yet.
-      else if (!this.#connection.full || silentMs >= limits.stalledMs) {
-        this.#connection.close('heartbeatMissed', `nothing came for ${silentMs} ms`)
-      }
-    })
+    this.#silence = silences.websocket.begin(this)
     links.add('websocket', this.#connection, address)
     this.#life = new Life(context, { connection: this.#connection, transport: 'websocket', address })
     rights.hold(this.#connection, grant)
@@ -211,6 +203,16 @@ class Client implements SocketEvents {
     this.#silence.broken()
   }
 
+  silent(times: number): void {
+    const { heartbeatMs, stalledMs } = this.#context.limits
+    const silentMs = times * heartbeatMs
+    if (times === 1) this.#socket.ping()
+    // The ping of one that does not read waits behind what it has not read: that tells nothing yet.
+    else if (!this.#connection.full || silentMs >= stalledMs) {
+      this.#connection.close('heartbeatMissed', `nothing came for ${silentMs} ms`)
+    }
+  }
+
   closed(code: number): void {
     this.#silence.end()
     this.#context.links.remove('websocket', this.#connection, this.#address)
@@ -221,6 +223,11 @@ class Client implements SocketEvents {
       this.#context.report(error)
     }
     this.#life.end(code)
+  }
+
+  get #codec() {
+    const { msgpack, json } = this.#context.hub.codecs
+    return this.#binary ? msgpack : json
   }
 
   /** @returns whether the frame is within the rates; where not, the connection is closed. */
@@ -248,7 +255,7 @@ class Client implements SocketEvents {
       return undefined
     }
     try {
-      return this.#decode(bytes)
+      return this.#codec.decode(bytes)
     } catch (error) {
       const reason = error instanceof Error ? error.message : 'unreadable'
       this.#connection.close('badFrame', `expected ${this.#binary ? 'MessagePack' : 'JSON'}: ${reason}`)

@@ -218,7 +218,7 @@ export class CatchUp {
         offset: forgot && forgotten > loss.droppable ? forgotten : loss.droppable,
         ...(dropped > 0 ? { dropped } : undefined),
       }
-      this.#hub.countGap(gap)
+      this.#hub.tally.gap(gap)
       this.#connection.say(
         { type: 'gap', sub: subscription.number, ...gap, ...snapshotFor(subscription) },
         aboutOf(feed),

@@ -193,7 +193,7 @@ export class Connection {
   close(code: CloseCode, reason: string, retryMs?: number): void {
     if (!this.open) return
     this.#ending = { kind: 'closed', code, reason }
-    this.#hub.countClose(code)
+    this.#hub.tally.close(code)
     this.link.close(code, reason, retryMs)
     this.closed()
   }
@@ -329,7 +329,7 @@ export class Connection {
     this.#perTopic?.set(topic, (this.#perTopic.get(topic) ?? 0) + 1)
     this.#catchUp.add(subscription)
     const subscribed = join(subscription, from, replay)
-    if (subscribed.gap !== undefined) this.#hub.countGap(subscribed.gap)
+    if (subscribed.gap !== undefined) this.#hub.tally.gap(subscribed.gap)
     if (subscription.replaying !== undefined) this.#hub.feeds.keepReplay(feed)
     this.say(subscribed, aboutOf(feed))
     this.#catchUp.proceed()

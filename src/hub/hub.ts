@@ -1,18 +1,13 @@
 import { type Catalog, createCatalog, type Extensions } from '../catalog/catalog.js'
 import { Codecs } from '../codec/codecs.js'
 import type { Dialect } from '../codec/dialect.js'
-import type { HistoryTotals } from '../history/history.js'
 import { type Clock, systemClock } from '../lib/clock.js'
-import type { HistogramReading } from '../lib/histogram.js'
 import type { JsonObject, JsonValue } from '../lib/json.js'
 import { type Random, systemRandom } from '../lib/random.js'
-import { checkSlice } from '../protocol/check.js'
-import { type CloseCode, ProtocolError, quote } from '../protocol/codes.js'
-import type { Offset } from '../protocol/cursor.js'
-import type { GapNotice, GapReason, Mode, NewEvent, PatchOperation } from '../protocol/frames.js'
+import { ProtocolError, quote } from '../protocol/codes.js'
+import type { Mode, NewEvent, PatchOperation } from '../protocol/frames.js'
 import { defaultLimits, type Limits } from '../protocol/limits.js'
 import { idPattern, parseTopic, type TopicName } from '../protocol/topic.js'
-import type { Change, StateCounts } from '../state/topic-state.js'
 import type { Retention, Store } from '../store/store.js'
 import { Connection, type ConnectionOptions } from './connection.js'
 import { Delivery } from './delivery.js'
@@ -27,14 +22,15 @@ import {
   readStored,
   storedPageOf,
 } from './history-page.js'
-import { noStore, type StoreStats } from './keeping.js'
 import type { Link } from './link.js'
 import { LocalLink, type LocalOptions, type LocalSubscription } from './local.js'
 import { everything, type Permissions } from './permissions.js'
-import type { Intent, Session, Worker } from './session.js'
+import { type Publisher, Publishing, type PublishResult } from './publishing.js'
+import type { Session } from './session.js'
 import { SessionHandle } from './session-handle.js'
-import { hasEnded, type SessionPage, Sessions, topicsOf } from './sessions.js'
-import { checkUnless, type StateOptions, type StateResult, type StateSnapshot } from './state-change.js'
+import { type SessionPage, Sessions, topicsOf } from './sessions.js'
+import type { StateOptions, StateResult, StateSnapshot } from './state-change.js'
+import { type HubStats, statsOf, Tally } from './stats.js'
 import { measure, type SessionMeasures, type SessionSummary, summarize } from './summary.js'
 import type { Topic } from './topic.js'
 import { type Tracer, Tracing } from './tracing.js'
@@ -62,55 +58,6 @@ export interface HubOptions {
   readonly report?: (error: unknown, connection: string) => void
 }
 
-export type PublishResult = {
-  /** Where the first and the last of the events stand, duplicates included. */
-  readonly first: Offset
-  readonly last: Offset
-  /** Events that were published now. */
-  readonly accepted: number
-  /** Events whose id had been published before. */
-  readonly duplicates: number
-}
-
-/** Figures since the hub was made, and what is open now. */
-export interface HubStats {
-  readonly published: number
-  readonly duplicates: number
-  readonly delivered: number
-  readonly deliveredBytes: number
-  /** Events that became part of another before they were delivered. */
-  readonly conflated: number
-  /** Events that were passed over because a subscription lagged, once for each, as far as the hub can tell. */
-  readonly passedOver: number
-  /** Events that nobody got because their session's mode does not carry them. */
-  readonly withheld: number
-  readonly flushMs: HistogramReading
-  readonly flushEvents: HistogramReading
-  readonly encodings: ReadonlyMap<string, number>
-  readonly sessions: number
-  readonly connections: number
-  readonly subscriptions: number
-  /** Subscriptions that are not in step. */
-  readonly lagging: number
-  readonly feeds: number
-  readonly gaps: ReadonlyMap<GapReason, number>
-  readonly closed: ReadonlyMap<CloseCode, number>
-  /** Connections that the hub's own mistakes have cost. */
-  readonly faults: number
-  /** What waits to be sent, over all connections. Bytes. */
-  readonly waitingBytes: number
-  /** What memory holds of all sessions' events. */
-  readonly history: Readonly<HistoryTotals>
-  /** What history and state weigh in memory. */
-  readonly memoryBytes: number
-  /** Without the slices that the hub keeps itself. */
-  readonly state: Readonly<StateCounts>
-  readonly store: StoreStats
-}
-
-/** A worker, or nothing for the session itself; or one of these for each event. */
-export type Publisher = string | undefined | readonly (string | undefined)[]
-
 /** @returns a hub; it does nothing until something is published, and holds nothing open. */
 export function createHub(options: HubOptions = {}): Hub {
   return new Hub(options)
@@ -129,16 +76,12 @@ export class Hub {
   readonly feeds: Feeds
   readonly connections = new Set<Connection>()
   readonly #sessions: Sessions
+  readonly tally = new Tally()
   readonly #check: EventCheck
+  readonly #publishing: Publishing
   readonly #tracing: Tracing | undefined
   readonly #departed: Connection[] = []
-  readonly #gaps = new Map<GapReason, number>()
-  readonly #closed = new Map<CloseCode, number>()
   readonly #report: (error: unknown, connection: string) => void
-  #published = 0
-  #duplicates = 0
-  #passedOver = 0
-  #faults = 0
 
   constructor(options: HubOptions) {
     this.clock = options.clock ?? systemClock
@@ -168,6 +111,9 @@ export class Hub {
       tracing: this.#tracing,
       expose: options.expose ?? (() => true),
     })
+    const { catalog, clock, limits, delivery, tally } = this
+    const [check, sessions] = [this.#check, this.#sessions]
+    this.#publishing = new Publishing({ catalog, clock, limits, check, sessions, delivery, tally })
   }
 
   /** Why nothing can be published now: the store fails. Nothing when all is well. */
@@ -207,75 +153,10 @@ export class Hub {
    * @param publisher the worker that publishes all of the events; or for each event its own, as in `events`
    */
   publishTo(sessionId: string, publisher: Publisher, events: readonly NewEvent[]): PublishResult {
-    if (this.#tracing === undefined) return this.#publish(sessionId, publisher, events)
+    if (this.#tracing === undefined) return this.#publishing.publish(sessionId, publisher, events)
     const topic =
       typeof publisher === 'string' ? `sessions/${sessionId}/workers/${publisher}` : `sessions/${sessionId}`
-    return this.#tracing.publish(topic, events, () => this.#publish(sessionId, publisher, events))
-  }
-
-  #publish(sessionId: string, publisher: Publisher, events: readonly NewEvent[]): PublishResult {
-    const sizes = this.#check.sizes(events)
-    const known = this.#publishedBefore(sessionId, events)
-    if (known !== undefined) return known
-    this.#sessions.capacity.expectRoom()
-    // Before the session begins: what is refused begins nothing.
-    this.#sessions.keeping?.admit(this.#sessions.held(sessionId))
-    const session = this.#sessions.running(sessionId)
-    const before = session.unkept.bytes
-    const workers = typeof publisher === 'object' ? this.#workers(session, publisher) : undefined
-    const one = typeof publisher === 'string' ? this.#sessions.worker(session, publisher) : undefined
-    const now = this.clock.now()
-    let first = 0 as Offset
-    let last = 0 as Offset
-    let duplicates = 0
-    for (let i = 0; i < events.length; i++) {
-      const event = events[i] as NewEvent
-      let offset = event.id === undefined ? undefined : session.offsetOf(event.id)
-      if (offset === undefined) {
-        const traits = this.catalog.traitsOf(event.type)
-        const worker = workers === undefined ? one : workers[i]
-        offset = session.append(event, worker, { traits, bytes: sizes[i] as number, now })
-        if (session.pending >= this.limits.pendingEventsMax) this.delivery.flush(session)
-      } else duplicates++
-      if (i === 0) first = offset
-      if (offset > last) last = offset
-    }
-    if (session.unflushed) this.delivery.schedule(session)
-    const accepted = events.length - duplicates
-    if (accepted > 0) this.#sessions.keeping?.touch(session, session.unkept.bytes - before)
-    else if (one !== undefined) session.mayForget(one.id)
-    else if (workers !== undefined) this.mayForget(session.topic)
-    this.#published += accepted
-    this.#duplicates += duplicates
-    return { first, last, accepted, duplicates }
-  }
-
-  /**
-   * @returns the answer for events that an ended session has all of already: whoever lost the first one asks again.
-   *   Nothing for a session that takes events, or will say that it does not.
-   */
-  #publishedBefore(sessionId: string, events: readonly NewEvent[]): PublishResult | undefined {
-    const session = this.#sessions.known(sessionId)
-    if (session?.status !== 'ended' || events.length === 0) return undefined
-    const offsets: Offset[] = []
-    for (const { id } of events) {
-      const offset = id === undefined ? undefined : session.offsetOf(id)
-      if (offset === undefined) return undefined
-      offsets.push(offset)
-    }
-    const last = offsets.reduce((newest, offset) => (offset > newest ? offset : newest))
-    this.#duplicates += events.length
-    return { first: offsets[0] as Offset, last, accepted: 0, duplicates: events.length }
-  }
-
-  /** @returns the worker of each id, all of them or, with an error, none. */
-  #workers(session: Session, ids: readonly (string | undefined)[]): readonly (Worker | undefined)[] {
-    try {
-      return ids.map((id) => (id === undefined ? undefined : this.#sessions.worker(session, id)))
-    } catch (error) {
-      this.mayForget(session.topic)
-      throw error
-    }
+    return this.#tracing.publish(topic, events, () => this.#publishing.publish(sessionId, publisher, events))
   }
 
   // State
@@ -287,7 +168,7 @@ export class Hub {
    * @throws ProtocolError when the value is not valid, the session has ended, or `unless` says so
    */
   setState(topic: string, slice: string, value: JsonValue, options: StateOptions = {}): StateResult {
-    return this.#change(topic, slice, options, (state, moment) => state.set(slice, value, moment))
+    return this.#publishing.change(topic, slice, options, (state, moment) => state.set(slice, value, moment))
   }
 
   /** Applies a patch (RFC 6902); `conflict` names the operation that does not apply, `notFound` means no slice. */
@@ -297,16 +178,20 @@ export class Hub {
     patch: readonly PatchOperation[],
     options: StateOptions = {},
   ): StateResult {
-    return this.#change(topic, slice, options, (state, moment) => state.patch(slice, patch, moment))
+    return this.#publishing.change(topic, slice, options, (state, moment) =>
+      state.patch(slice, patch, moment),
+    )
   }
 
   /** Merges into a slice (RFC 7386), or into nothing where there is none. */
   mergeState(topic: string, slice: string, merge: JsonValue, options: StateOptions = {}): StateResult {
-    return this.#change(topic, slice, options, (state, moment) => state.merge(slice, merge, moment))
+    return this.#publishing.change(topic, slice, options, (state, moment) =>
+      state.merge(slice, merge, moment),
+    )
   }
 
   removeState(topic: string, slice: string, options: StateOptions = {}): StateResult {
-    return this.#change(topic, slice, options, (state, moment) => state.remove(slice, moment))
+    return this.#publishing.change(topic, slice, options, (state, moment) => state.remove(slice, moment))
   }
 
   /**
@@ -319,43 +204,6 @@ export class Hub {
     this.settle(topic.session, filter)
     const { epoch, offset } = topic.session
     return { epoch, offset, version: topic.stateOffset, slices: topic.snapshot(filter) }
-  }
-
-  #change(
-    topicName: string,
-    slice: string,
-    { cause, unless }: StateOptions,
-    make: Intent['make'],
-  ): StateResult {
-    const name = parseTopic(topicName, 'topic')
-    if (name.kind === 'hub') throw new ProtocolError('forbidden', 'topic: only the hub sets the state of hub')
-    if (name.kind === 'all') {
-      throw new ProtocolError('badFrame', `topic: expected a session or a worker, got ${quote(topicName)}`)
-    }
-    checkSlice(slice, this.limits, 'slice')
-    if (cause?.payload !== undefined) this.#check.size(cause.payload, 'cause.payload')
-    this.#sessions.capacity.expectRoom()
-    const session = this.#sessions.session(name.session)
-    const worker = name.kind === 'worker' ? this.#sessions.worker(session, name.worker) : undefined
-    const topic = worker?.topic ?? session.topic
-    let change: Change | undefined
-    try {
-      if (session.status === 'ended') throw hasEnded(name.session)
-      this.#sessions.keeping?.admit(session)
-      this.#sessions.expectRoomFor(session)
-      if (unless !== undefined) checkUnless(topic, slice, unless)
-      change = session.change({ topic, slice, now: this.clock.now(), cause, make })
-    } finally {
-      // A session or worker does not begin with what was refused, or changed nothing.
-      if (change?.kind !== 'changed') this.mayForget(topic)
-    }
-    if (change.kind === 'unchanged') return { epoch: session.epoch, offset: change.offset, changed: false }
-    const { entry } = change
-    this.#sessions.running(name.session)
-    if (worker !== undefined) session.start(worker, entry.event.time)
-    if (session.unflushed) this.delivery.schedule(session)
-    this.#sessions.keeping?.touch(session, entry.bytes)
-    return { epoch: session.epoch, offset: entry.place, changed: true }
   }
 
   /** Brings everything in step up to the session's offset, and what the filter watches up to date. */
@@ -434,7 +282,7 @@ export class Hub {
     // Before the event that ends everything, so that those who watch learn it too.
     if (session.watched || session.topic.stateOffset > 0) this.#sessions.refresh(session)
     session.end({ type: 'complete', data }, { traits, bytes, now })
-    this.#published++
+    this.tally.published++
     this.delivery.schedule(session)
     if (this.#sessions.keeping !== undefined) {
       this.#sessions.keeping.touch(session, bytes)
@@ -507,39 +355,8 @@ export class Hub {
   }
 
   stats(): HubStats {
-    let subscriptions = 0
-    let lagging = 0
-    let waitingBytes = 0
-    for (const connection of this.connections) {
-      subscriptions += connection.subscriptions.size
-      lagging += connection.lagging
-      waitingBytes += connection.link.waiting
-    }
-    return {
-      published: this.#published,
-      duplicates: this.#duplicates,
-      delivered: this.delivery.delivered,
-      deliveredBytes: this.delivery.deliveredBytes,
-      conflated: this.delivery.conflated,
-      passedOver: this.#passedOver,
-      withheld: this.#sessions.withheld,
-      flushMs: this.delivery.flushMs.read(),
-      flushEvents: this.delivery.flushEvents.read(),
-      encodings: this.codecs.encodings(),
-      sessions: this.#sessions.size,
-      connections: this.connections.size,
-      subscriptions,
-      lagging,
-      feeds: this.feeds.size,
-      gaps: this.#gaps,
-      closed: this.#closed,
-      faults: this.#faults,
-      waitingBytes,
-      history: { ...this.#sessions.totals },
-      memoryBytes: this.#sessions.capacity.bytes,
-      state: { ...this.#sessions.stateCounts },
-      store: this.#sessions.keeping?.stats() ?? noStore,
-    }
+    const { tally, connections, delivery, codecs, feeds } = this
+    return statsOf({ tally, connections, sessions: this.#sessions, delivery, codecs, feeds })
   }
 
   // For connections
@@ -566,19 +383,10 @@ export class Hub {
     else connection.leaveAll()
   }
 
-  countGap({ reason, dropped = 0 }: GapNotice): void {
-    this.#gaps.set(reason, (this.#gaps.get(reason) ?? 0) + 1)
-    this.#passedOver += dropped
-  }
-
   /** Counts and reports a mistake of the hub's own, which costs one connection. */
   reportFault(error: unknown, connection: string): void {
-    this.#faults++
+    this.tally.faults++
     this.#report(error, connection)
-  }
-
-  countClose(code: CloseCode): void {
-    this.#closed.set(code, (this.#closed.get(code) ?? 0) + 1)
   }
 
   #afterFlush(sessions: readonly Session[]): void {

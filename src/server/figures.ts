@@ -1,4 +1,4 @@
-import type { HubStats } from '../hub/hub.js'
+import type { HubStats } from '../hub/stats.js'
 import type { HistogramReading } from '../lib/histogram.js'
 import { type CloseCode, closeCodes } from '../protocol/codes.js'
 import type { GapReason } from '../protocol/frames.js'

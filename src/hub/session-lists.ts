@@ -4,18 +4,17 @@ import { noCounts } from '../state/topic-state.js'
 import type { Delivery } from './delivery.js'
 import { aboutSession } from './own-slices.js'
 import type { Permissions } from './permissions.js'
+import { listedMax, type RestingSessions } from './resting.js'
 import { hubSession, Session, type SessionSetting } from './session.js'
 
 export interface SessionListsOptions {
-  /** All sessions that a list may show, in the order of their start. */
+  /** All sessions that a list may show, and what memory has not of them. */
   readonly sessions: ReadonlyMap<string, Session>
+  readonly resting: RestingSessions
   readonly setting: SessionSetting
   readonly random: Random
   readonly delivery: Delivery
 }
-
-/** What a list shows: beyond so many sessions those that started last. */
-const listedMax = 1_000
 
 interface List {
   readonly session: Session
@@ -66,11 +65,19 @@ export class SessionLists {
 
   /** @returns the slice `sessions`: by id, what changes seldom */
   slice(session: Session): JsonObject {
-    const { sessions } = this.#options
+    const { sessions, resting } = this.#options
     const ids = [...this.#lists.values()].find((list) => list.session === session)?.ids
-    const seen = ids === undefined ? [...sessions.values()] : ids.flatMap((id) => sessions.get(id) ?? [])
-    const started = seen.filter(({ status }) => status !== 'waiting').slice(-listedMax)
-    return Object.fromEntries(started.map((one) => [one.id, aboutSession(one)]))
+    const shown: [id: string, startedAt: number, about: () => JsonObject][] = []
+    const seen = ids === undefined ? sessions.values() : ids.flatMap((id) => sessions.get(id) ?? [])
+    for (const one of seen) {
+      if (one.status !== 'waiting') shown.push([one.id, one.startedAt ?? 0, () => aboutSession(one)])
+    }
+    for (const [id, { startedAt, about }] of resting.entries()) {
+      if (ids?.includes(id) !== false) shown.push([id, startedAt, () => about])
+    }
+    const newest =
+      shown.length > listedMax ? shown.toSorted((one, other) => one[1] - other[1]).slice(-listedMax) : shown
+    return Object.fromEntries(newest.map(([id, , about]) => [id, about()]))
   }
 
   #made(name: string, ids: readonly string[] | undefined): Session {

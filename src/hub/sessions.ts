@@ -6,12 +6,13 @@ import { ProtocolError, quote } from '../protocol/codes.js'
 import type { Limits } from '../protocol/limits.js'
 import type { TopicName } from '../protocol/topic.js'
 import { noCounts, type StateCounts } from '../state/topic-state.js'
-import type { Retention, Store } from '../store/store.js'
+import type { Retention, SessionRecord, Store } from '../store/store.js'
 import { Capacity } from './capacity.js'
 import type { Delivery } from './delivery.js'
 import { Keeping } from './keeping.js'
-import { slicesOf } from './own-slices.js'
+import { aboutSession, slicesOf } from './own-slices.js'
 import type { Permissions } from './permissions.js'
+import { RestingSessions } from './resting.js'
 import { restoreSession } from './restore.js'
 import { hubSession, Session, type SessionSetting, type Worker } from './session.js'
 import { SessionLists } from './session-lists.js'
@@ -48,6 +49,7 @@ export class Sessions {
   withheld = 0
   readonly #options: SessionsOptions
   readonly #held = new Map<string, Session>()
+  readonly #resting = new RestingSessions()
   /** Those in memory that were not started. */
   #waiting = 0
   /** Of the topic `hub`. */
@@ -66,7 +68,7 @@ export class Sessions {
       isKept: (session) => this.keeping?.busy(session) === false && session.status !== 'waiting',
       release: (session) => {
         this.keeping?.released(session)
-        this.#left(session)
+        this.#rest(session)
       },
       forget: (session) => this.forget(session),
     })
@@ -81,7 +83,11 @@ export class Sessions {
       },
       listChanged: (session) => this.#lists.changed(session),
     }
-    this.#lists = new SessionLists({ sessions: this.#held, setting: this.#setting, random, delivery })
+    const [sessions, resting] = [this.#held, this.#resting]
+    this.#lists = new SessionLists({ sessions, resting, setting: this.#setting, random, delivery })
+    if (this.keeping !== undefined) {
+      void RestingSessions.seek(this.keeping.store, (records) => this.#found(records))
+    }
   }
 
   /** How many are in memory. */
@@ -106,7 +112,7 @@ export class Sessions {
     const events = now.newest(id, { limit: limits.restoredEventsMax, bytes: limits.historyBytesMax })
     restoreSession(restored, stored, { events: events.events, catalog })
     this.#held.set(id, restored)
-    // The list has those in memory.
+    this.#resting.delete(id)
     this.#lists.changed(id)
     this.keeping.rest(restored)
     return restored
@@ -290,6 +296,21 @@ export class Sessions {
     this.#lists.changed(id)
   }
 
+  /** It leaves memory, and the store has it. */
+  #rest(session: Session): void {
+    this.#resting.add(session.id, session.startedAt ?? 0, aboutSession(session))
+    this.#left(session)
+  }
+
+  /** The store has sessions of an earlier life. */
+  #found(records: readonly SessionRecord[]): void {
+    for (const { session, status, startedAt, endedAt } of records) {
+      if (this.#held.has(session) || this.keeping?.leaves(session) === true) continue
+      this.#resting.add(session, startedAt, { status, startedAt, ...(endedAt !== undefined && { endedAt }) })
+      this.#lists.changed(session)
+    }
+  }
+
   #left(session: Session): void {
     if (this.#held.get(session.id) !== session) return
     this.#held.delete(session.id)
@@ -334,7 +355,7 @@ export class Sessions {
       ...(retention && { retention }),
       ...(onStore && { onStore }),
       ...(tracing && { tracing }),
-      release: (session) => this.#left(session),
+      release: (session) => this.#rest(session),
       removed: (id) => this.#removed(id),
       trimmed: (id, trimmed) => {
         const session = this.#held.get(id)
@@ -350,7 +371,10 @@ export class Sessions {
   /** Retention has taken the session out of the store. */
   #removed(id: string): void {
     const session = this.#held.get(id)
-    if (session === undefined) return
+    if (session === undefined) {
+      if (this.#resting.delete(id)) this.#lists.changed(id)
+      return
+    }
     if (session.status !== 'ended' && this.#isWanted(session)) {
       // It was wanted again while it was being removed: it goes on, without its past.
       session.trimmed = session.kept

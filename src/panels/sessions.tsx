@@ -84,9 +84,8 @@ export function Sessions({
                 </span>
                 <span class="about">
                   {status}
-                  {' · '}
-                  {startOf(about) > 0 && `${durationText(end - startOf(about))} · `}
-                  {countText(Number(about['workers'] ?? 0), 'worker')}
+                  {startOf(about) > 0 && ` · ${durationText(end - startOf(about))}`}
+                  {typeof about['workers'] === 'number' && ` · ${countText(about['workers'], 'worker')}`}
                 </span>
               </a>
             </li>

@@ -4,10 +4,12 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { createHub, type Hub, type HubOptions } from '../../src/hub/hub.js'
 import type { LocalOptions } from '../../src/hub/local.js'
+import { listedMax, RestingSessions } from '../../src/hub/resting.js'
 import type { Cursor } from '../../src/protocol/cursor.js'
 import type { HubEvent, NewEvent } from '../../src/protocol/frames.js'
 import { openLmdb } from '../../src/store/lmdb.js'
 import { memoryStore } from '../../src/store/memory.js'
+import { SimulatedClock } from '../kit/clock.js'
 import { FaultyStore } from '../kit/faulty-store.js'
 
 function aDirectory(t: Test): string {
@@ -403,7 +405,6 @@ t.test(
   'retention removes ended sessions from the store and from memory, and tells who follows',
   async (t) => {
     const store = memoryStore()
-    const { SimulatedClock } = await import('../kit/clock.js')
     const clock = new SimulatedClock()
     const hub = aHub(t, { store, clock, retention: { ageMs: 1_000 } })
     hub.session('old').publish(notes(1, 1))
@@ -492,13 +493,52 @@ t.test('the list of sessions is followed with a store, and not kept in it', asyn
   )
 })
 
-t.test('a session that comes back from the store is on the list of sessions', async (t) => {
+t.test('the list of sessions has those that only the store has', async (t) => {
   const directory = aDirectory(t)
   const before = createHub({ store: openLmdb({ directory }) })
-  await publishAll(before, 's', notes(1, 1))
+  for (const id of ['done', 'runs']) await publishAll(before, id, notes(1, 1))
+  before.endSession('done')
   await before.closeStore()
-  const hub = aHub(t, { store: openLmdb({ directory }) })
-  t.same(hub.state('hub').slices, { sessions: {} }, 'it is in the store alone')
-  hub.find('s')
-  t.match(hub.state('hub').slices, { sessions: { s: { status: 'running' } } })
+  const hub = aHub(t, { store: openLmdb({ directory }), limits: { idleSessionsMax: 1 } })
+  const list = hub.subscribe('hub', { slices: ['*'] })
+  t.teardown(() => list.close())
+  const listed = () =>
+    Object.entries(hub.state('hub').slices['sessions'] as Record<string, { status: string }>)
+  const statuses = () => listed().map(([id, { status }]) => `${id} ${status}`)
+  while (listed().length < 2) await list.next()
+  t.same(statuses().toSorted(), ['done ended', 'runs running'])
+  t.equal(hub.stats().sessions, 0, 'none of them is in memory for it')
+  hub.find('runs')
+  t.match(hub.state('hub').slices, { sessions: { runs: { status: 'running', workers: 0 } } })
+  hub.find('done')
+  t.equal(hub.stats().sessions, 1, 'one has left memory for the other')
+  t.same(statuses().toSorted(), ['done ended', 'runs running'], 'and is still listed')
+  await hub.removeSession('runs')
+  t.same(statuses(), ['done ended'])
+})
+
+t.test('a session that retention takes from the store alone leaves the list', async (t) => {
+  const clock = new SimulatedClock()
+  const store = memoryStore()
+  const hub = aHub(t, { store, clock, retention: { ageMs: 1_000 }, limits: { idleSessionsMax: 1 } })
+  for (const id of ['first', 'second']) {
+    hub.session(id).publish(notes(1, 1))
+    hub.endSession(id)
+    clock.runTurn()
+    await hub.committed(id)
+  }
+  t.equal(hub.stats().sessions, 1)
+  const listed = () => Object.keys(hub.state('hub').slices['sessions'] as object)
+  t.same(listed().toSorted(), ['first', 'second'])
+  clock.advance(60_001)
+  while (listed().length > 0) await new Promise((resolve) => setImmediate(resolve))
+  t.equal(store.size().sessions, 0)
+})
+
+t.test('the list of sessions has those that started last', (t) => {
+  const resting = new RestingSessions()
+  for (let place = 0; place < 2 * listedMax; place++) resting.add(`s${place}`, place, {})
+  t.equal(resting.entries().length, listedMax)
+  t.ok(resting.entries().every(([, { startedAt }]) => startedAt >= listedMax))
+  t.end()
 })

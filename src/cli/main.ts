@@ -1,8 +1,8 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
-import { nanoid } from 'nanoid'
 import { systemClock } from '../lib/clock.js'
+import { systemRandom } from '../lib/random.js'
 import { backupCommand } from './backup.js'
 import { CommandError, exitCodes, exitCodesHelp } from './exit-codes.js'
 import { exportCommand } from './export.js'
@@ -17,7 +17,7 @@ import { tokenCommand } from './token.js'
 
 const surroundings: Surroundings = {
   clock: systemClock,
-  random: { id: (size) => nanoid(size), fraction: () => Math.random() },
+  random: systemRandom,
   env: process.env,
   stdout: process.stdout,
   stderr: process.stderr,

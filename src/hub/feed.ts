@@ -64,7 +64,8 @@ export class Feed {
     }
     subscription.place = members.list.push(subscription) - 1
     members.links.push(subscription.connection.directLink)
-    subscription.joined = { events: members.events, bytes: members.bytes }
+    subscription.eventsBefore = members.events
+    subscription.bytesBefore = members.bytes
   }
 
   leave(subscription: Subscription): void {
@@ -78,8 +79,8 @@ export class Feed {
       moved.place = subscription.place
     }
     subscription.place = -1
-    const { connection, joined } = subscription
-    connection.count(members.events - joined.events, members.bytes - joined.bytes)
+    const { connection, eventsBefore, bytesBefore } = subscription
+    connection.count(members.events - eventsBefore, members.bytes - bytesBefore)
     if (members.list.length === 0) this.members.splice(at, 1)
   }
 

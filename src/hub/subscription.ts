@@ -14,8 +14,6 @@ export interface Replaying {
   next: number
 }
 
-const nothing = { events: 0, bytes: 0 }
-
 /**
  * One connection's interest in one feed.
  *
@@ -32,7 +30,8 @@ export class Subscription {
   /** Its place among the feed's members; −1 while behind. */
   place = -1
   /** What its feed had given its members when it joined them: so that nothing is counted for each delivery. */
-  joined: { readonly events: number; readonly bytes: number } = nothing
+  eventsBefore = 0
+  bytesBefore = 0
   replaying: Replaying | undefined = undefined
   /** A page of the store is on its way. */
   fetching = false

@@ -3,11 +3,6 @@ import type { Clock, Timer } from '../lib/clock.js'
 import type { Gate } from './gate.js'
 import type { Grant } from './grant.js'
 
-interface Holding {
-  grant: Grant
-  timer: Timer | undefined
-}
-
 /** The longest that a timer may run (`setTimeout`: 2³¹ − 1 ms); after it, it is set again. Milliseconds. */
 const timerMsMax = 24 * 60 * 60 * 1_000
 
@@ -15,7 +10,9 @@ const timerMsMax = 24 * 60 * 60 * 1_000
 export class Rights {
   readonly #gate: Gate
   readonly #clock: Clock
-  readonly #holdings = new Map<Connection, Holding>()
+  readonly #grants = new Map<Connection, Grant>()
+  /** Of those whose grant comes to an end. */
+  readonly #timers = new Map<Connection, Timer>()
 
   constructor(gate: Gate, clock: Clock) {
     this.#gate = gate
@@ -24,47 +21,52 @@ export class Rights {
 
   /** The connection has opened with this grant. */
   hold(connection: Connection, grant: Grant): void {
-    const holding: Holding = { grant, timer: undefined }
-    this.#holdings.set(connection, holding)
-    this.#watch(connection, holding)
+    this.#grants.set(connection, grant)
+    this.#watch(connection, grant)
   }
 
   grantOf(connection: Connection): Grant | undefined {
-    return this.#holdings.get(connection)?.grant
+    return this.#grants.get(connection)
   }
 
   /** The connection has another grant from now on. */
   renew(connection: Connection, grant: Grant): void {
-    const holding = this.#holdings.get(connection)
-    if (holding === undefined) return
-    holding.timer?.cancel()
-    holding.grant = grant
+    if (!this.#grants.has(connection)) return
+    this.#grants.set(connection, grant)
     connection.permit(grant.permissions, 'the new token does not allow it')
-    this.#watch(connection, holding)
+    this.#watch(connection, grant)
   }
 
   /** The connection has gone. */
   release(connection: Connection): void {
-    this.#holdings.get(connection)?.timer?.cancel()
-    this.#holdings.delete(connection)
+    this.#cancel(connection)
+    this.#grants.delete(connection)
   }
 
   /** Ends what is not good any more, whatever the reason. */
   review(): void {
-    for (const [connection, { grant }] of this.#holdings) {
+    for (const [connection, grant] of this.#grants) {
       const reason = this.#gate.reasonAgainst(grant)
       if (reason !== undefined) connection.close('unauthorized', reason)
     }
   }
 
-  #watch(connection: Connection, holding: Holding): void {
-    const { expiresAt } = holding.grant
-    if (expiresAt === undefined) return
+  #watch(connection: Connection, grant: Grant): void {
+    this.#cancel(connection)
+    const { expiresAt } = grant
+    // What was renewed may have gone by it.
+    if (expiresAt === undefined || !this.#grants.has(connection)) return
     const leftMs = Math.max(0, expiresAt - this.#clock.now())
-    holding.timer = this.#clock.after(Math.min(leftMs, timerMsMax), () => {
-      const reason = this.#gate.reasonAgainst(holding.grant)
-      if (reason === undefined) this.#watch(connection, holding)
+    const timer = this.#clock.after(Math.min(leftMs, timerMsMax), () => {
+      const reason = this.#gate.reasonAgainst(grant)
+      if (reason === undefined) this.#watch(connection, grant)
       else connection.close('unauthorized', reason)
     })
+    this.#timers.set(connection, timer)
+  }
+
+  #cancel(connection: Connection): void {
+    this.#timers.get(connection)?.cancel()
+    this.#timers.delete(connection)
   }
 }

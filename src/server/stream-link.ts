@@ -9,8 +9,9 @@ import type { Cursor, Position } from '../protocol/cursor.js'
 import type { Subscribe } from '../protocol/frames.js'
 import type { Limits } from '../protocol/limits.js'
 import { parseTopic } from '../protocol/topic.js'
-import type { Stream } from '../transport/transport.js'
+import type { Stream, StreamEvents } from '../transport/transport.js'
 import type { Context } from './context.js'
+import type { Grant } from './grant.js'
 import { Life } from './life.js'
 import type { Call } from './routes.js'
 import type { Silence, Silent } from './silence.js'
@@ -65,9 +66,9 @@ export function open(
   context: Context,
   call: Call,
   makeLink: (patience: Patience) => StreamLink,
-  { subscribes, forget = () => {} }: Opening,
+  { subscribes, forget }: Opening,
 ): Connection | undefined {
-  const { hub, clock, links, rights, admission, silences } = context
+  const { hub, links, admission, silences } = context
   const { request, exchange } = call
   const address = admission.addressOf(request)
   const headers = { ...head.headers, ...call.headers }
@@ -77,15 +78,10 @@ export function open(
   }
   if (exchange.gone) return undefined
   links.expectRoom(address)
-  const { limits } = hub
-  const link = makeLink({
-    clock,
-    stalled() {
-      connection.close('heartbeatMissed', `nothing was read for ${limits.stalledMs} ms`)
-      link.cut()
-    },
-  })
-  const connection = hub.connect(link, { endsWithSessions: true, permissions: call.grant.permissions })
+  const client = new StreamClient(context, address, forget)
+  const link = makeLink(client)
+  const { permissions } = call.grant
+  const connection = hub.connect(link, { endsWithSessions: true, permissions })
   try {
     connection.together(() => {
       for (const subscribe of subscribes) connection.receive(subscribe)
@@ -94,33 +90,9 @@ export function open(
     connection.closed()
     throw error
   }
-  links.add('sse', connection, address)
-  rights.hold(connection, call.grant)
-  const life = new Life(context, { connection, transport: 'sse', address })
-  const silence = silences.sse.begin(link)
-  const stream = exchange.stream(
-    { ...head, headers },
-    {
-      drained() {
-        link.drained()
-        connection.drained()
-      },
-      closed() {
-        silence.end()
-        link.gone()
-        links.remove('sse', connection, address)
-        rights.release(connection)
-        forget(connection)
-        try {
-          connection.closed()
-        } catch (error) {
-          context.report(error)
-        }
-        life.end()
-      },
-    },
-  )
-  if (link.begin(stream, silence)) connection.drained()
+  client.opened(connection, link, call.grant)
+  const stream = exchange.stream({ ...head, headers }, client)
+  if (link.begin(stream, silences.sse.begin(link))) connection.drained()
   return connection
 }
 
@@ -133,7 +105,63 @@ interface Opening {
 /** How long a peer may leave unread what waits for it, and what then happens. */
 export interface Patience {
   readonly clock: Clock
-  readonly stalled: () => void
+  stalled(): void
+}
+
+/** One client of a streamed response: what is done once it reads again, for too long does not, or has gone. */
+class StreamClient implements StreamEvents, Patience {
+  readonly #context: Context
+  readonly #address: string
+  readonly #forget: Opening['forget']
+  #connection: Connection | undefined
+  #link: StreamLink | undefined
+  #life: Life | undefined
+
+  constructor(context: Context, address: string, forget: Opening['forget']) {
+    this.#context = context
+    this.#address = address
+    this.#forget = forget
+  }
+
+  get clock(): Clock {
+    return this.#context.clock
+  }
+
+  opened(connection: Connection, link: StreamLink, grant: Grant): void {
+    const { links, rights } = this.#context
+    this.#connection = connection
+    this.#link = link
+    links.add('sse', connection, this.#address)
+    rights.hold(connection, grant)
+    this.#life = new Life(this.#context, { connection, transport: 'sse', address: this.#address })
+  }
+
+  drained(): void {
+    this.#link?.drained()
+    this.#connection?.drained()
+  }
+
+  stalled(): void {
+    const { stalledMs } = this.#context.limits
+    this.#connection?.close('heartbeatMissed', `nothing was read for ${stalledMs} ms`)
+    this.#link?.cut()
+  }
+
+  closed(): void {
+    const { links, rights, report } = this.#context
+    const connection = this.#connection
+    this.#link?.gone()
+    if (connection === undefined) return
+    links.remove('sse', connection, this.#address)
+    rights.release(connection)
+    this.#forget?.(connection)
+    try {
+      connection.closed()
+    } catch (error) {
+      report(error)
+    }
+    this.#life?.end()
+  }
 }
 
 /** A streamed response as a link. What is written before the response begins waits for it. */
@@ -144,7 +172,8 @@ export class StreamLink implements Link, Silent {
   readonly #patience: Patience
   /** Runs while the peer has not read what waits for it. */
   #stall: Timer | undefined = undefined
-  #waiting: Uint8Array[]
+  /** Absent once the response has begun. */
+  #waiting: Uint8Array[] | undefined
   #waitingBytes = 0
   #stream: Stream | undefined = undefined
   #silence: Silence | undefined = undefined
@@ -165,8 +194,8 @@ export class StreamLink implements Link, Silent {
    */
   begin(stream: Stream, silence: Silence): boolean {
     const waited = this.#waitingBytes > this.#backpressureBytesMax
-    const chunk = Buffer.concat(this.#waiting)
-    this.#waiting = []
+    const chunk = Buffer.concat(this.#waiting ?? [])
+    this.#waiting = undefined
     this.#stream = stream
     this.#silence = silence
     const room = this.write(chunk)
@@ -184,10 +213,10 @@ export class StreamLink implements Link, Silent {
       this.#silence?.broken()
       const room = this.#stream.write(chunk)
       if (!room && !this.#ended)
-        this.#stall ??= this.#patience.clock.after(this.#stalledMs, this.#patience.stalled)
+        this.#stall ??= this.#patience.clock.after(this.#stalledMs, () => this.#patience.stalled())
       return room
     }
-    this.#waiting.push(chunk)
+    this.#waiting?.push(chunk)
     this.#waitingBytes += chunk.length
     return this.#waitingBytes <= this.#backpressureBytesMax
   }
@@ -200,6 +229,7 @@ export class StreamLink implements Link, Silent {
 
   /** The response has gone. */
   gone(): void {
+    this.#silence?.end()
     this.drained()
   }
 

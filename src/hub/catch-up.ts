@@ -22,6 +22,8 @@ export class CatchUp {
   #behind: Set<Subscription> | undefined = undefined
   /** Nothing is to begin now: it is under way, or several requests are being done as one. */
   #held = false
+  /** It goes on in another turn. */
+  #deferred = false
 
   constructor(connection: Connection, hub: Hub) {
     this.#connection = connection
@@ -60,6 +62,7 @@ export class CatchUp {
     const { open, full, link } = this.#connection
     const behind = this.#behind
     if (!open || full || behind === undefined || behind.size === 0 || this.#held) return
+    if (this.#hub.delivery.pace.isSpent) return this.#goOnLater()
     this.#held = true
     try {
       link.cork(() => this.#steps(behind))
@@ -69,19 +72,31 @@ export class CatchUp {
     this.#held = false
     if (behind.size === 0) this.#behind = undefined
     for (const subscription of behind) {
-      if (this.#mayGoOn(subscription)) return this.#hub.clock.defer(() => this.proceed())
+      if (this.#mayGoOn(subscription)) return this.#goOnLater()
     }
+  }
+
+  #goOnLater(): void {
+    if (this.#deferred) return
+    this.#deferred = true
+    this.#hub.clock.defer(() => {
+      this.#deferred = false
+      this.proceed()
+    })
   }
 
   /** As many steps as one turn allows. */
   #steps(behind: ReadonlySet<Subscription>): void {
     // Replays first: until they are done, a link over many topics has no position to go on from.
     const replaying = [...behind].filter((subscription) => subscription.replaying !== undefined)
+    const { pace } = this.#hub.delivery
     let steps = stepsPerTurnMax
     for (const subscription of replaying.length > 0 ? new Set([...replaying, ...behind]) : behind) {
-      while (this.#mayGoOn(subscription) && steps > 0) {
+      while (this.#mayGoOn(subscription) && steps > 0 && !pace.isSpent) {
         steps--
+        const before = this.#connection.bytes
         this.#step(subscription)
+        pace.spend(this.#connection.bytes - before)
       }
     }
     this.#connection.sayPositions()

@@ -6,6 +6,7 @@ import { Histogram } from '../lib/histogram.js'
 import type { Offset } from '../protocol/cursor.js'
 import type { Connection } from './connection.js'
 import type { Feed, Members } from './feed.js'
+import { Pace } from './pace.js'
 import type { Session } from './session.js'
 import type { Subscription } from './subscription.js'
 import type { Tracing } from './tracing.js'
@@ -39,6 +40,8 @@ export class Delivery {
   readonly flushEvents = new Histogram(flushEventsBounds)
   /** Connections with batches that wait for the end of the flush. */
   touched: Connection[] = []
+  /** Of those who catch up. */
+  readonly pace: Pace
   /** Sessions with something to flush. */
   readonly #dirty = new Set<Session>()
   readonly #clock: Clock
@@ -60,6 +63,7 @@ export class Delivery {
     after: (sessions: readonly Session[]) => void,
   ) {
     this.#clock = given.clock
+    this.pace = new Pace(given.clock)
     this.#tracing = given.tracing
     this.#before = before
     this.#after = after

@@ -3,6 +3,7 @@ import t from 'tap'
 import type { Chunk } from '../../src/codec/codec.js'
 import type { Connection } from '../../src/hub/connection.js'
 import { createHub, type Hub, type HubOptions } from '../../src/hub/hub.js'
+import { catchUpBytesPerTurn } from '../../src/hub/pace.js'
 import type { Events, HubFrame, Subscribe } from '../../src/protocol/frames.js'
 import { type MemoryPeer, memoryLink } from '../../src/transport/memory.js'
 import { SimulatedClock } from '../kit/clock.js'
@@ -482,6 +483,33 @@ t.test('counts what each connection was given, without a step for each delivery'
   t.equal(hub.stats().deliveredBytes, bytes.json)
   t.match(hub.stats().flushEvents, { sum: 12 })
 })
+
+t.test(
+  'a crowd that joins gets what is retained over several turns, and what is live in between',
+  async (t) => {
+    const { hub, clock } = setUp()
+    const events = Array.from({ length: 300 }, () => ({ type: 'execution_started', data: 'x'.repeat(900) }))
+    hub.publish('sessions/a', events)
+    const came: string[] = []
+    const follow = (name: string, frame: Partial<Subscribe>): Connection => {
+      const connection = connectSized(hub, clock, () => came.push(name))
+      connection.receive({ type: 'subscribe', sub: 1, topic: 'sessions/a', ...frame })
+      return connection
+    }
+    follow('live', { replay: false })
+    clock.runTurn()
+    came.length = 0
+    const crowd = Array.from({ length: 20 }, () => follow('crowd', {}))
+    const sent = crowd.reduce((sum, { bytes }) => sum + bytes, 0)
+    t.ok(sent >= catchUpBytesPerTurn && sent < 2 * catchUpBytesPerTurn, `${sent} bytes in the turn itself`)
+    hub.publish('sessions/a', [{ type: 'note' }])
+    clock.runTurn()
+    t.ok(came.indexOf('live') < came.length / 2, 'what is live does not wait for all of them')
+    t.equal(hub.stats().lagging, 0)
+    hub.close()
+    t.ok(crowd.every(({ events: given }) => given === 301))
+  },
+)
 
 /** A connection in JSON that reads everything, and tells how much of it are events. */
 function connectSized(hub: Hub, clock: SimulatedClock, receive: (chunk: Uint8Array) => void): Connection {

@@ -1,4 +1,6 @@
-/** One attack, round after round, in a process of its own: `attacker.ts <url> <topic> <name> <ms>`. */
+/**
+ * One attack, round after round, in a process of its own: `attacker.ts <url> <topic> <name> <ms> <rounds a second>`.
+ */
 import { limitTable } from '../../src/protocol/limits.js'
 import { type Attack, attacks } from '../../test/attack/attacks.js'
 import { SeededRandom } from '../../test/kit/random.js'
@@ -11,14 +13,18 @@ const workAlone: Attack = async () => {
   await new Promise((resolve) => setImmediate(resolve))
 }
 
-const [url = '', topic = '', name = '', ms = ''] = process.argv.slice(2)
+const [url = '', topic = '', name = '', ms = '', perSecond = ''] = process.argv.slice(2)
 const attack = name === controlName ? workAlone : attacks[name]
 if (attack === undefined) throw new Error(`there is no attack ${name}`)
 const target = { url, port: Number(new URL(url).port), topic }
 const random = new SeededRandom(1)
-const end = Date.now() + Number(ms)
+const begin = performance.now()
 let rounds = 0
-while (Date.now() < end) {
+for (;;) {
+  // A round that came late is not made up for.
+  const due = Math.max(performance.now(), begin + (rounds * 1_000) / Number(perSecond))
+  if (due >= begin + Number(ms)) break
+  await new Promise((resolve) => setTimeout(resolve, due - performance.now()))
   try {
     await attack(target, random)
   } catch {

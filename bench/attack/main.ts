@@ -5,7 +5,8 @@
  * share the second. First the attacker works for itself: what is slow then is the machine, not the hub. The samples of
  * all rounds are put together. Ends with 1 when a 99th percentile is above twice the quiet one and above `floorMs`.
  *
- *     npm run attack -- --seconds 5 --rounds 3 --only patches
+ * An attack is repeated up to ten times a second, and opens up to 1,000 connections in it. `--flood` repeats it as fast
+ * as the second core can: up to 12,000 connections a second, where accepting them is what the hub is busy with.
  */
 import { fork, spawnSync } from 'node:child_process'
 import { setPriority } from 'node:os'
@@ -18,14 +19,37 @@ import { HubProcess } from '../harness/hub-process.js'
 import { formatTable } from '../harness/table.js'
 import { controlName } from './control.js'
 
+const help = `How long a well-behaved client of the hub waits while others attack it.
+
+Usage: npm run attack -- [options]
+
+  --seconds N   how long each attack is measured: 5
+  --rounds N    how often, in turn; the samples are put together: 3
+  --only TEXT   the attacks whose name has it
+  --flood       each attack as fast as it can be repeated, instead of ten times a second
+  --help        this text
+
+Attacks:
+${Object.keys(attacks)
+  .map((name) => `  ${name}`)
+  .join('\n')}`
+
 const { values } = parseArgs({
   options: {
+    flood: { type: 'boolean', default: false },
+    help: { type: 'boolean', default: false },
     seconds: { type: 'string', default: '5' },
     rounds: { type: 'string', default: '3' },
     only: { type: 'string', default: '' },
   },
 })
+if (values.help) {
+  console.log(help)
+  process.exit()
+}
 const ms = Number(values.seconds) * 1_000
+/** Each round is a second's worth. */
+const manyConnections = 'a thousand connections opened and cut at once'
 const everyMs = 20
 /** What a garbage collection or a neighbour on the machine costs at times, attack or not. */
 const floorMs = 10
@@ -110,10 +134,15 @@ function bind(pid: number, core: number): void {
   if (pinned) spawnSync('taskset', ['--all-tasks', '--cpu-list', '--pid', String(core), String(pid)])
 }
 
+function roundsPerSecond(name: string): number {
+  if (values.flood || name === controlName) return Number.POSITIVE_INFINITY
+  return name === manyConnections ? 1 : 10
+}
+
 async function underAttack(url: string, name: string, honest: Honest) {
   const attacker = fork(
     fileURLToPath(new URL('attacker.ts', import.meta.url)),
-    [url, topic, name, String(ms + 2_000)],
+    [url, topic, name, String(ms + 2_000), String(roundsPerSecond(name))],
     {
       execArgv: ['--import', import.meta.resolve('tsx')],
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],

@@ -8,7 +8,7 @@ const count = 15_000
 /** Of these the figures are not taken: what the first connections compile is not memory of a connection. */
 const firstCount = 500
 /** Until V8 has collected what the handshakes left: it does when little has happened for a while. */
-const settleMs = 40_000
+const settleMs = 75_000
 
 interface Sample {
   /** Growth of the server's resident memory for each connection, once nothing has happened for a while. Bytes. */
@@ -21,6 +21,12 @@ interface Sample {
   readonly acceptMicros: number
 }
 
+interface Contestant {
+  readonly transport: 'ws' | 'sse'
+  readonly contender: Contender
+  readonly samples: Sample[]
+}
+
 /** Everyone watches and nothing happens. */
 export const connections: Scenario = {
   name: 'connections',
@@ -29,37 +35,32 @@ export const connections: Scenario = {
   async run(conditions) {
     const rows: Row[] = []
     const details: object[] = []
-    for (const transport of ['ws', 'sse'] as const) {
-      if (!conditions.wants(transport)) continue
-      const contenders = [
-        limitFor(transport),
-        ...conditions.ours,
-        ...peerContenders(conditions.peers, transport, 'connections'),
-      ]
-      // Half as many as asked for: each takes two minutes, and they differ little.
-      const runs = Math.max(1, Math.floor(conditions.runs / 2))
-      const samples = new Map(contenders.map((contender) => [contender.name, [] as Sample[]]))
-      for (let run = 1; run <= runs; run += 1) {
-        const measured = await runTogether(contenders, transport, (what) =>
-          conditions.progress(`${transport}, ${what}, run ${run}`),
-        )
-        measured.forEach((sample, index) => {
-          samples.get((contenders[index] as Contender).name)?.push(sample)
-        })
-      }
-      for (const [who, taken] of samples) {
-        const kib = (bytes: (sample: Sample) => number) =>
-          formatSpread(spreadOf(taken.map((sample) => bytes(sample) / 1024)))
-        rows.push({
-          link: transport,
-          who,
-          'RSS KiB': kib(({ rssBytes }) => rssBytes),
-          'opened KiB': kib(({ openedBytes }) => openedBytes),
-          'idle ms/s': formatSpread(spreadOf(taken.map(({ idleMicros }) => idleMicros / 1e3))),
-          'accept µs': formatSpread(spreadOf(taken.map(({ acceptMicros }) => acceptMicros)), 0),
-        })
-        details.push({ transport, who, samples: taken })
-      }
+    const all: Contestant[] = (['ws', 'sse'] as const)
+      .filter(conditions.wants)
+      .flatMap((transport) =>
+        [
+          limitFor(transport),
+          ...conditions.ours,
+          ...peerContenders(conditions.peers, transport, 'connections'),
+        ].map((contender) => ({ transport, contender, samples: [] })),
+      )
+    // Half as many as asked for: each takes minutes, and they differ little.
+    const runs = Math.max(1, Math.floor(conditions.runs / 2))
+    for (let run = 1; run <= runs; run += 1) {
+      await runTogether(all, (what) => conditions.progress(`${what}, run ${run}`))
+    }
+    for (const { transport, contender, samples } of all) {
+      const kib = (bytes: (sample: Sample) => number) =>
+        formatSpread(spreadOf(samples.map((sample) => bytes(sample) / 1024)))
+      rows.push({
+        link: transport,
+        who: contender.name,
+        'RSS KiB': kib(({ rssBytes }) => rssBytes),
+        'opened KiB': kib(({ openedBytes }) => openedBytes),
+        'idle ms/s': formatSpread(spreadOf(samples.map(({ idleMicros }) => idleMicros / 1e3))),
+        'accept µs': formatSpread(spreadOf(samples.map(({ acceptMicros }) => acceptMicros)), 0),
+      })
+      details.push({ transport, who: contender.name, samples })
     }
     return {
       columns: ['link', 'who', 'RSS KiB', 'opened KiB', 'idle ms/s', 'accept µs'].map((name) => ({ name })),
@@ -74,19 +75,11 @@ export const connections: Scenario = {
   },
 }
 
-/**
- * Opens a fresh process of each, for memory that was once taken is not given back, and lets them settle at once.
- *
- * @returns a sample of each, in their order
- */
-async function runTogether(
-  contenders: readonly Contender[],
-  transport: 'ws' | 'sse',
-  progress: (what: string) => void,
-): Promise<Sample[]> {
+/** Opens a fresh process of each, for memory that was once taken is not given back, and lets all of them settle. */
+async function runTogether(all: readonly Contestant[], progress: (what: string) => void): Promise<void> {
   const sides: Side[] = []
   try {
-    for (const contender of contenders) {
+    for (const { contender, transport } of all) {
       const side = await openSide(contender)
       sides.push(side)
       await subscribe(side, { transport }, firstCount)
@@ -95,28 +88,28 @@ async function runTogether(
     await settle()
     const opened: { before: Usage; after: Usage }[] = []
     for (const [index, side] of sides.entries()) {
-      progress(`connecting to ${(contenders[index] as Contender).name}`)
-      await side.server.ask('begin', null)
-      const before = await side.server.ask('usage', null)
+      const { server } = side
+      const { contender, transport } = all[index] as Contestant
+      progress(`${transport}, connecting to ${contender.name}`)
+      await server.ask('begin', null)
+      const before = await server.ask('usage', null)
       await subscribe(side, { transport }, count - firstCount)
-      const after = await side.server.ask('usage', null)
-      await side.server.ask('begin', null)
+      const after = await server.ask('usage', null)
+      await server.ask('begin', null)
       opened.push({ before, after })
     }
     progress('settling after')
     await settle()
-    const samples: Sample[] = []
-    for (const [index, side] of sides.entries()) {
+    for (const [index, { server }] of sides.entries()) {
       const { before, after } = opened[index] as { before: Usage; after: Usage }
-      const idle = await side.server.ask('usage', null)
-      samples.push({
+      const idle = await server.ask('usage', null)
+      all[index]?.samples.push({
         rssBytes: (idle.rssBytes - before.rssBytes) / (count - firstCount),
         openedBytes: (after.rssBytes - before.rssBytes) / (count - firstCount),
         idleMicros: idle.cpuMicros / (idle.wallMicros / 1e6),
         acceptMicros: after.cpuMicros / (count - firstCount),
       })
     }
-    return samples
   } finally {
     await closeSides(sides)
   }

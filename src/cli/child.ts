@@ -122,13 +122,13 @@ function readLines(child: ChildProcess, name: OutputStream, clock: Clock, events
     if (texts.length > 0) events.output(name, texts)
   }
   const hold = (): void => {
+    timer?.cancel()
     timer =
       lines.unfinished && !stream?.isPaused()
         ? clock.after(unfinishedMs, () => give([lines.take()]))
         : undefined
   }
   stream?.on('data', (bytes: Buffer) => {
-    timer?.cancel()
     give(lines.write(bytes))
     hold()
   })

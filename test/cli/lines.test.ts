@@ -1,6 +1,7 @@
 import { PassThrough } from 'node:stream'
 import fc from 'fast-check'
 import t from 'tap'
+import { startChild } from '../../src/cli/child.js'
 import { LineSplitter } from '../../src/cli/lines.js'
 import { formatBytes, formatCount, formatDuration, paletteFor, terminalText } from '../../src/cli/paint.js'
 import { StateLines } from '../../src/cli/state-lines.js'
@@ -8,6 +9,8 @@ import { Transcript } from '../../src/cli/transcript.js'
 import { EventStreamReader, type StreamEvent } from '../../src/lib/event-stream.js'
 import type { JsonValue } from '../../src/lib/json.js'
 import type { Offset } from '../../src/protocol/cursor.js'
+import { SimulatedClock } from '../kit/clock.js'
+import { deferred, until } from '../kit/wait.js'
 
 function split(bytes: Buffer, sizes: readonly number[], charactersMax: number): string[] {
   const splitter = new LineSplitter(charactersMax)
@@ -273,4 +276,30 @@ t.test('state', (t) => {
     t.end()
   })
   t.end()
+})
+
+t.test('reading on before a line has ended shows its beginning once', async (t) => {
+  const clock = new SimulatedClock()
+  const shown: string[] = []
+  const ended = deferred()
+  const child = startChild(
+    { kind: 'shell', text: 'printf beginning; exec sleep 60' },
+    { env: process.env, readsInput: false, clock },
+    {
+      started: () => undefined,
+      output: (_, texts) => shown.push(...texts),
+      exited: () => ended.resolve(),
+    },
+  )
+  try {
+    await until('its output has come', () => clock.timers === 1)
+    child.resume()
+    t.equal(clock.timers, 1)
+    clock.advance(5_000)
+    t.same(shown, ['beginning'])
+  } finally {
+    child.signal('SIGKILL')
+    await ended.promise
+  }
+  t.same(shown, ['beginning'])
 })

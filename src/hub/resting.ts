@@ -10,25 +10,25 @@ const pageSessions = 200
 /** Beyond so many, those of earlier lives are listed once they are asked for. */
 const soughtMax = 200_000
 
-interface Resting {
-  readonly startedAt: number
-  readonly about: JsonObject
-}
-
 /**
  * What a list shows of sessions that the store has and memory has not: they have left it, or are of an earlier life
  * of the hub.
  */
 export class RestingSessions {
-  readonly #sessions = new Map<string, Resting>()
+  readonly #sessions = new Map<string, JsonObject>()
 
-  entries(): readonly (readonly [string, Resting])[] {
-    return [...this.#sessions]
+  /** @param ids those that may be seen; all of them unless given */
+  entries(ids: readonly string[] | undefined): readonly (readonly [string, JsonObject])[] {
+    if (ids === undefined) return [...this.#sessions]
+    return ids.flatMap((id) => {
+      const about = this.#sessions.get(id)
+      return about === undefined ? [] : [[id, about] as const]
+    })
   }
 
   /** @param about as `aboutSession` */
-  add(id: string, startedAt: number, about: JsonObject): void {
-    this.#sessions.set(id, { startedAt, about })
+  add(id: string, about: JsonObject): void {
+    this.#sessions.set(id, about)
     // Down to the most at once and not one by one: all of them are looked at.
     if (this.#sessions.size >= 2 * listedMax) this.#keepNewest()
   }
@@ -58,7 +58,12 @@ export class RestingSessions {
   }
 
   #keepNewest(): void {
-    const newest = [...this.#sessions].toSorted(([, one], [, other]) => other.startedAt - one.startedAt)
-    for (const [id] of newest.slice(listedMax)) this.#sessions.delete(id)
+    const oldest = [...this.#sessions].toSorted((one, other) => startOf(one) - startOf(other))
+    for (const [id] of oldest.slice(0, -listedMax)) this.#sessions.delete(id)
   }
+}
+
+/** @returns when what a list shows of a session says that it began */
+export function startOf([, about]: readonly [id: string, about: JsonObject]): number {
+  return Number(about['startedAt'])
 }

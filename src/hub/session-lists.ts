@@ -4,7 +4,7 @@ import { noCounts } from '../state/topic-state.js'
 import type { Delivery } from './delivery.js'
 import { aboutSession } from './own-slices.js'
 import type { Permissions } from './permissions.js'
-import { listedMax, type RestingSessions } from './resting.js'
+import { listedMax, type RestingSessions, startOf } from './resting.js'
 import { hubSession, Session, type SessionSetting } from './session.js'
 
 export interface SessionListsOptions {
@@ -67,17 +67,13 @@ export class SessionLists {
   slice(session: Session): JsonObject {
     const { sessions, resting } = this.#options
     const ids = [...this.#lists.values()].find((list) => list.session === session)?.ids
-    const shown: [id: string, startedAt: number, about: () => JsonObject][] = []
-    const seen = ids === undefined ? sessions.values() : ids.flatMap((id) => sessions.get(id) ?? [])
-    for (const one of seen) {
-      if (one.status !== 'waiting') shown.push([one.id, one.startedAt ?? 0, () => aboutSession(one)])
-    }
-    for (const [id, { startedAt, about }] of resting.entries()) {
-      if (ids?.includes(id) !== false) shown.push([id, startedAt, () => about])
-    }
-    const newest =
-      shown.length > listedMax ? shown.toSorted((one, other) => one[1] - other[1]).slice(-listedMax) : shown
-    return Object.fromEntries(newest.map(([id, , about]) => [id, about()]))
+    const held = ids === undefined ? [...sessions.values()] : ids.flatMap((id) => sessions.get(id) ?? [])
+    const started = held.filter(({ status }) => status !== 'waiting').slice(-listedMax)
+    const rest = resting.entries(ids)
+    const shown = started.map((one) => [one.id, aboutSession(one)] as const)
+    if (rest.length === 0) return Object.fromEntries(shown)
+    const all = [...rest, ...shown].toSorted((one, other) => startOf(one) - startOf(other))
+    return Object.fromEntries(all.slice(-listedMax))
   }
 
   #made(name: string, ids: readonly string[] | undefined): Session {

@@ -298,7 +298,7 @@ export class Sessions {
 
   /** It leaves memory, and the store has it. */
   #rest(session: Session): void {
-    this.#resting.add(session.id, session.startedAt ?? 0, aboutSession(session))
+    this.#resting.add(session.id, aboutSession(session))
     this.#left(session)
   }
 
@@ -306,7 +306,7 @@ export class Sessions {
   #found(records: readonly SessionRecord[]): void {
     for (const { session, status, startedAt, endedAt } of records) {
       if (this.#held.has(session) || this.keeping?.leaves(session) === true) continue
-      this.#resting.add(session, startedAt, { status, startedAt, ...(endedAt !== undefined && { endedAt }) })
+      this.#resting.add(session, { status, startedAt, ...(endedAt !== undefined && { endedAt }) })
       this.#lists.changed(session)
     }
   }

@@ -1,11 +1,11 @@
 import { mkdir, readdir, rename, rm } from 'node:fs/promises'
-import { createServer } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import type { Browser, Page } from 'playwright-core'
 import type { Test } from 'tap'
 import { buildPanels } from '../../scripts/panels.js'
 import { buildCommandLine, type CommandLine } from '../cli/command-line.js'
 import { complaintsOf, launch } from '../kit/chromium.js'
+import { freePort } from '../kit/free-port.js'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
@@ -40,7 +40,7 @@ export async function panelsPage(t: Test): Promise<PanelsPage> {
     await running.says('Ctrl-C ends the hub')
     return { url: `http://127.0.0.1:${port}`, kill, again: () => start(t, port, words) }
   }
-  return { commandLine, browser, serve: async (t, ...words) => start(t, await freePort(), words) }
+  return { commandLine, browser, serve: async (t, ...words) => start(t, String(await freePort()), words) }
 }
 
 /** Builds the page where a server that runs from `.tap/cli-…` looks for it; other test files may do the same. */
@@ -85,12 +85,4 @@ export async function put(hub: Hub, place: string, value: unknown): Promise<void
 async function send(method: string, url: string, type: string, body: string): Promise<void> {
   const answer = await fetch(url, { method, headers: { 'content-type': type }, body })
   if (!answer.ok) throw new Error(`${method} ${url}: ${answer.status} ${await answer.text()}`)
-}
-
-async function freePort(): Promise<string> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as { port: number }
-  await new Promise((resolve) => server.close(resolve))
-  return String(port)
 }

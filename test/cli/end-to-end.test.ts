@@ -3,6 +3,7 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { freePort } from '../kit/free-port.js'
 import { buildCommandLine, type Running } from './command-line.js'
 
 const commandLine = await buildCommandLine()
@@ -16,15 +17,6 @@ interface Serving {
   readonly port: string
   readonly running: Running
   kill(signal: NodeJS.Signals): Promise<number | null>
-}
-
-/** A port that a hub can take, leave and take again: one the kernel chose for a hub is not free at once. */
-async function freePort(): Promise<string> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as { port: number }
-  await new Promise((resolve) => server.close(resolve))
-  return String(port)
 }
 
 async function serve(t: Test, port = '0'): Promise<Serving> {
@@ -106,7 +98,7 @@ t.test('three parallel commands are watched live, complete and in order', async 
 })
 
 t.test('a hub killed in mid-run costs what it alone had, and nothing else', async (t) => {
-  const hub = await serve(t, await freePort())
+  const hub = await serve(t, String(await freePort()))
   // Few enough for the history of a hub, so that it does not matter who comes back first.
   const script = `
     let n = 0

@@ -1,5 +1,4 @@
 import { mkdtempSync, rmSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createParser } from 'eventsource-parser'
@@ -7,6 +6,7 @@ import t from 'tap'
 import { WebSocket } from 'ws'
 import type { HubEvent } from '../../src/protocol/frames.js'
 import { buildCommandLine, type Running } from '../cli/command-line.js'
+import { freePort } from '../kit/free-port.js'
 
 // RUNCAST_KILLS=100 for the long run.
 const kills = Number(process.env['RUNCAST_KILLS'] ?? 6)
@@ -15,15 +15,6 @@ const commandLine = await buildCommandLine()
 t.teardown(() => commandLine.remove())
 const directory = mkdtempSync(join(tmpdir(), 'runcast-kills-'))
 t.teardown(() => rmSync(directory, { recursive: true, force: true }))
-
-async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const address = server.address()
-  await new Promise((resolve) => server.close(resolve))
-  if (typeof address !== 'object' || address === null) throw new TypeError('expected a port')
-  return address.port
-}
 
 const port = await freePort()
 const url = `http://127.0.0.1:${port}`

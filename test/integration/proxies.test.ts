@@ -2,13 +2,14 @@ import { execFileSync, spawn } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { connect as connectHttp2 } from 'node:http2'
 import { request } from 'node:https'
-import { connect, createServer } from 'node:net'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { WebSocket } from 'ws'
 import type { Hub } from '../../src/hub/hub.js'
+import { freePort } from '../kit/free-port.js'
 import { served } from '../kit/served.js'
 import { until } from '../kit/wait.js'
 
@@ -92,14 +93,6 @@ function isThere(program: string): boolean {
   }
 }
 
-async function freePort(): Promise<string> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as { port: number }
-  await new Promise((resolve) => server.close(resolve))
-  return String(port)
-}
-
 function accepts(port: string): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(Number(port), '127.0.0.1')
@@ -122,7 +115,7 @@ async function behind(t: Test, kind: ProxyKind) {
     stdio: 'ignore',
   })
   const log = join(folder, 'access.log')
-  const port = await freePort()
+  const port = String(await freePort())
   const home = join(folder, 'home')
   mkdirSync(home)
   const words = kind.prepare({ folder, cert, key, log, port, hubPort: String(server.port) })

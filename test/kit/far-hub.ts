@@ -1,19 +1,10 @@
 import assert from 'node:assert/strict'
-import { type AddressInfo, createServer } from 'node:net'
 import type { Test } from 'tap'
 import { createHub } from '../../src/hub/hub.js'
 import { serve } from '../../src/server/serve.js'
 import type { Far } from '../conformance/client.js'
+import { freePort } from './free-port.js'
 import { Proxy } from './proxy.js'
-
-/** @returns a port to listen on again later: one that the machine chose while listening cannot be, for a minute. */
-export async function freePort(): Promise<number> {
-  const probe = createServer()
-  await new Promise<void>((resolve) => probe.listen(0, '127.0.0.1', resolve))
-  const { port } = probe.address() as AddressInfo
-  await new Promise((resolve) => probe.close(resolve))
-  return port
-}
 
 export interface FarHub extends Far {
   /** Another hub, that knows nothing of the one before, listens in its place. */

@@ -32,6 +32,7 @@ export type {
   Slices,
   StateUpdate,
 } from './protocol/frames.js'
+export type { TraceContext } from './protocol/trace.js'
 export type { Fields, Log } from './server/log.js'
 export { openTelemetry } from './server/open-telemetry.js'
 export { type ServeOptions, type Server, serve } from './server/serve.js'

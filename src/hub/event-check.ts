@@ -3,7 +3,7 @@ import { ProtocolError, quote } from '../protocol/codes.js'
 import type { NewEvent } from '../protocol/frames.js'
 import type { Limits } from '../protocol/limits.js'
 import { typePattern } from '../protocol/topic.js'
-import { isTrace } from '../protocol/trace.js'
+import { isTrace, isTraceState } from '../protocol/trace.js'
 
 // Type names that passed the pattern, so that it is asked once each; bounded, for names are the producers'.
 const knownTypesMax = 4_096
@@ -24,7 +24,7 @@ export class EventCheck {
   sizes(events: readonly NewEvent[]): number[] {
     const sizes: number[] = []
     for (let i = 0; i < events.length; i++) {
-      const { type, data, key, trace } = events[i] as NewEvent
+      const { type, data, key, trace, tracestate } = events[i] as NewEvent
       if (!this.#isType(type)) {
         const message = `type: expected 1–128 of A–Z a–z 0–9 . _ : -, got ${quote(type)}`
         throw new ProtocolError('badFrame', message, { pointer: `/${i}/type` })
@@ -33,7 +33,12 @@ export class EventCheck {
         const message = `trace: expected a traceparent 00-<trace>-<span>-<flags>, got ${quote(trace)}`
         throw new ProtocolError('badFrame', message, { pointer: `/${i}/trace` })
       }
-      sizes.push(this.size(data ?? null, 'data', `/${i}/data`) + type.length + (key?.length ?? 0) + 64)
+      if (tracestate !== undefined && !isTraceState(tracestate)) {
+        const message = `tracestate: expected a tracestate key=value,…, got ${quote(tracestate)}`
+        throw new ProtocolError('badFrame', message, { pointer: `/${i}/tracestate` })
+      }
+      const named = type.length + (key?.length ?? 0) + (tracestate?.length ?? 0)
+      sizes.push(this.size(data ?? null, 'data', `/${i}/data`) + named + 64)
     }
     return sizes
   }

@@ -358,7 +358,10 @@ export class Session {
     if (worker !== undefined) made.worker = worker.id
     if (event.id !== undefined) made.id = event.id
     if (key !== undefined) made.key = key
-    if (event.trace !== undefined) made.trace = event.trace
+    if (event.trace !== undefined) {
+      made.trace = event.trace
+      if (event.tracestate !== undefined) made.tracestate = event.tracestate
+    }
     return made
   }
 

@@ -2,7 +2,7 @@ import { ProtocolError, quote } from './codes.js'
 import { parseCursor } from './cursor.js'
 import { type Cause, type ClientFrame, modes, type NewEvent, type PatchOperation } from './frames.js'
 import type { Limits } from './limits.js'
-import { isTrace } from './trace.js'
+import { isTrace, isTraceState } from './trace.js'
 
 /** What is wrong with a value, and where in it. Made only for bad input: good input allocates nothing. */
 interface Fault {
@@ -257,6 +257,10 @@ function traceFault(value: unknown): Fault | undefined {
     : fault('a traceparent 00-<trace>-<span>-<flags> (W3C Trace Context)', value)
 }
 
+function traceStateFault(value: unknown): Fault | undefined {
+  return isTraceState(value) ? undefined : fault('a tracestate key=value,… (W3C Trace Context)', value)
+}
+
 function booleanFault(value: unknown): Fault | undefined {
   return typeof value === 'boolean' ? undefined : fault('true or false', value)
 }
@@ -278,9 +282,11 @@ function anyFault(): undefined {
 
 // Composed values
 
+const eventFields = 'type, data?, id?, key?, time?, trace?, tracestate?, force?'
+
 /** In the order of likelihood, one pass and no table: this runs for every event that is published. */
 function eventFault(value: unknown, limits: Limits): Fault | undefined {
-  if (!isObject(value)) return fault('an event { type, data?, id?, key?, time?, trace?, force? }', value)
+  if (!isObject(value)) return fault(`an event { ${eventFields} }`, value)
   if (value.type === undefined) return within('type', typeFault(undefined, limits))
   for (const name in value) {
     const field = value[name]
@@ -304,10 +310,12 @@ function eventFieldFault(name: string, field: unknown, limits: Limits): Fault | 
       return timeFault(field)
     case 'trace':
       return traceFault(field)
+    case 'tracestate':
+      return traceStateFault(field)
     case 'force':
       return booleanFault(field)
     default:
-      return fault('no field but type, data, id, key, time, trace, force', field)
+      return fault(`no field but ${eventFields.replaceAll('?', '')}`, field)
   }
 }
 

@@ -2,7 +2,7 @@ import type { JsonObject, JsonValue } from '../lib/json.js'
 import type { RequestCode } from './codes.js'
 import type { Cursor, Epoch, Offset } from './cursor.js'
 import type { Limits } from './limits.js'
-import type { Trace } from './trace.js'
+import type { Trace, TraceState } from './trace.js'
 
 /** Which levels of events a subscription carries; `silent` carries none and keeps its position. */
 export type Mode = 'full' | 'summary' | 'control' | 'silent'
@@ -22,6 +22,8 @@ export interface HubEvent {
   readonly key?: string
   /** The trace that it belongs to, as the producer gave it. */
   readonly trace?: Trace
+  /** What came with the `traceparent`; there is none without `trace`. */
+  readonly tracestate?: TraceState
   readonly data: JsonValue
   /** Sent again on a fresh join; it does not move the position. */
   readonly replay?: true
@@ -36,6 +38,8 @@ export interface NewEvent {
   readonly time?: number
   /** A `traceparent`: the trace that the event belongs to; handed on as it is. */
   readonly trace?: Trace
+  /** A `tracestate`, handed on as it is with `trace`; without it, it counts for nothing. */
+  readonly tracestate?: TraceState
   /** Passes every mode (but not a `types` filter). */
   readonly force?: boolean
 }

@@ -1,17 +1,19 @@
 import type * as Api from '@opentelemetry/api'
 import type { Span, Tracer } from '../hub/tracing.js'
-import type { Trace } from '../protocol/trace.js'
+import { type TraceContext, traceContext } from '../protocol/trace.js'
 
 /**
  * Spans of the hub for OpenTelemetry: `createHub({ tracer: openTelemetry(api) })`.
  *
  * @param api the package `@opentelemetry/api` (1.x); where its spans go is for the SDK that is registered with it
  */
-export function openTelemetry({ context, SpanKind, SpanStatusCode, trace, TraceFlags }: typeof Api): Tracer {
+export function openTelemetry(api: typeof Api): Tracer {
+  const { context, createTraceState, SpanKind, SpanStatusCode, trace, TraceFlags } = api
   const tracer = trace.getTracer('runcast')
-  const contextOf = (text: Trace): Api.SpanContext => {
-    const [, traceId = '', spanId = '', flags = ''] = text.split('-')
-    return { traceId, spanId, traceFlags: Number.parseInt(flags, 16), isRemote: true }
+  const contextOf = (from: TraceContext): Api.SpanContext => {
+    const [, traceId = '', spanId = '', flags = ''] = from.trace.split('-')
+    const known = { traceId, spanId, traceFlags: Number.parseInt(flags, 16), isRemote: true }
+    return from.tracestate === undefined ? known : { ...known, traceState: createTraceState(from.tracestate) }
   }
   return {
     start(name, { parent, links }): Span {
@@ -25,10 +27,11 @@ export function openTelemetry({ context, SpanKind, SpanStatusCode, trace, TraceF
         },
         parent === undefined ? around : trace.setSpanContext(around, contextOf(parent)),
       )
-      const { traceId, spanId, traceFlags } = span.spanContext()
+      const { traceId, spanId, traceFlags, traceState } = span.spanContext()
       const recorded = (traceFlags & TraceFlags.SAMPLED) !== 0
+      const tracestate = traceState?.serialize()
       return {
-        trace: recorded ? `00-${traceId}-${spanId}-01` : undefined,
+        context: recorded ? traceContext(`00-${traceId}-${spanId}-01`, tracestate) : undefined,
         end(figures, error) {
           for (const [figure, value] of Object.entries(figures)) span.setAttribute(`runcast.${figure}`, value)
           if (error !== undefined) {

@@ -8,7 +8,7 @@ import type { Offset } from '../protocol/cursor.js'
 import type { NewEvent } from '../protocol/frames.js'
 import type { Limits } from '../protocol/limits.js'
 import { parseTopic } from '../protocol/topic.js'
-import { isTrace, type Trace } from '../protocol/trace.js'
+import { type TraceContext, traceContext } from '../protocol/trace.js'
 import type { Answer, Request } from '../transport/transport.js'
 import { type BodyKind, bodyKind, parseJson, readBody, utf8 } from './body.js'
 import type { Context } from './context.js'
@@ -116,14 +116,19 @@ function readAll(values: readonly unknown[], read: ReadEvent, { publishEventsMax
   return { events, workers, end }
 }
 
-/** @returns the `traceparent` of a request, for its events that name none; one that is not valid counts for nothing */
-function traceOf({ headers }: Request): Trace | undefined {
-  const trace = headers.get('traceparent')
-  return isTrace(trace) ? trace : undefined
+/** @returns the trace of a request, for its events that name none; a header that is not valid counts for nothing */
+function traceOf({ headers }: Request): TraceContext | undefined {
+  return traceContext(headers.get('traceparent'), headers.get('tracestate'))
 }
 
-function withTrace(events: readonly NewEvent[], trace: Trace | undefined): readonly NewEvent[] {
-  return trace === undefined ? events : events.map((event) => ({ trace, ...event }))
+/** Both fields are the event's own or both the request's: a `tracestate` belongs to its `traceparent`. */
+function withTrace(events: readonly NewEvent[], context: TraceContext | undefined): readonly NewEvent[] {
+  if (context === undefined) return events
+  return events.map((event) => {
+    if (event.trace !== undefined) return event
+    const { tracestate: _, ...untraced } = event
+    return { ...context, ...untraced }
+  })
 }
 
 const hint = '; send many events as an array, or line by line as application/x-ndjson'

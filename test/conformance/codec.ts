@@ -42,6 +42,8 @@ export const someEvents: fc.Arbitrary<HubEvent[]> = fc
         worker: fc.stringMatching(/^[A-Za-z0-9._~-]{1,12}$/),
         id: fc.string({ minLength: 1, maxLength: 12 }),
         key: fc.string({ minLength: 1, maxLength: 12 }),
+        trace: fc.stringMatching(/^00-[0-9a-f]{32}-[0-9a-f]{16}-01$/),
+        tracestate: fc.stringMatching(/^[a-z]{1,8}=[!-+\--<>-~]{1,20}$/),
       },
       { requiredKeys: ['step', 'type', 'time', 'data'] },
     ),

@@ -55,6 +55,11 @@ t.test('lets every well-formed frame through, unchanged', async (t) => {
       topic,
       events: [{ type: 'a' }, { type: 'b:c', data: null, id: '1', key: 'k', time: 0, force: true }],
     },
+    {
+      type: 'publish',
+      topic,
+      events: [{ type: 'a', trace: `00-${'1'.repeat(32)}-${'1'.repeat(16)}-00`, tracestate: 'a=b' }],
+    },
     { type: 'publish', topic: 'sessions/s/workers/w', events: [] },
     {
       type: 'set',
@@ -168,6 +173,12 @@ t.test('names the field, what was expected and what came', async (t) => {
     [{ ...publish, events: [{ type: 'a', key: 1 }] }, 'publish.events[0].key:', '/events/0/key'],
     [{ ...publish, events: [{ type: 'a', time: Number.NaN }] }, 'publish.events[0].time:', '/events/0/time'],
     [{ ...publish, events: [{ type: 'a', time: -1 }] }, 'publish.events[0].time:', '/events/0/time'],
+    [{ ...publish, events: [{ type: 'a', trace: 1 }] }, 'expected a traceparent', '/events/0/trace'],
+    [
+      { ...publish, events: [{ type: 'a', tracestate: 'a' }] },
+      'publish.events[0].tracestate: expected a tracestate key=value,…',
+      '/events/0/tracestate',
+    ],
     [
       { ...publish, events: [{ type: 'a', force: 1 }] },
       'publish.events[0].force: expected true or false, got 1',

@@ -1,3 +1,6 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import * as api from '@opentelemetry/api'
 import {
   BasicTracerProvider,
@@ -6,12 +9,16 @@ import {
   SimpleSpanProcessor,
 } from '@opentelemetry/sdk-trace-base'
 import t from 'tap'
+import { WebSocket } from 'ws'
+import { connect } from '../../src/client.js'
 import { createHub } from '../../src/hub/hub.js'
 import type { HubEvent, NewEvent } from '../../src/protocol/frames.js'
 import { openTelemetry } from '../../src/server/open-telemetry.js'
+import { openLmdb } from '../../src/store/lmdb.js'
 import { memoryStore } from '../../src/store/memory.js'
 import { FaultyStore } from '../kit/faulty-store.js'
 import { dial, openStream, served } from '../kit/served.js'
+import { until } from '../kit/wait.js'
 
 const trace = (n: number) => `00-${String(n).padStart(32, '0')}-${String(n).padStart(16, '0')}-01`
 
@@ -22,16 +29,32 @@ async function publish(url: string, body: string, headers: Record<string, string
 }
 
 t.test('the trace of a publish goes with its events, over every transport and a restart', async (t) => {
-  const store = memoryStore()
-  const { hub, url } = await served(t, { hub: { store } })
+  const directory = mkdtempSync(join(tmpdir(), 'runcast-trace-'))
+  t.teardown(() => rmSync(directory, { recursive: true, force: true }))
+  const { hub, url } = await served(t, { hub: { store: openLmdb({ directory }) } })
   const socket = await dial(t, url)
   socket.send({ type: 'subscribe', sub: 1, topic: 'sessions/s' })
   await socket.expect('live')
+  const client = connect(url, { codec: 'msgpack', WebSocket })
+  t.teardown(() => client.close())
+  const unpacked: HubEvent[] = []
+  client.subscribe({ topic: 'sessions/s', replay: 'all' }, { onEvent: (event) => unpacked.push(event) })
   const stream = await openStream(t, `${url}/api/sessions/s/events`)
   const events = `${url}/api/sessions/s/events`
-  const traceparent = trace(1)
-  t.equal(await publish(events, `[{"type":"a"},{"type":"b","trace":"${trace(2)}"}]`, { traceparent }), 200)
-  t.equal(await publish(events, '{"type":"c"}\n{"type":"d"}\n', { traceparent }), 200)
+  const traced = { traceparent: trace(1), tracestate: 'rojo=00f067aa0ba902b7,tenant@congo= a:b \t, ,' }
+  const tracestate = traced.tracestate.trim()
+  const own = [
+    { type: 'a' },
+    { type: 'b', trace: trace(2) },
+    { type: 'b2', trace: trace(2), tracestate: 'b=2' },
+  ]
+  t.equal(await publish(events, JSON.stringify(own), traced), 200)
+  t.equal(await publish(events, '{"type":"c"}\n{"type":"d","tracestate":"d=1"}\n', traced), 200)
+  const untraced = JSON.stringify({ type: 'd2', tracestate: 'd=2' })
+  t.equal(await publish(events, untraced, { tracestate }), 200, 'a tracestate alone counts for nothing')
+  for (const wrong of ['nonsense', 'A=1', 'a=1=2', `a=${'1'.repeat(511)}`, ','.repeat(32)]) {
+    t.equal(await publish(events, '{"type":"d3"}', { ...traced, tracestate: wrong }), 200, wrong)
+  }
   for (const wrong of [
     '',
     'nonsense',
@@ -39,33 +62,44 @@ t.test('the trace of a publish goes with its events, over every transport and a 
     trace(1).replace('00-', 'ff-'),
     trace(1).toUpperCase() + 'X',
   ]) {
-    t.equal(await publish(events, '{"type":"e"}', { traceparent: wrong }), 200, 'a header that is not valid')
+    const headers = { ...traced, traceparent: wrong }
+    t.equal(await publish(events, '{"type":"e"}', headers), 200, 'a header that is not valid')
   }
   t.equal(await publish(events, '{"type":"f","trace":"nonsense"}'), 400)
   t.throws(() => hub.publish('sessions/s', [{ type: 'f', trace: 'nonsense' }]), {
     message: /^trace: expected a traceparent/,
   })
+  t.equal(await publish(events, `{"type":"f","trace":"${trace(1)}","tracestate":"nonsense"}`), 400)
+  t.throws(() => hub.publish('sessions/s', [{ type: 'f', trace: trace(1), tracestate: 'a=' }]), {
+    message: /^tracestate: expected a tracestate/,
+    place: { pointer: '/0/tracestate' },
+  })
   const told = [
-    ['a', trace(1)],
-    ['b', trace(2)],
-    ['c', trace(1)],
-    ['d', trace(1)],
-    ['e', undefined],
+    ['a', trace(1), tracestate],
+    ['b', trace(2), undefined],
+    ['b2', trace(2), 'b=2'],
+    ['c', trace(1), tracestate],
+    ['d', trace(1), tracestate],
+    ['d2', undefined, undefined],
+    ...Array.from({ length: 5 }, () => ['d3', trace(1), undefined]),
+    ['e', undefined, undefined],
   ]
+  const tracesOf = (list: readonly HubEvent[]) =>
+    list.slice(0, told.length).map((event) => [event.type, event.trace, event.tracestate])
   const overSocket: HubEvent[] = []
-  while (overSocket.length < 5) overSocket.push(...((await socket.expect('events'))['events'] as HubEvent[]))
-  t.same(
-    overSocket.slice(0, 5).map((event) => [event.type, event.trace]),
-    told,
-  )
-  const block = await stream.until(({ event }) => event === 'b')
-  t.match(JSON.parse(block.data ?? ''), { trace: trace(2) })
+  while (overSocket.length < told.length) {
+    overSocket.push(...((await socket.expect('events'))['events'] as HubEvent[]))
+  }
+  t.same(tracesOf(overSocket), told)
+  await until('the client has them', () => unpacked.length >= told.length)
+  t.same(tracesOf(unpacked), told)
+  const block = await stream.until(({ event }) => event === 'b2')
+  t.match(JSON.parse(block.data ?? ''), { trace: trace(2), tracestate: 'b=2' })
   t.equal((await stream.until(({ event }) => event === 'e')).data?.includes('trace'), false)
-  const next = createHub({ store })
-  t.same(
-    (await next.readHistory('sessions/s')).events.slice(0, 5).map((event) => [event.type, event.trace]),
-    told,
-  )
+  await hub.closeStore()
+  const next = createHub({ store: openLmdb({ directory }) })
+  t.same(tracesOf((await next.readHistory('sessions/s')).events), told)
+  await next.closeStore()
 })
 
 /** A provider whose spans the test reads, registered with nobody. */
@@ -83,7 +117,7 @@ t.test('spans of OpenTelemetry lead from a publish to its commit and its flush',
   const store = new FaultyStore(memoryStore())
   const hub = createHub({ store, tracer: openTelemetry(api) })
   const subscription = hub.subscribe('sessions/s')
-  const note: NewEvent = { type: 'note', trace: trace(7) }
+  const note: NewEvent = { type: 'note', trace: trace(7), tracestate: 'rojo=7' }
   hub.publish('sessions/s', [note, note])
   await subscription.next()
   await hub.committed('s')
@@ -106,6 +140,7 @@ t.test('spans of OpenTelemetry lead from a publish to its commit and its flush',
   ] as const) {
     const [span] = byName(name)
     t.match(span, { attributes, parentSpanContext: { spanId: one?.spanContext().spanId } }, name)
+    t.equal(span?.spanContext().traceState?.serialize(), 'rojo=7', 'and goes on with the tracestate')
   }
 
   hub.publish('sessions/s', [{ type: 'note' }])

@@ -1,7 +1,9 @@
 import { execFileSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
+import ts from 'typescript'
 import { closeCodes } from '../src/protocol/codes.js'
 import { served } from './kit/served.js'
 
@@ -117,4 +119,72 @@ t.test('troubleshooting has every close code, by its number and name', async (t)
     rows.map(([, code, name]) => [name, Number(code)]),
     Object.entries(closeCodes),
   )
+})
+
+/** Numbers that bound nothing: codes, sizes of a format, weights, and what something is counted from. */
+const noBounds = [
+  ...['newline', 'carriageReturn', 'space', 'colon', 'quote', 'backslash', 'emptyArray', 'kib'],
+  ...['mapFull', 'noSpace', 'fileTooLarge', 'quotaExceeded', 'inputOutput'],
+  ...['defaultPort', 'start', 'format', 'headBytes', 'extentBytes', 'recordsFrom'],
+  ...['rounding', 'levelsAround', 'itemWork', 'memberWork', 'overheadBytes', 'nudgeBytes'],
+]
+
+/** @returns what an expression of numbers and constants of its file comes to; nothing for any other */
+function numberOf(node: ts.Expression, known: ReadonlyMap<string, number>): number | undefined {
+  if (ts.isNumericLiteral(node)) return Number(node.text)
+  if (ts.isIdentifier(node)) return known.get(node.text)
+  if (ts.isAsExpression(node) || ts.isParenthesizedExpression(node)) return numberOf(node.expression, known)
+  if (ts.isPrefixUnaryExpression(node) && node.operator === ts.SyntaxKind.MinusToken) {
+    const value = numberOf(node.operand, known)
+    return value === undefined ? undefined : -value
+  }
+  if (!ts.isBinaryExpression(node)) return undefined
+  const [left, right] = [numberOf(node.left, known), numberOf(node.right, known)]
+  if (left === undefined || right === undefined) return undefined
+  switch (node.operatorToken.kind) {
+    case ts.SyntaxKind.AsteriskToken:
+      return left * right
+    case ts.SyntaxKind.SlashToken:
+      return left / right
+    case ts.SyntaxKind.PlusToken:
+      return left + right
+    case ts.SyntaxKind.MinusToken:
+      return left - right
+    case ts.SyntaxKind.LessThanLessThanToken:
+      return left << right
+    default:
+      throw new Error(`numberOf: does not know the operator of ${node.getText()}`)
+  }
+}
+
+/** The constants of a file that are numbers, those of functions left out. */
+function numbersOf(text: string): Map<string, number> {
+  const found = new Map<string, number>()
+  for (const statement of ts.createSourceFile('', text, ts.ScriptTarget.Latest, true).statements) {
+    if (!ts.isVariableStatement(statement)) continue
+    for (const { name, initializer } of statement.declarationList.declarations) {
+      const value = initializer && numberOf(initializer, found)
+      if (value !== undefined) found.set(name.getText(), value)
+    }
+  }
+  return found
+}
+
+t.test('the table of what cannot be changed has every bound within the hub, with its value', async (t) => {
+  const source = fileURLToPath(new URL('../src/', import.meta.url))
+  const bounds: string[] = []
+  const others = new Set<string>()
+  for (const path of readdirSync(source, { recursive: true, encoding: 'utf8' })) {
+    if (!path.endsWith('.ts') || /^(?:cli|client|panels|react)\b|^protocol\/limits/.test(path)) continue
+    for (const [name, value] of numbersOf(readFileSync(join(source, path), 'utf8'))) {
+      if (noBounds.includes(name)) others.add(name)
+      else bounds.push(`\`${name}\`, \`${path}\` | ${value.toLocaleString('en-US')}`)
+    }
+  }
+  t.ok(bounds.length > 40)
+  const [, table = ''] = read('limits.md').split('## Inside, not to be changed')
+  const rows = [...table.matchAll(/^\| (`\w+`, `[\w/.-]+` \| \S+) [^|]+\| [^|]+ \| [^|]+ \|$/gm)]
+  t.equal(rows.length, table.match(/^\| `/gm)?.length, 'every row is of the form')
+  t.same(rows.map(([, row = '']) => row).toSorted(), bounds.toSorted())
+  t.same([...others].toSorted(), noBounds.toSorted(), 'and all that bound nothing are there')
 })

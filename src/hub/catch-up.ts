@@ -7,6 +7,7 @@ import type { StoredPage } from './history-page.js'
 import type { Hub } from './hub.js'
 import { snapshotFor } from './join.js'
 import type { Replaying, Subscription } from './subscription.js'
+import type { StoredPart } from './topic.js'
 
 // Events of one page of the store: one frame.
 const storedEventsMax = 1_000
@@ -94,12 +95,17 @@ export class CatchUp {
     for (const subscription of replaying.length > 0 ? new Set([...replaying, ...behind]) : behind) {
       while (this.#mayGoOn(subscription) && steps > 0 && !pace.isSpent) {
         steps--
-        const before = this.#connection.bytes
-        this.#step(subscription)
-        pace.spend(this.#connection.bytes - before)
+        this.#paced(() => this.#step(subscription))
       }
     }
     this.#connection.sayPositions()
+  }
+
+  /** What is written counts for what all may write in this turn. */
+  #paced(write: () => void): void {
+    const before = this.#connection.bytes
+    write()
+    this.#hub.delivery.pace.spend(this.#connection.bytes - before)
   }
 
   #mayGoOn(subscription: Subscription): boolean {
@@ -134,10 +140,14 @@ export class CatchUp {
     const { feed } = subscription
     const { replay, page, next: from } = replaying
     if (page === undefined) {
-      const after = replaying.storedAfter as Offset
-      return this.#fetch(subscription, replay.page(this.#hub, feed, after), (next) => {
+      const next = this.#hub.storedPages.page(
+        feed,
+        replay.stored as StoredPart,
+        replaying.storedAfter as Offset,
+      )
+      return this.#fetch(subscription, next, (read) => {
         // An update may have begun what is left of it anew.
-        if (subscription.replaying === replaying) replaying.page = next
+        if (subscription.replaying === replaying) replaying.page = read
       })
     }
     let to = from
@@ -174,7 +184,7 @@ export class CatchUp {
         // A page that nobody waits for any more is asked for again by whoever wants it.
         if (this.#mayGoOn(subscription)) {
           this.#connection.link.cork(() => {
-            take(read)
+            this.#paced(() => take(read))
             this.#connection.sayPositions()
           })
         }

@@ -1,6 +1,6 @@
 import type { Catalog } from '../catalog/catalog.js'
 import { Entry } from '../history/entry.js'
-import type { JsonObject } from '../lib/json.js'
+import { type JsonObject, measure } from '../lib/json.js'
 import type { StoredEvent, StoredSession } from '../store/store.js'
 import type { Session } from './session.js'
 
@@ -20,8 +20,8 @@ export function restoreSession(
 
 /** @returns the event as the history keeps it. */
 export function entryOf({ passes, ...event }: StoredEvent, catalog: Catalog): Entry {
-  // The size in JSON is not kept; a text of the data tells it again.
-  const bytes = JSON.stringify(event.data).length + event.type.length + 64
+  // Its size is not kept.
+  const bytes = measure(event.data, Number.POSITIVE_INFINITY) + event.type.length + 64
   const slice = event.type === 'state.update' ? (event.data as JsonObject)['slice'] : undefined
   return new Entry(event, catalog.traitsOf(event.type), bytes, {
     force: passes === 'modes',

@@ -156,6 +156,7 @@ export class Topic {
         after: trimmed,
         until: held,
         accepts,
+        scope: all ? 'all' : 'traits',
       },
     }
   }
@@ -241,6 +242,8 @@ export interface StoredPart {
   readonly after: Offset
   readonly until: Offset
   readonly accepts: Accepts
+  /** All that is retained; what is replayed by its traits; or what is left of either once a filter was changed. */
+  readonly scope: 'all' | 'traits' | 'rest'
 }
 
 interface Stateful {

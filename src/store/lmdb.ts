@@ -38,8 +38,8 @@ export interface LmdbOptions {
 /**
  * Opens the embedded store: an LMDB environment. Opening reads a few numbers, whatever it holds.
  *
- * Values are encoded in the caller's turn; writing and flushing go on in a thread of LMDB's. Reads are made
- * in a turn of their own, a page at a time.
+ * Values are encoded in the caller's turn; writing and flushing go on in a thread of LMDB's. Each page is read
+ * in a turn of its own: however many ask at once, what is live goes on in between.
  *
  * @throws StoreError `refused` when another process uses the directory or a newer version wrote it, `full`
  *   when there is no room, `failed` when it cannot be opened for another reason
@@ -73,6 +73,8 @@ class LmdbStore implements Store {
   readonly #tables: LmdbTables
   #size: Size
   #trim: TrimPass | undefined = undefined
+  /** Settles in the turn of the read that was asked for last. */
+  #reading: Promise<void> = Promise.resolve()
   /** Settles when the write that was asked for last has. */
   #writing: Promise<unknown> = Promise.resolve()
   /** The newest commit has not been kept: offsets may have been given out that no record knows of. */
@@ -170,10 +172,11 @@ class LmdbStore implements Store {
     }
   }
 
-  /** Waits for the turn in which the caller may read. */
+  /** Waits for a turn in which nobody else reads. */
   async #turn(): Promise<void> {
     this.#mustBeOpen()
-    await new Promise<void>((resolve) => this.#clock.defer(resolve))
+    this.#reading = this.#reading.then(() => new Promise((resolve) => this.#clock.defer(resolve)))
+    await this.#reading
     this.#mustBeOpen()
   }
 

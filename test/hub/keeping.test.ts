@@ -5,10 +5,12 @@ import t, { type Test } from 'tap'
 import { createHub, type Hub, type HubOptions } from '../../src/hub/hub.js'
 import type { LocalOptions } from '../../src/hub/local.js'
 import { listedMax, RestingSessions, startOf } from '../../src/hub/resting.js'
+import { type Clock, systemClock } from '../../src/lib/clock.js'
 import type { Cursor } from '../../src/protocol/cursor.js'
 import type { HubEvent, NewEvent } from '../../src/protocol/frames.js'
 import { openLmdb } from '../../src/store/lmdb.js'
 import { memoryStore } from '../../src/store/memory.js'
+import type { Store } from '../../src/store/store.js'
 import { SimulatedClock } from '../kit/clock.js'
 import { FaultyStore } from '../kit/faulty-store.js'
 
@@ -306,22 +308,62 @@ t.test('a fresh join replays by the traits what memory holds no more', async (t)
   for (const topic of ['sessions/s', 'sessions/s/**']) await check(before, topic)
   await before.closeStore()
 
-  const store = openLmdb({ directory })
-  const after = aHub(t, { store, limits })
+  const after = aHub(t, { store: openLmdb({ directory }), limits })
   for (const topic of ['sessions/s', 'sessions/s/**']) await check(after, topic)
+})
 
-  // Those who come at once share what is read of the store.
+/** @returns how often `read` of the store has been called since. */
+function countReads(store: Store): () => number {
   let reads = 0
   const { read } = store
   store.read = (...asked) => {
     reads++
     return read.apply(store, asked)
   }
-  await take(after, 'sessions/s', due.length)
-  const alone = reads
-  const crowd = await Promise.all(Array.from({ length: 20 }, () => take(after, 'sessions/s', due.length)))
-  for (const { events } of crowd) t.strictSame(dataOf(events), due)
-  t.ok(alone > 1 && reads <= 2 * alone, `${alone} reads for one, ${reads - alone} for a crowd`)
+  return () => reads
+}
+
+t.test('those who join while a session goes on share what is read of the store', async (t) => {
+  const store = openLmdb({ directory: aDirectory(t) })
+  const timers: (() => void)[] = []
+  const clock: Clock = {
+    ...systemClock,
+    after(_, task) {
+      timers.push(task)
+      return { cancel: () => undefined }
+    },
+  }
+  const hub = aHub(t, { store, clock, limits: { laneEventsMax: 100 } })
+  await publishAll(hub, 's', notes(1, 4_000))
+  const reads = countReads(store)
+  const join = async (count: number) => {
+    const before = reads()
+    const { events, gaps } = await take(hub, 'sessions/s', count, { replay: 'all' })
+    t.strictSame(dataOf(events), range(1, count))
+    t.strictSame(gaps, [])
+    return reads() - before
+  }
+  const alone = await join(4_000)
+  t.ok(alone >= 4, `${alone} reads for one`)
+  const both = await Promise.all([join(4_000), join(4_000)])
+  t.strictSame(both, [0, 0], 'none for those who join at the same offset')
+  await publishAll(hub, 's', notes(4_001, 500))
+  const later = await join(4_500)
+  t.ok(later > 0 && later <= 2, `${later} reads for one who joins later: what the first one found at the end`)
+  for (let round = 0; round < 2; round++) for (const task of timers.splice(0)) task()
+  t.ok((await join(4_500)) > alone, 'what nobody asks for any more is forgotten')
+})
+
+t.test('one who joins later is not replayed what has been replaced meanwhile', async (t) => {
+  const hub = aHub(t, { store: openLmdb({ directory: aDirectory(t) }), limits: { laneEventsMax: 100 } })
+  const trigger = (at: number): NewEvent => ({ type: 'trigger_updated', data: { trigger_id: 'one', at } })
+  const logged = range(1, 3_000).map((data): NewEvent => ({ type: 'assistant', data }))
+  await publishAll(hub, 's', [trigger(1), ...logged])
+  const first = await take(hub, 'sessions/s', 3_001)
+  t.strictSame(first.events[0]?.data, trigger(1).data)
+  await publishAll(hub, 's', [trigger(2)])
+  const later = await take(hub, 'sessions/s', 3_001)
+  t.strictSame(dataOf(later.events), [...range(1, 3_000), trigger(2).data])
 })
 
 t.test('what is published while a join reads the store comes after it, once', async (t) => {

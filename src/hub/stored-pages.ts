@@ -1,0 +1,101 @@
+import type { Entry } from '../history/entry.js'
+import type { Offset } from '../protocol/cursor.js'
+import type { Feed } from './feed.js'
+import type { Hub } from './hub.js'
+import { ReplayPage } from './replay.js'
+import type { StoredPart } from './topic.js'
+
+// Events of one page of the store.
+const storedEventsMax = 1_000
+
+// A page is about a quarter of a mebibyte in the store, and up to four times as much here, with its frames.
+const pagesMax = 32
+
+// Those who come back after a cut, and those who join a session one after the other, find it read and encoded.
+const keptMs = 5_000
+
+interface Reading {
+  readonly page: ReplayPage
+  /** It is the same in every replay of that scope, however far it goes. */
+  readonly isWhole: boolean
+}
+
+interface Kept {
+  readonly reading: Promise<Reading>
+  /** Where the replay that asked for it ends. */
+  readonly until: Offset
+  /** Somebody has asked for it of late. */
+  used: boolean
+}
+
+/** Pages of the store that fresh joins ask for: each is read, and its frames are made, once for all who join. */
+export class StoredPages {
+  readonly #hub: Hub
+  /** The one asked for last stands last. */
+  readonly #kept = new Map<string, Kept>()
+
+  constructor(hub: Hub) {
+    this.#hub = hub
+  }
+
+  /** @returns the page that follows an offset in what a replay takes from the store */
+  async page(feed: Feed, part: StoredPart, after: Offset): Promise<ReplayPage> {
+    const { topic, filter } = feed
+    // What is left of a replay when the filter has changed in its midst is nobody else's.
+    if (part.scope === 'rest') return (await this.#read(feed, part, after)).page
+    const name = `${topic.name} ${topic.session.epoch} ${after} ${part.scope} ${filter.name}`
+    const before = this.#kept.get(name)
+    if (before !== undefined) {
+      const { page, isWhole } = await before.reading
+      if (isWhole || before.until === part.until) {
+        if (this.#kept.get(name) === before) this.#keep(name, before)
+        return page
+      }
+    }
+    const reading = this.#read(feed, part, after)
+    const kept = { reading, until: part.until, used: true }
+    this.#keep(name, kept)
+    // Whoever comes next asks again.
+    reading.catch(() => this.#kept.get(name) === kept && this.#kept.delete(name))
+    return (await reading).page
+  }
+
+  async #read(feed: Feed, part: StoredPart, after: Offset): Promise<Reading> {
+    const { until, accepts, before, scope } = part
+    const upTo = { ...accepts, accepts: (entry: Entry) => entry.place <= until && accepts.accepts(entry) }
+    const { entries, last, end } = await this.#hub.readStored(feed.topic, upTo, {
+      after,
+      limit: storedEventsMax,
+    })
+    const isFirst = after === part.after
+    const due = this.#hub.delivery.conflate(isFirst ? [...before, ...entries] : entries)
+    return {
+      // A store that has nothing more, and will not have, has given all it can.
+      page: new ReplayPage(due, end && last <= after ? until : last),
+      isWhole:
+        !end &&
+        last <= until &&
+        (!isFirst || before.length === 0) &&
+        (scope === 'all' || entries.every(({ traits }) => traits.replay === 'all')),
+    }
+  }
+
+  #keep(name: string, kept: Kept): void {
+    if (this.#kept.size === 0) this.#sweepLater()
+    kept.used = true
+    this.#kept.delete(name)
+    this.#kept.set(name, kept)
+    const [oldest] = this.#kept.keys()
+    if (this.#kept.size > pagesMax && oldest !== undefined) this.#kept.delete(oldest)
+  }
+
+  #sweepLater(): void {
+    this.#hub.clock.after(keptMs, () => {
+      for (const [name, kept] of this.#kept) {
+        if (!kept.used) this.#kept.delete(name)
+        kept.used = false
+      }
+      if (this.#kept.size > 0) this.#sweepLater()
+    })
+  }
+}

@@ -42,11 +42,17 @@ function faultsOf(query: string, series: ReadonlyMap<string, ReadonlySet<string>
   ].map((fault) => `${fault}: ${query}`)
 }
 
+interface Panel {
+  readonly id: number
+  readonly type: string
+  readonly title: string
+  readonly gridPos: { readonly x: number; readonly y: number; readonly w: number; readonly h: number }
+  readonly fieldConfig?: { readonly defaults: { readonly unit?: string } }
+  readonly targets?: readonly { readonly refId: string; readonly expr: string }[]
+}
+
 interface Dashboard {
-  readonly panels: readonly {
-    readonly title: string
-    readonly targets?: readonly { readonly expr: string }[]
-  }[]
+  readonly panels: readonly Panel[]
   readonly templating: { readonly list: readonly { readonly name: string; readonly query: unknown }[] }
 }
 
@@ -86,6 +92,31 @@ t.test('the dashboard and the alerts ask for metrics that there are', async (t) 
     /no label cod/,
     /no label coed/,
   ])
+})
+
+/** The columns of a dashboard of Grafana. */
+const columns = 24
+
+function overlap({ gridPos: a }: Panel, { gridPos: b }: Panel): boolean {
+  return a.x < b.x + b.w && b.x < a.x + a.w && a.y < b.y + b.h && b.y < a.y + a.h
+}
+
+t.test('every panel of the dashboard has an id and a place of its own, and a unit', async (t) => {
+  const { panels } = JSON.parse(read('grafana.json')) as Dashboard
+  t.ok(panels.length > 30)
+  t.equal(new Set(panels.map(({ id }) => id)).size, panels.length)
+  for (const [index, panel] of panels.entries()) {
+    const { id, type, title, gridPos, fieldConfig, targets = [] } = panel
+    const name = `${id} ${title}`
+    const { x, y, w, h } = gridPos
+    t.ok(x >= 0 && y >= 0 && w > 0 && h > 0 && x + w <= columns, `${name}: lies within the columns`)
+    const under = panels.slice(0, index).filter((other) => overlap(other, panel))
+    t.same(under, [], `${name}: lies on no other`)
+    if (type === 'row') continue
+    t.ok(fieldConfig?.defaults.unit, `${name}: has a unit`)
+    t.ok(targets.length > 0, `${name}: asks for something`)
+    t.equal(new Set(targets.map(({ refId }) => refId)).size, targets.length, `${name}: names each query`)
+  }
 })
 
 t.test('Prometheus can read the metrics and the alerts', async (t) => {

@@ -1,6 +1,6 @@
 /**
- * How long a well-behaved client waits while others attack. One client publishes and gets what it published, fifty
- * times a second; before each attack it is measured alone. The hub has the limits that `docs/operations/limits.md`
+ * How long well-behaved clients wait while others attack. Four clients publish and get what they published, each fifty
+ * times a second; before each attack they are measured alone. The hub has the limits that `docs/operations/limits.md`
  * names for strangers, and the first core to itself, where there are two and `taskset`; the client and the attackers
  * share the second. First the attacker works for itself: what is slow then is the machine, not the hub. The samples of
  * all rounds are put together. Ends with 1 when a 99th percentile is above twice the quiet one and above `floorMs`.
@@ -51,6 +51,7 @@ const ms = Number(values.seconds) * 1_000
 /** Each round is a second's worth. */
 const manyConnections = 'a thousand connections opened and cut at once'
 const everyMs = 20
+const clients = 4
 /** What a garbage collection or a neighbour on the machine costs at times, attack or not. */
 const floorMs = 10
 const topic = 'sessions/hot'
@@ -72,19 +73,22 @@ const limits = {
 class Honest {
   readonly #socket: WebSocket
   readonly #sent = new Map<number, number>()
-  #number = 0
+  /** Unlike those of the other clients, which it gets as well. */
+  #number: number
   #latencies: number[] = []
 
-  private constructor(socket: WebSocket) {
+  private constructor(socket: WebSocket, first: number) {
     this.#socket = socket
+    this.#number = first
     socket.on('message', (data: Buffer) => this.#hear(data))
   }
 
-  static async open(url: string): Promise<Honest> {
-    const headers = { 'x-forwarded-for': '10.0.0.1' }
+  /** @param first 1 to `clients`, unlike that of the others */
+  static async open(url: string, first: number): Promise<Honest> {
+    const headers = { 'x-forwarded-for': `10.0.0.${first}` }
     const socket = new WebSocket(`${url.replace('http', 'ws')}/api/ws`, ['runcast.v1.json'], { headers })
     await new Promise((resolve, reject) => socket.once('open', resolve).once('error', reject))
-    const honest = new Honest(socket)
+    const honest = new Honest(socket, first)
     socket.send(JSON.stringify({ type: 'subscribe', sub: 1, topic, types: ['honest'] }))
     return honest
   }
@@ -94,11 +98,13 @@ class Honest {
     this.#latencies = []
     this.#sent.clear()
     const end = performance.now() + forMs
-    for (let due = performance.now(); due < end; due += everyMs) {
+    // One after the other, so that they do not wait for each other.
+    const begin = performance.now() + ((this.#number % clients) * everyMs) / clients
+    for (let due = begin; due < end; due += everyMs) {
       await new Promise((resolve) => setTimeout(resolve, Math.max(0, due - performance.now())))
-      this.#number += 1
-      // From when it was due: what waits because the one before it waited counts as well.
-      this.#sent.set(this.#number, due)
+      this.#number += clients
+      // From when it is sent: that the machine lets a client wait is not the hub's doing.
+      this.#sent.set(this.#number, performance.now())
       const events = [{ type: 'honest', data: this.#number }]
       this.#socket.send(JSON.stringify({ type: 'publish', topic, events }))
     }
@@ -124,14 +130,23 @@ class Honest {
   }
 }
 
+async function measureAll(honest: readonly Honest[], forMs: number): Promise<readonly number[]> {
+  return (await Promise.all(honest.map((one) => one.measure(forMs)))).flat()
+}
+
 function percentile(latencies: readonly number[], share: number): number {
   const sorted = latencies.toSorted((one, other) => one - other)
   return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? Number.NaN
 }
 
 /** All threads of a process, and those that it starts. */
-function bind(pid: number, core: number): void {
-  if (pinned) spawnSync('taskset', ['--all-tasks', '--cpu-list', '--pid', String(core), String(pid)])
+function bind(pid: number, cores: string): void {
+  if (pinned) spawnSync('taskset', ['--all-tasks', '--cpu-list', '--pid', cores, String(pid)])
+}
+
+/** What its other threads do, for the store and for collecting garbage, goes on beside it where there is a core. */
+function bindMainThread(pid: number, core: string): void {
+  if (pinned) spawnSync('taskset', ['--cpu-list', '--pid', core, String(pid)])
 }
 
 /** It shares the machine with hub and client, which no attacker does: it gets what nobody else wants of it. */
@@ -146,7 +161,7 @@ function roundsPerSecond(name: string): number {
   return name === manyConnections ? 1 : 10
 }
 
-async function underAttack(url: string, name: string, honest: Honest) {
+async function underAttack(url: string, name: string, honest: readonly Honest[]) {
   const attacker = fork(
     fileURLToPath(new URL('attacker.ts', import.meta.url)),
     [url, topic, name, String(ms + 2_000), String(roundsPerSecond(name))],
@@ -161,23 +176,27 @@ async function underAttack(url: string, name: string, honest: Honest) {
   const gone = new Promise((resolve) => attacker.once('exit', resolve))
   // Until it has started.
   await new Promise((resolve) => setTimeout(resolve, 2_000))
-  const latencies = await honest.measure(ms)
+  const latencies = await measureAll(honest, ms)
   await gone
   return { latencies, rounds }
 }
 
 const words = Object.entries(limits).flatMap(([name, value]) => ['--limit', `${name}=${value}`])
 const hub = await HubProcess.start([...words, '--trusted-proxy', '127.0.0.1', '--log-level', 'info'])
-bind(hub.pid, 0)
-bind(process.pid, 1)
+bind(hub.pid, '0')
+bind(process.pid, '1')
 try {
-  const honest = await Honest.open(hub.url)
-  await honest.measure(3_000)
+  const honest = await Promise.all(
+    Array.from({ length: clients }, (_, index) => Honest.open(hub.url, index + 1)),
+  )
+  await measureAll(honest, 3_000)
+  bind(hub.pid, '0,1')
+  bindMainThread(hub.pid, '0')
   const names = [controlName, ...Object.keys(attacks).filter((one) => one.includes(values.only))]
   const measured = names.map((name) => ({ name, quiet: [] as number[], attacked: [] as number[], count: 0 }))
   for (let round = 1; round <= Number(values.rounds); round += 1) {
     for (const one of measured) {
-      one.quiet.push(...(await honest.measure(ms)))
+      one.quiet.push(...(await measureAll(honest, ms)))
       const { latencies, rounds } = await underAttack(hub.url, one.name, honest)
       one.attacked.push(...latencies)
       one.count += rounds
@@ -200,7 +219,7 @@ try {
       outcome: p99 <= Math.max(2 * quietly, floorMs) ? 'ok' : 'SLOW',
     }
   })
-  honest.close()
+  for (const one of honest) one.close()
   const numbers = ['quiet p99 ms', 'p50 ms', 'p99 ms', 'max ms', 'ratio', 'to none'].map((name) => ({
     name,
     digits: 1,

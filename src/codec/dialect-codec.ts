@@ -3,6 +3,7 @@ import type { ControlFrame, Slices } from '../protocol/frames.js'
 import type { About, Batch } from './codec.js'
 import type { DialectStream } from './dialect.js'
 import { SseCodec, SseCount } from './sse.js'
+import { GrowingText } from './utf8.js'
 import type { Variants } from './variants.js'
 
 const encoder = new TextEncoder()
@@ -65,23 +66,23 @@ export class DialectCodec extends SseCodec {
 
   /** An event without blocks still moves the position. */
   #withCursors({ topic, epoch, span, events }: Batch): Uint8Array {
-    let text = ''
+    const text = new GrowingText()
     let silent = true
     for (let i = 0; i < events.length; i++) {
       const variants = events[i] as Variants
       const block = this.#block(variants, topic)
       silent = block === ''
       if (silent) continue
-      text += span === undefined ? block : `id: ${formatCursor(epoch, variants.event.offset)}\n${block}`
+      text.add(span === undefined ? block : `id: ${formatCursor(epoch, variants.event.offset)}\n${block}`)
     }
-    if (silent && span !== undefined) text += this.idOnly(formatCursor(epoch, span.last))
-    return encoder.encode(text)
+    if (silent && span !== undefined) text.add(this.idOnly(formatCursor(epoch, span.last)))
+    return text.encoded()
   }
 
   #withoutIds({ topic, events }: Batch): Uint8Array {
-    let text = ''
-    for (let i = 0; i < events.length; i++) text += this.#block(events[i] as Variants, topic)
-    const chunk = encoder.encode(text)
+    const text = new GrowingText()
+    for (let i = 0; i < events.length; i++) text.add(this.#block(events[i] as Variants, topic))
+    const chunk = text.encoded()
     this.#mark(chunk)
     return chunk
   }

@@ -2,6 +2,7 @@ import type { JsonValue } from '../lib/json.js'
 import { parseJsonText } from '../lib/json-text.js'
 import type { ControlFrame } from '../protocol/frames.js'
 import type { Batch, Codec } from './codec.js'
+import { GrowingText } from './utf8.js'
 import type { Variants } from './variants.js'
 
 const encoder = new TextEncoder()
@@ -30,12 +31,14 @@ export class JsonCodec implements Codec {
 
   batch({ feed, span, events }: Batch): Uint8Array {
     const place = span === undefined ? '"replay":true' : `"after":${span.after},"last":${span.last}`
-    let text = `{"type":"events","feed":${feed},${place},"events":[`
+    const text = new GrowingText()
+    text.add(`{"type":"events","feed":${feed},${place},"events":[`)
     for (let i = 0; i < events.length; i++) {
-      if (i > 0) text += ','
-      text += this.#event(events[i] as Variants)
+      if (i > 0) text.add(',')
+      text.add(this.#event(events[i] as Variants))
     }
-    return encoder.encode(`${text}]}`)
+    text.add(']}')
+    return text.encoded()
   }
 
   /** @throws Error when the bytes are not UTF-8, not JSON or nested too deeply */

@@ -3,6 +3,7 @@ import { formatCombinedCursor, formatCursor, type Position } from '../protocol/c
 import type { ControlFrame, GapNotice, Slices, Subscribed } from '../protocol/frames.js'
 import type { About, Batch, Codec } from './codec.js'
 import { eventJson } from './json.js'
+import { GrowingText } from './utf8.js'
 import type { Variants } from './variants.js'
 
 const encoder = new TextEncoder()
@@ -44,15 +45,15 @@ export class SseCodec implements Codec {
 
   batch({ topic, epoch, span, events }: Batch): Uint8Array {
     const withIds = span !== undefined && this.topics === 'one'
-    let text = ''
+    // A batch that only advances the position.
+    if (withIds && events.length === 0) return encoder.encode(this.idOnly(formatCursor(epoch, span.last)))
+    const text = new GrowingText()
     for (let i = 0; i < events.length; i++) {
       const variants = events[i] as Variants
-      if (withIds) text += `id: ${epoch}:${variants.event.offset}\n`
-      text += this.#block(variants, topic, span === undefined)
+      if (withIds) text.add(`id: ${epoch}:${variants.event.offset}\n`)
+      text.add(this.#block(variants, topic, span === undefined))
     }
-    // A batch that only advances the position.
-    if (withIds && events.length === 0) text = this.idOnly(formatCursor(epoch, span.last))
-    return encoder.encode(text)
+    return text.encoded()
   }
 
   /**

@@ -3,14 +3,11 @@ import { type Offset, start } from '../protocol/cursor.js'
 import type { GapNotice } from '../protocol/frames.js'
 import type { Connection } from './connection.js'
 import type { Feed } from './feed.js'
-import type { StoredPage } from './history-page.js'
+import { type StoredPage, storedEventsMax } from './history-page.js'
 import type { Hub } from './hub.js'
 import { snapshotFor } from './join.js'
 import type { Replaying, Subscription } from './subscription.js'
 import type { StoredPart } from './topic.js'
-
-// Events of one page of the store: one frame.
-const storedEventsMax = 1_000
 
 // Steps of catching up within one turn: a bound on what one connection may take from the others at a time.
 const stepsPerTurnMax = 16

@@ -42,6 +42,9 @@ export type ReadStored = (
   part: { readonly after: Offset; readonly limit: number },
 ) => Promise<StoredPage>
 
+/** One page of the store for a subscription: one frame. */
+export const storedEventsMax = 1_000
+
 const pageItems = 100
 const storedPageBytes = 256 * 1024
 

@@ -1,12 +1,9 @@
-import type { Entry } from '../history/entry.js'
 import type { Offset } from '../protocol/cursor.js'
 import type { Feed } from './feed.js'
+import { type StoredPage, storedEventsMax } from './history-page.js'
 import type { Hub } from './hub.js'
 import { ReplayPage } from './replay.js'
 import type { StoredPart } from './topic.js'
-
-// Events of one page of the store.
-const storedEventsMax = 1_000
 
 // A page is about a quarter of a mebibyte in the store, and up to four times as much here, with its frames.
 const pagesMax = 32
@@ -14,10 +11,34 @@ const pagesMax = 32
 // Those who come back after a cut, and those who join a session one after the other, find it read and encoded.
 const keptMs = 5_000
 
-interface Reading {
-  readonly page: ReplayPage
-  /** It is the same in every replay of that scope, however far it goes. */
+/** What was read, and what a replay takes of it. */
+class Reading {
+  readonly #hub: Hub
+  readonly #stored: StoredPage
+  readonly #after: Offset
+  /** It is the same for every replay of that scope, however far it goes. */
   readonly isWhole: boolean
+  /** What was taken last: mostly all of it. */
+  #page: ReplayPage | undefined = undefined
+
+  constructor(hub: Hub, stored: StoredPage, after: Offset, isWhole: boolean) {
+    this.#hub = hub
+    this.#stored = stored
+    this.#after = after
+    this.isWhole = isWhole
+  }
+
+  /** @returns the part of it that a replay with this end has */
+  page({ until }: StoredPart): ReplayPage {
+    const { entries, last, end } = this.#stored
+    // A store that has nothing more, and will not have, has given all it can.
+    const to = last > until || (end && last <= this.#after) ? until : last
+    if (this.#page?.last !== to) {
+      const due = last > until ? entries.filter(({ place }) => place <= until) : entries
+      this.#page = new ReplayPage(this.#hub.delivery.conflate(due), to)
+    }
+    return this.#page
+  }
 }
 
 interface Kept {
@@ -42,14 +63,14 @@ export class StoredPages {
   async page(feed: Feed, part: StoredPart, after: Offset): Promise<ReplayPage> {
     const { topic, filter } = feed
     // What is left of a replay when the filter has changed in its midst is nobody else's.
-    if (part.scope === 'rest') return (await this.#read(feed, part, after)).page
+    if (part.scope === 'rest') return (await this.#read(feed, part, after)).page(part)
     const name = `${topic.name} ${topic.session.epoch} ${after} ${part.scope} ${filter.name}`
     const before = this.#kept.get(name)
     if (before !== undefined) {
-      const { page, isWhole } = await before.reading
-      if (isWhole || before.until === part.until) {
+      const reading = await before.reading
+      if (reading.isWhole || before.until === part.until) {
         if (this.#kept.get(name) === before) this.#keep(name, before)
-        return page
+        return reading.page(part)
       }
     }
     const reading = this.#read(feed, part, after)
@@ -57,27 +78,19 @@ export class StoredPages {
     this.#keep(name, kept)
     // Whoever comes next asks again.
     reading.catch(() => this.#kept.get(name) === kept && this.#kept.delete(name))
-    return (await reading).page
+    return (await reading).page(part)
   }
 
-  async #read(feed: Feed, part: StoredPart, after: Offset): Promise<Reading> {
-    const { until, accepts, before, scope } = part
-    const upTo = { ...accepts, accepts: (entry: Entry) => entry.place <= until && accepts.accepts(entry) }
-    const { entries, last, end } = await this.#hub.readStored(feed.topic, upTo, {
+  async #read(feed: Feed, { accepts, before, ...part }: StoredPart, after: Offset): Promise<Reading> {
+    const stored = await this.#hub.readStored(feed.topic, accepts, { after, limit: storedEventsMax })
+    const isFirst = after === part.after && before.length > 0
+    const isReplayed = part.scope === 'all' || stored.entries.every(({ traits }) => traits.replay === 'all')
+    return new Reading(
+      this.#hub,
+      isFirst ? { ...stored, entries: [...before, ...stored.entries] } : stored,
       after,
-      limit: storedEventsMax,
-    })
-    const isFirst = after === part.after
-    const due = this.#hub.delivery.conflate(isFirst ? [...before, ...entries] : entries)
-    return {
-      // A store that has nothing more, and will not have, has given all it can.
-      page: new ReplayPage(due, end && last <= after ? until : last),
-      isWhole:
-        !end &&
-        last <= until &&
-        (!isFirst || before.length === 0) &&
-        (scope === 'all' || entries.every(({ traits }) => traits.replay === 'all')),
-    }
+      !stored.end && !isFirst && isReplayed,
+    )
   }
 
   #keep(name: string, kept: Kept): void {

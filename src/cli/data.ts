@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
 import { openStore } from '../store/open.js'
 import { type Store, StoreError } from '../store/store.js'
 import { CommandError, exitCodes } from './exit-codes.js'
@@ -27,10 +28,23 @@ export async function withData<Result>(
   }
 }
 
+export interface DataOptions {
+  readonly durability?: 'process' | 'power'
+  /** Told that a container which is gone, or goes, still seems to use the directory; then it is tried once more. */
+  readonly onWait?: (why: string, ms: number) => void
+}
+
 /** @throws CommandError with one sentence */
-export async function openData(directory: string, durability?: 'process' | 'power'): Promise<Store> {
+export async function openData(directory: string, { durability, onWait }: DataOptions = {}): Promise<Store> {
+  const open = () => openStore({ directory, ...(durability && { durability }) })
   try {
-    return await openStore({ directory, ...(durability && { durability }) })
+    return await open().catch(async (error: unknown) => {
+      const { retryMs, message } = error as Partial<StoreError>
+      if (onWait === undefined || retryMs === undefined) throw error
+      onWait(message ?? '', retryMs)
+      await pause(retryMs)
+      return open()
+    })
   } catch (error) {
     if (!(error instanceof StoreError)) throw error
     throw new CommandError(exitCodes.failure, error.message.replace(/\.$/, ''))

@@ -152,7 +152,12 @@ async function serveHub(options: ServeCommandOptions, surroundings: Surroundings
       `runcast: at most ${connectionsMax} connections, for the process may open no more files; raise it with ulimit -n\n`,
     )
   }
-  const store = options.store === 'memory' ? undefined : await openData(options.data, options.durability)
+  const { data, durability } = options
+  const onWait = (why: string, ms: number) => log.warn({ why, ms: Math.ceil(ms) }, 'waiting for the store')
+  const store =
+    options.store === 'memory'
+      ? undefined
+      : await openData(data, { ...(durability && { durability }), onWait })
   const retention = retentionOf(options)
   const hub = createHub({
     clock,
@@ -185,7 +190,7 @@ async function serveHub(options: ServeCommandOptions, surroundings: Surroundings
   if (access.auth !== undefined && access.tls === undefined && !isLoopback(host))
     log.warn({}, 'tokens travel in the clear: use --tls-cert and --tls-key, or a proxy that speaks TLS')
   if (logFormat !== 'json') {
-    const kept = store && storeLine(options.data, store.found)
+    const kept = store && storeLine(data, store.found)
     greet({ url: server.url, kept, hint: hintOfToken(access, env) }, surroundings)
   }
   log.info(
@@ -193,7 +198,7 @@ async function serveHub(options: ServeCommandOptions, surroundings: Surroundings
       version: options.version,
       node: process.version,
       pid: process.pid,
-      ...(store ? { data: options.data, ...store.found } : { store: 'memory' }),
+      ...(store ? { data, ...store.found } : { store: 'memory' }),
     },
     'started',
   )

@@ -45,7 +45,7 @@ export interface LmdbOptions {
  *   when there is no room, `failed` when it cannot be opened for another reason
  */
 export function openLmdb(options: LmdbOptions): Store {
-  const lock = lockDirectory(options.directory)
+  const lock = lockDirectory(options.directory, options.clock ?? systemClock)
   try {
     return new LmdbStore(options, lock)
   } catch (error) {

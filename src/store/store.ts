@@ -268,10 +268,13 @@ export class StoreError extends Error {
   override readonly name = 'StoreError'
 
   readonly kind: StoreErrorKind
+  /** When it may be otherwise, of a store that could not be opened. Milliseconds. */
+  readonly retryMs: number | undefined
 
-  constructor(kind: StoreErrorKind, message: string, options?: ErrorOptions) {
+  constructor(kind: StoreErrorKind, message: string, options?: ErrorOptions & { readonly retryMs?: number }) {
     super(message, options)
     this.kind = kind
+    this.retryMs = options?.retryMs
   }
 }
 

@@ -7,6 +7,8 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -16,8 +18,9 @@ import { fileURLToPath } from 'node:url'
 import { open } from 'lmdb'
 import { Packr } from 'msgpackr'
 import t, { type Test } from 'tap'
+import { type Clock, systemClock } from '../../src/lib/clock.js'
 import { openLmdb } from '../../src/store/lmdb.js'
-import { offsetsAhead, type Store } from '../../src/store/store.js'
+import { offsetsAhead, type Store, type StoreError } from '../../src/store/store.js'
 import { aSession, at, offset, readAll, someEvents } from '../conformance/store.js'
 import { until } from '../kit/wait.js'
 
@@ -119,6 +122,46 @@ t.test('a directory is used by one process at a time', async (t) => {
     'no lock is left',
   )
 })
+
+t.test(
+  'a directory that a container uses, which cannot be seen from here, is left alone while it is touched',
+  async (t) => {
+    const directory = aDirectory(t)
+    mkdirSync(directory)
+    const lock = join(directory, 'lock')
+    writeFileSync(lock, JSON.stringify({ pid: 1, started: 'x', space: 'another' }))
+    t.throws(() => openLmdb({ directory }), {
+      kind: 'refused',
+      message: `${directory} is in use by the process 1 of another container, or was until now: stop it, or use another directory.`,
+    })
+    try {
+      openLmdb({ directory })
+    } catch (error) {
+      const { retryMs = 0 } = error as StoreError
+      t.ok(retryMs > 0 && retryMs <= 15_000, `${retryMs} ms until it counts as gone`)
+    }
+    const longAgo = (Date.now() - 15_000) / 1_000
+    utimesSync(lock, longAgo, longAgo)
+    const tasks: (() => void)[] = []
+    const clock: Clock = {
+      ...systemClock,
+      after(_, task) {
+        tasks.push(task)
+        return { cancel: () => void tasks.splice(0) }
+      },
+    }
+    const store = openLmdb({ directory, clock })
+    t.not(JSON.parse(readFileSync(lock, 'utf8')).space, 'another', 'taken over')
+    for (let time = 1; time <= 3; time++) {
+      utimesSync(lock, longAgo, longAgo)
+      for (const task of tasks.splice(0)) task()
+      await until('it is touched', () => statSync(lock).mtimeMs > Date.now() - 5_000)
+    }
+    await store.close()
+    t.strictSame(tasks, [], 'and no more')
+    t.notOk(existsSync(lock))
+  },
+)
 
 t.test(
   'a process that was killed, and that nobody has waited for, uses nothing',

@@ -157,7 +157,7 @@ const noBounds = (
   'newline carriageReturn space colon quote backslash emptyArray kib ' +
   'mapFull noSpace fileTooLarge quotaExceeded inputOutput ' +
   'defaultPort start format headBytes extentBytes recordsFrom ' +
-  'rounding levelsAround itemWork memberWork overheadBytes nudgeBytes'
+  'rounding levelsAround itemWork memberWork overheadBytes nudgeBytes frameBytes'
 ).split(' ')
 
 /** @returns what an expression of numbers and constants of its file comes to; nothing for any other */

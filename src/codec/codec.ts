@@ -28,6 +28,8 @@ export interface Codec {
   readonly name: string
   /** Events encoded so far; at most one for each event that passed through. */
   readonly encodings: number
+  /** Whether a batch names its feed: then it is of no use to the clients of another one. */
+  readonly namesFeeds: boolean
   /** @returns one connection's frame, or nothing where this codec has no word for it. */
   control(frame: ControlFrame, about?: About): Chunk | undefined
   /** @returns the batch as every subscription of the feed with this codec gets it. */

@@ -18,6 +18,7 @@ export function eventJson(variants: Variants): string {
 export class JsonCodec implements Codec {
   readonly name = 'json'
   encodings = 0
+  readonly namesFeeds = true
   readonly #depthMax: number
 
   /** @param depthMax levels of the data within a frame */

@@ -58,6 +58,7 @@ function wellFormedText(text: string): string {
 export class MsgpackCodec implements Codec {
   readonly name = 'msgpack'
   encodings = 0
+  readonly namesFeeds = true
   #slab = Buffer.allocUnsafeSlow(0)
   #used = 0
   readonly #depthMax: number

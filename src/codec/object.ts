@@ -5,6 +5,7 @@ import type { Batch, Codec } from './codec.js'
 export class ObjectCodec implements Codec {
   readonly name = 'object'
   readonly encodings = 0
+  readonly namesFeeds = true
 
   control(frame: ControlFrame): ControlFrame {
     return frame

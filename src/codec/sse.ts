@@ -24,6 +24,7 @@ export class SseCount {
  */
 export class SseCodec implements Codec {
   readonly name: string = 'sse'
+  readonly namesFeeds = false
   readonly framing: Framing
   readonly topics: 'one' | 'many'
   readonly #count: SseCount

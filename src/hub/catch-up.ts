@@ -1,5 +1,4 @@
 import type { About } from '../codec/codec.js'
-import { type Offset, start } from '../protocol/cursor.js'
 import type { GapNotice } from '../protocol/frames.js'
 import type { Connection } from './connection.js'
 import type { Feed } from './feed.js'
@@ -135,32 +134,35 @@ export class CatchUp {
   /** One frame of a replay, or the store is asked for the next of it. */
   #replay(subscription: Subscription, replaying: Replaying): void {
     const { feed } = subscription
-    const { replay, page, next: from } = replaying
-    if (page === undefined) {
-      const next = this.#hub.storedPages.page(
-        feed,
-        replay.stored as StoredPart,
-        replaying.storedAfter as Offset,
-      )
-      return this.#fetch(subscription, next, (read) => {
-        // An update may have begun what is left of it anew.
-        if (subscription.replaying === replaying) replaying.page = read
-      })
-    }
-    let to = from
+    const { codec } = this.#connection.link
+    const { delivery } = this.#hub
+    if (replaying.from === 'store') return this.#replayStored(subscription, replaying)
+    const { page, next: from } = replaying
     if (from < page.entries.length) {
-      const part = page.part(this.#hub.delivery, { feed, codec: this.#connection.link.codec, from })
-      to = part.to
-      this.#connection.writeEvents(part.chunk, to - from)
+      const { chunk, to } = page.part(delivery, { feed, codec, from })
+      replaying.next = to
+      this.#connection.writeEvents(chunk, to - from)
     }
-    if (to < page.entries.length) replaying.next = to
-    else if (page === replay.held) subscription.replaying = undefined
-    else {
-      const isLast = page.last >= (replay.stored?.until ?? start)
-      replaying.storedAfter = isLast ? undefined : page.last
-      replaying.page = isLast ? replay.held : undefined
-      replaying.next = 0
+    if (replaying.next === page.entries.length) subscription.replaying = undefined
+  }
+
+  #replayStored(subscription: Subscription, replaying: Replaying & { from: 'store' }): void {
+    const { replay, after, frames } = replaying
+    const part = replay.stored as StoredPart
+    if (frames === undefined) {
+      const { codec } = this.#connection.link
+      const read = this.#hub.storedReplays.frames(subscription.feed, codec, part, after)
+      // An update may have begun what is left of it anew: then nobody looks at these.
+      return this.#fetch(subscription, read, (next) => void (replaying.frames = next))
     }
+    const frame = frames.list[replaying.next]
+    if (frame !== undefined) {
+      replaying.next++
+      this.#connection.writeEvents(frame.chunk, frame.events)
+    }
+    if (replaying.next < frames.list.length) return
+    if (frames.last < part.until) subscription.replayStored(replay, frames.last)
+    else subscription.replayHeld(replay, frames.last)
   }
 
   /** Asks the store for what follows the position. */

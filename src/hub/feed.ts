@@ -1,5 +1,4 @@
 import type { Codec } from '../codec/codec.js'
-import { conflate } from '../history/conflate.js'
 import type { Offset } from '../protocol/cursor.js'
 import type { Filter } from './filter.js'
 import type { Link } from './link.js'
@@ -99,15 +98,15 @@ export class Feed {
     const until = this.topic.session.offset
     if (this.#replay?.until !== until || this.#replay.all !== all) {
       const { entries, stored } = this.topic.replay(this.filter, all)
-      this.#replay = { until, all, replay: new Replay(conflate(entries), until, stored) }
+      this.#replay = { until, all, replay: new Replay(entries, stored) }
     }
     return this.#replay.replay
   }
 
   /** @returns what every join gets even without a replay: the `complete` of a session that has ended. */
   last(): Replay {
-    const { completion, offset } = this.topic.session
-    return new Replay(completion === undefined ? [] : [completion], offset)
+    const { completion } = this.topic.session
+    return new Replay(completion === undefined ? [] : [completion])
   }
 
   /** What was kept for joins has become useless, or old. */

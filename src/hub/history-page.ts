@@ -42,8 +42,8 @@ export type ReadStored = (
   part: { readonly after: Offset; readonly limit: number },
 ) => Promise<StoredPage>
 
-/** One page of the store for a subscription: one frame. */
-export const storedEventsMax = 1_000
+/** What one page of the store has at most: read, and made into frames, it takes about a millisecond of a turn. */
+export const storedEventsMax = 250
 
 const pageItems = 100
 const storedPageBytes = 256 * 1024
@@ -119,7 +119,7 @@ export async function readStored(
   const { kept } = session
   const entries: Entry[] = []
   const stored = await keeping.store.read(session.id, after, {
-    limit,
+    limit: Math.min(limit, storedEventsMax),
     bytes: storedPageBytes,
     filter: (event) => {
       if (!topic.shows(event, catalog)) return false

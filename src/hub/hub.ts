@@ -31,7 +31,7 @@ import { SessionHandle } from './session-handle.js'
 import { type SessionPage, Sessions, topicsOf } from './sessions.js'
 import type { StateOptions, StateResult, StateSnapshot } from './state-change.js'
 import { type HubStats, statsOf, Tally } from './stats.js'
-import { StoredPages } from './stored-pages.js'
+import { StoredReplays } from './stored-replays.js'
 import { measure, type SessionMeasures, type SessionSummary, summarize } from './summary.js'
 import type { Topic } from './topic.js'
 import { type Tracer, Tracing } from './tracing.js'
@@ -75,7 +75,7 @@ export class Hub {
   readonly dialects: readonly Dialect[]
   readonly delivery: Delivery
   readonly feeds: Feeds
-  readonly storedPages = new StoredPages(this)
+  readonly storedReplays = new StoredReplays(this)
   readonly connections = new Set<Connection>()
   readonly #sessions: Sessions
   readonly tally = new Tally()

@@ -1,4 +1,5 @@
 import type { Chunk, Codec } from '../codec/codec.js'
+import { conflate } from '../history/conflate.js'
 import type { Entry } from '../history/entry.js'
 import type { Offset } from '../protocol/cursor.js'
 import type { Delivery } from './delivery.js'
@@ -12,24 +13,17 @@ interface Part {
   readonly to: number
 }
 
-/** Events of a replay, and the frames made of them, which all who get them share. */
+/** Events of a replay that memory holds, and the frames made of them, which all who get them share. */
 export class ReplayPage {
   readonly entries: readonly Entry[]
-  /** Of a page of the store: everything up to here was looked at. */
-  readonly last: Offset
   readonly #parts = new Map<Codec, Map<number, Part>>()
-  /** The feed that the frames are for. */
-  #feed = 0
 
-  constructor(entries: readonly Entry[], last: Offset) {
-    this.entries = entries
-    this.last = last
+  constructor(entries: readonly Entry[]) {
+    this.entries = conflate(entries)
   }
 
   /** @param from the index of the first event; there must be one */
   part(delivery: Delivery, { feed, codec, from }: { feed: Feed; codec: Codec; from: number }): Part {
-    if (feed.number !== this.#feed) this.#parts.clear()
-    this.#feed = feed.number
     let parts = this.#parts.get(codec)
     if (parts === undefined) this.#parts.set(codec, (parts = new Map()))
     let part = parts.get(from)
@@ -43,26 +37,36 @@ export class ReplayPage {
 }
 
 /**
- * What a fresh join to a feed gets. All who join at the same offset share it, and the frames made of it:
- * a thousand clients that come back at once cost one selection and one frame for each codec.
+ * What a fresh join to a feed gets: what the store has of it, then what memory holds. All who join at the same offset
+ * share it, and the frames made of it: a thousand clients that come back at once cost one selection and one frame for
+ * each codec.
  */
 export class Replay {
-  /** What memory holds: the end of the replay. */
-  readonly held: ReplayPage
   readonly stored: StoredPart | undefined
+  readonly #entries: readonly Entry[]
+  #held: { readonly after: Offset; readonly page: ReplayPage } | undefined = undefined
 
-  constructor(entries: readonly Entry[], until: Offset, stored?: StoredPart) {
-    this.held = new ReplayPage(entries, until)
+  constructor(entries: readonly Entry[], stored?: StoredPart) {
+    this.#entries = entries
     this.stored = stored
   }
 
   get isEmpty(): boolean {
-    return this.stored === undefined && this.held.entries.length === 0
+    return this.stored === undefined && this.#entries.length === 0
+  }
+
+  /** @returns what memory holds after what the store gave, which may have reached into it */
+  held(after: Offset): ReplayPage {
+    if (this.#held?.after !== after) {
+      const left = this.#entries.filter(({ place }) => place > after)
+      this.#held = { after, page: new ReplayPage(left) }
+    }
+    return this.#held.page
   }
 
   /** @returns what remains of it that is accepted. */
-  filtered(accepts: (entry: Entry) => boolean, next: number): Replay {
-    const { stored, held } = this
+  filtered(accepts: (entry: Entry) => boolean): Replay {
+    const { stored } = this
     const remaining = stored && {
       ...stored,
       scope: 'rest' as const,
@@ -72,6 +76,6 @@ export class Replay {
         accepts: (entry: Entry) => stored.accepts.accepts(entry) && accepts(entry),
       },
     }
-    return new Replay(held.entries.slice(next).filter(accepts), held.last, remaining)
+    return new Replay(this.#entries.filter(accepts), remaining)
   }
 }

@@ -2,17 +2,20 @@ import type { Entry } from '../history/entry.js'
 import { type Offset, start } from '../protocol/cursor.js'
 import type { Connection } from './connection.js'
 import type { Feed } from './feed.js'
-import type { Replay, ReplayPage } from './replay.js'
+import { Replay, type ReplayPage } from './replay.js'
+import type { StoredFrames } from './stored-replays.js'
 
 /** A replay under way: what a fresh join still has to get before it goes on from its position. */
-export interface Replaying {
-  readonly replay: Replay
-  /** While it is read from the store: everything up to here has come. */
-  storedAfter: Offset | undefined
-  /** What is being sent, and the index of its next event; absent until the store has answered. */
-  page: ReplayPage | undefined
-  next: number
-}
+export type Replaying =
+  /** Everything up to `after` has come from the store; `frames` are absent until it has answered. */
+  | {
+      readonly from: 'store'
+      readonly replay: Replay
+      readonly after: Offset
+      frames: StoredFrames | undefined
+      next: number
+    }
+  | { readonly from: 'memory'; readonly replay: Replay; readonly page: ReplayPage; next: number }
 
 /**
  * One connection's interest in one feed.
@@ -55,19 +58,31 @@ export class Subscription {
   }
 
   /** Begins a replay, if there is anything to replay. */
-  begin(replay: Replay, storedAfter = replay.stored?.after): void {
-    if (replay.isEmpty) this.replaying = undefined
-    else {
-      const page = storedAfter === undefined ? replay.held : undefined
-      this.replaying = { replay, storedAfter, page, next: 0 }
-    }
+  begin(replay: Replay): void {
+    const { stored, isEmpty } = replay
+    if (isEmpty) this.replaying = undefined
+    else if (stored === undefined) this.replayHeld(replay, start)
+    else this.replayStored(replay, stored.after)
+  }
+
+  /** The replay goes on in the store. */
+  replayStored(replay: Replay, after: Offset): void {
+    this.replaying = { from: 'store', replay, after, frames: undefined, next: 0 }
+  }
+
+  /** The replay ends with what memory holds after an offset. */
+  replayHeld(replay: Replay, after: Offset): void {
+    this.replaying = { from: 'memory', replay, page: replay.held(after), next: 0 }
   }
 
   /** Keeps of a replay under way only what a new filter accepts. */
   retainReplay(accepts: (entry: Entry) => boolean): void {
     if (this.replaying === undefined) return
-    const { replay, page, next, storedAfter } = this.replaying
-    this.begin(replay.filtered(accepts, page === replay.held ? next : 0), storedAfter)
+    const { replay, ...at } = this.replaying
+    if (at.from === 'store') {
+      const sent = at.frames?.list[at.next - 1]?.last ?? start
+      this.replayStored(replay.filtered(accepts), sent > at.after ? sent : at.after)
+    } else this.begin(new Replay(at.page.entries.slice(at.next).filter(accepts)))
   }
 
   get inStep(): boolean {

@@ -204,6 +204,7 @@ t.test('memoryLink', async (t) => {
   const codec: Codec = {
     name: 'none',
     encodings: 0,
+    namesFeeds: false,
     control: () => undefined,
     batch: () => new Uint8Array(),
   }

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs'
+import { constants } from 'node:os'
 import { Command, CommanderError } from 'commander'
 import { systemClock } from '../lib/clock.js'
 import { systemRandom } from '../lib/random.js'
@@ -15,6 +16,15 @@ import type { Surroundings } from './surroundings.js'
 import { tailCommand } from './tail.js'
 import { tokenCommand } from './token.js'
 
+const signals: NodeJS.Signals[] = ['SIGINT', 'SIGTERM', 'SIGHUP']
+
+function endAtOnce(signal: NodeJS.Signals): never {
+  process.exit(128 + constants.signals[signal])
+}
+
+// Process 1, as in a container, is not ended by a signal that it does not listen for.
+if (process.pid === 1) for (const signal of signals) process.on(signal, endAtOnce)
+
 const surroundings: Surroundings = {
   clock: systemClock,
   random: systemRandom,
@@ -22,8 +32,7 @@ const surroundings: Surroundings = {
   stdout: process.stdout,
   stderr: process.stderr,
   onSignal(task) {
-    const signals: NodeJS.Signals[] = ['SIGINT', 'SIGTERM', 'SIGHUP']
-    for (const signal of signals) process.on(signal, task)
+    for (const signal of signals) process.off(signal, endAtOnce).on(signal, task)
     return () => {
       for (const signal of signals) process.off(signal, task)
     }

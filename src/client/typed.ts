@@ -51,5 +51,8 @@ export type NewEventOf<C extends Catalog, Type extends TypeIn<C> = TypeIn<C>> =
         readonly key?: string
         readonly time?: number
         readonly force?: boolean
+        /** A `traceparent` and `tracestate` (W3C Trace Context). */
+        readonly trace?: string
+        readonly tracestate?: string
       }
     : never

@@ -56,7 +56,11 @@ export class ProtocolError extends Error {
   readonly place: Place
 
   constructor(code: RequestCode, message: string, place: Place = {}) {
+    // Nobody looks where in the hub a peer's mistake was found. To write it down costs 9 µs, all else 1 µs.
+    const { stackTraceLimit } = Error
+    Error.stackTraceLimit = 0
     super(message)
+    Error.stackTraceLimit = stackTraceLimit
     this.code = code
     this.place = place
   }

@@ -1,4 +1,5 @@
 import type { Chunk, Codec } from '../codec/codec.js'
+import type { Entry } from '../history/entry.js'
 import type { Offset } from '../protocol/cursor.js'
 import type { Feed } from './feed.js'
 import { storedEventsMax } from './history-page.js'
@@ -32,14 +33,14 @@ interface StoredFrame {
 interface Reading {
   readonly frames: StoredFrames
   readonly bytes: number
-  /** It is the same for every replay of that scope, however far it goes. */
+  /** It is the same for every replay of that scope that goes as far. */
   readonly isWhole: boolean
 }
 
 interface Kept {
   readonly reading: Promise<Reading>
-  /** Where the replay that asked for it ends. */
-  readonly until: Offset
+  /** When the replay that asked for it was chosen. */
+  readonly joined: Offset
   /** Known once it has been read. */
   bytes: number
   /** Somebody has asked for it of late. */
@@ -52,6 +53,7 @@ export class StoredReplays {
   /** The one asked for last stands last. */
   readonly #kept = new Map<string, Kept>()
   #bytes = 0
+  #isSweeping = false
   /** Dialects and framings share names. */
   readonly #codecs = new Map<Codec, number>()
 
@@ -67,12 +69,12 @@ export class StoredReplays {
     const before = this.#kept.get(name)
     if (before !== undefined) {
       const { isWhole, frames } = await before.reading
-      if (isWhole || before.until === part.until) {
+      if ((isWhole && frames.last <= part.joined) || before.joined === part.joined) {
         if (this.#kept.get(name) === before) this.#touch(name, before)
         return frames
       }
     }
-    return this.#keep(name, this.#read(feed, codec, part, after), part.until)
+    return this.#keep(name, this.#read(feed, codec, part, after), part.joined)
   }
 
   #nameOf(feed: Feed, codec: Codec, { scope }: StoredPart, after: Offset): string {
@@ -85,8 +87,9 @@ export class StoredReplays {
 
   async #read(feed: Feed, codec: Codec, part: StoredPart, after: Offset): Promise<Reading> {
     const { delivery } = this.#hub
-    const { accepts, before, until, scope } = part
-    const stored = await this.#hub.readStored(feed.topic, accepts, { after, limit: storedEventsMax })
+    const { accepts, before, until, joined, scope } = part
+    const upTo = { ...accepts, accepts: (entry: Entry) => entry.place <= joined && accepts.accepts(entry) }
+    const stored = await this.#hub.readStored(feed.topic, upTo, { after, limit: storedEventsMax })
     const isFirst = after === part.after && before.length > 0
     const due = delivery.conflate(isFirst ? [...before, ...stored.entries] : stored.entries)
     const list: StoredFrame[] = []
@@ -104,15 +107,15 @@ export class StoredReplays {
     return {
       frames: { list, last },
       bytes: bytes + (list.length + 1) * frameBytes,
-      isWhole: !stored.end && !isFirst && isReplayed,
+      isWhole: !stored.end && last <= joined && !isFirst && isReplayed,
     }
   }
 
-  async #keep(name: string, reading: Promise<Reading>, until: Offset): Promise<StoredFrames> {
-    const kept: Kept = { reading, until, bytes: 0, used: true }
-    if (this.#kept.size === 0) this.#sweepLater()
+  async #keep(name: string, reading: Promise<Reading>, joined: Offset): Promise<StoredFrames> {
+    const kept: Kept = { reading, joined, bytes: 0, used: true }
     this.#drop(name)
     this.#kept.set(name, kept)
+    this.#sweepLater()
     try {
       const { bytes, frames } = await reading
       if (this.#kept.get(name) === kept) {
@@ -143,12 +146,15 @@ export class StoredReplays {
   }
 
   #sweepLater(): void {
+    if (this.#isSweeping || this.#kept.size === 0) return
+    this.#isSweeping = true
     this.#hub.clock.after(keptMs, () => {
+      this.#isSweeping = false
       for (const [name, kept] of this.#kept) {
         if (!kept.used) this.#drop(name)
         kept.used = false
       }
-      if (this.#kept.size > 0) this.#sweepLater()
+      this.#sweepLater()
     })
   }
 }

@@ -155,6 +155,7 @@ export class Topic {
         before: entries.filter(({ place }) => place <= trimmed),
         after: trimmed,
         until: held,
+        joined: until,
         accepts,
         scope: all ? 'all' : 'traits',
       },
@@ -241,6 +242,8 @@ export interface StoredPart {
   /** In the store: what is accepted after this offset, up to `until`. */
   readonly after: Offset
   readonly until: Offset
+  /** What follows this offset is not replayed: it comes live. */
+  readonly joined: Offset
   readonly accepts: Accepts
   /** All that is retained; what is replayed by its traits; or what is left of either once a filter was changed. */
   readonly scope: 'all' | 'traits' | 'rest'

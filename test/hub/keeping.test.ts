@@ -13,6 +13,7 @@ import { memoryStore } from '../../src/store/memory.js'
 import type { Store } from '../../src/store/store.js'
 import { SimulatedClock } from '../kit/clock.js'
 import { FaultyStore } from '../kit/faulty-store.js'
+import { SeededRandom } from '../kit/random.js'
 
 function aDirectory(t: Test): string {
   const directory = mkdtempSync(join(tmpdir(), 'runcast-keeping-'))
@@ -355,6 +356,39 @@ t.test('those who join while a session goes on share what is read of the store',
   for (let round = 0; round < 2; round++) for (const task of timers.splice(0)) task()
   t.ok((await join(4_500)) > alone, 'what nobody asks for any more is forgotten')
   await follower.return?.()
+})
+
+t.test('whenever one joins a session that goes on, everything comes once', async (t) => {
+  const seed = Number(process.env.RUNCAST_FUZZ_SEED ?? Math.floor(Math.random() * 1e9))
+  t.comment(`seed ${seed}`)
+  const random = new SeededRandom(seed)
+  const store = openLmdb({ directory: aDirectory(t) })
+  const hub = aHub(t, { store, limits: { laneEventsMax: 20, historyBytesMax: 8_192 } })
+  const events = range(1, 3_000).map(
+    (data): NewEvent => ({
+      type: random.chance(0.02) ? 'note' : 'assistant',
+      data,
+    }),
+  )
+  const filters = [['*'], ['note'], ['assistant']]
+  const joins: Promise<void>[] = []
+  const join = async () => {
+    const types = random.pick(filters)
+    const due = events.filter(({ type }) => types.includes('*') || types.includes(type))
+    const got = await take(hub, 'sessions/s', due.length, { replay: 'all', types })
+    t.strictSame(dataOf(got.events), dataOf(due as HubEvent[]), `${types.join()} since ${got.events[0]?.offset}`)
+    t.strictSame(got.gaps, [])
+  }
+  for (let from = 0; from < events.length; ) {
+    const some = events.slice(from, from + random.integer(1, 40))
+    hub.session('s').publish(some)
+    from += some.length
+    if (random.chance(0.3)) await hub.committed('s')
+    else await new Promise((resolve) => setImmediate(resolve))
+    if (random.chance(0.5)) joins.push(join())
+  }
+  await Promise.all(joins)
+  t.ok(joins.length > 20)
 })
 
 t.test('one who joins later is not replayed what has been replaced meanwhile', async (t) => {

@@ -22,7 +22,7 @@ import { Silences } from './silence.js'
 import { stateRoutes } from './state.js'
 import { streamRoutes } from './stream.js'
 import { ticketRoutes } from './tickets.js'
-import { upgrade } from './websocket.js'
+import { socketRoute, upgrade } from './websocket.js'
 
 export interface ServeOptions {
   /** 127.0.0.1 unless given. */
@@ -200,6 +200,7 @@ export function routesOf(context: Context): readonly Route[] {
     ...sessionRoutes(context),
     ...publishRoutes(context),
     ...stateRoutes(context),
+    socketRoute,
     ...streamRoutes(context),
     ...dialectRoutes(context),
     ...ticketRoutes(context),

@@ -16,12 +16,24 @@ import type { Grant } from './grant.js'
 import { Life } from './life.js'
 import { allowsOrigin, expectHost } from './origins.js'
 import { problemOf } from './problem.js'
+import type { Route } from './routes.js'
 import type { Silence, Silent } from './silence.js'
 
 export const socketPath = '/api/ws'
 
 const subprotocols = ['runcast.v1.msgpack', 'runcast.v1.json'] as const
 type Subprotocol = (typeof subprotocols)[number]
+
+/** What a request gets that asks for no WebSocket where they are. */
+export const socketRoute: Route = {
+  method: 'GET',
+  path: socketPath,
+  access: { kind: 'open' },
+  answer() {
+    const message = `${socketPath} is for WebSockets: expected an Upgrade; without, follow /api/stream`
+    throw new ProtocolError('badFrame', message)
+  },
+}
 
 /** Accepts a WebSocket at `/api/ws`, or says why not. */
 export function upgrade(context: Context, request: Request): Upgrade | Promise<Upgrade> {

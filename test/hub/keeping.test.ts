@@ -376,7 +376,11 @@ t.test('whenever one joins a session that goes on, everything comes once', async
     const types = random.pick(filters)
     const due = events.filter(({ type }) => types.includes('*') || types.includes(type))
     const got = await take(hub, 'sessions/s', due.length, { replay: 'all', types })
-    t.strictSame(dataOf(got.events), dataOf(due as HubEvent[]), `${types.join()} since ${got.events[0]?.offset}`)
+    t.strictSame(
+      dataOf(got.events),
+      dataOf(due as HubEvent[]),
+      `${types.join()} since ${got.events[0]?.offset}`,
+    )
     t.strictSame(got.gaps, [])
   }
   for (let from = 0; from < events.length; ) {

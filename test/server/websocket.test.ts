@@ -93,6 +93,8 @@ t.test('refuses a handshake that it cannot follow', async (t) => {
   const path = `${url}/api/ws`
   t.match(await refused(path, ['graphql-ws']), { status: 400, body: /runcast\.v1\.json/ })
   t.match(await refused(`${url}/ws`, []), { status: 404, body: /it is at \/api\/ws/ })
+  const plain = await fetch(path)
+  t.match([plain.status, await plain.text()], [400, /is for WebSockets.*\/api\/stream/])
   t.match(await refused(path, [], { origin: 'https://evil.example' }), { status: 403 })
   await dial(t, url)
   t.match(await refused(path, []), { status: 503, body: /connections/ })

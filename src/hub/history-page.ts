@@ -115,7 +115,11 @@ export async function readStored(
 ): Promise<StoredPage> {
   const { session } = topic
   if (keeping === undefined) return { entries: [], last: after, end: true }
-  if (after >= session.kept) await keeping.progress(session)
+  // The store may have shown more than was told to be kept: then that is told first, and is nothing new.
+  for (let told = -1; after >= session.kept && session.kept > told; ) {
+    told = session.kept
+    await keeping.progress(session)
+  }
   const { kept } = session
   const entries: Entry[] = []
   const stored = await keeping.store.read(session.id, after, {

@@ -58,11 +58,11 @@ class LmdbStore implements Store {
   readonly found: Found
   readonly now: Immediate = {
     load: (session) => {
-      this.#mustBeOpen()
+      this.#beginReading()
       return load(this.#tables, session)
     },
     newest: (session, options) => {
-      this.#mustBeOpen()
+      this.#beginReading()
       return newest(this.#tables, session, { ...pageDefaults, scan: pageScanMax, ...options })
     },
   }
@@ -177,7 +177,13 @@ class LmdbStore implements Store {
     this.#mustBeOpen()
     this.#reading = this.#reading.then(() => new Promise((resolve) => this.#clock.defer(resolve)))
     await this.#reading
+    this.#beginReading()
+  }
+
+  /** What a commit has kept has to be seen. LMDB's reads go on for a moment with what there was at the first of them. */
+  #beginReading(): void {
     this.#mustBeOpen()
+    this.#root.resetReadTxn()
   }
 
   #mustBeOpen(): void {

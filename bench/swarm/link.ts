@@ -23,7 +23,9 @@ export class KnownFrames {
   }
 
   add(follows: number, known: Known): void {
-    if (this.#frames.has(follows)) return
+    // The newest: what is replayed to those who come later names another feed, and each would be read in full.
+    this.#bytes -= this.#frames.get(follows)?.bytes.length ?? 0
+    this.#frames.delete(follows)
     this.#frames.set(follows, known)
     this.#bytes += known.bytes.length
     // Links are seldom further apart than a few frames. A link that finds its frame gone reads it.
@@ -112,7 +114,7 @@ export class Link {
     let input = buffer
     let end = length
     if (this.#carryBytes > 0) {
-      // Joined once: a frame of 250 KiB came in up to a hundred pieces, and joining it for each took seconds.
+      // Joined once: a large frame comes in many pieces.
       this.#carry.push(Buffer.from(buffer.subarray(0, length)))
       this.#carryBytes += length
       if (this.#carryBytes < this.#wantedBytes) return true

@@ -39,10 +39,11 @@ export async function openData(directory: string, { durability, onWait }: DataOp
   const open = () => openStore({ directory, ...(durability && { durability }) })
   try {
     return await open().catch(async (error: unknown) => {
-      const { retryMs, message } = error as Partial<StoreError>
-      if (onWait === undefined || retryMs === undefined) throw error
-      onWait(message ?? '', retryMs)
-      await pause(retryMs)
+      const isWorthWaiting =
+        onWait !== undefined && error instanceof StoreError && error.retryMs !== undefined
+      if (!isWorthWaiting) throw error
+      onWait(error.message, error.retryMs)
+      await pause(error.retryMs)
       return open()
     })
   } catch (error) {

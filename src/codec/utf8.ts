@@ -1,9 +1,6 @@
 const encoder = new TextEncoder()
 
-/**
- * A flat text of 32 Ki characters is still collected with what is young. The texts of frames of 256 KiB were old from
- * the start: frames made of parts took half the time, and the pauses of collecting everything came half as often.
- */
+// A frame of 256 KiB that is encoded in parts of so many characters took 0.4 to 0.9 of the time that it takes as one text.
 const partLength = 32 * 1024
 
 /** Text that grows at its end, and becomes UTF-8. Pieces must not end within a character. */

@@ -133,13 +133,12 @@ export class CatchUp {
 
   /** One frame of a replay, or the store is asked for the next of it. */
   #replay(subscription: Subscription, replaying: Replaying): void {
-    const { feed } = subscription
-    const { codec } = this.#connection.link
-    const { delivery } = this.#hub
     if (replaying.from === 'store') return this.#replayStored(subscription, replaying)
     const { page, next: from } = replaying
     if (from < page.entries.length) {
-      const { chunk, to } = page.part(delivery, { feed, codec, from })
+      const { feed } = subscription
+      const { codec } = this.#connection.link
+      const { chunk, to } = page.part(this.#hub.delivery, { feed, codec, from })
       replaying.next = to
       this.#connection.writeEvents(chunk, to - from)
     }

@@ -42,7 +42,7 @@ export type ReadStored = (
   part: { readonly after: Offset; readonly limit: number },
 ) => Promise<StoredPage>
 
-/** What one page of the store has at most: read, and made into frames, it takes about a millisecond of a turn. */
+/** What one page of the store has at most: to read it and to make frames of it must take little of a turn. */
 export const storedEventsMax = 250
 
 const pageItems = 100
@@ -115,11 +115,7 @@ export async function readStored(
 ): Promise<StoredPage> {
   const { session } = topic
   if (keeping === undefined) return { entries: [], last: after, end: true }
-  // The store may have shown more than was told to be kept: then that is told first, and is nothing new.
-  for (let told = -1; after >= session.kept && session.kept > told; ) {
-    told = session.kept
-    await keeping.progress(session)
-  }
+  await keeping.progress(session, after)
   const { kept } = session
   const entries: Entry[] = []
   const stored = await keeping.store.read(session.id, after, {

@@ -225,10 +225,12 @@ export class Keeping {
     return this.#leaving.has(id)
   }
 
-  /** @returns once the session has more in the store than now, however long the store fails. */
-  async progress(session: Session): Promise<void> {
-    const { kept } = session
-    while (session.kept === kept && this.busy(session) && !this.#ended) {
+  /**
+   * @returns once the session has more in the store than up to an offset, however long the store fails, or has no more
+   *   to keep. A read may show more than was told to be kept: the next to be told is then nothing new.
+   */
+  async progress(session: Session, after: Offset): Promise<void> {
+    while (session.kept <= after && this.busy(session) && !this.#ended) {
       this.#progress ??= waiting()
       await this.#progress.promise
     }

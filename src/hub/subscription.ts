@@ -15,7 +15,7 @@ export type Replaying =
       frames: StoredFrames | undefined
       next: number
     }
-  | { readonly from: 'memory'; readonly replay: Replay; readonly page: ReplayPage; next: number }
+  | { readonly from: 'memory'; readonly page: ReplayPage; next: number }
 
 /**
  * One connection's interest in one feed.
@@ -72,16 +72,16 @@ export class Subscription {
 
   /** The replay ends with what memory holds after an offset. */
   replayHeld(replay: Replay, after: Offset): void {
-    this.replaying = { from: 'memory', replay, page: replay.held(after), next: 0 }
+    this.replaying = { from: 'memory', page: replay.held(after), next: 0 }
   }
 
   /** Keeps of a replay under way only what a new filter accepts. */
   retainReplay(accepts: (entry: Entry) => boolean): void {
-    if (this.replaying === undefined) return
-    const { replay, ...at } = this.replaying
+    const at = this.replaying
+    if (at === undefined) return
     if (at.from === 'store') {
       const sent = at.frames?.list[at.next - 1]?.last ?? start
-      this.replayStored(replay.filtered(accepts), sent > at.after ? sent : at.after)
+      this.replayStored(at.replay.filtered(accepts), sent > at.after ? sent : at.after)
     } else this.begin(new Replay(at.page.entries.slice(at.next).filter(accepts)))
   }
 

@@ -1,9 +1,9 @@
-import { memo } from 'preact/compat'
 import { useLayoutEffect, useReducer, useRef } from 'preact/hooks'
 import { type Look, spansOf } from './ansi.js'
 import { clockText } from './format.js'
 import type { Log, Row } from './log.js'
 import { measure } from './measure.js'
+import { pure } from './pure.js'
 
 const overscan = 400
 const bottomSlack = 24
@@ -93,7 +93,7 @@ export function LogView({
       <div style={{ height: `${above}px` }} />
       <div ref={list}>
         {rows.slice(first, last).map((row) => (
-          <RowView key={row.id} row={row} revision={row.revision} toggled={() => again(undefined)} />
+          <RowView key={row.key} row={row} revision={row.revision} toggled={again} />
         ))}
       </div>
       <div style={{ height: `${below}px` }} />
@@ -139,34 +139,31 @@ function windowAt(rows: readonly Row[], top: number, height: number): Window {
 }
 
 /** One row; drawn again only when its revision changes. */
-const RowView = memo(
-  function RowView({
-    row,
-    toggled,
-  }: {
-    readonly row: Row
-    readonly revision: number
-    readonly toggled: () => void
-  }) {
-    switch (row.kind) {
-      case 'line':
-        return <Line row={row} />
-      case 'text':
-        return (
-          <div class={`row text ${/input/.test(row.type) ? 'quiet' : ''}`} title={row.type}>
-            {row.text}
-          </div>
-        )
-      case 'notice':
-        return <div class="row notice">{row.text}</div>
-      case 'tool':
-      case 'event':
-      case 'error':
-        return <Expandable row={row} toggled={toggled} />
-    }
-  },
-  (before, after) => before.row === after.row && before.revision === after.revision,
-)
+const RowView = pure(function RowView({
+  row,
+  toggled,
+}: {
+  readonly row: Row
+  readonly revision: number
+  readonly toggled: (_: undefined) => void
+}) {
+  switch (row.kind) {
+    case 'line':
+      return <Line row={row} />
+    case 'text':
+      return (
+        <div class={`row text ${/input/.test(row.type) ? 'quiet' : ''}`} title={row.type}>
+          {row.text}
+        </div>
+      )
+    case 'notice':
+      return <div class="row notice">{row.text}</div>
+    case 'tool':
+    case 'event':
+    case 'error':
+      return <Expandable row={row} toggled={toggled} />
+  }
+})
 
 function Line({ row }: { readonly row: Row }) {
   const { spans } = spansOf(row.text, row.look)
@@ -204,11 +201,11 @@ function Piece({ text, look }: { readonly text: string; readonly look: Look }) {
 const marks = { running: '◌', done: '✓', failed: '✕' } as const
 const spoken = { running: 'running', done: 'done', failed: 'failed' } as const
 
-function Expandable({ row, toggled }: { readonly row: Row; readonly toggled: () => void }) {
+function Expandable({ row, toggled }: { readonly row: Row; readonly toggled: (_: undefined) => void }) {
   const toggle = () => {
     row.isOpen = !row.isOpen
     row.revision += 1
-    toggled()
+    toggled(undefined)
   }
   return (
     <div class={`row ${row.kind} ${row.outcome ?? ''}`}>

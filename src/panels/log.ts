@@ -4,7 +4,8 @@ import { type Fields, fieldsOf, type Json, type PanelEvent, textOf } from './mod
 
 /** What a panel shows in one place. `revision` changes with what is shown. */
 export interface Row {
-  readonly id: number
+  /** Again the same when the rows are made anew, so that what is open stays open and the focus stays. */
+  readonly key: string
   readonly kind: 'line' | 'text' | 'tool' | 'event' | 'error' | 'notice'
   readonly type: string
   readonly time: number
@@ -82,7 +83,14 @@ export class Log {
   /** Of epochs before: their offsets say nothing beside the present ones. */
   #earlier: Entry[] = []
   #patterns: readonly string[] = []
-  #ids = 0
+  /** Of the rows: how many epochs and notices they have, and how many rows the entry that is shown. */
+  #epochs = 0
+  #notices = 0
+  #parts = 0
+  /** The entry that is shown, as its rows' keys begin. */
+  #keyed = ''
+  /** The keys of rows that are to be open when they are made anew. */
+  #open: ReadonlySet<string> = new Set()
   #characters = 0
   /** The rows that still grow: of process output by stream. */
   readonly #openLines = new Map<string, Row>()
@@ -90,9 +98,13 @@ export class Log {
   readonly #tools = new Map<string, Row>()
 
   put(event: PanelEvent): void {
-    this.received += 1
-    this.types.set(event.type, (this.types.get(event.type) ?? 0) + 1)
+    this.#count(event.type, 1)
     this.#put(event)
+  }
+
+  #count(type: string, by: number): void {
+    this.received += by
+    this.types.set(type, (this.types.get(type) ?? 0) + by)
   }
 
   #put(entry: Entry): void {
@@ -125,10 +137,14 @@ export class Log {
   /** Shows only what passes, of the events that are here as well. */
   choose(patterns: readonly string[]): void {
     this.#patterns = patterns
+    this.#open = new Set(this.rows.filter(({ isOpen }) => isOpen).map(({ key }) => key))
     this.rows = []
     this.#characters = 0
+    this.#epochs = 0
+    this.#notices = 0
     for (const growing of [this.#openLines, this.#looks, this.#tools]) growing.clear()
     for (const entry of this.#all()) this.#show(entry)
+    this.#open = new Set()
   }
 
   /**
@@ -141,10 +157,11 @@ export class Log {
     const added = retained.filter(({ type, offset }) => !had(type) || offset > newest)
     // Texts come in other pieces than they did before, so that those of a type are taken as a whole.
     const types = new Set(added.filter(({ type }) => !had(type)).map(({ type }) => type))
+    const replaced = this.#entries.filter(isEvent).filter(({ type }) => types.has(type))
     const kept = this.#entries.filter((entry) => !isEvent(entry) || !types.has(entry.type))
     this.#entries = [...kept, ...added].toSorted((one, other) => one.offset - other.offset).slice(-eventsMax)
-    this.received += added.length
-    for (const { type } of added) this.types.set(type, (this.types.get(type) ?? 0) + 1)
+    for (const { type } of added) this.#count(type, 1)
+    for (const { type } of replaced) this.#count(type, -1)
     this.choose(this.#patterns)
   }
 
@@ -177,12 +194,17 @@ export class Log {
 
   #show(event: Entry): void {
     const { time } = event
+    this.#parts = 0
     if (!isEvent(event)) {
-      const { notice: kind, text } = event
+      const { notice: kind, text, anew } = event
+      if (anew) this.#epochs += 1
+      this.#notices += 1
+      this.#keyed = `notice ${this.#notices}`
       return void this.#add({ kind, type: kind === 'error' ? 'gap' : '', time, text })
     }
-    const { type } = event
+    const { type, offset } = event
     if (!passes(type, this.#patterns)) return
+    this.#keyed = `${this.#epochs} ${offset}`
     const data = fieldsOf(event.data)
     if (type === 'process.output') return this.#output(data, event)
     const field = growing.get(type)
@@ -288,8 +310,9 @@ export class Log {
   }
 
   #add(row: Pick<Row, 'kind' | 'type' | 'time' | 'text'> & Partial<Row>): Row {
-    this.#ids += 1
-    const made: Row = { look: plain, isOpen: false, revision: 0, height: 0, ...row, id: this.#ids }
+    this.#parts += 1
+    const key = `${this.#keyed} ${this.#parts}`
+    const made: Row = { look: plain, isOpen: this.#open.has(key), revision: 0, height: 0, ...row, key }
     made.height = made.kind === 'line' ? lineHeight : lineHeight + 8
     this.#characters += made.text.length
     // Whatever stands between ends the growing line of the other stream's neighbour only by its own line break.
@@ -306,11 +329,11 @@ export class Log {
       characters -= this.rows[count]?.text.length ?? 0
       count += 1
     }
-    for (let at = 0; at < count; at += 1) this.removedHeight += this.rows[at]?.height ?? 0
+    const left = new Set(this.rows.slice(0, count))
+    for (const { height } of left) this.removedHeight += height
     this.rows = this.rows.slice(count)
     this.#characters = characters
-    const first = this.rows[0]?.id ?? 0
-    for (const [key, row] of this.#tools) if (row.id < first) this.#tools.delete(key)
+    for (const [tool, row] of this.#tools) if (left.has(row)) this.#tools.delete(tool)
   }
 }
 

@@ -266,6 +266,7 @@ export function TypesField({
     lists += 1
     return `types-${lists}`
   })
+  const [typed, type] = useState<string | undefined>(undefined)
   return (
     <>
       <input
@@ -275,11 +276,16 @@ export function TypesField({
         placeholder="All types"
         title="Names, prefix*, and ! before either to exclude; separated by commas"
         list={list}
-        value={value}
+        value={typed ?? value}
         spellcheck={false}
         autocomplete="off"
         autocapitalize="none"
-        onChange={(event) => onChoose(event.currentTarget.value)}
+        onInput={(event) => type(event.currentTarget.value)}
+        onBlur={() => type(undefined)}
+        onChange={(event) => {
+          type(undefined)
+          onChoose(event.currentTarget.value)
+        }}
       />
       <datalist id={list}>
         {[...known.keys()].toSorted().map((type) => (

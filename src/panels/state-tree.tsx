@@ -1,11 +1,11 @@
-import { memo } from 'preact/compat'
 import { useRef } from 'preact/hooks'
 import type { Json } from './model.js'
+import { pure } from './pure.js'
 
 const childrenMax = 200
 
 /** A value as a tree. What did not change is the same object as before, so only changed paths are drawn, and flash. */
-export const StateTree = memo(function StateTree({
+export const StateTree = pure(function StateTree({
   name,
   value,
   depth,

@@ -129,6 +129,13 @@ t.test('the panels page in Chromium', { skip }, async (t) => {
     await press('Enter', 'Tab')
     t.equal(await focused(), 'Types shown in other')
     await page.keyboard.type('tool_*')
+    await publish(hub, 'other', { type: 'later' })
+    await page.getByRole('button', { name: 'later' }).waitFor(deadline)
+    t.equal(
+      await page.getByRole('button', { name: 'note' }).count(),
+      1,
+      'a filter that is being typed is none yet',
+    )
     await press('Enter', 'Tab', 'Tab', 'Tab', 'Tab')
     t.equal(await focused(), 'Events of other')
     await page.getByRole('button', { name: 'note' }).waitFor({ ...deadline, state: 'detached' })

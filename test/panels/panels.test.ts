@@ -94,6 +94,30 @@ t.test('what the panel says itself stays where it was, whatever is chosen', asyn
   t.equal(log.ndjson().split('\n').length, 4, 'it is no event')
 })
 
+t.test('rows that are made anew are the same ones: open if they were', async (t) => {
+  const log = new Log()
+  log.put(event('a', { x: 1 }))
+  log.notice('Gap', 5, 'error')
+  log.put(event('process.output', { text: 'one\ntwo\n' }))
+  const again = event('b', { x: 2 })
+  log.put(again)
+  log.beginAnew('Anew', 9)
+  log.put({ ...event('a', { x: 3 }), offset: again.offset })
+  const { rows } = log
+  t.equal(new Set(rows.map(({ key }) => key)).size, rows.length, 'each has its own key')
+  for (const row of rows) row.isOpen = row.type === 'b'
+  const shown = () => log.rows.map(({ key, isOpen }) => ({ key, isOpen }))
+  const before = shown()
+  log.choose([])
+  t.not(log.rows[0], rows[0])
+  t.strictSame(shown(), before)
+  log.choose(['b'])
+  t.strictSame(
+    shown(),
+    before.filter(({ key, isOpen }) => isOpen || key.startsWith('notice')),
+  )
+})
+
 t.test('what a wider filter brings is put in its place, and nothing twice', async (t) => {
   const at = (offset: number, type: string, data: Json): PanelEvent => ({
     offset: offset as Offset,
@@ -116,8 +140,12 @@ t.test('what a wider filter brings is put in its place, and nothing twice', asyn
   log.complete(retained, (type) => type === 'b')
   const shown = () => log.rows.map(({ type, text }) => `${type} ${text}`)
   t.strictSame(shown(), ['a k', 'b x', 'gap Gap', 'a l', 'b y', 'b z'])
+  const counts = { a: 2, b: 3 }
   t.equal(log.received, 5)
-  t.same(Object.fromEntries(log.types), { a: 2, b: 3 })
+  t.same(Object.fromEntries(log.types), counts)
+  log.complete([...retained], () => false)
+  t.equal(log.received, 5, 'what comes again is no more than it was')
+  t.same(Object.fromEntries(log.types), counts)
   t.test('texts of a type come as a whole, in other pieces than before', async (t) => {
     const log = new Log()
     const word = (offset: number, content: string) => at(offset, 'llm_text_delta', { content })

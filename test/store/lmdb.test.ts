@@ -169,7 +169,7 @@ t.test(
   async (t) => {
     const directory = aDirectory(t)
     mkdirSync(directory)
-    // Becomes `sleep`, which waits for no child: the child stays as what is left of it.
+    // Becomes `sleep`, which waits for no child: the child stays as what is left of it. A shell may wait for it.
     const parent = spawn('sh', ['-c', 'sleep 60 & echo $!; exec sleep 60'])
     t.teardown(() => parent.kill('SIGKILL'))
     const pid = await new Promise<number>((resolve) => {
@@ -182,6 +182,7 @@ t.test(
     const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
     writeFileSync(join(directory, 'lock'), JSON.stringify({ pid, started: `${boot}:${fields()[19]}` }))
     t.throws(() => openLmdb({ directory }), { name: 'StoreError', kind: 'refused' })
+    await until('nobody waits', () => readFileSync(`/proc/${parent.pid}/comm`, 'utf8') === 'sleep\n')
     process.kill(pid, 'SIGKILL')
     await until('it is dead', () => fields()[0] === 'Z')
     await openLmdb({ directory }).close()

@@ -100,8 +100,10 @@ export class CatchUp {
   /** What is written counts for what all may write in this turn. */
   #paced(write: () => void): void {
     const before = this.#connection.bytes
-    write()
-    this.#hub.delivery.pace.spend(this.#connection.bytes - before)
+    this.#hub.delivery.pace.spend(() => {
+      write()
+      return this.#connection.bytes - before
+    })
   }
 
   #mayGoOn(subscription: Subscription): boolean {

@@ -20,6 +20,9 @@ interface Span {
 const batchBytesMax = 256 * 1024
 const batchEventsMax = 1_000
 
+// Of a replay: what many join to is encoded in parts that take no longer than a turn may.
+const replayEventsMax = 250
+
 // A feed that matched nothing for so many offsets tells its position all the same, so that a client that comes
 // back later does not ask for what it was never meant to get.
 const quietOffsetsMax = 256
@@ -95,7 +98,7 @@ export class Delivery {
 
   /** @returns the next part of a replay that fits one frame. */
   part(entries: readonly Entry[], from: number): readonly Entry[] {
-    const to = fit(entries, from)
+    const to = fit(entries, from, replayEventsMax)
     return from === 0 && to === entries.length ? entries : entries.slice(from, to)
   }
 
@@ -248,9 +251,9 @@ function select(pending: readonly Entry[], { filter }: Feed): readonly Entry[] {
 }
 
 /** @returns the end of the longest run from `from` that fits one frame; at least one event. */
-function fit(entries: readonly Entry[], from: number): number {
+function fit(entries: readonly Entry[], from: number, eventsMax = batchEventsMax): number {
   let bytes = 0
-  const most = Math.min(entries.length, from + batchEventsMax)
+  const most = Math.min(entries.length, from + eventsMax)
   for (let i = from; i < most; i++) {
     bytes += (entries[i] as Entry).bytes
     if (bytes > batchBytesMax && i > from) return i

@@ -12,6 +12,7 @@ import type { Log } from './log.js'
 import type { Hosts, Origins } from './origins.js'
 import type { Rights } from './rights.js'
 import type { Silences } from './silence.js'
+import type { Turnstile } from './turnstile.js'
 
 /** What the routes of one server share. */
 export interface Context {
@@ -25,6 +26,7 @@ export interface Context {
   readonly hosts: Hosts
   readonly gate: Gate
   readonly rights: Rights
+  readonly turnstile: Turnstile
   /** The built-in dialects and the users', by name. */
   readonly dialects: ReadonlyMap<string, Dialect>
   /** Interval of the heartbeats of dialects that have some. */

@@ -129,7 +129,7 @@ export async function streamDialect(
     link = new DialectLink(codec, { limits, patience, comments: following.comments ?? [] })
     return link
   }
-  const connection = open(context, call, makeLink, {
+  const connection = await open(context, call, makeLink, {
     subscribes: [subscribeOf(context, call, { topic, position, following })],
   })
   if (connection !== undefined) {

@@ -22,6 +22,7 @@ import { Silences } from './silence.js'
 import { stateRoutes } from './state.js'
 import { streamRoutes } from './stream.js'
 import { ticketRoutes } from './tickets.js'
+import { Turnstile } from './turnstile.js'
 import { socketRoute, upgrade } from './websocket.js'
 
 export interface ServeOptions {
@@ -107,6 +108,8 @@ export async function serve(hub: Hub, options: ServeOptions = {}): Promise<Serve
     bodies: new Bodies(limits.bodiesBytesMax),
     gate,
     rights,
+    // Turns are those of the sockets, whatever the time is.
+    turnstile: new Turnstile(systemClock),
     clock,
     log,
     counts,

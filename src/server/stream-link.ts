@@ -4,7 +4,7 @@ import type { Connection } from '../hub/connection.js'
 import type { Link } from '../hub/link.js'
 import { hubSession } from '../hub/session.js'
 import type { Clock, Timer } from '../lib/clock.js'
-import type { CloseCode } from '../protocol/codes.js'
+import { type CloseCode, ProtocolError } from '../protocol/codes.js'
 import type { Cursor, Position } from '../protocol/cursor.js'
 import type { Subscribe } from '../protocol/frames.js'
 import type { Limits } from '../protocol/limits.js'
@@ -62,12 +62,12 @@ export function hasAll({ hub }: Context, topic: string, position: Position | und
  *
  * @returns the connection; nothing when there is none, for a `HEAD` or a peer that has gone
  */
-export function open(
+export async function open(
   context: Context,
   call: Call,
   makeLink: (patience: Patience) => StreamLink,
   { subscribes, forget }: Opening,
-): Connection | undefined {
+): Promise<Connection | undefined> {
   const { hub, links, admission, silences } = context
   const { request, exchange } = call
   const address = admission.addressOf(request)
@@ -76,7 +76,9 @@ export function open(
     exchange.answer({ ...head, headers })
     return undefined
   }
+  await context.turnstile.pass()
   if (exchange.gone) return undefined
+  if (context.closing()) throw new ProtocolError('unavailable', 'The hub is shutting down; come back soon.')
   links.expectRoom(address)
   const client = new StreamClient(context, address, forget)
   const link = makeLink(client)

@@ -48,7 +48,7 @@ export function streamRoutes(context: Context): Route[] {
   ]
 }
 
-function streamOne(context: Context, call: Call): Answer | undefined | Promise<Answer | undefined> {
+async function streamOne(context: Context, call: Call): Promise<Answer | undefined> {
   const { topic } = call
   const dialect = dialectOf(context, call.query, 'stream')
   if (dialect !== undefined) return streamDialect(context, call, dialect)
@@ -56,13 +56,17 @@ function streamOne(context: Context, call: Call): Answer | undefined | Promise<A
   const after = cursorOf(call)
   const position = after && parseCursor(after.text, after.name)
   if (position !== undefined && hasAll(context, topic, position)) return { status: 204 }
-  open(context, call, (patience) => new StreamLink(codec, context.limits, patience), {
+  await open(context, call, (patience) => new StreamLink(codec, context.limits, patience), {
     subscribes: [subscribeOf(context, call, { sub: 1, topic, position })],
   })
   return undefined
 }
 
-function streamMany(context: Context, call: Call, streams: Map<string, Connection>): Answer | undefined {
+async function streamMany(
+  context: Context,
+  call: Call,
+  streams: Map<string, Connection>,
+): Promise<Answer | undefined> {
   const { limits } = context
   const codec = codecOf(context, call, 'many')
   const topics = call.query.getAll('topic')
@@ -81,7 +85,7 @@ function streamMany(context: Context, call: Call, streams: Map<string, Connectio
   if (topics.length > 0 && topics.every((topic) => hasAll(context, topic, positions.get(sessionOf(topic))))) {
     return { status: 204 }
   }
-  const connection = open(context, call, (patience) => new StreamLink(codec, limits, patience), {
+  const connection = await open(context, call, (patience) => new StreamLink(codec, limits, patience), {
     subscribes,
     forget: (gone) => streams.delete(gone.id),
   })

@@ -511,6 +511,24 @@ t.test(
   },
 )
 
+t.test('a crowd that joins gets no more of a turn than its time, however little it is sent', async (t) => {
+  const { hub, clock } = setUp()
+  hub.publish('sessions/a', [{ type: 'execution_started' }])
+  clock.runTurn()
+  let now = 0
+  // Whatever is done takes a fifth of what a turn has.
+  clock.elapsed = () => (now += 0.1)
+  let came = 0
+  const crowd = Array.from({ length: 20 }, () => {
+    const connection = connectSized(hub, clock, () => (came += 1))
+    connection.receive({ type: 'subscribe', sub: 1, topic: 'sessions/a' })
+    return connection
+  })
+  t.ok(came > 0 && came <= 5, `${came} in the turn itself`)
+  clock.runTurn()
+  t.ok(crowd.every(({ events: given }) => given === 1))
+})
+
 /** A connection in JSON that reads everything, and tells how much of it are events. */
 function connectSized(hub: Hub, clock: SimulatedClock, receive: (chunk: Uint8Array) => void): Connection {
   const { link } = memoryLink(hub.codecs.json, {

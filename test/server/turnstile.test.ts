@@ -1,0 +1,46 @@
+import t from 'tap'
+import { Turnstile } from '../../src/server/turnstile.js'
+import { SimulatedClock } from '../kit/clock.js'
+
+/** A turnstile whose turns end one by one. */
+function setUp() {
+  const ends: (() => void)[] = []
+  const clock = new SimulatedClock()
+  clock.defer = (task) => void ends.push(task)
+  const turnstile = new Turnstile(clock)
+  const passed: number[] = []
+  const come = async (who: number) => {
+    await turnstile.pass()
+    passed.push(who)
+  }
+  const endTurn = async () => {
+    for (const end of ends.splice(0)) end()
+    await new Promise<void>((resolve) => setImmediate(resolve))
+  }
+  return { turnstile, passed, come, endTurn }
+}
+
+t.test('of those who come at once four pass in each turn, in their order', async (t) => {
+  const { turnstile, passed, come, endTurn } = setUp()
+  const all = Array.from({ length: 9 }, (_, who) => come(who))
+  await new Promise<void>((resolve) => setImmediate(resolve))
+  t.strictSame(passed, [0, 1, 2, 3])
+  await endTurn()
+  t.strictSame(passed, [0, 1, 2, 3, 4, 5, 6, 7])
+  const last = come(9)
+  await endTurn()
+  await Promise.all([...all, last])
+  t.strictSame(passed, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9], 'who comes later passes nobody')
+  t.equal(turnstile.pass(), undefined, 'two of four had passed in that turn')
+  await endTurn()
+  await endTurn()
+  t.equal(turnstile.pass(), undefined)
+})
+
+t.test('who comes alone does not wait', async (t) => {
+  const { turnstile, endTurn } = setUp()
+  for (let turn = 0; turn < 3; turn++) {
+    for (let who = 0; who < 4; who++) t.equal(turnstile.pass(), undefined)
+    await endTurn()
+  }
+})

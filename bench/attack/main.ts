@@ -198,7 +198,7 @@ try {
     Array.from({ length: clients }, (_, index) => Honest.open(hub.url, index + 1)),
   )
   await measureAll(honest, 3_000)
-  bind(hub.pid, '1')
+  bind(hub.pid, '0,1')
   bindMainThread(hub.pid, '0')
   const names = [controlName, ...Object.keys(attacks).filter((one) => one.includes(values.only))]
   const measured = names.map((name) => ({ name, quiet: [] as number[], attacked: [] as number[], count: 0 }))

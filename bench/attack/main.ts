@@ -1,10 +1,10 @@
 /**
  * How long well-behaved clients wait while others attack. Four clients publish and get what they published, each fifty
  * times a second; before each attack they are measured alone. The hub has the limits that `docs/operations/limits.md`
- * names for strangers, and its main thread the first core, where there are two and `taskset`; its other threads, clients
- * and attacker share the second, where the clients go first and the attacker gets what nobody else wants. First it works for itself: what is slow then is the
- * machine, not the hub. The samples of all rounds are put together. Ends with 1 when a 99th percentile is above twice
- * the quiet one and above `floorMs`.
+ * names for strangers, and its main thread the first core, where there are two and `taskset`; clients and attacker share
+ * the second, where the clients go first and the attacker gets what nobody else wants. First it works for itself: what
+ * is slow then is the machine, not the hub. The samples of all rounds are put together. Ends with 1 when a 99th
+ * percentile is above twice the quiet one and above `floorMs`.
  *
  * An attack is repeated up to ten times a second, and opens up to 1,000 connections in it. `--flood` repeats it as fast
  * as the second core can: up to 12,000 connections a second, where accepting them is what the hub is busy with.

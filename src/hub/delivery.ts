@@ -20,8 +20,9 @@ interface Span {
 const batchBytesMax = 256 * 1024
 const batchEventsMax = 1_000
 
-// Of a replay: what many join to is encoded in parts that take no longer than a turn may.
-const replayEventsMax = 250
+// Of a replay: parts so small that one takes little of a turn, and whoever leaves after the first has cost no more.
+const replayEventsMax = 100
+const replayBytesMax = 32 * 1024
 
 // A feed that matched nothing for so many offsets tells its position all the same, so that a client that comes
 // back later does not ask for what it was never meant to get.
@@ -98,7 +99,7 @@ export class Delivery {
 
   /** @returns the next part of a replay that fits one frame. */
   part(entries: readonly Entry[], from: number): readonly Entry[] {
-    const to = fit(entries, from, replayEventsMax)
+    const to = fit(entries, from, replayEventsMax, replayBytesMax)
     return from === 0 && to === entries.length ? entries : entries.slice(from, to)
   }
 
@@ -251,12 +252,17 @@ function select(pending: readonly Entry[], { filter }: Feed): readonly Entry[] {
 }
 
 /** @returns the end of the longest run from `from` that fits one frame; at least one event. */
-function fit(entries: readonly Entry[], from: number, eventsMax = batchEventsMax): number {
+function fit(
+  entries: readonly Entry[],
+  from: number,
+  eventsMax = batchEventsMax,
+  bytesMax = batchBytesMax,
+): number {
   let bytes = 0
   const most = Math.min(entries.length, from + eventsMax)
   for (let i = from; i < most; i++) {
     bytes += (entries[i] as Entry).bytes
-    if (bytes > batchBytesMax && i > from) return i
+    if (bytes > bytesMax && i > from) return i
   }
   return most
 }

@@ -4,7 +4,7 @@ import type { Clock } from '../lib/clock.js'
 export const catchUpBytesPerTurn = 512 * 1024
 
 // What is live waits for no more than this, and the frame that exceeds it.
-const catchUpMsPerTurn = 0.5
+const catchUpMsPerTurn = 0.2
 
 /**
  * What all connections together may be sent of history in one turn. A crowd that joins or comes back at once gets

@@ -1,7 +1,7 @@
 import type { Clock } from '../lib/clock.js'
 
 // Each may join, at a tenth of a millisecond or two. What is live waits for no more than these.
-const entrantsPerTurn = 4
+const entrantsPerTurn = 2
 
 /**
  * Whoever opens a link passes here, and who is turned away does as well. Of those who come all at once a few pass in

@@ -35,13 +35,8 @@ export const socketRoute: Route = {
   },
 }
 
-/** Accepts a WebSocket at `/api/ws`, or says why not. */
+/** Accepts a WebSocket at `/api/ws`, or says why not. In this turn: of those that were put off some were cut. */
 export function upgrade(context: Context, request: Request): Upgrade | Promise<Upgrade> {
-  const turn = context.turnstile.pass()
-  return turn === undefined ? decide(context, request) : turn.then(() => decide(context, request))
-}
-
-function decide(context: Context, request: Request): Upgrade | Promise<Upgrade> {
   try {
     const address = expectWelcome(context, request)
     const protocol = chooseSubprotocol(request.headers.get('sec-websocket-protocol'))

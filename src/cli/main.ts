@@ -25,6 +25,11 @@ function endAtOnce(signal: NodeJS.Signals): never {
 // Process 1, as in a container, is not ended by a signal that it does not listen for.
 if (process.pid === 1) for (const signal of signals) process.on(signal, endAtOnce)
 
+// As SIGPIPE, which Node ignores, would end `runcast --help | head -1`. Commands that listen decide for themselves.
+process.stdout.on('error', () => {
+  if (process.stdout.listenerCount('error') === 1) endAtOnce('SIGPIPE')
+})
+
 const surroundings: Surroundings = {
   clock: systemClock,
   random: systemRandom,

@@ -1,5 +1,5 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { constants, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { open } from 'lmdb'
 import t from 'tap'
@@ -111,6 +111,13 @@ t.test('backup copies what a running hub has acknowledged, and a hub goes on fro
   const stopped = await commandLine.run(['backup', join(folder, 'stopped'), '--data', data])
   t.equal(stopped.code, 0, 'and a hub need not be running')
   t.match((await commandLine.run(['inspect', join(folder, 'stopped')])).stdout, /not closed in good order/)
+})
+
+t.test('whoever reads no more of the output ends the command, without a stack trace', async (t) => {
+  const running = commandLine.start(['export', '--help'])
+  running.process.stdout.destroy()
+  const { code, stderr } = await running.finished
+  t.strictSame([code, stderr], [128 + constants.signals.SIGPIPE, ''])
 })
 
 t.test('what is not there, in use or damaged is told in a sentence', async (t) => {

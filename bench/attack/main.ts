@@ -3,8 +3,9 @@
  * times a second; before each attack they are measured alone. The hub has the limits that `docs/operations/limits.md`
  * names for strangers, and its main thread the first core, where there are two and `taskset`; clients and attacker share
  * the second, where the clients go first and the attacker gets what nobody else wants. First it works for itself: what
- * is slow then is the machine, not the hub. The samples of all rounds are put together. Ends with 1 when a 99th
- * percentile is above twice the quiet one and above `floorMs`.
+ * is slow then is the machine, not the hub. Machines have slow minutes: each round is compared with what was quiet just
+ * before it, and the median of the rounds is shown, of two the larger. Ends with 1 when an attack's 99th percentile is
+ * above twice the quiet one and above `floorMs`.
  *
  * An attack is repeated up to ten times a second, and opens up to 1,000 connections in it. `--flood` repeats it as fast
  * as the second core can: up to 12,000 connections a second, where accepting them is what the hub is busy with.
@@ -149,6 +150,10 @@ function percentile(latencies: readonly number[], share: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? Number.NaN
 }
 
+function median(numbers: readonly number[]): number {
+  return percentile(numbers, 0.5)
+}
+
 /** All threads of a process, and those that it starts. */
 function bind(pid: number, cores: string): void {
   if (pinned) spawnSync('taskset', ['--all-tasks', '--cpu-list', '--pid', cores, String(pid)])
@@ -217,17 +222,13 @@ try {
       const { latencies, rounds } = await underAttack(hub.url, one.name, honest)
       const p99 = percentile(latencies, 0.99)
       const max = Math.max(...latencies)
-      one.rounds.push({ quiet, p50: percentile(latencies, 0.5), p99, max, ratio: p99 / quiet })
+      one.rounds.push({ quiet, p50: median(latencies), p99, max, ratio: p99 / quiet })
       one.count += rounds
       console.error(`${round} ${one.name}: p99 ${p99.toFixed(1)} ms, quiet ${quiet.toFixed(1)} ms`)
     }
   }
   const rows = measured.map(({ name, rounds, count }) => {
-    const of = (field: keyof Round) =>
-      percentile(
-        rounds.map((round) => round[field]),
-        0.5,
-      )
+    const of = (field: keyof Round) => median(rounds.map((round) => round[field]))
     return {
       attack: name,
       rounds: count,

@@ -35,7 +35,7 @@ export const socketRoute: Route = {
   },
 }
 
-/** Accepts a WebSocket at `/api/ws`, or says why not. In this turn: of those that were put off some were cut. */
+/** Accepts a WebSocket at `/api/ws`, or says why not. In this turn: of those put off some were cut, and why is not known. */
 export function upgrade(context: Context, request: Request): Upgrade | Promise<Upgrade> {
   try {
     const address = expectWelcome(context, request)

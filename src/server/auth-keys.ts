@@ -218,9 +218,10 @@ export class Keys {
     )
   }
 
-  /** Reads the keys again, unless that was done just now. @returns whether it did */
+  /** Reads the keys again, unless that was done just now. @returns whether they have been read since the call */
   async refresh(): Promise<boolean> {
-    if (this.#options.clock.now() - this.#readAt < cooldownMs) return false
+    const reading = this.#reading !== undefined
+    if (!reading && this.#options.clock.now() - this.#readAt < cooldownMs) return false
     await this.#readAgain()
     return true
   }

@@ -22,7 +22,8 @@ export class Links {
   readonly #byAddress = new Map<string, number>()
   readonly #open: Readonly<Record<LinkKind, Set<Closable>>> = { websocket: new Set(), sse: new Set() }
   readonly #opened: Record<LinkKind, number> = { websocket: 0, sse: 0 }
-  #emptied: (() => void) | undefined = undefined
+  /** Who waits until there is none. */
+  readonly #emptied: (() => void)[] = []
 
   constructor({ connectionsMax, connectionsPerAddressMax }: Limits) {
     this.#max = connectionsMax
@@ -61,12 +62,18 @@ export class Links {
     this.#byAddress.set(address, (this.#byAddress.get(address) ?? 0) + 1)
   }
 
+  /** The same link is closed by another from now on. */
+  replace(kind: LinkKind, link: Closable, by: Closable): void {
+    if (this.#open[kind].delete(link)) this.#open[kind].add(by)
+  }
+
   remove(kind: LinkKind, link: Closable, address: string): void {
     if (!this.#open[kind].delete(link)) return
     const left = (this.#byAddress.get(address) ?? 1) - 1
     if (left > 0) this.#byAddress.set(address, left)
     else this.#byAddress.delete(address)
-    if (this.size === 0) this.#emptied?.()
+    if (this.size > 0) return
+    for (const tell of this.#emptied.splice(0)) tell()
   }
 
   /**
@@ -78,7 +85,7 @@ export class Links {
     const links = linkKinds.flatMap((kind) => [...this.#open[kind]])
     const parts = Math.max(1, Math.ceil(over.ms / closeEveryMs))
     for (let part = 0; part < parts; part++) {
-      if (part > 0) await new Promise<void>((resolve) => over.clock.after(closeEveryMs, resolve))
+      if (part > 0) await Promise.race([this.#pause(over.clock), this.empty()])
       const [from, to] = [part, part + 1].map((n) => Math.round((n * links.length) / parts))
       for (const link of links.slice(from, to)) close(link)
     }
@@ -87,8 +94,10 @@ export class Links {
   /** @returns once the last link has gone. */
   async empty(): Promise<void> {
     if (this.size === 0) return
-    await new Promise<void>((resolve) => {
-      this.#emptied = resolve
-    })
+    await new Promise<void>((resolve) => void this.#emptied.push(resolve))
+  }
+
+  #pause(clock: Clock): Promise<void> {
+    return new Promise((resolve) => void clock.after(closeEveryMs, resolve))
   }
 }

@@ -9,6 +9,7 @@ import type { Context } from './context.js'
 import { dialectRoutes } from './dialects.js'
 import { noServerCounts } from './figures.js'
 import { Gate } from './gate.js'
+import { socketRoute, upgrade } from './handshake.js'
 import { healthRoutes } from './health.js'
 import { type Closable, Links } from './links.js'
 import { type Log, noLog } from './log.js'
@@ -23,7 +24,6 @@ import { stateRoutes } from './state.js'
 import { streamRoutes } from './stream.js'
 import { ticketRoutes } from './tickets.js'
 import { Turnstile } from './turnstile.js'
-import { socketRoute, upgrade } from './websocket.js'
 
 export interface ServeOptions {
   /** 127.0.0.1 unless given. */

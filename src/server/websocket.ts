@@ -9,108 +9,16 @@ import { checkFrame } from '../protocol/check.js'
 import { type CloseCode, closeCodes, ProtocolError } from '../protocol/codes.js'
 import type { Authorize, ClientFrame, Failed, Merge, Patch, Publish, Set } from '../protocol/frames.js'
 import { parseTopic } from '../protocol/topic.js'
-import type { Request, Socket, SocketEvents, Upgrade } from '../transport/transport.js'
+import type { Socket, SocketEvents } from '../transport/transport.js'
 import { RateError } from './admission.js'
 import type { Context } from './context.js'
 import type { Grant } from './grant.js'
 import { Life } from './life.js'
-import { allowsOrigin, expectHost } from './origins.js'
-import { problemOf } from './problem.js'
-import type { Route } from './routes.js'
+import type { Closable } from './links.js'
 import type { Silence, Silent } from './silence.js'
 
-export const socketPath = '/api/ws'
-
-const subprotocols = ['runcast.v1.msgpack', 'runcast.v1.json'] as const
-type Subprotocol = (typeof subprotocols)[number]
-
-/** What a request gets that asks for no WebSocket where they are. */
-export const socketRoute: Route = {
-  method: 'GET',
-  path: socketPath,
-  access: { kind: 'open' },
-  answer() {
-    const message = `${socketPath} is for WebSockets: expected an Upgrade; without, follow /api/stream`
-    throw new ProtocolError('badFrame', message)
-  },
-}
-
-/** Accepts a WebSocket at `/api/ws`, or says why not. In this turn: of those put off some were cut, and why is not known. */
-export function upgrade(context: Context, request: Request): Upgrade | Promise<Upgrade> {
-  try {
-    const address = expectWelcome(context, request)
-    const protocol = chooseSubprotocol(request.headers.get('sec-websocket-protocol'))
-    const accepted = (open: Accepted['open']): Upgrade => ({
-      kind: 'accepted',
-      ...(protocol && { protocol }),
-      open,
-    })
-    const welcome = (grant: Grant): Upgrade =>
-      accepted(
-        (socket) => new Client(context, socket, { protocol: protocol ?? 'runcast.v1.json', address, grant }),
-      )
-    const turnAway = (error: unknown): Upgrade => {
-      if (error instanceof ProtocolError) return accepted((socket) => closed(socket, error.message))
-      return refused(error, context)
-    }
-    try {
-      const grant = context.gate.grantOf(request)
-      return grant instanceof Promise ? grant.then(welcome, turnAway) : welcome(grant)
-    } catch (error) {
-      return turnAway(error)
-    }
-  } catch (error) {
-    return refused(error, context)
-  }
-}
-
-type Accepted = Extract<Upgrade, { readonly kind: 'accepted' }>
-
-function refused(error: unknown, { report }: Context): Upgrade {
-  return { kind: 'refused', answer: problemOf(error, report) }
-}
-
-/** A browser cannot see why a handshake failed: whoever has no good token is told by the close code. */
-function closed(socket: Socket, reason: string): SocketEvents {
-  socket.close(closeCodes.unauthorized, reason)
-  const nothing = (): void => {}
-  return { message: nothing, tooLarge: nothing, drained: nothing, pulse: nothing, closed: nothing }
-}
-
-/** @returns the address of whoever asks */
-function expectWelcome({ admission, hosts, origins, links, closing }: Context, request: Request): string {
-  const address = admission.addressOf(request)
-  admission.expectFit(request)
-  admission.charge(address)
-  expectHost(request, hosts)
-  if (request.path !== socketPath) {
-    throw new ProtocolError(
-      'notFound',
-      `There is no WebSocket at ${request.path.slice(0, 200)}; it is at ${socketPath}.`,
-    )
-  }
-  if (!allowsOrigin(request, origins)) {
-    throw new ProtocolError('forbidden', 'Pages of this origin may not use the hub.')
-  }
-  if (closing()) throw new ProtocolError('unavailable', 'The hub is shutting down.')
-  links.expectRoom(address)
-  return address
-}
-
-/**
- * @returns the first subprotocol on the client's list that the hub speaks; nothing when there is no list, or
- *   nothing but a token on it
- * @throws ProtocolError `badFrame` when the hub speaks none of them
- */
-function chooseSubprotocol(header: string | undefined): Subprotocol | undefined {
-  const offered = (header ?? '')
-    .split(',')
-    .map((name) => name.trim())
-    .filter((name) => name !== '' && !name.startsWith('bearer.'))
-  const chosen = offered.map((name) => subprotocols.find((known) => known === name)).find(Boolean)
-  if (chosen !== undefined || offered.length === 0) return chosen
-  throw new ProtocolError('badFrame', `sec-websocket-protocol: expected one of ${subprotocols.join(', ')}`)
-}
+export const subprotocols = ['runcast.v1.msgpack', 'runcast.v1.json'] as const
+export type Subprotocol = (typeof subprotocols)[number]
 
 class SocketLink implements Link {
   readonly codec: Codec
@@ -148,14 +56,14 @@ class SocketLink implements Link {
   }
 }
 
-interface Welcome {
+export interface Welcome {
   readonly protocol: Subprotocol
   readonly address: string
   readonly grant: Grant
 }
 
 /** One WebSocket client: what it asks for, and how the hub answers. */
-class Client implements SocketEvents, Silent {
+export class Client implements SocketEvents, Silent, Closable {
   readonly #context: Context
   readonly #socket: Socket
   readonly #connection: Connection
@@ -169,7 +77,7 @@ class Client implements SocketEvents, Silent {
   #authorizing: Authorize | undefined
 
   constructor(context: Context, socket: Socket, { protocol, address, grant }: Welcome) {
-    const { hub, clock, links, rates, rights, silences } = context
+    const { hub, clock, rates, rights, silences } = context
     this.#context = context
     this.#socket = socket
     this.#address = address
@@ -181,7 +89,6 @@ class Client implements SocketEvents, Silent {
       permissions: grant.permissions,
     })
     this.#silence = silences.websocket.begin(this)
-    links.add('websocket', this.#connection, address)
     this.#life = new Life(context, { connection: this.#connection, transport: 'websocket', address })
     rights.hold(this.#connection, grant)
     if (grant.expiresAt !== undefined) this.#sayAuthorized(grant)
@@ -215,6 +122,10 @@ class Client implements SocketEvents, Silent {
     this.#silence.broken()
   }
 
+  close(code: CloseCode, reason: string, retryMs?: number): void {
+    this.#connection.close(code, reason, retryMs)
+  }
+
   silent(times: number): void {
     const { heartbeatMs, stalledMs } = this.#context.limits
     const silentMs = times * heartbeatMs
@@ -227,7 +138,7 @@ class Client implements SocketEvents, Silent {
 
   closed(code: number): void {
     this.#silence.end()
-    this.#context.links.remove('websocket', this.#connection, this.#address)
+    this.#context.links.remove('websocket', this, this.#address)
     this.#context.rights.release(this.#connection)
     try {
       this.#connection.closed()

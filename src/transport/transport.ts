@@ -32,8 +32,8 @@ export interface TransportOptions {
 export interface Service {
   /** One request whose headers have been read. It must be answered or streamed exactly once. */
   request(request: Request, exchange: Exchange): void
-  /** A request for a WebSocket. */
-  upgrade(request: Request): Upgrade | Promise<Upgrade>
+  /** A request for a WebSocket. What takes longer to find out is found out once it is open. */
+  upgrade(request: Request): Upgrade
 }
 
 /** The head of a request. A plain value: it stays valid after the call. */

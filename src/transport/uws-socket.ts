@@ -24,32 +24,21 @@ export function upgrade(
   { res, req, context }: Handshake,
 ): void {
   const request = requestOf(res, req)
-  const key = request.headers.get('sec-websocket-key') ?? ''
-  let gone = false
-
-  function decide(upgrade: Upgrade): void {
-    if (gone) return
-    if (upgrade.kind === 'refused') {
-      res.cork(() => writeAnswer(res, upgrade.answer, false))
-      return
-    }
-    const socket = new UwsSocket(upgrade, options.frameBytesMax, options.backpressureBytesMax, clock)
-    res.cork(() => res.upgrade<UserData>({ socket }, key, upgrade.protocol ?? '', '', context))
-  }
-
   // RFC 6455, section 4.4.
   if (request.headers.get('sec-websocket-version') !== '13') {
-    return decide({ kind: 'refused', answer: { status: 426, headers: { 'Sec-WebSocket-Version': '13' } } })
+    writeAnswer(res, { status: 426, headers: { 'Sec-WebSocket-Version': '13' } }, false)
+    return
   }
   const upgrade = service.upgrade(request)
-  if (!(upgrade instanceof Promise)) return decide(upgrade)
-  res.onAborted(() => {
-    gone = true
-  })
-  upgrade.then(decide, (error: unknown) => {
-    decide({ kind: 'refused', answer: { status: 500 } })
-    throw error
-  })
+  if (upgrade.kind === 'refused') {
+    writeAnswer(res, upgrade.answer, false)
+    return
+  }
+  // In this turn: uWebSockets.js takes some of those for answered requests that it opens later, corked, and closes
+  // them (uWebSockets, pull request 1929).
+  const key = request.headers.get('sec-websocket-key') ?? ''
+  const socket = new UwsSocket(upgrade, options.frameBytesMax, options.backpressureBytesMax, clock)
+  res.upgrade<UserData>({ socket }, key, upgrade.protocol ?? '', '', context)
 }
 
 class UwsSocket implements Socket {

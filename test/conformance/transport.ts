@@ -664,57 +664,28 @@ function useSocketAfterwards(t: Test, socket: Socket): void {
 
 function sockets(t: Test, make: MakeTransport): void {
   const refused: Answer = { status: 400, headers: { 'Content-Type': 'text/plain' }, body: 'which protocol?' }
-  for (const [how, decided] of [
-    ['at once', (upgrade: Upgrade) => upgrade],
-    ['later', (upgrade: Upgrade) => new Promise<Upgrade>((resolve) => setImmediate(resolve, upgrade))],
-  ] as const) {
-    t.test(
-      `a WebSocket that is decided on ${how} opens with the chosen protocol, or is refused`,
-      async (t) => {
-        const requests: Request[] = []
-        const { port } = await serve(t, make, {
-          upgrade(request) {
-            requests.push(request)
-            const offered = request.headers.get('sec-websocket-protocol')?.split(/, */) ?? []
-            if (offered.includes('none')) return decided({ kind: 'refused', answer: refused })
-            const protocol = offered.at(-1)
-            const told: Told = { messages: [], codes: [], tooLarge: 0, drained: 0, pulses: 0 }
-            return decided({ kind: 'accepted', ...(protocol && { protocol }), open: () => noteEvents(told) })
-          },
-        })
-        t.equal(await dial(port), '')
-        t.equal(await dial(port, ['a']), 'a')
-        t.equal(await dial(port, ['a', 'b.c']), 'b.c')
-        t.same(await dial(port, ['none']), { status: 400, body: 'which protocol?' })
-        t.match(requests[0], { method: 'GET', path: '/ws', query: 'token=1', address: '127.0.0.1' })
+  t.test('a WebSocket opens with the chosen protocol, or is refused', async (t) => {
+    const requests: Request[] = []
+    const { port } = await serve(t, make, {
+      upgrade(request) {
+        requests.push(request)
+        const offered = request.headers.get('sec-websocket-protocol')?.split(/, */) ?? []
+        if (offered.includes('none')) return { kind: 'refused', answer: refused }
+        const protocol = offered.at(-1)
+        const told: Told = { messages: [], codes: [], tooLarge: 0, drained: 0, pulses: 0 }
+        return { kind: 'accepted', ...(protocol && { protocol }), open: () => noteEvents(told) }
       },
-    )
-  }
+    })
+    t.equal(await dial(port), '')
+    t.equal(await dial(port, ['a']), 'a')
+    t.equal(await dial(port, ['a', 'b.c']), 'b.c')
+    t.same(await dial(port, ['none']), { status: 400, body: 'which protocol?' })
+    t.match(requests[0], { method: 'GET', path: '/ws', query: 'token=1', address: '127.0.0.1' })
+  })
 
   t.test('a version other than 13 is refused with the one we speak', async (t) => {
     const { port } = await serve(t, make, { upgrade: () => t.fail('not asked') as never })
     t.match(await dial(port, [], { protocolVersion: 8 }), { status: 426 })
-  })
-
-  t.test('a client that goes while it is decided on is never opened', async (t) => {
-    const decision = deferred<Upgrade>()
-    let asked = 0
-    const { port } = await serve(t, make, {
-      upgrade() {
-        asked += 1
-        return decision.promise
-      },
-    })
-    const client = new RawClient(port)
-    client.send(
-      'GET / HTTP/1.1\nHost: x\nUpgrade: websocket\nConnection: Upgrade\nSec-WebSocket-Version: 13\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\n\n',
-    )
-    await until('the service is asked', () => asked === 1)
-    client.socket.destroy()
-    await until('the client has gone', () => client.closed)
-    await ask(port)
-    decision.resolve({ kind: 'accepted', open: () => t.fail('opened') as never })
-    await ask(port)
   })
 
   t.test('messages of both kinds arrive as they are, both ways', async (t) => {

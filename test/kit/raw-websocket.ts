@@ -65,20 +65,24 @@ export class RawWebSocket {
     })
   }
 
-  static async open(port: number): Promise<RawWebSocket> {
+  /** @param headers beside the usual ones, or in their place */
+  static async open(
+    port: number,
+    path = '/',
+    headers: Readonly<Record<string, string>> = {},
+  ): Promise<RawWebSocket> {
     const client = new RawWebSocket(port)
-    client.socket.write(
-      [
-        'GET / HTTP/1.1',
-        'Host: localhost',
-        'Upgrade: websocket',
-        'Connection: Upgrade',
-        'Sec-WebSocket-Version: 13',
-        // The key and its answer are those of RFC 6455, section 1.3.
-        'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==',
-        '\r\n',
-      ].join('\r\n'),
-    )
+    const all = {
+      Host: 'localhost',
+      Upgrade: 'websocket',
+      Connection: 'Upgrade',
+      'Sec-WebSocket-Version': '13',
+      // The key and its answer are those of RFC 6455, section 1.3.
+      'Sec-WebSocket-Key': 'dGhlIHNhbXBsZSBub25jZQ==',
+      ...headers,
+    }
+    const lines = Object.entries(all).map(([name, value]) => `${name}: ${value}\r\n`)
+    client.socket.write(`GET ${path} HTTP/1.1\r\n${lines.join('')}\r\n`)
     await until('the handshake is done', () => client.head !== '' || client.closed)
     return client
   }

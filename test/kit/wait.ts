@@ -4,9 +4,13 @@
  * @param what for the message: "the client is lagging"
  * @throws Error when it does not hold within the deadline
  */
-export async function until(what: string, holds: () => boolean, deadlineMs = 10_000): Promise<void> {
+export async function until(
+  what: string,
+  holds: () => boolean | Promise<boolean>,
+  deadlineMs = 10_000,
+): Promise<void> {
   const end = Date.now() + deadlineMs
-  while (!holds()) {
+  while (!(await holds())) {
     if (Date.now() > end) throw new Error(`waited ${deadlineMs} ms in vain until ${what}`)
     await new Promise((resolve) => setTimeout(resolve, 2))
   }

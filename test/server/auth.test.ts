@@ -1,7 +1,6 @@
 import { createHmac, createSecretKey, generateKeyPairSync, type KeyObject } from 'node:crypto'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer, get } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { get } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { UnsecuredJWT } from 'jose'
@@ -11,6 +10,7 @@ import { systemClock } from '../../src/lib/clock.js'
 import { defaultLimits } from '../../src/protocol/limits.js'
 import { Auth, type AuthOptions } from '../../src/server/auth.js'
 import { SimulatedClock } from '../kit/clock.js'
+import { issuer } from '../kit/issuer.js'
 import { dial, openStream, type Served, served } from '../kit/served.js'
 import { type Minted, mint, secret } from '../kit/tokens.js'
 import { until } from '../kit/wait.js'
@@ -188,20 +188,6 @@ t.test('refuses to start with keys that protect nothing', async (t) => {
   for (const [options, said] of cases) await t.rejects(started(t, options), { message: said })
 })
 
-/** Serves whatever keys it is given. */
-async function issuer(t: Test): Promise<{ url: string; keys: object[]; asked: number; down: boolean }> {
-  const state = { url: '', keys: [] as object[], asked: 0, down: false }
-  const server = createServer((_, response) => {
-    state.asked += 1
-    if (state.down) response.writeHead(500).end()
-    else response.end(JSON.stringify({ keys: state.keys }))
-  })
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  t.teardown(() => server.close())
-  state.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/jwks.json`
-  return state
-}
-
 t.test('fetches a JWK set once, again for a kid that it does not know, and never a secret', async (t) => {
   const keys = await issuer(t)
   keys.keys = [
@@ -258,12 +244,13 @@ t.test('a WebSocket without a good token is closed with 4501', async (t) => {
     }),
     new WebSocket(`${it.url.replace('http', 'ws')}/api/ws`, ['runcast.v1.json', `bearer.${token}`]),
   ]
-  for (const socket of ways) {
+  const welcomes = ways.map(
+    (socket) =>
+      new Promise((resolve) => socket.once('message', (data: Buffer) => resolve(JSON.parse(String(data))))),
+  )
+  for (const [way, socket] of ways.entries()) {
     t.teardown(() => socket.terminate())
-    const first = await new Promise((resolve) =>
-      socket.once('message', (data: Buffer) => resolve(JSON.parse(String(data)))),
-    )
-    t.match(first, { type: 'welcome' })
+    t.match(await welcomes[way], { type: 'welcome' })
     t.ok(['', 'runcast.v1.json'].includes(socket.protocol), 'the token is never chosen')
   }
 })

@@ -107,6 +107,15 @@ t.test('tells many clients one after the other, and lets none come in', async (t
   t.ok(new Set(hints.map(({ retryMs }) => retryMs)).size > 200, 'each has a moment of its own')
 })
 
+t.test('waits for nobody once all have gone by themselves', async (t) => {
+  const { hub, server, url } = await served(t, { serve: { clock: new SimulatedClock() } })
+  const clients = await Promise.all(Array.from({ length: 200 }, () => dial(t, url)))
+  const closing = server.close({ graceMs: 60_000 })
+  for (const { socket } of clients) socket.terminate()
+  await closing
+  t.equal(hub.stats().connections, 0)
+})
+
 /** A body that goes on until the test says that it ends. */
 function endless(t: Test, url: string, type: string, start: string) {
   const abort = new AbortController()

@@ -5,7 +5,7 @@ import type { Context } from './context.js'
 import type { Grant } from './grant.js'
 import type { Closable } from './links.js'
 import { allowsOrigin, expectHost } from './origins.js'
-import { problemOf } from './problem.js'
+import { problemOf, shuttingDown } from './problem.js'
 import type { Route } from './routes.js'
 import { Client, type Subprotocol, subprotocols } from './websocket.js'
 
@@ -82,7 +82,7 @@ function expectWelcome({ admission, hosts, origins, links, closing }: Context, r
   if (!allowsOrigin(request, origins)) {
     throw new ProtocolError('forbidden', 'Pages of this origin may not use the hub.')
   }
-  if (closing()) throw new ProtocolError('unavailable', 'The hub is shutting down.')
+  if (closing()) throw shuttingDown()
   links.expectRoom(address)
   return address
 }

@@ -61,6 +61,11 @@ export function json(status: number, value: object, headers: Readonly<Record<str
   }
 }
 
+/** @returns what whoever comes to a hub is told that closes */
+export function shuttingDown(): ProtocolError {
+  return new ProtocolError('unavailable', 'The hub is shutting down; come back soon.')
+}
+
 /** @returns a refusal of a field of a query or a body: `mode: expected …, got …` */
 export function refusal(name: string, expected: string, got: unknown): ProtocolError {
   return new ProtocolError('badFrame', `${name}: expected ${expected}, got ${quote(got)}`)

@@ -16,7 +16,7 @@ import {
   type Origins,
   preflightHeaders,
 } from './origins.js'
-import { problemOf } from './problem.js'
+import { problemOf, shuttingDown } from './problem.js'
 
 export type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
 
@@ -158,9 +158,7 @@ export class Routes {
     if (request.method === 'OPTIONS') return options(request, pattern)
     const route = pattern.methods.get((request.method === 'HEAD' ? 'GET' : request.method) as Method)
     if (route === undefined) return this.#wrongMethod(request, pattern)
-    if (this.#options.closing() && route.whileClosing !== true) {
-      throw new ProtocolError('unavailable', 'The hub is shutting down; come back soon.')
-    }
+    if (this.#options.closing() && route.whileClosing !== true) throw shuttingDown()
     // Before anything else is looked at, so that a stranger learns nothing but that a token is needed.
     const grant = route.access.kind === 'open' ? unlocked : await this.#options.gate.grantOf(request)
     if (grant.holder !== '') this.#options.admission.charge(grant.holder)

@@ -4,7 +4,7 @@ import type { Connection } from '../hub/connection.js'
 import type { Link } from '../hub/link.js'
 import { hubSession } from '../hub/session.js'
 import type { Clock, Timer } from '../lib/clock.js'
-import { type CloseCode, ProtocolError } from '../protocol/codes.js'
+import type { CloseCode } from '../protocol/codes.js'
 import type { Cursor, Position } from '../protocol/cursor.js'
 import type { Subscribe } from '../protocol/frames.js'
 import type { Limits } from '../protocol/limits.js'
@@ -13,6 +13,7 @@ import type { Stream, StreamEvents } from '../transport/transport.js'
 import type { Context } from './context.js'
 import type { Grant } from './grant.js'
 import { Life } from './life.js'
+import { shuttingDown } from './problem.js'
 import type { Call } from './routes.js'
 import type { Silence, Silent } from './silence.js'
 
@@ -78,7 +79,7 @@ export async function open(
   }
   await context.turnstile.pass()
   if (exchange.gone) return undefined
-  if (context.closing()) throw new ProtocolError('unavailable', 'The hub is shutting down; come back soon.')
+  if (context.closing()) throw shuttingDown()
   links.expectRoom(address)
   const client = new StreamClient(context, address, forget)
   const link = makeLink(client)

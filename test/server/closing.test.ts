@@ -5,6 +5,7 @@ import { createHub } from '../../src/hub/hub.js'
 import type { Fields, Log } from '../../src/server/log.js'
 import { serve } from '../../src/server/serve.js'
 import { SimulatedClock, settle } from '../kit/clock.js'
+import { RawClient } from '../kit/raw-http.js'
 import { dial, openStream, served } from '../kit/served.js'
 import { until } from '../kit/wait.js'
 
@@ -115,6 +116,28 @@ t.test('waits for nobody once all have gone by themselves', async (t) => {
   await closing
   t.equal(hub.stats().connections, 0)
 })
+
+t.test('who waits for their turn when it closes is turned away', async (t) => {
+  const { hub, server } = await served(t)
+  const clients = Array.from({ length: 100 }, () => new RawClient(server.port))
+  t.teardown(() => clients.forEach(({ socket }) => socket.destroy()))
+  await Promise.all(clients.map(({ socket }) => once(socket, 'connect')))
+  // Heard in one turn, of which two enter.
+  for (const client of clients) client.send('GET /api/sessions/s/events HTTP/1.1\nhost: localhost\n\n')
+  await turnsUntil(() => hub.stats().connections === 2)
+  const closing = server.close()
+  await until('all are answered', () => clients.every(({ text }) => text.includes('\r\n\r\n')))
+  const statuses = clients.map(({ text }) => text.slice(9, 12))
+  t.equal(statuses.filter((status) => status === '503').length, 98)
+  t.equal(statuses.filter((status) => status === '200').length, 2)
+  for (const { socket } of clients) socket.destroy()
+  await closing
+})
+
+/** Looks after each turn. */
+async function turnsUntil(holds: () => boolean): Promise<void> {
+  while (!holds()) await new Promise(setImmediate)
+}
 
 /** A body that goes on until the test says that it ends. */
 function endless(t: Test, url: string, type: string, start: string) {

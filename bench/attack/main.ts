@@ -71,6 +71,8 @@ const limits = {
   connectionsPerAddressMax: 50,
   requestRateMax: 200,
   requestBurstMax: 1_000,
+  bodyRateMax: 65_536,
+  bodyBurstMax: 1_048_576,
 }
 
 /** What was measured under one attack in one round, in milliseconds, and its p99 as a multiple of the quiet one. */

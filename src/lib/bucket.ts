@@ -33,6 +33,17 @@ export class Bucket {
     return Math.max(1, Math.ceil(((cost - this.#left - rounding) * 1_000) / this.#rate.perSecond))
   }
 
+  /**
+   * Takes `cost`, also where there is less: what has come has come.
+   *
+   * @returns after how many milliseconds that is made up for; 0 where there was enough
+   */
+  spend(cost: number, now: number): number {
+    this.#refill(now)
+    this.#left -= cost
+    return Math.max(0, Math.ceil(((-this.#left - rounding) * 1_000) / this.#rate.perSecond))
+  }
+
   /** @returns whether nothing would be different if it were made anew */
   isFull(now: number): boolean {
     this.#refill(now)
@@ -65,13 +76,22 @@ export class Buckets {
 
   /** As `Bucket.take`, of the name's bucket. */
   take(name: string, cost: number, now: number): number {
+    return this.#of(name, now).take(cost, now)
+  }
+
+  /** As `Bucket.spend`, from the name's bucket. */
+  spend(name: string, cost: number, now: number): number {
+    return this.#of(name, now).spend(cost, now)
+  }
+
+  #of(name: string, now: number): Bucket {
     let bucket = this.#byName.get(name)
     if (bucket === undefined) {
       if (this.#byName.size >= this.#namesMax) this.#forgetOne(now)
       bucket = new Bucket(this.#rate, now)
       this.#byName.set(name, bucket)
     }
-    return bucket.take(cost, now)
+    return bucket
   }
 
   /** Forgets the first one that is full: nothing is lost. Where a few in a row are not, the first of them all. */

@@ -202,6 +202,18 @@ export const limitTable = {
     guards: 'what one WebSocket sends at once',
     exceeding: 'closed with 4004',
   },
+  bodyRateMax: {
+    value: 256 * mib,
+    unit: 'bytes a second',
+    guards: 'what comes in bodies with one token, or from one address without any, on average',
+    exceeding: 'the sender of lines is held up; 429 with `Retry-After` for what comes next',
+  },
+  bodyBurstMax: {
+    value: 1_024 * mib,
+    unit: 'bytes',
+    guards: 'what comes in bodies with one token, or from one address without any, at once',
+    exceeding: 'the sender of lines is held up; 429 with `Retry-After` for what comes next',
+  },
   requestRateMax: {
     value: 20_000,
     unit: 'requests and frames a second',

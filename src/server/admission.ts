@@ -28,6 +28,7 @@ export class Admission {
   readonly #clock: Clock
   readonly #trustedProxies: ReadonlySet<string>
   readonly #rates: Buckets
+  readonly #bodies: Buckets
 
   constructor({ limits, clock, trustedProxies }: AdmissionOptions) {
     this.#limits = limits
@@ -37,6 +38,7 @@ export class Admission {
       { perSecond: limits.requestRateMax, burst: limits.requestBurstMax },
       limits.ratedMax,
     )
+    this.#bodies = new Buckets({ perSecond: limits.bodyRateMax, burst: limits.bodyBurstMax }, limits.ratedMax)
   }
 
   /** @returns the address of whoever asks, whom a trusted proxy names */
@@ -90,6 +92,23 @@ export class Admission {
       `expected at most ${this.#limits.requestRateMax} requests and frames a second`,
       afterMs,
     )
+  }
+
+  /** @throws RateError when the bodies that have come of somebody are too much already */
+  expectBodies(identity: string): void {
+    const afterMs = this.spend(identity, 0)
+    if (afterMs === 0) return
+    throw new RateError(`bodies: expected at most ${this.#limits.bodyRateMax} bytes a second`, afterMs)
+  }
+
+  /**
+   * Counts what has come of a body.
+   *
+   * @param identity as of `charge`
+   * @returns how long nothing more should be read. Milliseconds
+   */
+  spend(identity: string, bytes: number): number {
+    return this.#bodies.spend(identity, bytes, this.#clock.elapsed())
   }
 }
 

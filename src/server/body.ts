@@ -1,28 +1,32 @@
 import { parseJsonText } from '../lib/json-text.js'
 import { ProtocolError } from '../protocol/codes.js'
 import type { Limits } from '../protocol/limits.js'
-import type { Exchange, Request } from '../transport/transport.js'
-import type { Bodies } from './bodies.js'
+import type { Request } from '../transport/transport.js'
+import type { Context } from './context.js'
+import type { Call } from './routes.js'
 
 /**
  * Reads a whole body.
  *
  * @returns the bytes; nothing when the peer has gone
- * @throws ProtocolError `frameTooLarge` as soon as it is seen to be longer than `frameBytesMax`
+ * @throws ProtocolError `frameTooLarge` as soon as it is seen to be longer than `frameBytesMax`; `rateExceeded` when
+ *   too much has come of whoever sends it
  */
 export async function readBody(
-  { limits, bodies }: { readonly limits: Limits; readonly bodies: Bodies },
-  { request, exchange }: { readonly request: Request; readonly exchange: Exchange },
+  { limits, bodies, admission }: Pick<Context, 'limits' | 'bodies' | 'admission'>,
+  { request, exchange, sender }: Pick<Call, 'request' | 'exchange' | 'sender'>,
 ): Promise<Buffer | undefined> {
   const { frameBytesMax } = limits
   const announced = Number(request.headers.get('content-length') ?? 0)
   if (announced > frameBytesMax) throw tooLarge(frameBytesMax)
+  admission.expectBodies(sender)
   const place = bodies.take()
   const chunks: Uint8Array[] = []
   let bytes = 0
   try {
     for await (const chunk of exchange.body()) {
       bytes += chunk.length
+      admission.spend(sender, chunk.length)
       if (bytes > frameBytesMax) throw tooLarge(frameBytesMax)
       place.hold(bytes)
       chunks.push(chunk)

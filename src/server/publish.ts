@@ -17,6 +17,9 @@ import { json, problem, refusal } from './problem.js'
 import type { Call, Route } from './routes.js'
 import { ownTopic, workerTopic, writes } from './topics.js'
 
+/** How often a sender that is held up is looked after: it may have gone. */
+const lookMs = 1_000
+
 /** What a publishing request has done so far: the answer, or a part of the problem. */
 interface Total {
   first: Offset | 0
@@ -154,12 +157,13 @@ function unpack(codec: { decodeAll(bytes: Uint8Array): readonly unknown[] }, bod
  * closes stops likewise, for a body may last as long as its peer.
  */
 async function publishLines(context: Context, call: Call): Promise<Answer | undefined> {
-  const { hub, limits, gate, bodies, onClosing } = context
-  const { request, exchange, topic, grant } = call
+  const { hub, limits, gate, bodies, admission, onClosing } = context
+  const { request, exchange, topic, grant, sender } = call
   const session = call.param('session')
   const total: Total = { first: 0, last: 0, accepted: 0, duplicates: 0 }
   const trace = traceOf(request)
   const read = readerOf(context, call)
+  admission.expectBodies(sender)
   const worker = workerOf(call)
   const pending = new PendingLines(limits.publishEventsMax, (events, workers) => {
     const traced = withTrace(events, trace)
@@ -193,6 +197,7 @@ async function publishLines(context: Context, call: Call): Promise<Answer | unde
       place.hold(reader.restBytes)
       pending.publish()
       await ahead.add(hub.committed(session), chunk.length)
+      await holdUp(context, sender, chunk.length, () => stopped || exchange.gone)
     }
     // A line that the peer did not end before it went may be half of one.
     if (exchange.gone) return undefined
@@ -209,6 +214,20 @@ async function publishLines(context: Context, call: Call): Promise<Answer | unde
   } finally {
     forget()
     place.release()
+  }
+}
+
+/** Counts what has come, and waits until that is not too much any more, or nobody waits for it. */
+async function holdUp(
+  { admission, clock }: Context,
+  sender: string,
+  bytes: number,
+  over: () => boolean,
+): Promise<void> {
+  let ms = admission.spend(sender, bytes)
+  while (ms > 0 && !over()) {
+    await new Promise<void>((resolve) => void clock.after(Math.min(ms, lookMs), resolve))
+    ms = admission.spend(sender, 0)
   }
 }
 

@@ -53,6 +53,8 @@ export interface Call {
   readonly query: URLSearchParams
   /** What the client may do. Of a route that is open to all, nobody has asked. */
   readonly grant: Grant
+  /** Who is held to the rates of what comes: the token's holder, or an address. */
+  readonly sender: string
   /** The topic that the route's `access` names; empty where it names none. */
   readonly topic: string
   /** The decoded segment that stands for `{name}` in the route's path; sessions and workers are valid ids. */
@@ -173,7 +175,8 @@ export class Routes {
       },
     }
     const topic = permittedTopic(route.access, asked, grant)
-    return route.answer({ ...asked, exchange, headers, grant, topic })
+    const sender = grant.holder === '' ? this.#options.admission.addressOf(request) : grant.holder
+    return route.answer({ ...asked, exchange, headers, grant, sender, topic })
   }
 
   #match(segments: readonly string[]): Pattern | undefined {

@@ -10,7 +10,7 @@ import { memoryStore } from '../../src/store/memory.js'
 import { memoryLink } from '../../src/transport/memory.js'
 import { OpenStreams, UwsStream } from '../../src/transport/uws-stream.js'
 import { transportOptions } from '../conformance/transport.js'
-import { SimulatedClock } from '../kit/clock.js'
+import { SimulatedClock, settle } from '../kit/clock.js'
 import { FaultyStore } from '../kit/faulty-store.js'
 import { RawClient } from '../kit/raw-http.js'
 import { type Dialogue, dial, openStream, type Served, served } from '../kit/served.js'
@@ -398,6 +398,38 @@ const tests: Readonly<Record<LimitName, LimitTest>> = {
     clock.advance(99)
     client.send({ type: 'ping' })
     t.match(await client.closed, { code: 4004, reason: /150 bytes/ })
+  },
+
+  async bodyBurstMax(t) {
+    const clock = new SimulatedClock()
+    const hub = await served(t, { hub: { limits: { bodyBurstMax: 32, bodyRateMax: 16 } }, serve: { clock } })
+    t.equal((await post(hub, 'a', oneEvent)).status, 200)
+    t.equal((await post(hub, 'b', oneEvent)).status, 200, 'two of 16 bytes')
+    t.equal((await post(hub, 'c', `${oneEvent} `)).status, 200, 'there was nothing to make up for')
+    const response = await post(hub, 'd', oneEvent)
+    t.equal(response.status, 429)
+    t.equal(response.headers.get('retry-after'), '2')
+    t.match(await response.json(), { detail: /^bodies: expected at most 16 bytes a second/ })
+    t.equal((await post(hub, 'e', oneEvent, lines)).status, 429)
+    t.equal(await statusOf(hub, 'GET', '/healthz'), 200)
+  },
+
+  async bodyRateMax(t) {
+    const clock = new SimulatedClock()
+    const hub = await served(t, { hub: { limits: { bodyBurstMax: 16, bodyRateMax: 16 } }, serve: { clock } })
+    t.equal((await post(hub, 'a', oneEvent)).status, 200)
+    t.equal((await post(hub, 'a', oneEvent)).status, 200)
+    clock.advance(999)
+    t.equal((await post(hub, 'a', oneEvent)).status, 429)
+    clock.advance(1)
+    // Lines are not refused on their way: their sender is held up, and nothing is lost.
+    const answer = post(hub, 'b', `${oneEvent}\n`.repeat(3), lines)
+    await until('they are published', () => hub.hub.find('b')?.offset === 3)
+    for (let second = 0; second <= 3; second += 1) {
+      t.equal(await Promise.race([answer, settle()]), undefined, `held up for more than ${second} s`)
+      clock.advance(1_000)
+    }
+    t.match(await (await answer).json(), { accepted: 3 })
   },
 
   async requestBurstMax(t) {
@@ -798,6 +830,19 @@ t.test('all links with one token have one rate, from whatever address', async (t
 
 for (const [name, test] of Object.entries(tests)) {
   t.test(`${name} holds at n, and does what the table says at n + 1`, { timeout: 60_000 }, test)
+}
+
+/** 16 bytes. */
+const oneEvent = '{"type":"abcde"}'
+const lines = { 'content-type': 'application/x-ndjson' }
+
+function post(
+  { url }: Served,
+  session: string,
+  body: string,
+  headers: Record<string, string> = {},
+): Promise<Response> {
+  return fetch(`${url}/api/sessions/${session}/events`, { method: 'POST', body, headers })
 }
 
 function limited(t: Test, limits: Partial<Limits>): Promise<Served> {

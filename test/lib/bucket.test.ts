@@ -16,6 +16,15 @@ t.test('gives a burst at once, and then as much as time brings', async (t) => {
   t.equal(bucket.take(1, 1_000_000), 100)
 })
 
+t.test('what is spent beyond it is made up for', async (t) => {
+  const bucket = new Bucket(rate, 0)
+  t.equal(bucket.spend(5, 0), 0)
+  t.equal(bucket.spend(20, 0), 2_000)
+  t.equal(bucket.spend(0, 1_999), 1)
+  t.equal(bucket.spend(0, 2_000), 0)
+  t.equal(bucket.take(1, 2_000), 100)
+})
+
 t.test('a clock that is set back gives nothing, and takes nothing', async (t) => {
   const bucket = new Bucket(rate, 1_000)
   t.equal(bucket.take(5, 1_000), 0)

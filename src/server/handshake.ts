@@ -112,7 +112,8 @@ class Arrival implements SocketEvents, Closable {
   readonly #context: Context
   readonly #socket: Socket
   readonly #visitor: Visitor
-  readonly #place: BodyPlace
+  /** Absent where nothing waits: most of them send nothing before they are welcomed, and stay for long. */
+  #place: BodyPlace | undefined
   #early: { readonly bytes: Uint8Array; readonly binary: boolean }[] = []
   #earlyBytes = 0
   #client: Client | undefined
@@ -122,7 +123,6 @@ class Arrival implements SocketEvents, Closable {
     this.#context = context
     this.#socket = socket
     this.#visitor = visitor
-    this.#place = context.bodies.take()
     context.links.add('websocket', this, visitor.address)
     entry
       .then((grant) => this.#enter(grant))
@@ -139,6 +139,7 @@ class Arrival implements SocketEvents, Closable {
     this.#earlyBytes += bytes.length + frameOverhead
     try {
       this.#expectFit()
+      this.#place ??= this.#context.bodies.take()
       this.#place.hold(this.#earlyBytes)
     } catch (error) {
       return this.close('rateExceeded', (error as ProtocolError).message)
@@ -188,7 +189,8 @@ class Arrival implements SocketEvents, Closable {
   #end(): void {
     this.#ended = true
     this.#early = []
-    this.#place.release()
+    this.#place?.release()
+    this.#place = undefined
   }
 
   /** One frame may be as large as any. */

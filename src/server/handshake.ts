@@ -47,16 +47,12 @@ type Open = Extract<Upgrade, { readonly kind: 'accepted' }>['open']
 function grantee(context: Context, request: Request, visitor: Visitor): Open {
   try {
     const grant = context.gate.grantOf(request)
-    const turn = context.turnstile.pass()
-    if (turn === undefined && !(grant instanceof Promise)) {
-      return (socket) => {
-        const client = new Client(context, socket, { ...visitor, grant })
-        context.links.add('websocket', client, visitor.address)
-        return client
-      }
+    if (grant instanceof Promise) return (socket) => new Arrival(context, socket, visitor, grant)
+    return (socket) => {
+      const client = new Client(context, socket, { ...visitor, grant })
+      context.links.add('websocket', client, visitor.address)
+      return client
     }
-    const entry = Promise.all([grant, turn]).then(([granted]) => granted)
-    return (socket) => new Arrival(context, socket, visitor, entry)
   } catch (error) {
     if (!(error instanceof ProtocolError)) throw error
     return (socket) => {
@@ -107,7 +103,7 @@ interface Visitor {
   readonly address: string
 }
 
-/** A WebSocket that is open, and waits for its token to be verified or for its turn. What it sends waits with it. */
+/** A WebSocket that is open, and waits for its token to be verified. What it sends waits with it. */
 class Arrival implements SocketEvents, Closable {
   readonly #context: Context
   readonly #socket: Socket
@@ -119,13 +115,13 @@ class Arrival implements SocketEvents, Closable {
   #client: Client | undefined
   #ended = false
 
-  constructor(context: Context, socket: Socket, visitor: Visitor, entry: Promise<Grant>) {
+  constructor(context: Context, socket: Socket, visitor: Visitor, grant: Promise<Grant>) {
     this.#context = context
     this.#socket = socket
     this.#visitor = visitor
     context.links.add('websocket', this, visitor.address)
-    entry
-      .then((grant) => this.#enter(grant))
+    grant
+      .then((granted) => this.#enter(granted))
       .catch((error: unknown) => {
         if (error instanceof ProtocolError) return this.close('unauthorized', error.message)
         context.report(error)

@@ -4,7 +4,7 @@ import type { Clock } from '../lib/clock.js'
 const entrantsPerTurn = 2
 
 /**
- * Whoever enters with a link passes here, and who is turned away does as well. Of those who come all at once a few pass in
+ * Whoever opens a stream passes here, and who is turned away does as well. Of those who come all at once a few pass in
  * each turn, in their order, and what is published meanwhile is delivered in between. Each is an open link, of which
  * there is a bounded number.
  */

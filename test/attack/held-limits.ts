@@ -1,0 +1,229 @@
+import type { HttpResponse } from 'uWebSockets.js'
+import { createHub, type Hub } from '../../src/hub/hub.js'
+import { defaultLimits } from '../../src/protocol/limits.js'
+import { memoryStore } from '../../src/store/memory.js'
+import { memoryLink } from '../../src/transport/memory.js'
+import { OpenStreams, UwsStream } from '../../src/transport/uws-stream.js'
+import { transportOptions } from '../conformance/transport.js'
+import { SimulatedClock } from '../kit/clock.js'
+import { FaultyStore } from '../kit/faulty-store.js'
+import { type LimitTests, refused, topic, weighEvent } from './limits-kit.js'
+
+/** Of what the hub holds. */
+export const heldLimits = {
+  async sessionsMax(t) {
+    const hub = createHub({ limits: { sessionsMax: 2 } })
+    const follow = (id: string) => hub.subscribe(`sessions/${id}`)
+    const following = [follow('x'), follow('y')]
+    refused(t, 'unavailable', () => follow('z'))
+    hub.publish('sessions/a', [{ type: 'a' }])
+    hub.setState('sessions/b', 'plan', 1)
+    refused(t, 'unavailable', () => hub.publish('sessions/c', [{ type: 'a' }]))
+    refused(t, 'unavailable', () => hub.setState('sessions/c', 'plan', 1))
+    refused(t, 'unavailable', () => hub.createSession('c'))
+    t.equal(hub.stats().sessions, 4)
+    for (const { close } of following) close()
+    t.equal(hub.stats().sessions, 2)
+    await hub.removeSession('a')
+    hub.publish('sessions/c', [{ type: 'a' }])
+  },
+
+  async workersMax(t) {
+    const hub = createHub({ limits: { workersMax: 2 } })
+    const follow = (id: string) => hub.subscribe(`sessions/s/workers/${id}`)
+    const following = [follow('x'), follow('y')]
+    refused(t, 'conflict', () => follow('z'))
+    for (const id of ['a', 'b']) hub.publish(`sessions/s/workers/${id}`, [{ type: 'a' }])
+    refused(t, 'conflict', () => hub.publish('sessions/s/workers/c', [{ type: 'a' }]))
+    refused(t, 'conflict', () => hub.publish('sessions/s/workers/x', [{ type: 'a' }]))
+    for (const { close } of following) close()
+    follow('z').close()
+  },
+
+  async backpressureBytesMax(t) {
+    const { stream } = stalledStream({ backpressureBytesMax: 100 })
+    t.equal(stream.write(Buffer.alloc(100)), true)
+    t.equal(stream.write(Buffer.alloc(1)), false)
+  },
+
+  async overrunBytesMax(t) {
+    const { stream, isCut } = stalledStream({ backpressureBytesMax: 100, overrunBytesMax: 1_000 })
+    stream.write(Buffer.alloc(1_100))
+    t.equal(isCut(), false)
+    stream.write(Buffer.alloc(1))
+    t.equal(isCut(), true)
+  },
+
+  async memoryBytesMax(t) {
+    const fill = (memoryBytesMax: number) => {
+      const hub = createHub({ limits: { memoryBytesMax } })
+      for (const id of ['ended first', 'ended last'].map((name) => name.replace(' ', '-'))) {
+        hub.publish(`sessions/${id}`, [{ type: 'a' }])
+        hub.endSession(id)
+      }
+      hub.publish('sessions/idle', [{ type: 'a' }])
+      hub.publish(topic, [{ type: 'a' }])
+      const weight = hub.stats().memoryBytes
+      hub.publish(topic, [{ type: 'a' }])
+      return { weight, left: hub.sessions().map(({ id }) => id) }
+    }
+    const { weight, left } = fill(defaultLimits.memoryBytesMax)
+    t.same(fill(weight).left, left)
+    t.same(fill(weight - 1).left, left.slice(1), 'the one that ended first has left')
+  },
+
+  async laneEventsMax(t) {
+    const hub = createHub({ limits: { laneEventsMax: 3 } })
+    t.equal(oldestOf(hub, 3), 1)
+    t.equal(oldestOf(hub, 1), 2)
+  },
+
+  async historyBytesMax(t) {
+    const each = weighEvent()
+    t.equal(oldestOf(createHub({ limits: { historyBytesMax: 3 * each } }), 3), 1)
+    t.equal(oldestOf(createHub({ limits: { historyBytesMax: 3 * each - 1 } }), 3), 2)
+  },
+
+  async pinnedMax(t) {
+    const replayed = async (keys: string[]) => {
+      const hub = createHub({
+        limits: { pinnedMax: 2, laneEventsMax: 1 },
+        catalog: { pin: { replay: 'latest' } },
+      })
+      for (const key of keys) hub.publish(topic, [{ type: 'pin', key }])
+      hub.publish(topic, [{ type: 'a' }])
+      hub.endSession('s')
+      const found: unknown[] = []
+      for await (const { type, key } of hub.subscribe(topic)) if (type === 'pin') found.push(key)
+      return found
+    }
+    t.strictSame(await replayed(['x', 'y']), ['x', 'y'])
+    t.strictSame(await replayed(['x', 'y', 'z']), ['y', 'z'])
+  },
+
+  async publishIdsMax(t) {
+    const hub = createHub({ limits: { publishIdsMax: 2 } })
+    const publish = (id: string) => hub.publish(topic, [{ type: 'a', id }]).duplicates
+    t.strictSame(['a', 'b', 'a', 'b'].map(publish), [0, 0, 1, 1])
+    t.strictSame(['c', 'b', 'a'].map(publish), [0, 1, 0])
+  },
+
+  async pendingEventsMax(t) {
+    const clock = new SimulatedClock()
+    const hub = createHub({ clock, limits: { pendingEventsMax: 3 } })
+    let frames = 0
+    const { link, peer } = memoryLink(hub.codecs.object, {
+      clock,
+      backpressureMax: 1_000,
+      receive: (chunk) => void (frames += Number('type' in chunk && chunk.type === 'events')),
+      drained: () => {},
+      closed: () => connection.closed(),
+    })
+    const connection = hub.connect(link)
+    connection.receive({ type: 'subscribe', sub: 1, topic })
+    const publish = (count: number) =>
+      hub.publish(
+        topic,
+        Array.from({ length: count }, () => ({ type: 'a' })),
+      )
+    publish(2)
+    t.equal(frames, 0, 'they wait for the end of the turn')
+    publish(1)
+    t.equal(frames, 1)
+    peer.cut()
+    clock.runTurn()
+    t.equal(hub.stats().connections, 0)
+  },
+
+  async endedRetentionMs(t) {
+    const clock = new SimulatedClock()
+    const hub = createHub({ clock, limits: { endedRetentionMs: 1_000 } })
+    for (const id of ['a', 'b', 'c']) {
+      hub.publish(`sessions/${id}`, [{ type: 'a' }])
+      hub.endSession(id)
+    }
+    await hub.removeSession('b')
+    clock.advance(999)
+    t.equal(hub.stats().sessions, 2)
+    clock.advance(1)
+    const { sessions, memoryBytes } = hub.stats()
+    t.same({ sessions, memoryBytes, timers: clock.timers }, { sessions: 0, memoryBytes: 0, timers: 0 })
+  },
+
+  async unkeptBytesMax(t) {
+    const admitted = (unkeptBytesMax: number) => {
+      const store = new FaultyStore(memoryStore())
+      store.hold()
+      const hub = createHub({ clock: new SimulatedClock(), store, limits: { unkeptBytesMax } })
+      for (let count = 0; ; count += 1) {
+        try {
+          hub.publish(topic, [{ type: 'a', data: 1 }])
+        } catch (error) {
+          t.match(error, { code: 'unavailable', message: /does not keep up/ })
+          return count
+        }
+      }
+    }
+    const each = weighEvent()
+    t.equal(admitted(2 * each), 3, 'the one that exceeds it is the last')
+    t.equal(admitted(2 * each - 1), 2)
+  },
+
+  async idleSessionsMax(t) {
+    const hub = createHub({ store: memoryStore(), limits: { idleSessionsMax: 2 } })
+    for (const [id, held] of [
+      ['a', 1],
+      ['b', 2],
+      ['c', 2],
+    ] as const) {
+      hub.publish(`sessions/${id}`, [{ type: 'a' }])
+      await hub.committed(id)
+      t.equal(hub.stats().sessions, held)
+    }
+    t.equal(hub.find('a')?.id, 'a', 'it comes back when it is asked for')
+    await hub.closeStore()
+  },
+
+  async restoredEventsMax(t) {
+    const oldest = async (restoredEventsMax: number) => {
+      const hub = createHub({ store: memoryStore(), limits: { restoredEventsMax, idleSessionsMax: 1 } })
+      hub.publish(topic, [{ type: 'a' }, { type: 'a' }, { type: 'a' }])
+      await hub.committed('s')
+      hub.publish('sessions/other', [{ type: 'a' }])
+      await hub.committed('other')
+      const { first } = hub.history(topic)
+      await hub.closeStore()
+      return first
+    }
+    t.equal(await oldest(3), 1)
+    t.equal(await oldest(2), 2)
+  },
+} satisfies LimitTests
+
+/** Publishes so many events more. @returns the oldest offset of the history */
+function oldestOf(hub: Hub, count: number): number {
+  for (let published = 0; published < count; published += 1) hub.publish(topic, [{ type: 'a', data: 1 }])
+  return hub.history(topic).first
+}
+
+/** A stream to a peer that reads nothing. */
+function stalledStream(options: Partial<typeof transportOptions>): {
+  stream: UwsStream
+  isCut: () => boolean
+} {
+  let cut = false
+  const res = {
+    cork: (task: () => void) => task(),
+    onWritable: () => {},
+    writeStatus: () => {},
+    writeHeader: () => {},
+    write: () => false,
+    close: () => void (cut = true),
+  }
+  const events = { drained: () => {}, closed: () => {} }
+  const all = { ...transportOptions, ...options }
+  const streams = new OpenStreams(new SimulatedClock())
+  const stream = new UwsStream(res as unknown as HttpResponse, events, all, streams)
+  stream.open({ status: 200 })
+  return { stream, isCut: () => cut }
+}

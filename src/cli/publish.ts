@@ -17,7 +17,7 @@ import {
   typeOption,
 } from './options.js'
 import { formatBytes, formatCount, formatDuration } from './paint.js'
-import { Sender, type SenderNews } from './sender.js'
+import { awayText, Sender, type SenderNews } from './sender.js'
 import { StatusLine } from './status-line.js'
 import type { Surroundings } from './surroundings.js'
 
@@ -199,9 +199,7 @@ class Publishing {
     switch (news.kind) {
       case 'away':
         return this.#status.tell(
-          palette.yellow(
-            `the hub at ${this.#hub.name} has gone away (${news.reason}); waiting until it is back`,
-          ),
+          palette.yellow(`${awayText(this.#hub.name, news)}; waiting until it is back`),
         )
       case 'back':
         return this.#status.tell(palette.green(`the hub is back after ${formatDuration(news.awayMs)}`))

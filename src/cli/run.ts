@@ -21,7 +21,7 @@ import {
 } from './options.js'
 import { formatCount, formatDuration } from './paint.js'
 import { Screen } from './screen.js'
-import { Sender, type SenderNews } from './sender.js'
+import { awayText, Sender, type SenderNews } from './sender.js'
 import type { Surroundings } from './surroundings.js'
 
 interface NamedCommand {
@@ -236,9 +236,7 @@ class Run {
     switch (news.kind) {
       case 'away':
         return this.#screen.tell(
-          palette.yellow(
-            `the hub at ${this.#hub.name} has gone away (${news.reason}); keeping the output until it is back`,
-          ),
+          palette.yellow(`${awayText(this.#hub.name, news)}; keeping the output until it is back`),
         )
       case 'back':
         return this.#screen.tell(

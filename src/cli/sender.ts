@@ -18,13 +18,18 @@ export interface Outgoing {
 
 /** What a sender has to tell. */
 export type SenderNews =
-  | { readonly kind: 'away'; readonly reason: string; readonly waiting: number }
+  | { readonly kind: 'away'; readonly answered: boolean; readonly reason: string; readonly waiting: number }
   | { readonly kind: 'back'; readonly awayMs: number; readonly waiting: number }
   /** No room for more until `room`: whoever produces must stop. */
   | { readonly kind: 'full'; readonly away: boolean }
   | { readonly kind: 'room' }
   /** The last news: the hub will not take what it was sent, and nothing more is sent. */
   | { readonly kind: 'refused'; readonly status: number; readonly detail: string; readonly place?: number }
+
+/** @returns what a person is told of a hub that takes nothing for now */
+export function awayText(name: string, { answered, reason }: SenderNews & { readonly kind: 'away' }): string {
+  return `the hub at ${name} ${answered ? 'takes nothing for now' : 'has gone away'} (${reason})`
+}
 
 export interface SenderOptions {
   readonly hub: HubHttp
@@ -248,6 +253,7 @@ export class Sender {
   async #deliver(request: HubRequest): Promise<Delivery> {
     for (let attempt = 1; !this.#stopped; attempt++) {
       let reason: string
+      let answered = false
       let refusedToConnect = false
       try {
         const answer = await this.#hub.ask(request)
@@ -260,21 +266,22 @@ export class Sender {
           return { kind: 'refused', answer }
         }
         reason = problemOf(answer).detail
+        answered = true
       } catch (error) {
         reason = reasonOf(error)
         refusedToConnect = error instanceof Error && 'code' in error && error.code === 'ECONNREFUSED'
       }
       // A kept-alive connection that the hub closed just now is no news: the next attempt opens another.
-      if (attempt > 1 || refusedToConnect) this.#hubIsAway(reason)
+      if (attempt > 1 || refusedToConnect) this.#hubIsAway(reason, answered)
       await this.#pause(Math.min(this.#bounds.retryMsMax, 50 * 2 ** (attempt - 1)))
     }
     return { kind: 'stopped' }
   }
 
-  #hubIsAway(reason: string): void {
+  #hubIsAway(reason: string, answered: boolean): void {
     if (this.#awaySince !== undefined || this.#stopped) return
     this.#awaySince = this.#clock.now()
-    this.#tell({ kind: 'away', reason, waiting: this.#events })
+    this.#tell({ kind: 'away', answered, reason, waiting: this.#events })
   }
 
   #hubAnswered(): void {

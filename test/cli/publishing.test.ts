@@ -3,8 +3,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { HubHttp } from '../../src/cli/hub-http.js'
-import { type Outgoing, Sender, type SenderBounds, type SenderNews } from '../../src/cli/sender.js'
+import { awayText, type Outgoing, Sender, type SenderBounds, type SenderNews } from '../../src/cli/sender.js'
 import { systemClock } from '../../src/lib/clock.js'
+import { until } from '../kit/wait.js'
 import { buildCommandLine } from './command-line.js'
 import { type FakeHub, startFakeHub } from './fake-hub.js'
 
@@ -131,6 +132,26 @@ t.test('sender', (t) => {
       t.equal(sending.acknowledged.duplicates, 0)
     },
   )
+
+  t.test('tells a hub that takes nothing for now from one that is not there', async (t) => {
+    const busy = await startFakeHub()
+    busy.fault = (n) => (n < 4 ? 'unavailable' : undefined)
+    const { sender: sending, news } = sender(t, busy)
+    sending.push('w', event(1))
+    await sending.drained()
+    await busy.close()
+    sending.push('w', event(2))
+    await until('it is missed', () => news.length === 3)
+    t.match(news, [
+      { kind: 'away', answered: true, reason: 'starting', waiting: 1 },
+      { kind: 'back' },
+      { kind: 'away', answered: false },
+    ])
+    t.match(
+      news.flatMap((one) => (one.kind === 'away' ? awayText('x', one) : [])),
+      ['the hub at x takes nothing for now (starting)', /^the hub at x has gone away \(/],
+    )
+  })
 
   t.test('stops at a refusal, and says which event it was', async (t) => {
     const hub = await fakeHub(t)

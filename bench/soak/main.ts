@@ -1,17 +1,24 @@
-/**
- * A soak: a real hub with its store under hours of life compressed into minutes. It ends with 1 when the hub has more
- * memory, files, timers or connections at the end than after warming up, or when something was refused that should
- * not have been.
- *
- *     npm run soak -- --minutes 20
- */
 import { parseArgs } from 'node:util'
 import { HubProcess, type Reading } from '../harness/hub-process.js'
 import { formatTable } from '../harness/table.js'
 import { Load, pause } from './load.js'
 
+const help = `A soak: a real hub with its store under hours of life compressed into minutes. It ends with 1 when the hub
+has more memory, files, timers or connections at the end than after warming up, or when something was refused that
+should not have been.
+
+Usage: npm run soak -- [options]
+
+  --minutes N    a quarter of them, 3 at most, for warming up: 2
+  --every N      seconds from one line of figures to the next: 10
+  --producers N  who publish at once: 6
+  --followers N  who follow at once, and come and go: 60
+  --seed N       of what is left to chance; one of its own, which it tells, unless given
+  --help         this text`
+
 const { values } = parseArgs({
   options: {
+    help: { type: 'boolean', default: false },
     minutes: { type: 'string', default: '2' },
     every: { type: 'string', default: '10' },
     producers: { type: 'string', default: '6' },
@@ -19,6 +26,10 @@ const { values } = parseArgs({
     seed: { type: 'string', default: String(Date.now() % 1_000_000) },
   },
 })
+if (values.help) {
+  console.log(help)
+  process.exit()
+}
 const minutes = Number(values.minutes)
 const everyMs = Number(values.every) * 1_000
 const seed = Number(values.seed)

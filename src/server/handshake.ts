@@ -1,5 +1,5 @@
 import { type CloseCode, closeCodes, ProtocolError } from '../protocol/codes.js'
-import type { Request, Socket, SocketEvents, Upgrade } from '../transport/transport.js'
+import type { Answer, Request, Socket, SocketEvents, Upgrade } from '../transport/transport.js'
 import type { BodyPlace } from './bodies.js'
 import type { Context } from './context.js'
 import type { Grant } from './grant.js'
@@ -37,8 +37,14 @@ export function upgrade(context: Context, request: Request): Upgrade {
       open: grantee(context, request, visitor),
     }
   } catch (error) {
-    return { kind: 'refused', answer: problemOf(error, context.report) }
+    return { kind: 'refused', answer: refusal(context, error) }
   }
+}
+
+/** Of hundreds who come at once a few are answered in each turn. */
+function refusal({ turnstile, report }: Context, error: unknown): Answer | Promise<Answer> {
+  const answer = (): Answer => problemOf(error, report)
+  return turnstile.pass()?.then(answer) ?? answer()
 }
 
 type Open = Extract<Upgrade, { readonly kind: 'accepted' }>['open']

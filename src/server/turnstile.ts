@@ -4,9 +4,9 @@ import type { Clock } from '../lib/clock.js'
 const entrantsPerTurn = 2
 
 /**
- * Whoever opens a stream passes here, and who is turned away does as well. Of those who come all at once a few pass in
- * each turn, in their order, and what is published meanwhile is delivered in between. Each is an open link, of which
- * there is a bounded number.
+ * Whoever opens a stream passes here, and so does who is turned away, also with a WebSocket. Of those who come all at
+ * once a few pass in each turn, in their order, and what is published meanwhile is delivered in between. Each is an
+ * open link, of which there is a bounded number.
  */
 export class Turnstile {
   readonly #clock: Clock

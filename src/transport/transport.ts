@@ -100,7 +100,8 @@ export interface Stream {
 }
 
 export type Upgrade =
-  | { readonly kind: 'refused'; readonly answer: Answer }
+  /** The link is closed after the answer, which may come later. */
+  | { readonly kind: 'refused'; readonly answer: Answer | Promise<Answer> }
   | {
       readonly kind: 'accepted'
       /** The subprotocol that was chosen; absent where the client offered none. */

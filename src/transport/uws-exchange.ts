@@ -67,7 +67,7 @@ export class UwsExchange implements Exchange, Flow {
 
   answer(answer: Answer): void {
     if (!this.#begin()) return
-    this.#res.cork(() => writeAnswer(this.#res, answer, this.#headOnly))
+    this.#res.cork(() => writeAnswer(this.#res, answer, { headOnly: this.#headOnly }))
   }
 
   stream(head: Omit<Answer, 'body'>, events: StreamEvents): Stream {
@@ -78,7 +78,7 @@ export class UwsExchange implements Exchange, Flow {
       stream.open(head)
       return stream
     }
-    if (live) this.#res.cork(() => writeAnswer(this.#res, head, true))
+    if (live) this.#res.cork(() => writeAnswer(this.#res, head, { headOnly: true }))
     stream.abandon()
     return stream
   }

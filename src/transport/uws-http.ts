@@ -28,12 +28,20 @@ export function writeHead(res: HttpResponse, { status, headers = {} }: Omit<Answ
   }
 }
 
-/** Call it corked. RFC 9110, sections 8.6 and 9.3.2: what has no body may still tell its length. */
-export function writeAnswer(res: HttpResponse, answer: Answer, headOnly: boolean): void {
+/**
+ * Call it corked. RFC 9110, sections 8.6 and 9.3.2: what has no body may still tell its length.
+ *
+ * @param how `last` closes the link; what has no body does not
+ */
+export function writeAnswer(
+  res: HttpResponse,
+  answer: Answer,
+  { headOnly = false, last = false }: { readonly headOnly?: boolean; readonly last?: boolean } = {},
+): void {
   writeHead(res, answer)
   const bodiless = answer.status === 204 || answer.status === 304
   if (!headOnly && !bodiless) {
-    res.end(answer.body ?? '')
+    res.end(answer.body ?? '', last)
     return
   }
   if (!bodiless) res.writeHeader('Content-Length', String(Buffer.byteLength(answer.body ?? '')))

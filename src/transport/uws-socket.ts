@@ -1,6 +1,6 @@
 import type { HttpRequest, HttpResponse, us_socket_context_t, WebSocket } from 'uWebSockets.js'
 import type { Clock } from '../lib/clock.js'
-import type { Service, Socket, SocketEvents, TransportOptions, Upgrade } from './transport.js'
+import type { Answer, Service, Socket, SocketEvents, TransportOptions, Upgrade } from './transport.js'
 import { requestOf, writeAnswer } from './uws-http.js'
 
 /** RFC 6455, section 5.5.1: a control frame's payload is 125 bytes at most, two of them the code. */
@@ -26,19 +26,28 @@ export function upgrade(
   const request = requestOf(res, req)
   // RFC 6455, section 4.4.
   if (request.headers.get('sec-websocket-version') !== '13') {
-    writeAnswer(res, { status: 426, headers: { 'Sec-WebSocket-Version': '13' } }, false)
+    writeAnswer(res, { status: 426, headers: { 'Sec-WebSocket-Version': '13' } })
     return
   }
   const upgrade = service.upgrade(request)
-  if (upgrade.kind === 'refused') {
-    writeAnswer(res, upgrade.answer, false)
-    return
-  }
+  if (upgrade.kind === 'refused') return refuse(res, upgrade.answer)
   // In this turn: uWebSockets.js takes some of those for answered requests that it opens later, corked, and closes
   // them (uWebSockets, pull request 1929).
   const key = request.headers.get('sec-websocket-key') ?? ''
   const socket = new UwsSocket(upgrade, options.frameBytesMax, options.backpressureBytesMax, clock)
   res.upgrade<UserData>({ socket }, key, upgrade.protocol ?? '', '', context)
+}
+
+/** The link is closed by us: of hundreds whose peers went at once the ends would all come in one turn. */
+function refuse(res: HttpResponse, answer: Answer | Promise<Answer>): void {
+  if (!(answer instanceof Promise)) return writeAnswer(res, answer, { last: true })
+  let gone = false
+  res.onAborted(() => {
+    gone = true
+  })
+  void answer.then((one) => {
+    if (!gone) res.cork(() => writeAnswer(res, one, { last: true }))
+  })
 }
 
 class UwsSocket implements Socket {

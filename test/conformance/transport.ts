@@ -683,6 +683,39 @@ function sockets(t: Test, make: MakeTransport): void {
     t.match(requests[0], { method: 'GET', path: '/ws', query: 'token=1', address: '127.0.0.1' })
   })
 
+  t.test(
+    'whoever is refused a WebSocket, at once or later, gets the whole answer and is then let go',
+    async (t) => {
+      const answers: ((answer: Answer) => void)[] = []
+      const { port } = await serve(t, make, {
+        upgrade({ path }) {
+          const later = new Promise<Answer>((resolve) => void answers.push(resolve))
+          return { kind: 'refused', answer: path === '/now' ? refused : later }
+        },
+      })
+      const ask = (path: string): RawClient => {
+        const client = new RawClient(port)
+        client.send(
+          `GET ${path} HTTP/1.1\nhost: x\nupgrade: websocket\nconnection: upgrade\nsec-websocket-version: 13\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\n\n`,
+        )
+        return client
+      }
+      const clients = [ask('/now')]
+      await until('it is answered', () => answers.length === 1)
+      for (const path of ['/gone', '/later']) clients.push(ask(path))
+      await until('both have asked', () => answers.length === 3)
+      const [now, gone, later] = clients as [RawClient, RawClient, RawClient]
+      gone.socket.destroy()
+      await until('one has gone, and one was answered', () => gone.closed && now.closed)
+      t.equal(later.text, '')
+      for (const answer of answers) answer(refused)
+      await until('the other one is answered', () => later.closed)
+      for (const { text } of [now, later])
+        t.match(text, /^HTTP\/1.1 400 [^]*connection: close[^]*which protocol\?$/i)
+      t.equal(gone.text, '')
+    },
+  )
+
   t.test('a version other than 13 is refused with the one we speak', async (t) => {
     const { port } = await serve(t, make, { upgrade: () => t.fail('not asked') as never })
     t.match(await dial(port, [], { protocolVersion: 8 }), { status: 426 })

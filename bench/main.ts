@@ -133,6 +133,8 @@ async function main(): Promise<void> {
     })
     clearProgress()
     const notes = [...result.notes, ...absences(ready, scenario.name)]
+    if (values.against !== undefined && !result.rows.some(({ who }) => String(who).startsWith('against')))
+      notes.push('--against: this scenario does not compare builds.')
     results[scenario.name] = { ...result, notes }
     // After each scenario, so that a run that is broken off leaves what it had.
     if (values.json !== undefined) {

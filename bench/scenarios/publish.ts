@@ -1,6 +1,6 @@
 import { formatSpread, median, ratio } from '../harness/compare.js'
 import type { Production } from '../harness/messages.js'
-import { type Contender, closeSides, limitFor, openSide, runcast, type Side } from '../harness/side.js'
+import { type Contender, closeSides, limitFor, openSide, type Side } from '../harness/side.js'
 import type { Conditions, Row, Scenario } from './scenario.js'
 
 interface Way {
@@ -28,11 +28,10 @@ const ways: readonly Way[] = [
   { name: 'WebSocket, 100 events', production: { as: 'ws', producers: 4, requests: 100, events: 100 } },
 ]
 
-const contenders: readonly Contender[] = [
-  { ...limitFor('ws'), file: 'server/limit-publish' },
-  runcast,
-  { ...runcast, name: 'runcast lmdb', file: 'server/runcast-lmdb' },
-]
+function contendersOf(ours: readonly Contender[]): readonly Contender[] {
+  const stored = ours.map((one) => ({ ...one, name: `${one.name} lmdb`, file: 'server/runcast-lmdb' }))
+  return [{ ...limitFor('ws'), file: 'server/limit-publish' }, ...ours, ...stored]
+}
 
 /** Nobody watches: what does it cost to take an event in? */
 export const publish: Scenario = {
@@ -42,7 +41,7 @@ export const publish: Scenario = {
   async run(conditions) {
     const sides: Side[] = []
     try {
-      for (const contender of contenders) sides.push(await openSide(contender))
+      for (const contender of contendersOf(conditions.ours)) sides.push(await openSide(contender))
       const chosen = ways.filter(({ name }) => conditions.wants(name))
       const rows: Row[] = []
       const details: object[] = []

@@ -20,10 +20,10 @@ export const state: Scenario = {
   name: 'state',
   about: `small changes of a ${bytes / 1e3} KB state, followed by ${subscribers} connections`,
   cells: () => ['ws'],
-  async run({ quick, runs, progress, profileDir }) {
+  async run({ quick, runs, progress, ours, profileDir }) {
     const limit = limitFor('ws')
-    const contenders = profiled([limit, runcast, { ...limit, name: 'whole values' }], profileDir, 'state')
-    const contents: Content[] = ['patch', 'patch', 'whole']
+    const contenders = profiled([limit, ...ours, { ...limit, name: 'whole values' }], profileDir, 'state')
+    const contents = contenders.map(({ name }): Content => (name === 'whole values' ? 'whole' : 'patch'))
     const sides: Side[] = []
     try {
       for (const contender of contenders) {

@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap'
 import type { Socket, Upgrade } from '../../src/transport/transport.js'
 import { uwsTransport } from '../../src/transport/uws.js'
-import { serve } from '../conformance/transport.js'
+import { serve } from '../conformance/transport-kit.js'
 import { closePayload, opcodes, type RawFrame, RawWebSocket } from '../kit/raw-websocket.js'
 import { until } from '../kit/wait.js'
 

@@ -198,9 +198,7 @@ class Publishing {
     const { palette } = this.#status
     switch (news.kind) {
       case 'away':
-        return this.#status.tell(
-          palette.yellow(`${awayText(this.#hub.name, news)}; waiting until it is back`),
-        )
+        return this.#status.tell(palette.yellow(awayText(this.#hub.name, news, 'waiting')))
       case 'back':
         return this.#status.tell(palette.green(`the hub is back after ${formatDuration(news.awayMs)}`))
       case 'refused': {

@@ -235,9 +235,7 @@ class Run {
     const { palette } = this.#screen
     switch (news.kind) {
       case 'away':
-        return this.#screen.tell(
-          palette.yellow(`${awayText(this.#hub.name, news)}; keeping the output until it is back`),
-        )
+        return this.#screen.tell(palette.yellow(awayText(this.#hub.name, news, 'keeping the output')))
       case 'back':
         return this.#screen.tell(
           palette.green(`the hub is back after ${formatDuration(news.awayMs)}`) +

@@ -26,9 +26,18 @@ export type SenderNews =
   /** The last news: the hub will not take what it was sent, and nothing more is sent. */
   | { readonly kind: 'refused'; readonly status: number; readonly detail: string; readonly place?: number }
 
-/** @returns what a person is told of a hub that takes nothing for now */
-export function awayText(name: string, { answered, reason }: SenderNews & { readonly kind: 'away' }): string {
-  return `the hub at ${name} ${answered ? 'takes nothing for now' : 'has gone away'} (${reason})`
+/**
+ * @param doing what goes on meanwhile: `waiting`
+ * @returns what a person is told of a hub that takes nothing for now
+ */
+export function awayText(
+  name: string,
+  { answered, reason }: SenderNews & { readonly kind: 'away' },
+  doing: string,
+): string {
+  return answered
+    ? `the hub at ${name} takes nothing for now (${reason}); ${doing} until it does`
+    : `the hub at ${name} has gone away (${reason}); ${doing} until it is back`
 }
 
 export interface SenderOptions {

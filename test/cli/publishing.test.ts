@@ -148,8 +148,11 @@ t.test('sender', (t) => {
       { kind: 'away', answered: false },
     ])
     t.match(
-      news.flatMap((one) => (one.kind === 'away' ? awayText('x', one) : [])),
-      ['the hub at x takes nothing for now (starting)', /^the hub at x has gone away \(/],
+      news.flatMap((one) => (one.kind === 'away' ? awayText('x', one, 'waiting') : [])),
+      [
+        'the hub at x takes nothing for now (starting); waiting until it does',
+        /^the hub at x has gone away \(/,
+      ],
     )
   })
 

@@ -30,7 +30,7 @@ export function upgrade(
     return
   }
   const upgrade = service.upgrade(request)
-  if (upgrade.kind === 'refused') return refuse(res, upgrade.answer)
+  if (upgrade.kind === 'refused') return refuse(res, upgrade.answer, clock)
   // In this turn: uWebSockets.js takes some of those for answered requests that it opens later, corked, and closes
   // them (uWebSockets, pull request 1929).
   const key = request.headers.get('sec-websocket-key') ?? ''
@@ -39,15 +39,18 @@ export function upgrade(
 }
 
 /** The link is closed by us: of hundreds whose peers went at once the ends would all come in one turn. */
-function refuse(res: HttpResponse, answer: Answer | Promise<Answer>): void {
+function refuse(res: HttpResponse, answer: Answer | Promise<Answer>, clock: Clock): void {
   if (!(answer instanceof Promise)) return writeAnswer(res, answer, { last: true })
   let gone = false
   res.onAborted(() => {
     gone = true
   })
-  void answer.then((one) => {
+  const say = (one: Answer): void => {
     if (!gone) res.cork(() => writeAnswer(res, one, { last: true }))
-  })
+  }
+  // By a timer: uWebSockets.js loses the memory of a link that is closed in a `setImmediate`, for Node has let go of its
+  // half of it before uWebSockets.js comes to let go of the other.
+  void answer.then((one) => clock.after(0, () => say(one)))
 }
 
 class UwsSocket implements Socket {

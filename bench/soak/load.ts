@@ -25,7 +25,7 @@ const types = [
 
 /**
  * What a busy hub sees in days, in minutes: sessions that begin, are followed over both transports, and end or are
- * removed; links that come and go, stop reading, or are cut anywhere.
+ * removed; links that come and go, stop reading, are cut anywhere, or turned away.
  */
 export class Load {
   readonly #options: LoadOptions
@@ -38,7 +38,7 @@ export class Load {
   #numbers = 0
   /** What went wrong that should not have. */
   readonly faults: string[] = []
-  readonly counts = { sessions: 0, followed: 0, cut: 0, stalled: 0, removed: 0, refused: 0 }
+  readonly counts = { sessions: 0, followed: 0, cut: 0, stalled: 0, turnedAway: 0, removed: 0, refused: 0 }
 
   private constructor(options: LoadOptions, proxy: Proxy) {
     this.#options = options
@@ -51,6 +51,7 @@ export class Load {
     for (let number = 0; number < options.producers; number += 1) load.#keepDoing(() => load.#produce())
     for (let number = 0; number < options.followers; number += 1) load.#keepDoing(() => load.#follow())
     load.#keepDoing(() => load.#cut())
+    load.#keepDoing(() => load.#knock())
     return load
   }
 
@@ -185,6 +186,29 @@ export class Load {
     await Promise.race([closed, pause(lifeMs)])
     asked.destroy()
     await closed
+  }
+
+  /** Some strangers at once, of a page that the hub does not know: each is told so, and let go. */
+  async #knock(): Promise<void> {
+    await pause(this.#random.integer(20, 300))
+    const strangers = this.#random.integer(1, 40)
+    await Promise.all(Array.from({ length: strangers }, () => this.#beTurnedAway()))
+    this.counts.turnedAway += strangers
+  }
+
+  #beTurnedAway(): Promise<void> {
+    const socket = new WebSocket(`ws://127.0.0.1:${this.#options.port}/api/ws`, {
+      origin: 'http://elsewhere.example',
+    })
+    return new Promise((resolve, reject) => {
+      socket.on('error', reject)
+      socket.on('open', () => reject(new Error('a stranger got in')))
+      socket.on('unexpected-response', (_, { statusCode, socket: link }) => {
+        link.once('close', () => resolve())
+        link.resume()
+        if (statusCode !== 403) reject(new Error(`a stranger was answered ${statusCode}`))
+      })
+    })
   }
 
   #topic(): string {

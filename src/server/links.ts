@@ -46,12 +46,15 @@ export class Links {
   /** @throws ProtocolError when there are as many as may be: `unavailable` at all, `rateExceeded` of one address */
   expectRoom(address: string): void {
     if (this.size >= this.#max) {
-      throw new ProtocolError('unavailable', `The hub has its ${this.#max} connections; come back later.`)
+      throw new ProtocolError(
+        'unavailable',
+        `The hub has as many connections as it may (${this.#max}); come back later.`,
+      )
     }
     if ((this.#byAddress.get(address) ?? 0) >= this.#perAddressMax) {
       throw new ProtocolError(
         'rateExceeded',
-        `There are ${this.#perAddressMax} connections of this address; close some, or come back later.`,
+        `This address has as many connections as it may (${this.#perAddressMax}); close some, or come back later.`,
       )
     }
   }

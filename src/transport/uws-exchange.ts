@@ -1,7 +1,7 @@
 import type { HttpResponse } from 'uWebSockets.js'
 import assert from 'node:assert/strict'
 import { Body, type Flow } from './body.js'
-import type { Answer, Exchange, Stream, StreamEvents, TransportOptions } from './transport.js'
+import type { Answer, Exchange, Request, Stream, StreamEvents, TransportOptions } from './transport.js'
 import { writeAnswer } from './uws-http.js'
 import { type OpenStreams, streamTouchMs, UwsStream } from './uws-stream.js'
 
@@ -11,6 +11,8 @@ const noBody: AsyncIterable<Uint8Array> = { async *[Symbol.asyncIterator]() {} }
 export class UwsExchange implements Exchange, Flow {
   readonly #res: HttpResponse
   readonly #headOnly: boolean
+  /** Otherwise uWebSockets.js closes it once the response has ended. */
+  readonly #keepsLink: boolean
   readonly #options: TransportOptions
   readonly #streams: OpenStreams
   /** Absent once it is answered: a response that streams for hours need not remember its request. */
@@ -22,9 +24,15 @@ export class UwsExchange implements Exchange, Flow {
   #silenceMs = 0
   #silenceMsMax = 0
 
-  constructor(res: HttpResponse, headOnly: boolean, options: TransportOptions, streams: OpenStreams) {
+  constructor(
+    res: HttpResponse,
+    { method, headers }: Request,
+    options: TransportOptions,
+    streams: OpenStreams,
+  ) {
     this.#res = res
-    this.#headOnly = headOnly
+    this.#headOnly = method === 'HEAD'
+    this.#keepsLink = (headers.get('connection') ?? 'keep-alive').toLowerCase() === 'keep-alive'
     this.#options = options
     this.#streams = streams
     res.onAborted(() => this.#aborted())
@@ -66,8 +74,7 @@ export class UwsExchange implements Exchange, Flow {
   }
 
   answer(answer: Answer): void {
-    if (!this.#begin()) return
-    this.#res.cork(() => writeAnswer(this.#res, answer, { headOnly: this.#headOnly }))
+    if (this.#begin()) this.#write(answer, this.#headOnly)
   }
 
   stream(head: Omit<Answer, 'body'>, events: StreamEvents): Stream {
@@ -78,9 +85,17 @@ export class UwsExchange implements Exchange, Flow {
       stream.open(head)
       return stream
     }
-    if (live) this.#res.cork(() => writeAnswer(this.#res, head, { headOnly: true }))
+    if (live) this.#write(head, true)
     stream.abandon()
     return stream
+  }
+
+  #write(answer: Answer, headOnly: boolean): void {
+    const write = (): void => void this.#res.cork(() => writeAnswer(this.#res, answer, { headOnly }))
+    if (this.#keepsLink) return write()
+    this.#streams.closeSoon(() => {
+      if (!this.#gone) write()
+    })
   }
 
   /** @returns whether there is someone to answer. */

@@ -1,5 +1,6 @@
 import type { HttpRequest, HttpResponse, us_socket_context_t, WebSocket } from 'uWebSockets.js'
 import type { Clock } from '../lib/clock.js'
+import { closeSoon } from './closing.js'
 import type { Answer, Service, Socket, SocketEvents, TransportOptions, Upgrade } from './transport.js'
 import { requestOf, writeAnswer } from './uws-http.js'
 
@@ -48,9 +49,7 @@ function refuse(res: HttpResponse, answer: Answer | Promise<Answer>, clock: Cloc
   const say = (one: Answer): void => {
     if (!gone) res.cork(() => writeAnswer(res, one, { last: true }))
   }
-  // By a timer: uWebSockets.js loses the memory of a link that is closed in a `setImmediate`, for Node has let go of its
-  // half of it before uWebSockets.js comes to let go of the other.
-  void answer.then((one) => clock.after(0, () => say(one)))
+  void answer.then((one) => closeSoon(clock, () => say(one)))
 }
 
 class UwsSocket implements Socket {
@@ -85,7 +84,7 @@ class UwsSocket implements Socket {
 
   write(chunk: Uint8Array, binary: boolean): boolean {
     const ws = this.#ws
-    if (ws === undefined) return true
+    if (ws === undefined || this.#closing) return true
     const sent = 1
     if (ws.send(chunk, binary, false) === sent || ws.getBufferedAmount() <= this.#bytesMax) return true
     this.#owesDrained = true
@@ -98,17 +97,22 @@ class UwsSocket implements Socket {
   }
 
   ping(): void {
-    this.#ws?.ping()
+    if (!this.#closing) this.#ws?.ping()
   }
 
   close(code: number, reason: string): void {
-    this.#closing = true
-    this.#ws?.end(code, cutText(reason, reasonBytesMax))
+    this.#closeBy((ws) => ws.end(code, cutText(reason, reasonBytesMax)))
   }
 
   cut(): void {
+    this.#closeBy((ws) => ws.close())
+  }
+
+  #closeBy(close: (ws: WebSocket<UserData>) => void): void {
     this.#closing = true
-    this.#ws?.close()
+    closeSoon(this.#clock, () => {
+      if (this.#ws !== undefined) close(this.#ws)
+    })
   }
 
   // What uWebSockets.js calls.
@@ -120,6 +124,7 @@ class UwsSocket implements Socket {
   }
 
   received(message: ArrayBuffer, binary: boolean): void {
+    if (this.#closing) return
     if (message.byteLength > this.#frameBytesMax) this.#events?.tooLarge()
     else this.#events?.message(new Uint8Array(message), binary)
   }
@@ -135,16 +140,14 @@ class UwsSocket implements Socket {
     this.#events?.pulse()
   }
 
-  /** uWebSockets.js has dropped a message, possibly a pong of its own. Closing within its callback is not safe. */
+  /** uWebSockets.js has dropped a message, possibly a pong of its own. */
   overrun(): void {
-    this.#clock.defer(() => this.cut())
+    this.cut()
   }
 
   closed(code: number): void {
     this.#ws = undefined
-    // Whoever calls `close` should not find itself called within.
-    if (this.#closing) queueMicrotask(() => this.#events?.closed(code))
-    else this.#events?.closed(code)
+    this.#events?.closed(code)
   }
 }
 

@@ -1,6 +1,7 @@
 import type { HttpResponse } from 'uWebSockets.js'
 import type { Clock, Timer } from '../lib/clock.js'
 import { Backlog, sliceBytesMax } from './backlog.js'
+import { closeSoon } from './closing.js'
 import type { Answer, Stream, StreamEvents, TransportOptions } from './transport.js'
 import { writeHead } from './uws-http.js'
 
@@ -32,6 +33,11 @@ export class OpenStreams {
     this.#timer = undefined
   }
 
+  /** See `closeSoon`. */
+  closeSoon(close: () => void): void {
+    closeSoon(this.#clock, close)
+  }
+
   /** Costs 0.3 µs for a stream of which nothing waits. */
   #touch(): void {
     this.#timer = undefined
@@ -54,7 +60,7 @@ export class UwsStream implements Stream {
   readonly #overrunBytesMax: number
   readonly #streams: OpenStreams
   readonly #backlog: Backlog
-  #state: 'open' | 'ending' | 'closed' = 'open'
+  #state: 'open' | 'ending' | 'closing' | 'closed' = 'open'
   #corked = false
   /** What was written within `cork` and leaves together; less than a slice. */
   #gathered: Uint8Array[] = []
@@ -84,12 +90,13 @@ export class UwsStream implements Stream {
 
   /** There is nobody to write to. The service is told once it has got the stream. */
   abandon(): void {
-    this.#state = 'closed'
-    queueMicrotask(() => this.#events.closed())
+    this.#state = 'closing'
+    queueMicrotask(() => this.#closed())
   }
 
   aborted(): void {
-    if (this.#close()) this.#events.closed()
+    this.#close()
+    this.#closed()
   }
 
   /**
@@ -118,7 +125,7 @@ export class UwsStream implements Stream {
   }
 
   cork(writes: () => void): void {
-    if (this.#state === 'closed' || this.#corked) return writes()
+    if (this.#over || this.#corked) return writes()
     this.#corked = true
     try {
       writes()
@@ -137,9 +144,7 @@ export class UwsStream implements Stream {
   }
 
   cut(): void {
-    if (!this.#close()) return
-    this.#res.close()
-    queueMicrotask(() => this.#events.closed())
+    this.#closeBy(() => this.#res.close())
   }
 
   #take(chunk: Uint8Array): void {
@@ -171,7 +176,7 @@ export class UwsStream implements Stream {
   }
 
   #writable(): boolean {
-    if (this.#state === 'closed') return true
+    if (this.#over) return true
     // Sends on what uWebSockets.js holds.
     this.#res.cork(() => {})
     this.#backlog.writable()
@@ -189,19 +194,36 @@ export class UwsStream implements Stream {
   }
 
   #finish(): void {
-    if (!this.#close()) return
-    this.#res.cork(() => this.#res.end())
-    queueMicrotask(() => this.#events.closed())
+    this.#closeBy(() => this.#res.cork(() => this.#res.end()))
   }
 
-  /** @returns whether it was open. */
+  #closeBy(close: () => void): void {
+    if (!this.#close()) return
+    this.#streams.closeSoon(() => {
+      // The peer may have gone meanwhile.
+      if (this.#state === 'closing') close()
+      this.#closed()
+    })
+  }
+
+  /** Nothing is written any more. @returns whether it was open */
   #close(): boolean {
-    if (this.#state === 'closed') return false
-    this.#state = 'closed'
+    if (this.#over) return false
+    this.#state = 'closing'
     this.#backlog.clear()
     this.#gathered = []
     this.#gatheredBytes = 0
     this.#streams.delete(this)
     return true
+  }
+
+  get #over(): boolean {
+    return this.#state === 'closing' || this.#state === 'closed'
+  }
+
+  #closed(): void {
+    if (this.#state === 'closed') return
+    this.#state = 'closed'
+    this.#events.closed()
   }
 }

@@ -48,7 +48,7 @@ export function uwsTransport(
 
   app.any('/*', (res, req) => {
     const request = requestOf(res, req)
-    service.request(request, new UwsExchange(res, request.method === 'HEAD', options, streams))
+    service.request(request, new UwsExchange(res, request, options, streams))
   })
 
   app.ws<UserData>('/*', {

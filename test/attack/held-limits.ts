@@ -211,6 +211,7 @@ function stalledStream(options: Partial<typeof transportOptions>): {
   stream: UwsStream
   isCut: () => boolean
 } {
+  const clock = new SimulatedClock()
   let cut = false
   const res = {
     cork: (task: () => void) => task(),
@@ -222,8 +223,12 @@ function stalledStream(options: Partial<typeof transportOptions>): {
   }
   const events = { drained: () => {}, closed: () => {} }
   const all = { ...transportOptions, ...options }
-  const streams = new OpenStreams(new SimulatedClock())
+  const streams = new OpenStreams(clock)
   const stream = new UwsStream(res as unknown as HttpResponse, events, all, streams)
   stream.open({ status: 200 })
-  return { stream, isCut: () => cut }
+  function isCut(): boolean {
+    clock.advance(1)
+    return cut
+  }
+  return { stream, isCut }
 }

@@ -1,0 +1,135 @@
+import { fork } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync } from 'node:fs'
+import { connect } from 'node:net'
+import { fileURLToPath } from 'node:url'
+import t from 'tap'
+import type { Service, Socket, Stream } from '../../src/transport/transport.js'
+import { uwsTransport } from '../../src/transport/uws.js'
+import { mib, serve } from '../conformance/transport-kit.js'
+import { SimulatedClock } from '../kit/clock.js'
+import { RawClient } from '../kit/raw-http.js'
+import { until } from '../kit/wait.js'
+
+/** What `closing-server.ts` closes, and how. */
+const ways = {
+  'an answer to Connection: close': head('/answer', 'Connection: close'),
+  'the end of a stream': head('/end', 'Connection: close'),
+  'the cut of a stream': head('/cut'),
+  'the close of a WebSocket': handshake('/close'),
+  'the cut of a WebSocket': handshake('/cut'),
+  'the refusal of a WebSocket': handshake('/refused'),
+}
+
+function head(path: string, ...headers: string[]): string {
+  return ['GET ' + path + ' HTTP/1.1', 'Host: x', ...headers, '', ''].join('\r\n')
+}
+
+function handshake(path: string): string {
+  const key = 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=='
+  return head(path, 'Upgrade: websocket', 'Connection: Upgrade', 'Sec-WebSocket-Version: 13', key)
+}
+
+t.test('closing a link gives its memory back, whoever closes it, and when', async (t) => {
+  if (!existsSync('/proc/self/status')) {
+    t.pass('memory', { skip: 'the system does not tell how much memory a process has' })
+    return
+  }
+  const file = fileURLToPath(new URL('closing-server.ts', import.meta.url))
+  const server = fork(file, { execArgv: ['--expose-gc', '--import', import.meta.resolve('tsx')] })
+  t.teardown(() => server.disconnect())
+  async function hear<Word>(): Promise<Word> {
+    const [word] = (await once(server, 'message')) as [Word]
+    return word
+  }
+  const { port } = await hear<{ port: number }>()
+
+  /** @returns once the server has closed as many links, some at once, in each of the ways */
+  async function closeLinks(count: number): Promise<void> {
+    const atOnce = 240
+    const heads = Object.values(ways)
+    for (let n = 0; n < count; n += atOnce) {
+      await Promise.all(
+        Array.from({ length: atOnce }, async (_, index) => {
+          const socket = connect(port, '127.0.0.1')
+          socket.on('error', () => {}).resume()
+          socket.write(heads[index % heads.length] as string)
+          await new Promise((resolve) => socket.once('close', resolve))
+        }),
+      )
+    }
+  }
+  async function weigh(): Promise<number> {
+    server.send('weigh')
+    return (await hear<{ nativeBytes: number }>()).nativeBytes
+  }
+
+  await closeLinks(12_000)
+  const before = await weigh()
+  await closeLinks(24_000)
+  // A link that is lost costs some 450 bytes: 10 MiB for all of them.
+  const grown = (await weigh()) - before
+  t.ok(grown < 4 * mib, 'memory does not grow with the links that have been', { grownMib: grown / mib })
+})
+
+type Told = () => void
+
+const onStream =
+  (act: (stream: Stream) => void) =>
+  (told: Told): Partial<Service> => ({
+    request: (_, exchange) => act(exchange.stream({ status: 200 }, { drained() {}, closed: told })),
+  })
+
+const onSocket =
+  (act: (socket: Socket) => void) =>
+  (told: Told): Partial<Service> => ({
+    upgrade: () => ({
+      kind: 'accepted',
+      open(socket) {
+        act(socket)
+        return { message() {}, tooLarge() {}, drained() {}, pulse() {}, closed: told }
+      },
+    }),
+  })
+
+t.test('a peer may go before its link is closed: the service is told once', async (t) => {
+  const closings: Partial<Record<keyof typeof ways, (told: Told) => Partial<Service>>> = {
+    'the end of a stream': onStream((stream) => stream.end()),
+    'the cut of a stream': onStream((stream) => stream.cut()),
+    'the close of a WebSocket': onSocket((socket) => socket.close(4000, 'bye')),
+    'the cut of a WebSocket': onSocket((socket) => socket.cut()),
+    'an answer to Connection: close': (told) => ({
+      request(_, exchange) {
+        exchange.onGone(told)
+        exchange.answer({ status: 200 })
+      },
+    }),
+  }
+  for (const [way, service] of Object.entries(closings)) {
+    t.test(way, async (t) => {
+      // Nothing is closed before the clock goes on.
+      const clock = new SimulatedClock()
+      let told = 0
+      const { port } = await serve(
+        t,
+        (service, options) => uwsTransport(service, options, clock),
+        service(() => void (told += 1)),
+      )
+      const ask = async (): Promise<RawClient> => {
+        const client = new RawClient(port)
+        client.send(ways[way as keyof typeof ways])
+        await until('its link is to be closed', () => clock.timers === 1)
+        return client
+      }
+      const gone = await ask()
+      t.equal(told, 0)
+      gone.socket.destroy()
+      await until('the service is told', () => told === 1)
+      clock.advance(1)
+      const other = await ask()
+      clock.advance(1)
+      await until('the link of another is closed', () => other.closed)
+      t.equal(told, way === 'an answer to Connection: close' ? 1 : 2)
+    })
+  }
+})

@@ -142,7 +142,8 @@ class UwsSocket implements Socket {
 
   /** uWebSockets.js has dropped a message, possibly a pong of its own. */
   overrun(): void {
-    this.cut()
+    // It tells so for each of thousands that came at once.
+    if (!this.#closing) this.cut()
   }
 
   closed(code: number): void {

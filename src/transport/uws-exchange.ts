@@ -1,6 +1,7 @@
 import type { HttpResponse } from 'uWebSockets.js'
 import assert from 'node:assert/strict'
 import { Body, type Flow } from './body.js'
+import { closeSoon } from './closing.js'
 import type { Answer, Exchange, Request, Stream, StreamEvents, TransportOptions } from './transport.js'
 import { writeAnswer } from './uws-http.js'
 import { type OpenStreams, streamTouchMs, UwsStream } from './uws-stream.js'
@@ -93,7 +94,7 @@ export class UwsExchange implements Exchange, Flow {
   #write(answer: Answer, headOnly: boolean): void {
     const write = (): void => void this.#res.cork(() => writeAnswer(this.#res, answer, { headOnly }))
     if (this.#keepsLink) return write()
-    this.#streams.closeSoon(() => {
+    closeSoon(this.#streams.clock, () => {
       if (!this.#gone) write()
     })
   }

@@ -110,6 +110,7 @@ class UwsSocket implements Socket {
 
   #closeBy(close: (ws: WebSocket<UserData>) => void): void {
     this.#closing = true
+    this.#owesDrained = false
     closeSoon(this.#clock, () => {
       if (this.#ws !== undefined) close(this.#ws)
     })

@@ -1,49 +1,11 @@
 import { readFileSync } from 'node:fs'
-import type { Exchange, Request, Socket, Upgrade } from '../../src/transport/transport.js'
 import { uwsTransport } from '../../src/transport/uws.js'
 import { transportOptions } from '../conformance/transport-kit.js'
+import { closingService } from './closing-service.js'
 
-// A server in a process of its own that closes each link as its path says, in a `setImmediate`.
+// A server in a process of its own that closes its links in a `setImmediate`, and tells what memory it has.
 
-const drained = (): void => {}
-const closed = (): void => {}
-
-const requests: Readonly<Record<string, (exchange: Exchange) => void>> = {
-  '/answer': (exchange) => exchange.answer({ status: 200, body: 'bye' }),
-  '/end'(exchange) {
-    const stream = exchange.stream({ status: 200 }, { drained, closed })
-    stream.write(Buffer.from('bye'))
-    stream.end()
-  },
-  '/cut'(exchange) {
-    const stream = exchange.stream({ status: 200 }, { drained, closed })
-    stream.write(Buffer.from('bye'))
-    stream.cut()
-  },
-}
-const sockets: Readonly<Record<string, (socket: Socket) => void>> = {
-  '/close': (socket) => socket.close(4000, 'bye'),
-  '/cut': (socket) => socket.cut(),
-}
-
-function upgrade({ path }: Request): Upgrade {
-  const end = sockets[path]
-  if (end === undefined) {
-    return { kind: 'refused', answer: new Promise((resolve) => setImmediate(resolve, { status: 403 })) }
-  }
-  return {
-    kind: 'accepted',
-    open(socket) {
-      setImmediate(end, socket)
-      return { message() {}, tooLarge() {}, drained, pulse() {}, closed }
-    },
-  }
-}
-
-const transport = uwsTransport(
-  { request: ({ path }, exchange) => void setImmediate(requests[path] ?? closed, exchange), upgrade },
-  transportOptions,
-)
+const transport = uwsTransport(closingService(setImmediate), transportOptions)
 const { port } = await transport.listen({ host: '127.0.0.1', port: 0 })
 
 /** What the process has taken from the system and is not JavaScript's. Bytes. */

@@ -4,14 +4,14 @@ import { existsSync } from 'node:fs'
 import { connect } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
-import type { Service, Socket, Stream } from '../../src/transport/transport.js'
 import { uwsTransport } from '../../src/transport/uws.js'
 import { mib, serve } from '../conformance/transport-kit.js'
 import { SimulatedClock } from '../kit/clock.js'
 import { RawClient } from '../kit/raw-http.js'
 import { until } from '../kit/wait.js'
+import { closingService } from './closing-service.js'
 
-/** What `closing-server.ts` closes, and how. */
+/** How `closingService` is asked to close a link. */
 const ways = {
   'an answer to Connection: close': head('/answer', 'Connection: close'),
   'the end of a stream': head('/end', 'Connection: close'),
@@ -72,52 +72,22 @@ t.test('closing a link gives its memory back, whoever closes it, and when', asyn
   t.ok(grown < 4 * mib, 'memory does not grow with the links that have been', { grownMib: grown / mib })
 })
 
-type Told = () => void
-
-const onStream =
-  (act: (stream: Stream) => void) =>
-  (told: Told): Partial<Service> => ({
-    request: (_, exchange) => act(exchange.stream({ status: 200 }, { drained() {}, closed: told })),
-  })
-
-const onSocket =
-  (act: (socket: Socket) => void) =>
-  (told: Told): Partial<Service> => ({
-    upgrade: () => ({
-      kind: 'accepted',
-      open(socket) {
-        act(socket)
-        return { message() {}, tooLarge() {}, drained() {}, pulse() {}, closed: told }
-      },
-    }),
-  })
-
 t.test('a peer may go before its link is closed: the service is told once', async (t) => {
-  const closings: Partial<Record<keyof typeof ways, (told: Told) => Partial<Service>>> = {
-    'the end of a stream': onStream((stream) => stream.end()),
-    'the cut of a stream': onStream((stream) => stream.cut()),
-    'the close of a WebSocket': onSocket((socket) => socket.close(4000, 'bye')),
-    'the cut of a WebSocket': onSocket((socket) => socket.cut()),
-    'an answer to Connection: close': (told) => ({
-      request(_, exchange) {
-        exchange.onGone(told)
-        exchange.answer({ status: 200 })
-      },
-    }),
-  }
-  for (const [way, service] of Object.entries(closings)) {
+  // Who is refused has no service that could be told.
+  const { 'the refusal of a WebSocket': _, ...accepted } = ways
+  for (const [way, head] of Object.entries(accepted)) {
     t.test(way, async (t) => {
       // Nothing is closed before the clock goes on.
       const clock = new SimulatedClock()
       let told = 0
-      const { port } = await serve(
-        t,
-        (service, options) => uwsTransport(service, options, clock),
-        service(() => void (told += 1)),
+      const service = closingService(
+        (close) => close(),
+        () => void (told += 1),
       )
-      const ask = async (): Promise<RawClient> => {
+      const { port } = await serve(t, (...given) => uwsTransport(...given, clock), service)
+      async function ask(): Promise<RawClient> {
         const client = new RawClient(port)
-        client.send(ways[way as keyof typeof ways])
+        client.send(head)
         await until('its link is to be closed', () => clock.timers === 1)
         return client
       }
@@ -129,7 +99,11 @@ t.test('a peer may go before its link is closed: the service is told once', asyn
       const other = await ask()
       clock.advance(1)
       await until('the link of another is closed', () => other.closed)
-      t.equal(told, way === 'an answer to Connection: close' ? 1 : 2)
+      t.equal(
+        told,
+        head === ways['an answer to Connection: close'] ? 1 : 2,
+        'whoever was answered is not gone',
+      )
     })
   }
 })

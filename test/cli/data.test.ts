@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { open } from 'lmdb'
 import t from 'tap'
 import { openLmdb } from '../../src/store/lmdb.js'
-import { aSession, at, offset, someEvents } from '../conformance/store.js'
+import { aSession, at, offset, someEvents } from '../conformance/store-kit.js'
 import { buildCommandLine } from './command-line.js'
 import { startFakeHub } from './fake-hub.js'
 

@@ -1,5 +1,6 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import type { Test } from 'tap'
 
 export interface Stored {
   readonly type: string
@@ -139,5 +140,12 @@ export async function startFakeHub(port = 0): Promise<FakeHub> {
       return new Promise((resolve) => server.close(() => resolve()))
     },
   }
+  return hub
+}
+
+/** Listens until the test ends. */
+export async function fakeHub(t: Test, port?: number): Promise<FakeHub> {
+  const hub = await startFakeHub(port)
+  t.teardown(() => hub.close())
   return hub
 }

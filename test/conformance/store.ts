@@ -1,70 +1,8 @@
 import type { Test } from 'tap'
-import type { Offset } from '../../src/protocol/cursor.js'
 import type { HubEvent } from '../../src/protocol/frames.js'
-import {
-  blockEventsMax,
-  type Page,
-  pageScanMax,
-  publishIdsMax,
-  type Retention,
-  type SessionBatch,
-  type SessionRecord,
-  type Store,
-} from '../../src/store/store.js'
-
-export const at = Date.UTC(2025, 0, 1)
-export const offset = (value: number) => value as Offset
-
-/** @returns `count` events from an offset on, every third one a worker's. */
-export function someEvents(first: number, count: number, step = 1): HubEvent[] {
-  return Array.from({ length: count }, (_, index) => {
-    const place = first + index * step
-    const worker = place % 3 === 0 ? { worker: `w${place % 2}` } : {}
-    return { offset: offset(place), type: 'note', time: at + place, ...worker, data: { place } }
-  })
-}
-
-export function aRecord(session: string, more: Partial<SessionRecord> = {}): SessionRecord {
-  return { session, epoch: `epoch-${session}`, status: 'running', startedAt: at, ...more }
-}
-
-/** @returns a session's first batch. */
-export function aSession(
-  session: string,
-  events: readonly HubEvent[],
-  more: Partial<SessionRecord> = {},
-): SessionBatch {
-  return { session, record: aRecord(session, more), last: events.at(-1)?.offset ?? offset(0), events }
-}
-
-export async function readAll(store: Store, session: string, after = offset(0)): Promise<HubEvent[]> {
-  const events: HubEvent[] = []
-  let page: Page
-  do {
-    page = await store.read(session, after, { limit: 300 })
-    events.push(...page.events)
-    after = page.last
-  } while (!page.end)
-  return events
-}
-
-/** Trims until nothing is left to do. */
-export async function trimAll(
-  store: Store,
-  retention: Retention,
-  now: number,
-  held: readonly string[] = [],
-): Promise<{ removed: string[]; trimmed: Map<string, number> }> {
-  const removed: string[] = []
-  const trimmed = new Map<string, number>()
-  for (let steps = 0; steps < 10_000; steps++) {
-    const step = await store.trim(retention, now, (session) => held.includes(session))
-    removed.push(...step.removed)
-    for (const cut of step.trimmed) trimmed.set(cut.session, cut.trimmed)
-    if (!step.more) return { removed, trimmed }
-  }
-  throw new Error('trimming does not come to an end')
-}
+import { pageScanMax, publishIdsMax, type Store } from '../../src/store/store.js'
+import { aRecord, aSession, at, offset, readAll, someEvents, trimAll } from './store-kit.js'
+import { retention } from './store-retention.js'
 
 const offsets = (events: readonly HubEvent[]) => events.map((event) => event.offset)
 const isClosed = { name: 'StoreError', kind: 'closed' }
@@ -387,87 +325,6 @@ export function storeConformance(t: Test, openStore: (t: Test) => Store): void {
     t.match(store.size(), { sessions: 2, events: 3 })
   })
 
-  t.test('retention by age removes ended and idle sessions, and old events of the others', async (t) => {
-    const store = openStore(t)
-    await store.commit({
-      at,
-      sessions: [
-        aSession('ended-long-ago', someEvents(1, 5), { status: 'ended', endedAt: at }),
-        aSession('ended-lately', someEvents(1, 5), { status: 'ended', endedAt: at + 900 }),
-        aSession('idle', someEvents(1, 5)),
-        aSession('idle-in-use', someEvents(1, 5)),
-        aSession('busy', someEvents(1, 5)),
-      ],
-    })
-    await store.commit({
-      at: at + 1_000,
-      sessions: [{ session: 'busy', last: offset(9), events: someEvents(6, 4) }],
-    })
-    const inUse = ['idle-in-use', 'ended-long-ago']
-    const { removed, trimmed } = await trimAll(store, { ageMs: 500 }, at + 1_000, inUse)
-    t.strictSame(removed, ['ended-long-ago', 'idle'])
-    t.strictSame(Object.fromEntries(trimmed), { busy: 5, 'ended-lately': 5, 'idle-in-use': 5 })
-    const page = await store.read('busy', offset(0))
-    t.strictSame(page, { events: someEvents(6, 4), last: 9, end: true, trimmed: 5 })
-    t.match(await store.load('idle-in-use'), { last: 5, trimmed: 5, stored: 5, events: 0, bytes: 0 })
-    t.match(store.size(), { sessions: 3, events: 4 })
-  })
-
-  t.test('retention by count and bytes of one session keeps what it was told, and little more', async (t) => {
-    const store = openStore(t)
-    await store.commit({
-      at,
-      sessions: [aSession('s', someEvents(1, 5_000)), aSession('small', someEvents(1, 50))],
-    })
-    const { removed, trimmed } = await trimAll(store, { sessionEvents: 1_000 }, at)
-    t.strictSame(removed, [])
-    t.strictSame([...trimmed.keys()], ['s'])
-    const stored = await store.load('s')
-    const left = stored?.events ?? 0
-    t.ok(left >= 1_000 && left < 1_000 + blockEventsMax, `${left} events are left`)
-    t.strictSame(await readAll(store, 's'), someEvents(5_001 - left, left))
-    t.equal(trimmed.get('s'), 5_000 - left)
-    t.equal(stored?.trimmed, 5_000 - left)
-    const sessionBytes = Math.floor((stored?.bytes ?? 0) / 2)
-    await trimAll(store, { sessionBytes }, at)
-    const bytes = (await store.load('s'))?.bytes ?? 0
-    t.ok(bytes >= sessionBytes && bytes < (stored?.bytes ?? 0), `${bytes} of ${stored?.bytes} bytes are left`)
-  })
-
-  t.test(
-    'retention of the whole removes ended sessions first, from the one that ended first on',
-    async (t) => {
-      const store = openStore(t)
-      const ended = (session: string, endedAt: number) =>
-        aSession(session, someEvents(1, 100), { status: 'ended', endedAt })
-      const live = aSession('live', someEvents(1, 100))
-      await store.commit({
-        at,
-        sessions: [ended('second', at + 2), ended('first', at + 1), ended('third', at + 3), live],
-      })
-      t.strictSame((await trimAll(store, { events: 250 }, at)).removed, ['first', 'second'])
-      t.match(store.size(), { sessions: 2, events: 200 })
-    },
-  )
-
-  t.test('once no ended session is left, those with more than an equal share lose events', async (t) => {
-    const store = openStore(t)
-    await store.commit({
-      at,
-      sessions: [
-        aSession('ended', someEvents(1, 10), { status: 'ended', endedAt: at }),
-        aSession('quiet', someEvents(1, 10)),
-        aSession('busy', someEvents(1, 20_000)),
-      ],
-    })
-    const { removed, trimmed } = await trimAll(store, { events: 2_000 }, at, ['quiet', 'busy'])
-    t.strictSame(removed, ['ended'])
-    t.strictSame([...trimmed.keys()], ['busy'])
-    t.strictSame(await readAll(store, 'quiet'), someEvents(1, 10))
-    const { events } = store.size()
-    t.ok(events <= 2_000 && events > 2_000 - blockEventsMax, `${events} events are left`)
-  })
-
   t.test('a closed store refuses everything, and closing it again does nothing', async (t) => {
     const store = openStore(t)
     await store.commit({ at, sessions: [aSession('s', someEvents(1, 3))] })
@@ -486,4 +343,6 @@ export function storeConformance(t: Test, openStore: (t: Test) => Store): void {
     const trim = store.trim({}, at, () => false)
     await t.rejects(trim, isClosed)
   })
+
+  retention(t, openStore)
 }

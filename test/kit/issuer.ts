@@ -1,3 +1,4 @@
+import type { KeyObject } from 'node:crypto'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Test } from 'tap'
@@ -27,4 +28,8 @@ export async function issuer(t: Test): Promise<Issuer> {
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/jwks.json`
   const state: Issuer = { url, keys: [], asked: 0, down: false, held: undefined }
   return state
+}
+
+export function jwk(key: KeyObject, more: object = {}): object {
+  return { ...key.export({ format: 'jwk' }), ...more }
 }

@@ -8,7 +8,7 @@ import type { JsonValue } from '../../src/lib/json.js'
 import { openLmdb } from '../../src/store/lmdb.js'
 import { memoryStore } from '../../src/store/memory.js'
 import type { SessionBatch, Store } from '../../src/store/store.js'
-import { aRecord, at, offset, readAll, trimAll } from '../conformance/store.js'
+import { aRecord, at, offset, readAll, trimAll } from '../conformance/store-kit.js'
 
 // MessagePack has no lone surrogates, and the decoder keeps `__proto__` from being set.
 const jsonValue = fc

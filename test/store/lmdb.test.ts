@@ -21,7 +21,7 @@ import t, { type Test } from 'tap'
 import { type Clock, systemClock } from '../../src/lib/clock.js'
 import { openLmdb } from '../../src/store/lmdb.js'
 import { offsetsAhead, type Store, type StoreError } from '../../src/store/store.js'
-import { aSession, at, offset, readAll, someEvents } from '../conformance/store.js'
+import { aSession, at, offset, readAll, someEvents } from '../conformance/store-kit.js'
 import { until } from '../kit/wait.js'
 
 function aDirectory(t: Test): string {

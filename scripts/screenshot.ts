@@ -40,7 +40,7 @@ async function said(child: ChildProcess, pattern: RegExp): Promise<string> {
   throw new Error(`ended without saying ${pattern.source}: ${text}`)
 }
 
-const lint = String.raw`for f in hub/hub hub/feed hub/join hub/filter history/read state/compare server/stream client/view; do printf '\033[32m✓\033[0m src/%s.ts \033[2m%d ms\033[0m\n' $f $((RANDOM % 40 + 3)); sleep 0.5; done; printf '\033[33mwarning\033[0m  src/server/query.ts:41  an unused parameter \033[2mno-unused-vars\033[0m\n'; sleep 30`
+const lint = String.raw`for f in hub/hub hub/feed hub/join hub/filter history/read state/compare server/stream client/view; do printf '\033[32m✓\033[0m src/%s.ts \033[2m%d ms\033[0m\n' $f $((RANDOM % 40 + 3)); sleep 0.5; done; printf '\033[33mwarning\033[0m  src/server/http/query.ts:41  an unused parameter \033[2mno-unused-vars\033[0m\n'; sleep 30`
 const test = String.raw`n=0; while [ $n -lt 60 ]; do n=$((n+1)); printf '\033[1;42m PASS \033[0m %s \033[2m(%d ms)\033[0m\n' "resumes after cut number $n" $((RANDOM % 90 + 10)); sleep 0.08; done; printf '\033[1;41m FAIL \033[0m a stalled reader costs nothing\n' ; echo '  expected 0, got 12 KiB' >&2; exit 1`
 const build = String.raw`n=0; while [ $n -lt 400 ]; do n=$((n+1)); printf '\033[36mbundle\033[0m chunk-%04d.js  \033[35m%d kB\033[0m\n' $n $((RANDOM % 90 + 4)); sleep 0.05; done`
 

@@ -1,7 +1,7 @@
 /** The tables of the docs that are made from the source. `npm run docs` writes them, a test compares them. */
 import { readFileSync } from 'node:fs'
 import { limitTable } from '../src/protocol/limits.js'
-import { figures } from '../src/server/figures.js'
+import { metricDefinitions } from '../src/server/operations/metric-definitions.js'
 import { aimRows, peersAhead } from './aims.js'
 import { type Results, readResults } from './plots.js'
 
@@ -79,7 +79,7 @@ function limits(): string {
 }
 
 function metrics(): string {
-  const rows = figures.map(({ name, kind, label, help }) => [
+  const rows = metricDefinitions.map(({ name, kind, label, help }) => [
     `\`${name}\``,
     kind,
     label === undefined ? '' : `\`${label}\``,

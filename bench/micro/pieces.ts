@@ -11,7 +11,7 @@ const dist = (path: string) => import(new URL(`../../dist/${path}`, import.meta.
 const { History } = (await dist('history/history.js')) as typeof import('../../src/history/history.js')
 const { Entry: EntryClass } = (await dist('history/entry.js')) as typeof import('../../src/history/entry.js')
 const { readAfter } = (await dist('history/read.js')) as typeof import('../../src/history/read.js')
-const { Filter } = (await dist('hub/filter.js')) as typeof import('../../src/hub/filter.js')
+const { Filter } = (await dist('session/filter.js')) as typeof import('../../src/session/filter.js')
 const { createHub } = (await dist('hub/hub.js')) as typeof import('../../src/hub/hub.js')
 const { Codecs } = (await dist('codec/codecs.js')) as typeof import('../../src/codec/codecs.js')
 const { compare } = (await dist('state/compare.js')) as typeof import('../../src/state/compare.js')

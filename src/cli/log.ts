@@ -1,5 +1,5 @@
 import { type Level, pino } from 'pino'
-import type { Log } from '../server/log.js'
+import type { Log } from '../server/operations/log.js'
 import type { LogFormat, LogLevel } from './log-options.js'
 import { type Palette, paletteFor } from './paint.js'
 import type { Surroundings } from './surroundings.js'

@@ -1,8 +1,8 @@
 import { isIP } from 'node:net'
 import { Command, InvalidArgumentError, Option } from 'commander'
-import type { Tracer } from '../hub/tracing.js'
 import { defaultLimits, type Limits } from '../protocol/limits.js'
-import { isLoopback } from '../server/origins.js'
+import { isLoopback } from '../server/access/origins.js'
+import type { Tracer } from '../session/tracing.js'
 import type { Found, Retention } from '../store/store.js'
 import { type AccessFlags, accessOf, addAccessOptions, expectKey, hintOfToken } from './access.js'
 import { type Config, limitOption, readConfig } from './config.js'
@@ -224,7 +224,7 @@ async function serveHub(options: ServeCommandOptions, surroundings: Surroundings
 /** @throws CommandError when the package is not there */
 async function openTracer(): Promise<Tracer> {
   const [{ openTelemetry }, api] = await Promise.all([
-    import('../server/open-telemetry.js'),
+    import('../server/operations/open-telemetry.js'),
     import('@opentelemetry/api').catch((error: unknown) => {
       throw new CommandError(
         exitCodes.failure,

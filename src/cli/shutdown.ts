@@ -1,4 +1,4 @@
-import type { Log } from '../server/log.js'
+import type { Log } from '../server/operations/log.js'
 import { exitCodes } from './exit-codes.js'
 import type { Surroundings } from './surroundings.js'
 

@@ -128,7 +128,7 @@ async function signingKey(options: TokenOptions, env: NodeJS.ProcessEnv): Promis
       `expected one of --secret-file, --secret-env and --key. Make a key with: ${programName(env)} token --new-key runcast.key`,
     )
   }
-  const { secretKey, readText, algorithmsOf } = await import('../server/auth-keys.js')
+  const { secretKey, readText, algorithmsOf } = await import('../server/access/token-keys.js')
   try {
     if (secretEnv !== undefined) {
       return { key: secretKey(secretOf(secretEnv, env), secretEnv), algorithm: 'HS256', kid }

@@ -1,19 +1,27 @@
 import { type Catalog, createCatalog, type Extensions } from '../catalog/catalog.js'
 import { Codecs } from '../codec/codecs.js'
 import type { Dialect } from '../codec/dialect.js'
+import { Connection, type ConnectionOptions } from '../delivery/connection.js'
+import { Feeds } from '../delivery/feeds.js'
+import { Delivery } from '../delivery/flush.js'
+import type { Link } from '../delivery/link.js'
+import { LocalLink, type LocalOptions, type LocalSubscription } from '../delivery/local.js'
+import { StoredReplays } from '../delivery/stored-replays.js'
 import { type Clock, systemClock } from '../lib/clock.js'
 import type { JsonObject, JsonValue } from '../lib/json.js'
 import { type Random, systemRandom } from '../lib/random.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
 import type { Mode, NewEvent, PatchOperation } from '../protocol/frames.js'
 import { defaultLimits, type Limits } from '../protocol/limits.js'
+import { everything, type Permissions } from '../protocol/permissions.js'
 import { idPattern, parseTopic, type TopicName } from '../protocol/topic.js'
-import type { Retention, Store } from '../store/store.js'
-import { Connection, type ConnectionOptions } from './connection.js'
-import { Delivery } from './delivery.js'
-import { EventCheck } from './event-check.js'
-import { Feeds } from './feeds.js'
-import { Filter } from './filter.js'
+import { EventCheck } from '../session/event-check.js'
+import { Filter } from '../session/filter.js'
+import type { StateOptions, StateResult, StateSnapshot } from '../session/precondition.js'
+import type { Session } from '../session/session.js'
+import { measure, type SessionMeasures, type SessionSummary, summarize } from '../session/summary.js'
+import type { Topic } from '../session/topic.js'
+import { type Tracer, Tracing } from '../session/tracing.js'
 import {
   type HistoryPage,
   type HistoryQuery,
@@ -21,20 +29,12 @@ import {
   type ReadStored,
   readStored,
   storedPageOf,
-} from './history-page.js'
-import type { Link } from './link.js'
-import { LocalLink, type LocalOptions, type LocalSubscription } from './local.js'
-import { everything, type Permissions } from './permissions.js'
-import { type Publisher, Publishing, type PublishResult } from './publishing.js'
-import type { Session } from './session.js'
+} from '../sessions/history-page.js'
+import { type Publisher, Publishing, type PublishResult } from '../sessions/publishing.js'
+import { type SessionPage, Sessions, topicsOf } from '../sessions/sessions.js'
+import type { Retention, Store } from '../store/store.js'
 import { SessionHandle } from './session-handle.js'
-import { type SessionPage, Sessions, topicsOf } from './sessions.js'
-import type { StateOptions, StateResult, StateSnapshot } from './state-change.js'
 import { type HubStats, statsOf, Tally } from './stats.js'
-import { StoredReplays } from './stored-replays.js'
-import { measure, type SessionMeasures, type SessionSummary, summarize } from './summary.js'
-import type { Topic } from './topic.js'
-import { type Tracer, Tracing } from './tracing.js'
 
 export interface HubOptions {
   readonly clock?: Clock
@@ -120,7 +120,7 @@ export class Hub {
 
   /** Why nothing can be published now: the store fails. Nothing when all is well. */
   get fault(): string | undefined {
-    return this.#sessions.keeping?.fault?.message
+    return this.#sessions.committing?.fault?.message
   }
 
   // Publishing
@@ -217,8 +217,8 @@ export class Hub {
   /** @returns once everything that the session has published so far is stored; rejects with `unavailable`. */
   committed(id: string): Promise<void> {
     const session = this.#sessions.held(id)
-    if (this.#sessions.keeping === undefined || session === undefined) return Promise.resolve()
-    return this.#sessions.keeping.committed(session)
+    if (this.#sessions.committing === undefined || session === undefined) return Promise.resolve()
+    return this.#sessions.committing.committed(session)
   }
 
   // Sessions
@@ -261,7 +261,7 @@ export class Hub {
     checkId(id, 'session')
     const isNew = this.find(id) === undefined
     if (metadata !== undefined) this.#check.size(metadata, 'metadata')
-    this.#sessions.keeping?.admit(this.#sessions.held(id))
+    this.#sessions.committing?.admit(this.#sessions.held(id))
     const session = this.#sessions.running(id)
     if (mode !== undefined) session.mode = mode
     if (metadata !== undefined) session.metadata = metadata
@@ -274,7 +274,7 @@ export class Hub {
     const session = this.#sessions.started(id)
     if (session.status === 'ended')
       throw new ProtocolError('conflict', `session ${quote(id)} has ended already`)
-    this.#sessions.keeping?.admit(session)
+    this.#sessions.committing?.admit(session)
     const data = outcome === undefined ? {} : { outcome }
     const bytes = this.#check.size(data, 'outcome')
     if (outcome !== undefined) session.outcome = outcome
@@ -286,8 +286,8 @@ export class Hub {
     session.end({ type: 'complete', data }, { traits, bytes, now })
     this.tally.published++
     this.delivery.schedule(session)
-    if (this.#sessions.keeping !== undefined) {
-      this.#sessions.keeping.touch(session, bytes)
+    if (this.#sessions.committing !== undefined) {
+      this.#sessions.committing.touch(session, bytes)
       return
     }
     this.#sessions.capacity.ended(session)
@@ -302,7 +302,7 @@ export class Hub {
   removeSession(id: string): Promise<void> {
     const session = this.#sessions.started(id)
     this.#sessions.forget(session)
-    return this.#sessions.keeping?.remove(session) ?? Promise.resolve()
+    return this.#sessions.committing?.remove(session) ?? Promise.resolve()
   }
 
   /**
@@ -353,7 +353,7 @@ export class Hub {
 
   /** @returns once all that was published is stored, and the store is closed. Nothing may be published after it. */
   async closeStore(): Promise<void> {
-    await this.#sessions.keeping?.close()
+    await this.#sessions.committing?.close()
   }
 
   stats(): HubStats {
@@ -377,7 +377,7 @@ export class Hub {
   }
 
   readonly readStored: ReadStored = (topic, filter, part) =>
-    readStored({ keeping: this.#sessions.keeping, catalog: this.catalog }, topic, filter, part)
+    readStored({ committing: this.#sessions.committing, catalog: this.catalog }, topic, filter, part)
 
   departed(connection: Connection): void {
     this.connections.delete(connection)

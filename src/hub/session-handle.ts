@@ -2,9 +2,9 @@ import type { JsonValue } from '../lib/json.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
 import type { Cause, NewEvent, PatchOperation } from '../protocol/frames.js'
 import { formatTopic, idPattern } from '../protocol/topic.js'
+import type { StateOptions, StateResult } from '../session/precondition.js'
+import type { PublishResult } from '../sessions/publishing.js'
 import type { Hub } from './hub.js'
-import type { PublishResult } from './publishing.js'
-import type { StateOptions, StateResult } from './state-change.js'
 
 /** One worker's topic, for producers within the process. */
 export interface WorkerHandle {

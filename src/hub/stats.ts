@@ -1,14 +1,14 @@
 import type { Codecs } from '../codec/codecs.js'
+import type { Connection } from '../delivery/connection.js'
+import type { Feeds } from '../delivery/feeds.js'
+import type { Delivery } from '../delivery/flush.js'
 import type { HistoryTotals } from '../history/history.js'
 import type { HistogramReading } from '../lib/histogram.js'
 import type { CloseCode } from '../protocol/codes.js'
 import type { GapNotice, GapReason } from '../protocol/frames.js'
+import { noStore, type StoreStats } from '../sessions/committing.js'
+import type { Sessions } from '../sessions/sessions.js'
 import type { StateCounts } from '../state/topic-state.js'
-import type { Connection } from './connection.js'
-import type { Delivery } from './delivery.js'
-import type { Feeds } from './feeds.js'
-import { noStore, type StoreStats } from './keeping.js'
-import type { Sessions } from './sessions.js'
 
 /** Figures since the hub was made, and what is open now. */
 export interface HubStats {
@@ -107,6 +107,6 @@ export function statsOf({ tally, connections, sessions, delivery, codecs, feeds 
     history: { ...sessions.totals },
     memoryBytes: sessions.capacity.bytes,
     state: { ...sessions.stateCounts },
-    store: sessions.keeping?.stats() ?? noStore,
+    store: sessions.committing?.stats() ?? noStore,
   }
 }

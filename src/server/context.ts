@@ -3,16 +3,16 @@ import type { Hub } from '../hub/hub.js'
 import type { Rate } from '../lib/bucket.js'
 import type { Clock } from '../lib/clock.js'
 import type { Limits } from '../protocol/limits.js'
-import type { Admission } from './admission.js'
-import type { Bodies } from './bodies.js'
-import type { ServerCounts } from './figures.js'
-import type { Gate } from './gate.js'
-import type { LinkKind, Links } from './links.js'
-import type { Log } from './log.js'
-import type { Hosts, Origins } from './origins.js'
-import type { Rights } from './rights.js'
-import type { Silences } from './silence.js'
-import type { Turnstile } from './turnstile.js'
+import type { Authenticator } from './access/authenticator.js'
+import type { ConnectionGrants } from './access/connection-grants.js'
+import type { EntryQueue } from './access/entry-queue.js'
+import type { Hosts, Origins } from './access/origins.js'
+import type { RateLimits } from './access/rate-limits.js'
+import type { BodyBudget } from './http/body-budget.js'
+import type { IdleTimers } from './links/idle-timers.js'
+import type { LinkKind, Links } from './links/links.js'
+import type { Log } from './operations/log.js'
+import type { ServerCounts } from './operations/metric-definitions.js'
 
 /** What the routes of one server share. */
 export interface Context {
@@ -20,19 +20,19 @@ export interface Context {
   readonly limits: Limits
   readonly clock: Clock
   readonly links: Links
-  readonly admission: Admission
-  readonly bodies: Bodies
+  readonly rateLimits: RateLimits
+  readonly bodyBudget: BodyBudget
   readonly origins: Origins
   readonly hosts: Hosts
-  readonly gate: Gate
-  readonly rights: Rights
-  readonly turnstile: Turnstile
+  readonly authenticator: Authenticator
+  readonly connectionGrants: ConnectionGrants
+  readonly entryQueue: EntryQueue
   /** The built-in dialects and the users', by name. */
   readonly dialects: ReadonlyMap<string, Dialect>
   /** Interval of the heartbeats of dialects that have some. */
   readonly heartbeatEventMs: number
   /** A WebSocket on which nothing came is pinged, an SSE response on which nothing was written gets a comment. */
-  readonly silences: Readonly<Record<LinkKind, Silences>>
+  readonly idleTimers: Readonly<Record<LinkKind, IdleTimers>>
   /** What may come on one WebSocket. */
   readonly rates: { readonly frames: Rate; readonly bytes: Rate }
   readonly log: Log

@@ -2,28 +2,28 @@ import { builtInDialects } from '../dialect/built-in.js'
 import type { Hub } from '../hub/hub.js'
 import { type Clock, systemClock } from '../lib/clock.js'
 import type { Service, Transport, TransportOptions } from '../transport/transport.js'
-import { Admission } from './admission.js'
-import { Auth, type AuthOptions } from './auth.js'
-import { Bodies } from './bodies.js'
+import { Authenticator } from './access/authenticator.js'
+import { ConnectionGrants } from './access/connection-grants.js'
+import { EntryQueue } from './access/entry-queue.js'
+import { isLoopback, type Origins } from './access/origins.js'
+import { RateLimits } from './access/rate-limits.js'
+import { ticketRoutes } from './access/tickets.js'
+import { type AuthOptions, Tokens } from './access/tokens.js'
 import type { Context } from './context.js'
-import { dialectRoutes } from './dialects.js'
-import { noServerCounts } from './figures.js'
-import { Gate } from './gate.js'
-import { socketRoute, upgrade } from './handshake.js'
-import { healthRoutes } from './health.js'
-import { type Closable, Links } from './links.js'
-import { type Log, noLog } from './log.js'
-import { isLoopback, type Origins } from './origins.js'
-import { panelRoutes } from './panels.js'
-import { publishRoutes } from './publish.js'
-import { Rights } from './rights.js'
-import { type Route, Routes } from './routes.js'
-import { sessionRoutes } from './sessions.js'
-import { Silences } from './silence.js'
-import { stateRoutes } from './state.js'
-import { streamRoutes } from './stream.js'
-import { ticketRoutes } from './tickets.js'
-import { Turnstile } from './turnstile.js'
+import { BodyBudget } from './http/body-budget.js'
+import { panelRoutes } from './http/panel-routes.js'
+import { publishRoutes } from './http/publish-routes.js'
+import { type Route, Routes } from './http/routes.js'
+import { sessionRoutes } from './http/session-routes.js'
+import { stateRoutes } from './http/state-routes.js'
+import { dialectRoutes } from './links/dialect-routes.js'
+import { socketRoute, upgrade } from './links/handshake.js'
+import { IdleTimers } from './links/idle-timers.js'
+import { type Closable, Links } from './links/links.js'
+import { streamRoutes } from './links/stream-routes.js'
+import { healthRoutes } from './operations/health-routes.js'
+import { type Log, noLog } from './operations/log.js'
+import { noServerCounts } from './operations/metric-definitions.js'
 
 export interface ServeOptions {
   /** 127.0.0.1 unless given. */
@@ -87,10 +87,10 @@ export async function serve(hub: Hub, options: ServeOptions = {}): Promise<Serve
   const clock = options.clock ?? systemClock
   const log = options.log ?? noLog
   const report = options.report ?? reportTo(options.log)
-  const auth = options.auth && (await Auth.start(options.auth, { clock, limits, report }))
-  const gate = new Gate({ auth, clock, random: hub.random, limits })
-  const rights = new Rights(gate, clock)
-  auth?.onWithdrawn(() => rights.review())
+  const auth = options.auth && (await Tokens.start(options.auth, { clock, limits, report }))
+  const authenticator = new Authenticator({ auth, clock, random: hub.random, limits })
+  const connectionGrants = new ConnectionGrants(authenticator, clock)
+  auth?.onWithdrawn(() => connectionGrants.review())
   const links = new Links(limits)
   let closing = false
   /** What goes on for as long as its peer likes, and ends when the server does. */
@@ -104,12 +104,12 @@ export async function serve(hub: Hub, options: ServeOptions = {}): Promise<Serve
     hub,
     limits,
     links,
-    admission: new Admission({ limits, clock, trustedProxies: options.trustedProxies ?? [] }),
-    bodies: new Bodies(limits.bodiesBytesMax),
-    gate,
-    rights,
+    rateLimits: new RateLimits({ limits, clock, trustedProxies: options.trustedProxies ?? [] }),
+    bodyBudget: new BodyBudget(limits.bodiesBytesMax),
+    authenticator,
+    connectionGrants,
     // Turns are those of the sockets, whatever the time is.
-    turnstile: new Turnstile(systemClock),
+    entryQueue: new EntryQueue(systemClock),
     clock,
     log,
     counts,
@@ -120,9 +120,9 @@ export async function serve(hub: Hub, options: ServeOptions = {}): Promise<Serve
       frames: { perSecond: limits.frameRateMax, burst: limits.frameBurstMax },
       bytes: { perSecond: limits.byteRateMax, burst: limits.byteBurstMax },
     },
-    silences: {
-      websocket: new Silences(clock, limits.heartbeatMs, reportRequest),
-      sse: new Silences(clock, options.keepaliveMs ?? limits.keepaliveMs, reportRequest),
+    idleTimers: {
+      websocket: new IdleTimers(clock, limits.heartbeatMs, reportRequest),
+      sse: new IdleTimers(clock, options.keepaliveMs ?? limits.keepaliveMs, reportRequest),
     },
     heartbeatEventMs: options.heartbeatEventMs ?? limits.heartbeatEventMs,
     report: reportRequest,

@@ -1,5 +1,5 @@
 import type { Chunk, Codec } from '../codec/codec.js'
-import type { Link } from '../hub/link.js'
+import type { Link } from '../delivery/link.js'
 import type { Clock } from '../lib/clock.js'
 import type { CloseCode } from '../protocol/codes.js'
 

@@ -6,15 +6,15 @@ import { join } from 'node:path'
 import type { Test } from 'tap'
 import { systemRandom } from '../../src/lib/random.js'
 import { defaultLimits, type Limits } from '../../src/protocol/limits.js'
-import { Auth, type AuthOptions } from '../../src/server/auth.js'
-import { unlocked } from '../../src/server/grant.js'
-import { Tickets } from '../../src/server/tickets.js'
+import { unlocked } from '../../src/server/access/grant.js'
+import { Tickets } from '../../src/server/access/tickets.js'
+import { type AuthOptions, Tokens } from '../../src/server/access/tokens.js'
 import { SimulatedClock } from '../kit/clock.js'
 import { mint, secret } from '../kit/tokens.js'
 import { until } from '../kit/wait.js'
 
 interface Started {
-  readonly auth: Auth
+  readonly auth: Tokens
   readonly clock: SimulatedClock
 }
 
@@ -24,7 +24,7 @@ async function started(
   options: AuthOptions = { secrets: [secret] },
 ): Promise<Started> {
   const clock = new SimulatedClock(1_700_000_000_000)
-  const auth = await Auth.start(options, {
+  const auth = await Tokens.start(options, {
     clock,
     limits: { ...defaultLimits, ...limits },
     report: (error) => t.error(error, 'nothing is reported'),

@@ -5,10 +5,10 @@ import { conflate } from '../../src/history/conflate.js'
 import { Entry } from '../../src/history/entry.js'
 import { History } from '../../src/history/history.js'
 import { lossAfter, readAfter } from '../../src/history/read.js'
-import { Filter } from '../../src/hub/filter.js'
 import { Lane } from '../../src/lib/lane.js'
 import type { Offset } from '../../src/protocol/cursor.js'
 import type { HubEvent, Mode } from '../../src/protocol/frames.js'
+import { Filter } from '../../src/session/filter.js'
 import { wants } from '../simulation/model.js'
 
 const catalog = createCatalog()

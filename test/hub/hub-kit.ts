@@ -1,5 +1,5 @@
 import type { Chunk } from '../../src/codec/codec.js'
-import type { Connection } from '../../src/hub/connection.js'
+import type { Connection } from '../../src/delivery/connection.js'
 import { createHub, type Hub, type HubOptions } from '../../src/hub/hub.js'
 import type { Events, HubFrame, Subscribe } from '../../src/protocol/frames.js'
 import { type MemoryPeer, memoryLink } from '../../src/transport/memory.js'

@@ -9,6 +9,9 @@ const order = [
   'history',
   'state',
   'store',
+  'session',
+  'sessions',
+  'delivery',
   'hub',
   'dialect',
   'transport',
@@ -16,9 +19,16 @@ const order = [
   'cli',
 ]
 
+/** These import each other until the way through them is cut along the flow of events. */
+const rooms = ['session', 'sessions', 'delivery', 'hub']
+
 /** What else than itself a folder, or a file of `src` itself, may import from. */
 const allowed: ReadonlyMap<string, readonly string[]> = new Map([
   ...order.map((folder, at) => [folder, order.slice(0, at)] as const),
+  ...rooms.map(
+    (folder) =>
+      [folder, order.slice(0, order.indexOf('dialect')).filter((other) => other !== folder)] as const,
+  ),
   ['cli', [...order, 'client']],
   ['client', ['lib', 'protocol', 'codec', 'state']],
   ['react', ['lib', 'protocol', 'client']],

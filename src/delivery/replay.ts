@@ -1,0 +1,81 @@
+import type { Chunk, Codec } from '../codec/codec.js'
+import { conflate } from '../history/conflate.js'
+import type { Entry } from '../history/entry.js'
+import type { Offset } from '../protocol/cursor.js'
+import type { StoredPart } from '../session/topic.js'
+import type { Feed } from './feed.js'
+import type { Delivery } from './flush.js'
+
+/** A part of a replay that fits one frame. */
+interface Part {
+  readonly chunk: Chunk
+  /** The index after its last event. */
+  readonly to: number
+}
+
+/** Events of a replay that memory holds, and the frames made of them, which all who get them share. */
+export class ReplayPage {
+  readonly entries: readonly Entry[]
+  readonly #parts = new Map<Codec, Map<number, Part>>()
+
+  constructor(entries: readonly Entry[]) {
+    this.entries = conflate(entries)
+  }
+
+  /** @param from the index of the first event; there must be one */
+  part(delivery: Delivery, { feed, codec, from }: { feed: Feed; codec: Codec; from: number }): Part {
+    let parts = this.#parts.get(codec)
+    if (parts === undefined) this.#parts.set(codec, (parts = new Map()))
+    let part = parts.get(from)
+    if (part === undefined) {
+      const events = delivery.part(this.entries, from)
+      part = { chunk: delivery.encode(feed, codec, undefined, events), to: from + events.length }
+      parts.set(from, part)
+    }
+    return part
+  }
+}
+
+/**
+ * What a fresh join to a feed gets: what the store has of it, then what memory holds. All who join at the same offset
+ * share it, and the frames made of it: a thousand clients that come back at once cost one selection and one frame for
+ * each codec.
+ */
+export class Replay {
+  readonly stored: StoredPart | undefined
+  readonly #entries: readonly Entry[]
+  #held: { readonly after: Offset; readonly page: ReplayPage } | undefined = undefined
+
+  constructor(entries: readonly Entry[], stored?: StoredPart) {
+    this.#entries = entries
+    this.stored = stored
+  }
+
+  get isEmpty(): boolean {
+    return this.stored === undefined && this.#entries.length === 0
+  }
+
+  /** @returns what memory holds after what the store gave, which may have reached into it */
+  held(after: Offset): ReplayPage {
+    if (this.#held?.after !== after) {
+      const left = this.#entries.filter(({ place }) => place > after)
+      this.#held = { after, page: new ReplayPage(left) }
+    }
+    return this.#held.page
+  }
+
+  /** @returns what remains of it that is accepted. */
+  filtered(accepts: (entry: Entry) => boolean): Replay {
+    const { stored } = this
+    const remaining = stored && {
+      ...stored,
+      scope: 'rest' as const,
+      before: stored.before.filter(accepts),
+      accepts: {
+        ...stored.accepts,
+        accepts: (entry: Entry) => stored.accepts.accepts(entry) && accepts(entry),
+      },
+    }
+    return new Replay(this.#entries.filter(accepts), remaining)
+  }
+}

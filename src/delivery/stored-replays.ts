@@ -1,0 +1,160 @@
+import type { Chunk, Codec } from '../codec/codec.js'
+import type { Entry } from '../history/entry.js'
+import type { Hub } from '../hub/hub.js'
+import type { Offset } from '../protocol/cursor.js'
+import type { StoredPart } from '../session/topic.js'
+import { storedEventsMax } from '../sessions/history-page.js'
+import type { Feed } from './feed.js'
+
+// Of the data of their events; as frames they take about as much.
+const keptBytesMax = 16 * 1024 * 1024
+
+// What is kept of a frame beside its bytes.
+const frameBytes = 1024
+
+// Those who come back after a cut, and those who join a session one after the other, find it read and encoded.
+const keptMs = 5_000
+
+/** A page of the store as it is replayed. */
+export interface StoredFrames {
+  readonly list: readonly StoredFrame[]
+  /** Everything up to here was looked at. */
+  readonly last: Offset
+}
+
+interface StoredFrame {
+  readonly chunk: Chunk
+  readonly events: number
+  /** Of its last event. */
+  readonly last: Offset
+}
+
+/** A page that was read and encoded. Its events are not kept: a page of small ones has a thousand things to collect. */
+interface Reading {
+  readonly frames: StoredFrames
+  readonly bytes: number
+  /** It is the same for every replay of that scope that goes as far. */
+  readonly isWhole: boolean
+}
+
+interface Kept {
+  readonly reading: Promise<Reading>
+  /** When the replay that asked for it was chosen. */
+  readonly joined: Offset
+  /** Known once it has been read. */
+  bytes: number
+  /** Somebody has asked for it of late. */
+  used: boolean
+}
+
+/** What fresh joins replay from the store: each page is read and encoded once for all who join within seconds. */
+export class StoredReplays {
+  readonly #hub: Hub
+  /** The one asked for last stands last. */
+  readonly #kept = new Map<string, Kept>()
+  #bytes = 0
+  #isSweeping = false
+  /** Dialects and framings share names. */
+  readonly #codecs = new Map<Codec, number>()
+
+  constructor(hub: Hub) {
+    this.#hub = hub
+  }
+
+  /** @returns the page that follows an offset; it may go on where memory begins */
+  async frames(feed: Feed, codec: Codec, part: StoredPart, after: Offset): Promise<StoredFrames> {
+    // What is left of a replay when the filter has changed in its midst is nobody else's.
+    if (part.scope === 'rest') return (await this.#read(feed, codec, part, after)).frames
+    const name = this.#nameOf(feed, codec, part, after)
+    const before = this.#kept.get(name)
+    if (before !== undefined) {
+      const { isWhole, frames } = await before.reading
+      if ((isWhole && frames.last <= part.joined) || before.joined === part.joined) {
+        if (this.#kept.get(name) === before) this.#touch(name, before)
+        return frames
+      }
+    }
+    return this.#keep(name, this.#read(feed, codec, part, after), part.joined)
+  }
+
+  #nameOf(feed: Feed, codec: Codec, { scope }: StoredPart, after: Offset): string {
+    const { topic, filter } = feed
+    let number = this.#codecs.get(codec)
+    if (number === undefined) this.#codecs.set(codec, (number = this.#codecs.size))
+    const whose = codec.namesFeeds ? feed.number : `${topic.session.epoch} ${filter.name}`
+    return `${number} ${topic.name} ${after} ${scope} ${whose}`
+  }
+
+  async #read(feed: Feed, codec: Codec, part: StoredPart, after: Offset): Promise<Reading> {
+    const { delivery } = this.#hub
+    const { accepts, before, until, joined, scope } = part
+    const upTo = { ...accepts, accepts: (entry: Entry) => entry.place <= joined && accepts.accepts(entry) }
+    const stored = await this.#hub.readStored(feed.topic, upTo, { after, limit: storedEventsMax })
+    const isFirst = after === part.after && before.length > 0
+    const due = delivery.conflate(isFirst ? [...before, ...stored.entries] : stored.entries)
+    const list: StoredFrame[] = []
+    let bytes = 0
+    for (let from = 0; from < due.length; ) {
+      const events = delivery.part(due, from)
+      from += events.length
+      for (const entry of events) bytes += entry.bytes
+      const last = due[from - 1]?.place ?? after
+      list.push({ chunk: delivery.encode(feed, codec, undefined, events), events: events.length, last })
+    }
+    // A store that has nothing more, and will not have, has given all it can.
+    const last = stored.end && stored.last <= after ? until : stored.last
+    const isReplayed = scope === 'all' || stored.entries.every(({ traits }) => traits.replay === 'all')
+    return {
+      frames: { list, last },
+      bytes: bytes + (list.length + 1) * frameBytes,
+      isWhole: !stored.end && last <= joined && !isFirst && isReplayed,
+    }
+  }
+
+  async #keep(name: string, reading: Promise<Reading>, joined: Offset): Promise<StoredFrames> {
+    const kept: Kept = { reading, joined, bytes: 0, used: true }
+    this.#drop(name)
+    this.#kept.set(name, kept)
+    this.#sweepLater()
+    try {
+      const { bytes, frames } = await reading
+      if (this.#kept.get(name) === kept) {
+        kept.bytes = bytes
+        this.#bytes += bytes
+        for (const oldest of this.#kept.keys()) {
+          if (this.#bytes <= keptBytesMax) break
+          this.#drop(oldest)
+        }
+      }
+      return frames
+    } catch (error) {
+      // Whoever comes next asks again.
+      if (this.#kept.get(name) === kept) this.#drop(name)
+      throw error
+    }
+  }
+
+  #touch(name: string, kept: Kept): void {
+    kept.used = true
+    this.#kept.delete(name)
+    this.#kept.set(name, kept)
+  }
+
+  #drop(name: string): void {
+    this.#bytes -= this.#kept.get(name)?.bytes ?? 0
+    this.#kept.delete(name)
+  }
+
+  #sweepLater(): void {
+    if (this.#isSweeping || this.#kept.size === 0) return
+    this.#isSweeping = true
+    this.#hub.clock.after(keptMs, () => {
+      this.#isSweeping = false
+      for (const [name, kept] of this.#kept) {
+        if (!kept.used) this.#drop(name)
+        kept.used = false
+      }
+      this.#sweepLater()
+    })
+  }
+}

@@ -1,0 +1,104 @@
+import { ProtocolError } from './codes.js'
+import { formatTopic, type PatternText, parsePattern, type TopicName } from './topic.js'
+
+export interface PermissionOptions {
+  /** Patterns of topics that may be read. */
+  readonly subscribe?: readonly PatternText[]
+  /** Patterns of topics that may be published to. */
+  readonly publish?: readonly PatternText[]
+}
+
+type Segments = readonly string[]
+
+/** A worker that no pattern can name, so that only a wildcard has it. */
+const anyWorker = ''
+
+/** What a client may do. Asked when it subscribes or publishes, never for a delivery. */
+export class Permissions {
+  /** The sessions whose own topics may be read, in the order of their ids; absent: all. */
+  readonly sessions: readonly string[] | undefined
+  /** Whether there is anything that may be read. */
+  readonly reads: boolean
+  readonly #read: readonly Segments[]
+  readonly #write: readonly Segments[]
+
+  /** @throws ProtocolError `badFrame` when a pattern is none */
+  constructor({ subscribe = [], publish = [] }: PermissionOptions) {
+    this.#read = subscribe.map((text, at) => parsePattern(text, `subscribe[${at}]`))
+    this.#write = publish.map((text, at) => parsePattern(text, `publish[${at}]`))
+    this.reads = this.#read.length > 0
+    this.sessions = sessionsIn(this.#read)
+  }
+
+  mayRead(name: TopicName): boolean {
+    // The list of sessions has no more than what may be read anyway.
+    return name.kind === 'hub' ? this.reads : covers(this.#read, name)
+  }
+
+  mayWrite(name: TopicName): boolean {
+    return covers(this.#write, name)
+  }
+
+  /** @throws ProtocolError `forbidden` */
+  expectRead(name: TopicName): void {
+    if (!this.mayRead(name)) throw forbidden('reading', name)
+  }
+
+  /** @throws ProtocolError `forbidden` */
+  expectWrite(name: TopicName): void {
+    if (!this.mayWrite(name)) throw forbidden('publishing to', name)
+  }
+
+  /** Whether the figures of the hub itself may be read: a pattern has `hub`. */
+  get readsHub(): boolean {
+    return covers(this.#read, { kind: 'hub' })
+  }
+}
+
+/** Everything, where there is nobody to tell who may do what. */
+export const everything = new Permissions({ subscribe: ['**'], publish: ['**'] })
+
+export const nothing = new Permissions({})
+
+function forbidden(what: string, name: TopicName): ProtocolError {
+  return new ProtocolError('forbidden', `the token does not allow ${what} ${formatTopic(name)}`)
+}
+
+function covers(patterns: readonly Segments[], name: TopicName): boolean {
+  switch (name.kind) {
+    case 'hub':
+      return has(patterns, ['hub'])
+    case 'session':
+      return has(patterns, ['sessions', name.session])
+    case 'worker':
+      return has(patterns, ['sessions', name.session, 'workers', name.worker])
+    case 'all':
+      // All that it shows: the session's own events, and those of any worker there may ever be.
+      return (
+        has(patterns, ['sessions', name.session]) &&
+        has(patterns, ['sessions', name.session, 'workers', anyWorker])
+      )
+  }
+}
+
+function has(patterns: readonly Segments[], topic: Segments): boolean {
+  for (const pattern of patterns) if (matches(pattern, topic)) return true
+  return false
+}
+
+function matches(pattern: Segments, topic: Segments): boolean {
+  for (let i = 0; i < pattern.length; i++) {
+    const segment = pattern[i]
+    if (segment === '**') return true
+    if (i >= topic.length || (segment !== '*' && segment !== topic[i])) return false
+  }
+  return pattern.length === topic.length
+}
+
+/** A pattern names one session or all of them; there is nothing between. */
+function sessionsIn(patterns: readonly Segments[]): readonly string[] | undefined {
+  const anySession = ''
+  if (has(patterns, ['sessions', anySession])) return undefined
+  const named = patterns.map((pattern) => pattern[1] ?? anySession)
+  return [...new Set(named)].filter((id) => has(patterns, ['sessions', id])).toSorted()
+}

@@ -1,0 +1,118 @@
+import { Buckets } from '../../lib/bucket.js'
+import type { Clock } from '../../lib/clock.js'
+import { ProtocolError } from '../../protocol/codes.js'
+import type { Limits } from '../../protocol/limits.js'
+import type { Request } from '../../transport/transport.js'
+
+/** Somebody sends more than they may. */
+export class RateError extends ProtocolError {
+  /** When it may be tried again. Milliseconds. */
+  readonly afterMs: number
+
+  constructor(message: string, afterMs: number) {
+    super('rateExceeded', `${message}; come back in ${afterMs} ms`)
+    this.afterMs = afterMs
+  }
+}
+
+export interface RateLimitsOptions {
+  readonly limits: Limits
+  readonly clock: Clock
+  /** Addresses of proxies of which the last entry of `X-Forwarded-For` is believed. */
+  readonly trustedProxies: readonly string[]
+}
+
+/** What is looked at before a request is: whether it is too large, coded, or one too many. */
+export class RateLimits {
+  readonly #limits: Limits
+  readonly #clock: Clock
+  readonly #trustedProxies: ReadonlySet<string>
+  readonly #rates: Buckets
+  readonly #bodies: Buckets
+
+  constructor({ limits, clock, trustedProxies }: RateLimitsOptions) {
+    this.#limits = limits
+    this.#clock = clock
+    this.#trustedProxies = new Set(trustedProxies.map(plainAddress))
+    this.#rates = new Buckets(
+      { perSecond: limits.requestRateMax, burst: limits.requestBurstMax },
+      limits.ratedMax,
+    )
+    this.#bodies = new Buckets({ perSecond: limits.bodyRateMax, burst: limits.bodyBurstMax }, limits.ratedMax)
+  }
+
+  /** @returns the address of whoever asks, whom a trusted proxy names */
+  addressOf({ address, headers }: Request): string {
+    const peer = plainAddress(address)
+    if (!this.#trustedProxies.has(peer)) return peer
+    // The last one was written by the proxy itself; those before it are anybody's invention.
+    const forwarded = headers.get('x-forwarded-for')?.split(',').at(-1)?.trim()
+    return forwarded === undefined || forwarded === '' ? peer : plainAddress(forwarded.slice(0, 64))
+  }
+
+  /**
+   * @throws ProtocolError `frameTooLarge` for the head, `unsupportedMediaType` for a body in any content coding: one
+   *   that unpacks to a thousand times its size is then no danger
+   */
+  expectFit({ path, query, headers }: Request): void {
+    const { urlLengthMax, headBytesMax } = this.#limits
+    const length = path.length + query.length
+    if (length > urlLengthMax) {
+      throw new ProtocolError(
+        'frameTooLarge',
+        `url: expected at most ${urlLengthMax} characters, got ${length}`,
+      )
+    }
+    let bytes = 0
+    for (const [name, value] of headers) bytes += name.length + value.length
+    if (bytes > headBytesMax) {
+      throw new ProtocolError(
+        'frameTooLarge',
+        `headers: expected at most ${headBytesMax} bytes, got ${bytes}`,
+      )
+    }
+    const coding = headers.get('content-encoding')?.trim().toLowerCase() ?? ''
+    if (coding !== '' && coding !== 'identity') {
+      throw new ProtocolError(
+        'unsupportedMediaType',
+        'content-encoding: expected none; send the body as it is',
+      )
+    }
+  }
+
+  /**
+   * @param identity a token's subject, or an address
+   * @param cost requests or frames
+   * @throws RateError
+   */
+  charge(identity: string, cost = 1): void {
+    const afterMs = this.#rates.take(identity, cost, this.#clock.elapsed())
+    if (afterMs === 0) return
+    throw new RateError(
+      `expected at most ${this.#limits.requestRateMax} requests and frames a second`,
+      afterMs,
+    )
+  }
+
+  /** @throws RateError when the bodies that have come of somebody are too much already */
+  expectBodies(identity: string): void {
+    const afterMs = this.spend(identity, 0)
+    if (afterMs === 0) return
+    throw new RateError(`bodies: expected at most ${this.#limits.bodyRateMax} bytes a second`, afterMs)
+  }
+
+  /**
+   * Counts what has come of a body.
+   *
+   * @param identity as of `charge`
+   * @returns how long nothing more should be read. Milliseconds
+   */
+  spend(identity: string, bytes: number): number {
+    return this.#bodies.spend(identity, bytes, this.#clock.elapsed())
+  }
+}
+
+/** An IPv4 address as such, also where the socket is one of IPv6. */
+export function plainAddress(address: string): string {
+  return address.replace(/^(?:::ffff:|0000:0000:0000:0000:0000:ffff:)(?=\d+\.)/i, '')
+}

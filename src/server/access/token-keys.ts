@@ -1,0 +1,276 @@
+import { createPublicKey, createSecretKey, type JsonWebKey, type KeyObject } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
+import { calculateJwkThumbprint } from 'jose'
+import type { Clock, Timer } from '../../lib/clock.js'
+import type { Limits } from '../../protocol/limits.js'
+
+/** Where the keys of tokens come from; several of each, so that they can be changed one after the other. */
+export interface KeySources {
+  /** Shared secrets (HS256) of at least 32 bytes. */
+  readonly secrets?: readonly (string | Uint8Array)[]
+  /** Files with a shared secret; the white space around it does not count. */
+  readonly secretFiles?: readonly string[]
+  /** Files with a public key (PEM, certificate or JWK) or a JWK set (RFC 7517). */
+  readonly keyFiles?: readonly string[]
+  /** `https` URL of a JWK set; `http` only on loopback. */
+  readonly jwksUrl?: string
+}
+
+/** A key, and the algorithms that it may verify. What a token says of its algorithm never chooses another use. */
+export interface Key {
+  /** Its thumbprint (RFC 7638). */
+  readonly id: string
+  /** As its issuer calls it. */
+  readonly kid?: string
+  readonly algorithms: readonly string[]
+  readonly key: KeyObject
+}
+
+/** RFC 7518 section 3.2: at least as long as the hash. Bytes. */
+const secretBytesMin = 32
+/** RFC 7518 section 3.3. Bits. */
+const rsaBitsMin = 2_048
+
+const rsaAlgorithms = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512']
+const curveAlgorithms: Readonly<Record<string, readonly string[]>> = {
+  prime256v1: ['ES256'],
+  secp384r1: ['ES384'],
+  secp521r1: ['ES512'],
+}
+
+/** @returns what the key can be used for; nothing when it is none for signatures, or too weak */
+export function algorithmsOf({
+  type,
+  asymmetricKeyType,
+  asymmetricKeyDetails,
+}: KeyObject): readonly string[] {
+  if (type === 'secret') return ['HS256']
+  switch (asymmetricKeyType) {
+    case 'rsa':
+      return (asymmetricKeyDetails?.modulusLength ?? 0) >= rsaBitsMin ? rsaAlgorithms : []
+    case 'ec':
+      return curveAlgorithms[asymmetricKeyDetails?.namedCurve ?? ''] ?? []
+    case 'ed25519':
+      return ['EdDSA', 'Ed25519']
+    default:
+      return []
+  }
+}
+
+/** @throws Error when it is too short */
+export function secretKey(secret: string | Uint8Array, name: string): KeyObject {
+  const bytes = typeof secret === 'string' ? Buffer.from(secret.trim()) : Buffer.from(secret)
+  if (bytes.length < secretBytesMin) {
+    throw new Error(`${name}: expected a secret of at least ${secretBytesMin} bytes, got ${bytes.length}`)
+  }
+  return createSecretKey(bytes)
+}
+
+interface Jwk extends JsonWebKey {
+  readonly kid?: unknown
+  readonly alg?: unknown
+  readonly use?: unknown
+}
+
+/** @returns the key; nothing when it is none that verifies signatures */
+async function keyOf(key: KeyObject, { kid, alg, use }: Jwk = {}): Promise<Key | undefined> {
+  const able = algorithmsOf(key)
+  const algorithms = alg === undefined ? able : able.filter((name) => name === alg)
+  if (algorithms.length === 0 || (use !== undefined && use !== 'sig')) return undefined
+  const id = await calculateJwkThumbprint(key.export({ format: 'jwk' }))
+  return { id, algorithms, key, ...(typeof kid === 'string' && { kid }) }
+}
+
+/** @returns the keys of a set or of a single JWK; those of a kind that is not known are passed over */
+async function keysOfJson(value: unknown, name: string, secrets: 'allowed' | 'ignored'): Promise<Key[]> {
+  const keys = isObject(value) && Array.isArray(value['keys']) ? (value['keys'] as unknown[]) : [value]
+  const found: Key[] = []
+  for (const jwk of keys) {
+    const key = isObject(jwk) ? importJwk(jwk, name, secrets) : undefined
+    const usable = key && (await keyOf(key, jwk as Jwk))
+    if (usable !== undefined) found.push(usable)
+  }
+  return found
+}
+
+/** A secret that anyone can fetch is none. */
+function importJwk(jwk: Jwk, name: string, secrets: 'allowed' | 'ignored'): KeyObject | undefined {
+  if (jwk.kty === 'oct') {
+    return secrets === 'allowed' ? secretKey(Buffer.from(jwk.k ?? '', 'base64url'), name) : undefined
+  }
+  try {
+    return createPublicKey({ key: jwk, format: 'jwk' })
+  } catch {
+    // A kind that this Node does not know is one that no token here is signed with.
+    return undefined
+  }
+}
+
+/** @throws Error that names the file */
+async function keysOfFile(file: string, { keysBytesMax }: Limits): Promise<Key[]> {
+  const text = await readText(file, keysBytesMax)
+  let keys: Key[]
+  try {
+    if (text.trimStart().startsWith('{')) keys = await keysOfJson(JSON.parse(text), file, 'allowed')
+    else keys = [await keyOf(createPublicKey(text))].filter((key) => key !== undefined)
+  } catch (error) {
+    throw new Error(`${file}: expected a public key as PEM or JWK, or a JWK set: ${messageOf(error)}`)
+  }
+  if (keys.length === 0) {
+    throw new Error(
+      `${file}: expected a key for signatures: RSA of ${rsaBitsMin} bits or more, P-256, P-384, P-521, Ed25519, or oct of ${secretBytesMin} bytes or more`,
+    )
+  }
+  return keys
+}
+
+/** @throws Error that names the file */
+export async function readText(file: string, bytesMax: number): Promise<string> {
+  const bytes = await readFile(file).catch((error: unknown) => {
+    throw new Error(`${file}: cannot be read: ${messageOf(error)}`)
+  })
+  if (bytes.length > bytesMax)
+    throw new Error(`${file}: expected at most ${bytesMax} bytes, got ${bytes.length}`)
+  return bytes.toString('utf8')
+}
+
+/** @throws Error that names the URL */
+async function keysOfUrl(url: string, { keysBytesMax, keysFetchMs }: Limits): Promise<Key[]> {
+  try {
+    const signal = AbortSignal.timeout(keysFetchMs)
+    const response = await fetch(url, { signal, redirect: 'error', headers: { accept: 'application/json' } })
+    if (!response.ok) throw new Error(`HTTP ${response.status}`)
+    const chunks: Uint8Array[] = []
+    let bytes = 0
+    for await (const chunk of response.body ?? []) {
+      bytes += chunk.length
+      if (bytes > keysBytesMax) throw new Error(`more than ${keysBytesMax} bytes`)
+      chunks.push(chunk)
+    }
+    const keys = await keysOfJson(JSON.parse(Buffer.concat(chunks).toString('utf8')), url, 'ignored')
+    if (keys.length === 0) throw new Error('it has no public key for signatures')
+    return keys
+  } catch (error) {
+    throw new Error(`${url}: expected a JWK set: ${messageOf(error)}`)
+  }
+}
+
+/** @throws Error when a token key could be changed on its way */
+function expectSafe(url: string): void {
+  const { protocol, hostname } = new URL(url)
+  if (protocol === 'https:') return
+  if (protocol === 'http:' && /^(localhost|127(\.\d+){3}|\[::1\])$/.test(hostname)) return
+  throw new Error(
+    `${url}: expected an https URL, for whoever changes a key on its way decides who may do what`,
+  )
+}
+
+export interface KeysOptions {
+  readonly clock: Clock
+  readonly limits: Limits
+  /** Told when keys cannot be read again; the ones from before stay in force. */
+  readonly report: (error: unknown) => void
+}
+
+/** How soon a token with an unknown `kid` may have the keys read again. Milliseconds. */
+const cooldownMs = 10_000
+
+/** The keys in force. They are read again now and then, and when a token names one that is not known. */
+export class Keys {
+  readonly #sources: KeySources
+  readonly #options: KeysOptions
+  #keys: readonly Key[] = []
+  #readAt = 0
+  #reading: Promise<void> | undefined
+  #timer: Timer | undefined
+  #changed: () => void = () => {}
+
+  /** @throws Error when a source cannot be read, or has no key */
+  static async read(sources: KeySources, options: KeysOptions): Promise<Keys> {
+    if (sources.jwksUrl !== undefined) expectSafe(sources.jwksUrl)
+    const keys = new Keys(sources, options)
+    await keys.#read()
+    if (keys.#keys.length === 0) throw new Error('expected at least one key for tokens')
+    keys.#readAgainLater()
+    return keys
+  }
+
+  private constructor(sources: KeySources, options: KeysOptions) {
+    this.#sources = sources
+    this.#options = options
+  }
+
+  /** Calls `task` whenever other keys are in force. */
+  onChange(task: () => void): void {
+    this.#changed = task
+  }
+
+  has(id: string): boolean {
+    return this.#keys.some((key) => key.id === id)
+  }
+
+  /** @returns the keys that may have signed a token with this header; one without a `kid` of its own may have any */
+  fitting(algorithm: string | undefined, kid: string | undefined): readonly Key[] {
+    return this.#keys.filter(
+      (key) =>
+        key.algorithms.some((name) => name === algorithm) &&
+        (kid === undefined || key.kid === undefined || key.kid === kid),
+    )
+  }
+
+  /** Reads the keys again, unless that was done just now. @returns whether they have been read since the call */
+  async refresh(): Promise<boolean> {
+    const reading = this.#reading !== undefined
+    if (!reading && this.#options.clock.now() - this.#readAt < cooldownMs) return false
+    await this.#readAgain()
+    return true
+  }
+
+  close(): void {
+    this.#timer?.cancel()
+  }
+
+  #readAgainLater(): void {
+    this.#timer = this.#options.clock.after(this.#options.limits.keysMs, () => {
+      void this.#readAgain().then(() => this.#readAgainLater())
+    })
+  }
+
+  /** Several at once are one. */
+  #readAgain(): Promise<void> {
+    this.#reading ??= this.#read()
+      .catch((error: unknown) => this.#options.report(error))
+      .finally(() => {
+        this.#reading = undefined
+      })
+    return this.#reading
+  }
+
+  async #read(): Promise<void> {
+    const { limits, clock } = this.#options
+    const { secrets = [], secretFiles = [], keyFiles = [], jwksUrl } = this.#sources
+    this.#readAt = clock.now()
+    const texts = await Promise.all(secretFiles.map((file) => readText(file, limits.keysBytesMax)))
+    const found = await Promise.all([
+      ...secrets.map((secret) => keyOf(secretKey(secret, 'secret'))),
+      ...texts.map((text, at) => keyOf(secretKey(text, secretFiles[at] ?? ''))),
+      ...keyFiles.map((file) => keysOfFile(file, limits)),
+      ...(jwksUrl === undefined ? [] : [keysOfUrl(jwksUrl, limits)]),
+    ])
+    const keys = found.flat().filter((key) => key !== undefined)
+    if (keys.length > limits.keysMax) {
+      throw new Error(`expected at most ${limits.keysMax} keys for tokens, got ${keys.length}`)
+    }
+    const before = this.#keys
+    this.#keys = keys
+    if (!before.every(({ id }) => this.has(id))) this.#changed()
+  }
+}
+
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}

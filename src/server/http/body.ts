@@ -1,0 +1,100 @@
+import { parseJsonText } from '../../lib/json-text.js'
+import { ProtocolError } from '../../protocol/codes.js'
+import type { Limits } from '../../protocol/limits.js'
+import type { Request } from '../../transport/transport.js'
+import type { Context } from '../context.js'
+import type { Call } from './routes.js'
+
+/**
+ * Reads a whole body.
+ *
+ * @returns the bytes; nothing when the peer has gone
+ * @throws ProtocolError `frameTooLarge` as soon as it is seen to be longer than `frameBytesMax`; `rateExceeded` when
+ *   too much has come of whoever sends it
+ */
+export async function readBody(
+  { limits, bodyBudget, rateLimits }: Pick<Context, 'limits' | 'bodyBudget' | 'rateLimits'>,
+  { request, exchange, sender }: Pick<Call, 'request' | 'exchange' | 'sender'>,
+): Promise<Buffer | undefined> {
+  const { frameBytesMax } = limits
+  const announced = Number(request.headers.get('content-length') ?? 0)
+  if (announced > frameBytesMax) throw tooLarge(frameBytesMax)
+  rateLimits.expectBodies(sender)
+  const place = bodyBudget.take()
+  const chunks: Uint8Array[] = []
+  let bytes = 0
+  try {
+    for await (const chunk of exchange.body()) {
+      bytes += chunk.length
+      rateLimits.spend(sender, chunk.length)
+      if (bytes > frameBytesMax) throw tooLarge(frameBytesMax)
+      place.hold(bytes)
+      chunks.push(chunk)
+    }
+  } finally {
+    place.release()
+  }
+  return exchange.gone ? undefined : Buffer.concat(chunks)
+}
+
+function tooLarge(bytesMax: number): ProtocolError {
+  return new ProtocolError('frameTooLarge', `body: expected at most ${bytesMax} bytes`)
+}
+
+/** What a body says it is. */
+export type BodyKind = 'json' | 'ndjson' | 'msgpack'
+
+const kinds: Readonly<Record<string, BodyKind>> = {
+  '': 'json',
+  'application/json': 'json',
+  // What `curl --data` and `fetch` claim of any text. A page cannot misuse it: its origin is checked.
+  'application/x-www-form-urlencoded': 'json',
+  'text/plain': 'json',
+  'application/x-ndjson': 'ndjson',
+  'application/ndjson': 'ndjson',
+  'application/jsonl': 'ndjson',
+  'application/msgpack': 'msgpack',
+  'application/x-msgpack': 'msgpack',
+  'application/vnd.msgpack': 'msgpack',
+}
+
+/** @returns the content type without its parameters, in lower case; empty when there is none */
+export function contentType(request: Request): string {
+  return (request.headers.get('content-type') ?? '').split(';', 1)[0]?.trim().toLowerCase() ?? ''
+}
+
+/** @throws ProtocolError `unsupportedMediaType` */
+export function bodyKind(request: Request, supported: readonly BodyKind[]): BodyKind {
+  const type = contentType(request)
+  const kind = Object.hasOwn(kinds, type) ? kinds[type] : undefined
+  if (kind !== undefined && supported.includes(kind)) return kind
+  const known = Object.keys(kinds).filter(
+    (name) => name !== '' && supported.includes(kinds[name] as BodyKind),
+  )
+  throw new ProtocolError('unsupportedMediaType', `content-type: expected one of ${known.join(', ')}`)
+}
+
+/**
+ * @param name what the text is, in what is said when it is not JSON
+ * @param hint what to try when it is not JSON
+ * @throws ProtocolError `badFrame`
+ */
+export function parseJson(text: string, { depthMax }: Limits, name: string, hint = ''): unknown {
+  try {
+    return parseJsonText(text, depthMax)
+  } catch (error) {
+    const reason = error instanceof SyntaxError ? error.message.slice(0, 200) : 'not JSON'
+    throw new ProtocolError('badFrame', `${name}: ${reason}${hint}`)
+  }
+}
+
+/** @throws ProtocolError `badFrame` */
+export function utf8(bytes: Buffer, name: string): string {
+  try {
+    return decoder.decode(bytes)
+  } catch {
+    throw new ProtocolError('badFrame', `${name}: expected UTF-8`)
+  }
+}
+
+const decoder = new TextDecoder('utf-8', { fatal: true })

@@ -1,0 +1,104 @@
+import { existsSync } from 'node:fs'
+import { readdir, readFile } from 'node:fs/promises'
+import { extname } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { ProtocolError } from '../../protocol/codes.js'
+import type { Answer } from '../../transport/transport.js'
+import type { Call, Route } from './routes.js'
+
+const types: Readonly<Record<string, string>> = {
+  '.html': 'text/html; charset=utf-8',
+  '.js': 'text/javascript; charset=utf-8',
+  '.css': 'text/css; charset=utf-8',
+}
+
+/** Nothing but the hub's own files, no inline code, and no text that could become markup. */
+const pageHeaders: Readonly<Record<string, string>> = {
+  'content-security-policy': [
+    "default-src 'none'",
+    "script-src 'self'",
+    "style-src 'self'",
+    "img-src 'self' data:",
+    "connect-src 'self'",
+    "base-uri 'none'",
+    "form-action 'none'",
+    "frame-ancestors 'none'",
+    "require-trusted-types-for 'script'",
+    "trusted-types 'none'",
+  ].join('; '),
+  'referrer-policy': 'no-referrer',
+  'cache-control': 'no-cache',
+}
+
+interface File {
+  readonly plain: Uint8Array
+  readonly gzip: Uint8Array | undefined
+}
+
+/** The panels page: `/`, `/s/{session}`, and the files it loads: nothing in them is of any session. They are read once, with the first request. */
+export function panelRoutes(): Route[] {
+  let read: Promise<ReadonlyMap<string, File>> | undefined
+  const answer = async (name: string, headers: Readonly<Record<string, string>>, { request }: Call) => {
+    read ??= readFiles()
+    const files = await read
+    const file = files.get(name)
+    if (file === undefined) {
+      // A page that is built while the hub runs is found by the next request.
+      if (files.size === 0) read = undefined
+      throw new ProtocolError(
+        'notFound',
+        files.size === 0 ? 'The panels page is not built: npm run build.' : 'There is no such file.',
+      )
+    }
+    return answerOf(name, file, headers, request.headers)
+  }
+  const page = (call: Call) => answer('index.html', pageHeaders, call)
+  return [
+    { method: 'GET', path: '/', access: { kind: 'open' }, answer: page },
+    { method: 'GET', path: '/s/{session}', access: { kind: 'open' }, answer: page },
+    {
+      method: 'GET',
+      path: '/panels/{file}',
+      access: { kind: 'open' },
+      // The names change with the content.
+      answer: (call) =>
+        answer(call.param('file'), { 'cache-control': 'public, max-age=31536000, immutable' }, call),
+    },
+  ]
+}
+
+function answerOf(
+  name: string,
+  { plain, gzip }: File,
+  headers: Readonly<Record<string, string>>,
+  asked: ReadonlyMap<string, string>,
+): Answer {
+  const compressed = /\bgzip\b/.test(asked.get('accept-encoding') ?? '') ? gzip : undefined
+  return {
+    status: 200,
+    headers: {
+      'content-type': types[extname(name)] ?? 'application/octet-stream',
+      'x-content-type-options': 'nosniff',
+      vary: 'accept-encoding',
+      ...(compressed && { 'content-encoding': 'gzip' }),
+      ...headers,
+    },
+    body: compressed ?? plain,
+  }
+}
+
+/** Beside the compiled server, or, for a server that runs from its source, where the build puts them. */
+async function readFiles(): Promise<ReadonlyMap<string, File>> {
+  const folder = ['../../panels/', '../../../dist/panels/']
+    .map((path) => fileURLToPath(new URL(path, import.meta.url)))
+    .find((path) => existsSync(`${path}index.html`))
+  const files = new Map<string, File>()
+  if (folder === undefined) return files
+  const names = new Set(await readdir(folder))
+  for (const name of names) {
+    if (types[extname(name)] === undefined) continue
+    const gzip = names.has(`${name}.gz`) ? await readFile(`${folder}${name}.gz`) : undefined
+    files.set(name, { plain: await readFile(folder + name), gzip })
+  }
+  return files
+}

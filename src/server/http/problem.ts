@@ -1,0 +1,72 @@
+import { ProtocolError, quote, type RequestCode, requestCodes } from '../../protocol/codes.js'
+import type { Answer } from '../../transport/transport.js'
+import { RateError } from '../access/rate-limits.js'
+
+/** What each code says to a person; `detail` says what was wrong this time. */
+const titles: Readonly<Record<RequestCode, string>> = {
+  badFrame: 'The request is malformed',
+  unauthorized: 'A valid token is needed',
+  forbidden: 'The token does not permit this',
+  notFound: 'There is no such thing',
+  methodNotAllowed: 'This method does not apply here',
+  conflict: 'The request does not fit the present state',
+  preconditionFailed: 'The state has changed meanwhile',
+  frameTooLarge: 'The request is too large',
+  unsupportedMediaType: 'This content type is not understood',
+  rateExceeded: 'Too many requests',
+  internalError: 'The hub made a mistake',
+  unavailable: 'The hub cannot take this now',
+}
+
+/** What a client must know beside the status, by code. */
+const headersOf: Readonly<Partial<Record<RequestCode, Readonly<Record<string, string>>>>> = {
+  unauthorized: { 'www-authenticate': 'Bearer' },
+  unsupportedMediaType: { 'accept-encoding': 'identity' },
+  rateExceeded: { 'retry-after': '1' },
+  unavailable: { 'retry-after': '1' },
+}
+
+/**
+ * @param beside further members: RFC 9457 section 3.2
+ * @returns the error as a problem document, with `pointer` and `line` where the place is known
+ */
+export function problem(error: ProtocolError, beside: object = {}): Answer {
+  const { code, message, place } = error
+  const status = requestCodes[code]
+  const document = { type: `urn:runcast:${code}`, title: titles[code], status, detail: message, ...place }
+  return {
+    status,
+    headers: { 'content-type': 'application/problem+json', ...headersOf[code], ...retryOf(error) },
+    body: JSON.stringify({ ...document, ...beside }),
+  }
+}
+
+function retryOf(error: ProtocolError): Readonly<Record<string, string>> {
+  return error instanceof RateError ? { 'retry-after': String(Math.ceil(error.afterMs / 1_000)) } : {}
+}
+
+/** @returns the problem of whatever was thrown; what is no peer's mistake is reported and stays in the house. */
+export function problemOf(error: unknown, report: (error: unknown) => void): Answer {
+  if (error instanceof ProtocolError) return problem(error)
+  report(error)
+  return problem(new ProtocolError('internalError', 'The hub has recorded what went wrong.'))
+}
+
+/** @returns a JSON answer */
+export function json(status: number, value: object, headers: Readonly<Record<string, string>> = {}): Answer {
+  return {
+    status,
+    headers: { 'content-type': 'application/json', 'cache-control': 'no-store', ...headers },
+    body: JSON.stringify(value),
+  }
+}
+
+/** @returns what whoever comes to a hub is told that closes */
+export function shuttingDown(): ProtocolError {
+  return new ProtocolError('unavailable', 'The hub is shutting down; come back soon.')
+}
+
+/** @returns a refusal of a field of a query or a body: `mode: expected …, got …` */
+export function refusal(name: string, expected: string, got: unknown): ProtocolError {
+  return new ProtocolError('badFrame', `${name}: expected ${expected}, got ${quote(got)}`)
+}

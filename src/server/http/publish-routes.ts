@@ -1,0 +1,372 @@
+import type { DialectEvent } from '../../codec/dialect.js'
+import type { Hub } from '../../hub/hub.js'
+import type { JsonValue } from '../../lib/json.js'
+import { LineError, LineReader } from '../../lib/ndjson.js'
+import { checkEvent, checkEvents } from '../../protocol/check.js'
+import { type Place, ProtocolError } from '../../protocol/codes.js'
+import type { Offset } from '../../protocol/cursor.js'
+import type { NewEvent } from '../../protocol/frames.js'
+import type { Limits } from '../../protocol/limits.js'
+import { parseTopic } from '../../protocol/topic.js'
+import { type TraceContext, traceContext } from '../../protocol/trace.js'
+import type { Answer, Request } from '../../transport/transport.js'
+import type { Context } from '../context.js'
+import { type ReadEvent, readerOf } from '../links/dialect-routes.js'
+import { type BodyKind, bodyKind, parseJson, readBody, utf8 } from './body.js'
+import { ownTopic, workerTopic, writes } from './path-topics.js'
+import { json, problem, refusal } from './problem.js'
+import type { Call, Route } from './routes.js'
+
+/** How often a sender that is held up is looked after: it may have gone. */
+const lookMs = 1_000
+
+/** What a publishing request has done so far: the answer, or a part of the problem. */
+interface Total {
+  first: Offset | 0
+  last: Offset | 0
+  accepted: number
+  duplicates: number
+}
+
+/** `POST …/events`: one event or many, answered once they are stored. */
+export function publishRoutes(context: Context): Route[] {
+  const answer = (call: Call): Promise<Answer | undefined> => {
+    const kind = bodyKind(call.request, ['json', 'ndjson', 'msgpack'])
+    return kind === 'ndjson' ? publishLines(context, call) : publishWhole(context, call, kind)
+  }
+  return [
+    {
+      method: 'POST',
+      path: '/api/sessions/{session}/events',
+      access: writes(ownTopic),
+      answer,
+    },
+    {
+      method: 'POST',
+      path: '/api/sessions/{session}/workers/{worker}/events',
+      access: writes(workerTopic),
+      answer,
+    },
+  ]
+}
+
+async function publishWhole(context: Context, call: Call, kind: BodyKind): Promise<Answer | undefined> {
+  const { hub, limits } = context
+  const read = readerOf(context, call)
+  const body = await readBody(context, call)
+  if (body === undefined) return undefined
+  const value =
+    kind === 'msgpack'
+      ? unpack(hub.codecs.msgpack, body)
+      : parseJson(utf8(body, 'body'), limits, 'body', hint)
+  const session = call.param('session')
+  const trace = traceOf(call.request)
+  const total: Total = { first: 0, last: 0, accepted: 0, duplicates: 0 }
+  if (read === undefined) {
+    const events = Array.isArray(value) ? checkEvents(value, limits) : [checkEvent(value, limits)]
+    add(total, hub.publish(call.topic, withTrace(events, trace)))
+  } else {
+    const { events, workers, end } = readAll(Array.isArray(value) ? value : [value], read, limits)
+    if (events.length > 0)
+      add(total, hub.publishTo(session, workerOf(call) ?? workers, withTrace(events, trace)))
+    if (end !== undefined) endOnce(hub, session, end.outcome)
+  }
+  await hub.committed(session)
+  return json(200, total)
+}
+
+/** The worker of the route; a dialect may name one for each event of a session's. */
+function workerOf({ topic }: Call): string | undefined {
+  const name = parseTopic(topic, 'topic')
+  return name.kind === 'worker' ? name.worker : undefined
+}
+
+/** Ends a session, unless it has ended: the same may be said again when the first answer was lost. */
+function endOnce(hub: Hub, session: string, outcome: JsonValue | undefined): void {
+  if (hub.find(session)?.status !== 'ended') hub.endSession(session, outcome)
+}
+
+interface ReadEvents {
+  readonly events: readonly NewEvent[]
+  /** Of each event; nothing for the session's own. */
+  readonly workers: readonly (string | undefined)[]
+  readonly end: Extract<DialectEvent, { kind: 'end' }> | undefined
+}
+
+/** @throws ProtocolError with the place of the first that cannot be read, or of what follows the end */
+function readAll(values: readonly unknown[], read: ReadEvent, { publishEventsMax }: Limits): ReadEvents {
+  if (values.length > publishEventsMax) {
+    throw refusal('events', `at most ${publishEventsMax} events`, values.length)
+  }
+  const events: NewEvent[] = []
+  const workers: (string | undefined)[] = []
+  let end: ReadEvents['end']
+  for (const [index, value] of values.entries()) {
+    try {
+      if (end !== undefined)
+        throw new ProtocolError('badFrame', 'event: nothing can follow the end of the session')
+      const found = read(value)
+      if (found.kind === 'end') end = found
+      else {
+        events.push(found.event)
+        workers.push(found.worker)
+      }
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error
+      throw new ProtocolError(error.code, error.message, { pointer: `/${index}${error.place.pointer ?? ''}` })
+    }
+  }
+  return { events, workers, end }
+}
+
+/** @returns the trace of a request, for its events that name none; a header that is not valid counts for nothing */
+function traceOf({ headers }: Request): TraceContext | undefined {
+  return traceContext(headers.get('traceparent'), headers.get('tracestate'))
+}
+
+/** Both fields are the event's own or both the request's: a `tracestate` belongs to its `traceparent`. */
+function withTrace(events: readonly NewEvent[], context: TraceContext | undefined): readonly NewEvent[] {
+  if (context === undefined) return events
+  return events.map((event) => {
+    if (event.trace !== undefined) return event
+    const { tracestate: _, ...untraced } = event
+    return { ...context, ...untraced }
+  })
+}
+
+const hint = '; send many events as an array, or line by line as application/x-ndjson'
+
+/** @returns the value, or the list of several concatenated ones. */
+function unpack(codec: { decodeAll(bytes: Uint8Array): readonly unknown[] }, body: Buffer): unknown {
+  let values: readonly unknown[]
+  try {
+    values = codec.decodeAll(body)
+  } catch (error) {
+    const reason = error instanceof Error ? error.message.slice(0, 200) : 'unreadable'
+    throw new ProtocolError('badFrame', `body: expected MessagePack: ${reason}`)
+  }
+  return values.length === 1 ? values[0] : values
+}
+
+/**
+ * Publishes line by line while the body arrives: what came in one chunk leaves in one flush. Waiting for what
+ * came some chunks before to be stored keeps a fast producer from outrunning the store; the peer is paused
+ * meanwhile. A few, so that reading goes on while the store writes.
+ *
+ * After a bad line nothing more is published; what precedes it is kept, and counted in the problem. A server that
+ * closes stops likewise, for a body may last as long as its peer.
+ */
+async function publishLines(context: Context, call: Call): Promise<Answer | undefined> {
+  const { hub, limits, authenticator, bodyBudget, rateLimits, onClosing } = context
+  const { request, exchange, topic, grant, sender } = call
+  const session = call.param('session')
+  const total: Total = { first: 0, last: 0, accepted: 0, duplicates: 0 }
+  const trace = traceOf(request)
+  const read = readerOf(context, call)
+  rateLimits.expectBodies(sender)
+  const worker = workerOf(call)
+  const pending = new PendingLines(limits.publishEventsMax, (events, workers) => {
+    const traced = withTrace(events, trace)
+    add(
+      total,
+      read === undefined ? hub.publish(topic, traced) : hub.publishTo(session, worker ?? workers, traced),
+    )
+  })
+  const take = (value: unknown, line: number): void => {
+    if (read === undefined) return pending.add(checkEvent(value, limits), line)
+    const found = read(value)
+    if (found.kind === 'event') return pending.add(found.event, line, found.worker)
+    pending.end(line, () => endOnce(hub, session, found.outcome))
+  }
+  const reader = new LineReader(limits.lineBytesMax, (text, line) => {
+    checkedLine(() => take(parseJson(text, limits, 'event'), line), line)
+  })
+  const ahead = new Ahead(limits.aheadBytesMax)
+  const place = bodyBudget.take()
+  const body = exchange.body(limits.bodySilenceMs)[Symbol.asyncIterator]()
+  let stopped = false
+  const forget = onClosing(() => {
+    stopped = true
+    void body.return?.()
+  })
+  try {
+    for await (const chunk of { [Symbol.asyncIterator]: () => body }) {
+      // A body may be sent for longer than a token is good.
+      authenticator.expectCurrent(grant)
+      reader.push(chunk)
+      place.hold(reader.restBytes)
+      pending.publish()
+      await ahead.add(hub.committed(session), chunk.length)
+      await holdUp(context, sender, chunk.length, () => stopped || exchange.gone)
+    }
+    // A line that the peer did not end before it went may be half of one.
+    if (exchange.gone) return undefined
+    if (stopped)
+      throw new ProtocolError('unavailable', 'The hub is shutting down; send what follows to it again.')
+    reader.end()
+    pending.publish()
+    await hub.committed(session)
+    return json(200, total)
+  } catch (error) {
+    const refused = pending.settle(error)
+    await hub.committed(session)
+    return problem(refused, total)
+  } finally {
+    forget()
+    place.release()
+  }
+}
+
+/** Counts what has come, and waits until that is not too much any more, or nobody waits for it. */
+async function holdUp(
+  { rateLimits, clock }: Context,
+  sender: string,
+  bytes: number,
+  over: () => boolean,
+): Promise<void> {
+  let ms = rateLimits.spend(sender, bytes)
+  while (ms > 0 && !over()) {
+    await new Promise<void>((resolve) => void clock.after(Math.min(ms, lookMs), resolve))
+    ms = rateLimits.spend(sender, 0)
+  }
+}
+
+/**
+ * Chunks that have been published and are still being stored. With `aheadBytesMax` of 64 KiB, hardly more than a
+ * chunk, the store is asked for many small commits, and took half as many events a second.
+ */
+class Ahead {
+  readonly #bytesMax: number
+  readonly #chunks: { readonly stored: Promise<void>; readonly bytes: number }[] = []
+  #bytes = 0
+
+  constructor(bytesMax: number) {
+    this.#bytesMax = bytesMax
+  }
+
+  /** @returns once few enough bytes are left to wait for; rejects as the oldest chunk does */
+  async add(stored: Promise<void>, bytes: number): Promise<void> {
+    // Whoever waits for it, or for the last one, is told; one that nobody waits for any more must not end the hub.
+    stored.catch(() => {})
+    this.#chunks.push({ stored, bytes })
+    this.#bytes += bytes
+    while (this.#bytes > this.#bytesMax) {
+      const oldest = this.#chunks.shift()
+      if (oldest === undefined) return
+      await oldest.stored
+      this.#bytes -= oldest.bytes
+    }
+  }
+}
+
+type Workers = readonly (string | undefined)[] | undefined
+
+/** The events of lines that have been read but not published. */
+class PendingLines {
+  readonly #max: number
+  readonly #publish: (events: readonly NewEvent[], workers: Workers) => void
+  #events: NewEvent[] = []
+  #lines: number[] = []
+  /** Of each event; absent as long as none has one. */
+  #workers: (string | undefined)[] | undefined = undefined
+
+  constructor(max: number, publish: (events: readonly NewEvent[], workers: Workers) => void) {
+    this.#max = max
+    this.#publish = publish
+  }
+
+  add(event: NewEvent, line: number, worker?: string): void {
+    this.#events.push(event)
+    this.#lines.push(line)
+    if (worker !== undefined) this.#workers ??= []
+    if (this.#workers !== undefined) this.#workers[this.#events.length - 1] = worker
+    if (this.#events.length === this.#max) this.publish()
+  }
+
+  /** Publishes what precedes the end, and ends. */
+  end(line: number, ending: () => void): void {
+    this.publish()
+    try {
+      ending()
+    } catch (error) {
+      throw error instanceof ProtocolError ? at(error, line) : error
+    }
+  }
+
+  /** @throws ProtocolError with the line that the hub refused, once what precedes it has been published */
+  publish(): void {
+    const events = this.#events
+    const lines = this.#lines
+    const workers = this.#workers
+    if (events.length === 0) return
+    this.#events = []
+    this.#lines = []
+    this.#workers = undefined
+    try {
+      this.#publish(events, workers)
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error
+      const index = indexOf(error.place)
+      if (index === undefined) throw at(error, lines[0] ?? 0)
+      if (index > 0) this.#publish(events.slice(0, index), workers)
+      throw at(error, lines[index] ?? 0, withoutIndex(error.place))
+    }
+  }
+
+  /**
+   * Publishes what precedes the error.
+   *
+   * @returns the error as the client is to see it: the first one, where there are two
+   * @throws whatever is no peer's mistake
+   */
+  settle(error: unknown): ProtocolError {
+    const refused = ofLine(error)
+    if (refused === undefined) throw error
+    try {
+      this.publish()
+      return refused
+    } catch (earlier) {
+      if (earlier instanceof ProtocolError) return earlier
+      throw earlier
+    }
+  }
+}
+
+function add(total: Total, result: Total): void {
+  if (total.first === 0) total.first = result.first
+  if (result.last > total.last) total.last = result.last
+  total.accepted += result.accepted
+  total.duplicates += result.duplicates
+}
+
+function checkedLine<T>(check: () => T, line: number): T {
+  try {
+    return check()
+  } catch (error) {
+    // What the hub refused of the lines before has its line.
+    if (error instanceof ProtocolError && error.place.line === undefined) throw at(error, line)
+    throw error
+  }
+}
+
+function ofLine(error: unknown): ProtocolError | undefined {
+  if (error instanceof ProtocolError) return error
+  if (!(error instanceof LineError)) return undefined
+  const code = error.reason === 'tooLong' ? 'frameTooLarge' : 'badFrame'
+  return new ProtocolError(code, error.message, { line: error.line })
+}
+
+function at({ code, message, place }: ProtocolError, line: number, pointer = place.pointer): ProtocolError {
+  return new ProtocolError(code, `line ${line}: ${message}`, { ...(pointer ? { pointer } : {}), line })
+}
+
+const indexPattern = /^\/(\d+)/
+
+function indexOf({ pointer }: Place): number | undefined {
+  const index = indexPattern.exec(pointer ?? '')?.[1]
+  return index === undefined ? undefined : Number(index)
+}
+
+function withoutIndex({ pointer }: Place): string {
+  return (pointer ?? '').replace(indexPattern, '')
+}

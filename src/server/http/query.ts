@@ -1,0 +1,62 @@
+import { checkSlices, checkTypes } from '../../protocol/check.js'
+import { type Mode, modes } from '../../protocol/frames.js'
+import type { Limits } from '../../protocol/limits.js'
+import { refusal } from './problem.js'
+
+/** @returns the names of `?name=a,b&name=c`; nothing when it is absent or empty. */
+export function listOf(query: URLSearchParams, name: string): readonly string[] | undefined {
+  const names = query
+    .getAll(name)
+    .flatMap((text) => text.split(','))
+    .filter((text) => text !== '')
+  return names.length === 0 ? undefined : names
+}
+
+/** @throws ProtocolError `badFrame` */
+export function typesOf(query: URLSearchParams, limits: Limits): readonly string[] | undefined {
+  const types = listOf(query, 'types')
+  return types && checkTypes(types, limits, 'types')
+}
+
+/** @throws ProtocolError `badFrame` */
+export function slicesOf(query: URLSearchParams, limits: Limits): readonly string[] | undefined {
+  const slices = listOf(query, 'slices')
+  return slices && checkSlices(slices, limits, 'slices')
+}
+
+/** @throws ProtocolError `badFrame` */
+export function modeOf(query: URLSearchParams): Mode | undefined {
+  return choiceOf(query, 'mode', modes)
+}
+
+/** @throws ProtocolError `badFrame` when it is given, and none of the choices */
+export function choiceOf<Choice extends string>(
+  query: URLSearchParams,
+  name: string,
+  choices: readonly Choice[],
+): Choice | undefined {
+  const text = query.get(name)
+  if (text === null || text === '') return undefined
+  const choice = choices.find((one) => one === text)
+  if (choice === undefined) throw refusal(name, `one of ${choices.join(', ')}`, text)
+  return choice
+}
+
+/** @returns whether `?name`, `?name=1` or `?name=true` is there. */
+export function flagOf(query: URLSearchParams, name: string): boolean {
+  const choice = choiceOf(query, name, ['1', 'true', '0', 'false'])
+  return choice === undefined ? query.has(name) : choice === '1' || choice === 'true'
+}
+
+/** @throws ProtocolError `badFrame` when it is given, and no integer within the bounds */
+export function integerOf(
+  query: URLSearchParams,
+  name: string,
+  bounds: { readonly min: number; readonly max: number },
+): number | undefined {
+  const text = query.get(name)
+  if (text === null || text === '') return undefined
+  const value = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN
+  if (value >= bounds.min && value <= bounds.max) return value
+  throw refusal(name, `an integer from ${bounds.min} to ${bounds.max}`, text)
+}

@@ -1,0 +1,267 @@
+import { strict as assert } from 'node:assert'
+import { checkId } from '../../protocol/check.js'
+import { ProtocolError } from '../../protocol/codes.js'
+import type { Limits } from '../../protocol/limits.js'
+import { parseTopic } from '../../protocol/topic.js'
+import type { Answer, Exchange, Request } from '../../transport/transport.js'
+import type { Authenticator } from '../access/authenticator.js'
+import { type Grant, unlocked } from '../access/grant.js'
+import {
+  allowsOrigin,
+  corsHeaders,
+  expectHost,
+  type Hosts,
+  type Origins,
+  preflightHeaders,
+} from '../access/origins.js'
+import type { RateLimits } from '../access/rate-limits.js'
+import type { ServerCounts } from '../operations/metric-definitions.js'
+import { problemOf, shuttingDown } from './problem.js'
+
+export type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
+
+/** What a request asks for, as far as its head tells. */
+export type Asked = Pick<Call, 'request' | 'query' | 'param'>
+
+/**
+ * What it takes to be answered: nothing; any token, where the route itself gives no more than the token allows; a token
+ * that may read a topic, publish to it, or do either; or one that may read the figures of the hub itself.
+ */
+export type Access =
+  | { readonly kind: 'open' | 'any' | 'hub' }
+  | { readonly kind: 'read' | 'write' | 'either'; readonly topic: (asked: Asked) => string }
+
+/** One thing that can be asked for. */
+export interface Route {
+  readonly method: Method
+  /** Literal segments and `{parameters}`: `/api/sessions/{session}/events`. */
+  readonly path: string
+  readonly access: Access
+  /** Answered even while the server is about to close. */
+  readonly whileClosing?: true
+  /**
+   * Answers, or streams and returns nothing. What it throws is answered as a problem.
+   * `HEAD` comes here as well; the transport leaves out the body of its answer.
+   */
+  answer(call: Call): Answer | undefined | Promise<Answer | undefined>
+}
+
+/** One request on its way through a route. */
+export interface Call {
+  readonly request: Request
+  readonly exchange: Exchange
+  readonly query: URLSearchParams
+  /** What the client may do. Of a route that is open to all, nobody has asked. */
+  readonly grant: Grant
+  /** Who is held to the rates of what comes: the token's holder, or an address. */
+  readonly sender: string
+  /** The topic that the route's `access` names; empty where it names none. */
+  readonly topic: string
+  /** The decoded segment that stands for `{name}` in the route's path; sessions and workers are valid ids. */
+  param(name: string): string
+  /** What a streamed response must say beside its own headers; answers get them without further ado. */
+  readonly headers: Readonly<Record<string, string>>
+}
+
+export interface RoutesOptions {
+  readonly limits: Limits
+  readonly rateLimits: RateLimits
+  readonly origins: Origins
+  readonly hosts: Hosts
+  readonly authenticator: Authenticator
+  /** Told of whatever is no peer's mistake. */
+  readonly report: (error: unknown) => void
+  readonly counts: Pick<ServerCounts, 'answers' | 'requests'>
+  /** Whether the server is about to close: then only what asks after its health is answered. */
+  readonly closing: () => boolean
+}
+
+interface Pattern {
+  readonly segments: readonly string[]
+  readonly methods: Map<Method, Route>
+}
+
+/** The table of what can be asked for. */
+export class Routes {
+  readonly #patterns = new Map<string, Pattern>()
+  readonly #options: RoutesOptions
+  #idle: (() => void) | undefined = undefined
+
+  constructor(routes: readonly Route[], options: RoutesOptions) {
+    this.#options = options
+    for (const route of routes) {
+      const pattern = this.#patterns.get(route.path) ?? {
+        segments: route.path.split('/'),
+        methods: new Map(),
+      }
+      assert(!pattern.methods.has(route.method), `two routes for ${route.method} ${route.path}`)
+      pattern.methods.set(route.method, route)
+      this.#patterns.set(route.path, pattern)
+    }
+  }
+
+  /** Answers the request, come what may. */
+  answer(request: Request, exchange: Exchange): void {
+    this.#options.counts.requests += 1
+    void this.#answerOf(request, exchange)
+      .then((answer) => {
+        if (answer === undefined) return
+        const { answers } = this.#options.counts
+        answers.set(answer.status, (answers.get(answer.status) ?? 0) + 1)
+        exchange.answer(answer)
+      })
+      .catch(this.#options.report)
+      .finally(() => {
+        this.#options.counts.requests -= 1
+        if (this.busy === 0) this.#idle?.()
+      })
+  }
+
+  /** Requests that are being answered. */
+  get busy(): number {
+    return this.#options.counts.requests
+  }
+
+  /** @returns once no request is being answered; responses that stay open do not count. */
+  async idle(): Promise<void> {
+    if (this.busy === 0) return
+    await new Promise<void>((resolve) => {
+      this.#idle = resolve
+    })
+  }
+
+  async #answerOf(request: Request, exchange: Exchange): Promise<Answer | undefined> {
+    const { rateLimits, origins } = this.#options
+    const cors = allowsOrigin(request, origins) ? corsHeaders(request) : undefined
+    try {
+      rateLimits.expectFit(request)
+      rateLimits.charge(rateLimits.addressOf(request))
+      expectHost(request, this.#options.hosts)
+      if (cors === undefined)
+        throw new ProtocolError('forbidden', 'Pages of this origin may not use the hub.')
+      const answer = await this.#dispatch(request, exchange, cors)
+      return answer && { ...answer, headers: { ...answer.headers, ...cors } }
+    } catch (error) {
+      const answer = problemOf(error, this.#options.report)
+      return { ...answer, headers: { ...answer.headers, ...cors } }
+    }
+  }
+
+  async #dispatch(
+    request: Request,
+    exchange: Exchange,
+    headers: Readonly<Record<string, string>>,
+  ): Promise<Answer | undefined> {
+    const segments = request.path.split('/')
+    const pattern = this.#match(segments)
+    if (pattern === undefined) {
+      throw new ProtocolError('notFound', `There is nothing at ${request.path.slice(0, 200)}.`)
+    }
+    if (request.method === 'OPTIONS') return options(request, pattern)
+    const route = pattern.methods.get((request.method === 'HEAD' ? 'GET' : request.method) as Method)
+    if (route === undefined) return this.#wrongMethod(request, pattern)
+    if (this.#options.closing() && route.whileClosing !== true) throw shuttingDown()
+    // Before anything else is looked at, so that a stranger learns nothing but that a token is needed.
+    const grant = route.access.kind === 'open' ? unlocked : await this.#options.authenticator.grantOf(request)
+    if (grant.holder !== '') this.#options.rateLimits.charge(grant.holder)
+    const params = paramsOf(pattern, segments, this.#options.limits)
+    const asked: Asked = {
+      request,
+      query: new URLSearchParams(request.query),
+      param(name) {
+        const value = params.get(name)
+        assert(value !== undefined, `${route.path} has no {${name}}`)
+        return value
+      },
+    }
+    const topic = permittedTopic(route.access, asked, grant)
+    const sender = grant.holder === '' ? this.#options.rateLimits.addressOf(request) : grant.holder
+    return route.answer({ ...asked, exchange, headers, grant, sender, topic })
+  }
+
+  #match(segments: readonly string[]): Pattern | undefined {
+    for (const pattern of this.#patterns.values()) {
+      if (fits(pattern.segments, segments)) return pattern
+    }
+    return undefined
+  }
+
+  #wrongMethod(request: Request, pattern: Pattern): Answer {
+    const allow = allowOf(pattern)
+    const error = new ProtocolError(
+      'methodNotAllowed',
+      `${request.path.slice(0, 200)}: expected ${allow}, got ${request.method.slice(0, 20)}`,
+    )
+    const answer = problemOf(error, this.#options.report)
+    return { ...answer, headers: { ...answer.headers, allow } }
+  }
+}
+
+/**
+ * @returns the topic that the route is about
+ * @throws ProtocolError `forbidden`
+ */
+function permittedTopic(access: Access, asked: Asked, { permissions }: Grant): string {
+  switch (access.kind) {
+    case 'open':
+    case 'any':
+      return ''
+    case 'hub':
+      if (permissions.readsHub) return ''
+      throw new ProtocolError('forbidden', 'the token does not allow reading hub')
+    default: {
+      const topic = access.topic(asked)
+      const name = parseTopic(topic, 'topic')
+      const readsInstead = access.kind === 'either' && !permissions.mayWrite(name)
+      if (access.kind === 'read' || readsInstead) permissions.expectRead(name)
+      else permissions.expectWrite(name)
+      return topic
+    }
+  }
+}
+
+function isParam(segment: string): boolean {
+  return segment.startsWith('{')
+}
+
+function fits(pattern: readonly string[], segments: readonly string[]): boolean {
+  if (pattern.length !== segments.length) return false
+  return pattern.every((part, at) => (isParam(part) ? segments[at] !== '' : part === segments[at]))
+}
+
+function allowOf({ methods }: Pattern): string {
+  const all = [...methods.keys(), ...(methods.has('GET') ? ['HEAD'] : []), 'OPTIONS']
+  return all.join(', ')
+}
+
+function options(request: Request, pattern: Pattern): Answer {
+  const allow = allowOf(pattern)
+  const preflight = request.headers.has('access-control-request-method')
+  return { status: 204, headers: { allow, ...(preflight ? preflightHeaders(allow) : {}) } }
+}
+
+/** Parameters that name sessions and workers are checked here, the others by their routes. */
+const ids: readonly string[] = ['session', 'worker']
+
+function paramsOf(
+  pattern: Pattern,
+  segments: readonly string[],
+  limits: Limits,
+): ReadonlyMap<string, string> {
+  const params = new Map<string, string>()
+  pattern.segments.forEach((part, at) => {
+    if (!isParam(part)) return
+    const name = part.slice(1, -1)
+    const value = decoded(segments[at] ?? '', name)
+    params.set(name, ids.includes(name) ? checkId(value, limits, name) : value)
+  })
+  return params
+}
+
+function decoded(segment: string, name: string): string {
+  try {
+    return decodeURIComponent(segment)
+  } catch {
+    throw new ProtocolError('badFrame', `${name}: expected percent-encoded UTF-8 in the path`)
+  }
+}

@@ -1,0 +1,139 @@
+import type { JsonObject, JsonValue } from '../../lib/json.js'
+import { checkId } from '../../protocol/check.js'
+import { ProtocolError } from '../../protocol/codes.js'
+import { type Mode, modes } from '../../protocol/frames.js'
+import type { Answer } from '../../transport/transport.js'
+import type { Context } from '../context.js'
+import { dialectOf } from '../links/dialect-routes.js'
+import { bodyKind, parseJson, readBody, utf8 } from './body.js'
+import { ownTopic, reads, sessionTopic, wholeTopic, workerTopic, writes } from './path-topics.js'
+import { json, refusal } from './problem.js'
+import { integerOf, typesOf } from './query.js'
+import type { Call, Route } from './routes.js'
+
+/** Sessions: listed, read, created, ended, removed, and their retained events page by page. */
+export function sessionRoutes(context: Context): Route[] {
+  const { hub } = context
+  return [
+    { method: 'GET', path: '/api/sessions', access: { kind: 'any' }, answer: (call) => list(context, call) },
+    {
+      method: 'GET',
+      path: '/api/sessions/{session}',
+      // Who publishes to a session has to know how it stands.
+      access: { kind: 'either', topic: ownTopic },
+      answer: (call) => {
+        const session = call.param('session')
+        return json(200, { ...summaryOf(context, session), ...hub.measure(session) })
+      },
+    },
+    {
+      method: 'PUT',
+      path: '/api/sessions/{session}',
+      access: writes(ownTopic),
+      answer: (call) => create(context, call),
+    },
+    {
+      method: 'DELETE',
+      path: '/api/sessions/{session}',
+      access: writes(wholeTopic),
+      answer: async (call) => {
+        await hub.removeSession(call.param('session'))
+        return { status: 204 }
+      },
+    },
+    {
+      method: 'POST',
+      path: '/api/sessions/{session}/end',
+      access: writes(ownTopic),
+      answer: (call) => end(context, call),
+    },
+    {
+      method: 'GET',
+      path: '/api/sessions/{session}/history',
+      access: reads(sessionTopic),
+      answer: (call) => history(context, call),
+    },
+    {
+      method: 'GET',
+      path: '/api/sessions/{session}/workers/{worker}/history',
+      access: reads(workerTopic),
+      answer: (call) => history(context, call),
+    },
+  ]
+}
+
+/** Those that may be seen, in the order of their ids; `next` is the id to give as `after` for the next page. */
+async function list({ hub, limits }: Context, { query, grant }: Call): Promise<Answer> {
+  const limit = integerOf(query, 'limit', { min: 1, max: limits.pageItemsMax }) ?? limits.pageItemsMax
+  const after = query.get('after') ?? ''
+  if (after !== '') checkId(after, limits, 'after')
+  const { sessions, end } = await hub.listSessions(after, limit, grant.permissions)
+  const next = end ? undefined : sessions.at(-1)?.id
+  return json(200, { sessions, ...(next === undefined ? {} : { next }) })
+}
+
+function summaryOf({ hub }: Context, session: string): object {
+  const summary = hub.find(session)
+  if (summary === undefined) throw new ProtocolError('notFound', `There is no session ${session}.`)
+  return summary
+}
+
+async function create(context: Context, call: Call): Promise<Answer | undefined> {
+  const fields = await readFields(context, call, ['mode', 'metadata'])
+  if (fields === undefined) return undefined
+  const { mode, metadata } = fields
+  if (mode !== undefined && !modes.includes(mode as Mode))
+    throw refusal('mode', `one of ${modes.join(', ')}`, mode)
+  if (metadata !== undefined && !isObject(metadata)) throw refusal('metadata', 'an object', metadata)
+  const session = call.param('session')
+  const isNew = context.hub.createSession(session, {
+    ...(mode === undefined ? {} : { mode: mode as Mode }),
+    ...(metadata === undefined ? {} : { metadata: metadata as JsonObject }),
+  })
+  return json(isNew ? 201 : 200, summaryOf(context, session))
+}
+
+async function end(context: Context, call: Call): Promise<Answer | undefined> {
+  const fields = await readFields(context, call, ['outcome'])
+  if (fields === undefined) return undefined
+  const session = call.param('session')
+  context.hub.endSession(session, fields.outcome as JsonValue | undefined)
+  await context.hub.committed(session)
+  return json(200, summaryOf(context, session))
+}
+
+async function history(context: Context, { query, topic }: Call): Promise<Answer> {
+  const { hub, limits } = context
+  const dialect = dialectOf(context, query, 'records')
+  const limit = integerOf(query, 'limit', { min: 1, max: limits.pageItemsMax })
+  const types = typesOf(query, limits) ?? dialect?.records.types
+  const after = query.get('after')
+  const page = await hub.readHistory(topic, {
+    ...(limit && { limit }),
+    ...(types && { types }),
+    ...(after ? { after } : {}),
+  })
+  if (dialect === undefined) return json(200, page)
+  const records = page.events.map(dialect.records.record).filter((record) => record !== undefined)
+  return json(200, { ...page, events: records })
+}
+
+/** @returns the fields of a JSON object; none when there is no body; nothing when the peer has gone. */
+async function readFields(
+  context: Context,
+  call: Call,
+  names: readonly string[],
+): Promise<Readonly<Record<string, unknown>> | undefined> {
+  const body = await readBody(context, call)
+  if (body === undefined || body.length === 0) return body && {}
+  bodyKind(call.request, ['json'])
+  const value = parseJson(utf8(body, 'body'), context.limits, 'body')
+  if (!isObject(value)) throw refusal('body', `an object { ${names.join('?, ')}? }`, value)
+  const stranger = Object.keys(value).find((name) => !names.includes(name))
+  if (stranger !== undefined) throw refusal('body', `no field but ${names.join(', ')}`, stranger)
+  return value
+}
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}

@@ -1,0 +1,145 @@
+import type { JsonValue } from '../../lib/json.js'
+import { checkCause, checkPatch } from '../../protocol/check.js'
+import { ProtocolError } from '../../protocol/codes.js'
+import { formatCursor, parseCursor } from '../../protocol/cursor.js'
+import type { Cause } from '../../protocol/frames.js'
+import type { Limits } from '../../protocol/limits.js'
+import type { StateOptions, StateResult, StateSnapshot } from '../../session/precondition.js'
+import type { Answer, Request } from '../../transport/transport.js'
+import type { Context } from '../context.js'
+import { bodyKind, contentType, parseJson, readBody, utf8 } from './body.js'
+import { ownTopic, reads, sessionTopic, workerTopic, writes } from './path-topics.js'
+import { json } from './problem.js'
+import { slicesOf } from './query.js'
+import type { Asked, Call, Route } from './routes.js'
+
+/** The state of sessions and workers: read, set, patched, removed. Changes are answered once they are stored. */
+export function stateRoutes(context: Context): Route[] {
+  return [
+    ...routesOf(context, '/api/sessions/{session}/state', { whole: sessionTopic, own: ownTopic }),
+    ...routesOf(context, '/api/sessions/{session}/workers/{worker}/state', {
+      whole: workerTopic,
+      own: workerTopic,
+    }),
+  ]
+}
+
+/** @param topics what is read as a whole, and where the slices are */
+function routesOf(
+  context: Context,
+  all: string,
+  { whole, own }: { whole: (asked: Asked) => string; own: (asked: Asked) => string },
+): Route[] {
+  const one = `${all}/{slice}`
+  return [
+    { method: 'GET', path: all, access: reads(whole), answer: (call) => readAll(context, call) },
+    { method: 'GET', path: one, access: reads(own), answer: (call) => readOne(context, call) },
+    { method: 'PUT', path: one, access: writes(own), answer: (call) => set(context, call) },
+    { method: 'PATCH', path: one, access: writes(own), answer: (call) => patch(context, call) },
+    { method: 'DELETE', path: one, access: writes(own), answer: (call) => remove(context, call) },
+  ]
+}
+
+function readAll({ hub, limits }: Context, call: Call): Answer {
+  const snapshot = hub.state(call.topic, slicesOf(call.query, limits))
+  const { epoch, offset, slices } = snapshot
+  return unlessKnown(call.request, snapshot, { epoch, offset, slices })
+}
+
+/** The value alone. */
+function readOne({ hub }: Context, call: Call): Answer {
+  const slice = call.param('slice')
+  const snapshot = hub.state(call.topic, [slice])
+  if (!Object.hasOwn(snapshot.slices, slice)) {
+    throw new ProtocolError('notFound', `There is no slice ${slice} in ${call.topic}.`)
+  }
+  return unlessKnown(call.request, snapshot, snapshot.slices[slice] as JsonValue)
+}
+
+async function set(context: Context, call: Call): Promise<Answer | undefined> {
+  const options = optionsOf(call.request, context.limits)
+  const value = await readValue(context, call, () => bodyKind(call.request, ['json']))
+  if (value === undefined) return undefined
+  return changed(context, call, () => context.hub.setState(call.topic, call.param('slice'), value, options))
+}
+
+const patchType = 'application/json-patch+json'
+const mergeType = 'application/merge-patch+json'
+
+async function patch(context: Context, call: Call): Promise<Answer | undefined> {
+  const { hub, limits } = context
+  const options = optionsOf(call.request, limits)
+  const type = contentType(call.request)
+  const value = await readValue(context, call, () => {
+    if (type === patchType || type === mergeType) return
+    throw new ProtocolError('unsupportedMediaType', `content-type: expected ${patchType} or ${mergeType}`)
+  })
+  if (value === undefined) return undefined
+  const { topic } = call
+  const slice = call.param('slice')
+  if (type === mergeType) return changed(context, call, () => hub.mergeState(topic, slice, value, options))
+  const operations = checkPatch(value, limits, 'patch')
+  return changed(context, call, () => hub.patchState(topic, slice, operations, options))
+}
+
+function remove(context: Context, call: Call): Promise<Answer> {
+  const options = optionsOf(call.request, context.limits)
+  return changed(context, call, () => context.hub.removeState(call.topic, call.param('slice'), options))
+}
+
+async function changed({ hub }: Context, call: Call, change: () => StateResult): Promise<Answer> {
+  const { epoch, offset, changed } = change()
+  await hub.committed(call.param('session'))
+  return json(200, { offset, changed }, { etag: `"${formatCursor(epoch, offset)}"` })
+}
+
+/** @returns the JSON of the body; nothing when the peer has gone */
+async function readValue(
+  context: Context,
+  call: Call,
+  checkType: () => void,
+): Promise<JsonValue | undefined> {
+  checkType()
+  const body = await readBody(context, call)
+  return body && (parseJson(utf8(body, 'body'), context.limits, 'body') as JsonValue)
+}
+
+/** `304` to a client that has the snapshot already (RFC 9110 section 13.1.2). */
+function unlessKnown(request: Request, { epoch, version }: StateSnapshot, body: JsonValue): Answer {
+  const etag = `"${formatCursor(epoch, version)}"`
+  const headers = { etag, 'cache-control': 'no-cache' }
+  const known = (request.headers.get('if-none-match') ?? '')
+    .split(',')
+    .map((tag) => tag.trim().replace(/^W\//, ''))
+  if (known.includes(etag) || known.includes('*')) return { status: 304, headers }
+  return {
+    status: 200,
+    headers: { 'content-type': 'application/json', ...headers },
+    body: JSON.stringify(body),
+  }
+}
+
+function optionsOf(request: Request, limits: Limits): StateOptions {
+  const cause = causeOf(request, limits)
+  const unless = unlessOf(request)
+  return { ...(cause && { cause }), ...(unless && { unless }) }
+}
+
+function causeOf({ headers }: Request, limits: Limits): Cause | undefined {
+  const text = headers.get('x-cause')
+  return text === undefined ? undefined : checkCause(parseJson(text, limits, 'x-cause'), limits, 'x-cause')
+}
+
+const tagPattern = /^"([^"]*)"$/
+
+/** `If-Match` (RFC 9110 section 13.1.1): a tag holds as long as the slice has not changed since. */
+function unlessOf({ headers }: Request): StateOptions['unless'] {
+  const text = headers.get('if-match')
+  if (text === undefined) return undefined
+  if (text.trim() === '*') return { absent: true }
+  const tag = tagPattern.exec(text.trim())?.[1]
+  if (tag === undefined) {
+    throw new ProtocolError('badFrame', 'if-match: expected * or one ETag of a state, as "<epoch>:<offset>"')
+  }
+  return { changedSince: parseCursor(tag, 'if-match') }
+}

@@ -1,0 +1,84 @@
+import type { Connection } from '../../delivery/connection.js'
+import type { Clock } from '../../lib/clock.js'
+import { closeCodes } from '../../protocol/codes.js'
+import type { Fields, Log } from '../operations/log.js'
+import type { LinkKind } from './links.js'
+
+interface ConnectionLogParts {
+  readonly log: Log
+  readonly clock: Clock
+}
+
+export interface LoggedConnection {
+  readonly connection: Connection
+  readonly transport: LinkKind
+  readonly address: string
+}
+
+/** One connection from its opening to its end, told in one line. */
+export class ConnectionLog {
+  readonly #context: ConnectionLogParts
+  readonly #connection: Connection
+  readonly #transport: LinkKind
+  readonly #address: string
+  readonly #openedAt: number
+  /** Frames that came from the client; absent where there are none. */
+  received: number | undefined
+
+  constructor(context: ConnectionLogParts, { connection, transport, address }: LoggedConnection) {
+    this.#context = context
+    this.#connection = connection
+    this.#transport = transport
+    this.#address = address
+    this.#openedAt = context.clock.now()
+    context.log.debug({ connection: connection.id, transport, address }, 'connection opened')
+  }
+
+  /**
+   * The link has gone, and the connection has left its feeds.
+   *
+   * @param code of the close frame, where the transport has one
+   */
+  end(code?: number): void {
+    const { log, clock } = this.#context
+    const connection = this.#connection
+    log.info(
+      {
+        connection: connection.id,
+        transport: this.#transport,
+        address: this.#address,
+        ms: clock.now() - this.#openedAt,
+        subscriptions: connection.subscribed,
+        ...(this.received !== undefined && { received: this.received }),
+        events: connection.events,
+        bytes: connection.bytes,
+        ...endOf(connection, code),
+      },
+      'connection closed',
+    )
+  }
+}
+
+/** Who ended it, and why. */
+function endOf({ ending }: Connection, code: number | undefined): Fields {
+  switch (ending?.kind) {
+    case 'closed':
+      return { by: 'hub', code: closeCodes[ending.code], reason: ending.reason }
+    case 'done':
+      return { by: 'hub', reason: 'all that it followed has ended' }
+    case undefined:
+      return {
+        by: 'client',
+        ...(code !== undefined && { code }),
+        reason: reasons[code ?? 0] ?? 'it has gone',
+      }
+  }
+}
+
+/** RFC 6455, section 7.4.1. */
+const reasons: Readonly<Record<number, string>> = {
+  1000: 'it closed',
+  1001: 'it went away',
+  1005: 'it closed without a code',
+  1006: 'the link was cut',
+}

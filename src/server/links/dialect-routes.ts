@@ -1,0 +1,254 @@
+import type { Chunk } from '../../codec/codec.js'
+import type { Dialect, DialectEvent, DialectStream, Following } from '../../codec/dialect.js'
+import type { DialectCodec } from '../../codec/dialect-codec.js'
+import type { Clock, Timer } from '../../lib/clock.js'
+import type { JsonObject, JsonValue } from '../../lib/json.js'
+import { checkEvent, checkId, checkTypes } from '../../protocol/check.js'
+import { ProtocolError } from '../../protocol/codes.js'
+import { formatCursor, type Position, parseCursor, start } from '../../protocol/cursor.js'
+import type { Subscribe } from '../../protocol/frames.js'
+import type { Limits } from '../../protocol/limits.js'
+import type { Answer } from '../../transport/transport.js'
+import type { Context } from '../context.js'
+import { reads } from '../http/path-topics.js'
+import { refusal } from '../http/problem.js'
+import { flagOf, integerOf, listOf, modeOf, slicesOf } from '../http/query.js'
+import type { Asked, Call, Route } from '../http/routes.js'
+import { cursorOf, hasAll, head, open, type Patience, StreamLink, sessionOf } from './stream-link.js'
+
+type Streaming = Dialect & { readonly stream: DialectStream }
+
+/** The session of clients whose requests name none: they come from where there was but one. */
+const onlySession = 'default'
+
+/** The routes that the dialects have of their own. */
+export function dialectRoutes(context: Context): Route[] {
+  const routes: Route[] = []
+  for (const dialect of context.dialects.values()) {
+    if (!streams(dialect)) continue
+    for (const { path, topic } of dialect.stream.routes) {
+      const asked = (request: Asked) =>
+        topic(idOf(context, request, path, 'session') ?? onlySession, idOf(context, request, path, 'worker'))
+      routes.push({
+        method: 'GET',
+        path,
+        access: reads(asked),
+        answer: (call) => streamDialect(context, call, dialect),
+      })
+    }
+  }
+  return routes
+}
+
+function streams(dialect: Dialect): dialect is Streaming {
+  return dialect.stream !== undefined
+}
+
+/** An id out of the path, or out of the query where the path has no place for it. */
+function idOf({ limits }: Context, asked: Asked, path: string, name: string): string | undefined {
+  if (path.includes(`{${name}}`)) return asked.param(name)
+  const text = asked.query.get(name)
+  return text ? checkId(text, limits, name) : undefined
+}
+
+/**
+ * @returns the dialect that `?dialect=` names; nothing when there is none
+ * @throws ProtocolError `badFrame` when there is no such dialect, or it has no `part`
+ */
+export function dialectOf<Part extends 'stream' | 'publish' | 'records'>(
+  { dialects }: Context,
+  query: URLSearchParams,
+  part: Part,
+): (Dialect & Required<Pick<Dialect, Part>>) | undefined {
+  const name = query.get('dialect')
+  if (!name) return undefined
+  const dialect = dialects.get(name)
+  if (dialect?.[part] !== undefined) return dialect as Dialect & Required<Pick<Dialect, Part>>
+  const known = [...dialects.values()].filter((one) => one[part] !== undefined)
+  throw refusal('dialect', `one of ${known.map((one) => one.name).join(', ')}`, name)
+}
+
+/** Reads one object of a producer. */
+export type ReadEvent = (value: unknown) => DialectEvent
+
+/** A producer's own id of an event whose shape has no place for one, and which is taken out of it. */
+const idName = '$id'
+
+/**
+ * @returns how `?dialect=` reads what is published; nothing when it is not asked for. `?force` passes every mode.
+ * @throws ProtocolError `badFrame` when there is no such dialect
+ */
+export function readerOf(context: Context, call: Call): ReadEvent | undefined {
+  const { query, grant } = call
+  const dialect = dialectOf(context, query, 'publish')
+  if (dialect === undefined) return undefined
+  const force = flagOf(query, 'force')
+  const { limits } = context
+  return (value) => {
+    const [id, object] = withoutId(value as JsonValue)
+    const found = dialect.publish(object)
+    if (found.kind === 'end') return found
+    const event = { ...found.event, ...(force && { force }), ...(id !== undefined && { id }) }
+    const { worker } = found
+    if (worker !== undefined) {
+      checkId(worker, limits, 'worker')
+      grant.permissions.expectWrite({ kind: 'worker', session: call.param('session'), worker })
+    }
+    return { ...found, event: checkEvent(event, limits) }
+  }
+}
+
+function withoutId(value: JsonValue): readonly [JsonValue | undefined, JsonValue] {
+  if (typeof value !== 'object' || value === null || !Object.hasOwn(value, idName)) return [undefined, value]
+  const { [idName]: id, ...rest } = value as JsonObject
+  return [id, rest]
+}
+
+/** Streams a topic to a client that reads in a dialect. */
+export async function streamDialect(
+  context: Context,
+  call: Call,
+  dialect: Streaming,
+): Promise<Answer | undefined> {
+  const { hub, limits, clock } = context
+  const { topic } = call
+  const { stream } = dialect
+  if (stream.unknown !== 'wait' && hub.find(sessionOf(topic)) === undefined) {
+    if (stream.unknown === 'empty') return { ...head, body: '' }
+    throw new ProtocolError('notFound', `There is no session ${sessionOf(topic)}.`)
+  }
+  const position = positionOf(call, stream)
+  const following = stream.follow({
+    list: (name) => (name === 'slices' ? slicesOf(call.query, limits) : listOf(call.query, name)),
+    isKnown: (type) => hub.catalog.knows(type),
+  })
+  if (await isOver(context, call, { stream, topic, position, following })) return { status: 204 }
+  const codec = hub.codecs.dialect(dialect)
+  let link: DialectLink | undefined
+  const makeLink = (patience: Patience) => {
+    link = new DialectLink(codec, { limits, patience, comments: following.comments ?? [] })
+    return link
+  }
+  const connection = await open(context, call, makeLink, {
+    subscribes: [subscribeOf(context, call, { topic, position, following })],
+  })
+  if (connection !== undefined) {
+    link?.beat(clock, heartbeatMsOf(call) ?? context.heartbeatEventMs, () => !connection.full)
+  }
+  return undefined
+}
+
+/** What is no cursor came from another server: the client joins afresh. */
+function positionOf(call: Call, { ids }: DialectStream): Position | undefined {
+  const cursor = ids === 'cursor' ? cursorOf(call) : undefined
+  if (cursor === undefined) return undefined
+  try {
+    return parseCursor(cursor.text, cursor.name)
+  } catch (error) {
+    if (error instanceof ProtocolError) return undefined
+    throw error
+  }
+}
+
+interface Returning {
+  readonly stream: DialectStream
+  readonly topic: string
+  readonly position: Position | undefined
+  readonly following: Following
+}
+
+/** Whether a client that comes back has nothing more to come back for: the session has ended, and it has it all. */
+async function isOver(
+  context: Context,
+  { request }: Call,
+  { stream, topic, position, following: { types } }: Returning,
+): Promise<boolean> {
+  const { hub } = context
+  const session = hub.find(sessionOf(topic))
+  if (session?.status !== 'ended') return false
+  if (stream.ids === 'count') return request.headers.has('last-event-id')
+  if (position?.epoch !== session.epoch) return false
+  if (hasAll(context, topic, position)) return true
+  // Many readers take an id from blocks with data alone, and the end may have none.
+  const after = formatCursor(position.epoch, position.offset)
+  const { events } = await hub.readHistory(topic, { after, limit: 2, ...(types && { types }) })
+  return events.every((event) => stream.block(event, session.id) === '')
+}
+
+function heartbeatMsOf({ query }: Call): number | undefined {
+  return integerOf(query, 'heartbeat', { min: 100, max: 3_600_000 })
+}
+
+function subscribeOf(
+  { hub, limits }: Context,
+  { query }: Call,
+  { topic, position, following }: { topic: string; position: Position | undefined; following: Following },
+): Subscribe {
+  const types = following.types && checkTypes(following.types, limits, 'types')
+  const mode = modeOf(query) ?? following.mode
+  const { slices } = following
+  const session = following.fromStart === true ? hub.find(sessionOf(topic)) : undefined
+  const from = position ?? (session && { epoch: session.epoch, offset: start })
+  return {
+    type: 'subscribe',
+    sub: 1,
+    topic,
+    ...(types && { types }),
+    ...(mode && { mode }),
+    ...(slices && { slices }),
+    ...(from && { after: formatCursor(from.epoch, from.offset) }),
+  }
+}
+
+const encoder = new TextEncoder()
+
+interface DialectLinkOptions {
+  readonly limits: Limits
+  readonly patience: Patience
+  readonly comments: readonly string[]
+}
+
+/** A response in a dialect: with ids of its own where the dialect counts them, and heartbeats. */
+class DialectLink extends StreamLink {
+  readonly #codec: DialectCodec
+  #nextId = 1
+  #timer: Timer | undefined
+
+  constructor(codec: DialectCodec, { limits, patience, comments }: DialectLinkOptions) {
+    super(codec, limits, patience)
+    this.#codec = codec
+    for (const comment of comments) super.write(encoder.encode(`: ${comment.replaceAll(/[\r\n]/g, ' ')}\n\n`))
+  }
+
+  override write(chunk: Chunk): boolean {
+    return super.write(chunk instanceof Uint8Array ? this.#numbered(chunk) : chunk)
+  }
+
+  /** @param hasRoom a heartbeat that would only wait is left out */
+  beat(clock: Clock, ms: number, hasRoom: () => boolean): void {
+    this.#timer = clock.after(ms, () => {
+      const chunk = this.#codec.heartbeat()
+      if (chunk === undefined) return
+      if (hasRoom()) this.write(chunk)
+      this.beat(clock, ms, hasRoom)
+    })
+  }
+
+  override gone(): void {
+    super.gone()
+    this.#timer?.cancel()
+  }
+
+  #numbered(chunk: Uint8Array): Uint8Array {
+    const places = this.#codec.idPlaces(chunk)
+    if (places.length === 0) return chunk
+    const parts: Uint8Array[] = []
+    let from = 0
+    for (const place of places) {
+      parts.push(chunk.subarray(from, place), encoder.encode(`id: ${this.#nextId++}\n`))
+      from = place
+    }
+    parts.push(chunk.subarray(from))
+    return Buffer.concat(parts)
+  }
+}

@@ -1,0 +1,204 @@
+import { type CloseCode, closeCodes, ProtocolError } from '../../protocol/codes.js'
+import type { Answer, Request, Socket, SocketEvents, Upgrade } from '../../transport/transport.js'
+import type { Grant } from '../access/grant.js'
+import { allowsOrigin, expectHost } from '../access/origins.js'
+import type { Context } from '../context.js'
+import type { BodyShare } from '../http/body-budget.js'
+import { problemOf, shuttingDown } from '../http/problem.js'
+import type { Route } from '../http/routes.js'
+import type { Closable } from './links.js'
+import { Client, type Subprotocol, subprotocols } from './websocket.js'
+
+export const socketPath = '/api/ws'
+
+/** What a frame that waits takes beside its bytes. */
+const frameOverhead = 128
+
+/** What a request gets that asks for no WebSocket where they are. */
+export const socketRoute: Route = {
+  method: 'GET',
+  path: socketPath,
+  access: { kind: 'open' },
+  answer() {
+    const message = `${socketPath} is for WebSockets: expected an Upgrade; without, follow /api/stream`
+    throw new ProtocolError('badFrame', message)
+  },
+}
+
+/** Accepts a WebSocket at `/api/ws`, or says why not. */
+export function upgrade(context: Context, request: Request): Upgrade {
+  try {
+    const address = expectWelcome(context, request)
+    const chosen = chooseSubprotocol(request.headers.get('sec-websocket-protocol'))
+    const visitor = { protocol: chosen ?? 'runcast.v1.json', address } as const
+    return {
+      kind: 'accepted',
+      ...(chosen && { protocol: chosen }),
+      open: grantee(context, request, visitor),
+    }
+  } catch (error) {
+    return { kind: 'refused', answer: refusal(context, error) }
+  }
+}
+
+/** Of hundreds who come at once a few are answered in each turn. */
+function refusal({ entryQueue, report }: Context, error: unknown): Answer | Promise<Answer> {
+  const answer = (): Answer => problemOf(error, report)
+  return entryQueue.pass()?.then(answer) ?? answer()
+}
+
+type Open = Extract<Upgrade, { readonly kind: 'accepted' }>['open']
+
+/** A browser cannot see why a handshake failed: whoever has no good token is told by the close code. */
+function grantee(context: Context, request: Request, visitor: Peer): Open {
+  try {
+    const grant = context.authenticator.grantOf(request)
+    if (grant instanceof Promise) return (socket) => new PendingSocket(context, socket, visitor, grant)
+    return (socket) => {
+      const client = new Client(context, socket, { ...visitor, grant })
+      context.links.add('websocket', client, visitor.address)
+      return client
+    }
+  } catch (error) {
+    if (!(error instanceof ProtocolError)) throw error
+    return (socket) => {
+      socket.close(closeCodes.unauthorized, error.message)
+      const nothing = (): void => {}
+      return { message: nothing, tooLarge: nothing, drained: nothing, pulse: nothing, closed: nothing }
+    }
+  }
+}
+
+/** @returns the address of whoever asks */
+function expectWelcome({ rateLimits, hosts, origins, links, closing }: Context, request: Request): string {
+  const address = rateLimits.addressOf(request)
+  rateLimits.expectFit(request)
+  rateLimits.charge(address)
+  expectHost(request, hosts)
+  if (request.path !== socketPath) {
+    throw new ProtocolError(
+      'notFound',
+      `There is no WebSocket at ${request.path.slice(0, 200)}; it is at ${socketPath}.`,
+    )
+  }
+  if (!allowsOrigin(request, origins)) {
+    throw new ProtocolError('forbidden', 'Pages of this origin may not use the hub.')
+  }
+  if (closing()) throw shuttingDown()
+  links.expectRoom(address)
+  return address
+}
+
+/**
+ * @returns the first subprotocol on the client's list that the hub speaks; nothing when there is no list, or
+ *   nothing but a token on it
+ * @throws ProtocolError `badFrame` when the hub speaks none of them
+ */
+function chooseSubprotocol(header: string | undefined): Subprotocol | undefined {
+  const offered = (header ?? '')
+    .split(',')
+    .map((name) => name.trim())
+    .filter((name) => name !== '' && !name.startsWith('bearer.'))
+  const chosen = offered.map((name) => subprotocols.find((known) => known === name)).find(Boolean)
+  if (chosen !== undefined || offered.length === 0) return chosen
+  throw new ProtocolError('badFrame', `sec-websocket-protocol: expected one of ${subprotocols.join(', ')}`)
+}
+
+interface Peer {
+  readonly protocol: Subprotocol
+  readonly address: string
+}
+
+/** A WebSocket that is open, and waits for its token to be verified. What it sends waits with it. */
+class PendingSocket implements SocketEvents, Closable {
+  readonly #context: Context
+  readonly #socket: Socket
+  readonly #visitor: Peer
+  /** Absent where nothing waits: most of them send nothing before they are welcomed, and stay for long. */
+  #place: BodyShare | undefined
+  #early: { readonly bytes: Uint8Array; readonly binary: boolean }[] = []
+  #earlyBytes = 0
+  #client: Client | undefined
+  #ended = false
+
+  constructor(context: Context, socket: Socket, visitor: Peer, grant: Promise<Grant>) {
+    this.#context = context
+    this.#socket = socket
+    this.#visitor = visitor
+    context.links.add('websocket', this, visitor.address)
+    grant
+      .then((granted) => this.#enter(granted))
+      .catch((error: unknown) => {
+        if (error instanceof ProtocolError) return this.close('unauthorized', error.message)
+        context.report(error)
+        this.close('internalError', 'the hub failed')
+      })
+  }
+
+  message(bytes: Uint8Array, binary: boolean): void {
+    if (this.#client !== undefined) return this.#client.message(bytes, binary)
+    if (this.#ended) return
+    this.#earlyBytes += bytes.length + frameOverhead
+    try {
+      this.#expectFit()
+      this.#place ??= this.#context.bodyBudget.take()
+      this.#place.hold(this.#earlyBytes)
+    } catch (error) {
+      return this.close('rateExceeded', (error as ProtocolError).message)
+    }
+    this.#early.push({ bytes: bytes.slice(), binary })
+  }
+
+  tooLarge(): void {
+    const { frameBytesMax } = this.#context.limits
+    if (this.#client !== undefined) this.#client.tooLarge()
+    else this.close('frameTooLarge', `expected frames of at most ${frameBytesMax} bytes`)
+  }
+
+  drained(): void {
+    this.#client?.drained()
+  }
+
+  pulse(): void {
+    this.#client?.pulse()
+  }
+
+  closed(code: number): void {
+    this.#end()
+    if (this.#client !== undefined) this.#client.closed(code)
+    else this.#context.links.remove('websocket', this, this.#visitor.address)
+  }
+
+  close(code: CloseCode, reason: string, retryMs?: number): void {
+    if (this.#client !== undefined) return this.#client.close(code, reason, retryMs)
+    this.#end()
+    this.#socket.close(closeCodes[code], reason)
+  }
+
+  #enter(grant: Grant): void {
+    if (this.#ended) return
+    const early = this.#early
+    this.#end()
+    this.#socket.cork(() => {
+      const client = new Client(this.#context, this.#socket, { ...this.#visitor, grant })
+      this.#client = client
+      this.#context.links.replace('websocket', this, client)
+      for (const { bytes, binary } of early) client.message(bytes, binary)
+    })
+  }
+
+  /** It waits no more. */
+  #end(): void {
+    this.#ended = true
+    this.#early = []
+    this.#place?.release()
+    this.#place = undefined
+  }
+
+  /** One frame may be as large as any. */
+  #expectFit(): void {
+    const { frameBytesMax } = this.#context.limits
+    if (this.#early.length === 0 || this.#earlyBytes <= frameBytesMax) return
+    throw new ProtocolError('rateExceeded', `expected at most ${frameBytesMax} bytes before the welcome`)
+  }
+}

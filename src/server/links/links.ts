@@ -1,0 +1,106 @@
+import type { Clock } from '../../lib/clock.js'
+import type { CloseCode } from '../../protocol/codes.js'
+import { ProtocolError } from '../../protocol/codes.js'
+import type { Limits } from '../../protocol/limits.js'
+
+export type LinkKind = 'websocket' | 'sse'
+export const linkKinds: readonly LinkKind[] = ['websocket', 'sse']
+
+/** What can be told to close. */
+export interface Closable {
+  close(code: CloseCode, reason: string, retryMs?: number): void
+}
+
+// Often enough that what is closed at once is a small part.
+const closeEveryMs = 50
+
+/** The open links of a server: counted, bounded, and closed with it. */
+export class Links {
+  readonly #max: number
+  readonly #perAddressMax: number
+  /** Connections by address, those with at least one. */
+  readonly #byAddress = new Map<string, number>()
+  readonly #open: Readonly<Record<LinkKind, Set<Closable>>> = { websocket: new Set(), sse: new Set() }
+  readonly #opened: Record<LinkKind, number> = { websocket: 0, sse: 0 }
+  /** Who waits until there is none. */
+  readonly #emptied: (() => void)[] = []
+
+  constructor({ connectionsMax, connectionsPerAddressMax }: Limits) {
+    this.#max = connectionsMax
+    this.#perAddressMax = connectionsPerAddressMax
+  }
+
+  get size(): number {
+    return this.#open.websocket.size + this.#open.sse.size
+  }
+
+  count(kind: LinkKind): number {
+    return this.#open[kind].size
+  }
+
+  /** @returns how many there were so far, those that are open included. */
+  opened(kind: LinkKind): number {
+    return this.#opened[kind]
+  }
+
+  /** @throws ProtocolError when there are as many as may be: `unavailable` at all, `rateExceeded` of one address */
+  expectRoom(address: string): void {
+    if (this.size >= this.#max) {
+      throw new ProtocolError(
+        'unavailable',
+        `The hub has as many connections as it may (${this.#max}); come back later.`,
+      )
+    }
+    if ((this.#byAddress.get(address) ?? 0) >= this.#perAddressMax) {
+      throw new ProtocolError(
+        'rateExceeded',
+        `This address has as many connections as it may (${this.#perAddressMax}); close some, or come back later.`,
+      )
+    }
+  }
+
+  add(kind: LinkKind, link: Closable, address: string): void {
+    this.#open[kind].add(link)
+    this.#opened[kind]++
+    this.#byAddress.set(address, (this.#byAddress.get(address) ?? 0) + 1)
+  }
+
+  /** The same link is closed by another from now on. */
+  replace(kind: LinkKind, link: Closable, by: Closable): void {
+    if (this.#open[kind].delete(link)) this.#open[kind].add(by)
+  }
+
+  remove(kind: LinkKind, link: Closable, address: string): void {
+    if (!this.#open[kind].delete(link)) return
+    const left = (this.#byAddress.get(address) ?? 1) - 1
+    if (left > 0) this.#byAddress.set(address, left)
+    else this.#byAddress.delete(address)
+    if (this.size > 0) return
+    for (const tell of this.#emptied.splice(0)) tell()
+  }
+
+  /**
+   * Closes those that are open now, evenly over a while.
+   *
+   * @returns once all of them have been told
+   */
+  async closeAll(close: (link: Closable) => void, over: { clock: Clock; ms: number }): Promise<void> {
+    const links = linkKinds.flatMap((kind) => [...this.#open[kind]])
+    const parts = Math.max(1, Math.ceil(over.ms / closeEveryMs))
+    for (let part = 0; part < parts; part++) {
+      if (part > 0) await Promise.race([this.#pause(over.clock), this.empty()])
+      const [from, to] = [part, part + 1].map((n) => Math.round((n * links.length) / parts))
+      for (const link of links.slice(from, to)) close(link)
+    }
+  }
+
+  /** @returns once the last link has gone. */
+  async empty(): Promise<void> {
+    if (this.size === 0) return
+    await new Promise<void>((resolve) => void this.#emptied.push(resolve))
+  }
+
+  #pause(clock: Clock): Promise<void> {
+    return new Promise((resolve) => void clock.after(closeEveryMs, resolve))
+  }
+}

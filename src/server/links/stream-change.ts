@@ -1,0 +1,99 @@
+import type { Connection } from '../../delivery/connection.js'
+import { checkFrame } from '../../protocol/check.js'
+import { ProtocolError } from '../../protocol/codes.js'
+import type { Authorize, ClientFrame } from '../../protocol/frames.js'
+import type { Answer } from '../../transport/transport.js'
+import type { Grant } from '../access/grant.js'
+import type { Context } from '../context.js'
+import { bodyKind, parseJson, readBody, utf8 } from '../http/body.js'
+import { json, problem, refusal } from '../http/problem.js'
+import type { Call } from '../http/routes.js'
+
+/** What may be asked of a response over many topics. */
+const changes: readonly ClientFrame['type'][] = ['subscribe', 'update', 'unsubscribe', 'authorize']
+
+/** Frames of the WebSocket protocol, one or a list, done in order up to the first that is refused. */
+export async function change(
+  context: Context,
+  call: Call,
+  connection: Connection | undefined,
+): Promise<Answer | undefined> {
+  const { limits, connectionGrants, rateLimits } = context
+  if (connection === undefined)
+    throw new ProtocolError('notFound', 'There is no open stream with this connection id.')
+  if (connectionGrants.grantOf(connection)?.holder !== call.grant.holder)
+    throw new ProtocolError('forbidden', 'the stream was opened with the token of somebody else')
+  bodyKind(call.request, ['json'])
+  const body = await readBody(context, call)
+  if (body === undefined) return undefined
+  const value = parseJson(utf8(body, 'body'), limits, 'body')
+  const frames: readonly unknown[] = Array.isArray(value) ? value : [value]
+  if (frames.length > limits.streamFramesMax) {
+    throw refusal('body', `at most ${limits.streamFramesMax} frames`, frames.length)
+  }
+  rateLimits.charge(rateLimits.addressOf(call.request), frames.length)
+  const renewal = await renewalOf(context, frames)
+  let applied = 0
+  try {
+    connection.together(() => {
+      for (const frame of frames) {
+        apply(context, connection, checkFrame(frame, limits), renewal)
+        applied += 1
+      }
+    })
+    return json(200, { applied })
+  } catch (error) {
+    if (!(error instanceof ProtocolError)) throw error
+    const pointer = Array.isArray(value) ? `/${applied}${error.place.pointer ?? ''}` : error.place.pointer
+    return problem(new ProtocolError(error.code, error.message, pointer === undefined ? {} : { pointer }), {
+      applied,
+    })
+  }
+}
+
+/** A new token, and what it stands for, or why it is refused. */
+interface Renewal {
+  readonly token: string
+  readonly verdict: Grant | ProtocolError
+}
+
+/** Verifies the token of the first `authorize` beforehand: the frames themselves are done in one step. */
+async function renewalOf(
+  { authenticator }: Context,
+  frames: readonly unknown[],
+): Promise<Renewal | undefined> {
+  const token = frames.find(isAuthorize)?.token
+  if (token === undefined) return undefined
+  try {
+    return { token, verdict: await authenticator.grantOfToken(token) }
+  } catch (error) {
+    if (error instanceof ProtocolError) return { token, verdict: error }
+    throw error
+  }
+}
+
+function isAuthorize(frame: unknown): frame is Authorize {
+  const { type, token } = (frame ?? {}) as { readonly type?: unknown; readonly token?: unknown }
+  return type === 'authorize' && typeof token === 'string'
+}
+
+function apply(
+  { connectionGrants }: Context,
+  connection: Connection,
+  frame: ClientFrame,
+  renewal: Renewal | undefined,
+): void {
+  if (!connection.open) throw new ProtocolError('notFound', 'The stream has ended.')
+  switch (frame.type) {
+    case 'subscribe':
+    case 'update':
+    case 'unsubscribe':
+      return connection.receive(frame)
+    case 'authorize':
+      if (renewal?.token !== frame.token) throw new ProtocolError('badFrame', 'authorize: expected one token')
+      if (renewal.verdict instanceof ProtocolError) throw renewal.verdict
+      return connectionGrants.renew(connection, renewal.verdict)
+    default:
+      throw refusal('frame.type', `one of ${changes.join(', ')}`, frame.type)
+  }
+}

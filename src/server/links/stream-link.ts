@@ -1,0 +1,263 @@
+import type { Chunk } from '../../codec/codec.js'
+import type { SseCodec } from '../../codec/sse.js'
+import type { Connection } from '../../delivery/connection.js'
+import type { Link } from '../../delivery/link.js'
+import type { Clock, Timer } from '../../lib/clock.js'
+import type { CloseCode } from '../../protocol/codes.js'
+import type { Cursor, Position } from '../../protocol/cursor.js'
+import type { Subscribe } from '../../protocol/frames.js'
+import type { Limits } from '../../protocol/limits.js'
+import { parseTopic } from '../../protocol/topic.js'
+import { hubSession } from '../../session/session.js'
+import type { Stream, StreamEvents } from '../../transport/transport.js'
+import type { Grant } from '../access/grant.js'
+import type { Context } from '../context.js'
+import { shuttingDown } from '../http/problem.js'
+import type { Call } from '../http/routes.js'
+import { ConnectionLog } from './connection-log.js'
+import type { IdleLink, IdleTimer } from './idle-timers.js'
+
+const encoder = new TextEncoder()
+
+const keepalive = encoder.encode(': keep-alive\n\n')
+
+export const head = {
+  status: 200,
+  headers: {
+    'content-type': 'text/event-stream',
+    'cache-control': 'no-cache, no-transform',
+    // Asks nginx not to hold events back.
+    'x-accel-buffering': 'no',
+  },
+} as const
+
+/** A browser that comes back sends the header; it knows better than the query it was given at first. */
+export function cursorOf({
+  request,
+  query,
+}: Call): { readonly name: string; readonly text: Cursor } | undefined {
+  const header = request.headers.get('last-event-id')
+  if (header) return { name: 'Last-Event-ID', text: header }
+  for (const name of ['after', 'last_event_id']) {
+    const text = query.get(name)
+    if (text) return { name, text }
+  }
+  return undefined
+}
+
+/** The session whose positions a topic's cursor is of. */
+export function sessionOf(topic: string): string {
+  const name = parseTopic(topic, 'topic')
+  return name.kind === 'hub' ? hubSession : name.session
+}
+
+/** @returns whether the session has ended and the client has all of it: 204 stops an `EventSource`. */
+export function hasAll({ hub }: Context, topic: string, position: Position | undefined): boolean {
+  const session = hub.find(sessionOf(topic))
+  if (position === undefined || session?.status !== 'ended') return false
+  return position.epoch === session.epoch && position.offset >= session.offset
+}
+
+/**
+ * Joins first and answers then, so that a subscription that is refused is answered with a problem.
+ *
+ * @returns the connection; nothing when there is none, for a `HEAD` or a peer that has gone
+ */
+export async function open(
+  context: Context,
+  call: Call,
+  makeLink: (patience: Patience) => StreamLink,
+  { subscribes, forget }: Opening,
+): Promise<Connection | undefined> {
+  const { hub, links, rateLimits, idleTimers } = context
+  const { request, exchange } = call
+  const address = rateLimits.addressOf(request)
+  const headers = { ...head.headers, ...call.headers }
+  if (request.method === 'HEAD') {
+    exchange.answer({ ...head, headers })
+    return undefined
+  }
+  await context.entryQueue.pass()
+  if (exchange.gone) return undefined
+  if (context.closing()) throw shuttingDown()
+  links.expectRoom(address)
+  const client = new StreamClient(context, address, forget)
+  const link = makeLink(client)
+  const { permissions } = call.grant
+  const connection = hub.connect(link, { endsWithSessions: true, permissions })
+  try {
+    connection.together(() => {
+      for (const subscribe of subscribes) connection.receive(subscribe)
+    })
+  } catch (error) {
+    connection.closed()
+    throw error
+  }
+  client.opened(connection, link, call.grant)
+  const stream = exchange.stream({ ...head, headers }, client)
+  if (link.begin(stream, idleTimers.sse.begin(link))) connection.drained()
+  return connection
+}
+
+interface Opening {
+  readonly subscribes: readonly Subscribe[]
+  /** The connection has gone. */
+  readonly forget?: (connection: Connection) => void
+}
+
+/** How long a peer may leave unread what waits for it, and what then happens. */
+export interface Patience {
+  readonly clock: Clock
+  stalled(): void
+}
+
+/** One client of a streamed response: what is done once it reads again, for too long does not, or has gone. */
+class StreamClient implements StreamEvents, Patience {
+  readonly #context: Context
+  readonly #address: string
+  readonly #forget: Opening['forget']
+  #connection: Connection | undefined
+  #link: StreamLink | undefined
+  #life: ConnectionLog | undefined
+
+  constructor(context: Context, address: string, forget: Opening['forget']) {
+    this.#context = context
+    this.#address = address
+    this.#forget = forget
+  }
+
+  get clock(): Clock {
+    return this.#context.clock
+  }
+
+  opened(connection: Connection, link: StreamLink, grant: Grant): void {
+    const { links, connectionGrants } = this.#context
+    this.#connection = connection
+    this.#link = link
+    links.add('sse', connection, this.#address)
+    connectionGrants.hold(connection, grant)
+    this.#life = new ConnectionLog(this.#context, { connection, transport: 'sse', address: this.#address })
+  }
+
+  drained(): void {
+    this.#link?.drained()
+    this.#connection?.drained()
+  }
+
+  stalled(): void {
+    const { stalledMs } = this.#context.limits
+    this.#connection?.close('heartbeatMissed', `nothing was read for ${stalledMs} ms`)
+    this.#link?.cut()
+  }
+
+  closed(): void {
+    const { links, connectionGrants, report } = this.#context
+    const connection = this.#connection
+    this.#link?.gone()
+    if (connection === undefined) return
+    links.remove('sse', connection, this.#address)
+    connectionGrants.release(connection)
+    this.#forget?.(connection)
+    try {
+      connection.closed()
+    } catch (error) {
+      report(error)
+    }
+    this.#life?.end()
+  }
+}
+
+/** A streamed response as a link. What is written before the response begins waits for it. */
+export class StreamLink implements Link, IdleLink {
+  readonly codec: SseCodec
+  readonly #backpressureBytesMax: number
+  readonly #stalledMs: number
+  readonly #patience: Patience
+  /** Runs while the peer has not read what waits for it. */
+  #stall: Timer | undefined = undefined
+  /** Absent once the response has begun. */
+  #waiting: Uint8Array[] | undefined
+  #waitingBytes = 0
+  #stream: Stream | undefined = undefined
+  #silence: IdleTimer | undefined = undefined
+  #ended = false
+
+  constructor(codec: SseCodec, { backpressureBytesMax, retryMs, stalledMs }: Limits, patience: Patience) {
+    this.codec = codec
+    this.#stalledMs = stalledMs
+    this.#patience = patience
+    this.#backpressureBytesMax = backpressureBytesMax
+    this.#waiting = [encoder.encode(`retry: ${retryMs}\n\n`)]
+  }
+
+  /**
+   * The response has begun: what waited leaves in one piece.
+   *
+   * @returns whether the hub was told to wait, and need not wait any more
+   */
+  begin(stream: Stream, silence: IdleTimer): boolean {
+    const waited = this.#waitingBytes > this.#backpressureBytesMax
+    const chunk = Buffer.concat(this.#waiting ?? [])
+    this.#waiting = undefined
+    this.#stream = stream
+    this.#silence = silence
+    const room = this.write(chunk)
+    if (this.#ended) stream.end()
+    return waited && room && !this.#ended
+  }
+
+  get waiting(): number {
+    return this.#stream?.waiting ?? this.#waitingBytes
+  }
+
+  write(chunk: Chunk): boolean {
+    if (!(chunk instanceof Uint8Array)) throw new TypeError('expected bytes, got a frame')
+    if (this.#stream !== undefined) {
+      this.#silence?.broken()
+      const room = this.#stream.write(chunk)
+      if (!room && !this.#ended)
+        this.#stall ??= this.#patience.clock.after(this.#stalledMs, () => this.#patience.stalled())
+      return room
+    }
+    this.#waiting?.push(chunk)
+    this.#waitingBytes += chunk.length
+    return this.#waitingBytes <= this.#backpressureBytesMax
+  }
+
+  /** The peer has read what waited for it. */
+  drained(): void {
+    this.#stall?.cancel()
+    this.#stall = undefined
+  }
+
+  /** The response has gone. */
+  gone(): void {
+    this.#silence?.end()
+    this.drained()
+  }
+
+  cut(): void {
+    this.#stream?.cut()
+  }
+
+  silent(): void {
+    this.#stream?.write(keepalive)
+  }
+
+  cork(writes: () => void): void {
+    if (this.#stream === undefined) writes()
+    else this.#stream.cork(writes)
+  }
+
+  end(): void {
+    this.#ended = true
+    this.#stream?.end()
+  }
+
+  close(code: CloseCode, reason: string, retryMs?: number): void {
+    this.cork(() => {
+      this.write(this.codec.closing(code, reason, retryMs))
+      this.end()
+    })
+  }
+}

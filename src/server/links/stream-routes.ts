@@ -1,0 +1,121 @@
+import type { Framing, SseCodec } from '../../codec/sse.js'
+import type { Connection } from '../../delivery/connection.js'
+import { checkTopic } from '../../protocol/check.js'
+import { formatCursor, type Position, parseCombinedCursor, parseCursor } from '../../protocol/cursor.js'
+import type { Subscribe } from '../../protocol/frames.js'
+import { parseTopic } from '../../protocol/topic.js'
+import type { Answer } from '../../transport/transport.js'
+import type { Context } from '../context.js'
+import { reads, sessionTopic, workerTopic } from '../http/path-topics.js'
+import { refusal } from '../http/problem.js'
+import { choiceOf, modeOf, slicesOf, typesOf } from '../http/query.js'
+import type { Call, Route } from '../http/routes.js'
+import { dialectOf, streamDialect } from './dialect-routes.js'
+import { change } from './stream-change.js'
+import { cursorOf, hasAll, open, StreamLink, sessionOf } from './stream-link.js'
+
+const framings: readonly Framing[] = ['named', 'data']
+
+/** Server-sent events: one topic, or many on one response that `POST` changes live. */
+export function streamRoutes(context: Context): Route[] {
+  // By connection id, which only the client that opened the response knows.
+  const streams = new Map<string, Connection>()
+  return [
+    {
+      method: 'GET',
+      path: '/api/sessions/{session}/events',
+      access: reads(sessionTopic),
+      answer: (call) => streamOne(context, call),
+    },
+    {
+      method: 'GET',
+      path: '/api/sessions/{session}/workers/{worker}/events',
+      access: reads(workerTopic),
+      answer: (call) => streamOne(context, call),
+    },
+    {
+      method: 'GET',
+      path: '/api/stream',
+      access: { kind: 'any' },
+      answer: (call) => streamMany(context, call, streams),
+    },
+    {
+      method: 'POST',
+      path: '/api/stream/{connection}',
+      access: { kind: 'any' },
+      answer: (call) => change(context, call, streams.get(call.param('connection'))),
+    },
+  ]
+}
+
+async function streamOne(context: Context, call: Call): Promise<Answer | undefined> {
+  const { topic } = call
+  const dialect = dialectOf(context, call.query, 'stream')
+  if (dialect !== undefined) return streamDialect(context, call, dialect)
+  const codec = codecOf(context, call, 'one')
+  const after = cursorOf(call)
+  const position = after && parseCursor(after.text, after.name)
+  if (position !== undefined && hasAll(context, topic, position)) return { status: 204 }
+  await open(context, call, (patience) => new StreamLink(codec, context.limits, patience), {
+    subscribes: [subscribeOf(context, call, { sub: 1, topic, position })],
+  })
+  return undefined
+}
+
+async function streamMany(
+  context: Context,
+  call: Call,
+  streams: Map<string, Connection>,
+): Promise<Answer | undefined> {
+  const { limits } = context
+  const codec = codecOf(context, call, 'many')
+  const topics = call.query.getAll('topic')
+  if (topics.length > limits.streamTopicsMax) {
+    throw refusal('topic', `at most ${limits.streamTopicsMax} topics`, topics.length)
+  }
+  const after = cursorOf(call)
+  const positions = after
+    ? parseCombinedCursor(after.text, after.name, limits.cursorSessionsMax)
+    : new Map<string, Position>()
+  const subscribes = topics.map((text, index) => {
+    const topic = checkTopic(text, limits, 'topic')
+    call.grant.permissions.expectRead(parseTopic(topic, 'topic'))
+    return subscribeOf(context, call, { sub: index + 1, topic, position: positions.get(sessionOf(topic)) })
+  })
+  if (topics.length > 0 && topics.every((topic) => hasAll(context, topic, positions.get(sessionOf(topic))))) {
+    return { status: 204 }
+  }
+  const connection = await open(context, call, (patience) => new StreamLink(codec, limits, patience), {
+    subscribes,
+    forget: (gone) => streams.delete(gone.id),
+  })
+  if (connection !== undefined) streams.set(connection.id, connection)
+  return undefined
+}
+
+function codecOf({ hub }: Context, { query }: Call, topics: 'one' | 'many'): SseCodec {
+  const dialect = query.get('dialect')
+  if (dialect) throw refusal('dialect', 'none, for a response over many topics has none', dialect)
+  return hub.codecs.sse(choiceOf(query, 'framing', framings) ?? 'named', topics)
+}
+
+function subscribeOf(
+  { limits }: Context,
+  { query }: Call,
+  { sub, topic, position }: { sub: number; topic: string; position: Position | undefined },
+): Subscribe {
+  const types = typesOf(query, limits)
+  const mode = modeOf(query)
+  const slices = slicesOf(query, limits)
+  const replay = choiceOf(query, 'replay', ['true', 'false', 'all'])
+  return {
+    type: 'subscribe',
+    sub,
+    topic,
+    ...(types && { types }),
+    ...(mode && { mode }),
+    ...(slices && { slices }),
+    ...(position && { after: formatCursor(position.epoch, position.offset) }),
+    ...(replay && { replay: replay === 'all' ? replay : replay === 'true' }),
+  }
+}

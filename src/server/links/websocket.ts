@@ -1,0 +1,290 @@
+import type { Chunk, Codec } from '../../codec/codec.js'
+import type { Connection } from '../../delivery/connection.js'
+import type { Link } from '../../delivery/link.js'
+import type { Hub } from '../../hub/hub.js'
+import { Bucket } from '../../lib/bucket.js'
+import type { JsonValue } from '../../lib/json.js'
+import { checkFrame } from '../../protocol/check.js'
+import { type CloseCode, closeCodes, ProtocolError } from '../../protocol/codes.js'
+import type { Authorize, ClientFrame, Failed, Merge, Patch, Publish, Set } from '../../protocol/frames.js'
+import { parseTopic } from '../../protocol/topic.js'
+import type { StateResult } from '../../session/precondition.js'
+import type { Socket, SocketEvents } from '../../transport/transport.js'
+import type { Grant } from '../access/grant.js'
+import { RateError } from '../access/rate-limits.js'
+import type { Context } from '../context.js'
+import { ConnectionLog } from './connection-log.js'
+import type { IdleLink, IdleTimer } from './idle-timers.js'
+import type { Closable } from './links.js'
+
+export const subprotocols = ['runcast.v1.msgpack', 'runcast.v1.json'] as const
+export type Subprotocol = (typeof subprotocols)[number]
+
+class SocketLink implements Link {
+  readonly codec: Codec
+  readonly #socket: Socket
+  readonly #binary: boolean
+
+  constructor(socket: Socket, codec: Codec, binary: boolean) {
+    this.codec = codec
+    this.#socket = socket
+    this.#binary = binary
+  }
+
+  get waiting(): number {
+    return this.#socket.waiting
+  }
+
+  write(chunk: Chunk): boolean {
+    return this.#socket.write(chunk as Uint8Array, this.#binary)
+  }
+
+  cork(writes: () => void): void {
+    this.#socket.cork(writes)
+  }
+
+  end(): void {
+    this.#socket.close(1000, '')
+  }
+
+  close(code: CloseCode, reason: string, retryMs?: number): void {
+    if (retryMs !== undefined) {
+      const chunk = this.codec.control({ type: 'closing', code: closeCodes[code], retryMs })
+      if (chunk !== undefined) this.write(chunk)
+    }
+    this.#socket.close(closeCodes[code], reason)
+  }
+}
+
+export interface Welcome {
+  readonly protocol: Subprotocol
+  readonly address: string
+  readonly grant: Grant
+}
+
+/** One WebSocket client: what it asks for, and how the hub answers. */
+export class Client implements SocketEvents, IdleLink, Closable {
+  readonly #context: Context
+  readonly #socket: Socket
+  readonly #connection: Connection
+  readonly #silence: IdleTimer
+  readonly #binary: boolean
+  readonly #life: ConnectionLog
+  readonly #address: string
+  readonly #frames: Bucket
+  readonly #bytes: Bucket
+  /** The newest request for other rights. */
+  #authorizing: Authorize | undefined
+
+  constructor(context: Context, socket: Socket, { protocol, address, grant }: Welcome) {
+    const { hub, clock, rates, connectionGrants, idleTimers } = context
+    this.#context = context
+    this.#socket = socket
+    this.#address = address
+    const now = clock.elapsed()
+    this.#frames = new Bucket(rates.frames, now)
+    this.#bytes = new Bucket(rates.bytes, now)
+    this.#binary = protocol === 'runcast.v1.msgpack'
+    this.#connection = hub.connect(new SocketLink(socket, this.#codec, this.#binary), {
+      permissions: grant.permissions,
+    })
+    this.#silence = idleTimers.websocket.begin(this)
+    this.#life = new ConnectionLog(context, { connection: this.#connection, transport: 'websocket', address })
+    connectionGrants.hold(this.#connection, grant)
+    if (grant.expiresAt !== undefined) this.#sayAuthorized(grant)
+  }
+
+  message(bytes: Uint8Array, binary: boolean): void {
+    this.#silence.broken()
+    this.#life.received = (this.#life.received ?? 0) + 1
+    if (!this.#connection.open || !this.#mayCome(bytes.length)) return
+    const value = this.#decoded(bytes, binary)
+    if (value === undefined) return
+    try {
+      this.#do(checkFrame(value, this.#context.limits))
+    } catch (error) {
+      this.#refuse(value, error)
+    }
+  }
+
+  tooLarge(): void {
+    this.#connection.close(
+      'frameTooLarge',
+      `expected frames of at most ${this.#context.limits.frameBytesMax} bytes`,
+    )
+  }
+
+  drained(): void {
+    this.#connection.drained()
+  }
+
+  pulse(): void {
+    this.#silence.broken()
+  }
+
+  close(code: CloseCode, reason: string, retryMs?: number): void {
+    this.#connection.close(code, reason, retryMs)
+  }
+
+  silent(times: number): void {
+    const { heartbeatMs, stalledMs } = this.#context.limits
+    const silentMs = times * heartbeatMs
+    if (times === 1) this.#socket.ping()
+    // The ping of one that does not read waits behind what it has not read: that tells nothing yet.
+    else if (!this.#connection.full || silentMs >= stalledMs) {
+      this.#connection.close('heartbeatMissed', `nothing came for ${silentMs} ms`)
+    }
+  }
+
+  closed(code: number): void {
+    this.#silence.end()
+    this.#context.links.remove('websocket', this, this.#address)
+    this.#context.connectionGrants.release(this.#connection)
+    try {
+      this.#connection.closed()
+    } catch (error) {
+      this.#context.report(error)
+    }
+    this.#life.end(code)
+  }
+
+  get #codec() {
+    const { msgpack, json } = this.#context.hub.codecs
+    return this.#binary ? msgpack : json
+  }
+
+  /** @returns whether the frame is within the rates; where not, the connection is closed. */
+  #mayCome(bytes: number): boolean {
+    const { rateLimits, clock, limits, connectionGrants } = this.#context
+    const now = clock.elapsed()
+    try {
+      expectRate(this.#frames.take(1, now), `${limits.frameRateMax} frames`)
+      expectRate(this.#bytes.take(bytes, now), `${limits.byteRateMax} bytes`)
+      rateLimits.charge(this.#address)
+      const holder = connectionGrants.grantOf(this.#connection)?.holder ?? ''
+      if (holder !== '') rateLimits.charge(holder)
+      return true
+    } catch (error) {
+      if (!(error instanceof RateError)) throw error
+      this.#connection.close('rateExceeded', error.message)
+      return false
+    }
+  }
+
+  /** @returns nothing when it could not be decoded: the connection is closed then. */
+  #decoded(bytes: Uint8Array, binary: boolean): JsonValue | undefined {
+    if (binary !== this.#binary) {
+      this.#connection.close('badFrame', `expected ${this.#binary ? 'binary' : 'text'} frames`)
+      return undefined
+    }
+    try {
+      return this.#codec.decode(bytes)
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : 'unreadable'
+      this.#connection.close('badFrame', `expected ${this.#binary ? 'MessagePack' : 'JSON'}: ${reason}`)
+      return undefined
+    }
+  }
+
+  #do(frame: ClientFrame): void {
+    switch (frame.type) {
+      case 'subscribe':
+      case 'update':
+      case 'unsubscribe':
+        return this.#connection.receive(frame)
+      case 'publish':
+        return this.#publish(frame)
+      case 'set':
+      case 'patch':
+      case 'merge':
+        return this.#changeState(frame)
+      case 'authorize':
+        return this.#authorize(frame)
+      case 'ping':
+        return this.#connection.say({ type: 'pong', ...refOf(frame) })
+    }
+  }
+
+  #publish(frame: Publish): void {
+    const { hub } = this.#context
+    this.#connection.permissions.expectWrite(parseTopic(frame.topic, 'publish.topic'))
+    const { first, last, duplicates } = hub.publish(frame.topic, frame.events)
+    const answer = { type: 'published', ...refOf(frame), first, last, duplicates } as const
+    this.#whenCommitted(frame, () => this.#connection.say(answer))
+  }
+
+  #changeState(frame: Set | Patch | Merge): void {
+    this.#connection.permissions.expectWrite(parseTopic(frame.topic, `${frame.type}.topic`))
+    const { offset, changed } = changeOf(this.#context.hub, frame)
+    const answer = { type: 'updated', ...refOf(frame), offset, changed } as const
+    this.#whenCommitted(frame, () => this.#connection.say(answer))
+  }
+
+  /** Until the new token has been verified, the one before is in force. */
+  #authorize(frame: Authorize): void {
+    this.#authorizing = frame
+    void Promise.resolve()
+      .then(() => this.#context.authenticator.grantOfToken(frame.token))
+      .then(
+        (grant) => {
+          // Of several at once the last one counts.
+          if (this.#authorizing === frame) this.#context.connectionGrants.renew(this.#connection, grant)
+          this.#sayAuthorized(grant)
+        },
+        (error: unknown) => this.#refuse({}, error),
+      )
+  }
+
+  #sayAuthorized({ expiresAt }: Grant): void {
+    const leftMs = expiresAt === undefined ? undefined : Math.max(0, expiresAt - this.#context.clock.now())
+    this.#connection.say({ type: 'authorized', ...(leftMs !== undefined && { expiresInMs: leftMs }) })
+  }
+
+  /** Answers a request to publish once what it published is stored. */
+  #whenCommitted(frame: { readonly topic: string }, answer: () => void): void {
+    const name = parseTopic(frame.topic, 'topic')
+    if (name.kind === 'hub') return answer()
+    this.#context.hub
+      .committed(name.session)
+      .then(answer)
+      .catch((error: unknown) => this.#refuse(frame, error))
+  }
+
+  #refuse(frame: object | JsonValue, error: unknown): void {
+    if (error instanceof ProtocolError) {
+      const { code, message } = error
+      return this.#connection.say({ type: 'error', ...markOf(frame), code, message })
+    }
+    this.#connection.fail(error)
+  }
+}
+
+/** @throws RateError when what came has to wait */
+function expectRate(afterMs: number, most: string): void {
+  if (afterMs > 0) throw new RateError(`expected at most ${most} a second`, afterMs)
+}
+
+function changeOf(hub: Hub, frame: Set | Patch | Merge): StateResult {
+  const { topic, slice, cause } = frame
+  const options = cause === undefined ? {} : { cause }
+  switch (frame.type) {
+    case 'set':
+      return hub.setState(topic, slice, frame.value, options)
+    case 'patch':
+      return hub.patchState(topic, slice, frame.patch, options)
+    case 'merge':
+      return hub.mergeState(topic, slice, frame.merge, options)
+  }
+}
+
+function refOf({ ref }: { readonly ref?: string | number }): { readonly ref?: string | number } {
+  return ref === undefined ? {} : { ref }
+}
+
+/** @returns by what the client will know its request again; the frame may be malformed. */
+function markOf(frame: object | JsonValue): Pick<Failed, 'ref' | 'sub'> {
+  if (typeof frame !== 'object' || frame === null) return {}
+  const { ref, sub } = frame as { readonly ref?: unknown; readonly sub?: unknown }
+  if (typeof sub === 'number') return { sub }
+  return typeof ref === 'number' || (typeof ref === 'string' && ref.length <= 256) ? { ref } : {}
+}

@@ -1,0 +1,42 @@
+import { ProtocolError } from '../../protocol/codes.js'
+import type { Context } from '../context.js'
+import { json, problem } from '../http/problem.js'
+import type { Route } from '../http/routes.js'
+import { Metrics } from './metrics.js'
+
+/** For those who run the hub: is it alive, may it get requests, how is it doing. */
+export function healthRoutes(context: Context): Route[] {
+  const { hub, closing } = context
+  const metrics = new Metrics(context)
+  return [
+    {
+      method: 'GET',
+      path: '/healthz',
+      access: { kind: 'open' },
+      whileClosing: true,
+      answer: () => json(200, { status: 'ok' }),
+    },
+    {
+      method: 'GET',
+      path: '/readyz',
+      access: { kind: 'open' },
+      whileClosing: true,
+      answer: () => {
+        if (closing()) return problem(new ProtocolError('unavailable', 'The hub is shutting down.'))
+        if (hub.fault !== undefined) return problem(new ProtocolError('unavailable', hub.fault))
+        return json(200, { status: 'ready' })
+      },
+    },
+    {
+      method: 'GET',
+      path: '/metrics',
+      access: { kind: 'hub' },
+      whileClosing: true,
+      answer: async () => ({
+        status: 200,
+        headers: { 'content-type': metrics.contentType, 'cache-control': 'no-store' },
+        body: await metrics.text(),
+      }),
+    },
+  ]
+}

@@ -1,0 +1,300 @@
+import type { HubStats } from '../../hub/stats.js'
+import type { HistogramReading } from '../../lib/histogram.js'
+import { type CloseCode, closeCodes } from '../../protocol/codes.js'
+import type { GapReason } from '../../protocol/frames.js'
+import { type Links, linkKinds } from '../links/links.js'
+
+// Told as 0 before they have happened, so that whoever watches can tell "never" from "not there".
+const gapReasons: readonly GapReason[] = ['epoch', 'evicted', 'lagging']
+const closeNames = Object.keys(closeCodes) as readonly CloseCode[]
+
+/** One number, or one for each value of a label. */
+export type Reading = number | Iterable<readonly [label: string, value: number]>
+
+/** What a server counts of itself. */
+export interface ServerCounts {
+  /** Answers by status. */
+  readonly answers: Map<number, number>
+  /** Requests that are being answered. */
+  requests: number
+  /** Mistakes of the hub's own that cost one request, and those that nobody had expected. */
+  requestErrors: number
+  uncaughtErrors: number
+}
+
+export function noServerCounts(): ServerCounts {
+  return { answers: new Map(), requests: 0, requestErrors: 0, uncaughtErrors: 0 }
+}
+
+/** What the figures of one answer are read from. */
+export interface Source extends HubStats {
+  readonly links: Links
+  readonly counts: ServerCounts
+}
+
+interface Named {
+  readonly name: string
+  readonly help: string
+  readonly label?: string
+}
+
+export interface Counted extends Named {
+  readonly kind: 'counter' | 'gauge'
+  read(source: Source): Reading
+}
+
+export interface Measured extends Named {
+  readonly kind: 'histogram'
+  /** From what the hub counts in to the base unit of Prometheus. */
+  readonly scale?: number
+  read(source: Source): HistogramReading
+}
+
+type MetricDefinition = Counted | Measured
+
+/** What `/metrics` says of a hub; `docs/operations/metrics.md` shows the same table. */
+export const metricDefinitions: readonly MetricDefinition[] = [
+  {
+    name: 'runcast_events_published_total',
+    help: 'Events that were published, duplicates left out.',
+    kind: 'counter',
+    read: ({ published }) => published,
+  },
+  {
+    name: 'runcast_events_duplicate_total',
+    help: 'Events that were left out because their id had been published before.',
+    kind: 'counter',
+    read: ({ duplicates }) => duplicates,
+  },
+  {
+    name: 'runcast_events_delivered_total',
+    help: 'Events that were handed to connections, one for each connection.',
+    kind: 'counter',
+    read: ({ delivered }) => delivered,
+  },
+  {
+    name: 'runcast_delivered_bytes_total',
+    help: 'Bytes of the frames in which events were handed to connections.',
+    kind: 'counter',
+    read: ({ deliveredBytes }) => deliveredBytes,
+  },
+  {
+    name: 'runcast_events_conflated_total',
+    help: 'Events that became part of a later one before they were delivered.',
+    kind: 'counter',
+    read: ({ conflated }) => conflated,
+  },
+  {
+    name: 'runcast_events_dropped_total',
+    help: 'Events that were not delivered: `lagging`, passed over for a subscription that could not take them (once for each, as far as the hub can tell); `mode`, neither kept nor delivered because of the mode of their session.',
+    kind: 'counter',
+    label: 'reason',
+    read: ({ passedOver, withheld }) => [
+      ['lagging', passedOver],
+      ['mode', withheld],
+    ],
+  },
+  {
+    name: 'runcast_flush_seconds',
+    help: 'How long a flush took: one for each turn of the event loop in which something was published.',
+    kind: 'histogram',
+    scale: 1 / 1_000,
+    read: ({ flushMs }) => flushMs,
+  },
+  {
+    name: 'runcast_flush_events',
+    help: 'Events that somebody follows, in one flush.',
+    kind: 'histogram',
+    read: ({ flushEvents }) => flushEvents,
+  },
+  {
+    name: 'runcast_encodings_total',
+    help: 'Events that were encoded: once per codec, whatever the number of subscribers.',
+    kind: 'counter',
+    label: 'codec',
+    read: ({ encodings }) => encodings,
+  },
+  {
+    name: 'runcast_state_comparisons_total',
+    help: 'Changes of state that were asked for, each compared once with the value before.',
+    kind: 'counter',
+    read: ({ state }) => state.comparisons,
+  },
+  {
+    name: 'runcast_state_updates_total',
+    help: 'Changes of state that were published.',
+    kind: 'counter',
+    label: 'form',
+    read: ({ state }) => [
+      ['patch', state.patches],
+      ['value', state.values],
+      ['removed', state.removals],
+    ],
+  },
+  {
+    name: 'runcast_state_patch_bytes_total',
+    help: 'JSON text of the changes of state that were published as patches.',
+    kind: 'counter',
+    read: ({ state }) => state.patchBytes,
+  },
+  {
+    name: 'runcast_state_value_bytes_total',
+    help: 'JSON text of the changes of state that were published as values.',
+    kind: 'counter',
+    read: ({ state }) => state.valueBytes,
+  },
+  {
+    name: 'runcast_gaps_total',
+    help: 'Gaps that subscriptions were told of.',
+    kind: 'counter',
+    label: 'reason',
+    read: ({ gaps }) => gapReasons.map((reason) => [reason, gaps.get(reason) ?? 0] as const),
+  },
+  {
+    name: 'runcast_closed_total',
+    help: 'Connections that the hub closed.',
+    kind: 'counter',
+    label: 'code',
+    read: ({ closed }) =>
+      closeNames.map((name) => [String(closeCodes[name]), closed.get(name) ?? 0] as const),
+  },
+  {
+    name: 'runcast_errors_total',
+    help: 'Mistakes of the hub itself: they cost one `connection`, one `request`, or, when nobody had expected them (`uncaught`), the process. Each is in the log.',
+    kind: 'counter',
+    label: 'cost',
+    read: ({ faults, counts }) => [
+      ['connection', faults],
+      ['request', counts.requestErrors],
+      ['uncaught', counts.uncaughtErrors],
+    ],
+  },
+  {
+    name: 'runcast_answers_total',
+    help: 'Answers to HTTP requests; SSE responses are connections.',
+    kind: 'counter',
+    label: 'status',
+    read: ({ counts }) => [...counts.answers].map(([status, count]) => [String(status), count] as const),
+  },
+  {
+    name: 'runcast_requests',
+    help: 'HTTP requests that are being answered; publishing waits for the store, and for a body that is still coming.',
+    kind: 'gauge',
+    read: ({ counts }) => counts.requests,
+  },
+  {
+    name: 'runcast_connections_opened_total',
+    help: 'Connections that were opened.',
+    kind: 'counter',
+    label: 'transport',
+    read: ({ links }) => linkKinds.map((kind) => [kind, links.opened(kind)] as const),
+  },
+  {
+    name: 'runcast_connections',
+    help: 'Open connections.',
+    kind: 'gauge',
+    label: 'transport',
+    read: ({ links }) => linkKinds.map((kind) => [kind, links.count(kind)] as const),
+  },
+  {
+    name: 'runcast_sessions',
+    help: 'Sessions that the hub holds.',
+    kind: 'gauge',
+    read: ({ sessions }) => sessions,
+  },
+  {
+    name: 'runcast_subscriptions',
+    help: 'Subscriptions of all connections.',
+    kind: 'gauge',
+    read: ({ subscriptions }) => subscriptions,
+  },
+  {
+    name: 'runcast_subscriptions_lagging',
+    help: 'Subscriptions that are catching up from history.',
+    kind: 'gauge',
+    read: ({ lagging }) => lagging,
+  },
+  {
+    name: 'runcast_backpressure_bytes',
+    help: 'What was written to connections and has not been taken by the system yet.',
+    kind: 'gauge',
+    read: ({ waitingBytes }) => waitingBytes,
+  },
+  {
+    name: 'runcast_history_events',
+    help: 'Events that memory holds.',
+    kind: 'gauge',
+    read: ({ history }) => history.events,
+  },
+  {
+    name: 'runcast_history_bytes',
+    help: 'About the bytes of the JSON text of these events; with their encoded forms they take two to seven times that.',
+    kind: 'gauge',
+    read: ({ history }) => history.bytes,
+  },
+  {
+    name: 'runcast_history_evicted_total',
+    help: 'Events that left memory because a lane of their topic was full.',
+    kind: 'counter',
+    label: 'lane',
+    read: ({ history }) => [
+      ['critical', history.evictedCritical],
+      ['droppable', history.evictedDroppable],
+    ],
+  },
+  {
+    name: 'runcast_feeds',
+    help: 'Topics seen through one filter, each matched and encoded once.',
+    kind: 'gauge',
+    read: ({ feeds }) => feeds,
+  },
+  {
+    name: 'runcast_store_commit_seconds',
+    help: 'How long a commit of the store took, failed ones included; acknowledgements wait for it, delivery does not.',
+    kind: 'histogram',
+    scale: 1 / 1_000,
+    read: ({ store }) => store.commitMs,
+  },
+  {
+    name: 'runcast_store_failures_total',
+    help: 'Commits that failed; nothing of them is lost, for the same batch is tried again.',
+    kind: 'counter',
+    read: ({ store }) => store.failures,
+  },
+  {
+    name: 'runcast_store_failing',
+    help: '1 while the last commit has failed: publishing is refused, and the hub is not ready.',
+    kind: 'gauge',
+    read: ({ store }) => (store.failing ? 1 : 0),
+  },
+  {
+    name: 'runcast_store_waiting_sessions',
+    help: 'Sessions with something that is not stored yet.',
+    kind: 'gauge',
+    read: ({ store }) => store.waitingSessions,
+  },
+  {
+    name: 'runcast_store_waiting_bytes',
+    help: 'About the bytes of what is not stored yet; beyond `unkeptBytesMax` publishing is refused.',
+    kind: 'gauge',
+    read: ({ store }) => store.waitingBytes,
+  },
+  {
+    name: 'runcast_store_sessions',
+    help: 'Sessions in the store.',
+    kind: 'gauge',
+    read: ({ store }) => store.kept.sessions,
+  },
+  {
+    name: 'runcast_store_events',
+    help: 'Events in the store.',
+    kind: 'gauge',
+    read: ({ store }) => store.kept.events,
+  },
+  {
+    name: 'runcast_store_bytes',
+    help: 'Bytes of these events as they are stored.',
+    kind: 'gauge',
+    read: ({ store }) => store.kept.bytes,
+  },
+]

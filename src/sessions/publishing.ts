@@ -1,0 +1,168 @@
+import type { Catalog } from '../catalog/catalog.js'
+import type { Delivery } from '../delivery/flush.js'
+import type { Tally } from '../hub/stats.js'
+import type { Clock } from '../lib/clock.js'
+import { checkSlice } from '../protocol/check.js'
+import { ProtocolError, quote } from '../protocol/codes.js'
+import type { Offset } from '../protocol/cursor.js'
+import type { NewEvent } from '../protocol/frames.js'
+import type { Limits } from '../protocol/limits.js'
+import { parseTopic } from '../protocol/topic.js'
+import type { EventCheck } from '../session/event-check.js'
+import { checkUnless, type StateOptions, type StateResult } from '../session/precondition.js'
+import type { Intent, Session, Worker } from '../session/session.js'
+import type { Change } from '../state/topic-state.js'
+import { hasEnded, type Sessions } from './sessions.js'
+
+export type PublishResult = {
+  /** Where the first and the last of the events stand, duplicates included. */
+  readonly first: Offset
+  readonly last: Offset
+  /** Events that were published now. */
+  readonly accepted: number
+  /** Events whose id had been published before. */
+  readonly duplicates: number
+}
+
+/** A worker, or nothing for the session itself; or one of these for each event. */
+export type Publisher = string | undefined | readonly (string | undefined)[]
+
+export interface PublishingParts {
+  readonly catalog: Catalog
+  readonly clock: Clock
+  readonly limits: Limits
+  readonly check: EventCheck
+  readonly sessions: Sessions
+  readonly delivery: Delivery
+  readonly tally: Tally
+}
+
+/** Takes what producers bring, events and changes of state: into the history, on to delivery and to the store. */
+export class Publishing {
+  readonly #catalog: Catalog
+  readonly #clock: Clock
+  readonly #limits: Limits
+  readonly #check: EventCheck
+  readonly #sessions: Sessions
+  readonly #delivery: Delivery
+  readonly #tally: Tally
+
+  constructor({ catalog, clock, limits, check, sessions, delivery, tally }: PublishingParts) {
+    this.#catalog = catalog
+    this.#clock = clock
+    this.#limits = limits
+    this.#check = check
+    this.#sessions = sessions
+    this.#delivery = delivery
+    this.#tally = tally
+  }
+
+  /**
+   * Publishes all of the events, or none.
+   *
+   * @param publisher the worker that publishes all of the events; or for each event its own, as in `events`
+   * @throws ProtocolError as `Hub.publish` does
+   */
+  publish(sessionId: string, publisher: Publisher, events: readonly NewEvent[]): PublishResult {
+    const sizes = this.#check.sizes(events)
+    const known = this.#publishedBefore(sessionId, events)
+    if (known !== undefined) return known
+    this.#sessions.capacity.expectRoom()
+    // Before the session begins: what is refused begins nothing.
+    this.#sessions.committing?.admit(this.#sessions.held(sessionId))
+    const session = this.#sessions.running(sessionId)
+    const before = session.uncommitted.bytes
+    const workers = typeof publisher === 'object' ? this.#workers(session, publisher) : undefined
+    const one = typeof publisher === 'string' ? this.#sessions.worker(session, publisher) : undefined
+    const now = this.#clock.now()
+    let first = 0 as Offset
+    let last = 0 as Offset
+    let duplicates = 0
+    for (let i = 0; i < events.length; i++) {
+      const event = events[i] as NewEvent
+      let offset = event.id === undefined ? undefined : session.offsetOf(event.id)
+      if (offset === undefined) {
+        const traits = this.#catalog.traitsOf(event.type)
+        const worker = workers === undefined ? one : workers[i]
+        offset = session.append(event, worker, { traits, bytes: sizes[i] as number, now })
+        if (session.pending >= this.#limits.pendingEventsMax) this.#delivery.flush(session)
+      } else duplicates++
+      if (i === 0) first = offset
+      if (offset > last) last = offset
+    }
+    if (session.unflushed) this.#delivery.schedule(session)
+    const accepted = events.length - duplicates
+    if (accepted > 0) this.#sessions.committing?.touch(session, session.uncommitted.bytes - before)
+    else if (one !== undefined) session.mayForget(one.id)
+    else if (workers !== undefined) this.#sessions.mayForget(session.topic)
+    this.#tally.published += accepted
+    this.#tally.duplicates += duplicates
+    return { first, last, accepted, duplicates }
+  }
+
+  /**
+   * @returns the answer for events that an ended session has all of already: whoever lost the first one asks again.
+   *   Nothing for a session that takes events, or will say that it does not.
+   */
+  #publishedBefore(sessionId: string, events: readonly NewEvent[]): PublishResult | undefined {
+    const session = this.#sessions.known(sessionId)
+    if (session?.status !== 'ended' || events.length === 0) return undefined
+    const offsets: Offset[] = []
+    for (const { id } of events) {
+      const offset = id === undefined ? undefined : session.offsetOf(id)
+      if (offset === undefined) return undefined
+      offsets.push(offset)
+    }
+    const last = offsets.reduce((newest, offset) => (offset > newest ? offset : newest))
+    this.#tally.duplicates += events.length
+    return { first: offsets[0] as Offset, last, accepted: 0, duplicates: events.length }
+  }
+
+  /** @returns the worker of each id, all of them or, with an error, none. */
+  #workers(session: Session, ids: readonly (string | undefined)[]): readonly (Worker | undefined)[] {
+    try {
+      return ids.map((id) => (id === undefined ? undefined : this.#sessions.worker(session, id)))
+    } catch (error) {
+      this.#sessions.mayForget(session.topic)
+      throw error
+    }
+  }
+
+  /** Makes one change of a slice. @throws ProtocolError as `Hub.setState` does */
+  change(
+    topicName: string,
+    slice: string,
+    { cause, unless }: StateOptions,
+    make: Intent['make'],
+  ): StateResult {
+    const name = parseTopic(topicName, 'topic')
+    if (name.kind === 'hub') throw new ProtocolError('forbidden', 'topic: only the hub sets the state of hub')
+    if (name.kind === 'all') {
+      throw new ProtocolError('badFrame', `topic: expected a session or a worker, got ${quote(topicName)}`)
+    }
+    checkSlice(slice, this.#limits, 'slice')
+    if (cause?.payload !== undefined) this.#check.size(cause.payload, 'cause.payload')
+    this.#sessions.capacity.expectRoom()
+    const session = this.#sessions.session(name.session)
+    const worker = name.kind === 'worker' ? this.#sessions.worker(session, name.worker) : undefined
+    const topic = worker?.topic ?? session.topic
+    let change: Change | undefined
+    try {
+      if (session.status === 'ended') throw hasEnded(name.session)
+      this.#sessions.committing?.admit(session)
+      this.#sessions.expectRoomFor(session)
+      if (unless !== undefined) checkUnless(topic, slice, unless)
+      change = session.change({ topic, slice, now: this.#clock.now(), cause, make })
+    } finally {
+      // A session or worker does not begin with what was refused, or changed nothing.
+      if (change?.kind !== 'changed') this.#sessions.mayForget(topic)
+    }
+    if (change.kind === 'unchanged') return { epoch: session.epoch, offset: change.offset, changed: false }
+    const { entry } = change
+    this.#sessions.running(name.session)
+    if (worker !== undefined) session.start(worker, entry.event.time)
+    if (session.unflushed) this.#delivery.schedule(session)
+    this.#sessions.committing?.touch(session, entry.bytes)
+    return { epoch: session.epoch, offset: entry.place, changed: true }
+  }
+}

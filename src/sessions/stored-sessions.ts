@@ -1,0 +1,69 @@
+import type { JsonObject } from '../lib/json.js'
+import { type SessionRecord, type Store, StoreError } from '../store/store.js'
+
+/** How many a list shows, and how many are remembered for it: those that started last. */
+export const listedMax = 1_000
+
+/** What is read of the store at once: about a millisecond. */
+const pageSessions = 200
+
+/** Beyond so many, those of earlier lives are listed once they are asked for. */
+const soughtMax = 200_000
+
+/**
+ * What a list shows of sessions that the store has and memory has not: they have left it, or are of an earlier life
+ * of the hub.
+ */
+export class StoredSessions {
+  readonly #sessions = new Map<string, JsonObject>()
+
+  /** @param ids those that may be seen; all of them unless given */
+  entries(ids: readonly string[] | undefined): readonly (readonly [string, JsonObject])[] {
+    if (ids === undefined) return [...this.#sessions]
+    return ids.flatMap((id) => {
+      const about = this.#sessions.get(id)
+      return about === undefined ? [] : [[id, about] as const]
+    })
+  }
+
+  /** @param about as `aboutSession` */
+  add(id: string, about: JsonObject): void {
+    this.#sessions.set(id, about)
+    // Down to the most at once and not one by one: all of them are looked at.
+    if (this.#sessions.size >= 2 * listedMax) this.#keepNewest()
+  }
+
+  /** @returns whether it was there */
+  delete(id: string): boolean {
+    return this.#sessions.delete(id)
+  }
+
+  /**
+   * Reads which sessions the store has, in steps. A store that fails or closes ends it.
+   *
+   * @param found told the records of each step
+   */
+  static async seek(store: Store, found: (records: readonly SessionRecord[]) => void): Promise<void> {
+    try {
+      let after = ''
+      for (let sought = 0; sought < soughtMax; sought += pageSessions) {
+        const { sessions, end } = await store.sessions(after, pageSessions)
+        found(sessions.map(({ record }) => record))
+        if (end) return
+        after = sessions.at(-1)?.record.session ?? after
+      }
+    } catch (error) {
+      if (!(error instanceof StoreError)) throw error
+    }
+  }
+
+  #keepNewest(): void {
+    const oldest = [...this.#sessions].toSorted((one, other) => startOf(one) - startOf(other))
+    for (const [id] of oldest.slice(0, -listedMax)) this.#sessions.delete(id)
+  }
+}
+
+/** @returns when what a list shows of a session says that it began */
+export function startOf([, about]: readonly [id: string, about: JsonObject]): number {
+  return Number(about['startedAt'])
+}

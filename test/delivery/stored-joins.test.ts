@@ -1,0 +1,206 @@
+import t from 'tap'
+import type { LocalOptions } from '../../src/delivery/local.js'
+import type { Hub } from '../../src/hub/hub.js'
+import { type Clock, systemClock } from '../../src/lib/clock.js'
+import type { HubEvent, NewEvent } from '../../src/protocol/frames.js'
+import { openLmdb } from '../../src/store/lmdb.js'
+import { memoryStore } from '../../src/store/memory.js'
+import type { Store } from '../../src/store/store.js'
+import { FaultyStore } from '../kit/faulty-store.js'
+import { SeededRandom } from '../kit/random.js'
+import { aDirectory, aHub, dataOf, notes, publishAll, range, take } from '../sessions/committing-kit.js'
+
+t.test('a reader that falls behind what memory holds goes on from the store', async (t) => {
+  const store = openLmdb({ directory: aDirectory(t) })
+  const hub = aHub(t, { store, limits: { laneEventsMax: 100 } })
+  hub.session('s').publish(notes(0, 1))
+  const gaps: string[] = []
+  const subscription = hub.subscribe('sessions/s', {
+    replay: false,
+    onGap: ({ reason }) => gaps.push(reason),
+  })
+  const events = range(1, 5_000).map((data) => ({
+    type: data % 2 === 0 ? 'note' : 'execution_started',
+    data,
+  }))
+  await publishAll(hub, 's', events)
+  const got: HubEvent[] = []
+  for await (const event of subscription) {
+    got.push(event)
+    if (got.length === 5_000) break
+  }
+  t.strictSame(dataOf(got), range(1, 5_000))
+  t.strictSame(gaps, [])
+  t.equal(hub.stats().closed.size, 0)
+})
+
+t.test('a fresh join replays by the traits what memory holds no more', async (t) => {
+  const directory = aDirectory(t)
+  const limits = { laneEventsMax: 100, restoredEventsMax: 100 }
+  const events = range(1, 3_000).map((data): NewEvent => {
+    if (data % 3 === 0) return { type: 'assistant', data }
+    // Two keys, each with a newest one: the one long gone from memory, the other in it.
+    if (data === 50) return { type: 'trigger_updated', data: { trigger_id: 'old', at: data } }
+    return data % 7 === 0
+      ? { type: 'trigger_updated', data: { trigger_id: 'new', at: data } }
+      : { type: 'note', data }
+  })
+  const due = events.flatMap(({ type, data }, index) =>
+    type === 'assistant' || index === 49 || index === 2_995 ? [data] : [],
+  )
+  const check = async (hub: Hub, topic: string): Promise<void> => {
+    const read = async (options: LocalOptions, count: number) => {
+      const { events, gaps } = await take(hub, topic, count + 1, options)
+      t.strictSame(gaps, [])
+      t.equal(events.at(-1)?.type, 'complete', 'and nothing more')
+      return dataOf(events.slice(0, -1))
+    }
+    t.strictSame(await read({}, due.length), due)
+    t.strictSame(
+      await read({ types: ['assistant', 'complete'] }, 1_000),
+      range(1, 1_000).map((n) => n * 3),
+    )
+    t.strictSame(await read({ types: ['note'] }, 0), [])
+    t.equal((await read({ replay: 'all' }, 3_000)).length, 3_000)
+    t.strictSame(await read({ replay: false }, 0), [])
+  }
+  const before = aHub(t, { store: openLmdb({ directory }), limits })
+  await publishAll(before, 's', events)
+  before.endSession('s')
+  await before.committed('s')
+  for (const topic of ['sessions/s', 'sessions/s/**']) await check(before, topic)
+  await before.closeStore()
+
+  const after = aHub(t, { store: openLmdb({ directory }), limits })
+  for (const topic of ['sessions/s', 'sessions/s/**']) await check(after, topic)
+})
+
+/** @returns how often `read` of the store has been called since. */
+function countReads(store: Store): () => number {
+  let reads = 0
+  const { read } = store
+  store.read = (...asked) => {
+    reads++
+    return read.apply(store, asked)
+  }
+  return () => reads
+}
+
+t.test('those who join while a session goes on share what is read of the store', async (t) => {
+  const store = openLmdb({ directory: aDirectory(t) })
+  const timers: (() => void)[] = []
+  const clock: Clock = {
+    ...systemClock,
+    after(_, task) {
+      timers.push(task)
+      return { cancel: () => undefined }
+    },
+  }
+  const hub = aHub(t, { store, clock, limits: { laneEventsMax: 100 } })
+  await publishAll(hub, 's', notes(1, 4_000))
+  const reads = countReads(store)
+  const join = async (count: number) => {
+    const before = reads()
+    const { events, gaps } = await take(hub, 'sessions/s', count, { replay: 'all' })
+    t.strictSame(dataOf(events), range(1, count))
+    t.strictSame(gaps, [])
+    return reads() - before
+  }
+  // Its feed, which frames name, goes with the last who follows it.
+  const follower = hub.subscribe('sessions/s', { replay: false })
+  const alone = await join(4_000)
+  t.ok(alone >= 16, `${alone} reads for one`)
+  const both = await Promise.all([join(4_000), join(4_000)])
+  t.strictSame(both, [0, 0], 'none for those who join at the same offset')
+  await publishAll(hub, 's', notes(4_001, 500))
+  const later = await join(4_500)
+  t.ok(later > 0 && later <= 4, `${later} reads for one who joins later: what the first one found at the end`)
+  for (let round = 0; round < 2; round++) for (const task of timers.splice(0)) task()
+  t.ok((await join(4_500)) > alone, 'what nobody asks for any more is forgotten')
+  await follower.return?.()
+})
+
+t.test('whenever one joins a session that goes on, everything comes once', async (t) => {
+  const seed = Number(process.env.RUNCAST_FUZZ_SEED ?? Math.floor(Math.random() * 1e9))
+  t.comment(`seed ${seed}`)
+  const random = new SeededRandom(seed)
+  const store = openLmdb({ directory: aDirectory(t) })
+  const hub = aHub(t, { store, limits: { laneEventsMax: 20, historyBytesMax: 8_192 } })
+  const events = range(1, 3_000).map(
+    (data): NewEvent => ({
+      type: random.chance(0.02) ? 'note' : 'assistant',
+      data,
+    }),
+  )
+  const filters = [['*'], ['note'], ['assistant']]
+  const joins: Promise<void>[] = []
+  const join = async () => {
+    const types = random.pick(filters)
+    const due = events.filter(({ type }) => types.includes('*') || types.includes(type))
+    const got = await take(hub, 'sessions/s', due.length, { replay: 'all', types })
+    t.strictSame(
+      dataOf(got.events),
+      dataOf(due as HubEvent[]),
+      `${types.join()} since ${got.events[0]?.offset}`,
+    )
+    t.strictSame(got.gaps, [])
+  }
+  for (let from = 0; from < events.length; ) {
+    const some = events.slice(from, from + random.integer(1, 40))
+    hub.session('s').publish(some)
+    from += some.length
+    if (random.chance(0.3)) await hub.committed('s')
+    else await new Promise((resolve) => setImmediate(resolve))
+    if (random.chance(0.5)) joins.push(join())
+  }
+  await Promise.all(joins)
+  t.ok(joins.length > 20)
+})
+
+t.test('one who joins later is not replayed what has been replaced meanwhile', async (t) => {
+  const hub = aHub(t, { store: openLmdb({ directory: aDirectory(t) }), limits: { laneEventsMax: 100 } })
+  const trigger = (at: number): NewEvent => ({ type: 'trigger_updated', data: { trigger_id: 'one', at } })
+  const logged = range(1, 3_000).map((data): NewEvent => ({ type: 'assistant', data }))
+  await publishAll(hub, 's', [trigger(1), ...logged])
+  const first = await take(hub, 'sessions/s', 3_001)
+  t.strictSame(first.events[0]?.data, trigger(1).data)
+  await publishAll(hub, 's', [trigger(2)])
+  const later = await take(hub, 'sessions/s', 3_001)
+  t.strictSame(dataOf(later.events), [...range(1, 3_000), trigger(2).data])
+})
+
+t.test('what is published while a join reads the store comes after it, once', async (t) => {
+  const store = new FaultyStore(memoryStore())
+  const hub = aHub(t, { store, limits: { laneEventsMax: 50 } })
+  const events = range(1, 2_500).map((data) => ({ type: 'assistant', data }))
+  await publishAll(hub, 's', events)
+  const subscription = hub.subscribe('sessions/s')
+  const got: unknown[] = []
+  let next = 2_501
+  for await (const { data } of subscription) {
+    got.push(data)
+    // More than memory holds, while the first pages are on their way.
+    if (next <= 3_000) hub.session('s').publish({ type: 'assistant', data: next++ })
+    if (got.length === 3_000) break
+  }
+  t.strictSame(got, range(1, 3_000))
+})
+
+t.test('what retention has trimmed is a gap', async (t) => {
+  const store = memoryStore()
+  const hub = aHub(t, { store, limits: { laneEventsMax: 100 } })
+  const pinned = { type: 'trigger_updated', data: { trigger_id: 'old' } }
+  await publishAll(hub, 's', [pinned, ...notes(2, 1_999)])
+  await store.trim({ sessionEvents: 500 }, 0, () => true)
+  const trimmed = (await store.load('s'))?.trimmed ?? 0
+  t.ok(trimmed > 1_000)
+  const other = aHub(t, { store, limits: { laneEventsMax: 100 } })
+  const cursor = `${other.find('s')?.epoch}:200`
+  const resumed = await take(other, 'sessions/s', 2_000 - trimmed, { after: cursor })
+  t.strictSame(resumed.gaps, ['evicted'])
+  t.strictSame(dataOf(resumed.events), range(trimmed + 1, 2_000))
+
+  // The newest of its key is kept apart; the first of what the store has follows it.
+  const all = await take(other, 'sessions/s', 2, { replay: 'all' })
+  t.strictSame(dataOf(all.events), [pinned.data, trimmed + 1])
+})

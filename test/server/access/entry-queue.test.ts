@@ -1,0 +1,46 @@
+import t from 'tap'
+import { EntryQueue } from '../../../src/server/access/entry-queue.js'
+import { SimulatedClock } from '../../kit/clock.js'
+
+/** A queue whose turns end one by one. */
+function setUp() {
+  const ends: (() => void)[] = []
+  const clock = new SimulatedClock()
+  clock.defer = (task) => void ends.push(task)
+  const queue = new EntryQueue(clock)
+  const passed: number[] = []
+  const come = async (who: number) => {
+    await queue.pass()
+    passed.push(who)
+  }
+  const endTurn = async () => {
+    for (const end of ends.splice(0)) end()
+    await new Promise<void>((resolve) => setImmediate(resolve))
+  }
+  return { queue, passed, come, endTurn }
+}
+
+t.test('of those who come at once two pass in each turn, in their order', async (t) => {
+  const { queue, passed, come, endTurn } = setUp()
+  const all = Array.from({ length: 4 }, (_, who) => come(who))
+  await new Promise<void>((resolve) => setImmediate(resolve))
+  t.strictSame(passed, [0, 1])
+  await endTurn()
+  t.strictSame(passed, [0, 1, 2, 3])
+  const last = come(4)
+  await endTurn()
+  await Promise.all([...all, last])
+  t.strictSame(passed, [0, 1, 2, 3, 4], 'who comes later passes nobody')
+  t.equal(queue.pass(), undefined, 'one of two had passed in that turn')
+  await endTurn()
+  await endTurn()
+  t.equal(queue.pass(), undefined)
+})
+
+t.test('who comes alone does not wait', async (t) => {
+  const { queue, endTurn } = setUp()
+  for (let turn = 0; turn < 3; turn++) {
+    for (let who = 0; who < 2; who++) t.equal(queue.pass(), undefined)
+    await endTurn()
+  }
+})

@@ -1,0 +1,397 @@
+import { execFile } from 'node:child_process'
+import { createConnection } from 'node:net'
+import { promisify } from 'node:util'
+import { gzipSync } from 'node:zlib'
+import { pack } from 'msgpackr'
+import t, { type Test } from 'tap'
+import { openStream, served } from '../../kit/served.js'
+
+interface Reply {
+  readonly status: number
+  readonly headers: Headers
+  readonly body: Record<string, unknown>
+}
+
+async function ask(url: string, init: RequestInit = {}): Promise<Reply> {
+  const response = await fetch(url, init)
+  const text = await response.text()
+  const isJson = /json/.test(response.headers.get('content-type') ?? '')
+  return { status: response.status, headers: response.headers, body: isJson ? JSON.parse(text) : { text } }
+}
+
+function post(url: string, body: string | Uint8Array, type = 'application/json'): Promise<Reply> {
+  return ask(url, { method: 'POST', body: Buffer.from(body), headers: { 'content-type': type } })
+}
+
+const ndjson = 'application/x-ndjson'
+
+function isProblem(t: Test, reply: Reply, expected: { status: number; detail: string | RegExp }): void {
+  t.match(reply.headers.get('content-type'), 'application/problem+json')
+  t.match(reply.body, { type: /^urn:runcast:/, title: String, ...expected })
+  t.equal(reply.status, expected.status)
+}
+
+t.test('publishes one event, a list, lines and MessagePack', async (t) => {
+  const { hub, url } = await served(t)
+  const events = `${url}/api/sessions/s/events`
+  t.match(await post(events, '{"type":"a"}'), {
+    status: 200,
+    body: { first: 1, last: 1, accepted: 1, duplicates: 0 },
+  })
+  t.match(await post(events, '[{"type":"b","id":"x"},{"type":"c","data":{"n":1}}]'), {
+    body: { first: 2, last: 3, accepted: 2 },
+  })
+  t.match(await post(events, '{"type":"b","id":"x"}'), {
+    body: { first: 2, last: 2, accepted: 0, duplicates: 1 },
+  })
+  t.match(await post(events, '{"type":"d"}\n\r\n{"type":"e","id":"x"}\r\n{"type":"f"}', ndjson), {
+    body: { first: 4, last: 5, accepted: 2, duplicates: 1 },
+  })
+  t.match(await post(events, pack({ type: 'g', data: [1, null] }), 'application/msgpack'), {
+    body: { first: 6 },
+  })
+  const two = Buffer.concat([pack({ type: 'h' }), pack({ type: 'i' })])
+  t.match(await post(events, two, 'application/x-msgpack; x=y'), { body: { first: 7, last: 8, accepted: 2 } })
+  t.match(await post(`${url}/api/sessions/s/workers/w/events`, '{"type":"j"}'), { body: { first: 9 } })
+  t.same(
+    hub.history('sessions/s').events.map(({ type }) => type),
+    ['a', 'b', 'c', 'd', 'f', 'g', 'h', 'i'],
+  )
+  t.same(
+    hub.history('sessions/s/workers/w').events.map(({ type, worker }) => [type, worker]),
+    [['j', 'w']],
+  )
+})
+
+t.test('takes what curl sends without being told a content type', async (t) => {
+  const { url } = await served(t)
+  const curl = await promisify(execFile)('curl', ['-s', '-d', '{"type":"a"}', `${url}/api/sessions/s/events`])
+  t.match(JSON.parse(curl.stdout), { first: 1, accepted: 1 })
+})
+
+t.test('answers bad events with the place, and publishes none of them', async (t) => {
+  const { hub, url } = await served(t, { hub: { limits: { frameBytesMax: 2_000, depthMax: 8 } } })
+  const events = `${url}/api/sessions/s/events`
+  const deep = `{"type":"a","data":${'['.repeat(9)}${']'.repeat(9)}}`
+  const cases: readonly [
+    body: string | Uint8Array,
+    status: number,
+    detail: string | RegExp,
+    pointer?: string | undefined,
+    type?: string,
+  ][] = [
+    ['', 400, 'body: '],
+    ['not json', 400, 'body: '],
+    [
+      '{"type":"a"}\n{"type":"b"}',
+      400,
+      'send many events as an array, or line by line as application/x-ndjson',
+    ],
+    ['7', 400, 'event: expected an event { type,'],
+    ['null', 400, 'event: expected an event'],
+    ['{"data":1}', 400, 'event.type: expected a type', '/type'],
+    ['{"type":"a","dta":1}', 400, 'event.dta: expected no field but type, data', '/dta'],
+    ['[{"type":"a"},{"type":"b c"}]', 400, 'events[1].type: expected a type', '/1/type'],
+    [`[{"type":"a"},${deep}]`, 400, 'nested too deeply', '/1/data/0/0/0/0/0/0/0/0'],
+    [Buffer.from([0x22, 0xff, 0x22]), 400, 'body: expected UTF-8'],
+    [`{"type":"a","data":"${'x'.repeat(2_000)}"}`, 413, 'body: expected at most 2000 bytes'],
+    [Buffer.from([0x92, 0x01]), 400, 'body: expected MessagePack', undefined, 'application/msgpack'],
+    [pack({ type: 'a', data: new Date() }), 400, 'extension types are not', undefined, 'application/msgpack'],
+    [Buffer.alloc(1_900, 0x91), 400, 'body: expected MessagePack', undefined, 'application/msgpack'],
+    ['type: a', 415, 'content-type: expected one of application/json,', undefined, 'text/yaml'],
+  ]
+  for (const [body, status, detail, pointer, type] of cases) {
+    const reply = await post(events, body, type)
+    isProblem(t, reply, { status, detail })
+    t.equal(reply.body.pointer, pointer, String(detail))
+  }
+  t.equal(hub.find('s'), undefined)
+  t.equal(hub.stats().published, 0)
+})
+
+t.test(
+  'refuses a body in a content coding: one that unpacks to a thousand times its size is no danger',
+  async (t) => {
+    const { hub, url } = await served(t)
+    const bomb = gzipSync(Buffer.alloc(10_000_000, ' '))
+    for (const coding of ['gzip', 'br', 'deflate', 'zstd', 'identity, gzip']) {
+      const reply = await ask(`${url}/api/sessions/s/events`, {
+        method: 'POST',
+        body: bomb,
+        headers: { 'content-type': 'application/json', 'content-encoding': coding },
+      })
+      isProblem(t, reply, { status: 415, detail: 'content-encoding: expected none; send the body as it is' })
+      t.equal(reply.headers.get('accept-encoding'), 'identity')
+    }
+    const plain = { 'content-type': 'application/json', 'content-encoding': 'Identity' }
+    const reply = await ask(`${url}/api/sessions/s/events`, {
+      method: 'POST',
+      body: '{"type":"a"}',
+      headers: plain,
+    })
+    t.equal(reply.status, 200)
+    t.equal(hub.stats().published, 1)
+  },
+)
+
+t.test('refuses a body that is too long before it has come', async (t) => {
+  const { url } = await served(t, { hub: { limits: { frameBytesMax: 1_000 } } })
+  const body = new ReadableStream<Uint8Array>({
+    pull: (controller) => controller.enqueue(Buffer.alloc(600, ' ')),
+  })
+  const endless = { method: 'POST', body, duplex: 'half', headers: { 'content-type': 'application/json' } }
+  isProblem(t, await ask(`${url}/api/sessions/s/events`, endless as RequestInit), {
+    status: 413,
+    detail: 'body: expected at most 1000 bytes',
+  })
+})
+
+t.test('keeps what precedes a bad line, counts it, and names the line', async (t) => {
+  const { hub, url } = await served(t, { hub: { limits: { lineBytesMax: 100, depthMax: 4 } } })
+  const good = '{"type":"a"}\n'
+  const cases: readonly [line: string | Uint8Array, status: number, detail: string, pointer?: string][] = [
+    ['{"type":"a"', 400, 'line 4: event: '],
+    ['{"type":"a b"}', 400, 'line 4: event.type: expected a type', '/type'],
+    ['{"type":"a","data":[[[[[]]]]]}', 400, 'line 4: data: nested too deeply', '/data/0/0/0/0'],
+    [`{"type":"${'a'.repeat(100)}"}`, 413, 'line 4: expected at most 100 bytes'],
+    [Buffer.from([0xff]), 400, 'line 4: expected UTF-8'],
+  ]
+  let published = 0
+  for (const [line, status, detail, pointer] of cases) {
+    const body = Buffer.concat([Buffer.from(`${good}\n${good}`), Buffer.from(line), Buffer.from(`\n${good}`)])
+    const reply = await post(`${url}/api/sessions/s/events`, body, ndjson)
+    isProblem(t, reply, { status, detail })
+    t.match(reply.body, { line: 4, accepted: 2, duplicates: 0, first: published + 1, last: published + 2 })
+    t.equal(reply.body.pointer, pointer)
+    published += 2
+  }
+  t.equal(hub.stats().published, published)
+  t.match(await post(`${url}/api/sessions/t/events`, '{"type"\n', ndjson), {
+    body: { line: 1, accepted: 0, first: 0 },
+  })
+  t.equal(hub.find('t'), undefined)
+})
+
+t.test('publishes lines while the body still comes', async (t) => {
+  const { url } = await served(t)
+  const stream = await openStream(t, `${url}/api/sessions/s/events`)
+  let send: (text: string | undefined) => void = () => {}
+  const body = new ReadableStream<Uint8Array>({
+    start(controller) {
+      send = (text) => (text === undefined ? controller.close() : controller.enqueue(Buffer.from(text)))
+    },
+  })
+  const request = { method: 'POST', body, duplex: 'half', headers: { 'content-type': ndjson } }
+  const reply = ask(`${url}/api/sessions/s/events`, request as RequestInit)
+  const isEvent = (type: string) => (block: { event?: string }) => block.event === type
+  send('{"type":"a"}\n{"ty')
+  await stream.until(isEvent('a'))
+  send('pe":"b"}\n{"type":"c"}')
+  await stream.until(isEvent('b'))
+  send(undefined)
+  await stream.until(isEvent('c'))
+  t.match(await reply, { status: 200, body: { first: 1, last: 3, accepted: 3, duplicates: 0 } })
+})
+
+t.test('leaves out a line that the sender did not finish before it went', async (t) => {
+  const { hub, url } = await served(t)
+  const stream = await openStream(t, `${url}/api/sessions/s/events`)
+  const socket = createConnection(Number(new URL(url).port), '127.0.0.1')
+  const lines = '{"type":"a"}\n{"type":"b"}'
+  socket.write(
+    `POST /api/sessions/s/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: ${ndjson}\r\nContent-Length: 1000\r\n\r\n${lines}`,
+  )
+  await stream.until(({ event }) => event === 'a')
+  socket.destroy()
+  await post(`${url}/api/sessions/s/events`, '{"type":"c"}')
+  await stream.until(({ event }) => event === 'c')
+  t.equal(hub.stats().published, 2)
+})
+
+t.test('publishes tens of thousands of lines of one body in order', async (t) => {
+  const { hub, url } = await served(t, {
+    hub: { limits: { laneEventsMax: 100_000, historyBytesMax: 2 ** 27 } },
+  })
+  const lines = Array.from(
+    { length: 50_000 },
+    (_, n) => `{"type":"llm_text_delta","data":{"content":"é${n}"}}\n`,
+  )
+  t.match(await post(`${url}/api/sessions/s/events`, lines.join(''), ndjson), {
+    status: 200,
+    body: { first: 1, last: 50_000, accepted: 50_000 },
+  })
+  t.match(hub.history('sessions/s', { after: `${hub.find('s')?.epoch}:49999` }).events, [
+    { offset: 50_000, data: { content: 'é49999' } },
+  ])
+})
+
+t.test('creates, reads, lists, ends and removes sessions', async (t) => {
+  const { url } = await served(t)
+  const session = `${url}/api/sessions/a`
+  isProblem(t, await ask(session), { status: 404, detail: /no session/i })
+  const made = await ask(session, { method: 'PUT', body: '{"mode":"summary","metadata":{"by":"ci"}}' })
+  t.match(made, {
+    status: 201,
+    body: { id: 'a', status: 'running', mode: 'summary', metadata: { by: 'ci' }, offset: 0 },
+  })
+  t.match(await ask(session, { method: 'PUT' }), { status: 200, body: { mode: 'summary' } })
+  await post(`${url}/api/sessions/b/workers/w/events`, '{"type":"x"}')
+  await post(`${url}/api/sessions/c/events`, '{"type":"x"}')
+  t.match(await ask(`${url}/api/sessions`), {
+    body: { sessions: [{ id: 'a' }, { id: 'b', workers: [{ id: 'w' }] }, { id: 'c' }] },
+  })
+  t.match(await ask(`${url}/api/sessions?limit=2`), {
+    body: { sessions: [{ id: 'a' }, { id: 'b' }], next: 'b' },
+  })
+  const last = await ask(`${url}/api/sessions?limit=2&after=b`)
+  t.match(last.body.sessions, [{ id: 'c' }])
+  t.notOk('next' in last.body)
+
+  t.match(await post(`${session}/end`, '{"outcome":{"ok":true}}'), {
+    status: 200,
+    body: { status: 'ended', outcome: { ok: true }, endedAt: Number },
+  })
+  isProblem(t, await post(`${session}/end`, ''), { status: 409, detail: /ended/ })
+  isProblem(t, await post(`${session}/events`, '{"type":"x"}'), { status: 409, detail: /ended/ })
+  isProblem(t, await post(`${session}/events`, '{"type":"x"}\n', ndjson), { status: 409, detail: /ended/ })
+  t.equal((await ask(session, { method: 'DELETE' })).status, 204)
+  t.equal((await ask(session, { method: 'DELETE' })).status, 404)
+  t.equal((await ask(session)).status, 404)
+})
+
+t.test('refuses what a session cannot be', async (t) => {
+  const { url } = await served(t)
+  const put = (body: string) => ask(`${url}/api/sessions/a`, { method: 'PUT', body })
+  isProblem(t, await put('{"mode":"loud"}'), { status: 400, detail: 'mode: expected one of full, summary' })
+  isProblem(t, await put('{"metadata":[]}'), { status: 400, detail: 'metadata: expected an object' })
+  isProblem(t, await put('{"name":"x"}'), {
+    status: 400,
+    detail: 'body: expected no field but mode, metadata',
+  })
+  isProblem(t, await put('[]'), { status: 400, detail: 'body: expected an object' })
+  isProblem(t, await ask(`${url}/api/sessions?after=no/body`), {
+    status: 400,
+    detail: 'after: expected',
+  })
+  isProblem(t, await ask(`${url}/api/sessions?limit=x`), {
+    status: 400,
+    detail: 'limit: expected an integer from 1 to 1000',
+  })
+})
+
+t.test('reads history page by page', async (t) => {
+  const { url } = await served(t)
+  const lines = Array.from(
+    { length: 25 },
+    (_, n) => `{"type":"${n % 2 === 0 ? 'even' : 'odd'}","data":${n}}\n`,
+  )
+  await post(`${url}/api/sessions/s/events`, lines.join(''), ndjson)
+  await post(`${url}/api/sessions/s/workers/w/events`, '{"type":"deep"}')
+
+  const seen: unknown[] = []
+  let next: string | undefined = ''
+  for (let page = 0; page < 10 && next !== undefined; page += 1) {
+    const { body } = await ask(`${url}/api/sessions/s/history?limit=5&types=even&after=${next}`)
+    seen.push(...(body.events as { data: number }[]).map(({ data }) => data))
+    next = body.next as string | undefined
+  }
+  t.same(seen, [0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24])
+  t.match(await ask(`${url}/api/sessions/s/workers/w/history`), {
+    body: { first: 26, events: [{ type: 'deep' }] },
+  })
+  t.match(await ask(`${url}/api/sessions/s/history?all=1&limit=1000&types=deep`), {
+    body: { events: [{ worker: 'w' }] },
+  })
+
+  isProblem(t, await ask(`${url}/api/sessions/none/history`), { status: 404, detail: /no session/ })
+  isProblem(t, await ask(`${url}/api/sessions/s/workers/none/history`), { status: 404, detail: /no worker/ })
+  isProblem(t, await ask(`${url}/api/sessions/s/history?after=x`), {
+    status: 400,
+    detail: 'after: expected a cursor',
+  })
+  isProblem(t, await ask(`${url}/api/sessions/s/history?after=x:1`), { status: 409, detail: /epoch/ })
+  isProblem(t, await ask(`${url}/api/sessions/s/history?limit=0`), {
+    status: 400,
+    detail: 'limit: expected an integer',
+  })
+  isProblem(t, await ask(`${url}/api/sessions/s/history?types=a,*b`), {
+    status: 400,
+    detail: 'types[1]: expected a type',
+  })
+})
+
+t.test('says what is nowhere, what does not apply, and what is no id', async (t) => {
+  const { url } = await served(t)
+  isProblem(t, await ask(`${url}/api/nothing`), { status: 404, detail: 'nothing at /api/nothing' })
+  isProblem(t, await ask(`${url}/api/sessions/a/`), { status: 404, detail: 'nothing at' })
+  const wrong = await ask(`${url}/api/sessions/a/events`, { method: 'DELETE' })
+  isProblem(t, wrong, { status: 405, detail: 'expected POST, GET, HEAD, OPTIONS, got DELETE' })
+  t.equal(wrong.headers.get('allow'), 'POST, GET, HEAD, OPTIONS')
+  isProblem(t, await ask(`${url}/api/sessions/a%20b`), { status: 400, detail: 'session: expected an id' })
+  isProblem(t, await ask(`${url}/api/sessions/${'a'.repeat(129)}`), {
+    status: 400,
+    detail: 'session: expected an id',
+  })
+  isProblem(t, await ask(`${url}/api/sessions/a/workers/b%2Fc/history`), {
+    status: 400,
+    detail: 'worker: expected an id',
+  })
+  isProblem(t, await ask(`${url}/api/sessions/%ff`), {
+    status: 400,
+    detail: 'session: expected percent-encoded UTF-8',
+  })
+})
+
+t.test('answers HEAD and OPTIONS', async (t) => {
+  const { url } = await served(t)
+  const head = await fetch(`${url}/healthz`, { method: 'HEAD' })
+  t.match(head.headers.get('content-type'), 'application/json')
+  t.equal(head.headers.get('content-length'), String((await (await fetch(`${url}/healthz`)).text()).length))
+  const stream = await fetch(`${url}/api/sessions/s/events`, { method: 'HEAD' })
+  t.equal(stream.headers.get('content-type'), 'text/event-stream')
+  const options = await fetch(`${url}/api/sessions`, { method: 'OPTIONS' })
+  t.equal(options.status, 204)
+  t.equal(options.headers.get('allow'), 'GET, HEAD, OPTIONS')
+})
+
+t.test('lets in the pages of listed origins and its own, and no others', async (t) => {
+  const { url } = await served(t, { serve: { origins: ['https://app.example'] } })
+  const from = (origin: string, method = 'GET', headers: Record<string, string> = {}) =>
+    ask(`${url}/healthz`, { method, headers: { origin, ...headers } })
+  const listed = await from('https://app.example')
+  t.equal(listed.status, 200)
+  t.equal(listed.headers.get('access-control-allow-origin'), 'https://app.example')
+  t.equal((await from(url)).status, 200)
+  const stranger = await from('https://evil.example')
+  isProblem(t, stranger, { status: 403, detail: 'origin' })
+  t.equal(stranger.headers.get('access-control-allow-origin'), null)
+  const preflight = await from('https://app.example', 'OPTIONS', { 'access-control-request-method': 'GET' })
+  t.match(preflight.headers.get('access-control-allow-headers'), 'Last-Event-ID')
+  t.match(preflight.headers.get('access-control-allow-methods'), 'GET')
+  const open = await served(t, { serve: { origins: ['*'] } })
+  const any = await ask(`${open.url}/healthz`, { headers: { origin: 'https://evil.example' } })
+  t.equal(any.headers.get('access-control-allow-origin'), 'https://evil.example')
+})
+
+t.test('reports what is no peer’s mistake, and keeps it in the house', async (t) => {
+  const reported: unknown[] = []
+  const { hub, url } = await served(t, { serve: { report: (error) => reported.push(error) } })
+  const broken = new Error('the disk burns')
+  t.intercept(hub, 'committed', { value: () => Promise.reject(broken) })
+  for (const type of ['application/json', ndjson]) {
+    const reply = await post(`${url}/api/sessions/s/events`, '{"type":"a"}', type)
+    isProblem(t, reply, { status: 500, detail: 'The hub has recorded what went wrong.' })
+  }
+  t.same(reported, [broken, broken])
+})
+
+t.test('refuses a port that is taken', async (t) => {
+  const { server } = await served(t)
+  await t.rejects(served(t, { serve: { port: server.port } }), { code: 'EADDRINUSE' })
+})
+
+t.test('says whether it lives and may be used', async (t) => {
+  const { url } = await served(t)
+  t.match(await ask(`${url}/healthz`), { status: 200, body: { status: 'ok' } })
+  t.match(await ask(`${url}/readyz`), { status: 200, body: { status: 'ready' } })
+})

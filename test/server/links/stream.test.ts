@@ -1,0 +1,344 @@
+import { spawn } from 'node:child_process'
+import { EventSource } from 'eventsource'
+import t, { type Test } from 'tap'
+import type { Hub } from '../../../src/hub/hub.js'
+import { SimulatedClock } from '../../kit/clock.js'
+import { type Block, openStream, served } from '../../kit/served.js'
+
+function publish(hub: Hub, topic: string, ...types: string[]): void {
+  hub.publish(
+    topic,
+    types.map((type) => ({ type, data: { of: topic } })),
+  )
+}
+
+const isLive = ({ event }: Block): boolean => event === 'hub.live'
+
+function dataOf({ data }: Block): Record<string, unknown> {
+  return JSON.parse(data ?? '{}')
+}
+
+async function problemOf(url: string, init: RequestInit = {}): Promise<Record<string, unknown>> {
+  const response = await fetch(url, init)
+  return (await response.json()) as Record<string, unknown>
+}
+
+t.test('streams a session: retry first, then what happens, each with its cursor', async (t) => {
+  const { hub, url } = await served(t)
+  const stream = await openStream(t, `${url}/api/sessions/s/events`)
+  t.equal(stream.response.status, 200)
+  t.equal(stream.response.headers.get('content-type'), 'text/event-stream')
+  t.equal(stream.response.headers.get('cache-control'), 'no-cache, no-transform')
+  t.equal(stream.response.headers.get('x-accel-buffering'), 'no')
+  t.match(await stream.next(), { retry: /^\d+$/ })
+  await stream.until(isLive)
+  publish(hub, 'sessions/s', 'a')
+  const { epoch } = hub.find('s') ?? {}
+  const block = await stream.until(({ event }) => event === 'a')
+  t.equal(block.id, `${epoch}:1`)
+  t.match(dataOf(block), { topic: 'sessions/s', offset: 1, type: 'a', data: { of: 'sessions/s' } })
+})
+
+t.test('streams a worker, and all of a session', async (t) => {
+  const { hub, url } = await served(t)
+  const worker = await openStream(t, `${url}/api/sessions/s/workers/w/events`)
+  const all = await openStream(t, `${url}/api/sessions/s/events?all=1`)
+  const own = await openStream(t, `${url}/api/sessions/s/events?all=0`)
+  publish(hub, 'sessions/s/workers/w', 'a')
+  publish(hub, 'sessions/s', 'b')
+  t.match(dataOf(await worker.until(({ event }) => event === 'a')), { worker: 'w' })
+  t.match(dataOf(await all.until(({ event }) => event === 'a')), { topic: 'sessions/s/**' })
+  await all.until(({ event }) => event === 'b')
+  const first = await own.until(({ event }) => event === 'a' || event === 'b')
+  t.equal(first.event, 'b')
+})
+
+t.test('filters by types and by mode', async (t) => {
+  const { hub, url } = await served(t)
+  const types = await openStream(t, `${url}/api/sessions/s/events?types=a,b*&types=!bc`)
+  const mode = await openStream(t, `${url}/api/sessions/s/events?mode=control`)
+  publish(hub, 'sessions/s', 'c', 'bc', 'bd', 'a', 'execution_paused')
+  t.equal((await types.until(({ event }) => event?.startsWith('hub.') === false)).event, 'bd')
+  t.equal((await types.next())?.event, 'a')
+  t.equal((await mode.until(({ event }) => event?.startsWith('hub.') === false)).event, 'execution_paused')
+})
+
+t.test('leaves names out with framing=data, and says hub events as comments', async (t) => {
+  const { hub, url } = await served(t)
+  const stream = await openStream(t, `${url}/api/sessions/s/events?framing=data`)
+  await stream.until(({ comment }) => comment?.startsWith('hub.live') === true)
+  publish(hub, 'sessions/s', 'a')
+  const block = await stream.next()
+  t.notOk(block?.event)
+  t.match(dataOf(block ?? {}), { type: 'a' })
+})
+
+t.test('resumes after the header, the query, or not at all', async (t) => {
+  const { hub, url } = await served(t)
+  publish(hub, 'sessions/s', 'a', 'b', 'c', 'd')
+  const { epoch } = hub.find('s') ?? {}
+  const first = async (query: string, headers: Record<string, string> = {}): Promise<string | undefined> => {
+    const stream = await openStream(t, `${url}/api/sessions/s/events?${query}`, headers)
+    return (await stream.until(({ event }) => event !== undefined)).event
+  }
+  t.equal(await first(`after=${epoch}:1`), 'b')
+  t.equal(await first(`last_event_id=${epoch}:2`), 'c')
+  t.equal(await first(`after=${epoch}:1`, { 'last-event-id': `${epoch}:3` }), 'd')
+  t.equal(await first('replay=all'), 'a')
+  t.equal(await first('replay=false'), 'hub.live')
+  t.equal(await first(''), 'hub.live')
+  t.equal(await first(`after=other:2`), 'hub.gap')
+})
+
+t.test('answers what it cannot stream with a problem', async (t) => {
+  const { url } = await served(t)
+  const one = `${url}/api/sessions/s/events`
+  const cases: readonly [url: string, detail: string][] = [
+    [`${one}?types=*a`, 'types[0]: expected a type'],
+    [`${one}?mode=loud`, 'mode: expected one of full, summary'],
+    [`${one}?slices=a%20b`, 'slices[0]: expected a name of a slice'],
+    [`${one}?replay=some`, 'replay: expected one of true, false, all'],
+    [`${one}?framing=loose`, 'framing: expected one of named, data'],
+    [`${one}?after=x`, 'after: expected a cursor <epoch>:<offset>, got "x"'],
+    [`${one}?all=maybe`, 'all: expected one of 1, true, 0, false'],
+    [`${one}?dialect=martian`, 'dialect: '],
+    [`${url}/api/stream?topic=a`, 'topic: expected sessions/{id}'],
+    [`${url}/api/stream?${'topic=hub&'.repeat(101)}`, 'topic: expected at most 100 topics'],
+    [`${url}/api/stream?after=e:1`, 'after: expected <session>=<epoch>:<offset>'],
+  ]
+  for (const [bad, detail] of cases) t.match(await problemOf(bad), { status: 400, detail })
+  t.match(await problemOf(one, { headers: { 'last-event-id': 'x' } }), {
+    detail: 'Last-Event-ID: expected a cursor',
+  })
+})
+
+t.test('refuses a subscription before the response begins', async (t) => {
+  const { hub, url } = await served(t, { hub: { limits: { sessionsMax: 1, connectionsMax: 3 } } })
+  publish(hub, 'sessions/s', 'a')
+  await openStream(t, `${url}/api/sessions/t/events`)
+  const response = await fetch(`${url}/api/sessions/u/events`)
+  t.equal(response.status, 503)
+  t.equal(response.headers.get('retry-after'), '1')
+  t.match(await response.json(), { type: 'urn:runcast:unavailable' })
+  t.equal(hub.stats().connections, 1)
+  await openStream(t, `${url}/api/sessions/s/events`)
+  await openStream(t, `${url}/api/sessions/s/events`)
+  t.match(await problemOf(`${url}/api/sessions/s/events`), {
+    status: 503,
+    detail: /as many connections as it may \(3\)/,
+  })
+})
+
+t.test('ends with the session, and answers 204 to one who has it all', async (t) => {
+  const { hub, url } = await served(t)
+  publish(hub, 'sessions/s', 'execution_started')
+  const { epoch } = hub.find('s') ?? {}
+  const one = `${url}/api/sessions/s/events`
+  const stream = await openStream(t, `${one}?types=none`)
+  await stream.until(isLive)
+  hub.endSession('s', 'done')
+  t.match(await stream.rest(), [{ event: 'complete', id: `${epoch}:2` }])
+
+  const late = await (await openStream(t, `${one}?types=none`)).rest()
+  const ids = late.filter(({ id }) => id !== undefined)
+  t.match(ids.at(-1), { id: `${epoch}:2` })
+  t.ok(
+    late.some(({ event }) => event === 'complete'),
+    'complete passes every filter',
+  )
+  t.equal((await fetch(`${one}?after=${epoch}:1`)).status, 200)
+  for (const end of [`${epoch}:2`]) {
+    const again = await fetch(one, { headers: { 'last-event-id': end } })
+    t.equal(again.status, 204)
+    t.equal(await again.text(), '')
+  }
+})
+
+t.test('streams many topics on one response, and ends when all of their sessions have', async (t) => {
+  const { hub, url } = await served(t)
+  const stream = await openStream(t, `${url}/api/stream?topic=sessions/a&topic=sessions/b/**`)
+  await stream.next()
+  t.match(dataOf((await stream.next()) ?? {}), { connection: /^[\w-]{21}$/ })
+  publish(hub, 'sessions/a', 'x')
+  publish(hub, 'sessions/b/workers/w', 'y')
+  t.equal((await stream.until(({ event }) => event === 'x')).id, undefined)
+  t.match(dataOf(await stream.until(({ event }) => event === 'y')), { topic: 'sessions/b/**' })
+  const cursor = (await stream.until(({ id }) => id !== undefined)).id ?? ''
+  t.match(cursor, /^[ab]=[\w-]+:1,[ab]=[\w-]+:1$/)
+  publish(hub, 'sessions/a', 'z')
+  await stream.until(({ event }) => event === 'z')
+  stream.close()
+
+  const again = await openStream(t, `${url}/api/stream?topic=sessions/a&topic=sessions/b/**`, {
+    'last-event-id': cursor,
+  })
+  const missed = await again.until(({ event }) => ['x', 'y', 'z'].includes(event ?? ''))
+  t.equal(missed.event, 'z')
+  hub.endSession('a')
+  await again.until(({ event, data }) => event === 'complete' && data?.includes('sessions/a') === true)
+  publish(hub, 'sessions/b', 'x')
+  await again.until(({ event }) => event === 'x')
+  hub.endSession('b')
+  const rest = await again.rest()
+  t.ok(rest.some(({ event }) => event === 'complete'))
+  const end = rest.findLast(({ id }) => id !== undefined)?.id ?? ''
+  const after = await fetch(`${url}/api/stream?topic=sessions/a&topic=sessions/b/**&after=${end}`)
+  t.equal(after.status, 204)
+})
+
+t.test('joins all of its topics before it tells a position or ends', async (t) => {
+  const { hub, url } = await served(t)
+  publish(hub, 'sessions/a', 'x')
+  publish(hub, 'sessions/a/workers/w', 'y')
+  const { epoch } = hub.find('a') ?? {}
+  const both = 'topic=sessions/a&topic=sessions/a/workers/w'
+  const stream = await openStream(t, `${url}/api/stream?${both}&after=a=${epoch}:0`)
+  const blocks: Block[] = []
+  await stream.until((block) => blocks.push(block) > 0 && block.event === 'y')
+  t.notOk(
+    blocks.some(({ id }) => id !== undefined),
+    'no position is told before the worker has been read',
+  )
+
+  hub.endSession('a')
+  await stream.rest()
+  const mixed = await openStream(t, `${url}/api/stream?topic=sessions/a&topic=sessions/b`)
+  await mixed.until(({ event, data }) => event === 'hub.live' && data?.includes('sessions/b') === true)
+  publish(hub, 'sessions/b', 'z')
+  await mixed.until(({ event }) => event === 'z')
+})
+
+t.test('changes a response over many topics live', async (t) => {
+  const { hub, url } = await served(t)
+  const stream = await openStream(t, `${url}/api/stream`)
+  const { connection } = dataOf(await stream.until(({ event }) => event === 'hub.open'))
+  const change = async (frames: object | string, id = connection) => {
+    const body = typeof frames === 'string' ? frames : JSON.stringify(frames)
+    const response = await fetch(`${url}/api/stream/${String(id)}`, { method: 'POST', body })
+    return { status: response.status, body: (await response.json()) as object }
+  }
+  const reply = await change([
+    { type: 'subscribe', sub: 1, topic: 'sessions/a' },
+    { type: 'subscribe', sub: 2, topic: 'sessions/b', types: ['x'] },
+  ])
+  t.match(reply, { status: 200, body: { applied: 2 } })
+  await stream.until(isLive)
+  await stream.until(isLive)
+  publish(hub, 'sessions/b', 'x', 'y')
+  await stream.until(({ event }) => event === 'x')
+  t.match(await change({ type: 'update', sub: 2, types: ['y'] }), { body: { applied: 1 } })
+  publish(hub, 'sessions/b', 'x', 'y')
+  t.equal((await stream.until(({ event }) => event === 'x' || event === 'y')).event, 'y')
+  await change({ type: 'unsubscribe', sub: 2 })
+  t.match(dataOf(await stream.until(({ event }) => event === 'hub.unsubscribed')), { sub: 2, code: 'asked' })
+  publish(hub, 'sessions/b', 'y')
+  publish(hub, 'sessions/a', 'z')
+  t.equal((await stream.until(({ event }) => ['y', 'z'].includes(event ?? ''))).event, 'z')
+
+  const bad = await change([
+    { type: 'subscribe', sub: 3, topic: 'sessions/c' },
+    { type: 'subscribe', sub: 4, topic: 'c' },
+  ])
+  t.match(bad, {
+    status: 400,
+    body: { pointer: '/1/topic', applied: 1, detail: 'subscribe.topic: expected' },
+  })
+  t.match(await change({ type: 'subscribe', sub: 1, topic: 'sessions/c' }), {
+    status: 409,
+    body: { detail: /in use/ },
+  })
+  t.match(await change({ type: 'update', sub: 9 }), { status: 404, body: { detail: /no subscription 9/ } })
+  t.match(await change({ type: 'ping' }), {
+    status: 400,
+    body: { detail: 'frame.type: expected one of subscribe,' },
+  })
+  t.match(await change('nonsense'), { status: 400, body: { detail: /^body: / } })
+  t.match(await change({ type: 'ping' }, 'nobody'), { status: 404 })
+  const other = await openStream(t, `${url}/api/sessions/a/events`)
+  t.equal(other.response.status, 200)
+  stream.close()
+  await t.resolves(gone(hub, 1))
+  t.match(await change({ type: 'unsubscribe', sub: 1 }), { status: 404 })
+})
+
+/** Waits until the hub has but so many connections. */
+async function gone(hub: Hub, connections: number): Promise<void> {
+  while (hub.stats().connections > connections) await new Promise((resolve) => setImmediate(resolve))
+}
+
+t.test('breaks a silence with a comment, and only a silence', async (t) => {
+  const clock = new SimulatedClock()
+  const { hub, url } = await served(t, { serve: { clock, keepaliveMs: 15_000 } })
+  const stream = await openStream(t, `${url}/api/sessions/s/events`)
+  await stream.until(isLive)
+  clock.advance(14_000)
+  publish(hub, 'sessions/s', 'a')
+  await stream.until(({ event }) => event === 'a')
+  clock.advance(14_000)
+  publish(hub, 'sessions/s', 'b')
+  t.equal((await stream.next())?.event, 'b', 'no comment came before')
+  clock.advance(15_000)
+  t.match(await stream.next(), { comment: 'keep-alive' })
+  clock.advance(15_000)
+  t.match(await stream.next(), { comment: 'keep-alive' })
+})
+
+t.test('tells streams that the hub goes away, after what was published', async (t) => {
+  const { hub, server, url } = await served(t)
+  const named = await openStream(t, `${url}/api/sessions/s/events`)
+  const data = await openStream(t, `${url}/api/sessions/s/events?framing=data`)
+  await named.until(isLive)
+  await data.until(({ comment }) => comment?.startsWith('hub.live') === true)
+  publish(hub, 'sessions/s', 'last')
+  await server.close()
+  const blocks = await named.rest()
+  t.match(
+    blocks.map(({ event }) => event),
+    ['last', 'hub.close'],
+  )
+  const { retryMs } = dataOf(blocks[1] ?? {}) as { retryMs: number }
+  t.match(blocks[1], { retry: `${retryMs}` })
+  t.ok(retryMs >= 1_000 && retryMs <= 3_000)
+  t.match(dataOf(blocks[1] ?? {}), { code: 4000 })
+  t.match((await data.rest()).at(-1), { comment: /^hub\.close {"code":4000/ })
+  t.equal(hub.stats().closed.get('shutdown'), 2)
+})
+
+function listen(t: Test, url: string): { readonly source: EventSource; readonly offsets: number[] } {
+  const source = new EventSource(url)
+  t.teardown(() => source.close())
+  const offsets: number[] = []
+  source.addEventListener('a', ({ data }) => offsets.push(JSON.parse(data).offset))
+  return { source, offsets }
+}
+
+t.test('serves an EventSource, which resumes by itself and stops at the end', async (t) => {
+  const { hub, url } = await served(t)
+  const { source, offsets } = listen(t, `${url}/api/sessions/s/events`)
+  await new Promise((resolve) => source.addEventListener('hub.live', resolve, { once: true }))
+  publish(hub, 'sessions/s', 'a', 'a')
+  await new Promise((resolve) => source.addEventListener('a', resolve, { once: true }))
+  for (const connection of hub.connections) connection.close('lagging', 'to see it come back')
+  publish(hub, 'sessions/s', 'a', 'a')
+  await new Promise((resolve) => source.addEventListener('hub.live', resolve, { once: true }))
+  t.same(offsets, [1, 2, 3, 4])
+  const stopped = new Promise<void>((resolve) => {
+    source.addEventListener('error', () => source.readyState === EventSource.CLOSED && resolve())
+  })
+  hub.endSession('s')
+  await stopped
+  t.same(offsets, [1, 2, 3, 4])
+})
+
+t.test('serves curl', async (t) => {
+  const { hub, url } = await served(t)
+  publish(hub, 'sessions/s', 'execution_started', 'a')
+  hub.endSession('s')
+  const curl = spawn('curl', ['-sN', `${url}/api/sessions/s/events?replay=all`])
+  let text = ''
+  for await (const piece of curl.stdout) text += piece
+  t.match(text, /^retry: \d+\n\n/)
+  t.match(text, /\nevent: execution_started\ndata: \{"topic":"sessions\/s","replay":true,"offset":1,/)
+  t.match(text, /\nevent: complete\ndata: /)
+  t.notMatch(text, '\r')
+})

@@ -4,7 +4,7 @@ import { builtInDialects } from '../../../src/dialect/built-in.js'
 import { createHub } from '../../../src/hub/hub.js'
 import type { Context } from '../../../src/server/context.js'
 import type { Route } from '../../../src/server/http/routes.js'
-import { routesOf } from '../../../src/server/serve.js'
+import { routesOf } from '../../../src/server/service.js'
 import { dial, openStream, type Served, served } from '../../kit/served.js'
 import { mint, secret } from '../../kit/tokens.js'
 

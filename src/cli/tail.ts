@@ -1,8 +1,8 @@
 import { Command, Option } from 'commander'
 import { EventStreamReader, type StreamEvent } from '../lib/event-stream.js'
 import { checkSlices, checkTypes } from '../protocol/check.js'
-import { invitesReconnect, ProtocolError } from '../protocol/codes.js'
-import { parseCombinedCursor, parseCursor } from '../protocol/cursor.js'
+import { invitesReconnect, quote } from '../protocol/codes.js'
+import { readCombinedCursor, readCursor } from '../protocol/cursor.js'
 import { type HubEvent, type Mode, modes, type Slices } from '../protocol/frames.js'
 import { defaultLimits } from '../protocol/limits.js'
 import { idPattern, parseTopic, type TopicName } from '../protocol/topic.js'
@@ -300,11 +300,9 @@ function typesOption(text: string): readonly string[] {
 
 /** @throws CommandError for a cursor of another form than the topic's */
 function checkCursor({ kind }: TopicName, text: string): void {
-  try {
-    if (kind === 'hub') parseCombinedCursor(text, '--since', Number.POSITIVE_INFINITY)
-    else parseCursor(text, '--since')
-  } catch (error) {
-    if (error instanceof ProtocolError) throw new CommandError(exitCodes.usage, error.message)
-    throw error
-  }
+  const isCombined = kind === 'hub'
+  const read = isCombined ? readCombinedCursor(text, Number.POSITIVE_INFINITY) : readCursor(text)
+  if (read !== undefined) return
+  const expected = isCombined ? '<session>=<epoch>:<offset>,…' : 'a cursor <epoch>:<offset>'
+  throw new CommandError(exitCodes.usage, `--since: expected ${expected}, got ${quote(text)}`)
 }

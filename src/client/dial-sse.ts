@@ -1,7 +1,7 @@
 import { EventStreamReader } from '../lib/event-stream.js'
 import type { JsonObject } from '../lib/json.js'
 import { closeCodes, type RequestCode } from '../protocol/codes.js'
-import { type Offset, type Position, parseCombinedCursor } from '../protocol/cursor.js'
+import { type Offset, type Position, readCombinedCursor } from '../protocol/cursor.js'
 import type {
   Authorize,
   ClientFrame,
@@ -376,7 +376,7 @@ class Stream {
   #follow(cursor: string | undefined): void {
     if (cursor === undefined || cursor === this.#cursor) return
     this.#cursor = cursor
-    const positions = parseCombinedCursor(cursor, 'id', Number.POSITIVE_INFINITY)
+    const positions = readCombinedCursor(cursor, Number.POSITIVE_INFINITY) ?? new Map()
     for (const [sub, followed] of this.#subs) {
       const { topic, epoch, live, offset } = followed
       const position: Position | undefined = positions.get(topic.split('/')[1] ?? '')

@@ -17,8 +17,16 @@ export class Codecs {
   readonly #dialects = new Map<string, DialectCodec>()
   readonly #count = new SseCount()
   readonly #sse = {
-    one: { named: new SseCodec('named', 'one', this.#count), data: new SseCodec('data', 'one', this.#count) },
-    many: { named: new SseManyCodec('named', this.#count), data: new SseManyCodec('data', this.#count) },
+    one: {
+      named: new SseCodec('named', 'one', this.#count),
+      data: new SseCodec('data', 'one', this.#count),
+      'data and gaps': new SseCodec('data and gaps', 'one', this.#count),
+    },
+    many: {
+      named: new SseManyCodec('named', this.#count),
+      data: new SseManyCodec('data', this.#count),
+      'data and gaps': new SseManyCodec('data and gaps', this.#count),
+    },
   }
 
   /** @param depthMax levels of data that a client sends */

@@ -8,8 +8,11 @@ import type { Variants } from './variants.js'
 
 const encoder = new TextEncoder()
 
-/** Whether blocks name their event, or leave `event:` out so that all reach `onmessage`. */
-export type Framing = 'named' | 'data'
+/**
+ * Whether blocks name their event, or leave `event:` out so that all reach `onmessage`. What the hub says of itself is
+ * a comment there; `data and gaps`: but for gaps, which are data as well.
+ */
+export type Framing = 'named' | 'data' | 'data and gaps'
 
 /** Counts for all the SSE codecs of a hub: one event is one encoding, whatever the framing. */
 export class SseCount {
@@ -25,12 +28,14 @@ export class SseCount {
 export class SseCodec implements Codec {
   readonly name: string = 'sse'
   readonly namesFeeds = false
-  readonly framing: Framing
+  readonly framing: 'named' | 'data'
   readonly topics: 'one' | 'many'
+  readonly #gapsAreData: boolean
   readonly #count: SseCount
 
   constructor(framing: Framing, topics: 'one' | 'many', count: SseCount) {
-    this.framing = framing
+    this.framing = framing === 'named' ? framing : 'data'
+    this.#gapsAreData = framing === 'data and gaps'
     this.topics = topics
     this.#count = count
   }
@@ -110,7 +115,9 @@ export class SseCodec implements Codec {
 
   #gap(gap: GapNotice | undefined, topic: string | undefined, sub: number): string {
     if (gap === undefined) return ''
-    return this.#event('hub.gap', { topic, ...(this.topics === 'many' && { sub }), ...gap })
+    const about = { topic, ...(this.topics === 'many' && { sub }) }
+    if (this.#gapsAreData) return `data: ${JSON.stringify({ type: 'hub.gap', ...about, data: gap })}\n\n`
+    return this.#event('hub.gap', { ...about, ...gap })
   }
 
   protected snapshot(slices: Slices | undefined, topic: string | undefined): string {

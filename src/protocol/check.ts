@@ -1,5 +1,5 @@
 import { ProtocolError, quote } from './codes.js'
-import { parseCursor } from './cursor.js'
+import { readCursor } from './cursor.js'
 import { type Cause, type ClientFrame, modes, type NewEvent, type PatchOperation } from './frames.js'
 import type { Limits } from './limits.js'
 import { isTrace, isTraceState } from './trace.js'
@@ -222,13 +222,7 @@ function replayFault(value: unknown): Fault | undefined {
 
 function cursorFault(value: unknown): Fault | undefined {
   const expected = 'a cursor <epoch>:<offset>'
-  if (typeof value !== 'string') return fault(expected, value)
-  try {
-    parseCursor(value, 'after')
-    return undefined
-  } catch {
-    return fault(expected, value)
-  }
+  return typeof value === 'string' && readCursor(value) !== undefined ? undefined : fault(expected, value)
 }
 
 function refFault(value: unknown, limits: Limits): Fault | undefined {

@@ -24,17 +24,22 @@ export function formatCursor(epoch: Epoch, offset: Offset): Cursor {
   return `${epoch}:${offset}`
 }
 
+/** @returns nothing when it is not a cursor */
+export function readCursor(text: string): Position | undefined {
+  const match = cursorPattern.exec(text)
+  const offset = Number(match?.[2])
+  if (match === null || !Number.isSafeInteger(offset)) return undefined
+  return { epoch: match[1] as Epoch, offset: offset as Offset }
+}
+
 /**
  * @param field where the text came from, for the message
  * @throws ProtocolError `badFrame` when it is not a cursor
  */
 export function parseCursor(text: string, field: string): Position {
-  const match = cursorPattern.exec(text)
-  const offset = Number(match?.[2])
-  if (match === null || !Number.isSafeInteger(offset)) {
-    throw new ProtocolError('badFrame', `${field}: expected a cursor <epoch>:<offset>, got ${quote(text)}`)
-  }
-  return { epoch: match[1] as Epoch, offset: offset as Offset }
+  const position = readCursor(text)
+  if (position !== undefined) return position
+  throw new ProtocolError('badFrame', `${field}: expected a cursor <epoch>:<offset>, got ${quote(text)}`)
 }
 
 /** @returns `<session>=<epoch>:<offset>,…`: one position for each session of a response over several. */
@@ -42,25 +47,16 @@ export function formatCombinedCursor(positions: ReadonlyMap<string, Position>): 
   return [...positions].map(([session, { epoch, offset }]) => `${session}=${epoch}:${offset}`).join(',')
 }
 
-/** @throws ProtocolError `badFrame` when it is not a combined cursor, or one of too many sessions */
-export function parseCombinedCursor(text: string, field: string, sessionsMax: number): Map<string, Position> {
+/** @returns nothing when it is not a combined cursor, or one of more than `sessionsMax` */
+export function readCombinedCursor(text: string, sessionsMax: number): Map<string, Position> | undefined {
   const parts = text.split(',')
-  if (parts.length > sessionsMax) {
-    throw new ProtocolError(
-      'badFrame',
-      `${field}: expected at most ${sessionsMax} sessions in a combined cursor, got ${parts.length}`,
-    )
-  }
+  if (parts.length > sessionsMax) return undefined
   const positions = new Map<string, Position>()
   for (const part of parts) {
     const at = part.indexOf('=')
-    if (at < 1) {
-      throw new ProtocolError(
-        'badFrame',
-        `${field}: expected <session>=<epoch>:<offset>,…, got ${quote(text)}`,
-      )
-    }
-    positions.set(part.slice(0, at), parseCursor(part.slice(at + 1), field))
+    const position = at < 1 ? undefined : readCursor(part.slice(at + 1))
+    if (position === undefined) return undefined
+    positions.set(part.slice(0, at), position)
   }
   return positions
 }

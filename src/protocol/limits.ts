@@ -151,7 +151,12 @@ export const limitTable = {
     guards: 'one `POST /api/stream/{connection}`',
     exceeding: 'badFrame',
   },
-  cursorSessionsMax: { value: 1_000, unit: 'sessions', guards: 'one combined cursor', exceeding: 'badFrame' },
+  cursorSessionsMax: {
+    value: 1_000,
+    unit: 'sessions',
+    guards: 'one combined cursor',
+    exceeding: 'taken for a foreign one: a gap',
+  },
   pageItemsMax: {
     value: 1_000,
     unit: 'items',
@@ -355,7 +360,7 @@ export const limitTable = {
     value: 2_000,
     unit: 'ms',
     guards:
-      'how soon an SSE client that was cut comes back; at a stop every client, by half of it sooner or later',
+      'how soon an SSE client that was cut comes back, and at a stop every client: by half of it sooner or later',
     exceeding: 'told to the client in `retry:` or `closing`',
   },
   heartbeatEventMs: {

@@ -6,7 +6,7 @@ import type { Limits } from '../protocol/limits.js'
 import type { Authenticator } from './access/authenticator.js'
 import type { ConnectionGrants } from './access/connection-grants.js'
 import type { EntryQueue } from './access/entry-queue.js'
-import type { Hosts, Origins } from './access/origins.js'
+import type { Hosts, OriginRules } from './access/origins.js'
 import type { RateLimits } from './access/rate-limits.js'
 import type { BodyBudget } from './http/body-budget.js'
 import type { IdleTimers } from './links/idle-timers.js'
@@ -22,7 +22,7 @@ export interface Context {
   readonly links: Links
   readonly rateLimits: RateLimits
   readonly bodyBudget: BodyBudget
-  readonly origins: Origins
+  readonly origins: OriginRules
   readonly hosts: Hosts
   readonly authenticator: Authenticator
   readonly connectionGrants: ConnectionGrants

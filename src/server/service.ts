@@ -5,7 +5,7 @@ import type { Service, TransportOptions } from '../transport/transport.js'
 import { Authenticator } from './access/authenticator.js'
 import { ConnectionGrants } from './access/connection-grants.js'
 import { EntryQueue } from './access/entry-queue.js'
-import type { Origins } from './access/origins.js'
+import { OriginRules, type Origins } from './access/origins.js'
 import { RateLimits } from './access/rate-limits.js'
 import { ticketRoutes } from './access/tickets.js'
 import type { AuthOptions, Tokens } from './access/tokens.js'
@@ -20,6 +20,7 @@ import { dialectRoutes } from './links/dialect-routes.js'
 import { socketRoute, upgrade } from './links/handshake.js'
 import { IdleTimers } from './links/idle-timers.js'
 import { type Closable, Links } from './links/links.js'
+import { retryMsOf } from './links/stream-link.js'
 import { streamRoutes } from './links/stream-routes.js'
 import { healthRoutes } from './operations/health-routes.js'
 import { type Log, noLog } from './operations/log.js'
@@ -31,7 +32,7 @@ export interface ServiceOptions {
   readonly keepaliveMs?: number
   /** Interval of the heartbeats that some dialects send; the hub's limit unless given. */
   readonly heartbeatEventMs?: number
-  /** Pages of these origins may use the hub beside its own; `*` lets all. None unless given. */
+  /** Pages of these origins may use the hub beside its own; `*` lets all. Unless given none; without keys those of loopback. */
   readonly origins?: Origins
   /** Addresses of proxies that are believed when they say in `X-Forwarded-For` who asks. None unless given. */
   readonly trustedProxies?: readonly string[]
@@ -93,7 +94,8 @@ export function makeService(hub: Hub, tokens: Tokens | undefined, options: Servi
     clock,
     log,
     counts,
-    origins: options.origins ?? [],
+    // Without keys whatever runs on this machine may use the hub, so a page that it serves may too.
+    origins: new OriginRules({ origins: options.origins ?? [], loopback: tokens === undefined, log }),
     hosts: options.hosts?.map((name) => name.toLowerCase()) ?? (tokens === undefined ? [] : undefined),
     dialects: new Map([...builtInDialects, ...hub.dialects].map((dialect) => [dialect.name, dialect])),
     rates: {
@@ -128,10 +130,8 @@ export function makeService(hub: Hub, tokens: Tokens | undefined, options: Servi
     log.info({ ms: Math.round(clock.elapsed() - began), ...left }, 'closed')
   }
 
-  // By chance, so that those who are told at the same moment come back at different ones.
   function sendAway(link: Closable): void {
-    const retryMs = Math.round(limits.retryMs * (0.5 + hub.random.fraction()))
-    link.close('shutdown', 'the hub is shutting down', retryMs)
+    link.close('shutdown', 'the hub is shutting down', retryMsOf(hub))
   }
 
   let closed: Promise<void> | undefined

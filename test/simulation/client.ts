@@ -5,7 +5,7 @@ import type { Connection } from '../../src/delivery/connection.js'
 import type { Link } from '../../src/delivery/link.js'
 import type { Hub } from '../../src/hub/hub.js'
 import { type CloseCode, closeCodes, ProtocolError } from '../../src/protocol/codes.js'
-import { parseCombinedCursor, parseCursor } from '../../src/protocol/cursor.js'
+import { parseCursor, readCombinedCursor } from '../../src/protocol/cursor.js'
 import type { GapNotice, HubEvent, HubFrame, Slices, Unsubscribe, Update } from '../../src/protocol/frames.js'
 import { everything } from '../../src/protocol/permissions.js'
 import { parseTopic } from '../../src/protocol/topic.js'
@@ -100,9 +100,7 @@ export class SimulatedClient {
     const connection = this.#hub.connect(this.#link(), { endsWithSessions: this.kind === 'sse' })
     this.#connection = connection
     const cursors =
-      this.kind === 'sse many' && this.#cursor !== ''
-        ? parseCombinedCursor(this.#cursor, 'id', 1_000)
-        : undefined
+      this.kind === 'sse many' && this.#cursor !== '' ? readCombinedCursor(this.#cursor, 1_000) : undefined
     connection.together(() => {
       for (const view of this.views.values()) {
         const session = view.interest.topic.split('/')[1] as string

@@ -1,6 +1,7 @@
 import { isIP } from 'node:net'
 import { ProtocolError, quote } from '../../protocol/codes.js'
 import type { Request } from '../../transport/transport.js'
+import type { Log } from '../operations/log.js'
 
 /**
  * The names by which the hub is called, without ports; absent: any.
@@ -30,15 +31,59 @@ function isAddress(name: string): boolean {
 /** Which pages of other origins may use the hub: exact origins such as `https://app.example`, or `*` for all. */
 export type Origins = readonly string[]
 
-/**
- * Browsers name the origin of a page whenever it could do harm; other clients name none and are let through.
- *
- * @returns whether the request comes from the hub's own pages, from a listed origin, or from no page
- */
-export function allowsOrigin(request: Request, origins: Origins): boolean {
-  const origin = request.headers.get('origin')
-  if (origin === undefined || origins.includes('*') || origins.includes(origin)) return true
-  return isOwn(origin, request.headers.get('host'))
+// One page that tries again and again fills no log, nor do pages of ever new origins.
+const loggedOriginsMax = 100
+
+/** Decides which pages may use a hub, and logs the others: their users see no more than that it failed. */
+export class OriginRules {
+  readonly #origins: Origins
+  readonly #loopback: boolean
+  readonly #log: Log
+  readonly #logged = new Set<string>()
+
+  /** @param given `loopback`: pages of this machine may use the hub as well, by its names there */
+  constructor(given: { readonly origins: Origins; readonly loopback: boolean; readonly log: Log }) {
+    this.#origins = given.origins
+    this.#loopback = given.loopback
+    this.#log = given.log
+  }
+
+  /**
+   * Browsers name the origin of a page whenever it could do harm; other clients name none and are let through.
+   *
+   * @returns whether the request comes from the hub's own pages, from an allowed origin, or from no page
+   */
+  allows({ headers }: Request): boolean {
+    const origin = headers.get('origin')
+    if (origin === undefined || this.#origins.includes('*') || this.#origins.includes(origin)) return true
+    const host = headers.get('host')
+    if (isOwn(origin, host)) return true
+    return this.#loopback && isOfLoopback(origin) && isOfLoopback(`http://${host}`)
+  }
+
+  /** @throws ProtocolError `forbidden`, which names the origin and the flag that allows it */
+  expect(request: Request): void {
+    if (this.allows(request)) return
+    const origin = request.headers.get('origin') ?? ''
+    const message = `origin: pages of ${quote(origin)} may not use this hub; ${remedy(origin)}`
+    if (!this.#logged.has(origin) && this.#logged.size < loggedOriginsMax) {
+      this.#logged.add(origin)
+      this.#log.warn({ origin: origin.slice(0, 200) }, `refused a page: ${message}`)
+    }
+    throw new ProtocolError('forbidden', message)
+  }
+}
+
+/** A page without an origin of its own, such as a file, can be told from no other. */
+function remedy(origin: string): string {
+  if (origin === 'null') return 'serve the page from an origin'
+  return 'start the hub with --origin and this origin, if they are to use it'
+}
+
+function isOfLoopback(origin: string): boolean {
+  if (!URL.canParse(origin)) return false
+  const { hostname } = new URL(origin)
+  return isLoopback(hostname.replace(/^\[(.*)\]$/, '$1')) || hostname.endsWith('.localhost')
 }
 
 function isOwn(origin: string, host: string | undefined): boolean {
@@ -51,17 +96,28 @@ export function corsHeaders(request: Request): Record<string, string> {
   if (origin === undefined) return {}
   return {
     'access-control-allow-origin': origin,
-    'access-control-expose-headers': 'ETag, Location',
+    'access-control-expose-headers': 'ETag, Location, Retry-After',
     vary: 'Origin',
   }
 }
 
-/** @returns the further headers of the answer to a preflight request */
-export function preflightHeaders(methods: string): Record<string, string> {
+const ownHeaders =
+  'Authorization, Content-Type, If-Match, If-None-Match, Last-Event-ID, X-Cause, traceparent, tracestate'
+
+/** A list of names of headers (RFC 9110, section 5.6.2). */
+const headerNames = /^[\w!#$%&'*+.^`|~, -]{1,1000}$/
+
+/**
+ * The clients of dialects, and tracers, send headers of their own. A page whose origin is allowed may send any: none
+ * means more to the hub than the token that it would send anyway.
+ *
+ * @returns the further headers of the answer to a preflight request: fetch standard, section 3.3.3
+ */
+export function preflightHeaders({ headers }: Request, methods: string): Record<string, string> {
+  const asked = headers.get('access-control-request-headers') ?? ''
   return {
     'access-control-allow-methods': methods,
-    'access-control-allow-headers':
-      'Authorization, Content-Type, If-Match, If-None-Match, Last-Event-ID, X-Cause',
+    'access-control-allow-headers': headerNames.test(asked) ? `${ownHeaders}, ${asked}` : ownHeaders,
     'access-control-max-age': '600',
   }
 }

@@ -6,7 +6,7 @@ import { RateError } from '../access/rate-limits.js'
 const titles: Readonly<Record<RequestCode, string>> = {
   badFrame: 'The request is malformed',
   unauthorized: 'A valid token is needed',
-  forbidden: 'The token does not permit this',
+  forbidden: 'This is not permitted',
   notFound: 'There is no such thing',
   methodNotAllowed: 'This method does not apply here',
   conflict: 'The request does not fit the present state',

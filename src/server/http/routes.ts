@@ -6,14 +6,7 @@ import { parseTopic } from '../../protocol/topic.js'
 import type { Answer, Exchange, Request } from '../../transport/transport.js'
 import type { Authenticator } from '../access/authenticator.js'
 import { type Grant, unlocked } from '../access/grant.js'
-import {
-  allowsOrigin,
-  corsHeaders,
-  expectHost,
-  type Hosts,
-  type Origins,
-  preflightHeaders,
-} from '../access/origins.js'
+import { corsHeaders, expectHost, type Hosts, type OriginRules, preflightHeaders } from '../access/origins.js'
 import type { RateLimits } from '../access/rate-limits.js'
 import type { ServerCounts } from '../operations/metric-definitions.js'
 import { problemOf, shuttingDown } from './problem.js'
@@ -66,7 +59,7 @@ export interface Call {
 export interface RoutesOptions {
   readonly limits: Limits
   readonly rateLimits: RateLimits
-  readonly origins: Origins
+  readonly origins: OriginRules
   readonly hosts: Hosts
   readonly authenticator: Authenticator
   /** Told of whatever is no peer's mistake. */
@@ -132,14 +125,13 @@ export class Routes {
 
   async #answerOf(request: Request, exchange: Exchange): Promise<Answer | undefined> {
     const { rateLimits, origins } = this.#options
-    const cors = allowsOrigin(request, origins) ? corsHeaders(request) : undefined
+    const cors = origins.allows(request) ? corsHeaders(request) : undefined
     try {
       rateLimits.expectFit(request)
       rateLimits.charge(rateLimits.addressOf(request))
       expectHost(request, this.#options.hosts)
-      if (cors === undefined)
-        throw new ProtocolError('forbidden', 'Pages of this origin may not use the hub.')
-      const answer = await this.#dispatch(request, exchange, cors)
+      origins.expect(request)
+      const answer = await this.#dispatch(request, exchange, cors ?? {})
       return answer && { ...answer, headers: { ...answer.headers, ...cors } }
     } catch (error) {
       const answer = problemOf(error, this.#options.report)
@@ -237,7 +229,7 @@ function allowOf({ methods }: Pattern): string {
 function options(request: Request, pattern: Pattern): Answer {
   const allow = allowOf(pattern)
   const preflight = request.headers.has('access-control-request-method')
-  return { status: 204, headers: { allow, ...(preflight ? preflightHeaders(allow) : {}) } }
+  return { status: 204, headers: { allow, ...(preflight ? preflightHeaders(request, allow) : {}) } }
 }
 
 /** Parameters that name sessions and workers are checked here, the others by their routes. */

@@ -5,7 +5,7 @@ import type { Clock, Timer } from '../../lib/clock.js'
 import type { JsonObject, JsonValue } from '../../lib/json.js'
 import { checkEvent, checkId, checkTypes } from '../../protocol/check.js'
 import { ProtocolError } from '../../protocol/codes.js'
-import { formatCursor, type Position, parseCursor, start } from '../../protocol/cursor.js'
+import { formatCursor, type Position, readCursor, start } from '../../protocol/cursor.js'
 import type { Subscribe } from '../../protocol/frames.js'
 import type { Limits } from '../../protocol/limits.js'
 import type { Answer } from '../../transport/transport.js'
@@ -141,13 +141,7 @@ export async function streamDialect(
 /** What is no cursor came from another server: the client joins afresh. */
 function positionOf(call: Call, { ids }: DialectStream): Position | undefined {
   const cursor = ids === 'cursor' ? cursorOf(call) : undefined
-  if (cursor === undefined) return undefined
-  try {
-    return parseCursor(cursor.text, cursor.name)
-  } catch (error) {
-    if (error instanceof ProtocolError) return undefined
-    throw error
-  }
+  return cursor === undefined ? undefined : readCursor(cursor)
 }
 
 interface Returning {

@@ -1,7 +1,7 @@
 import { type CloseCode, closeCodes, ProtocolError } from '../../protocol/codes.js'
 import type { Answer, Request, Socket, SocketEvents, Upgrade } from '../../transport/transport.js'
 import type { Grant } from '../access/grant.js'
-import { allowsOrigin, expectHost } from '../access/origins.js'
+import { expectHost } from '../access/origins.js'
 import type { Context } from '../context.js'
 import type { BodyShare } from '../http/body-budget.js'
 import { problemOf, shuttingDown } from '../http/problem.js'
@@ -81,9 +81,7 @@ function expectWelcome({ rateLimits, hosts, origins, links, closing }: Context, 
       `There is no WebSocket at ${request.path.slice(0, 200)}; it is at ${socketPath}.`,
     )
   }
-  if (!allowsOrigin(request, origins)) {
-    throw new ProtocolError('forbidden', 'Pages of this origin may not use the hub.')
-  }
+  origins.expect(request)
   if (closing()) throw shuttingDown()
   links.expectRoom(address)
   return address

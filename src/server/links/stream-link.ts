@@ -2,9 +2,10 @@ import type { Chunk } from '../../codec/codec.js'
 import type { SseCodec } from '../../codec/sse.js'
 import type { Connection } from '../../delivery/connection.js'
 import type { Link } from '../../delivery/link.js'
+import type { Hub } from '../../hub/hub.js'
 import type { Clock, Timer } from '../../lib/clock.js'
 import type { CloseCode } from '../../protocol/codes.js'
-import type { Cursor, Position } from '../../protocol/cursor.js'
+import type { Position } from '../../protocol/cursor.js'
 import type { Subscribe } from '../../protocol/frames.js'
 import type { Limits } from '../../protocol/limits.js'
 import { parseTopic } from '../../protocol/topic.js'
@@ -32,17 +33,9 @@ export const head = {
 } as const
 
 /** A browser that comes back sends the header; it knows better than the query it was given at first. */
-export function cursorOf({
-  request,
-  query,
-}: Call): { readonly name: string; readonly text: Cursor } | undefined {
-  const header = request.headers.get('last-event-id')
-  if (header) return { name: 'Last-Event-ID', text: header }
-  for (const name of ['after', 'last_event_id']) {
-    const text = query.get(name)
-    if (text) return { name, text }
-  }
-  return undefined
+export function cursorOf({ request, query }: Call): string | undefined {
+  const given = [request.headers.get('last-event-id'), query.get('after'), query.get('last_event_id')]
+  return given.find((text): text is string => !!text)
 }
 
 /** The session whose positions a topic's cursor is of. */
@@ -105,9 +98,16 @@ interface Opening {
   readonly forget?: (connection: Connection) => void
 }
 
-/** How long a peer may leave unread what waits for it, and what then happens. */
+/** By chance, so that those who are cut or told at the same moment come back at different ones. */
+export function retryMsOf({ limits, random }: Hub): number {
+  return Math.round(limits.retryMs * (0.5 + random.fraction()))
+}
+
+/** How long a peer may leave unread what waits for it, what then happens, and when it is to come back. */
 export interface Patience {
   readonly clock: Clock
+  /** How long the peer is to wait before it comes back. */
+  readonly retryMs: number
   stalled(): void
 }
 
@@ -128,6 +128,10 @@ class StreamClient implements StreamEvents, Patience {
 
   get clock(): Clock {
     return this.#context.clock
+  }
+
+  get retryMs(): number {
+    return retryMsOf(this.#context.hub)
   }
 
   opened(connection: Connection, link: StreamLink, grant: Grant): void {
@@ -182,12 +186,12 @@ export class StreamLink implements Link, IdleLink {
   #silence: IdleTimer | undefined = undefined
   #ended = false
 
-  constructor(codec: SseCodec, { backpressureBytesMax, retryMs, stalledMs }: Limits, patience: Patience) {
+  constructor(codec: SseCodec, { backpressureBytesMax, stalledMs }: Limits, patience: Patience) {
     this.codec = codec
     this.#stalledMs = stalledMs
     this.#patience = patience
     this.#backpressureBytesMax = backpressureBytesMax
-    this.#waiting = [encoder.encode(`retry: ${retryMs}\n\n`)]
+    this.#waiting = [encoder.encode(`retry: ${patience.retryMs}\n\n`)]
   }
 
   /**

@@ -1,7 +1,7 @@
-import type { Framing, SseCodec } from '../../codec/sse.js'
+import type { SseCodec } from '../../codec/sse.js'
 import type { Connection } from '../../delivery/connection.js'
 import { checkTopic } from '../../protocol/check.js'
-import { formatCursor, type Position, parseCombinedCursor, parseCursor } from '../../protocol/cursor.js'
+import { formatCursor, type Position, readCombinedCursor, readCursor, start } from '../../protocol/cursor.js'
 import type { Subscribe } from '../../protocol/frames.js'
 import { parseTopic } from '../../protocol/topic.js'
 import type { Answer } from '../../transport/transport.js'
@@ -14,7 +14,7 @@ import { dialectOf, streamDialect } from './dialect-routes.js'
 import { change } from './stream-change.js'
 import { cursorOf, hasAll, open, StreamLink, sessionOf } from './stream-link.js'
 
-const framings: readonly Framing[] = ['named', 'data']
+const framings = ['named', 'data'] as const
 
 /** Server-sent events: one topic, or many on one response that `POST` changes live. */
 export function streamRoutes(context: Context): Route[] {
@@ -54,7 +54,7 @@ async function streamOne(context: Context, call: Call): Promise<Answer | undefin
   if (dialect !== undefined) return streamDialect(context, call, dialect)
   const codec = codecOf(context, call, 'one')
   const after = cursorOf(call)
-  const position = after && parseCursor(after.text, after.name)
+  const position = after === undefined ? undefined : (readCursor(after) ?? foreign)
   if (position !== undefined && hasAll(context, topic, position)) return { status: 204 }
   await open(context, call, (patience) => new StreamLink(codec, context.limits, patience), {
     subscribes: [subscribeOf(context, call, { sub: 1, topic, position })],
@@ -74,15 +74,15 @@ async function streamMany(
     throw refusal('topic', `at most ${limits.streamTopicsMax} topics`, topics.length)
   }
   const after = cursorOf(call)
-  const positions = after
-    ? parseCombinedCursor(after.text, after.name, limits.cursorSessionsMax)
-    : new Map<string, Position>()
+  const positions =
+    after === undefined ? new Map<string, Position>() : readCombinedCursor(after, limits.cursorSessionsMax)
+  const positionOf = (topic: string) => (positions === undefined ? foreign : positions.get(sessionOf(topic)))
   const subscribes = topics.map((text, index) => {
     const topic = checkTopic(text, limits, 'topic')
     call.grant.permissions.expectRead(parseTopic(topic, 'topic'))
-    return subscribeOf(context, call, { sub: index + 1, topic, position: positions.get(sessionOf(topic)) })
+    return subscribeOf(context, call, { sub: index + 1, topic, position: positionOf(topic) })
   })
-  if (topics.length > 0 && topics.every((topic) => hasAll(context, topic, positions.get(sessionOf(topic))))) {
+  if (topics.length > 0 && topics.every((topic) => hasAll(context, topic, positionOf(topic)))) {
     return { status: 204 }
   }
   const connection = await open(context, call, (patience) => new StreamLink(codec, limits, patience), {
@@ -93,10 +93,19 @@ async function streamMany(
   return undefined
 }
 
+/**
+ * Where a client is whose id is no cursor but that of another server, or a count. A 400 would end an `EventSource` for
+ * good. As one of another epoch it gets a gap and begins anew; the epochs that the hub makes are longer.
+ */
+const foreign: Position = { epoch: 'foreign', offset: start }
+
 function codecOf({ hub }: Context, { query }: Call, topics: 'one' | 'many'): SseCodec {
   const dialect = query.get('dialect')
   if (dialect) throw refusal('dialect', 'none, for a response over many topics has none', dialect)
-  return hub.codecs.sse(choiceOf(query, 'framing', framings) ?? 'named', topics)
+  const framing = choiceOf(query, 'framing', framings) ?? 'named'
+  // A named gap is data already.
+  const gaps = choiceOf(query, 'gaps', ['data'])
+  return hub.codecs.sse(framing === 'data' && gaps !== undefined ? 'data and gaps' : framing, topics)
 }
 
 function subscribeOf(

@@ -4,7 +4,9 @@ import { promisify } from 'node:util'
 import { gzipSync } from 'node:zlib'
 import { pack } from 'msgpackr'
 import t, { type Test } from 'tap'
+import { noLog } from '../../../src/server/operations/log.js'
 import { openStream, served } from '../../kit/served.js'
+import { secret } from '../../kit/tokens.js'
 
 interface Reply {
   readonly status: number
@@ -363,14 +365,48 @@ t.test('lets in the pages of listed origins and its own, and no others', async (
   t.equal(listed.headers.get('access-control-allow-origin'), 'https://app.example')
   t.equal((await from(url)).status, 200)
   const stranger = await from('https://evil.example')
-  isProblem(t, stranger, { status: 403, detail: 'origin' })
+  isProblem(t, stranger, { status: 403, detail: 'origin: pages of "https://evil.example"' })
+  t.match(stranger.body, { title: 'This is not permitted', detail: '--origin' })
   t.equal(stranger.headers.get('access-control-allow-origin'), null)
+  t.match(listed.headers.get('access-control-expose-headers'), 'Retry-After')
   const preflight = await from('https://app.example', 'OPTIONS', { 'access-control-request-method': 'GET' })
-  t.match(preflight.headers.get('access-control-allow-headers'), 'Last-Event-ID')
+  t.match(preflight.headers.get('access-control-allow-headers'), /Last-Event-ID.*traceparent.*tracestate/)
+  const dialect = await from('https://app.example', 'OPTIONS', {
+    'access-control-request-method': 'POST',
+    'access-control-request-headers': 'x-api-key,x-stainless-os',
+  })
+  t.match(dialect.headers.get('access-control-allow-headers'), /traceparent.*x-api-key,x-stainless-os$/)
   t.match(preflight.headers.get('access-control-allow-methods'), 'GET')
   const open = await served(t, { serve: { origins: ['*'] } })
   const any = await ask(`${open.url}/healthz`, { headers: { origin: 'https://evil.example' } })
   t.equal(any.headers.get('access-control-allow-origin'), 'https://evil.example')
+})
+
+t.test('lets in the pages that its machine serves while it has no keys', async (t) => {
+  const lines: unknown[] = []
+  const log = { ...noLog, warn: (fields: object, message: string) => lines.push({ ...fields, message }) }
+  const { url } = await served(t, { serve: { log } })
+  const status = async (origin: string, at = url) =>
+    (await fetch(`${at}/healthz`, { headers: { origin } })).status
+  for (const origin of [
+    'http://localhost:5173',
+    'https://127.0.0.1',
+    'http://[::1]:80',
+    'http://a.localhost',
+  ]) {
+    t.equal(await status(origin), 200, origin)
+  }
+  const strangers = ['http://localhost.evil.example', 'http://128.0.0.1', 'null', 'http://10.0.0.1']
+  for (const origin of [...strangers, ...strangers]) t.equal(await status(origin), 403, origin)
+  t.match(
+    lines,
+    strangers.map((origin) => ({ origin, message: origin === 'null' ? 'serve the page' : '--origin' })),
+    'each is logged once',
+  )
+  for (let n = 0; n < 200; n += 1) await status(`http://${n}.example`)
+  t.equal(lines.length, 100)
+  const locked = await served(t, { serve: { auth: { secrets: [secret] } } })
+  t.equal(await status('http://localhost:5173', locked.url), 403)
 })
 
 t.test('reports what is no peer’s mistake, and keeps it in the house', async (t) => {

@@ -99,17 +99,87 @@ t.test('answers what it cannot stream with a problem', async (t) => {
     [`${one}?slices=a%20b`, 'slices[0]: expected a name of a slice'],
     [`${one}?replay=some`, 'replay: expected one of true, false, all'],
     [`${one}?framing=loose`, 'framing: expected one of named, data'],
-    [`${one}?after=x`, 'after: expected a cursor <epoch>:<offset>, got "x"'],
     [`${one}?all=maybe`, 'all: expected one of 1, true, 0, false'],
     [`${one}?dialect=martian`, 'dialect: '],
     [`${url}/api/stream?topic=a`, 'topic: expected sessions/{id}'],
     [`${url}/api/stream?${'topic=hub&'.repeat(101)}`, 'topic: expected at most 100 topics'],
-    [`${url}/api/stream?after=e:1`, 'after: expected <session>=<epoch>:<offset>'],
   ]
   for (const [bad, detail] of cases) t.match(await problemOf(bad), { status: 400, detail })
-  t.match(await problemOf(one, { headers: { 'last-event-id': 'x' } }), {
-    detail: 'Last-Event-ID: expected a cursor',
+})
+
+t.test('takes an id that is no cursor for one of another epoch: a gap, and all anew', async (t) => {
+  const { hub, url } = await served(t)
+  hub.setState('sessions/s', 'plan', 'new')
+  publish(hub, 'sessions/s/workers/w', 'a')
+  const one = `${url}/api/sessions/s/events?slices=plan`
+  const ids = ['0', '5', 'x', 'b7a5e6c4-8d1e-4d6f-9a3b-2f1c0e9d8b7a', 'a:b:c', 's=e:1', 'e:01', ':', ' ', 'ü']
+  for (const id of ids) {
+    const asked: readonly [url: string, headers: Record<string, string>][] = [
+      [one, { 'last-event-id': id }],
+      [`${one}&after=${encodeURIComponent(id)}`, {}],
+      [`${one}&last_event_id=${encodeURIComponent(id)}`, {}],
+      [`${url}/api/sessions/s/workers/w/events?after=${encodeURIComponent(id)}`, {}],
+      [`${url}/api/stream?topic=sessions/s&slices=plan`, { 'last-event-id': id.replace('s=e', 'e') }],
+    ]
+    for (const [path, headers] of asked) {
+      // What a header cannot carry, or would be nothing in it, comes in no header.
+      if ('last-event-id' in headers && (id === ' ' || id === 'ü')) continue
+      const stream = await openStream(t, path, headers)
+      t.match(dataOf(await stream.until(({ event }) => event === 'hub.gap')), { reason: 'epoch' }, path)
+      if (path.includes('slices')) {
+        t.match(dataOf((await stream.next()) ?? {}), { data: { slices: { plan: 'new' } } })
+      } else t.match(dataOf(await stream.until(({ event }) => event === 'a')), { type: 'a' })
+      await stream.until(isLive)
+      stream.close()
+    }
+  }
+  const source = new EventSource(`${one}&after=5`)
+  t.teardown(() => source.close())
+  await new Promise((resolve) => source.addEventListener('hub.live', resolve, { once: true }))
+  t.equal(source.readyState, EventSource.OPEN)
+})
+
+t.test('tells gaps as data with framing=data&gaps=data, and as comments without', async (t) => {
+  const { url } = await served(t)
+  const query = 'framing=data&after=other:2&topic=sessions/s'
+  for (const path of ['/api/sessions/s/events', '/api/stream']) {
+    const sub = path === '/api/stream' ? { sub: 1 } : {}
+    const stream = await openStream(t, `${url}${path}?${query.replace('other', '5')}&gaps=data`)
+    const told = await stream.until(({ data }) => data !== undefined)
+    t.notOk(told.event)
+    t.strictSame(dataOf(told), {
+      type: 'hub.gap',
+      topic: 'sessions/s',
+      ...sub,
+      data: { reason: 'epoch', after: 0, offset: 0 },
+    })
+    const quiet = await openStream(t, `${url}${path}?${query.replace('other', '5')}`)
+    await quiet.until(({ comment }) => comment?.startsWith('hub.gap {"topic":') === true)
+  }
+  const named = await openStream(t, `${url}/api/sessions/s/events?after=other:2&gaps=data`)
+  t.match(dataOf(await named.until(({ event }) => event === 'hub.gap')), { reason: 'epoch' })
+  const source = new EventSource(`${url}/api/sessions/s/events?framing=data&gaps=data&after=5`)
+  t.teardown(() => source.close())
+  const message = await new Promise<MessageEvent>((resolve) => {
+    source.onmessage = resolve
   })
+  t.match(JSON.parse(message.data), { type: 'hub.gap', data: { reason: 'epoch' } })
+  t.match(await problemOf(`${url}/api/stream?gaps=loud`), { detail: 'gaps: expected one of data' })
+})
+
+t.test('tells each response another time to come back after', async (t) => {
+  const { url } = await served(t)
+  const waits: number[] = []
+  for (let opened = 0; opened < 20; opened += 1) {
+    const stream = await openStream(t, `${url}/api/sessions/s/events`)
+    waits.push(Number((await stream.next())?.retry))
+    stream.close()
+  }
+  t.ok(
+    waits.every((ms) => ms >= 1_000 && ms <= 3_000),
+    waits.join(' '),
+  )
+  t.ok(Math.max(...waits) - Math.min(...waits) > 500, waits.join(' '))
 })
 
 t.test('refuses a subscription before the response begins', async (t) => {

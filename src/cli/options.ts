@@ -3,6 +3,8 @@ import type { Random } from '../lib/random.js'
 import { checkEvent, checkId } from '../protocol/check.js'
 import { ProtocolError } from '../protocol/codes.js'
 import { defaultLimits } from '../protocol/limits.js'
+import { isSendable, tokenLengthMax } from '../protocol/token.js'
+import { CommandError, exitCodes } from './exit-codes.js'
 import { defaultHub, HubHttp, parseHubUrl } from './hub-http.js'
 
 export function hubOption(env: NodeJS.ProcessEnv): Option {
@@ -24,7 +26,14 @@ export function hubOf(
   { hub, token }: { readonly hub: string; readonly token?: string },
   env: NodeJS.ProcessEnv,
 ): HubHttp {
-  return new HubHttp(parseHubUrl(hub), token ?? (env['RUNCAST_TOKEN'] || undefined))
+  const given = token ?? (env['RUNCAST_TOKEN'] || undefined)
+  if (given !== undefined && !isSendable(given, 'header')) {
+    throw new CommandError(
+      exitCodes.usage,
+      `--token or RUNCAST_TOKEN: expected a JWT, of at most ${tokenLengthMax} visible ASCII characters`,
+    )
+  }
+  return new HubHttp(parseHubUrl(hub), given)
 }
 
 /** One of several values of an option. */

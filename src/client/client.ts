@@ -7,6 +7,7 @@ import type {
   ClientFrame,
   HubFrame,
   PatchOperation,
+  Publish,
   Published,
   Subscribe,
   Updated,
@@ -14,7 +15,7 @@ import type {
 import { type CodecName, type Dial, dialShared, dialSse, dialWebSocket } from './dial.js'
 import { ClosedError } from './errors.js'
 import { type BackoffOptions, type PauseOptions, Reconnecting, type Status } from './reconnect.js'
-import { type Receipt, type Request, Requests, type StateReceipt } from './requests.js'
+import { type Receipt, type Request, type RequestOptions, Requests, type StateReceipt } from './requests.js'
 import {
   type Followed,
   type Listener,
@@ -48,6 +49,8 @@ export interface ConnectOptions {
    * have in secure contexts; without them, and by default, each tab has its own.
    */
   readonly tabs?: boolean | string
+  /** How long a request may take, unless it says otherwise: what waits for a link included. Default 60,000 ms. */
+  readonly timeoutMs?: number
   /** Default: 250 ms, doubling, to 15 s at most. */
   readonly backoff?: Partial<BackoffOptions>
   /** Default: never. */
@@ -61,6 +64,8 @@ export interface ConnectOptions {
   readonly random?: Random
   readonly page?: Page
 }
+
+const timeoutMsDefault = 60_000
 
 /**
  * Opens a connection to a hub and keeps it open: it comes back after a cut, and every subscription with it.
@@ -96,11 +101,12 @@ export class Client<C extends Catalog = AnyCatalog> {
     const base = baseUrl(url)
     this.#random = random
     this.#token = options.token
-    this.#requests = new Requests(random)
+    this.#requests = new Requests(random, clock, options.timeoutMs ?? timeoutMsDefault)
     this.#reconnecting = new Reconnecting(
       {
         base,
         token: () => (typeof this.#token === 'function' ? this.#token() : this.#token),
+        carrier: options.transport === 'websocket' ? 'subprotocol' : 'header',
         dials: dialsOf(options, base, clock, random),
         backoff: { firstMs: 250, mostMs: 15_000, ...options.backoff },
         pause: options.pause ?? {},
@@ -161,24 +167,29 @@ export class Client<C extends Catalog = AnyCatalog> {
    *
    * @param topic of a session or a worker
    * @returns once the hub has stored them
-   * @throws RequestError when it refuses, ClosedError when the client is closed before it answers
+   * @throws RequestError when it refuses; `unavailable` when it has not answered in time, or 10,000 requests wait already;
+   *   ClosedError when the client is closed before it answers; the signal's reason
    */
-  async publish(topic: string, events: NewEventOf<C> | readonly NewEventOf<C>[]): Promise<Receipt> {
-    const list = (Array.isArray(events) ? events : [events]) as Extract<
-      ClientFrame,
-      { type: 'publish' }
-    >['events']
-    const { first, last, duplicates } = (await this.#ask({
-      type: 'publish',
-      topic,
-      events: list,
-    })) as Published
+  async publish(
+    topic: string,
+    events: NewEventOf<C> | readonly NewEventOf<C>[],
+    options?: RequestOptions,
+  ): Promise<Receipt> {
+    const list = (Array.isArray(events) ? events : [events]) as Publish['events']
+    const answer = await this.#ask({ type: 'publish', topic, events: list }, options)
+    const { first, last, duplicates } = answer as Published
     return { first, last, duplicates }
   }
 
   /** Sets a slice of a topic's state. Nothing is published when it has this value already. */
-  setState(topic: string, slice: string, value: JsonValue, cause?: Cause): Promise<StateReceipt> {
-    return this.#change({ type: 'set', topic, slice, value, ...(cause && { cause }) })
+  setState(
+    topic: string,
+    slice: string,
+    value: JsonValue,
+    cause?: Cause,
+    options?: RequestOptions,
+  ): Promise<StateReceipt> {
+    return this.#change({ type: 'set', topic, slice, value, ...(cause && { cause }) }, options)
   }
 
   /**
@@ -191,17 +202,25 @@ export class Client<C extends Catalog = AnyCatalog> {
     slice: string,
     patch: readonly PatchOperation[],
     cause?: Cause,
+    options?: RequestOptions,
   ): Promise<StateReceipt> {
-    return this.#change({ type: 'patch', topic, slice, patch, ...(cause && { cause }) })
+    return this.#change({ type: 'patch', topic, slice, patch, ...(cause && { cause }) }, options)
   }
 
   /** Changes a slice by a JSON merge patch (RFC 7386). */
-  mergeState(topic: string, slice: string, merge: JsonValue, cause?: Cause): Promise<StateReceipt> {
-    return this.#change({ type: 'merge', topic, slice, merge, ...(cause && { cause }) })
+  mergeState(
+    topic: string,
+    slice: string,
+    merge: JsonValue,
+    cause?: Cause,
+    options?: RequestOptions,
+  ): Promise<StateReceipt> {
+    return this.#change({ type: 'merge', topic, slice, merge, ...(cause && { cause }) }, options)
   }
 
-  /** Uses another token from now on, on this link and the next ones. */
+  /** Uses another token from now on, on this link and the next ones. One that cannot be sent closes the client (4501). */
   authorize(token: string): void {
+    if (!this.#reconnecting.expectSendable(token)) return
     this.#token = token
     this.#reconnecting.send([{ type: 'authorize', token }])
   }
@@ -215,13 +234,13 @@ export class Client<C extends Catalog = AnyCatalog> {
     this.close()
   }
 
-  async #change(request: Request): Promise<StateReceipt> {
-    const { offset, changed } = (await this.#ask(request)) as Updated
+  async #change(request: Request, options: RequestOptions | undefined): Promise<StateReceipt> {
+    const { offset, changed } = (await this.#ask(request, options)) as Updated
     return { offset, changed }
   }
 
-  #ask(request: Request): Promise<Published | Updated> {
-    return this.#requests.ask(request, (frame) => this.#reconnecting.send([frame]))
+  #ask(request: Request, options: RequestOptions | undefined): Promise<Published | Updated> {
+    return this.#requests.ask(request, (frame) => this.#reconnecting.send([frame]), options)
   }
 
   #opened(): void {

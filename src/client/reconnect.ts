@@ -2,6 +2,7 @@ import type { Timer } from '../lib/clock.js'
 import type { Random } from '../lib/random.js'
 import { closeCodes, invitesReconnect } from '../protocol/codes.js'
 import type { ClientFrame, HubFrame, Welcome } from '../protocol/frames.js'
+import { isSendable, tokenLengthMax } from '../protocol/token.js'
 import type { Dial, Link, TransportName } from './dial.js'
 import type { ClientClock, Page } from './surroundings.js'
 
@@ -32,6 +33,8 @@ export interface PauseOptions {
 export interface ReconnectOptions {
   readonly base: string
   readonly token: () => string | undefined | Promise<string | undefined>
+  /** What a token is sent in at worst. */
+  readonly carrier: 'header' | 'subprotocol'
   /** The ways to connect, best first; the next one is tried as long as none has ever opened. */
   readonly dials: readonly Dial[]
   readonly backoff: BackoffOptions
@@ -104,6 +107,14 @@ export class Reconnecting {
     return true
   }
 
+  /** @returns whether the token can be sent at all. No attempt would succeed with one that cannot, so it ends all. */
+  expectSendable(token: string | undefined): boolean {
+    if (token === undefined || isSendable(token, this.#options.carrier)) return true
+    const expected = `expected at most ${tokenLengthMax} visible ASCII characters`
+    this.close(closeCodes.unauthorized, `The token cannot be sent: ${expected}.`)
+    return false
+  }
+
   /** Ends for good. */
   close(code: number, reason: string): void {
     if (this.#status.kind === 'closed') return
@@ -154,7 +165,7 @@ export class Reconnecting {
   }
 
   #dialWith(token: string | undefined, mark: object): void {
-    if (mark !== this.#attemptMark) return
+    if (mark !== this.#attemptMark || !this.expectSendable(token)) return
     const { base, dials } = this.#options
     const dial = dials[this.#dial % dials.length] as Dial
     try {

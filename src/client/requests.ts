@@ -10,6 +10,7 @@ import type {
   Updated,
 } from '../protocol/frames.js'
 import { ClosedError, RequestError } from './errors.js'
+import type { ClientClock } from './surroundings.js'
 
 export type Request = Publish | SetFrame | Patch | Merge
 
@@ -29,9 +30,19 @@ export interface StateReceipt {
   readonly changed: boolean
 }
 
+/** How long a request may take. */
+export interface RequestOptions {
+  /** From now to the answer, the waiting for a link included; `Infinity` for as long as the client lives. */
+  readonly timeoutMs?: number
+  /** Gives it up: one that was not sent is not sent any more, one that was may have been done. */
+  readonly signal?: AbortSignal
+}
+
 interface Pending {
   readonly frame: Request
   sent: boolean
+  /** Stops whatever might have ended it before. */
+  readonly settled: () => void
   readonly resolve: (answer: Published | Updated) => void
   readonly reject: (error: Error) => void
 }
@@ -43,16 +54,25 @@ const pendingMax = 10_000
 export class Requests {
   readonly #pending = new Map<number, Pending>()
   readonly #random: Random
+  readonly #clock: ClientClock
+  readonly #timeoutMs: number
   #refs = 0
   #closed: ClosedError | undefined
 
-  constructor(random: Random) {
+  constructor(random: Random, clock: ClientClock, timeoutMs: number) {
     this.#random = random
+    this.#clock = clock
+    this.#timeoutMs = timeoutMs
   }
 
   /** @param send tries to send the frame. @returns whether there was a link */
-  ask(request: Request, send: (frame: Request) => boolean): Promise<Published | Updated> {
+  ask(
+    request: Request,
+    send: (frame: Request) => boolean,
+    { timeoutMs = this.#timeoutMs, signal }: RequestOptions = {},
+  ): Promise<Published | Updated> {
     if (this.#closed !== undefined) return Promise.reject(this.#closed)
+    if (signal?.aborted) return Promise.reject(signal.reason)
     if (this.#pending.size >= pendingMax) {
       return Promise.reject(new RequestError('unavailable', `${pendingMax} requests wait already`))
     }
@@ -65,7 +85,22 @@ export class Requests {
       )
     }
     return new Promise((resolve, reject) => {
-      const pending: Pending = { frame, sent: false, resolve, reject }
+      const timer =
+        timeoutMs === Number.POSITIVE_INFINITY
+          ? undefined
+          : this.#clock.after(timeoutMs, () => {
+              const state = pending.sent ? 'it may have been done' : 'it was not sent'
+              this.#settle(ref)?.reject(
+                new RequestError('unavailable', `no answer within ${timeoutMs} ms: ${state}`),
+              )
+            })
+      const abort = () => this.#settle(ref)?.reject(signal?.reason)
+      signal?.addEventListener('abort', abort)
+      const settled = () => {
+        timer?.cancel()
+        signal?.removeEventListener('abort', abort)
+      }
+      const pending: Pending = { frame, sent: false, settled, resolve, reject }
       this.#pending.set(ref, pending)
       pending.sent = send(frame)
     })
@@ -86,24 +121,31 @@ export class Requests {
    * sent again, as their effect is the same. Whether a patch was applied cannot be known, so its sender decides.
    */
   lost(): void {
-    for (const [ref, { frame, sent, reject }] of this.#pending) {
+    for (const [ref, { frame, sent }] of this.#pending) {
       if (!sent || frame.type !== 'patch') continue
-      this.#pending.delete(ref)
-      reject(new RequestError('unavailable', 'cut off before the answer: the patch may have been applied'))
+      const error = new RequestError(
+        'unavailable',
+        'cut off before the answer: the patch may have been applied',
+      )
+      this.#settle(ref)?.reject(error)
     }
   }
 
   answered(frame: Published | Updated | Failed): void {
-    const pending = this.#pending.get(frame.ref as number)
-    if (pending === undefined) return
-    this.#pending.delete(frame.ref as number)
-    if (frame.type === 'error') pending.reject(new RequestError(frame.code, frame.message))
-    else pending.resolve(frame)
+    const pending = this.#settle(frame.ref as number)
+    if (frame.type === 'error') pending?.reject(new RequestError(frame.code, frame.message))
+    else pending?.resolve(frame)
   }
 
   close(error: ClosedError): void {
     this.#closed = error
-    for (const { reject } of this.#pending.values()) reject(error)
-    this.#pending.clear()
+    for (const ref of this.#pending.keys()) this.#settle(ref)?.reject(error)
+  }
+
+  #settle(ref: number): Pending | undefined {
+    const pending = this.#pending.get(ref)
+    this.#pending.delete(ref)
+    pending?.settled()
+    return pending
   }
 }

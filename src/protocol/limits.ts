@@ -1,3 +1,5 @@
+import { tokenLengthMax } from './token.js'
+
 /** One bound: its value and unit, what it guards, and what exceeding it does. */
 interface Limit {
   readonly value: number
@@ -123,7 +125,7 @@ export const limitTable = {
   },
   ticketMs: { value: 30_000, unit: 'ms', guards: 'the age of a ticket', exceeding: 'unauthorized' },
   ticketsMax: { value: 10_000, unit: 'tickets', guards: 'tickets not used yet', exceeding: '429' },
-  tokenLengthMax: { value: 8_192, unit: 'characters', guards: 'one token', exceeding: 'badFrame' },
+  tokenLengthMax: { value: tokenLengthMax, unit: 'characters', guards: 'one token', exceeding: 'badFrame' },
   subscriptionsMax: {
     value: 10_000,
     unit: 'subscriptions',

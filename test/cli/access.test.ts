@@ -49,6 +49,19 @@ t.test('a key is made once, and the refusal to serve without one says how', asyn
   t.match([again.code, again.stderr], [1, /is not overwritten/])
 })
 
+t.test('a token that no request can carry is refused before anything is asked', async (t) => {
+  for (const words of [
+    ['tail', 'sessions/s'],
+    ['publish', 'sessions/s', '--type', 'a'],
+    ['run', '--', 'true'],
+  ]) {
+    const [command = '', ...others] = words
+    const { code, stderr } = await commandLine.run([command, '--token', '“a.b.c”', ...others])
+    t.match([code, stderr], [2, /--token or RUNCAST_TOKEN: expected a JWT/], command)
+    t.notMatch(stderr, 'a.b.c')
+  }
+})
+
 t.test('tokens say what the command line says', async (t) => {
   const made = await token(
     '--secret-file',

@@ -142,6 +142,66 @@ t.test('requests', async (t) => {
     t.same(await unsent, { offset: 3, changed: false })
   })
 
+  t.test(
+    'gives a request up when its time has passed or its signal says so, and never sends it',
+    async (t) => {
+      const { network, clock, client } = setUp(t, { timeoutMs: 5_000 })
+      const started = clock.timers
+      const controller = new AbortController()
+      const given = {
+        default: client.publish('sessions/s', { type: 'a' }),
+        own: client.setState('sessions/s', 'n', 1, undefined, { timeoutMs: 1_000 }),
+        signal: client.mergeState('sessions/s', 'n', {}, undefined, { signal: controller.signal }),
+        endless: client.publish('sessions/s', { type: 'b' }, { timeoutMs: Number.POSITIVE_INFINITY }),
+      }
+      clock.advance(999)
+      const own = t.rejects(given.own, { code: 'unavailable', message: /within 1000 ms: it was not sent/ })
+      clock.advance(1)
+      await own
+      const aborted = t.rejects(given.signal, { message: 'enough' })
+      controller.abort(new Error('enough'))
+      await aborted
+      const late = t.rejects(given.default, { code: 'unavailable', message: /within 5000 ms/ })
+      clock.advance(4_000)
+      await late
+      t.equal(clock.timers, started)
+      network.sockets.at(-1)?.welcome()
+      const [frame, ...others] = network.socket.take()
+      t.match([frame, others.length], [{ type: 'publish', events: [{ type: 'b' }] }, 0])
+      const ref = frame?.type === 'publish' ? (frame.ref ?? 0) : 0
+      network.socket.say({ type: 'published', ref, first: at(1), last: at(1), duplicates: 0 })
+      t.same(await given.endless, { first: 1, last: 1, duplicates: 0 })
+
+      const sent = client.publish('sessions/s', { type: 'c' }, { timeoutMs: 1_000 })
+      const [second] = network.socket.take()
+      const unknown = t.rejects(sent, { code: 'unavailable', message: /it may have been done/ })
+      clock.advance(1_000)
+      await unknown
+      if (second?.type !== 'publish') throw new Error('expected it to have been sent')
+      network.socket.say({
+        type: 'published',
+        ref: second.ref ?? 0,
+        first: at(2),
+        last: at(2),
+        duplicates: 0,
+      })
+      await t.rejects(client.publish('sessions/s', { type: 'd' }, { signal: controller.signal }), /enough/)
+      t.same(network.socket.take(), [])
+    },
+  )
+
+  t.test('takes no more than ten thousand that wait', async (t) => {
+    const { client, clock } = setUp(t)
+    const waiting = Array.from({ length: 10_000 }, () => client.publish('sessions/s', { type: 'a' }))
+    await t.rejects(client.publish('sessions/s', { type: 'a' }), {
+      code: 'unavailable',
+      message: '10000 requests wait already',
+    })
+    const all = Promise.allSettled(waiting)
+    clock.advance(60_000)
+    t.ok((await all).every(({ status }) => status === 'rejected'))
+  })
+
   t.test('replaces the token on this link and the next', async (t) => {
     const { network, clock, client } = setUp(t, { token: 'old' })
     network.socket.welcome()

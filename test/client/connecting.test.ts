@@ -39,6 +39,28 @@ t.test('dialling', async (t) => {
     },
   )
 
+  t.test('treats a token that no request can carry as one that is not good', async (t) => {
+    for (const token of ['“a.b.c”', 'a.b.c\u200b', 'a b', 'a\nb', '', 'x'.repeat(200_000)]) {
+      for (const given of [token, async () => token]) {
+        const { network, clock, client } = setUp(t, { token: given })
+        await settle()
+        t.match(client.status, { kind: 'closed', code: 4501, reason: /^The token cannot be sent/ })
+        t.equal(network.sockets.length, 0)
+        t.notMatch(JSON.stringify(client.status), 'a.b.c')
+        clock.advance(100_000)
+      }
+      const { network, client } = setUp(t, { token: 'good' })
+      network.socket.welcome()
+      client.authorize(token)
+      t.same(network.socket.take(), [])
+      t.match(client.status, { kind: 'closed', code: 4501 })
+    }
+    const asSubprotocol = setUp(t, { token: 'a/b=' })
+    t.match(asSubprotocol.client.status, { kind: 'closed', code: 4501 })
+    const asHeader = setUp(t, { token: 'a/b=', transport: 'auto' })
+    t.equal(asHeader.client.status.kind, 'connecting', 'SSE can carry it')
+  })
+
   t.test('tries again when no token could be made', async (t) => {
     let fails = true
     const { network, clock, client } = setUp(t, {

@@ -11,6 +11,7 @@ export const sessionBus: Section = {
   client_output_delta: traits({ level: 'delta', replay: 'all', merge: { text: 'content' } }),
   client_input_requested: replayed,
   client_input_received: replayed,
+  llm_reasoning_delta: traits({ level: 'delta', replay: 'all', merge: { text: 'content' } }),
   llm_text_delta: traits({ level: 'delta', merge: { text: 'content' } }),
   tool_call_started: defaultTraits,
   tool_call_completed: defaultTraits,

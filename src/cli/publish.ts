@@ -1,5 +1,7 @@
 import { createReadStream } from 'node:fs'
 import { Command, Option } from 'commander'
+import type { Ingested } from '../ingest/ingest.js'
+import { ingestNames, Translation } from '../ingest/translate.js'
 import { LineError, LineReader } from '../lib/ndjson.js'
 import { checkEvent, checkId } from '../protocol/check.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
@@ -29,6 +31,7 @@ interface PublishOptions {
   readonly type?: string
   readonly typeField?: string
   readonly dialect?: string
+  readonly from?: string
   readonly end?: boolean
   readonly wait: number
 }
@@ -39,11 +42,13 @@ Examples:
   $ echo '{"type":"note","data":{"text":"hello"}}' | runcast publish --session demo
   $ runcast publish --session demo --worker model --type-field type stream.ndjson
   $ runcast publish --session chat-1 --dialect stream-event stream.ndjson
+  $ claude -p --output-format stream-json --verbose 'fix the tests' | runcast publish --session fix --from claude-code
   $ kubectl logs -f pod | jq -c . | runcast publish --session demo --worker pod --type log -
 
 The input is NDJSON: one JSON value a line. Each is an event, { "type", "data"?, "id"?, "key"?, "time"?,
 "force"? }, unless --type or --type-field is given: then each is the data of an event; or --dialect: then each is
-an object as the clients of that dialect read it. A file is read no faster
+an object as the clients of that dialect read it; or --from: then the lines are what an agent or a model's
+API prints, as NDJSON or as an event stream, and become events of the built-in catalog. A file is read no faster
 than the hub takes it. What the hub has not acknowledged is sent again; ids, given where the input has none,
 keep that from being seen twice.
 
@@ -66,6 +71,11 @@ export function publishCommand(surroundings: Surroundings): Command {
         '--dialect <name>',
         'the shape of the lines: session-bus, stream-event, task-log, or your own',
       ).conflicts(['type', 'typeField']),
+    )
+    .addOption(
+      new Option('--from <kind>', 'what prints the lines; auto: the first object tells')
+        .choices(ingestNames)
+        .conflicts(['type', 'typeField', 'dialect']),
     )
     .option('--end', 'end the session when everything is published')
     .option('--wait <seconds>', 'how long to wait at the end for a hub that is away', secondsOption, 30)
@@ -108,7 +118,10 @@ class Publishing {
   /** Makes the ids of the events its own. */
   readonly #id: string
   readonly #startedAt: number
+  readonly #translation: Translation | undefined
   #bytes = 0
+  /** The last line that was read. */
+  #line = 0
   #signal: NodeJS.Signals | undefined
   #failure: string | undefined
 
@@ -121,7 +134,14 @@ class Publishing {
     this.#id = random.id(10)
     this.#startedAt = clock.now()
     this.#status = new StatusLine(surroundings, () => this.#progress())
-    const { dialect } = options
+    const { dialect, from, worker } = options
+    this.#translation =
+      from === undefined
+        ? undefined
+        : new Translation(from, {
+            dataMax: defaultLimits.lineBytesMax,
+            ...(worker !== undefined && { worker }),
+          })
     this.#sender = new Sender({
       hub,
       session,
@@ -145,6 +165,7 @@ class Publishing {
     } catch (error) {
       if (this.#signal === undefined) this.#failure = readingFailed(error, file)
     }
+    this.#endStream()
     await this.#finish()
     restore()
     this.#status.end()
@@ -154,6 +175,8 @@ class Publishing {
   /** Reads the input no faster than the hub takes it. */
   async #read(input: AsyncIterable<Buffer>): Promise<void> {
     const reader = new LineReader(defaultLimits.lineBytesMax, (text, line) => {
+      this.#line = line
+      if (this.#translation !== undefined) return this.#translated(line, (to) => to.line(text))
       const { json, worker } = this.#event(text, line)
       this.#sender.push(this.#options.worker ?? worker, { json, place: line })
     })
@@ -164,6 +187,29 @@ class Publishing {
       if (this.#sender.refused) return
     }
     reader.end()
+  }
+
+  /** Says how an agent's stream ended, also where a line of it could not be read. */
+  #endStream(): void {
+    try {
+      this.#translated(this.#line + 1, (to) => to.end())
+    } catch (error) {
+      if (!(error instanceof InputError)) throw error
+      this.#failure ??= error.message
+    }
+  }
+
+  /** Publishes what an agent's line, or the end of its stream, has become. */
+  #translated(line: number, translate: (to: Translation) => readonly Ingested[]): void {
+    if (this.#translation === undefined) return
+    try {
+      for (const [at, { event, worker }] of translate(this.#translation).entries()) {
+        const json = JSON.stringify({ ...event, id: `${this.#id}-${line}-${at}` })
+        this.#sender.push(worker, { json, place: line })
+      }
+    } catch (error) {
+      throw error instanceof ProtocolError ? new InputError(line, error.message) : error
+    }
   }
 
   async #finish(): Promise<void> {

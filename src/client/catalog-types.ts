@@ -37,6 +37,7 @@ export interface SessionBusEvents {
   client_output_delta: TextDelta
   client_input_requested: JsonObject
   client_input_received: JsonObject
+  llm_reasoning_delta: TextDelta
   llm_text_delta: TextDelta
   tool_call_started: {
     readonly tool_use_id?: string

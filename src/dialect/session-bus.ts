@@ -10,6 +10,9 @@ const beside = '$bus'
 
 const workerPrefix = 'worker:'
 
+/** What its clients get who ask for no types: those of the first release, which they know. */
+const defaultTypes = Object.keys(section).filter((type) => type !== 'llm_reasoning_delta')
+
 /**
  * The session bus of an agent framework: `data: { type, stream_id, data, timestamp, … }`, without `event:`.
  *
@@ -27,7 +30,7 @@ export const sessionBus: Dialect = {
       const comments = asked
         .filter((name) => !known.includes(name))
         .map((name) => `unknown type ${quote(name)} is left out`)
-      return { types: known.length > 0 ? known : Object.keys(section), comments }
+      return { types: known.length > 0 ? known : defaultTypes, comments }
     },
     block: (event, session) => (event.type === 'complete' ? '' : dataBlock(busEvent(event, session))),
   },

@@ -53,6 +53,7 @@ const lineHeight = 20
 
 /** Text that grows: the field of `data` that carries it, by type. */
 const growing: ReadonlyMap<string, string> = new Map([
+  ['llm_reasoning_delta', 'content'],
   ['llm_text_delta', 'content'],
   ['client_output_delta', 'content'],
   ['text-delta', 'delta'],

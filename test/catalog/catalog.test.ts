@@ -8,7 +8,7 @@ import { defaultTraits, type PublisherStatus, type Traits } from '../../src/cata
 // dash is the status that the type tells of its publisher.
 const table: Record<SectionName, string> = {
   'session-bus': `client_output_delta D R M(content) · client_input_requested ! R · client_input_received ! R ·
-    llm_text_delta D M(content) · tool_call_started · tool_call_completed · execution_started ! R -running ·
+    llm_reasoning_delta D R M(content) · llm_text_delta D M(content) · tool_call_started · tool_call_completed · execution_started ! R -running ·
     execution_completed ! U -ended · execution_failed ! U -ended · execution_paused C ! -paused · node_loop_started ! ·
     node_loop_iteration ! · node_loop_completed · llm_turn_complete · node_action_plan · goal_progress ·
     node_internal_output · node_stalled · node_retry · node_tool_doom_loop · context_compacted ·

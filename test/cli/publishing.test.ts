@@ -266,6 +266,42 @@ t.test('publish', (t) => {
     t.match(stderr, /^runcast: line 3: expected an object with the field "type"/)
   })
 
+  t.test('translates what an agent prints, and says how a stream ended that cannot be read', async (t) => {
+    const hub = await fakeHub(t)
+    const options = (path: string, ...more: string[]) => [
+      'publish',
+      '--session',
+      's',
+      '--from',
+      'auto',
+      path,
+      ...more,
+    ]
+    const blocks =
+      'data: {"type":"start","messageId":"m"}\n\ndata: {"type":"text-delta","id":"t","delta":"Hi"}\n\n'
+    const whole = file('whole.sse', `${blocks}data: {"type":"finish"}\n\ndata: [DONE]\n\n`)
+    const env = { RUNCAST_HUB: hub.url }
+    t.match(await commandLine.run(options(whole, '--worker', 'w'), env), {
+      code: 0,
+      stdout: /^3 events published/,
+    })
+    t.match(hub.events, [
+      { type: 'execution_started', worker: 'w', id: /-1-0$/ },
+      { type: 'client_output_delta', worker: 'w', data: { content: 'Hi', message: 't' } },
+      { type: 'execution_completed', worker: 'w' },
+    ])
+    const broken = file('broken.sse', `${blocks}nonsense\n`)
+    t.match(await commandLine.run(options(broken), env), {
+      code: 1,
+      stderr: /line 5: expected JSON, got "nonsense"/,
+    })
+    t.match(hub.events.at(-1), { type: 'execution_failed', data: { error: /ended before/ } })
+    t.match(await commandLine.run([...options(whole), '--type', 'x'], env), {
+      code: 2,
+      stderr: /cannot be used with/,
+    })
+  })
+
   t.test('publishes what precedes a broken line, and names the line', async (t) => {
     const hub = await fakeHub(t)
     const path = file('broken.ndjson', '{"type":"a"}\n{"type":"b"}\n{"type":"c"')

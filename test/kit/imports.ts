@@ -8,6 +8,7 @@ const order = [
   'catalog',
   'history',
   'state',
+  'ingest',
   'store',
   'session',
   'sessions',

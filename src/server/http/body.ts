@@ -42,7 +42,7 @@ function tooLarge(bytesMax: number): ProtocolError {
 }
 
 /** What a body says it is. */
-export type BodyKind = 'json' | 'ndjson' | 'msgpack'
+export type BodyKind = 'json' | 'ndjson' | 'msgpack' | 'event-stream'
 
 const kinds: Readonly<Record<string, BodyKind>> = {
   '': 'json',
@@ -53,6 +53,7 @@ const kinds: Readonly<Record<string, BodyKind>> = {
   'application/x-ndjson': 'ndjson',
   'application/ndjson': 'ndjson',
   'application/jsonl': 'ndjson',
+  'text/event-stream': 'event-stream',
   'application/msgpack': 'msgpack',
   'application/x-msgpack': 'msgpack',
   'application/vnd.msgpack': 'msgpack',

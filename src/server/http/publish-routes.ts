@@ -11,8 +11,8 @@ import { parseTopic } from '../../protocol/topic.js'
 import { type TraceContext, traceContext } from '../../protocol/trace.js'
 import type { Answer, Request } from '../../transport/transport.js'
 import type { Context } from '../context.js'
-import { type ReadEvent, readerOf } from '../links/dialect-routes.js'
 import { type BodyKind, bodyKind, parseJson, readBody, utf8 } from './body.js'
+import { type EventReader, eventReaderOf } from './event-reader.js'
 import { ownTopic, workerTopic, writes } from './path-topics.js'
 import { json, problem, refusal } from './problem.js'
 import type { Call, Route } from './routes.js'
@@ -31,8 +31,9 @@ interface Total {
 /** `POST …/events`: one event or many, answered once they are stored. */
 export function publishRoutes(context: Context): Route[] {
   const answer = (call: Call): Promise<Answer | undefined> => {
-    const kind = bodyKind(call.request, ['json', 'ndjson', 'msgpack'])
-    return kind === 'ndjson' ? publishLines(context, call) : publishWhole(context, call, kind)
+    const kind = bodyKind(call.request, ['json', 'ndjson', 'msgpack', 'event-stream'])
+    const inLines = kind === 'ndjson' || kind === 'event-stream'
+    return inLines ? publishLines(context, call, kind) : publishWhole(context, call, kind)
   }
   return [
     {
@@ -52,7 +53,8 @@ export function publishRoutes(context: Context): Route[] {
 
 async function publishWhole(context: Context, call: Call, kind: BodyKind): Promise<Answer | undefined> {
   const { hub, limits } = context
-  const read = readerOf(context, call)
+  const worker = workerOf(call)
+  const read = eventReaderOf(context, call, kind, worker)
   const body = await readBody(context, call)
   if (body === undefined) return undefined
   const value =
@@ -68,7 +70,10 @@ async function publishWhole(context: Context, call: Call, kind: BodyKind): Promi
   } else {
     const { events, workers, end } = readAll(Array.isArray(value) ? value : [value], read, limits)
     if (events.length > 0)
-      add(total, hub.publishTo(session, workerOf(call) ?? workers, withTrace(events, trace)))
+      add(
+        total,
+        hub.publishTo(session, read.namesWorkers ? workers : (worker ?? workers), withTrace(events, trace)),
+      )
     if (end !== undefined) endOnce(hub, session, end.outcome)
   }
   await hub.committed(session)
@@ -94,7 +99,7 @@ interface ReadEvents {
 }
 
 /** @throws ProtocolError with the place of the first that cannot be read, or of what follows the end */
-function readAll(values: readonly unknown[], read: ReadEvent, { publishEventsMax }: Limits): ReadEvents {
+function readAll(values: readonly unknown[], read: EventReader, { publishEventsMax }: Limits): ReadEvents {
   if (values.length > publishEventsMax) {
     throw refusal('events', `at most ${publishEventsMax} events`, values.length)
   }
@@ -105,16 +110,22 @@ function readAll(values: readonly unknown[], read: ReadEvent, { publishEventsMax
     try {
       if (end !== undefined)
         throw new ProtocolError('badFrame', 'event: nothing can follow the end of the session')
-      const found = read(value)
-      if (found.kind === 'end') end = found
-      else {
-        events.push(found.event)
-        workers.push(found.worker)
+      for (const found of read.value(value)) {
+        if (found.kind === 'end') end = found
+        else {
+          events.push(found.event)
+          workers.push(found.worker)
+        }
       }
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error
       throw new ProtocolError(error.code, error.message, { pointer: `/${index}${error.place.pointer ?? ''}` })
     }
+  }
+  for (const found of read.end()) {
+    if (found.kind === 'end') continue
+    events.push(found.event)
+    workers.push(found.worker)
   }
   return { events, workers, end }
 }
@@ -156,31 +167,40 @@ function unpack(codec: { decodeAll(bytes: Uint8Array): readonly unknown[] }, bod
  * After a bad line nothing more is published; what precedes it is kept, and counted in the problem. A server that
  * closes stops likewise, for a body may last as long as its peer.
  */
-async function publishLines(context: Context, call: Call): Promise<Answer | undefined> {
+async function publishLines(context: Context, call: Call, kind: BodyKind): Promise<Answer | undefined> {
   const { hub, limits, authenticator, bodyBudget, rateLimits, onClosing } = context
   const { request, exchange, topic, grant, sender } = call
   const session = call.param('session')
   const total: Total = { first: 0, last: 0, accepted: 0, duplicates: 0 }
   const trace = traceOf(request)
-  const read = readerOf(context, call)
-  rateLimits.expectBodies(sender)
   const worker = workerOf(call)
+  const read = eventReaderOf(context, call, kind, worker)
+  rateLimits.expectBodies(sender)
   const pending = new PendingLines(limits.publishEventsMax, (events, workers) => {
     const traced = withTrace(events, trace)
     add(
       total,
-      read === undefined ? hub.publish(topic, traced) : hub.publishTo(session, worker ?? workers, traced),
+      read === undefined
+        ? hub.publish(topic, traced)
+        : hub.publishTo(session, read.namesWorkers ? workers : (worker ?? workers), traced),
     )
   })
-  const take = (value: unknown, line: number): void => {
-    if (read === undefined) return pending.add(checkEvent(value, limits), line)
-    const found = read(value)
-    if (found.kind === 'event') return pending.add(found.event, line, found.worker)
-    pending.end(line, () => endOnce(hub, session, found.outcome))
+  let last = 0
+  const take = (found: readonly DialectEvent[], line: number): void => {
+    for (const one of found) {
+      if (one.kind === 'event') pending.add(one.event, line, one.worker)
+      else pending.end(line, () => endOnce(hub, session, one.outcome))
+    }
   }
   const reader = new LineReader(limits.lineBytesMax, (text, line) => {
-    checkedLine(() => take(parseJson(text, limits, 'event'), line), line)
+    last = line
+    checkedLine(() => {
+      if (read === undefined) pending.add(checkEvent(parseJson(text, limits, 'event'), limits), line)
+      else take(read.line(text), line)
+    }, line)
   })
+  // An agent's stream that stops, for whatever reason, has ended: those who watch it are told how.
+  const endStream = (): void => checkedLine(() => take(read?.end() ?? [], last), last)
   const ahead = new Ahead(limits.aheadBytesMax)
   const place = bodyBudget.take()
   const body = exchange.body(limits.bodySilenceMs)[Symbol.asyncIterator]()
@@ -200,14 +220,21 @@ async function publishLines(context: Context, call: Call): Promise<Answer | unde
       await holdUp(context, sender, chunk.length, () => stopped || exchange.gone)
     }
     // A line that the peer did not end before it went may be half of one.
-    if (exchange.gone) return undefined
+    if (exchange.gone) {
+      endStream()
+      pending.publish()
+      return undefined
+    }
     if (stopped)
       throw new ProtocolError('unavailable', 'The hub is shutting down; send what follows to it again.')
     reader.end()
+    endStream()
     pending.publish()
     await hub.committed(session)
     return json(200, total)
   } catch (error) {
+    // The first error is the one that is told.
+    if (read !== undefined) ignoringRefusals(endStream)
     const refused = pending.settle(error)
     await hub.committed(session)
     return problem(refused, total)
@@ -346,6 +373,14 @@ function checkedLine<T>(check: () => T, line: number): T {
     // What the hub refused of the lines before has its line.
     if (error instanceof ProtocolError && error.place.line === undefined) throw at(error, line)
     throw error
+  }
+}
+
+function ignoringRefusals(task: () => void): void {
+  try {
+    task()
+  } catch (error) {
+    if (!(error instanceof ProtocolError)) throw error
   }
 }
 

@@ -210,6 +210,65 @@ t.test('leaves out a line that the sender did not finish before it went', async 
   t.equal(hub.stats().published, 2)
 })
 
+t.test(
+  'takes what an agent prints, as lines, blocks or objects, and says how a cut stream ended',
+  async (t) => {
+    const { hub, url } = await served(t)
+    const start = { type: 'start', messageId: 'm' }
+    const delta = { type: 'text-delta', id: 't', delta: 'Hi' }
+    const finish = { type: 'finish', finishReason: 'stop' }
+    const types = ['execution_started', 'client_output_delta', 'execution_completed']
+    const typesOf = (topic: string) => hub.history(topic).events.map(({ type }) => type)
+    const lines = [start, delta, finish].map((object) => `${JSON.stringify(object)}\n`).join('')
+    t.match(await post(`${url}/api/sessions/a/events?from=ai-sdk`, lines, ndjson), {
+      status: 200,
+      body: { accepted: 3 },
+    })
+    t.strictSame(typesOf('sessions/a'), types)
+    const blocks = `${[start, delta, finish].map((object) => `data: ${JSON.stringify(object)}\n\n`).join('')}data: [DONE]\n\n`
+    await post(`${url}/api/sessions/a/workers/w/events?from=auto`, blocks, 'text/event-stream')
+    t.strictSame(typesOf('sessions/a/workers/w'), types)
+    await post(`${url}/api/sessions/b/events?from=ai-sdk`, JSON.stringify([start, delta]))
+    t.strictSame(typesOf('sessions/b'), [...types.slice(0, 2), 'execution_failed'])
+
+    const bad = await post(
+      `${url}/api/sessions/c/events?from=ai-sdk`,
+      `${JSON.stringify(start)}\nnonsense\n`,
+      ndjson,
+    )
+    t.match(bad, {
+      status: 400,
+      body: { line: 2, accepted: 2, detail: /^line 2: expected JSON, got "nonsense"/ },
+    })
+    t.strictSame(
+      typesOf('sessions/c'),
+      ['execution_started', 'execution_failed'],
+      'nothing looks like success',
+    )
+    t.match(await post(`${url}/api/sessions/c/events?from=x`, '{}'), {
+      status: 400,
+      body: { detail: /^from: expected one of claude-code, .*auto, got "x"/ },
+    })
+    t.match(await post(`${url}/api/sessions/c/events?from=auto&dialect=task-log`, '{}'), { status: 400 })
+  },
+)
+
+t.test('takes an event stream whose blocks are events, or name their types', async (t) => {
+  const { hub, url } = await served(t)
+  const body =
+    ': hello\nid: 1\nevent: note\ndata: {"text":\ndata: "a"}\n\nretry: 5\ndata: {"type":"b","data":2}\n\n'
+  t.match(await post(`${url}/api/sessions/s/events`, body, 'text/event-stream'), {
+    status: 200,
+    body: { accepted: 2 },
+  })
+  t.match(hub.history('sessions/s').events, [
+    { type: 'note', data: { text: 'a' } },
+    { type: 'b', data: 2 },
+  ])
+  const cut = await post(`${url}/api/sessions/s/events`, 'data: {"type":', 'text/event-stream')
+  t.match(cut, { status: 400, body: { line: 1, detail: /data: expected JSON/ } })
+})
+
 t.test('publishes tens of thousands of lines of one body in order', async (t) => {
   const { hub, url } = await served(t, {
     hub: { limits: { laneEventsMax: 100_000, historyBytesMax: 2 ** 27 } },

@@ -1,0 +1,23 @@
+import type { JsonObject } from '../lib/json.js'
+import { agUi } from './ag-ui.js'
+import { aiSdk } from './ai-sdk.js'
+import { anthropic } from './anthropic.js'
+import { claudeCode } from './claude-code.js'
+import type { IngestKind } from './ingest.js'
+import { langgraph } from './langgraph.js'
+import { openaiChat } from './openai-chat.js'
+import { openaiResponses } from './openai-responses.js'
+
+/** What `--from` and `?from=` know, by name. */
+export const ingestKinds: ReadonlyMap<string, IngestKind> = new Map(
+  [claudeCode, anthropic, openaiResponses, openaiChat, aiSdk, agUi, langgraph].map((kind) => [
+    kind.name,
+    kind,
+  ]),
+)
+
+/** @returns the one kind that an object can be of; nothing when there is none, or more than one */
+export function recognize(value: JsonObject): IngestKind | undefined {
+  const found = [...ingestKinds.values()].filter((kind) => kind.recognizes(value))
+  return found.length === 1 ? found[0] : undefined
+}

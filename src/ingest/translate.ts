@@ -1,0 +1,147 @@
+import { doneMark, EventLines, type JsonBlock } from '../lib/event-lines.js'
+import type { JsonObject, JsonValue } from '../lib/json.js'
+import { ProtocolError, quote } from '../protocol/codes.js'
+import { isObject, objectOf, shown } from './fields.js'
+import type { Ingest, Ingested, IngestKind } from './ingest.js'
+import { ingestKinds, recognize } from './kinds.js'
+
+/** What `--from` and `?from=` take: the name of a kind, or `auto`, which looks at the first object. */
+export const ingestNames: readonly string[] = [...ingestKinds.keys(), 'auto']
+
+/**
+ * Translates what an agent prints, one stream from its first line to its last.
+ *
+ * The lines are JSON objects, or those of an event stream (HTML Living Standard, section 9.2.6), whose `data` is
+ * JSON. Blank lines may be left out: a `data` that is complete JSON is complete.
+ */
+export class Translation {
+  readonly #name: string
+  readonly #worker: string | undefined
+  #ingest: Ingest | undefined
+  #kind: IngestKind | undefined
+  readonly #blocks: EventLines
+
+  /**
+   * @param name one of `ingestNames`
+   * @param options.worker the worker that the agent is; its sub-agents are named after it
+   * @param options.dataMax the longest `data` of a block, in UTF-16 units
+   * @throws ProtocolError `badFrame` when there is no such kind
+   */
+  constructor(name: string, options: { readonly worker?: string; readonly dataMax: number }) {
+    if (!ingestNames.includes(name)) {
+      throw new ProtocolError(
+        'badFrame',
+        `from: expected one of ${ingestNames.join(', ')}, got ${quote(name)}`,
+      )
+    }
+    this.#name = name
+    this.#worker = options.worker
+    this.#blocks = new EventLines(options.dataMax)
+    this.#choose(ingestKinds.get(name))
+  }
+
+  /** @throws ProtocolError `badFrame` when the line is neither JSON nor one of an event stream, or of another kind */
+  line(text: string): readonly Ingested[] {
+    const line = text.trim()
+    if (line === doneMark) return this.#done()
+    return EventLines.isField(line) ? this.#field(line) : this.value(json(line))
+  }
+
+  /** @throws ProtocolError `badFrame` when it is no object, or of another kind */
+  value(value: JsonValue): readonly Ingested[] {
+    if (!isObject(value)) throw new ProtocolError('badFrame', `expected an object, got ${quote(value)}`)
+    return this.#named(this.#ingestOf(value).take(value))
+  }
+
+  /** @returns how the stream ended, where it did not say so itself */
+  end(): readonly Ingested[] {
+    const { rest } = this.#blocks
+    if (rest !== '') throw new ProtocolError('badFrame', `data: expected JSON, got ${quote(rest)}`)
+    return this.#named(this.#ingest?.end() ?? [])
+  }
+
+  #field(line: string): readonly Ingested[] {
+    const block = this.#pushed(line)
+    if (block === undefined) return []
+    return block === 'done' ? this.#done() : this.value(inBlock(block))
+  }
+
+  #pushed(line: string): JsonBlock | 'done' | undefined {
+    try {
+      return this.#blocks.push(line)
+    } catch (error) {
+      if (error instanceof RangeError) throw new ProtocolError('frameTooLarge', error.message)
+      throw error
+    }
+  }
+
+  #done(): readonly Ingested[] {
+    return this.#named(this.#ingest?.end() ?? [])
+  }
+
+  #ingestOf(value: JsonObject): Ingest {
+    const found = this.#kind === undefined ? recognize(value) : undefined
+    if (this.#ingest !== undefined) {
+      this.#expectKind(value)
+      return this.#ingest
+    }
+    if (found === undefined) {
+      const kinds = [...ingestKinds.keys()].join(', ')
+      throw new ProtocolError('badFrame', `cannot tell what prints ${shown(value)}; name it: one of ${kinds}`)
+    }
+    return this.#choose(found) as Ingest
+  }
+
+  /** The first object of another kind says which it is; later ones are kept as they are. */
+  #expectKind(value: JsonObject): void {
+    const kind = this.#kind
+    if (kind === undefined || this.#name === 'auto') return
+    this.#kind = undefined
+    if (kind.recognizes(value)) return
+    const other = recognize(value)
+    if (other === undefined) return
+    this.#kind = kind
+    throw new ProtocolError(
+      'badFrame',
+      `expected what ${kind.name} prints, got what ${other.name} does: ${shown(value)}`,
+    )
+  }
+
+  #choose(kind: IngestKind | undefined): Ingest | undefined {
+    this.#kind = kind
+    this.#ingest = kind?.start()
+    return this.#ingest
+  }
+
+  /** Sub-agents are workers of their own, named after the worker that the agent is. */
+  #named(found: readonly Ingested[]): readonly Ingested[] {
+    const base = this.#worker
+    if (base === undefined) return found
+    return found.map(({ event, worker }) => {
+      if (worker === undefined) return { event, worker: base }
+      const name = `${base}.${worker}`
+      if (event.type !== 'execution_started') return { event, worker: name }
+      const { parent } = objectOf(event.data)
+      const data = {
+        ...objectOf(event.data),
+        parent: typeof parent === 'string' ? `${base}.${parent}` : base,
+      }
+      return { event: { ...event, data }, worker: name }
+    })
+  }
+}
+
+/** What only the block's `event` names, as LangGraph's modes, is given to the kinds beside its data. */
+function inBlock({ event, data }: JsonBlock): JsonValue {
+  if (event === undefined || event === 'message') return data
+  const named = isObject(data) && ['type', 'choices', 'event'].some((name) => data[name] !== undefined)
+  return named ? data : { event, data }
+}
+
+function json(text: string): JsonValue {
+  try {
+    return JSON.parse(text) as JsonValue
+  } catch {
+    throw new ProtocolError('badFrame', `expected JSON, got ${quote(text)}`)
+  }
+}

@@ -1,0 +1,113 @@
+import type { DialectEvent } from '../../codec/dialect.js'
+import type { Ingested } from '../../ingest/ingest.js'
+import { ingestNames, Translation } from '../../ingest/translate.js'
+import { EventLines, type JsonBlock } from '../../lib/event-lines.js'
+import type { JsonValue } from '../../lib/json.js'
+import { checkEvent, checkId } from '../../protocol/check.js'
+import { ProtocolError, quote } from '../../protocol/codes.js'
+import type { Context } from '../context.js'
+import { type ReadEvent, readerOf } from '../links/dialect-routes.js'
+import { type BodyKind, parseJson } from './body.js'
+import { refusal } from './problem.js'
+import type { Call } from './routes.js'
+
+/** Reads a body whose objects are not the hub's own events: of a dialect, of an agent, or an event stream's. */
+export interface EventReader {
+  /** Whether it names the worker of each event itself. */
+  readonly namesWorkers: boolean
+  /** @throws ProtocolError `badFrame` */
+  value(value: unknown): readonly DialectEvent[]
+  /** @throws ProtocolError `badFrame` */
+  line(text: string): readonly DialectEvent[]
+  /** The body is over. @returns what is still to be said */
+  end(): readonly DialectEvent[]
+}
+
+/**
+ * @param worker the worker of the route
+ * @returns how the body of a publishing request is read; nothing where it has the hub's own events
+ * @throws ProtocolError `badFrame` when the query names a dialect or a kind of agent that there is not
+ */
+export function eventReaderOf(
+  context: Context,
+  call: Call,
+  kind: BodyKind,
+  worker: string | undefined,
+): EventReader | undefined {
+  const { limits } = context
+  const from = call.query.get('from')
+  const read = readerOf(context, call)
+  if (from !== null) {
+    if (!ingestNames.includes(from)) throw refusal('from', `one of ${ingestNames.join(', ')}`, from)
+    if (read !== undefined) throw new ProtocolError('badFrame', 'from: expected no dialect beside it')
+    return agentReader(context, call, from, worker)
+  }
+  if (read === undefined && kind !== 'event-stream') return undefined
+  const one: ReadEvent = read ?? ((value) => ({ kind: 'event', event: checkEvent(value, limits) }))
+  const value = (object: unknown): readonly DialectEvent[] => [one(object)]
+  if (kind === 'event-stream') return streamReader(value, limits.lineBytesMax)
+  return {
+    namesWorkers: false,
+    value,
+    line: (text) => value(parseJson(text, limits, 'event')),
+    end: () => [],
+  }
+}
+
+/** What an agent prints, translated. Its sub-agents are workers, which the token must allow. */
+function agentReader({ limits }: Context, call: Call, from: string, worker: string | undefined): EventReader {
+  const options = { dataMax: limits.lineBytesMax, ...(worker !== undefined && { worker }) }
+  const translation = new Translation(from, options)
+  const session = call.param('session')
+  const allowed = new Set([worker])
+  const read = (found: readonly Ingested[]): readonly DialectEvent[] =>
+    found.map(({ event, worker: named }) => {
+      if (named !== undefined && !allowed.has(named)) {
+        checkId(named, limits, 'worker')
+        call.grant.permissions.expectWrite({ kind: 'worker', session, worker: named })
+        allowed.add(named)
+      }
+      return {
+        kind: 'event',
+        event: checkEvent(event, limits),
+        ...(named !== undefined && { worker: named }),
+      }
+    })
+  return {
+    namesWorkers: true,
+    value: (value) => read(translation.value(value as JsonValue)),
+    line: (text) => read(translation.line(text)),
+    end: () => read(translation.end()),
+  }
+}
+
+/** An event stream: the data of each block is an event, or what its `event:` names has it as data. */
+function streamReader(value: (object: unknown) => readonly DialectEvent[], dataMax: number): EventReader {
+  const blocks = new EventLines(dataMax)
+  return {
+    namesWorkers: false,
+    value,
+    line(text) {
+      const block = pushed(blocks, text)
+      return block === undefined || block === 'done' ? [] : value(eventOf(block))
+    },
+    end() {
+      if (blocks.rest === '') return []
+      throw new ProtocolError('badFrame', `data: expected JSON, got ${quote(blocks.rest)}`)
+    },
+  }
+}
+
+function pushed(blocks: EventLines, text: string): JsonBlock | 'done' | undefined {
+  try {
+    return blocks.push(text)
+  } catch (error) {
+    if (error instanceof RangeError) throw new ProtocolError('frameTooLarge', error.message)
+    throw error
+  }
+}
+
+function eventOf({ event, data }: JsonBlock): JsonValue {
+  const isEvent = typeof data === 'object' && data !== null && !Array.isArray(data) && 'type' in data
+  return event === undefined || event === 'message' || isEvent ? data : { type: event, data }
+}

@@ -28,6 +28,10 @@ export type {
   StateUpdate,
 } from './protocol/frames.js'
 export type { TraceContext } from './protocol/trace.js'
+export type { Authorize, AuthorizeRequest } from './server/access/authorize.js'
+export type { Grant } from './server/access/grant.js'
+export { type SignOptions, signToken } from './server/access/sign-token.js'
+export type { AuthOptions } from './server/access/tokens.js'
 export type { Fields, Log } from './server/operations/log.js'
 export { openTelemetry } from './server/operations/open-telemetry.js'
 export { type ServeOptions, type Server, serve } from './server/serve.js'

@@ -2,6 +2,7 @@ import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { type Command, InvalidArgumentError } from 'commander'
 import { quote } from '../protocol/codes.js'
+import type { AuthorizeUrlOptions } from '../server/access/authorize-url.js'
 import { isLoopback } from '../server/access/origins.js'
 import type { AuthOptions } from '../server/access/tokens.js'
 import type { ServeOptions } from '../server/serve.js'
@@ -19,6 +20,8 @@ export interface AccessFlags {
   readonly tokenIssuer?: readonly string[]
   readonly origin?: readonly string[]
   readonly allowedHost?: readonly string[]
+  readonly authorizeUrl?: string
+  readonly authorizeHeader?: readonly string[]
   readonly tlsCert?: string
   readonly tlsKey?: string
 }
@@ -28,10 +31,14 @@ export interface AccessConfig {
   readonly auth?: AuthOptions
   readonly origins?: readonly string[]
   readonly allowedHosts?: readonly string[]
+  readonly authorize?: AuthorizeUrlOptions
   readonly tls?: { readonly cert: string; readonly key: string }
 }
 
-export type Access = Pick<ServeOptions, 'auth' | 'origins' | 'hosts' | 'tls'>
+export interface Access extends Pick<ServeOptions, 'auth' | 'origins' | 'hosts' | 'tls'> {
+  /** Which server is asked what a request may do. */
+  readonly authorize?: AuthorizeUrlOptions
+}
 
 export function addAccessOptions(command: Command): Command {
   return command
@@ -51,6 +58,15 @@ export function addAccessOptions(command: Command): Command {
       originOption,
     )
     .option('--allowed-host <name>', 'a name by which the hub may be called; may be repeated', hostOption)
+    .option(
+      '--authorize-url <url>',
+      'ask this server what a request without a token may do: POST { method, path, headers, address }',
+    )
+    .option(
+      '--authorize-header <name>',
+      'a header that it is told; may be repeated (default: cookie and authorization)',
+      headerOption,
+    )
     .option('--tls-cert <file>', 'serve https with this certificate chain (PEM)')
     .option('--tls-key <file>', 'and this private key (PEM)')
 }
@@ -61,18 +77,26 @@ export function accessOf(flags: AccessFlags, config: AccessConfig, env: NodeJS.P
   const origins = flags.origin ?? config.origins
   const hosts = flags.allowedHost ?? config.allowedHosts
   const tls = tlsOf(flags, config.tls)
-  return { ...(auth && { auth }), ...(origins && { origins }), ...(hosts && { hosts }), ...(tls && { tls }) }
+  const authorize = authorizeOf(flags, config.authorize)
+  return {
+    ...(auth && { auth }),
+    ...(authorize && { authorize }),
+    ...(origins && { origins }),
+    ...(hosts && { hosts }),
+    ...(tls && { tls }),
+  }
 }
 
 /** @throws CommandError when others can reach the hub, and nothing tells who may do what */
-export function expectKey(host: string, { auth }: Access, env: NodeJS.ProcessEnv): void {
-  if (auth !== undefined || isLoopback(host)) return
+export function expectKey(host: string, { auth, authorize }: Access, env: NodeJS.ProcessEnv): void {
+  if (auth !== undefined || authorize !== undefined || isLoopback(host)) return
   const program = programName(env)
   throw new CommandError(
     exitCodes.failure,
     `${host} can be reached from other machines, and there is no key for tokens that tell who may do what.
 Make one with:    ${program} token --new-key runcast.key
-and serve with:   ${program} serve --host ${host} --token-secret-file runcast.key`,
+and serve with:   ${program} serve --host ${host} --token-secret-file runcast.key
+or let another server tell who may do what, with --authorize-url.`,
   )
 }
 
@@ -109,6 +133,20 @@ function authOf(
   )
 }
 
+function authorizeOf(
+  { authorizeUrl, authorizeHeader }: AccessFlags,
+  config: AuthorizeUrlOptions | undefined,
+): AuthorizeUrlOptions | undefined {
+  const url = authorizeUrl ?? config?.url
+  const headers = authorizeHeader ?? config?.headers
+  if (url !== undefined) return { url, ...(headers && { headers }) }
+  if (headers === undefined) return undefined
+  throw new CommandError(
+    exitCodes.usage,
+    'headers for nobody: add --authorize-url, or leave out --authorize-header',
+  )
+}
+
 /** @throws CommandError */
 export function secretOf(name: string, env: NodeJS.ProcessEnv): string {
   const secret = env[name]
@@ -138,6 +176,16 @@ function tlsOf({ tlsCert, tlsKey }: AccessFlags, config: AccessConfig['tls']): A
   return { certFile: cert, keyFile: key }
 }
 
+function headerOption(text: string, previous: readonly string[] = []): readonly string[] {
+  if (!isHeader(text)) throw new InvalidArgumentError('expected the name of a header, like x-user.')
+  return [...previous, text.toLowerCase()]
+}
+
+/** RFC 9110 section 5.6.2. */
+function isHeader(text: string): boolean {
+  return /^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}$/.test(text)
+}
+
 /** An origin as browsers send it, without path or slash. */
 function originOption(text: string, previous: readonly string[] = []): readonly string[] {
   if (text !== '*' && !isOrigin(text))
@@ -164,13 +212,16 @@ const lists = ['secretFiles', 'keyFiles', 'audience', 'issuer'] as const
 
 /** @throws Error that names the place */
 export function accessFromConfig(value: Readonly<Record<string, unknown>>): AccessConfig {
-  const { auth, origins, allowedHosts, tls, ...others } = value
+  const { auth, authorize, origins, allowedHosts, tls, ...others } = value
   const [stranger] = Object.keys(others)
   if (stranger !== undefined) {
-    throw new Error(`${stranger}: expected nothing but catalog, limits, auth, origins, allowedHosts and tls`)
+    throw new Error(
+      `${stranger}: expected nothing but catalog, limits, auth, authorize, origins, allowedHosts and tls`,
+    )
   }
   return {
     ...(auth !== undefined && { auth: authFromConfig(auth) }),
+    ...(authorize !== undefined && { authorize: authorizeFromConfig(authorize) }),
     ...(origins !== undefined && {
       origins: listOf(origins, 'origins', (text) => text === '*' || isOrigin(text)).map((text) =>
         text === '*' ? text : new URL(text).origin,
@@ -187,6 +238,14 @@ function authFromConfig(value: unknown): AuthOptions {
   for (const [name, list] of Object.entries(rest)) auth[name] = listOf(list, `auth.${name}`, () => true)
   if (jwksUrl !== undefined) auth['jwksUrl'] = textOf(jwksUrl, 'auth.jwksUrl')
   return auth
+}
+
+function authorizeFromConfig(value: unknown): AuthorizeUrlOptions {
+  const { url, headers } = fieldsOf(value, 'authorize', ['url', 'headers'])
+  return {
+    url: textOf(url, 'authorize.url'),
+    ...(headers !== undefined && { headers: listOf(headers, 'authorize.headers', isHeader) }),
+  }
 }
 
 function tlsFromConfig(value: unknown): { readonly cert: string; readonly key: string } {
@@ -212,6 +271,7 @@ function listOf(value: unknown, name: string, fits: (text: string) => boolean): 
 const examplesOf: Readonly<Record<string, string>> = {
   origins: '["https://app.example"]',
   allowedHosts: '["runcast.example"]',
+  'authorize.headers': '["cookie"]',
 }
 
 function textOf(value: unknown, name: string): string {

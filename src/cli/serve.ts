@@ -47,12 +47,14 @@ Examples:
   $ runcast serve --limit frameBytesMax=65536 --limit connectionsPerAddressMax=50
   $ runcast serve --trusted-proxy 127.0.0.1
   $ runcast serve --host 0.0.0.0 --token-secret-file runcast.key --tls-cert cert.pem --tls-key key.pem
+  $ runcast serve --authorize-url http://127.0.0.1:3000/may --authorize-header cookie
 
 The config file is JSON, all of it optional:
   {
     "catalog": { "build.step": { "critical": true, "replay": "all" } },
     "limits": { "laneEventsMax": 5000 },
     "auth": { "secretFiles": ["runcast.key"], "audience": ["https://runcast.example"] },
+    "authorize": { "url": "http://127.0.0.1:3000/may", "headers": ["cookie"] },
     "origins": ["https://app.example"],
     "allowedHosts": ["runcast.example"],
     "tls": { "cert": "cert.pem", "key": "key.pem" }
@@ -135,9 +137,10 @@ async function serveHub(options: ServeCommandOptions, surroundings: Surroundings
   const access = accessOf(options, config.access, env)
   expectKey(options.host, access, env)
   // Loaded here, so that the other commands start without the hub and its network stack.
-  const [{ createHub }, { serve }, { openLog }] = await Promise.all([
+  const [{ createHub }, { serve }, { authorizeByUrl }, { openLog }] = await Promise.all([
     import('../hub/hub.js'),
     import('../server/serve.js'),
+    import('../server/access/authorize-url.js'),
     import('./log.js'),
   ])
   const { logLevel: level, logFormat } = options
@@ -174,16 +177,22 @@ async function serveHub(options: ServeCommandOptions, surroundings: Surroundings
     },
   })
   const { host, port, keepaliveMs, heartbeatEventMs, trustedProxy } = options
-  const server = await serve(hub, {
-    clock,
-    host,
-    port,
-    log,
-    ...(keepaliveMs !== undefined && { keepaliveMs }),
-    ...(heartbeatEventMs !== undefined && { heartbeatEventMs }),
-    ...access,
-    ...(trustedProxy !== undefined && { trustedProxies: trustedProxy }),
-  }).catch(async (error: unknown) => {
+  const { authorize: asked, ...others } = access
+  const listen = async () => {
+    const report = (err: unknown) => log.error({ err }, 'it cannot be found out what a request may do')
+    return serve(hub, {
+      clock,
+      host,
+      port,
+      log,
+      ...others,
+      ...(asked && { authorize: authorizeByUrl(asked, { clock, limits: hub.limits, report }) }),
+      ...(keepaliveMs !== undefined && { keepaliveMs }),
+      ...(heartbeatEventMs !== undefined && { heartbeatEventMs }),
+      ...(trustedProxy !== undefined && { trustedProxies: trustedProxy }),
+    })
+  }
+  const server = await listen().catch(async (error: unknown) => {
     await hub.closeStore()
     throw new CommandError(exitCodes.failure, cannotListen(error, options))
   })

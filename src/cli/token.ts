@@ -1,8 +1,8 @@
-import { createPrivateKey, type JsonWebKey, type KeyObject } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
 import { Command, InvalidArgumentError } from 'commander'
 import { defaultLimits } from '../protocol/limits.js'
 import { parsePattern } from '../protocol/topic.js'
+import type { SigningKey } from '../server/access/sign-token.js'
 import { secretOf } from './access.js'
 import { CommandError, exitCodes } from './exit-codes.js'
 import { reasonOf } from './hub-http.js'
@@ -93,70 +93,47 @@ async function sign(options: TokenOptions, { clock, env }: Surroundings): Promis
       'a token that allows nothing is of no use: add --subscribe or --publish',
     )
   }
-  const { key, algorithm, kid } = await signingKey(options, env)
-  const { SignJWT } = await import('jose')
-  const now = Math.floor(clock.now() / 1_000)
-  const claims = {
+  const [key, { signWith }] = await Promise.all([
+    signingKey(options, env),
+    import('../server/access/sign-token.js'),
+  ])
+  const grant = {
     ...(subscribe && { subscribe }),
     ...(publish && { publish }),
-    ...(subject !== undefined && { sub: subject }),
-    ...(audience && { aud: [...audience] }),
-    ...(issuer !== undefined && { iss: issuer }),
-    iat: now,
-    ...(ttl > 0 && { exp: now + ttl }),
+    ...(subject !== undefined && { subject }),
+    ...(ttl > 0 && { expiresAt: clock.now() + ttl * 1_000 }),
   }
-  const header = { alg: algorithm, typ: 'JWT', ...(kid !== undefined && { kid }) }
-  const token = await new SignJWT(claims).setProtectedHeader(header).sign(key)
-  if (token.length <= defaultLimits.tokenLengthMax) return token
-  throw new CommandError(
-    exitCodes.usage,
-    `the token has ${token.length} characters, and a hub takes ${defaultLimits.tokenLengthMax}: use fewer patterns`,
-  )
-}
-
-interface SigningKey {
-  readonly key: KeyObject
-  readonly algorithm: string
-  readonly kid: string | undefined
+  const { kid } = options
+  const beside = {
+    clock,
+    ...(kid !== undefined && { kid }),
+    ...(audience && { audience }),
+    ...(issuer !== undefined && { issuer }),
+  }
+  return signWith(grant, key, beside).catch((error: unknown) => {
+    throw new CommandError(exitCodes.usage, reasonOf(error))
+  })
 }
 
 async function signingKey(options: TokenOptions, env: NodeJS.ProcessEnv): Promise<SigningKey> {
-  const { secretFile, secretEnv, key: keyFile, kid } = options
+  const { secretFile, secretEnv, key: keyFile } = options
   if ([secretFile, secretEnv, keyFile].filter((one) => one !== undefined).length !== 1) {
     throw new CommandError(
       exitCodes.usage,
       `expected one of --secret-file, --secret-env and --key. Make a key with: ${programName(env)} token --new-key runcast.key`,
     )
   }
-  const { secretKey, readText, algorithmsOf } = await import('../server/access/token-keys.js')
+  const [{ readText }, { privateSigningKey, secretSigningKey }] = await Promise.all([
+    import('../server/access/token-keys.js'),
+    import('../server/access/sign-token.js'),
+  ])
   try {
-    if (secretEnv !== undefined) {
-      return { key: secretKey(secretOf(secretEnv, env), secretEnv), algorithm: 'HS256', kid }
-    }
+    if (secretEnv !== undefined) return secretSigningKey(secretOf(secretEnv, env), secretEnv)
     const file = secretFile ?? keyFile ?? ''
     const text = await readText(file, defaultLimits.keysBytesMax)
-    if (secretFile !== undefined) return { key: secretKey(text, file), algorithm: 'HS256', kid }
-    const { key, jwk } = privateKeyOf(text, file)
-    const [able] = algorithmsOf(key)
-    const algorithm = jwk?.alg ?? able
-    if (algorithm === undefined || !algorithmsOf(key).includes(algorithm)) {
-      throw new Error(`${file}: expected a key of RSA (2048 bits or more), P-256, P-384, P-521 or Ed25519`)
-    }
-    return { key, algorithm, kid: kid ?? jwk?.kid }
+    return secretFile === undefined ? privateSigningKey(text, file) : secretSigningKey(text, file)
   } catch (error) {
     throw error instanceof CommandError ? error : new CommandError(exitCodes.failure, reasonOf(error))
-  }
-}
-
-type Jwk = JsonWebKey & { readonly alg?: string; readonly kid?: string }
-
-function privateKeyOf(text: string, file: string): { readonly key: KeyObject; readonly jwk?: Jwk } {
-  try {
-    if (!text.trimStart().startsWith('{')) return { key: createPrivateKey(text) }
-    const jwk = JSON.parse(text) as Jwk
-    return { key: createPrivateKey({ key: jwk, format: 'jwk' }), jwk }
-  } catch (error) {
-    throw new Error(`${file}: expected a private key as PEM or JWK: ${reasonOf(error)}`)
   }
 }
 

@@ -89,8 +89,8 @@ export const limitTable = {
   tokenPatternsMax: {
     value: 256,
     unit: 'patterns',
-    guards: '`subscribe` or `publish` of one token',
-    exceeding: 'unauthorized',
+    guards: '`subscribe`, `publish` or `command` of one token or grant',
+    exceeding: 'unauthorized; 500 for what `authorize` says',
   },
   tokensKnownMax: {
     value: 1_000,
@@ -122,6 +122,30 @@ export const limitTable = {
     unit: 'ms',
     guards: 'the age of the keys for tokens',
     exceeding: 'they are read again; tokens whose key has gone lose their rights',
+  },
+  authorizeMs: {
+    value: 5_000,
+    unit: 'ms',
+    guards: 'finding out from `authorize`, or at `--authorize-url`, what a request may do',
+    exceeding: 'unavailable',
+  },
+  authorizeBytesMax: {
+    value: 64 * kib,
+    unit: 'bytes',
+    guards: 'one answer from `--authorize-url`',
+    exceeding: 'unavailable',
+  },
+  authorizingMax: {
+    value: 1_000,
+    unit: 'questions',
+    guards: 'what `--authorize-url` is asked at once; what is the same is asked once',
+    exceeding: 'unavailable',
+  },
+  authorizedMax: {
+    value: 10_000,
+    unit: 'answers',
+    guards: 'answers from `--authorize-url` that are remembered for their `maxAge`',
+    exceeding: 'the one known longest is asked for again',
   },
   ticketMs: { value: 30_000, unit: 'ms', guards: 'the age of a ticket', exceeding: 'unauthorized' },
   ticketsMax: { value: 10_000, unit: 'tickets', guards: 'tickets not used yet', exceeding: '429' },

@@ -6,6 +6,8 @@ export interface PermissionOptions {
   readonly subscribe?: readonly PatternText[]
   /** Patterns of topics that may be published to. */
   readonly publish?: readonly PatternText[]
+  /** Patterns of topics that may be sent commands, beside those that may be published to. */
+  readonly command?: readonly PatternText[]
 }
 
 type Segments = readonly string[]
@@ -21,11 +23,13 @@ export class Permissions {
   readonly reads: boolean
   readonly #read: readonly Segments[]
   readonly #write: readonly Segments[]
+  readonly #command: readonly Segments[]
 
   /** @throws ProtocolError `badFrame` when a pattern is none */
-  constructor({ subscribe = [], publish = [] }: PermissionOptions) {
+  constructor({ subscribe = [], publish = [], command = [] }: PermissionOptions) {
     this.#read = subscribe.map((text, at) => parsePattern(text, `subscribe[${at}]`))
     this.#write = publish.map((text, at) => parsePattern(text, `publish[${at}]`))
+    this.#command = command.map((text, at) => parsePattern(text, `command[${at}]`))
     this.reads = this.#read.length > 0
     this.sessions = sessionsIn(this.#read)
   }
@@ -37,6 +41,10 @@ export class Permissions {
 
   mayWrite(name: TopicName): boolean {
     return covers(this.#write, name)
+  }
+
+  mayCommand(name: TopicName): boolean {
+    return this.mayWrite(name) || covers(this.#command, name)
   }
 
   /** @throws ProtocolError `forbidden` */

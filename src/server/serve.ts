@@ -42,8 +42,10 @@ const defaultPort = 4600
 export async function serve(hub: Hub, options: ServeOptions = {}): Promise<Server> {
   const { limits } = hub
   const host = options.host ?? '127.0.0.1'
-  if (options.auth === undefined && !isLoopback(host)) {
-    throw new Error(`${host} can be reached from other machines: expected auth, to tell who may do what`)
+  if (options.auth === undefined && options.authorize === undefined && !isLoopback(host)) {
+    throw new Error(
+      `${host} can be reached from other machines: expected auth or authorize, to tell who may do what`,
+    )
   }
   const { clock = systemClock, log = noLog } = options
   const setting = { clock, limits, report: reportOf(options) }

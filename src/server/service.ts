@@ -3,6 +3,7 @@ import type { Hub } from '../hub/hub.js'
 import { type Clock, systemClock } from '../lib/clock.js'
 import type { Service, TransportOptions } from '../transport/transport.js'
 import { Authenticator } from './access/authenticator.js'
+import { Authorization, type Authorize } from './access/authorize.js'
 import { ConnectionGrants } from './access/connection-grants.js'
 import { EntryQueue } from './access/entry-queue.js'
 import { OriginRules, type Origins } from './access/origins.js'
@@ -36,11 +37,18 @@ export interface ServiceOptions {
   readonly origins?: Origins
   /** Addresses of proxies that are believed when they say in `X-Forwarded-For` who asks. None unless given. */
   readonly trustedProxies?: readonly string[]
-  /** Who may do what, by token. Without it everybody may do everything, and only loopback is served. */
+  /**
+   * Who may do what, by token. Without it and `authorize` everybody may do everything, and only loopback is served.
+   */
   readonly auth?: AuthOptions
   /**
-   * Names by which the hub may be called beside `localhost` and addresses. With `auth`, any unless given; without,
-   * none: a page from anywhere could otherwise use the hub through a name of its own (DNS rebinding).
+   * Says what a request may do that has no token of `auth`: by its cookies, or whatever else tells. It is asked for
+   * each request, and for each WebSocket once, as it opens.
+   */
+  readonly authorize?: Authorize
+  /**
+   * Names by which the hub may be called beside `localhost` and addresses. With `auth` or `authorize`, any unless given;
+   * without, none: a page from anywhere could otherwise use the hub through a name of its own (DNS rebinding).
    */
   readonly hosts?: readonly string[]
   readonly clock?: Clock
@@ -69,7 +77,19 @@ export function makeService(hub: Hub, tokens: Tokens | undefined, options: Servi
   const clock = options.clock ?? systemClock
   const log = options.log ?? noLog
   const report = reportOf(options)
-  const authenticator = new Authenticator({ auth: tokens, clock, random: hub.random, limits })
+  const { authorize } = options
+  const open = tokens === undefined && authorize === undefined
+  // Where nobody is asked, whatever runs on this machine may use the hub, so a page that it serves may too.
+  const origins = new OriginRules({ origins: options.origins ?? [], loopback: open, log })
+  const rateLimits = new RateLimits({ limits, clock, trustedProxies: options.trustedProxies ?? [] })
+  const authenticator = new Authenticator({
+    tokens,
+    authorization: authorize && new Authorization({ authorize, origins, clock, limits }),
+    addressOf: (request) => rateLimits.addressOf(request),
+    clock,
+    random: hub.random,
+    limits,
+  })
   const connectionGrants = new ConnectionGrants(authenticator, clock)
   tokens?.onWithdrawn(() => connectionGrants.review())
   const links = new Links(limits)
@@ -85,7 +105,7 @@ export function makeService(hub: Hub, tokens: Tokens | undefined, options: Servi
     hub,
     limits,
     links,
-    rateLimits: new RateLimits({ limits, clock, trustedProxies: options.trustedProxies ?? [] }),
+    rateLimits,
     bodyBudget: new BodyBudget(limits.bodiesBytesMax),
     authenticator,
     connectionGrants,
@@ -94,9 +114,8 @@ export function makeService(hub: Hub, tokens: Tokens | undefined, options: Servi
     clock,
     log,
     counts,
-    // Without keys whatever runs on this machine may use the hub, so a page that it serves may too.
-    origins: new OriginRules({ origins: options.origins ?? [], loopback: tokens === undefined, log }),
-    hosts: options.hosts?.map((name) => name.toLowerCase()) ?? (tokens === undefined ? [] : undefined),
+    origins,
+    hosts: options.hosts?.map((name) => name.toLowerCase()) ?? (open ? [] : undefined),
     dialects: new Map([...builtInDialects, ...hub.dialects].map((dialect) => [dialect.name, dialect])),
     rates: {
       frames: { perSecond: limits.frameRateMax, burst: limits.frameBurstMax },

@@ -1,3 +1,5 @@
+import type { IncomingMessage } from 'node:http'
+
 /** What the server is written against: a transport listens, and hands what comes to the service. */
 export interface Transport {
   /**
@@ -46,8 +48,10 @@ export interface Request {
   readonly query: string
   /** By lower-case name. */
   readonly headers: ReadonlyMap<string, string>
-  /** The peer's address as text. */
+  /** The peer's address as text; empty where nobody knows it. */
   readonly address: string
+  /** As the server had it that this one was mounted in; absent where the transport listens itself. */
+  readonly raw?: IncomingMessage | globalThis.Request
 }
 
 export interface Answer {

@@ -1,11 +1,13 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:http'
+import { createServer, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Test } from 'tap'
 import { systemRandom } from '../../src/lib/random.js'
 import { defaultLimits, type Limits } from '../../src/protocol/limits.js'
+import { Authorization } from '../../src/server/access/authorize.js'
+import { authorizeByUrl } from '../../src/server/access/authorize-url.js'
 import { unlocked } from '../../src/server/access/grant.js'
 import { Tickets } from '../../src/server/access/tickets.js'
 import { type AuthOptions, Tokens } from '../../src/server/access/tokens.js'
@@ -44,8 +46,105 @@ function file(t: Test, name: string, text: string): string {
 
 const second = 1_700_000_000
 
-/** Of tokens, their keys, and tickets. */
+/** Asks a server that answers as it is told; the reports are those of what went wrong. */
+async function askedServer(t: Test, limits: Partial<Limits>, answer: (response: ServerResponse) => void) {
+  let asked = 0
+  const server = createServer((_, response) => {
+    asked += 1
+    answer(response)
+  })
+  await new Promise<void>((resolve) => void server.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  const clock = new SimulatedClock(1_700_000_000_000)
+  const reports: string[] = []
+  const authorize = authorizeByUrl(
+    { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/may` },
+    {
+      clock,
+      limits: { ...defaultLimits, ...limits },
+      report: (error) => void reports.push(String(error)),
+    },
+  )
+  const ask = async (name: string) =>
+    authorize({
+      method: 'GET',
+      path: '/api/sessions',
+      query: '',
+      headers: new Map([['cookie', `user=${name}`]]),
+      cookies: new Map(),
+      address: '127.0.0.1',
+    })
+  return { ask, clock, reports, asked: () => asked }
+}
+
+function grants(maxAge: number): (response: ServerResponse) => void {
+  return (response) => void response.end(JSON.stringify({ subscribe: ['**'], maxAge }))
+}
+
+/** Of tokens, their keys, what `authorize` finds out, and tickets. */
 export const tokenLimits = {
+  async authorizeMs(t: Test) {
+    const { ask, clock, reports, asked } = await askedServer(t, { authorizeMs: 100 }, () => {})
+    const answer = ask('a')
+    answer.catch(() => {})
+    await until('it is asked', () => asked() === 1)
+    await clock.pass(99)
+    t.same(reports, [])
+    await clock.pass(1)
+    await t.rejects(answer, { code: 'unavailable', message: /longer than 100 ms/ })
+    const slow = new Authorization({
+      authorize: () => new Promise(() => {}),
+      origins: { trustsCookies: () => true },
+      clock,
+      limits: { ...defaultLimits, authorizeMs: 100 },
+    })
+    const waiting = slow.grantOf({ method: 'GET', path: '/', query: '', headers: new Map(), address: '' }, '')
+    const refused = t.rejects(async () => waiting, { code: 'unavailable' })
+    await clock.pass(100)
+    await refused
+  },
+
+  async authorizeBytesMax(t: Test) {
+    const text = JSON.stringify({ subscribe: ['**'] })
+    const answer = (response: ServerResponse) => void response.end(text)
+    const fits = await askedServer(t, { authorizeBytesMax: text.length }, answer)
+    t.same(await fits.ask('a'), { subscribe: ['**'] })
+    const tooLong = await askedServer(t, { authorizeBytesMax: text.length - 1 }, answer)
+    await t.rejects(tooLong.ask('a'), { code: 'unavailable' })
+    t.match(tooLong.reports, [/more than 19 bytes/])
+  },
+
+  async authorizingMax(t: Test) {
+    const waiting: ServerResponse[] = []
+    const { ask, asked } = await askedServer(
+      t,
+      { authorizingMax: 2 },
+      (response) => void waiting.push(response),
+    )
+    const answers = [ask('a'), ask('b'), ask('a')]
+    await t.rejects(ask('c'), { code: 'unavailable', message: /2 others/ })
+    await until('both are asked', () => waiting.length === 2)
+    for (const response of waiting) response.end('{}')
+    t.same(await Promise.all(answers), [{}, {}, {}])
+    t.equal(asked(), 2)
+  },
+
+  async authorizedMax(t: Test) {
+    const { ask, asked, clock } = await askedServer(t, { authorizedMax: 2 }, grants(60))
+    for (const name of ['a', 'b', 'a', 'b']) await ask(name)
+    t.equal(asked(), 2)
+    for (const name of ['c', 'b', 'c']) await ask(name)
+    t.equal(asked(), 3)
+    await ask('a')
+    t.equal(asked(), 4, 'the one known longest was forgotten')
+    await clock.pass(60_000)
+    await ask('a')
+    t.equal(asked(), 5, 'and no answer is remembered for longer than its maxAge')
+  },
+
   async tokenPatternsMax(t: Test) {
     const { auth } = await started(t, { tokenPatternsMax: 2 })
     await auth.grantOf(await mint({ subscribe: ['hub', '**'], publish: ['hub', '**'] }))

@@ -1,5 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { decodeJwt, decodeProtectedHeader } from 'jose'
@@ -214,6 +216,9 @@ t.test('serves with a key pair, TLS and a config file', async (t) => {
     [['--origin', 'app.example'], /expected an origin like/],
     [['--allowed-host', 'https://x'], /expected a host name/],
     [['--jwks-url', 'http://keys.example/'], /expected an https URL/],
+    [['--authorize-url', 'http://auth.example/'], /expected an https URL/],
+    [['--authorize-header', 'cookie'], /headers for nobody: add --authorize-url/],
+    [['--authorize-header', 'a: b'], /expected the name of a header/],
   ]
   for (const [words, said] of wrong) {
     const { code, stderr } = await commandLine.run(['serve', '--port', '0', '--store', 'memory', ...words])
@@ -225,6 +230,11 @@ t.test('serves with a key pair, TLS and a config file', async (t) => {
     ['{"auth":{"keyFiles":"x"}}', /auth.keyFiles: expected a list/],
     ['{"origins":["app.example"]}', /origins: expected a list like/],
     ['{"tls":{"cert":"x"}}', /tls.key: expected a text/],
+    ['{"authorize":{"headers":["cookie"]}}', /authorize.url: expected a text/],
+    [
+      '{"authorize":{"url":"http://127.0.0.1/","headers":"cookie"}}',
+      /authorize.headers: expected a list like/,
+    ],
     ['{"hosts":[]}', /hosts: expected nothing but/],
   ] as const) {
     writeFileSync(config, text)
@@ -241,3 +251,45 @@ t.test('serves with a key pair, TLS and a config file', async (t) => {
   }
   t.ok(existsSync(key))
 })
+
+t.test(
+  'another server says who may do what, as the command line or the config file has it asked',
+  async (t) => {
+    const asked: unknown[] = []
+    const application = createServer((request, response) => {
+      const chunks: Buffer[] = []
+      request.on('data', (chunk: Buffer) => chunks.push(chunk))
+      request.on('end', () => {
+        const question = JSON.parse(Buffer.concat(chunks).toString()) as { headers: Record<string, string> }
+        asked.push(question)
+        if (question.headers['cookie'] === 'user=ann') response.end('{"subscribe":["sessions/**"]}')
+        else response.writeHead(401).end()
+      })
+    })
+    await new Promise<void>((resolve) => void application.listen(0, '127.0.0.1', resolve))
+    t.teardown(() => void application.close())
+    const url = `http://127.0.0.1:${(application.address() as AddressInfo).port}/may`
+    const config = join(folder, 'authorize.json')
+    writeFileSync(config, JSON.stringify({ authorize: { url, headers: ['cookie', 'x-team'] } }))
+    for (const words of [
+      ['--authorize-url', url, '--authorize-header', 'Cookie', '--authorize-header', 'x-team'],
+      ['--config', config],
+    ]) {
+      asked.length = 0
+      const hub = await serve(t, '--host', '0.0.0.0', ...words)
+      const ask = (headers: Record<string, string>) =>
+        fetch(`${hub.url.replace('0.0.0.0', '127.0.0.1')}/api/sessions`, { headers })
+      t.equal((await ask({ cookie: 'user=ann', 'x-team': 'red', 'x-other': '1' })).status, 200)
+      t.equal((await ask({})).status, 401)
+      t.same(asked, [
+        {
+          method: 'GET',
+          path: '/api/sessions',
+          headers: { cookie: 'user=ann', 'x-team': 'red' },
+          address: '127.0.0.1',
+        },
+        { method: 'GET', path: '/api/sessions', headers: {}, address: '127.0.0.1' },
+      ])
+    }
+  },
+)

@@ -2,58 +2,80 @@ import type { Clock } from '../../lib/clock.js'
 import type { Random } from '../../lib/random.js'
 import type { Limits } from '../../protocol/limits.js'
 import type { Request } from '../../transport/transport.js'
-import { type Grant, unlocked } from './grant.js'
+import type { Authorization } from './authorize.js'
+import { unlocked, type VerifiedGrant } from './grant.js'
 import { Tickets } from './tickets.js'
 import { type Tokens, unauthorized } from './tokens.js'
 
 export interface AuthenticatorOptions {
-  /** Absent: nobody needs a token. */
-  readonly auth: Tokens | undefined
+  /** Absent: tokens are nothing to this hub. */
+  readonly tokens: Tokens | undefined
+  /** Absent: there is no application to ask. Where there are no tokens either, everybody may do everything. */
+  readonly authorization: Authorization | undefined
+  /** @returns the address of whoever asks */
+  readonly addressOf: (request: Request) => string
   readonly clock: Clock
   readonly random: Random
   readonly limits: Limits
 }
 
-/** Finds out what a request may do: by its token, or by a ticket that stands for one. */
+/** Finds out what a request may do: by its token, by a ticket that stands for one, or by asking the application. */
 export class Authenticator {
   readonly tickets: Tickets
-  readonly #auth: Tokens | undefined
+  readonly #options: AuthenticatorOptions
 
-  constructor({ auth, clock, random, limits }: AuthenticatorOptions) {
-    this.#auth = auth
-    this.tickets = new Tickets(clock, random, limits)
+  constructor(options: AuthenticatorOptions) {
+    this.#options = options
+    this.tickets = new Tickets(options.clock, options.random, options.limits)
+  }
+
+  /** Whether everybody may do everything. */
+  get open(): boolean {
+    return this.#options.tokens === undefined && this.#options.authorization === undefined
+  }
+
+  /** Whether what a browser sends by itself may say who asks. */
+  get readsCookies(): boolean {
+    return this.#options.authorization !== undefined
   }
 
   /** @returns what the request may do; rejects or throws with ProtocolError `unauthorized` */
-  grantOf(request: Request): Grant | Promise<Grant> {
-    if (this.#auth === undefined) return unlocked
+  grantOf(request: Request): VerifiedGrant | Promise<VerifiedGrant> {
+    if (this.open) return unlocked
+    const { tokens, authorization, addressOf } = this.#options
     const query = new URLSearchParams(request.query)
     const token = bearer(request) ?? subprotocol(request) ?? query.get('token')
-    if (token) return this.#auth.grantOf(token)
+    if (token && tokens !== undefined) return tokens.grantOf(token)
     const ticket = query.get('ticket')
     // It opens what a browser opens by its URL alone, nothing that changes anything.
     if (ticket && (request.method === 'GET' || request.method === 'HEAD')) return this.#redeemed(ticket)
+    if (authorization !== undefined) return authorization.grantOf(request, addressOf(request))
     throw unauthorized(
       'A token is needed: as Authorization: Bearer …, ?token=, or the WebSocket subprotocol bearer.…',
     )
   }
 
   /** @returns what a token stands for that a client hands over later */
-  grantOfToken(token: string): Grant | Promise<Grant> {
-    return this.#auth === undefined ? unlocked : this.#auth.grantOf(token)
+  grantOfToken(token: string): VerifiedGrant | Promise<VerifiedGrant> {
+    if (this.open) return unlocked
+    if (this.#options.tokens !== undefined) return this.#options.tokens.grantOf(token)
+    throw unauthorized('This hub takes no tokens: connect again, to be asked again who you are.')
   }
 
   /** @throws ProtocolError `unauthorized` when a grant that was given is not good any more */
-  expectCurrent(grant: Grant): void {
+  expectCurrent(grant: VerifiedGrant): void {
     const reason = this.reasonAgainst(grant)
     if (reason !== undefined) throw unauthorized(reason)
   }
 
-  reasonAgainst(grant: Grant): string | undefined {
-    return this.#auth?.reasonAgainst(grant)
+  reasonAgainst(grant: VerifiedGrant): string | undefined {
+    if (grant.key !== undefined) return this.#options.tokens?.reasonAgainst(grant)
+    const { expiresAt } = grant
+    const hasExpired = expiresAt !== undefined && expiresAt <= this.#options.clock.now()
+    return hasExpired ? 'The authorization has expired.' : undefined
   }
 
-  #redeemed(ticket: string): Grant {
+  #redeemed(ticket: string): VerifiedGrant {
     const grant = this.tickets.redeem(ticket)
     if (grant === undefined) throw unauthorized('The ticket was used before, or is too old: ask for another.')
     this.expectCurrent(grant)

@@ -1,7 +1,7 @@
 import type { Connection } from '../../delivery/connection.js'
 import type { Clock, Timer } from '../../lib/clock.js'
 import type { Authenticator } from './authenticator.js'
-import type { Grant } from './grant.js'
+import type { VerifiedGrant } from './grant.js'
 
 /** The longest that a timer may run (`setTimeout`: 2³¹ − 1 ms); after it, it is set again. Milliseconds. */
 const timerMsMax = 24 * 60 * 60 * 1_000
@@ -10,7 +10,7 @@ const timerMsMax = 24 * 60 * 60 * 1_000
 export class ConnectionGrants {
   readonly #authenticator: Authenticator
   readonly #clock: Clock
-  readonly #grants = new Map<Connection, Grant>()
+  readonly #grants = new Map<Connection, VerifiedGrant>()
   /** Of those whose grant comes to an end. */
   readonly #timers = new Map<Connection, Timer>()
 
@@ -20,17 +20,17 @@ export class ConnectionGrants {
   }
 
   /** The connection has opened with this grant. */
-  hold(connection: Connection, grant: Grant): void {
+  hold(connection: Connection, grant: VerifiedGrant): void {
     this.#grants.set(connection, grant)
     this.#watch(connection, grant)
   }
 
-  grantOf(connection: Connection): Grant | undefined {
+  grantOf(connection: Connection): VerifiedGrant | undefined {
     return this.#grants.get(connection)
   }
 
   /** The connection has another grant from now on. */
-  renew(connection: Connection, grant: Grant): void {
+  renew(connection: Connection, grant: VerifiedGrant): void {
     if (!this.#grants.has(connection)) return
     this.#grants.set(connection, grant)
     connection.permit(grant.permissions, 'the new token does not allow it')
@@ -51,7 +51,7 @@ export class ConnectionGrants {
     }
   }
 
-  #watch(connection: Connection, grant: Grant): void {
+  #watch(connection: Connection, grant: VerifiedGrant): void {
     this.#cancel(connection)
     const { expiresAt } = grant
     // What was renewed may have gone by it.

@@ -19,7 +19,7 @@ export function expectHost(request: Request, hosts: Hosts): void {
   if (isAddress(name) || name === 'localhost' || name.endsWith('.localhost') || hosts.includes(name)) return
   throw new ProtocolError(
     'forbidden',
-    `host: ${quote(name)} is no name of this hub; start it with --allowed-host, if it is to be one`,
+    `host: ${quote(name)} is no name of this hub; if it is to be one, give it with --allowed-host or in hosts`,
   )
 }
 
@@ -61,6 +61,20 @@ export class OriginRules {
     return this.#loopback && isOfLoopback(origin) && isOfLoopback(`http://${host}`)
   }
 
+  /**
+   * A browser sends the cookies of its user along with whatever a page asks for, whoever wrote the page.
+   *
+   * @returns whether they may say who asks: from the hub's own pages, from a listed origin, or from no page. `*` lists
+   *   none: it is for pages that bring a token of their own
+   */
+  trustsCookies({ headers }: Request): boolean {
+    const origin = headers.get('origin')
+    if (origin !== undefined) return this.#origins.includes(origin) || isOwn(origin, headers.get('host'))
+    // Browsers name no origin where no script will see the answer (Fetch Metadata, section 2.3).
+    const site = headers.get('sec-fetch-site')
+    return site === undefined || site === 'same-origin' || site === 'none'
+  }
+
   /** @throws ProtocolError `forbidden`, which names the origin and the flag that allows it */
   expect(request: Request): void {
     if (this.allows(request)) return
@@ -90,13 +104,17 @@ function isOwn(origin: string, host: string | undefined): boolean {
   return host !== undefined && (origin === `http://${host}` || origin === `https://${host}`)
 }
 
-/** @returns the headers that let a page of an allowed origin read the answer: fetch standard, section 3.3 */
-export function corsHeaders(request: Request): Record<string, string> {
+/**
+ * @param withCookies whether cookies may say who asks
+ * @returns the headers that let a page of an allowed origin read the answer: fetch standard, section 3.3
+ */
+export function corsHeaders(request: Request, withCookies: boolean): Record<string, string> {
   const origin = request.headers.get('origin')
   if (origin === undefined) return {}
   return {
     'access-control-allow-origin': origin,
     'access-control-expose-headers': 'ETag, Location, Retry-After',
+    ...(withCookies && { 'access-control-allow-credentials': 'true' }),
     vary: 'Origin',
   }
 }

@@ -81,12 +81,12 @@ export class RateLimits {
   }
 
   /**
-   * @param identity a token's subject, or an address
+   * @param identity a token's subject, or an address; whom nobody knows, nobody can bound
    * @param cost requests or frames
    * @throws RateError
    */
   charge(identity: string, cost = 1): void {
-    const afterMs = this.#rates.take(identity, cost, this.#clock.elapsed())
+    const afterMs = identity === '' ? 0 : this.#rates.take(identity, cost, this.#clock.elapsed())
     if (afterMs === 0) return
     throw new RateError(
       `expected at most ${this.#limits.requestRateMax} requests and frames a second`,
@@ -108,7 +108,7 @@ export class RateLimits {
    * @returns how long nothing more should be read. Milliseconds
    */
   spend(identity: string, bytes: number): number {
-    return this.#bodies.spend(identity, bytes, this.#clock.elapsed())
+    return identity === '' ? 0 : this.#bodies.spend(identity, bytes, this.#clock.elapsed())
   }
 }
 

@@ -5,10 +5,10 @@ import type { Limits } from '../../protocol/limits.js'
 import type { Context } from '../context.js'
 import { json } from '../http/problem.js'
 import type { Route } from '../http/routes.js'
-import type { Grant } from './grant.js'
+import type { VerifiedGrant } from './grant.js'
 
 interface Ticket {
-  readonly grant: Grant
+  readonly grant: VerifiedGrant
   readonly until: number
 }
 
@@ -30,7 +30,7 @@ export class Tickets {
   }
 
   /** @throws ProtocolError `rateExceeded` when there are as many as may be */
-  issue(grant: Grant): string {
+  issue(grant: VerifiedGrant): string {
     const { ticketMs, ticketsMax } = this.#limits
     this.#forgetOld()
     if (this.#open.size >= ticketsMax) {
@@ -42,7 +42,7 @@ export class Tickets {
   }
 
   /** @returns what it stands for, once; nothing when it was used, is too old, or never was */
-  redeem(ticket: string): Grant | undefined {
+  redeem(ticket: string): VerifiedGrant | undefined {
     const found = this.#open.get(ticket)
     this.#open.delete(ticket)
     return found === undefined || found.until <= this.#clock.now() ? undefined : found.grant

@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises'
 import { calculateJwkThumbprint } from 'jose'
 import type { Clock, Timer } from '../../lib/clock.js'
 import type { Limits } from '../../protocol/limits.js'
+import { readUpTo } from './read-up-to.js'
 
 /** Where the keys of tokens come from; several of each, so that they can be changed one after the other. */
 export interface KeySources {
@@ -140,14 +141,7 @@ async function keysOfUrl(url: string, { keysBytesMax, keysFetchMs }: Limits): Pr
     const signal = AbortSignal.timeout(keysFetchMs)
     const response = await fetch(url, { signal, redirect: 'error', headers: { accept: 'application/json' } })
     if (!response.ok) throw new Error(`HTTP ${response.status}`)
-    const chunks: Uint8Array[] = []
-    let bytes = 0
-    for await (const chunk of response.body ?? []) {
-      bytes += chunk.length
-      if (bytes > keysBytesMax) throw new Error(`more than ${keysBytesMax} bytes`)
-      chunks.push(chunk)
-    }
-    const keys = await keysOfJson(JSON.parse(Buffer.concat(chunks).toString('utf8')), url, 'ignored')
+    const keys = await keysOfJson(JSON.parse(await readUpTo(response, keysBytesMax)), url, 'ignored')
     if (keys.length === 0) throw new Error('it has no public key for signatures')
     return keys
   } catch (error) {
@@ -155,13 +149,13 @@ async function keysOfUrl(url: string, { keysBytesMax, keysFetchMs }: Limits): Pr
   }
 }
 
-/** @throws Error when a token key could be changed on its way */
-function expectSafe(url: string): void {
+/** @throws Error when what decides who may do what could be changed on its way */
+export function expectSafe(url: string): void {
   const { protocol, hostname } = new URL(url)
   if (protocol === 'https:') return
   if (protocol === 'http:' && /^(localhost|127(\.\d+){3}|\[::1\])$/.test(hostname)) return
   throw new Error(
-    `${url}: expected an https URL, for whoever changes a key on its way decides who may do what`,
+    `${url}: expected an https URL, for whoever changes its answer on the way decides who may do what`,
   )
 }
 
@@ -190,7 +184,23 @@ export class Keys {
     if (sources.jwksUrl !== undefined) expectSafe(sources.jwksUrl)
     const keys = new Keys(sources, options)
     await keys.#read()
-    if (keys.#keys.length === 0) throw new Error('expected at least one key for tokens')
+    if (keys.known === 0) throw noKey()
+    keys.#readAgainLater()
+    return keys
+  }
+
+  /**
+   * Begins to read, and does not wait: there are no keys before. What goes wrong is reported, and tried again.
+   *
+   * @throws Error when there is no source, or one can never be right
+   */
+  static begin(sources: KeySources, options: KeysOptions): Keys {
+    const { secrets = [], secretFiles = [], keyFiles = [], jwksUrl } = sources
+    if (jwksUrl !== undefined) expectSafe(jwksUrl)
+    else if (secrets.length + secretFiles.length + keyFiles.length === 0) throw noKey()
+    for (const secret of secrets) secretKey(secret, 'secret')
+    const keys = new Keys(sources, options)
+    void keys.#readAgain()
     keys.#readAgainLater()
     return keys
   }
@@ -203,6 +213,11 @@ export class Keys {
   /** Calls `task` whenever other keys are in force. */
   onChange(task: () => void): void {
     this.#changed = task
+  }
+
+  /** How many there are. */
+  get known(): number {
+    return this.#keys.length
   }
 
   has(id: string): boolean {
@@ -265,6 +280,10 @@ export class Keys {
     this.#keys = keys
     if (!before.every(({ id }) => this.has(id))) this.#changed()
   }
+}
+
+function noKey(): Error {
+  return new Error('expected at least one key for tokens')
 }
 
 export function messageOf(error: unknown): string {

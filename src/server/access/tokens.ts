@@ -1,7 +1,7 @@
 import { decodeProtectedHeader, errors, type JWTPayload, type JWTVerifyOptions, jwtVerify } from 'jose'
 import { ProtocolError } from '../../protocol/codes.js'
 import { Permissions } from '../../protocol/permissions.js'
-import type { Grant } from './grant.js'
+import type { VerifiedGrant } from './grant.js'
 import { type Key, type KeySources, Keys, type KeysOptions } from './token-keys.js'
 
 /** Which tokens are good: JWTs (RFC 7519) signed with one of these keys. */
@@ -18,11 +18,20 @@ export class Tokens {
   readonly #keys: Keys
   readonly #setting: KeysOptions
   /** Tokens that have been verified: a client sends the same one with every request. */
-  readonly #known = new Map<string, Grant>()
+  readonly #known = new Map<string, VerifiedGrant>()
 
   /** @throws Error when there is no key, or one cannot be read */
   static async start(options: AuthOptions, setting: KeysOptions): Promise<Tokens> {
     return new Tokens(options, setting, await Keys.read(options, setting))
+  }
+
+  /**
+   * As `start`, for whoever cannot wait: until the keys are read, tokens wait for them.
+   *
+   * @throws Error when there is no key, or one can never be right
+   */
+  static begin(options: AuthOptions, setting: KeysOptions): Tokens {
+    return new Tokens(options, setting, Keys.begin(options, setting))
   }
 
   private constructor(options: AuthOptions, setting: KeysOptions, keys: Keys) {
@@ -44,7 +53,7 @@ export class Tokens {
   }
 
   /** @returns at once what has been verified before; rejects or throws with ProtocolError `unauthorized` */
-  grantOf(token: string): Grant | Promise<Grant> {
+  grantOf(token: string): VerifiedGrant | Promise<VerifiedGrant> {
     const { tokenLengthMax } = this.#setting.limits
     if (token.length > tokenLengthMax) {
       throw unauthorized(`The token is too long: expected at most ${tokenLengthMax} characters.`)
@@ -56,18 +65,20 @@ export class Tokens {
   }
 
   /** @returns why a grant that was given is not good any more; nothing while it is */
-  reasonAgainst({ expiresAt, key }: Grant): string | undefined {
+  reasonAgainst({ expiresAt, key }: VerifiedGrant): string | undefined {
     if (expiresAt !== undefined && expiresAt <= this.#setting.clock.now()) return hasExpired
     if (key !== undefined && !this.#keys.has(key)) return 'The key of the token has been withdrawn.'
     return undefined
   }
 
-  async #verified(token: string): Promise<Grant> {
+  async #verified(token: string): Promise<VerifiedGrant> {
     const { alg, kid } = headerOf(token)
     const grant =
       (await this.#tryKeys(token, this.#keys.fitting(alg, kid))) ??
       // An issuer that has changed its key signs with one that is not known yet.
       ((await this.#keys.refresh()) ? await this.#tryKeys(token, this.#keys.fitting(alg, kid)) : undefined)
+    if (this.#keys.known === 0)
+      throw new ProtocolError('unavailable', 'The keys for tokens cannot be read; come back later.')
     if (grant === undefined) throw unauthorized('The token is not signed with a key of this hub.')
     const reason = this.reasonAgainst(grant)
     if (reason !== undefined) throw unauthorized(reason)
@@ -75,7 +86,7 @@ export class Tokens {
     return grant
   }
 
-  async #tryKeys(token: string, keys: readonly Key[]): Promise<Grant | undefined> {
+  async #tryKeys(token: string, keys: readonly Key[]): Promise<VerifiedGrant | undefined> {
     for (const key of keys) {
       try {
         const { payload } = await jwtVerify(token, key.key, this.#expectations(key))
@@ -99,7 +110,7 @@ export class Tokens {
     }
   }
 
-  #granted(payload: JWTPayload, { id }: Key): Grant {
+  #granted(payload: JWTPayload, { id }: Key): VerifiedGrant {
     const { limits } = this.#setting
     const { exp, iss, sub, aud } = payload
     if (aud !== undefined && this.#options.audience === undefined) {
@@ -107,15 +118,16 @@ export class Tokens {
     }
     const subscribe = patternsOf(payload, 'subscribe', limits.tokenPatternsMax)
     const publish = patternsOf(payload, 'publish', limits.tokenPatternsMax)
+    const command = patternsOf(payload, 'command', limits.tokenPatternsMax)
     return {
-      permissions: new Permissions({ subscribe, publish }),
-      holder: JSON.stringify(sub === undefined ? { iss, subscribe, publish } : { iss, sub }),
+      permissions: new Permissions({ subscribe, publish, command }),
+      holder: JSON.stringify(sub === undefined ? { iss, subscribe, publish, command } : { iss, sub }),
       key: id,
       ...(exp !== undefined && { expiresAt: exp * 1_000 + limits.tokenSkewMs }),
     }
   }
 
-  #remember(token: string, grant: Grant): void {
+  #remember(token: string, grant: VerifiedGrant): void {
     this.#known.set(token, grant)
     if (this.#known.size <= this.#setting.limits.tokensKnownMax) return
     for (const oldest of this.#known.keys()) {

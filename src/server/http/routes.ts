@@ -5,7 +5,7 @@ import type { Limits } from '../../protocol/limits.js'
 import { parseTopic } from '../../protocol/topic.js'
 import type { Answer, Exchange, Request } from '../../transport/transport.js'
 import type { Authenticator } from '../access/authenticator.js'
-import { type Grant, unlocked } from '../access/grant.js'
+import { unlocked, type VerifiedGrant } from '../access/grant.js'
 import { corsHeaders, expectHost, type Hosts, type OriginRules, preflightHeaders } from '../access/origins.js'
 import type { RateLimits } from '../access/rate-limits.js'
 import type { ServerCounts } from '../operations/metric-definitions.js'
@@ -45,7 +45,7 @@ export interface Call {
   readonly exchange: Exchange
   readonly query: URLSearchParams
   /** What the client may do. Of a route that is open to all, nobody has asked. */
-  readonly grant: Grant
+  readonly grant: VerifiedGrant
   /** Who is held to the rates of what comes: the token's holder, or an address. */
   readonly sender: string
   /** The topic that the route's `access` names; empty where it names none. */
@@ -124,8 +124,9 @@ export class Routes {
   }
 
   async #answerOf(request: Request, exchange: Exchange): Promise<Answer | undefined> {
-    const { rateLimits, origins } = this.#options
-    const cors = origins.allows(request) ? corsHeaders(request) : undefined
+    const { rateLimits, origins, authenticator } = this.#options
+    const withCookies = authenticator.readsCookies && origins.trustsCookies(request)
+    const cors = origins.allows(request) ? corsHeaders(request, withCookies) : undefined
     try {
       rateLimits.expectFit(request)
       rateLimits.charge(rateLimits.addressOf(request))
@@ -193,7 +194,7 @@ export class Routes {
  * @returns the topic that the route is about
  * @throws ProtocolError `forbidden`
  */
-function permittedTopic(access: Access, asked: Asked, { permissions }: Grant): string {
+function permittedTopic(access: Access, asked: Asked, { permissions }: VerifiedGrant): string {
   switch (access.kind) {
     case 'open':
     case 'any':

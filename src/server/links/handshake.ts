@@ -1,6 +1,6 @@
 import { type CloseCode, closeCodes, ProtocolError } from '../../protocol/codes.js'
 import type { Answer, Request, Socket, SocketEvents, Upgrade } from '../../transport/transport.js'
-import type { Grant } from '../access/grant.js'
+import type { VerifiedGrant } from '../access/grant.js'
 import { expectHost } from '../access/origins.js'
 import type { Context } from '../context.js'
 import type { BodyShare } from '../http/body-budget.js'
@@ -49,7 +49,7 @@ function refusal({ entryQueue, report }: Context, error: unknown): Answer | Prom
 
 type Open = Extract<Upgrade, { readonly kind: 'accepted' }>['open']
 
-/** A browser cannot see why a handshake failed: whoever has no good token is told by the close code. */
+/** A browser cannot see why a handshake failed: who may not come in is told by the close code. */
 function grantee(context: Context, request: Request, visitor: Peer): Open {
   try {
     const grant = context.authenticator.grantOf(request)
@@ -62,10 +62,23 @@ function grantee(context: Context, request: Request, visitor: Peer): Open {
   } catch (error) {
     if (!(error instanceof ProtocolError)) throw error
     return (socket) => {
-      socket.close(closeCodes.unauthorized, error.message)
+      socket.close(closeCodes[closeCodeOf(error)], error.message)
       const nothing = (): void => {}
       return { message: nothing, tooLarge: nothing, drained: nothing, pulse: nothing, closed: nothing }
     }
+  }
+}
+
+/** Only what could not be found out may be tried again. */
+function closeCodeOf({ code }: ProtocolError): CloseCode {
+  switch (code) {
+    case 'unavailable':
+    case 'internalError':
+      return 'internalError'
+    case 'forbidden':
+      return 'forbidden'
+    default:
+      return 'unauthorized'
   }
 }
 
@@ -119,7 +132,7 @@ class PendingSocket implements SocketEvents, Closable {
   #client: Client | undefined
   #ended = false
 
-  constructor(context: Context, socket: Socket, visitor: Peer, grant: Promise<Grant>) {
+  constructor(context: Context, socket: Socket, visitor: Peer, grant: Promise<VerifiedGrant>) {
     this.#context = context
     this.#socket = socket
     this.#visitor = visitor
@@ -127,7 +140,7 @@ class PendingSocket implements SocketEvents, Closable {
     grant
       .then((granted) => this.#enter(granted))
       .catch((error: unknown) => {
-        if (error instanceof ProtocolError) return this.close('unauthorized', error.message)
+        if (error instanceof ProtocolError) return this.close(closeCodeOf(error), error.message)
         context.report(error)
         this.close('internalError', 'the hub failed')
       })
@@ -173,7 +186,7 @@ class PendingSocket implements SocketEvents, Closable {
     this.#socket.close(closeCodes[code], reason)
   }
 
-  #enter(grant: Grant): void {
+  #enter(grant: VerifiedGrant): void {
     if (this.#ended) return
     const early = this.#early
     this.#end()

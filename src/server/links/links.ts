@@ -43,7 +43,10 @@ export class Links {
     return this.#opened[kind]
   }
 
-  /** @throws ProtocolError when there are as many as may be: `unavailable` at all, `rateExceeded` of one address */
+  /**
+   * @param address empty where nobody knows it
+   * @throws ProtocolError when there are as many as may be: `unavailable` at all, `rateExceeded` of one address
+   */
   expectRoom(address: string): void {
     if (this.size >= this.#max) {
       throw new ProtocolError(
@@ -51,7 +54,7 @@ export class Links {
         `The hub has as many connections as it may (${this.#max}); come back later.`,
       )
     }
-    if ((this.#byAddress.get(address) ?? 0) >= this.#perAddressMax) {
+    if (address !== '' && (this.#byAddress.get(address) ?? 0) >= this.#perAddressMax) {
       throw new ProtocolError(
         'rateExceeded',
         `This address has as many connections as it may (${this.#perAddressMax}); close some, or come back later.`,

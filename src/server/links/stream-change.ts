@@ -3,7 +3,7 @@ import { checkFrame } from '../../protocol/check.js'
 import { ProtocolError } from '../../protocol/codes.js'
 import type { Authorize, ClientFrame } from '../../protocol/frames.js'
 import type { Answer } from '../../transport/transport.js'
-import type { Grant } from '../access/grant.js'
+import type { VerifiedGrant } from '../access/grant.js'
 import type { Context } from '../context.js'
 import { bodyKind, parseJson, readBody, utf8 } from '../http/body.js'
 import { json, problem, refusal } from '../http/problem.js'
@@ -54,7 +54,7 @@ export async function change(
 /** A new token, and what it stands for, or why it is refused. */
 interface Renewal {
   readonly token: string
-  readonly verdict: Grant | ProtocolError
+  readonly verdict: VerifiedGrant | ProtocolError
 }
 
 /** Verifies the token of the first `authorize` beforehand: the frames themselves are done in one step. */

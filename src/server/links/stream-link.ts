@@ -11,7 +11,7 @@ import type { Limits } from '../../protocol/limits.js'
 import { parseTopic } from '../../protocol/topic.js'
 import { hubSession } from '../../session/session.js'
 import type { Stream, StreamEvents } from '../../transport/transport.js'
-import type { Grant } from '../access/grant.js'
+import type { VerifiedGrant } from '../access/grant.js'
 import type { Context } from '../context.js'
 import { shuttingDown } from '../http/problem.js'
 import type { Call } from '../http/routes.js'
@@ -134,7 +134,7 @@ class StreamClient implements StreamEvents, Patience {
     return retryMsOf(this.#context.hub)
   }
 
-  opened(connection: Connection, link: StreamLink, grant: Grant): void {
+  opened(connection: Connection, link: StreamLink, grant: VerifiedGrant): void {
     const { links, connectionGrants } = this.#context
     this.#connection = connection
     this.#link = link

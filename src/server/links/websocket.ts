@@ -10,7 +10,7 @@ import type { Authorize, ClientFrame, Failed, Merge, Patch, Publish, Set } from 
 import { parseTopic } from '../../protocol/topic.js'
 import type { StateResult } from '../../session/precondition.js'
 import type { Socket, SocketEvents } from '../../transport/transport.js'
-import type { Grant } from '../access/grant.js'
+import type { VerifiedGrant } from '../access/grant.js'
 import { RateError } from '../access/rate-limits.js'
 import type { Context } from '../context.js'
 import { ConnectionLog } from './connection-log.js'
@@ -59,7 +59,7 @@ class SocketLink implements Link {
 export interface Welcome {
   readonly protocol: Subprotocol
   readonly address: string
-  readonly grant: Grant
+  readonly grant: VerifiedGrant
 }
 
 /** One WebSocket client: what it asks for, and how the hub answers. */
@@ -235,7 +235,7 @@ export class Client implements SocketEvents, IdleLink, Closable {
       )
   }
 
-  #sayAuthorized({ expiresAt }: Grant): void {
+  #sayAuthorized({ expiresAt }: VerifiedGrant): void {
     const leftMs = expiresAt === undefined ? undefined : Math.max(0, expiresAt - this.#context.clock.now())
     this.#connection.say({ type: 'authorized', ...(leftMs !== undefined && { expiresInMs: leftMs }) })
   }

@@ -6,6 +6,8 @@ import { UnsecuredJWT } from 'jose'
 import t, { type Test } from 'tap'
 import { systemClock } from '../../../src/lib/clock.js'
 import { defaultLimits } from '../../../src/protocol/limits.js'
+import { parseTopic } from '../../../src/protocol/topic.js'
+import { signToken } from '../../../src/server/access/sign-token.js'
 import { type AuthOptions, Tokens } from '../../../src/server/access/tokens.js'
 import { SimulatedClock } from '../../kit/clock.js'
 import { issuer, jwk } from '../../kit/issuer.js'
@@ -203,4 +205,74 @@ t.test('fetches a JWK set once, again for a kid that it does not know, and never
   clock.advance(10_000)
   t.equal(await verdict(auth, await mint(claims, two)), undefined)
   t.equal(keys.asked, 2)
+})
+
+t.test('keys that are read meanwhile are waited for, and tried again when they could not be', async (t) => {
+  const keys = await issuer(t)
+  keys.keys = [jwk(rsa.publicKey)]
+  keys.down = true
+  const clock = new SimulatedClock()
+  const reported: unknown[] = []
+  const report = (error: unknown) => void reported.push(error)
+  const auth = Tokens.begin({ jwksUrl: keys.url }, { clock, limits: defaultLimits, report })
+  t.teardown(() => auth.close())
+  const token = await mint({ exp: 9_999_999_999 }, { key: rsa.privateKey, alg: 'RS256' })
+  t.match(await verdict(auth, token), /^unavailable: The keys for tokens cannot be read/)
+  t.match(reported, [/HTTP 500/])
+  keys.down = false
+  t.match(await verdict(auth, token), /^unavailable/, 'they were asked for just now')
+  clock.advance(10_000)
+  t.equal(await verdict(auth, token), undefined)
+  const setting = { clock, limits: defaultLimits, report }
+  t.throws(() => Tokens.begin({}, setting), /at least one key/)
+  t.throws(() => Tokens.begin({ secrets: ['short'] }, setting), /at least 32 bytes, got 5/)
+  t.throws(() => Tokens.begin({ jwksUrl: 'http://keys.example/' }, setting), /an https URL/)
+})
+
+t.test('signToken makes what the hub takes, with a key of any kind', async (t) => {
+  const jwkText = (key: KeyObject, more: object = {}) => JSON.stringify(jwk(key, more))
+  const cases: readonly [name: string, key: string | Uint8Array | KeyObject, options: AuthOptions][] = [
+    ['a secret', secret, { secrets: [secret] }],
+    ['the bytes of a secret', Buffer.from(secret), { secrets: [secret] }],
+    ['a secret as an object', createSecretKey(Buffer.from(secret)), { secrets: [secret] }],
+    ['RSA as PEM', pem(rsa.privateKey), { keyFiles: [file(pem(rsa.publicKey))] }],
+    ['P-256 as an object', ec.privateKey, { keyFiles: [file(pem(ec.publicKey))] }],
+    [
+      'Ed25519 as JWK',
+      jwkText(ed.privateKey, { kid: 'e' }),
+      { keyFiles: [file(jwkText(ed.publicKey, { kid: 'e' }))] },
+    ],
+  ]
+  const expiresAt = Date.now() + 60_000
+  for (const [name, key, options] of cases) {
+    const auth = await started(t, options)
+    const token = await signToken(
+      { publish: ['sessions/a'], command: ['sessions/b'], subject: 'ann', expiresAt },
+      key,
+    )
+    const { permissions, holder, expiresAt: until } = await auth.grantOf(token)
+    const may = (topic: string) => {
+      const at = parseTopic(topic, 'topic')
+      return [permissions.mayRead(at), permissions.mayWrite(at), permissions.mayCommand(at)]
+    }
+    t.same(
+      [may('sessions/a'), may('sessions/b')],
+      [
+        [false, true, true],
+        [false, false, true],
+      ],
+      name,
+    )
+    t.match(holder, 'ann')
+    t.equal(until, Math.floor(expiresAt / 1_000) * 1_000 + defaultLimits.tokenSkewMs)
+  }
+  const auth = await started(t, { secrets: [secret], audience: ['here'], issuer: ['me'] })
+  t.equal(await verdict(auth, await signToken({}, secret, { audience: ['here'], issuer: 'me' })), undefined)
+  t.match(await verdict(auth, await signToken({}, secret, { issuer: 'me' })), /audience/)
+  await t.rejects(signToken({ subscribe: ['a/b'] }, secret), /^grant\.subscribe\[0\]: expected hub or/)
+  await t.rejects(signToken({}, 'short'), /key: expected a secret of at least 32 bytes, got 5/)
+  await t.rejects(signToken({}, rsa.publicKey), /key: expected a key of RSA/)
+  await t.rejects(signToken({}, '-----BEGIN nothing'), /key: expected a private key as PEM or JWK/)
+  const many = Array.from({ length: 200 }, (_, at) => `sessions/${'x'.repeat(100)}${at}`)
+  await t.rejects(signToken({ subscribe: many }, secret), /a hub takes 8192: use fewer patterns/)
 })

@@ -115,7 +115,8 @@ export class Client<C extends Catalog = AnyCatalog> {
         page: options.page ?? page,
       },
       {
-        opened: () => this.#opened(),
+        greeting: () => this.#greeting(),
+        opened: (asked) => this.#opened(asked),
         frame: (frame) => this.#frame(frame),
         lost: () => this.#lost(),
         status: (status) => this.#status(status),
@@ -243,9 +244,23 @@ export class Client<C extends Catalog = AnyCatalog> {
     return this.#requests.ask(request, (frame) => this.#reconnecting.send([frame]), options)
   }
 
-  #opened(): void {
+  #greeting(): readonly Subscribe[] {
+    this.#views.clear()
+    return [...this.#subscriptions].flatMap(({ view, follows }) => (follows ? [this.#number(view)] : []))
+  }
+
+  #opened(asked: readonly Subscribe[] | undefined): void {
     const frames: ClientFrame[] = []
-    for (const { view, follows } of this.#subscriptions) if (follows) frames.push(this.#number(view))
+    if (asked === undefined) this.#views.clear()
+    // Meanwhile some may have been closed, others changed or made.
+    for (const { sub } of asked ?? []) {
+      if (this.#views.get(sub)?.isAsked) continue
+      this.#views.delete(sub)
+      frames.push({ type: 'unsubscribe', sub })
+    }
+    for (const { view, follows } of this.#subscriptions) {
+      if (follows && this.#views.get(view.sub) !== view) frames.push(this.#number(view))
+    }
     frames.push(...this.#requests.again())
     this.#reconnecting.send(frames)
   }
@@ -379,7 +394,7 @@ function dialsOf(options: ConnectOptions, base: string, clock: ClientClock, rand
   }
   const dials: Dial[] = []
   if (transport !== 'sse' && Socket !== undefined) dials.push(dialWebSocket(Socket, codec))
-  if (transport !== 'websocket') dials.push(dialSse(options.fetch ?? fetch))
+  if (transport !== 'websocket') dials.push(dialSse(options.fetch ?? fetch, clock))
   if (!tabs) return dials
   return dials.map((dial) => dialShared(dial, { name: `runcast ${base} ${tabs}`, clock, random }))
 }

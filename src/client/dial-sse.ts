@@ -18,6 +18,7 @@ import type {
 } from '../protocol/frames.js'
 import type { Dialling, Link, LinkEvents } from './dial.js'
 import type { Request } from './requests.js'
+import type { ClientClock } from './surroundings.js'
 
 /** A response is silent for `keepaliveMs`, 15 s unless the hub was told otherwise; then a comment comes. */
 const silenceMsMax = 45_000
@@ -29,8 +30,20 @@ const unknownLimits = {
 }
 /** Frames in one request, so that a great many subscriptions stay below the hub's limit of bytes. */
 const framesMax = 500
+/** Of an address, so that it passes through proxies: many take no more than 8 KB. */
+const queryLengthMax = 6_000
+/** How long a small request may take. A browser has six links to an origin over HTTP/1.1, which others may hold. */
+const changeMsMax = 10_000
+/** How long one that publishes may take: its body may be large, and the hub answers once it has been stored. */
+const requestMsMax = 30_000
 
 type Change = Subscribe | Update | Unsubscribe | Authorize
+
+/** What a link is given of its surroundings. */
+interface Given {
+  readonly fetch: typeof globalThis.fetch
+  readonly clock: ClientClock
+}
 
 /**
  * A link of SSE responses and POST requests, where WebSockets do not get through. It speaks the same frames as a
@@ -41,7 +54,7 @@ type Change = Subscribe | Update | Unsubscribe | Authorize
  */
 export class SseLink implements Link {
   readonly transport = 'sse'
-  readonly #fetch: typeof globalThis.fetch
+  readonly #given: Given
   readonly #base: string
   readonly #events: LinkEvents
   readonly #abort = new AbortController()
@@ -51,12 +64,14 @@ export class SseLink implements Link {
   /** Requests go one after the other, so that what is published stays in order. */
   #requests: Promise<void> = Promise.resolve()
 
-  constructor(fetch: typeof globalThis.fetch, { base, token }: Dialling, events: LinkEvents) {
-    this.#fetch = fetch
+  constructor(given: Given, { base, token, greeting }: Dialling, events: LinkEvents) {
+    this.#given = given
     this.#base = base
     this.#token = token
     this.#events = events
-    this.#openStream()
+    for (const frame of greeting?.() ?? []) this.#streamFor(frame.topic).follow(frame)
+    if (this.#streams.size === 0) this.#streams.add(new Stream(this))
+    for (const stream of this.#streams) stream.open()
   }
 
   send(frames: readonly ClientFrame[]): void {
@@ -64,8 +79,9 @@ export class SseLink implements Link {
     for (const frame of frames) {
       switch (frame.type) {
         case 'subscribe': {
-          const free = [...this.#streams].find((stream) => stream.takes(frame.topic))
-          ;(free ?? this.#openStream()).follow(frame)
+          const stream = this.#streamFor(frame.topic)
+          stream.follow(frame)
+          stream.open()
           break
         }
         case 'update':
@@ -123,9 +139,15 @@ export class SseLink implements Link {
   }
 
   /** @returns the response; nothing when there is none, and the link has been closed for it. */
-  async fetch(path: string, init: RequestInit = {}): Promise<Response | undefined> {
+  async fetch(path: string, init: RequestInit, msMax: number): Promise<Response | undefined> {
     // Not called as a method: a browser's `fetch` refuses to be one of anything but the window.
-    const fetch = this.#fetch
+    const { fetch, clock } = this.#given
+    const timer = clock.after(msMax, () => {
+      this.fail(
+        1006,
+        `no answer to a request within ${msMax / 1_000} s; other tabs may hold all links to the hub`,
+      )
+    })
     try {
       const response = await fetch(new URL(path, this.#base), {
         ...init,
@@ -140,20 +162,23 @@ export class SseLink implements Link {
       this.fail(1006, `HTTP ${response.status}`)
     } catch (error) {
       this.fail(1006, String(error))
+    } finally {
+      timer.cancel()
     }
     return undefined
   }
 
-  #openStream(): Stream {
-    const stream = new Stream(this)
-    this.#streams.add(stream)
+  /** @returns a response that can take the topic, made if there is none */
+  #streamFor(topic: string): Stream {
+    let stream = [...this.#streams].find((one) => one.takes(topic))
+    if (stream === undefined) this.#streams.add((stream = new Stream(this)))
     return stream
   }
 
   async #ask(request: Request): Promise<void> {
     if (this.#state === 'closed') return
     const { ref, topic } = request
-    const response = await this.fetch(...requestOf(request))
+    const response = await this.fetch(...requestOf(request), requestMsMax)
     if (response === undefined) return
     const answer = await readJson(response)
     if (answer === undefined) return this.fail(1006, 'an answer that cannot be read')
@@ -169,7 +194,7 @@ export class SseLink implements Link {
 
   /** Nothing is followed, so nothing comes by itself: asks whether the hub is there. */
   async #knock(): Promise<void> {
-    const response = await this.fetch('healthz')
+    const response = await this.fetch('healthz', {}, changeMsMax)
     if (response?.ok) this.emit({ type: 'pong' })
   }
 }
@@ -196,13 +221,28 @@ class Stream {
   /** Frames that the hub has not been sent yet: not before it has said how the connection is called. */
   #outbox: Change[] = []
   #connection: string | undefined
+  #opened = false
   #posting = false
   #cursor: string | undefined
   #batch: { readonly sub: number; readonly replay: boolean; readonly events: HubEvent[] } | undefined
 
   constructor(link: SseLink) {
     this.#link = link
-    void this.#read()
+  }
+
+  /** Opens the response, unless it has been. What its address has room for is asked for with it, the rest afterwards. */
+  open(): void {
+    if (this.#opened) return
+    this.#opened = true
+    let query = ''
+    for (;;) {
+      const [frame] = this.#outbox
+      const more = frame && `&subscribe=${encodeURIComponent(JSON.stringify(frame))}`
+      if (more === undefined || query.length + more.length > queryLengthMax) break
+      query += more
+      this.#outbox.shift()
+    }
+    void this.#read(query.replace('&', '?'))
   }
 
   has(sub: number): boolean {
@@ -230,11 +270,8 @@ class Stream {
     this.#posting = true
     while (this.#outbox.length > 0) {
       const frames = this.#outbox.splice(0, framesMax)
-      const response = await this.#link.fetch(`api/stream/${connection}`, {
-        method: 'POST',
-        headers: { 'content-type': 'application/json' },
-        body: JSON.stringify(frames),
-      })
+      const request = withBody('POST', 'application/json', frames)
+      const response = await this.#link.fetch(`api/stream/${connection}`, request, changeMsMax)
       if (response === undefined) return
       const answer = await readJson(response)
       if (response.ok) continue
@@ -253,8 +290,9 @@ class Stream {
     this.#posting = false
   }
 
-  async #read(): Promise<void> {
-    const response = await this.#link.fetch('api/stream', { headers: { accept: 'text/event-stream' } })
+  async #read(query: string): Promise<void> {
+    const init = { headers: { accept: 'text/event-stream' } }
+    const response = await this.#link.fetch(`api/stream${query}`, init, changeMsMax)
     if (response === undefined) return
     const { status, body } = response
     if (status === 401) return this.#link.fail(closeCodes.unauthorized, 'a valid token is needed')
@@ -330,6 +368,9 @@ class Stream {
         followed.offset = Math.max(followed.offset, offset)
         return this.#link.emit({ type: 'live', sub, offset })
       }
+      case 'hub.error':
+        this.#forget(data.sub as number)
+        return this.#link.emit({ ...(data as unknown as Failed), type: 'error' })
       case 'hub.unsubscribed':
         this.#forget(data.sub as number)
         return this.#link.emit({ ...(data as unknown as HubFrame), type: 'unsubscribed' } as HubFrame)

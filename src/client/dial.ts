@@ -1,7 +1,7 @@
 import { Unpackr } from 'msgpackr/unpack'
-import type { ClientFrame, HubFrame } from '../protocol/frames.js'
+import type { ClientFrame, HubFrame, Subscribe } from '../protocol/frames.js'
 import { pack } from './pack.js'
-import type { SocketClass } from './surroundings.js'
+import type { ClientClock, SocketClass } from './surroundings.js'
 import type { Tabs } from './tabs.js'
 
 export type CodecName = 'msgpack' | 'json'
@@ -30,6 +30,11 @@ export interface Dialling {
   /** `http(s)`, ending in a slash. */
   readonly base: string
   readonly token: string | undefined
+  /**
+   * What is followed, numbered for this link: for one that can ask for it as it is dialled, which saves a round trip.
+   * Of what was asked for in this way, `send` is told only changes.
+   */
+  readonly greeting?: () => readonly Subscribe[]
 }
 
 /** A way to the hub. */
@@ -100,10 +105,10 @@ export function dialWebSocket(Socket: SocketClass, codec: CodecName): Dial {
 }
 
 /** Opens a link of SSE and POST. */
-export function dialSse(fetch: typeof globalThis.fetch): Dial {
+export function dialSse(fetch: typeof globalThis.fetch, clock: ClientClock): Dial {
   return loaded(async (dialling, events) => {
     const { SseLink } = await import('./dial-sse.js')
-    return () => new SseLink(fetch, dialling, events)
+    return () => new SseLink({ fetch, clock }, dialling, events)
   })
 }
 

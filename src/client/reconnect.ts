@@ -1,7 +1,7 @@
 import type { Timer } from '../lib/clock.js'
 import type { Random } from '../lib/random.js'
 import { closeCodes, invitesReconnect } from '../protocol/codes.js'
-import type { ClientFrame, HubFrame, Welcome } from '../protocol/frames.js'
+import type { ClientFrame, HubFrame, Subscribe, Welcome } from '../protocol/frames.js'
 import { isSendable, tokenLengthMax } from '../protocol/token.js'
 import type { Dial, Link, TransportName } from './dial.js'
 import type { ClientClock, Page } from './surroundings.js'
@@ -45,8 +45,10 @@ export interface ReconnectOptions {
 }
 
 export interface ReconnectEvents {
-  /** The hub has said welcome. */
-  opened(welcome: Welcome): void
+  /** A link is dialled that can ask for what is followed at once. */
+  greeting(): readonly Subscribe[]
+  /** The hub has said welcome; `asked` is what the link has asked for already, if it has. */
+  opened(asked: readonly Subscribe[] | undefined): void
   /** Any frame but `welcome`, `pong` and `closing`. */
   frame(frame: HubFrame): void
   /** The link that was open is gone. */
@@ -67,6 +69,8 @@ export class Reconnecting {
   readonly #events: ReconnectEvents
   #status: Status = { kind: 'connecting', attempt: 0 }
   #link: Link | undefined
+  /** What the link has asked for as it was dialled. */
+  #asked: readonly Subscribe[] | undefined
   /** Changes with every attempt, so that what an abandoned one still says is not heard. */
   #attemptMark = {}
   #attempt = 0
@@ -138,6 +142,7 @@ export class Reconnecting {
     this.#timer = undefined
     this.#link?.close(code, reason)
     this.#link = undefined
+    this.#asked = undefined
   }
 
   #connect(): void {
@@ -170,7 +175,11 @@ export class Reconnecting {
     const dial = dials[this.#dial % dials.length] as Dial
     try {
       this.#link = dial(
-        { base, token },
+        {
+          base,
+          token,
+          greeting: () => (mark === this.#attemptMark ? (this.#asked = this.#events.greeting()) : []),
+        },
         {
           frame: (frame) => {
             if (mark === this.#attemptMark) this.#frame(frame)
@@ -204,7 +213,7 @@ export class Reconnecting {
     this.#listen(this.#heartbeatMs)
     const transport = (this.#link as Link).transport
     this.#become({ kind: 'open', connection: welcome.connection, transport })
-    this.#events.opened(welcome)
+    this.#events.opened(this.#asked)
   }
 
   #heard(): void {

@@ -72,7 +72,7 @@ export class Requests {
     { timeoutMs = this.#timeoutMs, signal }: RequestOptions = {},
   ): Promise<Published | Updated> {
     if (this.#closed !== undefined) return Promise.reject(this.#closed)
-    if (signal?.aborted) return Promise.reject(signal.reason)
+    if (signal?.aborted) return Promise.reject(signal.reason as Error)
     if (this.#pending.size >= pendingMax) {
       return Promise.reject(new RequestError('unavailable', `${pendingMax} requests wait already`))
     }

@@ -170,11 +170,16 @@ class TabLink implements Link {
   #lead(): void {
     this.#phase = 'leading'
     this.#timer?.cancel()
-    const link = this.#dial(this.#dialling, {
-      frame: (frame) => this.#relay?.frame(frame),
-      heard: () => this.#events.heard(),
-      closed: (code, reason) => this.#end(code, reason),
-    })
+    // What this tab follows is numbered for itself, not for the link.
+    const { base, token } = this.#dialling
+    const link = this.#dial(
+      { base, token },
+      {
+        frame: (frame) => this.#relay?.frame(frame),
+        heard: () => this.#events.heard(),
+        closed: (code, reason) => this.#end(code, reason),
+      },
+    )
     this.#link = link
     this.#relay = new Relay(link)
     this.#relay.add(this.#self)

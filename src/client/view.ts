@@ -77,6 +77,7 @@ export class View {
    * name their feed, so the hub refuses two subscriptions to the same one.
    */
   apart: string | undefined
+  #asked: Interest | undefined
   #mirror: StateMirror = emptyMirror
   readonly #events: ViewEvents
   #position: Position | undefined
@@ -116,9 +117,15 @@ export class View {
       : [...(types ?? []), types?.length === 0 ? this.apart : `!${this.apart}`]
   }
 
+  /** Whether what was asked for last is what is wanted still. */
+  get isAsked(): boolean {
+    return this.#asked === this.interest
+  }
+
   /** @returns what to send so that everything after the position comes, on whatever link. */
   subscribe(sub: number): Subscribe {
     this.sub = sub
+    this.#asked = this.interest
     this.lost()
     const { types } = this
     const { topic, mode, slices, replay } = this.interest

@@ -100,8 +100,12 @@ export class SseCodec implements Codec {
         const { type: _, ...rest } = frame
         return this.#event('hub.unsubscribed', { topic, ...rest })
       }
+      case 'error': {
+        // Of what was asked for with the response itself; other requests are answered by their own responses.
+        const { type: _, ...rest } = frame
+        return this.topics === 'many' ? this.#event('hub.error', rest) : ''
+      }
       default:
-        // Requests are answered by the response to the request.
         return ''
     }
   }

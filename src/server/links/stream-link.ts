@@ -4,7 +4,8 @@ import type { Connection } from '../../delivery/connection.js'
 import type { Link } from '../../delivery/link.js'
 import type { Hub } from '../../hub/hub.js'
 import type { Clock, Timer } from '../../lib/clock.js'
-import type { CloseCode } from '../../protocol/codes.js'
+import { checkFrame } from '../../protocol/check.js'
+import { type CloseCode, ProtocolError } from '../../protocol/codes.js'
 import type { Position } from '../../protocol/cursor.js'
 import type { Subscribe } from '../../protocol/frames.js'
 import type { Limits } from '../../protocol/limits.js'
@@ -13,7 +14,7 @@ import { hubSession } from '../../session/session.js'
 import type { Stream, StreamEvents } from '../../transport/transport.js'
 import type { VerifiedGrant } from '../access/grant.js'
 import type { Context } from '../context.js'
-import { shuttingDown } from '../http/problem.js'
+import { refusal, shuttingDown } from '../http/problem.js'
 import type { Call } from '../http/routes.js'
 import { ConnectionLog } from './connection-log.js'
 import type { IdleLink, IdleTimer } from './idle-timers.js'
@@ -60,9 +61,9 @@ export async function open(
   context: Context,
   call: Call,
   makeLink: (patience: Patience) => StreamLink,
-  { subscribes, forget }: Opening,
+  { subscribes, frames = [], forget }: Opening,
 ): Promise<Connection | undefined> {
-  const { hub, links, rateLimits, idleTimers } = context
+  const { hub, limits, links, rateLimits, idleTimers } = context
   const { request, exchange } = call
   const address = rateLimits.addressOf(request)
   const headers = { ...head.headers, ...call.headers }
@@ -81,6 +82,7 @@ export async function open(
   try {
     connection.together(() => {
       for (const subscribe of subscribes) connection.receive(subscribe)
+      for (const frame of frames) receive(connection, frame, limits)
     })
   } catch (error) {
     connection.closed()
@@ -92,8 +94,24 @@ export async function open(
   return connection
 }
 
+/** One that is refused is told so on the response, and the others go on. */
+function receive(connection: Connection, value: unknown, limits: Limits): void {
+  const { sub } = (value ?? {}) as { readonly sub?: unknown }
+  try {
+    const frame = checkFrame(value, limits)
+    if (frame.type !== 'subscribe') throw refusal('subscribe.type', 'subscribe', frame.type)
+    connection.receive(frame)
+  } catch (error) {
+    if (!(error instanceof ProtocolError) || !Number.isSafeInteger(sub)) throw error
+    connection.say({ type: 'error', sub: sub as number, code: error.code, message: error.message })
+  }
+}
+
 interface Opening {
+  /** A mistake in one of them is answered instead of the response. */
   readonly subscribes: readonly Subscribe[]
+  /** `subscribe` frames, not checked yet. */
+  readonly frames?: readonly unknown[]
   /** The connection has gone. */
   readonly forget?: (connection: Connection) => void
 }

@@ -6,6 +6,7 @@ import type { Subscribe } from '../../protocol/frames.js'
 import { parseTopic } from '../../protocol/topic.js'
 import type { Answer } from '../../transport/transport.js'
 import type { Context } from '../context.js'
+import { parseJson } from '../http/body.js'
 import { reads, sessionTopic, workerTopic } from '../http/path-topics.js'
 import { refusal } from '../http/problem.js'
 import { choiceOf, modeOf, slicesOf, typesOf } from '../http/query.js'
@@ -70,8 +71,10 @@ async function streamMany(
   const { limits } = context
   const codec = codecOf(context, call, 'many')
   const topics = call.query.getAll('topic')
-  if (topics.length > limits.streamTopicsMax) {
-    throw refusal('topic', `at most ${limits.streamTopicsMax} topics`, topics.length)
+  const frames = call.query.getAll('subscribe')
+  const asked = topics.length + frames.length
+  if (asked > limits.streamTopicsMax) {
+    throw refusal('topic', `at most ${limits.streamTopicsMax} topics`, asked)
   }
   const after = cursorOf(call)
   const positions =
@@ -82,11 +85,16 @@ async function streamMany(
     call.grant.permissions.expectRead(parseTopic(topic, 'topic'))
     return subscribeOf(context, call, { sub: index + 1, topic, position: positionOf(topic) })
   })
-  if (topics.length > 0 && topics.every((topic) => hasAll(context, topic, positionOf(topic)))) {
+  if (
+    asked > 0 &&
+    frames.length === 0 &&
+    topics.every((topic) => hasAll(context, topic, positionOf(topic)))
+  ) {
     return { status: 204 }
   }
   const connection = await open(context, call, (patience) => new StreamLink(codec, limits, patience), {
     subscribes,
+    frames: frames.map((text) => parseJson(text, limits, 'subscribe')),
     forget: (gone) => streams.delete(gone.id),
   })
   if (connection !== undefined) streams.set(connection.id, connection)

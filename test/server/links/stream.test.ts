@@ -182,6 +182,41 @@ t.test('tells each response another time to come back after', async (t) => {
   t.ok(Math.max(...waits) - Math.min(...waits) > 500, waits.join(' '))
 })
 
+t.test('takes subscribe frames with the request, and tells which of them it refuses', async (t) => {
+  const { hub, url } = await served(t)
+  publish(hub, 'sessions/s', 'a', 'b')
+  const epoch = hub.find('s')?.epoch
+  const query = (frames: readonly object[]) =>
+    frames.map((frame) => `subscribe=${encodeURIComponent(JSON.stringify(frame))}`).join('&')
+  const frames = [
+    { type: 'subscribe', sub: 7, topic: 'sessions/s', after: `${epoch}:1` },
+    { type: 'subscribe', sub: 8, topic: 'rooms/8' },
+    { type: 'subscribe', sub: 7, topic: 'sessions/t' },
+    { type: 'subscribe', sub: 9, topic: 'sessions/t', after: '5' },
+    { type: 'unsubscribe', sub: 7 },
+  ]
+  const stream = await openStream(t, `${url}/api/stream?${query(frames)}`)
+  const told: unknown[] = []
+  await stream.until((block) => {
+    if (block.data !== undefined) told.push([block.event, dataOf(block).sub, dataOf(block).code])
+    return isLive(block)
+  })
+  t.same(told, [
+    ['hub.open', undefined, undefined],
+    ['hub.subscribed', 7, undefined],
+    ['hub.error', 8, 'badFrame'],
+    ['hub.error', 7, 'conflict'],
+    ['hub.error', 9, 'badFrame'],
+    ['hub.error', 7, 'badFrame'],
+    ['b', undefined, undefined],
+    ['hub.live', 7, undefined],
+  ])
+  t.match(await problemOf(`${url}/api/stream?subscribe={`), { status: 400, detail: 'subscribe: ' })
+  t.match(await problemOf(`${url}/api/stream?subscribe=null`), { status: 400, detail: 'frame: expected' })
+  const many = Array.from({ length: 101 }, () => ({}))
+  t.match(await problemOf(`${url}/api/stream?${query(many)}`), { detail: 'topic: expected at most 100' })
+})
+
 t.test('refuses a subscription before the response begins', async (t) => {
   const { hub, url } = await served(t, { hub: { limits: { sessionsMax: 1, connectionsMax: 3 } } })
   publish(hub, 'sessions/s', 'a')

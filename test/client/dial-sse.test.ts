@@ -1,0 +1,156 @@
+import assert from 'node:assert/strict'
+import t, { type Test } from 'tap'
+import { connect, type Status } from '../../src/client.js'
+import { SimulatedClock, settle } from '../kit/clock.js'
+import { farHub } from '../kit/far-hub.js'
+import { SeededRandom } from '../kit/random.js'
+import { until } from '../kit/wait.js'
+
+/** `fetch` that notes what is asked for. */
+function noting(): { readonly asked: string[]; readonly fetch: typeof fetch } {
+  const asked: string[] = []
+  return {
+    asked,
+    fetch: (url, init) => {
+      const { pathname } = new URL(url as string | URL)
+      asked.push(`${init?.method ?? 'GET'} ${pathname.replace(/(stream\/).*/, '$1…')}`)
+      return fetch(url, init)
+    },
+  }
+}
+
+t.test('asks for what is followed with the response itself, at first and after a cut', async (t) => {
+  const { url, far } = await farHub(t)
+  const { asked, fetch } = noting()
+  const client = connect(url, { transport: 'sse', fetch, backoff: { firstMs: 4, mostMs: 20 } })
+  t.teardown(() => client.close())
+  const seen: unknown[] = []
+  const listener = { onEvent: ({ data }: { data: unknown }) => seen.push(data) }
+  const one = client.subscribe({ topic: 'sessions/s', types: ['a'], slices: ['plan'] }, listener)
+  const two = client.subscribe({ topic: 'sessions/t' }, listener)
+  await far.setState('sessions/s', 'plan', { step: 1 })
+  await until('both are live', () => one.live && two.live && 'plan' in one.state)
+  t.same(asked, ['GET /api/stream'])
+  t.same(one.state, { plan: { step: 1 } })
+  await far.publish('sessions/s', [{ type: 'a', data: 1 }, { type: 'b' }])
+  await until('it has come', () => seen.length === 1)
+
+  await far.cut('hard')
+  await far.publish('sessions/s', [{ type: 'a', data: 2 }])
+  await far.publish('sessions/t', [{ type: 'a', data: 3 }])
+  await until('the others have come', () => seen.length === 3 && one.live && two.live)
+  t.same(seen.toSorted(), [1, 2, 3])
+  t.ok(
+    asked.slice(1).every((request) => request === 'GET /api/stream'),
+    asked.join(', '),
+  )
+
+  const three = client.subscribe({ topic: 'sessions/u' }, listener)
+  await until('the third is live', () => three.live)
+  t.equal(asked.at(-1), 'POST /api/stream/…')
+})
+
+t.test(
+  'heeds what has changed since the response was asked for, and what the hub refuses of it',
+  async (t) => {
+    const { url } = await farHub(t)
+    const { asked, fetch: asking } = noting()
+    let release: (() => void) | undefined
+    const client = connect(url, {
+      transport: 'sse',
+      fetch: async (target, init) => {
+        const response = await asking(target, init)
+        if (release === undefined) await new Promise<void>((resolve) => (release = resolve))
+        return response
+      },
+    })
+    t.teardown(() => client.close())
+    const ends: unknown[] = []
+    const closed = client.subscribe(
+      { topic: 'sessions/closed' },
+      { onEvent() {}, onEnd: (end) => ends.push(end) },
+    )
+    const changed = client.subscribe({ topic: 'sessions/changed', types: ['a'] }, { onEvent() {} })
+    const refused = client.subscribe({ topic: 'rooms/7' }, { onEvent() {}, onEnd: (end) => ends.push(end) })
+    const kept = client.subscribe({ topic: 'sessions/kept' }, { onEvent() {} })
+    await until('it is asked for', () => release !== undefined)
+    closed.close()
+    changed.update({ types: ['b'] })
+    const late = client.subscribe({ topic: 'sessions/late' }, { onEvent() {} })
+    release?.()
+    await until('all are live', () => changed.live && kept.live && late.live)
+    t.match(ends, [{ code: 'refused', reason: /rooms\/7/ }])
+    t.equal(refused.live, false)
+    t.equal(asked[0], 'GET /api/stream')
+  },
+)
+
+t.test('asks for what an address has no room for once the response is open', async (t) => {
+  const { url } = await farHub(t)
+  const { asked, fetch } = noting()
+  const client = connect(url, { transport: 'sse', fetch })
+  t.teardown(() => client.close())
+  const all = Array.from({ length: 150 }, (_, n) =>
+    client.subscribe({ topic: `sessions/${'s'.repeat(60)}${n}` }, { onEvent() {} }),
+  )
+  await until('all are live', () => all.every(({ live }) => live))
+  t.same(asked, ['GET /api/stream', 'POST /api/stream/…'])
+})
+
+/** A client over SSE whose requests the test answers, or does not. */
+function setUp(t: Test, answer: (path: string) => Response | undefined) {
+  const clock = new SimulatedClock()
+  const statuses: Status[] = []
+  const client = connect('http://hub.test', {
+    transport: 'sse',
+    clock,
+    random: new SeededRandom(1),
+    fetch: (url, init) =>
+      new Promise((resolve, reject) => {
+        const response = answer(new URL(url as URL).pathname)
+        if (response !== undefined) return resolve(response)
+        init?.signal?.addEventListener('abort', () => reject(new Error('aborted')))
+      }),
+  })
+  client.onStatus((status) => statuses.push(status))
+  t.teardown(() => {
+    client.close()
+    assert.equal(clock.timers, 0, 'expected no timer to be left')
+  })
+  return { clock, client, statuses }
+}
+
+t.test('gives up on a request that cannot leave, and says so', async (t) => {
+  const opened = () =>
+    new Response(
+      new ReadableStream({
+        start(controller) {
+          controller.enqueue(new TextEncoder().encode('event: hub.open\ndata: {"connection":"c"}\n\n'))
+        },
+      }),
+    )
+  const { clock, client, statuses } = setUp(t, (path) => (path === '/api/stream' ? opened() : undefined))
+  await until('it is open', () => client.status.kind === 'open')
+  client.subscribe({ topic: 'sessions/s' }, { onEvent() {} })
+  await settle()
+  clock.advance(9_999)
+  t.equal(client.status.kind, 'open')
+  clock.advance(1)
+  t.match(statuses.at(-1), {
+    kind: 'waiting',
+    code: 1006,
+    reason: /within 10 s; other tabs may hold all links/,
+  })
+
+  clock.advance(1_000)
+  await until('it is open again', () => client.status.kind === 'open')
+  const published = client.publish('sessions/s', { type: 'a' }, { timeoutMs: 100_000 })
+  const failed = t.rejects(published, { message: /it may have been done/ })
+  await settle()
+  clock.advance(29_999)
+  t.equal(statuses.at(-1)?.kind, 'open')
+  clock.advance(1)
+  t.match(statuses.at(-1), { kind: 'waiting', reason: /within 30 s/ })
+  clock.advance(100_000)
+  await failed
+})

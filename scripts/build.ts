@@ -1,7 +1,8 @@
 /** Compiles `src` into `dist`, bundles the panels page, and makes what `package.json` names under `bin` executable. */
 import { spawnSync } from 'node:child_process'
-import { chmodSync, readFileSync } from 'node:fs'
+import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
+import { noticesOf } from './notices.js'
 import { buildPanels } from './panels.js'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
@@ -15,7 +16,7 @@ const { status } = spawnSync(
   },
 )
 if (status !== 0) process.exit(status ?? 1)
-await buildPanels('dist/panels')
+writeFileSync('dist/THIRD-PARTY-NOTICES.txt', noticesOf(await buildPanels('dist/panels')))
 
 const { bin } = JSON.parse(readFileSync('package.json', 'utf8')) as { bin: Record<string, string> }
 for (const file of Object.values(bin)) {

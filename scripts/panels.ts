@@ -1,8 +1,8 @@
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { basename } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { gzipSync } from 'node:zlib'
-import { build } from 'esbuild'
+import { build, type Metafile } from 'esbuild'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 
@@ -12,10 +12,10 @@ const bytesMax = 150 * 1024
 /**
  * Bundles `src/panels` into `index.html` and files whose names change with their content, each with its `.gz`.
  *
- * @returns the bytes that a browser loads, compressed
- * @throws Error when they are too many
+ * @returns what esbuild tells of the bundle
+ * @throws Error when a browser would load more than `bytesMax`
  */
-export async function buildPanels(folder: string): Promise<number> {
+export async function buildPanels(folder: string): Promise<Metafile> {
   const { outputFiles, metafile } = await build({
     absWorkingDir: root,
     entryPoints: ['src/panels/main.tsx', 'src/panels/app.css'],
@@ -41,19 +41,17 @@ export async function buildPanels(folder: string): Promise<number> {
   const page = (await readFile(`${root}src/panels/page.html`, 'utf8'))
     .replace('{{style}}', nameOf('src/panels/app.css'))
     .replace('{{script}}', nameOf('src/panels/main.tsx'))
-  const files: [name: string, bytes: Uint8Array][] = [
+  const plain: [name: string, bytes: Uint8Array][] = [
     ...outputFiles.map(({ path, contents }): [string, Uint8Array] => [basename(path), contents]),
     ['index.html', Buffer.from(page)],
   ]
-  await rm(folder, { recursive: true, force: true })
-  await mkdir(folder, { recursive: true })
-  let total = 0
-  for (const [name, bytes] of files) {
-    const compressed = gzipSync(bytes, { level: 9 })
-    total += compressed.length
-    await writeFile(`${folder}/${name}`, bytes)
-    await writeFile(`${folder}/${name}.gz`, compressed)
-  }
+  const compressed = plain.map(([name, bytes]) => [`${name}.gz`, gzipSync(bytes, { level: 9 })] as const)
+  const files = new Map<string, Uint8Array>([...plain, ...compressed])
+  const total = compressed.reduce((sum, [, { length }]) => sum + length, 0)
   if (total > bytesMax) throw new Error(`the panels page weighs ${total} bytes, at most ${bytesMax}`)
-  return total
+  await mkdir(folder, { recursive: true })
+  for (const [name, bytes] of files) await writeFile(`${folder}/${name}`, bytes)
+  // What is no longer of the page goes last: a hub may be serving the folder.
+  for (const name of await readdir(folder)) if (!files.has(name)) await rm(`${folder}/${name}`)
+  return metafile
 }

@@ -11,6 +11,13 @@ import { parseDialogues } from './kit/dialogue.js'
 const root = fileURLToPath(new URL('..', import.meta.url))
 const read = (path: string): string => readFileSync(join(root, path), 'utf8')
 const protocol = read('docs/protocol.md')
+/** Pages that are shown where the packages are published. */
+const published = ['README.md', 'packages/client/README.md']
+
+interface Manifest {
+  readonly dependencies: Readonly<Record<string, string>>
+  readonly devDependencies: Readonly<Record<string, string>>
+}
 
 t.test('tables of the docs are those of the source', async (t) => {
   for (const page of pages) t.equal(withTables(read(page)), read(page), `${page}: run npm run docs`)
@@ -71,9 +78,14 @@ t.test('the dialogues of the protocol are of the form, and speak of frames that 
 
 t.test('links between the pages lead somewhere', async (t) => {
   for (const page of markdown()) {
-    for (const [, target] of read(page).matchAll(/\]\((?!https?:)([^)\s]+)\)/g)) {
+    const own = read(page).replaceAll(
+      /https:\/\/(github\.com\/runcast\/runcast\/(blob|tree)|raw\.githubusercontent\.com\/runcast\/runcast)\/main\//g,
+      '/',
+    )
+    const targets = own.matchAll(/(?:\]\((?!https?:)| (?:src|srcset)=")([^)\s"]+)[)"]/g)
+    for (const [, target] of targets) {
       const [path = '', anchor] = (target ?? '').split('#')
-      const file = path === '' ? page : join(dirname(page), path)
+      const file = path === '' ? page : path.startsWith('/') ? path : join(dirname(page), path)
       t.ok(existsSync(join(root, file)), `${page} → ${target}`)
       if (anchor === undefined || !file.endsWith('.md')) continue
       t.ok(anchorsOf(read(file)).includes(anchor), `${page} → ${target}: the heading is there`)
@@ -81,12 +93,25 @@ t.test('links between the pages lead somewhere', async (t) => {
   }
 })
 
+t.test('what a registry shows has no relative link', async (t) => {
+  for (const page of published) {
+    const relative = [...read(page).matchAll(/(?:\]\(|(?:src|srcset)=")(?!https:|#)[^)"]+/g)]
+    t.same(relative.flat(), [], page)
+  }
+})
+
 t.test('every dependency has its reason in a decision', async (t) => {
-  const { dependencies } = JSON.parse(read('package.json')) as { dependencies: Record<string, string> }
-  const rows = [...read('docs/adr/0006-dependencies.md').matchAll(/^\| `([^`]+)` \| (\S+) \|/gm)]
-  const listed = Object.fromEntries(rows.map(([, name, version]) => [name, version]))
+  const { dependencies, devDependencies } = JSON.parse(read('package.json')) as Manifest
+  const [installed = '', bundled = ''] = read('docs/adr/0006-dependencies.md').split('What is bundled')
+  const listed = (part: string) => {
+    const rows = [...part.matchAll(/^\| `([^`]+)` \| (\S+) \|/gm)]
+    return Object.fromEntries(rows.map(([, name, version]) => [name, version]))
+  }
   const plain = Object.entries(dependencies).map(([name, range]) => [name, range.split('@').at(-1)])
-  t.strictSame(listed, Object.fromEntries(plain))
+  t.strictSame(listed(installed), Object.fromEntries(plain))
+  const names = Object.keys(listed(bundled))
+  t.ok(names.length > 0, 'and what is bundled')
+  t.strictSame(listed(bundled), Object.fromEntries(names.map((name) => [name, devDependencies[name]])))
 })
 
 /** @returns the fields of each frame by the frame's `type`, `?` after those that may be absent. */
@@ -117,7 +142,7 @@ function framesOf(source: string): Map<string, string[]> {
 function markdown(): string[] {
   const docs = readdirSync(join(root, 'docs'), { recursive: true, encoding: 'utf8' })
   const inDocs = docs.filter((path) => path.endsWith('.md')).map((path) => join('docs', path))
-  return ['README.md', 'CONTRIBUTING.md', 'SECURITY.md', ...inDocs]
+  return [...published, 'CONTRIBUTING.md', 'SECURITY.md', ...inDocs]
 }
 
 /** @returns the anchors that a page's headings get where it is shown. */

@@ -1,0 +1,35 @@
+/** `npm run build:client`: builds the package `@runcast/client` in `packages/client/dist` from the same `src`. */
+import { spawnSync } from 'node:child_process'
+import { copyFileSync, rmSync, writeFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { build } from 'esbuild'
+import { noticesOf } from './notices.js'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+process.chdir(root)
+const folder = 'packages/client'
+const dist = `${folder}/dist`
+rmSync(dist, { recursive: true, force: true })
+
+// MessagePack is in the bundle: the package that it comes from brings a native addon, which no page can use.
+const { metafile } = await build({
+  entryPoints: ['src/client.ts', 'src/react.ts'],
+  outdir: dist,
+  bundle: true,
+  splitting: true,
+  format: 'esm',
+  platform: 'browser',
+  target: 'es2022',
+  external: ['react'],
+  metafile: true,
+  logLevel: 'warning',
+})
+writeFileSync(`${dist}/THIRD-PARTY-NOTICES.txt`, noticesOf(metafile))
+copyFileSync('LICENSE', `${folder}/LICENSE`)
+
+const { status } = spawnSync(
+  process.execPath,
+  ['node_modules/typescript/bin/tsc', '-p', `${folder}/tsconfig.json`],
+  { stdio: 'inherit' },
+)
+process.exitCode = status ?? 1

@@ -161,6 +161,7 @@ export function makeService(hub: Hub, tokens: Tokens | undefined, options: Servi
       frameBytesMax: limits.frameBytesMax,
       backpressureBytesMax: limits.backpressureBytesMax,
       overrunBytesMax: limits.overrunBytesMax,
+      headBytesMax: 2 * (limits.headBytesMax + limits.urlLengthMax),
       linksMax: limits.connectionsMax + limits.idleLinksMax,
     },
     countUncaught() {

@@ -12,10 +12,17 @@ export interface Transport {
 export interface Listening {
   readonly host: string
   readonly port: number
-  /** Accepts nothing new. What is open stays open. */
+  /**
+   * Accepts no new link. What is being answered, and what stays open, goes on; a link on which nothing is asked is
+   * still served, or closed.
+   */
   stopAccepting(): void
-  /** Ends at once, cutting what is open. */
-  close(): void
+  /**
+   * Ends at once, cutting what is open.
+   *
+   * @returns once the service has been told of all of it
+   */
+  close(): Promise<void>
 }
 
 export interface TransportOptions {
@@ -25,6 +32,8 @@ export interface TransportOptions {
   readonly backpressureBytesMax: number
   /** A peer is cut when so much more waits: it asks, and does not read. Bytes. */
   readonly overrunBytesMax: number
+  /** The largest head of a request that is read; a larger one is answered with 431. Bytes. */
+  readonly headBytesMax: number
   /** Links open at once, whatever they are used for; a further one is cut without an answer. */
   readonly linksMax: number
   readonly tls?: { readonly certFile: string; readonly keyFile: string }

@@ -2,9 +2,10 @@ import type { HttpResponse } from 'uWebSockets.js'
 import assert from 'node:assert/strict'
 import { Body, type Flow } from './body.js'
 import { closeSoon } from './closing.js'
+import { type OpenStreams, streamTouchMs } from './open-streams.js'
 import type { Answer, Exchange, Request, Stream, StreamEvents, TransportOptions } from './transport.js'
 import { writeAnswer } from './uws-http.js'
-import { type OpenStreams, streamTouchMs, UwsStream } from './uws-stream.js'
+import { UwsStream } from './uws-stream.js'
 
 /** Of a request that has been answered. */
 const noBody: AsyncIterable<Uint8Array> = { async *[Symbol.asyncIterator]() {} }

@@ -1,14 +1,13 @@
 import type { HttpRequest, HttpResponse } from 'uWebSockets.js'
 import { STATUS_CODES } from 'node:http'
+import { headerText, joinedHeader } from './head-text.js'
 import type { Answer, Request } from './transport.js'
 
 /** Copies what is only valid until the callback returns. */
 export function requestOf(res: HttpResponse, req: HttpRequest): Request {
   const headers = new Map<string, string>()
   req.forEach((name, value) => {
-    const before = headers.get(name)
-    // RFC 9110, section 5.3; RFC 6265, section 5.4, for cookies.
-    headers.set(name, before === undefined ? value : `${before}${name === 'cookie' ? '; ' : ', '}${value}`)
+    headers.set(name, joinedHeader(name, headers.get(name), value))
   })
   return {
     method: req.getCaseSensitiveMethod(),
@@ -23,8 +22,7 @@ export function requestOf(res: HttpResponse, req: HttpRequest): Request {
 export function writeHead(res: HttpResponse, { status, headers = {} }: Omit<Answer, 'body'>): void {
   res.writeStatus(`${status} ${STATUS_CODES[status] ?? 'Unknown'}`)
   for (const [name, value] of Object.entries(headers)) {
-    // No value may begin another header.
-    res.writeHeader(name, value.replace(/[\r\n\0]/g, ' '))
+    res.writeHeader(name, headerText(value))
   }
 }
 

@@ -1,11 +1,9 @@
 import type { HttpRequest, HttpResponse, us_socket_context_t, WebSocket } from 'uWebSockets.js'
 import type { Clock } from '../lib/clock.js'
 import { closeSoon } from './closing.js'
+import { closeReason } from './head-text.js'
 import type { Answer, Service, Socket, SocketEvents, TransportOptions, Upgrade } from './transport.js'
 import { requestOf, writeAnswer } from './uws-http.js'
-
-/** RFC 6455, section 5.5.1: a control frame's payload is 125 bytes at most, two of them the code. */
-const reasonBytesMax = 123
 
 /** uWebSockets.js copies the properties of what it is given, so the socket itself must be one of them. */
 export interface UserData {
@@ -101,7 +99,7 @@ class UwsSocket implements Socket {
   }
 
   close(code: number, reason: string): void {
-    this.#closeBy((ws) => ws.end(code, cutText(reason, reasonBytesMax)))
+    this.#closeBy((ws) => ws.end(code, closeReason(reason)))
   }
 
   cut(): void {
@@ -151,11 +149,4 @@ class UwsSocket implements Socket {
     this.#ws = undefined
     this.#events?.closed(code)
   }
-}
-
-/** @returns as much of `text` as fits into so many bytes of UTF-8, whole characters only */
-function cutText(text: string, bytesMax: number): string {
-  const bytes = new TextEncoder().encode(text)
-  if (bytes.length <= bytesMax) return text
-  return new TextDecoder().decode(bytes.subarray(0, bytesMax)).replace(/\uFFFD+$/, '')
 }

@@ -1,45 +1,9 @@
 import type { HttpResponse } from 'uWebSockets.js'
-import type { Clock, Timer } from '../lib/clock.js'
 import { Backlog, sliceBytesMax } from './backlog.js'
 import { closeSoon } from './closing.js'
+import type { OpenStreams } from './open-streams.js'
 import type { Answer, Stream, StreamEvents, TransportOptions } from './transport.js'
 import { writeHead } from './uws-http.js'
-
-/**
- * uWebSockets.js cuts a response 10 s after a write that did not leave at once, and a body that comes too slowly.
- * Touching it more often than that keeps a peer: how slow it may be is for the service to decide.
- */
-export const streamTouchMs = 4_000
-
-/** The responses and the bodies of one transport that take their time. */
-export class OpenStreams {
-  readonly clock: Clock
-  readonly #streams = new Set<{ touch(): void }>()
-  #timer: Timer | undefined
-
-  constructor(clock: Clock) {
-    this.clock = clock
-  }
-
-  add(stream: { touch(): void }): void {
-    this.#streams.add(stream)
-    this.#timer ??= this.clock.after(streamTouchMs, () => this.#touch())
-  }
-
-  delete(stream: { touch(): void }): void {
-    this.#streams.delete(stream)
-    if (this.#streams.size > 0) return
-    this.#timer?.cancel()
-    this.#timer = undefined
-  }
-
-  /** Costs 0.3 µs for a stream of which nothing waits. */
-  #touch(): void {
-    this.#timer = undefined
-    for (const stream of this.#streams) stream.touch()
-    if (this.#streams.size > 0) this.#timer ??= this.clock.after(streamTouchMs, () => this.#touch())
-  }
-}
 
 /**
  * A response that stays open.

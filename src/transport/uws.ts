@@ -2,11 +2,11 @@ import type { TemplatedApp, us_listen_socket } from 'uWebSockets.js'
 import uWS from 'uWebSockets.js'
 import { createServer } from 'node:net'
 import { type Clock, systemClock } from '../lib/clock.js'
+import { OpenStreams } from './open-streams.js'
 import type { Listening, Service, Transport, TransportOptions } from './transport.js'
 import { UwsExchange } from './uws-exchange.js'
 import { requestOf } from './uws-http.js'
 import { type UserData, upgrade } from './uws-socket.js'
-import { OpenStreams } from './uws-stream.js'
 
 /** A WebSocket on which nothing came for so long is cut; the service's heartbeat is much shorter. Seconds. */
 const socketSilenceMax = 120
@@ -24,6 +24,7 @@ const socketSilenceMax = 120
  * - A second request on a link whose first one is not answered yet cuts the link.
  * - A link beyond `linksMax` is cut as soon as it is there: there is no request yet that could be answered.
  * - A path that does not begin with `/` cuts the link.
+ * - Bytes beyond ASCII at the beginning or the end of a header's value are lost, as if they were blanks.
  * - A WebSocket message of more than twice `frameBytesMax` cuts the link (1006); up to there it goes to
  *   `SocketEvents.tooLarge`. So does whatever breaks RFC 6455: the link is cut without a close frame.
  *
@@ -105,7 +106,7 @@ async function listen(
     host: at.host,
     port: uWS.us_socket_local_port(socket),
     stopAccepting,
-    close() {
+    async close() {
       stopAccepting()
       app.close()
     },

@@ -19,6 +19,7 @@ export const transportOptions: TransportOptions = {
   backpressureBytesMax: 256 * kib,
   overrunBytesMax: 16 * kib * kib,
   linksMax: 1_000,
+  headBytesMax: 64 * kib,
 }
 
 export type MakeTransport = (service: Service, options: TransportOptions) => Transport

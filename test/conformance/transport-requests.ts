@@ -14,6 +14,11 @@ import {
   useAfterwards,
 } from './transport-kit.js'
 
+/** Node's client writes and reads header text as Latin-1. */
+function utf8(text: string): string {
+  return Buffer.from(text).toString('latin1')
+}
+
 export function requests(t: Test, make: MakeTransport): void {
   t.test('a request stays readable, and its answer arrives, when it comes later', async (t) => {
     const { port } = await serve(t, make, {
@@ -24,7 +29,7 @@ export function requests(t: Test, make: MakeTransport): void {
           const body = JSON.stringify({ method, path, query, address, headers })
           exchange.answer({
             status: 201,
-            headers: { 'Content-Type': 'application/json', 'X-Own': 'a\r\nb: c' },
+            headers: { 'Content-Type': 'application/json', 'X-Own': 'ä\u0007\r\nb: c' },
             body,
           })
         })
@@ -33,14 +38,16 @@ export function requests(t: Test, make: MakeTransport): void {
     const heard = await ask(port, {
       method: 'PUT',
       path: '/a%20b/c?x=1&y=%20',
-      headers: { 'X-One': 'Ä1', 'X-Two': ['a', 'b'], Cookie: ['c=1', 'd=2'] },
+      headers: { 'X-One': utf8('aÄ1'), 'X-Two': ['a', 'b'], Cookie: ['c=1', 'd=2'] },
     })
     t.equal(heard.status, 201)
     t.equal(heard.headers['content-type'], 'application/json')
-    t.equal(heard.headers['content-length'], String(heard.body.length))
+    t.equal(heard.headers['content-length'], String(Buffer.byteLength(heard.body)))
+    t.equal(heard.headers['x-own'], utf8('ä   b: c'), 'header text is UTF-8')
     t.equal(heard.headers['b'], undefined, 'no value begins another header')
     const seen = JSON.parse(heard.body)
     t.match(seen, { method: 'PUT', path: '/a%20b/c', query: 'x=1&y=%20', address: '127.0.0.1' })
+    t.match(new Map(seen.headers).get('x-one'), 'aÄ1')
     t.match(new Map(seen.headers).get('x-two'), 'a, b')
     t.match(new Map(seen.headers).get('cookie'), 'c=1; d=2')
   })

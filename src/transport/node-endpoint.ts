@@ -1,0 +1,39 @@
+import type { IncomingMessage } from 'node:http'
+import type { Duplex } from 'node:stream'
+import { type Clock, systemClock } from '../lib/clock.js'
+import { Framed, httpChunk } from './framing.js'
+import { NodeExchange } from './node-exchange.js'
+import { type NodeRequest, type NodeResponse, requestOf } from './node-http.js'
+import { NodeSockets } from './node-socket.js'
+import type { Means } from './node-stream.js'
+import { OpenStreams } from './open-streams.js'
+import type { Service, TransportOptions } from './transport.js'
+
+/** Where requests come in that a server of `node:http` or `node:http2` has read: our own, or another's. */
+export class NodeEndpoint {
+  readonly #service: Service
+  readonly #means: Means
+  readonly #sockets: NodeSockets
+
+  constructor(service: Service, options: TransportOptions, clock: Clock = systemClock) {
+    this.#service = service
+    this.#means = { options, streams: new OpenStreams(clock), chunked: new Framed(httpChunk) }
+    this.#sockets = new NodeSockets(service, options)
+  }
+
+  request(req: NodeRequest, res: NodeResponse): void {
+    const request = requestOf(req)
+    this.#service.request(request, new NodeExchange(req, res, request, this.#means))
+  }
+
+  /** Answers the request, or makes a WebSocket of it. What asks for something else is no concern of it. */
+  upgrade(req: IncomingMessage, socket: Duplex, head: Buffer): void {
+    this.#sockets.upgrade({ req, socket, head })
+  }
+
+  /** Cuts the responses that stay open, and the WebSockets. */
+  cut(): void {
+    for (const stream of this.#means.streams) stream.cut()
+    this.#sockets.cut()
+  }
+}

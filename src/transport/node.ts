@@ -1,0 +1,148 @@
+import { readFileSync } from 'node:fs'
+import { createServer, type IncomingMessage, type Server } from 'node:http'
+import { createSecureServer, type ServerHttp2Session } from 'node:http2'
+import type { AddressInfo, Socket } from 'node:net'
+import { type Clock, systemClock } from '../lib/clock.js'
+import { NodeEndpoint } from './node-endpoint.js'
+import { isHttp2, type NodeRequest, type NodeResponse } from './node-http.js'
+import { asksForWebSocket } from './node-socket.js'
+import type { Listening, Service, Transport, TransportOptions } from './transport.js'
+
+/** A link until the head of its next request is complete. */
+const handshakeMsMax = 10_000
+/** How often links are looked at that have not sent their head. */
+const lookMs = 1_000
+/** Of one link of HTTP/2. */
+const streamsMax = 256
+
+/**
+ * HTTP and WebSocket on `node:http` and `ws`, with TLS HTTP/2 as well.
+ *
+ * What this transport decides beside what every one must:
+ * - A request's head must be complete 10 s after the link was opened, or after the answer before it. A larger one
+ *   than `headBytesMax` is answered with 431, a malformed one with 400, one that is too late with 408. Each time the
+ *   link is closed.
+ * - A body must come with 16 KiB/s, seen over 12 s, unless the reader holds it up or lets it be silent
+ *   (`Exchange.body`); otherwise its link is cut.
+ * - A second request on a link of HTTP/1 whose first one is not answered yet cuts the link.
+ * - A link beyond `linksMax` is cut as soon as it is there.
+ * - A WebSocket message of more than twice `frameBytesMax` cuts the link (1006), and so does whatever breaks RFC 6455.
+ * - An answer that is not read is cut when nothing of it leaves for 10 s; a response that stays open, for 120 s.
+ * - `stopAccepting` closes links on which nothing is asked, and the others after their answer.
+ */
+export function nodeTransport(
+  service: Service,
+  options: TransportOptions,
+  clock: Clock = systemClock,
+): Transport {
+  return { listen: (at) => listen(new NodeEndpoint(service, options, clock), options, at) }
+}
+
+async function listen(
+  endpoint: NodeEndpoint,
+  options: TransportOptions,
+  at: { readonly host: string; readonly port: number },
+): Promise<Listening> {
+  const server = makeServer(options)
+  const links = new Set<Socket>()
+  let accepting = true
+  /** The last request of each link. */
+  const latest = new WeakMap<Socket, NodeResponse>()
+
+  server.on('connection', (socket) => {
+    links.add(socket)
+    socket.on('close', () => links.delete(socket))
+  })
+  server.on('session', endWhenIdle)
+  server.on('request', (req: NodeRequest, res: NodeResponse) => {
+    if (!isHttp2(res)) {
+      if (latest.get(req.socket)?.writableEnded === false) return void req.socket.destroy()
+      latest.set(req.socket, res)
+      if (!accepting) res.shouldKeepAlive = false
+    }
+    endpoint.request(req, res)
+  })
+  server.on('upgrade', (req: IncomingMessage, socket: Socket, head: Buffer) => {
+    if (latest.get(socket)?.writableEnded === false) socket.destroy()
+    else if (asksForWebSocket(req)) endpoint.upgrade(req, socket, head)
+    else passOver(server, req, socket, head)
+  })
+
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject)
+    server.listen({ ...at, exclusive: true }, () => {
+      server.off('error', reject)
+      // A link that could not be taken; its client knows.
+      server.on('error', () => {})
+      resolve()
+    })
+  })
+
+  function stopAccepting(): void {
+    if (!accepting) return
+    accepting = false
+    server.close()
+  }
+  return {
+    host: at.host,
+    port: (server.address() as AddressInfo).port,
+    stopAccepting,
+    async close() {
+      stopAccepting()
+      const gone = [...links].map((link) => new Promise((resolve) => link.once('close', resolve)))
+      for (const link of links) link.destroy()
+      await Promise.all(gone)
+    },
+  }
+}
+
+function makeServer({ tls, linksMax, headBytesMax }: TransportOptions): Server {
+  const server =
+    tls === undefined
+      ? createServer()
+      : createSecureServer({
+          cert: readFileSync(tls.certFile),
+          key: readFileSync(tls.keyFile),
+          allowHTTP1: true,
+          handshakeTimeout: handshakeMsMax,
+          settings: { maxConcurrentStreams: streamsMax, maxHeaderListSize: headBytesMax },
+        })
+  // The server of HTTP/2 takes those of HTTP/1 as properties only.
+  return Object.assign(server as Server, {
+    maxConnections: linksMax,
+    maxHeaderSize: headBytesMax,
+    maxHeadersCount: 0,
+    headersTimeout: handshakeMsMax,
+    keepAliveTimeout: handshakeMsMax,
+    connectionsCheckingInterval: lookMs,
+    // How slow a body may be is for its exchange to decide.
+    requestTimeout: 0,
+    requireHostHeader: true,
+  })
+}
+
+/** Lets go of a link of HTTP/2 on which nothing is asked. */
+function endWhenIdle(session: ServerHttp2Session): void {
+  let streams = 0
+  session.on('stream', (stream) => {
+    streams += 1
+    stream.once('close', () => void (streams -= 1))
+  })
+  session.setTimeout(handshakeMsMax, () => {
+    if (streams === 0) session.close()
+  })
+}
+
+/**
+ * Answers a request that asks for an upgrade to something else than WebSocket as if it did not: RFC 9110, section 7.8.
+ * Java's client does so with its first request. Node has read no more than its head, and reads it again without it.
+ */
+function passOver(server: Server, req: IncomingMessage, socket: Socket, head: Buffer): void {
+  const raw = req.rawHeaders
+  let text = `${req.method} ${req.url} HTTP/${req.httpVersion}\r\n`
+  for (let at = 0; at < raw.length; at += 2) {
+    if (!/^(upgrade|http2-settings)$/i.test(raw[at] as string)) text += `${raw[at]}: ${raw[at + 1]}\r\n`
+  }
+  socket.unshift(Buffer.concat([Buffer.from(`${text}\r\n`, 'latin1'), head]))
+  server.emit('connection', socket)
+}

@@ -1,20 +1,23 @@
-import type { About } from '../codec/codec.js'
-import type { Hub } from '../hub/hub.js'
+import type { Chunk } from '../codec/codec.js'
+import { conflate } from '../history/conflate.js'
+import type { Entry } from '../history/entry.js'
+import type { Offset } from '../protocol/cursor.js'
 import type { GapNotice } from '../protocol/frames.js'
 import type { StoredPart } from '../session/topic.js'
 import { type StoredPage, storedEventsMax } from '../sessions/history-page.js'
-import type { Connection } from './connection.js'
-import type { Feed } from './feed.js'
-import { snapshotFor } from './join.js'
-import type { Replaying, Subscription } from './subscription.js'
+import { batchEnd, batchEventsMax, encodeBatch } from './batches.js'
+import { aboutOf, snapshotFor } from './join.js'
+import type { Outbox } from './outbox.js'
+import type { Services } from './services.js'
+import type { Behind, Replaying, Subscription } from './subscription.js'
 
 // Steps of catching up within one turn: a bound on what one connection may take from the others at a time.
 const stepsPerTurnMax = 16
 
 /** Brings the subscriptions of one connection that are behind to where their feeds are, from history. */
 export class CatchUp {
-  readonly #connection: Connection
-  readonly #hub: Hub
+  readonly #outbox: Outbox
+  readonly #services: Services
   /** Absent while all are in step, as they are most of the time. */
   #behind: Set<Subscription> | undefined = undefined
   /** Nothing is to begin now: it is under way, or several requests are being done as one. */
@@ -22,9 +25,9 @@ export class CatchUp {
   /** It goes on in another turn. */
   #deferred = false
 
-  constructor(connection: Connection, hub: Hub) {
-    this.#connection = connection
-    this.#hub = hub
+  constructor(outbox: Outbox, services: Services) {
+    this.#outbox = outbox
+    this.#services = services
   }
 
   /** Subscriptions that are not in step. */
@@ -56,15 +59,15 @@ export class CatchUp {
 
   /** Goes on as far as the link and the turn allow. */
   proceed(): void {
-    const { open, full, link } = this.#connection
+    const { open, full, link } = this.#outbox
     const behind = this.#behind
     if (!open || full || behind === undefined || behind.size === 0 || this.#held) return
-    if (this.#hub.delivery.pace.isSpent) return this.#goOnLater()
+    if (this.#services.pace.isSpent) return this.#goOnLater()
     this.#held = true
     try {
       link.cork(() => this.#steps(behind))
     } catch (error) {
-      this.#connection.fail(error)
+      this.#outbox.fail(error)
     }
     this.#held = false
     if (behind.size === 0) this.#behind = undefined
@@ -76,7 +79,7 @@ export class CatchUp {
   #goOnLater(): void {
     if (this.#deferred) return
     this.#deferred = true
-    this.#hub.clock.defer(() => {
+    this.#services.clock.defer(() => {
       this.#deferred = false
       this.proceed()
     })
@@ -85,8 +88,8 @@ export class CatchUp {
   /** As many steps as one turn allows. */
   #steps(behind: ReadonlySet<Subscription>): void {
     // Replays first: until they are done, a link over many topics has no position to go on from.
-    const replaying = [...behind].filter((subscription) => subscription.replaying !== undefined)
-    const { pace } = this.#hub.delivery
+    const replaying = [...behind].filter(({ isReplaying }) => isReplaying)
+    const { pace } = this.#services
     let steps = stepsPerTurnMax
     for (const subscription of replaying.length > 0 ? new Set([...replaying, ...behind]) : behind) {
       while (this.#mayGoOn(subscription) && steps > 0 && !pace.isSpent) {
@@ -94,165 +97,183 @@ export class CatchUp {
         this.#paced(() => this.#step(subscription))
       }
     }
-    this.#connection.sayPositions()
+    this.#outbox.sayPositions()
   }
 
   /** What is written counts for what all may write in this turn. */
   #paced(write: () => void): void {
-    const before = this.#connection.bytes
-    this.#hub.delivery.pace.spend(() => {
+    const before = this.#outbox.bytes
+    this.#services.pace.spend(() => {
       write()
-      return this.#connection.bytes - before
+      return this.#outbox.bytes - before
     })
   }
 
   #mayGoOn(subscription: Subscription): boolean {
-    const { open, full } = this.#connection
-    return open && !full && !subscription.fetching && this.#behind?.has(subscription) === true
+    return subscription.state.kind !== 'reading' && this.#waits(subscription)
+  }
+
+  /** Whether something may be written to a subscription that is behind. */
+  #waits(subscription: Subscription): boolean {
+    const { open, full } = this.#outbox
+    return open && !full && this.#behind?.has(subscription) === true
   }
 
   /** One bounded step of a subscription that is behind. */
   #step(subscription: Subscription): void {
-    const { feed, replaying } = subscription
-    const { session } = feed.topic
-    const { delivery } = this.#hub
-    if (replaying !== undefined) return this.#replay(subscription, replaying)
-    delivery.flush(session)
-    if (!this.#tellLoss(subscription)) return
-    if (feed.topic.isInStore(subscription.position, feed.filter)) return this.#readOn(subscription)
-    const page = delivery.page(subscription)
-    // A batch without events tells the client that its position has moved; `live` says the same.
-    const moved = page.last > subscription.position && subscription.announced
-    if (page.entries.length > 0 || moved) {
-      const span = { after: subscription.position, last: page.last }
-      const chunk = delivery.encode(feed, this.#connection.link.codec, span, page.entries)
-      subscription.position = page.last
-      this.#connection.writeEvents(chunk, page.entries.length)
+    const { state } = subscription
+    switch (state.kind) {
+      case 'inStep':
+      case 'reading':
+        return
+      case 'replaying':
+        return this.#replay(subscription, state)
+      case 'behind':
+        return this.#goOn(subscription, state)
     }
-    subscription.position = page.last
-    if (page.last === session.offset) this.#arrive(subscription)
   }
 
   /** One frame of a replay, or the store is asked for the next of it. */
-  #replay(subscription: Subscription, replaying: Replaying): void {
-    if (replaying.from === 'store') return this.#replayStored(subscription, replaying)
-    const { page, next: from } = replaying
-    if (from < page.entries.length) {
-      const { feed } = subscription
-      const { codec } = this.#connection.link
-      const { chunk, to } = page.part(this.#hub.delivery, { feed, codec, from })
-      replaying.next = to
-      this.#connection.writeEvents(chunk, to - from)
+  #replay(subscription: Subscription, state: Replaying): void {
+    const { feed } = subscription
+    const { codec } = this.#outbox.link
+    switch (state.from) {
+      case 'memory': {
+        const { chunk, to } = state.page.part(feed, codec, state.next)
+        subscription.proceed({ ...state, next: to })
+        return this.#outbox.writeEvents(chunk, to - state.next)
+      }
+      case 'store': {
+        const { replay, after, frames, next } = state
+        if (frames === undefined) {
+          const read = this.#services.storedReplays.frames(feed, codec, replay.stored as StoredPart, after)
+          return this.#read(subscription, state, read, (page) =>
+            subscription.proceed({ ...state, frames: page }),
+          )
+        }
+        const frame = frames.list[next]
+        subscription.proceed({ ...state, next: next + 1 })
+        if (frame !== undefined) this.#outbox.writeEvents(frame.chunk, frame.events)
+      }
     }
-    if (replaying.next === page.entries.length) subscription.replaying = undefined
   }
 
-  #replayStored(subscription: Subscription, replaying: Replaying & { from: 'store' }): void {
-    const { replay, after, frames } = replaying
-    const part = replay.stored as StoredPart
-    if (frames === undefined) {
-      const { codec } = this.#connection.link
-      const read = this.#hub.storedReplays.frames(subscription.feed, codec, part, after)
-      // An update may have begun what is left of it anew: then nobody looks at these.
-      return this.#fetch(subscription, read, (next) => void (replaying.frames = next))
+  /** A page of what follows the position; at the end of it the subscription joins its feed. */
+  #goOn(subscription: Subscription, state: Behind): void {
+    const { feed } = subscription
+    const { topic, filter } = feed
+    this.#services.flush.flush(topic.timeline)
+    if (!this.#tellLoss(subscription, state)) return
+    const { position: after } = state
+    if (topic.isInStore(after, filter)) {
+      const page = this.#services.readStored(topic, filter, { after, limit: storedEventsMax })
+      return this.#read(subscription, state, page, (stored) => this.#takeStored(subscription, state, stored))
     }
-    const frame = frames.list[replaying.next]
-    if (frame !== undefined) {
-      replaying.next++
-      this.#connection.writeEvents(frame.chunk, frame.events)
+    const { entries, last } = this.#page(subscription, state)
+    subscription.advance(last)
+    // A batch without events tells the client that its position has moved; `live` says the same.
+    if (entries.length > 0 || (last > after && state.liveSent)) {
+      this.#outbox.writeEvents(this.#chunk(subscription, { after, last }, entries), entries.length)
     }
-    if (replaying.next < frames.list.length) return
-    if (frames.last < part.until) subscription.replayStored(replay, frames.last)
-    else subscription.replayHeld(replay, frames.last)
+    if (last === topic.timeline.offset) this.#arrive(subscription, state)
   }
 
-  /** Asks the store for what follows the position. */
-  #readOn(subscription: Subscription): void {
-    const { feed, position: after } = subscription
-    const page = this.#hub.readStored(feed.topic, feed.filter, { after, limit: storedEventsMax })
-    this.#fetch(subscription, page, (stored) => {
-      if (subscription.feed === feed) this.#takeStored(subscription, stored)
-    })
+  /** @returns what follows the position in history: conflated, and no more than fits one frame. */
+  #page({ feed }: Subscription, { position, exact }: Behind): { entries: readonly Entry[]; last: Offset } {
+    const page = feed.topic.read(position, feed.filter, batchEventsMax)
+    const entries = exact ? page.entries : this.#conflated(page.entries)
+    const to = batchEnd(entries, 0)
+    if (to === entries.length) return { entries, last: page.last }
+    return { entries: entries.slice(0, to), last: (entries[to - 1] as Entry).place }
   }
 
   /** Waits for the store, and goes on when it has answered. */
-  #fetch<Page>(subscription: Subscription, page: Promise<Page>, take: (page: Page) => void): void {
-    subscription.fetching = true
+  #read<Page>(
+    subscription: Subscription,
+    asked: Replaying | Behind,
+    page: Promise<Page>,
+    take: (page: Page) => void,
+  ): void {
+    subscription.read(asked)
     page
       .then((read) => {
-        subscription.fetching = false
         // A page that nobody waits for any more is asked for again by whoever wants it.
-        if (this.#mayGoOn(subscription)) {
-          this.#connection.link.cork(() => {
+        if (subscription.haveRead(asked) && this.#waits(subscription)) {
+          this.#outbox.link.cork(() => {
             this.#paced(() => take(read))
-            this.#connection.sayPositions()
+            this.#outbox.sayPositions()
           })
         }
         this.proceed()
       })
-      .catch((error: unknown) => this.#connection.fail(error))
+      .catch((error: unknown) => this.#outbox.fail(error))
   }
 
-  #takeStored(subscription: Subscription, { entries, last }: StoredPage): void {
-    const { feed, position: after } = subscription
-    const { delivery } = this.#hub
-    const due = delivery.conflate(feed.topic.withUpdates({ entries, last }, after, feed.filter))
-    subscription.position = last
-    if (due.length === 0 && !subscription.announced) return
-    const chunk = delivery.encode(feed, this.#connection.link.codec, { after, last }, due)
-    this.#connection.writeEvents(chunk, due.length)
+  #takeStored(subscription: Subscription, { position: after, liveSent }: Behind, page: StoredPage): void {
+    const { feed } = subscription
+    const due = this.#conflated(feed.topic.withUpdates(page, after, feed.filter))
+    const { last } = page
+    subscription.advance(last)
+    if (due.length === 0 && !liveSent) return
+    this.#outbox.writeEvents(this.#chunk(subscription, { after, last }, due), due.length)
   }
 
   /** All that there was has been sent. */
-  #arrive(subscription: Subscription): void {
+  #arrive(subscription: Subscription, { liveSent }: Behind): void {
     const { feed } = subscription
-    if (!subscription.announced) {
-      subscription.announced = true
-      subscription.exact = false
-      this.#connection.say(
-        { type: 'live', sub: subscription.number, offset: subscription.position },
-        aboutOf(feed),
-      )
+    if (!liveSent) {
+      const offset = subscription.clientPosition
+      subscription.markLive()
+      this.#outbox.say({ type: 'live', sub: subscription.number, offset }, aboutOf(feed))
     }
-    if (this.#connection.full || !this.#connection.open) return
+    if (this.#outbox.full || !this.#outbox.open) return
     this.#behind?.delete(subscription)
-    feed.join(subscription)
-    if (feed.topic.session.status === 'ended') this.#connection.endIfDone()
+    subscription.join()
+    if (feed.topic.timeline.status === 'ended') subscription.endIfDone()
   }
 
   /** @returns whether the subscription can go on; not when it missed a critical event. */
-  #tellLoss(subscription: Subscription): boolean {
-    const { feed, position, gapTold } = subscription
-    const loss = feed.topic.lossAfter(position > gapTold ? position : gapTold, feed.filter)
+  #tellLoss(subscription: Subscription, { position, gapTold, droppedBefore, snapshotAt }: Behind): boolean {
+    const { feed } = subscription
+    const { topic, filter } = feed
+    const loss = topic.lossAfter(position > gapTold ? position : gapTold, filter)
     if (loss.critical > 0) {
-      this.#connection.close(
+      this.#outbox.close(
         'lagging',
-        `missed a critical event of ${feed.topic.name} after ${position}; resume from there`,
+        `missed a critical event of ${topic.name} after ${position}; resume from there`,
       )
       return false
     }
-    const { forgotten } = feed.topic
-    const forgot = feed.filter.stateful && forgotten > position && forgotten > subscription.snapshotAt
-    if (loss.droppable > 0 || forgot) {
-      if (loss.droppable > 0) subscription.gapTold = loss.droppable
-      const dropped = feed.topic.dropped - subscription.droppedBefore
-      if (dropped > 0) subscription.droppedBefore += dropped
-      const gap: GapNotice = {
-        reason: 'lagging',
-        after: position,
-        offset: forgot && forgotten > loss.droppable ? forgotten : loss.droppable,
-        ...(dropped > 0 ? { dropped } : undefined),
-      }
-      this.#hub.tally.gap(gap)
-      this.#connection.say(
-        { type: 'gap', sub: subscription.number, ...gap, ...snapshotFor(subscription) },
-        aboutOf(feed),
-      )
+    const { forgotten } = topic
+    const forgot = filter.stateful && forgotten > position && forgotten > snapshotAt
+    if (loss.droppable === 0 && !forgot) return true
+    const dropped = topic.dropped - droppedBefore
+    subscription.tellGap(
+      loss.droppable > 0 ? loss.droppable : gapTold,
+      dropped > 0 ? topic.dropped : droppedBefore,
+    )
+    const gap: GapNotice = {
+      reason: 'lagging',
+      after: position,
+      offset: forgot && forgotten > loss.droppable ? forgotten : loss.droppable,
+      ...(dropped > 0 ? { dropped } : undefined),
     }
+    this.#services.counts.gap(gap)
+    this.#outbox.say(
+      { type: 'gap', sub: subscription.number, ...gap, ...snapshotFor(subscription) },
+      aboutOf(feed),
+    )
     return true
   }
-}
 
-export function aboutOf({ topic }: Feed): About {
-  return { topic: topic.name, epoch: topic.session.epoch }
+  #chunk({ feed }: Subscription, span: { after: Offset; last: Offset }, events: readonly Entry[]): Chunk {
+    return encodeBatch(feed, this.#outbox.link.codec, span, events)
+  }
+
+  /** `conflate`, counted. */
+  #conflated(entries: readonly Entry[]): readonly Entry[] {
+    const conflated = conflate(entries)
+    this.#services.counts.conflated += entries.length - conflated.length
+    return conflated
+  }
 }

@@ -3,14 +3,14 @@ import type { Offset } from '../protocol/cursor.js'
 import type { Filter } from '../session/filter.js'
 import type { Topic } from '../session/topic.js'
 import type { Link } from './link.js'
+import type { Member, Membership } from './member.js'
 import { Replay } from './replay.js'
-import type { Subscription } from './subscription.js'
 
-/** The subscriptions in step with a feed whose connections speak one codec. */
+/** The members in step with a feed whose links speak one codec. */
 export interface Members {
   readonly codec: Codec
   /** In no order; each knows its place in it. */
-  readonly list: Subscription[]
+  readonly list: Membership[]
   /**
    * For each of them the link that a flush may write to at once, if it may. Between two writes the kernel takes the
    * caches for itself; what a delivery has to look up must be little.
@@ -27,75 +27,100 @@ export class Feed {
   readonly number: number
   readonly topic: Topic
   readonly filter: Filter
-  /** Subscriptions of the feed, in step or not; the feed goes with the last one. */
-  readonly subscriptions = new Set<Subscription>()
-  /** Subscriptions in step, by codec: they have got everything up to `flushed`. */
+  /** Its subscriptions, in step or not; the feed goes with the last one. */
+  readonly subscriptions = new Set<Member>()
+  /** Those in step, by codec: they have got everything up to `flushed`. */
   readonly members: Members[] = []
-  /** `last` of the newest batch that was sent: `after` of the next one. */
-  sent: Offset
-  /** Everything up to here has been matched; at or after `sent`. */
-  flushed: Offset
+  #sent: Offset
+  #flushed: Offset
   #replay: { readonly until: Offset; readonly all: boolean; readonly replay: Replay } | undefined
 
   constructor(number: number, topic: Topic, filter: Filter) {
     this.number = number
     this.topic = topic
     this.filter = filter
-    this.sent = topic.session.offset
-    this.flushed = topic.session.offset
+    this.#sent = topic.timeline.offset
+    this.#flushed = topic.timeline.offset
+  }
+
+  /** `last` of the newest batch that was sent: `after` of the next one. */
+  get sent(): Offset {
+    return this.#sent
+  }
+
+  /** Everything up to here has been matched; at or after `sent`. */
+  get flushed(): Offset {
+    return this.#flushed
   }
 
   get inStep(): boolean {
     return this.members.length > 0
   }
 
-  /** The subscription has everything up to the session's offset, and nothing is pending. */
-  join(subscription: Subscription): void {
-    const { codec } = subscription.connection.link
+  /** A batch is about to be handed to the members: it ends at this offset. */
+  markSent(last: Offset): void {
+    this.#sent = last
+    this.#flushed = last
+  }
+
+  /** Nothing up to this offset matched. */
+  markFlushed(offset: Offset): void {
+    this.#flushed = offset
+  }
+
+  /** @returns the place of a member that has everything up to the session's offset, while nothing is pending */
+  join(member: Member): Membership {
+    const { codec } = member.link
+    const { offset } = this.topic.timeline
+    if (!this.inStep) this.markSent(offset)
     let members = this.members.find((candidate) => candidate.codec === codec)
-    if (!this.inStep) {
-      this.sent = this.topic.session.offset
-      this.flushed = this.topic.session.offset
-    }
     if (members === undefined) {
       members = { codec, list: [], links: [], events: 0, bytes: 0 }
       this.members.push(members)
     }
-    subscription.place = members.list.push(subscription) - 1
-    members.links.push(subscription.connection.directLink)
-    subscription.eventsBefore = members.events
-    subscription.bytesBefore = members.bytes
-  }
-
-  leave(subscription: Subscription): void {
-    const at = this.#indexOf(subscription)
-    const members = this.members[at] as Members
-    const moved = members.list.pop() as Subscription
-    const movedLink = members.links.pop()
-    if (moved !== subscription) {
-      members.list[subscription.place] = moved
-      members.links[subscription.place] = movedLink
-      moved.place = subscription.place
+    const { events: eventsBefore, bytes: bytesBefore } = members
+    const index = members.links.push(member.directLink) - 1
+    const membership: Membership = {
+      kind: 'inStep',
+      member,
+      position: offset,
+      index,
+      eventsBefore,
+      bytesBefore,
     }
-    subscription.place = -1
-    const { connection, eventsBefore, bytesBefore } = subscription
-    connection.count(members.events - eventsBefore, members.bytes - bytesBefore)
+    members.list.push(membership)
+    return membership
+  }
+
+  /** @returns what the member was given since it joined */
+  leave(membership: Membership): { readonly events: number; readonly bytes: number } {
+    const at = this.#indexOf(membership)
+    const members = this.members[at] as Members
+    const { index, eventsBefore, bytesBefore } = membership
+    const moved = members.list.pop() as Membership
+    const movedLink = members.links.pop()
+    if (moved !== membership) {
+      members.list[index] = moved
+      members.links[index] = movedLink
+      moved.index = index
+    }
     if (members.list.length === 0) this.members.splice(at, 1)
+    return { events: members.events - eventsBefore, bytes: members.bytes - bytesBefore }
   }
 
-  /** Its connection has got a second subscription, or has lost it. The subscription is in step. */
-  relink(subscription: Subscription): void {
-    const members = this.members[this.#indexOf(subscription)] as Members
-    members.links[subscription.place] = subscription.connection.directLink
+  /** Its connection has got a second subscription, or has lost it. */
+  relink(membership: Membership): void {
+    const members = this.members[this.#indexOf(membership)] as Members
+    members.links[membership.index] = membership.member.directLink
   }
 
-  #indexOf({ connection }: Subscription): number {
-    return this.members.findIndex(({ codec }) => codec === connection.link.codec)
+  #indexOf({ member }: Membership): number {
+    return this.members.findIndex(({ codec }) => codec === member.link.codec)
   }
 
   /** @returns what a fresh join replays now; conflated once, and shared by all who join at the same offset. */
   replay(all: boolean): Replay {
-    const until = this.topic.session.offset
+    const until = this.topic.timeline.offset
     if (this.#replay?.until !== until || this.#replay.all !== all) {
       const { entries, stored } = this.topic.replay(this.filter, all)
       this.#replay = { until, all, replay: new Replay(entries, stored) }
@@ -105,7 +130,7 @@ export class Feed {
 
   /** @returns what every join gets even without a replay: the `complete` of a session that has ended. */
   last(): Replay {
-    const { completion } = this.topic.session
+    const { completion } = this.topic.timeline
     return new Replay(completion === undefined ? [] : [completion])
   }
 

@@ -1,24 +1,37 @@
 import type { Clock } from '../lib/clock.js'
 import { ProtocolError } from '../protocol/codes.js'
 import type { Filter } from '../session/filter.js'
+import type { Timeline } from '../session/timeline.js'
 import type { Topic } from '../session/topic.js'
-import type { Feed } from './feed.js'
+import { Feed } from './feed.js'
+import { Followed, TopicFeeds } from './topic-feeds.js'
 
 // As long as a crowd of clients takes to come back after a cut.
 const replayKeptMs = 1_000
 
-/** The feeds of a hub: numbers them, counts them, and keeps what they replay for a moment. */
+/** The feeds of a hub: finds, numbers and counts them, and keeps what they replay for a moment. */
 export class Feeds {
-  /** How many there are. */
-  size = 0
   readonly #clock: Clock
   readonly #perTopicMax: number
+  readonly #topics = new Map<Topic, TopicFeeds>()
+  readonly #followed = new Map<Timeline, Followed>()
   readonly #replays = new Set<Feed>()
   #number = 0
+  #size = 0
 
   constructor(clock: Clock, perTopicMax: number) {
     this.#clock = clock
     this.#perTopicMax = perTopicMax
+  }
+
+  /** How many there are. */
+  get size(): number {
+    return this.#size
+  }
+
+  /** @returns what is followed of a session or list; nothing when nobody follows it */
+  followed(timeline: Timeline): Followed | undefined {
+    return this.#followed.get(timeline)
   }
 
   /**
@@ -26,15 +39,19 @@ export class Feeds {
    * @throws ProtocolError `conflict` when the topic is seen through too many filters already
    */
   of(topic: Topic, filter: Filter): Feed {
-    const before = topic.feeds.size
-    if (before >= this.#perTopicMax && !topic.feeds.has(filter.name)) {
+    const held = this.#topics.get(topic)
+    const known = held?.feeds.get(filter.name)
+    if (known !== undefined) return known
+    const before = held?.feeds.size ?? 0
+    if (before >= this.#perTopicMax) {
       throw new ProtocolError(
         'conflict',
         `${topic.name} is followed through ${before} different filters already; use a filter that others use`,
       )
     }
-    const feed = topic.feed(filter, () => ++this.#number)
-    this.size += topic.feeds.size - before
+    const feed = new Feed(++this.#number, topic, filter)
+    ;(held ?? this.#follow(topic)).add(feed)
+    this.#size++
     return feed
   }
 
@@ -49,9 +66,32 @@ export class Feeds {
     this.#replays.add(feed)
   }
 
+  /** The feed has lost its last subscription. */
   forget(feed: Feed): void {
+    const { topic } = feed
     this.#replays.delete(feed)
-    feed.topic.forget(feed)
-    this.size--
+    this.#size--
+    const held = this.#topics.get(topic)
+    held?.delete(feed)
+    if (held?.feeds.size === 0) this.#unfollow(held)
+  }
+
+  #follow(topic: Topic): TopicFeeds {
+    const { timeline } = topic
+    let followed = this.#followed.get(timeline)
+    if (followed === undefined) this.#followed.set(timeline, (followed = new Followed(timeline)))
+    const made = new TopicFeeds(topic, followed)
+    followed.topics.push(made)
+    this.#topics.set(topic, made)
+    topic.setAudience(made)
+    return made
+  }
+
+  #unfollow(left: TopicFeeds): void {
+    const { topic, followed } = left
+    topic.setAudience(undefined)
+    this.#topics.delete(topic)
+    followed.topics.splice(followed.topics.indexOf(left), 1)
+    if (followed.topics.length === 0) this.#followed.delete(followed.timeline)
   }
 }

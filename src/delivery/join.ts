@@ -1,6 +1,8 @@
+import type { About } from '../codec/codec.js'
 import { type Position, start } from '../protocol/cursor.js'
 import type { GapNotice, Slices, Subscribed, Update } from '../protocol/frames.js'
 import type { FilterExpression } from '../session/filter.js'
+import type { Feed } from './feed.js'
 import type { Subscription } from './subscription.js'
 
 /**
@@ -17,40 +19,37 @@ export function join(
 ): Subscribed {
   const { feed, number: sub } = subscription
   const { topic } = feed
-  const { session } = topic
+  const { timeline } = topic
   const head = {
     type: 'subscribed',
     sub,
     feed: feed.number,
     topic: topic.name,
-    epoch: session.epoch,
+    epoch: timeline.epoch,
   } as const
   if (from === undefined) {
     subscription.begin(replay === false ? feed.last() : feed.replay(replay === 'all'))
-    return { ...head, offset: session.offset, resumed: false, ...snapshotFor(subscription) }
+    return { ...head, offset: timeline.offset, resumed: false, ...snapshotFor(subscription) }
   }
-  const same = from.epoch === session.epoch && from.offset <= session.offset
-  subscription.position = same ? from.offset : start
-  // With many topics on one link the cursor stands only at the end of a flush; a cut may come before.
-  subscription.exact = subscription.connection.link.codec.trailer !== undefined
-  subscription.droppedBefore = Number.POSITIVE_INFINITY
-  const loss = topic.lossAfter(subscription.position, feed.filter)
+  const same = from.epoch === timeline.epoch && from.offset <= timeline.offset
+  const position = same ? from.offset : start
+  const loss = topic.lossAfter(position, feed.filter)
   const lost = loss.critical > loss.droppable ? loss.critical : loss.droppable
-  subscription.gapTold = lost > subscription.position ? lost : subscription.position
+  subscription.resume(position, lost > position ? lost : position)
   if (same && lost === 0) {
     // A slice that was removed meanwhile may be forgotten: only a snapshot tells of it.
     const state = from.offset <= topic.forgotten ? snapshotFor(subscription) : {}
     return { ...head, offset: from.offset, resumed: true, ...state }
   }
-  const gap: GapNotice = { reason: same ? 'evicted' : 'epoch', after: subscription.position, offset: lost }
-  return { ...head, offset: subscription.position, resumed: false, ...snapshotFor(subscription), gap }
+  const gap: GapNotice = { reason: same ? 'evicted' : 'epoch', after: position, offset: lost }
+  return { ...head, offset: position, resumed: false, ...snapshotFor(subscription), gap }
 }
 
 /** @returns the slices that a client begins with, or begins again with after a gap. */
 export function snapshotFor(subscription: Subscription): { readonly slices?: Slices } {
   const { topic, filter } = subscription.feed
   if (!filter.stateful) return {}
-  subscription.snapshotAt = topic.session.offset
+  subscription.markSnapshot()
   return { slices: topic.snapshot(filter) }
 }
 
@@ -63,4 +62,9 @@ export function changed(before: FilterExpression, { types, mode, slices }: Updat
     ...(typesNow ? { types: typesNow } : undefined),
     ...(slicesNow ? { slices: slicesNow } : undefined),
   }
+}
+
+/** @returns what a control frame says of the feed that it is about */
+export function aboutOf({ topic }: Feed): About {
+  return { topic: topic.name, epoch: topic.timeline.epoch }
 }

@@ -1,7 +1,6 @@
 import type { Chunk, Codec } from '../codec/codec.js'
 import type { CloseCode } from '../protocol/codes.js'
-import type { Gap, HubEvent, Mode, Subscribe } from '../protocol/frames.js'
-import type { Connection } from './connection.js'
+import type { Gap, HubEvent, Mode, Subscribe, Unsubscribe, Update } from '../protocol/frames.js'
 import type { Link } from './link.js'
 
 export interface LocalOptions {
@@ -19,6 +18,13 @@ export interface LocalSubscription extends AsyncIterableIterator<HubEvent> {
   close(): void
 }
 
+/** The connection of a link within the process. */
+export interface LocalConnection {
+  receive(frame: Subscribe | Update | Unsubscribe): void
+  drained(): void
+  closed(): void
+}
+
 // Events that may wait for their reader before it lags.
 const waitingMax = 1_024
 
@@ -27,7 +33,7 @@ export class LocalLink implements Link {
   readonly codec: Codec
   #events: HubEvent[] = []
   #next = 0
-  #connection: Connection | undefined
+  #connection: LocalConnection | undefined
   #onGap: LocalOptions['onGap']
   #wake: (() => void) | undefined
   #failure: Error | undefined
@@ -66,7 +72,7 @@ export class LocalLink implements Link {
   readonly waiting = 0
 
   /** @throws ProtocolError when the topic or the filter is not valid */
-  follow(connection: Connection, topic: string, { onGap, ...options }: LocalOptions): LocalSubscription {
+  follow(connection: LocalConnection, topic: string, { onGap, ...options }: LocalOptions): LocalSubscription {
     this.#connection = connection
     this.#onGap = onGap
     const close = () => {

@@ -3,8 +3,7 @@ import { conflate } from '../history/conflate.js'
 import type { Entry } from '../history/entry.js'
 import type { Offset } from '../protocol/cursor.js'
 import type { StoredPart } from '../session/topic.js'
-import type { Feed } from './feed.js'
-import type { Delivery } from './flush.js'
+import { encodeBatch, type FeedLabel, replayPart } from './batches.js'
 
 /** A part of a replay that fits one frame. */
 interface Part {
@@ -23,13 +22,13 @@ export class ReplayPage {
   }
 
   /** @param from the index of the first event; there must be one */
-  part(delivery: Delivery, { feed, codec, from }: { feed: Feed; codec: Codec; from: number }): Part {
+  part(feed: FeedLabel, codec: Codec, from: number): Part {
     let parts = this.#parts.get(codec)
     if (parts === undefined) this.#parts.set(codec, (parts = new Map()))
     let part = parts.get(from)
     if (part === undefined) {
-      const events = delivery.part(this.entries, from)
-      part = { chunk: delivery.encode(feed, codec, undefined, events), to: from + events.length }
+      const events = replayPart(this.entries, from)
+      part = { chunk: encodeBatch(feed, codec, undefined, events), to: from + events.length }
       parts.set(from, part)
     }
     return part

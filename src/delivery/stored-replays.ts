@@ -1,9 +1,12 @@
 import type { Chunk, Codec } from '../codec/codec.js'
+import { conflate } from '../history/conflate.js'
 import type { Entry } from '../history/entry.js'
-import type { Hub } from '../hub/hub.js'
+import type { Clock } from '../lib/clock.js'
 import type { Offset } from '../protocol/cursor.js'
 import type { StoredPart } from '../session/topic.js'
-import { storedEventsMax } from '../sessions/history-page.js'
+import { type ReadStored, storedEventsMax } from '../sessions/history-page.js'
+import { encodeBatch, replayPart } from './batches.js'
+import type { DeliveryCounts } from './counts.js'
 import type { Feed } from './feed.js'
 
 // Of the data of their events; as frames they take about as much.
@@ -47,9 +50,15 @@ interface Kept {
   used: boolean
 }
 
+export interface StoredReplaysOptions {
+  readonly clock: Clock
+  readonly counts: DeliveryCounts
+  readonly readStored: ReadStored
+}
+
 /** What fresh joins replay from the store: each page is read and encoded once for all who join within seconds. */
 export class StoredReplays {
-  readonly #hub: Hub
+  readonly #options: StoredReplaysOptions
   /** The one asked for last stands last. */
   readonly #kept = new Map<string, Kept>()
   #bytes = 0
@@ -57,8 +66,8 @@ export class StoredReplays {
   /** Dialects and framings share names. */
   readonly #codecs = new Map<Codec, number>()
 
-  constructor(hub: Hub) {
-    this.#hub = hub
+  constructor(options: StoredReplaysOptions) {
+    this.#options = options
   }
 
   /** @returns the page that follows an offset; it may go on where memory begins */
@@ -81,25 +90,27 @@ export class StoredReplays {
     const { topic, filter } = feed
     let number = this.#codecs.get(codec)
     if (number === undefined) this.#codecs.set(codec, (number = this.#codecs.size))
-    const whose = codec.namesFeeds ? feed.number : `${topic.session.epoch} ${filter.name}`
+    const whose = codec.namesFeeds ? feed.number : `${topic.timeline.epoch} ${filter.name}`
     return `${number} ${topic.name} ${after} ${scope} ${whose}`
   }
 
   async #read(feed: Feed, codec: Codec, part: StoredPart, after: Offset): Promise<Reading> {
-    const { delivery } = this.#hub
+    const { counts, readStored } = this.#options
     const { accepts, before, until, joined, scope } = part
     const upTo = { ...accepts, accepts: (entry: Entry) => entry.place <= joined && accepts.accepts(entry) }
-    const stored = await this.#hub.readStored(feed.topic, upTo, { after, limit: storedEventsMax })
+    const stored = await readStored(feed.topic, upTo, { after, limit: storedEventsMax })
     const isFirst = after === part.after && before.length > 0
-    const due = delivery.conflate(isFirst ? [...before, ...stored.entries] : stored.entries)
+    const read = isFirst ? [...before, ...stored.entries] : stored.entries
+    const due = conflate(read)
+    counts.conflated += read.length - due.length
     const list: StoredFrame[] = []
     let bytes = 0
     for (let from = 0; from < due.length; ) {
-      const events = delivery.part(due, from)
+      const events = replayPart(due, from)
       from += events.length
       for (const entry of events) bytes += entry.bytes
       const last = due[from - 1]?.place ?? after
-      list.push({ chunk: delivery.encode(feed, codec, undefined, events), events: events.length, last })
+      list.push({ chunk: encodeBatch(feed, codec, undefined, events), events: events.length, last })
     }
     // A store that has nothing more, and will not have, has given all it can.
     const last = stored.end && stored.last <= after ? until : stored.last
@@ -148,7 +159,7 @@ export class StoredReplays {
   #sweepLater(): void {
     if (this.#isSweeping || this.#kept.size === 0) return
     this.#isSweeping = true
-    this.#hub.clock.after(keptMs, () => {
+    this.#options.clock.after(keptMs, () => {
       this.#isSweeping = false
       for (const [name, kept] of this.#kept) {
         if (!kept.used) this.#drop(name)

@@ -1,101 +1,329 @@
+import type { Chunk } from '../codec/codec.js'
 import type { Entry } from '../history/entry.js'
 import { type Offset, start } from '../protocol/cursor.js'
-import type { Connection } from './connection.js'
+import type { UnsubscribedCode } from '../protocol/frames.js'
 import type { Feed } from './feed.js'
+import type { Link } from './link.js'
+import type { BatchCount, Member, Membership } from './member.js'
 import { Replay, type ReplayPage } from './replay.js'
 import type { StoredFrames } from './stored-replays.js'
 
-/** A replay under way: what a fresh join still has to get before it goes on from its position. */
-export type Replaying =
-  /** Everything up to `after` has come from the store; `frames` are absent until it has answered. */
-  | {
-      readonly from: 'store'
-      readonly replay: Replay
-      readonly after: Offset
-      frames: StoredFrames | undefined
-      next: number
-    }
-  | { readonly from: 'memory'; readonly page: ReplayPage; next: number }
+/** The connection, as its subscriptions see it. */
+export interface Subscriber {
+  readonly link: Link
+  readonly directLink: Link | undefined
+  /** @param after what the subscription had before this batch */
+  queue(subscription: Subscription, chunk: Chunk, events: number, after: Offset): void
+  markFull(): void
+  fail(error: unknown): void
+  /** Events were handed to its link. */
+  count(events: number, bytes: number): void
+  unsubscribe(subscription: Subscription, code: UnsubscribedCode, reason: string): void
+  endIfDone(): void
+}
 
-/**
- * One connection's interest in one feed.
- *
- * In step: a member of the feed, which stores nothing but the membership. Behind: out of the feed, with its own
- * position; it continues from history and then joins the feed again.
- */
-export class Subscription {
+/** Out of the feed: it continues from history, after its position, and then joins the feed again. */
+export interface Behind {
+  readonly kind: 'behind'
+  /** Everything up to here has been sent. */
+  readonly position: Offset
+  /** Whether `live` was sent: all that was due on join or resume. */
+  readonly liveSent: boolean
+  /** Nothing may be conflated: the client may have some of what follows its cursor, and tells it by offset. */
+  readonly exact: boolean
+  /** The newest loss that a gap has told of. */
+  readonly gapTold: Offset
+  /** How many droppable events the topic had dropped when this began. */
+  readonly droppedBefore: number
+  /** The newest snapshot of state that it got is of this moment. */
+  readonly snapshotAt: Offset
+}
+
+/** A fresh join still has to get a replay, or the rest of it, before it goes on from its position. */
+export type Replaying = ReplayingStored | ReplayingHeld
+
+interface ReplayingStored {
+  readonly kind: 'replaying'
+  readonly from: 'store'
+  readonly replay: Replay
+  /** Everything up to here has come from the store. */
+  readonly after: Offset
+  /** Absent until the store has answered. */
+  readonly frames: StoredFrames | undefined
+  readonly next: number
+  readonly then: Behind
+}
+
+interface ReplayingHeld {
+  readonly kind: 'replaying'
+  readonly from: 'memory'
+  readonly page: ReplayPage
+  readonly next: number
+  readonly then: Behind
+}
+
+/** The store has been asked, for what is meant to come next. An answer to something else is not used. */
+export interface Reading {
+  readonly kind: 'reading'
+  readonly next: Replaying | Behind
+}
+
+/** In step: a member of the feed. Otherwise it is to be brought there. */
+export type SubscriptionState = Membership | Replaying | Reading | Behind
+
+/** One connection's interest in one feed. */
+export class Subscription implements Member {
   /** The client's own integer. */
   readonly number: number
-  readonly connection: Connection
-  feed: Feed
-  /** While behind: everything up to here has been sent. In step: where it joined the feed. */
-  position: Offset
-  /** Its place among the feed's members; −1 while behind. */
-  place = -1
-  /** What its feed had given its members when it joined them: so that nothing is counted for each delivery. */
-  eventsBefore = 0
-  bytesBefore = 0
-  replaying: Replaying | undefined = undefined
-  /** A page of the store is on its way. */
-  fetching = false
-  /** Whether `live` was sent: all that was due on join or resume. */
-  announced = false
-  /** Nothing may be conflated: the client may have some of what follows its cursor, and tells it by offset. */
-  exact = false
-  /** The newest loss that a gap has told of. */
-  gapTold: Offset
-  /** How many events the topic had dropped when the subscription fell behind. */
-  droppedBefore = 0
-  /** The newest snapshot of state that it got is of this moment. */
-  snapshotAt: Offset = start
+  readonly #subscriber: Subscriber
+  #feed: Feed
+  #state: SubscriptionState
 
-  constructor(number: number, connection: Connection, feed: Feed, position: Offset) {
+  /** It begins behind, at the session's offset. */
+  constructor(number: number, subscriber: Subscriber, feed: Feed) {
     this.number = number
-    this.connection = connection
-    this.feed = feed
-    this.position = position
-    this.gapTold = position
+    this.#subscriber = subscriber
+    this.#feed = feed
+    this.#state = behindAt(feed, feed.topic.timeline.offset, { liveSent: false })
+    feed.subscriptions.add(this)
   }
 
-  /** Begins a replay, if there is anything to replay. */
-  begin(replay: Replay): void {
-    const { stored, isEmpty } = replay
-    if (isEmpty) this.replaying = undefined
-    else if (stored === undefined) this.replayHeld(replay, start)
-    else this.replayStored(replay, stored.after)
+  get feed(): Feed {
+    return this.#feed
   }
 
-  /** The replay goes on in the store. */
-  replayStored(replay: Replay, after: Offset): void {
-    this.replaying = { from: 'store', replay, after, frames: undefined, next: 0 }
-  }
-
-  /** The replay ends with what memory holds after an offset. */
-  replayHeld(replay: Replay, after: Offset): void {
-    this.replaying = { from: 'memory', page: replay.held(after), next: 0 }
-  }
-
-  /** Keeps of a replay under way only what a new filter accepts. */
-  retainReplay(accepts: (entry: Entry) => boolean): void {
-    const at = this.replaying
-    if (at === undefined) return
-    if (at.from === 'store') {
-      const sent = at.frames?.list[at.next - 1]?.last ?? start
-      this.replayStored(at.replay.filtered(accepts), sent > at.after ? sent : at.after)
-    } else this.begin(new Replay(at.page.entries.slice(at.next).filter(accepts)))
+  get state(): SubscriptionState {
+    return this.#state
   }
 
   get inStep(): boolean {
-    return this.place >= 0
+    return this.#state.kind === 'inStep'
+  }
+
+  /** Whether it still has to get some of a replay. */
+  get isReplaying(): boolean {
+    const state = this.#state
+    return state.kind === 'replaying' || (state.kind === 'reading' && state.next.kind === 'replaying')
   }
 
   /** Everything up to here has been matched, and sent if it matched. */
   get reached(): Offset {
-    return this.inStep ? this.feed.flushed : this.position
+    const state = this.#state
+    return state.kind === 'inStep' ? this.#feed.flushed : behindOf(state).position
   }
 
   /** The position that the client knows of. */
-  get told(): Offset {
-    return this.inStep && this.feed.sent > this.position ? this.feed.sent : this.position
+  get clientPosition(): Offset {
+    const state = this.#state
+    if (state.kind !== 'inStep') return behindOf(state).position
+    const { sent } = this.#feed
+    return sent > state.position ? sent : state.position
+  }
+
+  /** Resumes from a position. @param gapTold the newest loss that the answer tells of */
+  resume(position: Offset, gapTold: Offset): void {
+    this.#state = {
+      ...behindAt(this.#feed, position, { liveSent: false }),
+      // With many topics on one link the cursor stands only at the end of a flush; a cut may come before.
+      exact: this.link.codec.trailer !== undefined,
+      gapTold,
+      droppedBefore: Number.POSITIVE_INFINITY,
+    }
+  }
+
+  /** Begins a replay, if there is anything to replay. */
+  begin(replay: Replay): void {
+    if (this.#state.kind === 'inStep') return
+    const then = behindOf(this.#state)
+    const { stored } = replay
+    if (stored === undefined) this.#state = replayHeld(replay, start, then)
+    else this.#state = replayStored(replay, stored.after, then)
+  }
+
+  /** A part of a replay was sent, or a page of it has come: this is what follows. */
+  proceed(next: Replaying): void {
+    if (next.from === 'memory') {
+      this.#state = next.next < next.page.entries.length ? next : next.then
+      return
+    }
+    const { replay, frames, then } = next
+    if (frames === undefined || next.next < frames.list.length) this.#state = next
+    else if (replay.stored !== undefined && frames.last < replay.stored.until)
+      this.#state = replayStored(replay, frames.last, then)
+    else this.#state = replayHeld(replay, frames.last, then)
+  }
+
+  /** The store is asked for what comes next. */
+  read(next: Replaying | Behind): void {
+    this.#state = { kind: 'reading', next }
+  }
+
+  /** The store has answered. @returns whether it is an answer to what is meant to come next */
+  haveRead(asked: Replaying | Behind): boolean {
+    if (this.#state.kind !== 'reading') return false
+    this.#state = this.#state.next
+    return this.#state === asked
+  }
+
+  /** Everything up to an offset has been sent. */
+  advance(position: Offset): void {
+    this.#change({ position })
+  }
+
+  /** The client was told of a loss, and of how much was dropped so far. */
+  tellGap(gapTold: Offset, droppedBefore: number): void {
+    this.#change({ gapTold, droppedBefore })
+  }
+
+  /** All that was due on join or resume has been sent. */
+  markLive(): void {
+    this.#change({ liveSent: true, exact: false })
+  }
+
+  /** A snapshot of state is sent. */
+  markSnapshot(): void {
+    this.#change({ snapshotAt: this.#feed.topic.timeline.offset })
+  }
+
+  /** It has got everything: from now on the feed gives it what comes. */
+  join(): void {
+    this.#state = this.#feed.join(this)
+  }
+
+  /** Its connection has no room for more. */
+  fallBehind(): void {
+    const position = this.clientPosition
+    this.#leaveStep()
+    this.#state = behindAt(this.#feed, position, { liveSent: true })
+  }
+
+  /** Goes on through another feed of the topic, or anew through its own, from where it is. */
+  follow(feed: Feed): void {
+    const position = this.clientPosition
+    const state = this.#state
+    const before = this.#feed
+    this.#leaveStep()
+    if (feed !== before) {
+      before.subscriptions.delete(this)
+      feed.subscriptions.add(this)
+      this.#feed = feed
+    }
+    if (state.kind === 'inStep') {
+      this.#state = behindAt(feed, position, { liveSent: false })
+    } else if (feed === before) {
+      this.#change({ liveSent: false })
+    } else {
+      const then = { ...behindOf(state), liveSent: false }
+      this.#state =
+        state.kind === 'reading'
+          ? { kind: 'reading', next: retained(state.next, then, feed) }
+          : retained(state, then, feed)
+    }
+  }
+
+  /** Leaves its feed for good. */
+  leave(): void {
+    this.#leaveStep()
+    this.#feed.subscriptions.delete(this)
+  }
+
+  /** A batch that was queued for it could not be written: it comes from history, from where the feed was before. */
+  rewind(position: Offset): void {
+    if (this.#state.kind !== 'behind' || this.#state.position <= position) return
+    this.#change({ position })
+  }
+
+  /** Its connection has got a second subscription, or has lost it. */
+  relink(): void {
+    if (this.#state.kind === 'inStep') this.#feed.relink(this.#state)
+  }
+
+  get link(): Link {
+    return this.#subscriber.link
+  }
+
+  get directLink(): Link | undefined {
+    return this.#subscriber.directLink
+  }
+
+  queue(chunk: Chunk, { events, after }: BatchCount): void {
+    const state = this.#state
+    const before = state.kind === 'inStep' && state.position > after ? state.position : after
+    this.#subscriber.queue(this, chunk, events, before)
+  }
+
+  markFull(): void {
+    this.#subscriber.markFull()
+  }
+
+  fail(error: unknown): void {
+    this.#subscriber.fail(error)
+  }
+
+  remove(reason: string): void {
+    this.#subscriber.unsubscribe(this, 'removed', reason)
+  }
+
+  endIfDone(): void {
+    this.#subscriber.endIfDone()
+  }
+
+  #leaveStep(): void {
+    if (this.#state.kind !== 'inStep') return
+    const { events, bytes } = this.#feed.leave(this.#state)
+    this.#subscriber.count(events, bytes)
+  }
+
+  #change(changed: Partial<Omit<Behind, 'kind'>>): void {
+    if (this.#state.kind !== 'inStep') Object.assign(behindOf(this.#state), changed)
+  }
+}
+
+type OutOfStep = Exclude<SubscriptionState, Membership>
+
+function behindAt(feed: Feed, position: Offset, { liveSent }: Pick<Behind, 'liveSent'>): Behind {
+  return {
+    kind: 'behind',
+    position,
+    liveSent,
+    exact: false,
+    gapTold: position,
+    droppedBefore: feed.topic.droppableTotal,
+    snapshotAt: start,
+  }
+}
+
+function behindOf(state: OutOfStep): Behind {
+  switch (state.kind) {
+    case 'behind':
+      return state
+    case 'replaying':
+      return state.then
+    case 'reading':
+      return behindOf(state.next)
+  }
+}
+
+function replayStored(replay: Replay, after: Offset, then: Behind): Replaying {
+  return { kind: 'replaying', from: 'store', replay, after, frames: undefined, next: 0, then }
+}
+
+function replayHeld(replay: Replay, after: Offset, then: Behind): Replaying | Behind {
+  const page = replay.held(after)
+  if (page.entries.length === 0) return then
+  return { kind: 'replaying', from: 'memory', page, next: 0, then }
+}
+
+/** @returns the state with what a new filter accepts of a replay under way, and `then` after it */
+function retained(state: Replaying | Behind, then: Behind, { filter }: Feed): Replaying | Behind {
+  if (state.kind === 'behind') return then
+  const accepts = (entry: Entry): boolean => filter.accepts(entry)
+  switch (state.from) {
+    case 'store': {
+      const sent = state.frames?.list[state.next - 1]?.last ?? start
+      return replayStored(state.replay.filtered(accepts), sent > state.after ? sent : state.after, then)
+    }
+    case 'memory':
+      return replayHeld(new Replay(state.page.entries.slice(state.next).filter(accepts)), start, then)
   }
 }

@@ -1,12 +1,10 @@
 import { type Catalog, createCatalog, type Extensions } from '../catalog/catalog.js'
 import { Codecs } from '../codec/codecs.js'
 import type { Dialect } from '../codec/dialect.js'
-import { Connection, type ConnectionOptions } from '../delivery/connection.js'
-import { Feeds } from '../delivery/feeds.js'
-import { Delivery } from '../delivery/flush.js'
+import type { Connection, ConnectionOptions } from '../delivery/connection.js'
+import { Delivery } from '../delivery/delivery.js'
 import type { Link } from '../delivery/link.js'
 import { LocalLink, type LocalOptions, type LocalSubscription } from '../delivery/local.js'
-import { StoredReplays } from '../delivery/stored-replays.js'
 import { type Clock, systemClock } from '../lib/clock.js'
 import type { JsonObject, JsonValue } from '../lib/json.js'
 import { type Random, systemRandom } from '../lib/random.js'
@@ -18,8 +16,7 @@ import { idPattern, parseTopic, type TopicName } from '../protocol/topic.js'
 import { EventCheck } from '../session/event-check.js'
 import { Filter } from '../session/filter.js'
 import type { StateOptions, StateResult, StateSnapshot } from '../session/precondition.js'
-import type { Session } from '../session/session.js'
-import { measure, type SessionMeasures, type SessionSummary, summarize } from '../session/summary.js'
+import { type SessionSummary, summarize } from '../session/summary.js'
 import type { Topic } from '../session/topic.js'
 import { type Tracer, Tracing } from '../session/tracing.js'
 import {
@@ -31,10 +28,11 @@ import {
   storedPageOf,
 } from '../sessions/history-page.js'
 import { type Publisher, Publishing, type PublishResult } from '../sessions/publishing.js'
-import { type SessionPage, Sessions, topicsOf } from '../sessions/sessions.js'
+import type { SessionPage } from '../sessions/session-pages.js'
+import { Sessions } from '../sessions/sessions.js'
 import type { Retention, Store } from '../store/store.js'
 import { SessionHandle } from './session-handle.js'
-import { type HubStats, statsOf, Tally } from './stats.js'
+import { type HubStats, measure, type SessionMeasures, statsOf } from './stats.js'
 
 export interface HubOptions {
   readonly clock?: Clock
@@ -73,17 +71,10 @@ export class Hub {
   readonly codecs: Codecs
   /** The users' own, by which the server knows them. */
   readonly dialects: readonly Dialect[]
-  readonly delivery: Delivery
-  readonly feeds: Feeds
-  readonly storedReplays = new StoredReplays(this)
-  readonly connections = new Set<Connection>()
+  readonly #delivery: Delivery
   readonly #sessions: Sessions
-  readonly tally = new Tally()
-  readonly #check: EventCheck
   readonly #publishing: Publishing
   readonly #tracing: Tracing | undefined
-  readonly #departed: Connection[] = []
-  readonly #report: (error: unknown, connection: string) => void
 
   constructor(options: HubOptions) {
     this.clock = options.clock ?? systemClock
@@ -92,30 +83,44 @@ export class Hub {
     this.limits = { ...defaultLimits, ...options.limits }
     this.#tracing = options.tracer && new Tracing(options.tracer)
     this.codecs = new Codecs(this.clock, this.limits.depthMax)
-    this.delivery = new Delivery(
-      { clock: this.clock, tracing: this.#tracing },
-      (session) => this.#sessions.refresh(session),
-      (sessions) => this.#afterFlush(sessions),
-    )
     this.dialects = options.dialects ?? []
-    this.feeds = new Feeds(this.clock, this.limits.topicFeedsMax)
-    this.#check = new EventCheck(this.limits)
-    this.#report = options.report ?? ((error) => console.error(error))
+    const { catalog, clock, limits, random } = this
+    const tracing = this.#tracing
+    // What is published goes from the sessions on to delivery, which asks them for topics and stored pages.
     this.#sessions = new Sessions({
-      clock: this.clock,
-      random: this.random,
-      catalog: this.catalog,
-      limits: this.limits,
-      delivery: this.delivery,
+      clock,
+      random,
+      catalog,
+      limits,
       store: options.store,
       retention: options.retention,
       onStore: options.onStore,
-      tracing: this.#tracing,
+      tracing,
       expose: options.expose ?? (() => true),
+      onDirty: (timeline) => this.#delivery.flush.onDirty(timeline),
+      onRemoved: (session) => this.#delivery.removed(session),
     })
-    const { catalog, clock, limits, delivery, tally } = this
-    const [check, sessions] = [this.#check, this.#sessions]
-    this.#publishing = new Publishing({ catalog, clock, limits, check, sessions, delivery, tally })
+    const sessions = this.#sessions
+    this.#delivery = new Delivery({
+      clock,
+      random,
+      limits,
+      tracing,
+      report: options.report ?? ((error) => console.error(error)),
+      topics: {
+        topicToFollow: (name, permissions) => sessions.topicToFollow(name, permissions),
+        mayForget: (topic) => sessions.mayForget(topic),
+        readStored: this.#readStored,
+      },
+    })
+    this.#publishing = new Publishing({
+      catalog,
+      clock,
+      limits,
+      sessions,
+      check: new EventCheck(limits),
+      onDirty: (timeline) => this.#delivery.flush.onDirty(timeline),
+    })
   }
 
   /** Why nothing can be published now: the store fails. Nothing when all is well. */
@@ -203,22 +208,18 @@ export class Hub {
   state(topicName: string, slices: readonly string[] = ['*']): StateSnapshot {
     const topic = this.#startedTopic(topicName)
     const filter = new Filter({ mode: 'full', slices })
-    this.settle(topic.session, filter)
-    const { epoch, offset } = topic.session
+    this.#delivery.bringUpToDate(topic, filter)
+    const { epoch, offset } = topic.timeline
     return { epoch, offset, version: topic.stateOffset, slices: topic.snapshot(filter) }
-  }
-
-  /** Brings everything in step up to the session's offset, and what the filter watches up to date. */
-  settle(session: Session, filter: Filter): void {
-    if (filter.watches) this.#sessions.refresh(session)
-    this.delivery.flush(session)
   }
 
   /** @returns once everything that the session has published so far is stored; rejects with `unavailable`. */
   committed(id: string): Promise<void> {
-    const session = this.#sessions.held(id)
-    if (this.#sessions.committing === undefined || session === undefined) return Promise.resolve()
-    return this.#sessions.committing.committed(session)
+    const { committing } = this.#sessions
+    const journal = this.#sessions.held(id)?.journal
+    return committing === undefined || journal === undefined
+      ? Promise.resolve()
+      : committing.committed(journal)
   }
 
   // Sessions
@@ -228,7 +229,8 @@ export class Hub {
    * @throws ProtocolError `notFound`
    */
   measure(id: string): SessionMeasures {
-    return measure(this.#sessions.started(id))
+    const session = this.#sessions.started(id)
+    return measure(session, this.#delivery.countSubscriptions(session))
   }
 
   /** @returns what is known of a session, or nothing when it was never started. */
@@ -257,40 +259,14 @@ export class Hub {
    *
    * @returns whether it is new
    */
-  createSession(id: string, { mode, metadata }: { mode?: Mode; metadata?: JsonObject } = {}): boolean {
+  createSession(id: string, changed: { mode?: Mode; metadata?: JsonObject } = {}): boolean {
     checkId(id, 'session')
-    const isNew = this.find(id) === undefined
-    if (metadata !== undefined) this.#check.size(metadata, 'metadata')
-    this.#sessions.committing?.admit(this.#sessions.held(id))
-    const session = this.#sessions.running(id)
-    if (mode !== undefined) session.mode = mode
-    if (metadata !== undefined) session.metadata = metadata
-    this.#sessions.recordChanged(session)
-    return isNew
+    return this.#publishing.create(id, changed)
   }
 
   /** @throws ProtocolError `notFound`, or `conflict` when it has ended already */
   endSession(id: string, outcome?: JsonValue): void {
-    const session = this.#sessions.started(id)
-    if (session.status === 'ended')
-      throw new ProtocolError('conflict', `session ${quote(id)} has ended already`)
-    this.#sessions.committing?.admit(session)
-    const data = outcome === undefined ? {} : { outcome }
-    const bytes = this.#check.size(data, 'outcome')
-    if (outcome !== undefined) session.outcome = outcome
-    const traits = this.catalog.traitsOf('complete')
-    const now = this.clock.now()
-    session.conclude(now)
-    // Before the event that ends everything, so that those who watch learn it too.
-    if (session.watched || session.topic.stateOffset > 0) this.#sessions.refresh(session)
-    session.end({ type: 'complete', data }, { traits, bytes, now })
-    this.tally.published++
-    this.delivery.schedule(session)
-    if (this.#sessions.committing !== undefined) {
-      this.#sessions.committing.touch(session, bytes)
-      return
-    }
-    this.#sessions.capacity.ended(session)
+    this.#publishing.end(id, outcome)
   }
 
   /**
@@ -302,7 +278,9 @@ export class Hub {
   removeSession(id: string): Promise<void> {
     const session = this.#sessions.started(id)
     this.#sessions.forget(session)
-    return this.#sessions.committing?.remove(session) ?? Promise.resolve()
+    const { committing } = this.#sessions
+    const { journal } = session
+    return committing === undefined || journal === undefined ? Promise.resolve() : committing.remove(journal)
   }
 
   /**
@@ -316,7 +294,10 @@ export class Hub {
 
   /** `history`, going on in the store where memory does not reach back to. */
   async readHistory(topicName: string, query: HistoryQuery = {}): Promise<HistoryPage> {
-    return storedPageOf(this.#startedTopic(topicName), query, this)
+    return storedPageOf(this.#startedTopic(topicName), query, {
+      limits: this.limits,
+      readStored: this.#readStored,
+    })
   }
 
   #startedTopic(topicName: string): Topic {
@@ -327,12 +308,12 @@ export class Hub {
 
   /** Takes a link that has opened; its transport tells the connection when it drains and when it has gone. */
   connect(link: Link, options: ConnectionOptions = {}): Connection {
-    const connection = new Connection(this.random.id(), this, link, options)
-    this.connections.add(connection)
-    const { heartbeatMs, frameBytesMax, subscriptionsMax, filterTypesMax } = this.limits
-    const limits = { frameBytesMax, subscriptionsMax, filterTypesMax }
-    connection.say({ type: 'welcome', connection: connection.id, version: 1, heartbeatMs, limits })
-    return connection
+    return this.#delivery.connect(link, options)
+  }
+
+  /** Those that are open. */
+  get connections(): Iterable<Connection> {
+    return this.#delivery.connections.values()
   }
 
   /**
@@ -345,9 +326,14 @@ export class Hub {
     return link.follow(connection, topic, options)
   }
 
+  /** Delivers what was published in this turn at once. */
+  flush(): void {
+    this.#delivery.flush.flushAll()
+  }
+
   /** Tells every connection that the hub goes away. */
   close(): void {
-    this.delivery.flushAll()
+    this.flush()
     for (const connection of this.connections) connection.close('shutdown', 'the hub is shutting down')
   }
 
@@ -357,11 +343,13 @@ export class Hub {
   }
 
   stats(): HubStats {
-    const { tally, connections, delivery, codecs, feeds } = this
-    return statsOf({ tally, connections, sessions: this.#sessions, delivery, codecs, feeds })
+    return statsOf({
+      sessions: this.#sessions,
+      delivery: this.#delivery,
+      codecs: this.codecs,
+      publishing: this.#publishing,
+    })
   }
-
-  // For connections
 
   /**
    * @param permissions decide what the topic `hub` shows
@@ -371,37 +359,8 @@ export class Hub {
     return this.#sessions.topicToFollow(name, permissions)
   }
 
-  /** Placeholders go when nobody follows them. */
-  mayForget(topic: Topic): void {
-    this.#sessions.mayForget(topic)
-  }
-
-  readonly readStored: ReadStored = (topic, filter, part) =>
+  readonly #readStored: ReadStored = (topic, filter, part) =>
     readStored({ committing: this.#sessions.committing, catalog: this.catalog }, topic, filter, part)
-
-  departed(connection: Connection): void {
-    this.connections.delete(connection)
-    if (this.delivery.busy) this.#departed.push(connection)
-    else connection.leaveAll()
-  }
-
-  /** Counts and reports a mistake of the hub's own, which costs one connection. */
-  reportFault(error: unknown, connection: string): void {
-    this.tally.faults++
-    this.#report(error, connection)
-  }
-
-  #afterFlush(sessions: readonly Session[]): void {
-    for (const connection of this.#departed.splice(0)) connection.leaveAll()
-    for (const session of sessions) {
-      if (session.status !== 'ended') continue
-      for (const topic of topicsOf(session)) {
-        for (const feed of topic.feeds.values()) {
-          for (const { connection } of feed.subscriptions) connection.endIfDone()
-        }
-      }
-    }
-  }
 }
 
 function checkId(id: string, field: string): void {

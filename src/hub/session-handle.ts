@@ -3,8 +3,7 @@ import { ProtocolError, quote } from '../protocol/codes.js'
 import type { Cause, NewEvent, PatchOperation } from '../protocol/frames.js'
 import { formatTopic, idPattern } from '../protocol/topic.js'
 import type { StateOptions, StateResult } from '../session/precondition.js'
-import type { PublishResult } from '../sessions/publishing.js'
-import type { Hub } from './hub.js'
+import type { Publisher, PublishResult } from '../sessions/publishing.js'
 
 /** One worker's topic, for producers within the process. */
 export interface WorkerHandle {
@@ -16,13 +15,29 @@ export interface WorkerHandle {
   removeState(slice: string, cause?: Cause): StateResult
 }
 
+/** What a handle needs of its hub. */
+export interface Producing {
+  publishTo(session: string, publisher: Publisher, events: readonly NewEvent[]): PublishResult
+  setState(topic: string, slice: string, value: JsonValue, options?: StateOptions): StateResult
+  patchState(
+    topic: string,
+    slice: string,
+    patch: readonly PatchOperation[],
+    options?: StateOptions,
+  ): StateResult
+  mergeState(topic: string, slice: string, merge: JsonValue, options?: StateOptions): StateResult
+  removeState(topic: string, slice: string, options?: StateOptions): StateResult
+  committed(session: string): Promise<void>
+  endSession(session: string, outcome?: JsonValue): void
+}
+
 /** A session, for producers within the process. */
 export class SessionHandle {
   readonly id: string
-  readonly #hub: Hub
+  readonly #hub: Producing
   readonly #topic: string
 
-  constructor(hub: Hub, id: string) {
+  constructor(hub: Producing, id: string) {
     this.#hub = hub
     this.id = id
     this.#topic = formatTopic({ kind: 'session', session: id })

@@ -1,12 +1,12 @@
 import type { Codecs } from '../codec/codecs.js'
-import type { Connection } from '../delivery/connection.js'
-import type { Feeds } from '../delivery/feeds.js'
-import type { Delivery } from '../delivery/flush.js'
+import type { Delivery, SubscriptionCounts } from '../delivery/delivery.js'
 import type { HistoryTotals } from '../history/history.js'
 import type { HistogramReading } from '../lib/histogram.js'
 import type { CloseCode } from '../protocol/codes.js'
-import type { GapNotice, GapReason } from '../protocol/frames.js'
+import type { GapReason } from '../protocol/frames.js'
+import type { Session } from '../session/session.js'
 import { noStore, type StoreStats } from '../sessions/committing.js'
+import type { Publishing } from '../sessions/publishing.js'
 import type { Sessions } from '../sessions/sessions.js'
 import type { StateCounts } from '../state/topic-state.js'
 
@@ -46,67 +46,63 @@ export interface HubStats {
   readonly store: StoreStats
 }
 
-/** Counts what no part of the hub counts for itself. */
-export class Tally {
-  published = 0
-  duplicates = 0
-  passedOver = 0
-  faults = 0
-  readonly gaps = new Map<GapReason, number>()
-  readonly closed = new Map<CloseCode, number>()
-
-  gap({ reason, dropped = 0 }: GapNotice): void {
-    this.gaps.set(reason, (this.gaps.get(reason) ?? 0) + 1)
-    this.passedOver += dropped
-  }
-
-  close(code: CloseCode): void {
-    this.closed.set(code, (this.closed.get(code) ?? 0) + 1)
-  }
+/** How many follow a session, and what memory holds of it. */
+export interface SessionMeasures extends SubscriptionCounts {
+  /** Retained events of all its topics, and about the bytes of their JSON text. */
+  readonly history: { readonly events: number; readonly bytes: number }
 }
 
 export interface Counted {
-  readonly tally: Tally
-  readonly connections: ReadonlySet<Connection>
   readonly sessions: Sessions
+  readonly publishing: Publishing
   readonly delivery: Delivery
   readonly codecs: Codecs
-  readonly feeds: Feeds
 }
 
 /** Reads all figures at one moment; walks through the connections. */
-export function statsOf({ tally, connections, sessions, delivery, codecs, feeds }: Counted): HubStats {
+export function statsOf({ sessions, publishing, delivery, codecs }: Counted): HubStats {
+  const { connections, counts, feeds, flush } = delivery
+  const { published, duplicates } = publishing.counts
   let subscriptions = 0
   let lagging = 0
   let waitingBytes = 0
-  for (const connection of connections) {
-    subscriptions += connection.subscriptions.size
+  for (const connection of connections.values()) {
+    subscriptions += connection.size
     lagging += connection.lagging
     waitingBytes += connection.link.waiting
   }
   return {
-    published: tally.published,
-    duplicates: tally.duplicates,
-    delivered: delivery.delivered,
-    deliveredBytes: delivery.deliveredBytes,
-    conflated: delivery.conflated,
-    passedOver: tally.passedOver,
+    published,
+    duplicates,
+    delivered: counts.delivered,
+    deliveredBytes: counts.deliveredBytes,
+    conflated: counts.conflated,
+    passedOver: counts.passedOver,
     withheld: sessions.withheld,
-    flushMs: delivery.flushMs.read(),
-    flushEvents: delivery.flushEvents.read(),
+    flushMs: flush.ms.read(),
+    flushEvents: flush.events.read(),
     encodings: codecs.encodings(),
     sessions: sessions.size,
     connections: connections.size,
     subscriptions,
     lagging,
     feeds: feeds.size,
-    gaps: tally.gaps,
-    closed: tally.closed,
-    faults: tally.faults,
+    gaps: counts.gaps,
+    closed: counts.closed,
+    faults: counts.faults,
     waitingBytes,
     history: { ...sessions.totals },
     memoryBytes: sessions.capacity.bytes,
     state: { ...sessions.stateCounts },
     store: sessions.committing?.stats() ?? noStore,
   }
+}
+
+export function measure(session: Session, subscriptions: SubscriptionCounts): SessionMeasures {
+  const history = { events: 0, bytes: 0 }
+  for (const { length, bytes } of session.histories()) {
+    history.events += length
+    history.bytes += bytes
+  }
+  return { ...subscriptions, history }
 }

@@ -141,7 +141,7 @@ export function makeService(hub: Hub, tokens: Tokens | undefined, options: Servi
     const began = clock.elapsed()
     log.info({ connections: links.size, graceMs }, 'closing')
     for (const interrupt of interrupted) interrupt()
-    hub.delivery.flushAll()
+    hub.flush()
     const ms = Math.min(limits.spreadMs, graceMs / 2, links.size)
     const told = links.closeAll(sendAway, { clock, ms }).then(() => links.empty())
     await withinMs(clock, graceMs, Promise.all([told, routes.idle()]))

@@ -50,7 +50,7 @@ export class NamePattern {
 }
 
 /** The slices that the hub keeps: two in each session's topic, and the list of sessions in the topic `hub`. */
-export const ownSliceNames = ['$session', '$workers', 'sessions'] as const
+export const reservedSliceNames = ['$session', '$workers', 'sessions'] as const
 
 const verdictsMax = 1_024
 type Verdict = 'yes' | 'if forced' | 'no'
@@ -75,7 +75,7 @@ export class Filter implements Accepts {
     this.#types = expression.types && new NamePattern(expression.types, 'types')
     this.#slices = expression.slices && new NamePattern(expression.slices, 'slices')
     this.stateful = this.#slices !== undefined && !this.silent
-    this.watches = this.stateful && ownSliceNames.some((slice) => this.wantsSlice(slice))
+    this.watches = this.stateful && reservedSliceNames.some((slice) => this.wantsSlice(slice))
   }
 
   get silent(): boolean {

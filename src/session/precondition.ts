@@ -1,7 +1,7 @@
 import { ProtocolError } from '../protocol/codes.js'
 import type { Epoch, Offset, Position } from '../protocol/cursor.js'
 import type { Cause, Slices } from '../protocol/frames.js'
-import type { Topic } from './topic.js'
+import type { OwnTopic } from './topic.js'
 
 export interface StateOptions {
   /** What led to the change. */
@@ -28,7 +28,7 @@ export interface StateSnapshot {
 
 /** @throws ProtocolError `preconditionFailed`: nothing may change */
 export function checkUnless(
-  { state, session }: Topic,
+  { state, timeline }: OwnTopic,
   slice: string,
   unless: NonNullable<StateOptions['unless']>,
 ): void {
@@ -38,9 +38,9 @@ export function checkUnless(
   }
   const { epoch, offset } = unless.changedSince
   const changedAt = state.changedAt(slice)
-  if (epoch === session.epoch && changedAt <= offset) return
+  if (epoch === timeline.epoch && changedAt <= offset) return
   throw new ProtocolError(
     'preconditionFailed',
-    `slice ${slice} has changed at ${session.epoch}:${changedAt}, after ${epoch}:${offset}`,
+    `slice ${slice} has changed at ${timeline.epoch}:${changedAt}, after ${epoch}:${offset}`,
   )
 }

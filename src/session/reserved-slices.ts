@@ -1,8 +1,26 @@
 import type { JsonObject, JsonValue } from '../lib/json.js'
-import type { Session, Worker } from './session.js'
+
+/** What the reserved slices say of a worker. */
+export interface DescribedWorker {
+  readonly id: string
+  readonly status: string
+  /** Milliseconds since 1970; absent while it is only followed. */
+  readonly startedAt: number | undefined
+  readonly endedAt: number | undefined
+  readonly events: number
+}
+
+/** What the reserved slices say of a session. */
+export interface DescribedSession {
+  readonly status: string
+  readonly startedAt: number | undefined
+  readonly endedAt: number | undefined
+  readonly outcome: JsonValue | undefined
+  readonly workers: ReadonlyMap<string, DescribedWorker>
+}
 
 /** @returns the slices that the hub keeps in a session's topic */
-export function slicesOf(session: Session): readonly (readonly [string, JsonValue])[] {
+export function slicesOf(session: DescribedSession): readonly (readonly [string, JsonValue])[] {
   const { status, startedAt, endedAt, outcome } = session
   const about = {
     status,
@@ -17,7 +35,7 @@ export function slicesOf(session: Session): readonly (readonly [string, JsonValu
   ]
 }
 
-function aboutWorker({ status, startedAt, endedAt, events }: Worker): JsonObject {
+function aboutWorker({ status, startedAt, endedAt, events }: DescribedWorker): JsonObject {
   return {
     status,
     ...(startedAt !== undefined && { startedAt }),
@@ -27,7 +45,7 @@ function aboutWorker({ status, startedAt, endedAt, events }: Worker): JsonObject
 }
 
 /** @returns what a list of sessions shows of one */
-export function aboutSession({ status, startedAt, endedAt, workers }: Session): JsonObject {
+export function aboutSession({ status, startedAt, endedAt, workers }: DescribedSession): JsonObject {
   return {
     status,
     ...(startedAt !== undefined && { startedAt }),

@@ -47,30 +47,3 @@ export function summarize(session: Session): SessionSummary {
     workers,
   }
 }
-
-/** How many follow a session, and what memory holds of it. */
-export interface SessionMeasures {
-  /** Subscriptions to the session and its workers. */
-  readonly subscriptions: number
-  /** Those of them that are catching up from history. */
-  readonly lagging: number
-  /** Retained events of all its topics, and about the bytes of their JSON text. */
-  readonly history: { readonly events: number; readonly bytes: number }
-}
-
-export function measure(session: Session): SessionMeasures {
-  let subscriptions = 0
-  let inStep = 0
-  for (const topic of session.all === undefined ? session.topics() : [...session.topics(), session.all]) {
-    for (const feed of topic.feeds.values()) {
-      subscriptions += feed.subscriptions.size
-      for (const { list } of feed.members) inStep += list.length
-    }
-  }
-  const history = { events: 0, bytes: 0 }
-  for (const { length, bytes } of session.histories()) {
-    history.events += length
-    history.bytes += bytes
-  }
-  return { subscriptions, lagging: subscriptions - inStep, history }
-}

@@ -1,5 +1,4 @@
 import type { Catalog } from '../catalog/catalog.js'
-import { Feed } from '../delivery/feed.js'
 import type { Accepts, Entry } from '../history/entry.js'
 import { type History, type Loss, nothingLost } from '../history/history.js'
 import { lossAfter, type Page, readAfter, replayable } from '../history/read.js'
@@ -7,10 +6,12 @@ import type { JsonValue } from '../lib/json.js'
 import type { Weight } from '../lib/weight.js'
 import { type Offset, start } from '../protocol/cursor.js'
 import type { Slices } from '../protocol/frames.js'
+import { formatTopic, type TopicName } from '../protocol/topic.js'
 import { type StateCounts, type StateLimits, TopicState } from '../state/topic-state.js'
 import type { StoredEvent } from '../store/store.js'
+import type { Audience } from './audience.js'
 import type { Filter } from './filter.js'
-import type { Session } from './session.js'
+import type { Timeline } from './timeline.js'
 
 /** What the topics of a hub have in common to keep state. */
 export interface StateSetting {
@@ -21,90 +22,72 @@ export interface StateSetting {
   readonly expose: (slice: string, topic: string) => boolean
 }
 
-export interface TopicOptions {
-  /** The topic's own history; absent for `sessions/{s}/**`, which reads those of the other topics. */
-  readonly history?: History
-  /** The worker whose topic it is. */
-  readonly worker?: string
-  readonly setting: StateSetting
-}
-
-/** A named view of a session's events: the session's own, one worker's, or all of them. */
-export class Topic {
+/** A named view of the events and the state of a timeline. */
+export abstract class Topic {
   readonly name: string
-  readonly session: Session
-  readonly history: History | undefined
-  /** Absent for the session's own topic and for `sessions/{s}/**`. */
-  readonly worker: string | undefined
-  readonly feeds = new Map<string, Feed>()
-  /** What was published since the last flush; only kept while there are feeds in step. */
-  pending: Entry[] = []
-  /** Feeds that let a slice of the hub's own pass. */
-  watchers = 0
-  readonly #setting: StateSetting
-  #state: TopicState | undefined
+  readonly timeline: Timeline
+  protected readonly setting: StateSetting
+  #audience: Audience | undefined = undefined
 
-  constructor(name: string, session: Session, { history, worker, setting }: TopicOptions) {
-    this.name = name
-    this.session = session
-    this.history = history
-    this.worker = worker
-    this.#setting = setting
+  constructor(name: TopicName, timeline: Timeline, setting: StateSetting) {
+    this.name = formatTopic(name)
+    this.timeline = timeline
+    this.setting = setting
   }
 
-  /** The topic's slices; `sessions/{s}/**` has none of its own. Most topics never have any, and no place for them. */
-  get state(): TopicState {
-    const { limits, counts, weight } = this.#setting
-    this.#state ??= new TopicState(limits, counts, this.worker, weight)
-    return this.#state
+  abstract get parsedName(): TopicName
+
+  /** Whether it shows what other topics of its session show. */
+  get isWhole(): boolean {
+    return false
   }
 
-  /** The topic leaves memory: what it holds no longer counts. */
-  release(): void {
-    this.history?.release()
-    this.#state?.release()
+  /** The events that it shows, retained. */
+  protected abstract histories(): readonly History[]
+
+  /** The slices that it shows, by the topic that has them. */
+  protected abstract stateful(): readonly StatefulTopic[]
+
+  /** How a snapshot names the slices of a topic that it shows: this, and the name there. */
+  protected abstract prefixOf(topic: StatefulTopic): string
+
+  /** Droppable events evicted so far; of a view of many topics nobody knows. */
+  abstract get dropped(): number
+
+  /** Droppable events published so far. */
+  abstract get droppableTotal(): number
+
+  /** @returns whether the event appears in this topic. */
+  abstract shows(event: StoredEvent, catalog: Catalog): boolean
+
+  /** Who gets what is published; absent while nobody follows the topic. */
+  get audience(): Audience | undefined {
+    return this.#audience
+  }
+
+  get followed(): boolean {
+    return this.#audience !== undefined
+  }
+
+  /** Whether anybody follows a slice that the hub keeps. */
+  get watched(): boolean {
+    return this.#audience?.watchesReserved === true
+  }
+
+  /** @param audience gets what is published from now on; nobody does when absent */
+  setAudience(audience: Audience | undefined): void {
+    const before = this.followed
+    this.#audience = audience
+    if (before !== this.followed) this.timeline.countFollowed(before ? -1 : 1)
   }
 
   exposes(slice: string): boolean {
-    return this.#setting.expose(slice, this.name)
-  }
-
-  /** @returns whether anybody would get an event if it were published now. */
-  get followed(): boolean {
-    return this.feeds.size > 0
-  }
-
-  /** @returns the feed of the filter, made if there is none; `numberOf` gives a new feed its number. */
-  feed(filter: Filter, numberOf: () => number): Feed {
-    let feed = this.feeds.get(filter.name)
-    if (feed === undefined) {
-      feed = new Feed(numberOf(), this, filter)
-      this.feeds.set(filter.name, feed)
-      this.session.feeds++
-      if (filter.watches) this.watchers++
-    }
-    return feed
-  }
-
-  forget(feed: Feed): void {
-    if (!this.feeds.delete(feed.filter.name)) return
-    this.session.feeds--
-    if (feed.filter.watches) this.watchers--
-  }
-
-  /** Droppable events evicted so far; for `sessions/{s}/**` nobody knows. */
-  get dropped(): number {
-    return this.history?.dropped ?? Number.NEGATIVE_INFINITY
-  }
-
-  /** Droppable events published so far. */
-  get droppableTotal(): number {
-    return this.history === undefined ? 0 : this.history.dropped + this.history.droppable.length
+    return this.setting.expose(slice, this.name)
   }
 
   /** Events from history and, for each slice that has changed, one update with what it is now. */
   read(after: Offset, filter: Filter, eventsMax: number): Page {
-    const page = readAfter(this.#histories(), after, filter, { until: this.session.offset, eventsMax })
+    const page = readAfter(this.histories(), after, filter, { until: this.timeline.offset, eventsMax })
     return { entries: this.withUpdates(page, after, filter), last: page.last }
   }
 
@@ -118,15 +101,12 @@ export class Topic {
     return updates.length === 0 ? entries : [...entries, ...updates].sort((a, b) => a.place - b.place)
   }
 
-  /**
-   * @returns the current values of what the filter lets pass. In `sessions/{s}/**` a worker's slices are named
-   *   `workers/{w}/{slice}`.
-   */
+  /** @returns the current values of what the filter lets pass */
   snapshot(filter: Filter): Slices {
     const slices: Record<string, JsonValue> = {}
-    for (const { state, exposes, worker } of this.#states()) {
-      const found = state.snapshot((slice) => filter.wantsSlice(slice) && exposes(slice))
-      const prefix = this.worker === worker ? '' : `workers/${worker}/`
+    for (const topic of this.stateful()) {
+      const found = topic.state.snapshot((slice) => filter.wantsSlice(slice) && topic.exposes(slice))
+      const prefix = this.prefixOf(topic)
       for (const [slice, value] of Object.entries(found)) slices[prefix + slice] = value
     }
     return slices
@@ -134,7 +114,7 @@ export class Topic {
 
   /** The offset of the newest change of state. */
   get stateOffset(): Offset {
-    return this.#states().reduce(
+    return this.stateful().reduce(
       (newest, { state }) => (state.offset > newest ? state.offset : newest),
       start,
     )
@@ -142,10 +122,11 @@ export class Topic {
 
   /** @returns what a fresh join replays; where memory does not reach back to, the store has the middle of it. */
   replay(filter: Filter, all: boolean): Replayed {
-    const { trimmed, offset: until } = this.session
-    const accepts = replayable(this.#histories(), filter, all)
+    const { journal, offset: until } = this.timeline
+    const trimmed = journal?.trimmed ?? start
+    const accepts = replayable(this.histories(), filter, all)
     const eventsMax = Number.POSITIVE_INFINITY
-    const { entries } = readAfter(this.#histories(), start, accepts, { until, eventsMax })
+    const { entries } = readAfter(this.histories(), start, accepts, { until, eventsMax })
     const held = this.#heldAfter(accepts)
     if (held === start) return { entries }
     return {
@@ -164,18 +145,20 @@ export class Topic {
 
   /** @returns the offset after which memory has all that the filter wants; 0 when the store has no more than that. */
   #heldAfter(filter: Accepts): Offset {
-    const { isKept, floor, trimmed } = this.session
-    if (!isKept) return start
-    const { critical, droppable } = lossAfter(this.#histories(), trimmed, filter)
+    const { journal } = this.timeline
+    if (journal === undefined) return start
+    const { floor, trimmed } = journal
+    const { critical, droppable } = lossAfter(this.histories(), trimmed, filter)
     const held = Math.max(floor, critical, droppable) as Offset
     return held > trimmed ? held : start
   }
 
   /** @returns what a subscription with this filter can no longer get of what follows `after`. */
   lossAfter(after: Offset, filter: Filter): Loss {
-    const loss = lossAfter(this.#histories(), after, filter)
-    const { isKept, trimmed } = this.session
-    if (!isKept) return loss
+    const loss = lossAfter(this.histories(), after, filter)
+    const { journal } = this.timeline
+    if (journal === undefined) return loss
+    const { trimmed } = journal
     if (after >= trimmed) return nothingLost
     // Nobody knows any more what was trimmed: whatever it was, it is told.
     return { critical: loss.critical > trimmed ? trimmed : loss.critical, droppable: trimmed }
@@ -183,51 +166,178 @@ export class Topic {
 
   /** @returns whether what follows `after` has to be read from the store first. */
   isInStore(after: Offset, filter: Filter): boolean {
-    const { isKept, floor } = this.session
-    if (!isKept) return false
-    if (after < floor) return true
-    const { critical, droppable } = lossAfter(this.#histories(), after, filter)
+    const { journal } = this.timeline
+    if (journal === undefined) return false
+    if (after < journal.floor) return true
+    const { critical, droppable } = lossAfter(this.histories(), after, filter)
     return critical > 0 || droppable > 0
-  }
-
-  /** @returns whether the event appears in this topic. */
-  shows({ worker, type, passes }: StoredEvent, catalog: Catalog): boolean {
-    if (this.history === undefined || passes === 'all') return true
-    if (this.worker !== undefined) return worker === this.worker
-    return worker === undefined || catalog.traitsOf(type).rollup
   }
 
   /** Of slices that were removed up to here nothing is known: who comes from before needs a snapshot. */
   get forgotten(): Offset {
-    const { restoredAt } = this.session
-    return this.#states().reduce(
+    return this.stateful().reduce(
       (newest, { state }) => (state.forgotten > newest ? state.forgotten : newest),
-      restoredAt,
+      this.timeline.journal?.restoredAt ?? start,
     )
   }
 
   #updatesAfter(after: Offset, filter: Filter): Entry[] {
     if (!filter.stateful) return []
-    return this.#states().flatMap(({ state, exposes }) =>
-      state.since(after, (slice) => filter.wantsSlice(slice) && exposes(slice)),
+    return this.stateful().flatMap((topic) =>
+      topic.state.since(after, (slice) => filter.wantsSlice(slice) && topic.exposes(slice)),
     )
   }
+}
 
-  /** The topics that have state, the topic itself or those that `sessions/{s}/**` shows. */
-  #states(): readonly Stateful[] {
-    const topics = this.history === undefined ? this.session.topics() : [this]
-    const stateful: Stateful[] = []
-    for (const topic of topics) {
-      const state = topic.#state
-      if (state === undefined) continue
-      stateful.push({ state, worker: topic.worker, exposes: (slice) => topic.exposes(slice) })
-    }
-    return stateful
+/** A topic with slices of its own. */
+export abstract class StatefulTopic extends Topic {
+  #state: TopicState | undefined = undefined
+  /** Whose topic it is; absent for a session's own and the hub's. */
+  abstract get worker(): string | undefined
+
+  /** Most topics never have any slices, and no place for them. */
+  get state(): TopicState {
+    const { limits, counts, weight } = this.setting
+    this.#state ??= new TopicState(limits, counts, this.worker, weight)
+    return this.#state
   }
 
-  #histories(): readonly History[] {
-    return this.history === undefined ? this.session.histories() : [this.history]
+  get hasState(): boolean {
+    return this.#state !== undefined
   }
+
+  /** The topic leaves memory: what it holds no longer counts. */
+  release(): void {
+    this.#state?.release()
+  }
+
+  protected override stateful(): readonly StatefulTopic[] {
+    return this.#state === undefined ? [] : [this]
+  }
+
+  protected override prefixOf(): string {
+    return ''
+  }
+}
+
+/** A session's own topic, or a worker's: it has a history of its own. */
+export class OwnTopic extends StatefulTopic {
+  readonly history: History
+  readonly worker: string | undefined
+
+  constructor(
+    timeline: Timeline,
+    worker: string | undefined,
+    { history, setting }: { readonly history: History; readonly setting: StateSetting },
+  ) {
+    super(ownName(timeline.id, worker), timeline, setting)
+    this.worker = worker
+    this.history = history
+  }
+
+  override get parsedName(): TopicName {
+    return ownName(this.timeline.id, this.worker)
+  }
+
+  override release(): void {
+    this.history.release()
+    super.release()
+  }
+
+  override get dropped(): number {
+    return this.history.dropped
+  }
+
+  override get droppableTotal(): number {
+    return this.history.dropped + this.history.droppable.length
+  }
+
+  override shows({ worker, type, passes }: StoredEvent, catalog: Catalog): boolean {
+    if (passes === 'all') return true
+    if (this.worker !== undefined) return worker === this.worker
+    return worker === undefined || catalog.traitsOf(type).rollup
+  }
+
+  protected override histories(): readonly History[] {
+    return [this.history]
+  }
+}
+
+/** `sessions/{s}/**`: all that the session's other topics have. */
+export class AllTopic extends Topic {
+  readonly #parts: () => readonly OwnTopic[]
+
+  /** @param parts answers with the session's own topic and its workers' */
+  constructor(timeline: Timeline, setting: StateSetting, parts: () => readonly OwnTopic[]) {
+    super({ kind: 'all', session: timeline.id }, timeline, setting)
+    this.#parts = parts
+  }
+
+  override get parsedName(): TopicName {
+    return { kind: 'all', session: this.timeline.id }
+  }
+
+  override get isWhole(): boolean {
+    return true
+  }
+
+  override get dropped(): number {
+    return Number.NEGATIVE_INFINITY
+  }
+
+  override get droppableTotal(): number {
+    return 0
+  }
+
+  override shows(): boolean {
+    return true
+  }
+
+  protected override histories(): readonly History[] {
+    return this.#parts().map(({ history }) => history)
+  }
+
+  protected override stateful(): readonly StatefulTopic[] {
+    return this.#parts().filter(({ hasState }) => hasState)
+  }
+
+  /** A worker's slices are named `workers/{w}/{slice}`. */
+  protected override prefixOf({ worker }: StatefulTopic): string {
+    return worker === undefined ? '' : `workers/${worker}/`
+  }
+}
+
+/** `hub`: slices alone. */
+export class HubTopic extends StatefulTopic {
+  readonly worker = undefined
+
+  constructor(timeline: Timeline, setting: StateSetting) {
+    super({ kind: 'hub' }, timeline, setting)
+  }
+
+  override get parsedName(): TopicName {
+    return { kind: 'hub' }
+  }
+
+  override get dropped(): number {
+    return 0
+  }
+
+  override get droppableTotal(): number {
+    return 0
+  }
+
+  override shows(): boolean {
+    return false
+  }
+
+  protected override histories(): readonly History[] {
+    return []
+  }
+}
+
+function ownName(session: string, worker: string | undefined): TopicName {
+  return worker === undefined ? { kind: 'session', session } : { kind: 'worker', session, worker }
 }
 
 /** What a fresh join gets, in the order of its parts. */
@@ -247,10 +357,4 @@ export interface StoredPart {
   readonly accepts: Accepts
   /** All that is retained; what is replayed by its traits; or what is left of either once a filter was changed. */
   readonly scope: 'all' | 'traits' | 'rest'
-}
-
-interface Stateful {
-  readonly state: TopicState
-  readonly worker: string | undefined
-  exposes(this: void, slice: string): boolean
 }

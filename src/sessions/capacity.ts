@@ -96,7 +96,7 @@ export class Capacity {
       if (isDone()) return
       if (isKept(session)) {
         if (!session.followed) release(session)
-      } else if (session.status === 'ended' && !session.isKept) forget(session)
+      } else if (session.status === 'ended' && session.journal === undefined) forget(session)
     }
     for (const session of leaving) {
       if (isDone()) return

@@ -1,15 +1,14 @@
 import type { Clock, Timer } from '../lib/clock.js'
 import { Histogram, type HistogramReading } from '../lib/histogram.js'
+import { Weight } from '../lib/weight.js'
 import { ProtocolError } from '../protocol/codes.js'
 import type { Offset } from '../protocol/cursor.js'
-import type { Session } from '../session/session.js'
+import type { Journal, JournalSetting } from '../session/journal.js'
 import type { Tracing } from '../session/tracing.js'
-import { batchOf, Uncommitted } from '../session/uncommitted.js'
 import {
   type Batch,
   offsetsAhead,
   type Retention,
-  type SessionBatch,
   type Size,
   type Store,
   StoreError,
@@ -20,14 +19,14 @@ export interface CommittingOptions {
   readonly clock: Clock
   /** What has not been kept yet, in bytes: beyond it publishing is refused. */
   readonly unkeptBytesMax: number
-  /** Sessions that nobody follows and that have been kept whole; beyond it the oldest leave memory. */
-  readonly idleSessionsMax: number
   readonly retention?: Retention
   /** Told why nothing can be kept any more, and again, with nothing, once something was kept. */
   readonly onStore?: (fault: string | undefined) => void
   readonly tracing?: Tracing
-  /** Takes a session out of memory. */
-  readonly release: (session: Session) => void
+  /** A session has something to commit, for the first time since the commit before. */
+  readonly waiting: (session: string) => void
+  /** All that the session had has been committed. */
+  readonly committed: (journal: Journal) => void
   /** Retention has removed a session, or a session's events up to an offset. */
   readonly removed: (session: string) => void
   readonly trimmed: (session: string, trimmed: Offset) => void
@@ -81,8 +80,8 @@ export class Committing {
   readonly store: Store
   readonly #options: CommittingOptions
   readonly #clock: Clock
-  readonly #dirty = new Set<Session>()
-  #committing: Map<Session, Uncommitted> | undefined = undefined
+  readonly #dirty = new Set<Journal>()
+  #committing: ReadonlySet<Journal> | undefined = undefined
   #scheduled = false
   /** Those who wait for the commit under way, and for the one after it. */
   #current: Waiting | undefined = undefined
@@ -91,13 +90,10 @@ export class Committing {
   #retryMs = retryMs
   #retry: Timer | undefined = undefined
   #trimTimer: Timer | undefined = undefined
-  #unkeptBytes = 0
+  readonly #uncommitted = new Weight()
   readonly #commitMs = new Histogram(commitMsBounds)
   #failures = 0
   #ended = false
-  /** In the order in which they became idle. */
-  readonly #idle = new Set<Session>()
-  readonly #dropped = new WeakSet<Session>()
   readonly #leaving = new Set<string>()
   #progress: Waiting | undefined = undefined
 
@@ -114,92 +110,62 @@ export class Committing {
   }
 
   stats(): StoreStats {
-    const committing = this.#committing ?? new Map<Session, Uncommitted>()
     let waitingSessions = this.#dirty.size
-    for (const session of committing.keys()) if (!this.#dirty.has(session)) waitingSessions++
+    for (const journal of this.#committing ?? []) if (!this.#dirty.has(journal)) waitingSessions++
     return {
       commitMs: this.#commitMs.read(),
       failures: this.#failures,
       failing: this.#fault !== undefined,
       waitingSessions,
-      waitingBytes: this.#unkeptBytes,
+      waitingBytes: this.#uncommitted.bytes,
       kept: this.store.size(),
     }
   }
 
+  /** What the journals of sessions need. */
+  get journals(): JournalSetting {
+    return { weight: this.#uncommitted, waiting: (journal) => this.#touch(journal) }
+  }
+
   /**
-   * @param session unless it is new
+   * @param journal of the session, unless it is new
    * @throws ProtocolError `unavailable` when the store fails, or does not keep up
    */
-  admit(session?: Session): void {
+  admit(journal?: Journal): void {
     if (this.#fault !== undefined) throw unavailable(this.#fault)
     const { unkeptBytesMax } = this.#options
-    if (this.#unkeptBytes > unkeptBytesMax) {
+    if (this.#uncommitted.bytes > unkeptBytesMax) {
       throw new ProtocolError(
         'unavailable',
         `the store does not keep up: ${unkeptBytesMax} bytes wait for it; wait for acknowledgements`,
       )
     }
-    if (session !== undefined && session.offset - session.kept >= offsetsAhead - 1) {
-      throw new ProtocolError('unavailable', `the store does not keep up with session ${session.id}`)
+    if (journal !== undefined && journal.ahead >= offsetsAhead - 1) {
+      throw new ProtocolError('unavailable', `the store does not keep up with session ${journal.session}`)
     }
   }
 
-  /** The session has something to keep. */
-  touch(session: Session, bytes: number): void {
-    this.#unkeptBytes += bytes
-    this.#idle.delete(session)
-    this.#dirty.add(session)
-    if (this.#scheduled || this.#committing !== undefined || this.#retry !== undefined) return
-    this.#scheduled = true
-    this.#clock.defer(() => {
-      this.#scheduled = false
-      void this.#commit()
-    })
-  }
-
   /** @returns once all that the session has published is kept; rejects at once while the store fails. */
-  committed(session: Session): Promise<void> {
-    if (this.#dirty.has(session)) {
+  committed(journal: Journal): Promise<void> {
+    if (this.#dirty.has(journal)) {
       if (this.#fault !== undefined) return Promise.reject(unavailable(this.#fault))
       this.#next ??= waiting()
       return this.#next.promise
     }
-    if (this.#committing?.has(session) !== true) return Promise.resolve()
+    if (this.#committing?.has(journal) !== true) return Promise.resolve()
     this.#current ??= waiting()
     return this.#current.promise
   }
 
-  /** Nobody follows the session: once it is kept it may leave memory. */
-  rest(session: Session): void {
-    if (session.followed || session.status === 'waiting') return
-    if (this.busy(session)) return
-    this.#idle.delete(session)
-    this.#idle.add(session)
-    for (const oldest of this.#idle) {
-      if (this.#idle.size <= Math.max(1, this.#options.idleSessionsMax)) return
-      this.#idle.delete(oldest)
-      if (!oldest.followed) this.#options.release(oldest)
-    }
-  }
-
-  /** The session has left memory for another reason than that it was idle for long. */
-  released(session: Session): void {
-    this.#idle.delete(session)
-  }
-
   /** @returns whether there is something of the session to keep, or being kept. */
-  busy(session: Session): boolean {
-    return this.#dirty.has(session) || this.#committing?.has(session) === true
+  busy(journal: Journal): boolean {
+    return this.#dirty.has(journal) || this.#committing?.has(journal) === true
   }
 
   /** The session is gone: what it still has is not kept. */
-  drop(session: Session): void {
-    this.#dropped.add(session)
-    this.#idle.delete(session)
-    this.#dirty.delete(session)
-    this.#unkeptBytes -= session.uncommitted.bytes
-    session.uncommitted = new Uncommitted()
+  drop(journal: Journal): void {
+    this.#dirty.delete(journal)
+    journal.drop()
   }
 
   /**
@@ -207,9 +173,9 @@ export class Committing {
    *
    * @throws ProtocolError `unavailable` when the store fails: then the session is there again
    */
-  async remove(session: Session): Promise<void> {
-    const { id } = session
-    this.drop(session)
+  async remove(journal: Journal): Promise<void> {
+    const { session: id } = journal
+    this.drop(journal)
     this.#leaving.add(id)
     try {
       await this.store.remove(id)
@@ -229,8 +195,8 @@ export class Committing {
    * @returns once the session has more in the store than up to an offset, however long the store fails, or has no more
    *   to keep. A read may show more than was told to be kept: the next to be told is then nothing new.
    */
-  async progress(session: Session, after: Offset): Promise<void> {
-    while (session.kept <= after && this.busy(session) && !this.#ended) {
+  async progress(journal: Journal, after: Offset): Promise<void> {
+    while (journal.kept <= after && this.busy(journal) && !this.#ended) {
       this.#progress ??= waiting()
       await this.#progress.promise
     }
@@ -253,19 +219,23 @@ export class Committing {
     return this.#current.promise.catch(() => undefined)
   }
 
+  #touch(journal: Journal): void {
+    this.#options.waiting(journal.session)
+    this.#dirty.add(journal)
+    if (this.#scheduled || this.#committing !== undefined || this.#retry !== undefined) return
+    this.#scheduled = true
+    this.#clock.defer(() => {
+      this.#scheduled = false
+      void this.#commit()
+    })
+  }
+
   async #commit(): Promise<void> {
     if (this.#committing !== undefined || this.#dirty.size === 0) return
-    const given = new Map<Session, Uncommitted>()
-    const sessions: SessionBatch[] = []
-    let bytes = 0
-    for (const session of this.#dirty) {
-      const { uncommitted } = session
-      session.uncommitted = new Uncommitted()
-      given.set(session, uncommitted)
-      bytes += uncommitted.bytes
-      sessions.push(batchOf(session, uncommitted))
-    }
+    const given = new Set(this.#dirty)
     this.#dirty.clear()
+    const { bytes } = this.#uncommitted
+    const sessions = [...given].map((journal) => journal.take())
     this.#committing = given
     this.#current = this.#next
     this.#next = undefined
@@ -276,17 +246,15 @@ export class Committing {
     try {
       await this.store.commit(batch).finally(took)
       span?.end({ sessions: sessions.length, bytes })
-      this.#unkeptBytes -= bytes
-      this.#kept(given, sessions)
+      this.#settle(given)
     } catch (error) {
       span?.end({ sessions: sessions.length, bytes }, error)
       this.#failed(given, error instanceof StoreError ? error : new StoreError('failed', String(error)))
     }
   }
 
-  #kept(given: ReadonlyMap<Session, Uncommitted>, sessions: readonly SessionBatch[]): void {
-    let index = 0
-    for (const session of given.keys()) session.kept = (sessions[index++] as SessionBatch).last
+  #settle(given: ReadonlySet<Journal>): void {
+    for (const journal of given) journal.settle()
     const waited = this.#current
     this.#committing = undefined
     this.#current = undefined
@@ -296,19 +264,14 @@ export class Committing {
     waited?.resolve()
     this.#progress?.resolve()
     this.#progress = undefined
-    for (const session of given.keys()) if (!this.#dropped.has(session)) this.rest(session)
+    for (const journal of given) {
+      if (!journal.dropped && !this.#dirty.has(journal)) this.#options.committed(journal)
+    }
     if (!this.#ended) void this.#commit()
   }
 
-  #failed(given: ReadonlyMap<Session, Uncommitted>, fault: StoreError): void {
-    for (const [session, uncommitted] of given) {
-      if (this.#dropped.has(session)) {
-        this.#unkeptBytes -= uncommitted.bytes
-        continue
-      }
-      session.uncommitted.prepend(uncommitted)
-      this.#dirty.add(session)
-    }
+  #failed(given: ReadonlySet<Journal>, fault: StoreError): void {
+    for (const journal of given) journal.putBack()
     const waited = [this.#current, this.#next]
     this.#committing = undefined
     this.#current = undefined

@@ -113,12 +113,12 @@ export async function readStored(
   filter: Accepts,
   { after, limit }: { readonly after: Offset; readonly limit: number },
 ): Promise<StoredPage> {
-  const { session } = topic
-  if (committing === undefined) return { entries: [], last: after, end: true }
-  await committing.progress(session, after)
-  const { kept } = session
+  const { journal } = topic.timeline
+  if (committing === undefined || journal === undefined) return { entries: [], last: after, end: true }
+  await committing.progress(journal, after)
+  const { kept } = journal
   const entries: Entry[] = []
-  const stored = await committing.store.read(session.id, after, {
+  const stored = await committing.store.read(journal.session, after, {
     limit: Math.min(limit, storedEventsMax),
     bytes: storedPageBytes,
     filter: (event) => {
@@ -129,7 +129,7 @@ export async function readStored(
       return true
     },
   })
-  if (stored.trimmed > session.trimmed) session.trimmed = stored.trimmed
+  journal.trimmedTo(stored.trimmed)
   // Offsets up to `kept` that no event has were given out and left empty.
   const last = stored.end && kept > stored.last ? kept : stored.last
   return { entries, last, end: stored.end }
@@ -147,7 +147,7 @@ function readingOf(
       `limit: expected an integer from 1 to ${pageItemsMax}, got ${quote(limit)}`,
     )
   }
-  const { epoch } = topic.session
+  const { epoch } = topic.timeline
   const position = after === undefined ? { epoch, offset: start } : parseCursor(after, 'after')
   if (position.epoch !== epoch) {
     throw new ProtocolError(
@@ -158,8 +158,8 @@ function readingOf(
   return { from: position.offset, limit, filter: new Filter({ mode: 'full', ...(types && { types }) }) }
 }
 
-function page({ session }: Topic, { entries, last }: Part): HistoryPage {
-  const { epoch, offset } = session
+function page({ timeline }: Topic, { entries, last }: Part): HistoryPage {
+  const { epoch, offset } = timeline
   const events = entries.map(({ event }) => event)
   return {
     epoch,

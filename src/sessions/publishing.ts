@@ -1,16 +1,17 @@
 import type { Catalog } from '../catalog/catalog.js'
-import type { Delivery } from '../delivery/flush.js'
-import type { Tally } from '../hub/stats.js'
 import type { Clock } from '../lib/clock.js'
+import type { JsonObject, JsonValue } from '../lib/json.js'
 import { checkSlice } from '../protocol/check.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
 import type { Offset } from '../protocol/cursor.js'
-import type { NewEvent } from '../protocol/frames.js'
+import type { Mode, NewEvent } from '../protocol/frames.js'
 import type { Limits } from '../protocol/limits.js'
 import { parseTopic } from '../protocol/topic.js'
 import type { EventCheck } from '../session/event-check.js'
 import { checkUnless, type StateOptions, type StateResult } from '../session/precondition.js'
-import type { Intent, Session, Worker } from '../session/session.js'
+import type { Intent, Session } from '../session/session.js'
+import type { Timeline } from '../session/timeline.js'
+import type { Worker } from '../session/worker.js'
 import type { Change } from '../state/topic-state.js'
 import { hasEnded, type Sessions } from './sessions.js'
 
@@ -33,8 +34,8 @@ export interface PublishingParts {
   readonly limits: Limits
   readonly check: EventCheck
   readonly sessions: Sessions
-  readonly delivery: Delivery
-  readonly tally: Tally
+  /** Told that a session has something for those who follow it. */
+  readonly onDirty: (timeline: Timeline) => void
 }
 
 /** Takes what producers bring, events and changes of state: into the history, on to delivery and to the store. */
@@ -44,17 +45,22 @@ export class Publishing {
   readonly #limits: Limits
   readonly #check: EventCheck
   readonly #sessions: Sessions
-  readonly #delivery: Delivery
-  readonly #tally: Tally
+  readonly #onDirty: PublishingParts['onDirty']
+  #published = 0
+  #duplicates = 0
 
-  constructor({ catalog, clock, limits, check, sessions, delivery, tally }: PublishingParts) {
+  constructor({ catalog, clock, limits, check, sessions, onDirty }: PublishingParts) {
     this.#catalog = catalog
     this.#clock = clock
     this.#limits = limits
     this.#check = check
     this.#sessions = sessions
-    this.#delivery = delivery
-    this.#tally = tally
+    this.#onDirty = onDirty
+  }
+
+  /** Events that were published, and events whose id had been published before. */
+  get counts(): { readonly published: number; readonly duplicates: number } {
+    return { published: this.#published, duplicates: this.#duplicates }
   }
 
   /**
@@ -69,9 +75,8 @@ export class Publishing {
     if (known !== undefined) return known
     this.#sessions.capacity.expectRoom()
     // Before the session begins: what is refused begins nothing.
-    this.#sessions.committing?.admit(this.#sessions.held(sessionId))
+    this.#sessions.committing?.admit(this.#sessions.held(sessionId)?.journal)
     const session = this.#sessions.running(sessionId)
-    const before = session.uncommitted.bytes
     const workers = typeof publisher === 'object' ? this.#workers(session, publisher) : undefined
     const one = typeof publisher === 'string' ? this.#sessions.worker(session, publisher) : undefined
     const now = this.#clock.now()
@@ -79,24 +84,24 @@ export class Publishing {
     let last = 0 as Offset
     let duplicates = 0
     for (let i = 0; i < events.length; i++) {
+      // Before the next one, so that a long list is delivered in parts.
+      if (i > 0 && session.followed) this.#onDirty(session)
       const event = events[i] as NewEvent
       let offset = event.id === undefined ? undefined : session.offsetOf(event.id)
       if (offset === undefined) {
         const traits = this.#catalog.traitsOf(event.type)
         const worker = workers === undefined ? one : workers[i]
         offset = session.append(event, worker, { traits, bytes: sizes[i] as number, now })
-        if (session.pending >= this.#limits.pendingEventsMax) this.#delivery.flush(session)
       } else duplicates++
       if (i === 0) first = offset
       if (offset > last) last = offset
     }
-    if (session.unflushed) this.#delivery.schedule(session)
+    if (session.followed) this.#onDirty(session)
     const accepted = events.length - duplicates
-    if (accepted > 0) this.#sessions.committing?.touch(session, session.uncommitted.bytes - before)
-    else if (one !== undefined) session.mayForget(one.id)
-    else if (workers !== undefined) this.#sessions.mayForget(session.topic)
-    this.#tally.published += accepted
-    this.#tally.duplicates += duplicates
+    if (accepted === 0 && one !== undefined) session.mayForget(one.id)
+    else if (accepted === 0 && workers !== undefined) this.#sessions.mayForget(session.topic)
+    this.#published += accepted
+    this.#duplicates += duplicates
     return { first, last, accepted, duplicates }
   }
 
@@ -114,7 +119,7 @@ export class Publishing {
       offsets.push(offset)
     }
     const last = offsets.reduce((newest, offset) => (offset > newest ? offset : newest))
-    this.#tally.duplicates += events.length
+    this.#duplicates += events.length
     return { first: offsets[0] as Offset, last, accepted: 0, duplicates: events.length }
   }
 
@@ -149,7 +154,7 @@ export class Publishing {
     let change: Change | undefined
     try {
       if (session.status === 'ended') throw hasEnded(name.session)
-      this.#sessions.committing?.admit(session)
+      this.#sessions.committing?.admit(session.journal)
       this.#sessions.expectRoomFor(session)
       if (unless !== undefined) checkUnless(topic, slice, unless)
       change = session.change({ topic, slice, now: this.#clock.now(), cause, make })
@@ -160,9 +165,36 @@ export class Publishing {
     if (change.kind === 'unchanged') return { epoch: session.epoch, offset: change.offset, changed: false }
     const { entry } = change
     this.#sessions.running(name.session)
-    if (worker !== undefined) session.start(worker, entry.event.time)
-    if (session.unflushed) this.#delivery.schedule(session)
-    this.#sessions.committing?.touch(session, entry.bytes)
+    if (worker !== undefined) session.startWorker(worker, entry.event.time)
+    if (session.followed) this.#onDirty(session)
     return { epoch: session.epoch, offset: entry.place, changed: true }
+  }
+
+  /**
+   * Creates a session, or changes the mode or metadata of one.
+   *
+   * @returns whether it is new
+   */
+  create(id: string, changed: { readonly mode?: Mode; readonly metadata?: JsonObject }): boolean {
+    const isNew = (this.#sessions.known(id)?.status ?? 'waiting') === 'waiting'
+    if (changed.metadata !== undefined) this.#check.size(changed.metadata, 'metadata')
+    this.#sessions.committing?.admit(this.#sessions.held(id)?.journal)
+    this.#sessions.running(id).configure(changed)
+    return isNew
+  }
+
+  /** @throws ProtocolError `notFound`, or `conflict` when it has ended already */
+  end(id: string, outcome: JsonValue | undefined): void {
+    const session = this.#sessions.started(id)
+    if (session.status === 'ended')
+      throw new ProtocolError('conflict', `session ${quote(id)} has ended already`)
+    this.#sessions.committing?.admit(session.journal)
+    const data = outcome === undefined ? {} : { outcome }
+    const bytes = this.#check.size(data, 'outcome')
+    const traits = this.#catalog.traitsOf('complete')
+    session.end({ type: 'complete', data }, { traits, bytes, now: this.#clock.now() }, outcome)
+    this.#published++
+    if (session.followed) this.#onDirty(session)
+    if (session.journal === undefined) this.#sessions.capacity.ended(session)
   }
 }

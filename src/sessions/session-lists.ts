@@ -1,25 +1,21 @@
-import type { Delivery } from '../delivery/flush.js'
 import type { JsonObject } from '../lib/json.js'
 import type { Random } from '../lib/random.js'
 import type { Permissions } from '../protocol/permissions.js'
 import { aboutSession } from '../session/reserved-slices.js'
-import { hubSession, Session, type SessionSetting } from '../session/session.js'
-import { noCounts } from '../state/topic-state.js'
+import type { Session } from '../session/session.js'
+import type { Timeline } from '../session/timeline.js'
+import type { StateSetting, Topic } from '../session/topic.js'
+import { HubList } from './hub-list.js'
 import { listedMax, type StoredSessions, startOf } from './stored-sessions.js'
 
 export interface SessionListsOptions {
   /** All sessions that a list may show, and what memory has not of them. */
   readonly sessions: ReadonlyMap<string, Session>
   readonly stored: StoredSessions
-  readonly setting: SessionSetting
+  readonly state: StateSetting
   readonly random: Random
-  readonly delivery: Delivery
-}
-
-interface List {
-  readonly session: Session
-  /** The sessions that may be seen; absent: all. */
-  readonly ids: readonly string[] | undefined
+  /** Told that a list has something to deliver. */
+  readonly onDirty: (list: Timeline) => void
 }
 
 /**
@@ -28,45 +24,44 @@ interface List {
  */
 export class SessionLists {
   /** The list of all sessions. */
-  readonly whole: Session
+  readonly whole: HubList
   readonly #options: SessionListsOptions
-  readonly #lists = new Map<string, List>()
+  readonly #lists = new Map<string, HubList>()
 
   constructor(options: SessionListsOptions) {
     this.#options = options
     this.whole = this.#made('', undefined)
   }
 
-  /** @returns what owns the list that may be seen with these permissions */
-  of({ sessions: ids }: Permissions): Session {
+  /** @returns the list that may be seen with these permissions */
+  of({ sessions: ids }: Permissions): HubList {
     if (ids === undefined) return this.whole
-    const name = `=${ids.join(',')}`
-    return this.#lists.get(name)?.session ?? this.#made(name, ids)
+    const name = nameOf(ids)
+    return this.#lists.get(name) ?? this.#made(name, ids)
   }
 
   /** A list that nobody follows is forgotten; all of them but the whole one. */
-  mayForget(session: Session): void {
-    if (session === this.whole || session.followed) return
+  mayForget(topic: Topic): void {
+    if (topic === this.whole.topic || topic.followed) return
     for (const [name, list] of this.#lists) {
-      if (list.session !== session) continue
+      if (list.topic !== topic) continue
       this.#lists.delete(name)
-      session.release()
+      list.topic.release()
     }
   }
 
   /** Something that a list shows of this session has changed. */
   changed(id: string): void {
-    for (const { session, ids } of this.#lists.values()) {
-      if (ids?.includes(id) === false) continue
-      session.stale = true
-      if (session.watched) this.#options.delivery.schedule(session)
+    for (const list of this.#lists.values()) {
+      if (list.ids?.includes(id) === false) continue
+      list.changed()
+      if (list.needsRefresh) this.#options.onDirty(list)
     }
   }
 
   /** @returns the slice `sessions`: by id, what changes seldom */
-  slice(session: Session): JsonObject {
+  #slice(ids: readonly string[] | undefined): JsonObject {
     const { sessions, stored } = this.#options
-    const ids = [...this.#lists.values()].find((list) => list.session === session)?.ids
     const held = ids === undefined ? [...sessions.values()] : ids.flatMap((id) => sessions.get(id) ?? [])
     const started = held.filter(({ status }) => status !== 'waiting').slice(-listedMax)
     const rest = stored.entries(ids)
@@ -76,21 +71,14 @@ export class SessionLists {
     return Object.fromEntries(all.slice(-listedMax))
   }
 
-  #made(name: string, ids: readonly string[] | undefined): Session {
-    const { random, setting } = this.#options
-    // It has one slice, which the hub bounds itself and nobody counts.
-    const limits = {
-      ...setting.state.limits,
-      sliceBytesMax: Number.POSITIVE_INFINITY,
-      stateBytesMax: Number.POSITIVE_INFINITY,
-    }
-    const session = new Session(hubSession, random.id(), {
-      ...setting,
-      state: { ...setting.state, limits, counts: noCounts() },
-      isKept: false,
-    })
-    session.status = 'running'
-    this.#lists.set(name, { session, ids })
-    return session
+  #made(name: string, ids: readonly string[] | undefined): HubList {
+    const { random, state } = this.#options
+    const list = new HubList(random.id(), ids, { state, slice: (seen) => this.#slice(seen) })
+    this.#lists.set(name, list)
+    return list
   }
+}
+
+function nameOf(ids: readonly string[]): string {
+  return `=${ids.join(',')}`
 }

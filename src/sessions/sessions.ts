@@ -1,5 +1,4 @@
 import type { Catalog } from '../catalog/catalog.js'
-import type { Delivery } from '../delivery/flush.js'
 import { noTotals } from '../history/history.js'
 import type { Clock } from '../lib/clock.js'
 import type { Random } from '../lib/random.js'
@@ -7,17 +6,21 @@ import { ProtocolError, quote } from '../protocol/codes.js'
 import type { Limits } from '../protocol/limits.js'
 import type { Permissions } from '../protocol/permissions.js'
 import type { TopicName } from '../protocol/topic.js'
-import { aboutSession, slicesOf } from '../session/reserved-slices.js'
-import { hubSession, Session, type SessionSetting, type Worker } from '../session/session.js'
+import { aboutSession } from '../session/reserved-slices.js'
+import { Session, type SessionSetting } from '../session/session.js'
 import { type SessionSummary, summarize } from '../session/summary.js'
+import type { Timeline } from '../session/timeline.js'
 import type { StateSetting, Topic } from '../session/topic.js'
 import type { Tracing } from '../session/tracing.js'
+import type { Worker } from '../session/worker.js'
 import { noCounts, type StateCounts } from '../state/topic-state.js'
 import type { Retention, SessionRecord, Store } from '../store/store.js'
 import { Capacity } from './capacity.js'
 import { Committing } from './committing.js'
+import { IdleSessions } from './idle-sessions.js'
 import { restoreSession } from './restore.js'
 import { SessionLists } from './session-lists.js'
+import { type SessionPage, sessionPage } from './session-pages.js'
 import { StoredSessions } from './stored-sessions.js'
 
 export interface SessionsOptions {
@@ -25,18 +28,15 @@ export interface SessionsOptions {
   readonly random: Random
   readonly catalog: Catalog
   readonly limits: Limits
-  readonly delivery: Delivery
   readonly store: Store | undefined
   readonly retention: Retention | undefined
   readonly onStore: ((fault: string | undefined) => void) | undefined
   readonly tracing: Tracing | undefined
   readonly expose: StateSetting['expose']
-}
-
-export interface SessionPage {
-  readonly sessions: readonly SessionSummary[]
-  /** There are no more. */
-  readonly end: boolean
+  /** Told that a session, or a list of them, may have something for those who follow it. */
+  readonly onDirty: (timeline: Timeline) => void
+  /** Told that a session is about to be gone: those who follow it have to leave. */
+  readonly onRemoved: (session: Session) => void
 }
 
 /** The sessions of a hub: those in memory, and through the store those that are not. */
@@ -45,46 +45,46 @@ export class Sessions {
   readonly capacity: Capacity
   readonly stateCounts: StateCounts = noCounts()
   readonly totals = noTotals()
-  /** Events that no one gets, because their session's mode does not carry them. */
-  withheld = 0
   readonly #options: SessionsOptions
   readonly #held = new Map<string, Session>()
   readonly #stored = new StoredSessions()
+  readonly #idle: IdleSessions
   /** Those in memory that were not started. */
   #waiting = 0
+  #withheld = 0
   /** Of the topic `hub`. */
   readonly #lists: SessionLists
   readonly #setting: SessionSetting
 
   constructor(options: SessionsOptions) {
     this.#options = options
+    const { limits, clock, expose, random, onDirty } = options
+    this.#idle = new IdleSessions(limits.idleSessionsMax, (session) => this.#rest(session))
     this.committing = this.#committingOf(options)
-    const { limits, clock, expose, random, delivery } = options
     this.capacity = new Capacity({
       limits,
       clock,
       totals: this.totals,
       sessions: () => this.#held.values(),
-      isKept: (session) => this.committing?.busy(session) === false && session.status !== 'waiting',
-      release: (session) => {
-        this.committing?.released(session)
-        this.#rest(session)
-      },
+      isKept: ({ journal, status }) =>
+        journal !== undefined && this.committing?.busy(journal) === false && status !== 'waiting',
+      release: (session) => this.#rest(session),
       forget: (session) => this.forget(session),
     })
     const { weight } = this.capacity
+    const state: StateSetting = { limits, counts: this.stateCounts, weight, expose }
     this.#setting = {
       limits,
-      state: { limits, counts: this.stateCounts, weight, expose },
+      state,
       totals: this.totals,
-      isKept: this.committing !== undefined,
+      journal: this.committing?.journals,
       withheld: () => {
-        this.withheld++
+        this.#withheld++
       },
       listChanged: (session) => this.#lists.changed(session),
     }
     const [sessions, stored] = [this.#held, this.#stored]
-    this.#lists = new SessionLists({ sessions, stored, setting: this.#setting, random, delivery })
+    this.#lists = new SessionLists({ sessions, stored, state, random, onDirty })
     if (this.committing !== undefined) {
       void StoredSessions.seek(this.committing.store, (records) => this.#found(records))
     }
@@ -93,6 +93,11 @@ export class Sessions {
   /** How many are in memory. */
   get size(): number {
     return this.#held.size
+  }
+
+  /** Events that no one gets, because their session's mode does not carry them. */
+  get withheld(): number {
+    return this.#withheld
   }
 
   /** @returns the session if it is in memory. */
@@ -114,7 +119,7 @@ export class Sessions {
     this.#held.set(id, restored)
     this.#stored.delete(id)
     this.#lists.changed(id)
-    this.committing.rest(restored)
+    this.#mayRest(restored)
     return restored
   }
 
@@ -146,11 +151,8 @@ export class Sessions {
     if (session.status === 'ended') throw hasEnded(id)
     if (session.status === 'waiting') {
       this.expectRoomFor(session)
-      session.status = 'running'
       this.#waiting--
-      session.startedAt = this.#options.clock.now()
-      this.#lists.changed(id)
-      this.recordChanged(session)
+      session.start(this.#options.clock.now())
     }
     return session
   }
@@ -176,7 +178,7 @@ export class Sessions {
   worker(session: Session, id: string): Worker {
     const { workersMax } = this.#options.limits
     if (
-      session.workers.size - session.waiting >= workersMax &&
+      session.workers.size - session.waitingWorkers >= workersMax &&
       session.workers.get(id)?.startedAt === undefined
     ) {
       throw new ProtocolError('conflict', `a session has at most ${workersMax} workers`)
@@ -187,7 +189,7 @@ export class Sessions {
   /** @returns the worker, for somebody who follows it: those who do cannot keep others from publishing. */
   #workerToFollow(session: Session, id: string): Worker {
     const { workersMax } = this.#options.limits
-    if (session.waiting >= workersMax && !session.workers.has(id)) {
+    if (session.waitingWorkers >= workersMax && !session.workers.has(id)) {
       throw new ProtocolError('conflict', `${workersMax} workers are followed that have not begun`)
     }
     return session.worker(id)
@@ -198,7 +200,7 @@ export class Sessions {
     if (name.kind === 'hub') return this.#lists.whole.topic
     const session = this.started(name.session)
     if (name.kind === 'session') return session.topic
-    if (name.kind === 'all') return session.all as Topic
+    if (name.kind === 'all') return session.all
     const worker = session.workers.get(name.worker)
     if (worker?.startedAt === undefined) {
       throw new ProtocolError(
@@ -220,7 +222,7 @@ export class Sessions {
       case 'session':
         return this.#toFollow(name.session).topic
       case 'all':
-        return this.#toFollow(name.session).all as Topic
+        return this.#toFollow(name.session).all
       case 'worker':
         return this.#workerToFollow(this.#toFollow(name.session), name.worker).topic
     }
@@ -236,33 +238,10 @@ export class Sessions {
    *
    * @param after the id before the page; empty for the first
    */
-  async list(after: string, limit: number, { sessions: seen }: Permissions): Promise<SessionPage> {
-    if (seen !== undefined) {
-      const next = seen.filter((id) => id > after)
-      return this.#listNamed(next, limit)
-    }
-    const stored = await this.committing?.store.sessions(after, limit)
-    const last = stored === undefined || stored.end ? undefined : stored.sessions.at(-1)?.record.session
-    const ids = new Set(stored?.sessions.map(({ record }) => record.session))
-    for (const { id, status } of this.#held.values()) {
-      if (status !== 'waiting' && id > after && (last === undefined || id <= last)) ids.add(id)
-    }
-    const sorted = [...ids].toSorted((one, other) => (one < other ? -1 : 1))
-    const page = await this.#listNamed(sorted, limit)
-    return { ...page, end: page.end && last === undefined }
-  }
-
-  async #listNamed(ids: readonly string[], limit: number): Promise<SessionPage> {
-    const sessions: SessionSummary[] = []
-    for (const id of ids) {
-      if (sessions.length === limit) return { sessions, end: false }
-      const session = this.#held.get(id)
-      if (session === undefined) {
-        const summary = await this.#summaryInStore(id)
-        if (summary !== undefined) sessions.push(summary)
-      } else if (session.status !== 'waiting') sessions.push(summarize(session))
-    }
-    return { sessions, end: true }
+  list(after: string, limit: number, { sessions: seen }: Permissions): Promise<SessionPage> {
+    const [held, store] = [this.#held, this.committing?.store]
+    const inStore = (id: string): Promise<SessionSummary | undefined> => this.#summaryInStore(id)
+    return sessionPage({ held, store, inStore }, { after, limit, seen })
   }
 
   /** Looks without bringing the session back into memory. */
@@ -274,32 +253,24 @@ export class Sessions {
     return summarize(session)
   }
 
-  /** What the store knows of the session itself is no longer right. */
-  recordChanged(session: Session): void {
-    if (this.committing === undefined) return
-    session.uncommitted.record = true
-    this.committing.touch(session, 0)
-  }
-
   /** Forgets what memory has of the session; its subscriptions are told at once. */
   forget(session: Session): void {
-    const { id } = session
-    this.#options.delivery.flush(session)
-    for (const topic of topicsOf(session)) {
-      for (const feed of topic.feeds.values()) {
-        for (const subscription of feed.subscriptions) {
-          subscription.connection.unsubscribe(subscription, 'removed', `session ${id} was removed`)
-        }
-      }
-    }
+    this.#options.onRemoved(session)
     this.#left(session)
-    this.#lists.changed(id)
+    this.#lists.changed(session.id)
   }
 
   /** It leaves memory, and the store has it. */
   #rest(session: Session): void {
     this.#stored.add(session.id, aboutSession(session))
     this.#left(session)
+  }
+
+  /** A session that nobody follows, and that the store has all of, may leave memory. */
+  #mayRest(session: Session): void {
+    const { journal } = session
+    if (journal === undefined || session.followed || session.status === 'waiting') return
+    if (this.committing?.busy(journal) === false) this.#idle.add(session)
   }
 
   /** The store has sessions of an earlier life. */
@@ -314,31 +285,21 @@ export class Sessions {
   #left(session: Session): void {
     if (this.#held.get(session.id) !== session) return
     this.#held.delete(session.id)
+    this.#idle.delete(session.id)
     if (session.status === 'waiting') this.#waiting--
     this.capacity.left(session)
   }
 
-  /** Placeholders go when nobody follows them. */
-  mayForget({ session, worker }: Topic): void {
-    if (worker !== undefined) session.mayForget(worker)
+  /** Placeholders go when nobody follows them; what is in the store may leave memory. */
+  mayForget(topic: Topic): void {
+    const name = topic.parsedName
+    if (name.kind === 'hub') return this.#lists.mayForget(topic)
+    const session = this.#held.get(name.session)
+    // It may have been removed, and another one begun.
+    if (session === undefined || session !== topic.timeline) return
+    if (name.kind === 'worker') session.mayForget(name.worker)
     if (session.status === 'waiting' && !session.followed) this.#left(session)
-    else if (session.id === hubSession) this.#lists.mayForget(session)
-    else this.committing?.rest(session)
-  }
-
-  /** Brings the slices that the hub keeps in a session's topic, or its list of sessions, up to date. */
-  refresh(session: Session): void {
-    if (!session.stale || session.status === 'waiting') return
-    session.stale = false
-    const now = this.#options.clock.now()
-    const slices =
-      session.id === hubSession ? [['sessions', this.#lists.slice(session)] as const] : slicesOf(session)
-    const { offset, topic } = session
-    for (const [slice, value] of slices) {
-      session.change({ topic, slice, now, make: (state, moment) => state.set(slice, value, moment) })
-    }
-    // The store has nothing to keep but that the offsets are taken; of the hub's own topic not even that.
-    if (session.offset > offset && session.id !== hubSession) this.committing?.touch(session, 0)
+    else this.#mayRest(session)
   }
 
   #committingOf({
@@ -353,21 +314,20 @@ export class Sessions {
     if (store.now === undefined) {
       throw new TypeError('store: a hub needs one that loads sessions at once (Store.now), and this has none')
     }
-    const { unkeptBytesMax, idleSessionsMax } = limits
     return new Committing({
       store,
       clock,
-      unkeptBytesMax,
-      idleSessionsMax,
+      unkeptBytesMax: limits.unkeptBytesMax,
       ...(retention && { retention }),
       ...(onStore && { onStore }),
       ...(tracing && { tracing }),
-      release: (session) => this.#rest(session),
-      removed: (id) => this.#removed(id),
-      trimmed: (id, trimmed) => {
-        const session = this.#held.get(id)
-        if (session !== undefined) session.trimmed = trimmed
+      waiting: (id) => this.#idle.delete(id),
+      committed: (journal) => {
+        const session = this.#held.get(journal.session)
+        if (session?.journal === journal) this.#mayRest(session)
       },
+      removed: (id) => this.#removed(id),
+      trimmed: (id, trimmed) => this.#held.get(id)?.journal?.trimmedTo(trimmed),
       holds: (id) => {
         const session = this.#held.get(id)
         return session !== undefined && this.#isWanted(session)
@@ -382,18 +342,19 @@ export class Sessions {
       if (this.#stored.delete(id)) this.#lists.changed(id)
       return
     }
+    const { journal } = session
     if (session.status !== 'ended' && this.#isWanted(session)) {
       // It was wanted again while it was being removed: it goes on, without its past.
-      session.trimmed = session.kept
-      this.recordChanged(session)
+      journal?.trimmedTo(journal.kept)
+      journal?.recordChanged()
       return
     }
-    this.committing?.drop(session)
+    if (journal !== undefined) this.committing?.drop(journal)
     this.forget(session)
   }
 
-  #isWanted(session: Session): boolean {
-    return session.followed || this.committing?.busy(session) === true
+  #isWanted({ followed, journal }: Session): boolean {
+    return followed || (journal !== undefined && this.committing?.busy(journal) === true)
   }
 }
 
@@ -402,9 +363,4 @@ export function hasEnded(id: string): ProtocolError {
     'conflict',
     `session ${quote(id)} has ended; publish to a new one, or remove it first`,
   )
-}
-
-/** All of the session's topics, `sessions/{s}/**` last. */
-export function topicsOf(session: Session): Topic[] {
-  return session.all === undefined ? session.topics() : [...session.topics(), session.all]
 }

@@ -228,7 +228,7 @@ export class SimulatedClient {
     })
     // An SSE client learns the epoch from the first id; the check needs it before.
     if (!this.kind.startsWith('sse') || !this.connected) return
-    view.joinedEpoch = this.#hub.topicToFollow(parseTopic(topic, 'topic'), everything).session.epoch
+    view.joinedEpoch = this.#hub.topicToFollow(parseTopic(topic, 'topic'), everything).timeline.epoch
     if (after === undefined) view.epoch = view.joinedEpoch
   }
 

@@ -10,7 +10,7 @@ import type { Position } from '../../protocol/cursor.js'
 import type { Subscribe } from '../../protocol/frames.js'
 import type { Limits } from '../../protocol/limits.js'
 import { parseTopic } from '../../protocol/topic.js'
-import { hubSession } from '../../session/session.js'
+import { hubTimeline } from '../../session/timeline.js'
 import type { Stream, StreamEvents } from '../../transport/transport.js'
 import type { VerifiedGrant } from '../access/grant.js'
 import type { Context } from '../context.js'
@@ -42,7 +42,7 @@ export function cursorOf({ request, query }: Call): string | undefined {
 /** The session whose positions a topic's cursor is of. */
 export function sessionOf(topic: string): string {
   const name = parseTopic(topic, 'topic')
-  return name.kind === 'hub' ? hubSession : name.session
+  return name.kind === 'hub' ? hubTimeline : name.session
 }
 
 /** @returns whether the session has ended and the client has all of it: 204 stops an `EventSource`. */

@@ -1,0 +1,60 @@
+import type { Chunk, Codec } from '../codec/codec.js'
+import type { Entry } from '../history/entry.js'
+import type { Offset } from '../protocol/cursor.js'
+import type { Topic } from '../session/topic.js'
+
+// One batch is one frame; the rest of a large flush follows in frames of its own.
+export const batchEventsMax = 1_000
+const batchBytesMax = 256 * 1024
+
+// Of a replay: parts so small that one takes little of a turn, and whoever leaves after the first has cost no more.
+const replayEventsMax = 100
+const replayBytesMax = 32 * 1024
+
+/** The positions before and after a batch. */
+export interface Span {
+  readonly after: Offset
+  readonly last: Offset
+}
+
+/** What a frame of events says of the feed that it is from. */
+export interface FeedLabel {
+  readonly number: number
+  readonly topic: Topic
+}
+
+/** @param span absent for a part of a replay, which does not move the position */
+export function encodeBatch(
+  { number, topic }: FeedLabel,
+  codec: Codec,
+  span: Span | undefined,
+  events: readonly Entry[],
+): Chunk {
+  return codec.batch({ feed: number, topic: topic.name, epoch: topic.timeline.epoch, span, events })
+}
+
+/** @returns the bytes of a chunk; a frame that is handed over within the process has none */
+export function bytesOf(chunk: Chunk): number {
+  return chunk instanceof Uint8Array ? chunk.length : 0
+}
+
+/** @returns the end of the longest run from `from` that fits one frame; at least one event. */
+export function batchEnd(entries: readonly Entry[], from: number): number {
+  return endOf(entries, from, batchEventsMax, batchBytesMax)
+}
+
+/** @returns the next part of a replay that fits one frame. */
+export function replayPart(entries: readonly Entry[], from: number): readonly Entry[] {
+  const to = endOf(entries, from, replayEventsMax, replayBytesMax)
+  return from === 0 && to === entries.length ? entries : entries.slice(from, to)
+}
+
+function endOf(entries: readonly Entry[], from: number, eventsMax: number, bytesMax: number): number {
+  let bytes = 0
+  const most = Math.min(entries.length, from + eventsMax)
+  for (let i = from; i < most; i++) {
+    bytes += (entries[i] as Entry).bytes
+    if (bytes > bytesMax && i > from) return i
+  }
+  return most
+}

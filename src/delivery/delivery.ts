@@ -1,0 +1,144 @@
+import type { Clock } from '../lib/clock.js'
+import type { Random } from '../lib/random.js'
+import type { Limits } from '../protocol/limits.js'
+import type { Filter } from '../session/filter.js'
+import type { Session } from '../session/session.js'
+import type { Timeline } from '../session/timeline.js'
+import type { Topic } from '../session/topic.js'
+import type { Tracing } from '../session/tracing.js'
+import { Connection, type ConnectionOptions } from './connection.js'
+import { DeliveryCounts } from './counts.js'
+import type { Feed } from './feed.js'
+import { Feeds } from './feeds.js'
+import { Flush } from './flush.js'
+import type { Link } from './link.js'
+import type { Member } from './member.js'
+import { Pace } from './pace.js'
+import { bringUpToDate, type Services, type Topics } from './services.js'
+import { StoredReplays } from './stored-replays.js'
+import type { Followed } from './topic-feeds.js'
+
+export interface DeliveryOptions {
+  readonly clock: Clock
+  readonly random: Random
+  readonly limits: Limits
+  readonly tracing: Tracing | undefined
+  readonly topics: Topics
+  /** Told of every mistake of the hub's own, which cost one connection. */
+  readonly report: (error: unknown, connection: string) => void
+}
+
+/** How many follow a session. */
+export interface SubscriptionCounts {
+  /** Subscriptions to the session and its workers. */
+  readonly subscriptions: number
+  /** Those of them that are catching up from history. */
+  readonly lagging: number
+}
+
+/** The connections of a hub, and what brings them what is published. */
+export class Delivery {
+  readonly counts = new DeliveryCounts()
+  readonly feeds: Feeds
+  readonly flush: Flush
+  readonly #services: Services
+  readonly #random: Random
+  readonly #connections = new Map<string, Connection>()
+  /** Closed while feeds were being walked. */
+  readonly #leaving: Connection[] = []
+
+  constructor({ clock, random, limits, tracing, topics, report }: DeliveryOptions) {
+    const { counts } = this
+    this.#random = random
+    this.feeds = new Feeds(clock, limits.topicFeedsMax)
+    this.flush = new Flush({
+      clock,
+      tracing,
+      counts,
+      feeds: this.feeds,
+      pendingEventsMax: limits.pendingEventsMax,
+      after: (flushed) => this.#afterFlush(flushed),
+    })
+    this.#services = {
+      topicToFollow: (name, permissions) => topics.topicToFollow(name, permissions),
+      mayForget: (topic) => topics.mayForget(topic),
+      readStored: topics.readStored,
+      limits,
+      clock,
+      counts,
+      feeds: this.feeds,
+      flush: this.flush,
+      pace: new Pace(clock),
+      storedReplays: new StoredReplays({ clock, counts, readStored: topics.readStored }),
+      reportFault(error, connection) {
+        counts.faults++
+        report(error, connection)
+      },
+      left: (id) => this.#left(id),
+    }
+  }
+
+  /** Takes a link that has opened; its transport tells the connection when it drains and when it has gone. */
+  connect(link: Link, options: ConnectionOptions): Connection {
+    const connection = new Connection(this.#random.id(), this.#services, link, options)
+    this.#connections.set(connection.id, connection)
+    const { heartbeatMs, frameBytesMax, subscriptionsMax, filterTypesMax } = this.#services.limits
+    const limits = { frameBytesMax, subscriptionsMax, filterTypesMax }
+    connection.say({ type: 'welcome', connection: connection.id, version: 1, heartbeatMs, limits })
+    return connection
+  }
+
+  get connections(): ReadonlyMap<string, Connection> {
+    return this.#connections
+  }
+
+  /** Brings everything in step up to the offset of the topic's session, and what the filter watches up to date. */
+  bringUpToDate(topic: Topic, filter: Filter): void {
+    bringUpToDate(this.#services, topic, filter)
+  }
+
+  /** A session is about to be gone: its subscriptions are told. */
+  removed(session: Session): void {
+    this.flush.flush(session)
+    for (const member of membersOf(this.feeds.followed(session))) {
+      member.remove(`session ${session.id} was removed`)
+    }
+  }
+
+  /** @returns how many follow a session */
+  countSubscriptions(timeline: Timeline): SubscriptionCounts {
+    let subscriptions = 0
+    let inStep = 0
+    for (const feed of feedsOf(this.feeds.followed(timeline))) {
+      subscriptions += feed.subscriptions.size
+      for (const { list } of feed.members) inStep += list.length
+    }
+    return { subscriptions, lagging: subscriptions - inStep }
+  }
+
+  #left(id: string): void {
+    const connection = this.#connections.get(id)
+    if (connection === undefined) return
+    this.#connections.delete(id)
+    if (this.flush.busy) this.#leaving.push(connection)
+    else connection.leaveAll()
+  }
+
+  #afterFlush(flushed: readonly Followed[]): void {
+    for (const connection of this.#leaving.splice(0)) connection.leaveAll()
+    for (const followed of flushed) {
+      if (followed.timeline.status !== 'ended') continue
+      for (const member of membersOf(followed)) member.endIfDone()
+    }
+  }
+}
+
+/** All feeds of what is followed, at this moment. */
+function feedsOf(followed: Followed | undefined): Feed[] {
+  return followed === undefined ? [] : followed.topics.flatMap(({ feeds }) => [...feeds.values()])
+}
+
+/** All subscriptions to what is followed, at this moment: one that is told may leave. */
+function membersOf(followed: Followed | undefined): Member[] {
+  return feedsOf(followed).flatMap(({ subscriptions }) => [...subscriptions])
+}

@@ -1,0 +1,211 @@
+import type { About, Chunk } from '../codec/codec.js'
+import type { CloseCode } from '../protocol/codes.js'
+import type { Offset, Position } from '../protocol/cursor.js'
+import type { ControlFrame } from '../protocol/frames.js'
+import { bytesOf } from './batches.js'
+import type { Link } from './link.js'
+import type { Services } from './services.js'
+
+/** Why the hub ended a connection. */
+export type Ending =
+  | { readonly kind: 'closed'; readonly code: CloseCode; readonly reason: string }
+  /** Everything that it followed had ended. */
+  | { readonly kind: 'done' }
+
+/** Takes back a batch that could not be written: it will come from history, after the position. */
+interface Rewinding {
+  rewind(position: Offset): void
+}
+
+/** A batch that waits for the end of a flush, so that a connection gets all of its feeds in one write. */
+interface Outgoing {
+  readonly subscription: Rewinding
+  readonly chunk: Chunk
+  readonly events: number
+  readonly after: Offset
+}
+
+/** The connection that sends through an outbox. */
+export interface Sender {
+  readonly id: string
+  /** The link has no room for more. */
+  leaveFeeds(): void
+  /** How far each session has been sent, for codecs with a trailer. */
+  positions(): ReadonlyMap<string, Position>
+}
+
+/** What a connection sends: frames, and the batches of a flush. Knows whether the link is open and has room. */
+export class Outbox {
+  readonly link: Link
+  readonly #sender: Sender
+  readonly #services: Services
+  #outgoing: Outgoing[] = []
+  #open = true
+  #full = false
+  #overflowBytes = 0
+  #events = 0
+  #bytes = 0
+  #ending: Ending | undefined = undefined
+
+  constructor(link: Link, sender: Sender, services: Services) {
+    this.link = link
+    this.#sender = sender
+    this.#services = services
+  }
+
+  get open(): boolean {
+    return this.#open
+  }
+
+  /** Whether the link has no room for more. */
+  get full(): boolean {
+    return this.#full
+  }
+
+  /** Events that were handed to the link. */
+  get events(): number {
+    return this.#events
+  }
+
+  /** Bytes of the frames that these events were in. */
+  get bytes(): number {
+    return this.#bytes
+  }
+
+  /** Absent when the client, or whatever lies between, ended it. */
+  get ending(): Ending | undefined {
+    return this.#ending
+  }
+
+  /** Says a frame that is not an event. */
+  say(frame: ControlFrame, about?: About): void {
+    if (!this.#open) return
+    const chunk = this.link.codec.control(frame, about)
+    if (chunk === undefined) return
+    if (this.#full) this.#overflow(chunk)
+    if (!this.link.write(chunk)) this.markFull()
+  }
+
+  /** Writes a frame of so many events. */
+  writeEvents(chunk: Chunk, events: number): void {
+    const bytes = bytesOf(chunk)
+    this.count(events, bytes)
+    this.#countDelivered(events, bytes)
+    if (!this.link.write(chunk)) this.markFull()
+  }
+
+  /** Takes a batch for the end of the flush; it has been counted. */
+  queue(batch: Outgoing): void {
+    if (this.#outgoing.length === 0) this.#services.flush.queue(this)
+    this.#outgoing.push(batch)
+  }
+
+  /** Writes what was queued in one piece. */
+  writeQueued(): void {
+    const outgoing = this.#outgoing
+    this.#outgoing = []
+    if (!this.#open) return
+    try {
+      // One chunk with nothing to say after it leaves in one piece by itself.
+      if (outgoing.length === 1 && this.link.codec.trailer === undefined) {
+        return this.#writeBatch(outgoing[0] as Outgoing)
+      }
+      this.link.cork(() => {
+        for (const batch of outgoing) this.#writeBatch(batch)
+        this.sayPositions()
+      })
+    } catch (error) {
+      this.fail(error)
+    }
+  }
+
+  /** Where the codec has a trailer, tells how far each session has been sent. */
+  sayPositions(): void {
+    const { codec } = this.link
+    if (codec.trailer === undefined || !this.#open) return
+    const chunk = codec.trailer(this.#sender.positions())
+    if (chunk !== undefined && !this.link.write(chunk)) this.markFull()
+  }
+
+  /** Events were handed to the link, or were not after all. */
+  count(events: number, bytes: number): void {
+    this.#events += events
+    this.#bytes += bytes
+  }
+
+  /** The link took the last chunk but has no room for more. */
+  markFull(): void {
+    if (this.#full) return
+    this.#full = true
+    this.#sender.leaveFeeds()
+  }
+
+  /** The link can take more. @returns whether it is open */
+  drained(): boolean {
+    if (!this.#open) return false
+    this.#full = false
+    this.#overflowBytes = 0
+    return true
+  }
+
+  /** The link has gone. */
+  closed(): void {
+    if (!this.#open) return
+    this.#open = false
+    this.#services.left(this.#sender.id)
+  }
+
+  /** @param retryMs how long the client should wait before it comes back, where the hub has an opinion */
+  close(code: CloseCode, reason: string, retryMs?: number): void {
+    if (!this.#open) return
+    this.#ending = { kind: 'closed', code, reason }
+    this.#services.counts.close(code)
+    this.link.close(code, reason, retryMs)
+    this.closed()
+  }
+
+  /** Ends in good order: there is nothing more to say. */
+  end(): void {
+    this.#ending = { kind: 'done' }
+    this.link.end()
+    this.closed()
+  }
+
+  /** Something went wrong in what is done for this connection: it ends, and the others live on. */
+  fail(error: unknown): void {
+    const { id } = this.#sender
+    this.#services.reportFault(error, id)
+    try {
+      this.close('internalError', 'the hub has recorded what went wrong')
+    } catch (another) {
+      this.#services.reportFault(another, id)
+      this.closed()
+    }
+  }
+
+  #writeBatch({ subscription, chunk, events, after }: Outgoing): void {
+    const bytes = bytesOf(chunk)
+    if (this.#full) {
+      // Not written: it will come from history, from where the feed was before this flush.
+      subscription.rewind(after)
+      this.count(-events, -bytes)
+      return
+    }
+    this.#countDelivered(events, bytes)
+    if (!this.link.write(chunk)) this.markFull()
+  }
+
+  #countDelivered(events: number, bytes: number): void {
+    const { counts } = this.#services
+    counts.delivered += events
+    counts.deliveredBytes += bytes
+  }
+
+  /** Answers to a client that asks but does not read are bounded as well. */
+  #overflow(chunk: Chunk): void {
+    this.#overflowBytes += chunk instanceof Uint8Array ? chunk.length : 1_024
+    if (this.#overflowBytes > 4 * this.#services.limits.frameBytesMax) {
+      this.close('lagging', 'asked for more than it reads')
+    }
+  }
+}

@@ -1,0 +1,50 @@
+import type { Clock } from '../lib/clock.js'
+import type { Limits } from '../protocol/limits.js'
+import type { Permissions } from '../protocol/permissions.js'
+import type { TopicName } from '../protocol/topic.js'
+import type { Filter } from '../session/filter.js'
+import type { Topic } from '../session/topic.js'
+import type { ReadStored } from '../sessions/history-page.js'
+import type { DeliveryCounts } from './counts.js'
+import type { Feeds } from './feeds.js'
+import type { Flush } from './flush.js'
+import type { Pace } from './pace.js'
+import type { StoredReplays } from './stored-replays.js'
+
+/** What delivery needs of the sessions. */
+export interface Topics {
+  /**
+   * @param permissions decide what the topic `hub` shows
+   * @returns the topic, made as a placeholder when its session or worker does not exist yet
+   */
+  topicToFollow(name: TopicName, permissions: Permissions): Topic
+  /** A topic has lost a subscription: placeholders go when nobody follows them. */
+  mayForget(topic: Topic): void
+  readonly readStored: ReadStored
+}
+
+/** What a connection needs of the rest of the hub. */
+export interface Services extends Topics {
+  readonly limits: Limits
+  readonly clock: Clock
+  readonly counts: DeliveryCounts
+  readonly feeds: Feeds
+  readonly flush: Flush
+  readonly pace: Pace
+  readonly storedReplays: StoredReplays
+  /** Counts and reports a mistake of the hub's own, which costs one connection. */
+  reportFault(error: unknown, connection: string): void
+  /** The connection of that id has closed: it has to leave its feeds. */
+  left(connection: string): void
+}
+
+/** Brings everything in step up to the offset of the topic's session, and what the filter watches up to date. */
+export function bringUpToDate(
+  { flush, clock }: Pick<Services, 'flush' | 'clock'>,
+  topic: Topic,
+  filter: Filter,
+): void {
+  const { timeline } = topic
+  if (filter.watches) timeline.refresh(clock.now())
+  flush.flush(timeline)
+}

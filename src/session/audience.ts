@@ -1,0 +1,9 @@
+import type { Entry } from '../history/entry.js'
+
+/** Whoever follows a topic: at most one for each, whatever the number of subscriptions behind it. */
+export interface Audience {
+  /** Whether it gets a slice that the hub keeps itself: then these must be kept up to date. */
+  readonly watchesReserved: boolean
+  /** Takes an event or a change of state, to deliver it at the end of the turn. */
+  pend(entry: Entry): void
+}

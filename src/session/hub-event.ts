@@ -1,0 +1,45 @@
+import type { Traits } from '../catalog/traits.js'
+import type { JsonObject, JsonValue } from '../lib/json.js'
+import type { Offset } from '../protocol/cursor.js'
+import type { HubEvent, NewEvent } from '../protocol/frames.js'
+
+/** What the hub knows of an event that is being published. */
+export interface Facts {
+  readonly traits: Traits
+  /** About the bytes of its JSON text. */
+  readonly bytes: number
+  /** Milliseconds since 1970. */
+  readonly now: number
+}
+
+/** @returns the event as everybody gets it */
+export function hubEvent(
+  event: NewEvent,
+  offset: Offset,
+  worker: string | undefined,
+  { traits, now }: Facts,
+): HubEvent {
+  const key = event.key ?? keyIn(event.data, traits)
+  // One shape for nearly all events, so that what reads them stays fast.
+  const made: { -readonly [name in keyof HubEvent]: HubEvent[name] } = {
+    offset,
+    type: event.type,
+    time: event.time ?? now,
+    data: event.data ?? null,
+  }
+  if (worker !== undefined) made.worker = worker
+  if (event.id !== undefined) made.id = event.id
+  if (key !== undefined) made.key = key
+  if (event.trace !== undefined) {
+    made.trace = event.trace
+    if (event.tracestate !== undefined) made.tracestate = event.tracestate
+  }
+  return made
+}
+
+/** The trait `key` says which field of `data` is the key when the event names none. */
+function keyIn(data: JsonValue | undefined, { key }: Traits): string | undefined {
+  if (key === undefined || typeof data !== 'object' || data === null || Array.isArray(data)) return undefined
+  const value = (data as JsonObject)[key]
+  return typeof value === 'string' || typeof value === 'number' ? String(value) : undefined
+}

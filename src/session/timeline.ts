@@ -1,0 +1,25 @@
+import type { Entry } from '../history/entry.js'
+import type { Epoch, Offset } from '../protocol/cursor.js'
+import type { Journal } from './journal.js'
+
+/** The id of what owns the offsets of the topic `hub`; no session can have it. */
+export const hubTimeline = '$hub'
+
+/** What gives the events of its topics their offsets: a session, or a list of sessions. */
+export interface Timeline {
+  readonly id: string
+  readonly epoch: Epoch
+  /** The offset of the newest event. */
+  readonly offset: Offset
+  readonly status: 'waiting' | 'running' | 'paused' | 'ended'
+  /** The `complete` of a session that has ended. */
+  readonly completion: Entry | undefined
+  /** Between it and the store; absent where nothing is stored. */
+  readonly journal: Journal | undefined
+  /** Somebody follows the slices that the hub keeps, and they do not say yet what has happened. */
+  readonly needsRefresh: boolean
+  /** Brings the slices that the hub keeps up to date. @param now milliseconds since 1970 */
+  refresh(now: number): void
+  /** One of its topics has got an audience (1), or lost it (-1). */
+  countFollowed(by: 1 | -1): void
+}

@@ -1,0 +1,78 @@
+import type { PublisherStatus } from '../catalog/traits.js'
+import type { WorkerRecord } from '../store/store.js'
+import type { OwnTopic } from './topic.js'
+
+/** One parallel agent inside a session. Only its session changes it. */
+export class Worker {
+  readonly id: string
+  readonly topic: OwnTopic
+  #startedAt: number | undefined = undefined
+  #endedAt: number | undefined = undefined
+  #status: PublisherStatus = 'running'
+  #events = 0
+
+  constructor(id: string, topic: OwnTopic) {
+    this.id = id
+    this.topic = topic
+  }
+
+  /** Milliseconds since 1970; absent while it is only followed. */
+  get startedAt(): number | undefined {
+    return this.#startedAt
+  }
+
+  get endedAt(): number | undefined {
+    return this.#endedAt
+  }
+
+  get status(): PublisherStatus {
+    return this.#status
+  }
+
+  /** Events it has published. */
+  get events(): number {
+    return this.#events
+  }
+
+  start(now: number): void {
+    this.#startedAt = now
+  }
+
+  countEvent(): void {
+    this.#events++
+  }
+
+  /** What an event says of the worker that published it. */
+  turn(status: PublisherStatus, now: number): void {
+    this.#status = status
+    this.#endedAt = status === 'ended' ? now : undefined
+  }
+
+  /** Its session has ended. */
+  conclude(now: number): void {
+    this.#status = 'ended'
+    this.#endedAt ??= now
+  }
+
+  /** Continues as the store has it. */
+  restore({ startedAt, endedAt, status = 'running', events }: WorkerRecord): void {
+    this.#startedAt = startedAt
+    this.#endedAt = endedAt
+    this.#status = status
+    this.#events = events
+  }
+
+  /** @returns what the store keeps of it; nothing while it is only followed */
+  record(): WorkerRecord | undefined {
+    const startedAt = this.#startedAt
+    if (startedAt === undefined) return undefined
+    const endedAt = this.#endedAt
+    return {
+      worker: this.id,
+      startedAt,
+      events: this.#events,
+      status: this.#status,
+      ...(endedAt !== undefined && { endedAt }),
+    }
+  }
+}

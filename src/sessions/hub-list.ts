@@ -1,0 +1,65 @@
+import type { JsonObject } from '../lib/json.js'
+import { type Epoch, type Offset, start } from '../protocol/cursor.js'
+import { hubTimeline, type Timeline } from '../session/timeline.js'
+import { HubTopic, type StateSetting } from '../session/topic.js'
+import { noCounts } from '../state/topic-state.js'
+
+/** The topic `hub` as those see it who may see the same sessions: one slice, with offsets of its own. */
+export class HubList implements Timeline {
+  readonly id = hubTimeline
+  readonly epoch: Epoch
+  readonly topic: HubTopic
+  readonly status = 'running'
+  readonly completion = undefined
+  readonly journal = undefined
+  /** The sessions that may be seen; absent: all. */
+  readonly ids: readonly string[] | undefined
+  readonly #slice: (ids: readonly string[] | undefined) => JsonObject
+  #offset: Offset = start
+  #stale = true
+
+  /** @param slice answers with the slice `sessions` of those that may be seen */
+  constructor(
+    epoch: Epoch,
+    ids: readonly string[] | undefined,
+    { state, slice }: { state: StateSetting; slice: (ids: readonly string[] | undefined) => JsonObject },
+  ) {
+    this.epoch = epoch
+    this.ids = ids
+    this.#slice = slice
+    // The hub bounds the slice itself, and nobody counts it.
+    const unbounded = { sliceBytesMax: Number.POSITIVE_INFINITY, stateBytesMax: Number.POSITIVE_INFINITY }
+    this.topic = new HubTopic(this, {
+      ...state,
+      limits: { ...state.limits, ...unbounded },
+      counts: noCounts(),
+    })
+  }
+
+  get offset(): Offset {
+    return this.#offset
+  }
+
+  get needsRefresh(): boolean {
+    return this.#stale && this.topic.watched
+  }
+
+  countFollowed(): void {
+    // The topic knows.
+  }
+
+  /** Something has changed that it shows. */
+  changed(): void {
+    this.#stale = true
+  }
+
+  refresh(now: number): void {
+    if (!this.#stale) return
+    this.#stale = false
+    const moment = { offset: (this.#offset + 1) as Offset, time: now }
+    const change = this.topic.state.set('sessions', this.#slice(this.ids), moment)
+    if (change.kind === 'unchanged') return
+    this.#offset = moment.offset
+    if (this.topic.exposes('sessions')) this.topic.audience?.pend(change.entry)
+  }
+}

@@ -1,0 +1,31 @@
+import type { Session } from '../session/session.js'
+
+/** Sessions that nobody follows and that the store has whole; when there are too many, the longest idle leave memory. */
+export class IdleSessions {
+  /** In the order in which they became idle. */
+  readonly #idle = new Map<string, Session>()
+  readonly #max: number
+  readonly #release: (session: Session) => void
+
+  /** @param release takes a session out of memory */
+  constructor(max: number, release: (session: Session) => void) {
+    this.#max = Math.max(1, max)
+    this.#release = release
+  }
+
+  /** Nobody follows the session, and all of it is committed. */
+  add(session: Session): void {
+    this.#idle.delete(session.id)
+    this.#idle.set(session.id, session)
+    for (const [id, oldest] of this.#idle) {
+      if (this.#idle.size <= this.#max) return
+      this.#idle.delete(id)
+      if (!oldest.followed) this.#release(oldest)
+    }
+  }
+
+  /** It is published to again, or has left memory. */
+  delete(id: string): void {
+    this.#idle.delete(id)
+  }
+}

@@ -13,8 +13,9 @@ export type {
   TextDelta,
 } from './client/catalog-types.js'
 export { Client, type ConnectOptions, connect } from './client/client.js'
-export type { CodecName, TransportName } from './client/dial.js'
+export type { CodecName } from './client/dial-websocket.js'
 export { ClosedError, RequestError } from './client/errors.js'
+export type { TransportName } from './client/link.js'
 export type { BackoffOptions, PauseOptions, Status } from './client/reconnect.js'
 export type { Receipt, RequestOptions, StateReceipt } from './client/requests.js'
 export type { Changes, Ending, Listener, SubscribeOptions, Subscription } from './client/subscription.js'

@@ -2,16 +2,20 @@ import { readFileSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
-import { misplaced } from './kit/imports.js'
+import { circles, misplaced } from './kit/imports.js'
 
 const src = fileURLToPath(new URL('../src/', import.meta.url))
 
-t.test('imports point only to folders above, and the machine is asked only where it may be', async (t) => {
-  const paths = (await readdir(src, { recursive: true })).filter((path) => /\.tsx?$/.test(path)).toSorted()
-  const files = new Map(paths.map((path) => [path.replaceAll('\\', '/'), readFileSync(src + path, 'utf8')]))
-  t.ok(files.has('protocol/frames.ts'), 'the sources were found')
-  t.strictSame(misplaced(files), [])
-})
+t.test(
+  'imports point only to folders above and in no circle; the machine is asked only where it may be',
+  async (t) => {
+    const paths = (await readdir(src, { recursive: true })).filter((path) => /\.tsx?$/.test(path)).toSorted()
+    const files = new Map(paths.map((path) => [path.replaceAll('\\', '/'), readFileSync(src + path, 'utf8')]))
+    t.ok(files.has('protocol/frames.ts'), 'the sources were found')
+    t.strictSame(misplaced(files), [])
+    t.strictSame(circles(files), [])
+  },
+)
 
 t.test('what is misplaced is named', async (t) => {
   const cases: [path: string, text: string, said: string | undefined][] = [
@@ -20,6 +24,12 @@ t.test('what is misplaced is named', async (t) => {
       'codec/json.ts',
       "export { x } from '../history/ring.js'",
       'codec may import from itself, lib, protocol',
+    ],
+    ['sessions/sessions.ts', "import type { Feed } from '../delivery/feed.js'", 'sessions may import from'],
+    [
+      'session/topic.ts',
+      "import type { Sessions } from '../sessions/sessions.js'",
+      'session may import from',
     ],
     ['hub/hub.ts', "const server = await import('../server/routes.js')", 'hub/hub.ts imports'],
     ['client/dial.ts', "import { Hub } from '../hub/hub.js'", 'client may import from itself, lib, protocol'],
@@ -53,4 +63,18 @@ t.test('what is misplaced is named', async (t) => {
     if (said === undefined) t.strictSame(found, [], `${path}: ${text} is fine`)
     else t.ok(found.length === 1 && found[0]?.includes(said), `${path}: ${text}`, { found })
   }
+})
+
+t.test('files that import each other are named, types included', async (t) => {
+  const files = new Map([
+    ['hub/hub.ts', "import { a } from './handle.js'"],
+    ['hub/handle.ts', "import type { b } from '../lib/middle.js'"],
+    ['lib/middle.ts', "export { c } from '../hub/hub.js'"],
+    ['lib/self.tsx', "import './self.js'"],
+    ['lib/fine.ts', "import '../hub/hub.js'; import ts from 'typescript'"],
+  ])
+  t.strictSame(circles(files), [
+    'hub/handle.ts, hub/hub.ts, lib/middle.ts import each other',
+    'lib/self.tsx import each other',
+  ])
 })

@@ -12,8 +12,10 @@ import type {
   Subscribe,
   Updated,
 } from '../protocol/frames.js'
-import { type CodecName, type Dial, dialShared, dialSse, dialWebSocket } from './dial.js'
+import { dialShared, dialSse } from './dial.js'
+import { type CodecName, dialWebSocket } from './dial-websocket.js'
 import { ClosedError } from './errors.js'
+import type { Dial } from './link.js'
 import { type BackoffOptions, type PauseOptions, Reconnecting, type Status } from './reconnect.js'
 import { type Receipt, type Request, type RequestOptions, Requests, type StateReceipt } from './requests.js'
 import {

@@ -16,7 +16,7 @@ import type {
   Update,
   Updated,
 } from '../protocol/frames.js'
-import type { Dialling, Link, LinkEvents } from './dial.js'
+import type { Dialling, Link, LinkEvents } from './link.js'
 import type { Request } from './requests.js'
 import type { ClientClock } from './surroundings.js'
 

@@ -3,7 +3,7 @@ import type { Random } from '../lib/random.js'
 import { closeCodes, invitesReconnect } from '../protocol/codes.js'
 import type { ClientFrame, HubFrame, Subscribe, Welcome } from '../protocol/frames.js'
 import { isSendable, tokenLengthMax } from '../protocol/token.js'
-import type { Dial, Link, TransportName } from './dial.js'
+import type { Dial, Link, TransportName } from './link.js'
 import type { ClientClock, Page } from './surroundings.js'
 
 /** What a connection is doing. */

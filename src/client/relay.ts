@@ -1,5 +1,5 @@
 import type { ClientFrame, HubFrame, Welcome } from '../protocol/frames.js'
-import type { Link } from './dial.js'
+import type { Link } from './link.js'
 
 /** One of those who share a connection. */
 export interface Member {

@@ -1,7 +1,7 @@
 import type { Timer } from '../lib/clock.js'
 import type { Random } from '../lib/random.js'
 import type { ClientFrame, HubFrame } from '../protocol/frames.js'
-import type { Dial, Dialling, Link, LinkEvents, TransportName } from './dial.js'
+import type { Dial, Dialling, Link, LinkEvents, TransportName } from './link.js'
 import { type Member, Relay } from './relay.js'
 import type { ClientClock } from './surroundings.js'
 

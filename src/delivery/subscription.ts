@@ -51,7 +51,7 @@ interface ReplayingStored {
   /** Absent until the store has answered. */
   readonly frames: StoredFrames | undefined
   readonly next: number
-  readonly then: Behind
+  readonly afterwards: Behind
 }
 
 interface ReplayingHeld {
@@ -59,7 +59,7 @@ interface ReplayingHeld {
   readonly from: 'memory'
   readonly page: ReplayPage
   readonly next: number
-  readonly then: Behind
+  readonly afterwards: Behind
 }
 
 /** The store has been asked, for what is meant to come next. An answer to something else is not used. */
@@ -134,23 +134,23 @@ export class Subscription implements Member {
   /** Begins a replay, if there is anything to replay. */
   begin(replay: Replay): void {
     if (this.#state.kind === 'inStep') return
-    const then = behindOf(this.#state)
+    const afterwards = behindOf(this.#state)
     const { stored } = replay
-    if (stored === undefined) this.#state = replayHeld(replay, start, then)
-    else this.#state = replayStored(replay, stored.after, then)
+    if (stored === undefined) this.#state = replayHeld(replay, start, afterwards)
+    else this.#state = replayStored(replay, stored.after, afterwards)
   }
 
   /** A part of a replay was sent, or a page of it has come: this is what follows. */
   proceed(next: Replaying): void {
     if (next.from === 'memory') {
-      this.#state = next.next < next.page.entries.length ? next : next.then
+      this.#state = next.next < next.page.entries.length ? next : next.afterwards
       return
     }
-    const { replay, frames, then } = next
+    const { replay, frames, afterwards } = next
     if (frames === undefined || next.next < frames.list.length) this.#state = next
     else if (replay.stored !== undefined && frames.last < replay.stored.until)
-      this.#state = replayStored(replay, frames.last, then)
-    else this.#state = replayHeld(replay, frames.last, then)
+      this.#state = replayStored(replay, frames.last, afterwards)
+    else this.#state = replayHeld(replay, frames.last, afterwards)
   }
 
   /** The store is asked for what comes next. */
@@ -213,11 +213,11 @@ export class Subscription implements Member {
     } else if (feed === before) {
       this.#change({ liveSent: false })
     } else {
-      const then = { ...behindOf(state), liveSent: false }
+      const afterwards = { ...behindOf(state), liveSent: false }
       this.#state =
         state.kind === 'reading'
-          ? { kind: 'reading', next: retained(state.next, then, feed) }
-          : retained(state, then, feed)
+          ? { kind: 'reading', next: retained(state.next, afterwards, feed) }
+          : retained(state, afterwards, feed)
     }
   }
 
@@ -298,32 +298,32 @@ function behindOf(state: OutOfStep): Behind {
     case 'behind':
       return state
     case 'replaying':
-      return state.then
+      return state.afterwards
     case 'reading':
       return behindOf(state.next)
   }
 }
 
-function replayStored(replay: Replay, after: Offset, then: Behind): Replaying {
-  return { kind: 'replaying', from: 'store', replay, after, frames: undefined, next: 0, then }
+function replayStored(replay: Replay, after: Offset, afterwards: Behind): Replaying {
+  return { kind: 'replaying', from: 'store', replay, after, frames: undefined, next: 0, afterwards }
 }
 
-function replayHeld(replay: Replay, after: Offset, then: Behind): Replaying | Behind {
+function replayHeld(replay: Replay, after: Offset, afterwards: Behind): Replaying | Behind {
   const page = replay.held(after)
-  if (page.entries.length === 0) return then
-  return { kind: 'replaying', from: 'memory', page, next: 0, then }
+  if (page.entries.length === 0) return afterwards
+  return { kind: 'replaying', from: 'memory', page, next: 0, afterwards }
 }
 
-/** @returns the state with what a new filter accepts of a replay under way, and `then` after it */
-function retained(state: Replaying | Behind, then: Behind, { filter }: Feed): Replaying | Behind {
-  if (state.kind === 'behind') return then
+/** @returns the state with what a new filter accepts of a replay under way, and `afterwards` after it */
+function retained(state: Replaying | Behind, afterwards: Behind, { filter }: Feed): Replaying | Behind {
+  if (state.kind === 'behind') return afterwards
   const accepts = (entry: Entry): boolean => filter.accepts(entry)
   switch (state.from) {
     case 'store': {
       const sent = state.frames?.list[state.next - 1]?.last ?? start
-      return replayStored(state.replay.filtered(accepts), sent > state.after ? sent : state.after, then)
+      return replayStored(state.replay.filtered(accepts), sent > state.after ? sent : state.after, afterwards)
     }
     case 'memory':
-      return replayHeld(new Replay(state.page.entries.slice(state.next).filter(accepts)), start, then)
+      return replayHeld(new Replay(state.page.entries.slice(state.next).filter(accepts)), start, afterwards)
   }
 }

@@ -14,7 +14,7 @@ export interface SessionSources {
   readonly held: ReadonlyMap<string, Session>
   readonly store: Store | undefined
   /** @returns what the store has of a session, without bringing it into memory */
-  inStore(id: string): Promise<SessionSummary | undefined>
+  readonly inStore: (id: string) => Promise<SessionSummary | undefined>
 }
 
 export interface SessionPageQuery {

@@ -1,5 +1,5 @@
 import t from 'tap'
-import type { Link } from '../../src/client/dial.js'
+import type { Link } from '../../src/client/link.js'
 import { Relay } from '../../src/client/relay.js'
 import type { Offset } from '../../src/protocol/cursor.js'
 import type { ClientFrame, HubFrame, Welcome } from '../../src/protocol/frames.js'

@@ -20,16 +20,9 @@ const order = [
   'cli',
 ]
 
-/** These import each other until the way through them is cut along the flow of events. */
-const rooms = ['session', 'sessions', 'delivery', 'hub']
-
 /** What else than itself a folder, or a file of `src` itself, may import from. */
 const allowed: ReadonlyMap<string, readonly string[]> = new Map([
   ...order.map((folder, at) => [folder, order.slice(0, at)] as const),
-  ...rooms.map(
-    (folder) =>
-      [folder, order.slice(0, order.indexOf('dialect')).filter((other) => other !== folder)] as const,
-  ),
   ['cli', [...order, 'client']],
   ['client', ['lib', 'protocol', 'codec', 'state']],
   ['react', ['lib', 'protocol', 'client']],
@@ -81,6 +74,47 @@ export function misplaced(files: ReadonlyMap<string, string>): string[] {
     }
   }
   return found
+}
+
+/**
+ * Finds the files that import each other, directly or through others; imports of types count.
+ *
+ * @param files the text of each file by its path below `src`, with `/`
+ * @returns for each group of them its files in order, as one sentence
+ */
+export function circles(files: ReadonlyMap<string, string>): string[] {
+  const imported = new Map([...files].map(([path, text]) => [path, importsOf(path, text, files)]))
+  const reached = new Map([...files.keys()].map((path) => [path, reachedFrom(path, imported)]))
+  const groups = new Set<string>()
+  for (const [path, others] of reached) {
+    const group = [...others].filter((other) => reached.get(other)?.has(path) === true)
+    if (group.length > 0) groups.add(`${group.toSorted().join(', ')} import each other`)
+  }
+  return [...groups]
+}
+
+/** @returns the files that a file imports. */
+function importsOf(path: string, text: string, files: ReadonlyMap<string, string>): string[] {
+  const { importedFiles } = ts.preProcessFile(text, true, true)
+  return importedFiles.flatMap(({ fileName }) => {
+    if (!fileName.startsWith('.')) return []
+    const target = new URL(fileName, `src:/${path}`).pathname.slice(1)
+    return [target.replace(/\.js$/, '.ts'), target.replace(/\.js$/, '.tsx')].filter((file) => files.has(file))
+  })
+}
+
+/** @returns the files that a file imports, directly or through others; itself only when one of them imports it. */
+function reachedFrom(path: string, imported: ReadonlyMap<string, readonly string[]>): ReadonlySet<string> {
+  const reached = new Set<string>()
+  const left = [path]
+  for (let next = left.pop(); next !== undefined; next = left.pop()) {
+    for (const file of imported.get(next) ?? []) {
+      if (reached.has(file)) continue
+      reached.add(file)
+      left.push(file)
+    }
+  }
+  return reached
 }
 
 function wrongFolder(path: string, specifier: string): string | undefined {

@@ -2,9 +2,6 @@ import type { Clock } from '../../lib/clock.js'
 import type { Random } from '../../lib/random.js'
 import { ProtocolError } from '../../protocol/codes.js'
 import type { Limits } from '../../protocol/limits.js'
-import type { Context } from '../context.js'
-import { json } from '../http/problem.js'
-import type { Route } from '../http/routes.js'
 import type { VerifiedGrant } from './grant.js'
 
 interface Ticket {
@@ -55,16 +52,4 @@ export class Tickets {
       this.#open.delete(ticket)
     }
   }
-}
-
-export function ticketRoutes({ authenticator, limits }: Context): Route[] {
-  return [
-    {
-      method: 'POST',
-      path: '/api/ticket',
-      access: { kind: 'any' },
-      answer: ({ grant }) =>
-        json(200, { ticket: authenticator.tickets.issue(grant), expiresInMs: limits.ticketMs }),
-    },
-  ]
 }

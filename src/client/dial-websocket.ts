@@ -1,0 +1,71 @@
+import { Unpackr } from 'msgpackr/unpack'
+import type { HubFrame } from '../protocol/frames.js'
+import type { Dial } from './link.js'
+import { pack } from './pack.js'
+import type { SocketClass } from './surroundings.js'
+
+export type CodecName = 'msgpack' | 'json'
+
+const unpackr = new Unpackr({ useRecords: false, mapsAsObjects: true, int64AsType: 'number' })
+
+interface Message {
+  readonly data: string | ArrayBuffer
+}
+
+interface Closing {
+  readonly code: number
+  readonly reason: string
+}
+
+/** @returns the frame; nothing when it is none. */
+function read(data: string | ArrayBuffer): HubFrame | undefined {
+  try {
+    const frame = (
+      typeof data === 'string' ? JSON.parse(data) : unpackr.unpack(new Uint8Array(data))
+    ) as HubFrame | null
+    return typeof frame?.type === 'string' ? frame : undefined
+  } catch {
+    // The link is closed for it.
+    return undefined
+  }
+}
+
+/** Opens a WebSocket. The token goes as a subprotocol: browsers can set no header, and URLs end up in logs. */
+export function dialWebSocket(Socket: SocketClass, codec: CodecName): Dial {
+  return ({ base, token }, events) => {
+    const protocols = [`runcast.v1.${codec}`]
+    if (token !== undefined) protocols.push(`bearer.${token}`)
+    const socket = new Socket(`${base.replace('http', 'ws')}api/ws`, protocols)
+    let open = true
+    const end = (code: number, reason: string) => {
+      if (!open) return
+      open = false
+      events.closed(code, reason)
+    }
+    socket.binaryType = 'arraybuffer'
+    // A close event follows every error event, and says the same.
+    socket.onerror = () => undefined
+    socket.onclose = ({ code, reason }: Closing) => end(code, reason)
+    socket.onmessage = ({ data }: Message) => {
+      if (!open) return
+      const frame = read(data)
+      if (frame === undefined) {
+        socket.close(4500)
+        return end(1006, 'a frame that cannot be read')
+      }
+      events.frame(frame)
+    }
+    return {
+      transport: 'websocket',
+      send(frames) {
+        if (!open) return
+        for (const frame of frames) socket.send(codec === 'json' ? JSON.stringify(frame) : pack(frame))
+      },
+      close(code, reason) {
+        if (!open) return
+        open = false
+        socket.close(code, reason)
+      },
+    }
+  }
+}

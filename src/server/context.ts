@@ -14,33 +14,61 @@ import type { LinkKind, Links } from './links/links.js'
 import type { Log } from './operations/log.js'
 import type { ServerCounts } from './operations/metric-definitions.js'
 
-/** What the routes of one server share. */
-export interface Context {
+/** What everything that serves a hub needs. */
+export interface HubContext {
   readonly hub: Hub
   readonly limits: Limits
   readonly clock: Clock
-  readonly links: Links
-  readonly rateLimits: RateLimits
-  readonly bodyBudget: BodyBudget
-  readonly origins: OriginRules
-  readonly hosts: Hosts
+  /** Told of whatever is no peer's mistake. */
+  readonly report: (error: unknown) => void
+}
+
+/** What decides whether a request is let in, and what it may do. */
+export interface AccessContext {
   readonly authenticator: Authenticator
   readonly connectionGrants: ConnectionGrants
   readonly entryQueue: EntryQueue
-  /** The built-in dialects and the users', by name. */
-  readonly dialects: ReadonlyMap<string, Dialect>
-  /** Interval of the heartbeats of dialects that have some. */
-  readonly heartbeatEventMs: number
+  readonly rateLimits: RateLimits
+  readonly origins: OriginRules
+  readonly hosts: Hosts
+}
+
+/** What requests with bodies need. */
+export interface BodyContext extends HubContext, Pick<AccessContext, 'authenticator' | 'rateLimits'> {
+  readonly bodyBudget: BodyBudget
+  /** Runs a task when the server begins to close. @returns what forgets it */
+  readonly onClosing: (task: () => void) => () => void
+}
+
+/** What the links of connections need, WebSockets and SSE responses. */
+export interface LinkContext
+  extends HubContext,
+    Pick<AccessContext, 'authenticator' | 'connectionGrants' | 'entryQueue' | 'rateLimits'> {
+  readonly links: Links
   /** A WebSocket on which nothing came is pinged, an SSE response on which nothing was written gets a comment. */
   readonly idleTimers: Readonly<Record<LinkKind, IdleTimers>>
   /** What may come on one WebSocket. */
   readonly rates: { readonly frames: Rate; readonly bytes: Rate }
   readonly log: Log
-  readonly counts: ServerCounts
-  /** Told of whatever is no peer's mistake. */
-  readonly report: (error: unknown) => void
   /** Whether the server is about to close. */
   readonly closing: () => boolean
-  /** Runs a task when the server begins to close. @returns what forgets it */
-  readonly onClosing: (task: () => void) => () => void
 }
+
+/** What requests need that name a dialect. */
+export interface DialectContext extends BodyContext {
+  /** The built-in dialects and the users', by name. */
+  readonly dialects: ReadonlyMap<string, Dialect>
+  /** Interval of the heartbeats of dialects that have some. */
+  readonly heartbeatEventMs: number
+}
+
+/** What requests need that are answered by a stream. */
+export interface StreamContext extends DialectContext, LinkContext {}
+
+/** What says how the server is: health, metrics. */
+export interface OperationsContext extends Pick<LinkContext, 'hub' | 'links' | 'closing'> {
+  readonly counts: ServerCounts
+}
+
+/** All that one server is put together from. */
+export interface Context extends AccessContext, StreamContext, OperationsContext {}

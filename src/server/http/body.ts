@@ -2,7 +2,7 @@ import { parseJsonText } from '../../lib/json-text.js'
 import { ProtocolError } from '../../protocol/codes.js'
 import type { Limits } from '../../protocol/limits.js'
 import type { Request } from '../../transport/transport.js'
-import type { Context } from '../context.js'
+import type { BodyContext } from '../context.js'
 import type { Call } from './routes.js'
 
 /**
@@ -13,7 +13,7 @@ import type { Call } from './routes.js'
  *   too much has come of whoever sends it
  */
 export async function readBody(
-  { limits, bodyBudget, rateLimits }: Pick<Context, 'limits' | 'bodyBudget' | 'rateLimits'>,
+  { limits, bodyBudget, rateLimits }: Pick<BodyContext, 'limits' | 'bodyBudget' | 'rateLimits'>,
   { request, exchange, sender }: Pick<Call, 'request' | 'exchange' | 'sender'>,
 ): Promise<Buffer | undefined> {
   const { frameBytesMax } = limits

@@ -5,7 +5,7 @@ import { EventLines, type JsonBlock } from '../../lib/event-lines.js'
 import type { JsonValue } from '../../lib/json.js'
 import { checkEvent, checkId } from '../../protocol/check.js'
 import { ProtocolError, quote } from '../../protocol/codes.js'
-import type { Context } from '../context.js'
+import type { DialectContext } from '../context.js'
 import { type ReadEvent, readerOf } from '../links/dialect-routes.js'
 import { type BodyKind, parseJson } from './body.js'
 import { refusal } from './problem.js'
@@ -29,7 +29,7 @@ export interface EventReader {
  * @throws ProtocolError `badFrame` when the query names a dialect or a kind of agent that there is not
  */
 export function eventReaderOf(
-  context: Context,
+  context: DialectContext,
   call: Call,
   kind: BodyKind,
   worker: string | undefined,
@@ -55,7 +55,12 @@ export function eventReaderOf(
 }
 
 /** What an agent prints, translated. Its sub-agents are workers, which the token must allow. */
-function agentReader({ limits }: Context, call: Call, from: string, worker: string | undefined): EventReader {
+function agentReader(
+  { limits }: DialectContext,
+  call: Call,
+  from: string,
+  worker: string | undefined,
+): EventReader {
   const options = { dataMax: limits.lineBytesMax, ...(worker !== undefined && { worker }) }
   const translation = new Translation(from, options)
   const session = call.param('session')

@@ -10,7 +10,7 @@ import type { Limits } from '../../protocol/limits.js'
 import { parseTopic } from '../../protocol/topic.js'
 import { type TraceContext, traceContext } from '../../protocol/trace.js'
 import type { Answer, Request } from '../../transport/transport.js'
-import type { Context } from '../context.js'
+import type { DialectContext } from '../context.js'
 import { type BodyKind, bodyKind, parseJson, readBody, utf8 } from './body.js'
 import { type EventReader, eventReaderOf } from './event-reader.js'
 import { ownTopic, workerTopic, writes } from './path-topics.js'
@@ -29,7 +29,7 @@ interface Total {
 }
 
 /** `POST …/events`: one event or many, answered once they are stored. */
-export function publishRoutes(context: Context): Route[] {
+export function publishRoutes(context: DialectContext): Route[] {
   const answer = (call: Call): Promise<Answer | undefined> => {
     const kind = bodyKind(call.request, ['json', 'ndjson', 'msgpack', 'event-stream'])
     const inLines = kind === 'ndjson' || kind === 'event-stream'
@@ -51,7 +51,11 @@ export function publishRoutes(context: Context): Route[] {
   ]
 }
 
-async function publishWhole(context: Context, call: Call, kind: BodyKind): Promise<Answer | undefined> {
+async function publishWhole(
+  context: DialectContext,
+  call: Call,
+  kind: BodyKind,
+): Promise<Answer | undefined> {
   const { hub, limits } = context
   const worker = workerOf(call)
   const read = eventReaderOf(context, call, kind, worker)
@@ -167,7 +171,11 @@ function unpack(codec: { decodeAll(bytes: Uint8Array): readonly unknown[] }, bod
  * After a bad line nothing more is published; what precedes it is kept, and counted in the problem. A server that
  * closes stops likewise, for a body may last as long as its peer.
  */
-async function publishLines(context: Context, call: Call, kind: BodyKind): Promise<Answer | undefined> {
+async function publishLines(
+  context: DialectContext,
+  call: Call,
+  kind: BodyKind,
+): Promise<Answer | undefined> {
   const { hub, limits, authenticator, bodyBudget, rateLimits, onClosing } = context
   const { request, exchange, topic, grant, sender } = call
   const session = call.param('session')
@@ -246,7 +254,7 @@ async function publishLines(context: Context, call: Call, kind: BodyKind): Promi
 
 /** Counts what has come, and waits until that is not too much any more, or nobody waits for it. */
 async function holdUp(
-  { rateLimits, clock }: Context,
+  { rateLimits, clock }: DialectContext,
   sender: string,
   bytes: number,
   over: () => boolean,

@@ -3,7 +3,7 @@ import { checkId } from '../../protocol/check.js'
 import { ProtocolError } from '../../protocol/codes.js'
 import { type Mode, modes } from '../../protocol/frames.js'
 import type { Answer } from '../../transport/transport.js'
-import type { Context } from '../context.js'
+import type { DialectContext } from '../context.js'
 import { dialectOf } from '../links/dialect-routes.js'
 import { bodyKind, parseJson, readBody, utf8 } from './body.js'
 import { ownTopic, reads, sessionTopic, wholeTopic, workerTopic, writes } from './path-topics.js'
@@ -12,7 +12,7 @@ import { integerOf, typesOf } from './query.js'
 import type { Call, Route } from './routes.js'
 
 /** Sessions: listed, read, created, ended, removed, and their retained events page by page. */
-export function sessionRoutes(context: Context): Route[] {
+export function sessionRoutes(context: DialectContext): Route[] {
   const { hub } = context
   return [
     { method: 'GET', path: '/api/sessions', access: { kind: 'any' }, answer: (call) => list(context, call) },
@@ -63,7 +63,7 @@ export function sessionRoutes(context: Context): Route[] {
 }
 
 /** Those that may be seen, in the order of their ids; `next` is the id to give as `after` for the next page. */
-async function list({ hub, limits }: Context, { query, grant }: Call): Promise<Answer> {
+async function list({ hub, limits }: DialectContext, { query, grant }: Call): Promise<Answer> {
   const limit = integerOf(query, 'limit', { min: 1, max: limits.pageItemsMax }) ?? limits.pageItemsMax
   const after = query.get('after') ?? ''
   if (after !== '') checkId(after, limits, 'after')
@@ -72,13 +72,13 @@ async function list({ hub, limits }: Context, { query, grant }: Call): Promise<A
   return json(200, { sessions, ...(next === undefined ? {} : { next }) })
 }
 
-function summaryOf({ hub }: Context, session: string): object {
+function summaryOf({ hub }: DialectContext, session: string): object {
   const summary = hub.find(session)
   if (summary === undefined) throw new ProtocolError('notFound', `There is no session ${session}.`)
   return summary
 }
 
-async function create(context: Context, call: Call): Promise<Answer | undefined> {
+async function create(context: DialectContext, call: Call): Promise<Answer | undefined> {
   const fields = await readFields(context, call, ['mode', 'metadata'])
   if (fields === undefined) return undefined
   const { mode, metadata } = fields
@@ -93,7 +93,7 @@ async function create(context: Context, call: Call): Promise<Answer | undefined>
   return json(isNew ? 201 : 200, summaryOf(context, session))
 }
 
-async function end(context: Context, call: Call): Promise<Answer | undefined> {
+async function end(context: DialectContext, call: Call): Promise<Answer | undefined> {
   const fields = await readFields(context, call, ['outcome'])
   if (fields === undefined) return undefined
   const session = call.param('session')
@@ -102,7 +102,7 @@ async function end(context: Context, call: Call): Promise<Answer | undefined> {
   return json(200, summaryOf(context, session))
 }
 
-async function history(context: Context, { query, topic }: Call): Promise<Answer> {
+async function history(context: DialectContext, { query, topic }: Call): Promise<Answer> {
   const { hub, limits } = context
   const dialect = dialectOf(context, query, 'records')
   const limit = integerOf(query, 'limit', { min: 1, max: limits.pageItemsMax })
@@ -120,7 +120,7 @@ async function history(context: Context, { query, topic }: Call): Promise<Answer
 
 /** @returns the fields of a JSON object; none when there is no body; nothing when the peer has gone. */
 async function readFields(
-  context: Context,
+  context: DialectContext,
   call: Call,
   names: readonly string[],
 ): Promise<Readonly<Record<string, unknown>> | undefined> {

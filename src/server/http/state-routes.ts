@@ -6,7 +6,7 @@ import type { Cause } from '../../protocol/frames.js'
 import type { Limits } from '../../protocol/limits.js'
 import type { StateOptions, StateResult, StateSnapshot } from '../../session/precondition.js'
 import type { Answer, Request } from '../../transport/transport.js'
-import type { Context } from '../context.js'
+import type { BodyContext } from '../context.js'
 import { bodyKind, contentType, parseJson, readBody, utf8 } from './body.js'
 import { ownTopic, reads, sessionTopic, workerTopic, writes } from './path-topics.js'
 import { json } from './problem.js'
@@ -14,7 +14,7 @@ import { slicesOf } from './query.js'
 import type { Asked, Call, Route } from './routes.js'
 
 /** The state of sessions and workers: read, set, patched, removed. Changes are answered once they are stored. */
-export function stateRoutes(context: Context): Route[] {
+export function stateRoutes(context: BodyContext): Route[] {
   return [
     ...routesOf(context, '/api/sessions/{session}/state', { whole: sessionTopic, own: ownTopic }),
     ...routesOf(context, '/api/sessions/{session}/workers/{worker}/state', {
@@ -26,7 +26,7 @@ export function stateRoutes(context: Context): Route[] {
 
 /** @param topics what is read as a whole, and where the slices are */
 function routesOf(
-  context: Context,
+  context: BodyContext,
   all: string,
   { whole, own }: { whole: (asked: Asked) => string; own: (asked: Asked) => string },
 ): Route[] {
@@ -40,14 +40,14 @@ function routesOf(
   ]
 }
 
-function readAll({ hub, limits }: Context, call: Call): Answer {
+function readAll({ hub, limits }: BodyContext, call: Call): Answer {
   const snapshot = hub.state(call.topic, slicesOf(call.query, limits))
   const { epoch, offset, slices } = snapshot
   return unlessKnown(call.request, snapshot, { epoch, offset, slices })
 }
 
 /** The value alone. */
-function readOne({ hub }: Context, call: Call): Answer {
+function readOne({ hub }: BodyContext, call: Call): Answer {
   const slice = call.param('slice')
   const snapshot = hub.state(call.topic, [slice])
   if (!Object.hasOwn(snapshot.slices, slice)) {
@@ -56,7 +56,7 @@ function readOne({ hub }: Context, call: Call): Answer {
   return unlessKnown(call.request, snapshot, snapshot.slices[slice] as JsonValue)
 }
 
-async function set(context: Context, call: Call): Promise<Answer | undefined> {
+async function set(context: BodyContext, call: Call): Promise<Answer | undefined> {
   const options = optionsOf(call.request, context.limits)
   const value = await readValue(context, call, () => bodyKind(call.request, ['json']))
   if (value === undefined) return undefined
@@ -66,7 +66,7 @@ async function set(context: Context, call: Call): Promise<Answer | undefined> {
 const patchType = 'application/json-patch+json'
 const mergeType = 'application/merge-patch+json'
 
-async function patch(context: Context, call: Call): Promise<Answer | undefined> {
+async function patch(context: BodyContext, call: Call): Promise<Answer | undefined> {
   const { hub, limits } = context
   const options = optionsOf(call.request, limits)
   const type = contentType(call.request)
@@ -82,12 +82,12 @@ async function patch(context: Context, call: Call): Promise<Answer | undefined> 
   return changed(context, call, () => hub.patchState(topic, slice, operations, options))
 }
 
-function remove(context: Context, call: Call): Promise<Answer> {
+function remove(context: BodyContext, call: Call): Promise<Answer> {
   const options = optionsOf(call.request, context.limits)
   return changed(context, call, () => context.hub.removeState(call.topic, call.param('slice'), options))
 }
 
-async function changed({ hub }: Context, call: Call, change: () => StateResult): Promise<Answer> {
+async function changed({ hub }: BodyContext, call: Call, change: () => StateResult): Promise<Answer> {
   const { epoch, offset, changed } = change()
   await hub.committed(call.param('session'))
   return json(200, { offset, changed }, { etag: `"${formatCursor(epoch, offset)}"` })
@@ -95,7 +95,7 @@ async function changed({ hub }: Context, call: Call, change: () => StateResult):
 
 /** @returns the JSON of the body; nothing when the peer has gone */
 async function readValue(
-  context: Context,
+  context: BodyContext,
   call: Call,
   checkType: () => void,
 ): Promise<JsonValue | undefined> {

@@ -9,7 +9,7 @@ import { formatCursor, type Position, readCursor, start } from '../../protocol/c
 import type { Subscribe } from '../../protocol/frames.js'
 import type { Limits } from '../../protocol/limits.js'
 import type { Answer } from '../../transport/transport.js'
-import type { Context } from '../context.js'
+import type { DialectContext, StreamContext } from '../context.js'
 import { reads } from '../http/path-topics.js'
 import { refusal } from '../http/problem.js'
 import { flagOf, integerOf, listOf, modeOf, slicesOf } from '../http/query.js'
@@ -22,7 +22,7 @@ type Streaming = Dialect & { readonly stream: DialectStream }
 const onlySession = 'default'
 
 /** The routes that the dialects have of their own. */
-export function dialectRoutes(context: Context): Route[] {
+export function dialectRoutes(context: StreamContext): Route[] {
   const routes: Route[] = []
   for (const dialect of context.dialects.values()) {
     if (!streams(dialect)) continue
@@ -45,7 +45,7 @@ function streams(dialect: Dialect): dialect is Streaming {
 }
 
 /** An id out of the path, or out of the query where the path has no place for it. */
-function idOf({ limits }: Context, asked: Asked, path: string, name: string): string | undefined {
+function idOf({ limits }: DialectContext, asked: Asked, path: string, name: string): string | undefined {
   if (path.includes(`{${name}}`)) return asked.param(name)
   const text = asked.query.get(name)
   return text ? checkId(text, limits, name) : undefined
@@ -56,7 +56,7 @@ function idOf({ limits }: Context, asked: Asked, path: string, name: string): st
  * @throws ProtocolError `badFrame` when there is no such dialect, or it has no `part`
  */
 export function dialectOf<Part extends 'stream' | 'publish' | 'records'>(
-  { dialects }: Context,
+  { dialects }: DialectContext,
   query: URLSearchParams,
   part: Part,
 ): (Dialect & Required<Pick<Dialect, Part>>) | undefined {
@@ -78,7 +78,7 @@ const idName = '$id'
  * @returns how `?dialect=` reads what is published; nothing when it is not asked for. `?force` passes every mode.
  * @throws ProtocolError `badFrame` when there is no such dialect
  */
-export function readerOf(context: Context, call: Call): ReadEvent | undefined {
+export function readerOf(context: DialectContext, call: Call): ReadEvent | undefined {
   const { query, grant } = call
   const dialect = dialectOf(context, query, 'publish')
   if (dialect === undefined) return undefined
@@ -106,7 +106,7 @@ function withoutId(value: JsonValue): readonly [JsonValue | undefined, JsonValue
 
 /** Streams a topic to a client that reads in a dialect. */
 export async function streamDialect(
-  context: Context,
+  context: StreamContext,
   call: Call,
   dialect: Streaming,
 ): Promise<Answer | undefined> {
@@ -153,7 +153,7 @@ interface Returning {
 
 /** Whether a client that comes back has nothing more to come back for: the session has ended, and it has it all. */
 async function isOver(
-  context: Context,
+  context: StreamContext,
   { request }: Call,
   { stream, topic, position, following: { types } }: Returning,
 ): Promise<boolean> {
@@ -174,7 +174,7 @@ function heartbeatMsOf({ query }: Call): number | undefined {
 }
 
 function subscribeOf(
-  { hub, limits }: Context,
+  { hub, limits }: StreamContext,
   { query }: Call,
   { topic, position, following }: { topic: string; position: Position | undefined; following: Following },
 ): Subscribe {

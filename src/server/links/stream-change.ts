@@ -4,7 +4,7 @@ import { ProtocolError } from '../../protocol/codes.js'
 import type { Authorize, ClientFrame } from '../../protocol/frames.js'
 import type { Answer } from '../../transport/transport.js'
 import type { VerifiedGrant } from '../access/grant.js'
-import type { Context } from '../context.js'
+import type { StreamContext } from '../context.js'
 import { bodyKind, parseJson, readBody, utf8 } from '../http/body.js'
 import { json, problem, refusal } from '../http/problem.js'
 import type { Call } from '../http/routes.js'
@@ -14,7 +14,7 @@ const changes: readonly ClientFrame['type'][] = ['subscribe', 'update', 'unsubsc
 
 /** Frames of the WebSocket protocol, one or a list, done in order up to the first that is refused. */
 export async function change(
-  context: Context,
+  context: StreamContext,
   call: Call,
   connection: Connection | undefined,
 ): Promise<Answer | undefined> {
@@ -59,7 +59,7 @@ interface Renewal {
 
 /** Verifies the token of the first `authorize` beforehand: the frames themselves are done in one step. */
 async function renewalOf(
-  { authenticator }: Context,
+  { authenticator }: StreamContext,
   frames: readonly unknown[],
 ): Promise<Renewal | undefined> {
   const token = frames.find(isAuthorize)?.token
@@ -78,7 +78,7 @@ function isAuthorize(frame: unknown): frame is Authorize {
 }
 
 function apply(
-  { connectionGrants }: Context,
+  { connectionGrants }: StreamContext,
   connection: Connection,
   frame: ClientFrame,
   renewal: Renewal | undefined,

@@ -13,7 +13,7 @@ import { parseTopic } from '../../protocol/topic.js'
 import { hubTimeline } from '../../session/timeline.js'
 import type { Stream, StreamEvents } from '../../transport/transport.js'
 import type { VerifiedGrant } from '../access/grant.js'
-import type { Context } from '../context.js'
+import type { LinkContext } from '../context.js'
 import { refusal, shuttingDown } from '../http/problem.js'
 import type { Call } from '../http/routes.js'
 import { ConnectionLog } from './connection-log.js'
@@ -46,7 +46,7 @@ export function sessionOf(topic: string): string {
 }
 
 /** @returns whether the session has ended and the client has all of it: 204 stops an `EventSource`. */
-export function hasAll({ hub }: Context, topic: string, position: Position | undefined): boolean {
+export function hasAll({ hub }: LinkContext, topic: string, position: Position | undefined): boolean {
   const session = hub.find(sessionOf(topic))
   if (position === undefined || session?.status !== 'ended') return false
   return position.epoch === session.epoch && position.offset >= session.offset
@@ -58,7 +58,7 @@ export function hasAll({ hub }: Context, topic: string, position: Position | und
  * @returns the connection; nothing when there is none, for a `HEAD` or a peer that has gone
  */
 export async function open(
-  context: Context,
+  context: LinkContext,
   call: Call,
   makeLink: (patience: Patience) => StreamLink,
   { subscribes, frames = [], forget }: Opening,
@@ -131,14 +131,14 @@ export interface Patience {
 
 /** One client of a streamed response: what is done once it reads again, for too long does not, or has gone. */
 class StreamClient implements StreamEvents, Patience {
-  readonly #context: Context
+  readonly #context: LinkContext
   readonly #address: string
   readonly #forget: Opening['forget']
   #connection: Connection | undefined
   #link: StreamLink | undefined
   #life: ConnectionLog | undefined
 
-  constructor(context: Context, address: string, forget: Opening['forget']) {
+  constructor(context: LinkContext, address: string, forget: Opening['forget']) {
     this.#context = context
     this.#address = address
     this.#forget = forget

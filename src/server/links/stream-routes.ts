@@ -5,7 +5,7 @@ import { formatCursor, type Position, readCombinedCursor, readCursor, start } fr
 import type { Subscribe } from '../../protocol/frames.js'
 import { parseTopic } from '../../protocol/topic.js'
 import type { Answer } from '../../transport/transport.js'
-import type { Context } from '../context.js'
+import type { StreamContext } from '../context.js'
 import { parseJson } from '../http/body.js'
 import { reads, sessionTopic, workerTopic } from '../http/path-topics.js'
 import { refusal } from '../http/problem.js'
@@ -18,7 +18,7 @@ import { cursorOf, hasAll, open, StreamLink, sessionOf } from './stream-link.js'
 const framings = ['named', 'data'] as const
 
 /** Server-sent events: one topic, or many on one response that `POST` changes live. */
-export function streamRoutes(context: Context): Route[] {
+export function streamRoutes(context: StreamContext): Route[] {
   // By connection id, which only the client that opened the response knows.
   const streams = new Map<string, Connection>()
   return [
@@ -49,7 +49,7 @@ export function streamRoutes(context: Context): Route[] {
   ]
 }
 
-async function streamOne(context: Context, call: Call): Promise<Answer | undefined> {
+async function streamOne(context: StreamContext, call: Call): Promise<Answer | undefined> {
   const { topic } = call
   const dialect = dialectOf(context, call.query, 'stream')
   if (dialect !== undefined) return streamDialect(context, call, dialect)
@@ -64,7 +64,7 @@ async function streamOne(context: Context, call: Call): Promise<Answer | undefin
 }
 
 async function streamMany(
-  context: Context,
+  context: StreamContext,
   call: Call,
   streams: Map<string, Connection>,
 ): Promise<Answer | undefined> {
@@ -107,7 +107,7 @@ async function streamMany(
  */
 const foreign: Position = { epoch: 'foreign', offset: start }
 
-function codecOf({ hub }: Context, { query }: Call, topics: 'one' | 'many'): SseCodec {
+function codecOf({ hub }: StreamContext, { query }: Call, topics: 'one' | 'many'): SseCodec {
   const dialect = query.get('dialect')
   if (dialect) throw refusal('dialect', 'none, for a response over many topics has none', dialect)
   const framing = choiceOf(query, 'framing', framings) ?? 'named'
@@ -117,7 +117,7 @@ function codecOf({ hub }: Context, { query }: Call, topics: 'one' | 'many'): Sse
 }
 
 function subscribeOf(
-  { limits }: Context,
+  { limits }: StreamContext,
   { query }: Call,
   { sub, topic, position }: { sub: number; topic: string; position: Position | undefined },
 ): Subscribe {

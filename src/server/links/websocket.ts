@@ -12,7 +12,7 @@ import type { StateResult } from '../../session/precondition.js'
 import type { Socket, SocketEvents } from '../../transport/transport.js'
 import type { VerifiedGrant } from '../access/grant.js'
 import { RateError } from '../access/rate-limits.js'
-import type { Context } from '../context.js'
+import type { LinkContext } from '../context.js'
 import { ConnectionLog } from './connection-log.js'
 import type { IdleLink, IdleTimer } from './idle-timers.js'
 import type { Closable } from './links.js'
@@ -64,7 +64,7 @@ export interface Welcome {
 
 /** One WebSocket client: what it asks for, and how the hub answers. */
 export class Client implements SocketEvents, IdleLink, Closable {
-  readonly #context: Context
+  readonly #context: LinkContext
   readonly #socket: Socket
   readonly #connection: Connection
   readonly #silence: IdleTimer
@@ -76,7 +76,7 @@ export class Client implements SocketEvents, IdleLink, Closable {
   /** The newest request for other rights. */
   #authorizing: Authorize | undefined
 
-  constructor(context: Context, socket: Socket, { protocol, address, grant }: Welcome) {
+  constructor(context: LinkContext, socket: Socket, { protocol, address, grant }: Welcome) {
     const { hub, clock, rates, connectionGrants, idleTimers } = context
     this.#context = context
     this.#socket = socket

@@ -1,11 +1,11 @@
 import { ProtocolError } from '../../protocol/codes.js'
-import type { Context } from '../context.js'
+import type { OperationsContext } from '../context.js'
 import { json, problem } from '../http/problem.js'
 import type { Route } from '../http/routes.js'
 import { Metrics } from './metrics.js'
 
 /** For those who run the hub: is it alive, may it get requests, how is it doing. */
-export function healthRoutes(context: Context): Route[] {
+export function healthRoutes(context: OperationsContext): Route[] {
   const { hub, closing } = context
   const metrics = new Metrics(context)
   return [

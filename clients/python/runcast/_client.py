@@ -1,0 +1,384 @@
+"""The synchronous client: SSE and HTTP, over `httpx`."""
+
+from __future__ import annotations
+
+import threading
+import time as clock
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from types import TracebackType
+from typing import Any
+
+import httpx
+
+from . import _core as core
+from ._core import Event, HubError, HubUnavailable, Json, Published, Replay, Result
+from ._sse import Parser
+
+
+def connect(url: str | None = None, *, token: str | None = None, timeout: float = core.DEFAULT_TIMEOUT_S) -> "Client":
+    """Returns a client of the hub at `url` (`RUNCAST_HUB`, or http://127.0.0.1:4600, unless given).
+
+    `token` is a JWT (`RUNCAST_TOKEN` unless given). `timeout` is how long, in seconds, a call tries again
+    while the hub is away.
+    """
+    return Client(url, token=token, timeout=timeout)
+
+
+class Client:
+    """A way to one hub. Its sessions share its connections; it may be used by many threads."""
+
+    def __init__(self, url: str | None = None, *, token: str | None = None, timeout: float = core.DEFAULT_TIMEOUT_S) -> None:
+        self.url = core.hub_from_env(url)
+        self.timeout = timeout
+        timeouts = httpx.Timeout(core.READ_TIMEOUT_S, connect=core.CONNECT_TIMEOUT_S)
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
+        self._http = httpx.Client(
+            base_url=self.url, headers=core.headers(core.token_from_env(token)), timeout=timeouts, limits=limits, trust_env=False
+        )
+        self._closed = threading.Event()
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends every subscription and closes the connections."""
+        self._closed.set()
+        self._http.close()
+
+    def session(self, id: str | None = None) -> "Session":
+        """Returns a session; a new one where no id is given. It begins with its first event."""
+        return Session(self, core.check_id("session", id if id is not None else core.new_id().strip("-_") or "session"))
+
+    def sessions(self) -> list[Mapping[str, Any]]:
+        """Returns what the hub lists of its sessions."""
+        listed = self._request("GET", "/api/sessions")
+        return list(listed["sessions"] if isinstance(listed, Mapping) else listed)
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: bytes | None = None,
+        content_type: str = "application/json",
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> Any:
+        """Sends a request until it is answered. Only what may be sent twice comes here."""
+        deadline = clock.monotonic() + (self.timeout if timeout is None else timeout)
+        backoff = core.Backoff()
+        sent = {**(headers or {}), **({"content-type": content_type} if body is not None else {})}
+        while True:
+            asked: float | None = None
+            try:
+                response = self._http.request(method, path, content=body, headers=sent)
+                if response.status_code < 400:
+                    return response.json() if response.content else None
+                failure: Exception = HubError(response.status_code, _problem(response))
+                if response.status_code not in core.RETRIED_STATUSES:
+                    raise failure
+                asked = core.retry_after_s(response.headers.get("retry-after"))
+            except httpx.TransportError as error:
+                failure = HubUnavailable(f"the hub at {self.url} does not answer: {error or type(error).__name__}")
+            wait = backoff.next(asked)
+            if clock.monotonic() + wait > deadline:
+                raise failure
+            if self._closed.wait(wait):
+                raise failure
+
+
+class Worker:
+    """One parallel agent of a session, or, as the base of `Session`, the session itself."""
+
+    def __init__(self, client: Client, session: str, worker: str | None) -> None:
+        self._client = client
+        self._session = session
+        self._worker = worker
+        self._path = core.topic_path(session, worker)
+
+    @property
+    def id(self) -> str:
+        return self._session if self._worker is None else self._worker
+
+    def publish(
+        self,
+        type: str,
+        data: Json = None,
+        *,
+        id: str | None = None,
+        key: str | None = None,
+        time: int | datetime | None = None,
+    ) -> Published:
+        """Publishes one event, and returns once the hub has it.
+
+        `id` is your own: the same one again is a duplicate. Without one the event gets one, so that it is
+        published once however often the connection is cut.
+        """
+        return self.publish_many([core.event_body(type, data, id, key, time)])
+
+    def publish_many(self, events: Iterable[Mapping[str, Any]]) -> Published:
+        """Publishes events `{ type, data?, id?, key?, time? }` in order, in as few requests as suit the hub."""
+        named = ({**event, "id": event.get("id") or core.new_id()} for event in events)
+        first = last = accepted = duplicates = 0
+        for body in core.batches(named):
+            answer = self._client._request("POST", f"{self._path}/events", body=body)
+            first = first or answer["first"]
+            last = max(last, answer["last"])
+            accepted += answer["accepted"]
+            duplicates += answer["duplicates"]
+        return Published(first, last, accepted, duplicates)
+
+    def batch(self, *, seconds: float = 0.1) -> "Batch":
+        """Returns a batch: what is published in it leaves together, at the latest after `seconds`."""
+        return Batch(self, seconds)
+
+    def set_state(self, slice: str, value: Json, *, cause: Mapping[str, Any] | None = None) -> int:
+        """Sets a slice of state; watchers get the difference. Returns the offset."""
+        headers = {"x-cause": core.to_json(cause).decode("ascii", "backslashreplace")} if cause else None
+        answer = self._client._request("PUT", core.slice_path(self._path, slice), body=core.to_json(value), headers=headers)
+        return int(answer["offset"])
+
+    def merge_state(self, slice: str, patch: Json) -> int:
+        """Changes a slice by a merge patch (RFC 7386). Returns the offset."""
+        answer = self._client._request(
+            "PATCH", core.slice_path(self._path, slice), body=core.to_json(patch), content_type="application/merge-patch+json"
+        )
+        return int(answer["offset"])
+
+    def remove_state(self, slice: str) -> int:
+        return int(self._client._request("DELETE", core.slice_path(self._path, slice))["offset"])
+
+    def state(self) -> Mapping[str, Any]:
+        """Returns the slices by name, the hub's own (`$session`, `$workers`) included."""
+        return dict(self._client._request("GET", f"{self._path}/state")["slices"])
+
+    def history(self, *, types: Sequence[str] | None = None, everything: bool = False) -> Iterator[Event]:
+        """Yields what is retained, the oldest first, and ends."""
+        following = core.Following(
+            self._path, types=types, replay="all", everything=everything, after=None, mode=None
+        )
+        while following.in_pages:
+            yield from following.page(self._client._request("GET", following.page_path()))
+
+    def subscribe(
+        self,
+        *,
+        types: Sequence[str] | None = None,
+        replay: Replay = "traits",
+        everything: bool = False,
+        after: str | None = None,
+        mode: str | None = None,
+    ) -> "Subscription":
+        """Follows the topic until the session ends, over cuts and restarts of the hub.
+
+        `types` are names, `prefix*`, and `!` before either to leave out. `replay` is what of the past comes
+        first: `traits` (what the catalog says), `all`, or `none`. `everything` is for the workers too.
+        `after` is a cursor to go on from, such as `subscription.cursor` of an earlier one.
+        """
+        following = core.Following(
+            self._path, types=types, replay=replay, everything=everything, after=after, mode=mode
+        )
+        return Subscription(self._client, following)
+
+
+class Session(Worker):
+    """One agent run or conversation."""
+
+    def __init__(self, client: Client, id: str) -> None:
+        super().__init__(client, id, None)
+
+    def worker(self, id: str) -> Worker:
+        """Returns a worker of the session."""
+        return Worker(self._client, self._session, core.check_id("worker", id))
+
+    def end(self, *, result: Result | None = None, reason: str | None = None, outcome: Json = None) -> None:
+        """Ends the session, for all that follow it."""
+        given = {"result": result, "reason": reason, "outcome": outcome}
+        body = {name: value for name, value in given.items() if value is not None}
+        try:
+            self._client._request("POST", f"{self._path}/end", body=core.to_json(body))
+        except HubError as error:
+            # The answer to the first attempt may have been lost.
+            if error.status != 409:
+                raise
+
+    def info(self) -> Mapping[str, Any]:
+        """Returns what the hub says of the session."""
+        return dict(self._client._request("GET", self._path))
+
+
+class Subscription(Iterator[Event]):
+    """The events of one topic. `cursor` is where it is; `close` ends it from any thread."""
+
+    def __init__(self, client: Client, following: core.Following) -> None:
+        self._client = client
+        self._following = following
+        self._response: httpx.Response | None = None
+        self._closed = False
+        self._events = self._run()
+
+    @property
+    def cursor(self) -> str | None:
+        return self._following.cursor
+
+    def __enter__(self) -> "Subscription":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def __next__(self) -> Event:
+        return next(self._events)
+
+    def close(self) -> None:
+        self._closed = True
+        if self._response is not None:
+            self._response.close()
+
+    def _over(self) -> bool:
+        return self._closed or self._client._closed.is_set() or self._following.ended
+
+    def _run(self) -> Iterator[Event]:
+        following = self._following
+        backoff = core.Backoff()
+        while not self._over() and following.in_pages:
+            yield from following.page(self._page(following))
+        while not self._over():
+            asked: float | None = following.retry_s
+            try:
+                with self._client._http.stream(
+                    "GET", following.stream_path(), headers={"accept": "text/event-stream"}
+                ) as response:
+                    if response.status_code == 204:
+                        return
+                    if response.status_code >= 400:
+                        response.read()
+                        asked = core.retry_after_s(response.headers.get("retry-after"))
+                        raise HubError(response.status_code, _problem(response))
+                    self._response = response
+                    backoff.reset()
+                    parser = Parser()
+                    for chunk in response.iter_raw():
+                        for block in parser.feed(chunk):
+                            for event in following.take(block):
+                                yield event
+                        if self._over():
+                            return
+            except HubError as error:
+                if error.status not in core.RETRIED_STATUSES:
+                    raise
+            except (httpx.TransportError, httpx.StreamError):
+                if self._over():
+                    return
+            finally:
+                self._response = None
+            if self._over() or self._client._closed.wait(backoff.next(asked)):
+                return
+
+    def _page(self, following: core.Following) -> Mapping[str, Any]:
+        try:
+            page: Mapping[str, Any] = self._client._request("GET", following.page_path(), timeout=float("inf"))
+            return page
+        except HubError as error:
+            # A session that has not begun has no past.
+            if error.status != 404:
+                raise
+            return core.NO_PAGE
+
+
+class Batch:
+    """Events that leave together. A thread sends what has waited for long; leaving the `with` sends the rest."""
+
+    def __init__(self, worker: Worker, seconds: float) -> None:
+        self._worker = worker
+        self._seconds = seconds
+        self._events: list[dict[str, Any]] = []
+        self._change = threading.Condition()
+        self._sending = threading.Lock()
+        self._closed = False
+        self._failure: Exception | None = None
+        self._thread = threading.Thread(target=self._run, name="runcast-batch", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> "Batch":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def publish(
+        self,
+        type: str,
+        data: Json = None,
+        *,
+        id: str | None = None,
+        key: str | None = None,
+        time: int | datetime | None = None,
+    ) -> None:
+        """Takes an event. Raises what the sending of earlier ones failed with."""
+        event = core.event_body(type, data, id, key, time)
+        # The hub's clock is that of the sending, the event's that of its happening.
+        event.setdefault("time", int(clock.time() * 1000))
+        core.to_json(event)
+        with self._change:
+            self._raise()
+            if self._closed:
+                raise RuntimeError("the batch is closed")
+            while len(self._events) >= 20 * core.BATCH_EVENTS_MAX and self._failure is None:
+                self._change.wait(1)
+            self._events.append(event)
+            self._change.notify_all()
+
+    def flush(self) -> None:
+        """Returns once the hub has everything that was published before."""
+        self._send()
+        with self._change:
+            self._raise()
+
+    def close(self) -> None:
+        with self._change:
+            self._closed = True
+            self._change.notify_all()
+        self._thread.join()
+        self.flush()
+
+    def _run(self) -> None:
+        while True:
+            with self._change:
+                while not self._events and not self._closed:
+                    self._change.wait()
+                if self._closed:
+                    return
+                if len(self._events) < core.BATCH_EVENTS_MAX:
+                    self._change.wait(self._seconds)
+            self._send()
+
+    def _send(self) -> None:
+        with self._sending:
+            with self._change:
+                events, self._events = self._events, []
+                self._change.notify_all()
+            if not events:
+                return
+            try:
+                self._worker.publish_many(events)
+            except Exception as error:  # noqa: BLE001 - told to whoever publishes or closes
+                with self._change:
+                    self._failure = error
+
+    def _raise(self) -> None:
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+
+
+def _problem(response: httpx.Response) -> Mapping[str, Any]:
+    try:
+        problem = response.json()
+    except ValueError:
+        problem = None
+    return problem if isinstance(problem, Mapping) else {"detail": response.text[:200]}

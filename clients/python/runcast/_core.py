@@ -1,0 +1,333 @@
+"""What the synchronous and the asynchronous client share: everything but waiting and reading."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from typing import Any, Literal, Union
+from urllib.parse import quote, urlencode, urlsplit
+
+from ._sse import Block
+
+Json = Union[None, bool, int, float, str, Sequence[Any], Mapping[str, Any]]
+Replay = Literal["traits", "all", "none"]
+Result = Literal["succeeded", "failed", "cancelled"]
+
+#: Statuses after which the same request may succeed.
+RETRIED_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
+#: The hub sends a comment after 15 s of silence; twice that and a little means that nobody is there.
+READ_TIMEOUT_S = 40.0
+CONNECT_TIMEOUT_S = 10.0
+#: How many events, and about how many bytes, one request carries.
+BATCH_EVENTS_MAX = 500
+BATCH_BYTES_MAX = 256 * 1024
+#: How long a call tries again while the hub is away.
+DEFAULT_TIMEOUT_S = 30.0
+_INTEGER_MAX = 2**53
+#: The page of a session that has not begun.
+NO_PAGE: Mapping[str, Any] = {"events": []}
+
+
+class RuncastError(Exception):
+    """Something that the hub, or the way to it, does not let through."""
+
+
+class HubError(RuncastError):
+    """The hub refused a request.
+
+    Attributes: `status` (HTTP), `code` (the protocol's word, such as `forbidden`), `detail` (what was
+    expected, what came), `pointer` (RFC 6901, where in the value), `problem` (the whole answer).
+    """
+
+    def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
+        self.status = status
+        self.problem = problem
+        self.code = str(problem.get("type", "")).rsplit("/", 1)[-1].rsplit(":", 1)[-1] or str(status)
+        self.detail = str(problem.get("detail") or problem.get("title") or f"HTTP {status}")
+        self.pointer = problem.get("pointer")
+        super().__init__(f"{self.detail} (HTTP {status})")
+
+
+class HubUnavailable(RuncastError):
+    """The hub did not answer within the time that the call was given."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """One event, or a `hub.gap`: then `data` has `reason`, `after`, `offset` and, where it is known, `dropped`.
+
+    `offset` is the place in the session; `time` is in ms since 1970; `worker` is None for the session's own.
+    `replayed` events were published before the subscription began.
+    """
+
+    type: str
+    data: Any
+    offset: int
+    time: int
+    worker: str | None = None
+    id: str | None = None
+    key: str | None = None
+    topic: str | None = None
+    replayed: bool = False
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Published:
+    """What became of a publish: the offsets of its events, and how many the hub had already."""
+
+    first: int
+    last: int
+    accepted: int
+    duplicates: int
+
+
+def check_url(url: str) -> str:
+    """Returns the base URL without its last slash."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        raise ValueError(f"url: expected http://host:port or https://host, got {url!r}")
+    return url.rstrip("/")
+
+
+def check_id(name: str, value: str) -> str:
+    allowed = value.isascii() and 1 <= len(value) <= 128
+    allowed = allowed and all(c.isalnum() or c in "._~-" for c in value) and value not in (".", "..")
+    if not allowed:
+        raise ValueError(f"{name}: expected 1 to 128 of A-Z a-z 0-9 . _ ~ -, got {value!r}")
+    return value
+
+
+def headers(token: str | None) -> dict[str, str]:
+    if token is None:
+        return {}
+    if not token.isascii() or any(c.isspace() for c in token):
+        raise ValueError("token: expected a JWT without spaces or line ends")
+    return {"authorization": f"Bearer {token}"}
+
+
+def new_id() -> str:
+    return secrets.token_urlsafe(9)
+
+
+def event_body(
+    type: str,
+    data: Json,
+    id: str | None,
+    key: str | None,
+    time: int | datetime | None,
+) -> dict[str, Any]:
+    """Returns an event as it is sent. One without an id gets one, so that it can be sent again safely."""
+    body: dict[str, Any] = {"type": type, "data": data, "id": id or new_id()}
+    if key is not None:
+        body["key"] = key
+    if time is not None:
+        body["time"] = int(time.astimezone(timezone.utc).timestamp() * 1000) if isinstance(time, datetime) else time
+    return body
+
+
+def to_json(value: Any) -> bytes:
+    """Returns JSON (RFC 8259): NaN and Infinity are refused, as they are by the hub."""
+    _check_numbers(value, "")
+    text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError:
+        # Halves of a pair that belong together are put together; a lone one becomes U+FFFD, as in the hub.
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode("utf-8")
+
+
+def _check_numbers(value: Any, pointer: str) -> None:
+    """An integer beyond 2^53 would come out of the hub as another number."""
+    if isinstance(value, bool):
+        return
+    if isinstance(value, int) and abs(value) > _INTEGER_MAX:
+        raise ValueError(f"{pointer or 'value'}: expected an integer within 2^53, got {value}; send it as text")
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            _check_numbers(item, f"{pointer}/{name}")
+    elif isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            _check_numbers(item, f"{pointer}/{index}")
+
+
+def batches(events: Iterable[Mapping[str, Any]]) -> Iterable[bytes]:
+    """Yields bodies of JSON arrays, each within the sizes that suit the hub."""
+    parts: list[bytes] = []
+    size = 0
+    for event in events:
+        part = to_json(event)
+        if parts and (len(parts) >= BATCH_EVENTS_MAX or size + len(part) > BATCH_BYTES_MAX):
+            yield b"[" + b",".join(parts) + b"]"
+            parts, size = [], 0
+        parts.append(part)
+        size += len(part) + 1
+    if parts:
+        yield b"[" + b",".join(parts) + b"]"
+
+
+def topic_path(session: str, worker: str | None) -> str:
+    base = f"/api/sessions/{quote(session, safe='')}"
+    return base if worker is None else f"{base}/workers/{quote(worker, safe='')}"
+
+
+def slice_path(base: str, slice: str) -> str:
+    return f"{base}/state/{quote(slice, safe='')}"
+
+
+def query(parameters: Mapping[str, Any]) -> str:
+    given = {name: value for name, value in parameters.items() if value is not None}
+    return f"?{urlencode(given)}" if given else ""
+
+
+def retry_after_s(header: str | None) -> float | None:
+    """Returns the seconds that `Retry-After` asks for (RFC 9110, section 10.2.3)."""
+    if header is None:
+        return None
+    if header.strip().isdigit():
+        return float(header)
+    try:
+        return max(0.0, (parsedate_to_datetime(header) - datetime.now(timezone.utc)).total_seconds())
+    except (TypeError, ValueError):
+        return None
+
+
+class Backoff:
+    """Waits that grow, with full jitter: clients that were cut together do not come back together."""
+
+    def __init__(self, first_s: float = 0.2, most_s: float = 10.0) -> None:
+        self._first = first_s
+        self._most = most_s
+        self._times = 0
+
+    def reset(self) -> None:
+        self._times = 0
+
+    def next(self, asked_s: float | None = None) -> float:
+        self._times += 1
+        limit = min(self._most, self._first * 2 ** (self._times - 1))
+        jittered = random.uniform(limit / 2, limit)
+        return jittered if asked_s is None else max(asked_s, jittered)
+
+
+class Following:
+    """Where a subscription is, and what its stream's blocks mean. It knows no sockets."""
+
+    def __init__(
+        self,
+        base: str,
+        *,
+        types: Sequence[str] | None,
+        replay: Replay,
+        everything: bool,
+        after: str | None,
+        mode: str | None,
+    ) -> None:
+        if replay not in ("traits", "all", "none"):
+            raise ValueError(f"replay: expected traits, all or none, got {replay!r}")
+        self._base = base
+        self._types = None if types is None else ",".join(types)
+        self._replay = replay
+        self._everything = everything
+        self._mode = mode
+        self.cursor = after
+        #: Whether what was retained is still to be read in pages, which go on where a cut link stopped.
+        self.in_pages = replay == "all" and after is None
+        self.ended = False
+        self.retry_s: float | None = None
+        self._told: set[int] = set()
+        self._live = after is not None
+
+    @property
+    def _all(self) -> str | None:
+        return "1" if self._everything else None
+
+    def page_path(self, limit: int = 1000) -> str:
+        parameters = {"types": self._types, "all": self._all, "after": self.cursor, "limit": limit}
+        return f"{self._base}/history{query(parameters)}"
+
+    def page(self, page: Mapping[str, Any]) -> list[Event]:
+        """Takes a page of history. The last one says where to follow from."""
+        if page is NO_PAGE:
+            self.in_pages = False
+            return []
+        events = [_event(raw, replayed=True) for raw in page["events"]]
+        following = page.get("next")
+        if following is None:
+            self.in_pages = False
+            self._live = True
+            self.cursor = f"{page['epoch']}:{page['last']}"
+        else:
+            self.cursor = following
+        return events
+
+    def stream_path(self) -> str:
+        replay = {"traits": None, "all": None, "none": "false"}[self._replay]
+        parameters = {
+            "types": self._types,
+            "mode": self._mode,
+            "all": self._all,
+            "replay": None if self.cursor else replay,
+            "after": self.cursor,
+        }
+        return f"{self._base}/events{query(parameters)}"
+
+    def take(self, block: Block) -> list[Event]:
+        """Returns the events that a block brings; each is told once, also when a join was cut and began anew."""
+        if block.retry_ms is not None:
+            self.retry_s = block.retry_ms / 1000
+        if block.id:
+            self.cursor = block.id
+        if block.data is None:
+            return []
+        if block.event == "hub.live":
+            self._live = True
+            self._told.clear()
+            return []
+        if block.event in ("hub.open", "hub.subscribed", "state.initial", "state.update"):
+            return []
+        raw = json.loads(block.data)
+        if block.event == "hub.close":
+            if 4500 <= int(raw.get("code", 0)):
+                raise HubError(int(raw["code"]), {"detail": raw.get("reason"), "type": "hub.close"})
+            return []
+        if block.event == "hub.gap":
+            return [Event("hub.gap", raw, int(raw.get("offset", 0)), 0, raw=raw)]
+        event = _event(raw, replayed=not self._live and block.id is None)
+        if event.type == "complete":
+            self.ended = True
+            return [event]
+        if event.replayed:
+            if event.offset in self._told:
+                return []
+            self._told.add(event.offset)
+        return [event]
+
+
+def _event(raw: Mapping[str, Any], replayed: bool) -> Event:
+    return Event(
+        type=raw["type"],
+        data=raw.get("data"),
+        offset=int(raw.get("offset", 0)),
+        time=int(raw.get("time", 0)),
+        worker=raw.get("worker"),
+        id=raw.get("id"),
+        key=raw.get("key"),
+        topic=raw.get("topic"),
+        replayed=replayed or raw.get("replay") is True,
+        raw=raw,
+    )
+
+
+def hub_from_env(url: str | None) -> str:
+    return check_url(url or os.environ.get("RUNCAST_HUB") or "http://127.0.0.1:4600")
+
+
+def token_from_env(token: str | None) -> str | None:
+    return token if token is not None else (os.environ.get("RUNCAST_TOKEN") or None)

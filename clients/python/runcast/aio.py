@@ -1,0 +1,260 @@
+"""The asynchronous client: the same calls as the synchronous one, awaited.
+
+>>> async with runcast.aio.connect() as client:
+...     async for event in client.session("build-42").subscribe(everything=True):
+...         print(event.type)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time as clock
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from datetime import datetime
+from types import TracebackType
+from typing import Any
+
+import httpx
+
+from . import _core as core
+from ._client import _problem
+from ._core import Event, HubError, HubUnavailable, Json, Published, Replay, Result
+from ._sse import Parser
+
+__all__ = ["Client", "Session", "Subscription", "Worker", "connect"]
+
+
+def connect(url: str | None = None, *, token: str | None = None, timeout: float = core.DEFAULT_TIMEOUT_S) -> "Client":
+    """Returns a client; see `runcast.connect`."""
+    return Client(url, token=token, timeout=timeout)
+
+
+class Client:
+    """A way to one hub, for the tasks of one event loop."""
+
+    def __init__(self, url: str | None = None, *, token: str | None = None, timeout: float = core.DEFAULT_TIMEOUT_S) -> None:
+        self.url = core.hub_from_env(url)
+        self.timeout = timeout
+        timeouts = httpx.Timeout(core.READ_TIMEOUT_S, connect=core.CONNECT_TIMEOUT_S)
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
+        self._http = httpx.AsyncClient(
+            base_url=self.url, headers=core.headers(core.token_from_env(token)), timeout=timeouts, limits=limits, trust_env=False
+        )
+        self._closed = False
+
+    async def __aenter__(self) -> "Client":
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        self._closed = True
+        await self._http.aclose()
+
+    def session(self, id: str | None = None) -> "Session":
+        return Session(self, core.check_id("session", id if id is not None else core.new_id().strip("-_") or "session"))
+
+    async def sessions(self) -> list[Mapping[str, Any]]:
+        listed = await self._request("GET", "/api/sessions")
+        return list(listed["sessions"] if isinstance(listed, Mapping) else listed)
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: bytes | None = None,
+        content_type: str = "application/json",
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> Any:
+        deadline = clock.monotonic() + (self.timeout if timeout is None else timeout)
+        backoff = core.Backoff()
+        sent = {**(headers or {}), **({"content-type": content_type} if body is not None else {})}
+        while True:
+            asked: float | None = None
+            try:
+                response = await self._http.request(method, path, content=body, headers=sent)
+                if response.status_code < 400:
+                    return response.json() if response.content else None
+                failure: Exception = HubError(response.status_code, _problem(response))
+                if response.status_code not in core.RETRIED_STATUSES:
+                    raise failure
+                asked = core.retry_after_s(response.headers.get("retry-after"))
+            except httpx.TransportError as error:
+                failure = HubUnavailable(f"the hub at {self.url} does not answer: {error or type(error).__name__}")
+            wait = backoff.next(asked)
+            if self._closed or clock.monotonic() + wait > deadline:
+                raise failure
+            await asyncio.sleep(wait)
+
+
+class Worker:
+    """One parallel agent of a session, or, as the base of `Session`, the session itself."""
+
+    def __init__(self, client: Client, session: str, worker: str | None) -> None:
+        self._client = client
+        self._session = session
+        self._worker = worker
+        self._path = core.topic_path(session, worker)
+
+    @property
+    def id(self) -> str:
+        return self._session if self._worker is None else self._worker
+
+    async def publish(
+        self,
+        type: str,
+        data: Json = None,
+        *,
+        id: str | None = None,
+        key: str | None = None,
+        time: int | datetime | None = None,
+    ) -> Published:
+        return await self.publish_many([core.event_body(type, data, id, key, time)])
+
+    async def publish_many(self, events: Iterable[Mapping[str, Any]]) -> Published:
+        named = ({**event, "id": event.get("id") or core.new_id()} for event in events)
+        first = last = accepted = duplicates = 0
+        for body in core.batches(named):
+            answer = await self._client._request("POST", f"{self._path}/events", body=body)
+            first = first or answer["first"]
+            last = max(last, answer["last"])
+            accepted += answer["accepted"]
+            duplicates += answer["duplicates"]
+        return Published(first, last, accepted, duplicates)
+
+    async def set_state(self, slice: str, value: Json, *, cause: Mapping[str, Any] | None = None) -> int:
+        headers = {"x-cause": core.to_json(cause).decode("ascii", "backslashreplace")} if cause else None
+        path = core.slice_path(self._path, slice)
+        return int((await self._client._request("PUT", path, body=core.to_json(value), headers=headers))["offset"])
+
+    async def merge_state(self, slice: str, patch: Json) -> int:
+        path = core.slice_path(self._path, slice)
+        answer = await self._client._request(
+            "PATCH", path, body=core.to_json(patch), content_type="application/merge-patch+json"
+        )
+        return int(answer["offset"])
+
+    async def remove_state(self, slice: str) -> int:
+        return int((await self._client._request("DELETE", core.slice_path(self._path, slice)))["offset"])
+
+    async def state(self) -> Mapping[str, Any]:
+        return dict((await self._client._request("GET", f"{self._path}/state"))["slices"])
+
+    async def history(self, *, types: Sequence[str] | None = None, everything: bool = False) -> AsyncIterator[Event]:
+        following = core.Following(self._path, types=types, replay="all", everything=everything, after=None, mode=None)
+        while following.in_pages:
+            for event in following.page(await self._client._request("GET", following.page_path())):
+                yield event
+
+    def subscribe(
+        self,
+        *,
+        types: Sequence[str] | None = None,
+        replay: Replay = "traits",
+        everything: bool = False,
+        after: str | None = None,
+        mode: str | None = None,
+    ) -> "Subscription":
+        following = core.Following(
+            self._path, types=types, replay=replay, everything=everything, after=after, mode=mode
+        )
+        return Subscription(self._client, following)
+
+
+class Session(Worker):
+    """One agent run or conversation."""
+
+    def __init__(self, client: Client, id: str) -> None:
+        super().__init__(client, id, None)
+
+    def worker(self, id: str) -> Worker:
+        return Worker(self._client, self._session, core.check_id("worker", id))
+
+    async def end(self, *, result: Result | None = None, reason: str | None = None, outcome: Json = None) -> None:
+        given = {"result": result, "reason": reason, "outcome": outcome}
+        body = {name: value for name, value in given.items() if value is not None}
+        try:
+            await self._client._request("POST", f"{self._path}/end", body=core.to_json(body))
+        except HubError as error:
+            if error.status != 409:
+                raise
+
+    async def info(self) -> Mapping[str, Any]:
+        return dict(await self._client._request("GET", self._path))
+
+
+class Subscription(AsyncIterator[Event]):
+    """The events of one topic. `cursor` is where it is."""
+
+    def __init__(self, client: Client, following: core.Following) -> None:
+        self._client = client
+        self._following = following
+        self._events = self._run()
+
+    @property
+    def cursor(self) -> str | None:
+        return self._following.cursor
+
+    async def __aenter__(self) -> "Subscription":
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.close()
+
+    async def __anext__(self) -> Event:
+        return await anext(self._events)
+
+    async def close(self) -> None:
+        await self._events.aclose()
+
+    def _over(self) -> bool:
+        return self._client._closed or self._following.ended
+
+    async def _run(self) -> AsyncIterator[Event]:
+        following = self._following
+        backoff = core.Backoff()
+        while not self._over() and following.in_pages:
+            for event in following.page(await self._page(following)):
+                yield event
+        while not self._over():
+            asked: float | None = following.retry_s
+            try:
+                async with self._client._http.stream(
+                    "GET", following.stream_path(), headers={"accept": "text/event-stream"}
+                ) as response:
+                    if response.status_code == 204:
+                        return
+                    if response.status_code >= 400:
+                        await response.aread()
+                        asked = core.retry_after_s(response.headers.get("retry-after"))
+                        raise HubError(response.status_code, _problem(response))
+                    backoff.reset()
+                    parser = Parser()
+                    async for chunk in response.aiter_raw():
+                        for block in parser.feed(chunk):
+                            for event in following.take(block):
+                                yield event
+                        if self._over():
+                            return
+            except HubError as error:
+                if error.status not in core.RETRIED_STATUSES:
+                    raise
+            except (httpx.TransportError, httpx.StreamError):
+                if self._over():
+                    return
+            if self._over():
+                return
+            await asyncio.sleep(backoff.next(asked))
+
+    async def _page(self, following: core.Following) -> Mapping[str, Any]:
+        try:
+            page: Mapping[str, Any] = await self._client._request("GET", following.page_path(), timeout=float("inf"))
+            return page
+        except HubError as error:
+            # A session that has not begun has no past.
+            if error.status != 404:
+                raise
+            return core.NO_PAGE

@@ -1,0 +1,98 @@
+"""Scenarios of the Python client, one a word of the command line; each prints one line of JSON."""
+
+import asyncio
+import json
+import logging
+import sys
+
+import runcast
+import runcast.aio
+
+url, scenario = sys.argv[1], sys.argv[2]
+
+
+def say(value):
+    print(json.dumps(value), flush=True)
+
+
+def publish():
+    """Publishes through a bad line: each event once, whatever is sent again."""
+    with runcast.connect(url, timeout=60) as client:
+        worker = client.session("cuts").worker("agent")
+        with worker.batch(seconds=0.01) as batch:
+            for n in range(2_000):
+                batch.publish("note", {"n": n})
+        published = [worker.publish("single", n).last for n in range(20)]
+        client.session("cuts").end()
+        say(published)
+
+
+def subscribe():
+    with runcast.connect(url, timeout=60) as client:
+        say("ready")
+        events = list(client.session("cuts").subscribe(types=["note", "single"], replay="all", everything=True))
+        say([[event.type, event.data["n"] if event.type == "note" else event.data] for event in events if event.type != "complete"])
+
+
+async def subscribe_async():
+    async with runcast.aio.connect(url, timeout=60) as client:
+        say("ready")
+        subscription = client.session("cuts").subscribe(types=["note", "single"], replay="all", everything=True)
+        events = [event async for event in subscription]
+        say([[event.type, event.data["n"] if event.type == "note" else event.data] for event in events if event.type != "complete"])
+
+
+def calls():
+    """Every other call once, and what is refused."""
+    said = []
+    with runcast.connect(url) as client:
+        session = client.session("calls")
+        first = session.publish("a", {"text": "\ud83d\ude00 \u2028 \ud83d"}, id="1")
+        again = session.publish("a", id="1")
+        said.append([first.first, again.first, again.duplicates])
+        worker = session.worker("w")
+        worker.set_state("plan", {"done": 0, "kept": True}, cause={"type": "planned"})
+        worker.merge_state("plan", {"done": 1})
+        said.append(worker.state())
+        worker.remove_state("plan")
+        said.append(worker.state())
+        logger = logging.getLogger("app")
+        handler = runcast.LogHandler(worker)
+        logger.addHandler(handler)
+        try:
+            raise ValueError("odd")
+        except ValueError:
+            logger.exception("it failed: %s", "x")
+        handler.close()
+        logs = [event.data for event in worker.history(types=["log"])]
+        said.append([[log["level"], log["message"], log["error"].splitlines()[-1]] for log in logs])
+        said.append([event.data for event in session.history(types=["a"])])
+        said.append("calls" in [about["id"] for about in client.sessions()])
+        session.end(outcome={"ok": True})
+        session.end()
+        said.append([event.type for event in session.subscribe(types=["nothing"])])
+        refused = []
+        calls = [
+            lambda: client.session(".."),
+            lambda: worker.publish("x", 2**60),
+            lambda: worker.publish("x", float("nan")),
+            lambda: session.worker("v").publish("bad type"),
+            lambda: runcast.connect("127.0.0.1:4600"),
+            lambda: runcast.connect(url, token="a b"),
+            lambda: client.session("none").info(),
+            lambda: runcast.connect("http://127.0.0.1:9", timeout=0).session("s").publish("a"),
+        ]
+        for call in calls:
+            try:
+                call()
+                refused.append("nothing")
+            except (ValueError, runcast.RuncastError) as error:
+                refused.append(type(error).__name__)
+        said.append(refused)
+    say(said)
+
+
+if scenario == "subscribe-async":
+    asyncio.run(subscribe_async())
+else:
+    {"publish": publish, "subscribe": subscribe, "calls": calls}[scenario]()

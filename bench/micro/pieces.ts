@@ -212,7 +212,7 @@ function comparisons(): Piece[] {
       run() {
         at = (at % (sequence.length - 1)) + 1
         const [before, after] = [sequence[at - 1], sequence[at]] as unknown as [JsonValue, JsonValue]
-        return compare(before, after, 64).patch.length
+        return compare(before, after).patch.length
       },
       verify: (returned: number) => expectEqual(name, returned, 2),
     }

@@ -1,7 +1,6 @@
 import type { JsonObject, JsonValue } from '../lib/json.js'
 import { type Offset, start } from '../protocol/cursor.js'
 import type { Cause, HubEvent, PatchOperation, Slices, StateUpdate } from '../protocol/frames.js'
-import { defaultLimits } from '../protocol/limits.js'
 import { compare } from '../state/compare.js'
 import { followPatch } from '../state/follow-patch.js'
 import { StateMirror } from '../state/mirror.js'
@@ -103,7 +102,7 @@ export class StateLines {
   }
 
   #difference(slice: string, before: JsonValue, after: JsonValue, cause?: Cause): string[] {
-    const { patch } = compare(before, after, defaultLimits.depthMax)
+    const { patch } = compare(before, after)
     const changes = slice === '$workers' ? patch.filter(({ path }) => !path.endsWith('/events')) : patch
     if (changes.length === 0) return []
     const whole = changes.length === 1

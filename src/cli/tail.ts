@@ -5,7 +5,7 @@ import { invitesReconnect, quote } from '../protocol/codes.js'
 import { readCombinedCursor, readCursor } from '../protocol/cursor.js'
 import { type HubEvent, type Mode, modes, type Slices } from '../protocol/frames.js'
 import { defaultLimits } from '../protocol/limits.js'
-import { idPattern, parseTopic, type TopicName } from '../protocol/topic.js'
+import { isId, parseTopic, type TopicName } from '../protocol/topic.js'
 import { exitCodeOf } from './child.js'
 import { CommandError, exitCodes, exitCodesHelp } from './exit-codes.js'
 import { type HubHttp, lookUpSession, parseObject, problemOf, reach, reasonOf } from './hub-http.js'
@@ -274,7 +274,7 @@ function endingOf(answer: Parameters<typeof problemOf>[0]): Ending {
 }
 
 function topicArgument(text: string): TopicName {
-  if (text !== 'hub' && idPattern.test(text)) return { kind: 'all', session: text }
+  if (text !== 'hub' && isId(text)) return { kind: 'all', session: text }
   return refusing(() => parseTopic(text, 'topic'))
 }
 

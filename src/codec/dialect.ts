@@ -1,5 +1,6 @@
 import type { JsonObject, JsonValue } from '../lib/json.js'
 import type { HubEvent, Mode, NewEvent, Slices } from '../protocol/frames.js'
+import { oneLine } from './one-line.js'
 
 /**
  * The shape in which one family of clients expects events, and everything about it: pure, and told the time.
@@ -78,5 +79,5 @@ export interface Following {
 /** @param data what stands on its one line is JSON, which has no line breaks */
 export function dataBlock(data: JsonValue | object, event?: string): string {
   const name = event === undefined ? '' : `event: ${event}\n`
-  return `${name}data: ${JSON.stringify(data)}\n\n`
+  return `${name}data: ${oneLine(JSON.stringify(data))}\n\n`
 }

@@ -4,6 +4,7 @@ import { levelsAround } from '../lib/json-text.js'
 import type { ControlFrame } from '../protocol/frames.js'
 import type { Batch, Codec } from './codec.js'
 import { checkPlain } from './plain-msgpack.js'
+import { readPlain } from './read-msgpack.js'
 import type { Variants } from './variants.js'
 
 /** Plain MessagePack, readable by any library: no records, no extensions, maps with string keys. */
@@ -94,9 +95,9 @@ export class MsgpackCodec implements Codec {
 
   /** @throws Error when the bytes are not exactly one value of plain MessagePack */
   decode(bytes: Uint8Array): JsonValue {
-    const values = checkPlain(bytes, this.#depthMax)
+    const { values, isOdd } = checkPlain(bytes, this.#depthMax)
     if (values !== 1) throw new Error(`expected one value, got ${values}`)
-    return packr.unpack(bytes) as JsonValue
+    return (isOdd ? readPlain(bytes)[0] : packr.unpack(bytes)) as JsonValue
   }
 
   /**
@@ -105,7 +106,7 @@ export class MsgpackCodec implements Codec {
    * @throws Error when they are not plain MessagePack
    */
   decodeAll(bytes: Uint8Array): JsonValue[] {
-    checkPlain(bytes, this.#depthMax)
+    if (checkPlain(bytes, this.#depthMax).isOdd) return readPlain(bytes) as JsonValue[]
     return (packr.unpackMultiple(bytes) ?? []) as JsonValue[]
   }
 

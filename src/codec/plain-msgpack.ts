@@ -1,4 +1,17 @@
 import { isUtf8 } from 'node:buffer'
+import { prototypeName } from '../lib/json.js'
+import { wideText } from './wide-text.js'
+
+/** What a scan has found. */
+export interface Scanned {
+  /** The number of values. */
+  readonly values: number
+  /**
+   * There is something that the library would change without a word: a field `__proto__`, an integer beyond 2^53 − 1,
+   * or half a surrogate pair. `readPlain` reads it as it is, so that it is judged like that of any other codec.
+   */
+  readonly isOdd: boolean
+}
 
 /**
  * Checks that bytes are plain MessagePack before a library makes values of them: nil, booleans, numbers, texts,
@@ -8,11 +21,10 @@ import { isUtf8 } from 'node:buffer'
  * One pass without recursion, about 1 ns a byte. Several values may follow each other.
  *
  * @param depthMax arrays and maps within each other
- * @returns the number of values
  * @throws Error that says what is wrong, and at which byte
  * @see https://github.com/msgpack/msgpack/blob/master/spec.md
  */
-export function checkPlain(bytes: Uint8Array, depthMax: number): number {
+export function checkPlain(bytes: Uint8Array, depthMax: number): Scanned {
   return new Scan(bytes, depthMax).run()
 }
 
@@ -24,6 +36,7 @@ class Scan {
   readonly #isMap: boolean[] = []
   readonly #depthMax: number
   #at = 0
+  #isOdd = false
 
   constructor(bytes: Uint8Array, depthMax: number) {
     this.#bytes = bytes
@@ -31,7 +44,7 @@ class Scan {
     this.#depthMax = depthMax
   }
 
-  run(): number {
+  run(): Scanned {
     let values = 0
     while (this.#at < this.#bytes.length) {
       this.#item(false)
@@ -48,17 +61,17 @@ class Scan {
       }
       values += 1
     }
-    return values
+    return { values, isOdd: this.#isOdd }
   }
 
   /** @param isName a map's names must be texts */
   #item(isName: boolean): void {
     const start = this.#at
     const head = this.#take(1)
-    if (head >= 0xa0 && head <= 0xbf) return this.#text(head & 0x1f)
-    if (head === 0xd9) return this.#text(this.#take(1))
-    if (head === 0xda) return this.#text(this.#take(2))
-    if (head === 0xdb) return this.#text(this.#take(4))
+    if (head >= 0xa0 && head <= 0xbf) return this.#text(head & 0x1f, isName)
+    if (head === 0xd9) return this.#text(this.#take(1), isName)
+    if (head === 0xda) return this.#text(this.#take(2), isName)
+    if (head === 0xdb) return this.#text(this.#take(4), isName)
     if (isName) this.#fail(start, 'expected a text as the name of a field')
     if (head <= 0x7f || head >= 0xe0) return
     if (head <= 0x8f) return this.#open(start, 2 * (head & 0x0f), true)
@@ -79,9 +92,10 @@ class Scan {
       case 0xd2:
         return this.#skip(4)
       case 0xcb:
+        return this.#skip(8)
       case 0xcf:
       case 0xd3:
-        return this.#skip(8)
+        return this.#integer(head === 0xd3)
       case 0xdc:
         return this.#open(start, this.#take(2), false)
       case 0xdd:
@@ -109,14 +123,34 @@ class Scan {
     this.#isMap.push(isMap)
   }
 
-  #text(length: number): void {
+  #text(length: number, isName: boolean): void {
     const start = this.#at
     this.#skip(length)
+    if (isName && length === prototypeName.length) this.#isOdd ||= this.#isPrototypeName(start)
     for (let at = start; at < this.#at; at += 1) {
       if ((this.#bytes[at] as number) < 0x80) continue
-      if (!isUtf8(this.#bytes.subarray(at, this.#at))) this.#fail(start, 'expected UTF-8')
+      const rest = this.#bytes.subarray(at, this.#at)
+      if (isUtf8(rest)) return
+      if (wideText(rest) === undefined) this.#fail(start, 'expected UTF-8')
+      this.#isOdd = true
       return
     }
+  }
+
+  #isPrototypeName(start: number): boolean {
+    for (let at = 0; at < prototypeName.length; at += 1) {
+      if (this.#bytes[start + at] !== prototypeName.charCodeAt(at)) return false
+    }
+    return true
+  }
+
+  #integer(isSigned: boolean): void {
+    const at = this.#at
+    this.#skip(8)
+    // What is beyond may have become another number by now, but not one within.
+    const high = isSigned ? this.#view.getInt32(at) : this.#view.getUint32(at)
+    const value = high * 2 ** 32 + this.#view.getUint32(at + 4)
+    this.#isOdd ||= !Number.isSafeInteger(value)
   }
 
   /** @returns the next so many bytes, as an unsigned integer. */

@@ -3,6 +3,7 @@ import { formatCombinedCursor, formatCursor, type Position } from '../protocol/c
 import type { ControlFrame, GapNotice, Slices, Subscribed } from '../protocol/frames.js'
 import type { About, Batch, Codec } from './codec.js'
 import { eventJson } from './json.js'
+import { oneLine } from './one-line.js'
 import { GrowingText } from './utf8.js'
 import type { Variants } from './variants.js'
 
@@ -126,13 +127,13 @@ export class SseCodec implements Codec {
 
   protected snapshot(slices: Slices | undefined, topic: string | undefined): string {
     if (slices === undefined) return ''
-    const data = `data: ${JSON.stringify({ type: 'state.initial', topic, data: { slices } })}\n\n`
+    const data = `data: ${oneLine(JSON.stringify({ type: 'state.initial', topic, data: { slices } }))}\n\n`
     return this.framing === 'named' ? `event: state.initial\n${data}` : data
   }
 
   /** A control event; a comment where events have no names, so that it is not taken for one of the topic. */
   #event(name: string, data: object): string {
-    const json = JSON.stringify(data)
+    const json = oneLine(JSON.stringify(data))
     return this.framing === 'named' ? `event: ${name}\ndata: ${json}\n\n` : `: ${name} ${json}\n\n`
   }
 
@@ -142,7 +143,7 @@ export class SseCodec implements Codec {
     const made = variants.text(name)
     if (made !== undefined) return made
     if (variants.countSse()) this.#count.encodings++
-    const json = eventJson(variants)
+    const json = oneLine(eventJson(variants))
     const mark = replayed ? '"replay":true,' : ''
     const data = `data: {"topic":${JSON.stringify(topic)},${mark}${json.slice(1)}\n\n`
     return variants.keepText(name, this.framing === 'named' ? `event: ${variants.event.type}\n${data}` : data)

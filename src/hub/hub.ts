@@ -8,11 +8,12 @@ import { LocalLink, type LocalOptions, type LocalSubscription } from '../deliver
 import { type Clock, systemClock } from '../lib/clock.js'
 import type { JsonObject, JsonValue } from '../lib/json.js'
 import { type Random, systemRandom } from '../lib/random.js'
+import { checkId } from '../protocol/check.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
 import type { Mode, NewEvent, PatchOperation } from '../protocol/frames.js'
 import { defaultLimits, type Limits } from '../protocol/limits.js'
 import { everything, type Permissions } from '../protocol/permissions.js'
-import { idPattern, parseTopic, type TopicName } from '../protocol/topic.js'
+import { parseTopic, type TopicName } from '../protocol/topic.js'
 import { EventCheck } from '../session/event-check.js'
 import { Filter } from '../session/filter.js'
 import type { StateOptions, StateResult, StateSnapshot } from '../session/precondition.js'
@@ -118,7 +119,7 @@ export class Hub {
       clock,
       limits,
       sessions,
-      check: new EventCheck(limits),
+      check: new EventCheck(limits, catalog),
       onDirty: (timeline) => this.#delivery.flush.onDirty(timeline),
     })
   }
@@ -132,7 +133,7 @@ export class Hub {
 
   /** The session with that id, whether it exists or not; it is created by its first publish. */
   session(id: string): SessionHandle {
-    checkId(id, 'session')
+    checkId(id, this.limits, 'session')
     return new SessionHandle(this, id)
   }
 
@@ -260,7 +261,7 @@ export class Hub {
    * @returns whether it is new
    */
   createSession(id: string, changed: { mode?: Mode; metadata?: JsonObject } = {}): boolean {
-    checkId(id, 'session')
+    checkId(id, this.limits, 'session')
     return this.#publishing.create(id, changed)
   }
 
@@ -361,10 +362,4 @@ export class Hub {
 
   readonly #readStored: ReadStored = (topic, filter, part) =>
     readStored({ committing: this.#sessions.committing, catalog: this.catalog }, topic, filter, part)
-}
-
-function checkId(id: string, field: string): void {
-  if (typeof id !== 'string' || !idPattern.test(id)) {
-    throw new ProtocolError('badFrame', `${field}: expected 1–128 of A–Z a–z 0–9 . _ ~ -, got ${quote(id)}`)
-  }
 }

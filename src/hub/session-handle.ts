@@ -1,7 +1,8 @@
 import type { JsonValue } from '../lib/json.js'
-import { ProtocolError, quote } from '../protocol/codes.js'
+import { checkId } from '../protocol/check.js'
 import type { Cause, NewEvent, PatchOperation } from '../protocol/frames.js'
-import { formatTopic, idPattern } from '../protocol/topic.js'
+import type { Limits } from '../protocol/limits.js'
+import { formatTopic } from '../protocol/topic.js'
 import type { StateOptions, StateResult } from '../session/precondition.js'
 import type { Publisher, PublishResult } from '../sessions/publishing.js'
 
@@ -17,6 +18,7 @@ export interface WorkerHandle {
 
 /** What a handle needs of its hub. */
 export interface Producing {
+  readonly limits: Limits
   publishTo(session: string, publisher: Publisher, events: readonly NewEvent[]): PublishResult
   setState(topic: string, slice: string, value: JsonValue, options?: StateOptions): StateResult
   patchState(
@@ -50,9 +52,7 @@ export class SessionHandle {
 
   /** @throws ProtocolError `badFrame` when the id is not valid */
   worker(id: string): WorkerHandle {
-    if (!idPattern.test(id)) {
-      throw new ProtocolError('badFrame', `worker: expected 1–128 of A–Z a–z 0–9 . _ ~ -, got ${quote(id)}`)
-    }
+    checkId(id, this.#hub.limits, 'worker')
     const hub = this.#hub
     const topic = `${this.#topic}/workers/${id}`
     return {

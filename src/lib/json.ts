@@ -1,3 +1,5 @@
+import { isWellFormed } from './text.js'
+
 /** Any JSON value (RFC 8259). Values are treated as immutable once they are handed over. */
 export type JsonValue =
   | null
@@ -9,25 +11,23 @@ export type JsonValue =
 
 export type JsonObject = { readonly [name: string]: JsonValue }
 
-/** What keeps a value from being JSON, and where. */
-export interface JsonFault {
-  /** RFC 6901; empty for the value itself. */
-  readonly pointer: string
-  readonly problem: string
-}
+/** No object may have it as a field: careless readers would set a prototype, and some codecs rename it. */
+export const prototypeName = '__proto__'
 
 /**
- * Estimates the size of a value, and sees whether it is JSON at all, in one walk.
+ * Estimates the size of a value, and sees whether it is canonical JSON, in one walk: of plain objects and arrays, with
+ * finite numbers, well-formed texts and no field `__proto__`. About 35 ns for an object of two fields.
  *
- * @returns about the bytes of its JSON text, or −1 when it is no JSON value or nested deeper than
- *   `depthMax`; `explainFault` says why
+ * @returns about the bytes of its JSON text, or −1 when it is not canonical or nested deeper than `depthMax`;
+ *   `canonicalValue` makes it so or says why it cannot be
  */
 export function measure(value: JsonValue, depthMax: number): number {
   switch (typeof value) {
     case 'string':
-      return value.length + 2
+      return isWellFormed(value) ? value.length + 2 : -1
     case 'number':
-      return Number.isFinite(value) ? 8 : -1
+      // JSON text has no −0.
+      return Number.isFinite(value) && !Object.is(value, -0) ? 8 : -1
     case 'boolean':
       return 5
     case 'object':
@@ -54,29 +54,19 @@ function measureObject(object: JsonObject, depthMax: number): number {
   let bytes = 2
   // `for in` would also visit what is inherited; a plain object inherits nothing enumerable.
   for (const name in object) {
-    const size = measure(object[name] as JsonValue, depthMax)
+    const size = isName(name) ? measure(object[name] as JsonValue, depthMax) : -1
     if (size < 0) return -1
     bytes += name.length + size + 4
   }
   return bytes
 }
 
-/** @returns the first fault of a value that `measure` refused. */
-export function explainFault(value: JsonValue, depthMax: number, pointer = ''): JsonFault {
-  if (typeof value === 'number') return { pointer, problem: `expected a finite number, got ${value}` }
-  if (typeof value !== 'object' || value === null) {
-    return { pointer, problem: `expected a JSON value, got ${typeof value}` }
+/** A loop, because asking `isWellFormed` of each short name takes twice as long. */
+function isName(name: string): boolean {
+  for (let at = 0; at < name.length; at += 1) {
+    if (name.charCodeAt(at) >= 0xd800) return isWellFormed(name)
   }
-  if (depthMax === 0) return { pointer, problem: 'nested too deeply' }
-  if (!isArray(value) && !isPlain(value)) {
-    return { pointer, problem: `expected a plain object, got ${value.constructor?.name ?? 'another kind'}` }
-  }
-  for (const [name, item] of Object.entries(value)) {
-    if (measure(item, depthMax - 1) < 0) {
-      return explainFault(item, depthMax - 1, `${pointer}/${escapePointer(name)}`)
-    }
-  }
-  return { pointer, problem: 'expected a JSON value' }
+  return name !== prototypeName
 }
 
 /** RFC 6901 section 3: `~` and `/` of a name in a pointer. */
@@ -104,9 +94,10 @@ export function isArray(value: JsonValue): value is readonly JsonValue[] {
   return Array.isArray(value)
 }
 
-function isPlain(object: JsonObject): boolean {
+/** @returns whether it is an object as a literal makes it, in whatever realm: not an instance of a class. */
+export function isPlain(object: object): boolean {
   const prototype: object | null = Object.getPrototypeOf(object)
-  return prototype === Object.prototype || prototype === null
+  return prototype === Object.prototype || prototype === null || Object.getPrototypeOf(prototype) === null
 }
 
 /** @returns the length of the value's JSON text in UTF-8, exactly. Bytes. */

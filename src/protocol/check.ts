@@ -1,7 +1,9 @@
+import { isWellFormed } from '../lib/text.js'
 import { ProtocolError, quote } from './codes.js'
 import { readCursor } from './cursor.js'
 import { type Cause, type ClientFrame, modes, type NewEvent, type PatchOperation } from './frames.js'
 import type { Limits } from './limits.js'
+import { forbiddenNames, isForbiddenName } from './topic.js'
 import { isTrace, isTraceState } from './trace.js'
 
 /** What is wrong with a value, and where in it. Made only for bad input: good input allocates nothing. */
@@ -120,19 +122,15 @@ const typeFilterPattern = /^!?(?:[A-Za-z0-9._:-]+\*?|\*)$/
 const slicePattern = /^[A-Za-z0-9._:~$-]+$/
 const sliceFilterPattern = /^(?:[A-Za-z0-9._:~$-]+\*?|\*)$/
 
-/**
- * Ids of workers and names of slices are keys of objects in the state, where this one would set the prototype
- * in a careless client.
- */
-const forbiddenName = '__proto__'
-
 function isId(text: string, limits: Limits): boolean {
-  return text.length <= limits.idLengthMax && idPattern.test(text) && text !== forbiddenName
+  return text.length <= limits.idLengthMax && idPattern.test(text) && !isForbiddenName(text)
 }
 
 function idFault(value: unknown, limits: Limits): Fault | undefined {
   if (typeof value === 'string' && isId(value, limits)) return undefined
-  return fault(`an id of 1–${limits.idLengthMax} of A–Z a–z 0–9 . _ ~ -`, value)
+  const expected = `an id of 1–${limits.idLengthMax} of A–Z a–z 0–9 . _ ~ -`
+  const isForbidden = typeof value === 'string' && isForbiddenName(value)
+  return fault(isForbidden ? `${expected}, but none of ${forbiddenNames}` : expected, value)
 }
 
 type TopicKind = 'hub' | 'session' | 'worker' | 'all'
@@ -197,7 +195,7 @@ function slicesFault(value: unknown, limits: Limits): Fault | undefined {
 /** The slices that producers set; names that begin with `$` are the hub's own. */
 function sliceFault(value: unknown, limits: Limits): Fault | undefined {
   const known = typeof value === 'string' && value.length <= limits.idLengthMax && slicePattern.test(value)
-  if (known && !value.startsWith('$') && value !== forbiddenName) return undefined
+  if (known && !value.startsWith('$') && !isForbiddenName(value)) return undefined
   return fault(`a slice of 1–${limits.idLengthMax} of A–Z a–z 0–9 . _ : ~ $ -, not beginning with $`, value)
 }
 
@@ -227,13 +225,17 @@ function cursorFault(value: unknown): Fault | undefined {
 
 function refFault(value: unknown, limits: Limits): Fault | undefined {
   if (Number.isFinite(value)) return undefined
-  if (typeof value === 'string' && value.length <= limits.eventIdLengthMax) return undefined
+  if (typeof value === 'string' && value.length <= limits.eventIdLengthMax) {
+    return isWellFormed(value) ? undefined : fault('well-formed Unicode', value)
+  }
   return fault(`a number, or a text of at most ${limits.eventIdLengthMax} characters`, value)
 }
 
+/** What is compared must be the same in every codec: half a surrogate pair would be U+FFFD, and so would another half. */
 function eventIdFault(value: unknown, limits: Limits): Fault | undefined {
-  if (typeof value === 'string' && value.length >= 1 && value.length <= limits.eventIdLengthMax)
-    return undefined
+  if (typeof value === 'string' && value.length >= 1 && value.length <= limits.eventIdLengthMax) {
+    return isWellFormed(value) ? undefined : fault('well-formed Unicode', value)
+  }
   return fault(`a text of 1–${limits.eventIdLengthMax} characters`, value)
 }
 
@@ -372,7 +374,9 @@ function causeFault(value: unknown, limits: Limits): Fault | undefined {
 }
 
 function causeTypeFault(value: unknown, limits: Limits): Fault | undefined {
-  if (typeof value === 'string' && value.length >= 1 && value.length <= limits.typeLengthMax) return undefined
+  if (typeof value === 'string' && value.length >= 1 && value.length <= limits.typeLengthMax) {
+    return isWellFormed(value) ? undefined : fault('well-formed Unicode', value)
+  }
   return fault(`a text of 1–${limits.typeLengthMax} characters`, value)
 }
 

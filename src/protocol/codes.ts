@@ -1,3 +1,5 @@
+import { wellFormed } from '../lib/text.js'
+
 /**
  * Close codes. 4000–4499 invite a reconnect, 4500–4999 do not, so that a client handles a code it has
  * never heard of rightly.
@@ -71,7 +73,7 @@ const quotedMax = 64
 /** @returns `value` as it may stand in a message: JSON, cut to 64 characters. */
 export function quote(value: unknown): string {
   const text = typeof value === 'string' ? JSON.stringify(value.slice(0, quotedMax + 1)) : nameOf(value)
-  return text.length > quotedMax ? `${text.slice(0, quotedMax)}…` : text
+  return text.length > quotedMax ? wellFormed(`${text.slice(0, quotedMax)}…`) : text
 }
 
 function nameOf(value: unknown): string {

@@ -7,8 +7,38 @@ export type TopicName =
   | { readonly kind: 'worker'; readonly session: string; readonly worker: string }
   | { readonly kind: 'all'; readonly session: string }
 
-/** Ids of sessions and workers: 1–128 of `A–Z a–z 0–9 . _ ~ -`. */
-export const idPattern = /^[A-Za-z0-9._~-]{1,128}$/
+const idPattern = /^[A-Za-z0-9._~-]{1,128}$/
+
+/**
+ * Names that are no ids, however they look: a URL loses `.` and `..` on its way, and by the others a careless client
+ * reaches the prototype of an object whose fields are ids.
+ */
+const forbidden: ReadonlySet<string> = new Set(['.', '..', '__proto__', 'prototype', 'constructor'])
+
+/** For messages. */
+export const forbiddenNames = [...forbidden].join(', ')
+
+export function isForbiddenName(name: string): boolean {
+  return forbidden.has(name)
+}
+
+/** @returns whether it is an id of a session or worker. */
+export function isId(name: string): boolean {
+  return idPattern.test(name) && !isForbiddenName(name)
+}
+
+const ownTypes: ReadonlySet<string> = new Set([
+  'state.initial',
+  'state.update',
+  'complete',
+  'worker.lost',
+  'session.lost',
+])
+
+/** @returns whether only the hub itself publishes events of that type. */
+export function isOwnType(type: string): boolean {
+  return type.startsWith('hub.') || ownTypes.has(type)
+}
 
 /** Event types: 1–128 of `A–Z a–z 0–9 . _ : -`. */
 export const typePattern = /^[A-Za-z0-9._:-]{1,128}$/
@@ -22,7 +52,7 @@ const topicPattern = /^sessions\/([A-Za-z0-9._~-]{1,128})(?:\/(?:workers\/([A-Za
 export function parseTopic(name: string, field: string): TopicName {
   if (name === 'hub') return { kind: 'hub' }
   const match = topicPattern.exec(name)
-  if (match === null) {
+  if (match === null || isForbiddenName(match[1] as string) || isForbiddenName(match[2] ?? '')) {
     throw new ProtocolError(
       'badFrame',
       `${field}: expected sessions/{id}[/workers/{id}|/**] or hub, got ${quote(name)}`,

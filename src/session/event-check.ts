@@ -1,69 +1,134 @@
-import { explainFault, type JsonValue, measure } from '../lib/json.js'
+import type { Catalog } from '../catalog/catalog.js'
+import type { Traits } from '../catalog/traits.js'
+import { type JsonObject, type JsonValue, measure } from '../lib/json.js'
+import { isWellFormed } from '../lib/text.js'
+import { checkCause, checkEvent } from '../protocol/check.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
-import type { NewEvent } from '../protocol/frames.js'
+import type { Cause, NewEvent } from '../protocol/frames.js'
 import type { Limits } from '../protocol/limits.js'
-import { typePattern } from '../protocol/topic.js'
-import { isTrace, isTraceState } from '../protocol/trace.js'
+import { isOwnType, typePattern } from '../protocol/topic.js'
+import { canonicalValue } from '../protocol/value.js'
 
 // Type names that passed the pattern, so that it is asked once each; bounded, for names are the producers'.
 const knownTypesMax = 4_096
 
-/** Finds out whether what is published is valid, and how large it is. */
+/** What is published, as the hub keeps it. */
+export interface CheckedEvents {
+  readonly events: readonly NewEvent[]
+  /** About the bytes of each. */
+  readonly sizes: readonly number[]
+}
+
+/** A value as the hub keeps it. */
+export interface CheckedValue {
+  readonly value: JsonValue
+  /** About the bytes of its JSON text. */
+  readonly bytes: number
+}
+
+/** The door to the hub: finds out whether what is published is valid, how large it is, and makes its values canonical. */
 export class EventCheck {
   readonly #limits: Limits
+  readonly #catalog: Catalog
   readonly #knownTypes = new Set<string>()
 
-  constructor(limits: Limits) {
+  constructor(limits: Limits, catalog: Catalog) {
     this.#limits = limits
+    this.#catalog = catalog
   }
 
   /**
-   * @returns the sizes of the events, in bytes, once all of them have been found valid
+   * @returns the events with canonical `data`, once all of them have been found valid. The mergeable text of an event
+   *   is left as it is: the half of a character at its end belongs to the next event.
    * @throws ProtocolError with the place in `events` of the first one that is not
    */
-  sizes(events: readonly NewEvent[]): number[] {
+  events(given: readonly NewEvent[]): CheckedEvents {
+    let events = given
     const sizes: number[] = []
-    for (let i = 0; i < events.length; i++) {
-      const { type, data, key, trace, tracestate } = events[i] as NewEvent
-      if (!this.#isType(type)) {
-        const message = `type: expected 1–128 of A–Z a–z 0–9 . _ : -, got ${quote(type)}`
-        throw new ProtocolError('badFrame', message, { pointer: `/${i}/type` })
+    for (let i = 0; i < given.length; i++) {
+      const event = given[i] as NewEvent
+      const { type, key, tracestate } = event
+      this.#checkFields(event, i)
+      const data = event.data ?? null
+      let bytes = measure(data, this.#limits.depthMax)
+      if (bytes < 0 || bytes > this.#limits.frameBytesMax) {
+        const checked = this.#closely(data, 'data', `/${i}/data`)
+        bytes = checked.bytes
+        if (events === given) events = given.slice()
+        ;(events as NewEvent[])[i] = {
+          ...event,
+          data: withText(checked.value, data, this.#catalog.traitsOf(type)),
+        }
       }
-      if (trace !== undefined && !isTrace(trace)) {
-        const message = `trace: expected a traceparent 00-<trace>-<span>-<flags>, got ${quote(trace)}`
-        throw new ProtocolError('badFrame', message, { pointer: `/${i}/trace` })
-      }
-      if (tracestate !== undefined && !isTraceState(tracestate)) {
-        const message = `tracestate: expected a tracestate key=value,…, got ${quote(tracestate)}`
-        throw new ProtocolError('badFrame', message, { pointer: `/${i}/tracestate` })
-      }
-      const named = type.length + (key?.length ?? 0) + (tracestate?.length ?? 0)
-      sizes.push(this.size(data ?? null, 'data', `/${i}/data`) + named + 64)
+      sizes.push(bytes + type.length + (key?.length ?? 0) + (tracestate?.length ?? 0) + 64)
     }
-    return sizes
+    return { events, sizes }
   }
 
-  /**
-   * @returns about the bytes of the value's JSON text
-   * @throws ProtocolError `frameTooLarge`, or `badFrame` where it is no JSON or too deep, with the place below `pointer`
-   */
-  size(value: JsonValue, field: string, pointer = ''): number {
+  /** @throws ProtocolError `frameTooLarge`, or `badFrame` where it is no JSON or too deep, with the place below `pointer` */
+  value(value: JsonValue, field: string, pointer = ''): CheckedValue {
+    const bytes = measure(value, this.#limits.depthMax)
+    if (bytes >= 0 && bytes <= this.#limits.frameBytesMax) return { value, bytes }
+    return this.#closely(value, field, pointer)
+  }
+
+  /** @throws ProtocolError when it is not a cause, or its payload is no JSON */
+  cause(cause: Cause): Cause {
+    const { payload } = checkCause(cause, this.#limits, 'cause')
+    return payload === undefined ? cause : { ...cause, payload: this.value(payload, 'cause.payload').value }
+  }
+
+  #closely(given: JsonValue, field: string, pointer: string): CheckedValue {
     const { depthMax, frameBytesMax } = this.#limits
+    const value = canonicalValue(given, { field, pointer, depthMax, bytesMax: frameBytesMax })
     const bytes = measure(value, depthMax)
-    if (bytes > frameBytesMax) {
-      throw new ProtocolError('frameTooLarge', `${field}: expected at most ${frameBytesMax} bytes`, {
-        pointer,
-      })
-    }
-    if (bytes >= 0) return bytes
-    const fault = explainFault(value, depthMax)
-    throw new ProtocolError('badFrame', `${field}: ${fault.problem}`, { pointer: pointer + fault.pointer })
+    if (bytes <= frameBytesMax) return { value, bytes }
+    throw new ProtocolError('frameTooLarge', `${field}: expected at most ${frameBytesMax} bytes`, { pointer })
   }
 
-  #isType(type: string): boolean {
-    if (this.#knownTypes.has(type)) return true
-    if (typeof type !== 'string' || !typePattern.test(type)) return false
-    if (this.#knownTypes.size < knownTypesMax) this.#knownTypes.add(type)
-    return true
+  /** What comes over the wire has been checked before; what comes from within the process has not. */
+  #checkFields(event: NewEvent, index: number): void {
+    const { type, id, key, time, trace, tracestate } = event
+    if (!this.#knownTypes.has(type)) this.#checkType(type, index)
+    const isPlain =
+      id === undefined &&
+      key === undefined &&
+      time === undefined &&
+      trace === undefined &&
+      tracestate === undefined
+    if (isPlain) return
+    try {
+      checkEvent({ type, id, key, time, trace, tracestate }, this.#limits)
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error
+      throw new ProtocolError(error.code, error.message, { pointer: `/${index}${error.place.pointer ?? ''}` })
+    }
   }
+
+  #checkType(type: string, index: number): void {
+    const place = { pointer: `/${index}/type` }
+    if (typeof type !== 'string' || !typePattern.test(type)) {
+      throw new ProtocolError(
+        'badFrame',
+        `type: expected 1–128 of A–Z a–z 0–9 . _ : -, got ${quote(type)}`,
+        place,
+      )
+    }
+    if (isOwnType(type)) throw new ProtocolError('badFrame', `type: ${ownTypeProblem(type)}`, place)
+    if (this.#knownTypes.size < knownTypesMax) this.#knownTypes.add(type)
+  }
+}
+
+function ownTypeProblem(type: string): string {
+  const instead =
+    type === 'complete' ? '; end the session instead, or say execution_completed for a worker' : ''
+  return `${type} is the hub's own and cannot be published${instead}`
+}
+
+/** @returns the data with its mergeable text as it was given. */
+function withText(value: JsonValue, given: JsonValue, { merge }: Traits): JsonValue {
+  if (merge === undefined || typeof given !== 'object' || given === null) return value
+  const text = (given as JsonObject)[merge.text]
+  if (typeof text !== 'string' || isWellFormed(text)) return value
+  return { ...(value as JsonObject), [merge.text]: text }
 }

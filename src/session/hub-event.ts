@@ -1,5 +1,5 @@
 import type { Traits } from '../catalog/traits.js'
-import type { JsonObject, JsonValue } from '../lib/json.js'
+import type { JsonObject } from '../lib/json.js'
 import type { Offset } from '../protocol/cursor.js'
 import type { HubEvent, NewEvent } from '../protocol/frames.js'
 
@@ -19,7 +19,7 @@ export function hubEvent(
   worker: string | undefined,
   { traits, now }: Facts,
 ): HubEvent {
-  const key = event.key ?? keyIn(event.data, traits)
+  const key = keyOf(event, traits)
   // One shape for nearly all events, so that what reads them stays fast.
   const made: { -readonly [name in keyof HubEvent]: HubEvent[name] } = {
     offset,
@@ -37,9 +37,10 @@ export function hubEvent(
   return made
 }
 
-/** The trait `key` says which field of `data` is the key when the event names none. */
-function keyIn(data: JsonValue | undefined, { key }: Traits): string | undefined {
-  if (key === undefined || typeof data !== 'object' || data === null || Array.isArray(data)) return undefined
+/** @returns the event's key: the field of `data` that the trait `key` names where the event names none itself */
+export function keyOf({ key: own, data }: NewEvent, { key }: Traits): string | undefined {
+  if (own !== undefined || key === undefined) return own
+  if (typeof data !== 'object' || data === null || Array.isArray(data)) return undefined
   const value = (data as JsonObject)[key]
   return typeof value === 'string' || typeof value === 'number' ? String(value) : undefined
 }

@@ -1,4 +1,4 @@
-import type { PublisherStatus } from '../catalog/traits.js'
+import type { PublisherStatus, Traits } from '../catalog/traits.js'
 import { Entry } from '../history/entry.js'
 import { History, type HistoryLimits, type HistoryTotals } from '../history/history.js'
 import type { JsonObject, JsonValue } from '../lib/json.js'
@@ -7,7 +7,8 @@ import type { Cause, Mode, NewEvent } from '../protocol/frames.js'
 import { type Change, isReserved, type Moment, type TopicState } from '../state/topic-state.js'
 import type { SessionRecord, StoredSession } from '../store/store.js'
 import { carries } from './filter.js'
-import { type Facts, hubEvent } from './hub-event.js'
+import { Halves } from './halves.js'
+import { type Facts, hubEvent, keyOf } from './hub-event.js'
 import { Journal, type JournalSetting } from './journal.js'
 import { PublishIds } from './publish-ids.js'
 import { slicesOf } from './reserved-slices.js'
@@ -51,6 +52,8 @@ export class Session implements Timeline {
   /** `sessions/{s}/**`. */
   readonly all: AllTopic
   readonly journal: Journal | undefined
+  /** Of characters that were cut over two pieces of a text. */
+  readonly #halves = new Halves()
   readonly #setting: SessionSetting
   readonly #workers = new Map<string, Worker>()
   readonly #ids: PublishIds
@@ -222,7 +225,8 @@ export class Session implements Timeline {
       return this.#offset
     }
     const passage = event.force === true ? { force: true } : undefined
-    const entry = new Entry(hubEvent(event, this.#offset, worker?.id, facts), traits, bytes, passage)
+    const whole = traits.merge === undefined ? event : this.#whole(event, worker, traits)
+    const entry = new Entry(hubEvent(whole, this.#offset, worker?.id, facts), traits, bytes, passage)
     this.journal?.add(entry)
     if (worker === undefined) place(entry, this.topic)
     else {
@@ -231,6 +235,15 @@ export class Session implements Timeline {
     }
     this.all.audience?.pend(entry)
     return this.#offset
+  }
+
+  /** Whole characters alone: what is cut waits for the next event. The store keeps it in the same commit. */
+  #whole(event: NewEvent, worker: Worker | undefined, traits: Traits): NewEvent {
+    const { data = null, type } = event
+    const joined = this.#halves.join(data, traits, [worker?.id, type, keyOf(event, traits)])
+    if (joined === data) return event
+    this.journal?.recordChanged()
+    return { ...event, data: joined }
   }
 
   /** Makes a change of state; if it is one, it takes the next offset. State has a place of its own beside history. */
@@ -293,6 +306,7 @@ export class Session implements Timeline {
   #conclude(now: number): void {
     this.#status = 'ended'
     this.#endedAt = now
+    this.#halves.clear()
     for (const worker of this.#workers.values()) {
       if (worker.startedAt === undefined) continue
       worker.conclude(now)
@@ -305,6 +319,7 @@ export class Session implements Timeline {
   /** What the store keeps of the session itself. */
   record(): SessionRecord {
     const status = this.#status
+    const halves = this.#halves.entries()
     return {
       session: this.id,
       epoch: this.epoch,
@@ -314,6 +329,7 @@ export class Session implements Timeline {
       startedAt: this.#startedAt ?? 0,
       ...(this.#endedAt === undefined ? undefined : { endedAt: this.#endedAt }),
       ...(this.#outcome === undefined ? undefined : { outcome: this.#outcome }),
+      ...(halves.length === 0 ? undefined : { halves }),
     }
   }
 
@@ -344,6 +360,7 @@ export class Session implements Timeline {
       topic.state.restore(slice, value, { offset, time: record.startedAt })
     }
     for (const { id, offset } of ids) this.#ids.add(id, offset)
+    this.#halves.restore(record.halves ?? [])
     for (const entry of pinned) {
       if (first === undefined || entry.place < first.place)
         this.#eachHistory(entry, (history) => history.restore(entry))

@@ -4,7 +4,7 @@ import type { JsonObject, JsonValue } from '../lib/json.js'
 import { checkSlice } from '../protocol/check.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
 import type { Offset } from '../protocol/cursor.js'
-import type { Mode, NewEvent } from '../protocol/frames.js'
+import { type Mode, modes, type NewEvent } from '../protocol/frames.js'
 import type { Limits } from '../protocol/limits.js'
 import { parseTopic } from '../protocol/topic.js'
 import type { EventCheck } from '../session/event-check.js'
@@ -69,8 +69,8 @@ export class Publishing {
    * @param publisher the worker that publishes all of the events; or for each event its own, as in `events`
    * @throws ProtocolError as `Hub.publish` does
    */
-  publish(sessionId: string, publisher: Publisher, events: readonly NewEvent[]): PublishResult {
-    const sizes = this.#check.sizes(events)
+  publish(sessionId: string, publisher: Publisher, given: readonly NewEvent[]): PublishResult {
+    const { events, sizes } = this.#check.events(given)
     const known = this.#publishedBefore(sessionId, events)
     if (known !== undefined) return known
     this.#sessions.capacity.expectRoom()
@@ -137,7 +137,7 @@ export class Publishing {
   change(
     topicName: string,
     slice: string,
-    { cause, unless }: StateOptions,
+    { cause: given, unless }: StateOptions,
     make: Intent['make'],
   ): StateResult {
     const name = parseTopic(topicName, 'topic')
@@ -146,7 +146,7 @@ export class Publishing {
       throw new ProtocolError('badFrame', `topic: expected a session or a worker, got ${quote(topicName)}`)
     }
     checkSlice(slice, this.#limits, 'slice')
-    if (cause?.payload !== undefined) this.#check.size(cause.payload, 'cause.payload')
+    const cause = given && this.#check.cause(given)
     this.#sessions.capacity.expectRoom()
     const session = this.#sessions.session(name.session)
     const worker = name.kind === 'worker' ? this.#sessions.worker(session, name.worker) : undefined
@@ -177,20 +177,25 @@ export class Publishing {
    */
   create(id: string, changed: { readonly mode?: Mode; readonly metadata?: JsonObject }): boolean {
     const isNew = (this.#sessions.known(id)?.status ?? 'waiting') === 'waiting'
-    if (changed.metadata !== undefined) this.#check.size(changed.metadata, 'metadata')
+    const { mode } = changed
+    if (mode !== undefined && !modes.includes(mode)) {
+      throw new ProtocolError('badFrame', `mode: expected one of ${modes.join(', ')}, got ${quote(mode)}`)
+    }
+    const metadata = changed.metadata && (this.#check.value(changed.metadata, 'metadata').value as JsonObject)
     this.#sessions.committing?.admit(this.#sessions.held(id)?.journal)
-    this.#sessions.running(id).configure(changed)
+    this.#sessions.running(id).configure({ ...(mode && { mode }), ...(metadata && { metadata }) })
     return isNew
   }
 
   /** @throws ProtocolError `notFound`, or `conflict` when it has ended already */
-  end(id: string, outcome: JsonValue | undefined): void {
+  end(id: string, given: JsonValue | undefined): void {
     const session = this.#sessions.started(id)
     if (session.status === 'ended')
       throw new ProtocolError('conflict', `session ${quote(id)} has ended already`)
     this.#sessions.committing?.admit(session.journal)
+    const outcome = given === undefined ? undefined : this.#check.value(given, 'outcome').value
     const data = outcome === undefined ? {} : { outcome }
-    const bytes = this.#check.size(data, 'outcome')
+    const { bytes } = this.#check.value(data, 'outcome')
     const traits = this.#catalog.traitsOf('complete')
     session.end({ type: 'complete', data }, { traits, bytes, now: this.#clock.now() }, outcome)
     this.#published++

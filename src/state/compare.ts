@@ -1,6 +1,5 @@
 import { escapePointer, isArray, type JsonObject, type JsonValue, jsonBytes, sameJson } from '../lib/json.js'
 import type { PatchOperation } from '../protocol/frames.js'
-import { checkJson } from './check-json.js'
 import { findEdits, type Hunk } from './edits.js'
 import { isUnsafe } from './pointer.js'
 
@@ -12,51 +11,44 @@ export interface Comparison {
 }
 
 /**
- * Compares two values, which share what has not changed: identical references cost nothing.
+ * Compares two canonical values, which share what has not changed: identical references cost nothing.
  *
  * Arrays are compared as lists, so that inserting or removing k items anywhere costs about k operations;
  * fast-json-patch compares them by place, where removing the head of 200 items makes 399 operations.
- *
- * @throws ProtocolError `badFrame` when what is new is not JSON, or makes the value deeper than `levelsMax`
  */
-export function compare(before: JsonValue, after: JsonValue, levelsMax: number): Comparison {
-  const difference = new Difference(levelsMax)
-  difference.values(before, after, '', 0)
+export function compare(before: JsonValue, after: JsonValue): Comparison {
+  const difference = new Difference()
+  difference.values(before, after, '')
   return difference
 }
 
 class Difference implements Comparison {
   readonly patch: PatchOperation[] = []
   growthBytes = 0
-  readonly #levelsMax: number
 
-  constructor(levelsMax: number) {
-    this.#levelsMax = levelsMax
-  }
-
-  values(before: JsonValue, after: JsonValue, path: string, level: number): void {
+  values(before: JsonValue, after: JsonValue, path: string): void {
     if (before === after) return
     if (typeof before !== 'object' || typeof after !== 'object' || before === null || after === null) {
-      return this.#replace(before, after, path, level)
+      return this.#replace(before, after, path)
     }
     if (isArray(before)) {
-      if (isArray(after)) return this.#lists(before, after, path, level)
+      if (isArray(after)) return this.#lists(before, after, path)
     } else if (!isArray(after)) {
-      return this.#objects(before, after, path, level)
+      return this.#objects(before, after, path)
     }
-    this.#replace(before, after, path, level)
+    this.#replace(before, after, path)
   }
 
-  #objects(before: JsonObject, after: JsonObject, path: string, level: number): void {
+  #objects(before: JsonObject, after: JsonObject, path: string): void {
     const names = Object.keys(before)
     const newNames = Object.keys(after)
     if (changesUnsafely(before, after, names) || changesUnsafely(before, after, newNames)) {
-      return this.#replace(before, after, path, level)
+      return this.#replace(before, after, path)
     }
     for (const name of names) {
       const at = `${path}/${escapePointer(name)}`
       if (Object.hasOwn(after, name)) {
-        this.values(before[name] as JsonValue, after[name] as JsonValue, at, level + 1)
+        this.values(before[name] as JsonValue, after[name] as JsonValue, at)
       } else {
         this.#grow(-memberBytes(name, before[name] as JsonValue))
         this.patch.push({ op: 'remove', path: at })
@@ -65,24 +57,18 @@ class Difference implements Comparison {
     for (const name of newNames) {
       if (Object.hasOwn(before, name)) continue
       const value = after[name] as JsonValue
-      this.#add(value, `${path}/${escapePointer(name)}`, level + 1)
+      this.#add(value, `${path}/${escapePointer(name)}`)
       this.#grow(memberBytes(name, value))
     }
     this.#grow(commas(newNames.length) - commas(names.length))
   }
 
-  #lists(before: readonly JsonValue[], after: readonly JsonValue[], path: string, level: number): void {
+  #lists(before: readonly JsonValue[], after: readonly JsonValue[], path: string): void {
     // Where the new list differs, the patch has made everything to the left new already: places are new ones.
-    const look = (item: JsonValue, at: number) => this.#look(item, `${path}/${at}`, level + 1)
-    for (const { before: old, after: at, removed, inserted } of hunksOf(before, after, look)) {
+    for (const { before: old, after: at, removed, inserted } of hunksOf(before, after)) {
       const paired = Math.min(removed, inserted)
       for (let item = 0; item < paired; item++) {
-        this.values(
-          before[old + item] as JsonValue,
-          after[at + item] as JsonValue,
-          `${path}/${at + item}`,
-          level + 1,
-        )
+        this.values(before[old + item] as JsonValue, after[at + item] as JsonValue, `${path}/${at + item}`)
       }
       for (let item = paired; item < removed; item++) {
         this.#grow(-jsonBytes(before[old + item] as JsonValue))
@@ -90,27 +76,22 @@ class Difference implements Comparison {
       }
       for (let item = paired; item < inserted; item++) {
         const value = after[at + item] as JsonValue
-        this.#add(value, `${path}/${at + item}`, level + 1)
+        this.#add(value, `${path}/${at + item}`)
         this.#grow(jsonBytes(value))
       }
     }
     this.#grow(commas(after.length) - commas(before.length))
   }
 
-  #replace(before: JsonValue, after: JsonValue, path: string, level: number): void {
-    this.#look(after, path, level)
+  #replace(before: JsonValue, after: JsonValue, path: string): void {
     if (sameJson(before, after)) return
     this.#grow(jsonBytes(after) - jsonBytes(before))
-    this.patch.push({ op: 'replace', path, value: after })
+    // In an object `add` replaces as well (RFC 6902, 4.1), and some refuse to replace what is named `-`.
+    this.patch.push({ op: path.endsWith('/-') ? 'add' : 'replace', path, value: after })
   }
 
-  #add(value: JsonValue, path: string, level: number): void {
-    this.#look(value, path, level)
+  #add(value: JsonValue, path: string): void {
     this.patch.push({ op: 'add', path, value })
-  }
-
-  #look(value: JsonValue, path: string, level: number): void {
-    checkJson(value, this.#levelsMax - level, path)
   }
 
   #grow(bytes: number): void {
@@ -145,12 +126,7 @@ const editsMax = 200
 /** Longer lists, without what is common at both ends, are compared by place. Items of both lists together. */
 const itemsMax = 20_000
 
-/** @param look is asked about the items of `after` that are not of `before`, before they are read */
-function hunksOf(
-  before: readonly JsonValue[],
-  after: readonly JsonValue[],
-  look: (item: JsonValue, at: number) => void,
-): readonly Hunk[] {
+function hunksOf(before: readonly JsonValue[], after: readonly JsonValue[]): readonly Hunk[] {
   const shorter = Math.min(before.length, after.length)
   let head = 0
   while (head < shorter && sameJson(before[head] as JsonValue, after[head] as JsonValue)) head++
@@ -166,11 +142,6 @@ function hunksOf(
   const whole = { before: head, after: head, removed, inserted }
   if (removed === 0 || inserted === 0 || removed + inserted === 2 || removed + inserted > itemsMax)
     return [whole]
-  const known = new Set(before)
-  for (let at = head; at < head + inserted; at++) {
-    const item = after[at] as JsonValue
-    if (!known.has(item)) look(item, at)
-  }
   const [old, now] = classify(before.slice(head, head + removed), after.slice(head, head + inserted))
   const hunks = findEdits(old, now, editsMax)
   return hunks?.map((hunk) => ({ ...hunk, before: hunk.before + head, after: hunk.after + head })) ?? [whole]

@@ -6,8 +6,8 @@ import { ProtocolError } from '../protocol/codes.js'
 import { type Offset, start } from '../protocol/cursor.js'
 import type { Cause, PatchOperation, Slices, StateUpdate } from '../protocol/frames.js'
 import type { Limits } from '../protocol/limits.js'
+import { canonicalValue } from '../protocol/value.js'
 import { applyMerge, applyPatch } from './apply.js'
-import { checkJson } from './check-json.js'
 import { compare } from './compare.js'
 
 export type StateLimits = Pick<
@@ -111,13 +111,15 @@ export class TopicState {
   }
 
   /** @throws ProtocolError when the value is out of bounds; nothing has changed then. So in what follows. */
-  set(slice: string, value: JsonValue, moment: Moment): Change {
+  set(slice: string, given: JsonValue, moment: Moment): Change {
     const held = this.#slices.get(slice)
     const counts = this.#countsOf(slice)
     counts.comparisons++
+    // The hub's own values are canonical.
+    const value = isReserved(slice) ? given : this.#canonical(given, 'value', held?.value)
     if (held === undefined) return this.#create(slice, value, moment)
 
-    const { patch, growthBytes } = compare(held.value, value, this.#limits.depthMax)
+    const { patch, growthBytes } = compare(held.value, value)
     if (patch.length === 0) return { kind: 'unchanged', offset: held.offset }
     const bytes = held.bytes + growthBytes
     this.#keep(slice, { ...moment, value, bytes }, held.bytes)
@@ -138,14 +140,15 @@ export class TopicState {
     if (held === undefined) {
       throw new ProtocolError('notFound', `there is no slice ${slice} to patch: set it first`)
     }
-    return this.set(slice, applyPatch(held.value, patch, this.#limits), moment)
+    // The operations are around the values.
+    const operations = this.#canonical(patch, 'patch', undefined, 2) as readonly PatchOperation[]
+    return this.set(slice, applyPatch(held.value, operations, this.#limits), moment)
   }
 
   /** Merges into the slice (RFC 7386), or into nothing where there is none. */
   merge(slice: string, merge: JsonValue, moment: Moment): Change {
-    // Before it is walked: what comes over the wire may be nested without end.
-    checkJson(merge, this.#limits.depthMax)
-    return this.set(slice, applyMerge(this.#slices.get(slice)?.value, merge), moment)
+    const canonical = this.#canonical(merge, 'merge')
+    return this.set(slice, applyMerge(this.#slices.get(slice)?.value, canonical), moment)
   }
 
   remove(slice: string, moment: Moment): Change {
@@ -196,11 +199,16 @@ export class TopicState {
     return slices
   }
 
+  /** @param around levels that are none of the value's own */
+  #canonical(value: unknown, field: string, known?: JsonValue, around = 0): JsonValue {
+    const { depthMax, sliceBytesMax } = this.#limits
+    return canonicalValue(value, { field, depthMax: depthMax + around, bytesMax: sliceBytesMax, known })
+  }
+
   #create(slice: string, value: JsonValue, moment: Moment): Change {
     if (this.#slices.size >= this.#limits.slicesMax && !isReserved(slice)) {
       throw new ProtocolError('conflict', `expected at most ${this.#limits.slicesMax} slices in a topic`)
     }
-    checkJson(value, this.#limits.depthMax)
     const bytes = jsonBytes(value)
     this.#keep(slice, { ...moment, value, bytes }, 0)
     this.#removals.delete(slice)

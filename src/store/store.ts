@@ -135,6 +135,8 @@ export interface SessionRecord {
   readonly startedAt: number
   readonly endedAt?: number
   readonly outcome?: JsonValue
+  /** Halves of characters that wait for the next event of their stream: its name, and the UTF-16 code unit. */
+  readonly halves?: readonly (readonly [stream: string, unit: number])[]
 }
 
 export interface WorkerRecord {

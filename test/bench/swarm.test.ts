@@ -306,7 +306,7 @@ t.test('a state changes as the patch for it says', async (t) => {
   for (const number of [1, 2, 500]) {
     const patch = patchOf(value, number, 9) as { path: string; value: string }[]
     const next = nextPlan(value, number, 9)
-    const { patch: found } = compare(value as unknown as JsonValue, next as unknown as JsonValue, 64)
+    const { patch: found } = compare(value as unknown as JsonValue, next as unknown as JsonValue)
     t.same(found, patch, 'the hub finds the same')
     value = next
   }

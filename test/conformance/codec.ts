@@ -23,7 +23,7 @@ export interface CodecOptions {
   readonly read: (chunk: Chunk) => ReadBatch
 }
 
-// msgpackr renames this one name, to keep careless readers from harm; `-0` is no JSON number.
+// A hub publishes neither: see `canonicalValue`.
 const isPlain = (value: JsonValue) => !/__proto__/.test(JSON.stringify(value)) && !hasNegativeZero(value)
 const data = fc
   .jsonValue({ maxDepth: 4 })

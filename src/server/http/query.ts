@@ -3,13 +3,13 @@ import { type Mode, modes } from '../../protocol/frames.js'
 import type { Limits } from '../../protocol/limits.js'
 import { refusal } from './problem.js'
 
-/** @returns the names of `?name=a,b&name=c`; nothing when it is absent or empty. */
+/** @returns the names of `?name=a,b&name=c`; none when it is empty, nothing when it is absent. */
 export function listOf(query: URLSearchParams, name: string): readonly string[] | undefined {
-  const names = query
+  if (!query.has(name)) return undefined
+  return query
     .getAll(name)
     .flatMap((text) => text.split(','))
     .filter((text) => text !== '')
-  return names.length === 0 ? undefined : names
 }
 
 /** @throws ProtocolError `badFrame` */
@@ -22,6 +22,12 @@ export function typesOf(query: URLSearchParams, limits: Limits): readonly string
 export function slicesOf(query: URLSearchParams, limits: Limits): readonly string[] | undefined {
   const slices = listOf(query, 'slices')
   return slices && checkSlices(slices, limits, 'slices')
+}
+
+/** @throws ProtocolError `badFrame` */
+export function replayOf(query: URLSearchParams): boolean | 'all' | undefined {
+  const replay = choiceOf(query, 'replay', ['true', 'false', 'all'])
+  return replay === undefined || replay === 'all' ? replay : replay === 'true'
 }
 
 /** @throws ProtocolError `badFrame` */

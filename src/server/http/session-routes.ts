@@ -106,7 +106,8 @@ async function history(context: DialectContext, { query, topic }: Call): Promise
   const { hub, limits } = context
   const dialect = dialectOf(context, query, 'records')
   const limit = integerOf(query, 'limit', { min: 1, max: limits.pageItemsMax })
-  const types = typesOf(query, limits) ?? dialect?.records.types
+  const asked = typesOf(query, limits)
+  const types = dialect === undefined || (asked && asked.length > 0) ? asked : dialect.records.types
   const after = query.get('after')
   const page = await hub.readHistory(topic, {
     ...(limit && { limit }),

@@ -12,7 +12,7 @@ import type { Answer } from '../../transport/transport.js'
 import type { DialectContext, StreamContext } from '../context.js'
 import { reads } from '../http/path-topics.js'
 import { refusal } from '../http/problem.js'
-import { flagOf, integerOf, listOf, modeOf, slicesOf } from '../http/query.js'
+import { flagOf, integerOf, listOf, modeOf, replayOf, slicesOf } from '../http/query.js'
 import type { Asked, Call, Route } from '../http/routes.js'
 import { cursorOf, hasAll, head, open, type Patience, StreamLink, sessionOf } from './stream-link.js'
 
@@ -119,7 +119,10 @@ export async function streamDialect(
   }
   const position = positionOf(call, stream)
   const following = stream.follow({
-    list: (name) => (name === 'slices' ? slicesOf(call.query, limits) : listOf(call.query, name)),
+    list(name) {
+      const names = name === 'slices' ? slicesOf(call.query, limits) : listOf(call.query, name)
+      return names?.length === 0 ? undefined : names
+    },
     isKnown: (type) => hub.catalog.knows(type),
   })
   if (await isOver(context, call, { stream, topic, position, following })) return { status: 204 }
@@ -181,7 +184,10 @@ function subscribeOf(
   const types = following.types && checkTypes(following.types, limits, 'types')
   const mode = modeOf(query) ?? following.mode
   const { slices } = following
-  const session = following.fromStart === true ? hub.find(sessionOf(topic)) : undefined
+  const replay = replayOf(query)
+  // Those who get all from the start, unless they ask for less, are as if they came back from before it.
+  const fromStart = following.fromStart === true && replay !== false
+  const session = fromStart ? hub.find(sessionOf(topic)) : undefined
   const from = position ?? (session && { epoch: session.epoch, offset: start })
   return {
     type: 'subscribe',
@@ -191,6 +197,7 @@ function subscribeOf(
     ...(mode && { mode }),
     ...(slices && { slices }),
     ...(from && { after: formatCursor(from.epoch, from.offset) }),
+    ...(replay !== undefined && { replay }),
   }
 }
 

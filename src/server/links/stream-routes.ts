@@ -9,7 +9,7 @@ import type { StreamContext } from '../context.js'
 import { parseJson } from '../http/body.js'
 import { reads, sessionTopic, workerTopic } from '../http/path-topics.js'
 import { refusal } from '../http/problem.js'
-import { choiceOf, modeOf, slicesOf, typesOf } from '../http/query.js'
+import { choiceOf, modeOf, replayOf, slicesOf, typesOf } from '../http/query.js'
 import type { Call, Route } from '../http/routes.js'
 import { dialectOf, streamDialect } from './dialect-routes.js'
 import { change } from './stream-change.js'
@@ -124,7 +124,7 @@ function subscribeOf(
   const types = typesOf(query, limits)
   const mode = modeOf(query)
   const slices = slicesOf(query, limits)
-  const replay = choiceOf(query, 'replay', ['true', 'false', 'all'])
+  const replay = replayOf(query)
   return {
     type: 'subscribe',
     sub,
@@ -133,6 +133,6 @@ function subscribeOf(
     ...(mode && { mode }),
     ...(slices && { slices }),
     ...(position && { after: formatCursor(position.epoch, position.offset) }),
-    ...(replay && { replay: replay === 'all' ? replay : replay === 'true' }),
+    ...(replay !== undefined && { replay }),
   }
 }

@@ -1,0 +1,173 @@
+import {
+  escapePointer,
+  isArray,
+  isPlain,
+  type JsonObject,
+  type JsonValue,
+  measure,
+  prototypeName,
+} from '../lib/json.js'
+import { wellFormed } from '../lib/text.js'
+import { ProtocolError } from './codes.js'
+
+/** Where a value stands, and what it may be. */
+export interface ValueSetting {
+  /** What messages call it. */
+  readonly field: string
+  /** JSON pointer (RFC 6901) to it within the request. */
+  readonly pointer?: string
+  /** How deep arrays and objects may be nested. */
+  readonly depthMax: number
+  /** Of its JSON text; what is longer need not be walked to its end. */
+  readonly bytesMax?: number
+  /** A canonical value with which it may share parts: those are not walked again. */
+  readonly known?: JsonValue | undefined
+}
+
+/**
+ * Makes canonical JSON of a value: what `JSON.stringify` would make of it, with three differences. What it drops
+ * silently is refused: functions, symbols, BigInt, numbers that are not finite, instances of classes without `toJSON`.
+ * Texts and names become well-formed Unicode. A field `__proto__` is refused.
+ *
+ * Every door applies it once to what comes in, so that each codec, the store and every reader give back the same.
+ *
+ * @returns the value itself where it is canonical already; else a copy that shares with it what is
+ * @throws ProtocolError `badFrame` or `frameTooLarge` with the place
+ */
+export function canonicalValue(value: unknown, setting: ValueSetting): JsonValue {
+  const { depthMax, known } = setting
+  // The quick way: nearly all values are canonical.
+  if (known === undefined && measure(value as JsonValue, depthMax) >= 0) return value as JsonValue
+  const found = new Walk(setting).value(value, '', depthMax, known)
+  if (found !== undefined) return found
+  throw new ProtocolError(
+    'badFrame',
+    `${setting.field}: expected a JSON value, got nothing`,
+    placeOf(setting.pointer),
+  )
+}
+
+class Walk {
+  readonly #field: string
+  readonly #pointer: string
+  readonly #bytesMax: number
+  readonly #path: string[] = []
+
+  constructor({ field, pointer = '', bytesMax = Number.POSITIVE_INFINITY }: ValueSetting) {
+    this.#field = field
+    this.#pointer = pointer
+    this.#bytesMax = bytesMax
+  }
+
+  /** @returns nothing for what is to be left out, which is null in an array */
+  value(given: unknown, name: string, depthMax: number, known: JsonValue | undefined): JsonValue | undefined {
+    const value = hasToJson(given) ? given.toJSON(name) : given
+    switch (typeof value) {
+      case 'string':
+        return wellFormed(value)
+      case 'number':
+        if (!Number.isFinite(value)) this.#fail(`expected a finite number, got ${value}`)
+        return value === 0 ? 0 : value
+      case 'boolean':
+      case 'undefined':
+        return value
+      case 'object':
+        if (value === null || value === known) return value as JsonValue
+        if (depthMax === 0) this.#fail('nested too deeply')
+        if (isArray(value as JsonValue)) return this.#list(value as readonly unknown[], depthMax - 1, known)
+        if (isPlain(value)) return this.#object(value as JsonObject, depthMax - 1, known)
+        return this.#fail(`expected a plain object, got ${value.constructor?.name ?? 'another kind'}`)
+      case 'bigint':
+        return this.#fail('expected an integer of at most 2^53 − 1 either way, got a larger one or a BigInt')
+      default:
+        return this.#fail(`expected a JSON value, got a ${typeof value}`)
+    }
+  }
+
+  #list(list: readonly unknown[], depthMax: number, known: JsonValue | undefined): JsonValue {
+    // A sparse array may claim any length.
+    if (2 * list.length > this.#bytesMax)
+      this.#fail(`expected at most ${this.#bytesMax} bytes`, 'frameTooLarge')
+    const items = known !== undefined && isArray(known) ? known : undefined
+    // Where items were inserted or removed, those behind have moved by so many places.
+    const shift = items === undefined ? 0 : items.length - list.length
+    let copy: JsonValue[] | undefined
+    for (let at = 0; at < list.length; at += 1) {
+      const item = list[at]
+      const before = items && (items[at + shift] === item ? items[at + shift] : items[at])
+      const found =
+        this.#within(String(at), item, depthMax, {
+          known: before,
+          isNew: items !== undefined && before === undefined,
+        }) ?? null
+      if (!Object.is(found, item)) copy ??= list.slice(0, at) as JsonValue[]
+      copy?.push(found)
+    }
+    return copy ?? (list as readonly JsonValue[])
+  }
+
+  #object(object: JsonObject, depthMax: number, known: JsonValue | undefined): JsonValue {
+    const fields = typeof known === 'object' && known !== null && !isArray(known) ? known : undefined
+    const names = Object.keys(object)
+    let copy: Record<string, JsonValue> | undefined
+    for (const [at, given] of names.entries()) {
+      const name = wellFormed(given)
+      if (name === prototypeName) this.#fail('a field may not be named __proto__', 'badFrame', name)
+      const item = object[given]
+      const before = fields !== undefined && Object.hasOwn(fields, name) ? fields[name] : undefined
+      const found = this.#within(given, item, depthMax, {
+        known: before,
+        isNew: fields !== undefined && before === undefined,
+      })
+      if (
+        name !== given &&
+        (Object.hasOwn(object, name) || (copy !== undefined && Object.hasOwn(copy, name)))
+      ) {
+        this.#fail('another field has the same name once it is well-formed Unicode', 'badFrame', name)
+      }
+      if (!Object.is(found, item) || name !== given) copy ??= pick(object, names.slice(0, at))
+      if (copy !== undefined && found !== undefined) copy[name] = found
+    }
+    return copy ?? object
+  }
+
+  /** @param isNew what it is in is known, and it is not: the quick way again, and only once on each way down */
+  #within(
+    name: string,
+    value: unknown,
+    depthMax: number,
+    { known, isNew }: { readonly known: JsonValue | undefined; readonly isNew: boolean },
+  ): JsonValue | undefined {
+    if (isNew && measure(value as JsonValue, depthMax) >= 0) return value as JsonValue
+    this.#path.push(name)
+    const found = this.value(value, name, depthMax, known)
+    this.#path.pop()
+    return found
+  }
+
+  #fail(problem: string, code: 'badFrame' | 'frameTooLarge' = 'badFrame', name?: string): never {
+    const path = name === undefined ? this.#path : [...this.#path, name]
+    const inside = path.map((step) => `/${escapePointer(wellFormed(step))}`).join('')
+    throw new ProtocolError(code, `${this.#field}: ${problem}`, placeOf(this.#pointer + inside))
+  }
+}
+
+function placeOf(pointer: string | undefined): { readonly pointer?: string } {
+  return pointer === undefined || pointer === '' ? {} : { pointer }
+}
+
+function hasToJson(value: unknown): value is { toJSON(name: string): unknown } {
+  if (
+    value === null ||
+    (typeof value !== 'object' && typeof value !== 'function' && typeof value !== 'bigint')
+  ) {
+    return false
+  }
+  return typeof (value as { toJSON?: unknown }).toJSON === 'function'
+}
+
+function pick(object: JsonObject, names: readonly string[]): Record<string, JsonValue> {
+  const picked: Record<string, JsonValue> = {}
+  for (const name of names) picked[name] = object[name] as JsonValue
+  return picked
+}

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { openStore } from '../store/open.js'
+import type { Repair } from '../store/repair.js'
 import { type Store, StoreError } from '../store/store.js'
 import { CommandError, exitCodes } from './exit-codes.js'
 
@@ -30,13 +31,19 @@ export async function withData<Result>(
 
 export interface DataOptions {
   readonly durability?: 'process' | 'power'
+  /** What is whole of a damaged directory is kept, and told what was lost; it is refused unless given. */
+  readonly onRepair?: (repair: Repair) => void
   /** Told that a container which is gone, or goes, still seems to use the directory; then it is tried once more. */
   readonly onWait?: (why: string, ms: number) => void
 }
 
 /** @throws CommandError with one sentence */
-export async function openData(directory: string, { durability, onWait }: DataOptions = {}): Promise<Store> {
-  const open = () => openStore({ directory, ...(durability && { durability }) })
+export async function openData(
+  directory: string,
+  { durability, onRepair, onWait }: DataOptions = {},
+): Promise<Store> {
+  const open = () =>
+    openStore({ directory, ...(durability && { durability }), ...(onRepair && { onRepair }) })
   try {
     return await open().catch(async (error: unknown) => {
       const isWorthWaiting =

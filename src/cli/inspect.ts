@@ -1,7 +1,8 @@
 import { Command } from 'commander'
 import type { Finding } from '../store/inspect.js'
+import { StoreError } from '../store/store.js'
 import { defaultData, withData } from './data.js'
-import { exitCodes } from './exit-codes.js'
+import { CommandError, exitCodes } from './exit-codes.js'
 import { formatBytes, formatCount, paletteFor } from './paint.js'
 import type { Surroundings } from './surroundings.js'
 
@@ -10,11 +11,14 @@ Examples:
   $ runcast inspect
   $ runcast inspect /var/lib/runcast
   $ runcast inspect --json | jq 'select(.faults != [])'
+  $ runcast inspect --repair /var/lib/runcast
 
-Every event is read and compared with what the directory says of itself. The hub must not be running.
+Every page and every event is read and compared with its checksum and with what the directory says of itself. The hub
+must not be running. With --repair, what is whole is written into a new file, and the old one is kept beside it. A
+session that has lost something begins a new epoch: its clients are told of a gap.
 
 Exit codes:
-  0    everything is consistent
+  0    everything is consistent, or was repaired
   1    something is not, or the directory cannot be opened
   2    the command line is wrong`
 
@@ -24,10 +28,50 @@ export function inspectCommand(surroundings: Surroundings): Command {
     .description('Lists the sessions of a data directory, and checks that it is consistent.')
     .argument('[data]', 'the directory', defaultData)
     .option('--json', 'one JSON object a line')
+    .option('--repair', 'keep what is whole where something is damaged, in a new file')
     .addHelpText('after', examples)
-    .action(async (directory: string, options: { readonly json?: boolean }) => {
-      process.exitCode = await inspect(directory, options.json === true, surroundings)
+    .action(async (directory: string, { json = false, repair = false }: Options) => {
+      const damaged = await checkDirectory(directory, repair, surroundings)
+      process.exitCode = damaged ? exitCodes.failure : await inspect(directory, json, surroundings)
     })
+}
+
+interface Options {
+  readonly json?: boolean
+  readonly repair?: boolean
+}
+
+/**
+ * Looks at the file before the database does, which dies of damaged pages.
+ *
+ * @returns whether it is damaged still
+ */
+async function checkDirectory(
+  directory: string,
+  repair: boolean,
+  { stdout, stderr, env }: Surroundings,
+): Promise<boolean> {
+  const { inspectFile } = await import('../store/inspect-file.js')
+  const { red } = paletteFor(stderr, env)
+  try {
+    const found = inspectFile(directory, repair)
+    // What is damaged within whole pages is told with its session.
+    if (found === undefined || (found.faults.length === 0 && !repair)) return false
+    const { faults, losses, kept, aside } = found
+    for (const { page, table, reason } of faults) {
+      stderr.write(`${red(`page ${page}${table === undefined ? '' : ` of ${table}`}: ${reason}`)}\n`)
+    }
+    for (const { session, parts } of losses)
+      stderr.write(`${red(`${session}: damaged in ${parts.join(', ')}`)}\n`)
+    const whole = `${formatCount(kept.sessions, 'session')}, ${formatCount(kept.events, 'event')} are whole`
+    const how =
+      aside === undefined ? `runcast inspect --repair ${directory} keeps them` : `kept; as it was: ${aside}`
+    stdout.write(`${directory}: ${whole}; ${how}\n`)
+    return aside === undefined
+  } catch (error) {
+    if (!(error instanceof StoreError)) throw error
+    throw new CommandError(exitCodes.failure, error.message.replace(/\.$/, ''))
+  }
 }
 
 async function inspect(
@@ -52,6 +96,7 @@ async function inspect(
     faults += step.value.length
     const end = clean ? 'closed in good order' : 'not closed in good order; nothing acknowledged is missing'
     const state = faults === 0 ? 'consistent' : `${formatCount(faults, 'fault')}`
+    if (faults > 0) stderr.write(`runcast inspect --repair ${directory} keeps what is whole\n`)
     const size = `${formatCount(sessions, 'session')}, ${formatCount(events, 'event')}, ${formatBytes(bytes)}`
     if (!json) stdout.write(`${directory}: ${size}; ${end}; ${state}\n`)
     return faults === 0 ? exitCodes.ok : exitCodes.failure

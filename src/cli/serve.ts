@@ -3,6 +3,7 @@ import { Command, InvalidArgumentError, Option } from 'commander'
 import { defaultLimits, type Limits } from '../protocol/limits.js'
 import { isLoopback } from '../server/access/origins.js'
 import type { Tracer } from '../session/tracing.js'
+import type { Repair } from '../store/repair.js'
 import type { Found, Retention } from '../store/store.js'
 import { type AccessFlags, accessOf, addAccessOptions, expectKey, hintOfToken } from './access.js'
 import { type Config, limitOption, readConfig } from './config.js'
@@ -157,10 +158,16 @@ async function serveHub(options: ServeCommandOptions, surroundings: Surroundings
   }
   const { data, durability } = options
   const onWait = (why: string, ms: number) => log.warn({ why, ms: Math.ceil(ms) }, 'waiting for the store')
+  const onRepair = ({ aside, losses, faults }: Repair) => {
+    const pages = faults.map(({ page, table, reason }) => ({ page, table, reason })).slice(0, pagesToldMax)
+    log.error({ aside, pages }, 'the store was damaged: what is whole has been kept in a new file')
+    for (const { session, parts } of losses)
+      log.error({ session, parts }, 'a session has lost something, and goes on with another epoch')
+  }
   const store =
     options.store === 'memory'
       ? undefined
-      : await openData(data, { ...(durability && { durability }), onWait })
+      : await openData(data, { ...(durability && { durability }), onWait, onRepair })
   const retention = retentionOf(options)
   const hub = createHub({
     clock,
@@ -229,6 +236,9 @@ async function serveHub(options: ServeCommandOptions, surroundings: Surroundings
     surroundings,
   )
 }
+
+/** Damaged pages that the log names; `runcast inspect` names all. */
+const pagesToldMax = 20
 
 /** @throws CommandError when the package is not there */
 async function openTracer(): Promise<Tracer> {

@@ -4,6 +4,7 @@ import type { Entry } from '../history/entry.js'
 import type { Offset } from '../protocol/cursor.js'
 import type { GapNotice } from '../protocol/frames.js'
 import type { StoredPart } from '../session/topic.js'
+import { isDamaged } from '../sessions/damaged-sessions.js'
 import { type StoredPage, storedEventsMax } from '../sessions/history-page.js'
 import { batchEnd, batchEventsMax, encodeBatch } from './batches.js'
 import { aboutOf, snapshotFor } from './join.js'
@@ -206,7 +207,13 @@ export class CatchUp {
         }
         this.proceed()
       })
-      .catch((error: unknown) => this.#outbox.fail(error))
+      .catch((error: unknown) => {
+        if (!isDamaged(error)) return this.#outbox.fail(error)
+        // The others of the connection go on.
+        if (subscription.haveRead(asked) && this.#behind?.has(subscription))
+          subscription.endDamaged(error.message)
+        this.proceed()
+      })
   }
 
   #takeStored(subscription: Subscription, { position: after, liveSent }: Behind, page: StoredPage): void {

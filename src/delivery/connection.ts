@@ -201,7 +201,7 @@ export class Connection implements Subscriber, Sender {
   unsubscribe(subscription: Subscription, code: UnsubscribedCode, reason: string): void {
     this.#leave(subscription)
     this.say({ type: 'unsubscribed', sub: subscription.number, code, reason }, aboutOf(subscription.feed))
-    if (code === 'removed') this.endIfDone()
+    if (code === 'removed' || code === 'damaged') this.endIfDone()
   }
 
   endIfDone(): void {

@@ -264,6 +264,11 @@ export class Subscription implements Member {
     this.#subscriber.unsubscribe(this, 'removed', reason)
   }
 
+  /** What is due cannot be read in the store. */
+  endDamaged(reason: string): void {
+    this.#subscriber.unsubscribe(this, 'damaged', reason)
+  }
+
   endIfDone(): void {
     this.#subscriber.endIfDone()
   }

@@ -129,6 +129,11 @@ export class Hub {
     return this.#sessions.committing?.fault?.message
   }
 
+  /** How many sessions were found damaged in the store; the others are none the worse. */
+  get damagedSessions(): number {
+    return this.#sessions.committing?.damaged.size ?? 0
+  }
+
   // Publishing
 
   /** The session with that id, whether it exists or not; it is created by its first publish. */
@@ -277,11 +282,7 @@ export class Hub {
    * @throws ProtocolError `notFound`
    */
   removeSession(id: string): Promise<void> {
-    const session = this.#sessions.started(id)
-    this.#sessions.forget(session)
-    const { committing } = this.#sessions
-    const { journal } = session
-    return committing === undefined || journal === undefined ? Promise.resolve() : committing.remove(journal)
+    return this.#sessions.remove(id)
   }
 
   /**

@@ -37,6 +37,7 @@ export const requestCodes = {
   unsupportedMediaType: 415,
   rateExceeded: 429,
   internalError: 500,
+  damaged: 500,
   unavailable: 503,
 } as const
 

@@ -225,7 +225,7 @@ export interface Unsubscribed {
   readonly reason: string
 }
 
-export type UnsubscribedCode = 'asked' | 'removed' | 'forbidden'
+export type UnsubscribedCode = 'asked' | 'removed' | 'forbidden' | 'damaged'
 
 export interface Published {
   readonly type: 'published'

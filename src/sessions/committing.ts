@@ -13,6 +13,7 @@ import {
   type Store,
   StoreError,
 } from '../store/store.js'
+import { DamagedSessions } from './damaged-sessions.js'
 
 export interface CommittingOptions {
   readonly store: Store
@@ -45,6 +46,8 @@ export interface StoreStats {
   /** What these sessions have to keep. About the bytes of its JSON text. */
   readonly waitingBytes: number
   readonly kept: Size
+  /** Sessions that were found damaged, until they are removed. */
+  readonly damagedSessions: number
 }
 
 // A commit of the embedded store takes under a millisecond; beyond a second producers have noticed.
@@ -58,6 +61,7 @@ export const noStore: StoreStats = {
   waitingSessions: 0,
   waitingBytes: 0,
   kept: { sessions: 0, events: 0, bytes: 0 },
+  damagedSessions: 0,
 }
 
 interface Waiting {
@@ -87,6 +91,11 @@ export class Committing {
   #current: Waiting | undefined = undefined
   #next: Waiting | undefined = undefined
   #fault: StoreError | undefined = undefined
+  /** What the store has noticed by itself. */
+  #noticed: StoreError | undefined = undefined
+  readonly damaged = new DamagedSessions()
+  /** One of these broke a commit: each is committed alone. */
+  readonly #suspects = new Set<Journal>()
   #retryMs = retryMs
   #retry: Timer | undefined = undefined
   #trimTimer: Timer | undefined = undefined
@@ -101,12 +110,13 @@ export class Committing {
     this.#options = options
     this.store = options.store
     this.#clock = options.clock
+    this.store.onFault?.((fault) => this.#notice(fault))
     if (options.retention !== undefined) this.#scheduleTrim()
   }
 
   /** Why nothing can be published now; nothing when all is well. */
   get fault(): StoreError | undefined {
-    return this.#fault
+    return this.#noticed ?? this.#fault
   }
 
   stats(): StoreStats {
@@ -115,10 +125,11 @@ export class Committing {
     return {
       commitMs: this.#commitMs.read(),
       failures: this.#failures,
-      failing: this.#fault !== undefined,
+      failing: this.fault !== undefined,
       waitingSessions,
       waitingBytes: this.#uncommitted.bytes,
       kept: this.store.size(),
+      damagedSessions: this.damaged.size,
     }
   }
 
@@ -129,10 +140,12 @@ export class Committing {
 
   /**
    * @param journal of the session, unless it is new
-   * @throws ProtocolError `unavailable` when the store fails, or does not keep up
+   * @throws ProtocolError `unavailable` when the store fails, or does not keep up; `damaged` when the session is
    */
   admit(journal?: Journal): void {
-    if (this.#fault !== undefined) throw unavailable(this.#fault)
+    const { fault } = this
+    if (fault !== undefined) throw unavailable(fault)
+    if (journal !== undefined && this.damaged.size > 0) this.damaged.expectWritable(journal.session)
     const { unkeptBytesMax } = this.#options
     if (this.#uncommitted.bytes > unkeptBytesMax) {
       throw new ProtocolError(
@@ -145,16 +158,38 @@ export class Committing {
     }
   }
 
-  /** @returns once all that the session has published is kept; rejects at once while the store fails. */
+  /**
+   * @returns once all that the session has published is kept; rejects at once while the store fails, and with `damaged`
+   *   where the session is
+   */
   committed(journal: Journal): Promise<void> {
+    const kept = this.#nextFor(journal)
+    return kept === undefined ? Promise.resolve() : this.#wholly(journal, kept)
+  }
+
+  #nextFor(journal: Journal): Promise<void> | undefined {
     if (this.#dirty.has(journal)) {
-      if (this.#fault !== undefined) return Promise.reject(unavailable(this.#fault))
+      const { fault } = this
+      if (fault !== undefined) return Promise.reject(unavailable(fault))
       this.#next ??= waiting()
       return this.#next.promise
     }
-    if (this.#committing?.has(journal) !== true) return Promise.resolve()
+    if (this.#committing?.has(journal) !== true) return undefined
     this.#current ??= waiting()
     return this.#current.promise
+  }
+
+  async #wholly(journal: Journal, kept: Promise<void>): Promise<void> {
+    await kept
+    // One by one, a commit keeps only a part of what was waited for.
+    while (this.#suspects.has(journal)) await (this.#nextFor(journal) ?? Promise.resolve())
+    if (journal.dropped) this.damaged.expectWritable(journal.session)
+  }
+
+  #notice(fault: StoreError | undefined): void {
+    const before = this.fault
+    this.#noticed = fault
+    if ((before === undefined) !== (this.fault === undefined)) this.#options.onStore?.(this.fault?.message)
   }
 
   /** @returns whether there is something of the session to keep, or being kept. */
@@ -174,13 +209,18 @@ export class Committing {
    * @throws ProtocolError `unavailable` when the store fails: then the session is there again
    */
   async remove(journal: Journal): Promise<void> {
-    const { session: id } = journal
     this.drop(journal)
+    await this.removeStored(journal.session)
+  }
+
+  /** As `remove`, of a session that is not in memory. */
+  async removeStored(id: string): Promise<void> {
     this.#leaving.add(id)
     try {
       await this.store.remove(id)
+      this.damaged.delete(id)
     } catch (error) {
-      throw error instanceof StoreError ? unavailable(error) : error
+      throw this.damaged.answerTo(error)
     } finally {
       this.#leaving.delete(id)
     }
@@ -232,8 +272,8 @@ export class Committing {
 
   async #commit(): Promise<void> {
     if (this.#committing !== undefined || this.#dirty.size === 0) return
-    const given = new Set(this.#dirty)
-    this.#dirty.clear()
+    const given = this.#nextBatch()
+    for (const journal of given) this.#dirty.delete(journal)
     const { bytes } = this.#uncommitted
     const sessions = [...given].map((journal) => journal.take())
     this.#committing = given
@@ -253,13 +293,26 @@ export class Committing {
     }
   }
 
+  /** All that have something to commit; or one of those of which one broke a commit. */
+  #nextBatch(): ReadonlySet<Journal> {
+    for (const suspect of this.#suspects) {
+      if (this.#dirty.has(suspect)) return new Set([suspect])
+      this.#suspects.delete(suspect)
+    }
+    return new Set(this.#dirty)
+  }
+
   #settle(given: ReadonlySet<Journal>): void {
-    for (const journal of given) journal.settle()
+    for (const journal of given) {
+      journal.settle()
+      this.#suspects.delete(journal)
+    }
     const waited = this.#current
     this.#committing = undefined
     this.#current = undefined
-    if (this.#fault !== undefined) this.#options.onStore?.(undefined)
+    const failed = this.fault !== undefined
     this.#fault = undefined
+    if (failed && this.fault === undefined) this.#options.onStore?.(undefined)
     this.#retryMs = retryMs
     waited?.resolve()
     this.#progress?.resolve()
@@ -272,13 +325,14 @@ export class Committing {
 
   #failed(given: ReadonlySet<Journal>, fault: StoreError): void {
     for (const journal of given) journal.putBack()
+    this.#failures++
+    if (fault.kind === 'damaged' && this.#isolate(given, fault)) return
     const waited = [this.#current, this.#next]
     this.#committing = undefined
     this.#current = undefined
     this.#next = undefined
-    if (this.#fault === undefined) this.#options.onStore?.(fault.message)
+    if (this.fault === undefined) this.#options.onStore?.(fault.message)
     this.#fault = fault
-    this.#failures++
     for (const waiter of waited) waiter?.reject(unavailable(fault))
     if (this.#ended) return
     this.#retry = this.#clock.after(this.#retryMs, () => {
@@ -286,6 +340,36 @@ export class Committing {
       void this.#commit()
     })
     this.#retryMs = Math.min(2 * this.#retryMs, retryMsMax)
+  }
+
+  /**
+   * Takes the session that broke a commit out of what is to be kept, so that the others go on.
+   *
+   * @returns whether it is found, or will be
+   */
+  #isolate(given: ReadonlySet<Journal>, fault: StoreError): boolean {
+    const found =
+      given.size === 1 ? [...given][0] : [...given].find(({ session }) => session === fault.session)
+    if (found !== undefined) {
+      if (!found.dropped) this.damaged.add(found.session, fault.message)
+      this.#suspects.delete(found)
+      this.drop(found)
+    } else if (fault.session === undefined) for (const journal of given) this.#suspects.add(journal)
+    else return false
+    // Those who wait for the others wait for the commits that follow.
+    const [current, next] = [this.#current, this.#next]
+    this.#committing = undefined
+    this.#current = undefined
+    this.#next = current ?? next
+    if (current !== undefined && next !== undefined) current.promise.then(next.resolve, next.reject)
+    if (this.#dirty.size === 0) {
+      this.#next?.resolve()
+      this.#next = undefined
+    }
+    this.#progress?.resolve()
+    this.#progress = undefined
+    if (!this.#ended) void this.#commit()
+    return true
   }
 
   #scheduleTrim(): void {
@@ -303,7 +387,10 @@ export class Committing {
     for (let more = true; more && !this.#ended; ) {
       try {
         const step = await this.store.trim(retention, this.#clock.now(), holds)
-        for (const session of step.removed) removed(session)
+        for (const session of step.removed) {
+          this.damaged.delete(session)
+          removed(session)
+        }
         for (const cut of step.trimmed) trimmed(cut.session, cut.trimmed)
         more = step.more
       } catch (error) {

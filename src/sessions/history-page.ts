@@ -7,6 +7,7 @@ import type { Limits } from '../protocol/limits.js'
 import { Filter } from '../session/filter.js'
 import type { Topic } from '../session/topic.js'
 import type { Committing } from './committing.js'
+import { isDamaged } from './damaged-sessions.js'
 import { entryOf } from './restore.js'
 
 export interface HistoryQuery {
@@ -83,7 +84,10 @@ export async function storedPageOf(
   let last = from
   let bytes = 0
   for (let end = false; !end && entries.length < limit && bytes <= limits.pageBytesMax; ) {
-    const part = await readStored(topic, filter, { after: last, limit: limit - entries.length })
+    const reading = readStored(topic, filter, { after: last, limit: limit - entries.length })
+    // What is damaged is told by the request that begins there.
+    const part = await (entries.length === 0 ? reading : reading.catch(onlyDamage))
+    if (part === undefined) break
     for (const entry of part.entries) {
       entries.push(entry)
       bytes += entry.bytes
@@ -92,6 +96,10 @@ export async function storedPageOf(
     end = part.end || !topic.isInStore(last, filter)
   }
   return page(topic, fitting(entries, last, limits.pageBytesMax))
+}
+
+function onlyDamage(error: unknown): undefined {
+  if (!isDamaged(error)) throw error
 }
 
 /** Cuts a page that is too large after the event that makes it so: a page has one event at least. */
@@ -118,7 +126,7 @@ export async function readStored(
   await committing.progress(journal, after)
   const { kept } = journal
   const entries: Entry[] = []
-  const stored = await committing.store.read(journal.session, after, {
+  const reading = committing.store.read(journal.session, after, {
     limit: Math.min(limit, storedEventsMax),
     bytes: storedPageBytes,
     filter: (event) => {
@@ -128,6 +136,9 @@ export async function readStored(
       entries.push(entry)
       return true
     },
+  })
+  const stored = await reading.catch((error: unknown) => {
+    throw committing.damaged.answerTo(error)
   })
   journal.trimmedTo(stored.trimmed)
   // Offsets up to `kept` that no event has were given out and left empty.

@@ -1,6 +1,6 @@
 import type { Session } from '../session/session.js'
 import { type SessionSummary, summarize } from '../session/summary.js'
-import type { Store } from '../store/store.js'
+import { lastOf, type Store } from '../store/store.js'
 
 export interface SessionPage {
   readonly sessions: readonly SessionSummary[]
@@ -36,7 +36,7 @@ export async function sessionPage(sources: SessionSources, query: SessionPageQue
     )
   }
   const stored = await sources.store?.sessions(after, limit)
-  const last = stored === undefined || stored.end ? undefined : stored.sessions.at(-1)?.record.session
+  const last = stored === undefined || stored.end ? undefined : lastOf(stored)
   const ids = new Set(stored?.sessions.map(({ record }) => record.session))
   for (const { id, status } of sources.held.values()) {
     if (status !== 'waiting' && id > after && (last === undefined || id <= last)) ids.add(id)

@@ -17,6 +17,7 @@ import { noCounts, type StateCounts } from '../state/topic-state.js'
 import type { Retention, SessionRecord, Store } from '../store/store.js'
 import { Capacity } from './capacity.js'
 import { Committing } from './committing.js'
+import { isDamaged } from './damaged-sessions.js'
 import { IdleSessions } from './idle-sessions.js'
 import { restoreSession } from './restore.js'
 import { SessionLists } from './session-lists.js'
@@ -105,11 +106,21 @@ export class Sessions {
     return this.#held.get(id)
   }
 
-  /** @returns the session, from memory or from the store. */
+  /**
+   * @returns the session, from memory or from the store
+   * @throws ProtocolError `damaged` when the store cannot give it back as it was
+   */
   known(id: string): Session | undefined {
     const session = this.#held.get(id)
     if (session !== undefined || this.committing === undefined || this.committing.leaves(id)) return session
-    const { now } = this.committing.store
+    try {
+      return this.#restored(id, this.committing.store)
+    } catch (error) {
+      throw this.committing.damaged.answerTo(error)
+    }
+  }
+
+  #restored(id: string, { now }: Store): Session | undefined {
     const stored = now?.load(id)
     if (now === undefined || stored === undefined) return undefined
     const { limits, catalog } = this.#options
@@ -246,11 +257,33 @@ export class Sessions {
 
   /** Looks without bringing the session back into memory. */
   async #summaryInStore(id: string): Promise<SessionSummary | undefined> {
-    const stored = await this.committing?.store.load(id)
+    const stored = await this.committing?.store.load(id).catch((error: unknown) => {
+      const answer = this.committing?.damaged.answerTo(error)
+      // The others of the list are none the worse for it.
+      if (!isDamaged(answer)) throw answer
+    })
     if (stored === undefined) return undefined
     const session = new Session(id, stored.record.epoch, this.#setting)
     session.restore(stored, [], [])
     return summarize(session)
+  }
+
+  /**
+   * Forgets a session, in memory and in the store; one that is damaged there too.
+   *
+   * @throws ProtocolError `notFound`
+   */
+  remove(id: string): Promise<void> {
+    try {
+      const session = this.started(id)
+      this.forget(session)
+      return (session.journal && this.committing?.remove(session.journal)) ?? Promise.resolve()
+    } catch (error) {
+      if (!isDamaged(error)) throw error
+      this.#stored.delete(id)
+      this.#lists.changed(id)
+      return this.committing?.removeStored(id) ?? Promise.resolve()
+    }
   }
 
   /** Forgets what memory has of the session; its subscriptions are told at once. */

@@ -1,5 +1,5 @@
 import type { JsonObject } from '../lib/json.js'
-import { type SessionRecord, type Store, StoreError } from '../store/store.js'
+import { lastOf, type SessionRecord, type Store, StoreError } from '../store/store.js'
 
 /** How many a list shows, and how many are remembered for it: those that started last. */
 export const listedMax = 1_000
@@ -47,10 +47,10 @@ export class StoredSessions {
     try {
       let after = ''
       for (let sought = 0; sought < soughtMax; sought += pageSessions) {
-        const { sessions, end } = await store.sessions(after, pageSessions)
-        found(sessions.map(({ record }) => record))
-        if (end) return
-        after = sessions.at(-1)?.record.session ?? after
+        const page = await store.sessions(after, pageSessions)
+        found(page.sessions.map(({ record }) => record))
+        if (page.end) return
+        after = lastOf(page) ?? after
       }
     } catch (error) {
       if (!(error instanceof StoreError)) throw error

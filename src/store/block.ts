@@ -1,6 +1,6 @@
 import { Packr } from 'msgpackr'
 import type { Offset } from '../protocol/cursor.js'
-import { blockEventsMax, type StoredEvent } from './store.js'
+import { blockEventsMax, type StoredEvent, StoreError } from './store.js'
 
 /**
  * Events of one session and one commit as they lie on disk: a head, then MessagePack of the array.
@@ -71,7 +71,7 @@ export function readHead(bytes: Buffer): BlockHead {
 }
 
 export function readEvents(bytes: Buffer): StoredEvent[] {
-  return records.unpack(bytes.subarray(headBytes)) as StoredEvent[]
+  return decoded<StoredEvent[]>(bytes.subarray(headBytes))
 }
 
 /** One value other than events, as MessagePack. */
@@ -81,5 +81,14 @@ export function pack(value: object): Buffer {
 
 /** @returns what `pack` was given; the caller says what that was. */
 export function unpack<Value>(bytes: Buffer): Value {
-  return records.unpack(bytes) as Value
+  return decoded<Value>(bytes)
+}
+
+/** @throws StoreError `damaged`: values of format 1 have no checksum */
+function decoded<Value>(bytes: Buffer): Value {
+  try {
+    return records.unpack(bytes) as Value
+  } catch (cause) {
+    throw new StoreError('damaged', 'a value cannot be decoded', { cause })
+  }
 }

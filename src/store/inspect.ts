@@ -1,5 +1,5 @@
 import { type Offset, start } from '../protocol/cursor.js'
-import type { Extent, SessionRecord, Size, Store } from './store.js'
+import { type Extent, lastOf, type SessionRecord, type Size, type Store } from './store.js'
 
 /** One session as it lies in the store, and what is wrong with it. */
 export interface Finding {
@@ -20,18 +20,25 @@ export async function* inspectStore(store: Store): AsyncGenerator<Finding, reado
   let sessions = 0
   let events = 0
   let bytes = 0
+  const faults: string[] = []
   for (let end = false; !end; ) {
     const page = await store.sessions(after, sessionsPerPage)
     end = page.end
+    after = lastOf(page) ?? after
+    for (const session of page.damaged ?? []) {
+      sessions += 1
+      faults.push(`${session}: its record or its extent is damaged`)
+    }
     for (const { record, extent } of page.sessions) {
-      after = record.session
       sessions += 1
       events += extent.events
       bytes += extent.bytes
       yield await inspectSession(store, record, extent)
     }
   }
-  return differences('the store', store.size(), { sessions, events, bytes })
+  // What a session holds whose extent is damaged counts for the store, and nobody can tell how much it is.
+  const size = faults.length > 0 ? { sessions } : { sessions, events, bytes }
+  return [...faults, ...differences('the store', store.size(), size)]
 }
 
 async function inspectSession(store: Store, record: SessionRecord, extent: Extent): Promise<Finding> {
@@ -82,6 +89,6 @@ async function loaded(
 
 function differences(what: string, said: Partial<Size>, found: Partial<Size>): string[] {
   return (['sessions', 'events', 'bytes'] as const)
-    .filter((name) => said[name] !== found[name])
+    .filter((name) => found[name] !== undefined && said[name] !== found[name])
     .map((name) => `${what} says that there are ${said[name]} ${name}, and there are ${found[name]}`)
 }

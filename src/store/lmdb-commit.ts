@@ -1,5 +1,6 @@
 import type { Offset } from '../protocol/cursor.js'
 import { blocksOf, pack } from './block.js'
+import { damageOf, isDamage } from './damage.js'
 import {
   type LmdbKey,
   type LmdbTables,
@@ -42,7 +43,13 @@ const emptyExtent: StoredExtent = {
 export function commit(tables: LmdbTables, { at, sessions }: Batch, size: Size): Writes {
   const entries: Write[] = []
   let after = size
-  for (const session of sessions) after = commitSession(tables, session, at, { entries, size: after })
+  for (const session of sessions) {
+    try {
+      after = commitSession(tables, session, at, { entries, size: after })
+    } catch (error) {
+      throw damageOf(error, session.session, tables.directory)
+    }
+  }
   return tables.writes(entries, after)
 }
 
@@ -172,16 +179,25 @@ export function remove(tables: LmdbTables, session: string, size: Size): Writes 
 
 /** @returns what the store holds afterwards. What the session leaves behind goes in later steps of trimming. */
 export function removeSession(tables: LmdbTables, session: string, { entries, size }: Writes): Size {
-  const extent = tables.extent(session)
-  if (extent === undefined) return size
-  const endedAt = tables.record(session)?.endedAt
+  const extent = whole(() => tables.extent(session))
+  const record = whole(() => tables.record(session))
+  if (extent === undefined && record === undefined) return size
+  const endedAt = record === 'damaged' ? undefined : record?.endedAt
   if (endedAt !== undefined) entries.push({ table: tables.ended, key: [endedAt, session] })
   entries.push({ table: tables.records, key: session })
   entries.push({ table: tables.extents, key: session })
+  const sessions = size.sessions - 1
+  // What it leaves behind cannot be found without its number: only a repair does.
+  if (extent === 'damaged' || extent === undefined) return { ...size, sessions }
   entries.push({ table: tables.left, key: extent.number, value: nothing })
-  return {
-    sessions: size.sessions - 1,
-    events: size.events - extent.events,
-    bytes: size.bytes - extent.bytes,
+  return { sessions, events: size.events - extent.events, bytes: size.bytes - extent.bytes }
+}
+
+function whole<Value>(read: () => Value): Value | 'damaged' {
+  try {
+    return read()
+  } catch (error) {
+    if (!isDamage(error)) throw error
+    return 'damaged'
   }
 }

@@ -3,6 +3,7 @@ import type { Offset } from '../protocol/cursor.js'
 import type { PatchOperation } from '../protocol/frames.js'
 import { applyPatch } from '../state/apply.js'
 import { readEvents, unpack } from './block.js'
+import { isDamage } from './damage.js'
 import { type LmdbKey, type LmdbTables, type StoredExtent, within } from './lmdb-tables.js'
 import {
   type Extent,
@@ -30,7 +31,8 @@ interface Scan extends ReadOptions {
 export function load(tables: LmdbTables, session: string): StoredSession | undefined {
   const record = tables.record(session)
   const extent = tables.extent(session)
-  if (record === undefined || extent === undefined) return undefined
+  if (record === undefined && extent === undefined) return undefined
+  if (record === undefined || extent === undefined) throw lost(session)
   const { number, last, trimmed, stored, events, bytes, at } = extent
   return {
     record,
@@ -40,7 +42,9 @@ export function load(tables: LmdbTables, session: string): StoredSession | undef
     events,
     bytes,
     at,
-    workers: [...tables.workers.getRange(within([number]))].map(({ value }) => unpack<WorkerRecord>(value)),
+    workers: [...tables.range(tables.workers, within([number]))].map(({ value }) =>
+      unpack<WorkerRecord>(value),
+    ),
     slices: loadSlices(tables, number, session),
     latest: loadLatest(tables, number),
     ids: loadIds(tables, number),
@@ -49,7 +53,7 @@ export function load(tables: LmdbTables, session: string): StoredSession | undef
 
 function loadSlices(tables: LmdbTables, number: number, session: string): StoredSlice[] {
   const slices: StoredSlice[] = []
-  for (const { key, value: bytes } of tables.slices.getRange(within([number]))) {
+  for (const { key, value: bytes } of tables.range(tables.slices, within([number]))) {
     const [, worker, slice, offset] = key as [number, string, string, Offset]
     const entry = unpack<{ value: JsonValue } | { patch: PatchOperation[] }>(bytes)
     const of = { ...(worker === '' ? {} : { worker }), slice, offset }
@@ -59,10 +63,7 @@ function loadSlices(tables: LmdbTables, number: number, session: string): Stored
     }
     const before = slices.pop()
     if (before?.slice !== slice || (before.worker ?? '') !== worker) {
-      throw new StoreError(
-        'failed',
-        `The slice ${slice} of ${session} has lost its value: its patches follow nothing.`,
-      )
+      throw new StoreError('damaged', `the slice ${slice} has lost its value`, { session })
     }
     slices.push({ ...of, value: applyPatch(before.value, entry.patch) })
   }
@@ -71,7 +72,7 @@ function loadSlices(tables: LmdbTables, number: number, session: string): Stored
 
 function loadLatest(tables: LmdbTables, number: number): StoredLatest[] {
   const latest: StoredLatest[] = []
-  for (const { key, value } of tables.latest.getRange(within([number]))) {
+  for (const { key, value } of tables.range(tables.latest, within([number]))) {
     const [, worker, type, name] = key as [number, string, string, string]
     latest.push({
       ...(worker === '' ? {} : { worker }),
@@ -86,7 +87,7 @@ function loadLatest(tables: LmdbTables, number: number): StoredLatest[] {
 function loadIds(tables: LmdbTables, number: number): PublishId[] {
   const blocks: [string, Offset][][] = []
   let count = 0
-  for (const { value } of tables.ids.getRange(backwards(number))) {
+  for (const { value } of tables.range(tables.ids, backwards(number))) {
     const block = unpack<[string, Offset][]>(value)
     blocks.push(block)
     count += block.length
@@ -110,24 +111,43 @@ export function read(
   let scanned = 0
   let size = 0
   let end = true
-  pages: for (const { value } of tables.events.getRange({ start: [number, after + 1], end: [number + 1] })) {
-    const block = readEvents(value)
-    const share = value.length / block.length
-    for (const event of block) {
-      if (event.offset <= after) continue
-      if (events.length >= limit || scanned >= scan || size >= bytes) {
-        end = false
-        break pages
+  const following = { start: [number, after + 1], end: [number + 1] }
+  try {
+    pages: for (const { value } of tables.range(tables.events, following)) {
+      const block = readEvents(value)
+      const share = value.length / block.length
+      for (const event of block) {
+        if (event.offset <= after) continue
+        if (events.length >= limit || scanned >= scan || size >= bytes) {
+          end = false
+          break pages
+        }
+        scanned += 1
+        size += share
+        last = event.offset
+        if (filter === undefined || filter(event)) events.push(event)
       }
-      scanned += 1
-      size += share
-      last = event.offset
-      if (filter === undefined || filter(event)) events.push(event)
     }
+  } catch (error) {
+    // What precedes the damage is a page of its own.
+    if (!isDamage(error)) throw error
+    if (last === after) throw damageAfter(tables, number, after, error)
+    return { events, last, end: false, trimmed }
   }
   // The newest events may have been trimmed: there is nothing to find up to `stored`.
   if (end && stored > last) last = stored
   return { events, last, end, trimmed }
+}
+
+/** Says which events cannot be read: a block's key names its last one. */
+function damageAfter(tables: LmdbTables, number: number, after: Offset, cause: unknown): StoreError {
+  const following = { start: [number, after + 1], end: [number + 1], limit: 1 }
+  const [key] = (tables.broke ? [] : [...tables.events.getKeys(following)]) as [number, number][]
+  const reason = cause instanceof Error ? cause.message : String(cause)
+  return new StoreError(
+    'damaged',
+    `its events after ${after} up to ${key?.[1] ?? 'the next'} cannot be read, ${reason}`,
+  )
 }
 
 export function newest(tables: LmdbTables, session: string, { limit, bytes, scan, filter }: Scan): Page {
@@ -137,27 +157,50 @@ export function newest(tables: LmdbTables, session: string, { limit, bytes, scan
   const events: StoredEvent[] = []
   let scanned = 0
   let size = 0
-  pages: for (const { value } of tables.events.getRange(backwards(number))) {
-    const block = readEvents(value)
-    const share = value.length / block.length
-    for (const event of block.reverse()) {
-      if (events.length >= limit || scanned >= scan || size >= bytes) break pages
-      scanned += 1
-      size += share
-      if (filter === undefined || filter(event)) events.push(event)
+  try {
+    pages: for (const { value } of tables.range(tables.events, backwards(number))) {
+      const block = readEvents(value)
+      const share = value.length / block.length
+      for (const event of block.reverse()) {
+        if (events.length >= limit || scanned >= scan || size >= bytes) break pages
+        scanned += 1
+        size += share
+        if (filter === undefined || filter(event)) events.push(event)
+      }
     }
+  } catch (error) {
+    // The newest ones are what is wanted: who reads further back meets the damage.
+    if (!isDamage(error)) throw error
   }
   return { events: events.reverse(), last: stored, end: true, trimmed }
 }
 
 export function sessions(tables: LmdbTables, after: string, limit: number): SessionPage {
   const found: { record: SessionRecord; extent: Extent }[] = []
+  const damaged: string[] = []
   const start = after === '' ? {} : { start: after, exclusiveStart: true }
-  for (const { key, value } of tables.records.getRange({ ...start, limit: limit + 1 })) {
-    const extent = tables.extent(key as string)
-    if (extent !== undefined) found.push({ record: unpack<SessionRecord>(value), extent: shown(extent) })
+  // One of the two may be lost.
+  const both = [tables.records, tables.extents].flatMap((table) => [
+    ...table.getKeys({ ...start, limit: limit + 1 }),
+  ]) as string[]
+  const ids = [...new Set(both)].toSorted().slice(0, limit + 1)
+  for (const session of ids.slice(0, limit)) {
+    try {
+      const record = tables.record(session)
+      const extent = tables.extent(session)
+      if (record === undefined || extent === undefined) throw lost(session)
+      found.push({ record, extent: shown(extent) })
+    } catch (error) {
+      if (!isDamage(error)) throw error
+      damaged.push(session)
+    }
   }
-  return { sessions: found.slice(0, limit), end: found.length <= limit }
+  const end = ids.length <= limit
+  return { sessions: found, ...(damaged.length > 0 && { damaged }), end }
+}
+
+function lost(session: string): StoreError {
+  return new StoreError('damaged', 'its record or its extent is lost', { session })
 }
 
 function backwards(number: number): { start: LmdbKey; end: LmdbKey; reverse: true } {

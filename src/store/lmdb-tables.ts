@@ -1,6 +1,9 @@
-import type { Database, RootDatabase } from 'lmdb'
+import type { Database, RangeOptions, RootDatabase } from 'lmdb'
+import * as lmdb from 'lmdb'
 import type { Offset } from '../protocol/cursor.js'
 import { pack, unpack } from './block.js'
+import { isDamage } from './damage.js'
+import { isSealed, seal, unseal } from './seal.js'
 import { type Extent, type Found, type SessionRecord, type Size, StoreError } from './store.js'
 
 export type LmdbKey = string | number | (string | number)[]
@@ -32,14 +35,43 @@ export interface StoredExtent extends Extent {
 }
 
 /** What the table `meta` holds under `state`. */
-interface State extends Size {
+export interface State extends Size {
   /** The next session's number. */
   readonly number: number
   readonly unclean: number
   readonly clean: boolean
 }
 
-const format = 1
+/** What the table `meta` holds under `format`. */
+export interface Format {
+  readonly format: number
+  /** It was begun in format 1: values of that time have no seal. */
+  readonly unsealed?: true
+}
+
+/** 2: every value has a seal, see `seal.ts`. 1: none has. */
+export const format = 2
+
+/** Not in the types of LMDB's binding. @returns a key as its bytes lie on disk */
+export const { keyValueToBuffer: keyBytes, bufferToKeyValue: keyOf } = lmdb as unknown as {
+  readonly keyValueToBuffer: (key: LmdbKey) => Buffer
+  readonly bufferToKeyValue: (bytes: Buffer) => LmdbKey
+}
+
+export const tableNames = [
+  'meta',
+  'records',
+  'extents',
+  'events',
+  'workers',
+  'slices',
+  'latest',
+  'ids',
+  'ended',
+  'left',
+] as const
+
+export type TableName = (typeof tableNames)[number]
 
 /**
  * The tables of the embedded store, and what it knows of its own lifetimes. What a commit writes to them is in
@@ -67,13 +99,16 @@ export class LmdbTables {
   /** number → nothing: sessions that are gone, but for what they left behind. */
   readonly left: Table
 
-  readonly #directory: string
+  readonly directory: string
+  /** Set where a page was found broken: the transaction of this read is of no more use. */
+  broke = false
   /** The next session's. */
   #number = 1
   #unclean = 0
+  #hasUnsealed = false
 
   constructor(root: RootDatabase<Buffer>, directory: string) {
-    this.#directory = directory
+    this.directory = directory
     const table = (name: string): Table => root.openDB<Buffer, LmdbKey>({ name, encoding: 'binary' })
     this.meta = table('meta')
     this.records = table('records')
@@ -98,29 +133,57 @@ export class LmdbTables {
    * @throws StoreError `refused` when it was written in a newer format
    */
   begin(): Found {
-    const stored = this.meta.get('format')
-    if (stored === undefined) this.meta.putSync('format', pack({ format }))
-    else this.#mustRead(unpack<{ format: number }>(stored).format)
+    const made = formatOf(this.meta.get('format'), this.directory)
+    this.#hasUnsealed = made?.format === 1 || made?.unsealed === true
+    if (made?.format !== format) {
+      const kept: Format = { format, ...(this.#hasUnsealed && { unsealed: true }) }
+      this.#putNow('format', pack(kept))
+    }
     const state = this.#state()
     this.#number = state.number
     this.#unclean = state.unclean + (state.clean ? 0 : 1)
     const { sessions, events, bytes, clean } = state
-    this.meta.putSync('state', this.#packState({ sessions, events, bytes }, false))
+    this.#putNow('state', this.#packState({ sessions, events, bytes }, false))
     return { sessions, events, bytes, clean }
   }
 
-  #mustRead(found: number): void {
-    if (found === format) return
-    const other = found > format ? 'a newer' : 'an older'
-    throw new StoreError(
-      'refused',
-      `${this.#directory} was written by ${other} version of runcast, in format ${found}, and this one reads ` +
-        `format ${format}: run that version, or use another directory.`,
-    )
+  #putNow(key: string, value: Buffer): void {
+    this.meta.putSync(key, seal(keyBytes(key), value))
+  }
+
+  /** @throws StoreError `damaged` when it is not what was put */
+  get(table: Table, key: LmdbKey): Buffer | undefined {
+    try {
+      const value = table.get(key)
+      return value === undefined ? undefined : this.#unsealed(key, value)
+    } catch (error) {
+      throw this.#damage(error)
+    }
+  }
+
+  /** @throws StoreError `damaged` at the first entry that is not what was put */
+  *range(table: Table, options: RangeOptions): Generator<{ readonly key: LmdbKey; readonly value: Buffer }> {
+    try {
+      for (const { key, value } of table.getRange(options)) yield { key, value: this.#unsealed(key, value) }
+    } catch (error) {
+      throw this.#damage(error)
+    }
+  }
+
+  /** LMDB met a broken page: the transaction in which it did refuses all that follows. */
+  #damage(error: unknown): unknown {
+    if (error instanceof StoreError || !isDamage(error)) return error
+    this.broke = true
+    const reason = error instanceof Error ? error.message : String(error)
+    return new StoreError('damaged', reason, { cause: error })
+  }
+
+  #unsealed(key: LmdbKey, value: Buffer): Buffer {
+    return this.#hasUnsealed && !isSealed(value) ? value : unseal(keyBytes(key), value)
   }
 
   #state(): State {
-    const bytes = this.meta.get('state')
+    const bytes = this.get(this.meta, 'state')
     if (bytes !== undefined) return unpack<State>(bytes)
     return { number: 1, sessions: 0, events: 0, bytes: 0, unclean: 0, clean: true }
   }
@@ -147,14 +210,27 @@ export class LmdbTables {
   }
 
   record(session: string): SessionRecord | undefined {
-    const bytes = this.records.get(session)
+    const bytes = this.get(this.records, session)
     return bytes === undefined ? undefined : unpack<SessionRecord>(bytes)
   }
 
   extent(session: string): StoredExtent | undefined {
-    const bytes = this.extents.get(session)
+    const bytes = this.get(this.extents, session)
     return bytes === undefined ? undefined : unpackExtent(bytes)
   }
+}
+
+/** @throws StoreError `refused` when it is of another version */
+function formatOf(stored: Buffer | undefined, directory: string): Format | undefined {
+  if (stored === undefined) return undefined
+  const value = isSealed(stored) ? unseal(keyBytes('format'), stored) : stored
+  const made = unpack<Format>(value)
+  if (made.format === 1 || made.format === format) return made
+  throw new StoreError(
+    'refused',
+    `${directory} was written by a newer version of runcast, in format ${made.format}, and this one reads ` +
+      `formats up to ${format}: run that version, or use another directory.`,
+  )
 }
 
 /** The value of a key that says it all. */
@@ -179,7 +255,7 @@ export function packExtent(extent: StoredExtent): Buffer {
   return buffer
 }
 
-function unpackExtent(buffer: Buffer): StoredExtent {
+export function unpackExtent(buffer: Buffer): StoredExtent {
   const value = (index: number) => buffer.readDoubleBE(index * 8)
   return {
     number: value(0),

@@ -1,5 +1,6 @@
 import type { Offset } from '../protocol/cursor.js'
 import { readHead } from './block.js'
+import { isDamage } from './damage.js'
 import { removeSession } from './lmdb-commit.js'
 import {
   type LmdbKey,
@@ -109,8 +110,13 @@ export class TrimPass {
     const sessions = [...this.#tables.extents.getKeys({ ...start, limit: sessionsPerStep })] as string[]
     for (const session of sessions) {
       if (work.entries.length >= entriesPerStep || work.blocks >= blocksPerStep) return false
-      // One that is not done with is looked at again.
-      if (!look(session)) return false
+      try {
+        // One that is not done with is looked at again.
+        if (!look(session)) return false
+      } catch (error) {
+        // One that is damaged keeps what it has until it is removed.
+        if (!isDamage(error)) throw error
+      }
       this.#after = session
     }
     return sessions.length < sessionsPerStep
@@ -138,9 +144,11 @@ export class TrimPass {
   /** @returns whether no ended session is left, or there is room again */
   #removeEnded(work: Work, { retention }: Terms): boolean {
     const keys = [...this.#tables.ended.getKeys({ limit: sessionsPerStep })] as [number, string][]
-    for (const [, session] of keys) {
+    for (const key of keys) {
       if (!isOver(work.size, retention)) return true
-      this.#remove(session, work)
+      // Also where the record that says when it ended is damaged.
+      work.entries.push({ table: this.#tables.ended, key })
+      this.#remove(key[1], work)
     }
     return keys.length < sessionsPerStep
   }
@@ -160,24 +168,41 @@ export class TrimPass {
     const { events } = this.#tables
     let rest = extent
     let whole = true
-    for (const { key, value } of events.getRange(within([extent.number]))) {
-      const { at, count } = readHead(value)
-      const block = { at, count, bytes: value.length }
+    const blocks = this.#tables.range(events, within([extent.number]))
+    for (let next = oldestOf(blocks); next !== undefined; next = oldestOf(blocks)) {
+      const { key, block } = next
       if (!isToGo(block, rest)) break
       if (work.blocks >= blocksPerStep) {
         whole = false
         break
       }
+      const { count } = block
       work.blocks += 1
       work.entries.push({ table: events, key })
       work.size = { ...work.size, events: work.size.events - count, bytes: work.size.bytes - block.bytes }
       const trimmed = (key as LmdbKey & [number, number])[1] as Offset
       rest = { ...rest, trimmed, events: rest.events - count, bytes: rest.bytes - block.bytes }
     }
+    blocks.return(undefined)
     if (rest !== extent) {
       work.entries.push({ table: this.#tables.extents, key: session, value: packExtent(rest) })
       work.trimmed.push({ session, trimmed: rest.trimmed })
     }
     return whole
+  }
+}
+
+/** @returns the next block; nothing at the end, or where it is damaged: that one is kept until its session is removed */
+function oldestOf(
+  blocks: Iterator<{ readonly key: LmdbKey; readonly value: Buffer }>,
+): { readonly key: LmdbKey; readonly block: Droppable } | undefined {
+  try {
+    const { done, value: entry } = blocks.next()
+    if (done === true) return undefined
+    const { at, count } = readHead(entry.value)
+    return { key: entry.key, block: { at, count, bytes: entry.value.length } }
+  } catch (error) {
+    if (!isDamage(error)) throw error
+    return undefined
   }
 }

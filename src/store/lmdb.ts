@@ -1,12 +1,18 @@
-import { statfsSync } from 'node:fs'
-import { open, type RootDatabase } from 'lmdb'
+import { existsSync, statfsSync } from 'node:fs'
+import { join } from 'node:path'
+import { open, type RootDatabase, type Transaction } from 'lmdb'
 import { type Clock, systemClock } from '../lib/clock.js'
 import type { Offset } from '../protocol/cursor.js'
+import { checkFile } from './check-file.js'
+import { damageOf, isDamage } from './damage.js'
+import { watchFile } from './directory-watch.js'
 import { commit, remove } from './lmdb-commit.js'
 import { load, newest, read, sessions } from './lmdb-read.js'
-import { type LmdbKey, LmdbTables, type Table, type Writes } from './lmdb-tables.js'
+import { keyBytes, type LmdbKey, LmdbTables, type Table, type Writes } from './lmdb-tables.js'
 import { TrimPass } from './lmdb-trim.js'
 import { type DirectoryLock, lockDirectory } from './lock.js'
+import { describe, type Repair, repairFile } from './repair.js'
+import { seal } from './seal.js'
 import {
   type Batch,
   type Found,
@@ -33,20 +39,27 @@ export interface LmdbOptions {
    */
   readonly durability?: 'process' | 'power'
   readonly clock?: Clock
+  /**
+   * What is whole of a damaged file takes its place; told what was lost. Unless given, a damaged file is refused.
+   * One that was cut is refused in any case.
+   */
+  readonly onRepair?: (repair: Repair) => void
 }
 
 /**
- * Opens the embedded store: an LMDB environment. Opening reads a few numbers, whatever it holds.
+ * Opens the embedded store: an LMDB environment. Every page that is in use is looked at first, since LMDB dies of one
+ * that is damaged: 2 to 6 s for each GB; of the values only the checksums of their keys are read.
  *
  * Values are encoded in the caller's turn; writing and flushing go on in a thread of LMDB's. Each page is read
  * in a turn of its own: however many ask at once, what is live goes on in between.
  *
- * @throws StoreError `refused` when another process uses the directory or a newer version wrote it, `full`
- *   when there is no room, `failed` when it cannot be opened for another reason
+ * @throws StoreError `refused` when another process uses the directory, a newer version wrote it or it is damaged,
+ *   `full` when there is no room, `failed` when it cannot be opened for another reason
  */
 export function openLmdb(options: LmdbOptions): Store {
   const lock = lockDirectory(options.directory, options.clock ?? systemClock)
   try {
+    expectWhole(options)
     return new LmdbStore(options, lock)
   } catch (error) {
     lock.release()
@@ -54,16 +67,39 @@ export function openLmdb(options: LmdbOptions): Store {
   }
 }
 
+/** How LMDB opens a file decides what it takes for the last commit, see `pickMeta`. */
+export function overlapsIn({ durability = 'process' }: Pick<LmdbOptions, 'durability'>): boolean {
+  return durability === 'process' && process.platform !== 'win32'
+}
+
+/** @throws StoreError `refused` when the file is damaged and is not to be repaired, or cannot be */
+function expectWhole(options: LmdbOptions): void {
+  const { directory, onRepair, clock = systemClock } = options
+  const path = join(directory, 'data.lmdb')
+  if (!existsSync(path)) return
+  const overlaps = overlapsIn(options)
+  const check = checkFile(path, overlaps)
+  if (check.faults.length === 0) return
+  const what = describe(directory, check)
+  if (check.isLost) throw new StoreError('refused', `${what}: start from a backup.`)
+  if (onRepair === undefined || check.isCut) {
+    const how = `start from a backup, or keep what is whole with \`runcast inspect --repair ${directory}\`.`
+    throw new StoreError('refused', `${what}: ${how}`)
+  }
+  onRepair(repairFile(directory, overlaps, clock.now()))
+}
+
 class LmdbStore implements Store {
   readonly found: Found
   readonly now: Immediate = {
     load: (session) => {
-      this.#beginReading()
-      return load(this.#tables, session)
+      this.#mustBeOpen()
+      return this.#reading(session, () => load(this.#tables, session))
     },
     newest: (session, options) => {
-      this.#beginReading()
-      return newest(this.#tables, session, { ...pageDefaults, scan: pageScanMax, ...options })
+      this.#mustBeOpen()
+      const scan = { ...pageDefaults, scan: pageScanMax, ...options }
+      return this.#reading(session, () => newest(this.#tables, session, scan))
     },
   }
   readonly #directory: string
@@ -74,11 +110,14 @@ class LmdbStore implements Store {
   #size: Size
   #trim: TrimPass | undefined = undefined
   /** Settles in the turn of the read that was asked for last. */
-  #reading: Promise<void> = Promise.resolve()
+  #lastRead: Promise<void> = Promise.resolve()
   /** Settles when the write that was asked for last has. */
   #writing: Promise<unknown> = Promise.resolve()
   /** The newest commit has not been kept: offsets may have been given out that no record knows of. */
   #behind = false
+  #gone: StoreError | undefined = undefined
+  #told: ((fault: StoreError | undefined) => void) | undefined = undefined
+  readonly #endWatch: () => void
   #closing: Promise<void> | undefined = undefined
 
   constructor({ directory, durability = 'process', clock = systemClock }: LmdbOptions, lock: DirectoryLock) {
@@ -86,12 +125,12 @@ class LmdbStore implements Store {
     this.#clock = clock
     this.#lock = lock
     this.#root = open<Buffer>({
-      path: `${directory}/data.lmdb`,
+      path: join(directory, 'data.lmdb'),
       encoding: 'binary',
       // One batch is one transaction. Otherwise LMDB holds promises of its own that nobody can catch.
       eventTurnBatching: false,
       // With it a commit is visible, and told, before it is flushed to the disk.
-      overlappingSync: durability === 'process',
+      overlappingSync: overlapsIn({ durability }),
     })
     this.#tables = new LmdbTables(this.#root, directory)
     try {
@@ -102,6 +141,17 @@ class LmdbStore implements Store {
     }
     const { sessions, events, bytes } = this.found
     this.#size = { sessions, events, bytes }
+    this.#endWatch = watchFile(join(directory, 'data.lmdb'), clock, (isThere) => this.#notice(isThere))
+  }
+
+  onFault(told: (fault: StoreError | undefined) => void): void {
+    this.#told = told
+  }
+
+  #notice(isThere: boolean): void {
+    const message = `${join(this.#directory, 'data.lmdb')} was removed or replaced while it was in use: put it back, or start again.`
+    this.#gone = isThere ? undefined : new StoreError('failed', message)
+    this.#told?.(this.#gone)
   }
 
   async commit(batch: Batch): Promise<void> {
@@ -118,7 +168,8 @@ class LmdbStore implements Store {
 
   async read(session: string, after: Offset, options: ReadOptions = {}): Promise<Page> {
     await this.#turn()
-    return read(this.#tables, session, after, { ...pageDefaults, scan: pageScanMax, ...options })
+    const scan = { ...pageDefaults, scan: pageScanMax, ...options }
+    return this.#reading(session, () => read(this.#tables, session, after, scan))
   }
 
   async newest(session: string, options: ReadOptions = {}): Promise<Page> {
@@ -128,7 +179,7 @@ class LmdbStore implements Store {
 
   async sessions(after: string, limit: number): Promise<SessionPage> {
     await this.#turn()
-    return sessions(this.#tables, after, limit)
+    return this.#reading(undefined, () => sessions(this.#tables, after, limit))
   }
 
   async remove(session: string): Promise<void> {
@@ -162,6 +213,7 @@ class LmdbStore implements Store {
 
   async #close(): Promise<void> {
     await this.#writing
+    this.#endWatch()
     try {
       if (!this.#behind) await this.#apply(this.#tables.end(this.#size))
     } catch {
@@ -175,15 +227,33 @@ class LmdbStore implements Store {
   /** Waits for a turn in which nobody else reads. */
   async #turn(): Promise<void> {
     this.#mustBeOpen()
-    this.#reading = this.#reading.then(() => new Promise((resolve) => this.#clock.defer(resolve)))
-    await this.#reading
-    this.#beginReading()
+    this.#lastRead = this.#lastRead.then(() => new Promise((resolve) => this.#clock.defer(resolve)))
+    await this.#lastRead
+    this.#mustBeOpen()
   }
 
-  /** What a commit has kept has to be seen. LMDB's reads go on for a moment with what there was at the first of them. */
-  #beginReading(): void {
-    this.#mustBeOpen()
+  /**
+   * Reads in a transaction that sees what the last commit has kept. LMDB's own go on for a moment with what there was
+   * at the first read of them, and one that met a broken page refuses every later read.
+   *
+   * @throws StoreError `damaged` where what is kept is not what was given
+   */
+  #reading<Result>(session: string | undefined, make: () => Result): Result {
     this.#root.resetReadTxn()
+    const transaction: Transaction & { refCount?: number } = this.#root.useReadTransaction()
+    this.#tables.broke = false
+    try {
+      return make()
+    } catch (error) {
+      this.#tables.broke ||= isDamage(error)
+      throw damageOf(error, session, this.#directory)
+    } finally {
+      if (this.#tables.broke) {
+        // A reset lets go of a transaction that is in use, and the walk that broke will not end its own use.
+        this.#root.resetReadTxn()
+        for (let use = transaction.refCount ?? 1; use > 0; use--) transaction.done()
+      } else transaction.done()
+    }
   }
 
   #mustBeOpen(): void {
@@ -195,7 +265,8 @@ class LmdbStore implements Store {
     this.#mustBeOpen()
     const before = this.#writing
     const done = before.then(async () => {
-      const writes = make()
+      if (this.#gone !== undefined) throw this.#gone
+      const writes = this.#reading(undefined, make)
       if (writes.entries.length === 0) return
       await this.#apply(writes)
       this.#size = writes.size
@@ -206,11 +277,14 @@ class LmdbStore implements Store {
 
   async #apply({ entries }: Writes): Promise<void> {
     let bytes = 0
-    for (const { value } of entries) bytes += value?.length ?? 0
+    const sealed = entries.map(({ table, key, value }) => {
+      bytes += value?.length ?? 0
+      return { table, key, value: value && seal(keyBytes(key), value) }
+    })
     try {
       // Nothing in here throws: keys and values were made before, so that no half of a batch is written.
       await this.#root.batch(() => {
-        for (const { table, key, value } of entries) put(table, key, value)
+        for (const { table, key, value } of sealed) put(table, key, value)
       })
     } catch (error) {
       throw storeError(await causeOf(error), this.#directory, bytes)

@@ -16,6 +16,9 @@ import type { HubEvent, Mode, PatchOperation } from '../protocol/frames.js'
  * the same batch may be given again. A store never answers with less than it holds. Reading goes on while
  * writing fails.
  *
+ * **Damage.** What a store gives back is what it was given. Where it cannot be sure, the call fails with `damaged`, and
+ * only calls that need what is damaged do: another session is never concerned. A damaged session can be removed.
+ *
  * **Offsets.** Events are delivered before they are kept, so after an unclean end the store cannot know
  * which offsets were given out. It knows a bound: a hub never lets a session's offset run more than
  * `offsetsAhead` past `last` of the session's newest settled commit. After an unclean end `load` answers
@@ -47,6 +50,8 @@ export interface Store {
    * @param held sessions that are in use: unless they have ended, they lose old events, but are not removed
    */
   trim(retention: Retention, now: number, held: (session: string) => boolean): Promise<Trimmed>
+  /** Tells when the store notices by itself that nothing can be kept, and again, with nothing, once it can. */
+  onFault?(told: (fault: StoreError | undefined) => void): void
   /** Where the store is in this process: `load` and `newest` without waiting. A hub asks for it, see `Immediate`. */
   readonly now?: Immediate
   /** @returns how much is kept now. */
@@ -236,7 +241,16 @@ export interface Page {
 
 export interface SessionPage {
   readonly sessions: readonly { readonly record: SessionRecord; readonly extent: Extent }[]
+  /** Sessions of the page of which not even that can be read. */
+  readonly damaged?: readonly string[]
   readonly end: boolean
+}
+
+/** @returns the last id that a page looked at; the next page is the one after it */
+export function lastOf({ sessions, damaged }: SessionPage): string | undefined {
+  const whole = sessions.at(-1)?.record.session
+  const other = damaged?.at(-1)
+  return whole === undefined || (other !== undefined && other > whole) ? other : whole
 }
 
 /** What is kept. Absent bounds do not bound. Ended sessions go first. */
@@ -264,7 +278,8 @@ export interface Trimmed {
  * A store could not do what was asked, and changed nothing.
  *
  * `full`: no room; `failed`: anything else that may pass; `closed`: it was closed; `refused`: it cannot be
- * opened as it is (locked by another process, or written by a newer version).
+ * opened as it is (locked by another process, or written by a newer version); `damaged`: what is kept is not what was
+ * given, and will not be again: of one session where `session` names it.
  */
 export class StoreError extends Error {
   override readonly name = 'StoreError'
@@ -272,12 +287,19 @@ export class StoreError extends Error {
   readonly kind: StoreErrorKind
   /** When it may be otherwise, of a store that could not be opened. Milliseconds. */
   readonly retryMs: number | undefined
+  /** Whose data is damaged. */
+  readonly session: string | undefined
 
-  constructor(kind: StoreErrorKind, message: string, options?: ErrorOptions & { readonly retryMs?: number }) {
+  constructor(
+    kind: StoreErrorKind,
+    message: string,
+    options?: ErrorOptions & { readonly retryMs?: number; readonly session?: string },
+  ) {
     super(message, options)
     this.kind = kind
     this.retryMs = options?.retryMs
+    this.session = options?.session
   }
 }
 
-export type StoreErrorKind = 'full' | 'failed' | 'closed' | 'refused'
+export type StoreErrorKind = 'full' | 'failed' | 'closed' | 'refused' | 'damaged'

@@ -15,11 +15,13 @@ import {
   type Trimmed,
 } from '../../src/store/store.js'
 
-/** A store whose writing fails, or waits, for as long as a test wants it to. Reading goes on. */
+/** A store whose writing fails, or waits, and whose sessions are damaged, for as long as a test wants it to. */
 export class FaultyStore implements Store {
   readonly #store: Store
   #fault: StoreErrorKind | undefined = undefined
   #waiting: (() => void)[] | undefined = undefined
+  readonly #damaged = new Map<string, 'all' | 'events' | 'unnamed'>()
+  #told: ((fault: StoreError | undefined) => void) | undefined = undefined
   /** Commits that were asked for, whatever came of them. */
   commits = 0
 
@@ -41,6 +43,30 @@ export class FaultyStore implements Store {
     this.#fault = undefined
   }
 
+  /**
+   * From now on a session cannot be read or written. `events`: only its events cannot be read. `unnamed`: a commit
+   * that has it fails, and does not say which session it was.
+   */
+  damage(session: string, what: 'all' | 'events' | 'unnamed' = 'all'): void {
+    this.#damaged.set(session, what)
+  }
+
+  #expectWhole(session: string, ...whats: readonly string[]): void {
+    const what = this.#damaged.get(session)
+    if (what !== undefined && whats.includes(what)) {
+      throw new StoreError('damaged', `Session ${session} is damaged.`, { session })
+    }
+  }
+
+  onFault(told: (fault: StoreError | undefined) => void): void {
+    this.#told = told
+  }
+
+  /** As if the store noticed something by itself; nothing: it is over. */
+  notice(message?: string): void {
+    this.#told?.(message === undefined ? undefined : new StoreError('failed', message))
+  }
+
   /** From now on commits wait. */
   hold(): void {
     this.#waiting ??= []
@@ -56,7 +82,13 @@ export class FaultyStore implements Store {
   get now(): Immediate {
     const { now } = this.#store
     if (now === undefined) throw new TypeError('FaultyStore: expected a store that answers at once')
-    return now
+    return {
+      load: (session) => {
+        this.#expectWhole(session, 'all', 'unnamed')
+        return now.load(session)
+      },
+      newest: (session, options) => now.newest(session, options),
+    }
   }
 
   async #mayWrite(): Promise<void> {
@@ -68,11 +100,15 @@ export class FaultyStore implements Store {
   async commit(batch: Batch): Promise<void> {
     this.commits += 1
     await this.#mayWrite()
+    for (const { session } of batch.sessions) this.#expectWhole(session, 'all')
+    const unnamed = batch.sessions.some(({ session }) => this.#damaged.get(session) === 'unnamed')
+    if (unnamed) throw new StoreError('damaged', 'A page is damaged.')
     await this.#store.commit(batch)
   }
 
   async remove(session: string): Promise<void> {
     await this.#mayWrite()
+    this.#damaged.delete(session)
     await this.#store.remove(session)
   }
 
@@ -81,11 +117,13 @@ export class FaultyStore implements Store {
     return this.#store.trim(retention, now, held)
   }
 
-  load(session: string): Promise<StoredSession | undefined> {
+  async load(session: string): Promise<StoredSession | undefined> {
+    this.#expectWhole(session, 'all')
     return this.#store.load(session)
   }
 
-  read(session: string, after: Offset, options?: ReadOptions): Promise<Page> {
+  async read(session: string, after: Offset, options?: ReadOptions): Promise<Page> {
+    this.#expectWhole(session, 'all', 'events')
     return this.#store.read(session, after, options)
   }
 

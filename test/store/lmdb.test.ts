@@ -1,25 +1,34 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import {
+  closeSync,
   cpSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
+  truncateSync,
   utimesSync,
   writeFileSync,
+  writeSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { gunzipSync } from 'node:zlib'
 import { open } from 'lmdb'
 import { Packr } from 'msgpackr'
 import t, { type Test } from 'tap'
 import { type Clock, systemClock } from '../../src/lib/clock.js'
+import { inspectFile } from '../../src/store/inspect-file.js'
 import { openLmdb } from '../../src/store/lmdb.js'
+import { keyBytes, tableNames } from '../../src/store/lmdb-tables.js'
+import { isSealed } from '../../src/store/seal.js'
 import { offsetsAhead, type Store, type StoreError } from '../../src/store/store.js'
 import { aSession, at, offset, readAll, someEvents } from '../conformance/store-kit.js'
 import { until } from '../kit/wait.js'
@@ -201,13 +210,165 @@ t.test('a newer format is refused, and left as it is', async (t) => {
       .put('format', new Packr().pack({ format }))
     await root.close()
   }
-  await setFormat(2)
+  await setFormat(3)
   t.throws(() => openLmdb({ directory }), {
     kind: 'refused',
-    message: /written by a newer version of runcast, in format 2, and this one reads format 1/,
+    message: /written by a newer version of runcast, in format 3, and this one reads formats up to 2/,
   })
-  await setFormat(1)
+  await setFormat(2)
   await withStore(directory, async (store) => t.strictSame(await readAll(store, 's'), someEvents(1, 3)))
+})
+
+t.test('what the release before wrote is read, written on, and sealed by a repair', async (t) => {
+  const directory = aDirectory(t)
+  mkdirSync(directory)
+  const fixture = new URL('fixtures/format-1.lmdb.gz', import.meta.url)
+  writeFileSync(join(directory, 'data.lmdb'), gunzipSync(readFileSync(fixture)))
+  t.equal(inspectFile(directory, false), undefined, 'nothing is wrong with it')
+  const expectAll = async (store: Store, last: number) => {
+    t.strictSame(await readAll(store, 'build'), someEvents(1, last))
+    t.match(await store.load('build'), {
+      record: { metadata: { title: 'build' } },
+      last,
+      slices: [{ slice: 'plan', offset: 2, value: { a: [1, 2] } }],
+      ids: [{ id: 'x', offset: 2 }],
+      workers: [{ worker: 'w0', events: 3 }],
+      latest: [{ type: 'state', key: 'k', event: { data: 5 } }],
+    })
+    t.strictSame(await readAll(store, 'short'), someEvents(1, 2))
+  }
+  await withStore(directory, async (store) => {
+    t.match(store.found, { sessions: 2, events: 402, clean: true })
+    await expectAll(store, 400)
+    await store.commit({
+      at,
+      sessions: [{ session: 'build', last: offset(410), events: someEvents(401, 10) }],
+    })
+    await expectAll(store, 410)
+  })
+  await withStore(directory, (store) => expectAll(store, 410))
+  const repaired = inspectFile(directory, true)
+  t.match(repaired, { faults: [], losses: [], kept: { sessions: 2, events: 412 }, aside: /data\.damaged-/ })
+  t.equal(inspectFile(directory, true), undefined, 'once is enough')
+  await withStore(directory, (store) => expectAll(store, 410))
+  const root = open<Buffer>({ path: join(directory, 'data.lmdb'), encoding: 'binary' })
+  for (const name of tableNames) {
+    for (const { value } of root.openDB<Buffer>({ name, encoding: 'binary' }).getRange())
+      t.ok(isSealed(value), name)
+  }
+  await root.close()
+})
+
+t.test('a file that was cut is refused in a sentence, and what is whole of it can be kept', async (t) => {
+  const whole = aDirectory(t)
+  await withStore(whole, async (store) => {
+    for (let first = 1; first <= 4_001; first += 500) {
+      await store.commit({
+        at,
+        sessions: [
+          first === 1
+            ? aSession('s', someEvents(1, 500))
+            : { session: 's', last: offset(first + 499), events: someEvents(first, 500) },
+        ],
+      })
+    }
+  })
+  const { size } = statSync(join(whole, 'data.lmdb'))
+  for (const bytes of [0, 100, 4_096, 8_192, Math.floor(size / 2)]) {
+    const directory = aDirectory(t)
+    cpSync(whole, directory, { recursive: true })
+    truncateSync(join(directory, 'data.lmdb'), bytes)
+    const refusal = {
+      kind: 'refused',
+      message: /data\.lmdb is damaged \(page \d+: .*\): start from a backup/,
+    }
+    t.throws(
+      () => openLmdb({ directory, onRepair: () => t.fail('nobody asked for it') }),
+      refusal,
+      `${bytes} bytes`,
+    )
+    t.equal(statSync(join(directory, 'data.lmdb')).size, bytes, 'and left as it is')
+    t.notOk(existsSync(join(directory, 'lock')))
+  }
+  const directory = aDirectory(t)
+  cpSync(whole, directory, { recursive: true })
+  truncateSync(join(directory, 'data.lmdb'), Math.floor(size * 0.6))
+  const repaired = inspectFile(directory, true)
+  t.ok(repaired?.isCut && repaired.aside !== undefined)
+  await withStore(directory, async (store) => {
+    const events = await readAll(store, 's')
+    t.equal(events.length, repaired?.kept.events)
+    const known = new Set(someEvents(1, 4_500).map((event) => JSON.stringify(event)))
+    t.ok(events.every((event) => known.has(JSON.stringify(event))))
+  })
+})
+
+t.test('a page that breaks while the store is in use is a fault of its session alone', async (t) => {
+  const directory = aDirectory(t)
+  const store = openLmdb({ directory })
+  t.teardown(() => store.close())
+  const large = (first: number) =>
+    someEvents(first, 1).map((event) => ({ ...event, data: 'x'.repeat(9_000) }))
+  for (const session of ['bad', 'good']) await store.commit({ at, sessions: [aSession(session, large(1))] })
+  breakValues(join(directory, 'data.lmdb'), 1)
+  const bad = {
+    kind: 'damaged',
+    session: 'bad',
+    message: /Session bad is damaged in .*: its events after 0 up to/,
+  }
+  for (let time = 0; time < 3; time++) {
+    await t.rejects(store.read('bad', offset(0)), bad)
+    t.strictSame((await store.newest('bad')).events, [], 'what is newer than the damage is all there is')
+    t.equal((await store.load('bad'))?.last, 1)
+    t.strictSame(await readAll(store, 'good'), large(1))
+    t.strictSame(store.now?.newest('good').events, large(1))
+    t.equal((await store.sessions('', 10)).sessions.length, 2)
+  }
+  await store.commit({ at, sessions: [{ session: 'good', last: offset(2), events: large(2) }] })
+  await store.commit({ at, sessions: [{ session: 'bad', last: offset(2), events: large(2) }] })
+  t.strictSame(await readAll(store, 'bad', offset(1)), large(2), 'what follows the damage is read')
+  t.equal((await readAll(store, 'good')).length, 2)
+})
+
+/** Makes the large values of a session's events point to pages that are not there. */
+function breakValues(path: string, number: number): void {
+  const bytes = readFileSync(path)
+  const fd = openSync(path, 'r+')
+  for (let page = 2 * 4_096; page < bytes.length; page += 4_096) {
+    const count = bytes.readUInt16LE(page + 18) === 2 ? bytes.readUInt16LE(page + 20) / 2 : 0
+    for (let index = 0; index < count; index++) {
+      const node = page + 24 + bytes.readUInt16LE(page + 24 + 2 * index)
+      const key = bytes.subarray(node + 8, node + 8 + bytes.readUInt16LE(node + 6))
+      if (
+        bytes.readUInt16LE(node + 4) !== 1 ||
+        !key.subarray(0, 9).equals(keyBytes([number, 1]).subarray(0, 9))
+      )
+        continue
+      const nowhere = Buffer.alloc(8)
+      nowhere.writeUInt32LE(0x0fff_ffff)
+      writeSync(fd, nowhere, 0, 8, node + 8 + key.length)
+    }
+  }
+  closeSync(fd)
+}
+
+t.test('a directory that is taken away is noticed, and nothing is told to be kept', async (t) => {
+  const directory = aDirectory(t)
+  const store = openLmdb({ directory })
+  t.teardown(() => store.close())
+  const told: (StoreError | undefined)[] = []
+  store.onFault?.((fault) => told.push(fault))
+  await store.commit({ at, sessions: [aSession('s', someEvents(1, 1))] })
+  renameSync(directory, `${directory}-away`)
+  await until('it is noticed', () => told.length === 1)
+  t.match(told[0], { kind: 'failed', message: /data\.lmdb was removed or replaced while it was in use/ })
+  const next = { session: 's', last: offset(2), events: someEvents(2, 1) }
+  await t.rejects(store.commit({ at, sessions: [next] }), { kind: 'failed', message: /was removed/ })
+  renameSync(`${directory}-away`, directory)
+  await until('it is there again', () => told.length === 2)
+  t.equal(told[1], undefined)
+  await store.commit({ at, sessions: [next] })
+  t.equal((await readAll(store, 's')).length, 2)
 })
 
 t.test('a large session is removed in steps, and leaves nothing behind', async (t) => {

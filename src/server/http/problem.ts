@@ -15,6 +15,7 @@ const titles: Readonly<Record<RequestCode, string>> = {
   unsupportedMediaType: 'This content type is not understood',
   rateExceeded: 'Too many requests',
   internalError: 'The hub made a mistake',
+  damaged: 'What was stored is damaged',
   unavailable: 'The hub cannot take this now',
 }
 

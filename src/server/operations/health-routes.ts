@@ -24,7 +24,8 @@ export function healthRoutes(context: OperationsContext): Route[] {
       answer: () => {
         if (closing()) return problem(new ProtocolError('unavailable', 'The hub is shutting down.'))
         if (hub.fault !== undefined) return problem(new ProtocolError('unavailable', hub.fault))
-        return json(200, { status: 'ready' })
+        const { damagedSessions } = hub
+        return json(200, { status: 'ready', ...(damagedSessions > 0 && { damagedSessions }) })
       },
     },
     {

@@ -268,6 +268,12 @@ export const metricDefinitions: readonly MetricDefinition[] = [
     read: ({ store }) => (store.failing ? 1 : 0),
   },
   {
+    name: 'runcast_store_damaged_sessions',
+    help: 'Sessions that were found damaged in the store, until they are removed; the others are none the worse.',
+    kind: 'gauge',
+    read: ({ store }) => store.damagedSessions,
+  },
+  {
     name: 'runcast_store_waiting_sessions',
     help: 'Sessions with something that is not stored yet.',
     kind: 'gauge',

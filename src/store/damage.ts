@@ -1,0 +1,30 @@
+import { StoreError } from './store.js'
+
+// Errors of LMDB, as numbers: a page that is not there, of the wrong kind, or of an environment or transaction that
+// broke on one.
+const pageNotFound = -30_797
+const corrupted = -30_796
+const broken = [pageNotFound, corrupted, -30_795, -30_793, -30_782]
+
+/** @returns whether an error says that what is kept is not what was given */
+export function isDamage(error: unknown): boolean {
+  if (error instanceof StoreError) return error.kind === 'damaged'
+  return error instanceof Error && 'code' in error && broken.includes(error.code as number)
+}
+
+/** @returns the damage with its session and what to do; any other error as it is */
+export function damageOf(error: unknown, session: string | undefined, directory: string): unknown {
+  if (!isDamage(error)) return error
+  if (error instanceof StoreError && error.session !== undefined && error.message.includes(directory))
+    return error
+  const reason = error instanceof Error ? error.message : String(error)
+  if (session === undefined) {
+    return new StoreError('damaged', `The store in ${directory} is damaged: ${reason}.`, { cause: error })
+  }
+  return new StoreError(
+    'damaged',
+    `Session ${session} is damaged in ${directory}: ${reason}. Remove it, or stop the hub and run ` +
+      '`runcast inspect --repair`, which keeps what is whole.',
+    { session, cause: error },
+  )
+}

@@ -1,0 +1,84 @@
+import { spawn } from 'node:child_process'
+import { cpSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+import t from 'tap'
+import { fillSample, type Outcome } from './damage-cases.js'
+
+// RUNCAST_DAMAGES=10000 for the long run; RUNCAST_SEED repeats one.
+const damages = Number(process.env['RUNCAST_DAMAGES'] ?? 200)
+const seed = Number(process.env['RUNCAST_SEED'] ?? Math.floor(Math.random() * 2 ** 31))
+
+const folder = mkdtempSync(join(tmpdir(), 'runcast-damage-'))
+t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+const child = fileURLToPath(new URL('damage-child.ts', import.meta.url))
+
+type Said = { readonly number: number } & Partial<Outcome> & {
+    readonly damage?: string
+    readonly wrong?: string
+    readonly done?: boolean
+  }
+
+/** Runs one process after the other, each from the damage on that the one before has not survived. */
+async function* sayings(sample: string, pristine: string, count: number): AsyncGenerator<Said> {
+  let next = 1
+  while (next <= count) {
+    const args = [sample, join(folder, 'damaged'), pristine, `${seed}`, `${next}`, `${count}`]
+    const process_ = spawn(process.execPath, ['--import', 'tsx', child, ...args], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
+    let stderr = ''
+    process_.stderr.on('data', (data: Buffer) => (stderr = `${stderr}${data.toString()}`.slice(-500)))
+    const exit = new Promise<string>((resolve) =>
+      process_.once('exit', (code, signal) => resolve(signal ?? `${code}`)),
+    )
+    let isDone = false
+    let at = next
+    for await (const line of createInterface({ input: process_.stdout })) {
+      const said = JSON.parse(line) as Said
+      if (said.done === true) isDone = true
+      else {
+        at = said.number
+        yield said
+      }
+    }
+    const how = await exit
+    if (isDone) return
+    yield { number: at, wrong: `the process ended with ${how}: ${stderr}` }
+    next = at + 1
+  }
+}
+
+t.test(`a damaged file gives right answers or documented errors (RUNCAST_SEED=${seed})`, async (t) => {
+  const pristine = join(folder, 'pristine')
+  const open = await fillSample(pristine)
+  // As a process that was killed leaves it.
+  const killed = join(folder, 'killed')
+  cpSync(pristine, killed, { recursive: true })
+  await open.close()
+  for (const sample of [pristine, killed]) {
+    const wrong: string[] = []
+    const counts = { untouched: 0, repaired: 0, refused: 0, hurt: 0, hurtMost: 0 }
+    let name = ''
+    for await (const said of sayings(sample, pristine, damages / 2)) {
+      if (said.damage !== undefined) name = said.damage
+      else if (said.wrong !== undefined) wrong.push(`${said.number} (${name}): ${said.wrong}`)
+      else if (said.refused !== undefined) counts.refused++
+      else {
+        const hurt = said.hurt?.length ?? 0
+        if (said.repaired) counts.repaired++
+        if (hurt > 0) counts.hurt++
+        else counts.untouched++
+        counts.hurtMost = Math.max(counts.hurtMost, hurt)
+      }
+    }
+    t.comment(JSON.stringify(counts))
+    t.strictSame(wrong, [], 'none of them is wrong or a crash')
+    t.ok(
+      counts.repaired > 0 && counts.hurt > 0 && counts.refused > 0 && counts.untouched > 0,
+      'all ends are met',
+    )
+  }
+})

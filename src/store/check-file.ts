@@ -79,10 +79,17 @@ function walk(file: PageFile, meta: Meta, found: ((entry: FileEntry) => void) | 
     if (table === 'meta') continue
     pages.tree(readTree(tree), {
       fault: (each) => fault({ ...each, table }),
-      entry: (key, read, { page, around }) => {
+      entry: (key, read, place) => {
         const value = read(found === undefined ? sealBytes : undefined)
         const isSound = made.hasUnsealed && !isSealed(value) ? true : isOfKey(key, value)
-        if (!isSound) fault({ page, table, kind: 'page', reason: 'a key is not what it was', ...around() })
+        if (!isSound)
+          fault({
+            page: place.page,
+            table,
+            kind: 'page',
+            reason: 'a key is not what it was',
+            ...place.around(),
+          })
         else found?.({ table, key: Buffer.from(key), value })
       },
     })

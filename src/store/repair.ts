@@ -2,7 +2,7 @@ import { existsSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { open } from 'lmdb'
 import { type Random, systemRandom } from '../lib/random.js'
-import type { Epoch, Offset } from '../protocol/cursor.js'
+import type { Offset } from '../protocol/cursor.js'
 import { pack, readEvents, readHead, unpack } from './block.js'
 import { checkFile, type FileCheck, type FileEntry, type FileFault } from './check-file.js'
 import {
@@ -282,7 +282,7 @@ class Contents {
     const tally = this.#tallies.get(extent.number)
     const made = this.#records.get(session) ?? recordFrom(session, tally)
     // A cursor of before may have missed what is lost: it gets a gap.
-    const record = parts.size === 0 ? made : { ...made, epoch: random.id(12) as Epoch }
+    const record = parts.size === 0 ? made : { ...made, epoch: random.id(12) }
     const { events = 0, bytes = 0 } = tally ?? {}
     const last = Math.max(extent.last, tally?.last ?? 0) as Offset
     const stored = parts.has('events')
@@ -330,7 +330,7 @@ function recordFrom(session: string, tally: Tally | undefined): SessionRecord {
   const startedAt = oldest?.time ?? 0
   const isEnded = newest?.type === 'complete' && newest.passes === 'all'
   const ended = isEnded ? { endedAt: newest.time } : undefined
-  return { session, epoch: '' as Epoch, status: isEnded ? 'ended' : 'running', startedAt, ...ended }
+  return { session, epoch: '', status: isEnded ? 'ended' : 'running', startedAt, ...ended }
 }
 
 function decoded(key: Buffer): unknown {

@@ -18,6 +18,7 @@ export interface AccessFlags {
   readonly jwksUrl?: string
   readonly tokenAudience?: readonly string[]
   readonly tokenIssuer?: readonly string[]
+  readonly revokedFile?: string
   readonly origin?: readonly string[]
   readonly allowedHost?: readonly string[]
   readonly authorizeUrl?: string
@@ -52,6 +53,7 @@ export function addAccessOptions(command: Command): Command {
     .option('--jwks-url <url>', 'where to fetch the JWK set that verifies tokens')
     .option('--token-audience <text>', 'what `aud` of a token must name; may be repeated', collect)
     .option('--token-issuer <text>', 'what `iss` of a token must be; may be repeated', collect)
+    .option('--revoked-file <file>', 'ids (`jti`) of tokens that are good no more, one in each line')
     .option(
       '--origin <url>',
       'let pages of this origin use the hub; may be repeated; * lets all',
@@ -114,7 +116,8 @@ function authOf(
   config: AuthOptions | undefined,
   env: NodeJS.ProcessEnv,
 ): AuthOptions | undefined {
-  const { tokenSecretFile, tokenSecretEnv, tokenKey, jwksUrl, tokenAudience, tokenIssuer } = flags
+  const { tokenSecretFile, tokenSecretEnv, tokenKey, jwksUrl, tokenAudience, tokenIssuer, revokedFile } =
+    flags
   const auth: AuthOptions = {
     ...config,
     ...(tokenSecretEnv && { secrets: tokenSecretEnv.map((name) => secretOf(name, env)) }),
@@ -123,13 +126,14 @@ function authOf(
     ...(jwksUrl !== undefined && { jwksUrl }),
     ...(tokenAudience && { audience: tokenAudience }),
     ...(tokenIssuer && { issuer: tokenIssuer }),
+    ...(revokedFile !== undefined && { revokedFile }),
   }
   const { secrets, secretFiles, keyFiles } = auth
   if (auth.jwksUrl !== undefined || [secrets, secretFiles, keyFiles].some(Boolean)) return auth
   if (Object.keys(auth).length === 0) return undefined
   throw new CommandError(
     exitCodes.usage,
-    'an audience or issuer of tokens says nothing without a key: add --token-secret-file, --token-key or --jwks-url',
+    'an audience, issuer or list of revoked tokens says nothing without a key: add --token-secret-file, --token-key or --jwks-url',
   )
 }
 
@@ -233,10 +237,11 @@ export function accessFromConfig(value: Readonly<Record<string, unknown>>): Acce
 }
 
 function authFromConfig(value: unknown): AuthOptions {
-  const { jwksUrl, ...rest } = fieldsOf(value, 'auth', [...lists, 'jwksUrl'])
+  const { jwksUrl, revokedFile, ...rest } = fieldsOf(value, 'auth', [...lists, 'jwksUrl', 'revokedFile'])
   const auth: Record<string, readonly string[] | string> = {}
   for (const [name, list] of Object.entries(rest)) auth[name] = listOf(list, `auth.${name}`, () => true)
   if (jwksUrl !== undefined) auth['jwksUrl'] = textOf(jwksUrl, 'auth.jwksUrl')
+  if (revokedFile !== undefined) auth['revokedFile'] = textOf(revokedFile, 'auth.revokedFile')
   return auth
 }
 

@@ -60,7 +60,7 @@ The config file is JSON, all of it optional:
     "allowedHosts": ["runcast.example"],
     "tls": { "cert": "cert.pem", "key": "key.pem" }
   }
-In "auth" there may also be "keyFiles", "jwksUrl" and "issuer". What the command line says wins.
+In "auth" there may also be "keyFiles", "jwksUrl", "issuer" and "revokedFile". What the command line says wins.
 
 Exit codes:
   0    ended by Ctrl-C or SIGTERM; clients were told that the hub goes away, and all is stored

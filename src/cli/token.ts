@@ -22,6 +22,7 @@ interface TokenOptions {
   readonly subject?: string
   readonly audience?: readonly string[]
   readonly issuer?: string
+  readonly id?: string
 }
 
 const examples = `
@@ -55,6 +56,7 @@ export function tokenCommand(surroundings: Surroundings): Command {
     .option('--subject <text>', 'whom it is given to (sub)')
     .option('--audience <text>', 'which hub it is meant for (aud); may be repeated', collect)
     .option('--issuer <text>', 'who gives it (iss)')
+    .option('--id <text>', 'by which it can be revoked (jti); random unless given')
     .addHelpText('after', examples)
     .action(async (options: TokenOptions) => {
       if (options.newKey !== undefined) writeKey(options.newKey, surroundings)
@@ -85,7 +87,10 @@ and make tokens with it:
   )
 }
 
-async function sign(options: TokenOptions, { clock, env }: Surroundings): Promise<string> {
+/** By which the token can be revoked. Characters. */
+const idLength = 16
+
+async function sign(options: TokenOptions, { clock, random, env }: Surroundings): Promise<string> {
   const { subscribe, publish, ttl, subject, audience, issuer } = options
   if (subscribe === undefined && publish === undefined) {
     throw new CommandError(
@@ -106,6 +111,7 @@ async function sign(options: TokenOptions, { clock, env }: Surroundings): Promis
   const { kid } = options
   const beside = {
     clock,
+    id: options.id ?? random.id(idLength),
     ...(kid !== undefined && { kid }),
     ...(audience && { audience }),
     ...(issuer !== undefined && { issuer }),

@@ -96,7 +96,7 @@ export class SseLink implements Link {
           break
         case 'authorize':
           this.#token = frame.token
-          for (const stream of this.#streams) stream.change(frame)
+          for (const stream of this.#streams) stream.renew(frame)
           this.emit({ type: 'authorized' })
           break
         case 'ping':
@@ -261,8 +261,18 @@ class Stream {
     this.change(frame)
   }
 
+  /** First of all that waits: what is sent with another token begins with it. */
+  renew(frame: Authorize): void {
+    this.#outbox.unshift(frame)
+    this.#send()
+  }
+
   change(frame: Change): void {
     this.#outbox.push(frame)
+    this.#send()
+  }
+
+  #send(): void {
     if (!this.#posting && this.#connection !== undefined) void this.#post(this.#connection)
   }
 

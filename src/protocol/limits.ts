@@ -147,8 +147,37 @@ export const limitTable = {
     guards: 'answers from `--authorize-url` that are remembered for their `maxAge`',
     exceeding: 'the one known longest is asked for again',
   },
+  revokedMax: {
+    value: 100_000,
+    unit: 'ids',
+    guards: 'the file of revoked tokens',
+    exceeding: 'the hub does not start; later, those revoked before stay so',
+  },
+  revokedBytesMax: {
+    value: 4 * mib,
+    unit: 'bytes',
+    guards: 'the file of revoked tokens',
+    exceeding: 'the hub does not start; later, those revoked before stay so',
+  },
+  revokedMs: {
+    value: 2_000,
+    unit: 'ms',
+    guards: 'the age of what is known of the file of revoked tokens',
+    exceeding: 'it is read again, if it has changed; tokens in it lose their rights',
+  },
   ticketMs: { value: 30_000, unit: 'ms', guards: 'the age of a ticket', exceeding: 'unauthorized' },
-  ticketsMax: { value: 10_000, unit: 'tickets', guards: 'tickets not used yet', exceeding: '429' },
+  ticketsMax: {
+    value: 10_000,
+    unit: 'tickets',
+    guards: 'tickets not used yet',
+    exceeding: 'the oldest of who has most is void; 429 for who has most',
+  },
+  ticketsPerHolderMax: {
+    value: 1_000,
+    unit: 'tickets',
+    guards: 'tickets not used yet of one token’s holder',
+    exceeding: '429',
+  },
   tokenLengthMax: { value: tokenLengthMax, unit: 'characters', guards: 'one token', exceeding: 'badFrame' },
   subscriptionsMax: {
     value: 10_000,
@@ -212,13 +241,13 @@ export const limitTable = {
   frameRateMax: {
     value: 5_000,
     unit: 'frames a second',
-    guards: 'what one WebSocket sends on average',
+    guards: 'what one WebSocket sends on average, pings and pongs included',
     exceeding: 'closed with 4004',
   },
   frameBurstMax: {
     value: 20_000,
     unit: 'frames',
-    guards: 'what one WebSocket sends at once',
+    guards: 'what one WebSocket sends at once, pings and pongs included',
     exceeding: 'closed with 4004',
   },
   byteRateMax: {

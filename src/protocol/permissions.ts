@@ -34,6 +34,11 @@ export class Permissions {
     this.sessions = sessionsIn(this.#read)
   }
 
+  /** Whether there is nothing that may be read, published to or commanded. */
+  get allowsNothing(): boolean {
+    return this.#read.length + this.#write.length + this.#command.length === 0
+  }
+
   mayRead(name: TopicName): boolean {
     // The list of sessions has no more than what may be read anyway.
     return name.kind === 'hub' ? this.reads : covers(this.#read, name)

@@ -90,7 +90,7 @@ export function makeService(hub: Hub, tokens: Tokens | undefined, options: Servi
     random: hub.random,
     limits,
   })
-  const connectionGrants = new ConnectionGrants(authenticator, clock)
+  const connectionGrants = new ConnectionGrants(clock)
   tokens?.onWithdrawn(() => connectionGrants.review())
   const links = new Links(limits)
   let closing = false

@@ -70,6 +70,12 @@ export const linkLimits = {
     await ping(client, 3)
     client.send({ type: 'ping' })
     t.match(await client.closed, { code: 4004, reason: /5000 frames a second; come back in 1 ms/ })
+    const other = await still(t, { frameBurstMax: 3 })
+    for (let sent = 0; sent < 2; sent += 1) other.client.socket.ping()
+    other.client.socket.pong()
+    await new Promise((resolve) => other.client.socket.once('pong', resolve))
+    other.client.socket.ping()
+    t.match(await other.client.closed, { code: 4004 }, 'pings and pongs of WebSockets count too')
   },
 
   async frameRateMax(t) {

@@ -9,6 +9,7 @@ import { defaultLimits, type Limits } from '../../src/protocol/limits.js'
 import { Authorization } from '../../src/server/access/authorize.js'
 import { authorizeByUrl } from '../../src/server/access/authorize-url.js'
 import { unlocked } from '../../src/server/access/grant.js'
+import { RevokedTokens } from '../../src/server/access/revoked-tokens.js'
 import { Tickets } from '../../src/server/access/tickets.js'
 import { type AuthOptions, Tokens } from '../../src/server/access/tokens.js'
 import { SimulatedClock } from '../kit/clock.js'
@@ -228,7 +229,8 @@ export const tokenLimits = {
   async ticketMs(t: Test) {
     const clock = new SimulatedClock()
     const tickets = new Tickets(clock, systemRandom, { ...defaultLimits, ticketMs: 1_000 })
-    const [one, other] = [tickets.issue(unlocked), tickets.issue(unlocked)]
+    const [one, other] = [tickets.issue(unlocked, 'a'), tickets.issue(unlocked, 'a')]
+    clock.jump(86_400_000)
     clock.advance(999)
     t.equal(tickets.redeem(one), unlocked)
     clock.advance(1)
@@ -237,11 +239,70 @@ export const tokenLimits = {
 
   async ticketsMax(t: Test) {
     const clock = new SimulatedClock()
-    const tickets = new Tickets(clock, systemRandom, { ...defaultLimits, ticketsMax: 2, ticketMs: 1_000 })
-    tickets.issue(unlocked)
-    tickets.issue(unlocked)
-    t.throws(() => tickets.issue(unlocked), { code: 'rateExceeded' })
+    const tickets = new Tickets(clock, systemRandom, { ...defaultLimits, ticketsMax: 3, ticketMs: 1_000 })
+    const [first = '', ...others] = [1, 2, 3].map(() => tickets.issue(unlocked, 'a'))
+    t.throws(() => tickets.issue(unlocked, 'a'), { code: 'rateExceeded' })
+    const another = tickets.issue(unlocked, 'b')
+    t.equal(tickets.redeem(first), undefined, 'the oldest of who has most has made room')
+    t.equal(tickets.redeem(others[0] ?? ''), unlocked)
+    t.equal(tickets.redeem(another), unlocked)
+    tickets.issue(unlocked, 'a')
+    tickets.issue(unlocked, 'a')
+    t.throws(() => tickets.issue(unlocked, 'a'), { code: 'rateExceeded' })
     clock.advance(1_000)
-    tickets.issue(unlocked)
+    tickets.issue(unlocked, 'a')
   },
+
+  async ticketsPerHolderMax(t: Test) {
+    const limits = { ...defaultLimits, ticketsPerHolderMax: 2 }
+    const tickets = new Tickets(new SimulatedClock(), systemRandom, limits)
+    const ticket = tickets.issue(unlocked, 'a')
+    tickets.issue(unlocked, 'a')
+    t.throws(() => tickets.issue(unlocked, 'a'), { code: 'rateExceeded' })
+    tickets.issue(unlocked, 'b')
+    tickets.redeem(ticket)
+    tickets.issue(unlocked, 'a')
+  },
+
+  async revokedMax(t: Test) {
+    const path = file(t, 'revoked', '# a list\n\na\n b\r\nb\n')
+    await revoked(t, path, { revokedMax: 2 })
+    await t.rejects(revoked(t, path, { revokedMax: 1 }), { message: /at most 1 ids, got 2/ })
+  },
+
+  async revokedBytesMax(t: Test) {
+    const path = file(t, 'revoked', 'a\nb\n')
+    await revoked(t, path, { revokedBytesMax: 4 })
+    await t.rejects(revoked(t, path, { revokedBytesMax: 3 }), { message: /at most 3 bytes, got 4/ })
+  },
+
+  async revokedMs(t: Test) {
+    const path = file(t, 'revoked', '')
+    const { list, clock } = await revoked(t, path, { revokedMs: 1_000 })
+    let changed = false
+    list.onChange(() => {
+      changed = true
+    })
+    writeFileSync(path, 'a\n')
+    clock.advance(999)
+    t.notOk(list.has('a'))
+    clock.advance(1)
+    await until('it is read', () => changed)
+    t.ok(list.has('a'))
+  },
+}
+
+async function revoked(
+  t: Test,
+  path: string,
+  limits: Partial<Limits>,
+): Promise<{ readonly list: RevokedTokens; readonly clock: SimulatedClock }> {
+  const clock = new SimulatedClock()
+  const list = await RevokedTokens.read(path, {
+    clock,
+    limits: { ...defaultLimits, ...limits },
+    report: (error) => t.error(error, 'nothing is reported'),
+  })
+  t.teardown(() => list.close())
+  return { list, clock }
 }

@@ -89,6 +89,8 @@ t.test('tokens say what the command line says', async (t) => {
   const claims = decodeJwt(made)
   t.match(claims, { subscribe: ['sessions/a/**', 'hub'], publish: ['**'], sub: 'ci', aud: ['x'], iss: 'y' })
   t.equal(Number(claims.exp) - Number(claims.iat), 900)
+  t.match(claims.jti, /^[\w-]{16}$/, 'it can be revoked')
+  t.equal(decodeJwt(await token('--secret-file', key, '--publish', '**', '--id', 'mine')).jti, 'mine')
   t.notOk('exp' in decodeJwt(await token('--secret-file', key, '--publish', '**', '--ttl', 'never')))
   const cases: readonly [words: string[], code: number, said: string][] = [
     [['--secret-file', key], 2, 'add --subscribe or --publish'],

@@ -16,6 +16,8 @@ const tasksPerTurnMax = 1_000_000
  */
 export class SimulatedClock implements Clock {
   #now: number
+  /** What the wall clock was set ahead by. */
+  #aheadMs = 0
   #numbers = 0
   #deferred: (() => void)[] = []
   /** A binary heap by time, then by number. A cancelled entry is dropped when it comes to the top. */
@@ -27,7 +29,12 @@ export class SimulatedClock implements Clock {
   }
 
   now(): number {
-    return this.#now
+    return this.#now + this.#aheadMs
+  }
+
+  /** Sets the wall clock, ahead or back, while no time passes. */
+  jump(ms: number): void {
+    this.#aheadMs += ms
   }
 
   elapsed(): number {
@@ -52,7 +59,7 @@ export class SimulatedClock implements Clock {
     return this.#pending.size
   }
 
-  /** When the next timer is due; nothing when there is none. Milliseconds since 1970. */
+  /** When the next timer is due, as `elapsed`; nothing when there is none. */
   get next(): number | undefined {
     return this.#top()?.at
   }

@@ -3,9 +3,9 @@ import type { Random } from '../../lib/random.js'
 import type { Limits } from '../../protocol/limits.js'
 import type { Request } from '../../transport/transport.js'
 import type { Authorization } from './authorize.js'
-import { unlocked, type VerifiedGrant } from './grant.js'
+import { unauthorized, unlocked, type VerifiedGrant } from './grant.js'
 import { Tickets } from './tickets.js'
-import { type Tokens, unauthorized } from './tokens.js'
+import type { Tokens } from './tokens.js'
 
 export interface AuthenticatorOptions {
   /** Absent: tokens are nothing to this hub. */
@@ -62,23 +62,9 @@ export class Authenticator {
     throw unauthorized('This hub takes no tokens: connect again, to be asked again who you are.')
   }
 
-  /** @throws ProtocolError `unauthorized` when a grant that was given is not good any more */
-  expectCurrent(grant: VerifiedGrant): void {
-    const reason = this.reasonAgainst(grant)
-    if (reason !== undefined) throw unauthorized(reason)
-  }
-
-  reasonAgainst(grant: VerifiedGrant): string | undefined {
-    if (grant.key !== undefined) return this.#options.tokens?.reasonAgainst(grant)
-    const { expiresAt } = grant
-    const hasExpired = expiresAt !== undefined && expiresAt <= this.#options.clock.now()
-    return hasExpired ? 'The authorization has expired.' : undefined
-  }
-
   #redeemed(ticket: string): VerifiedGrant {
     const grant = this.tickets.redeem(ticket)
     if (grant === undefined) throw unauthorized('The ticket was used before, or is too old: ask for another.')
-    this.expectCurrent(grant)
     return grant
   }
 }

@@ -3,7 +3,7 @@ import type { Clock } from '../../lib/clock.js'
 import { ProtocolError } from '../../protocol/codes.js'
 import type { Limits } from '../../protocol/limits.js'
 import { type Authorize, type AuthorizeRequest, unanswered } from './authorize.js'
-import { type Grant, verifiedGrant } from './grant.js'
+import { checkedGrant, type Grant } from './grant.js'
 import { readUpTo } from './read-up-to.js'
 import { expectSafe, messageOf } from './token-keys.js'
 
@@ -70,7 +70,7 @@ class Asker {
   ask(question: string): Grant | undefined | Promise<Grant | undefined> {
     const key = createHash('sha256').update(question).digest('base64')
     const known = this.#known.get(key)
-    if (known !== undefined && known.until > this.#options.clock.now()) return known.grant
+    if (known !== undefined && known.until > this.#options.clock.elapsed()) return known.grant
     this.#known.delete(key)
     const asked = this.#asking.get(key)
     if (asked !== undefined) return asked
@@ -116,12 +116,12 @@ class Asker {
   #taken(value: unknown, key: string): Grant {
     const { limits, clock } = this.#options
     const { maxAge = 0, ...grant } = value as Grant & { readonly maxAge?: unknown }
-    verifiedGrant(grant, limits)
+    checkedGrant(grant, limits)
     if (typeof maxAge !== 'number' || !(maxAge >= 0 && maxAge <= maxAgeMax)) {
       throw new TypeError(`maxAge: expected seconds, at most ${maxAgeMax}`)
     }
     if (maxAge === 0) return grant
-    this.#known.set(key, { grant, until: clock.now() + maxAge * 1_000 })
+    this.#known.set(key, { grant, until: clock.elapsed() + maxAge * 1_000 })
     if (this.#known.size > limits.authorizedMax) {
       const [oldest] = this.#known.keys()
       if (oldest !== undefined) this.#known.delete(oldest)

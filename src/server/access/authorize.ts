@@ -59,7 +59,7 @@ export class Authorization {
   }
 
   #granted(answer: Grant | undefined): VerifiedGrant {
-    if (answer !== undefined) return verifiedGrant(answer, this.#options.limits)
+    if (answer !== undefined) return verifiedGrant(answer, this.#options.limits, this.#options.clock)
     throw new ProtocolError('unauthorized', 'It is not known who asks: sign in first.')
   }
 

@@ -1,21 +1,26 @@
 import type { Connection } from '../../delivery/connection.js'
 import type { Clock, Timer } from '../../lib/clock.js'
-import type { Authenticator } from './authenticator.js'
+import type { Permissions } from '../../protocol/permissions.js'
 import type { VerifiedGrant } from './grant.js'
 
 /** The longest that a timer may run (`setTimeout`: 2³¹ − 1 ms); after it, it is set again. Milliseconds. */
 const timerMsMax = 24 * 60 * 60 * 1_000
 
+/** How often it is seen whether somebody has set the clock, or the machine has slept. Milliseconds. */
+const jumpLookMs = 1_000
+/** By how much the clock may be corrected without being looked at. Milliseconds. */
+const jumpMsMin = 500
+
 /** What the open connections may do. A connection whose grant has come to its end is closed. */
 export class ConnectionGrants {
-  readonly #authenticator: Authenticator
   readonly #clock: Clock
   readonly #grants = new Map<Connection, VerifiedGrant>()
   /** Of those whose grant comes to an end. */
   readonly #timers = new Map<Connection, Timer>()
+  /** Runs while there are such connections: their timers do not notice a clock that jumps. */
+  #jumps: Timer | undefined
 
-  constructor(authenticator: Authenticator, clock: Clock) {
-    this.#authenticator = authenticator
+  constructor(clock: Clock) {
     this.#clock = clock
   }
 
@@ -29,11 +34,22 @@ export class ConnectionGrants {
     return this.#grants.get(connection)
   }
 
-  /** The connection has another grant from now on. */
+  /** @returns why what the connection asks for must not be done any more; nothing while it may */
+  reasonAgainst(connection: Connection): string | undefined {
+    return this.#grants.get(connection)?.reasonAgainst()
+  }
+
+  /**
+   * The connection has another grant from now on.
+   *
+   * @throws ProtocolError `unauthorized` when that has come to its end meanwhile: the one from before stays
+   */
   renew(connection: Connection, grant: VerifiedGrant): void {
     if (!this.#grants.has(connection)) return
-    this.#grants.set(connection, grant)
-    connection.permit(grant.permissions, 'the new token does not allow it')
+    grant.use((permissions: Permissions) => {
+      this.#grants.set(connection, grant)
+      connection.permit(permissions, 'the new token does not allow it')
+    })
     this.#watch(connection, grant)
   }
 
@@ -46,7 +62,7 @@ export class ConnectionGrants {
   /** Ends what is not good any more, whatever the reason. */
   review(): void {
     for (const [connection, grant] of this.#grants) {
-      const reason = this.#authenticator.reasonAgainst(grant)
+      const reason = grant.reasonAgainst()
       if (reason !== undefined) connection.close('unauthorized', reason)
     }
   }
@@ -58,15 +74,31 @@ export class ConnectionGrants {
     if (expiresAt === undefined || !this.#grants.has(connection)) return
     const leftMs = Math.max(0, expiresAt - this.#clock.now())
     const timer = this.#clock.after(Math.min(leftMs, timerMsMax), () => {
-      const reason = this.#authenticator.reasonAgainst(grant)
+      const reason = grant.reasonAgainst()
       if (reason === undefined) this.#watch(connection, grant)
       else connection.close('unauthorized', reason)
     })
     this.#timers.set(connection, timer)
+    this.#lookForJumps()
   }
 
   #cancel(connection: Connection): void {
     this.#timers.get(connection)?.cancel()
     this.#timers.delete(connection)
+    if (this.#timers.size > 0) return
+    this.#jumps?.cancel()
+    this.#jumps = undefined
+  }
+
+  /** A clock that was set, or a machine that slept, ends grants in a moment that no timer knew of. */
+  #lookForJumps(): void {
+    if (this.#jumps !== undefined) return
+    const apart = this.#clock.now() - this.#clock.elapsed()
+    this.#jumps = this.#clock.after(jumpLookMs, () => {
+      this.#jumps = undefined
+      const jumpMs = Math.abs(this.#clock.now() - this.#clock.elapsed() - apart)
+      if (jumpMs >= jumpMsMin) this.review()
+      if (this.#timers.size > 0) this.#lookForJumps()
+    })
   }
 }

@@ -1,3 +1,5 @@
+import type { Clock } from '../../lib/clock.js'
+import { ProtocolError } from '../../protocol/codes.js'
 import type { Limits } from '../../protocol/limits.js'
 import { everything, Permissions } from '../../protocol/permissions.js'
 import type { PatternText } from '../../protocol/topic.js'
@@ -16,24 +18,100 @@ export interface Grant {
   readonly expiresAt?: number
 }
 
-/** A grant that has been checked: by the key of a token, or by whoever answers for the surrounding application. */
-export interface VerifiedGrant {
+export interface VerifiedGrantOptions {
   readonly permissions: Permissions
-  /** Whom it was given to: tokens of one holder may act for each other. Empty: nobody in particular. */
+  /** Whom it was given to: what all tokens of one holder do is counted together. Empty: nobody in particular. */
   readonly holder: string
-  /** Which key vouches for it: without the key it is worth nothing. Absent where there is none to lose. */
-  readonly key?: string
+  /** What it came with, without giving it away: equal for the same token, different for any other. */
+  readonly token: string
   /** Milliseconds since 1970; absent: never. */
   readonly expiresAt?: number
+  /** @returns why it is not good any more; nothing while it is */
+  readonly reasonAgainst: () => string | undefined
+}
+
+/**
+ * What a token stands for, once it has been verified. It may end at any time: by the clock, with its key, or by itself
+ * being revoked. So nothing can be done with it without looking whether it is good, each time anew: an `await` in between
+ * may have been its end.
+ */
+export class VerifiedGrant {
+  readonly holder: string
+  readonly token: string
+  readonly expiresAt: number | undefined
+  readonly #permissions: Permissions
+  readonly #reasonAgainst: () => string | undefined
+
+  constructor({ permissions, holder, token, expiresAt, reasonAgainst }: VerifiedGrantOptions) {
+    this.#permissions = permissions
+    this.holder = holder
+    this.token = token
+    this.expiresAt = expiresAt
+    this.#reasonAgainst = reasonAgainst
+  }
+
+  /** @returns why it is not good any more; nothing while it is */
+  reasonAgainst(): string | undefined {
+    return this.#reasonAgainst()
+  }
+
+  /**
+   * Does in this moment what it allows.
+   *
+   * @param task done at once; what it waits for must not need the permissions any more
+   * @throws ProtocolError `unauthorized` when it is not good any more; nothing was done then
+   */
+  use<Result>(task: (permissions: Permissions) => Result): Result {
+    const reason = this.#reasonAgainst()
+    if (reason !== undefined) throw unauthorized(reason)
+    return task(this.#permissions)
+  }
+}
+
+export function unauthorized(text: string): ProtocolError {
+  return new ProtocolError('unauthorized', text)
 }
 
 /** What everybody has of a hub that asks nobody who they are. */
-export const unlocked: VerifiedGrant = { permissions: everything, holder: '' }
+export const unlocked = new VerifiedGrant({
+  permissions: everything,
+  holder: '',
+  token: '',
+  reasonAgainst: () => undefined,
+})
+
+/**
+ * @param expiresAt milliseconds since 1970; absent: never
+ * @returns whether it has come: by the wall clock, or because as much time has passed as there was. A clock that is set
+ *   back gives nobody more
+ */
+export function lifetimeOf(expiresAt: number | undefined, clock: Clock): () => boolean {
+  if (expiresAt === undefined) return () => false
+  const until = clock.elapsed() + expiresAt - clock.now()
+  return () => expiresAt <= clock.now() || until <= clock.elapsed()
+}
 
 const fields: readonly string[] = ['subscribe', 'publish', 'command', 'subject', 'expiresAt']
 
 /** @throws Error that names the field, when it is no grant */
-export function verifiedGrant(value: unknown, { tokenPatternsMax }: Limits): VerifiedGrant {
+export function verifiedGrant(value: unknown, limits: Limits, clock: Clock): VerifiedGrant {
+  const { permissions, grant } = checkedGrant(value, limits)
+  const { subject, expiresAt, ...patterns } = grant
+  const isOver = lifetimeOf(expiresAt, clock)
+  return new VerifiedGrant({
+    permissions,
+    holder: subject ? JSON.stringify({ subject }) : '',
+    token: JSON.stringify({ subject, ...patterns }),
+    ...(expiresAt !== undefined && { expiresAt }),
+    reasonAgainst: () => (isOver() ? 'The authorization has expired.' : undefined),
+  })
+}
+
+/** @throws Error that names the field, when it is no grant */
+export function checkedGrant(
+  value: unknown,
+  { tokenPatternsMax }: Limits,
+): { readonly permissions: Permissions; readonly grant: Grant } {
   if (typeof value !== 'object' || value === null) {
     throw new TypeError('grant: expected { subscribe?, publish?, command?, subject?, expiresAt? }')
   }
@@ -54,11 +132,7 @@ export function verifiedGrant(value: unknown, { tokenPatternsMax }: Limits): Ver
   if (expiresAt !== undefined && !Number.isFinite(expiresAt)) {
     throw new TypeError('grant.expiresAt: expected milliseconds since 1970')
   }
-  return {
-    permissions: permissionsOf(patterns),
-    holder: subject ? JSON.stringify({ subject }) : '',
-    ...(expiresAt !== undefined && { expiresAt: expiresAt as number }),
-  }
+  return { permissions: permissionsOf(patterns), grant: value }
 }
 
 /** What is wrong with a pattern here is no peer's mistake. */

@@ -1,8 +1,9 @@
 import { createPrivateKey, type JsonWebKey, KeyObject } from 'node:crypto'
 import { SignJWT } from 'jose'
 import { type Clock, systemClock } from '../../lib/clock.js'
+import { systemRandom } from '../../lib/random.js'
 import { defaultLimits } from '../../protocol/limits.js'
-import { type Grant, verifiedGrant } from './grant.js'
+import { checkedGrant, type Grant } from './grant.js'
 import { algorithmsOf, messageOf, secretKey } from './token-keys.js'
 
 export interface SignOptions {
@@ -12,6 +13,8 @@ export interface SignOptions {
   readonly audience?: readonly string[]
   /** Who gives it (`iss`). */
   readonly issuer?: string
+  /** By which it can be revoked (`jti`); random unless given. */
+  readonly id?: string
   readonly clock?: Clock
 }
 
@@ -41,9 +44,9 @@ export async function signWith(
   { key, algorithm, kid }: SigningKey,
   options: SignOptions,
 ): Promise<string> {
-  verifiedGrant(grant, defaultLimits)
+  checkedGrant(grant, defaultLimits)
   const { subscribe, publish, command, subject, expiresAt } = grant
-  const { audience, issuer, clock = systemClock } = options
+  const { audience, issuer, id = systemRandom.id(16), clock = systemClock } = options
   const keyId = options.kid ?? kid
   const claims = {
     ...(subscribe && { subscribe }),
@@ -52,6 +55,7 @@ export async function signWith(
     ...(subject !== undefined && { sub: subject }),
     ...(audience && { aud: [...audience] }),
     ...(issuer !== undefined && { iss: issuer }),
+    jti: id,
     iat: Math.floor(clock.now() / 1_000),
     ...(expiresAt !== undefined && { exp: Math.floor(expiresAt / 1_000) }),
   }

@@ -174,7 +174,7 @@ export class Keys {
   readonly #sources: KeySources
   readonly #options: KeysOptions
   #keys: readonly Key[] = []
-  #readAt = 0
+  #readAt = Number.NEGATIVE_INFINITY
   #reading: Promise<void> | undefined
   #timer: Timer | undefined
   #changed: () => void = () => {}
@@ -236,7 +236,7 @@ export class Keys {
   /** Reads the keys again, unless that was done just now. @returns whether they have been read since the call */
   async refresh(): Promise<boolean> {
     const reading = this.#reading !== undefined
-    if (!reading && this.#options.clock.now() - this.#readAt < cooldownMs) return false
+    if (!reading && this.#options.clock.elapsed() - this.#readAt < cooldownMs) return false
     await this.#readAgain()
     return true
   }
@@ -264,7 +264,7 @@ export class Keys {
   async #read(): Promise<void> {
     const { limits, clock } = this.#options
     const { secrets = [], secretFiles = [], keyFiles = [], jwksUrl } = this.#sources
-    this.#readAt = clock.now()
+    this.#readAt = clock.elapsed()
     const texts = await Promise.all(secretFiles.map((file) => readText(file, limits.keysBytesMax)))
     const found = await Promise.all([
       ...secrets.map((secret) => keyOf(secretKey(secret, 'secret'))),

@@ -1,7 +1,9 @@
+import { createHash } from 'node:crypto'
 import { decodeProtectedHeader, errors, type JWTPayload, type JWTVerifyOptions, jwtVerify } from 'jose'
 import { ProtocolError } from '../../protocol/codes.js'
 import { Permissions } from '../../protocol/permissions.js'
-import type { VerifiedGrant } from './grant.js'
+import { lifetimeOf, unauthorized, VerifiedGrant } from './grant.js'
+import { RevokedTokens } from './revoked-tokens.js'
 import { type Key, type KeySources, Keys, type KeysOptions } from './token-keys.js'
 
 /** Which tokens are good: JWTs (RFC 7519) signed with one of these keys. */
@@ -10,46 +12,67 @@ export interface AuthOptions extends KeySources {
   readonly audience?: readonly string[]
   /** `iss` must be one of them; any unless given. */
   readonly issuer?: readonly string[]
+  /** A file with the ids (`jti`) of tokens that are good no more, one in each line. */
+  readonly revokedFile?: string
 }
 
 /** Turns tokens into grants. */
 export class Tokens {
   readonly #options: AuthOptions
   readonly #keys: Keys
+  readonly #revoked: RevokedTokens | undefined
   readonly #setting: KeysOptions
   /** Tokens that have been verified: a client sends the same one with every request. */
   readonly #known = new Map<string, VerifiedGrant>()
 
-  /** @throws Error when there is no key, or one cannot be read */
+  /** @throws Error when there is no key, or a key or the list of revoked tokens cannot be read */
   static async start(options: AuthOptions, setting: KeysOptions): Promise<Tokens> {
-    return new Tokens(options, setting, await Keys.read(options, setting))
+    const { revokedFile } = options
+    const revoked = revokedFile === undefined ? undefined : await RevokedTokens.read(revokedFile, setting)
+    try {
+      return new Tokens(options, setting, { keys: await Keys.read(options, setting), revoked })
+    } catch (error) {
+      revoked?.close()
+      throw error
+    }
   }
 
   /**
-   * As `start`, for whoever cannot wait: until the keys are read, tokens wait for them.
+   * As `start`, for whoever cannot wait: until the keys and the list of revoked tokens are read, tokens wait for them.
    *
    * @throws Error when there is no key, or one can never be right
    */
   static begin(options: AuthOptions, setting: KeysOptions): Tokens {
-    return new Tokens(options, setting, Keys.begin(options, setting))
+    const { revokedFile } = options
+    const keys = Keys.begin(options, setting)
+    const revoked = revokedFile === undefined ? undefined : RevokedTokens.begin(revokedFile, setting)
+    return new Tokens(options, setting, { keys, revoked })
   }
 
-  private constructor(options: AuthOptions, setting: KeysOptions, keys: Keys) {
+  private constructor(
+    options: AuthOptions,
+    setting: KeysOptions,
+    { keys, revoked }: { readonly keys: Keys; readonly revoked: RevokedTokens | undefined },
+  ) {
     this.#options = options
     this.#setting = setting
     this.#keys = keys
+    this.#revoked = revoked
   }
 
-  /** Calls `task` when grants that were given may have lost their key. */
+  /** Calls `task` when grants that were given may have lost their key, or may have been revoked. */
   onWithdrawn(task: () => void): void {
-    this.#keys.onChange(() => {
+    const forget = (): void => {
       this.#known.clear()
       task()
-    })
+    }
+    this.#keys.onChange(forget)
+    this.#revoked?.onChange(forget)
   }
 
   close(): void {
     this.#keys.close()
+    this.#revoked?.close()
   }
 
   /** @returns at once what has been verified before; rejects or throws with ProtocolError `unauthorized` */
@@ -59,16 +82,9 @@ export class Tokens {
       throw unauthorized(`The token is too long: expected at most ${tokenLengthMax} characters.`)
     }
     const known = this.#known.get(token)
-    if (known !== undefined && this.reasonAgainst(known) === undefined) return known
+    if (known !== undefined && known.reasonAgainst() === undefined) return known
     this.#known.delete(token)
     return this.#verified(token)
-  }
-
-  /** @returns why a grant that was given is not good any more; nothing while it is */
-  reasonAgainst({ expiresAt, key }: VerifiedGrant): string | undefined {
-    if (expiresAt !== undefined && expiresAt <= this.#setting.clock.now()) return hasExpired
-    if (key !== undefined && !this.#keys.has(key)) return 'The key of the token has been withdrawn.'
-    return undefined
   }
 
   async #verified(token: string): Promise<VerifiedGrant> {
@@ -77,20 +93,22 @@ export class Tokens {
       (await this.#tryKeys(token, this.#keys.fitting(alg, kid))) ??
       // An issuer that has changed its key signs with one that is not known yet.
       ((await this.#keys.refresh()) ? await this.#tryKeys(token, this.#keys.fitting(alg, kid)) : undefined)
+    if (this.#revoked !== undefined && !(await this.#revoked.isKnown()))
+      throw new ProtocolError('unavailable', 'The list of revoked tokens cannot be read; come back later.')
     if (this.#keys.known === 0)
       throw new ProtocolError('unavailable', 'The keys for tokens cannot be read; come back later.')
     if (grant === undefined) throw unauthorized('The token is not signed with a key of this hub.')
-    const reason = this.reasonAgainst(grant)
-    if (reason !== undefined) throw unauthorized(reason)
-    this.#remember(token, grant)
-    return grant
+    return grant.use(() => {
+      this.#remember(token, grant)
+      return grant
+    })
   }
 
   async #tryKeys(token: string, keys: readonly Key[]): Promise<VerifiedGrant | undefined> {
     for (const key of keys) {
       try {
         const { payload } = await jwtVerify(token, key.key, this.#expectations(key))
-        return this.#granted(payload, key)
+        return this.#granted(token, payload, key)
       } catch (error) {
         if (!(error instanceof errors.JWSSignatureVerificationFailed)) throw refusalOf(error)
       }
@@ -110,21 +128,31 @@ export class Tokens {
     }
   }
 
-  #granted(payload: JWTPayload, { id }: Key): VerifiedGrant {
-    const { limits } = this.#setting
-    const { exp, iss, sub, aud } = payload
+  #granted(token: string, payload: JWTPayload, { id: key }: Key): VerifiedGrant {
+    const { limits, clock } = this.#setting
+    const { exp, iss, sub, aud, jti } = payload
     if (aud !== undefined && this.#options.audience === undefined) {
       throw unauthorized('The token is meant for an audience (aud), and this hub has been given none.')
     }
+    if (jti !== undefined && typeof jti !== 'string') throw unauthorized("The token's claim jti is no text.")
     const subscribe = patternsOf(payload, 'subscribe', limits.tokenPatternsMax)
     const publish = patternsOf(payload, 'publish', limits.tokenPatternsMax)
     const command = patternsOf(payload, 'command', limits.tokenPatternsMax)
-    return {
+    const expiresAt = exp === undefined ? undefined : exp * 1_000 + limits.tokenSkewMs
+    const isOver = lifetimeOf(expiresAt, clock)
+    const reasonAgainst = (): string | undefined => {
+      if (isOver()) return hasExpired
+      if (!this.#keys.has(key)) return 'The key of the token has been withdrawn.'
+      if (jti !== undefined && this.#revoked?.has(jti)) return 'The token has been revoked.'
+      return undefined
+    }
+    return new VerifiedGrant({
       permissions: new Permissions({ subscribe, publish, command }),
       holder: JSON.stringify(sub === undefined ? { iss, subscribe, publish, command } : { iss, sub }),
-      key: id,
-      ...(exp !== undefined && { expiresAt: exp * 1_000 + limits.tokenSkewMs }),
-    }
+      token: fingerprint(token),
+      ...(expiresAt !== undefined && { expiresAt }),
+      reasonAgainst,
+    })
   }
 
   #remember(token: string, grant: VerifiedGrant): void {
@@ -137,11 +165,12 @@ export class Tokens {
   }
 }
 
-const hasExpired = 'The token has expired.'
-
-export function unauthorized(text: string): ProtocolError {
-  return new ProtocolError('unauthorized', text)
+/** @returns what tells a token from all others, and does not give it away */
+export function fingerprint(token: string): string {
+  return createHash('sha256').update(token).digest('base64url')
 }
+
+const hasExpired = 'The token has expired.'
 
 function headerOf(token: string): { readonly alg: string | undefined; readonly kid: string | undefined } {
   try {

@@ -63,13 +63,14 @@ function agentReader(
 ): EventReader {
   const options = { dataMax: limits.lineBytesMax, ...(worker !== undefined && { worker }) }
   const translation = new Translation(from, options)
-  const session = call.param('session')
   const allowed = new Set([worker])
   const read = (found: readonly Ingested[]): readonly DialectEvent[] =>
     found.map(({ event, worker: named }) => {
       if (named !== undefined && !allowed.has(named)) {
         checkId(named, limits, 'worker')
-        call.grant.permissions.expectWrite({ kind: 'worker', session, worker: named })
+        call.use(({ permissions, param }) =>
+          permissions.expectWrite({ kind: 'worker', session: param('session'), worker: named }),
+        )
         allowed.add(named)
       }
       return {

@@ -62,7 +62,11 @@ export function panelRoutes(): Route[] {
       access: { kind: 'open' },
       // The names change with the content.
       answer: (call) =>
-        answer(call.param('file'), { 'cache-control': 'public, max-age=31536000, immutable' }, call),
+        answer(
+          call.use(({ param }) => param('file')),
+          { 'cache-control': 'public, max-age=31536000, immutable' },
+          call,
+        ),
     },
   ]
 }

@@ -57,7 +57,7 @@ async function publishWhole(
   kind: BodyKind,
 ): Promise<Answer | undefined> {
   const { hub, limits } = context
-  const worker = workerOf(call)
+  const worker = call.use(({ topic }) => workerOf(topic))
   const read = eventReaderOf(context, call, kind, worker)
   const body = await readBody(context, call)
   if (body === undefined) return undefined
@@ -65,27 +65,27 @@ async function publishWhole(
     kind === 'msgpack'
       ? unpack(hub.codecs.msgpack, body)
       : parseJson(utf8(body, 'body'), limits, 'body', hint)
-  const session = call.param('session')
   const trace = traceOf(call.request)
   const total: Total = { first: 0, last: 0, accepted: 0, duplicates: 0 }
-  if (read === undefined) {
-    const events = Array.isArray(value) ? checkEvents(value, limits) : [checkEvent(value, limits)]
-    add(total, hub.publish(call.topic, withTrace(events, trace)))
-  } else {
-    const { events, workers, end } = readAll(Array.isArray(value) ? value : [value], read, limits)
-    if (events.length > 0)
-      add(
-        total,
-        hub.publishTo(session, read.namesWorkers ? workers : (worker ?? workers), withTrace(events, trace)),
-      )
-    if (end !== undefined) endOnce(hub, session, end.outcome)
-  }
-  await hub.committed(session)
+  const stored = call.use(({ topic, param }) => {
+    const session = param('session')
+    if (read === undefined) {
+      const events = Array.isArray(value) ? checkEvents(value, limits) : [checkEvent(value, limits)]
+      add(total, hub.publish(topic, withTrace(events, trace)))
+    } else {
+      const { events, workers, end } = readAll(Array.isArray(value) ? value : [value], read, limits)
+      const named = read.namesWorkers ? workers : (worker ?? workers)
+      if (events.length > 0) add(total, hub.publishTo(session, named, withTrace(events, trace)))
+      if (end !== undefined) endOnce(hub, session, end.outcome)
+    }
+    return hub.committed(session)
+  })
+  await stored
   return json(200, total)
 }
 
 /** The worker of the route; a dialect may name one for each event of a session's. */
-function workerOf({ topic }: Call): string | undefined {
+function workerOf(topic: string): string | undefined {
   const name = parseTopic(topic, 'topic')
   return name.kind === 'worker' ? name.worker : undefined
 }
@@ -176,28 +176,31 @@ async function publishLines(
   call: Call,
   kind: BodyKind,
 ): Promise<Answer | undefined> {
-  const { hub, limits, authenticator, bodyBudget, rateLimits, onClosing } = context
-  const { request, exchange, topic, grant, sender } = call
-  const session = call.param('session')
+  const { hub, limits, bodyBudget, rateLimits, onClosing } = context
+  const { request, exchange, sender, use } = call
+  const session = use(({ param }) => param('session'))
   const total: Total = { first: 0, last: 0, accepted: 0, duplicates: 0 }
   const trace = traceOf(request)
-  const worker = workerOf(call)
+  const worker = use(({ topic }) => workerOf(topic))
   const read = eventReaderOf(context, call, kind, worker)
   rateLimits.expectBodies(sender)
+  // A body may be sent for longer than a token is good.
   const pending = new PendingLines(limits.publishEventsMax, (events, workers) => {
     const traced = withTrace(events, trace)
-    add(
-      total,
-      read === undefined
-        ? hub.publish(topic, traced)
-        : hub.publishTo(session, read.namesWorkers ? workers : (worker ?? workers), traced),
-    )
+    use(({ topic }) => {
+      add(
+        total,
+        read === undefined
+          ? hub.publish(topic, traced)
+          : hub.publishTo(session, read.namesWorkers ? workers : (worker ?? workers), traced),
+      )
+    })
   })
   let last = 0
   const take = (found: readonly DialectEvent[], line: number): void => {
     for (const one of found) {
       if (one.kind === 'event') pending.add(one.event, line, one.worker)
-      else pending.end(line, () => endOnce(hub, session, one.outcome))
+      else pending.end(line, () => use(() => endOnce(hub, session, one.outcome)))
     }
   }
   const reader = new LineReader(limits.lineBytesMax, (text, line) => {
@@ -219,8 +222,6 @@ async function publishLines(
   })
   try {
     for await (const chunk of { [Symbol.asyncIterator]: () => body }) {
-      // A body may be sent for longer than a token is good.
-      authenticator.expectCurrent(grant)
       reader.push(chunk)
       place.hold(reader.restBytes)
       pending.publish()

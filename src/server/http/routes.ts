@@ -2,6 +2,7 @@ import { strict as assert } from 'node:assert'
 import { checkId } from '../../protocol/check.js'
 import { ProtocolError } from '../../protocol/codes.js'
 import type { Limits } from '../../protocol/limits.js'
+import type { Permissions } from '../../protocol/permissions.js'
 import { parseTopic } from '../../protocol/topic.js'
 import type { Answer, Exchange, Request } from '../../transport/transport.js'
 import type { Authenticator } from '../access/authenticator.js'
@@ -14,7 +15,12 @@ import { problemOf, shuttingDown } from './problem.js'
 export type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
 
 /** What a request asks for, as far as its head tells. */
-export type Asked = Pick<Call, 'request' | 'query' | 'param'>
+export interface Asked {
+  readonly request: Request
+  readonly query: URLSearchParams
+  /** The decoded segment that stands for `{name}` in the route's path; sessions and workers are valid ids. */
+  readonly param: (name: string) => string
+}
 
 /**
  * What it takes to be answered: nothing; any token, where the route itself gives no more than the token allows; a token
@@ -39,21 +45,32 @@ export interface Route {
   answer(call: Call): Answer | undefined | Promise<Answer | undefined>
 }
 
+/** What a request may do, in the moment in which it is asked; see `Call.use`. */
+export interface Permitted {
+  /** The topic that the route's `access` names; empty where it names none. */
+  readonly topic: string
+  readonly param: Asked['param']
+  readonly permissions: Permissions
+  /** For what stays open, and has to be looked after. */
+  readonly grant: VerifiedGrant
+}
+
 /** One request on its way through a route. */
 export interface Call {
   readonly request: Request
   readonly exchange: Exchange
   readonly query: URLSearchParams
-  /** What the client may do. Of a route that is open to all, nobody has asked. */
-  readonly grant: VerifiedGrant
   /** Who is held to the rates of what comes: the token's holder, or an address. */
   readonly sender: string
-  /** The topic that the route's `access` names; empty where it names none. */
-  readonly topic: string
-  /** The decoded segment that stands for `{name}` in the route's path; sessions and workers are valid ids. */
-  param(name: string): string
   /** What a streamed response must say beside its own headers; answers get them without further ado. */
   readonly headers: Readonly<Record<string, string>>
+  /**
+   * Does at once what the route is there for. Nothing else tells what the request is about, so nothing can be done
+   * after an `await` without having looked again whether the client may still do it.
+   *
+   * @throws ProtocolError `unauthorized` when its token is not good any more; nothing was done then
+   */
+  readonly use: <Result>(task: (permitted: Permitted) => Result) => Result
 }
 
 export interface RoutesOptions {
@@ -167,9 +184,20 @@ export class Routes {
         return value
       },
     }
-    const topic = permittedTopic(route.access, asked, grant)
+    const topic = grant.use((permissions) => permittedTopic(route.access, asked, permissions))
     const sender = grant.holder === '' ? this.#options.rateLimits.addressOf(request) : grant.holder
-    return route.answer({ ...asked, exchange, headers, grant, sender, topic })
+    const { param, query } = asked
+    const answer = await route.answer({
+      request,
+      exchange,
+      query,
+      headers,
+      sender,
+      use: (task) => grant.use((permissions) => task({ topic, param, permissions, grant })),
+    })
+    // What was read is nobody's any more whose token has ended meanwhile. What was done is done, and said.
+    if (answer !== undefined && route.method === 'GET') grant.use(() => {})
+    return answer
   }
 
   #match(segments: readonly string[]): Pattern | undefined {
@@ -194,7 +222,7 @@ export class Routes {
  * @returns the topic that the route is about
  * @throws ProtocolError `forbidden`
  */
-function permittedTopic(access: Access, asked: Asked, { permissions }: VerifiedGrant): string {
+function permittedTopic(access: Access, asked: Asked, permissions: Permissions): string {
   switch (access.kind) {
     case 'open':
     case 'any':

@@ -21,10 +21,11 @@ export function sessionRoutes(context: DialectContext): Route[] {
       path: '/api/sessions/{session}',
       // Who publishes to a session has to know how it stands.
       access: { kind: 'either', topic: ownTopic },
-      answer: (call) => {
-        const session = call.param('session')
-        return json(200, { ...summaryOf(context, session), ...hub.measure(session) })
-      },
+      answer: (call) =>
+        call.use(({ param }) => {
+          const session = param('session')
+          return json(200, { ...summaryOf(context, session), ...hub.measure(session) })
+        }),
     },
     {
       method: 'PUT',
@@ -37,7 +38,7 @@ export function sessionRoutes(context: DialectContext): Route[] {
       path: '/api/sessions/{session}',
       access: writes(wholeTopic),
       answer: async (call) => {
-        await hub.removeSession(call.param('session'))
+        await call.use(({ param }) => hub.removeSession(param('session')))
         return { status: 204 }
       },
     },
@@ -63,11 +64,11 @@ export function sessionRoutes(context: DialectContext): Route[] {
 }
 
 /** Those that may be seen, in the order of their ids; `next` is the id to give as `after` for the next page. */
-async function list({ hub, limits }: DialectContext, { query, grant }: Call): Promise<Answer> {
+async function list({ hub, limits }: DialectContext, { query, use }: Call): Promise<Answer> {
   const limit = integerOf(query, 'limit', { min: 1, max: limits.pageItemsMax }) ?? limits.pageItemsMax
   const after = query.get('after') ?? ''
   if (after !== '') checkId(after, limits, 'after')
-  const { sessions, end } = await hub.listSessions(after, limit, grant.permissions)
+  const { sessions, end } = await use(({ permissions }) => hub.listSessions(after, limit, permissions))
   const next = end ? undefined : sessions.at(-1)?.id
   return json(200, { sessions, ...(next === undefined ? {} : { next }) })
 }
@@ -85,35 +86,36 @@ async function create(context: DialectContext, call: Call): Promise<Answer | und
   if (mode !== undefined && !modes.includes(mode as Mode))
     throw refusal('mode', `one of ${modes.join(', ')}`, mode)
   if (metadata !== undefined && !isObject(metadata)) throw refusal('metadata', 'an object', metadata)
-  const session = call.param('session')
-  const isNew = context.hub.createSession(session, {
-    ...(mode === undefined ? {} : { mode: mode as Mode }),
-    ...(metadata === undefined ? {} : { metadata: metadata as JsonObject }),
+  return call.use(({ param }) => {
+    const session = param('session')
+    const isNew = context.hub.createSession(session, {
+      ...(mode === undefined ? {} : { mode: mode as Mode }),
+      ...(metadata === undefined ? {} : { metadata: metadata as JsonObject }),
+    })
+    return json(isNew ? 201 : 200, summaryOf(context, session))
   })
-  return json(isNew ? 201 : 200, summaryOf(context, session))
 }
 
 async function end(context: DialectContext, call: Call): Promise<Answer | undefined> {
   const fields = await readFields(context, call, ['outcome'])
   if (fields === undefined) return undefined
-  const session = call.param('session')
-  context.hub.endSession(session, fields.outcome as JsonValue | undefined)
+  const session = call.use(({ param }) => {
+    context.hub.endSession(param('session'), fields.outcome as JsonValue | undefined)
+    return param('session')
+  })
   await context.hub.committed(session)
   return json(200, summaryOf(context, session))
 }
 
-async function history(context: DialectContext, { query, topic }: Call): Promise<Answer> {
+async function history(context: DialectContext, { query, use }: Call): Promise<Answer> {
   const { hub, limits } = context
   const dialect = dialectOf(context, query, 'records')
   const limit = integerOf(query, 'limit', { min: 1, max: limits.pageItemsMax })
   const asked = typesOf(query, limits)
   const types = dialect === undefined || (asked && asked.length > 0) ? asked : dialect.records.types
   const after = query.get('after')
-  const page = await hub.readHistory(topic, {
-    ...(limit && { limit }),
-    ...(types && { types }),
-    ...(after ? { after } : {}),
-  })
+  const options = { ...(limit && { limit }), ...(types && { types }), ...(after ? { after } : {}) }
+  const page = await use(({ topic }) => hub.readHistory(topic, options))
   if (dialect === undefined) return json(200, page)
   const records = page.events.map(dialect.records.record).filter((record) => record !== undefined)
   return json(200, { ...page, events: records })

@@ -41,26 +41,29 @@ function routesOf(
 }
 
 function readAll({ hub, limits }: BodyContext, call: Call): Answer {
-  const snapshot = hub.state(call.topic, slicesOf(call.query, limits))
+  const names = slicesOf(call.query, limits)
+  const snapshot = call.use(({ topic }) => hub.state(topic, names))
   const { epoch, offset, slices } = snapshot
   return unlessKnown(call.request, snapshot, { epoch, offset, slices })
 }
 
 /** The value alone. */
 function readOne({ hub }: BodyContext, call: Call): Answer {
-  const slice = call.param('slice')
-  const snapshot = hub.state(call.topic, [slice])
-  if (!Object.hasOwn(snapshot.slices, slice)) {
-    throw new ProtocolError('notFound', `There is no slice ${slice} in ${call.topic}.`)
-  }
-  return unlessKnown(call.request, snapshot, snapshot.slices[slice] as JsonValue)
+  return call.use(({ topic, param }) => {
+    const slice = param('slice')
+    const snapshot = hub.state(topic, [slice])
+    if (!Object.hasOwn(snapshot.slices, slice)) {
+      throw new ProtocolError('notFound', `There is no slice ${slice} in ${topic}.`)
+    }
+    return unlessKnown(call.request, snapshot, snapshot.slices[slice] as JsonValue)
+  })
 }
 
 async function set(context: BodyContext, call: Call): Promise<Answer | undefined> {
   const options = optionsOf(call.request, context.limits)
   const value = await readValue(context, call, () => bodyKind(call.request, ['json']))
   if (value === undefined) return undefined
-  return changed(context, call, () => context.hub.setState(call.topic, call.param('slice'), value, options))
+  return changed(context, call, ({ topic, slice }) => context.hub.setState(topic, slice, value, options))
 }
 
 const patchType = 'application/json-patch+json'
@@ -75,21 +78,29 @@ async function patch(context: BodyContext, call: Call): Promise<Answer | undefin
     throw new ProtocolError('unsupportedMediaType', `content-type: expected ${patchType} or ${mergeType}`)
   })
   if (value === undefined) return undefined
-  const { topic } = call
-  const slice = call.param('slice')
-  if (type === mergeType) return changed(context, call, () => hub.mergeState(topic, slice, value, options))
+  if (type === mergeType) {
+    return changed(context, call, ({ topic, slice }) => hub.mergeState(topic, slice, value, options))
+  }
   const operations = checkPatch(value, limits, 'patch')
-  return changed(context, call, () => hub.patchState(topic, slice, operations, options))
+  return changed(context, call, ({ topic, slice }) => hub.patchState(topic, slice, operations, options))
 }
 
 function remove(context: BodyContext, call: Call): Promise<Answer> {
   const options = optionsOf(call.request, context.limits)
-  return changed(context, call, () => context.hub.removeState(call.topic, call.param('slice'), options))
+  return changed(context, call, ({ topic, slice }) => context.hub.removeState(topic, slice, options))
 }
 
-async function changed({ hub }: BodyContext, call: Call, change: () => StateResult): Promise<Answer> {
-  const { epoch, offset, changed } = change()
-  await hub.committed(call.param('session'))
+async function changed(
+  { hub }: BodyContext,
+  { use }: Call,
+  change: (at: { readonly topic: string; readonly slice: string }) => StateResult,
+): Promise<Answer> {
+  const { session, result } = use(({ topic, param }) => ({
+    session: param('session'),
+    result: change({ topic, slice: param('slice') }),
+  }))
+  const { epoch, offset, changed } = result
+  await hub.committed(session)
   return json(200, { offset, changed }, { etag: `"${formatCursor(epoch, offset)}"` })
 }
 

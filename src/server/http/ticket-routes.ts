@@ -1,3 +1,4 @@
+import { ProtocolError } from '../../protocol/codes.js'
 import type { Context } from '../context.js'
 import { json } from './problem.js'
 import type { Route } from './routes.js'
@@ -8,8 +9,13 @@ export function ticketRoutes({ authenticator, limits }: Context): Route[] {
       method: 'POST',
       path: '/api/ticket',
       access: { kind: 'any' },
-      answer: ({ grant }) =>
-        json(200, { ticket: authenticator.tickets.issue(grant), expiresInMs: limits.ticketMs }),
+      answer: ({ use, sender }) =>
+        use(({ grant, permissions }) => {
+          if (permissions.allowsNothing)
+            throw new ProtocolError('forbidden', 'the token allows nothing, and so would the ticket')
+          const ticket = authenticator.tickets.issue(grant, sender)
+          return json(200, { ticket, expiresInMs: limits.ticketMs })
+        }),
     },
   ]
 }

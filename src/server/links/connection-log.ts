@@ -30,7 +30,7 @@ export class ConnectionLog {
     this.#connection = connection
     this.#transport = transport
     this.#address = address
-    this.#openedAt = context.clock.now()
+    this.#openedAt = context.clock.elapsed()
     context.log.debug({ connection: connection.id, transport, address }, 'connection opened')
   }
 
@@ -47,7 +47,7 @@ export class ConnectionLog {
         connection: connection.id,
         transport: this.#transport,
         address: this.#address,
-        ms: clock.now() - this.#openedAt,
+        ms: Math.round(clock.elapsed() - this.#openedAt),
         subscriptions: connection.subscribed,
         ...(this.received !== undefined && { received: this.received }),
         events: connection.events,

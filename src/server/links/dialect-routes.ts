@@ -79,7 +79,7 @@ const idName = '$id'
  * @throws ProtocolError `badFrame` when there is no such dialect
  */
 export function readerOf(context: DialectContext, call: Call): ReadEvent | undefined {
-  const { query, grant } = call
+  const { query } = call
   const dialect = dialectOf(context, query, 'publish')
   if (dialect === undefined) return undefined
   const force = flagOf(query, 'force')
@@ -92,7 +92,9 @@ export function readerOf(context: DialectContext, call: Call): ReadEvent | undef
     const { worker } = found
     if (worker !== undefined) {
       checkId(worker, limits, 'worker')
-      grant.permissions.expectWrite({ kind: 'worker', session: call.param('session'), worker })
+      call.use(({ permissions, param }) =>
+        permissions.expectWrite({ kind: 'worker', session: param('session'), worker }),
+      )
     }
     return { ...found, event: checkEvent(event, limits) }
   }
@@ -111,7 +113,7 @@ export async function streamDialect(
   dialect: Streaming,
 ): Promise<Answer | undefined> {
   const { hub, limits, clock } = context
-  const { topic } = call
+  const topic = call.use((permitted) => permitted.topic)
   const { stream } = dialect
   if (stream.unknown !== 'wait' && hub.find(sessionOf(topic)) === undefined) {
     if (stream.unknown === 'empty') return { ...head, body: '' }

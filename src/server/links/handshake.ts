@@ -55,18 +55,26 @@ function grantee(context: Context, request: Request, visitor: Peer): Open {
     const grant = context.authenticator.grantOf(request)
     if (grant instanceof Promise) return (socket) => new PendingSocket(context, socket, visitor, grant)
     return (socket) => {
-      const client = new Client(context, socket, { ...visitor, grant })
-      context.links.add('websocket', client, visitor.address)
-      return client
+      try {
+        const client = new Client(context, socket, { ...visitor, grant })
+        context.links.add('websocket', client, visitor.address)
+        return client
+      } catch (error) {
+        return turnedAway(socket, error)
+      }
     }
   } catch (error) {
     if (!(error instanceof ProtocolError)) throw error
-    return (socket) => {
-      socket.close(closeCodes[closeCodeOf(error)], error.message)
-      const nothing = (): void => {}
-      return { message: nothing, tooLarge: nothing, drained: nothing, pulse: nothing, closed: nothing }
-    }
+    return (socket) => turnedAway(socket, error)
   }
+}
+
+/** @throws what is no peer's mistake */
+function turnedAway(socket: Socket, error: unknown): SocketEvents {
+  if (!(error instanceof ProtocolError)) throw error
+  socket.close(closeCodes[closeCodeOf(error)], error.message)
+  const nothing = (): void => {}
+  return { message: nothing, tooLarge: nothing, drained: nothing, pulse: nothing, closed: nothing }
 }
 
 /** Only what could not be found out may be tried again. */
@@ -171,7 +179,13 @@ class PendingSocket implements SocketEvents, Closable {
   }
 
   pulse(): void {
-    this.#client?.pulse()
+    if (this.#client !== undefined) return this.#client.pulse()
+    if (this.#ended) return
+    try {
+      this.#context.rateLimits.charge(this.#visitor.address)
+    } catch (error) {
+      this.close('rateExceeded', (error as ProtocolError).message)
+    }
   }
 
   closed(code: number): void {

@@ -133,8 +133,8 @@ export class IdleTimer {
   constructor(timers: IdleTimers, who: IdleLink) {
     this.#timers = timers
     this.#who = who
-    this.#since = timers.clock.now()
-    this.due = timers.clock.elapsed() + timers.ms
+    this.#since = timers.clock.elapsed()
+    this.due = this.#since + timers.ms
   }
 
   get running(): boolean {
@@ -143,7 +143,7 @@ export class IdleTimer {
 
   /** Something was heard. */
   broken(): void {
-    this.#since = this.#timers.clock.now()
+    this.#since = this.#timers.clock.elapsed()
     this.#times = 0
   }
 
@@ -156,11 +156,10 @@ export class IdleTimer {
 
   /** @returns whether the silence has lasted. Either way it is due later now. */
   look(now: number): boolean {
-    const { clock, ms } = this.#timers
-    const silentMs = clock.now() - this.#since
+    const { ms } = this.#timers
+    const silentMs = now - this.#since
     const lasted = silentMs >= ms
-    // When the clock has gone back, it begins anew.
-    this.due = now + (lasted || silentMs < 0 ? ms : ms - silentMs)
+    this.due = now + (lasted ? ms : ms - silentMs)
     if (lasted) this.#times += 1
     return lasted
   }

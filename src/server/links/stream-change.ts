@@ -4,6 +4,7 @@ import { ProtocolError } from '../../protocol/codes.js'
 import type { Authorize, ClientFrame } from '../../protocol/frames.js'
 import type { Answer } from '../../transport/transport.js'
 import type { VerifiedGrant } from '../access/grant.js'
+import { fingerprint } from '../access/tokens.js'
 import type { StreamContext } from '../context.js'
 import { bodyKind, parseJson, readBody, utf8 } from '../http/body.js'
 import { json, problem, refusal } from '../http/problem.js'
@@ -12,17 +13,19 @@ import type { Call } from '../http/routes.js'
 /** What may be asked of a response over many topics. */
 const changes: readonly ClientFrame['type'][] = ['subscribe', 'update', 'unsubscribe', 'authorize']
 
-/** Frames of the WebSocket protocol, one or a list, done in order up to the first that is refused. */
+/**
+ * Frames of the WebSocket protocol, one or a list, done in order up to the first that is refused. They come with the
+ * token that the stream has now; or with a new one of the same holder, which their first frame hands over.
+ */
 export async function change(
   context: StreamContext,
   call: Call,
   connection: Connection | undefined,
 ): Promise<Answer | undefined> {
-  const { limits, connectionGrants, rateLimits } = context
+  const { limits, rateLimits } = context
   if (connection === undefined)
     throw new ProtocolError('notFound', 'There is no open stream with this connection id.')
-  if (connectionGrants.grantOf(connection)?.holder !== call.grant.holder)
-    throw new ProtocolError('forbidden', 'the stream was opened with the token of somebody else')
+  call.use(({ grant }) => expectHolder(context, connection, grant))
   bodyKind(call.request, ['json'])
   const body = await readBody(context, call)
   if (body === undefined) return undefined
@@ -31,8 +34,42 @@ export async function change(
   if (frames.length > limits.streamFramesMax) {
     throw refusal('body', `at most ${limits.streamFramesMax} frames`, frames.length)
   }
-  rateLimits.charge(rateLimits.addressOf(call.request), frames.length)
+  const address = rateLimits.addressOf(call.request)
+  rateLimits.charge(address, frames.length)
+  if (call.sender !== address) rateLimits.charge(call.sender, frames.length)
   const renewal = await renewalOf(context, frames)
+  return call.use(({ grant }) => {
+    if (expectHolder(context, connection, grant).token !== grant.token) {
+      const [first] = frames
+      if (!isAuthorize(first) || fingerprint(first.token) !== grant.token) throw stranger()
+    }
+    return applyAll(context, connection, value, renewal)
+  })
+}
+
+/** @returns the grant that the stream has; whoever has another one of the same holder may want to renew it */
+function expectHolder(
+  { connectionGrants }: StreamContext,
+  connection: Connection,
+  { holder }: VerifiedGrant,
+): VerifiedGrant {
+  const held = connectionGrants.grantOf(connection)
+  if (held?.holder !== holder) throw stranger()
+  return held
+}
+
+function stranger(): ProtocolError {
+  return new ProtocolError('forbidden', 'the stream was opened with another token')
+}
+
+function applyAll(
+  context: StreamContext,
+  connection: Connection,
+  value: unknown,
+  renewal: Renewal | undefined,
+): Answer {
+  const { limits } = context
+  const frames: readonly unknown[] = Array.isArray(value) ? value : [value]
   let applied = 0
   try {
     connection.together(() => {

@@ -77,21 +77,23 @@ export async function open(
   links.expectRoom(address)
   const client = new StreamClient(context, address, forget)
   const link = makeLink(client)
-  const { permissions } = call.grant
-  const connection = hub.connect(link, { endsWithSessions: true, permissions })
-  try {
-    connection.together(() => {
-      for (const subscribe of subscribes) connection.receive(subscribe)
-      for (const frame of frames) receive(connection, frame, limits)
-    })
-  } catch (error) {
-    connection.closed()
-    throw error
-  }
-  client.opened(connection, link, call.grant)
-  const stream = exchange.stream({ ...head, headers }, client)
-  if (link.begin(stream, idleTimers.sse.begin(link))) connection.drained()
-  return connection
+  // In one step: between the look and the join nothing can end the token, and after it the connection ends with it.
+  return call.use(({ permissions, grant }) => {
+    const connection = hub.connect(link, { endsWithSessions: true, permissions })
+    try {
+      connection.together(() => {
+        for (const subscribe of subscribes) connection.receive(subscribe)
+        for (const frame of frames) receive(connection, frame, limits)
+      })
+    } catch (error) {
+      connection.closed()
+      throw error
+    }
+    client.opened(connection, link, grant)
+    const stream = exchange.stream({ ...head, headers }, client)
+    if (link.begin(stream, idleTimers.sse.begin(link))) connection.drained()
+    return connection
+  })
 }
 
 /** One that is refused is told so on the response, and the others go on. */

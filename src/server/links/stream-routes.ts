@@ -44,13 +44,16 @@ export function streamRoutes(context: StreamContext): Route[] {
       method: 'POST',
       path: '/api/stream/{connection}',
       access: { kind: 'any' },
-      answer: (call) => change(context, call, streams.get(call.param('connection'))),
+      answer: (call) => {
+        const connection = call.use(({ param }) => streams.get(param('connection')))
+        return change(context, call, connection)
+      },
     },
   ]
 }
 
 async function streamOne(context: StreamContext, call: Call): Promise<Answer | undefined> {
-  const { topic } = call
+  const topic = call.use((permitted) => permitted.topic)
   const dialect = dialectOf(context, call.query, 'stream')
   if (dialect !== undefined) return streamDialect(context, call, dialect)
   const codec = codecOf(context, call, 'one')
@@ -82,7 +85,7 @@ async function streamMany(
   const positionOf = (topic: string) => (positions === undefined ? foreign : positions.get(sessionOf(topic)))
   const subscribes = topics.map((text, index) => {
     const topic = checkTopic(text, limits, 'topic')
-    call.grant.permissions.expectRead(parseTopic(topic, 'topic'))
+    call.use(({ permissions }) => permissions.expectRead(parseTopic(topic, 'topic')))
     return subscribeOf(context, call, { sub: index + 1, topic, position: positionOf(topic) })
   })
   if (

@@ -85,9 +85,8 @@ export class Client implements SocketEvents, IdleLink, Closable {
     this.#frames = new Bucket(rates.frames, now)
     this.#bytes = new Bucket(rates.bytes, now)
     this.#binary = protocol === 'runcast.v1.msgpack'
-    this.#connection = hub.connect(new SocketLink(socket, this.#codec, this.#binary), {
-      permissions: grant.permissions,
-    })
+    const link = new SocketLink(socket, this.#codec, this.#binary)
+    this.#connection = grant.use((permissions) => hub.connect(link, { permissions }))
     this.#silence = idleTimers.websocket.begin(this)
     this.#life = new ConnectionLog(context, { connection: this.#connection, transport: 'websocket', address })
     connectionGrants.hold(this.#connection, grant)
@@ -118,8 +117,10 @@ export class Client implements SocketEvents, IdleLink, Closable {
     this.#connection.drained()
   }
 
+  /** Pings and pongs are work like any frame, and are counted like one. */
   pulse(): void {
     this.#silence.broken()
+    if (this.#connection.open) this.#mayCome(0)
   }
 
   close(code: CloseCode, reason: string, retryMs?: number): void {
@@ -153,10 +154,15 @@ export class Client implements SocketEvents, IdleLink, Closable {
     return this.#binary ? msgpack : json
   }
 
-  /** @returns whether the frame is within the rates; where not, the connection is closed. */
+  /** @returns whether the frame may be done, by its token and the rates; where not, the connection is closed. */
   #mayCome(bytes: number): boolean {
     const { rateLimits, clock, limits, connectionGrants } = this.#context
     const now = clock.elapsed()
+    const ended = connectionGrants.reasonAgainst(this.#connection)
+    if (ended !== undefined) {
+      this.#connection.close('unauthorized', ended)
+      return false
+    }
     try {
       expectRate(this.#frames.take(1, now), `${limits.frameRateMax} frames`)
       expectRate(this.#bytes.take(bytes, now), `${limits.byteRateMax} bytes`)
@@ -225,14 +231,12 @@ export class Client implements SocketEvents, IdleLink, Closable {
     this.#authorizing = frame
     void Promise.resolve()
       .then(() => this.#context.authenticator.grantOfToken(frame.token))
-      .then(
-        (grant) => {
-          // Of several at once the last one counts.
-          if (this.#authorizing === frame) this.#context.connectionGrants.renew(this.#connection, grant)
-          this.#sayAuthorized(grant)
-        },
-        (error: unknown) => this.#refuse({}, error),
-      )
+      .then((grant) => {
+        // Of several at once the last one counts.
+        if (this.#authorizing === frame) this.#context.connectionGrants.renew(this.#connection, grant)
+        this.#sayAuthorized(grant)
+      })
+      .catch((error: unknown) => this.#refuse({}, error))
   }
 
   #sayAuthorized({ expiresAt }: VerifiedGrant): void {

@@ -92,17 +92,24 @@ export async function metricsOf(port: number): Promise<string> {
   return answer.text()
 }
 
-/** @returns the sum of `runcast_encodings_total`, or nothing where the server has no metrics. */
+/**
+ * @returns how many events were encoded, or nothing where the server has no metrics: the most of any codec, for SSE
+ *   builds on the JSON text
+ */
 export async function encodingsOf({ server, name }: Side): Promise<number | undefined> {
   if (name !== 'runcast') return undefined
   const text = await metricsOf(server.port)
-  return sumOf(text, 'runcast_encodings_total')
+  return Math.max(...valuesOf(text, 'runcast_encodings_total'))
 }
 
 /** @returns the sum of one metric over its labels. */
 export function sumOf(metrics: string, name: string): number {
-  const values = [...metrics.matchAll(new RegExp(`^${name}(?:\\{[^}]*\\})? (\\S+)$`, 'gm'))]
-  return values.reduce((sum, match) => sum + Number(match[1]), 0)
+  return valuesOf(metrics, name).reduce((sum, value) => sum + value, 0)
+}
+
+function valuesOf(metrics: string, name: string): number[] {
+  const values = metrics.matchAll(new RegExp(`^${name}(?:\\{[^}]*\\})? (\\S+)$`, 'gm'))
+  return [...values].map((match) => Number(match[1]))
 }
 
 // A backlog beyond this would fill the sockets' buffers, and measure those.

@@ -22,11 +22,16 @@ export interface About {
   readonly epoch: Epoch
 }
 
+/** Counts what is made, where it is made. */
+export class EncodingCount {
+  encodings = 0
+}
+
 /** How frames become bytes. One instance serves a whole hub, so that it can count what it encodes. */
 export interface Codec {
   /** The label in `runcast_encodings_total`. */
   readonly name: string
-  /** Events encoded so far; at most one for each event that passed through. */
+  /** Forms of events that it made; an event that passes through again is not encoded again. */
   readonly encodings: number
   /** Whether a batch names its feed: then it is of no use to the clients of another one. */
   readonly namesFeeds: boolean

@@ -1,12 +1,12 @@
 import { type Clock, systemClock } from '../lib/clock.js'
 import { defaultLimits } from '../protocol/limits.js'
-import type { Codec } from './codec.js'
+import { type Codec, EncodingCount } from './codec.js'
 import type { Dialect } from './dialect.js'
 import { DialectCodec } from './dialect-codec.js'
 import { JsonCodec } from './json.js'
 import { MsgpackCodec } from './msgpack.js'
 import { ObjectCodec } from './object.js'
-import { type Framing, SseCodec, SseCount, SseManyCodec } from './sse.js'
+import { type Framing, SseCodec, SseManyCodec } from './sse.js'
 
 /** The codecs of one hub. */
 export class Codecs {
@@ -15,24 +15,24 @@ export class Codecs {
   readonly object = new ObjectCodec()
   readonly #clock: Clock
   readonly #dialects = new Map<string, DialectCodec>()
-  readonly #count = new SseCount()
+  readonly #counts = { json: new EncodingCount(), blocks: new EncodingCount() }
   readonly #sse = {
     one: {
-      named: new SseCodec('named', 'one', this.#count),
-      data: new SseCodec('data', 'one', this.#count),
-      'data and gaps': new SseCodec('data and gaps', 'one', this.#count),
+      named: new SseCodec('named', 'one', this.#counts),
+      data: new SseCodec('data', 'one', this.#counts),
+      'data and gaps': new SseCodec('data and gaps', 'one', this.#counts),
     },
     many: {
-      named: new SseManyCodec('named', this.#count),
-      data: new SseManyCodec('data', this.#count),
-      'data and gaps': new SseManyCodec('data and gaps', this.#count),
+      named: new SseManyCodec('named', this.#counts),
+      data: new SseManyCodec('data', this.#counts),
+      'data and gaps': new SseManyCodec('data and gaps', this.#counts),
     },
   }
 
   /** @param depthMax levels of data that a client sends */
   constructor(clock: Clock = systemClock, depthMax: number = defaultLimits.depthMax) {
     this.#clock = clock
-    this.json = new JsonCodec(depthMax)
+    this.json = new JsonCodec(depthMax, this.#counts.json)
     this.msgpack = new MsgpackCodec(depthMax)
   }
 

@@ -1,8 +1,8 @@
 import { formatCursor } from '../protocol/cursor.js'
 import type { ControlFrame, Slices } from '../protocol/frames.js'
-import type { About, Batch } from './codec.js'
+import { type About, type Batch, EncodingCount } from './codec.js'
 import type { DialectStream } from './dialect.js'
-import { SseCodec, SseCount } from './sse.js'
+import { SseCodec } from './sse.js'
 import { GrowingText } from './utf8.js'
 import type { Variants } from './variants.js'
 
@@ -19,17 +19,17 @@ export class DialectCodec extends SseCodec {
   override readonly name: string
   readonly stream: DialectStream
   readonly #now: () => number
-  readonly #count: SseCount
+  readonly #blocks: EncodingCount
   readonly #starts = new WeakMap<Uint8Array, readonly number[]>()
 
   /** @param now milliseconds since 1970 */
   constructor(name: string, stream: DialectStream, now: () => number) {
-    const count = new SseCount()
-    super('data', 'one', count)
+    const counts = { json: new EncodingCount(), blocks: new EncodingCount() }
+    super('data', 'one', counts)
     this.name = `sse:${name}`
     this.stream = stream
     this.#now = now
-    this.#count = count
+    this.#blocks = counts.blocks
   }
 
   override batch(batch: Batch): Uint8Array {
@@ -90,7 +90,7 @@ export class DialectCodec extends SseCodec {
   #block(variants: Variants, topic: string): string {
     const made = variants.text(this.name)
     if (made !== undefined) return made
-    this.#count.encodings++
+    this.#blocks.encodings++
     const session = topic.split('/', 2)[1] ?? ''
     return variants.keepText(this.name, this.stream.block(variants.event, session))
   }

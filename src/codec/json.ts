@@ -1,29 +1,40 @@
 import type { JsonValue } from '../lib/json.js'
 import { parseJsonText } from '../lib/json-text.js'
 import type { ControlFrame } from '../protocol/frames.js'
-import type { Batch, Codec } from './codec.js'
+import { type Batch, type Codec, EncodingCount } from './codec.js'
 import { GrowingText } from './utf8.js'
 import type { Variants } from './variants.js'
 
 const encoder = new TextEncoder()
 const decoder = new TextDecoder('utf-8', { fatal: true })
 
-/** @returns the event as JSON text, made once. */
-export function eventJson(variants: Variants): string {
-  variants.json ??= JSON.stringify(variants.event)
+/** @returns the event as JSON text, made once and counted then. */
+export function eventJson(variants: Variants, count: EncodingCount): string {
+  if (variants.json === undefined) {
+    variants.json = JSON.stringify(variants.event)
+    count.encodings++
+  }
   return variants.json
 }
 
 /** Text frames of subprotocol `runcast.v1.json`: each frame one JSON object (RFC 8259) in UTF-8. */
 export class JsonCodec implements Codec {
   readonly name = 'json'
-  encodings = 0
   readonly namesFeeds = true
   readonly #depthMax: number
+  readonly #count: EncodingCount
 
-  /** @param depthMax levels of the data within a frame */
-  constructor(depthMax: number) {
+  /**
+   * @param depthMax levels of the data within a frame
+   * @param count of the JSON texts of a hub, which SSE builds on
+   */
+  constructor(depthMax: number, count = new EncodingCount()) {
     this.#depthMax = depthMax
+    this.#count = count
+  }
+
+  get encodings(): number {
+    return this.#count.encodings
   }
 
   control(frame: ControlFrame): Uint8Array {
@@ -36,7 +47,7 @@ export class JsonCodec implements Codec {
     text.add(`{"type":"events","feed":${feed},${place},"events":[`)
     for (let i = 0; i < events.length; i++) {
       if (i > 0) text.add(',')
-      text.add(this.#event(events[i] as Variants))
+      text.add(eventJson(events[i] as Variants, this.#count))
     }
     text.add(']}')
     return text.encoded()
@@ -45,10 +56,5 @@ export class JsonCodec implements Codec {
   /** @throws Error when the bytes are not UTF-8, not JSON or nested too deeply */
   decode(bytes: Uint8Array): JsonValue {
     return parseJsonText(decoder.decode(bytes), this.#depthMax)
-  }
-
-  #event(variants: Variants): string {
-    if (variants.countJson()) this.encodings++
-    return eventJson(variants)
   }
 }

@@ -1,7 +1,7 @@
 import { type CloseCode, closeCodes } from '../protocol/codes.js'
 import { formatCombinedCursor, formatCursor, type Position } from '../protocol/cursor.js'
 import type { ControlFrame, GapNotice, Slices, Subscribed } from '../protocol/frames.js'
-import type { About, Batch, Codec } from './codec.js'
+import type { About, Batch, Codec, EncodingCount } from './codec.js'
 import { eventJson } from './json.js'
 import { oneLine } from './one-line.js'
 import { GrowingText } from './utf8.js'
@@ -15,9 +15,10 @@ const encoder = new TextEncoder()
  */
 export type Framing = 'named' | 'data' | 'data and gaps'
 
-/** Counts for all the SSE codecs of a hub: one event is one encoding, whatever the framing. */
-export class SseCount {
-  encodings = 0
+/** Counts for all the SSE codecs of a hub: the JSON texts, and the blocks that are made of them. */
+export interface SseCounts {
+  readonly json: EncodingCount
+  readonly blocks: EncodingCount
 }
 
 /**
@@ -32,17 +33,17 @@ export class SseCodec implements Codec {
   readonly framing: 'named' | 'data'
   readonly topics: 'one' | 'many'
   readonly #gapsAreData: boolean
-  readonly #count: SseCount
+  readonly #counts: SseCounts
 
-  constructor(framing: Framing, topics: 'one' | 'many', count: SseCount) {
+  constructor(framing: Framing, topics: 'one' | 'many', counts: SseCounts) {
     this.framing = framing === 'named' ? framing : 'data'
     this.#gapsAreData = framing === 'data and gaps'
     this.topics = topics
-    this.#count = count
+    this.#counts = counts
   }
 
   get encodings(): number {
-    return this.#count.encodings
+    return this.#counts.blocks.encodings
   }
 
   control(frame: ControlFrame, about?: About): Uint8Array | undefined {
@@ -142,8 +143,8 @@ export class SseCodec implements Codec {
     const name = `${this.framing}${replayed ? ':replay:' : ':'}${topic}`
     const made = variants.text(name)
     if (made !== undefined) return made
-    if (variants.countSse()) this.#count.encodings++
-    const json = oneLine(eventJson(variants))
+    this.#counts.blocks.encodings++
+    const json = oneLine(eventJson(variants, this.#counts.json))
     const mark = replayed ? '"replay":true,' : ''
     const data = `data: {"topic":${JSON.stringify(topic)},${mark}${json.slice(1)}\n\n`
     return variants.keepText(name, this.framing === 'named' ? `event: ${variants.event.type}\n${data}` : data)
@@ -152,8 +153,8 @@ export class SseCodec implements Codec {
 
 /** Many topics on one response: their positions stand in an id-only block at the end of each flush. */
 export class SseManyCodec extends SseCodec {
-  constructor(framing: Framing, count: SseCount) {
-    super(framing, 'many', count)
+  constructor(framing: Framing, counts: SseCounts) {
+    super(framing, 'many', counts)
   }
 
   trailer(positions: ReadonlyMap<string, Position>): Uint8Array | undefined {

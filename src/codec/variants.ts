@@ -8,25 +8,9 @@ export class Variants {
   /** The event in MessagePack. */
   packed: Uint8Array | undefined = undefined
   #texts: Map<string, string> | undefined = undefined
-  #jsonCounted = false
-  #sseCounted = false
 
   constructor(event: HubEvent) {
     this.event = event
-  }
-
-  /** @returns whether this is the first time that the JSON codec asks. */
-  countJson(): boolean {
-    const first = !this.#jsonCounted
-    this.#jsonCounted = true
-    return first
-  }
-
-  /** @returns whether this is the first time that an SSE codec asks. */
-  countSse(): boolean {
-    const first = !this.#sseCounted
-    this.#sseCounted = true
-    return first
   }
 
   /** @returns the text variant of that name, or nothing when it was not made yet. */

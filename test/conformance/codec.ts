@@ -87,8 +87,12 @@ export function testCodec(t: Test, name: string, { make, read }: CodecOptions): 
     const variants = events.map((event) => new Variants(event))
     const span = { after: 0 as Offset, last: 3 as Offset }
     const chunks = [1, 2, 1].map((feed) => codec.batch({ feed, topic, epoch, span, events: variants }))
-    codec.batch({ feed: 3, topic, epoch, span: undefined, events: variants })
     t.equal(codec.encodings, 3)
+    codec.batch({ feed: 3, topic, epoch, span: undefined, events: variants })
+    const { encodings } = codec
+    t.ok(encodings === 3 || encodings === 6, 'replayed events may have a form of their own')
+    codec.batch({ feed: 4, topic, epoch, span: undefined, events: variants })
+    t.equal(codec.encodings, encodings)
     t.same(chunks[0], chunks[2], 'the same batch is the same bytes')
     for (const chunk of chunks) t.same(read(chunk).events, events)
   })

@@ -1,4 +1,5 @@
 import t from 'tap'
+import type { Chunk } from '../../src/codec/codec.js'
 import type { Connection } from '../../src/delivery/connection.js'
 import { catchUpBytesPerTurn } from '../../src/delivery/pace.js'
 import type { Hub } from '../../src/hub/hub.js'
@@ -94,4 +95,71 @@ t.test('a crowd that joins gets no more of a turn than its time, however little 
   t.ok(came > 0 && came <= 5, `${came} in the turn itself`)
   clock.runTurn()
   t.ok(crowd.every(({ events: given }) => given === 1))
+})
+
+t.test('all who follow the same with the same codec are handed the same bytes, not equal ones', async (t) => {
+  for (const codec of ['json', 'msgpack', 'sse'] as const) {
+    const { hub, clock } = setUp()
+    const follow = (frame: Partial<Subscribe> = {}): Chunk[] => {
+      const chunks: Chunk[] = []
+      const link = codec === 'sse' ? hub.codecs.sse('data', 'one') : hub.codecs[codec]
+      const { link: near } = memoryLink(link, {
+        clock,
+        backpressureMax: 1_000,
+        receive: (chunk) => void chunks.push(chunk),
+        drained: () => undefined,
+        closed: () => undefined,
+      })
+      hub.connect(near).receive({ type: 'subscribe', sub: 1, topic: 'sessions/a', ...frame })
+      return chunks
+    }
+    const shared = (all: readonly (readonly Chunk[])[], what: string): void => {
+      clock.runTurn()
+      const [first, ...others] = all.map((chunks) => chunks.filter(hasNotes))
+      t.ok(first !== undefined && first.length > 0, `${codec}: ${what} came`)
+      for (const other of others) {
+        t.equal(other.length, first?.length)
+        t.ok(
+          other.every((chunk, at) => chunk === first?.[at]),
+          `${codec}: ${what} is shared`,
+        )
+      }
+    }
+    const live = [follow(), follow(), follow()]
+    clock.runTurn()
+    hub.publish('sessions/a', [{ type: 'note', data: 'live' }])
+    shared(live, 'what is live')
+    shared([follow({ replay: 'all' }), follow({ replay: 'all' })], 'what is replayed')
+    hub.publish('sessions/a', [{ type: 'client_input_requested', data: 'note' }])
+    clock.runTurn()
+    shared([follow(), follow()], 'what is replayed by its traits')
+    hub.close()
+    clock.runTurn()
+  }
+})
+
+function hasNotes(chunk: Chunk): boolean {
+  return chunk instanceof Uint8Array && Buffer.from(chunk).includes('note')
+}
+
+t.test('a feed that matches nothing tells its position after 256 offsets, and not before', async (t) => {
+  const { hub, client, clock } = setUp()
+  const one = client()
+  one.subscribe('sessions/a', { types: ['wanted'] })
+  clock.runTurn()
+  one.frames.length = 0
+  const publish = (count: number): void => {
+    hub.publish(
+      'sessions/a',
+      Array.from({ length: count }, () => ({ type: 'unwanted' })),
+    )
+    clock.runTurn()
+  }
+  publish(255)
+  t.strictSame(one.frames, [])
+  publish(1)
+  t.match(one.frames, [{ type: 'events', after: 0, last: 256, events: [] }])
+  one.frames.length = 0
+  publish(255)
+  t.strictSame(one.frames, [], 'counted from what was told last')
 })

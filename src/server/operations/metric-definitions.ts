@@ -109,7 +109,7 @@ export const metricDefinitions: readonly MetricDefinition[] = [
   },
   {
     name: 'runcast_encodings_total',
-    help: 'Events that were encoded: once per codec, whatever the number of subscribers.',
+    help: 'Forms of events that were made: of an event one JSON text and one in MessagePack, one SSE block for each topic, whatever the number of subscribers.',
     kind: 'counter',
     label: 'codec',
     read: ({ encodings }) => encodings,

@@ -16,6 +16,7 @@ import { dialShared, dialSse } from './dial.js'
 import { type CodecName, dialWebSocket } from './dial-websocket.js'
 import { ClosedError } from './errors.js'
 import type { Dial } from './link.js'
+import { outgoing } from './outgoing.js'
 import { type BackoffOptions, type PauseOptions, Reconnecting, type Status } from './reconnect.js'
 import { type Receipt, type Request, type RequestOptions, Requests, type StateReceipt } from './requests.js'
 import {
@@ -242,8 +243,8 @@ export class Client<C extends Catalog = AnyCatalog> {
     return { offset, changed }
   }
 
-  #ask(request: Request, options: RequestOptions | undefined): Promise<Published | Updated> {
-    return this.#requests.ask(request, (frame) => this.#reconnecting.send([frame]), options)
+  async #ask(request: Request, options: RequestOptions | undefined): Promise<Published | Updated> {
+    return this.#requests.ask(outgoing(request), (frame) => this.#reconnecting.send([frame]), options)
   }
 
   #greeting(): readonly Subscribe[] {

@@ -175,10 +175,22 @@ export class SseLink implements Link {
     return stream
   }
 
+  /** Never rejects: those that follow must be sent all the same. */
   async #ask(request: Request): Promise<void> {
     if (this.#state === 'closed') return
     const { ref, topic } = request
-    const response = await this.fetch(...requestOf(request), requestMsMax)
+    let made: ReturnType<typeof requestOf>
+    try {
+      made = requestOf(request)
+    } catch (error) {
+      return this.emit({
+        type: 'error',
+        ...(ref !== undefined && { ref }),
+        code: 'badFrame',
+        message: String(error),
+      })
+    }
+    const response = await this.fetch(...made, requestMsMax)
     if (response === undefined) return
     const answer = await readJson(response)
     if (answer === undefined) return this.fail(1006, 'an answer that cannot be read')
@@ -326,8 +338,10 @@ class Stream {
     else this.#link.fail(1006, 'the response ended')
   }
 
+  /** What cannot be read is passed over: the position moves past it, and it does not come again. */
   #block(name: string, text: string): void {
-    const data = JSON.parse(text) as JsonObject
+    const data = readBlock(name, text)
+    if (data === undefined) return
     if (name === 'hub.open') {
       this.#connection = data.connection as string
       this.#link.opened(this.#connection)
@@ -443,6 +457,35 @@ class Stream {
     if (followed === undefined) return
     this.#subs.delete(sub)
     this.#byTopic.delete(followed.topic)
+  }
+}
+
+/** @returns the data of a block, nothing when it is not what the name promises */
+function readBlock(name: string, text: string): JsonObject | undefined {
+  let data: JsonObject
+  try {
+    data = JSON.parse(text) as JsonObject
+  } catch {
+    return undefined
+  }
+  if (typeof data !== 'object' || data === null) return undefined
+  const has = (field: string, type: 'string' | 'number' | 'object') => typeof data[field] === type
+  switch (name) {
+    case 'hub.open':
+      return has('connection', 'string') ? data : undefined
+    case 'hub.close':
+      return has('code', 'number') ? data : undefined
+    case 'hub.subscribed':
+      return has('epoch', 'string') && has('offset', 'number') ? data : undefined
+    case 'hub.gap':
+    case 'hub.live':
+      return has('offset', 'number') ? data : undefined
+    case 'state.initial':
+      return has('data', 'object') && typeof (data.data as JsonObject | null)?.slices === 'object'
+        ? data
+        : undefined
+    default:
+      return name.startsWith('hub.') || (has('offset', 'number') && has('type', 'string')) ? data : undefined
   }
 }
 

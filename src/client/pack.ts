@@ -1,4 +1,5 @@
 import type { JsonValue } from '../lib/json.js'
+import { isWellFormed } from '../lib/text.js'
 
 const encoder = new TextEncoder()
 
@@ -19,7 +20,7 @@ export function pack(value: JsonValue | object): Uint8Array<ArrayBuffer> {
 
 function write(bytes: number[], value: JsonValue): void {
   if (typeof value === 'string') {
-    const text = encoder.encode(value)
+    const text = isWellFormed(value) ? encoder.encode(value) : wideBytes(value)
     writeLength(bytes, text.length, 0xa0, 32, 0xdb)
     for (const byte of text) bytes.push(byte)
   } else if (typeof value === 'number' && Number.isFinite(value)) {
@@ -44,6 +45,15 @@ function write(bytes: number[], value: JsonValue): void {
   } else {
     bytes.push(0xc0)
   }
+}
+
+/** UTF-8 has no half of a surrogate pair. By its rule it is three bytes, which the hub puts together again. */
+function wideBytes(text: string): number[] {
+  return text.split(/(\p{Surrogate})/u).flatMap((part, index) => {
+    if (index % 2 === 0) return [...encoder.encode(part)]
+    const unit = part.charCodeAt(0)
+    return [0xed, 0x80 | ((unit >> 6) & 0x3f), 0x80 | (unit & 0x3f)]
+  })
 }
 
 /** Within the first byte when it is less than `short`, else in 32 bits after `long`. */

@@ -102,7 +102,13 @@ export class Requests {
       }
       const pending: Pending = { frame, sent: false, settled, resolve, reject }
       this.#pending.set(ref, pending)
-      pending.sent = send(frame)
+      try {
+        pending.sent = send(frame)
+      } catch (error) {
+        // What cannot be sent now cannot be sent on the next link either.
+        this.#settle(ref)
+        reject(error as Error)
+      }
     })
   }
 

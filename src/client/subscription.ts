@@ -100,6 +100,8 @@ export class Subscription<
     listener: Listener<EventOf<C, Chosen<C, Types>>>,
   ) {
     const { after, queueEventsMax, ...interest } = options
+    // What cannot be sent is thrown here, and not by each new link.
+    JSON.stringify(interest)
     this.#client = client
     this.#listener = listener
     this.#queue = listener.onEvent === undefined ? new Queue() : undefined
@@ -148,6 +150,7 @@ export class Subscription<
   /** Changes what is shown; the position stays. */
   update(changes: Changes): void {
     if (this.#phase === 'ended') return
+    JSON.stringify(changes)
     const { types, mode, slices } = changes
     const interest: { -readonly [field in keyof Interest]: Interest[field] } = { ...this.view.interest }
     if (types === null) delete interest.types

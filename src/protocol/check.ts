@@ -3,7 +3,7 @@ import { ProtocolError, quote } from './codes.js'
 import { readCursor } from './cursor.js'
 import { type Cause, type ClientFrame, modes, type NewEvent, type PatchOperation } from './frames.js'
 import type { Limits } from './limits.js'
-import { forbiddenNames, isForbiddenName } from './topic.js'
+import { forbiddenNames, isForbiddenName, sliceForm, writableForm } from './topic.js'
 import { isTrace, isTraceState } from './trace.js'
 
 /** What is wrong with a value, and where in it. Made only for bad input: good input allocates nothing. */
@@ -155,7 +155,7 @@ function topicFault(value: unknown, limits: Limits): Fault | undefined {
 function writableTopicFault(value: unknown, limits: Limits): Fault | undefined {
   const kind = typeof value === 'string' ? topicKind(value, limits) : undefined
   if (kind === 'session' || kind === 'worker') return undefined
-  return fault('sessions/{id}[/workers/{id}]', value)
+  return fault(writableForm, value)
 }
 
 function typeFault(value: unknown, limits: Limits): Fault | undefined {
@@ -196,7 +196,7 @@ function slicesFault(value: unknown, limits: Limits): Fault | undefined {
 function sliceFault(value: unknown, limits: Limits): Fault | undefined {
   const known = typeof value === 'string' && value.length <= limits.idLengthMax && slicePattern.test(value)
   if (known && !value.startsWith('$') && !isForbiddenName(value)) return undefined
-  return fault(`a slice of 1–${limits.idLengthMax} of A–Z a–z 0–9 . _ : ~ $ -, not beginning with $`, value)
+  return fault(sliceForm, value)
 }
 
 /** @throws ProtocolError `badFrame` when it is not the name of a slice that producers may set */

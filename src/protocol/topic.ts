@@ -63,6 +63,23 @@ export function parseTopic(name: string, field: string): TopicName {
   return { kind: match[3] === undefined ? 'session' : 'all', session }
 }
 
+/** What may be published to, for messages. */
+export const writableForm = 'sessions/{id}[/workers/{id}]'
+
+/** @returns whether producers may publish to it: a session or a worker. */
+export function isWritableTopic(name: string): boolean {
+  const match = topicPattern.exec(name)
+  return (
+    match !== null &&
+    match[3] === undefined &&
+    !isForbiddenName(match[1] as string) &&
+    !isForbiddenName(match[2] ?? '')
+  )
+}
+
+/** The names of slices that producers may set, for messages. */
+export const sliceForm = `a slice of 1–128 of A–Z a–z 0–9 . _ : ~ $ -, not beginning with $, and none of ${forbiddenNames}`
+
 export function formatTopic(name: TopicName): string {
   switch (name.kind) {
     case 'hub':

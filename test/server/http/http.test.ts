@@ -154,7 +154,7 @@ t.test('keeps what precedes a bad line, counts it, and names the line', async (t
   const cases: readonly [line: string | Uint8Array, status: number, detail: string, pointer?: string][] = [
     ['{"type":"a"', 400, 'line 4: event: '],
     ['{"type":"a b"}', 400, 'line 4: event.type: expected a type', '/type'],
-    ['{"type":"a","data":[[[[[]]]]]}', 400, 'line 4: data: nested too deeply', '/data/0/0/0/0'],
+    ['{"type":"a","data":[[[[[]]]]]}', 400, 'line 4: data/0/0/0/0: nested too deeply', '/data/0/0/0/0'],
     [`{"type":"${'a'.repeat(100)}"}`, 413, 'line 4: expected at most 100 bytes'],
     [Buffer.from([0xff]), 400, 'line 4: expected UTF-8'],
   ]

@@ -1,0 +1,54 @@
+import { ProtocolError, quote } from '../protocol/codes.js'
+import { isForbiddenName, isWritableTopic, sliceForm, writableForm } from '../protocol/topic.js'
+import { canonicalValue } from '../protocol/value.js'
+import { RequestError } from './errors.js'
+import type { Request } from './requests.js'
+
+/** The hub has a bound of its own; this one is met by what contains itself. */
+const depthMax = 1_000
+
+/**
+ * Makes of a request what the hub would, and refuses what it would, in the same words: JSON and MessagePack would turn
+ * values that are no JSON into others, and a URL loses ids such as `..`. Halves of characters are left to the hub, which
+ * knows to which event they belong.
+ *
+ * @throws RequestError `badFrame`
+ */
+export function outgoing(request: Request): Request {
+  try {
+    return checked(request)
+  } catch (error) {
+    throw error instanceof ProtocolError ? new RequestError(error.code, error.message) : error
+  }
+}
+
+function checked(request: Request): Request {
+  const { type, topic } = request
+  if (!isWritableTopic(topic)) refuse(`${type}.topic`, writableForm, topic)
+  if (request.type === 'publish') {
+    const events = request.events.map((event, index) =>
+      event.data === undefined ? event : { ...event, data: json(event.data, 'data', `/${index}/data`) },
+    )
+    return { ...request, events }
+  }
+  const { slice, cause } = request
+  if (isForbiddenName(slice)) refuse(`${type}.slice`, sliceForm, slice)
+  const because = cause && { cause: json(cause, 'cause') }
+  switch (request.type) {
+    case 'set':
+      return { ...request, ...because, value: json(request.value, 'value') }
+    case 'patch':
+      return { ...request, ...because, patch: json(request.patch, 'patch') }
+    case 'merge':
+      return { ...request, ...because, merge: json(request.merge, 'merge') }
+  }
+}
+
+/** What JSON makes of a value has its shape: what is not a JSON value in a type is none in it afterwards. */
+function json<Value>(value: Value, field: string, pointer = ''): Value {
+  return canonicalValue(value, { field, pointer, depthMax, keepsHalves: true }) as Value
+}
+
+function refuse(field: string, expected: string, got: unknown): never {
+  throw new ProtocolError('badFrame', `${field}: expected ${expected}, got ${quote(got)}`)
+}

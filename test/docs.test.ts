@@ -16,6 +16,7 @@ const published = ['README.md', 'packages/client/README.md']
 
 interface Manifest {
   readonly dependencies: Readonly<Record<string, string>>
+  readonly optionalDependencies: Readonly<Record<string, string>>
   readonly devDependencies: Readonly<Record<string, string>>
 }
 
@@ -101,13 +102,16 @@ t.test('what a registry shows has no relative link', async (t) => {
 })
 
 t.test('every dependency has its reason in a decision', async (t) => {
-  const { dependencies, devDependencies } = JSON.parse(read('package.json')) as Manifest
+  const { dependencies, optionalDependencies, devDependencies } = JSON.parse(read('package.json')) as Manifest
   const [installed = '', bundled = ''] = read('docs/adr/0006-dependencies.md').split('What is bundled')
   const listed = (part: string) => {
     const rows = [...part.matchAll(/^\| `([^`]+)` \| (\S+) \|/gm)]
     return Object.fromEntries(rows.map(([, name, version]) => [name, version]))
   }
-  const plain = Object.entries(dependencies).map(([name, range]) => [name, range.split('@').at(-1)])
+  const plain = Object.entries({ ...dependencies, ...optionalDependencies }).map(([name, range]) => [
+    name,
+    range.split('@').at(-1),
+  ])
   t.strictSame(listed(installed), Object.fromEntries(plain))
   const names = Object.keys(listed(bundled))
   t.ok(names.length > 0, 'and what is bundled')

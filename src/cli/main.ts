@@ -1,9 +1,10 @@
 #!/usr/bin/env node
-import { readFileSync } from 'node:fs'
 import { constants } from 'node:os'
 import { Command, CommanderError } from 'commander'
 import { systemClock } from '../lib/clock.js'
 import { systemRandom } from '../lib/random.js'
+import { defaultLimits } from '../protocol/limits.js'
+import { packageVersion } from '../server/version.js'
 import { backupCommand } from './backup.js'
 import { CommandError, exitCodes, exitCodesHelp } from './exit-codes.js'
 import { exportCommand } from './export.js'
@@ -49,13 +50,12 @@ const surroundings: Surroundings = {
   exit: (code) => process.exit(code),
 }
 
-function createProgram(): Command {
-  const manifest = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
-    readonly version: string
-  }
+/** @param version what `--version` shows */
+function createProgram(version: string): Command {
   const program = new Command('runcast')
     .description('Broadcasts what agents, jobs and scripts do while they run.')
-    .version(manifest.version, '-V, --version', 'show the version')
+    .version(version, '-V, --version', 'show the version')
+    .option('--verbose', 'with --version: also what it would run on')
     .helpOption('-h, --help', 'show this help')
     .helpCommand(false)
     .showSuggestionAfterError()
@@ -90,12 +90,29 @@ ${exitCodesHelp}`,
   return program
 }
 
+function isLongVersion(words: readonly string[]): boolean {
+  return words.includes('--verbose') && words.some((word) => word === '--version' || word === '-V')
+}
+
+/** The version, and what a hub would run on here. */
+async function longVersion(): Promise<string> {
+  const { chooseTransport } = await import('../transport/choice.js')
+  const { headBytesMax } = defaultLimits
+  const { name, why } = await chooseTransport('auto', { headBytesMax })
+  return [
+    packageVersion(),
+    `node: ${process.version} ${process.platform}-${process.arch}`,
+    `transport: ${name} (${why})`,
+  ].join('\n')
+}
+
 /** Ends with the code that the command decided on; a mistake of ours is told in full. */
 async function main(): Promise<void> {
   // Pending timers do not keep the process alive, but a command that waits must.
   const alive = setInterval(() => {}, 2 ** 30)
   try {
-    await createProgram().parseAsync()
+    const words = process.argv.slice(2)
+    await createProgram(isLongVersion(words) ? await longVersion() : packageVersion()).parseAsync()
   } catch (error) {
     if (error instanceof CommanderError) {
       process.exitCode = error.exitCode === 0 ? exitCodes.ok : exitCodes.usage

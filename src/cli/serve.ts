@@ -2,9 +2,11 @@ import { isIP } from 'node:net'
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { defaultLimits, type Limits } from '../protocol/limits.js'
 import { isLoopback } from '../server/access/origins.js'
+import type { Server } from '../server/serve.js'
 import type { Tracer } from '../session/tracing.js'
 import type { Repair } from '../store/repair.js'
 import type { Found, Retention } from '../store/store.js'
+import { type TransportName, transportNames } from '../transport/choice.js'
 import { type AccessFlags, accessOf, addAccessOptions, expectKey, hintOfToken } from './access.js'
 import { type Config, limitOption, readConfig } from './config.js'
 import { defaultData, openData } from './data.js'
@@ -21,6 +23,7 @@ const dayMs = 24 * 60 * 60 * 1_000
 interface ServeCommandOptions extends AccessFlags {
   readonly port: number
   readonly host: string
+  readonly transport: TransportName
   readonly store: 'lmdb' | 'memory'
   readonly data: string
   readonly durability: 'process' | 'power'
@@ -74,6 +77,12 @@ export function serveCommand(surroundings: Surroundings): Command {
     .description('Starts a hub that agents, jobs and scripts publish to and that anyone may watch.')
     .option('--port <n>', 'where to listen; 0 takes a free port', integerOption(0, 65_535), 4600)
     .option('--host <address>', 'the address to listen on', '127.0.0.1')
+    .addOption(
+      new Option('--transport <kind>', 'uws is faster, node runs everywhere; auto: uws where it loads')
+        .choices(transportNames)
+        .env('RUNCAST_TRANSPORT')
+        .default('auto'),
+    )
     .addOption(
       new Option('--store <kind>', 'where events are kept; memory: nothing survives a restart')
         .choices(['lmdb', 'memory'])
@@ -192,6 +201,7 @@ async function serveHub(options: ServeCommandOptions, surroundings: Surroundings
       host,
       port,
       log,
+      transport: options.transport,
       ...others,
       ...(asked && { authorize: authorizeByUrl(asked, { clock, limits: hub.limits, report }) }),
       ...(keepaliveMs !== undefined && { keepaliveMs }),
@@ -207,7 +217,8 @@ async function serveHub(options: ServeCommandOptions, surroundings: Surroundings
     log.warn({}, 'tokens travel in the clear: use --tls-cert and --tls-key, or a proxy that speaks TLS')
   if (logFormat !== 'json') {
     const kept = store && storeLine(data, store.found)
-    greet({ url: server.url, kept, hint: hintOfToken(access, env) }, surroundings)
+    const { url, transport } = server
+    greet({ url, transport, kept, hint: hintOfToken(access, env) }, surroundings)
   }
   log.info(
     {
@@ -254,11 +265,15 @@ async function openTracer(): Promise<Tracer> {
   return openTelemetry(api)
 }
 
+interface Greeting {
+  readonly url: string
+  readonly transport: Server['transport']
+  readonly kept: string | undefined
+  readonly hint: string | undefined
+}
+
 /** Says where the hub listens and what to do with it: commands that work as they stand. */
-function greet(
-  { url, kept, hint }: { url: string; kept: string | undefined; hint: string | undefined },
-  { stdout, env }: Surroundings,
-): void {
+function greet({ url, transport, kept, hint }: Greeting, { stdout, env }: Surroundings): void {
   const { bold, dim, cyan } = paletteFor(stdout, env)
   const program = programName(env)
   const hub = url === 'http://127.0.0.1:4600' ? '' : ` --hub ${url}`
@@ -274,6 +289,7 @@ function greet(
 Try, from other terminals:
 ${tries.map((text) => `  ${cyan(text)}`).join('\n')}
 
+${dim(`Transport: ${transport.name}, because ${transport.why}.`)}
 ${dim(`${kept ?? 'Events are kept in memory: nothing survives a restart.'} Ctrl-C ends the hub.`)}
 `,
   )

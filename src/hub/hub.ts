@@ -70,6 +70,8 @@ export class Hub {
   readonly catalog: Catalog
   readonly limits: Limits
   readonly codecs: Codecs
+  /** What keeps events: `memory` where there is no store, `own` where it does not say. */
+  readonly storeKind: string
   /** The users' own, by which the server knows them. */
   readonly dialects: readonly Dialect[]
   readonly #delivery: Delivery
@@ -84,6 +86,7 @@ export class Hub {
     this.limits = { ...defaultLimits, ...options.limits }
     this.#tracing = options.tracer && new Tracing(options.tracer)
     this.codecs = new Codecs(this.clock, this.limits.depthMax)
+    this.storeKind = options.store === undefined ? 'memory' : (options.store.kind ?? 'own')
     this.dialects = options.dialects ?? []
     const { catalog, clock, limits, random } = this
     const tracing = this.#tracing

@@ -43,7 +43,7 @@ export const limitTable = {
     value: 32 * kib,
     unit: 'bytes',
     guards: 'names and values of the headers of one request',
-    exceeding: '413; the transport answers 431 to more than 4 KiB that come in pieces',
+    exceeding: '413; the transport answers 431 to twice this and `urlLengthMax` together',
   },
   urlLengthMax: {
     value: 16 * kib,

@@ -1,18 +1,23 @@
 import type { Hub } from '../hub/hub.js'
 import { systemClock } from '../lib/clock.js'
-import type { Service, Transport, TransportOptions } from '../transport/transport.js'
+import type { Limits } from '../protocol/limits.js'
+import type { ChosenTransport, MakeTransport, TransportChoice, TransportName } from '../transport/choice.js'
+import type { TransportOptions } from '../transport/transport.js'
 import { isLoopback } from './access/origins.js'
 import { Tokens } from './access/tokens.js'
 import { noLog } from './operations/log.js'
-import { makeService, reportOf, type ServiceOptions } from './service.js'
+import { boundsOf, makeService, reportOf, type ServiceOptions } from './service.js'
 
 export interface ServeOptions extends ServiceOptions {
   /** 127.0.0.1 unless given. */
   readonly host?: string
   /** 4600 unless given; 0 takes a free one. */
   readonly port?: number
-  /** How links are made; uWebSockets.js unless given. */
-  readonly transport?: (service: Service, options: TransportOptions) => Transport
+  /**
+   * How links are made. `auto`, unless given, takes uWebSockets.js where its addon loads, and Node's own HTTP otherwise;
+   * `uws` fails where it does not. A function makes one of one's own.
+   */
+  readonly transport?: TransportName | MakeTransport
   readonly tls?: TransportOptions['tls']
 }
 
@@ -21,6 +26,8 @@ export interface Server {
   readonly url: string
   readonly host: string
   readonly port: number
+  /** What makes the links, and why it does and nothing else. */
+  readonly transport: TransportChoice
   /**
    * Accepts nothing new, tells clients that the hub goes away (4000) after what was published, and ends once
    * they have gone or `graceMs` (`shutdownMs` unless given) have passed. The more there are, the longer it takes
@@ -49,11 +56,10 @@ export async function serve(hub: Hub, options: ServeOptions = {}): Promise<Serve
   }
   const { clock = systemClock, log = noLog } = options
   const setting = { clock, limits, report: reportOf(options) }
+  const chosen = await choiceOf(options.transport, limits)
   const tokens = options.auth && (await Tokens.start(options.auth, setting))
-  const service = makeService(hub, tokens, options)
-  // Loaded when something is served, so that a hub within a process needs no native code.
-  const makeTransport = options.transport ?? (await import('../transport/uws.js')).uwsTransport
-  const transport = makeTransport(service, { ...service.bounds, ...(options.tls && { tls: options.tls }) })
+  const service = makeService(hub, tokens, options, chosen)
+  const transport = chosen.make(service, { ...service.bounds, ...(options.tls && { tls: options.tls }) })
   const listening = await transport.listen({ host, port: options.port ?? defaultPort }).catch((error) => {
     tokens?.close()
     throw error
@@ -62,12 +68,14 @@ export async function serve(hub: Hub, options: ServeOptions = {}): Promise<Serve
   const { port } = listening
   const scheme = options.tls === undefined ? 'http' : 'https'
   const url = `${scheme}://${host.includes(':') ? `[${host}]` : host}:${port}`
-  log.info({ url }, 'listening')
+  const { name, why } = chosen
+  log.info({ url, transport: name, why }, 'listening')
   return {
     url,
     countUncaught: () => service.countUncaught(),
     host,
     port,
+    transport: { name, why },
     close({ graceMs = limits.shutdownMs } = {}) {
       if (closed === undefined) {
         listening.stopAccepting()
@@ -76,4 +84,11 @@ export async function serve(hub: Hub, options: ServeOptions = {}): Promise<Serve
       return closed
     },
   }
+}
+
+/** Loaded when something is served, so that a hub within a process needs no native code. */
+async function choiceOf(wanted: ServeOptions['transport'], limits: Limits): Promise<ChosenTransport> {
+  if (typeof wanted === 'function') return { name: 'own', why: 'it was given to serve', make: wanted }
+  const { chooseTransport } = await import('../transport/choice.js')
+  return chooseTransport(wanted ?? 'auto', boundsOf(limits))
 }

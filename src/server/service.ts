@@ -1,6 +1,8 @@
 import { builtInDialects } from '../dialect/built-in.js'
 import type { Hub } from '../hub/hub.js'
 import { type Clock, systemClock } from '../lib/clock.js'
+import type { Limits } from '../protocol/limits.js'
+import type { TransportChoice } from '../transport/choice.js'
 import type { Service, TransportOptions } from '../transport/transport.js'
 import { Authenticator } from './access/authenticator.js'
 import { Authorization, type Authorize } from './access/authorize.js'
@@ -23,6 +25,7 @@ import { IdleTimers } from './links/idle-timers.js'
 import { type Closable, Links } from './links/links.js'
 import { retryMsOf } from './links/stream-link.js'
 import { streamRoutes } from './links/stream-routes.js'
+import { aboutRoute } from './operations/about-route.js'
 import { healthRoutes } from './operations/health-routes.js'
 import { type Log, noLog } from './operations/log.js'
 import { noServerCounts } from './operations/metric-definitions.js'
@@ -58,10 +61,13 @@ export interface ServiceOptions {
   readonly report?: (error: unknown) => void
 }
 
+/** What a transport must heed. */
+export type Bounds = Omit<TransportOptions, 'tls'>
+
 /** A hub as a transport sees it, and how it ends. */
 export interface HubService extends Service {
   /** What a transport must heed for it. */
-  readonly bounds: Omit<TransportOptions, 'tls'>
+  readonly bounds: Bounds
   /** Counts an error that nobody had expected, for whoever hears of it: the process that the service is in. */
   countUncaught(): void
   /**
@@ -71,8 +77,27 @@ export interface HubService extends Service {
   close(graceMs: number): Promise<void>
 }
 
-/** @param tokens which tokens are good; absent: nobody needs one */
-export function makeService(hub: Hub, tokens: Tokens | undefined, options: ServiceOptions): HubService {
+export function boundsOf(limits: Limits): Bounds {
+  return {
+    frameBytesMax: limits.frameBytesMax,
+    backpressureBytesMax: limits.backpressureBytesMax,
+    overrunBytesMax: limits.overrunBytesMax,
+    // One that is somewhat too large is read, so that its client is told what was expected.
+    headBytesMax: 2 * (limits.headBytesMax + limits.urlLengthMax),
+    linksMax: limits.connectionsMax + limits.idleLinksMax,
+  }
+}
+
+/**
+ * @param tokens which tokens are good; absent: nobody needs one
+ * @param transport what will speak for it, where it has to tell
+ */
+export function makeService(
+  hub: Hub,
+  tokens: Tokens | undefined,
+  options: ServiceOptions,
+  transport: TransportChoice = { name: 'mounted', why: 'another server listens' },
+): HubService {
   const { limits } = hub
   const clock = options.clock ?? systemClock
   const log = options.log ?? noLog
@@ -133,7 +158,7 @@ export function makeService(hub: Hub, tokens: Tokens | undefined, options: Servi
       return () => void interrupted.delete(task)
     },
   }
-  const routes = new Routes(routesOf(context), context)
+  const routes = new Routes([...routesOf(context), aboutRoute(context, transport)], context)
 
   async function shutDown(graceMs: number): Promise<void> {
     closing = true
@@ -157,13 +182,7 @@ export function makeService(hub: Hub, tokens: Tokens | undefined, options: Servi
   return {
     request: (request, exchange) => routes.answer(request, exchange),
     upgrade: (request) => upgrade(context, request),
-    bounds: {
-      frameBytesMax: limits.frameBytesMax,
-      backpressureBytesMax: limits.backpressureBytesMax,
-      overrunBytesMax: limits.overrunBytesMax,
-      headBytesMax: 2 * (limits.headBytesMax + limits.urlLengthMax),
-      linksMax: limits.connectionsMax + limits.idleLinksMax,
-    },
+    bounds: boundsOf(limits),
     countUncaught() {
       counts.uncaughtErrors++
     },

@@ -90,6 +90,7 @@ function expectWhole(options: LmdbOptions): void {
 }
 
 class LmdbStore implements Store {
+  readonly kind = 'lmdb'
   readonly found: Found
   readonly now: Immediate = {
     load: (session) => {

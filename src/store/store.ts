@@ -26,6 +26,8 @@ import type { HubEvent, Mode, PatchOperation } from '../protocol/frames.js'
  * nothing to continue: it begins again with an epoch of its own.
  */
 export interface Store {
+  /** What it is called where a hub tells what it is made of: `lmdb`, for example. */
+  readonly kind?: string
   /** What was there when the store was opened. */
   readonly found: Found
   /**

@@ -28,7 +28,6 @@ const streamsMax = 256
  * - A link beyond `linksMax` is cut as soon as it is there.
  * - A WebSocket message of more than twice `frameBytesMax` cuts the link (1006), and so does whatever breaks RFC 6455.
  * - An answer that is not read is cut when nothing of it leaves for 10 s; a response that stays open, for 120 s.
- * - `stopAccepting` closes links on which nothing is asked, and the others after their answer.
  */
 export function nodeTransport(
   service: Service,
@@ -45,7 +44,6 @@ async function listen(
 ): Promise<Listening> {
   const server = makeServer(options)
   const links = new Set<Socket>()
-  let accepting = true
   /** The last request of each link. */
   const latest = new WeakMap<Socket, NodeResponse>()
 
@@ -58,7 +56,6 @@ async function listen(
     if (!isHttp2(res)) {
       if (latest.get(req.socket)?.writableEnded === false) return void req.socket.destroy()
       latest.set(req.socket, res)
-      if (!accepting) res.shouldKeepAlive = false
     }
     endpoint.request(req, res)
   })
@@ -79,9 +76,7 @@ async function listen(
   })
 
   function stopAccepting(): void {
-    if (!accepting) return
-    accepting = false
-    server.close()
+    if (server.listening) server.close()
   }
   return {
     host: at.host,
@@ -118,6 +113,8 @@ function makeServer({ tls, linksMax, headBytesMax }: TransportOptions): Server {
     // How slow a body may be is for its exchange to decide.
     requestTimeout: 0,
     requireHostHeader: true,
+    // Those who ask after the health of a hub that ends are answered to the end.
+    closeIdleConnections() {},
   })
 }
 

@@ -13,8 +13,8 @@ export interface Listening {
   readonly host: string
   readonly port: number
   /**
-   * Accepts no new link. What is being answered, and what stays open, goes on; a link on which nothing is asked is
-   * still served, or closed.
+   * Accepts no new link. What is being answered, and what stays open, goes on, and links that are kept alive are
+   * served.
    */
   stopAccepting(): void
   /**

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { pretty, withoutSecrets } from '../../src/cli/log.js'
 import { paletteFor } from '../../src/cli/paint.js'
-import { dial, openStream } from '../kit/served.js'
+import { dial, loads, openStream } from '../kit/served.js'
 import { buildCommandLine, type Running } from './command-line.js'
 
 const commandLine = await buildCommandLine()
@@ -175,4 +175,55 @@ t.test('the log speaks to people or to machines, and keeps secrets', async (t) =
   await spoken.says('Ctrl-C ends the hub')
   spoken.process.kill('SIGTERM')
   t.match((await spoken.finished).stderr, /^\d\d:\d\d:\d\d\.\d{3} info {2}listening {2}url=http:.*\n/)
+})
+
+/** For a process in which an import of uWebSockets.js fails, as where no build of it runs. */
+const withoutAddon = (() => {
+  const hook = `export async function resolve(name, context, next) {
+    if (name === 'uWebSockets.js') throw new Error('no build for this machine')
+    return next(name, context)
+  }`
+  const url = (text: string) => `data:text/javascript,${encodeURIComponent(text)}`
+  const hooked = `import { register } from 'node:module'; register(${JSON.stringify(url(hook))})`
+  return { NODE_OPTIONS: `--no-warnings --import ${url(hooked)}`, RUNCAST_TRANSPORT: 'auto' }
+})()
+
+t.test('where uWebSockets.js does not load, Node’s own HTTP serves, and it is said why', async (t) => {
+  const { url, running } = await serve(t, ['--store', 'memory'], withoutAddon)
+  const transport = { name: 'node', why: 'uWebSockets.js does not load: no build for this machine' }
+  t.match(await (await fetch(`${url}/api/about`)).json(), {
+    version: /^\d+\.\d+\.\d+/,
+    node: process.version,
+    transport,
+    store: 'memory',
+  })
+  const socket = await dial(t, url)
+  socket.send({ type: 'subscribe', sub: 1, topic: 'sessions/s' })
+  await socket.expect('live')
+  await publish(url, 'heard')
+  t.match(await socket.expect('events'), { events: [{ type: 'heard' }] })
+  running.process.kill('SIGTERM')
+  t.match(await socket.closed, { code: 4000 })
+  const { code, stderr } = await running.finished
+  t.equal(code, 0)
+  t.match(linesOf(stderr)[0], { msg: 'listening', transport: 'node', why: transport.why })
+
+  const { stdout } = await commandLine.run(['--version', '--verbose'], withoutAddon)
+  t.match(
+    stdout,
+    /^\d+\.\d+\.\d+\nnode: v.+\ntransport: node \(uWebSockets\.js does not load: no build.+\)\n$/,
+  )
+})
+
+t.test('a transport that was asked for and does not load ends the command', async (t) => {
+  const words = ['serve', '--port', '0', '--store', 'memory', '--transport', 'uws']
+  const { code, stderr } = await commandLine.run(words, withoutAddon)
+  t.equal(code, 1)
+  t.match(stderr, /uWebSockets\.js does not load: no build for this machine; use the transport auto or node/)
+})
+
+t.test('auto takes uWebSockets.js where it loads', async (t) => {
+  if (!(await loads(t, 'uws'))) return
+  const { url } = await serve(t, ['--store', 'memory'], { RUNCAST_TRANSPORT: 'auto' })
+  t.match(await (await fetch(`${url}/api/about`)).json(), { transport: { name: 'uws', why: /loads here/ } })
 })

@@ -3,6 +3,41 @@ import type { Test } from 'tap'
 import { WebSocket } from 'ws'
 import { createHub, type Hub, type HubOptions } from '../../src/hub/hub.js'
 import { type ServeOptions, type Server, serve } from '../../src/server/serve.js'
+import { chooseTransport, type TransportName, transportNames } from '../../src/transport/choice.js'
+import { transportOptions } from '../conformance/transport-kit.js'
+
+/** What the hubs of tests speak through, unless a test says otherwise: for a whole run, what the environment says. */
+let transport: TransportName = transportNames.find((name) => name === process.env.RUNCAST_TRANSPORT) ?? 'auto'
+
+/** @returns whether the transport loads here; where not, the test is skipped, and said to be. */
+export async function loads(t: Test, name: TransportName): Promise<boolean> {
+  try {
+    await chooseTransport(name, transportOptions)
+    return true
+  } catch (error) {
+    t.pass(name, { skip: String(error) })
+    return false
+  }
+}
+
+/**
+ * Runs tests over each transport that loads here, or over the one that the environment names. One that does not load is
+ * skipped, and said to be.
+ */
+export function overTransports(t: Test, tests: (t: Test) => void): void {
+  const named = transport
+  for (const name of ['uws', 'node'] as const) {
+    if (named !== 'auto' && named !== name) continue
+    t.test(`over ${name}`, async (t) => {
+      if (!(await loads(t, name))) return
+      transport = name
+      t.teardown(() => {
+        transport = named
+      })
+      tests(t)
+    })
+  }
+}
 
 export interface Served {
   readonly hub: Hub
@@ -18,6 +53,7 @@ export async function served(
   const hub = createHub({ report: (error) => t.error(error, 'nothing is reported'), ...options.hub })
   const server = await serve(hub, {
     port: 0,
+    transport,
     report: (error) => t.error(error, 'nothing is reported'),
     ...options.serve,
   })

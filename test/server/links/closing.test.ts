@@ -54,8 +54,10 @@ t.test('one line tells the life of a connection', async (t) => {
   const gone = await dial(t, url)
   gone.send('nonsense')
   await gone.closed
+  const livesOf = () => lines.filter(({ message }) => message === 'connection closed')
+  await until('the hub knows that all have gone', () => livesOf().length === 3)
   await server.close()
-  const lives = lines.filter(({ message }) => message === 'connection closed')
+  const lives = livesOf()
   t.match(lives, [
     {
       level: 'info',
@@ -121,13 +123,17 @@ t.test('who waits for their turn when it closes is turned away', async (t) => {
   const { hub, server } = await served(t)
   const clients = Array.from({ length: 100 }, () => new RawClient(server.port))
   t.teardown(() => clients.forEach(({ socket }) => socket.destroy()))
-  await Promise.all(clients.map(({ socket }) => once(socket, 'connect')))
+  // A link that the system has taken, and the server has not, is cut when it closes.
+  for (const client of clients) client.send('GET /healthz HTTP/1.1\nhost: localhost\n\n')
+  await until('all are served', () => clients.every(({ text }) => text.endsWith('}')))
+  const before = clients.map(({ text }) => text.length)
+  const answers = () => clients.map(({ text }, at) => text.slice(before[at]))
   // Heard in one turn, of which two enter.
   for (const client of clients) client.send('GET /api/sessions/s/events HTTP/1.1\nhost: localhost\n\n')
   await turnsUntil(() => hub.stats().connections === 2)
   const closing = server.close()
-  await until('all are answered', () => clients.every(({ text }) => text.includes('\r\n\r\n')))
-  const statuses = clients.map(({ text }) => text.slice(9, 12))
+  await until('all are answered', () => answers().every((text) => text.includes('\r\n\r\n')))
+  const statuses = answers().map((text) => text.slice(9, 12))
   t.equal(statuses.filter((status) => status === '503').length, 98)
   t.equal(statuses.filter((status) => status === '200').length, 2)
   for (const { socket } of clients) socket.destroy()

@@ -26,6 +26,7 @@ const pageHeaders: Readonly<Record<string, string>> = {
     "require-trusted-types-for 'script'",
     "trusted-types 'none'",
   ].join('; '),
+  'cross-origin-opener-policy': 'same-origin',
   'referrer-policy': 'no-referrer',
   'cache-control': 'no-cache',
 }
@@ -82,7 +83,6 @@ function answerOf(
     status: 200,
     headers: {
       'content-type': types[extname(name)] ?? 'application/octet-stream',
-      'x-content-type-options': 'nosniff',
       vary: 'accept-encoding',
       ...(compressed && { 'content-encoding': 'gzip' }),
       ...headers,

@@ -36,7 +36,10 @@ interface File {
   readonly gzip: Uint8Array | undefined
 }
 
-/** The panels page: `/`, `/s/{session}`, and the files it loads: nothing in them is of any session. They are read once, with the first request. */
+/**
+ * The panels page: `/`, `/s/{session}`, and the files it loads, by addresses relative to its own: they work under any path.
+ * Nothing in them is of any session. They are read once, with the first request.
+ */
 export function panelRoutes(): Route[] {
   let read: Promise<ReadonlyMap<string, File>> | undefined
   const answer = async (name: string, headers: Readonly<Record<string, string>>, { request }: Call) => {
@@ -53,10 +56,10 @@ export function panelRoutes(): Route[] {
     }
     return answerOf(name, file, headers, request.headers)
   }
-  const page = (call: Call) => answer('index.html', pageHeaders, call)
+  const page = (name: string) => (call: Call) => answer(name, pageHeaders, call)
   return [
-    { method: 'GET', path: '/', access: { kind: 'open' }, answer: page },
-    { method: 'GET', path: '/s/{session}', access: { kind: 'open' }, answer: page },
+    { method: 'GET', path: '/', access: { kind: 'open' }, answer: page('index.html') },
+    { method: 'GET', path: '/s/{session}', access: { kind: 'open' }, answer: page('session.html') },
     {
       method: 'GET',
       path: '/panels/{file}',

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { latin1, utf8 } from './head-text.js'
 import type {
   Answer,
   Exchange,
@@ -12,25 +13,45 @@ import type {
 type WebRequest = globalThis.Request
 
 /**
- * Hands a request of the fetch standard to a service, for servers whose handlers turn a `Request` into a `Response`.
- * How slow a body may be, and when a link is cut, is for that server to decide.
- *
- * @param head of it, as the service is to see it
- * @returns once there is an answer, or a response that stays open has begun; never, where the peer has gone
+ * Where requests of the fetch standard come in, of servers whose handlers turn a `Request` into a `Response`. How slow a
+ * body may be, and when a link is cut, is for that server to decide.
  */
-export function answerFetch(
-  service: Service,
-  options: TransportOptions,
-  request: WebRequest,
-  head: Request,
-): Promise<Response> {
-  return new Promise((resolve) => service.request(head, new FetchExchange(request, options, resolve)))
+export class FetchEndpoint {
+  readonly #service: Service
+  readonly #means: Means
+
+  constructor(service: Service, options: TransportOptions) {
+    this.#service = service
+    this.#means = { options, streams: new Set() }
+  }
+
+  /**
+   * @param head of the request, as the service is to see it
+   * @returns once there is an answer, or a response that stays open has begun; never, where the peer has gone
+   */
+  answer(request: WebRequest, head: Request): Promise<Response> {
+    return new Promise((resolve) =>
+      this.#service.request(head, new FetchExchange(request, this.#means, resolve)),
+    )
+  }
+
+  /** Cuts the responses that stay open. */
+  cut(): void {
+    for (const stream of this.#means.streams) stream.cut()
+  }
+}
+
+/** What the exchanges of one endpoint share. */
+interface Means {
+  readonly options: TransportOptions
+  readonly streams: Set<FetchStream>
 }
 
 /** @returns the head of a request of the fetch standard: `path` and `address` are the caller's to say */
 export function headOf(request: WebRequest, path: string, address: string): Request {
   const { host, search } = new URL(request.url)
-  const headers = new Map(request.headers)
+  const headers = new Map<string, string>()
+  for (const [name, value] of request.headers) headers.set(name, utf8(value))
   // Who made the request itself did not write one.
   if (!headers.has('host')) headers.set('host', host)
   return { method: request.method, path, query: search.slice(1), headers, address, raw: request }
@@ -38,7 +59,7 @@ export function headOf(request: WebRequest, path: string, address: string): Requ
 
 class FetchExchange implements Exchange {
   readonly #request: WebRequest
-  readonly #options: TransportOptions
+  readonly #means: Means
   readonly #respond: (response: Response) => void
   #gone = false
   #answered = false
@@ -46,9 +67,9 @@ class FetchExchange implements Exchange {
   #stream: FetchStream | undefined
   #reader: ReadableStreamDefaultReader<Uint8Array> | undefined
 
-  constructor(request: WebRequest, options: TransportOptions, respond: (response: Response) => void) {
+  constructor(request: WebRequest, means: Means, respond: (response: Response) => void) {
     this.#request = request
-    this.#options = options
+    this.#means = means
     this.#respond = respond
     if (request.signal.aborted) this.#gone = true
     else request.signal.addEventListener('abort', () => this.#aborted(), { once: true })
@@ -67,7 +88,8 @@ class FetchExchange implements Exchange {
     const { body } = this.#request
     if (this.#gone || this.#answered || body === null) return
     // Somebody else has read it already, or reads it.
-    if (body.locked) throw new TypeError('the body of the request has been read before it came to the hub')
+    if (this.#request.bodyUsed || body.locked)
+      throw new TypeError('the body of the request has been read before it came to the hub')
     const reader = body.getReader() as ReadableStreamDefaultReader<Uint8Array>
     this.#reader = reader
     for (;;) {
@@ -92,7 +114,7 @@ class FetchExchange implements Exchange {
 
   stream(head: Omit<Answer, 'body'>, events: StreamEvents): Stream {
     const live = this.#begin()
-    const stream = new FetchStream(events, this.#options)
+    const stream = new FetchStream(events, this.#means)
     const init = { status: head.status, headers: headersOf(head) }
     if (live && this.#request.method !== 'HEAD') {
       this.#stream = stream
@@ -129,7 +151,7 @@ class FetchExchange implements Exchange {
  */
 class FetchStream implements Stream {
   readonly #events: StreamEvents
-  readonly #options: TransportOptions
+  readonly #means: Means
   readonly #queue: Uint8Array<ArrayBuffer>[] = []
   #waiting = 0
   #state: 'open' | 'ending' | 'closed' = 'open'
@@ -139,12 +161,13 @@ class FetchStream implements Stream {
   #owesDrained = false
   #controller: ReadableStreamDefaultController<Uint8Array<ArrayBuffer>> | undefined
 
-  constructor(events: StreamEvents, options: TransportOptions) {
+  constructor(events: StreamEvents, means: Means) {
     this.#events = events
-    this.#options = options
+    this.#means = means
   }
 
   readable(): ReadableStream<Uint8Array<ArrayBuffer>> {
+    this.#means.streams.add(this)
     return new ReadableStream(
       {
         start: (controller) => {
@@ -161,6 +184,7 @@ class FetchStream implements Stream {
   abandon(): void {
     if (this.#state === 'closed') return
     this.#state = 'closed'
+    this.#means.streams.delete(this)
     this.#queue.length = 0
     this.#waiting = 0
     this.#controller = undefined
@@ -178,7 +202,7 @@ class FetchStream implements Stream {
       this.#controller?.enqueue(chunk)
       return true
     }
-    const { backpressureBytesMax, overrunBytesMax } = this.#options
+    const { backpressureBytesMax, overrunBytesMax } = this.#means.options
     this.#queue.push(chunk)
     this.#waiting += chunk.length
     if (this.#waiting <= backpressureBytesMax) return true
@@ -213,7 +237,7 @@ class FetchStream implements Stream {
     }
     this.#waiting -= chunk.length
     this.#controller?.enqueue(chunk)
-    if (!this.#owesDrained || this.#waiting > this.#options.backpressureBytesMax / 2) return
+    if (!this.#owesDrained || this.#waiting > this.#means.options.backpressureBytesMax / 2) return
     this.#owesDrained = false
     // The reader may ask within a write.
     queueMicrotask(() => {
@@ -231,8 +255,7 @@ class FetchStream implements Stream {
 function headersOf({ headers = {} }: Omit<Answer, 'body'>): Headers {
   const sent = new Headers()
   for (const [name, value] of Object.entries(headers)) {
-    // No value may begin another header; text is sent as UTF-8.
-    sent.set(name, Buffer.from(value.replace(/[\r\n\0]/g, ' ')).toString('latin1'))
+    sent.set(name, latin1(value))
   }
   return sent
 }

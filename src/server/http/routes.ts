@@ -116,6 +116,11 @@ export class Routes {
     }
   }
 
+  /** Whether a request for this path can be answered with anything but 404, by some method. */
+  has(path: string): boolean {
+    return this.#match(path.split('/')) !== undefined
+  }
+
   /** Answers the request, come what may. */
   answer(request: Request, exchange: Exchange): void {
     this.#options.counts.requests += 1

@@ -94,9 +94,9 @@ function answerOf(
   }
 }
 
-/** Beside the compiled server, or, for a server that runs from its source, where the build puts them. */
+/** Beside the compiled server, or beside the folder of one that was bundled; for one that runs from its source, where the build puts them. */
 async function readFiles(): Promise<ReadonlyMap<string, File>> {
-  const folder = ['../../panels/', '../../../dist/panels/']
+  const folder = ['../../panels/', '../panels/', '../../../dist/panels/']
     .map((path) => fileURLToPath(new URL(path, import.meta.url)))
     .find((path) => existsSync(`${path}index.html`))
   const files = new Map<string, File>()

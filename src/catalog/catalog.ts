@@ -50,7 +50,10 @@ export function createCatalog(extensions: Extensions = {}): Catalog {
   }
   // Callers without a type checker pass here as well, so their extensions are checked like a config file's.
   for (const [type, differing] of Object.entries(catalogFromConfig(extensions))) {
-    table.set(type, Object.freeze({ ...(table.get(type) ?? defaultTraits), ...differing }))
+    table.set(
+      type,
+      Object.freeze(withEnding({ ...(table.get(type) ?? defaultTraits), ...differing }, differing)),
+    )
   }
   return {
     traitsOf: (type) => table.get(type) ?? defaultTraits,
@@ -60,8 +63,28 @@ export function createCatalog(extensions: Extensions = {}): Catalog {
   }
 }
 
+/** What ends something says so, and is there for who comes late, unless its traits say otherwise. */
+function withEnding(traits: Traits, { ends, status, replay }: Partial<Traits>): Traits {
+  if (ends === undefined || ends === 'byStatus') return traits
+  return { ...traits, status: status ?? 'ended', replay: replay ?? (traits.replay || 'latest') }
+}
+
 const typePattern = /^[A-Za-z0-9._:-]{1,128}$/
-const traitNames = ['level', 'critical', 'replay', 'key', 'rollup', 'merge', 'status']
+const traitNames = [
+  'level',
+  'critical',
+  'replay',
+  'key',
+  'rollup',
+  'merge',
+  'status',
+  'ends',
+  'asks',
+  'answers',
+  'usage',
+]
+const results = ['succeeded', 'failed', 'cancelled'] as const
+const needKinds = ['input', 'permission', 'credentials'] as const
 
 /**
  * Checks the `catalog` of a config file: an object of event types, each with the traits that differ.
@@ -87,7 +110,7 @@ function traitsAt(value: unknown, at: string): Partial<Traits> {
       throw new Error(`${at}.${name}: expected one of the traits ${traitNames.join(', ')}`)
     }
   }
-  const { level, critical, replay, key, rollup, merge, status } = given
+  const { level, critical, replay, key, rollup, merge, status, ends, asks, answers, usage } = given
   return {
     ...(level !== undefined && { level: oneOf(level, ['summary', 'delta', 'control'], `${at}.level`) }),
     ...(critical !== undefined && { critical: oneOf(critical, [false, true], `${at}.critical`) }),
@@ -96,6 +119,10 @@ function traitsAt(value: unknown, at: string): Partial<Traits> {
     ...(rollup !== undefined && { rollup: oneOf(rollup, [false, true], `${at}.rollup`) }),
     ...(merge !== undefined && { merge: mergeAt(merge, `${at}.merge`) }),
     ...(status !== undefined && { status: oneOf(status, ['running', 'paused', 'ended'], `${at}.status`) }),
+    ...(ends !== undefined && { ends: oneOf(ends, [...results, 'byExit', 'byStatus'], `${at}.ends`) }),
+    ...(asks !== undefined && { asks: oneOf(asks, needKinds, `${at}.asks`) }),
+    ...(answers !== undefined && { answers: oneOf(answers, [...needKinds, 'any'], `${at}.answers`) }),
+    ...(usage !== undefined && { usage: oneOf(usage, [true], `${at}.usage`) }),
   }
 }
 

@@ -1,12 +1,17 @@
 import { type Section, traits } from './section.js'
 import { defaultTraits } from './traits.js'
 
+const lost = traits({ critical: true, replay: 'latest', rollup: true })
+
 /**
  * What an agent runtime says of itself. `state.initial` and `state.update` are the hub's own, and
  * `heartbeat` is the transport's: none of them is in the catalog.
  */
 export const runtime: Section = {
   // Without a key: one status for each topic.
-  'execution.status': traits({ critical: true, replay: 'latest' }),
+  'execution.status': traits({ critical: true, replay: 'latest', ends: 'byStatus' }),
   'custom-event': defaultTraits,
+  // The hub's own: a lease has run out.
+  'worker.lost': lost,
+  'session.lost': lost,
 }

@@ -1,9 +1,11 @@
 import { type Section, traits } from './section.js'
-import { defaultTraits } from './traits.js'
+import { defaultTraits, type Level, type Result } from './traits.js'
 
 const replayed = traits({ replay: 'all' })
 const criticalReplayed = traits({ critical: true, replay: 'all' })
-const ending = traits({ critical: true, rollup: true, status: 'ended' })
+const ending = (ends: Result, level: Level = 'summary') =>
+  traits({ level, critical: true, replay: 'latest', rollup: true, status: 'ended', ends })
+const permission = { critical: true, replay: 'all', key: 'request_id' } as const
 const latest = traits({ replay: 'latest' })
 
 /** The data stream of a chat front-end, and the execution that it shows. */
@@ -17,16 +19,17 @@ export const streamEvent: Section = {
   'data-tool-input-delta': traits({ level: 'delta', replay: 'all', merge: { text: 'input_text_delta' } }),
   'data-tool-input-available': replayed,
   'data-tool-output-available': replayed,
-  'data-permission-request': criticalReplayed,
+  'data-permission-request': traits({ ...permission, asks: 'permission' }),
+  'data-permission-response': traits({ ...permission, answers: 'permission' }),
   'data-start': criticalReplayed,
   'data-finish': criticalReplayed,
-  'data-error': criticalReplayed,
+  'data-error': traits({ critical: true, replay: 'all', status: 'ended', ends: 'failed' }),
   'data-execution-start': traits({ critical: true, status: 'running' }),
-  'data-execution-end': ending,
-  'data-execution-failed': ending,
+  'data-execution-end': ending('succeeded'),
+  'data-execution-failed': ending('failed'),
   'data-execution-paused': traits({ level: 'control', critical: true, status: 'paused' }),
   'data-execution-resumed': traits({ level: 'control', critical: true, status: 'running' }),
-  'data-execution-cancelled': traits({ level: 'control', critical: true, rollup: true, status: 'ended' }),
+  'data-execution-cancelled': ending('cancelled', 'control'),
   'data-step-start': defaultTraits,
   'data-step-end': defaultTraits,
   'data-step-failed': defaultTraits,

@@ -1,7 +1,6 @@
 import { type Section, traits } from './section.js'
 
 const replayed = traits({ replay: 'all' })
-const criticalReplayed = traits({ critical: true, replay: 'all' })
 
 /** The log of one task. `complete` is also what the hub says when a session ends. */
 export const taskLog: Section = {
@@ -9,6 +8,6 @@ export const taskLog: Section = {
   toolcall: replayed,
   toolresult: replayed,
   cost: replayed,
-  error: criticalReplayed,
+  error: traits({ critical: true, replay: 'all', status: 'ended', ends: 'failed' }),
   complete: traits({ critical: true, replay: 'all', status: 'ended' }),
 }

@@ -4,13 +4,22 @@ export type Level = 'summary' | 'delta' | 'control'
 /** What a fresh join replays of a type: nothing, every retained event, or the newest per key. */
 export type Replay = false | 'all' | 'latest'
 
+/** How a worker or session ended by its own word. */
+export type Result = 'succeeded' | 'failed' | 'cancelled'
+
+/** A result, or where the data says it: by `code`, `signal` and `cancelled` of a process, or by a `status`. */
+export type Ends = Result | 'byExit' | 'byStatus'
+
+/** What is asked of a person. */
+export type NeedKind = 'input' | 'permission' | 'credentials'
+
 /** What the hub knows of one event type. */
 export interface Traits {
   readonly level: Level
   /** May never be dropped: delivered, or the connection is closed as lagging so that it resumes. */
   readonly critical: boolean
   readonly replay: Replay
-  /** For `replay: latest`: the field of `data` that is the key when the event names none. */
+  /** For `replay: latest`, `asks` and `answers`: the field of `data` that is the key when the event names none. */
   readonly key?: string
   /** A worker's event also appears in the session's topic. */
   readonly rollup: boolean
@@ -18,6 +27,14 @@ export interface Traits {
   readonly merge?: { readonly text: string }
   /** What the session or worker that publishes it is from now on; shown in `$session` and `$workers`. */
   readonly status?: PublisherStatus
+  /** How the session or worker that publishes it has ended; implies `status: 'ended'`. */
+  readonly ends?: Ends
+  /** It asks a person for something, until an event answers it or who asked has ended. */
+  readonly asks?: NeedKind
+  /** It answers what was asked with its key; `any`, whatever was. */
+  readonly answers?: NeedKind | 'any'
+  /** Its data says what a model took and gave: it is added up in `usage`. */
+  readonly usage?: true
 }
 
 /** A session only ends when it is ended; of one that says so itself, its workers' `ended` is meant. */

@@ -30,6 +30,8 @@ export interface RuntimeEvents {
     readonly error?: JsonValue
   }
   'custom-event': JsonValue
+  'worker.lost': { readonly reason: string }
+  'session.lost': { readonly reason: string }
 }
 
 /** `session-bus`: a conversation's bus. What is not text or a tool call is any object. */
@@ -57,7 +59,15 @@ export interface SessionBusEvents {
   node_loop_started: JsonObject
   node_loop_iteration: JsonObject
   node_loop_completed: JsonObject
-  llm_turn_complete: JsonObject
+  llm_turn_complete: {
+    readonly model?: string
+    readonly stop_reason?: string
+    readonly input_tokens?: number
+    readonly output_tokens?: number
+    readonly cached_tokens?: number
+    readonly cost_usd?: number
+    readonly [name: string]: JsonValue | undefined
+  }
   node_action_plan: JsonObject
   goal_progress: JsonObject
   node_internal_output: JsonObject
@@ -70,6 +80,7 @@ export interface SessionBusEvents {
   worker_graph_loaded: JsonObject
   colony_created: JsonObject
   credentials_required: JsonObject
+  credentials_provided: JsonObject
   subagent_report: JsonObject
   queen_phase_changed: JsonObject
   trigger_available: JsonObject

@@ -70,6 +70,8 @@ export interface Following {
   readonly types?: readonly string[]
   readonly mode?: Mode
   readonly slices?: readonly string[]
+  /** Types that a fresh join does not replay, whatever the catalog says: these clients do not expect them. */
+  readonly notReplayed?: readonly string[]
   /** Everything that is retained comes first, as if the client came back from before it. */
   readonly fromStart?: boolean
   /** Said first, each as a comment. */

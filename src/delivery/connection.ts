@@ -26,6 +26,8 @@ interface Beginning {
 export interface ConnectionOptions {
   /** Ends the link once every session that it follows has ended and all of it was delivered. */
   readonly endsWithSessions?: boolean
+  /** Types that its fresh joins do not replay, whatever their traits are. */
+  readonly notReplayed?: readonly string[]
   /** Everything unless given. */
   readonly permissions?: Permissions
 }
@@ -36,6 +38,7 @@ export class Connection implements Subscriber, Sender {
   readonly #subscriptions = new Map<number, Subscription>()
   readonly #services: Services
   readonly #endsWithSessions: boolean
+  readonly #notReplayed: readonly string[] | undefined
   readonly #outbox: Outbox
   readonly #catchUp: CatchUp
   #permissions: Permissions
@@ -47,6 +50,7 @@ export class Connection implements Subscriber, Sender {
     this.id = id
     this.#services = services
     this.#endsWithSessions = options.endsWithSessions === true
+    this.#notReplayed = options.notReplayed
     this.#permissions = options.permissions ?? everything
     this.#outbox = new Outbox(link, this, services)
     this.#catchUp = new CatchUp(this.#outbox, services)
@@ -247,7 +251,13 @@ export class Connection implements Subscriber, Sender {
     const name = parseTopic(frame.topic, 'subscribe.topic')
     const { types, slices } = frame
     const mode = frame.mode ?? 'full'
-    const filter = new Filter({ mode, ...(types && { types }), ...(slices && { slices }) })
+    const notReplayed = this.#notReplayed
+    const filter = new Filter({
+      mode,
+      ...(types && { types }),
+      ...(slices && { slices }),
+      ...(notReplayed && { notReplayed }),
+    })
     const from = frame.after === undefined ? undefined : parseCursor(frame.after, 'subscribe.after')
 
     this.#permissions.expectRead(name)

@@ -10,8 +10,13 @@ const beside = '$bus'
 
 const workerPrefix = 'worker:'
 
+/** What its clients do not expect of the past: the catalog replays more than it did when they were written. */
+const notReplayed = ['tool_call_started', 'tool_call_completed', 'execution_completed', 'execution_failed']
+
 /** What its clients get who ask for no types: those of the first release, which they know. */
-const defaultTypes = Object.keys(section).filter((type) => type !== 'llm_reasoning_delta')
+const defaultTypes = Object.keys(section).filter(
+  (type) => type !== 'llm_reasoning_delta' && type !== 'credentials_provided',
+)
 
 /**
  * The session bus of an agent framework: `data: { type, stream_id, data, timestamp, … }`, without `event:`.
@@ -30,7 +35,7 @@ export const sessionBus: Dialect = {
       const comments = asked
         .filter((name) => !known.includes(name))
         .map((name) => `unknown type ${quote(name)} is left out`)
-      return { types: known.length > 0 ? known : defaultTypes, comments }
+      return { types: known.length > 0 ? known : defaultTypes, notReplayed, comments }
     },
     block: (event, session) => (event.type === 'complete' ? '' : dataBlock(busEvent(event, session))),
   },

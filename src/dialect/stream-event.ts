@@ -5,6 +5,14 @@ import { fieldsOf, objectOf, textField } from './fields.js'
 
 const prefix = 'data-'
 
+/** What its clients do not expect of the past. */
+const notReplayed = [
+  'data-execution-end',
+  'data-execution-failed',
+  'data-execution-cancelled',
+  'data-permission-response',
+]
+
 /** The data stream of a chat front-end: `data: {"type":"data-…", …}`, and `data: [DONE]` at the end. */
 export const streamEvent: Dialect = {
   name: 'stream-event',
@@ -12,7 +20,7 @@ export const streamEvent: Dialect = {
     routes: [{ path: '/api/sessions/{session}/stream', topic: (session) => `sessions/${session}` }],
     ids: 'cursor',
     unknown: 'wait',
-    follow: ({ list }) => ({ types: list('types') ?? [`${prefix}*`] }),
+    follow: ({ list }) => ({ types: list('types') ?? [`${prefix}*`], notReplayed }),
     block({ type, data }) {
       if (type === 'complete') return 'data: [DONE]\n\n'
       const { type: _, ...fields } = fieldsOf(data)

@@ -38,6 +38,8 @@ export class Entry extends Variants {
 
 /** A compiled filter, as the history asks it. */
 export interface Accepts {
+  /** Types that are not replayed, whatever their traits are. */
+  readonly notReplayed?: ReadonlySet<string> | undefined
   accepts(entry: Entry): boolean
   /** @returns whether events of this type pass; `force` says that they passed every mode. */
   wants(type: string, traits: Traits, force: boolean): boolean

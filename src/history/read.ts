@@ -51,12 +51,16 @@ export function readAfter(
 
 /** @returns what of the filter's events a fresh join replays: by the traits, or all that is retained. */
 export function replayable(histories: readonly History[], filter: Accepts, all: boolean): Accepts {
+  const { notReplayed } = filter
+  const leavesOut = (type: string): boolean => !all && notReplayed?.has(type) === true
   return {
     accepts: (entry) =>
       filter.accepts(entry) &&
+      (entry.everywhere || !leavesOut(entry.event.type)) &&
       (all || entry.everywhere || entry.traits.replay === 'all' || isNewest(entry, histories)),
     // The newest of its key is never missing: it is pinned.
-    wants: (type, traits, force) => (all || traits.replay === 'all') && filter.wants(type, traits, force),
+    wants: (type, traits, force) =>
+      (all || (traits.replay === 'all' && !leavesOut(type))) && filter.wants(type, traits, force),
   }
 }
 

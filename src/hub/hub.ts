@@ -17,6 +17,7 @@ import { parseTopic, type TopicName } from '../protocol/topic.js'
 import { EventCheck } from '../session/event-check.js'
 import { Filter } from '../session/filter.js'
 import type { StateOptions, StateResult, StateSnapshot } from '../session/precondition.js'
+import type { SaidEnding } from '../session/session.js'
 import { type SessionSummary, summarize } from '../session/summary.js'
 import type { Topic } from '../session/topic.js'
 import { type Tracer, Tracing } from '../session/tracing.js'
@@ -273,9 +274,12 @@ export class Hub {
     return this.#publishing.create(id, changed)
   }
 
-  /** @throws ProtocolError `notFound`, or `conflict` when it has ended already */
-  endSession(id: string, outcome?: JsonValue): void {
-    this.#publishing.end(id, outcome)
+  /**
+   * @param said its result and the reason for it; the worst of its workers', or its own, unless given
+   * @throws ProtocolError `notFound`, or `conflict` when it has ended already
+   */
+  endSession(id: string, outcome?: JsonValue, said: Omit<SaidEnding, 'outcome'> = {}): void {
+    this.#publishing.end(id, { ...said, outcome })
   }
 
   /**

@@ -4,6 +4,7 @@ import type { Cause, NewEvent, PatchOperation } from '../protocol/frames.js'
 import type { Limits } from '../protocol/limits.js'
 import { formatTopic } from '../protocol/topic.js'
 import type { StateOptions, StateResult } from '../session/precondition.js'
+import type { SaidEnding } from '../session/session.js'
 import type { Publisher, PublishResult } from '../sessions/publishing.js'
 
 /** One worker's topic, for producers within the process. */
@@ -30,7 +31,7 @@ export interface Producing {
   mergeState(topic: string, slice: string, merge: JsonValue, options?: StateOptions): StateResult
   removeState(topic: string, slice: string, options?: StateOptions): StateResult
   committed(session: string): Promise<void>
-  endSession(session: string, outcome?: JsonValue): void
+  endSession(session: string, outcome?: JsonValue, said?: Omit<SaidEnding, 'outcome'>): void
 }
 
 /** A session, for producers within the process. */
@@ -94,8 +95,9 @@ export class SessionHandle {
     return this.#hub.committed(this.id)
   }
 
-  end(outcome?: JsonValue): void {
-    this.#hub.endSession(this.id, outcome)
+  /** @param said its result and the reason for it; the worst of its workers', or its own, unless given */
+  end(outcome?: JsonValue, said?: Omit<SaidEnding, 'outcome'>): void {
+    this.#hub.endSession(this.id, outcome, said)
   }
 }
 

@@ -1,6 +1,5 @@
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
 import type { Client } from '../client/client.js'
-import { base } from './base.js'
 import { durationText, rateText } from './format.js'
 import { notOnNextFrame, onNextFrame } from './frame-loop.js'
 import { type Fields, fieldsOf, type Json, type PanelMode } from './model.js'
@@ -84,7 +83,7 @@ export function SessionView({
         <div>
           <a
             class="back"
-            href={base}
+            href="/"
             onClick={(event) => {
               event.preventDefault()
               onPlace(home)

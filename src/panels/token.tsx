@@ -1,8 +1,6 @@
 import { useEffect, useRef } from 'preact/hooks'
-import { base } from './base.js'
 
-/** Hubs that share an origin have tokens of their own. */
-const storageName = base === '/' ? 'runcast.token' : `runcast.token ${base}`
+const storageName = 'runcast.token'
 
 export interface Access {
   readonly token?: string

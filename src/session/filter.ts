@@ -10,6 +10,8 @@ export interface FilterExpression {
   readonly mode: Mode
   /** Names of slices, `prefix*`, `*`; absent: no state. */
   readonly slices?: readonly string[]
+  /** Types that a fresh join does not replay, whatever their traits are: a dialect's clients do not expect them. */
+  readonly notReplayed?: readonly string[]
 }
 
 /** A list of names, `prefix*` and exclusions, ready to be asked. */
@@ -64,6 +66,7 @@ export class Filter implements Accepts {
   readonly stateful: boolean
   /** Whether it lets a slice pass that the hub keeps itself: somebody must keep it up to date. */
   readonly watches: boolean
+  readonly notReplayed: ReadonlySet<string> | undefined
   readonly #types: NamePattern | undefined
   readonly #slices: NamePattern | undefined
   readonly #verdicts = new Map<string, Verdict>()
@@ -72,6 +75,7 @@ export class Filter implements Accepts {
   constructor(expression: FilterExpression) {
     this.expression = expression
     this.name = nameOf(expression)
+    this.notReplayed = expression.notReplayed && new Set(expression.notReplayed)
     this.#types = expression.types && new NamePattern(expression.types, 'types')
     this.#slices = expression.slices && new NamePattern(expression.slices, 'slices')
     this.stateful = this.#slices !== undefined && !this.silent
@@ -131,6 +135,7 @@ export function carries(mode: Mode, level: Level): boolean {
   }
 }
 
-function nameOf({ types, mode, slices }: FilterExpression): string {
-  return JSON.stringify([mode, types && [...new Set(types)].sort(), slices && [...new Set(slices)].sort()])
+function nameOf({ types, mode, slices, notReplayed }: FilterExpression): string {
+  const sorted = (names: readonly string[] | undefined) => names && [...new Set(names)].sort()
+  return JSON.stringify([mode, sorted(types), sorted(slices), ...(notReplayed ? [sorted(notReplayed)] : [])])
 }

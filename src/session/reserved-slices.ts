@@ -1,4 +1,6 @@
+import { cutText } from '../lib/cut-text.js'
 import type { JsonObject, JsonValue } from '../lib/json.js'
+import { type Progress, sumOf, type Usage } from './progress.js'
 
 /** What the reserved slices say of a worker. */
 export interface DescribedWorker {
@@ -8,6 +10,7 @@ export interface DescribedWorker {
   readonly startedAt: number | undefined
   readonly endedAt: number | undefined
   readonly events: number
+  readonly progress: Progress
 }
 
 /** What the reserved slices say of a session. */
@@ -16,40 +19,115 @@ export interface DescribedSession {
   readonly startedAt: number | undefined
   readonly endedAt: number | undefined
   readonly outcome: JsonValue | undefined
+  readonly progress: Progress
   readonly workers: ReadonlyMap<string, DescribedWorker>
 }
 
+/** What a list of sessions says of one. */
+export interface ListedSession extends DescribedSession {
+  readonly metadata: JsonObject
+  readonly needs: number
+  readonly failed: number
+  readonly lastAt: number
+}
+
+const titleLengthMax = 200
+const labelsMax = 20
+const labelLengthMax = 64
+
 /** @returns the slices that the hub keeps in a session's topic */
 export function slicesOf(session: DescribedSession): readonly (readonly [string, JsonValue])[] {
-  const { status, startedAt, endedAt, outcome } = session
+  const { startedAt, endedAt, outcome } = session
+  const workers = [...session.workers.values()].filter(({ startedAt }) => startedAt !== undefined)
+  const usage = usageOf(session)
   const about = {
-    status,
+    status: shownStatus(session),
     ...(startedAt !== undefined && { startedAt }),
     ...(endedAt !== undefined && { endedAt }),
     ...(outcome !== undefined && { outcome }),
+    ...session.progress.fields(),
+    ...(usage !== undefined && { usage }),
   }
-  const workers = [...session.workers.values()].filter(({ startedAt }) => startedAt !== undefined)
   return [
     ['$session', about],
     ['$workers', Object.fromEntries(workers.map((worker) => [worker.id, aboutWorker(worker)]))],
   ]
 }
 
-function aboutWorker({ status, startedAt, endedAt, events }: DescribedWorker): JsonObject {
+/** @returns what all of a session took */
+export function usageOf({ progress, workers }: DescribedSession): Usage | undefined {
+  return sumOf([progress.usage, ...[...workers.values()].map((worker) => worker.progress.usage)])
+}
+
+/** A session that is lost takes events and shows as ended until it is heard of again. */
+export function shownStatus({ status, progress }: Pick<DescribedSession, 'status' | 'progress'>): string {
+  return progress.result === 'lost' ? 'ended' : status
+}
+
+function aboutWorker({ status, startedAt, endedAt, events, progress }: DescribedWorker): JsonObject {
   return {
     status,
     ...(startedAt !== undefined && { startedAt }),
     ...(endedAt !== undefined && { endedAt }),
     events,
+    ...progress.fields(),
   }
 }
 
 /** @returns what a list of sessions shows of one */
-export function aboutSession({ status, startedAt, endedAt, workers }: DescribedSession): JsonObject {
+export function aboutSession(session: ListedSession): JsonObject {
+  const { startedAt, endedAt, workers, progress, needs, failed, lastAt, metadata } = session
+  const { result, reason } = progress.ending ?? {}
   return {
-    status,
+    status: shownStatus(session),
     ...(startedAt !== undefined && { startedAt }),
     ...(endedAt !== undefined && { endedAt }),
     workers: [...workers.values()].filter((worker) => worker.startedAt !== undefined).length,
+    ...aboutFacts({ result, reason, needs, failed, lastAt }),
+    ...aboutMetadata(metadata),
   }
+}
+
+/** What a list shows of what became of a session. */
+export function aboutFacts({
+  result,
+  reason,
+  needs = 0,
+  failed = 0,
+  lastAt = 0,
+}: {
+  readonly result?: string | undefined
+  readonly reason?: string | undefined
+  readonly needs?: number | undefined
+  readonly failed?: number | undefined
+  readonly lastAt?: number | undefined
+}): JsonObject {
+  return {
+    ...(result !== undefined && { result }),
+    ...(reason !== undefined && { reason }),
+    ...(needs > 0 && { needs }),
+    ...(failed > 0 && { failed }),
+    ...(lastAt > 0 && { lastAt }),
+  }
+}
+
+/** @returns the title and the labels that the metadata of a session give it */
+export function aboutMetadata(metadata: JsonValue | undefined): JsonObject {
+  if (typeof metadata !== 'object' || metadata === null || Array.isArray(metadata)) return {}
+  const { title, labels } = metadata as JsonObject
+  const listed = labelsOf(labels)
+  return {
+    ...(typeof title === 'string' && title !== '' && { title: cutText(title, titleLengthMax) }),
+    ...(listed.length > 0 && { labels: listed }),
+  }
+}
+
+/** Labels are a list of texts, or an object of them, each then `name=text`. */
+function labelsOf(labels: JsonValue | undefined): string[] {
+  if (typeof labels !== 'object' || labels === null) return []
+  const all = Array.isArray(labels)
+    ? labels
+    : Object.entries(labels).map(([name, value]) => (typeof value === 'object' ? null : `${name}=${value}`))
+  const texts = all.filter((label): label is string => typeof label === 'string' && label !== '')
+  return texts.slice(0, labelsMax).map((label) => cutText(label, labelLengthMax))
 }

@@ -1,4 +1,4 @@
-import type { PublisherStatus, Traits } from '../catalog/traits.js'
+import type { PublisherStatus, Result, Traits } from '../catalog/traits.js'
 import { Entry } from '../history/entry.js'
 import { History, type HistoryLimits, type HistoryTotals } from '../history/history.js'
 import type { JsonObject, JsonValue } from '../lib/json.js'
@@ -10,8 +10,10 @@ import { carries } from './filter.js'
 import { Halves } from './halves.js'
 import { type Facts, hubEvent, keyOf } from './hub-event.js'
 import { Journal, type JournalSetting } from './journal.js'
+import { Progress } from './progress.js'
 import { PublishIds } from './publish-ids.js'
 import { slicesOf } from './reserved-slices.js'
+import { type Ending, reasonText, worst } from './result.js'
 import type { Timeline } from './timeline.js'
 import { AllTopic, OwnTopic, type StateSetting } from './topic.js'
 import { Worker } from './worker.js'
@@ -42,6 +44,15 @@ export interface SessionSetting {
   withheld(): void
   /** Something has changed that the list of sessions shows of this one. */
   listChanged(session: string): void
+  /** It was heard of again: the list says so some time. */
+  listTouched(session: string, now: number): void
+}
+
+/** What whoever ends a session says of it. */
+export interface SaidEnding {
+  readonly outcome?: JsonValue | undefined
+  readonly result?: Result | undefined
+  readonly reason?: string | undefined
 }
 
 /** One agent run or conversation; the unit of ordering: it owns the offsets. */
@@ -64,6 +75,8 @@ export class Session implements Timeline {
   #outcome: JsonValue | undefined = undefined
   #mode: Mode = 'full'
   #metadata: JsonObject = {}
+  /** What its own events say of it. */
+  readonly progress = new Progress()
   #completion: Entry | undefined = undefined
   #activeAt = 0
   /** Topics that have an audience. */
@@ -184,9 +197,9 @@ export class Session implements Timeline {
     return worker
   }
 
-  /** @returns where the worker, or the session itself, has published an event with that id, within the window. */
-  offsetOf(id: string, worker: string | undefined): Offset | undefined {
-    return this.#ids.offsetOf(id, worker)
+  /** @returns where an event with the producer's id was published, within the window. */
+  offsetOf(id: string): Offset | undefined {
+    return this.#ids.offsetOf(id)
   }
 
   /** The session begins. */
@@ -209,9 +222,8 @@ export class Session implements Timeline {
     this.#offset = (this.#offset + 1) as Offset
     this.#activeAt = now
     if (event.id !== undefined) {
-      const published = { id: event.id, worker: worker?.id ?? '', offset: this.#offset }
-      this.#ids.add(published)
-      this.journal?.addId(published)
+      this.#ids.add(event.id, this.#offset)
+      this.journal?.addId({ id: event.id, offset: this.#offset })
     }
     if (worker !== undefined) {
       this.startWorker(worker, now)
@@ -219,7 +231,7 @@ export class Session implements Timeline {
       this.journal?.workerChanged(worker)
       this.#stale = true
     }
-    if (traits.status !== undefined) this.#turn(worker, traits.status, now)
+    this.#note(event, worker, facts)
     if (event.force !== true && !carries(this.#mode, traits.level)) {
       this.#setting.withheld()
       this.journal?.offsetTaken()
@@ -286,11 +298,14 @@ export class Session implements Timeline {
    * Ends, and its workers with it, by an event that stands in every topic of the session and passes every filter
    * and mode.
    *
-   * @param outcome what it has become; as before when absent
+   * @param said what whoever ends it says of it: the outcome is as before when absent, the result is the worst of its
+   *   workers', or its own, unless given
    */
-  end(event: NewEvent, facts: Facts, outcome: JsonValue | undefined): void {
+  end(event: NewEvent, facts: Facts, { outcome, result, reason }: SaidEnding): void {
     const { traits, bytes, now } = facts
     if (outcome !== undefined) this.#outcome = outcome
+    const ending = result === undefined ? this.#endingOfParts() : { result }
+    this.progress.end({ ...ending, ...(reason !== undefined && { reason: reasonText(reason) }) })
     this.#conclude(now)
     // Before the event that ends everything, so that those who watch learn it too.
     if (this.watched || this.topic.stateOffset > 0) this.refresh(now)
@@ -302,6 +317,17 @@ export class Session implements Timeline {
     this.journal?.recordChanged()
     for (const topic of this.topics()) place(entry, topic)
     this.all.audience?.pend(entry)
+  }
+
+  #endingOfParts(): Ending {
+    const workers = [...this.#workers.values()].flatMap(({ id, progress: { ending } }) =>
+      ending === undefined ? [] : [{ id, ...ending }],
+    )
+    const found = worst(workers)
+    if (found === undefined) return this.progress.ending ?? { result: 'succeeded' }
+    const { id, result, reason } = found
+    if (result === 'succeeded') return { result }
+    return { result, reason: reasonText(reason === undefined ? id : `${id}: ${reason}`) }
   }
 
   #conclude(now: number): void {
@@ -331,6 +357,10 @@ export class Session implements Timeline {
       ...(this.#endedAt === undefined ? undefined : { endedAt: this.#endedAt }),
       ...(this.#outcome === undefined ? undefined : { outcome: this.#outcome }),
       ...(halves.length === 0 ? undefined : { halves }),
+      ...this.progress.record(),
+      ...(this.lastAt > 0 && { lastAt: this.lastAt }),
+      ...(this.needs > 0 && { needsTotal: this.needs }),
+      ...(this.failed > 0 && { failed: this.failed }),
     }
   }
 
@@ -347,6 +377,7 @@ export class Session implements Timeline {
     this.#outcome = record.outcome
     this.#mode = record.mode ?? 'full'
     this.#metadata = (record.metadata ?? {}) as JsonObject
+    this.progress.restore(record)
     this.#offset = last
     const first = entries[0]
     const older = first === undefined ? stored.stored : ((first.place - 1) as Offset)
@@ -360,7 +391,7 @@ export class Session implements Timeline {
       const topic = id === undefined ? this.topic : this.worker(id).topic
       topic.state.restore(slice, value, { offset, time: record.startedAt })
     }
-    for (const published of ids) this.#ids.add(published)
+    for (const { id, offset } of ids) this.#ids.add(id, offset)
     this.#halves.restore(record.halves ?? [])
     for (const entry of pinned) {
       if (first === undefined || entry.place < first.place)
@@ -380,14 +411,74 @@ export class Session implements Timeline {
     if (entry.traits.rollup) visit(this.topic.history)
   }
 
-  /** What an event says of who published it. A session ends only when it is ended. */
+  /** What an event says of who published it. */
+  #note(event: NewEvent, worker: Worker | undefined, facts: Facts): void {
+    const { now } = facts
+    const progress = worker?.progress ?? this.progress
+    const revived = progress.revive()
+    if (revived && worker !== undefined) worker.turn('running', now)
+    const found = progress.note(event, this.#offset, facts)
+    if (found !== undefined && found !== 'noted') this.#turn(worker, found.status, now)
+    if (progress.heard(now)) {
+      this.#stale = true
+      this.#setting.listTouched(this.id, now)
+    }
+    if (found !== undefined || revived) this.#factsChanged()
+  }
+
+  /** A session ends only when it is ended. */
   #turn(worker: Worker | undefined, status: PublisherStatus, now: number): void {
     if (worker !== undefined) worker.turn(status, now)
-    else if (status !== 'ended' && status !== this.#status) {
-      this.#status = status
-      this.#stale = true
-      this.#setting.listChanged(this.id)
+    else if (status !== 'ended') this.#status = status
+  }
+
+  /** Something that the slices, the list and the store say of the session is another now. */
+  #factsChanged(): void {
+    this.#stale = true
+    this.journal?.recordChanged()
+    this.#setting.listChanged(this.id)
+  }
+
+  /**
+   * Its lease, or a worker's, has run out.
+   *
+   * @param event what says so to those who follow; the next event of the same publisher revives it
+   */
+  lose(worker: Worker | undefined, event: NewEvent, facts: Facts): Offset {
+    const ending = { result: 'lost', reason: 'not heard of any more' } as const
+    const offset = this.append(event, worker, facts)
+    if (worker === undefined) {
+      this.progress.end(ending)
+    } else {
+      worker.turn('ended', facts.now)
+      worker.progress.end(ending)
+      this.journal?.workerChanged(worker)
     }
+    this.#factsChanged()
+    return offset
+  }
+
+  /** Asks of people that nobody has answered, the workers' included. */
+  get needs(): number {
+    let needs = this.progress.needs.length
+    for (const { progress } of this.#workers.values()) needs += progress.needs.length
+    return needs
+  }
+
+  /** Workers that failed or were lost. */
+  get failed(): number {
+    let failed = 0
+    for (const { progress } of this.#workers.values()) {
+      if (progress.result === 'failed' || progress.result === 'lost') failed++
+    }
+    return failed
+  }
+
+  /** When it, or a worker, was last heard of. Milliseconds since 1970; 0 before. */
+  get lastAt(): number {
+    let last = this.progress.lastAt
+    for (const { progress } of this.#workers.values()) if (progress.lastAt > last) last = progress.lastAt
+    return last
   }
 
   #ownTopic(worker?: string): OwnTopic {

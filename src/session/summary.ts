@@ -2,6 +2,10 @@ import type { PublisherStatus } from '../catalog/traits.js'
 import type { JsonObject, JsonValue } from '../lib/json.js'
 import type { Epoch, Offset } from '../protocol/cursor.js'
 import type { Mode } from '../protocol/frames.js'
+import type { Need } from './needs.js'
+import type { Usage } from './progress.js'
+import { shownStatus, usageOf } from './reserved-slices.js'
+import type { Outcome } from './result.js'
 import type { Session, SessionStatus } from './session.js'
 
 export interface WorkerSummary {
@@ -10,6 +14,15 @@ export interface WorkerSummary {
   readonly startedAt: number
   readonly endedAt?: number
   readonly events: number
+  readonly result?: Outcome
+  readonly reason?: string
+  readonly needs?: readonly Need[]
+  readonly needsMore?: number
+  /** Milliseconds since 1970, in steps of five seconds. */
+  readonly lastAt?: number
+  /** The worker that started it. */
+  readonly parent?: string
+  readonly usage?: Usage
 }
 
 export interface SessionSummary {
@@ -24,19 +37,36 @@ export interface SessionSummary {
   readonly outcome?: JsonValue
   readonly mode: Mode
   readonly metadata: JsonObject
+  /** How it ended, or how its own last run did. */
+  readonly result?: Outcome
+  readonly reason?: string
+  /** What its own events ask; the workers' are theirs. */
+  readonly needs?: readonly Need[]
+  readonly needsMore?: number
+  readonly lastAt?: number
+  /** Of the session and its workers. */
+  readonly usage?: Usage
   readonly workers: readonly WorkerSummary[]
 }
 
 /** @param session one that has started */
 export function summarize(session: Session): SessionSummary {
   const workers: WorkerSummary[] = []
-  for (const { id, status, startedAt, endedAt, events } of session.workers.values()) {
+  for (const { id, status, startedAt, endedAt, events, progress } of session.workers.values()) {
     if (startedAt === undefined) continue
-    workers.push({ id, status, startedAt, ...(endedAt !== undefined && { endedAt }), events })
+    workers.push({
+      id,
+      status,
+      startedAt,
+      ...(endedAt !== undefined && { endedAt }),
+      events,
+      ...progress.fields(),
+    })
   }
+  const usage = usageOf(session)
   return {
     id: session.id,
-    status: session.status as SessionSummary['status'],
+    status: shownStatus(session) as SessionSummary['status'],
     epoch: session.epoch,
     offset: session.offset,
     startedAt: session.startedAt as number,
@@ -44,6 +74,8 @@ export function summarize(session: Session): SessionSummary {
     ...(session.outcome === undefined ? undefined : { outcome: session.outcome }),
     mode: session.mode,
     metadata: session.metadata,
+    ...session.progress.fields(),
+    ...(usage !== undefined && { usage }),
     workers,
   }
 }

@@ -1,5 +1,6 @@
 import type { PublisherStatus } from '../catalog/traits.js'
 import type { WorkerRecord } from '../store/store.js'
+import { Progress } from './progress.js'
 import type { OwnTopic } from './topic.js'
 
 /** One parallel agent inside a session. Only its session changes it. */
@@ -10,6 +11,7 @@ export class Worker {
   #endedAt: number | undefined = undefined
   #status: PublisherStatus = 'running'
   #events = 0
+  readonly progress = new Progress()
 
   constructor(id: string, topic: OwnTopic) {
     this.id = id
@@ -42,7 +44,7 @@ export class Worker {
     this.#events++
   }
 
-  /** What an event says of the worker that published it. */
+  /** What an event, or the end of its lease, says of the worker. */
   turn(status: PublisherStatus, now: number): void {
     this.#status = status
     this.#endedAt = status === 'ended' ? now : undefined
@@ -52,14 +54,17 @@ export class Worker {
   conclude(now: number): void {
     this.#status = 'ended'
     this.#endedAt ??= now
+    this.progress.close()
   }
 
   /** Continues as the store has it. */
-  restore({ startedAt, endedAt, status = 'running', events }: WorkerRecord): void {
+  restore(record: WorkerRecord): void {
+    const { startedAt, endedAt, status = 'running', events } = record
     this.#startedAt = startedAt
     this.#endedAt = endedAt
     this.#status = status
     this.#events = events
+    this.progress.restore(record)
   }
 
   /** @returns what the store keeps of it; nothing while it is only followed */
@@ -73,6 +78,7 @@ export class Worker {
       events: this.#events,
       status: this.#status,
       ...(endedAt !== undefined && { endedAt }),
+      ...this.progress.record(),
     }
   }
 }

@@ -1,6 +1,6 @@
 import type { Catalog } from '../catalog/catalog.js'
 import type { Clock } from '../lib/clock.js'
-import type { JsonObject, JsonValue } from '../lib/json.js'
+import type { JsonObject } from '../lib/json.js'
 import { checkSlice } from '../protocol/check.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
 import type { Offset } from '../protocol/cursor.js'
@@ -9,7 +9,7 @@ import type { Limits } from '../protocol/limits.js'
 import { parseTopic } from '../protocol/topic.js'
 import type { EventCheck } from '../session/event-check.js'
 import { checkUnless, type StateOptions, type StateResult } from '../session/precondition.js'
-import type { Intent, Session } from '../session/session.js'
+import type { Intent, SaidEnding, Session } from '../session/session.js'
 import type { Timeline } from '../session/timeline.js'
 import type { Worker } from '../session/worker.js'
 import type { Change } from '../state/topic-state.js'
@@ -71,7 +71,7 @@ export class Publishing {
    */
   publish(sessionId: string, publisher: Publisher, given: readonly NewEvent[]): PublishResult {
     const { events, sizes } = this.#check.events(given)
-    const known = this.#publishedBefore(sessionId, publisher, events)
+    const known = this.#publishedBefore(sessionId, events)
     if (known !== undefined) return known
     this.#sessions.capacity.expectRoom()
     // Before the session begins: what is refused begins nothing.
@@ -87,10 +87,10 @@ export class Publishing {
       // Before the next one, so that a long list is delivered in parts.
       if (i > 0 && session.followed) this.#onDirty(session)
       const event = events[i] as NewEvent
-      const worker = workers === undefined ? one : workers[i]
-      let offset = event.id === undefined ? undefined : session.offsetOf(event.id, worker?.id)
+      let offset = event.id === undefined ? undefined : session.offsetOf(event.id)
       if (offset === undefined) {
         const traits = this.#catalog.traitsOf(event.type)
+        const worker = workers === undefined ? one : workers[i]
         offset = session.append(event, worker, { traits, bytes: sizes[i] as number, now })
       } else duplicates++
       if (i === 0) first = offset
@@ -109,17 +109,12 @@ export class Publishing {
    * @returns the answer for events that an ended session has all of already: whoever lost the first one asks again.
    *   Nothing for a session that takes events, or will say that it does not.
    */
-  #publishedBefore(
-    sessionId: string,
-    publisher: Publisher,
-    events: readonly NewEvent[],
-  ): PublishResult | undefined {
+  #publishedBefore(sessionId: string, events: readonly NewEvent[]): PublishResult | undefined {
     const session = this.#sessions.known(sessionId)
     if (session?.status !== 'ended' || events.length === 0) return undefined
     const offsets: Offset[] = []
-    for (const [index, { id }] of events.entries()) {
-      const worker = typeof publisher === 'object' ? publisher[index] : publisher
-      const offset = id === undefined ? undefined : session.offsetOf(id, worker)
+    for (const { id } of events) {
+      const offset = id === undefined ? undefined : session.offsetOf(id)
       if (offset === undefined) return undefined
       offsets.push(offset)
     }
@@ -193,16 +188,17 @@ export class Publishing {
   }
 
   /** @throws ProtocolError `notFound`, or `conflict` when it has ended already */
-  end(id: string, given: JsonValue | undefined): void {
+  end(id: string, said: SaidEnding): void {
     const session = this.#sessions.started(id)
     if (session.status === 'ended')
       throw new ProtocolError('conflict', `session ${quote(id)} has ended already`)
     this.#sessions.committing?.admit(session.journal)
+    const { outcome: given } = said
     const outcome = given === undefined ? undefined : this.#check.value(given, 'outcome').value
     const data = outcome === undefined ? {} : { outcome }
     const { bytes } = this.#check.value(data, 'outcome')
     const traits = this.#catalog.traitsOf('complete')
-    session.end({ type: 'complete', data }, { traits, bytes, now: this.#clock.now() }, outcome)
+    session.end({ type: 'complete', data }, { traits, bytes, now: this.#clock.now() }, { ...said, outcome })
     this.#published++
     if (session.followed) this.#onDirty(session)
     if (session.journal === undefined) this.#sessions.capacity.ended(session)

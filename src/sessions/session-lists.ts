@@ -1,3 +1,4 @@
+import type { Clock } from '../lib/clock.js'
 import type { JsonObject } from '../lib/json.js'
 import type { Random } from '../lib/random.js'
 import type { Permissions } from '../protocol/permissions.js'
@@ -5,8 +6,11 @@ import { aboutSession } from '../session/reserved-slices.js'
 import type { Session } from '../session/session.js'
 import type { Timeline } from '../session/timeline.js'
 import type { StateSetting, Topic } from '../session/topic.js'
+import { byAttention } from './attention.js'
 import { HubList } from './hub-list.js'
-import { listedMax, type StoredSessions, startOf } from './stored-sessions.js'
+import { listedMax, type StoredSessions } from './stored-sessions.js'
+
+const touchedEveryMs = 5_000
 
 export interface SessionListsOptions {
   /** All sessions that a list may show, and what memory has not of them. */
@@ -14,6 +18,7 @@ export interface SessionListsOptions {
   readonly stored: StoredSessions
   readonly state: StateSetting
   readonly random: Random
+  readonly clock: Clock
   /** Told that a list has something to deliver. */
   readonly onDirty: (list: Timeline) => void
 }
@@ -26,6 +31,7 @@ export class SessionLists {
   /** The list of all sessions. */
   readonly whole: HubList
   readonly #options: SessionListsOptions
+  #touchedAt = 0
   readonly #lists = new Map<string, HubList>()
 
   constructor(options: SessionListsOptions) {
@@ -59,16 +65,27 @@ export class SessionLists {
     }
   }
 
-  /** @returns the slice `sessions`: by id, what changes seldom */
+  /** A session was heard of: what the lists say of that is a few seconds old at most, and told no more often. */
+  touched(now: number): void {
+    if (Math.abs(now - this.#touchedAt) < touchedEveryMs) return
+    this.#touchedAt = now
+    for (const list of this.#lists.values()) {
+      list.changed()
+      if (list.needsRefresh) this.#options.onDirty(list)
+    }
+  }
+
+  /** @returns the slice `sessions`: by id, what changes seldom; `more` counts those that it leaves out */
   #slice(ids: readonly string[] | undefined): JsonObject {
     const { sessions, stored } = this.#options
     const held = ids === undefined ? [...sessions.values()] : ids.flatMap((id) => sessions.get(id) ?? [])
-    const started = held.filter(({ status }) => status !== 'waiting').slice(-listedMax)
-    const rest = stored.entries(ids)
+    const started = held.filter(({ status }) => status !== 'waiting')
     const shown = started.map((one) => [one.id, aboutSession(one)] as const)
-    if (rest.length === 0) return Object.fromEntries(shown)
-    const all = [...rest, ...shown].toSorted((one, other) => startOf(one) - startOf(other))
-    return Object.fromEntries(all.slice(-listedMax))
+    const all = [...stored.entries(ids), ...shown]
+    const more = all.length - listedMax
+    if (more <= 0) return Object.fromEntries(all)
+    const first = byAttention(all, this.#options.clock.now()).slice(0, listedMax)
+    return { more, ...Object.fromEntries(first) }
   }
 
   #made(name: string, ids: readonly string[] | undefined): HubList {

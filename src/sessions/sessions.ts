@@ -6,7 +6,7 @@ import { ProtocolError, quote } from '../protocol/codes.js'
 import type { Limits } from '../protocol/limits.js'
 import type { Permissions } from '../protocol/permissions.js'
 import type { TopicName } from '../protocol/topic.js'
-import { aboutSession } from '../session/reserved-slices.js'
+import { aboutFacts, aboutMetadata, aboutSession } from '../session/reserved-slices.js'
 import { Session, type SessionSetting } from '../session/session.js'
 import { type SessionSummary, summarize } from '../session/summary.js'
 import type { Timeline } from '../session/timeline.js'
@@ -48,7 +48,7 @@ export class Sessions {
   readonly totals = noTotals()
   readonly #options: SessionsOptions
   readonly #held = new Map<string, Session>()
-  readonly #stored = new StoredSessions()
+  readonly #stored: StoredSessions
   readonly #idle: IdleSessions
   /** Those in memory that were not started. */
   #waiting = 0
@@ -60,6 +60,7 @@ export class Sessions {
   constructor(options: SessionsOptions) {
     this.#options = options
     const { limits, clock, expose, random, onDirty } = options
+    this.#stored = new StoredSessions(clock)
     this.#idle = new IdleSessions(limits.idleSessionsMax, (session) => this.#rest(session))
     this.committing = this.#committingOf(options)
     this.capacity = new Capacity({
@@ -83,9 +84,10 @@ export class Sessions {
         this.#withheld++
       },
       listChanged: (session) => this.#lists.changed(session),
+      listTouched: (_, now) => this.#lists.touched(now),
     }
     const [sessions, stored] = [this.#held, this.#stored]
-    this.#lists = new SessionLists({ sessions, stored, state, random, onDirty })
+    this.#lists = new SessionLists({ sessions, stored, state, random, clock, onDirty })
     if (this.committing !== undefined) {
       void StoredSessions.seek(this.committing.store, (records) => this.#found(records))
     }
@@ -308,9 +310,16 @@ export class Sessions {
 
   /** The store has sessions of an earlier life. */
   #found(records: readonly SessionRecord[]): void {
-    for (const { session, status, startedAt, endedAt } of records) {
+    for (const record of records) {
+      const { session, status, startedAt, endedAt, result, needsTotal: needs } = record
       if (this.#held.has(session) || this.committing?.leaves(session) === true) continue
-      this.#stored.add(session, { status, startedAt, ...(endedAt !== undefined && { endedAt }) })
+      this.#stored.add(session, {
+        status: result === 'lost' ? 'ended' : status,
+        startedAt,
+        ...(endedAt !== undefined && { endedAt }),
+        ...aboutFacts({ ...record, needs }),
+        ...aboutMetadata(record.metadata),
+      })
       this.#lists.changed(session)
     }
   }

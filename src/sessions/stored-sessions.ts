@@ -1,7 +1,9 @@
+import type { Clock } from '../lib/clock.js'
 import type { JsonObject } from '../lib/json.js'
 import { lastOf, type SessionRecord, type Store, StoreError } from '../store/store.js'
+import { byAttention } from './attention.js'
 
-/** How many a list shows, and how many are remembered for it: those that started last. */
+/** How many a list shows, and how many are remembered for it: those that a person looks at first. */
 export const listedMax = 1_000
 
 /** What is read of the store at once: about a millisecond. */
@@ -15,7 +17,12 @@ const soughtMax = 200_000
  * of the hub.
  */
 export class StoredSessions {
+  readonly #clock: Clock
   readonly #sessions = new Map<string, JsonObject>()
+
+  constructor(clock: Clock) {
+    this.#clock = clock
+  }
 
   /** @param ids those that may be seen; all of them unless given */
   entries(ids: readonly string[] | undefined): readonly (readonly [string, JsonObject])[] {
@@ -30,7 +37,7 @@ export class StoredSessions {
   add(id: string, about: JsonObject): void {
     this.#sessions.set(id, about)
     // Down to the most at once and not one by one: all of them are looked at.
-    if (this.#sessions.size >= 2 * listedMax) this.#keepNewest()
+    if (this.#sessions.size >= 2 * listedMax) this.#keepFirst()
   }
 
   /** @returns whether it was there */
@@ -57,13 +64,9 @@ export class StoredSessions {
     }
   }
 
-  #keepNewest(): void {
-    const oldest = [...this.#sessions].toSorted((one, other) => startOf(one) - startOf(other))
-    for (const [id] of oldest.slice(0, -listedMax)) this.#sessions.delete(id)
+  #keepFirst(): void {
+    for (const [id] of byAttention([...this.#sessions], this.#clock.now()).slice(listedMax)) {
+      this.#sessions.delete(id)
+    }
   }
-}
-
-/** @returns when what a list shows of a session says that it began */
-export function startOf([, about]: readonly [id: string, about: JsonObject]): number {
-  return Number(about['startedAt'])
 }

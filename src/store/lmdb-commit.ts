@@ -158,9 +158,7 @@ function commitIds(
   entries.push({
     table: tables.ids,
     key: [number, total],
-    value: pack(
-      published.map(({ id, offset, worker }) => (worker === undefined ? [id, offset] : [id, offset, worker])),
-    ),
+    value: pack(published.map(({ id, offset }) => [id, offset])),
   })
   if (Math.floor(total / idsSlack) > Math.floor(ids / idsSlack) && total > publishIdsMax) {
     const old = tables.ids.getKeys({

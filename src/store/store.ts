@@ -133,7 +133,25 @@ export interface SessionBatch {
   readonly ids?: readonly PublishId[]
 }
 
-export interface SessionRecord {
+/** What became of a worker or a session, as far as its events said. */
+export interface ProgressRecord {
+  readonly result?: 'succeeded' | 'failed' | 'cancelled' | 'lost'
+  readonly reason?: string
+  readonly parent?: string
+  readonly lastAt?: number
+  readonly needs?: readonly {
+    readonly kind: 'input' | 'permission' | 'credentials'
+    readonly key: string
+    readonly offset: Offset
+    readonly time: number
+    readonly text: string
+  }[]
+  readonly usage?: Readonly<Record<string, number>>
+  /** How long after it was last heard of it is lost. Milliseconds. */
+  readonly leaseMs?: number
+}
+
+export interface SessionRecord extends ProgressRecord {
   readonly session: string
   readonly epoch: Epoch
   readonly status: 'running' | 'paused' | 'ended'
@@ -144,9 +162,12 @@ export interface SessionRecord {
   readonly outcome?: JsonValue
   /** Halves of characters that wait for the next event of their stream: its name, and the UTF-16 code unit. */
   readonly halves?: readonly (readonly [stream: string, unit: number])[]
+  /** Open needs, and workers that failed, of the whole session: for lists that do not read its workers. */
+  readonly needsTotal?: number
+  readonly failed?: number
 }
 
-export interface WorkerRecord {
+export interface WorkerRecord extends ProgressRecord {
   readonly worker: string
   readonly status?: 'running' | 'paused' | 'ended'
   readonly startedAt: number
@@ -179,8 +200,6 @@ export interface Latest {
 
 export interface PublishId {
   readonly id: string
-  /** Whose id it is; empty for the session itself. Absent: kept before ids counted for each topic, and so for all. */
-  readonly worker?: string
   readonly offset: Offset
 }
 

@@ -1,41 +1,52 @@
 import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { catalogFromConfig, createCatalog, type SectionName } from '../../src/catalog/catalog.js'
-import { defaultTraits, type PublisherStatus, type Traits } from '../../src/catalog/traits.js'
+import {
+  defaultTraits,
+  type Ends,
+  type NeedKind,
+  type PublisherStatus,
+  type Traits,
+} from '../../src/catalog/traits.js'
 
 // The design's own short hand: D = delta, C = control, ! = critical, R = replay all, L = replay latest
 // (per the field in brackets), U = rollup, M = merges the text of the field in parentheses. What stands after a
-// dash is the status that the type tells of its publisher.
+// dash is the status that the type tells of its publisher, after > how that ended, after ? what it asks, after = what it
+// answers, by the field after @; $ counts what a model took.
 const table: Record<SectionName, string> = {
-  'session-bus': `client_output_delta D R M(content) · client_input_requested ! R · client_input_received ! R ·
-    llm_reasoning_delta D R M(content) · llm_text_delta D M(content) · tool_call_started · tool_call_completed · execution_started ! R -running ·
-    execution_completed ! U -ended · execution_failed ! U -ended · execution_paused C ! -paused · node_loop_started ! ·
-    node_loop_iteration ! · node_loop_completed · llm_turn_complete · node_action_plan · goal_progress ·
+  'session-bus': `client_output_delta D R M(content) · client_input_requested ! R @request_id ?input · client_input_received ! R @request_id =input ·
+    llm_reasoning_delta D R M(content) · llm_text_delta D M(content) · tool_call_started R · tool_call_completed R · execution_started ! R -running ·
+    execution_completed ! L U -ended >succeeded · execution_failed ! L U -ended >failed · execution_paused C ! -paused · node_loop_started ! ·
+    node_loop_iteration ! · node_loop_completed · llm_turn_complete $ · node_action_plan · goal_progress ·
     node_internal_output · node_stalled · node_retry · node_tool_doom_loop · context_compacted ·
     context_usage_updated · worker_colony_loaded · worker_graph_loaded ! · colony_created ·
-    credentials_required ! · subagent_report U · queen_phase_changed ! · trigger_available L[trigger_id] ·
+    credentials_required ! @request_id ?credentials · credentials_provided ! @request_id =credentials · subagent_report U · queen_phase_changed ! · trigger_available L[trigger_id] ·
     trigger_activated L[trigger_id] · trigger_deactivated L[trigger_id] · trigger_fired ·
     trigger_removed L[trigger_id] · trigger_updated L[trigger_id]`,
   'stream-event': `data-text-start R · data-text-delta D R M(delta) · data-text-end R · data-start-step ·
     data-finish-step · data-tool-input-start R · data-tool-input-delta D R M(input_text_delta) ·
-    data-tool-input-available R · data-tool-output-available R · data-permission-request ! R · data-start ! R ·
-    data-finish ! R · data-error ! R · data-execution-start ! -running · data-execution-end ! U -ended ·
-    data-execution-failed ! U -ended · data-execution-paused C ! -paused · data-execution-resumed C ! -running ·
-    data-execution-cancelled C ! U -ended · data-step-start · data-step-end · data-step-failed ·
+    data-tool-input-available R · data-tool-output-available R · data-permission-request ! R @request_id ?permission ·
+    data-permission-response ! R @request_id =permission · data-start ! R ·
+    data-finish ! R · data-error ! R -ended >failed · data-execution-start ! -running · data-execution-end ! L U -ended >succeeded ·
+    data-execution-failed ! L U -ended >failed · data-execution-paused C ! -paused · data-execution-resumed C ! -running ·
+    data-execution-cancelled C ! L U -ended >cancelled · data-step-start · data-step-end · data-step-failed ·
     data-step-discovered · data-artifact-created R · data-state-snapshot L · data-checkpoint-saved ·
     data-goal-evaluated · data-inbox-message · data-policy-decision · data-llm-call-start ·
     data-llm-call-end · data-llm-call-failed · data-token-usage · data-memory-recalled ·
     data-memory-stored · data-guardrail-evaluated · data-reasoning-trace · data-context-snapshot L ·
     data-feedback-received`,
-  runtime: 'execution.status ! L · custom-event',
-  'task-log': 'assistant R · toolcall R · toolresult R · cost R · error ! R · complete ! R -ended',
-  process: 'process.started ! R -running · process.output D R M(text) · process.exited ! R U -ended',
+  runtime: 'execution.status ! L >byStatus · custom-event · worker.lost ! L U · session.lost ! L U',
+  'task-log':
+    'assistant R · toolcall R · toolresult R · cost R · error ! R -ended >failed · complete ! R -ended',
+  process: 'process.started ! R -running · process.output D R M(text) · process.exited ! R U -ended >byExit',
 }
 
 function read(words: readonly string[]): Traits {
   const has = (letter: string) => words.includes(letter)
+  const after = (mark: string) => words.find((word) => word.startsWith(mark))?.slice(1)
+  const [ends, asks, answers] = [after('>'), after('?'), after('=')]
   const latest = words.find((word) => word.startsWith('L'))
-  const key = latest?.match(/\[(\w+)\]/)?.[1]
+  const key = latest?.match(/\[(\w+)\]/)?.[1] ?? after('@')
   const status = words.find((word) => word.startsWith('-'))?.slice(1)
   const text = words.find((word) => word.startsWith('M'))?.match(/\((\w+)\)/)?.[1]
   return {
@@ -46,6 +57,10 @@ function read(words: readonly string[]): Traits {
     ...(key !== undefined && { key }),
     ...(text !== undefined && { merge: { text } }),
     ...(status !== undefined && { status: status as PublisherStatus }),
+    ...(ends !== undefined && { ends: ends as Ends }),
+    ...(asks !== undefined && { asks: asks as NeedKind }),
+    ...(answers !== undefined && { answers: answers as NeedKind }),
+    ...(has('$') && { usage: true as const }),
   }
 }
 
@@ -61,7 +76,7 @@ t.test('the built-in catalog has exactly the traits of the table, in its order',
   const catalog = createCatalog()
   t.same([...catalog.types()], [...expected])
   t.same(catalog.sections, expectedSections)
-  t.equal(catalog.sections['stream-event'].length, 39)
+  t.equal(catalog.sections['stream-event'].length, 40)
 })
 
 t.test(
@@ -120,9 +135,13 @@ t.test('docs/catalog.md shows the same table', async (t) => {
   const lines = readFileSync(new URL('../../docs/catalog.md', import.meta.url), 'utf8').split('\n')
   const shown = new Map<string, Traits>()
   for (const line of lines) {
-    const [, type, level, critical, replay, rollup, text, status] = line.split('|').map((cell) => cell.trim())
+    const cells = line.split('|').map((cell) => cell.trim())
+    const [, type, level, critical, replay, rollup, text, status, says = ''] = cells
     if (type === undefined || !type.startsWith('`') || level === undefined) continue
-    const [how, key] = (replay ?? '').split(' per ')
+    const [how, latestKey] = (replay ?? '').split(' per ')
+    const by = / by (\S+)$/.exec(says)?.[1]
+    const key = latestKey ?? by
+    const [verb, what] = says.replace(/ by \S+$/, '').split(' ')
     shown.set(type.slice(1, -1), {
       level: level as Traits['level'],
       critical: critical === 'yes',
@@ -131,6 +150,10 @@ t.test('docs/catalog.md shows the same table', async (t) => {
       ...(key !== undefined && { key: key.replaceAll('`', '') }),
       ...(text !== '' && text !== undefined && { merge: { text: text.replaceAll('`', '') } }),
       ...(status !== '' && { status: status as PublisherStatus }),
+      ...(verb === 'ends' && { ends: what as Ends }),
+      ...(verb === 'asks' && { asks: what as NeedKind }),
+      ...(verb === 'answers' && { answers: what as NeedKind }),
+      ...(verb === 'counts' && { usage: true as const }),
     })
   }
   t.same([...shown], [...createCatalog().types()])

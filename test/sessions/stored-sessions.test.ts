@@ -1,7 +1,7 @@
 import t from 'tap'
 import { createHub } from '../../src/hub/hub.js'
 import type { HubEvent } from '../../src/protocol/frames.js'
-import { listedMax, StoredSessions, startOf } from '../../src/sessions/stored-sessions.js'
+import { listedMax, StoredSessions } from '../../src/sessions/stored-sessions.js'
 import { openLmdb } from '../../src/store/lmdb.js'
 import { memoryStore } from '../../src/store/memory.js'
 import { SimulatedClock } from '../kit/clock.js'
@@ -182,10 +182,23 @@ t.test('a session that retention takes from the store alone leaves the list', as
   t.equal(store.size().sessions, 0)
 })
 
-t.test('the list of sessions has those that started last', (t) => {
-  const resting = new StoredSessions()
-  for (let place = 0; place < 2 * listedMax; place++) resting.add(`s${place}`, { startedAt: place })
-  t.equal(resting.entries(undefined).length, listedMax)
-  t.ok(resting.entries(undefined).every((entry) => startOf(entry) >= listedMax))
+t.test('the list of sessions keeps those that a person looks at first', (t) => {
+  const clock = new SimulatedClock()
+  const stored = new StoredSessions(clock)
+  for (let place = 0; place < 2 * listedMax; place++) {
+    const running = place % 4 === 0
+    stored.add(`s${place}`, {
+      status: running ? 'running' : 'ended',
+      startedAt: place,
+      ...(!running && { endedAt: place }),
+    })
+  }
+  const kept = stored.entries(undefined)
+  t.equal(kept.length, listedMax)
+  t.equal(kept.filter(([, about]) => about['status'] === 'running').length, listedMax / 2, 'all that run')
+  t.ok(
+    kept.every(([, about]) => about['status'] === 'running' || Number(about['endedAt']) > listedMax),
+    'and those that ended last',
+  )
   t.end()
 })

@@ -96,11 +96,18 @@ async function create(context: DialectContext, call: Call): Promise<Answer | und
   })
 }
 
+const results = ['succeeded', 'failed', 'cancelled'] as const
+
 async function end(context: DialectContext, call: Call): Promise<Answer | undefined> {
-  const fields = await readFields(context, call, ['outcome'])
+  const fields = await readFields(context, call, ['result', 'reason', 'outcome'])
   if (fields === undefined) return undefined
+  const { outcome, result, reason } = fields
+  const known = results.find((one) => one === result)
+  if (result !== undefined && known === undefined)
+    throw refusal('result', `one of ${results.join(', ')}`, result)
+  if (reason !== undefined && typeof reason !== 'string') throw refusal('reason', 'a text', reason)
   const session = call.use(({ param }) => {
-    context.hub.endSession(param('session'), fields.outcome as JsonValue | undefined)
+    context.hub.endSession(param('session'), outcome as JsonValue | undefined, { result: known, reason })
     return param('session')
   })
   await context.hub.committed(session)

@@ -136,6 +136,7 @@ export async function streamDialect(
   }
   const connection = await open(context, call, makeLink, {
     subscribes: [subscribeOf(context, call, { topic, position, following })],
+    ...(following.notReplayed && { notReplayed: following.notReplayed }),
   })
   if (connection !== undefined) {
     link?.beat(clock, heartbeatMsOf(call) ?? context.heartbeatEventMs, () => !connection.full)

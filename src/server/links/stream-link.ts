@@ -61,7 +61,7 @@ export async function open(
   context: LinkContext,
   call: Call,
   makeLink: (patience: Patience) => StreamLink,
-  { subscribes, frames = [], forget }: Opening,
+  { subscribes, frames = [], forget, notReplayed }: Opening,
 ): Promise<Connection | undefined> {
   const { hub, limits, links, rateLimits, idleTimers } = context
   const { request, exchange } = call
@@ -79,7 +79,11 @@ export async function open(
   const link = makeLink(client)
   // In one step: between the look and the join nothing can end the token, and after it the connection ends with it.
   return call.use(({ permissions, grant }) => {
-    const connection = hub.connect(link, { endsWithSessions: true, permissions })
+    const connection = hub.connect(link, {
+      endsWithSessions: true,
+      permissions,
+      ...(notReplayed && { notReplayed }),
+    })
     try {
       connection.together(() => {
         for (const subscribe of subscribes) connection.receive(subscribe)
@@ -110,6 +114,8 @@ function receive(connection: Connection, value: unknown, limits: Limits): void {
 }
 
 interface Opening {
+  /** Types that a fresh join does not replay, whatever their traits are. */
+  readonly notReplayed?: readonly string[]
   /** A mistake in one of them is answered instead of the response. */
   readonly subscribes: readonly Subscribe[]
   /** `subscribe` frames, not checked yet. */

@@ -1,0 +1,189 @@
+import type { JsonObject, JsonValue } from '../lib/json.js'
+import type { Offset } from '../protocol/cursor.js'
+import type { NewEvent } from '../protocol/frames.js'
+import type { ProgressRecord } from '../store/store.js'
+import { type Facts, keyOf } from './hub-event.js'
+import { Needs, needsFields, needText } from './needs.js'
+import { type Ending, type Outcome, type Turn, turnOf } from './result.js'
+
+/** How exact `lastAt` is: each change of it is told to those who watch the slices. */
+const lastAtStepMs = 5_000
+
+/** What a model took and gave, added up. */
+export type Usage = {
+  readonly input_tokens?: number
+  readonly output_tokens?: number
+  readonly cached_tokens?: number
+  readonly cost_usd?: number
+}
+
+const usageNames = ['input_tokens', 'output_tokens', 'cached_tokens', 'cost_usd'] as const
+
+/** What became of a worker, or of a session by its own events: how it ended, what it asks, what it took. */
+export class Progress {
+  #ending: Ending | undefined = undefined
+  #needs: Needs | undefined = undefined
+  #usage: Usage | undefined = undefined
+  #parent: string | undefined = undefined
+  #lastAt = 0
+
+  get ending(): Ending | undefined {
+    return this.#ending
+  }
+
+  get result(): Outcome | undefined {
+    return this.#ending?.result
+  }
+
+  get needs(): Needs['open'] {
+    return this.#needs?.open ?? []
+  }
+
+  /** When it was last heard of, in steps of five seconds. Milliseconds since 1970; 0 before. */
+  get lastAt(): number {
+    return this.#lastAt
+  }
+
+  /**
+   * Takes what an event says of who published it.
+   *
+   * @returns what the event makes of its publisher; `noted` where it says something else that the slices show;
+   *   nothing where they show nothing of it
+   */
+  note(event: NewEvent, offset: Offset, facts: Facts): Turn | 'noted' | undefined {
+    const { traits, now } = facts
+    const { asks, answers } = traits
+    let changed = false
+    if (asks !== undefined) {
+      const key = keyOf(event, traits) ?? String(offset)
+      const need = { kind: asks, key, offset, time: event.time ?? now, text: needText(event.data) }
+      this.#needs ??= new Needs()
+      changed = this.#needs.ask(need)
+    }
+    if (answers !== undefined) changed = this.answer(answers, keyOf(event, traits)) || changed
+    if (traits.usage === true) changed = this.#count(event.data) || changed
+    const found =
+      traits.status === undefined && traits.ends === undefined ? undefined : turnOf(traits, event.data)
+    if (found !== undefined) {
+      this.#turn(found, event.data)
+      return found
+    }
+    return changed ? 'noted' : undefined
+  }
+
+  /** @returns whether there was such a question */
+  answer(kind: Parameters<Needs['answer']>[0], key: string | undefined): boolean {
+    return this.#needs?.answer(kind, key) ?? false
+  }
+
+  /** @returns whether the time that the slices say has changed */
+  heard(now: number): boolean {
+    if (now - this.#lastAt < lastAtStepMs && now >= this.#lastAt) return false
+    this.#lastAt = now
+    return true
+  }
+
+  /** It ends by what somebody else says of it. */
+  end(ending: Ending): void {
+    this.#ending = ending
+    this.#needs?.clear()
+  }
+
+  /** Nothing is open any more. */
+  close(): void {
+    this.#needs?.clear()
+  }
+
+  /** It is heard of again after it was lost. @returns whether it had been */
+  revive(): boolean {
+    if (this.#ending?.result !== 'lost') return false
+    this.#ending = undefined
+    return true
+  }
+
+  #turn({ status, ending }: Turn, data: JsonValue | undefined): void {
+    if (status === 'running') {
+      this.#ending = undefined
+      const parent = parentIn(data)
+      if (parent !== undefined) this.#parent = parent
+    }
+    if (status === 'ended') {
+      this.#ending = ending ?? this.#ending
+      this.#needs?.clear()
+    }
+  }
+
+  #count(data: JsonValue | undefined): boolean {
+    if (typeof data !== 'object' || data === null) return false
+    const fields = data as JsonObject
+    const sum: Record<string, number> = { ...this.#usage }
+    let counted = false
+    for (const name of usageNames) {
+      const value = fields[name]
+      if (typeof value !== 'number' || !(value > 0)) continue
+      sum[name] = name === 'cost_usd' ? rounded((sum[name] ?? 0) + value) : (sum[name] ?? 0) + value
+      counted = true
+    }
+    if (counted) this.#usage = sum
+    return counted
+  }
+
+  /** What the slices say. */
+  fields(): JsonObject {
+    return {
+      ...(this.#ending !== undefined && { result: this.#ending.result }),
+      ...(this.#ending?.reason !== undefined && { reason: this.#ending.reason }),
+      ...(this.#parent !== undefined && { parent: this.#parent }),
+      ...(this.#lastAt > 0 && { lastAt: this.#lastAt }),
+      ...needsFields(this.needs),
+      ...(this.#usage !== undefined && { usage: this.#usage }),
+    }
+  }
+
+  get usage(): Usage | undefined {
+    return this.#usage
+  }
+
+  /** What the store keeps of it. */
+  record(): ProgressRecord {
+    return {
+      ...(this.#ending !== undefined && { result: this.#ending.result }),
+      ...(this.#ending?.reason !== undefined && { reason: this.#ending.reason }),
+      ...(this.#parent !== undefined && { parent: this.#parent }),
+      ...(this.#lastAt > 0 && { lastAt: this.#lastAt }),
+      ...(this.needs.length > 0 && { needs: this.needs }),
+      ...(this.#usage !== undefined && { usage: this.#usage }),
+    }
+  }
+
+  restore({ result, reason, parent, lastAt = 0, needs = [], usage }: ProgressRecord): void {
+    this.#ending = result === undefined ? undefined : { result, ...(reason !== undefined && { reason }) }
+    this.#parent = parent
+    this.#lastAt = lastAt
+    this.#usage = usage
+    if (needs.length > 0) (this.#needs ??= new Needs()).restore(needs)
+  }
+}
+
+/** @returns the sum of what several took; nothing where none took anything */
+export function sumOf(usages: Iterable<Usage | undefined>): Usage | undefined {
+  let sum: Record<string, number> | undefined
+  for (const usage of usages) {
+    if (usage === undefined) continue
+    sum ??= {}
+    for (const [name, value] of Object.entries(usage)) sum[name] = (sum[name] ?? 0) + value
+  }
+  if (sum?.['cost_usd'] !== undefined) sum['cost_usd'] = rounded(sum['cost_usd'])
+  return sum
+}
+
+/** Sums of fractions have no more digits than their parts: a millionth of a cent. */
+function rounded(value: number): number {
+  return Math.round(value * 1e8) / 1e8
+}
+
+function parentIn(data: JsonValue | undefined): string | undefined {
+  if (typeof data !== 'object' || data === null || Array.isArray(data)) return undefined
+  const { parent } = data as JsonObject
+  return typeof parent === 'string' ? parent : undefined
+}

@@ -1,0 +1,249 @@
+import t from 'tap'
+import { createHub } from '../../src/hub/hub.js'
+import type { JsonObject, JsonValue } from '../../src/lib/json.js'
+import { memoryStore } from '../../src/store/memory.js'
+import { SimulatedClock } from '../kit/clock.js'
+
+function slicesOf(hub: ReturnType<typeof createHub>, session = 's') {
+  const { slices } = hub.state(`sessions/${session}`)
+  return {
+    session: slices['$session'] as JsonObject,
+    workers: slices['$workers'] as Readonly<Record<string, JsonObject>>,
+    listed: (hub.state('hub').slices['sessions'] as JsonObject)[session] as JsonObject,
+  }
+}
+
+t.test('what ends a worker says how, and why', async (t) => {
+  const cases: [type: string, data: JsonValue, result: string | undefined, reason?: string][] = [
+    ['process.exited', { code: 0, signal: null, durationMs: 5 }, 'succeeded'],
+    ['process.exited', { code: 3, signal: null, durationMs: 5 }, 'failed', 'exit 3'],
+    ['process.exited', { code: 137, signal: 'SIGKILL' }, 'failed', 'signal SIGKILL'],
+    ['process.exited', { code: 127, error: 'spawn x ENOENT' }, 'failed', 'spawn x ENOENT'],
+    ['process.exited', { code: 130, signal: 'SIGINT', cancelled: true }, 'cancelled', 'signal SIGINT'],
+    ['execution_completed', {}, 'succeeded'],
+    ['execution_failed', { error: 'no  money\nleft' }, 'failed', 'no money left'],
+    ['execution_failed', { error: { message: 'deep', code: 7 } }, 'failed', 'deep'],
+    ['execution_failed', { code: 429 }, 'failed', '429'],
+    ['execution_failed', { error: 'x'.repeat(300) }, 'failed', `${'x'.repeat(199)}…`],
+    ['data-execution-end', {}, 'succeeded'],
+    ['data-execution-failed', { message: 'bad' }, 'failed', 'bad'],
+    ['data-execution-cancelled', { reason: 'enough' }, 'cancelled', 'enough'],
+    ['data-error', { error: 'broken' }, 'failed', 'broken'],
+    ['error', { error: 'broken' }, 'failed', 'broken'],
+    ['execution.status', { status: 'failed', error: 'bad' }, 'failed', 'bad'],
+    ['execution.status', { status: 'COMPLETED' }, 'succeeded'],
+    ['execution.status', { status: 'aborted' }, 'cancelled'],
+  ]
+  for (const [type, data, result, reason] of cases) {
+    const hub = createHub()
+    hub.session('s').worker('w').publish({ type, data })
+    const { workers, listed } = slicesOf(hub)
+    t.match(workers['w'], { status: 'ended', result }, `${type} ${JSON.stringify(data).slice(0, 60)}`)
+    t.equal(workers['w']?.['reason'], reason)
+    t.equal(listed['failed'], result === 'failed' ? 1 : undefined)
+    hub.endSession('s')
+    const said = result === 'succeeded' ? undefined : reason === undefined ? 'w' : `w: ${reason}`
+    t.equal(hub.find('s')?.result, result, 'a session ends as its worst worker')
+    if (reason === undefined || reason.length < 150) t.equal(hub.find('s')?.reason, said)
+  }
+})
+
+t.test('a status that says nothing of an end is no end', async (t) => {
+  const hub = createHub()
+  const worker = hub.session('s').worker('w')
+  worker.publish({ type: 'execution.status', data: { status: 'paused' } })
+  t.match(slicesOf(hub).workers['w'], { status: 'paused' })
+  worker.publish({ type: 'execution.status', data: { status: 'thinking' } })
+  t.match(slicesOf(hub).workers['w'], { status: 'paused' })
+  worker.publish({ type: 'execution.status', data: 'odd' })
+  t.notOk(slicesOf(hub).workers['w']?.['result'])
+})
+
+t.test('a run that begins again clears how the one before ended', async (t) => {
+  const hub = createHub()
+  const worker = hub.session('s').worker('w')
+  worker.publish({ type: 'execution_failed', data: { error: 'bad' } })
+  worker.publish({ type: 'execution_started', data: { parent: 'boss' } })
+  const { workers } = slicesOf(hub)
+  t.match(workers['w'], { status: 'running', parent: 'boss' })
+  t.notOk('result' in (workers['w'] ?? {}) || 'reason' in (workers['w'] ?? {}))
+})
+
+t.test('a session ends by what is said, by its workers, by its own last word, or well', async (t) => {
+  const ended = (
+    publish: (hub: ReturnType<typeof createHub>) => void,
+    said?: { result?: 'failed'; reason?: string },
+  ) => {
+    const hub = createHub()
+    hub.session('s').publish({ type: 'note' })
+    publish(hub)
+    hub.endSession('s', undefined, said)
+    const { session, listed } = slicesOf(hub)
+    t.equal(listed['result'], session['result'])
+    return [session['result'], session['reason']]
+  }
+  const nothing = (): void => {}
+  t.strictSame(ended(nothing), ['succeeded', undefined])
+  t.strictSame(ended(nothing, { result: 'failed', reason: 'because' }), ['failed', 'because'])
+  t.strictSame(
+    ended((hub) => hub.session('s').publish({ type: 'execution_failed', data: { error: 'own' } })),
+    ['failed', 'own'],
+  )
+  t.strictSame(
+    ended((hub) => {
+      hub.session('s').publish({ type: 'execution_completed' })
+      hub.session('s').worker('a').publish({ type: 'data-execution-cancelled' })
+      hub
+        .session('s')
+        .worker('b')
+        .publish({ type: 'process.exited', data: { code: 1 } })
+      hub.session('s').worker('c').publish({ type: 'execution_completed' })
+    }),
+    ['failed', 'b: exit 1'],
+  )
+})
+
+t.test('needs are listed until they are answered, or who asked has ended', async (t) => {
+  const clock = new SimulatedClock()
+  const hub = createHub({ clock })
+  const worker = hub.session('s').worker('w')
+  worker.publish([
+    { type: 'client_input_requested', data: { request_id: 'r1', prompt: 'Which?' } },
+    { type: 'client_input_requested', data: { questions: [{ question: 'One?' }, 'Two?'] } },
+    { type: 'data-permission-request', data: { request_id: 'p', tool_name: 'rm', arguments: { path: '/' } } },
+    { type: 'credentials_required', data: { request_id: 'c', message: 'Log in' } },
+    { type: 'client_input_requested', data: { request_id: 'r1', prompt: 'Which again?' } },
+  ])
+  const needs = () => slicesOf(hub).workers['w']?.['needs'] as readonly JsonObject[] | undefined
+  t.match(needs(), [
+    { kind: 'input', key: 'r1', offset: 1, text: 'Which?' },
+    { kind: 'input', key: '2', offset: 2, text: 'One? Two?' },
+    { kind: 'permission', key: 'p', text: 'rm {"path":"/"}' },
+    { kind: 'credentials', key: 'c', text: 'Log in' },
+  ])
+  t.equal(slicesOf(hub).listed['needs'], 4)
+  worker.publish({ type: 'client_input_received', data: { request_id: 'unknown' } })
+  t.equal(needs()?.length, 4, 'an answer to something else answers nothing')
+  worker.publish({ type: 'client_input_received', data: { text: 'yes' } })
+  t.strictSame(
+    needs()?.map(({ key }) => key),
+    ['2', 'p', 'c'],
+    'without a key the oldest of its kind',
+  )
+  worker.publish({ type: 'data-permission-response', data: { request_id: 'p', granted: false } })
+  worker.publish({ type: 'credentials_provided', data: { request_id: 'c' } })
+  t.strictSame(
+    needs()?.map(({ key }) => key),
+    ['2'],
+  )
+  worker.publish({ type: 'execution_completed' })
+  t.equal(needs(), undefined)
+  t.equal(slicesOf(hub).listed['needs'], undefined)
+
+  const many = Array.from({ length: 1_100 }, (_, n) => ({
+    type: 'client_input_requested',
+    data: { request_id: `q${n}` },
+  }))
+  hub.session('s').publish(many.slice(0, 600))
+  hub.session('s').publish(many.slice(600))
+  const { session } = slicesOf(hub)
+  t.equal((session['needs'] as readonly JsonValue[]).length, 20)
+  t.equal(session['needsMore'], 980, 'a thousand are kept')
+})
+
+t.test('what models took is added up for each worker and the session', async (t) => {
+  const hub = createHub()
+  const turn = { input_tokens: 10, output_tokens: 2, cached_tokens: 4, cost_usd: 0.1 }
+  hub
+    .session('s')
+    .worker('a')
+    .publish([
+      { type: 'llm_turn_complete', data: turn },
+      { type: 'llm_turn_complete', data: turn },
+    ])
+  hub
+    .session('s')
+    .publish({ type: 'llm_turn_complete', data: { input_tokens: 1, output_tokens: 'many', cost_usd: -1 } })
+  const { workers, session } = slicesOf(hub)
+  t.match(workers['a']?.['usage'], { input_tokens: 20, output_tokens: 4, cached_tokens: 8, cost_usd: 0.2 })
+  t.match(session['usage'], { input_tokens: 21, output_tokens: 4, cached_tokens: 8, cost_usd: 0.2 })
+})
+
+t.test('the time of the last sign is told at most once in five seconds', async (t) => {
+  const clock = new SimulatedClock()
+  const hub = createHub({ clock })
+  const worker = hub.session('s').worker('w')
+  const lastAt = () => slicesOf(hub).workers['w']?.['lastAt']
+  worker.publish({ type: 'a' })
+  const first = lastAt()
+  t.equal(first, clock.now())
+  clock.advance(4_000)
+  worker.publish({ type: 'a' })
+  t.equal(lastAt(), first)
+  clock.advance(1_000)
+  worker.publish({ type: 'a' })
+  t.equal(lastAt(), clock.now())
+  t.equal(hub.find('s')?.workers[0]?.lastAt, clock.now())
+})
+
+t.test('all of it is there after a restart', async (t) => {
+  const store = memoryStore()
+  const clock = new SimulatedClock()
+  const before = createHub({ store, clock })
+  before.createSession('s', { metadata: { title: 'Release', labels: ['ci', 'main'], other: 1 } })
+  before
+    .session('s')
+    .worker('a')
+    .publish([
+      { type: 'execution_started', data: { parent: 'boss' } },
+      { type: 'client_input_requested', data: { request_id: 'r', prompt: 'Go?' } },
+      { type: 'llm_turn_complete', data: { input_tokens: 3 } },
+    ])
+  before
+    .session('s')
+    .worker('b')
+    .publish({ type: 'process.exited', data: { code: 3 } })
+  before.session('s').publish({ type: 'client_input_requested', data: { request_id: 'q' } })
+  clock.runTurn()
+  await before.committed('s')
+  const after = createHub({ store, clock })
+  while (Object.keys(after.state('hub').slices['sessions'] as object).length === 0) {
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+  const listed = (after.state('hub').slices['sessions'] as JsonObject)['s']
+  t.match(listed, { needs: 2, failed: 1, title: 'Release', labels: ['ci', 'main'] }, 'before it is loaded')
+  t.strictSame(slicesOf(after), slicesOf(before))
+  t.match(slicesOf(after).workers, { a: { parent: 'boss', needs: [{ key: 'r' }] }, b: { result: 'failed' } })
+  after
+    .session('s')
+    .worker('a')
+    .publish({ type: 'client_input_received', data: { request_id: 'r' } })
+  t.equal(slicesOf(after).listed['needs'], 1)
+})
+
+t.test(
+  'the list of sessions shows those first that need someone, and counts what it leaves out',
+  async (t) => {
+    const clock = new SimulatedClock()
+    const hub = createHub({ clock })
+    const start = (id: string) => hub.session(id).publish({ type: 'execution_started' })
+    start('asking')
+    hub.session('asking').publish({ type: 'client_input_requested' })
+    start('running')
+    for (let n = 0; n < 1_100; n++) {
+      start(`ended-${n}`)
+      clock.advance(1)
+      hub.endSession(`ended-${n}`)
+    }
+    start('failed')
+    hub.session('failed').worker('w').publish({ type: 'execution_failed' })
+    hub.endSession('failed')
+    const listed = hub.state('hub').slices['sessions'] as JsonObject
+    const ids = Object.keys(listed).filter((id) => id !== 'more')
+    t.equal(ids.length, 1_000)
+    t.equal(listed['more'], 103)
+    t.strictSame(ids.slice(0, 3), ['asking', 'failed', 'running'])
+    t.equal(ids[3], 'ended-1099', 'those that ended last come before others')
+    t.notOk(ids.includes('ended-0'))
+  },
+)

@@ -31,7 +31,13 @@ export const limitTable = {
     value: 64 * mib,
     unit: 'bytes',
     guards: 'what has come of all bodies and lines that are not complete yet',
-    exceeding: 'unavailable',
+    exceeding: 'unavailable for who holds most, beginning with what has been silent longest',
+  },
+  bodiesSilenceMs: {
+    value: 5_000,
+    unit: 'ms',
+    guards: 'silence in a body of which something is held, while more than half of `bodiesBytesMax` is taken',
+    exceeding: 'unavailable, those who hold most first',
   },
   aheadBytesMax: {
     value: 2 * mib,
@@ -266,13 +272,19 @@ export const limitTable = {
     value: 256 * mib,
     unit: 'bytes a second',
     guards: 'what comes in bodies with one token, or from one address without any, on average',
-    exceeding: 'the sender of lines is held up; 429 with `Retry-After` for what comes next',
+    exceeding: 'they are held up, and take turns',
   },
   bodyBurstMax: {
     value: 1_024 * mib,
     unit: 'bytes',
     guards: 'what comes in bodies with one token, or from one address without any, at once',
-    exceeding: 'the sender of lines is held up; 429 with `Retry-After` for what comes next',
+    exceeding: 'they are held up, and take turns',
+  },
+  bodyWaitMs: {
+    value: 5_000,
+    unit: 'ms',
+    guards: 'how long a body that is no stream of lines waits for its turn',
+    exceeding: '429 with `Retry-After`',
   },
   requestRateMax: {
     value: 20_000,

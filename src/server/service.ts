@@ -131,7 +131,7 @@ export function makeService(
     limits,
     links,
     rateLimits,
-    bodyBudget: new BodyBudget(limits.bodiesBytesMax),
+    bodyBudget: new BodyBudget(limits, clock),
     authenticator,
     connectionGrants,
     // Turns are those of the sockets, whatever the time is.

@@ -111,7 +111,10 @@ export const linkLimits = {
 
   async bodyBurstMax(t) {
     const clock = new SimulatedClock()
-    const hub = await served(t, { hub: { limits: { bodyBurstMax: 32, bodyRateMax: 16 } }, serve: { clock } })
+    const hub = await served(t, {
+      hub: { limits: { bodyBurstMax: 32, bodyRateMax: 16, bodyWaitMs: 0 } },
+      serve: { clock },
+    })
     t.equal((await post(hub, 'a', oneEvent)).status, 200)
     t.equal((await post(hub, 'b', oneEvent)).status, 200, 'two of 16 bytes')
     t.equal((await post(hub, 'c', `${oneEvent} `)).status, 200, 'there was nothing to make up for')
@@ -119,19 +122,35 @@ export const linkLimits = {
     t.equal(response.status, 429)
     t.equal(response.headers.get('retry-after'), '2')
     t.match(await response.json(), { detail: /^bodies: expected at most 16 bytes a second/ })
-    t.equal((await post(hub, 'e', oneEvent, lines)).status, 429)
     t.equal(await statusOf(hub, 'GET', '/healthz'), 200)
+  },
+
+  async bodyWaitMs(t) {
+    const clock = new SimulatedClock()
+    const limits = { bodyBurstMax: 16, bodyRateMax: 16, bodyWaitMs: 1_000 }
+    const hub = await served(t, { hub: { limits }, serve: { clock } })
+    t.equal((await post(hub, 'a', `${oneEvent}${' '.repeat(16)}`)).status, 200)
+    const { timers } = clock
+    const waiting = post(hub, 'b', `${oneEvent} `)
+    await until('it waits', () => clock.timers > timers)
+    t.equal(hub.hub.find('b'), undefined)
+    clock.advance(1_000)
+    t.equal((await waiting).status, 200, 'it waits as long as it may')
+    t.equal((await post(hub, 'a', oneEvent)).status, 429, 'it would wait for 1,063 ms')
   },
 
   async bodyRateMax(t) {
     const clock = new SimulatedClock()
-    const hub = await served(t, { hub: { limits: { bodyBurstMax: 16, bodyRateMax: 16 } }, serve: { clock } })
+    const hub = await served(t, {
+      hub: { limits: { bodyBurstMax: 16, bodyRateMax: 16, bodyWaitMs: 0 } },
+      serve: { clock },
+    })
     t.equal((await post(hub, 'a', oneEvent)).status, 200)
     t.equal((await post(hub, 'a', oneEvent)).status, 200)
     clock.advance(999)
     t.equal((await post(hub, 'a', oneEvent)).status, 429)
     clock.advance(1)
-    // Lines are not refused on their way: their sender is held up, and nothing is lost.
+    // Lines are never refused: their sender is held up, and nothing is lost.
     const answer = post(hub, 'b', `${oneEvent}\n`.repeat(3), lines)
     await until('they are published', () => hub.hub.find('b')?.offset === 3)
     for (let second = 0; second <= 3; second += 1) {

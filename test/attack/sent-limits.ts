@@ -4,11 +4,23 @@ import type { JsonValue } from '../../src/lib/json.js'
 import { checkFrame } from '../../src/protocol/check.js'
 import { defaultLimits } from '../../src/protocol/limits.js'
 import { memoryStore } from '../../src/store/memory.js'
+import { SimulatedClock } from '../kit/clock.js'
 import { FaultyStore } from '../kit/faulty-store.js'
 import { RawClient } from '../kit/raw-http.js'
 import { dial, type Served, served } from '../kit/served.js'
 import { until } from '../kit/wait.js'
 import { type LimitTests, limited, ndjson, refused, statusOf, topic } from './limits-kit.js'
+
+/** A body of lines that stops within its first, after so many bytes. */
+function unfinished(t: Test, { server }: Served, bytes: number): RawClient {
+  const client = new RawClient(server.port)
+  t.teardown(() => client.socket.destroy())
+  client.send(
+    `POST /api/sessions/s/events HTTP/1.1\nhost: 127.0.0.1\ncontent-type: ${ndjson}\ncontent-length: 100000\n\n`,
+  )
+  client.socket.write('x'.repeat(bytes))
+  return client
+}
 
 /** Of what is sent. */
 export const sentLimits = {
@@ -38,6 +50,22 @@ export const sentLimits = {
     t.equal(await statusOf(hub, 'PUT', '/api/sessions/s/state/a', text(101)), 503)
     t.equal(await statusOf(hub, 'PUT', '/api/sessions/s/state/a', text(100)), 200, 'it is given back')
     t.equal(await statusOf(hub, 'POST', '/api/sessions/s/events', text(101), ndjson), 503)
+  },
+
+  async bodiesSilenceMs(t) {
+    const clock = new SimulatedClock()
+    const limits = { bodiesBytesMax: 1_000, bodiesSilenceMs: 2_000 }
+    const hub = await served(t, { hub: { limits }, serve: { clock } })
+    const silent = unfinished(t, hub, 600)
+    await until('its first 600 bytes have come', () => clock.timers > 0)
+    clock.advance(1_999)
+    t.equal(silent.text, '')
+    clock.advance(1)
+    await until('it is answered', () => silent.text.includes('\r\n\r\n'))
+    t.match(silent.text, /^HTTP\/1.1 503 [\s\S]*nothing came for 2000 ms/)
+    unfinished(t, hub, 400)
+    clock.advance(60_000)
+    t.equal(clock.timers, 0, 'while there is room, silence is free')
   },
 
   async aheadBytesMax(t) {

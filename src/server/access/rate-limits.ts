@@ -3,6 +3,7 @@ import type { Clock } from '../../lib/clock.js'
 import { ProtocolError } from '../../protocol/codes.js'
 import type { Limits } from '../../protocol/limits.js'
 import type { Request } from '../../transport/transport.js'
+import { BodyTurns } from './body-turns.js'
 
 /** Somebody sends more than they may. */
 export class RateError extends ProtocolError {
@@ -28,7 +29,8 @@ export class RateLimits {
   readonly #clock: Clock
   readonly #trustedProxies: ReadonlySet<string>
   readonly #rates: Buckets
-  readonly #bodies: Buckets
+  /** What comes in bodies. */
+  readonly bodies: BodyTurns
 
   constructor({ limits, clock, trustedProxies }: RateLimitsOptions) {
     this.#limits = limits
@@ -38,7 +40,7 @@ export class RateLimits {
       { perSecond: limits.requestRateMax, burst: limits.requestBurstMax },
       limits.ratedMax,
     )
-    this.#bodies = new Buckets({ perSecond: limits.bodyRateMax, burst: limits.bodyBurstMax }, limits.ratedMax)
+    this.bodies = new BodyTurns(limits, clock)
   }
 
   /** @returns the address of whoever asks, whom a trusted proxy names */
@@ -94,21 +96,17 @@ export class RateLimits {
     )
   }
 
-  /** @throws RateError when the bodies that have come of somebody are too much already */
-  expectBodies(identity: string): void {
-    const afterMs = this.spend(identity, 0)
-    if (afterMs === 0) return
-    throw new RateError(`bodies: expected at most ${this.#limits.bodyRateMax} bytes a second`, afterMs)
-  }
-
   /**
-   * Counts what has come of a body.
+   * Waits for the turn of a whole body.
    *
    * @param identity as of `charge`
-   * @returns how long nothing more should be read. Milliseconds
+   * @throws RateError when that would take too long
    */
-  spend(identity: string, bytes: number): number {
-    return identity === '' ? 0 : this.#bodies.spend(identity, bytes, this.#clock.elapsed())
+  enterBody(identity: string, over: () => boolean): Promise<void> | undefined {
+    const { bodyRateMax, bodyWaitMs } = this.#limits
+    const ms = this.bodies.waitMs(identity)
+    if (ms > bodyWaitMs) throw new RateError(`bodies: expected at most ${bodyRateMax} bytes a second`, ms)
+    return this.bodies.pass(identity, 0, over)
   }
 }
 

@@ -19,14 +19,19 @@ export async function readBody(
   const { frameBytesMax } = limits
   const announced = Number(request.headers.get('content-length') ?? 0)
   if (announced > frameBytesMax) throw tooLarge(frameBytesMax)
-  rateLimits.expectBodies(sender)
-  const place = bodyBudget.take()
+  await rateLimits.enterBody(sender, () => exchange.gone)
+  let evicted: ProtocolError | undefined
+  const body = exchange.body()[Symbol.asyncIterator]()
+  const place = bodyBudget.take(sender, (error) => {
+    evicted = error
+    void body.return?.()
+  })
   const chunks: Uint8Array[] = []
   let bytes = 0
   try {
-    for await (const chunk of exchange.body()) {
+    for await (const chunk of { [Symbol.asyncIterator]: () => body }) {
       bytes += chunk.length
-      rateLimits.spend(sender, chunk.length)
+      rateLimits.bodies.count(sender, chunk.length)
       if (bytes > frameBytesMax) throw tooLarge(frameBytesMax)
       place.hold(bytes)
       chunks.push(chunk)
@@ -34,6 +39,7 @@ export async function readBody(
   } finally {
     place.release()
   }
+  if (evicted !== undefined) throw evicted
   return exchange.gone ? undefined : Buffer.concat(chunks)
 }
 

@@ -17,9 +17,6 @@ import { ownTopic, workerTopic, writes } from './path-topics.js'
 import { json, problem, refusal } from './problem.js'
 import type { Call, Route } from './routes.js'
 
-/** How often a sender that is held up is looked after: it may have gone. */
-const lookMs = 1_000
-
 /** What a publishing request has done so far: the answer, or a part of the problem. */
 interface Total {
   first: Offset | 0
@@ -183,7 +180,6 @@ async function publishLines(
   const trace = traceOf(request)
   const worker = use(({ topic }) => workerOf(topic))
   const read = eventReaderOf(context, call, kind, worker)
-  rateLimits.expectBodies(sender)
   // A body may be sent for longer than a token is good.
   const pending = new PendingLines(limits.publishEventsMax, (events, workers) => {
     const traced = withTrace(events, trace)
@@ -213,20 +209,25 @@ async function publishLines(
   // An agent's stream that stops, for whatever reason, has ended: those who watch it are told how.
   const endStream = (): void => checkedLine(() => take(read?.end() ?? [], last), last)
   const ahead = new Ahead(limits.aheadBytesMax)
-  const place = bodyBudget.take()
   const body = exchange.body(limits.bodySilenceMs)[Symbol.asyncIterator]()
-  let stopped = false
-  const forget = onClosing(() => {
-    stopped = true
+  let stopped: ProtocolError | undefined
+  const stop = (error: ProtocolError): void => {
+    stopped = error
     void body.return?.()
-  })
+  }
+  const place = bodyBudget.take(sender, stop)
+  const forget = onClosing(() =>
+    stop(new ProtocolError('unavailable', 'The hub is shutting down; send what follows to it again.')),
+  )
+  const isOver = (): boolean => stopped !== undefined || exchange.gone
   try {
+    await rateLimits.bodies.pass(sender, 0, isOver)
     for await (const chunk of { [Symbol.asyncIterator]: () => body }) {
       reader.push(chunk)
       place.hold(reader.restBytes)
       pending.publish()
       await ahead.add(hub.committed(session), chunk.length)
-      await holdUp(context, sender, chunk.length, () => stopped || exchange.gone)
+      await rateLimits.bodies.pass(sender, chunk.length, isOver)
     }
     // A line that the peer did not end before it went may be half of one.
     if (exchange.gone) {
@@ -234,8 +235,7 @@ async function publishLines(
       pending.publish()
       return undefined
     }
-    if (stopped)
-      throw new ProtocolError('unavailable', 'The hub is shutting down; send what follows to it again.')
+    if (stopped !== undefined) throw stopped
     reader.end()
     endStream()
     pending.publish()
@@ -250,20 +250,6 @@ async function publishLines(
   } finally {
     forget()
     place.release()
-  }
-}
-
-/** Counts what has come, and waits until that is not too much any more, or nobody waits for it. */
-async function holdUp(
-  { rateLimits, clock }: DialectContext,
-  sender: string,
-  bytes: number,
-  over: () => boolean,
-): Promise<void> {
-  let ms = rateLimits.spend(sender, bytes)
-  while (ms > 0 && !over()) {
-    await new Promise<void>((resolve) => void clock.after(Math.min(ms, lookMs), resolve))
-    ms = rateLimits.spend(sender, 0)
   }
 }
 

@@ -160,7 +160,9 @@ class PendingSocket implements SocketEvents, Closable {
     this.#earlyBytes += bytes.length + frameOverhead
     try {
       this.#expectFit()
-      this.#place ??= this.#context.bodyBudget.take()
+      this.#place ??= this.#context.bodyBudget.take(this.#visitor.address, ({ message }) =>
+        this.close('rateExceeded', message),
+      )
       this.#place.hold(this.#earlyBytes)
     } catch (error) {
       return this.close('rateExceeded', (error as ProtocolError).message)

@@ -10,7 +10,7 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 const bytesMax = 150 * 1024
 
 /**
- * Bundles `src/panels` into `index.html` and files whose names change with their content, each with its `.gz`.
+ * Bundles `src/panels` into `index.html`, `session.html`, whose address is one segment longer, and files whose names change with their content, each with its `.gz`.
  *
  * @returns what esbuild tells of the bundle
  * @throws Error when a browser would load more than `bytesMax`
@@ -36,14 +36,15 @@ export async function buildPanels(folder: string): Promise<Metafile> {
   })
   const nameOf = (entry: string): string => {
     const output = Object.entries(metafile.outputs).find(([, { entryPoint }]) => entryPoint === entry)
-    return `/panels/${basename(output?.[0] ?? '')}`
+    return `panels/${basename(output?.[0] ?? '')}`
   }
   const page = (await readFile(`${root}src/panels/page.html`, 'utf8'))
     .replace('{{style}}', nameOf('src/panels/app.css'))
     .replace('{{script}}', nameOf('src/panels/main.tsx'))
   const plain: [name: string, bytes: Uint8Array][] = [
     ...outputFiles.map(({ path, contents }): [string, Uint8Array] => [basename(path), contents]),
-    ['index.html', Buffer.from(page)],
+    ['index.html', Buffer.from(page.replaceAll('{{base}}', ''))],
+    ['session.html', Buffer.from(page.replaceAll('{{base}}', '../'))],
   ]
   const compressed = plain.map(([name, bytes]) => [`${name}.gz`, gzipSync(bytes, { level: 9 })] as const)
   const files = new Map<string, Uint8Array>([...plain, ...compressed])

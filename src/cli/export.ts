@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import { Command } from 'commander'
+import { escapeControls } from '../lib/controls.js'
 import { start } from '../protocol/cursor.js'
 import type { Store, StoredEvent } from '../store/store.js'
 import { defaultData, withData } from './data.js'
@@ -54,7 +55,7 @@ async function exportSession(
     (worker === undefined || event.worker === worker)
   for (let end = false, after = start; !end; ) {
     const page = await store.read(session, after, { filter })
-    const text = page.events.map((event) => `${JSON.stringify(lineOf(event))}\n`).join('')
+    const text = page.events.map((event) => `${escapeControls(JSON.stringify(lineOf(event)))}\n`).join('')
     if (text !== '' && !output.write(text)) await once(output, 'drain')
     after = page.last
     end = page.end

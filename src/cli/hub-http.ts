@@ -1,6 +1,7 @@
 import http from 'node:http'
 import https from 'node:https'
 import { CommandError, exitCodes } from './exit-codes.js'
+import { terminalText } from './paint.js'
 
 export const defaultHub = 'http://127.0.0.1:4600'
 
@@ -158,7 +159,9 @@ export function problemOf(answer: HubAnswer): Problem {
   if (value === undefined) return fallback
   const { detail, title, line, accepted } = value
   return {
-    detail: typeof detail === 'string' ? detail : typeof title === 'string' ? title : fallback.detail,
+    detail: terminalText(
+      typeof detail === 'string' ? detail : typeof title === 'string' ? title : fallback.detail,
+    ),
     ...(typeof line === 'number' && { line }),
     ...(typeof accepted === 'number' && { accepted }),
   }

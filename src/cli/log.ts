@@ -1,4 +1,5 @@
 import { type Level, pino } from 'pino'
+import { escapeControls } from '../lib/controls.js'
 import type { Log } from '../server/operations/log.js'
 import type { LogFormat, LogLevel } from './log-options.js'
 import { type Palette, paletteFor } from './paint.js'
@@ -52,10 +53,12 @@ export function pretty(json: string, { dim, red, yellow, cyan, bold }: Palette):
 }
 
 function withoutControls(text: string): string {
-  return text.replace(/(?!\n)\p{Cc}/gu, ' ')
+  return escapeControls(text.replace(/(?!\n)\p{Cc}/gu, ' '))
 }
 
 /** In quotes unless it is one printable word: what a peer sent must not steer the terminal. */
 function plain(value: unknown): string {
-  return typeof value === 'string' && /^[!#-<>-~]+$/.test(value) ? value : JSON.stringify(value)
+  return typeof value === 'string' && /^[!#-<>-~]+$/.test(value)
+    ? value
+    : escapeControls(JSON.stringify(value))
 }

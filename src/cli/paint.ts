@@ -1,4 +1,5 @@
 import type { Writable } from 'node:stream'
+import { withoutReturns } from '../lib/controls.js'
 
 export type Paint = (text: string) => string
 
@@ -81,8 +82,8 @@ export function formatBytes(bytes: number): string {
 
 const escape = '\u001b'
 const bell = '\u0007'
-/** A control character (C0, DEL or C1) other than tab and line feed. */
-const control = /[^\P{Cc}\t\n]/u
+/** A control character (C0, DEL or C1) other than tab and line feed, or one that turns the direction of text. */
+const control = /[^\P{Cc}\t\n]|[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/u
 const controls = new RegExp(control, 'gu')
 const colour = /^\[[0-9;:]*m/
 const sequence = /^\[[0-?]*[ -/]*[@-~]?/
@@ -94,7 +95,7 @@ const sequence = /^\[[0-?]*[ -/]*[@-~]?/
 export function terminalText(text: string): string {
   if (!control.test(text)) return text
   const newline = text.endsWith('\n') ? '\n' : ''
-  const line = text.slice(0, text.length - newline.length).replace(/\r+$/, '')
+  const line = withoutReturns(text.slice(0, text.length - newline.length))
   const [start = '', ...rest] = line.slice(line.lastIndexOf('\r') + 1).split(escape)
   const shown = start.replace(controls, '') + rest.map(afterEscape).join('')
   return `${shown}${shown.includes(escape) ? `${escape}[0m` : ''}${newline}`

@@ -159,10 +159,10 @@ async function serveHub(options: ServeCommandOptions, surroundings: Surroundings
   const log = openLog({ level, format: logFormat ?? formatFor(surroundings) }, surroundings)
   const tracer = options.otel === true ? await openTracer() : undefined
   const limits = { ...config.limits, ...options.limit }
-  const connectionsMax = connectionsMaxOf(limits)
-  if (limits.connectionsMax !== undefined && connectionsMax < limits.connectionsMax) {
+  const links = linksMaxOf(limits, openFilesMax())
+  if (links.files !== undefined && links.connectionsMax < (limits.connectionsMax ?? connectionsTold)) {
     stderr.write(
-      `runcast: at most ${connectionsMax} connections, for the process may open no more files; raise it with ulimit -n\n`,
+      `runcast: at most ${links.connectionsMax} connections, for the process may open no more than ${links.files} files; raise it with ${howToRaise}\n`,
     )
   }
   const { data, durability } = options
@@ -182,7 +182,7 @@ async function serveHub(options: ServeCommandOptions, surroundings: Surroundings
     clock,
     random,
     ...(config.catalog && { catalog: config.catalog }),
-    limits: { ...limits, connectionsMax },
+    limits: { ...limits, connectionsMax: links.connectionsMax, idleLinksMax: links.idleLinksMax },
     ...(store && { store }),
     ...(retention && { retention }),
     ...(tracer && { tracer }),
@@ -337,21 +337,43 @@ function address(text: string, previous: readonly string[] = []): readonly strin
 
 /** Files that the process opens beside its links: the store's, the listening socket, what Node itself holds. */
 const ownFiles = 256
+/** With fewer files there is no room for a hub. */
+const filesMin = 256
+/** Fewer connections than this are told of, also where nobody has asked for more. */
+const connectionsTold = 10_000
 
-/** Beyond what the system lets the process open, connections would wait unanswered, and the hub for room in vain. */
-function connectionsMaxOf({
-  connectionsMax = defaultLimits.connectionsMax,
-  idleLinksMax = defaultLimits.idleLinksMax,
-}: Partial<Limits>): number {
-  const files = openFilesMax()
-  return Math.max(1, Math.min(connectionsMax, files - ownFiles - idleLinksMax))
+const howToRaise = 'ulimit -n, LimitNOFILE= of systemd or --ulimit nofile= of a container'
+
+/**
+ * Beyond what the system lets the process open, connections would wait unanswered, and the hub for room in vain. Where
+ * it is little, a part of it is for each use.
+ *
+ * @throws CommandError when it is too little for a hub
+ */
+export function linksMaxOf(
+  {
+    connectionsMax = defaultLimits.connectionsMax,
+    idleLinksMax = defaultLimits.idleLinksMax,
+  }: Partial<Limits>,
+  files: number | undefined,
+): { readonly files: number | undefined; readonly connectionsMax: number; readonly idleLinksMax: number } {
+  if (files === undefined) return { files, connectionsMax, idleLinksMax }
+  if (files < filesMin) {
+    throw new CommandError(
+      exitCodes.failure,
+      `the process may open ${files} files, and a hub needs at least ${filesMin}: raise it with ${howToRaise}`,
+    )
+  }
+  const left = files - Math.min(ownFiles, Math.floor(files / 4))
+  const idle = Math.min(idleLinksMax, Math.floor(left / 4))
+  return { files, connectionsMax: Math.min(connectionsMax, left - idle), idleLinksMax: idle }
 }
 
-/** @returns what `ulimit -n` says; nothing bounds it where that is not known. */
-function openFilesMax(): number {
+/** @returns what `ulimit -n` says; nothing where that is not known, or there is no bound */
+function openFilesMax(): number | undefined {
   const { userLimits } = process.report.getReport() as {
     readonly userLimits?: { readonly open_files?: { readonly soft: number | string } }
   }
   const soft = userLimits?.open_files?.soft
-  return typeof soft === 'number' ? soft : Number.POSITIVE_INFINITY
+  return typeof soft === 'number' ? soft : undefined
 }

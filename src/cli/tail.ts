@@ -1,4 +1,5 @@
 import { Command, Option } from 'commander'
+import { escapeControls } from '../lib/controls.js'
 import { EventStreamReader, type StreamEvent } from '../lib/event-stream.js'
 import { checkSlices, checkTypes } from '../protocol/check.js'
 import { invitesReconnect, quote } from '../protocol/codes.js'
@@ -10,7 +11,7 @@ import { exitCodeOf } from './child.js'
 import { CommandError, exitCodes, exitCodesHelp } from './exit-codes.js'
 import { type HubHttp, lookUpSession, parseObject, problemOf, reach, reasonOf } from './hub-http.js'
 import { hubOf, hubOption, refusing, tokenOption } from './options.js'
-import { type Palette, paletteFor } from './paint.js'
+import { type Palette, paletteFor, terminalText } from './paint.js'
 import { StateLines } from './state-lines.js'
 import type { Surroundings } from './surroundings.js'
 import { Transcript } from './transcript.js'
@@ -202,7 +203,7 @@ class Tailing {
     if (event === 'complete') this.#last = { kind: 'ended' }
     const { stdout } = this.#surroundings
     if (this.#transcript === undefined) {
-      stdout.write(`${data}\n`)
+      stdout.write(`${escapeControls(data)}\n`)
       return
     }
     const value = parseObject(data) ?? {}
@@ -226,12 +227,17 @@ class Tailing {
     if (event === 'hub.gap') {
       const count = typeof dropped === 'number' ? `${dropped} events` : 'some events'
       this.tell(
-        this.#palette.yellow(gapTexts[String(reason)] ?? `${count} are missing here (${String(reason)})`),
+        this.#palette.yellow(
+          gapTexts[String(reason)] ?? `${count} are missing here (${terminalText(String(reason))})`,
+        ),
       )
     } else if (event === 'hub.close' && typeof code === 'number' && !invitesReconnect(code)) {
-      this.#last = { kind: 'refused', reason: `the hub closed the connection: ${String(reason)} (${code})` }
+      this.#last = {
+        kind: 'refused',
+        reason: `the hub closed the connection: ${terminalText(String(reason))} (${code})`,
+      }
     } else if (event === 'hub.unsubscribed') {
-      this.#last = { kind: 'refused', reason: String(reason) }
+      this.#last = { kind: 'refused', reason: terminalText(String(reason)) }
     }
   }
 

@@ -25,7 +25,8 @@ const controls = [
   // An operating system command, as a window's title.
   `${escape}\\][^\u0007${escape}]*(?:\u0007|${escape}\\\\)?`,
   `${escape}[ -/]*[0-~]`,
-  '[\u0000-\u0008\u000b-\u001a\u001c-\u001f\u007f]',
+  // And what would show text in another order than it has.
+  '[\u0000-\u0008\u000b-\u001a\u001c-\u001f\u007f-\u009f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]',
 ]
 const sequence = new RegExp(controls.join('|'), 'g')
 

@@ -2,6 +2,7 @@ import { useEffect, useMemo, useState } from 'preact/hooks'
 import { type Client, connect } from '../client/client.js'
 import type { Status } from '../client/reconnect.js'
 import { clientClock } from '../client/surroundings.js'
+import { base } from './base.js'
 import { durationText } from './format.js'
 import { Lag } from './lag.js'
 import type { Meters } from './panel.js'
@@ -20,7 +21,7 @@ export function App() {
   const [place, setPlace] = useState(() => placeOf(new URL(location.href)))
   const [now, setNow] = useState(() => clientClock.now())
   const [access, setAccess] = useState<Access>(takeAccess)
-  const client = useMemo(() => connect('/', access), [access])
+  const client = useMemo(() => connect(base, access), [access])
   /** Why the hub wants another token. */
   const [refused, setRefused] = useState<string>()
   const meters = useMemo<Meters>(() => ({ total: new Rate(), lag: new Lag(), gaps: 0 }), [place.session])
@@ -58,7 +59,7 @@ export function App() {
 
   const go = (next: Place) => {
     const isOther = next.session !== place.session
-    history[isOther ? 'pushState' : 'replaceState'](null, '', addressOf(next))
+    history[isOther ? 'pushState' : 'replaceState'](null, '', addressOf(next, base))
     setPlace(next)
   }
 
@@ -77,7 +78,7 @@ export function App() {
       <header class="top">
         <a
           class="brand"
-          href="/"
+          href={base}
           onClick={(event) => {
             event.preventDefault()
             go(home)

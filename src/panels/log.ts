@@ -246,7 +246,11 @@ export class Log {
 
   #append(row: Row, piece: string): void {
     // A carriage return alone writes the line anew, as progress bars do.
-    const whole = (row.text + piece).replace(/\r+$/, '')
+    const written = row.text + piece
+    let end = written.length
+    // Not by a pattern: at a run of them it would begin anew with each.
+    while (written[end - 1] === '\r') end -= 1
+    const whole = written.slice(0, end)
     const text = whole.slice(whole.lastIndexOf('\r') + 1).slice(0, rowCharactersMax * 4)
     this.#characters += text.length - row.text.length
     row.text = text

@@ -1,5 +1,6 @@
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
 import type { Client } from '../client/client.js'
+import { base } from './base.js'
 import { durationText, rateText } from './format.js'
 import { notOnNextFrame, onNextFrame } from './frame-loop.js'
 import { type Fields, fieldsOf, type Json, type PanelMode } from './model.js'
@@ -83,7 +84,7 @@ export function SessionView({
         <div>
           <a
             class="back"
-            href="/"
+            href={base}
             onClick={(event) => {
               event.preventDefault()
               onPlace(home)

@@ -1,5 +1,6 @@
 import { useEffect, useRef, useState } from 'preact/hooks'
 import type { Client } from '../client/client.js'
+import { base } from './base.js'
 import { countText, durationText } from './format.js'
 import { type Fields, fieldsOf } from './model.js'
 import { StatusDot } from './panel.js'
@@ -70,7 +71,7 @@ export function Sessions({
           return (
             <li key={id}>
               <a
-                href={addressOf(to)}
+                href={addressOf(to, base)}
                 aria-current={place.session === id ? 'page' : undefined}
                 onClick={(event) => {
                   if (event.metaKey || event.ctrlKey || event.shiftKey) return

@@ -1,6 +1,8 @@
 import { useEffect, useRef } from 'preact/hooks'
+import { base } from './base.js'
 
-const storageName = 'runcast.token'
+/** Hubs that share an origin have tokens of their own. */
+const storageName = base === '/' ? 'runcast.token' : `runcast.token ${base}`
 
 export interface Access {
   readonly token?: string

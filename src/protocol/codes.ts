@@ -1,3 +1,4 @@
+import { escapeControls } from '../lib/controls.js'
 import { wellFormed } from '../lib/text.js'
 
 /**
@@ -73,7 +74,8 @@ const quotedMax = 64
 
 /** @returns `value` as it may stand in a message: JSON, cut to 64 characters. */
 export function quote(value: unknown): string {
-  const text = typeof value === 'string' ? JSON.stringify(value.slice(0, quotedMax + 1)) : nameOf(value)
+  const text =
+    typeof value === 'string' ? escapeControls(JSON.stringify(value.slice(0, quotedMax + 1))) : nameOf(value)
   return text.length > quotedMax ? wellFormed(`${text.slice(0, quotedMax)}…`) : text
 }
 

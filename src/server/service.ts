@@ -66,6 +66,8 @@ export type Bounds = Omit<TransportOptions, 'tls'>
 
 /** A hub as a transport sees it, and how it ends. */
 export interface HubService extends Service {
+  /** Whether there is anything at a path. */
+  has(path: string): boolean
   /** What a transport must heed for it. */
   readonly bounds: Bounds
   /** Counts an error that nobody had expected, for whoever hears of it: the process that the service is in. */
@@ -180,6 +182,7 @@ export function makeService(
 
   let closed: Promise<void> | undefined
   return {
+    has: (path) => routes.has(path),
     request: (request, exchange) => routes.answer(request, exchange),
     upgrade: (request) => upgrade(context, request),
     bounds: boundsOf(limits),

@@ -197,9 +197,9 @@ export class Session implements Timeline {
     return worker
   }
 
-  /** @returns where an event with the producer's id was published, within the window. */
-  offsetOf(id: string): Offset | undefined {
-    return this.#ids.offsetOf(id)
+  /** @returns where the worker, or the session itself, has published an event with that id, within the window. */
+  offsetOf(id: string, worker: string | undefined): Offset | undefined {
+    return this.#ids.offsetOf(id, worker)
   }
 
   /** The session begins. */
@@ -222,8 +222,9 @@ export class Session implements Timeline {
     this.#offset = (this.#offset + 1) as Offset
     this.#activeAt = now
     if (event.id !== undefined) {
-      this.#ids.add(event.id, this.#offset)
-      this.journal?.addId({ id: event.id, offset: this.#offset })
+      const published = { id: event.id, worker: worker?.id ?? '', offset: this.#offset }
+      this.#ids.add(published)
+      this.journal?.addId(published)
     }
     if (worker !== undefined) {
       this.startWorker(worker, now)
@@ -391,7 +392,7 @@ export class Session implements Timeline {
       const topic = id === undefined ? this.topic : this.worker(id).topic
       topic.state.restore(slice, value, { offset, time: record.startedAt })
     }
-    for (const { id, offset } of ids) this.#ids.add(id, offset)
+    for (const published of ids) this.#ids.add(published)
     this.#halves.restore(record.halves ?? [])
     for (const entry of pinned) {
       if (first === undefined || entry.place < first.place)

@@ -71,7 +71,7 @@ export class Publishing {
    */
   publish(sessionId: string, publisher: Publisher, given: readonly NewEvent[]): PublishResult {
     const { events, sizes } = this.#check.events(given)
-    const known = this.#publishedBefore(sessionId, events)
+    const known = this.#publishedBefore(sessionId, publisher, events)
     if (known !== undefined) return known
     this.#sessions.capacity.expectRoom()
     // Before the session begins: what is refused begins nothing.
@@ -87,10 +87,10 @@ export class Publishing {
       // Before the next one, so that a long list is delivered in parts.
       if (i > 0 && session.followed) this.#onDirty(session)
       const event = events[i] as NewEvent
-      let offset = event.id === undefined ? undefined : session.offsetOf(event.id)
+      const worker = workers === undefined ? one : workers[i]
+      let offset = event.id === undefined ? undefined : session.offsetOf(event.id, worker?.id)
       if (offset === undefined) {
         const traits = this.#catalog.traitsOf(event.type)
-        const worker = workers === undefined ? one : workers[i]
         offset = session.append(event, worker, { traits, bytes: sizes[i] as number, now })
       } else duplicates++
       if (i === 0) first = offset
@@ -109,12 +109,17 @@ export class Publishing {
    * @returns the answer for events that an ended session has all of already: whoever lost the first one asks again.
    *   Nothing for a session that takes events, or will say that it does not.
    */
-  #publishedBefore(sessionId: string, events: readonly NewEvent[]): PublishResult | undefined {
+  #publishedBefore(
+    sessionId: string,
+    publisher: Publisher,
+    events: readonly NewEvent[],
+  ): PublishResult | undefined {
     const session = this.#sessions.known(sessionId)
     if (session?.status !== 'ended' || events.length === 0) return undefined
     const offsets: Offset[] = []
-    for (const { id } of events) {
-      const offset = id === undefined ? undefined : session.offsetOf(id)
+    for (const [index, { id }] of events.entries()) {
+      const worker = typeof publisher === 'object' ? publisher[index] : publisher
+      const offset = id === undefined ? undefined : session.offsetOf(id, worker)
       if (offset === undefined) return undefined
       offsets.push(offset)
     }

@@ -158,7 +158,9 @@ function commitIds(
   entries.push({
     table: tables.ids,
     key: [number, total],
-    value: pack(published.map(({ id, offset }) => [id, offset])),
+    value: pack(
+      published.map(({ id, offset, worker }) => (worker === undefined ? [id, offset] : [id, offset, worker])),
+    ),
   })
   if (Math.floor(total / idsSlack) > Math.floor(ids / idsSlack) && total > publishIdsMax) {
     const old = tables.ids.getKeys({

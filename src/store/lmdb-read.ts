@@ -85,16 +85,16 @@ function loadLatest(tables: LmdbTables, number: number): StoredLatest[] {
 }
 
 function loadIds(tables: LmdbTables, number: number): PublishId[] {
-  const blocks: [string, Offset][][] = []
+  const blocks: [id: string, offset: Offset, worker?: string][][] = []
   let count = 0
   for (const { value } of tables.range(tables.ids, backwards(number))) {
-    const block = unpack<[string, Offset][]>(value)
+    const block = unpack<[id: string, offset: Offset, worker?: string][]>(value)
     blocks.push(block)
     count += block.length
     if (count >= publishIdsMax) break
   }
   const ids = blocks.reverse().flat().slice(-publishIdsMax)
-  return ids.map(([id, offset]) => ({ id, offset }))
+  return ids.map(([id, offset, worker]) => ({ id, offset, ...(worker !== undefined && { worker }) }))
 }
 
 export function read(

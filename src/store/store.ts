@@ -200,6 +200,8 @@ export interface Latest {
 
 export interface PublishId {
   readonly id: string
+  /** Whose id it is; empty for the session itself. Absent: kept before ids counted for each topic, and so for all. */
+  readonly worker?: string
   readonly offset: Offset
 }
 

@@ -13,6 +13,16 @@ export function headerText(value: string): string {
   return value.replace(/\p{Cc}/gu, ' ')
 }
 
+/** @returns header text that was read as Latin-1, as it is meant: as UTF-8 */
+export function utf8(text: string): string {
+  return /[\x80-\xff]/.test(text) ? Buffer.from(text, 'latin1').toString('utf8') : text
+}
+
+/** @returns header text for whoever writes it as Latin-1, so that it is UTF-8 on the wire */
+export function latin1(text: string): string {
+  return /[^\x20-\x7e]/.test(text) ? Buffer.from(headerText(text), 'utf8').toString('latin1') : text
+}
+
 /** @returns several lines of one header as one value: RFC 9110, section 5.3; RFC 6265, section 5.4, for cookies */
 export function joinedHeader(name: string, before: string | undefined, value: string): string {
   return before === undefined ? value : `${before}${name === 'cookie' ? '; ' : ', '}${value}`

@@ -7,22 +7,31 @@ import { type NodeRequest, type NodeResponse, requestOf } from './node-http.js'
 import { NodeSockets } from './node-socket.js'
 import type { Means } from './node-stream.js'
 import { OpenStreams } from './open-streams.js'
-import type { Service, TransportOptions } from './transport.js'
+import type { Request, Service, TransportOptions } from './transport.js'
+
+interface EndpointOptions {
+  readonly clock?: Clock
+  readonly requestOf?: (req: NodeRequest) => Request
+}
 
 /** Where requests come in that a server of `node:http` or `node:http2` has read: our own, or another's. */
 export class NodeEndpoint {
   readonly #service: Service
   readonly #means: Means
   readonly #sockets: NodeSockets
+  readonly #requestOf: (req: NodeRequest) => Request
 
-  constructor(service: Service, options: TransportOptions, clock: Clock = systemClock) {
+  /** @param more `requestOf`: how the service is to see a request */
+  constructor(service: Service, options: TransportOptions, more: EndpointOptions = {}) {
+    const { clock = systemClock } = more
     this.#service = service
+    this.#requestOf = more.requestOf ?? requestOf
     this.#means = { options, streams: new OpenStreams(clock), chunked: new Framed(httpChunk) }
-    this.#sockets = new NodeSockets(service, options)
+    this.#sockets = new NodeSockets(service, options, this.#requestOf)
   }
 
   request(req: NodeRequest, res: NodeResponse): void {
-    const request = requestOf(req)
+    const request = this.#requestOf(req)
     this.#service.request(request, new NodeExchange(req, res, request, this.#means))
   }
 

@@ -1,6 +1,6 @@
 import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http'
 import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2'
-import { headerText, joinedHeader } from './head-text.js'
+import { joinedHeader, latin1, utf8 } from './head-text.js'
 import type { Answer, Request } from './transport.js'
 
 /** What Node calls a request and its response, of HTTP/1 and of HTTP/2. */
@@ -10,16 +10,6 @@ export type NodeResponse = ServerResponse | Http2ServerResponse
 /** @returns the stream of HTTP/2; nothing where the response is one of HTTP/1 */
 export function isHttp2(response: NodeResponse): response is Http2ServerResponse {
   return 'stream' in response
-}
-
-/** Node reads header text as Latin-1; it is UTF-8. */
-function utf8(text: string): string {
-  return /[\x80-\xff]/.test(text) ? Buffer.from(text, 'latin1').toString('utf8') : text
-}
-
-/** Node writes header text as Latin-1; it is to be UTF-8. */
-function latin1(text: string): string {
-  return /[^\x20-\x7e]/.test(text) ? Buffer.from(headerText(text), 'utf8').toString('latin1') : text
 }
 
 export function requestOf(req: NodeRequest): Request {
@@ -34,15 +24,16 @@ export function requestOf(req: NodeRequest): Request {
     }
     headers.set(name, joinedHeader(name, headers.get(name), utf8(raw[at + 1] as string)))
   }
-  const url = originForm(req.url ?? '/')
+  const address = req.socket.remoteAddress ?? ''
+  return { method: req.method ?? 'GET', ...targetOf(req.url ?? '/'), headers, address }
+}
+
+/** @returns the parts of a request's target (RFC 9112, section 3.2) */
+export function targetOf(target: string): Pick<Request, 'path' | 'query'> {
+  const url = originForm(target)
   const queryAt = url.indexOf('?')
-  return {
-    method: req.method ?? 'GET',
-    path: queryAt === -1 ? url : url.slice(0, queryAt),
-    query: queryAt === -1 ? '' : url.slice(queryAt + 1),
-    headers,
-    address: req.socket.remoteAddress ?? '',
-  }
+  if (queryAt === -1) return { path: url, query: '' }
+  return { path: url.slice(0, queryAt), query: url.slice(queryAt + 1) }
 }
 
 /** RFC 9112, section 3.2.2: a server takes the absolute form as well. */

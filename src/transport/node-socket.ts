@@ -3,9 +3,17 @@ import type { Duplex } from 'node:stream'
 import { type RawData, type WebSocket, WebSocketServer } from 'ws'
 import { Framed, webSocketMessage } from './framing.js'
 import { closeReason } from './head-text.js'
-import { answerBytes, requestOf } from './node-http.js'
+import { answerBytes } from './node-http.js'
 import { gatheredBytesMax } from './node-stream.js'
-import type { Answer, Service, Socket, SocketEvents, TransportOptions, Upgrade } from './transport.js'
+import type {
+  Answer,
+  Request,
+  Service,
+  Socket,
+  SocketEvents,
+  TransportOptions,
+  Upgrade,
+} from './transport.js'
 
 /** How long a peer may take to answer a close, and to read what was written before it. */
 const closeMsMax = 10_000
@@ -30,11 +38,17 @@ export class NodeSockets {
   readonly #service: Pick<Service, 'upgrade'>
   readonly #options: TransportOptions
   readonly #server: WebSocketServer
+  readonly #requestOf: (req: IncomingMessage) => Request
   readonly #framed = { text: new Framed(webSocketMessage(1)), binary: new Framed(webSocketMessage(2)) }
   readonly #open = new Set<NodeSocket>()
 
-  constructor(service: Pick<Service, 'upgrade'>, options: TransportOptions) {
+  constructor(
+    service: Pick<Service, 'upgrade'>,
+    options: TransportOptions,
+    requestOf: (req: IncomingMessage) => Request,
+  ) {
     this.#service = service
+    this.#requestOf = requestOf
     this.#options = options
     const wanted = {
       noServer: true,
@@ -55,7 +69,7 @@ export class NodeSockets {
     if (req.headers['sec-websocket-version'] !== '13') {
       return refuse(socket, { status: 426, headers: { 'Sec-WebSocket-Version': '13' } })
     }
-    const upgrade = this.#service.upgrade(requestOf(req))
+    const upgrade = this.#service.upgrade(this.#requestOf(req))
     if (upgrade.kind === 'accepted') return this.#accept(handshake, upgrade)
     if (!(upgrade.answer instanceof Promise)) return refuse(socket, upgrade.answer)
     void upgrade.answer.then((answer) => refuse(socket, answer))

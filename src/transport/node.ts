@@ -34,7 +34,7 @@ export function nodeTransport(
   options: TransportOptions,
   clock: Clock = systemClock,
 ): Transport {
-  return { listen: (at) => listen(new NodeEndpoint(service, options, clock), options, at) }
+  return { listen: (at) => listen(new NodeEndpoint(service, options, { clock }), options, at) }
 }
 
 async function listen(

@@ -35,6 +35,8 @@ export function uwsTransport(
   options: TransportOptions,
   clock: Clock = systemClock,
 ): Transport {
+  // Without a header that says what serves: it would tell a stranger what to look for.
+  uws._cfg('silent')
   const app =
     options.tls === undefined
       ? uWS.App()
@@ -73,6 +75,9 @@ export function uwsTransport(
 
   return { listen: (at) => listen(app, at) }
 }
+
+/** Its declarations leave this out. */
+const uws = uWS as typeof uWS & { _cfg(key: 'silent'): void }
 
 /** uWebSockets.js takes these four as well; its declarations leave this form out. */
 type ListeningApp = TemplatedApp & {

@@ -23,7 +23,8 @@ export interface Running {
 }
 
 export interface CommandLine {
-  start(words: readonly string[], env?: NodeJS.ProcessEnv): Running
+  /** @param files how many it may open; as many as this process may, unless given */
+  start(words: readonly string[], env?: NodeJS.ProcessEnv, files?: number): Running
   run(words: readonly string[], env?: NodeJS.ProcessEnv): Promise<Finished>
   remove(): void
 }
@@ -46,8 +47,11 @@ export async function buildCommandLine(): Promise<CommandLine> {
   for (const name of ['NO_COLOR', 'FORCE_COLOR', 'RUNCAST_HUB']) delete clean[name]
 
   const children = new Set<ChildProcessWithoutNullStreams>()
-  const start = (words: readonly string[], env: NodeJS.ProcessEnv = {}): Running => {
-    const child = spawn(process.execPath, [`${folder}/main.js`, ...words], { env: { ...clean, ...env } })
+  const start = (words: readonly string[], env: NodeJS.ProcessEnv = {}, files?: number): Running => {
+    const command = [process.execPath, `${folder}/main.js`, ...words]
+    const bounded = files === undefined ? [] : ['sh', '-c', `ulimit -n ${files} && exec "$0" "$@"`]
+    const [program = '', ...args] = [...bounded, ...command]
+    const child = spawn(program, args, { env: { ...clean, ...env } })
     children.add(child)
     child.on('exit', () => children.delete(child))
     const texts = { stdout: '', stderr: '' }

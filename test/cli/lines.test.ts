@@ -6,8 +6,10 @@ import { LineSplitter } from '../../src/cli/lines.js'
 import { formatBytes, formatCount, formatDuration, paletteFor, terminalText } from '../../src/cli/paint.js'
 import { StateLines } from '../../src/cli/state-lines.js'
 import { Transcript } from '../../src/cli/transcript.js'
+import { escapeControls } from '../../src/lib/controls.js'
 import { EventStreamReader, type StreamEvent } from '../../src/lib/event-stream.js'
 import type { JsonValue } from '../../src/lib/json.js'
+import { quote } from '../../src/protocol/codes.js'
 import type { Offset } from '../../src/protocol/cursor.js'
 import { SimulatedClock } from '../kit/clock.js'
 import { deferred, until } from '../kit/wait.js'
@@ -81,6 +83,15 @@ t.test('lines', (t) => {
   t.end()
 })
 
+t.test('JSON for whoever reads a pipe says the same without steering a terminal', (t) => {
+  const value = { 'a\u009b': 'b\u202e\u2066c\u007f\u0085 ö 🙂 \\u009b' }
+  const json = escapeControls(JSON.stringify(value))
+  t.notMatch(json, /[\u007f-\u009f\u202a-\u202e\u2066-\u2069]/)
+  t.same(JSON.parse(json), value)
+  t.match(quote('\u009b2J'), '"\\u009b2J"')
+  t.end()
+})
+
 t.test('text on a terminal', (t) => {
   t.test('what does nothing is shown as it is', (t) => {
     t.equal(terminalText('plain\tö 🙂\n'), 'plain\tö 🙂\n')
@@ -99,11 +110,15 @@ t.test('text on a terminal', (t) => {
     )
     t.equal(terminalText('a\u001b]52;c;never ends'), 'a')
     t.equal(terminalText('a\u001b'), 'a')
+    t.equal(terminalText('user\u202e\u2066 nimda\u2069'), 'user nimda', 'and what would turn the text')
     t.end()
   })
 
   t.test('of a line that was overwritten the last version stays', (t) => {
     t.equal(terminalText('10 %\r50 %\r100 %\r\n'), '100 %\n')
+    // A pattern for those at the end took ten seconds for a tenth of it.
+    t.equal(terminalText(`${'\r'.repeat(1_000_000)}x`), 'x')
+    t.equal(terminalText(`x${'\r'.repeat(1_000_000)}`), 'x')
     t.end()
   })
 

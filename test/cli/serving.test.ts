@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { pretty, withoutSecrets } from '../../src/cli/log.js'
 import { paletteFor } from '../../src/cli/paint.js'
+import { linksMaxOf } from '../../src/cli/serve.js'
 import { dial, loads, openStream } from '../kit/served.js'
 import { buildCommandLine, type Running } from './command-line.js'
 
@@ -63,6 +64,24 @@ async function stubborn(t: Test, url: string): Promise<void> {
   )
   await once(socket, 'data')
 }
+
+t.test('a process that may open few files has room for each use, says so, or does not start', async (t) => {
+  t.strictSame(linksMaxOf({}, undefined), { files: undefined, connectionsMax: 100_000, idleLinksMax: 1_000 })
+  t.strictSame(linksMaxOf({}, 20_000), { files: 20_000, connectionsMax: 18_744, idleLinksMax: 1_000 })
+  t.strictSame(linksMaxOf({}, 1_024), { files: 1_024, connectionsMax: 576, idleLinksMax: 192 })
+  t.strictSame(linksMaxOf({ connectionsMax: 50 }, 256), { files: 256, connectionsMax: 50, idleLinksMax: 48 })
+  t.throws(() => linksMaxOf({}, 255), { message: /may open 255 files, and a hub needs at least 256/ })
+  const words = ['serve', '--port', '0', '--store', 'memory', '--log-format', 'json']
+  const few = commandLine.start(words, {}, 1_024)
+  t.teardown(() => few.process.kill('SIGKILL'))
+  await few.says('runcast: at most 576 connections, for the process may open no more than 1024 files')
+  await few.says('"started"')
+  few.process.kill('SIGTERM')
+  await few.finished
+  const { code, stderr } = await commandLine.start(words, {}, 200).finished
+  t.equal(code, 1)
+  t.match(stderr, /ulimit -n, LimitNOFILE=/)
+})
 
 t.test('SIGTERM tells the clients, keeps what was published, and ends with 0', async (t) => {
   const data = join(folder, 'term')

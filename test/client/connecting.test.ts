@@ -83,6 +83,8 @@ t.test('dialling', async (t) => {
   })
 
   t.test('says at once that there is no WebSocket', async (t) => {
+    // Node has one from version 22 on.
+    t.intercept(globalThis, 'WebSocket', { value: undefined })
     t.throws(() => connect('http://h', { transport: 'websocket' }), /package ws/)
   })
 })

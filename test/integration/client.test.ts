@@ -72,12 +72,13 @@ t.test('the examples of the guide and the README run as written', async (t) => {
   for (const [page, shown] of [
     ['docs/guide/client.md', 'lint: all is well\n'],
     ['README.md', 'lint all is well\n'],
+    ['packages/client/README.md', 'lint all is well\n'],
   ] as const) {
     const text = readFileSync(new URL(`../../${page}`, import.meta.url), 'utf8')
     const example = /```ts\n(.+?)```/s.exec(text)?.[1]
     assert(example !== undefined, `expected an example in ${page}`)
     const file = join(t.testdir(), 'example.ts')
-    writeFileSync(file, example.replace('runcast/client', client).replace('http://127.0.0.1:4600', url))
+    writeFileSync(file, example.replace(/@?runcast\/client/, client).replace('http://127.0.0.1:4600', url))
     const { stdout, stderr } = await run(process.execPath, ['--import', 'tsx', file], { timeout: 20_000 })
     t.equal(stdout, shown)
     t.equal(stderr, '')

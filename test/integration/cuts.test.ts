@@ -95,7 +95,7 @@ t.test(
     }
     source.addEventListener('hub.live', () => live++)
     source.addEventListener('hub.gap', () => gaps++)
-    await until('both follow', () => follower.opened > 0 && live > 0)
+    await until('both follow', () => follower.cursor !== undefined && live > 0)
 
     // This EventSource takes an id from blocks with data alone: before its first event it could but join afresh.
     const due: number[] = [session.publish({ type: 'step' }).last]

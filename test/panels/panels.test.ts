@@ -4,7 +4,7 @@ import { passes, patternsOf } from '../../src/panels/filter.js'
 import { Lag } from '../../src/panels/lag.js'
 import { Log, rowsMax } from '../../src/panels/log.js'
 import type { Json, PanelEvent } from '../../src/panels/model.js'
-import { addressOf, placeOf } from '../../src/panels/place.js'
+import { addressOf, baseOf, placeOf } from '../../src/panels/place.js'
 import { Rate } from '../../src/panels/rate.js'
 import type { Offset } from '../../src/protocol/cursor.js'
 
@@ -186,9 +186,16 @@ t.test('a filter means what it means to the hub', async (t) => {
 t.test('a place and its address are one', async (t) => {
   for (const address of ['/', '/s/a~b', '/s/x?w=a,b', '/s/x?w=a&types=tool_*,!b&mode=summary']) {
     const place = placeOf(new URL(address, 'http://hub/'))
-    t.strictSame(placeOf(new URL(addressOf(place), 'http://hub/')), place, address)
+    for (const base of ['/', '/live/', '/s/x/', '/s/']) {
+      const under = new URL(addressOf(place, base), 'http://hub/')
+      t.strictSame(placeOf(under), place, address)
+      t.equal(baseOf(under), base, under.pathname)
+    }
   }
-  t.equal(addressOf({ session: 'x', workers: ['a', 'b'], types: 'c*', mode: 'full' }), '/s/x?w=a,b&types=c*')
+  t.equal(
+    addressOf({ session: 'x', workers: ['a', 'b'], types: 'c*', mode: 'full' }, '/a/'),
+    '/a/s/x?w=a,b&types=c*',
+  )
 })
 
 t.test('a rate counts whole seconds and forgets them after two minutes', async (t) => {

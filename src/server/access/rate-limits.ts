@@ -1,3 +1,4 @@
+import { isIP } from 'node:net'
 import { Buckets } from '../../lib/bucket.js'
 import type { Clock } from '../../lib/clock.js'
 import { ProtocolError } from '../../protocol/codes.js'
@@ -48,8 +49,8 @@ export class RateLimits {
     const peer = plainAddress(address)
     if (!this.#trustedProxies.has(peer)) return peer
     // The last one was written by the proxy itself; those before it are anybody's invention.
-    const forwarded = headers.get('x-forwarded-for')?.split(',').at(-1)?.trim()
-    return forwarded === undefined || forwarded === '' ? peer : plainAddress(forwarded.slice(0, 64))
+    const forwarded = headers.get('x-forwarded-for')?.split(',').at(-1)
+    return forwarded === undefined ? peer : (forwardedAddress(forwarded.trim()) ?? peer)
   }
 
   /**
@@ -108,6 +109,25 @@ export class RateLimits {
     if (ms > bodyWaitMs) throw new RateError(`bodies: expected at most ${bodyRateMax} bytes a second`, ms)
     return this.bodies.pass(identity, 0, over)
   }
+}
+
+const bracketed = /^\[([\da-f:.]{2,45})\](?::\d{1,5})?$/i
+const withPort = /^([\d.]{7,15}):\d{1,5}$/
+
+/**
+ * Some proxies write a port beside the address. It counts for nothing: each link has another.
+ *
+ * @returns the address of an entry of `X-Forwarded-For`; nothing when it is none
+ */
+function forwardedAddress(entry: string): string | undefined {
+  const text = bracketed.exec(entry)?.[1] ?? withPort.exec(entry)?.[1] ?? entry
+  if (isIP(text) === 0 || text.includes('%')) return undefined
+  return plainAddress(isIP(text) === 6 ? canonical(text) : text)
+}
+
+/** One address, written as RFC 5952 has it; an IPv4 address within stays as it is. */
+function canonical(address: string): string {
+  return address.includes('.') ? address.toLowerCase() : new URL(`http://[${address}]`).hostname.slice(1, -1)
 }
 
 /** An IPv4 address as such, also where the socket is one of IPv6. */

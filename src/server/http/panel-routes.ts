@@ -26,6 +26,7 @@ const pageHeaders: Readonly<Record<string, string>> = {
     "require-trusted-types-for 'script'",
     "trusted-types 'none'",
   ].join('; '),
+  'cross-origin-opener-policy': 'same-origin',
   'referrer-policy': 'no-referrer',
   'cache-control': 'no-cache',
 }
@@ -35,7 +36,10 @@ interface File {
   readonly gzip: Uint8Array | undefined
 }
 
-/** The panels page: `/`, `/s/{session}`, and the files it loads: nothing in them is of any session. They are read once, with the first request. */
+/**
+ * The panels page: `/`, `/s/{session}`, and the files it loads, by addresses relative to its own: they work under any path.
+ * Nothing in them is of any session. They are read once, with the first request.
+ */
 export function panelRoutes(): Route[] {
   let read: Promise<ReadonlyMap<string, File>> | undefined
   const answer = async (name: string, headers: Readonly<Record<string, string>>, { request }: Call) => {
@@ -52,10 +56,10 @@ export function panelRoutes(): Route[] {
     }
     return answerOf(name, file, headers, request.headers)
   }
-  const page = (call: Call) => answer('index.html', pageHeaders, call)
+  const page = (name: string) => (call: Call) => answer(name, pageHeaders, call)
   return [
-    { method: 'GET', path: '/', access: { kind: 'open' }, answer: page },
-    { method: 'GET', path: '/s/{session}', access: { kind: 'open' }, answer: page },
+    { method: 'GET', path: '/', access: { kind: 'open' }, answer: page('index.html') },
+    { method: 'GET', path: '/s/{session}', access: { kind: 'open' }, answer: page('session.html') },
     {
       method: 'GET',
       path: '/panels/{file}',
@@ -82,7 +86,6 @@ function answerOf(
     status: 200,
     headers: {
       'content-type': types[extname(name)] ?? 'application/octet-stream',
-      'x-content-type-options': 'nosniff',
       vary: 'accept-encoding',
       ...(compressed && { 'content-encoding': 'gzip' }),
       ...headers,
@@ -91,9 +94,9 @@ function answerOf(
   }
 }
 
-/** Beside the compiled server, or, for a server that runs from its source, where the build puts them. */
+/** Beside the compiled server, or beside the folder of one that was bundled; for one that runs from its source, where the build puts them. */
 async function readFiles(): Promise<ReadonlyMap<string, File>> {
-  const folder = ['../../panels/', '../../../dist/panels/']
+  const folder = ['../../panels/', '../panels/', '../../../dist/panels/']
     .map((path) => fileURLToPath(new URL(path, import.meta.url)))
     .find((path) => existsSync(`${path}index.html`))
   const files = new Map<string, File>()

@@ -37,7 +37,12 @@ export function problem(error: ProtocolError, beside: object = {}): Answer {
   const document = { type: `urn:runcast:${code}`, title: titles[code], status, detail: message, ...place }
   return {
     status,
-    headers: { 'content-type': 'application/problem+json', ...headersOf[code], ...retryOf(error) },
+    headers: {
+      'content-type': 'application/problem+json',
+      'cache-control': 'no-store',
+      ...headersOf[code],
+      ...retryOf(error),
+    },
     body: JSON.stringify({ ...document, ...beside }),
   }
 }

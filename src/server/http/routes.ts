@@ -86,6 +86,12 @@ export interface RoutesOptions {
   readonly closing: () => boolean
 }
 
+/** What every answer says: it is what it says it is, and no other origin's page may have it as a picture or script. */
+const guards: Readonly<Record<string, string>> = {
+  'x-content-type-options': 'nosniff',
+  'cross-origin-resource-policy': 'same-origin',
+}
+
 interface Pattern {
   readonly segments: readonly string[]
   readonly methods: Map<Method, Route>
@@ -108,6 +114,11 @@ export class Routes {
       pattern.methods.set(route.method, route)
       this.#patterns.set(route.path, pattern)
     }
+  }
+
+  /** Whether a request for this path can be answered with anything but 404, by some method. */
+  has(path: string): boolean {
+    return this.#match(path.split('/')) !== undefined
   }
 
   /** Answers the request, come what may. */
@@ -149,11 +160,11 @@ export class Routes {
       rateLimits.charge(rateLimits.addressOf(request))
       expectHost(request, this.#options.hosts)
       origins.expect(request)
-      const answer = await this.#dispatch(request, exchange, cors ?? {})
-      return answer && { ...answer, headers: { ...answer.headers, ...cors } }
+      const answer = await this.#dispatch(request, exchange, { ...guards, ...cors })
+      return answer && { ...answer, headers: { ...guards, ...answer.headers, ...cors } }
     } catch (error) {
       const answer = problemOf(error, this.#options.report)
-      return { ...answer, headers: { ...answer.headers, ...cors } }
+      return { ...answer, headers: { ...guards, ...answer.headers, ...cors } }
     }
   }
 
@@ -197,7 +208,9 @@ export class Routes {
     })
     // What was read is nobody's any more whose token has ended meanwhile. What was done is done, and said.
     if (answer !== undefined && route.method === 'GET') grant.use(() => {})
-    return answer
+    if (answer === undefined || grant === unlocked) return answer
+    // Nobody between the hub and the client keeps what it took a token to get.
+    return { ...answer, headers: { ...answer.headers, 'cache-control': 'no-store' } }
   }
 
   #match(segments: readonly string[]): Pattern | undefined {

@@ -2,6 +2,9 @@ import fc from 'fast-check'
 import t, { type Test } from 'tap'
 import { builtInDialects } from '../../../src/dialect/built-in.js'
 import { createHub } from '../../../src/hub/hub.js'
+import { systemClock } from '../../../src/lib/clock.js'
+import { defaultLimits } from '../../../src/protocol/limits.js'
+import { RateLimits } from '../../../src/server/access/rate-limits.js'
 import type { Context } from '../../../src/server/context.js'
 import type { Route } from '../../../src/server/http/routes.js'
 import { routesOf } from '../../../src/server/service.js'
@@ -305,3 +308,41 @@ t.test(
     t.equal((await ask('GET', 'https://evil.example', { authorization })).status, 403)
   },
 )
+
+t.test('of X-Forwarded-For an address counts, however it is written, and nothing else', (t) => {
+  const limits = new RateLimits({ limits: defaultLimits, clock: systemClock, trustedProxies: ['127.0.0.1'] })
+  const addressOf = (forwarded: string, address = '127.0.0.1') =>
+    limits.addressOf({
+      method: 'GET',
+      path: '/',
+      query: '',
+      headers: new Map([['x-forwarded-for', forwarded]]),
+      address,
+    })
+  const cases: readonly [string, string][] = [
+    ['9.9.9.9', '9.9.9.9'],
+    ['9.9.9.9:1001', '9.9.9.9'],
+    ['1.1.1.1, 9.9.9.9:1002 ', '9.9.9.9'],
+    ['::ffff:9.9.9.9', '9.9.9.9'],
+    ['[::ffff:9.9.9.9]:80', '9.9.9.9'],
+    ['[2001:DB8::1]:443', '2001:db8::1'],
+    ['[2001:db8::1]', '2001:db8::1'],
+    ['2001:db8:0:0:0:0:0:1', '2001:db8::1'],
+  ]
+  for (const [forwarded, expected] of cases) t.equal(addressOf(forwarded), expected, forwarded)
+  for (const forwarded of [
+    '',
+    'unknown',
+    '_hidden',
+    ':1001',
+    '9.9.9.9:',
+    '9.9.9.9:1:2',
+    '999.9.9.9',
+    '[::1',
+    'fe80::1%1',
+  ]) {
+    t.equal(addressOf(forwarded), '127.0.0.1', `no address: ${forwarded}`)
+  }
+  t.equal(addressOf('9.9.9.9', '10.0.0.1'), '10.0.0.1', 'nobody believes whoever is no proxy')
+  t.end()
+})

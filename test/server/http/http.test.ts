@@ -6,7 +6,7 @@ import { pack } from 'msgpackr'
 import t, { type Test } from 'tap'
 import { noLog } from '../../../src/server/operations/log.js'
 import { openStream, served } from '../../kit/served.js'
-import { secret } from '../../kit/tokens.js'
+import { mint, secret } from '../../kit/tokens.js'
 
 interface Reply {
   readonly status: number
@@ -513,3 +513,49 @@ t.test('says whether it lives and may be used', async (t) => {
   t.match(await ask(`${url}/healthz`), { status: 200, body: { status: 'ok' } })
   t.match(await ask(`${url}/readyz`), { status: 200, body: { status: 'ready' } })
 })
+
+t.test(
+  'answers say what they are, keep other origins out, and are kept nowhere once they took a token',
+  async (t) => {
+    const open = await served(t)
+    const locked = await served(t, { serve: { auth: { secrets: [secret] } } })
+    for (const { hub } of [open, locked]) hub.session('a').setState('plan', 1)
+    const token = await mint({ subscribe: ['**'] })
+    const headersOf = async (url: string) => {
+      const abort = new AbortController()
+      const { headers } = await fetch(url, { signal: abort.signal })
+      abort.abort()
+      return headers
+    }
+    for (const path of [
+      '/',
+      '/healthz',
+      '/api/sessions',
+      '/api/sessions/none',
+      '/none',
+      '/api/stream',
+      '/api/sessions/a/state',
+    ]) {
+      const headers = await headersOf(open.url + path)
+      t.equal(headers.get('x-content-type-options'), 'nosniff', path)
+      t.equal(headers.get('cross-origin-resource-policy'), 'same-origin', path)
+      for (const name of ['server', 'uwebsockets', 'x-powered-by'])
+        t.equal(headers.get(name), null, `${path}: ${name}`)
+    }
+    t.equal((await headersOf(`${open.url}/`)).get('cross-origin-opener-policy'), 'same-origin')
+    t.equal((await headersOf(`${open.url}/api/sessions/a/state`)).get('cache-control'), 'no-cache')
+    for (const path of [
+      '/api/sessions',
+      '/api/sessions/a/state',
+      '/api/sessions/a/history',
+      '/api/sessions/none',
+    ]) {
+      t.equal((await headersOf(`${locked.url}${path}?token=${token}`)).get('cache-control'), 'no-store', path)
+    }
+    t.equal(
+      (await headersOf(`${locked.url}/api/sessions`)).get('cache-control'),
+      'no-store',
+      'a refusal, too',
+    )
+  },
+)

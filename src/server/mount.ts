@@ -1,0 +1,158 @@
+import type { IncomingMessage } from 'node:http'
+import type { Duplex } from 'node:stream'
+import type { Hub } from '../hub/hub.js'
+import { systemClock } from '../lib/clock.js'
+import { ProtocolError, quote } from '../protocol/codes.js'
+import { FetchEndpoint, headOf } from '../transport/fetch.js'
+import { NodeEndpoint } from '../transport/node-endpoint.js'
+import {
+  type NodeRequest,
+  type NodeResponse,
+  requestOf,
+  targetOf,
+  writeAnswer,
+} from '../transport/node-http.js'
+import { asksForWebSocket } from '../transport/node-socket.js'
+import type { Answer, Service } from '../transport/transport.js'
+import { Tokens } from './access/tokens.js'
+import { problem, problemOf } from './http/problem.js'
+import { socketPath } from './links/handshake.js'
+import { makeService, reportOf, type ServiceOptions } from './service.js'
+
+export interface MountOptions extends ServiceOptions {
+  /** The path under which the hub is, such as `/live`; what is there is all its own. The server's root unless given. */
+  readonly prefix?: string
+  /** Whoever reaches the server may do everything; instead of `auth` and `authorize`. */
+  readonly open?: boolean
+}
+
+/** A hub within a server that is there already. Its functions need no `this`. */
+export interface Mount {
+  /** Without a slash at its end; empty: the server's root. */
+  readonly prefix: string
+  /**
+   * Answers what is its own, and leaves the rest to `next`; without `next` that is 404. For `node:http`, Express,
+   * Connect, Fastify and Nest. Nobody may have read the body before.
+   */
+  readonly handle: (req: NodeRequest, res: NodeResponse, next?: (error?: unknown) => void) => void
+  /** @returns `false` for what is not its own, which then is for other listeners of `upgrade` */
+  readonly upgrade: (req: IncomingMessage, socket: Duplex, head: Buffer) => boolean
+  /**
+   * Answers a request of the fetch standard: SSE and HTTP, no WebSocket.
+   *
+   * @param more `address` of whoever asks, which the standard does not know; without it nobody is bounded by address
+   */
+  readonly fetch: (request: Request, more?: { readonly address?: string }) => Promise<Response>
+  /**
+   * Tells clients that the hub goes away (4000), and ends once they have gone or `graceMs` (`shutdownMs` unless given)
+   * have passed. Hub and server live on; what comes from now on gets 503.
+   */
+  readonly close: (options?: { readonly graceMs?: number }) => Promise<void>
+}
+
+/**
+ * Gives a server that is there already the routes of a hub.
+ *
+ * @throws Error when nothing tells who may do what: `auth`, `authorize` or `open: true`; TypeError when the prefix is none
+ */
+export function mount(hub: Hub, options: MountOptions): Mount {
+  const { auth, authorize, open = false, clock = systemClock } = options
+  if ((auth === undefined && authorize === undefined) !== open) {
+    throw new Error(
+      'mount: expected auth or authorize, to tell who may do what, or open: true, to let everybody do everything',
+    )
+  }
+  const prefix = prefixOf(options.prefix ?? '')
+  const { limits } = hub
+  const report = reportOf(options)
+  const service = makeService(hub, auth && Tokens.begin(auth, { clock, limits, report }), options)
+  const inside: Service = {
+    request(request, exchange) {
+      if (request.path === '') exchange.answer(toItsPage(prefix, request.query))
+      else service.request(request, exchange)
+    },
+    upgrade: (request) => service.upgrade(request),
+  }
+  const nodeEndpoint = new NodeEndpoint(inside, service.bounds, { clock, requestOf: ofMount })
+  const fetchEndpoint = new FetchEndpoint(inside, service.bounds)
+
+  /** The request as the hub knows it. */
+  function ofMount(req: NodeRequest) {
+    const { path, query } = targetOf(urlOf(req))
+    return { ...requestOf(req), path: path.slice(prefix.length), query, raw: req as IncomingMessage }
+  }
+
+  /** At the root the server has routes of its own. */
+  function owns(path: string): boolean {
+    if (prefix === '') return service.has(path)
+    return path === prefix || path.startsWith(`${prefix}/`)
+  }
+
+  return {
+    prefix,
+    handle(req, res, next) {
+      const { path } = targetOf(urlOf(req))
+      if (!owns(path)) {
+        if (next === undefined) writeAnswer(res, nothingAt(path))
+        else next()
+      } else if (wasRead(req)) {
+        const error = new Error(
+          `mount: the body of ${req.method} ${path} was read before it came to the hub; mount the hub before what reads bodies`,
+        )
+        writeAnswer(res, problemOf(error, report))
+      } else nodeEndpoint.request(req, res)
+    },
+    upgrade(req, socket, head) {
+      const { path } = targetOf(urlOf(req))
+      const own = prefix === '' ? path === socketPath : owns(path)
+      if (!own || !asksForWebSocket(req)) return false
+      nodeEndpoint.upgrade(req, socket, head)
+      return true
+    },
+    async fetch(request, more) {
+      const { pathname } = new URL(request.url)
+      // Servers hand over more than they are asked for.
+      const address = typeof more?.address === 'string' ? more.address : ''
+      if (owns(pathname))
+        return fetchEndpoint.answer(request, headOf(request, pathname.slice(prefix.length), address))
+      const { status, headers, body } = nothingAt(pathname)
+      return new Response(body as string, { status, headers: { ...headers } })
+    },
+    async close({ graceMs = limits.shutdownMs } = {}) {
+      await service.close(graceMs)
+      nodeEndpoint.cut()
+      fetchEndpoint.cut()
+    },
+  }
+}
+
+/** @throws TypeError */
+function prefixOf(text: string): string {
+  const prefix = text.replace(/\/$/, '')
+  if (/^(\/[A-Za-z0-9._~-]+)*$/.test(prefix)) return prefix
+  throw new TypeError(`prefix: expected a path such as /live, got ${quote(text)}`)
+}
+
+/** Express and Connect take off of `url` where they have mounted something. */
+function urlOf(req: NodeRequest): string {
+  return (req as { readonly originalUrl?: string }).originalUrl ?? req.url ?? '/'
+}
+
+/** The page's links are relative, so its address ends in a slash; so is this one, whatever a proxy has put before it. */
+function toItsPage(prefix: string, query: string): Answer {
+  const name = prefix.slice(prefix.lastIndexOf('/') + 1)
+  return {
+    status: 308,
+    headers: { location: `${name}/${query === '' ? '' : `?${query}`}`, 'cache-control': 'no-cache' },
+  }
+}
+
+function nothingAt(path: string): Answer {
+  return problem(new ProtocolError('notFound', `There is nothing at ${path.slice(0, 200)}.`))
+}
+
+/** What came of the body is gone. */
+function wasRead(req: NodeRequest): boolean {
+  const { 'content-length': length, 'transfer-encoding': coding } = req.headers
+  return req.readableEnded && (coding !== undefined || Number(length ?? 0) > 0)
+}

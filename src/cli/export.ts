@@ -40,7 +40,7 @@ export function exportCommand(surroundings: Surroundings): Command {
     })
 }
 
-async function exportSession(
+export async function exportSession(
   store: Store,
   session: string,
   { data, worker }: ExportOptions,

@@ -15,6 +15,8 @@ const packr = new Packr({
   mapsAsObjects: true,
   int64AsType: 'number',
   moreTypes: false,
+  // A field `toJSON` is a field: values are JSON already.
+  useToJSON: false,
 })
 
 // Frames are cut from pieces of this size: node's own pool of 8 KiB is used up by three frames of ten events, and

@@ -50,7 +50,7 @@ function measureArray(items: readonly JsonValue[], depthMax: number): number {
 }
 
 function measureObject(object: JsonObject, depthMax: number): number {
-  if (!isPlain(object)) return -1
+  if (Object.getPrototypeOf(object) !== Object.prototype) return -1
   let bytes = 2
   // `for in` would also visit what is inherited; a plain object inherits nothing enumerable.
   for (const name in object) {

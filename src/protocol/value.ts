@@ -110,7 +110,9 @@ class Walk {
   #object(object: JsonObject, depthMax: number, known: JsonValue | undefined): JsonValue {
     const fields = typeof known === 'object' && known !== null && !isArray(known) ? known : undefined
     const names = Object.keys(object)
-    let copy: Record<string, JsonValue> | undefined
+    // What comes out is an object as any other: not one without a prototype, or of another realm.
+    let copy: Record<string, JsonValue> | undefined =
+      Object.getPrototypeOf(object) === Object.prototype ? undefined : {}
     for (const [at, given] of names.entries()) {
       const name = this.#text(given)
       if (name === prototypeName) this.#fail('a field may not be named __proto__', 'badFrame', name)
@@ -123,7 +125,8 @@ class Walk {
       ) {
         this.#fail('another field has the same name once it is well-formed Unicode', 'badFrame', name)
       }
-      if (!Object.is(found, item) || name !== given) copy ??= pick(object, names.slice(0, at))
+      if (found === undefined || name !== given || !Object.is(found, item))
+        copy ??= pick(object, names.slice(0, at))
       if (copy !== undefined && found !== undefined) copy[name] = found
     }
     return copy ?? object

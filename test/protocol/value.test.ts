@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import { runInNewContext } from 'node:vm'
 import fc from 'fast-check'
 import t from 'tap'
@@ -29,17 +30,15 @@ t.test('what JSON.stringify turns into JSON becomes that JSON', async (t) => {
     { deep: [{ toJSON: (name: string) => `in ${name}` }] },
     { gone: { toJSON: () => undefined }, list: [{ toJSON: () => undefined }] },
     Object.create(null, { a: { value: 1, enumerable: true } }),
-    runInNewContext('({ a: [1, { b: 2 }] })'),
+    runInNewContext('({ a: 1, b: { c: 2 } })'),
     -0,
     [-0, { a: -0 }],
     { 2: 'b', 1: 'a', constructor: 1, prototype: 2, toString: 3, '': 4 },
   ]
   for (const value of values) {
-    t.strictSame(
-      JSON.stringify(canonical(value)),
-      JSON.stringify(JSON.parse(JSON.stringify(value))),
-      JSON.stringify(value),
-    )
+    const json = JSON.stringify(value)
+    t.ok(isDeepStrictEqual(canonical(value), JSON.parse(json)), json)
+    t.equal(JSON.stringify(canonical(value)), JSON.stringify(JSON.parse(json)), 'in the same order')
   }
   t.ok(Object.is(canonical(-0), 0))
 })

@@ -1,22 +1,27 @@
 /**
  * Runs tap and says the outcome in one last line: `N passed, N failed, N skipped`.
  *
- * Arguments go to tap as they are (`npm test -- test/hub/hub.test.ts`). A file that passes is one line of
- * output and its skipped tests; a file that fails is shown whole. The exit code is tap's.
+ * Arguments go to tap as they are (`npm test -- test/hub/hub.test.ts`); `--nodes` stands for the files that are run on
+ * every version of Node. A file that passes is one line of output and its skipped tests; a file that fails is shown
+ * whole. The exit code is tap's.
  */
 import { spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
-const tap = spawn(
-  process.execPath,
-  ['node_modules/tap/dist/esm/run.mjs', '--reporter=tap', ...process.argv.slice(2)],
-  {
-    cwd: root,
-    stdio: ['ignore', 'pipe', 'inherit'],
-  },
-)
+/** What meets the machine: sockets, files, processes and addons. */
+const onEveryNode = [
+  'test/{cli,client,store,transport}/*.test.ts',
+  'test/server/{links/*,mount*}.test.ts',
+  'test/integration/{client,cuts,dialogues,kills,mirrors}.test.ts',
+  'test/packages.test.ts',
+]
+const args = process.argv.slice(2).flatMap((arg) => (arg === '--nodes' ? onEveryNode : arg))
+const tap = spawn(process.execPath, ['node_modules/tap/dist/esm/run.mjs', '--reporter=tap', ...args], {
+  cwd: root,
+  stdio: ['ignore', 'pipe', 'inherit'],
+})
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => tap.kill(signal))
 
 /** What passed says nothing about why the file failed. */

@@ -4,10 +4,10 @@ import { existsSync } from 'node:fs'
 import { connect } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
-import { uwsTransport } from '../../src/transport/uws.js'
 import { mib, serve } from '../conformance/transport-kit.js'
 import { SimulatedClock } from '../kit/clock.js'
 import { RawClient } from '../kit/raw-http.js'
+import { onUws, uws } from '../kit/uws.js'
 import { until } from '../kit/wait.js'
 import { closingService } from './closing-service.js'
 
@@ -30,7 +30,7 @@ function handshake(path: string): string {
   return head(path, 'Upgrade: websocket', 'Connection: Upgrade', 'Sec-WebSocket-Version: 13', key)
 }
 
-t.test('closing a link gives its memory back, whoever closes it, and when', async (t) => {
+t.test('closing a link gives its memory back, whoever closes it, and when', onUws, async (t) => {
   if (!existsSync('/proc/self/status')) {
     t.pass('memory', { skip: 'the system does not tell how much memory a process has' })
     return
@@ -80,7 +80,7 @@ t.test('closing a link gives its memory back, whoever closes it, and when', asyn
   t.ok(median < 1.4, 'memory does not grow with the links that have been', { grownMib: grown })
 })
 
-t.test('a peer may go before its link is closed: the service is told once', async (t) => {
+t.test('a peer may go before its link is closed: the service is told once', onUws, async (t) => {
   // Who is refused has no service that could be told.
   const { 'the refusal of a WebSocket': _, ...accepted } = ways
   for (const [way, head] of Object.entries(accepted)) {
@@ -92,7 +92,7 @@ t.test('a peer may go before its link is closed: the service is told once', asyn
         (close) => close(),
         () => void (told += 1),
       )
-      const { port } = await serve(t, (...given) => uwsTransport(...given, clock), service)
+      const { port } = await serve(t, (...given) => uws(...given, clock), service)
       async function ask(): Promise<RawClient> {
         const client = new RawClient(port)
         client.send(head)

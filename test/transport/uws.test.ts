@@ -10,21 +10,21 @@ import { Backlog, sliceBytesMax } from '../../src/transport/backlog.js'
 import { Body } from '../../src/transport/body.js'
 import { type Ending, memoryLink } from '../../src/transport/memory.js'
 import type { Service, Stream, TransportOptions } from '../../src/transport/transport.js'
-import { uwsTransport } from '../../src/transport/uws.js'
 import { transportConformance } from '../conformance/transport.js'
 import { serve } from '../conformance/transport-kit.js'
 import { SimulatedClock } from '../kit/clock.js'
 import { Proxy } from '../kit/proxy.js'
 import { RawClient } from '../kit/raw-http.js'
+import { onUws, uws } from '../kit/uws.js'
 import { until } from '../kit/wait.js'
 
-const make = (service: Service, options: TransportOptions) => uwsTransport(service, options)
+const make = (service: Service, options: TransportOptions) => uws(service, options)
 
-t.test('uWebSockets.js as a transport', async (t) => {
+t.test('uWebSockets.js as a transport', onUws, async (t) => {
   transportConformance(t, make)
 })
 
-t.test('what uWebSockets.js decides', async (t) => {
+t.test('what uWebSockets.js decides', onUws, async (t) => {
   const ok: Partial<Service> = { request: (_, exchange) => exchange.answer({ status: 200, body: 'ok' }) }
 
   t.test(
@@ -36,7 +36,7 @@ t.test('what uWebSockets.js decides', async (t) => {
         function writeOn(): void {
           while (stream?.write(Buffer.alloc(32 * 1024)));
         }
-        const { port } = await serve(t, (service, options) => uwsTransport(service, options, clock), {
+        const { port } = await serve(t, (service, options) => uws(service, options, clock), {
           request(_, exchange) {
             stream = exchange.stream(
               { status: 200 },
@@ -271,7 +271,7 @@ t.test('memoryLink', async (t) => {
   })
 })
 
-t.test('Proxy', async (t) => {
+t.test('Proxy', onUws, async (t) => {
   /** A stream of the server behind a proxy, and a client in front of it. */
   async function behind(t: Test, faults = {}) {
     let stream: Stream | undefined

@@ -1,4 +1,6 @@
 import { quote } from '../protocol/codes.js'
+import { defaultLimits } from '../protocol/limits.js'
+import { expectedType, isType, type NameLimits } from '../protocol/topic.js'
 import { processSection } from './process.js'
 import { runtime } from './runtime.js'
 import type { Section } from './section.js'
@@ -9,6 +11,8 @@ import { defaultTraits, type Traits } from './traits.js'
 
 /** What users add to the built-in catalog, by event type: only the traits that differ. */
 export type Extensions = Readonly<Record<string, Partial<Traits>>>
+
+type TypeLimits = Pick<NameLimits, 'typeLengthMax'>
 
 export type SectionName = 'session-bus' | 'stream-event' | 'runtime' | 'task-log' | 'process'
 
@@ -43,13 +47,13 @@ const sections: Catalog['sections'] = Object.freeze({
  * @param extensions merged over the built-in traits of the type, or over the default traits
  * @throws Error that names the type and the trait when an extension is not valid
  */
-export function createCatalog(extensions: Extensions = {}): Catalog {
+export function createCatalog(extensions: Extensions = {}, limits: TypeLimits = defaultLimits): Catalog {
   const table = new Map<string, Traits>()
   for (const section of Object.values(builtIn)) {
     for (const [type, traits] of Object.entries(section)) table.set(type, traits)
   }
   // Callers without a type checker pass here as well, so their extensions are checked like a config file's.
-  for (const [type, differing] of Object.entries(catalogFromConfig(extensions))) {
+  for (const [type, differing] of Object.entries(catalogFromConfig(extensions, limits))) {
     table.set(
       type,
       Object.freeze(withEnding({ ...(table.get(type) ?? defaultTraits), ...differing }, differing)),
@@ -69,7 +73,6 @@ function withEnding(traits: Traits, { ends, status, replay }: Partial<Traits>): 
   return { ...traits, status: status ?? 'ended', replay: replay ?? (traits.replay || 'latest') }
 }
 
-const typePattern = /^[A-Za-z0-9._:-]{1,128}$/
 const traitNames = [
   'level',
   'critical',
@@ -92,11 +95,11 @@ const needKinds = ['input', 'permission', 'credentials'] as const
  * @returns a copy without a prototype
  * @throws Error that names the place and says what was expected
  */
-export function catalogFromConfig(value: unknown): Extensions {
+export function catalogFromConfig(value: unknown, limits: TypeLimits = defaultLimits): Extensions {
   const extensions: Record<string, Partial<Traits>> = Object.create(null)
   for (const [type, differing] of Object.entries(objectAt(value, 'catalog'))) {
-    if (!typePattern.test(type)) {
-      throw new Error(`catalog: expected an event type (1–128 of A–Z a–z 0–9 . _ : -), got ${quote(type)}`)
+    if (!isType(type, limits)) {
+      throw new Error(`catalog: expected an event type (${expectedType(limits)}), got ${quote(type)}`)
     }
     extensions[type] = traitsAt(differing, `catalog.${type}`)
   }

@@ -280,8 +280,8 @@ function endingOf(answer: Parameters<typeof problemOf>[0]): Ending {
 }
 
 function topicArgument(text: string): TopicName {
-  if (text !== 'hub' && isId(text)) return { kind: 'all', session: text }
-  return refusing(() => parseTopic(text, 'topic'))
+  if (text !== 'hub' && isId(text, defaultLimits)) return { kind: 'all', session: text }
+  return refusing(() => parseTopic(text, 'topic', defaultLimits))
 }
 
 function slicesOption(text: string): readonly string[] {

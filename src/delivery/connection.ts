@@ -1,9 +1,10 @@
 import type { About, Chunk } from '../codec/codec.js'
+import type { Given } from '../protocol/check.js'
 import { type CloseCode, ProtocolError } from '../protocol/codes.js'
 import { type Offset, type Position, parseCursor } from '../protocol/cursor.js'
 import type { ControlFrame, Subscribe, Unsubscribe, UnsubscribedCode, Update } from '../protocol/frames.js'
 import { everything, type Permissions } from '../protocol/permissions.js'
-import { parseTopic, type TopicName } from '../protocol/topic.js'
+import { type TopicName, topicNameOf } from '../protocol/topic.js'
 import { Filter } from '../session/filter.js'
 import type { Topic } from '../session/topic.js'
 import { CatchUp } from './catch-up.js'
@@ -114,7 +115,7 @@ export class Connection implements Subscriber, Sender {
    *
    * @throws ProtocolError when it cannot; nothing has changed then
    */
-  receive(frame: Subscribe | Update | Unsubscribe): void {
+  receive(frame: Given<Subscribe> | Update | Unsubscribe): void {
     if (!this.open) return
     switch (frame.type) {
       case 'subscribe':
@@ -234,7 +235,7 @@ export class Connection implements Subscriber, Sender {
     return positions
   }
 
-  #subscribe(frame: Subscribe): void {
+  #subscribe(frame: Given<Subscribe>): void {
     if (this.#subscriptions.has(frame.sub)) {
       throw new ProtocolError(
         'conflict',
@@ -248,7 +249,7 @@ export class Connection implements Subscriber, Sender {
         `subscribe: a connection has at most ${subscriptionsMax} subscriptions`,
       )
     }
-    const name = parseTopic(frame.topic, 'subscribe.topic')
+    const name = topicNameOf(frame.topic, 'subscribe.topic', this.#services.limits)
     const { types, slices } = frame
     const mode = frame.mode ?? 'full'
     const notReplayed = this.#notReplayed

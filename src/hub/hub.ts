@@ -13,7 +13,7 @@ import { ProtocolError, quote } from '../protocol/codes.js'
 import type { Mode, NewEvent, PatchOperation } from '../protocol/frames.js'
 import { defaultLimits, type Limits } from '../protocol/limits.js'
 import { everything, type Permissions } from '../protocol/permissions.js'
-import { parseTopic, type TopicName } from '../protocol/topic.js'
+import { formatTopic, type TopicName, topicNameOf } from '../protocol/topic.js'
 import { EventCheck } from '../session/event-check.js'
 import { Filter } from '../session/filter.js'
 import type { StateOptions, StateResult, StateSnapshot } from '../session/precondition.js'
@@ -83,8 +83,8 @@ export class Hub {
   constructor(options: HubOptions) {
     this.clock = options.clock ?? systemClock
     this.random = options.random ?? systemRandom
-    this.catalog = createCatalog(options.catalog)
     this.limits = { ...defaultLimits, ...options.limits }
+    this.catalog = createCatalog(options.catalog, this.limits)
     this.#tracing = options.tracer && new Tracing(options.tracer)
     this.codecs = new Codecs(this.clock, this.limits.depthMax)
     this.storeKind = options.store === undefined ? 'memory' : (options.store.kind ?? 'own')
@@ -151,14 +151,14 @@ export class Hub {
    *
    * @throws ProtocolError with the place in `events` when one is not valid, `conflict` when the session has ended
    */
-  publish(topic: string, events: readonly NewEvent[]): PublishResult {
-    const name = parseTopic(topic, 'publish.topic')
+  publish(topic: string | TopicName, events: readonly NewEvent[]): PublishResult {
+    const name = topicNameOf(topic, 'publish.topic', this.limits)
     if (name.kind === 'hub')
       throw new ProtocolError('forbidden', 'publish.topic: only the hub publishes to hub')
     if (name.kind === 'all') {
       throw new ProtocolError(
         'badFrame',
-        `publish.topic: expected a session or a worker, got ${quote(topic)}`,
+        `publish.topic: expected a session or a worker, got ${quote(formatTopic(name))}`,
       )
     }
     return this.publishTo(name.session, name.kind === 'worker' ? name.worker : undefined, events)
@@ -184,13 +184,18 @@ export class Hub {
    *
    * @throws ProtocolError when the value is not valid, the session has ended, or `unless` says so
    */
-  setState(topic: string, slice: string, value: JsonValue, options: StateOptions = {}): StateResult {
+  setState(
+    topic: string | TopicName,
+    slice: string,
+    value: JsonValue,
+    options: StateOptions = {},
+  ): StateResult {
     return this.#publishing.change(topic, slice, options, (state, moment) => state.set(slice, value, moment))
   }
 
   /** Applies a patch (RFC 6902); `conflict` names the operation that does not apply, `notFound` means no slice. */
   patchState(
-    topic: string,
+    topic: string | TopicName,
     slice: string,
     patch: readonly PatchOperation[],
     options: StateOptions = {},
@@ -201,13 +206,18 @@ export class Hub {
   }
 
   /** Merges into a slice (RFC 7386), or into nothing where there is none. */
-  mergeState(topic: string, slice: string, merge: JsonValue, options: StateOptions = {}): StateResult {
+  mergeState(
+    topic: string | TopicName,
+    slice: string,
+    merge: JsonValue,
+    options: StateOptions = {},
+  ): StateResult {
     return this.#publishing.change(topic, slice, options, (state, moment) =>
       state.merge(slice, merge, moment),
     )
   }
 
-  removeState(topic: string, slice: string, options: StateOptions = {}): StateResult {
+  removeState(topic: string | TopicName, slice: string, options: StateOptions = {}): StateResult {
     return this.#publishing.change(topic, slice, options, (state, moment) => state.remove(slice, moment))
   }
 
@@ -215,7 +225,7 @@ export class Hub {
    * @param slices names, `prefix*` or `*`, as in a subscription
    * @throws ProtocolError `notFound` when the session or worker was never started
    */
-  state(topicName: string, slices: readonly string[] = ['*']): StateSnapshot {
+  state(topicName: string | TopicName, slices: readonly string[] = ['*']): StateSnapshot {
     const topic = this.#startedTopic(topicName)
     const filter = new Filter({ mode: 'full', slices })
     this.#delivery.bringUpToDate(topic, filter)
@@ -297,20 +307,20 @@ export class Hub {
    *
    * @throws ProtocolError `notFound`, `badFrame`, or `conflict` for a cursor of another epoch
    */
-  history(topicName: string, query: HistoryQuery = {}): HistoryPage {
+  history(topicName: string | TopicName, query: HistoryQuery = {}): HistoryPage {
     return pageOf(this.#startedTopic(topicName), query, this.limits)
   }
 
   /** `history`, going on in the store where memory does not reach back to. */
-  async readHistory(topicName: string, query: HistoryQuery = {}): Promise<HistoryPage> {
+  async readHistory(topicName: string | TopicName, query: HistoryQuery = {}): Promise<HistoryPage> {
     return storedPageOf(this.#startedTopic(topicName), query, {
       limits: this.limits,
       readStored: this.#readStored,
     })
   }
 
-  #startedTopic(topicName: string): Topic {
-    return this.#sessions.startedTopic(parseTopic(topicName, 'topic'))
+  #startedTopic(topicName: string | TopicName): Topic {
+    return this.#sessions.startedTopic(topicNameOf(topicName, 'topic', this.limits))
   }
 
   // Following

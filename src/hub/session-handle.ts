@@ -2,7 +2,7 @@ import type { JsonValue } from '../lib/json.js'
 import { checkId } from '../protocol/check.js'
 import type { Cause, NewEvent, PatchOperation } from '../protocol/frames.js'
 import type { Limits } from '../protocol/limits.js'
-import { formatTopic } from '../protocol/topic.js'
+import type { TopicName } from '../protocol/topic.js'
 import type { StateOptions, StateResult } from '../session/precondition.js'
 import type { SaidEnding } from '../session/session.js'
 import type { Publisher, PublishResult } from '../sessions/publishing.js'
@@ -21,15 +21,15 @@ export interface WorkerHandle {
 export interface Producing {
   readonly limits: Limits
   publishTo(session: string, publisher: Publisher, events: readonly NewEvent[]): PublishResult
-  setState(topic: string, slice: string, value: JsonValue, options?: StateOptions): StateResult
+  setState(topic: TopicName, slice: string, value: JsonValue, options?: StateOptions): StateResult
   patchState(
-    topic: string,
+    topic: TopicName,
     slice: string,
     patch: readonly PatchOperation[],
     options?: StateOptions,
   ): StateResult
-  mergeState(topic: string, slice: string, merge: JsonValue, options?: StateOptions): StateResult
-  removeState(topic: string, slice: string, options?: StateOptions): StateResult
+  mergeState(topic: TopicName, slice: string, merge: JsonValue, options?: StateOptions): StateResult
+  removeState(topic: TopicName, slice: string, options?: StateOptions): StateResult
   committed(session: string): Promise<void>
   endSession(session: string, outcome?: JsonValue, said?: Omit<SaidEnding, 'outcome'>): void
 }
@@ -38,12 +38,12 @@ export interface Producing {
 export class SessionHandle {
   readonly id: string
   readonly #hub: Producing
-  readonly #topic: string
+  readonly #topic: TopicName
 
   constructor(hub: Producing, id: string) {
     this.#hub = hub
     this.id = id
-    this.#topic = formatTopic({ kind: 'session', session: id })
+    this.#topic = { kind: 'session', session: id }
   }
 
   /** @throws ProtocolError when an event is not valid or the session has ended; nothing is published then */
@@ -55,7 +55,7 @@ export class SessionHandle {
   worker(id: string): WorkerHandle {
     checkId(id, this.#hub.limits, 'worker')
     const hub = this.#hub
-    const topic = `${this.#topic}/workers/${id}`
+    const topic: TopicName = { kind: 'worker', session: this.id, worker: id }
     return {
       id,
       publish: (events) => hub.publishTo(this.id, id, asList(events)),

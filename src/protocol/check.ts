@@ -3,7 +3,17 @@ import { ProtocolError, quote } from './codes.js'
 import { readCursor } from './cursor.js'
 import { type Cause, type ClientFrame, modes, type NewEvent, type PatchOperation } from './frames.js'
 import type { Limits } from './limits.js'
-import { forbiddenNames, isForbiddenName, sliceForm, writableForm } from './topic.js'
+import {
+  expectedType,
+  forbiddenNames,
+  isForbiddenName,
+  isId,
+  isType,
+  readTopic,
+  sliceForm,
+  type TopicName,
+  writableForm,
+} from './topic.js'
 import { isTrace, isTraceState } from './trace.js'
 
 /** What is wrong with a value, and where in it. Made only for bad input: good input allocates nothing. */
@@ -24,13 +34,21 @@ interface Field {
 
 type Shape = Readonly<Record<string, Field>>
 
+/** A frame that has been checked: its topic is taken apart. */
+export type Checked<Frame> = Frame extends { readonly topic: string }
+  ? Omit<Frame, 'topic'> & { readonly topic: TopicName }
+  : Frame
+
+/** A frame that has been checked, or one made within the process. */
+export type Given<Frame> = Frame | Checked<Frame>
+
 /**
  * Checks one frame of a client, all of its fields but the content of `data`, `value`, `merge` and `payload`,
  * which whoever keeps them measures.
  *
  * @throws ProtocolError `badFrame`: `subscribe.topic: expected …, got …`, with a pointer into the frame
  */
-export function checkFrame(value: unknown, limits: Limits): ClientFrame {
+export function checkFrame(value: unknown, limits: Limits): Checked<ClientFrame> {
   if (!isObject(value)) throw new ProtocolError('badFrame', `frame: expected an object, got ${quote(value)}`)
   const { type } = value
   const shape =
@@ -43,7 +61,11 @@ export function checkFrame(value: unknown, limits: Limits): ClientFrame {
   }
   const fault = shapeFault(value, shape, limits)
   if (fault !== undefined) throw errorOf(fault, type as string)
-  return value as unknown as ClientFrame
+  if (typeof value.topic === 'string') {
+    // In place: the frame was made of bytes for this alone.
+    Object.assign(value, { topic: topicOfFrame(value.topic, type as string, limits) })
+  }
+  return value as unknown as Checked<ClientFrame>
 }
 
 /**
@@ -68,11 +90,6 @@ export function checkEvents(value: unknown, limits: Limits): readonly NewEvent[]
 /** @throws ProtocolError `badFrame` when it is not an id of a session or a worker */
 export function checkId(value: unknown, limits: Limits, name: string): string {
   return checked(idFault, value, limits, name) as string
-}
-
-/** @throws ProtocolError `badFrame` when nothing can subscribe to it */
-export function checkTopic(value: unknown, limits: Limits, name: string): string {
-  return checked(topicFault, value, limits, name) as string
 }
 
 /** @throws ProtocolError `badFrame` when it is not a `types` filter */
@@ -116,15 +133,9 @@ function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
 
 // Names
 
-const idPattern = /^[A-Za-z0-9._~-]+$/
-const typePattern = /^[A-Za-z0-9._:-]+$/
 const typeFilterPattern = /^!?(?:[A-Za-z0-9._:-]+\*?|\*)$/
 const slicePattern = /^[A-Za-z0-9._:~$-]+$/
 const sliceFilterPattern = /^(?:[A-Za-z0-9._:~$-]+\*?|\*)$/
-
-function isId(text: string, limits: Limits): boolean {
-  return text.length <= limits.idLengthMax && idPattern.test(text) && !isForbiddenName(text)
-}
 
 function idFault(value: unknown, limits: Limits): Fault | undefined {
   if (typeof value === 'string' && isId(value, limits)) return undefined
@@ -133,35 +144,29 @@ function idFault(value: unknown, limits: Limits): Fault | undefined {
   return fault(isForbidden ? `${expected}, but none of ${forbiddenNames}` : expected, value)
 }
 
-type TopicKind = 'hub' | 'session' | 'worker' | 'all'
+const anyTopic = 'sessions/{id}[/workers/{id}|/**] or hub'
 
-function topicKind(topic: string, limits: Limits): TopicKind | undefined {
-  if (topic === 'hub') return 'hub'
-  const longest = 'sessions/'.length + '/workers/'.length + 2 * limits.idLengthMax
-  if (!topic.startsWith('sessions/') || topic.length > longest) return undefined
-  const slash = topic.indexOf('/', 9)
-  if (!isId(topic.slice(9, slash === -1 ? undefined : slash), limits)) return undefined
-  if (slash === -1) return 'session'
-  if (topic.length === slash + 3 && topic.endsWith('/**')) return 'all'
-  if (!topic.startsWith('/workers/', slash)) return undefined
-  return isId(topic.slice(slash + 9), limits) ? 'worker' : undefined
+/** Only whether it is there: it is taken apart, and checked with that, once the other fields are right. */
+function topicFault(value: unknown): Fault | undefined {
+  return typeof value === 'string' ? undefined : fault(anyTopic, value)
 }
 
-function topicFault(value: unknown, limits: Limits): Fault | undefined {
-  if (typeof value === 'string' && topicKind(value, limits) !== undefined) return undefined
-  return fault('sessions/{id}[/workers/{id}|/**] or hub', value)
+function writableTopicFault(value: unknown): Fault | undefined {
+  return typeof value === 'string' ? undefined : fault(writableForm, value)
 }
 
-function writableTopicFault(value: unknown, limits: Limits): Fault | undefined {
-  const kind = typeof value === 'string' ? topicKind(value, limits) : undefined
-  if (kind === 'session' || kind === 'worker') return undefined
-  return fault(writableForm, value)
+/** @throws ProtocolError `badFrame` when it is no topic, or none that this kind of frame may be about */
+function topicOfFrame(text: string, type: string, limits: Limits): TopicName {
+  const name = readTopic(text, limits)
+  const isWritable = name?.kind === 'session' || name?.kind === 'worker'
+  if (name !== undefined && (isWritable || type === 'subscribe')) return name
+  const expected = type === 'subscribe' ? anyTopic : writableForm
+  throw errorOf({ expected, got: text, at: ['topic'] }, type)
 }
 
 function typeFault(value: unknown, limits: Limits): Fault | undefined {
-  if (typeof value === 'string' && value.length <= limits.typeLengthMax && typePattern.test(value))
-    return undefined
-  return fault(`a type of 1–${limits.typeLengthMax} of A–Z a–z 0–9 . _ : -`, value)
+  if (typeof value === 'string' && isType(value, limits)) return undefined
+  return fault(`a type of ${expectedType(limits)}`, value)
 }
 
 function typesFault(value: unknown, limits: Limits): Fault | undefined {

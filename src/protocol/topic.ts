@@ -1,4 +1,5 @@
 import { ProtocolError, quote } from './codes.js'
+import type { Limits } from './limits.js'
 
 /** The name of a topic, taken apart. */
 export type TopicName =
@@ -7,7 +8,7 @@ export type TopicName =
   | { readonly kind: 'worker'; readonly session: string; readonly worker: string }
   | { readonly kind: 'all'; readonly session: string }
 
-const idPattern = /^[A-Za-z0-9._~-]{1,128}$/
+const idPattern = /^[A-Za-z0-9._~-]+$/
 
 /**
  * Names that are no ids, however they look: a URL loses `.` and `..` on its way, and by the others a careless client
@@ -22,9 +23,12 @@ export function isForbiddenName(name: string): boolean {
   return forbidden.has(name)
 }
 
+/** How long names may be. */
+export type NameLimits = Pick<Limits, 'idLengthMax' | 'typeLengthMax'>
+
 /** @returns whether it is an id of a session or worker. */
-export function isId(name: string): boolean {
-  return idPattern.test(name) && !isForbiddenName(name)
+export function isId(name: string, { idLengthMax }: Pick<NameLimits, 'idLengthMax'>): boolean {
+  return name.length <= idLengthMax && idPattern.test(name) && !isForbiddenName(name)
 }
 
 const ownTypes: ReadonlySet<string> = new Set([
@@ -40,41 +44,64 @@ export function isOwnType(type: string): boolean {
   return type.startsWith('hub.') || ownTypes.has(type)
 }
 
-/** Event types: 1–128 of `A–Z a–z 0–9 . _ : -`. */
-export const typePattern = /^[A-Za-z0-9._:-]{1,128}$/
+const typePattern = /^[A-Za-z0-9._:-]+$/
 
-const topicPattern = /^sessions\/([A-Za-z0-9._~-]{1,128})(?:\/(?:workers\/([A-Za-z0-9._~-]{1,128})|(\*\*)))?$/
+/** @returns whether it is a type of events. */
+export function isType(name: string, { typeLengthMax }: Pick<NameLimits, 'typeLengthMax'>): boolean {
+  return name.length <= typeLengthMax && typePattern.test(name)
+}
+
+/** For messages. */
+export function expectedType({ typeLengthMax }: Pick<NameLimits, 'typeLengthMax'>): string {
+  return `1–${typeLengthMax} of A–Z a–z 0–9 . _ : -`
+}
+
+const [sessionsPart, workersPart, allPart] = ['sessions/', '/workers/', '/**']
+
+/** @returns the name taken apart; nothing when it is none */
+export function readTopic(text: string, limits: Pick<NameLimits, 'idLengthMax'>): TopicName | undefined {
+  if (text === 'hub') return { kind: 'hub' }
+  if (!text.startsWith(sessionsPart)) return undefined
+  const slash = text.indexOf('/', sessionsPart.length)
+  const session = text.slice(sessionsPart.length, slash === -1 ? undefined : slash)
+  if (!isId(session, limits)) return undefined
+  if (slash === -1) return { kind: 'session', session }
+  if (text.length === slash + allPart.length && text.endsWith(allPart)) return { kind: 'all', session }
+  if (!text.startsWith(workersPart, slash)) return undefined
+  const worker = text.slice(slash + workersPart.length)
+  return isId(worker, limits) ? { kind: 'worker', session, worker } : undefined
+}
 
 /**
  * @param field where the name came from, for the message
  * @throws ProtocolError `badFrame`
  */
-export function parseTopic(name: string, field: string): TopicName {
-  if (name === 'hub') return { kind: 'hub' }
-  const match = topicPattern.exec(name)
-  if (match === null || isForbiddenName(match[1] as string) || isForbiddenName(match[2] ?? '')) {
-    throw new ProtocolError(
-      'badFrame',
-      `${field}: expected sessions/{id}[/workers/{id}|/**] or hub, got ${quote(name)}`,
-    )
-  }
-  const session = match[1] as string
-  if (match[2] !== undefined) return { kind: 'worker', session, worker: match[2] }
-  return { kind: match[3] === undefined ? 'session' : 'all', session }
+export function parseTopic(text: string, field: string, limits: Pick<NameLimits, 'idLengthMax'>): TopicName {
+  const name = typeof text === 'string' ? readTopic(text, limits) : undefined
+  if (name !== undefined) return name
+  throw new ProtocolError(
+    'badFrame',
+    `${field}: expected sessions/{id}[/workers/{id}|/**] or hub, got ${quote(text)}`,
+  )
+}
+
+/** @returns the name, taken apart unless it is already. @throws ProtocolError `badFrame` */
+export function topicNameOf(
+  topic: string | TopicName,
+  field: string,
+  limits: Pick<NameLimits, 'idLengthMax'>,
+): TopicName {
+  return typeof topic === 'object' ? topic : parseTopic(topic, field, limits)
 }
 
 /** What may be published to, for messages. */
 export const writableForm = 'sessions/{id}[/workers/{id}]'
 
-/** @returns whether producers may publish to it: a session or a worker. */
-export function isWritableTopic(name: string): boolean {
-  const match = topicPattern.exec(name)
-  return (
-    match !== null &&
-    match[3] === undefined &&
-    !isForbiddenName(match[1] as string) &&
-    !isForbiddenName(match[2] ?? '')
-  )
+/** @returns whether producers may publish to it: a session or a worker, with ids as long as some hub may allow. */
+export function isWritableTopic(text: string): boolean {
+  const name =
+    typeof text === 'string' ? readTopic(text, { idLengthMax: Number.POSITIVE_INFINITY }) : undefined
+  return name?.kind === 'session' || name?.kind === 'worker'
 }
 
 /** The names of slices that producers may set, for messages. */
@@ -96,7 +123,7 @@ export function formatTopic(name: TopicName): string {
 /** Which topics, as a token says it: a topic in which `*` stands for one segment, and `**` at the end for the rest. */
 export type PatternText = string
 
-const segmentPattern = /^(?:\*|[A-Za-z0-9._~-]{1,128})$/
+const segmentPattern = /^(?:\*|[A-Za-z0-9._~-]+)$/
 /** What may stand in the first and third segment. */
 const fixedSegments: readonly (readonly string[] | undefined)[] = [
   ['hub', 'sessions', '*'],

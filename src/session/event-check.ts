@@ -6,7 +6,7 @@ import { checkCause, checkEvent } from '../protocol/check.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
 import type { Cause, NewEvent } from '../protocol/frames.js'
 import type { Limits } from '../protocol/limits.js'
-import { isOwnType, typePattern } from '../protocol/topic.js'
+import { expectedType, isOwnType, isType } from '../protocol/topic.js'
 import { canonicalValue } from '../protocol/value.js'
 
 // Type names that passed the pattern, so that it is asked once each; bounded, for names are the producers'.
@@ -107,10 +107,10 @@ export class EventCheck {
 
   #checkType(type: string, index: number): void {
     const place = { pointer: `/${index}/type` }
-    if (typeof type !== 'string' || !typePattern.test(type)) {
+    if (typeof type !== 'string' || !isType(type, this.#limits)) {
       throw new ProtocolError(
         'badFrame',
-        `type: expected 1–128 of A–Z a–z 0–9 . _ : -, got ${quote(type)}`,
+        `type: expected ${expectedType(this.#limits)}, got ${quote(type)}`,
         place,
       )
     }

@@ -26,6 +26,8 @@ export interface RecordedWorker {
 }
 
 export interface JournalSetting {
+  /** Ids of published events that the store is to remember of a session. */
+  readonly idsMax: number
   /** Of what all sessions have that no commit has settled. */
   readonly weight: Weight
   /** The journal has something to commit, for the first time since a batch was taken. */
@@ -148,6 +150,7 @@ export class Journal {
       ...(record ? { record: this.#source.record() } : undefined),
       events,
       ids,
+      idsMax: this.#setting.idsMax,
       workers: [...workers].flatMap((worker) => worker.record() ?? []),
       slices,
       latest: [...latest.values()],

@@ -18,6 +18,8 @@ import { DamagedSessions } from './damaged-sessions.js'
 export interface CommittingOptions {
   readonly store: Store
   readonly clock: Clock
+  /** Ids of published events that the store remembers of a session. */
+  readonly publishIdsMax: number
   /** What has not been kept yet, in bytes: beyond it publishing is refused. */
   readonly unkeptBytesMax: number
   readonly retention?: Retention
@@ -135,7 +137,8 @@ export class Committing {
 
   /** What the journals of sessions need. */
   get journals(): JournalSetting {
-    return { weight: this.#uncommitted, waiting: (journal) => this.#touch(journal) }
+    const { publishIdsMax: idsMax } = this.#options
+    return { idsMax, weight: this.#uncommitted, waiting: (journal) => this.#touch(journal) }
   }
 
   /**

@@ -6,7 +6,7 @@ import { ProtocolError, quote } from '../protocol/codes.js'
 import type { Offset } from '../protocol/cursor.js'
 import { type Mode, modes, type NewEvent } from '../protocol/frames.js'
 import type { Limits } from '../protocol/limits.js'
-import { parseTopic } from '../protocol/topic.js'
+import { formatTopic, type TopicName, topicNameOf } from '../protocol/topic.js'
 import type { EventCheck } from '../session/event-check.js'
 import { checkUnless, type StateOptions, type StateResult } from '../session/precondition.js'
 import type { Intent, SaidEnding, Session } from '../session/session.js'
@@ -140,15 +140,18 @@ export class Publishing {
 
   /** Makes one change of a slice. @throws ProtocolError as `Hub.setState` does */
   change(
-    topicName: string,
+    topicName: string | TopicName,
     slice: string,
     { cause: given, unless }: StateOptions,
     make: Intent['make'],
   ): StateResult {
-    const name = parseTopic(topicName, 'topic')
+    const name = topicNameOf(topicName, 'topic', this.#limits)
     if (name.kind === 'hub') throw new ProtocolError('forbidden', 'topic: only the hub sets the state of hub')
     if (name.kind === 'all') {
-      throw new ProtocolError('badFrame', `topic: expected a session or a worker, got ${quote(topicName)}`)
+      throw new ProtocolError(
+        'badFrame',
+        `topic: expected a session or a worker, got ${quote(formatTopic(name))}`,
+      )
     }
     checkSlice(slice, this.#limits, 'slice')
     const cause = given && this.#check.cause(given)

@@ -360,6 +360,7 @@ export class Sessions {
       store,
       clock,
       unkeptBytesMax: limits.unkeptBytesMax,
+      publishIdsMax: limits.publishIdsMax,
       ...(retention && { retention }),
       ...(onStore && { onStore }),
       ...(tracing && { tracing }),

@@ -13,7 +13,6 @@ import {
 } from './lmdb-tables.js'
 import {
   type Batch,
-  type PublishId,
   publishIdsMax,
   type SessionBatch,
   type Size,
@@ -115,9 +114,11 @@ function commitContents(
   }
   commitSlices(tables, number, batch.slices ?? [], entries)
   if (batch.ids !== undefined && batch.ids.length > 0) {
-    ids = commitIds(tables, extent, batch.ids, entries)
+    ids = commitIds(tables, extent, batch, entries)
   }
-  return { ...extent, events, bytes, stored, ids }
+  const { idsMax: _, ...before } = extent
+  const { idsMax = publishIdsMax } = batch
+  return { ...before, events, bytes, stored, ids, ...(idsMax !== publishIdsMax && { idsMax }) }
 }
 
 function commitSlices(
@@ -151,7 +152,7 @@ function commitSlices(
 function commitIds(
   tables: LmdbTables,
   { number, ids }: StoredExtent,
-  published: readonly PublishId[],
+  { ids: published = [], idsMax = publishIdsMax }: SessionBatch,
   entries: Write[],
 ): number {
   const total = ids + published.length
@@ -162,10 +163,10 @@ function commitIds(
       published.map(({ id, offset, worker }) => (worker === undefined ? [id, offset] : [id, offset, worker])),
     ),
   })
-  if (Math.floor(total / idsSlack) > Math.floor(ids / idsSlack) && total > publishIdsMax) {
+  if (Math.floor(total / idsSlack) > Math.floor(ids / idsSlack) && total > idsMax) {
     const old = tables.ids.getKeys({
       start: [number],
-      end: [number, total - publishIdsMax],
+      end: [number, total - idsMax],
       limit: idsSlack * 4,
     })
     for (const key of old) entries.push({ table: tables.ids, key })

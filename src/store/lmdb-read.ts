@@ -47,7 +47,7 @@ export function load(tables: LmdbTables, session: string): StoredSession | undef
     ),
     slices: loadSlices(tables, number, session),
     latest: loadLatest(tables, number),
-    ids: loadIds(tables, number),
+    ids: loadIds(tables, extent),
   }
 }
 
@@ -84,16 +84,16 @@ function loadLatest(tables: LmdbTables, number: number): StoredLatest[] {
   return latest.toSorted((one, other) => one.event.offset - other.event.offset)
 }
 
-function loadIds(tables: LmdbTables, number: number): PublishId[] {
+function loadIds(tables: LmdbTables, { number, idsMax = publishIdsMax }: StoredExtent): PublishId[] {
   const blocks: [id: string, offset: Offset, worker?: string][][] = []
   let count = 0
   for (const { value } of tables.range(tables.ids, backwards(number))) {
     const block = unpack<[id: string, offset: Offset, worker?: string][]>(value)
     blocks.push(block)
     count += block.length
-    if (count >= publishIdsMax) break
+    if (count >= idsMax) break
   }
-  const ids = blocks.reverse().flat().slice(-publishIdsMax)
+  const ids = blocks.reverse().flat().slice(-idsMax)
   return ids.map(([id, offset, worker]) => ({ id, offset, ...(worker !== undefined && { worker }) }))
 }
 

@@ -22,7 +22,7 @@ export interface Writes {
   readonly size: Size
 }
 
-/** What the table `extents` holds of a session: eight or nine numbers, rewritten by every commit. */
+/** What the table `extents` holds of a session: nine numbers, or ten where the window of ids is not the usual one, rewritten by every commit. */
 export interface StoredExtent extends Extent {
   /** Stands for the session in the keys of its events, workers, slices and ids. Never used again. */
   readonly number: number
@@ -32,6 +32,8 @@ export interface StoredExtent extends Extent {
   readonly unclean: number
   /** How many ids were published, ever. */
   readonly ids: number
+  /** How many of them are remembered; `publishIdsMax` when absent. */
+  readonly idsMax?: number
 }
 
 /** What the table `meta` holds under `state`. */
@@ -246,12 +248,12 @@ export function within(prefix: (string | number)[]): { start: LmdbKey; end: Lmdb
 const extentBytes = 9 * 8
 
 export function packExtent(extent: StoredExtent): Buffer {
-  const { number, last, trimmed, stored, events, bytes, at, unclean, ids } = extent
-  const buffer = Buffer.allocUnsafe(extentBytes)
+  const { number, last, trimmed, stored, events, bytes, at, unclean, ids, idsMax } = extent
+  const values = [number, last, trimmed, stored, events, bytes, at, unclean, ids]
+  if (idsMax !== undefined) values.push(idsMax)
+  const buffer = Buffer.allocUnsafe(values.length * 8)
   let place = 0
-  for (const value of [number, last, trimmed, stored, events, bytes, at, unclean, ids]) {
-    place = buffer.writeDoubleBE(value, place)
-  }
+  for (const value of values) place = buffer.writeDoubleBE(value, place)
   return buffer
 }
 
@@ -267,5 +269,6 @@ export function unpackExtent(buffer: Buffer): StoredExtent {
     at: value(6),
     unclean: value(7),
     ids: value(8),
+    ...(buffer.length > extentBytes && { idsMax: value(9) }),
   }
 }

@@ -105,7 +105,8 @@ class MemoryStore implements Store {
     for (const { value, patch: _, ...of } of batch.slices ?? []) {
       put(kept.slices, [of.worker ?? '', of.slice], value === undefined ? undefined : { ...of, value })
     }
-    if (batch.ids !== undefined) kept.ids = [...kept.ids, ...batch.ids].slice(-publishIdsMax)
+    const { ids, idsMax = publishIdsMax } = batch
+    if (ids !== undefined) kept.ids = [...kept.ids, ...ids].slice(-idsMax)
   }
 
   async load(session: string): Promise<StoredSession | undefined> {

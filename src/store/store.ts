@@ -89,7 +89,7 @@ export const pageDefaults = { limit: 1_000, bytes: 1 << 20 } as const
 /** The most events a page looks at: a filter that keeps little still answers soon. */
 export const pageScanMax = 2_000
 
-/** Ids of published events that a session remembers: the newest ones. */
+/** Ids of published events that a session remembers, the newest ones, where its batches do not say how many. */
 export const publishIdsMax = 10_000
 
 /** The largest block that retention drops as one: it keeps up to this many events more than it was told. */
@@ -131,6 +131,8 @@ export interface SessionBatch {
   readonly latest?: readonly Latest[]
   /** Ids that were published, oldest first. */
   readonly ids?: readonly PublishId[]
+  /** How many of them are remembered; `publishIdsMax` unless given. */
+  readonly idsMax?: number
 }
 
 /** What became of a worker or a session, as far as its events said. */
@@ -229,7 +231,7 @@ export interface StoredSession extends Extent {
   readonly slices: readonly StoredSlice[]
   /** In offset order. */
   readonly latest: readonly StoredLatest[]
-  /** The newest `publishIdsMax` ones, oldest first. */
+  /** The newest ones, as many as `idsMax` of the last batch said, oldest first. */
   readonly ids: readonly PublishId[]
 }
 

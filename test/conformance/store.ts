@@ -284,12 +284,17 @@ export function storeConformance(t: Test, openStore: (t: Test) => Store): void {
       id: `id-${index}`,
       offset: offset(index + 1),
     }))
-    await store.commit({ at, sessions: [aSession('s', [])] })
-    for (let from = 0; from < all.length; from += 100) {
-      const ids = all.slice(from, from + 100)
-      await store.commit({ at, sessions: [{ session: 's', last: offset(from + ids.length), ids }] })
+    for (const idsMax of [undefined, publishIdsMax + 1_000, 5]) {
+      const session = `of-${idsMax}`
+      const window = idsMax === undefined ? {} : { idsMax }
+      await store.commit({ at, sessions: [aSession(session, [])] })
+      for (let from = 0; from < all.length; from += 100) {
+        const ids = all.slice(from, from + 100)
+        const last = offset(from + ids.length)
+        await store.commit({ at, sessions: [{ session, last, ids, ...window }] })
+      }
+      t.strictSame((await store.load(session))?.ids, all.slice(-(idsMax ?? publishIdsMax)))
     }
-    t.strictSame((await store.load('s'))?.ids, all.slice(-publishIdsMax))
   })
 
   t.test('sessions are listed by their ids, in pages', async (t) => {

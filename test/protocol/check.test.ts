@@ -8,11 +8,11 @@ import {
   checkId,
   checkPatch,
   checkSlice,
-  checkTopic,
   checkTypes,
 } from '../../src/protocol/check.js'
 import { ProtocolError } from '../../src/protocol/codes.js'
 import { defaultLimits } from '../../src/protocol/limits.js'
+import { parseTopic } from '../../src/protocol/topic.js'
 
 const limits = { ...defaultLimits, filterTypesMax: 3, publishEventsMax: 2, patchOperationsMax: 2 }
 const topic = 'sessions/s'
@@ -250,7 +250,7 @@ t.test('checks the parts that come by HTTP alone', async (t) => {
   )
   t.equal(checkId('a.b_c~d-e', limits, 'session'), 'a.b_c~d-e')
   t.match(failure(() => checkId('a/b', limits, 'session')).message, 'session: expected an id of 1–128')
-  t.equal(checkTopic('sessions/a/**', limits, 'topic'), 'sessions/a/**')
+  t.strictSame(parseTopic('sessions/a/**', 'topic', limits), { kind: 'all', session: 'a' })
   t.match(failure(() => checkTypes(['a', ''], limits, 'types')).message, 'types[1]: expected a type')
   t.equal(checkSlice('plan', limits, 'slice'), 'plan')
   t.match(failure(() => checkPatch({}, limits, 'patch')).message, 'patch: expected a list')

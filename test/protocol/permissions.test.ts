@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { createHub } from '../../src/hub/hub.js'
+import { defaultLimits } from '../../src/protocol/limits.js'
 import { everything, nothing, Permissions } from '../../src/protocol/permissions.js'
 import { formatTopic, parseTopic } from '../../src/protocol/topic.js'
 
@@ -42,12 +43,15 @@ t.test('a pattern names topics: * one segment, ** the rest', async (t) => {
   for (const [text, named, others] of cases) {
     const permissions = new Permissions({ subscribe: [text], publish: [text] })
     for (const topic of named) {
-      t.ok(permissions.mayRead(parseTopic(topic, '')), `${text} has ${topic}`)
-      t.ok(permissions.mayWrite(parseTopic(topic, '')), `${text} has ${topic}`)
+      t.ok(permissions.mayRead(parseTopic(topic, '', defaultLimits)), `${text} has ${topic}`)
+      t.ok(permissions.mayWrite(parseTopic(topic, '', defaultLimits)), `${text} has ${topic}`)
     }
     for (const topic of others) {
-      t.notOk(permissions.mayRead(parseTopic(topic, '')), `${text} does not have ${topic}`)
-      t.throws(() => permissions.expectWrite(parseTopic(topic, '')), { code: 'forbidden', message: topic })
+      t.notOk(permissions.mayRead(parseTopic(topic, '', defaultLimits)), `${text} does not have ${topic}`)
+      t.throws(() => permissions.expectWrite(parseTopic(topic, '', defaultLimits)), {
+        code: 'forbidden',
+        message: topic,
+      })
     }
   }
   const both = new Permissions({ subscribe: ['sessions/a', 'sessions/a/workers/*'] })

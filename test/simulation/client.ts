@@ -7,6 +7,7 @@ import type { Hub } from '../../src/hub/hub.js'
 import { type CloseCode, closeCodes, ProtocolError } from '../../src/protocol/codes.js'
 import { parseCursor, readCombinedCursor } from '../../src/protocol/cursor.js'
 import type { GapNotice, HubEvent, HubFrame, Slices, Unsubscribe, Update } from '../../src/protocol/frames.js'
+import { defaultLimits } from '../../src/protocol/limits.js'
 import { everything } from '../../src/protocol/permissions.js'
 import { parseTopic } from '../../src/protocol/topic.js'
 import { type Interest, reconcile, type SessionModel, type Told } from './model.js'
@@ -228,7 +229,10 @@ export class SimulatedClient {
     })
     // An SSE client learns the epoch from the first id; the check needs it before.
     if (!this.kind.startsWith('sse') || !this.connected) return
-    view.joinedEpoch = this.#hub.topicToFollow(parseTopic(topic, 'topic'), everything).timeline.epoch
+    view.joinedEpoch = this.#hub.topicToFollow(
+      parseTopic(topic, 'topic', defaultLimits),
+      everything,
+    ).timeline.epoch
     if (after === undefined) view.epoch = view.joinedEpoch
   }
 

@@ -1,30 +1,31 @@
+import type { TopicName } from '../../protocol/topic.js'
 import { flagOf } from './query.js'
 import type { Access, Asked } from './routes.js'
 
 /** The topic of a path's session; with `?all` that of all its events. */
-export function sessionTopic({ param, query }: Asked): string {
-  return `sessions/${param('session')}${flagOf(query, 'all') ? '/**' : ''}`
+export function sessionTopic({ param, query }: Asked): TopicName {
+  return { kind: flagOf(query, 'all') ? 'all' : 'session', session: param('session') }
 }
 
 /** The topic of a path's worker. */
-export function workerTopic({ param }: Asked): string {
-  return `sessions/${param('session')}/workers/${param('worker')}`
+export function workerTopic({ param }: Asked): TopicName {
+  return { kind: 'worker', session: param('session'), worker: param('worker') }
 }
 
 /** The session's own topic, whatever the query says. */
-export function ownTopic({ param }: Asked): string {
-  return `sessions/${param('session')}`
+export function ownTopic({ param }: Asked): TopicName {
+  return { kind: 'session', session: param('session') }
 }
 
 /** All that belongs to a session. */
-export function wholeTopic({ param }: Asked): string {
-  return `sessions/${param('session')}/**`
+export function wholeTopic({ param }: Asked): TopicName {
+  return { kind: 'all', session: param('session') }
 }
 
-export function reads(topic: (asked: Asked) => string): Access {
+export function reads(topic: (asked: Asked) => TopicName): Access {
   return { kind: 'read', topic }
 }
 
-export function writes(topic: (asked: Asked) => string): Access {
+export function writes(topic: (asked: Asked) => TopicName): Access {
   return { kind: 'write', topic }
 }

@@ -7,7 +7,7 @@ import { type Place, ProtocolError } from '../../protocol/codes.js'
 import type { Offset } from '../../protocol/cursor.js'
 import type { NewEvent } from '../../protocol/frames.js'
 import type { Limits } from '../../protocol/limits.js'
-import { parseTopic } from '../../protocol/topic.js'
+import type { TopicName } from '../../protocol/topic.js'
 import { type TraceContext, traceContext } from '../../protocol/trace.js'
 import type { Answer, Request } from '../../transport/transport.js'
 import type { DialectContext } from '../context.js'
@@ -82,8 +82,7 @@ async function publishWhole(
 }
 
 /** The worker of the route; a dialect may name one for each event of a session's. */
-function workerOf(topic: string): string | undefined {
-  const name = parseTopic(topic, 'topic')
+function workerOf(name: TopicName): string | undefined {
   return name.kind === 'worker' ? name.worker : undefined
 }
 

@@ -3,7 +3,7 @@ import { checkId } from '../../protocol/check.js'
 import { ProtocolError } from '../../protocol/codes.js'
 import type { Limits } from '../../protocol/limits.js'
 import type { Permissions } from '../../protocol/permissions.js'
-import { parseTopic } from '../../protocol/topic.js'
+import type { TopicName } from '../../protocol/topic.js'
 import type { Answer, Exchange, Request } from '../../transport/transport.js'
 import type { Authenticator } from '../access/authenticator.js'
 import { unlocked, type VerifiedGrant } from '../access/grant.js'
@@ -28,7 +28,7 @@ export interface Asked {
  */
 export type Access =
   | { readonly kind: 'open' | 'any' | 'hub' }
-  | { readonly kind: 'read' | 'write' | 'either'; readonly topic: (asked: Asked) => string }
+  | { readonly kind: 'read' | 'write' | 'either'; readonly topic: (asked: Asked) => TopicName }
 
 /** One thing that can be asked for. */
 export interface Route {
@@ -47,8 +47,8 @@ export interface Route {
 
 /** What a request may do, in the moment in which it is asked; see `Call.use`. */
 export interface Permitted {
-  /** The topic that the route's `access` names; empty where it names none. */
-  readonly topic: string
+  /** The topic that the route's `access` names; `hub` where it names none. */
+  readonly topic: TopicName
   readonly param: Asked['param']
   readonly permissions: Permissions
   /** For what stays open, and has to be looked after. */
@@ -235,21 +235,20 @@ export class Routes {
  * @returns the topic that the route is about
  * @throws ProtocolError `forbidden`
  */
-function permittedTopic(access: Access, asked: Asked, permissions: Permissions): string {
+function permittedTopic(access: Access, asked: Asked, permissions: Permissions): TopicName {
   switch (access.kind) {
     case 'open':
     case 'any':
-      return ''
+      return { kind: 'hub' }
     case 'hub':
-      if (permissions.readsHub) return ''
+      if (permissions.readsHub) return { kind: 'hub' }
       throw new ProtocolError('forbidden', 'the token does not allow reading hub')
     default: {
-      const topic = access.topic(asked)
-      const name = parseTopic(topic, 'topic')
+      const name = access.topic(asked)
       const readsInstead = access.kind === 'either' && !permissions.mayWrite(name)
       if (access.kind === 'read' || readsInstead) permissions.expectRead(name)
       else permissions.expectWrite(name)
-      return topic
+      return name
     }
   }
 }

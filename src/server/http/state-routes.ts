@@ -4,6 +4,7 @@ import { ProtocolError } from '../../protocol/codes.js'
 import { formatCursor, parseCursor } from '../../protocol/cursor.js'
 import type { Cause } from '../../protocol/frames.js'
 import type { Limits } from '../../protocol/limits.js'
+import { formatTopic, type TopicName } from '../../protocol/topic.js'
 import type { StateOptions, StateResult, StateSnapshot } from '../../session/precondition.js'
 import type { Answer, Request } from '../../transport/transport.js'
 import type { BodyContext } from '../context.js'
@@ -28,7 +29,7 @@ export function stateRoutes(context: BodyContext): Route[] {
 function routesOf(
   context: BodyContext,
   all: string,
-  { whole, own }: { whole: (asked: Asked) => string; own: (asked: Asked) => string },
+  { whole, own }: { whole: (asked: Asked) => TopicName; own: (asked: Asked) => TopicName },
 ): Route[] {
   const one = `${all}/{slice}`
   return [
@@ -53,7 +54,7 @@ function readOne({ hub }: BodyContext, call: Call): Answer {
     const slice = param('slice')
     const snapshot = hub.state(topic, [slice])
     if (!Object.hasOwn(snapshot.slices, slice)) {
-      throw new ProtocolError('notFound', `There is no slice ${slice} in ${topic}.`)
+      throw new ProtocolError('notFound', `There is no slice ${slice} in ${formatTopic(topic)}.`)
     }
     return unlessKnown(call.request, snapshot, snapshot.slices[slice] as JsonValue)
   })
@@ -93,7 +94,7 @@ function remove(context: BodyContext, call: Call): Promise<Answer> {
 async function changed(
   { hub }: BodyContext,
   { use }: Call,
-  change: (at: { readonly topic: string; readonly slice: string }) => StateResult,
+  change: (at: { readonly topic: TopicName; readonly slice: string }) => StateResult,
 ): Promise<Answer> {
   const { session, result } = use(({ topic, param }) => ({
     session: param('session'),

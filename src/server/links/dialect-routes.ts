@@ -3,11 +3,12 @@ import type { Dialect, DialectEvent, DialectStream, Following } from '../../code
 import type { DialectCodec } from '../../codec/dialect-codec.js'
 import type { Clock, Timer } from '../../lib/clock.js'
 import type { JsonObject, JsonValue } from '../../lib/json.js'
-import { checkEvent, checkId, checkTypes } from '../../protocol/check.js'
+import { type Checked, checkEvent, checkId, checkTypes } from '../../protocol/check.js'
 import { ProtocolError } from '../../protocol/codes.js'
 import { formatCursor, type Position, readCursor, start } from '../../protocol/cursor.js'
 import type { Subscribe } from '../../protocol/frames.js'
 import type { Limits } from '../../protocol/limits.js'
+import { parseTopic, type TopicName } from '../../protocol/topic.js'
 import type { Answer } from '../../transport/transport.js'
 import type { DialectContext, StreamContext } from '../context.js'
 import { reads } from '../http/path-topics.js'
@@ -27,8 +28,11 @@ export function dialectRoutes(context: StreamContext): Route[] {
   for (const dialect of context.dialects.values()) {
     if (!streams(dialect)) continue
     for (const { path, topic } of dialect.stream.routes) {
-      const asked = (request: Asked) =>
-        topic(idOf(context, request, path, 'session') ?? onlySession, idOf(context, request, path, 'worker'))
+      const asked = (request: Asked) => {
+        const session = idOf(context, request, path, 'session') ?? onlySession
+        const text = topic(session, idOf(context, request, path, 'worker'))
+        return parseTopic(text, 'topic', context.limits)
+      }
       routes.push({
         method: 'GET',
         path,
@@ -152,7 +156,7 @@ function positionOf(call: Call, { ids }: DialectStream): Position | undefined {
 
 interface Returning {
   readonly stream: DialectStream
-  readonly topic: string
+  readonly topic: TopicName
   readonly position: Position | undefined
   readonly following: Following
 }
@@ -182,8 +186,8 @@ function heartbeatMsOf({ query }: Call): number | undefined {
 function subscribeOf(
   { hub, limits }: StreamContext,
   { query }: Call,
-  { topic, position, following }: { topic: string; position: Position | undefined; following: Following },
-): Subscribe {
+  { topic, position, following }: { topic: TopicName; position: Position | undefined; following: Following },
+): Checked<Subscribe> {
   const types = following.types && checkTypes(following.types, limits, 'types')
   const mode = modeOf(query) ?? following.mode
   const { slices } = following

@@ -1,5 +1,5 @@
 import type { Connection } from '../../delivery/connection.js'
-import { checkFrame } from '../../protocol/check.js'
+import { type Checked, checkFrame } from '../../protocol/check.js'
 import { ProtocolError } from '../../protocol/codes.js'
 import type { Authorize, ClientFrame } from '../../protocol/frames.js'
 import type { Answer } from '../../transport/transport.js'
@@ -117,7 +117,7 @@ function isAuthorize(frame: unknown): frame is Authorize {
 function apply(
   { connectionGrants }: StreamContext,
   connection: Connection,
-  frame: ClientFrame,
+  frame: Checked<ClientFrame>,
   renewal: Renewal | undefined,
 ): void {
   if (!connection.open) throw new ProtocolError('notFound', 'The stream has ended.')

@@ -4,12 +4,12 @@ import type { Connection } from '../../delivery/connection.js'
 import type { Link } from '../../delivery/link.js'
 import type { Hub } from '../../hub/hub.js'
 import type { Clock, Timer } from '../../lib/clock.js'
-import { checkFrame } from '../../protocol/check.js'
+import { checkFrame, type Given } from '../../protocol/check.js'
 import { type CloseCode, ProtocolError } from '../../protocol/codes.js'
 import type { Position } from '../../protocol/cursor.js'
 import type { Subscribe } from '../../protocol/frames.js'
 import type { Limits } from '../../protocol/limits.js'
-import { parseTopic } from '../../protocol/topic.js'
+import type { TopicName } from '../../protocol/topic.js'
 import { hubTimeline } from '../../session/timeline.js'
 import type { Stream, StreamEvents } from '../../transport/transport.js'
 import type { VerifiedGrant } from '../access/grant.js'
@@ -40,13 +40,12 @@ export function cursorOf({ request, query }: Call): string | undefined {
 }
 
 /** The session whose positions a topic's cursor is of. */
-export function sessionOf(topic: string): string {
-  const name = parseTopic(topic, 'topic')
+export function sessionOf(name: TopicName): string {
   return name.kind === 'hub' ? hubTimeline : name.session
 }
 
 /** @returns whether the session has ended and the client has all of it: 204 stops an `EventSource`. */
-export function hasAll({ hub }: LinkContext, topic: string, position: Position | undefined): boolean {
+export function hasAll({ hub }: LinkContext, topic: TopicName, position: Position | undefined): boolean {
   const session = hub.find(sessionOf(topic))
   if (position === undefined || session?.status !== 'ended') return false
   return position.epoch === session.epoch && position.offset >= session.offset
@@ -117,7 +116,7 @@ interface Opening {
   /** Types that a fresh join does not replay, whatever their traits are. */
   readonly notReplayed?: readonly string[]
   /** A mistake in one of them is answered instead of the response. */
-  readonly subscribes: readonly Subscribe[]
+  readonly subscribes: readonly Given<Subscribe>[]
   /** `subscribe` frames, not checked yet. */
   readonly frames?: readonly unknown[]
   /** The connection has gone. */

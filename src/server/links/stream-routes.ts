@@ -1,9 +1,9 @@
 import type { SseCodec } from '../../codec/sse.js'
 import type { Connection } from '../../delivery/connection.js'
-import { checkTopic } from '../../protocol/check.js'
+import type { Checked } from '../../protocol/check.js'
 import { formatCursor, type Position, readCombinedCursor, readCursor, start } from '../../protocol/cursor.js'
 import type { Subscribe } from '../../protocol/frames.js'
-import { parseTopic } from '../../protocol/topic.js'
+import { parseTopic, type TopicName } from '../../protocol/topic.js'
 import type { Answer } from '../../transport/transport.js'
 import type { StreamContext } from '../context.js'
 import { parseJson } from '../http/body.js'
@@ -82,16 +82,17 @@ async function streamMany(
   const after = cursorOf(call)
   const positions =
     after === undefined ? new Map<string, Position>() : readCombinedCursor(after, limits.cursorSessionsMax)
-  const positionOf = (topic: string) => (positions === undefined ? foreign : positions.get(sessionOf(topic)))
+  const positionOf = (topic: TopicName) =>
+    positions === undefined ? foreign : positions.get(sessionOf(topic))
   const subscribes = topics.map((text, index) => {
-    const topic = checkTopic(text, limits, 'topic')
-    call.use(({ permissions }) => permissions.expectRead(parseTopic(topic, 'topic')))
+    const topic = parseTopic(text, 'topic', limits)
+    call.use(({ permissions }) => permissions.expectRead(topic))
     return subscribeOf(context, call, { sub: index + 1, topic, position: positionOf(topic) })
   })
   if (
     asked > 0 &&
     frames.length === 0 &&
-    topics.every((topic) => hasAll(context, topic, positionOf(topic)))
+    subscribes.every(({ topic }) => hasAll(context, topic, positionOf(topic)))
   ) {
     return { status: 204 }
   }
@@ -122,8 +123,8 @@ function codecOf({ hub }: StreamContext, { query }: Call, topics: 'one' | 'many'
 function subscribeOf(
   { limits }: StreamContext,
   { query }: Call,
-  { sub, topic, position }: { sub: number; topic: string; position: Position | undefined },
-): Subscribe {
+  { sub, topic, position }: { sub: number; topic: TopicName; position: Position | undefined },
+): Checked<Subscribe> {
   const types = typesOf(query, limits)
   const mode = modeOf(query)
   const slices = slicesOf(query, limits)

@@ -4,10 +4,10 @@ import type { Link } from '../../delivery/link.js'
 import type { Hub } from '../../hub/hub.js'
 import { Bucket } from '../../lib/bucket.js'
 import type { JsonValue } from '../../lib/json.js'
-import { checkFrame } from '../../protocol/check.js'
+import { type Checked, checkFrame } from '../../protocol/check.js'
 import { type CloseCode, closeCodes, ProtocolError } from '../../protocol/codes.js'
 import type { Authorize, ClientFrame, Failed, Merge, Patch, Publish, Set } from '../../protocol/frames.js'
-import { parseTopic } from '../../protocol/topic.js'
+import type { TopicName } from '../../protocol/topic.js'
 import type { StateResult } from '../../session/precondition.js'
 import type { Socket, SocketEvents } from '../../transport/transport.js'
 import type { VerifiedGrant } from '../access/grant.js'
@@ -192,7 +192,7 @@ export class Client implements SocketEvents, IdleLink, Closable {
     }
   }
 
-  #do(frame: ClientFrame): void {
+  #do(frame: Checked<ClientFrame>): void {
     switch (frame.type) {
       case 'subscribe':
       case 'update':
@@ -211,16 +211,16 @@ export class Client implements SocketEvents, IdleLink, Closable {
     }
   }
 
-  #publish(frame: Publish): void {
+  #publish(frame: Checked<Publish>): void {
     const { hub } = this.#context
-    this.#connection.permissions.expectWrite(parseTopic(frame.topic, 'publish.topic'))
+    this.#connection.permissions.expectWrite(frame.topic)
     const { first, last, duplicates } = hub.publish(frame.topic, frame.events)
     const answer = { type: 'published', ...refOf(frame), first, last, duplicates } as const
     this.#whenCommitted(frame, () => this.#connection.say(answer))
   }
 
-  #changeState(frame: Set | Patch | Merge): void {
-    this.#connection.permissions.expectWrite(parseTopic(frame.topic, `${frame.type}.topic`))
+  #changeState(frame: Checked<Set | Patch | Merge>): void {
+    this.#connection.permissions.expectWrite(frame.topic)
     const { offset, changed } = changeOf(this.#context.hub, frame)
     const answer = { type: 'updated', ...refOf(frame), offset, changed } as const
     this.#whenCommitted(frame, () => this.#connection.say(answer))
@@ -245,11 +245,11 @@ export class Client implements SocketEvents, IdleLink, Closable {
   }
 
   /** Answers a request to publish once what it published is stored. */
-  #whenCommitted(frame: { readonly topic: string }, answer: () => void): void {
-    const name = parseTopic(frame.topic, 'topic')
-    if (name.kind === 'hub') return answer()
+  #whenCommitted(frame: { readonly topic: TopicName }, answer: () => void): void {
+    const { topic } = frame
+    if (topic.kind === 'hub') return answer()
     this.#context.hub
-      .committed(name.session)
+      .committed(topic.session)
       .then(answer)
       .catch((error: unknown) => this.#refuse(frame, error))
   }
@@ -268,7 +268,7 @@ function expectRate(afterMs: number, most: string): void {
   if (afterMs > 0) throw new RateError(`expected at most ${most} a second`, afterMs)
 }
 
-function changeOf(hub: Hub, frame: Set | Patch | Merge): StateResult {
+function changeOf(hub: Hub, frame: Checked<Set | Patch | Merge>): StateResult {
   const { topic, slice, cause } = frame
   const options = cause === undefined ? {} : { cause }
   switch (frame.type) {

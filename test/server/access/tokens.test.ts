@@ -256,7 +256,7 @@ t.test('signToken makes what the hub takes, with a key of any kind', async (t) =
     const { holder, expiresAt: until } = grant
     const permissions = grant.use((allowed) => allowed)
     const may = (topic: string) => {
-      const at = parseTopic(topic, 'topic')
+      const at = parseTopic(topic, 'topic', defaultLimits)
       return [permissions.mayRead(at), permissions.mayWrite(at), permissions.mayCommand(at)]
     }
     t.same(

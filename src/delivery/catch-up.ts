@@ -170,13 +170,9 @@ export class CatchUp {
       const page = this.#services.readStored(topic, filter, { after, limit: storedEventsMax })
       return this.#read(subscription, state, page, (stored) => this.#takeStored(subscription, state, stored))
     }
-    const { entries, last } = this.#page(subscription, state)
-    subscription.advance(last)
-    // A batch without events tells the client that its position has moved; `live` says the same.
-    if (entries.length > 0 || (last > after && state.liveSent)) {
-      this.#outbox.writeEvents(this.#chunk(subscription, { after, last }, entries), entries.length)
-    }
-    if (last === topic.timeline.offset) this.#arrive(subscription, state)
+    const page = this.#page(subscription, state)
+    this.#take(subscription, state, page)
+    if (page.last === topic.timeline.offset) this.#arrive(subscription, state)
   }
 
   /** @returns what follows the position in history: conflated, and no more than fits one frame. */
@@ -216,13 +212,23 @@ export class CatchUp {
       })
   }
 
-  #takeStored(subscription: Subscription, { position: after, liveSent }: Behind, page: StoredPage): void {
-    const { feed } = subscription
-    const due = this.#conflated(feed.topic.withUpdates(page, after, feed.filter))
-    const { last } = page
+  #takeStored(subscription: Subscription, state: Behind, page: StoredPage): void {
+    const { topic, filter } = subscription.feed
+    // Retention may have taken some of it since the store was asked.
+    if (!this.#tellLoss(subscription, state)) return
+    const entries = this.#conflated(topic.withUpdates(page, state.position, filter))
+    this.#take(subscription, state, { entries, last: page.last })
+  }
+
+  #take(
+    subscription: Subscription,
+    { position, told: after, liveSent }: Behind,
+    { entries, last }: { readonly entries: readonly Entry[]; readonly last: Offset },
+  ): void {
+    // A batch without events tells the client that its position has moved; `live`, or the next one, says the same.
+    if (entries.length === 0 && !(liveSent && last > position)) return subscription.advance(last, after)
     subscription.advance(last)
-    if (due.length === 0 && !liveSent) return
-    this.#outbox.writeEvents(this.#chunk(subscription, { after, last }, due), due.length)
+    this.#outbox.writeEvents(this.#chunk(subscription, { after, last }, entries), entries.length)
   }
 
   /** All that there was has been sent. */
@@ -240,7 +246,8 @@ export class CatchUp {
   }
 
   /** @returns whether the subscription can go on; not when it missed a critical event. */
-  #tellLoss(subscription: Subscription, { position, gapTold, droppedBefore, snapshotAt }: Behind): boolean {
+  #tellLoss(subscription: Subscription, state: Behind): boolean {
+    const { position, gapTold, droppedBefore, snapshotAt } = state
     const { feed } = subscription
     const { topic, filter } = feed
     const loss = topic.lossAfter(position > gapTold ? position : gapTold, filter)
@@ -261,7 +268,7 @@ export class CatchUp {
     )
     const gap: GapNotice = {
       reason: 'lagging',
-      after: position,
+      after: state.told,
       offset: forgot && forgotten > loss.droppable ? forgotten : loss.droppable,
       ...(dropped > 0 ? { dropped } : undefined),
     }

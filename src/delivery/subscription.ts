@@ -25,8 +25,10 @@ export interface Subscriber {
 /** Out of the feed: it continues from history, after its position, and then joins the feed again. */
 export interface Behind {
   readonly kind: 'behind'
-  /** Everything up to here has been sent. */
+  /** Everything up to here has been matched, and sent if it matched. */
   readonly position: Offset
+  /** What the client was told of it: less where nothing matched. What is sent next begins there. */
+  readonly told: Offset
   /** Whether `live` was sent: all that was due on join or resume. */
   readonly liveSent: boolean
   /** Nothing may be conflated: the client may have some of what follows its cursor, and tells it by offset. */
@@ -165,9 +167,9 @@ export class Subscription implements Member {
     return this.#state === asked
   }
 
-  /** Everything up to an offset has been sent. */
-  advance(position: Offset): void {
-    this.#change({ position })
+  /** Everything up to an offset has been matched, and the client told so unless it is to be told later. */
+  advance(position: Offset, told = position): void {
+    this.#change({ position, told })
   }
 
   /** The client was told of a loss, and of how much was dropped so far. */
@@ -175,9 +177,9 @@ export class Subscription implements Member {
     this.#change({ gapTold, droppedBefore })
   }
 
-  /** All that was due on join or resume has been sent. */
+  /** All that was due on join or resume has been sent: the client knows its position. */
   markLive(): void {
-    this.#change({ liveSent: true, exact: false })
+    this.#change({ liveSent: true, exact: false, told: this.reached })
   }
 
   /** A snapshot of state is sent. */
@@ -230,7 +232,7 @@ export class Subscription implements Member {
   /** A batch that was queued for it could not be written: it comes from history, from where the feed was before. */
   rewind(position: Offset): void {
     if (this.#state.kind !== 'behind' || this.#state.position <= position) return
-    this.#change({ position })
+    this.advance(position)
   }
 
   /** Its connection has got a second subscription, or has lost it. */
@@ -290,6 +292,7 @@ function behindAt(feed: Feed, position: Offset, { liveSent }: Pick<Behind, 'live
   return {
     kind: 'behind',
     position,
+    told: position,
     liveSent,
     exact: false,
     gapTold: position,

@@ -1,7 +1,7 @@
 import type { Entry } from '../history/entry.js'
 import type { JsonValue } from '../lib/json.js'
 import type { Weight } from '../lib/weight.js'
-import { type Offset, start } from '../protocol/cursor.js'
+import { type Epoch, type Offset, start } from '../protocol/cursor.js'
 import type { StateUpdate } from '../protocol/frames.js'
 import type {
   Latest,
@@ -16,6 +16,7 @@ import type {
 /** The session that a journal is of; asked when a batch is taken. */
 export interface JournalSource {
   readonly id: string
+  readonly epoch: Epoch
   readonly offset: Offset
   record(): SessionRecord
 }
@@ -63,6 +64,15 @@ export class Journal {
 
   get session(): string {
     return this.#source.id
+  }
+
+  get epoch(): Epoch {
+    return this.#source.epoch
+  }
+
+  /** The newest offset that was given out. */
+  get offset(): Offset {
+    return this.#source.offset
   }
 
   /** The newest offset that the store knows of. */

@@ -2,7 +2,7 @@ import type { Clock, Timer } from '../lib/clock.js'
 import { Histogram, type HistogramReading } from '../lib/histogram.js'
 import { Weight } from '../lib/weight.js'
 import { ProtocolError } from '../protocol/codes.js'
-import type { Offset } from '../protocol/cursor.js'
+import type { Epoch, Offset } from '../protocol/cursor.js'
 import type { Journal, JournalSetting } from '../session/journal.js'
 import type { Tracing } from '../session/tracing.js'
 import {
@@ -11,6 +11,7 @@ import {
   type Retention,
   type Size,
   type Store,
+  type StoredSession,
   StoreError,
 } from '../store/store.js'
 import { DamagedSessions } from './damaged-sessions.js'
@@ -106,6 +107,8 @@ export class Committing {
   #failures = 0
   #ended = false
   readonly #leaving = new Set<string>()
+  /** Of sessions that could not be removed, and come back: offsets up to here were given out, and not all were kept. */
+  readonly #reached = new Map<string, { readonly epoch: Epoch; readonly offset: Offset }>()
   #progress: Waiting | undefined = undefined
 
   constructor(options: CommittingOptions) {
@@ -212,8 +215,19 @@ export class Committing {
    * @throws ProtocolError `unavailable` when the store fails: then the session is there again
    */
   async remove(journal: Journal): Promise<void> {
+    const { session, epoch, offset } = journal
     this.drop(journal)
-    await this.removeStored(journal.session)
+    this.#reached.set(session, { epoch, offset })
+    await this.removeStored(session)
+    this.#reached.delete(session)
+  }
+
+  /** @returns a session as the store has it; its offsets go on where they were, also where it could not be removed */
+  continued(stored: StoredSession): StoredSession {
+    const { session, epoch } = stored.record
+    const reached = this.#reached.get(session)
+    const isBehind = reached?.epoch === epoch && reached.offset > stored.last
+    return isBehind ? { ...stored, last: reached.offset } : stored
   }
 
   /** As `remove`, of a session that is not in memory. */
@@ -274,7 +288,9 @@ export class Committing {
   }
 
   async #commit(): Promise<void> {
-    if (this.#committing !== undefined || this.#dirty.size === 0) return
+    if (this.#committing !== undefined) return
+    // Where all that failed is gone, an empty commit says whether the store works again.
+    if (this.#dirty.size === 0 && this.#fault === undefined) return
     const given = this.#nextBatch()
     for (const journal of given) this.#dirty.delete(journal)
     const { bytes } = this.#uncommitted

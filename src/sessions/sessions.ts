@@ -116,15 +116,17 @@ export class Sessions {
     const session = this.#held.get(id)
     if (session !== undefined || this.committing === undefined || this.committing.leaves(id)) return session
     try {
-      return this.#restored(id, this.committing.store)
+      return this.#restored(id, this.committing)
     } catch (error) {
       throw this.committing.damaged.answerTo(error)
     }
   }
 
-  #restored(id: string, { now }: Store): Session | undefined {
-    const stored = now?.load(id)
-    if (now === undefined || stored === undefined) return undefined
+  #restored(id: string, committing: Committing): Session | undefined {
+    const { now } = committing.store
+    const found = now?.load(id)
+    if (now === undefined || found === undefined) return undefined
+    const stored = committing.continued(found)
     const { limits, catalog } = this.#options
     const restored = new Session(id, stored.record.epoch, this.#setting)
     const events = now.newest(id, { limit: limits.restoredEventsMax, bytes: limits.historyBytesMax })

@@ -116,6 +116,8 @@ class LmdbStore implements Store {
   #writing: Promise<unknown> = Promise.resolve()
   /** The newest commit has not been kept: offsets may have been given out that no record knows of. */
   #behind = false
+  /** As before, of a session that may come back: until this life ends. */
+  #isUnclean = false
   #gone: StoreError | undefined = undefined
   #told: ((fault: StoreError | undefined) => void) | undefined = undefined
   readonly #endWatch: () => void
@@ -158,7 +160,13 @@ class LmdbStore implements Store {
   async commit(batch: Batch): Promise<void> {
     this.#mustBeOpen()
     this.#behind = true
-    await this.#write(() => commit(this.#tables, batch, this.#size))
+    try {
+      await this.#write(() => commit(this.#tables, batch, this.#size))
+    } catch (error) {
+      // What is damaged is not given again.
+      this.#isUnclean ||= isDamage(error)
+      throw error
+    }
     this.#behind = false
   }
 
@@ -184,7 +192,12 @@ class LmdbStore implements Store {
   }
 
   async remove(session: string): Promise<void> {
-    await this.#write(() => remove(this.#tables, session, this.#size))
+    try {
+      await this.#write(() => remove(this.#tables, session, this.#size))
+    } catch (error) {
+      this.#isUnclean = true
+      throw error
+    }
   }
 
   async trim(retention: Retention, now: number, held: (session: string) => boolean): Promise<Trimmed> {
@@ -216,7 +229,7 @@ class LmdbStore implements Store {
     await this.#writing
     this.#endWatch()
     try {
-      if (!this.#behind) await this.#apply(this.#tables.end(this.#size))
+      if (!this.#behind && !this.#isUnclean) await this.#apply(this.#tables.end(this.#size))
     } catch {
       // Then this was no end in good order, and the next start will know.
     } finally {

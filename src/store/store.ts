@@ -44,7 +44,10 @@ export interface Store {
   newest(session: string, options?: ReadOptions): Promise<Page>
   /** @returns a page of the sessions in the order of their ids (by code unit), after an id. */
   sessions(after: string, limit: number): Promise<SessionPage>
-  /** Forgets a session. One that is unknown is forgotten already. */
+  /**
+   * Forgets a session. One that is unknown is forgotten already. The caller has let go of what it had not committed: where
+   * this fails, the end of the store counts as unclean.
+   */
   remove(session: string): Promise<void>
   /**
    * Does one small step of what retention asks for. The caller goes on while there is `more`, at its leisure.

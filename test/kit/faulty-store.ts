@@ -20,6 +20,7 @@ export class FaultyStore implements Store {
   readonly #store: Store
   #fault: StoreErrorKind | undefined = undefined
   #waiting: (() => void)[] | undefined = undefined
+  #reading: (() => void)[] | undefined = undefined
   readonly #damaged = new Map<string, 'all' | 'events' | 'unnamed'>()
   #told: ((fault: StoreError | undefined) => void) | undefined = undefined
   /** Commits that were asked for, whatever came of them. */
@@ -65,6 +66,18 @@ export class FaultyStore implements Store {
   /** As if the store noticed something by itself; nothing: it is over. */
   notice(message?: string): void {
     this.#told?.(message === undefined ? undefined : new StoreError('failed', message))
+  }
+
+  /** From now on reads wait before they read. */
+  holdReads(): void {
+    this.#reading ??= []
+  }
+
+  /** What waits reads. */
+  releaseReads(): void {
+    const reading = this.#reading ?? []
+    this.#reading = undefined
+    for (const go of reading) go()
   }
 
   /** From now on commits wait. */
@@ -123,6 +136,7 @@ export class FaultyStore implements Store {
   }
 
   async read(session: string, after: Offset, options?: ReadOptions): Promise<Page> {
+    if (this.#reading !== undefined) await new Promise<void>((go) => this.#reading?.push(go))
     this.#expectWhole(session, 'all', 'events')
     return this.#store.read(session, after, options)
   }

@@ -184,3 +184,36 @@ t.test('state goes on after a restart, and its updates build on what was stored'
     patch: [{ op: 'add', path: '/items/100' }],
   })
 })
+
+t.test('a session that could not be removed comes back, and its offsets go on', async (t) => {
+  const store = new FaultyStore(memoryStore())
+  const hub = aHub(t, { store })
+  await publishAll(hub, 's', notes(1, 3))
+  const epoch = hub.find('s')?.epoch
+  store.fail('failed')
+  hub.session('s').publish(notes(4, 2))
+  await t.rejects(hub.removeSession('s'), { code: 'unavailable' })
+  store.heal()
+  while (hub.fault !== undefined) await new Promise((resolve) => setImmediate(resolve))
+  t.match(
+    hub.find('s'),
+    { epoch, offset: 5 },
+    'what was delivered is lost, and its offsets are not given out again',
+  )
+  t.equal(hub.session('s').publish(notes(6, 1)).first, 6)
+  await hub.committed('s')
+})
+
+t.test('a store that works again is noticed when all that it did not keep is gone', async (t) => {
+  const store = new FaultyStore(memoryStore())
+  const hub = aHub(t, { store })
+  await publishAll(hub, 's', notes(1, 1))
+  store.fail('failed')
+  hub.session('s').publish(notes(2, 1))
+  await t.rejects(hub.committed('s'), { code: 'unavailable' })
+  await t.rejects(hub.removeSession('s'), { code: 'unavailable' })
+  store.heal()
+  while (hub.fault !== undefined) await new Promise((resolve) => setImmediate(resolve))
+  hub.session('other').publish(notes(1, 1))
+  await hub.committed('other')
+})

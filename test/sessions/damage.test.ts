@@ -120,3 +120,34 @@ t.test('what the store notices by itself makes the hub refuse publishing until i
   await publishAll(hub, 's', notes(2, 1))
   t.strictSame(told, ['The directory is gone.', undefined])
 })
+
+t.test('what retention takes between asking the store and its answer is told as a gap', async (t) => {
+  const store = new FaultyStore(memoryStore())
+  const { clock, hub, client } = setUp({ store, limits: { laneEventsMax: 10 } })
+  const turns = async (isOver: () => boolean) => {
+    while (!isOver()) {
+      clock.runTurn()
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+  }
+  for (let first = 1; first <= 600; first += 200) {
+    hub.session('s').publish(notes(first, 200))
+    let isStored = false
+    void hub.committed('s').then(() => (isStored = true))
+    await turns(() => isStored)
+  }
+  store.holdReads()
+  const { frames, subscribe } = client(1_000_000)
+  subscribe('sessions/s', { after: `${hub.find('s')?.epoch}:5` as never })
+  clock.runTurn()
+  t.match(frames.at(-1), { type: 'subscribed', resumed: true }, 'nothing is missing yet')
+  while ((await store.trim({ sessionEvents: 100 }, clock.now(), () => true)).more);
+  store.releaseReads()
+  await turns(() => frames.some(({ type }) => type === 'live'))
+  t.match(
+    frames.find(({ type }) => type === 'gap' || type === 'events'),
+    { type: 'gap', after: 5, offset: 400 },
+  )
+  const events = frames.flatMap((frame) => (frame.type === 'events' ? frame.events : []))
+  t.equal(events[0]?.offset, 401)
+})

@@ -107,7 +107,7 @@ export class Requests {
       } catch (error) {
         // What cannot be sent now cannot be sent on the next link either.
         this.#settle(ref)
-        reject(error as Error)
+        reject(error instanceof Error ? error : new Error(String(error)))
       }
     })
   }

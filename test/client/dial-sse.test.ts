@@ -154,3 +154,72 @@ t.test('gives up on a request that cannot leave, and says so', async (t) => {
   clock.advance(100_000)
   await failed
 })
+
+t.test('passes over what it cannot read, and does not come back for it', async (t) => {
+  const { url, far } = await farHub(t)
+  let streams = 0
+  // What a proxy, or a hub of before, may make of blocks.
+  const spoil = (text: string): string =>
+    text
+      .replaceAll('"data":"bad"', '"data":bad')
+      .replaceAll(/event: (forged|snapshot)\n/g, (_, type: string) =>
+        type === 'forged' ? 'event: hub.close\n' : 'event: state.initial\n',
+      )
+  const spoiling: typeof fetch = async (address, init) => {
+    const response = await fetch(address, init)
+    if (init?.method === 'POST' || response.body === null) return response
+    streams += 1
+    const text = new TransformStream<string, string>({
+      transform: (piece, out) => out.enqueue(spoil(piece)),
+    })
+    const body = response.body
+      .pipeThrough(new TextDecoderStream())
+      .pipeThrough(text)
+      .pipeThrough(new TextEncoderStream())
+    return new Response(body, response)
+  }
+  const client = connect(url, { transport: 'sse', fetch: spoiling, backoff: { firstMs: 4, mostMs: 20 } })
+  t.teardown(() => client.close())
+  const seen: unknown[] = []
+  const subscription = client.subscribe(
+    { topic: 'sessions/s', slices: ['*'] },
+    { onEvent: ({ data }) => seen.push(data) },
+  )
+  await until('it is live', () => subscription.live)
+  const types = ['note', 'forged', 'snapshot', 'note']
+  const data = ['bad', 1, { slices: null }, 'good']
+  await far.publish(
+    'sessions/s',
+    types.map((type, at) => ({ type, data: data[at] ?? null })),
+  )
+  await until('what can be read has come', () => seen.length === 1)
+  await until('the position is behind it', () => Number(subscription.position?.split(':')[1]) >= 4)
+  t.equal(streams, 1, 'on the same link')
+
+  await far.cut('hard')
+  await far.publish('sessions/s', [{ type: 'note', data: 'more' }])
+  await until('it has come back', () => seen.length === 2)
+  t.same(seen, ['good', 'more'])
+  t.equal(streams, 2)
+})
+
+t.test('sends what follows a request that cannot be sent', async (t) => {
+  const { url } = await farHub(t)
+  const client = connect(url, { transport: 'sse', fetch, backoff: { firstMs: 4, mostMs: 20 } })
+  t.teardown(() => client.close())
+  const topic = 'sessions/s'
+  const data = { n: 1n } as unknown as number
+  const all = await Promise.allSettled([
+    client.publish(topic, { type: 'a', data }),
+    client.publish(topic, { type: 'a', data: 1 }),
+    client.setState(topic, 'plan', data),
+    client.publish('sessions/s/workers/..', { type: 'a' }),
+    client.setState(topic, '..', 1),
+    client.publish(topic, { type: 'a', data: 2 }),
+  ])
+  t.same(
+    all.map((one) => (one.status === 'fulfilled' ? 'done' : (one.reason as { code: string }).code)),
+    ['badFrame', 'done', 'badFrame', 'badFrame', 'badFrame', 'done'],
+  )
+  t.throws(() => client.subscribe({ topic, types: [1n as unknown as string] }), TypeError)
+})

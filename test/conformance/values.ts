@@ -113,6 +113,7 @@ export const taken: readonly Taken[] = [
     ü: 16,
     '🦊': 17,
     'a\u2028b': 18,
+    // oxlint-disable-next-line no-thenable -- it is what it is about
     then: 19,
     toJSON: 20,
   }),

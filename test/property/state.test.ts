@@ -1,3 +1,5 @@
+import { spawnSync } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
 import { isDeepStrictEqual } from 'node:util'
 import fc from 'fast-check'
 import jsonpatch from 'fast-json-patch'
@@ -12,6 +14,7 @@ import { compare } from '../../src/state/compare.js'
 import { followPatch } from '../../src/state/follow-patch.js'
 import { emptyMirror, StateMirror } from '../../src/state/mirror.js'
 import { noCounts, TopicState } from '../../src/state/topic-state.js'
+import { python, withoutPython } from '../kit/python.js'
 
 const plainNames = [
   'a',
@@ -28,6 +31,15 @@ const plainNames = [
   'constructor',
   'prototype',
   'length',
+  '-1',
+  '01',
+  '~0~1',
+  ' ',
+  'a\u2028b',
+  'toString',
+  'hasOwnProperty',
+  'valueOf',
+  '__proto',
 ]
 const wildNames = [...plainNames, '__proto__']
 
@@ -152,6 +164,70 @@ t.test('every update leads an exact mirror and two other implementations to the 
     { numRuns: 1_000 },
   )
   t.ok(patches > 100, `${patches} updates were patches`)
+})
+
+t.test(
+  'ten thousand states end the same in our mirror, in rfc6902 and in Python’s jsonpatch',
+  { skip: withoutPython('jsonpatch') ?? false },
+  async (t) => {
+    const statesMin = 10_000
+    let states = 0
+    let patches = 0
+    const lines: string[] = []
+    for (let seed = 1; states < statesMin; seed += 1) {
+      for (const chain of fc.sample(edited(plainNames), { numRuns: 500, seed })) {
+        const state = new TopicState(defaultLimits, noCounts())
+        let mirror = emptyMirror
+        let elsewhere: { value: JsonValue } = { value: null }
+        for (const [index, value] of chain.entries()) {
+          states += 1
+          const change = state.set('s', value, { offset: (index + 1) as Offset, time: 0 })
+          if (change.kind === 'unchanged') continue
+          const update = change.entry.event.data as StateUpdate
+          const applied = mirror.apply(change.entry.event)
+          if (applied.kind !== 'applied') throw new Error(applied.reason)
+          mirror = applied.mirror
+          if ('patch' in update) {
+            patches += 1
+            const patch = prefixed(update.patch)
+            lines.push(JSON.stringify({ patch, state: value }))
+            const failed = applyElsewhere(elsewhere, patch).find((error) => error !== null)
+            if (failed) throw failed
+          } else if ('value' in update) {
+            lines.push(JSON.stringify({ value: update.value, state: value }))
+            elsewhere = { value: plain(update.value) }
+          }
+          if (!same(mirror.slices.s as JsonValue, value)) throw new Error(`our mirror differs, seed ${seed}`)
+          if (!same(elsewhere.value, value)) throw new Error(`rfc6902 differs, seed ${seed}`)
+        }
+      }
+    }
+    const script = fileURLToPath(new URL('states.py', import.meta.url))
+    const { status, stdout, stderr } = spawnSync(python, [script], { input: lines.join('\n') })
+    t.equal(status, 0, String(stderr))
+    t.equal(Number(String(stdout)), patches, `${patches} of ${states} states came as patches`)
+    t.ok(patches > 1_000)
+  },
+)
+
+t.test('a change of a member named - is one that all implementations take', async (t) => {
+  const state = new TopicState(defaultLimits, noCounts())
+  const long = 'x'.repeat(100)
+  const values: JsonValue[] = [
+    { '-': 1, long },
+    { '-': 2, long },
+    { long },
+    { '-': { '-': [1] }, long },
+    { '-': { '-': [2] }, long },
+  ]
+  const operations = values.map((value, index) => {
+    const change = state.set('s', value, { offset: (index + 1) as Offset, time: 0 })
+    const update = change.kind === 'changed' ? (change.entry.event.data as StateUpdate) : undefined
+    return update !== undefined && 'patch' in update
+      ? update.patch.map(({ op, path }) => `${op} ${path}`)
+      : []
+  })
+  t.strictSame(operations.slice(1), [['add /-'], ['remove /-'], ['add /-'], ['replace /-/-/0']])
 })
 
 /** The others keep the value in an object, because a patch cannot replace its own root in rfc6902. */

@@ -63,6 +63,54 @@ t.test('filters by types and by mode', async (t) => {
   t.equal((await mode.until(({ event }) => event?.startsWith('hub.') === false)).event, 'execution_paused')
 })
 
+t.test('brings nothing for an empty filter, and all for none', async (t) => {
+  const { hub, url } = await served(t)
+  const nothing = await openStream(t, `${url}/api/sessions/s/events?types=&slices=`)
+  const dialect = await openStream(t, `${url}/api/sessions/s/stream?types=`)
+  publish(hub, 'sessions/s', 'a', 'data-start')
+  hub.setState('sessions/s', 'plan', 1)
+  hub.endSession('s')
+  const blocks = (await nothing.rest()).filter(({ event = 'hub.' }) => !event.startsWith('hub.'))
+  t.same(
+    blocks.map(({ event }) => event),
+    ['state.initial', 'complete'],
+    'the end passes every filter',
+  )
+  t.same(JSON.parse(blocks[0]?.data ?? '').data, { slices: {} })
+  t.match(JSON.parse((await dialect.until(({ data }) => data !== undefined)).data ?? ''), {
+    type: 'data-start',
+  })
+  const get = async (path: string) => (await (await fetch(`${url}/api/sessions/s/${path}`)).json()) as object
+  t.match(await get('history?types='), { events: [{ type: 'complete' }] })
+  t.match(await get('history'), { events: [{ type: 'a' }, { type: 'data-start' }, { type: 'complete' }] })
+  t.same(((await get('state?slices=')) as { slices: object }).slices, {})
+})
+
+t.test('replays in a dialect what the request asks for', async (t) => {
+  const { hub, url } = await served(t)
+  hub.publish('sessions/s/workers/w', [{ type: 'subagent_report', data: { text: 'done' } }])
+  hub.publish('sessions/s', [{ type: 'toolcall', data: { tool: 'grep', args: {} } }])
+  const until = (end: RegExp) => (block: Block) => end.test(block.comment ?? '')
+  const typesOf = async (path: string): Promise<string[]> => {
+    const stream = await openStream(t, `${url}${path}`)
+    const blocks: Block[] = []
+    await stream.until((block) => {
+      blocks.push(block)
+      return until(/^hub\.live/)(block)
+    })
+    stream.close()
+    return blocks.flatMap(({ data, event }) => (data === undefined ? [] : [event ?? JSON.parse(data).type]))
+  }
+  const worker = '/api/sessions/s/workers/w/events?dialect=session-bus'
+  t.same(await typesOf(worker), [], 'by the traits')
+  t.same(await typesOf(`${worker}&replay=all`), ['subagent_report'])
+  t.same(await typesOf('/api/sessions/s/events?dialect=session-bus&replay=all'), ['subagent_report'])
+  t.same(await typesOf('/tasks/s/events/stream'), ['toolcall'])
+  t.same(await typesOf('/tasks/s/events/stream?replay=false'), [])
+  const refused = await fetch(`${url}${worker}&replay=some`)
+  t.equal(refused.status, 400)
+})
+
 t.test('leaves names out with framing=data, and says hub events as comments', async (t) => {
   const { hub, url } = await served(t)
   const stream = await openStream(t, `${url}/api/sessions/s/events?framing=data`)

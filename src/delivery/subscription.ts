@@ -232,7 +232,8 @@ export class Subscription implements Member {
   /** A batch that was queued for it could not be written: it comes from history, from where the feed was before. */
   rewind(position: Offset): void {
     if (this.#state.kind !== 'behind' || this.#state.position <= position) return
-    this.advance(position)
+    // What was evicted of it since is a loss that nobody was told of.
+    this.#change({ position, told: position, gapTold: position })
   }
 
   /** Its connection has got a second subscription, or has lost it. */

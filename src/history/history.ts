@@ -92,10 +92,10 @@ export class History {
     if (entry.traits.replay === 'latest') this.#pin(entry)
   }
 
-  /** Evicts everything that can be missed; pinned events stay. */
-  clear(): void {
-    while (this.droppable.length > 0) this.#evict(this.droppable)
-    while (this.critical.length > 0) this.#evict(this.critical)
+  /** Evicts the oldest droppable events, then the oldest critical ones, until so much is left; pinned events stay. */
+  shrinkTo(bytes: number): void {
+    while (this.bytes > bytes && this.droppable.length > 0) this.#evict(this.droppable)
+    while (this.bytes > bytes && this.critical.length > 0) this.#evict(this.critical)
   }
 
   /** Pins an event that left its lane before the session left memory. */

@@ -84,6 +84,12 @@ export const limitTable = {
     guards: 'applying one JSON patch',
     exceeding: 'badFrame',
   },
+  compareWorkMax: {
+    value: 5_000,
+    unit: 'operations, or eight list items each',
+    guards: 'comparing a value of state with the one before',
+    exceeding: 'the update says the whole value',
+  },
   sliceBytesMax: { value: mib, unit: 'bytes', guards: 'the value of one slice', exceeding: '413' },
   slicesMax: {
     value: 1_000,
@@ -323,7 +329,7 @@ export const limitTable = {
     unit: 'bytes',
     guards: 'history and state of all sessions in memory',
     exceeding:
-      'sessions leave memory, those that ended first before all others; then history is evicted; then unavailable',
+      'history of sessions that hold more than an eighth is evicted; then sessions leave memory, those that ended first before all others; then history is evicted of those that hold most; then unavailable',
   },
   laneEventsMax: {
     value: 1_000,

@@ -1,5 +1,6 @@
 import type { HistoryTotals } from '../history/history.js'
 import type { Clock, Timer } from '../lib/clock.js'
+import { levelOf } from '../lib/level.js'
 import { Weight } from '../lib/weight.js'
 import { ProtocolError } from '../protocol/codes.js'
 import type { Limits } from '../protocol/limits.js'
@@ -21,12 +22,15 @@ export interface CapacityOptions {
 /** How much of it memory is freed to once it is full, so that who leaves is not asked for each event. */
 const afterRelief = 7 / 8
 
+/** The part of all memory that one session may hold before its history goes first. */
+const ownShare = 1 / 8
+
 /** What all sessions together weigh in memory, and who leaves when it is too much or time is up. */
 export class Capacity {
   /** Of state. */
   readonly weight = new Weight()
   readonly #options: CapacityOptions
-  /** When sessions ended that no store has, the first one first. */
+  /** Until when sessions stay that ended and that no store has, the first one first, on the clock that never jumps. */
   readonly #ended = new Map<Session, number>()
   #timer: Timer | undefined = undefined
 
@@ -57,7 +61,7 @@ export class Capacity {
 
   /** The session has ended, and there is no store: it leaves after a while. */
   ended(session: Session): void {
-    this.#ended.set(session, this.#options.clock.now() + this.#options.limits.endedRetentionMs)
+    this.#ended.set(session, this.#options.clock.elapsed() + this.#options.limits.endedRetentionMs)
     if (this.#ended.size === 1) this.#wait()
   }
 
@@ -73,9 +77,9 @@ export class Capacity {
     const [due] = this.#ended.values()
     if (due === undefined) return
     const { clock, forget } = this.#options
-    this.#timer = clock.after(Math.max(0, due - clock.now()), () => {
+    this.#timer = clock.after(Math.max(0, due - clock.elapsed()), () => {
       this.#timer = undefined
-      const now = clock.now()
+      const now = clock.elapsed()
       for (const [session, at] of this.#ended) {
         if (at > now) break
         forget(session)
@@ -85,22 +89,38 @@ export class Capacity {
   }
 
   /**
-   * In this order: those that have ended, the first one first; those that the store has and nobody follows, the one
-   * idle longest first; and of the others their history, which a reader then finds evicted.
+   * In this order: history of those that hold more than their share, the heaviest first; sessions that have ended, the
+   * first one first; those that the store has and nobody follows, the one idle longest first; and history of the others,
+   * again the heaviest first. A reader finds what has gone evicted. So who publishes much empties nobody else's history.
    */
   #relieve(bytes: number): void {
-    const { sessions, isKept, release, forget } = this.#options
+    const { sessions, isKept, release, forget, limits } = this.#options
     const isDone = () => this.bytes <= bytes
-    const leaving = [...sessions()].sort(beforeInLeaving)
-    for (const session of leaving) {
+    const all = [...sessions()]
+    this.#shrinkHeaviest(all, bytes, limits.memoryBytesMax * ownShare)
+    for (const session of all.sort(beforeInLeaving)) {
       if (isDone()) return
       if (isKept(session)) {
         if (!session.followed) release(session)
       } else if (session.status === 'ended' && session.journal === undefined) forget(session)
     }
-    for (const session of leaving) {
-      if (isDone()) return
-      for (const history of session.histories()) history.clear()
+    this.#shrinkHeaviest([...sessions()], bytes, 0)
+  }
+
+  /** @param share what each keeps, however much is to be freed */
+  #shrinkHeaviest(sessions: readonly Session[], bytes: number, share: number): void {
+    if (this.bytes <= bytes) return
+    const weights = sessions.map((session) => session.histories().reduce((sum, one) => sum + one.bytes, 0))
+    const level = Math.max(share, levelOf(weights, this.bytes - bytes))
+    for (const [at, session] of sessions.entries()) {
+      const excess = (weights[at] as number) - level
+      if (excess <= 0) continue
+      const histories = session.histories()
+      const left = levelOf(
+        histories.map((history) => history.bytes),
+        excess,
+      )
+      for (const history of histories) history.shrinkTo(left)
     }
   }
 }

@@ -87,6 +87,8 @@ export class Committing {
   readonly store: Store
   readonly #options: CommittingOptions
   readonly #clock: Clock
+  /** The wall clock less the one that never jumps, when the hub began. Milliseconds. */
+  readonly #began: number
   readonly #dirty = new Set<Journal>()
   #committing: ReadonlySet<Journal> | undefined = undefined
   #scheduled = false
@@ -115,6 +117,7 @@ export class Committing {
     this.#options = options
     this.store = options.store
     this.#clock = options.clock
+    this.#began = options.clock.now() - options.clock.elapsed()
     this.store.onFault?.((fault) => this.#notice(fault))
     if (options.retention !== undefined) this.#scheduleTrim()
   }
@@ -399,13 +402,21 @@ export class Committing {
     })
   }
 
+  /**
+   * What is removed is gone for good, so a clock that was set ahead does not count: no more time has passed than the
+   * machine has run since the hub began. Milliseconds since 1970.
+   */
+  #retentionNow(): number {
+    return Math.min(this.#clock.now(), this.#began + this.#clock.elapsed())
+  }
+
   /** Does what retention asks for, in small steps; one that fails is left for the next time. */
   async trim(): Promise<void> {
     const { retention, holds, removed, trimmed } = this.#options
     if (retention === undefined) return
     for (let more = true; more && !this.#ended; ) {
       try {
-        const step = await this.store.trim(retention, this.#clock.now(), holds)
+        const step = await this.store.trim(retention, this.#retentionNow(), holds)
         for (const session of step.removed) {
           this.damaged.delete(session)
           removed(session)

@@ -13,11 +13,32 @@ export interface Comparison {
 /**
  * Compares two canonical values, which share what has not changed: identical references cost nothing.
  *
+ * @param workMax operations of the patch, and items of lists that are looked at for edits; more is not worth it, nor the
+ *   time that it takes
+ * @returns nothing where there is more to do than that: the value differs, and is said as a whole
+ */
+export function compareWithin(before: JsonValue, after: JsonValue, workMax: number): Comparison | undefined {
+  const difference = new Difference(workMax)
+  try {
+    difference.values(before, after, '')
+    return difference
+  } catch (error) {
+    if (error === tooMuch) return undefined
+    throw error
+  }
+}
+
+/** Thrown from within the values to whoever has begun. */
+const tooMuch = new Error('there is more to compare than may be')
+
+/**
+ * Compares two canonical values, whatever it takes.
+ *
  * Arrays are compared as lists, so that inserting or removing k items anywhere costs about k operations;
  * fast-json-patch compares them by place, where removing the head of 200 items makes 399 operations.
  */
 export function compare(before: JsonValue, after: JsonValue): Comparison {
-  const difference = new Difference()
+  const difference = new Difference(Number.POSITIVE_INFINITY)
   difference.values(before, after, '')
   return difference
 }
@@ -25,6 +46,11 @@ export function compare(before: JsonValue, after: JsonValue): Comparison {
 class Difference implements Comparison {
   readonly patch: PatchOperation[] = []
   growthBytes = 0
+  #workLeft: number
+
+  constructor(workMax: number) {
+    this.#workLeft = workMax
+  }
 
   values(before: JsonValue, after: JsonValue, path: string): void {
     if (before === after) return
@@ -51,7 +77,7 @@ class Difference implements Comparison {
         this.values(before[name] as JsonValue, after[name] as JsonValue, at)
       } else {
         this.#grow(-memberBytes(name, before[name] as JsonValue))
-        this.patch.push({ op: 'remove', path: at })
+        this.#say({ op: 'remove', path: at })
       }
     }
     for (const name of newNames) {
@@ -65,14 +91,16 @@ class Difference implements Comparison {
 
   #lists(before: readonly JsonValue[], after: readonly JsonValue[], path: string): void {
     // Where the new list differs, the patch has made everything to the left new already: places are new ones.
-    for (const { before: old, after: at, removed, inserted } of hunksOf(before, after)) {
+    for (const { before: old, after: at, removed, inserted } of hunksOf(before, after, (items) =>
+      this.#work(items / itemsPerUnit),
+    )) {
       const paired = Math.min(removed, inserted)
       for (let item = 0; item < paired; item++) {
         this.values(before[old + item] as JsonValue, after[at + item] as JsonValue, `${path}/${at + item}`)
       }
       for (let item = paired; item < removed; item++) {
         this.#grow(-jsonBytes(before[old + item] as JsonValue))
-        this.patch.push({ op: 'remove', path: `${path}/${at + paired}` })
+        this.#say({ op: 'remove', path: `${path}/${at + paired}` })
       }
       for (let item = paired; item < inserted; item++) {
         const value = after[at + item] as JsonValue
@@ -87,11 +115,21 @@ class Difference implements Comparison {
     if (sameJson(before, after)) return
     this.#grow(jsonBytes(after) - jsonBytes(before))
     // In an object `add` replaces as well (RFC 6902, 4.1), and some refuse to replace what is named `-`.
-    this.patch.push({ op: path.endsWith('/-') ? 'add' : 'replace', path, value: after })
+    this.#say({ op: path.endsWith('/-') ? 'add' : 'replace', path, value: after })
   }
 
   #add(value: JsonValue, path: string): void {
-    this.patch.push({ op: 'add', path, value })
+    this.#say({ op: 'add', path, value })
+  }
+
+  #say(operation: PatchOperation): void {
+    this.#work(1)
+    this.patch.push(operation)
+  }
+
+  #work(units: number): void {
+    this.#workLeft -= units
+    if (this.#workLeft < 0) throw tooMuch
   }
 
   #grow(bytes: number): void {
@@ -126,7 +164,14 @@ const editsMax = 200
 /** Longer lists, without what is common at both ends, are compared by place. Items of both lists together. */
 const itemsMax = 20_000
 
-function hunksOf(before: readonly JsonValue[], after: readonly JsonValue[]): readonly Hunk[] {
+/** Looking at so many items of lists takes about as long as saying an operation. */
+const itemsPerUnit = 8
+
+function hunksOf(
+  before: readonly JsonValue[],
+  after: readonly JsonValue[],
+  work: (items: number) => void,
+): readonly Hunk[] {
   const shorter = Math.min(before.length, after.length)
   let head = 0
   while (head < shorter && sameJson(before[head] as JsonValue, after[head] as JsonValue)) head++
@@ -142,6 +187,7 @@ function hunksOf(before: readonly JsonValue[], after: readonly JsonValue[]): rea
   const whole = { before: head, after: head, removed, inserted }
   if (removed === 0 || inserted === 0 || removed + inserted === 2 || removed + inserted > itemsMax)
     return [whole]
+  work(removed + inserted)
   const [old, now] = classify(before.slice(head, head + removed), after.slice(head, head + inserted))
   const hunks = findEdits(old, now, editsMax)
   return hunks?.map((hunk) => ({ ...hunk, before: hunk.before + head, after: hunk.after + head })) ?? [whole]

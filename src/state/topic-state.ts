@@ -8,11 +8,17 @@ import type { Cause, PatchOperation, Slices, StateUpdate } from '../protocol/fra
 import type { Limits } from '../protocol/limits.js'
 import { canonicalValue } from '../protocol/value.js'
 import { applyMerge, applyPatch } from './apply.js'
-import { compare } from './compare.js'
+import { compareWithin } from './compare.js'
 
 export type StateLimits = Pick<
   Limits,
-  'patchOperationsMax' | 'patchWorkMax' | 'depthMax' | 'sliceBytesMax' | 'slicesMax' | 'stateBytesMax'
+  | 'compareWorkMax'
+  | 'patchOperationsMax'
+  | 'patchWorkMax'
+  | 'depthMax'
+  | 'sliceBytesMax'
+  | 'slicesMax'
+  | 'stateBytesMax'
 >
 
 /** What the metrics of state are made of; one for a whole hub. */
@@ -119,7 +125,13 @@ export class TopicState {
     const value = isReserved(slice) ? given : this.#canonical(given, 'value', held?.value)
     if (held === undefined) return this.#create(slice, value, moment)
 
-    const { patch, growthBytes } = compare(held.value, value)
+    const found = compareWithin(held.value, value, this.#limits.compareWorkMax)
+    if (found === undefined) {
+      const bytes = jsonBytes(value)
+      this.#keep(slice, { ...moment, value, bytes }, held.bytes)
+      return this.#changed(this.#valueUpdate(slice, held.offset, value, bytes, moment), bytes, moment)
+    }
+    const { patch, growthBytes } = found
     if (patch.length === 0) return { kind: 'unchanged', offset: held.offset }
     const bytes = held.bytes + growthBytes
     this.#keep(slice, { ...moment, value, bytes }, held.bytes)

@@ -1,5 +1,6 @@
 import type { HttpResponse } from 'uWebSockets.js'
 import { createHub, type Hub } from '../../src/hub/hub.js'
+import type { JsonValue } from '../../src/lib/json.js'
 import { defaultLimits } from '../../src/protocol/limits.js'
 import { memoryStore } from '../../src/store/memory.js'
 import { memoryLink } from '../../src/transport/memory.js'
@@ -79,6 +80,36 @@ export const heldLimits = {
     t.equal(oldestOf(hub, 1), 2)
   },
 
+  async compareWorkMax(t) {
+    const updated = async (before: JsonValue, after: JsonValue) => {
+      const hub = createHub({ limits: { compareWorkMax: 100 } })
+      hub.setState(topic, 'x', before)
+      const following = hub.subscribe(topic, { slices: ['x'], types: ['none'] })
+      hub.setState(topic, 'x', after)
+      const { changed } = hub.setState(topic, 'x', structuredClone(after))
+      t.equal(changed, false, 'what is the same is seen to be')
+      for await (const event of following) {
+        if (event.type !== 'state.update') continue
+        following.close()
+        return Object.keys(event.data as object)
+      }
+      return []
+    }
+    const names = (count: number, prefix: string) =>
+      Object.fromEntries(
+        Array.from({ length: count }, (_, at) => [`${prefix}${at}`, 'a value of some length']),
+      )
+    const rest = names(1_000, 'rest')
+    const renamed = (count: number) =>
+      updated({ ...rest, ...names(count, 'a') }, { ...rest, ...names(count, 'b') })
+    t.ok((await renamed(50)).includes('patch'), '50 removed and 50 added')
+    t.ok((await renamed(51)).includes('value'))
+    const list = (count: number) => Array.from({ length: count }, (_, at) => `item ${at} of a list`)
+    const moved = (count: number) => updated(['first', ...list(count), 'x'], [...list(count), 'y', 'first'])
+    t.ok((await moved(370)).includes('patch'), 'items of both lists, eight of which are one')
+    t.ok((await moved(410)).includes('value'))
+  },
+
   async historyBytesMax(t) {
     const each = weighEvent()
     t.equal(oldestOf(createHub({ limits: { historyBytesMax: 3 * each } }), 3), 1)
@@ -138,6 +169,14 @@ export const heldLimits = {
 
   async endedRetentionMs(t) {
     const clock = new SimulatedClock()
+    const jumped = createHub({ clock, limits: { endedRetentionMs: 1_000 } })
+    jumped.publish('sessions/a', [{ type: 'a' }])
+    jumped.endSession('a')
+    clock.jump(60 * 86_400_000)
+    clock.advance(999)
+    t.equal(jumped.stats().sessions, 1, 'a clock that is set takes no session along')
+    clock.advance(1)
+    t.equal(jumped.stats().sessions, 0)
     const hub = createHub({ clock, limits: { endedRetentionMs: 1_000 } })
     for (const id of ['a', 'b', 'c']) {
       hub.publish(`sessions/${id}`, [{ type: 'a' }])

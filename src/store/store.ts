@@ -179,7 +179,6 @@ export interface WorkerRecord extends ProgressRecord {
   readonly endedAt?: number
   /** Events it has published. */
   readonly events: number
-  readonly outcome?: JsonValue
 }
 
 /** A slice's new value. */

@@ -218,7 +218,7 @@ export function storeConformance(t: Test, openStore: (t: Test) => Store): void {
     const worker = { worker: 'w', status: 'running' as const, startedAt: at, events: 1 }
     await store.commit({ at, sessions: [{ ...aSession('s', someEvents(1, 1)), workers: [worker] }] })
     const record = aRecord('s', { status: 'ended', endedAt: at + 9, outcome: 'done' })
-    const ended = { ...worker, status: 'ended' as const, endedAt: at + 8, outcome: 0 }
+    const ended = { ...worker, status: 'ended' as const, endedAt: at + 8 }
     await store.commit({
       at: at + 9,
       sessions: [{ session: 's', record, last: offset(5), workers: [ended] }],

@@ -25,6 +25,8 @@ interface Total {
   duplicates: number
 }
 
+const publishQuery = ['from', 'dialect']
+
 /** `POST …/events`: one event or many, answered once they are stored. */
 export function publishRoutes(context: DialectContext): Route[] {
   const answer = (call: Call): Promise<Answer | undefined> => {
@@ -36,12 +38,14 @@ export function publishRoutes(context: DialectContext): Route[] {
     {
       method: 'POST',
       path: '/api/sessions/{session}/events',
+      query: publishQuery,
       access: writes(ownTopic),
       answer,
     },
     {
       method: 'POST',
       path: '/api/sessions/{session}/workers/{worker}/events',
+      query: publishQuery,
       access: writes(workerTopic),
       answer,
     },

@@ -10,7 +10,7 @@ import { unlocked, type VerifiedGrant } from '../access/grant.js'
 import { corsHeaders, expectHost, type Hosts, type OriginRules, preflightHeaders } from '../access/origins.js'
 import type { RateLimits } from '../access/rate-limits.js'
 import type { ServerCounts } from '../operations/metric-definitions.js'
-import { problemOf, shuttingDown } from './problem.js'
+import { problemOf, refusal, shuttingDown } from './problem.js'
 
 export type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
 
@@ -36,6 +36,11 @@ export interface Route {
   /** Literal segments and `{parameters}`: `/api/sessions/{session}/events`. */
   readonly path: string
   readonly access: Access
+  /**
+   * The query parameters that it takes beside `token` and `ticket`; any other is refused, unless the query names a
+   * dialect. Without a list it takes whatever comes: routes outside `/api/`, and those of dialects.
+   */
+  readonly query?: readonly string[]
   /** Answered even while the server is about to close. */
   readonly whileClosing?: true
   /**
@@ -196,6 +201,7 @@ export class Routes {
       },
     }
     const topic = grant.use((permissions) => permittedTopic(route.access, asked, permissions))
+    expectKnownQuery(route, asked.query)
     const sender = grant.holder === '' ? this.#options.rateLimits.addressOf(request) : grant.holder
     const { param, query } = asked
     const answer = await route.answer({
@@ -252,6 +258,18 @@ function permittedTopic(access: Access, asked: Asked, permissions: Permissions):
     }
   }
 }
+
+/** @throws ProtocolError `badFrame` for a parameter that would be ignored, and with it what the client meant by it */
+function expectKnownQuery({ query: known }: Route, query: URLSearchParams): void {
+  if (known === undefined || query.has('dialect')) return
+  for (const name of query.keys()) {
+    if (known.includes(name) || everywhere.includes(name)) continue
+    throw refusal('query', `no parameter but ${[...known, ...everywhere].join(', ')}`, name)
+  }
+}
+
+/** What may stand in any URL, for clients that can set no header. */
+const everywhere: readonly string[] = ['token', 'ticket']
 
 function isParam(segment: string): boolean {
   return segment.startsWith('{')

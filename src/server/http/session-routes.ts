@@ -11,14 +11,23 @@ import { json, refusal } from './problem.js'
 import { integerOf, typesOf } from './query.js'
 import type { Call, Route } from './routes.js'
 
+const historyQuery = ['after', 'limit', 'types', 'dialect']
+
 /** Sessions: listed, read, created, ended, removed, and their retained events page by page. */
 export function sessionRoutes(context: DialectContext): Route[] {
   const { hub } = context
   return [
-    { method: 'GET', path: '/api/sessions', access: { kind: 'any' }, answer: (call) => list(context, call) },
+    {
+      method: 'GET',
+      path: '/api/sessions',
+      query: ['after', 'limit'],
+      access: { kind: 'any' },
+      answer: (call) => list(context, call),
+    },
     {
       method: 'GET',
       path: '/api/sessions/{session}',
+      query: [],
       // Who publishes to a session has to know how it stands.
       access: { kind: 'either', topic: ownTopic },
       answer: (call) =>
@@ -30,12 +39,14 @@ export function sessionRoutes(context: DialectContext): Route[] {
     {
       method: 'PUT',
       path: '/api/sessions/{session}',
+      query: [],
       access: writes(ownTopic),
       answer: (call) => create(context, call),
     },
     {
       method: 'DELETE',
       path: '/api/sessions/{session}',
+      query: [],
       access: writes(wholeTopic),
       answer: async (call) => {
         await call.use(({ param }) => hub.removeSession(param('session')))
@@ -45,18 +56,21 @@ export function sessionRoutes(context: DialectContext): Route[] {
     {
       method: 'POST',
       path: '/api/sessions/{session}/end',
+      query: [],
       access: writes(ownTopic),
       answer: (call) => end(context, call),
     },
     {
       method: 'GET',
       path: '/api/sessions/{session}/history',
+      query: [...historyQuery, 'all'],
       access: reads(sessionTopic),
       answer: (call) => history(context, call),
     },
     {
       method: 'GET',
       path: '/api/sessions/{session}/workers/{worker}/history',
+      query: historyQuery,
       access: reads(workerTopic),
       answer: (call) => history(context, call),
     },

@@ -17,10 +17,15 @@ import type { Asked, Call, Route } from './routes.js'
 /** The state of sessions and workers: read, set, patched, removed. Changes are answered once they are stored. */
 export function stateRoutes(context: BodyContext): Route[] {
   return [
-    ...routesOf(context, '/api/sessions/{session}/state', { whole: sessionTopic, own: ownTopic }),
+    ...routesOf(context, '/api/sessions/{session}/state', {
+      whole: sessionTopic,
+      own: ownTopic,
+      query: ['slices', 'all'],
+    }),
     ...routesOf(context, '/api/sessions/{session}/workers/{worker}/state', {
       whole: workerTopic,
       own: workerTopic,
+      query: ['slices'],
     }),
   ]
 }
@@ -29,15 +34,29 @@ export function stateRoutes(context: BodyContext): Route[] {
 function routesOf(
   context: BodyContext,
   all: string,
-  { whole, own }: { whole: (asked: Asked) => TopicName; own: (asked: Asked) => TopicName },
+  {
+    whole,
+    own,
+    query,
+  }: {
+    whole: (asked: Asked) => TopicName
+    own: (asked: Asked) => TopicName
+    query: readonly string[]
+  },
 ): Route[] {
   const one = `${all}/{slice}`
   return [
-    { method: 'GET', path: all, access: reads(whole), answer: (call) => readAll(context, call) },
-    { method: 'GET', path: one, access: reads(own), answer: (call) => readOne(context, call) },
-    { method: 'PUT', path: one, access: writes(own), answer: (call) => set(context, call) },
-    { method: 'PATCH', path: one, access: writes(own), answer: (call) => patch(context, call) },
-    { method: 'DELETE', path: one, access: writes(own), answer: (call) => remove(context, call) },
+    {
+      method: 'GET',
+      path: all,
+      query,
+      access: reads(whole),
+      answer: (call) => readAll(context, call),
+    },
+    { method: 'GET', path: one, query: [], access: reads(own), answer: (call) => readOne(context, call) },
+    { method: 'PUT', path: one, query: [], access: writes(own), answer: (call) => set(context, call) },
+    { method: 'PATCH', path: one, query: [], access: writes(own), answer: (call) => patch(context, call) },
+    { method: 'DELETE', path: one, query: [], access: writes(own), answer: (call) => remove(context, call) },
   ]
 }
 

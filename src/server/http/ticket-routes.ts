@@ -8,6 +8,7 @@ export function ticketRoutes({ authenticator, limits }: Context): Route[] {
     {
       method: 'POST',
       path: '/api/ticket',
+      query: [],
       access: { kind: 'any' },
       answer: ({ use, sender }) =>
         use(({ grant, permissions }) => {

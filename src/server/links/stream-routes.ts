@@ -17,6 +17,8 @@ import { cursorOf, hasAll, open, StreamLink, sessionOf } from './stream-link.js'
 
 const framings = ['named', 'data'] as const
 
+const streamQuery = ['types', 'mode', 'slices', 'replay', 'after', 'last_event_id', 'framing', 'gaps']
+
 /** Server-sent events: one topic, or many on one response that `POST` changes live. */
 export function streamRoutes(context: StreamContext): Route[] {
   // By connection id, which only the client that opened the response knows.
@@ -25,24 +27,28 @@ export function streamRoutes(context: StreamContext): Route[] {
     {
       method: 'GET',
       path: '/api/sessions/{session}/events',
+      query: [...streamQuery, 'all', 'dialect'],
       access: reads(sessionTopic),
       answer: (call) => streamOne(context, call),
     },
     {
       method: 'GET',
       path: '/api/sessions/{session}/workers/{worker}/events',
+      query: [...streamQuery, 'dialect'],
       access: reads(workerTopic),
       answer: (call) => streamOne(context, call),
     },
     {
       method: 'GET',
       path: '/api/stream',
+      query: [...streamQuery, 'topic', 'subscribe'],
       access: { kind: 'any' },
       answer: (call) => streamMany(context, call, streams),
     },
     {
       method: 'POST',
       path: '/api/stream/{connection}',
+      query: [],
       access: { kind: 'any' },
       answer: (call) => {
         const connection = call.use(({ param }) => streams.get(param('connection')))

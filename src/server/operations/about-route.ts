@@ -11,6 +11,7 @@ export function aboutRoute({ hub }: Pick<Context, 'hub'>, transport: TransportCh
   return {
     method: 'GET',
     path: '/api/about',
+    query: [],
     access: { kind: 'any' },
     answer: () => json(200, { ...about, store: hub.storeKind }),
   }

@@ -559,3 +559,55 @@ t.test(
     )
   },
 )
+
+t.test('refuses a query parameter that it would ignore, and says which there are', async (t) => {
+  const { hub, url } = await served(t, { hub: { dialects: [] } })
+  hub.session('s').worker('w').publish({ type: 'a' })
+  hub.session('s').setState('plan', 1)
+  const ask = (method: string, path: string): Promise<Response> =>
+    fetch(url + path, { method, ...(method === 'PUT' && { body: '1' }) })
+  const refused: [method: string, path: string, name: string][] = [
+    ['GET', '/api/sessions?cursor=1', 'cursor'],
+    ['GET', '/api/sessions/s?full=1', 'full'],
+    ['PUT', '/api/sessions/t?mode=full', 'mode'],
+    ['POST', '/api/sessions/s/end?outcome=1', 'outcome'],
+    ['DELETE', '/api/sessions/s?force=1', 'force'],
+    ['GET', '/api/sessions/s/history?type=a', 'type'],
+    ['GET', '/api/sessions/s/workers/w/history?types=a&page=2', 'page'],
+    ['POST', '/api/sessions/s/events?type=a', 'type'],
+    ['POST', '/api/sessions/s/workers/w/events?sync=1', 'sync'],
+    ['GET', '/api/sessions/s/events?type=a', 'type'],
+    ['GET', '/api/sessions/s/workers/w/events?all=1', 'all'],
+    ['GET', '/api/stream?topics=sessions/s', 'topics'],
+    ['POST', '/api/stream/x?sub=1', 'sub'],
+    ['GET', '/api/sessions/s/state?slice=plan', 'slice'],
+    ['GET', '/api/sessions/s/workers/w/state?all=1', 'all'],
+    ['GET', '/api/sessions/s/state/plan?slices=plan', 'slices'],
+    ['PUT', '/api/sessions/s/state/plan?if=1', 'if'],
+    ['DELETE', '/api/sessions/s/state/plan?if=1', 'if'],
+    ['POST', '/api/ticket?ms=1', 'ms'],
+    ['GET', '/api/about?x=1', 'x'],
+  ]
+  for (const [method, path, name] of refused) {
+    const answer = await ask(method, path)
+    t.equal(answer.status, 400, path)
+    t.match(await answer.json(), {
+      detail: new RegExp(`^query: expected no parameter but .*token, ticket, got "${name}"$`),
+    })
+  }
+  t.equal(hub.find('t'), undefined, 'nothing was done')
+  t.equal(hub.find('s')?.status, 'running')
+  const history = await ask('GET', '/api/sessions/s/history?type=a')
+  t.match(await history.json(), {
+    detail: 'query: expected no parameter but after, limit, types, dialect, all, token, ticket, got "type"',
+  })
+  for (const path of [
+    '/api/sessions/s/history?dialect=execution-log&page=2',
+    '/?x=1',
+    '/healthz?x=1',
+    '/metrics?x=1',
+    '/api/sessions?token=none',
+  ]) {
+    t.equal((await ask('GET', path)).status, 200, `${path} is answered`)
+  }
+})

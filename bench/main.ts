@@ -6,7 +6,7 @@ import { dirname } from 'node:path'
 import { parseArgs } from 'node:util'
 import { cores, killChildren, pinned } from './harness/child.js'
 import { summarizeProfiles } from './harness/profile.js'
-import { runcast } from './harness/side.js'
+import { type Contender, runcast } from './harness/side.js'
 import { formatTable } from './harness/table.js'
 import { absences, type Peer, peers, readyPeers, versionOf } from './peers/peers.js'
 import { connections } from './scenarios/connections.js'
@@ -49,6 +49,7 @@ Options:
   --runs N        alternating runs of each cell: 5, or 3 with --quick
   --peers LIST    other servers in the same run: all, or names of ${peerNames.join(', ')};
                   those of npm are installed into bench/peers when first asked for
+  --contestants L beside Runcast as it is: node, the same over Node's own HTTP instead of uWebSockets.js
   --only PATTERN  cells whose whole name matches, such as ws-1000-10-200 (link, connections, events a turn,
                   bytes); a name that matches nothing shows the names there are
   --against DIST  another build of Runcast in the same run: its dist/ folder, with node_modules beside or above it
@@ -85,6 +86,7 @@ async function main(): Promise<void> {
       quick: { type: 'boolean', default: false },
       runs: { type: 'string' },
       peers: { type: 'string', default: '' },
+      contestants: { type: 'string', default: '' },
       only: { type: 'string' },
       against: { type: 'string' },
       profile: { type: 'string' },
@@ -104,6 +106,7 @@ async function main(): Promise<void> {
   const runs = values.runs === undefined ? (values.quick ? 3 : 5) : runCount(values.runs)
   const { ready, absent } = readyPeers(peersNamed(values.peers), (text) => showProgress(text))
   clearProgress()
+  const contestants = contestantsNamed(values.contestants)
   if (values.profile !== undefined) mkdirSync(values.profile, { recursive: true })
   // A folder that is missing should not show after ten minutes.
   if (values.json !== undefined) mkdirSync(dirname(values.json), { recursive: true })
@@ -123,10 +126,11 @@ async function main(): Promise<void> {
       quick: values.quick,
       runs,
       peers: ready,
-      ours:
-        values.against === undefined
-          ? [runcast]
-          : [runcast, { ...runcast, name: 'against', dist: values.against }],
+      ours: [
+        runcast,
+        ...contestants,
+        ...(values.against === undefined ? [] : [{ ...runcast, name: 'against', dist: values.against }]),
+      ],
       wants,
       profileDir: values.profile,
       progress,
@@ -187,6 +191,17 @@ function peersNamed(text: string): readonly Peer[] {
   if (stranger !== undefined)
     throw new Error(`--peers: expected all or names of ${peerNames.join(', ')}, got ${stranger}`)
   return peers.filter(({ name }) => names.includes(name))
+}
+
+/** @returns Runcast in other shapes */
+function contestantsNamed(text: string): readonly Contender[] {
+  return text
+    .split(',')
+    .filter((name) => name !== '')
+    .map((name) => {
+      if (name !== 'node') throw new Error(`--contestants: expected node, got ${name}`)
+      return { ...runcast, name: 'runcast node', transport: 'node' }
+    })
 }
 
 function describeConditions(

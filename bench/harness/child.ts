@@ -99,8 +99,13 @@ export const pinned =
   cores > 1 && spawnSync('taskset', ['-c', '0,1', 'true'], { stdio: 'ignore' }).status === 0
 
 /** Starts a server under test on the first core. */
-export async function startServer({ file, profileFile, dist }: Contender): Promise<Child<ServerCalls>> {
-  const env = { ...process.env, ...(dist !== undefined && { RUNCAST_BENCH_DIST: dist }) }
+export async function startServer(contender: Contender): Promise<Child<ServerCalls>> {
+  const { file, profileFile, dist, transport } = contender
+  const env = {
+    ...process.env,
+    ...(dist !== undefined && { RUNCAST_BENCH_DIST: dist }),
+    ...(transport !== undefined && { RUNCAST_BENCH_TRANSPORT: transport }),
+  }
   return start<ServerCalls>(file, 0, { args: profileFile === undefined ? [] : [profileFile], env })
 }
 

@@ -26,6 +26,8 @@ export interface Contender {
   readonly profileFile?: string | undefined
   /** Another build of Runcast than that of this folder: its `dist`. */
   readonly dist?: string
+  /** What Runcast speaks through; what loads, unless given. */
+  readonly transport?: 'node'
   /** How a client asks for what it wants. */
   readonly dialect: (wish: Wish) => DialectChoice
   /** Why it takes no further part when it loses or repeats something: a peer's fault is a result. */

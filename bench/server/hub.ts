@@ -18,7 +18,8 @@ const { serve } = (await dist('server/serve.js')) as typeof import('../../src/se
 /** Runcast itself, with its defaults. @param storeName where events go beside the history */
 export async function competeAsRuncast(storeName: 'memory' | 'lmdb'): Promise<void> {
   const hub = createHub(storeName === 'lmdb' ? { store: await openStore() } : {})
-  const server = await serve(hub, { port: 0 })
+  const transport = process.env.RUNCAST_BENCH_TRANSPORT === 'node' ? 'node' : undefined
+  const server = await serve(hub, { port: 0, ...(transport && { transport }) })
   let publish: (number: number, stamp: number) => void
   let plan: Plan | undefined
 

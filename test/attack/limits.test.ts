@@ -1,7 +1,7 @@
 import t from 'tap'
 import { type LimitName, limitTable } from '../../src/protocol/limits.js'
 import { SimulatedClock } from '../kit/clock.js'
-import { dial, served } from '../kit/served.js'
+import { dial, overTransports, served } from '../kit/served.js'
 import { mint, secret } from '../kit/tokens.js'
 import { followedLimits } from './followed-limits.js'
 import { heldLimits } from './held-limits.js'
@@ -40,6 +40,8 @@ t.test('all links with one token have one rate, from whatever address', async (t
   t.match(await other.closed, { code: 4004, reason: /requests and frames/ })
 })
 
-for (const [name, test] of Object.entries(tests)) {
-  t.test(`${name} holds at n, and does what the table says at n + 1`, { timeout: 60_000 }, test)
-}
+overTransports(t, (t) => {
+  for (const [name, test] of Object.entries(tests)) {
+    t.test(`${name} holds at n, and does what the table says at n + 1`, { timeout: 60_000 }, test)
+  }
+})

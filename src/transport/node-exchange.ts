@@ -107,15 +107,18 @@ export class NodeExchange implements Exchange, Flow {
   /** A sender that is too slow is cut, unless its reader holds it up or lets it be slow. */
   touch(): void {
     if (this.#req.complete) return this.#means.streams.delete(this)
+    if (this.#paused || (this.#body === undefined && !this.#answered)) return
     this.#silenceMs += streamTouchMs
+    if (this.#silenceMsMax > 0) {
+      if (this.#silenceMs > this.#silenceMsMax) this.cut()
+      return
+    }
     this.#touches += 1
-    const windowMs = this.#touches * streamTouchMs
     if (this.#touches < bodyTouches) return
-    const enough = this.#cameBytes >= (windowMs / 1_000) * bodyBytesPerSecond
+    const enough = this.#cameBytes >= ((bodyTouches * streamTouchMs) / 1_000) * bodyBytesPerSecond
     this.#touches = 0
     this.#cameBytes = 0
-    const heldUp = this.#paused || (this.#body === undefined && !this.#answered)
-    if (!enough && !heldUp && this.#silenceMs > this.#silenceMsMax) this.cut()
+    if (!enough) this.cut()
   }
 
   cut(): void {

@@ -26,7 +26,8 @@ const streamsMax = 256
  *   (`Exchange.body`); otherwise its link is cut.
  * - A second request on a link of HTTP/1 whose first one is not answered yet cuts the link.
  * - A link beyond `linksMax` is cut as soon as it is there.
- * - A WebSocket message of more than twice `frameBytesMax` cuts the link (1006), and so does whatever breaks RFC 6455.
+ * - A WebSocket message of more than twice `frameBytesMax` cuts the link, and so does whatever breaks RFC 6455: after a
+ *   close frame with 1009, 1002 or 1007. The service is told 1006.
  * - An answer that is not read is cut when nothing of it leaves for 10 s; a response that stays open, for 120 s.
  */
 export function nodeTransport(

@@ -11,6 +11,7 @@ import {
   numbered,
   reading,
   serve,
+  transportOptions,
   useAfterwards,
 } from './transport-kit.js'
 
@@ -59,6 +60,29 @@ export function requests(t: Test, make: MakeTransport): void {
     t.equal((await ask(port, { path: '/x' })).body, '/x|')
     t.equal((await ask(port, { path: '/x?' })).body, '/x|')
     t.equal((await ask(port, { path: '/x??' })).body, '/x|?')
+  })
+
+  t.test('a head that comes in pieces may be as large as is said, and a larger one gets 431', async (t) => {
+    const { port } = await serve(t, make, {
+      request: ({ headers }, exchange) =>
+        exchange.answer({ status: 200, body: `${headers.get('x-large')?.length} bytes` }),
+    })
+    const { headBytesMax } = transportOptions
+    for (const [bytes, heard] of [
+      [headBytesMax - 8 * kib, new RegExp(`^HTTP/1.1 200 [^]*\\r\\n${headBytesMax - 8 * kib} bytes$`)],
+      [2 * headBytesMax, /^HTTP\/1.1 431 /],
+    ] as const) {
+      const client = new RawClient(port)
+      t.teardown(() => client.socket.destroy())
+      client.send('GET / HTTP/1.1\nHost: x\nX-Large: ')
+      for (let sent = 0; sent < bytes && !client.closed; sent += kib) {
+        client.send('x'.repeat(kib))
+        await new Promise(setImmediate)
+      }
+      client.send('\n\n')
+      await until('it is answered', () => client.text.includes('\r\n\r\n'))
+      t.match(client.text, heard)
+    }
   })
 
   t.test('HEAD has the length of the body and no body, and the link lives on', async (t) => {

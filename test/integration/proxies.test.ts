@@ -1,5 +1,5 @@
 import { execFileSync, spawn } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { connect as connectHttp2 } from 'node:http2'
 import { request } from 'node:https'
 import { connect } from 'node:net'
@@ -82,6 +82,23 @@ const kinds: readonly ProxyKind[] = [
       return ['run', '--adapter', 'caddyfile', '--config', join(folder, 'Caddyfile')]
     },
   },
+  {
+    name: 'HAProxy',
+    program: 'haproxy',
+    prepare({ folder, cert, key, port, hubPort }) {
+      const both = join(folder, 'all.pem')
+      writeFileSync(both, readFileSync(cert, 'utf8') + readFileSync(key, 'utf8'))
+      const site = adapted('haproxy.cfg', {
+        'bind :443': `bind 127.0.0.1:${port}`,
+        '127.0.0.1:4600': `127.0.0.1:${hubPort}`,
+        '/etc/ssl/runcast/all.pem': both,
+        'maxconn 20000': 'maxconn 256',
+        'log /dev/log local0': 'log stdout format raw local0',
+      })
+      writeFileSync(join(folder, 'haproxy.cfg'), site)
+      return ['-db', '-f', join(folder, 'haproxy.cfg')]
+    },
+  },
 ]
 
 function isThere(program: string): boolean {
@@ -120,9 +137,10 @@ async function behind(t: Test, kind: ProxyKind) {
   mkdirSync(home)
   const words = kind.prepare({ folder, cert, key, log, port, hubPort: String(server.port) })
   const env = { ...process.env, HOME: home, XDG_DATA_HOME: home, XDG_CONFIG_HOME: home }
-  const proxy = spawn(kind.program, words, { env, stdio: ['ignore', 'ignore', 'pipe'] })
+  // HAProxy logs to its standard output, where the others write nothing.
+  const proxy = spawn(kind.program, words, { env, stdio: ['ignore', openSync(log, 'a'), 'pipe'] })
   let said = ''
-  proxy.stderr.setEncoding('utf8').on('data', (text: string) => (said += text))
+  proxy.stderr?.setEncoding('utf8').on('data', (text: string) => (said += text))
   const ended = new Promise<void>((resolve) => proxy.on('exit', () => resolve()))
   t.teardown(async () => {
     proxy.kill('SIGTERM')

@@ -1,6 +1,11 @@
+import { chooseTransport } from '../../src/transport/choice.js'
 import type { uwsTransport } from '../../src/transport/uws.js'
+import { transportOptions } from '../conformance/transport-kit.js'
 
-const loaded = await import('../../src/transport/uws.js').catch(String)
+// As a server does, which tells the addon first how large a head may be.
+const loaded = await chooseTransport('uws', transportOptions)
+  .then(() => import('../../src/transport/uws.js'))
+  .catch(String)
 // The package says first what it supports, and then what was wrong.
 const reason = typeof loaded === 'string' && (/\nError: (.+)/.exec(loaded)?.[1] ?? loaded)
 

@@ -64,6 +64,8 @@ export function panelRoutes(): Route[] {
       method: 'GET',
       path: '/panels/{file}',
       access: { kind: 'open' },
+      // The page itself asks for its scripts with an origin, which is another than `Host` behind some proxies.
+      anyOrigin: true,
       // The names change with the content.
       answer: (call) =>
         answer(

@@ -43,6 +43,8 @@ export interface Route {
   readonly query?: readonly string[]
   /** Answered even while the server is about to close. */
   readonly whileClosing?: true
+  /** Pages of any origin may have it: nothing in it is of any session, or depends on who asks. */
+  readonly anyOrigin?: true
   /**
    * Answers, or streams and returns nothing. What it throws is answered as a problem.
    * `HEAD` comes here as well; the transport leaves out the body of its answer.
@@ -164,7 +166,7 @@ export class Routes {
       rateLimits.expectFit(request)
       rateLimits.charge(rateLimits.addressOf(request))
       expectHost(request, this.#options.hosts)
-      origins.expect(request)
+      if (cors === undefined && !this.#isForAll(request)) origins.expect(request)
       const answer = await this.#dispatch(request, exchange, { ...guards, ...cors })
       return answer && { ...answer, headers: { ...guards, ...answer.headers, ...cors } }
     } catch (error) {
@@ -217,6 +219,12 @@ export class Routes {
     if (answer === undefined || grant === unlocked) return answer
     // Nobody between the hub and the client keeps what it took a token to get.
     return { ...answer, headers: { ...answer.headers, 'cache-control': 'no-store' } }
+  }
+
+  /** Whether pages of any origin may have what is asked for. */
+  #isForAll({ path, method }: Request): boolean {
+    const routes = this.#match(path.split('/'))?.methods
+    return routes?.get((method === 'HEAD' ? 'GET' : method) as Method)?.anyOrigin === true
   }
 
   #match(segments: readonly string[]): Pattern | undefined {

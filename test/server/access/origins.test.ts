@@ -346,3 +346,19 @@ t.test('of X-Forwarded-For an address counts, however it is written, and nothing
   t.equal(addressOf('9.9.9.9', '10.0.0.1'), '10.0.0.1', 'nobody believes whoever is no proxy')
   t.end()
 })
+
+t.test(
+  'the files of the page come to whatever origin asks, so that a proxy that changes Host shows it',
+  async (t) => {
+    const { url } = await served(t)
+    const elsewhere = { headers: { origin: 'https://runcast.example:8443' } }
+    const { status } = await fetch(`${url}/panels/any.js`, elsewhere)
+    // 404 says that the origin was not what it failed for.
+    t.equal(status, 404)
+    t.equal((await fetch(`${url}/panels/any.js`, { ...elsewhere, method: 'POST' })).status, 403)
+    t.equal((await fetch(`${url}/api/sessions`, elsewhere)).status, 403)
+    const [file] = /panels\/[\w.-]+\.js/.exec(await (await fetch(url)).text()) ?? []
+    if (file === undefined) return void t.pass('the page', { skip: 'it is not built here' })
+    t.equal((await fetch(`${url}/${file}`, elsewhere)).status, 200)
+  },
+)

@@ -47,12 +47,10 @@ async function ofNode(why: string): Promise<ChosenTransport> {
   return { name: 'node', why, make: nodeTransport }
 }
 
-/** Node 20. The builds up to this version of its interface are of uWebSockets.js v20.34 to v20.43. */
-const faultyUntil = 115
-
 /** @returns what is known to be wrong with the build that has loaded: uWebSockets, issue 1776 */
 function fault(): string {
-  if (Number(process.versions.modules) > faultyUntil) return ''
+  // Up to Node 20 the builds are of uWebSockets.js v20.34 to v20.43.
+  if (Number(process.versions.modules) > 115) return ''
   return '; this build answers 505 to a request line that comes in two pieces'
 }
 

@@ -13,6 +13,7 @@ import { freePort } from '../kit/free-port.js'
 
 // For the long run: RUNCAST_KILLS=100 node --import tsx test/integration/trim-kills.test.ts
 const kills = Number(process.env['RUNCAST_KILLS'] ?? 4)
+t.setTimeout(60_000 + 30_000 * kills)
 
 const directory = mkdtempSync(join(tmpdir(), 'runcast-trim-kills-'))
 t.teardown(() => rmSync(directory, { recursive: true, force: true }))
@@ -118,7 +119,6 @@ async function historyOf(session: string): Promise<HubEvent[]> {
 t.test(
   'a hub killed while it trims and removes loses nothing acknowledged, and keeps nothing removed',
   async (t) => {
-    t.setTimeout(60_000 + 30_000 * kills)
     let hub = new HubProcess()
     await hub.says('listens')
     let over = false

@@ -11,6 +11,7 @@ import { type Life, type Published, type Truth, Watcher, type WatcherCounts } fr
 // What clients do, counted. For the long run: RUNCAST_CLIENT_STEPS=10000000 node --import tsx test/simulation/stored.test.ts
 const clientSteps = Number(process.env['RUNCAST_CLIENT_STEPS'] ?? 100_000)
 const seed = Number(process.env['RUNCAST_SEED'] ?? Math.floor(Math.random() * 2 ** 31))
+t.setTimeout(60_000 + clientSteps)
 const rounds = Number(process.env['RUNCAST_ROUNDS'] ?? Math.max(1, Math.ceil(clientSteps / 50_000)))
 const stepsPerRound = Math.ceil(clientSteps / rounds)
 
@@ -326,7 +327,6 @@ class StoredSimulation implements Truth {
 t.test(
   `with a store that fails and hubs that are killed, nothing acknowledged is lost (RUNCAST_SEED=${seed})`,
   async (t) => {
-    t.setTimeout(60_000 + clientSteps)
     const counts: Counts = {
       events: 0,
       gaps: 0,

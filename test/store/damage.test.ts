@@ -10,6 +10,7 @@ import { fillSample, type Outcome } from './damage-cases.js'
 // For the long run: RUNCAST_DAMAGES=10000 node --import tsx test/store/damage.test.ts; RUNCAST_SEED repeats one.
 const damages = Number(process.env['RUNCAST_DAMAGES'] ?? 200)
 const seed = Number(process.env['RUNCAST_SEED'] ?? Math.floor(Math.random() * 2 ** 31))
+t.setTimeout(60_000 + 1_000 * damages)
 
 const folder = mkdtempSync(join(tmpdir(), 'runcast-damage-'))
 t.teardown(() => rmSync(folder, { recursive: true, force: true }))
@@ -52,7 +53,6 @@ async function* sayings(sample: string, pristine: string, count: number): AsyncG
 }
 
 t.test(`a damaged file gives right answers or documented errors (RUNCAST_SEED=${seed})`, async (t) => {
-  t.setTimeout(60_000 + 1_000 * damages)
   const pristine = join(folder, 'pristine')
   const open = await fillSample(pristine)
   // As a process that was killed leaves it.

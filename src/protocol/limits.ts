@@ -329,7 +329,7 @@ export const limitTable = {
     unit: 'bytes',
     guards: 'history and state of all sessions in memory',
     exceeding:
-      'history of sessions that hold more than an eighth is evicted; then sessions leave memory, those that ended first before all others; then history is evicted of those that hold most; then unavailable',
+      'history of sessions that hold more than an eighth, and much more than others, is evicted; then sessions leave memory, those that ended first before all others; then history is evicted of those that hold most; then unavailable',
   },
   laneEventsMax: {
     value: 1_000,

@@ -25,6 +25,9 @@ const afterRelief = 7 / 8
 /** The part of all memory that one session may hold before its history goes first. */
 const ownShare = 1 / 8
 
+/** And how much more than the session in the middle it must hold: where all hold as much, nobody is to blame. */
+const heavyFactor = 4
+
 /** What all sessions together weigh in memory, and who leaves when it is too much or time is up. */
 export class Capacity {
   /** Of state. */
@@ -97,7 +100,9 @@ export class Capacity {
     const { sessions, isKept, release, forget, limits } = this.#options
     const isDone = () => this.bytes <= bytes
     const all = [...sessions()]
-    this.#shrinkHeaviest(all, bytes, limits.memoryBytesMax * ownShare)
+    const sizes = all.map(historyBytes).sort((a, b) => a - b)
+    const median = sizes[Math.floor((sizes.length - 1) / 2)] ?? 0
+    this.#shrinkHeaviest(all, bytes, Math.max(limits.memoryBytesMax * ownShare, median * heavyFactor))
     for (const session of all.sort(beforeInLeaving)) {
       if (isDone()) return
       if (isKept(session)) {
@@ -110,7 +115,7 @@ export class Capacity {
   /** @param share what each keeps, however much is to be freed */
   #shrinkHeaviest(sessions: readonly Session[], bytes: number, share: number): void {
     if (this.bytes <= bytes) return
-    const weights = sessions.map((session) => session.histories().reduce((sum, one) => sum + one.bytes, 0))
+    const weights = sessions.map(historyBytes)
     const level = Math.max(share, levelOf(weights, this.bytes - bytes))
     for (const [at, session] of sessions.entries()) {
       const excess = (weights[at] as number) - level
@@ -123,6 +128,10 @@ export class Capacity {
       for (const history of histories) history.shrinkTo(left)
     }
   }
+}
+
+function historyBytes(session: Session): number {
+  return session.histories().reduce((sum, one) => sum + one.bytes, 0)
 }
 
 function beforeInLeaving(one: Session, other: Session): number {

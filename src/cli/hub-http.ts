@@ -12,7 +12,7 @@ export interface HubAnswer {
 }
 
 export interface HubRequest {
-  readonly method: 'GET' | 'POST' | 'DELETE'
+  readonly method: 'GET' | 'POST' | 'DELETE' | 'PUT'
   /** From the hub's root: `/api/…`. */
   readonly path: string
   readonly body?: string
@@ -210,7 +210,9 @@ export async function lookUpSession(hub: HubHttp, session: string): Promise<Sess
       `the hub at ${hub.name} refused: ${problemOf(answer).detail}`,
     )
   }
-  return parseObject(answer.body)?.['status'] === 'ended' ? 'ended' : 'open'
+  const { status, result } = parseObject(answer.body) ?? {}
+  // One that was lost goes on with its next event.
+  return status === 'ended' && result !== 'lost' ? 'ended' : 'open'
 }
 
 const reasons: Readonly<Record<string, string>> = {

@@ -10,6 +10,7 @@ import {
 } from './child.js'
 import { CommandError, exitCodes, exitCodesHelp } from './exit-codes.js'
 import { defaultHub, type HubHttp, lookUpSession, problemOf } from './hub-http.js'
+import { HeldLeases } from './leases.js'
 import {
   hubOf,
   hubOption,
@@ -35,6 +36,7 @@ interface RunOptions {
   readonly session?: string
   readonly worker?: readonly NamedCommand[]
   readonly keepOpen?: boolean
+  readonly end?: boolean
   readonly replace?: boolean
   readonly wait: number
 }
@@ -50,7 +52,7 @@ Each command is a worker of the session and publishes what it prints, line by li
 started as they are; a --worker's command goes through the shell. They find RUNCAST_HUB, RUNCAST_SESSION and
 RUNCAST_WORKER in their environment. A signal is passed on to all of them; a second one kills them.
 
-When all commands have ended the session ends, and run ends with the code of the first that failed (127: not
+When all commands have ended the session ends, unless it had begun before, and run ends with the code of the first that failed (127: not
 found, 128+n: ended by signal n), or else with 0.
 ${exitCodesHelp}`
 
@@ -66,6 +68,7 @@ export function runCommand(surroundings: Surroundings): Command {
     .option('--session <id>', 'the session to publish to (default: a new one)', idOption)
     .option('--worker <name=command>', 'a worker and its command; may be repeated', collectWorker)
     .option('--keep-open', 'leave the session open when all commands have ended')
+    .option('--end', 'end the session also where it had begun before')
     .option('--replace', 'if the session has ended already, remove it and start anew')
     .option('--wait <seconds>', 'how long to wait at the end for a hub that is away', secondsOption, 30)
     .addHelpText('after', examples)
@@ -83,16 +86,21 @@ async function run(
   const hub = hubOf(options, surroundings.env)
   const session = options.session ?? newSessionId(surroundings.random)
   try {
-    await prepareSession(hub, session, options.replace === true)
-    return await new Run(hub, session, commands, surroundings).toItsEnd(options)
+    const isNew = await prepareSession(hub, session, options.replace === true)
+    const ends = options.end === true || (isNew && options.keepOpen !== true)
+    return await new Run(hub, session, commands, surroundings).toItsEnd(options, { isNew, ends })
   } finally {
     hub.close()
   }
 }
 
-/** @throws CommandError when there is no hub, or the session has ended */
-async function prepareSession(hub: HubHttp, session: string, replace: boolean): Promise<void> {
-  if ((await lookUpSession(hub, session)) !== 'ended') return
+/**
+ * @returns whether the session begins here
+ * @throws CommandError when there is no hub, or the session has ended
+ */
+async function prepareSession(hub: HubHttp, session: string, replace: boolean): Promise<boolean> {
+  const status = await lookUpSession(hub, session)
+  if (status !== 'ended') return status === 'absent'
   if (!replace) {
     throw new CommandError(
       exitCodes.failure,
@@ -106,6 +114,7 @@ async function prepareSession(hub: HubHttp, session: string, replace: boolean): 
       `the hub would not remove ${session}: ${problemOf(answer).detail}`,
     )
   }
+  return true
 }
 
 /** The commands of one `runcast run` from their start to the last acknowledgement. */
@@ -119,6 +128,7 @@ class Run {
   /** Makes the ids of the events its own. */
   readonly #id: string
   readonly #children: Child[] = []
+  readonly #leases: HeldLeases
   #signalled = false
   /** Why the commands' output is not being read. */
   readonly #holds = new Set<'hub' | 'screen'>()
@@ -137,20 +147,27 @@ class Run {
       commands.map(({ worker }) => worker),
     )
     this.#sender = new Sender({ hub, session, clock: surroundings.clock, tell: (news) => this.#heard(news) })
+    this.#leases = new HeldLeases(hub, surroundings.clock, session)
     this.#screen.onDrain(() => this.#release('screen'))
   }
 
   /** @returns the exit code */
-  async toItsEnd(options: RunOptions): Promise<number> {
+  async toItsEnd(
+    options: RunOptions,
+    { isNew, ends }: { readonly isNew: boolean; readonly ends: boolean },
+  ): Promise<number> {
     const { palette } = this.#screen
     const hub = this.#hub.name === defaultHub ? '' : ` --hub ${this.#hub.name}`
     this.#screen.tell(
       `session ${palette.bold(this.#session)}, watch it with: ${programName(this.#surroundings.env)} tail ${this.#session}${hub}`,
     )
+    if (isNew) this.#leases.hold()
     const ended = Promise.all(this.#commands.map((named) => this.#start(named)))
     const restore = this.#surroundings.onSignal((signal) => this.#passOn(signal))
     await ended
-    await this.#finish(options)
+    await this.#finish(options, ends)
+    // With its session a lease has ended, too.
+    await this.#leases.release({ tell: !ends })
     restore()
     this.#tellSummary()
     if (this.#firstFailure !== 0) return this.#firstFailure
@@ -192,8 +209,10 @@ class Run {
           clock,
         },
         {
-          started: (pid) =>
-            publish('process.started', JSON.stringify({ command: text, pid, cwd: process.cwd() })),
+          started: (pid) => {
+            publish('process.started', JSON.stringify({ command: text, pid, cwd: process.cwd() }))
+            this.#leases.hold(worker)
+          },
           output: (stream, texts) => {
             for (const piece of texts)
               publish('process.output', `{"stream":"${stream}","text":${JSON.stringify(piece)}}`)
@@ -202,6 +221,7 @@ class Run {
             if (this.#screen.busy) this.#hold('screen')
           },
           exited: (exit) => {
+            this.#leases.ended(worker)
             publish('process.exited', JSON.stringify(exit))
             this.#exited(worker, exit)
             resolve()
@@ -222,9 +242,9 @@ class Run {
   }
 
   /** Waits until the hub has everything, but not for ever. */
-  async #finish({ keepOpen, wait }: RunOptions): Promise<void> {
+  async #finish({ wait }: RunOptions, ends: boolean): Promise<void> {
     const sender = this.#sender
-    const delivered = keepOpen ? sender.drained() : sender.end({ code: this.#firstFailure })
+    const delivered = ends ? sender.end({ code: this.#firstFailure }) : sender.drained()
     const late = this.#surroundings.clock.after(wait * 1000, () => sender.stop())
     await delivered
     late.cancel()

@@ -104,6 +104,7 @@ export class Relay {
       case 'authorize':
         return frame
       case 'publish':
+      case 'lease':
       case 'set':
       case 'patch':
       case 'merge':

@@ -8,7 +8,7 @@ import { LocalLink, type LocalOptions, type LocalSubscription } from '../deliver
 import { type Clock, systemClock } from '../lib/clock.js'
 import type { JsonObject, JsonValue } from '../lib/json.js'
 import { type Random, systemRandom } from '../lib/random.js'
-import { checkId } from '../protocol/check.js'
+import { checkId, checkLease } from '../protocol/check.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
 import type { Mode, NewEvent, PatchOperation } from '../protocol/frames.js'
 import { defaultLimits, type Limits } from '../protocol/limits.js'
@@ -29,6 +29,7 @@ import {
   readStored,
   storedPageOf,
 } from '../sessions/history-page.js'
+import { Leases } from '../sessions/leases.js'
 import { type Publisher, Publishing, type PublishResult } from '../sessions/publishing.js'
 import type { SessionPage } from '../sessions/session-pages.js'
 import { Sessions } from '../sessions/sessions.js'
@@ -77,6 +78,7 @@ export class Hub {
   readonly dialects: readonly Dialect[]
   readonly #delivery: Delivery
   readonly #sessions: Sessions
+  readonly #leases: Leases
   readonly #publishing: Publishing
   readonly #tracing: Tracing | undefined
 
@@ -91,6 +93,7 @@ export class Hub {
     this.dialects = options.dialects ?? []
     const { catalog, clock, limits, random } = this
     const tracing = this.#tracing
+    this.#leases = new Leases(clock, (session, worker) => this.#publishing.runOut(session, worker))
     // What is published goes from the sessions on to delivery, which asks them for topics and stored pages.
     this.#sessions = new Sessions({
       clock,
@@ -103,6 +106,9 @@ export class Hub {
       tracing,
       expose: options.expose ?? (() => true),
       onDirty: (timeline) => this.#delivery.flush.onDirty(timeline),
+      onLease: (session, worker, ms) => {
+        if (!this.#leases.has(session, worker)) this.#leases.hold(session, worker, ms)
+      },
       onRemoved: (session) => this.#delivery.removed(session),
     })
     const sessions = this.#sessions
@@ -174,6 +180,36 @@ export class Hub {
     const topic =
       typeof publisher === 'string' ? `sessions/${sessionId}/workers/${publisher}` : `sessions/${sessionId}`
     return this.#tracing.publish(topic, events, () => this.#publishing.publish(sessionId, publisher, events))
+  }
+
+  // Leases
+
+  /**
+   * Promises that a session or worker is heard of again within `ms`; if not, the hub says that it is lost. Each event
+   * of it, and each call, renews the promise.
+   *
+   * @param ms 1,000 to 3,600,000 milliseconds; 0 gives the lease up
+   * @param holder a connection that renews it by living, until `releaseLeases`
+   * @throws ProtocolError `badFrame`, or `conflict` when the session has ended
+   */
+  lease(topic: string | TopicName, ms: number, holder?: object): void {
+    checkLease(ms, 'lease.ms')
+    const name = topicNameOf(topic, 'lease.topic', this.limits)
+    if (name.kind !== 'session' && name.kind !== 'worker') {
+      throw new ProtocolError(
+        'badFrame',
+        `lease.topic: expected a session or a worker, got ${quote(formatTopic(name))}`,
+      )
+    }
+    const worker = name.kind === 'worker' ? name.worker : undefined
+    this.#publishing.lease(name.session, worker, ms)
+    if (ms === 0) this.#leases.drop(name.session, worker)
+    else this.#leases.hold(name.session, worker, ms, holder)
+  }
+
+  /** The connection has gone: what it held runs from now. */
+  releaseLeases(holder: object): void {
+    this.#leases.released(holder)
   }
 
   // State
@@ -289,6 +325,7 @@ export class Hub {
    * @throws ProtocolError `notFound`, or `conflict` when it has ended already
    */
   endSession(id: string, outcome?: JsonValue, said: Omit<SaidEnding, 'outcome'> = {}): void {
+    this.#leases.dropAll(id)
     this.#publishing.end(id, { ...said, outcome })
   }
 
@@ -299,6 +336,7 @@ export class Hub {
    * @throws ProtocolError `notFound`
    */
   removeSession(id: string): Promise<void> {
+    this.#leases.dropAll(id)
     return this.#sessions.remove(id)
   }
 

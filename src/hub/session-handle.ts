@@ -10,6 +10,8 @@ import type { Publisher, PublishResult } from '../sessions/publishing.js'
 /** One worker's topic, for producers within the process. */
 export interface WorkerHandle {
   readonly id: string
+  /** Promises to be heard of again within so many milliseconds; 0 gives the promise up. */
+  lease(ms: number): void
   publish(events: NewEvent | readonly NewEvent[]): PublishResult
   setState(slice: string, value: JsonValue, cause?: Cause): StateResult
   patchState(slice: string, patch: readonly PatchOperation[], cause?: Cause): StateResult
@@ -31,6 +33,7 @@ export interface Producing {
   mergeState(topic: TopicName, slice: string, merge: JsonValue, options?: StateOptions): StateResult
   removeState(topic: TopicName, slice: string, options?: StateOptions): StateResult
   committed(session: string): Promise<void>
+  lease(topic: TopicName, ms: number): void
   endSession(session: string, outcome?: JsonValue, said?: Omit<SaidEnding, 'outcome'>): void
 }
 
@@ -58,6 +61,7 @@ export class SessionHandle {
     const topic: TopicName = { kind: 'worker', session: this.id, worker: id }
     return {
       id,
+      lease: (ms) => hub.lease(topic, ms),
       publish: (events) => hub.publishTo(this.id, id, asList(events)),
       setState: (slice, value, cause) => hub.setState(topic, slice, value, because(cause)),
       patchState: (slice, patch, cause) => hub.patchState(topic, slice, patch, because(cause)),
@@ -88,6 +92,11 @@ export class SessionHandle {
 
   removeState(slice: string, cause?: Cause): StateResult {
     return this.#hub.removeState(this.#topic, slice, because(cause))
+  }
+
+  /** Promises to be heard of again within so many milliseconds; 0 gives the promise up. */
+  lease(ms: number): void {
+    this.#hub.lease(this.#topic, ms)
   }
 
   /** @returns once everything published so far is stored. */

@@ -215,6 +215,22 @@ function integerFault(value: unknown): Fault | undefined {
   return Number.isSafeInteger(value) ? undefined : fault('an integer', value)
 }
 
+/** The shortest and the longest lease. Milliseconds. */
+const [leaseMsMin, leaseMsMax] = [1_000, 3_600_000]
+
+function leaseFault(value: unknown): Fault | undefined {
+  const isLease = Number.isSafeInteger(value) && Number(value) >= leaseMsMin && Number(value) <= leaseMsMax
+  if (isLease || value === 0) return undefined
+  return fault(`${leaseMsMin} to ${leaseMsMax} milliseconds, or 0 to give the lease up`, value)
+}
+
+/** @throws ProtocolError `badFrame` */
+export function checkLease(value: unknown, at: string): number {
+  const fault = leaseFault(value)
+  if (fault !== undefined) throw errorOf(fault, at)
+  return value as number
+}
+
 function modeFault(value: unknown): Fault | undefined {
   return modes.some((mode) => mode === value) ? undefined : fault(`one of ${modes.join(', ')}`, value)
 }
@@ -443,6 +459,7 @@ const shapes: Readonly<Record<ClientFrame['type'], Shape>> = {
   },
   unsubscribe: { type, sub },
   publish: { type, ref, topic, events: required(eventsFault) },
+  lease: { type, ref, topic, ms: required(leaseFault) },
   set: { type, ref, topic, slice, value: required(anyFault), cause },
   patch: { type, ref, topic, slice, patch: required(patchFault), cause },
   merge: { type, ref, topic, slice, merge: required(anyFault), cause },

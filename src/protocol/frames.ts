@@ -112,6 +112,15 @@ export interface Publish {
   readonly events: readonly NewEvent[]
 }
 
+/** A promise to be heard of again: the connection renews it by living. */
+export interface Lease {
+  readonly type: 'lease'
+  readonly ref?: Ref
+  readonly topic: string
+  /** Milliseconds; 0 gives it up. */
+  readonly ms: number
+}
+
 export interface Set {
   readonly type: 'set'
   readonly ref?: Ref
@@ -153,7 +162,17 @@ export interface Ping {
 /** A client's own mark on a request, returned with its answer. */
 export type Ref = string | number
 
-export type ClientFrame = Subscribe | Update | Unsubscribe | Publish | Set | Patch | Merge | Authorize | Ping
+export type ClientFrame =
+  | Subscribe
+  | Update
+  | Unsubscribe
+  | Publish
+  | Lease
+  | Set
+  | Patch
+  | Merge
+  | Authorize
+  | Ping
 
 // From the hub
 
@@ -235,6 +254,13 @@ export interface Published {
   readonly duplicates: number
 }
 
+export interface Leased {
+  readonly type: 'leased'
+  readonly ref?: Ref
+  readonly topic: string
+  readonly ms: number
+}
+
 export interface Updated {
   readonly type: 'updated'
   readonly ref?: Ref
@@ -278,6 +304,7 @@ export type ControlFrame =
   | Gap
   | Unsubscribed
   | Published
+  | Leased
   | Updated
   | Authorized
   | Pong

@@ -10,6 +10,8 @@ export interface Facts {
   readonly bytes: number
   /** Milliseconds since 1970. */
   readonly now: number
+  /** The hub itself publishes it. */
+  readonly isHub?: boolean
 }
 
 /** @returns the event as everybody gets it */

@@ -26,6 +26,7 @@ export class Progress {
   #usage: Usage | undefined = undefined
   #parent: string | undefined = undefined
   #lastAt = 0
+  #heardAt = 0
 
   get ending(): Ending | undefined {
     return this.#ending
@@ -42,6 +43,11 @@ export class Progress {
   /** When it was last heard of, in steps of five seconds. Milliseconds since 1970; 0 before. */
   get lastAt(): number {
     return this.#lastAt
+  }
+
+  /** When it was last heard of. Milliseconds since 1970; 0 since it came back into memory. */
+  get heardAt(): number {
+    return this.#heardAt
   }
 
   /**
@@ -78,6 +84,7 @@ export class Progress {
 
   /** @returns whether the time that the slices say has changed */
   heard(now: number): boolean {
+    this.#heardAt = now
     if (now - this.#lastAt < lastAtStepMs && now >= this.#lastAt) return false
     this.#lastAt = now
     return true

@@ -75,6 +75,8 @@ export class Session implements Timeline {
   #outcome: JsonValue | undefined = undefined
   #mode: Mode = 'full'
   #metadata: JsonObject = {}
+  /** How long each lease is, by worker; empty for the session's own. Milliseconds. */
+  readonly #leases = new Map<string, number>()
   /** What its own events say of it. */
   readonly progress = new Progress()
   #completion: Entry | undefined = undefined
@@ -218,9 +220,9 @@ export class Session implements Timeline {
 
   /** Gives the event its offset, keeps it, and hands it to those who follow the topics that it appears in. */
   append(event: NewEvent, worker: Worker | undefined, facts: Facts): Offset {
-    const { traits, bytes, now } = facts
+    const { traits, bytes, now, isHub } = facts
     this.#offset = (this.#offset + 1) as Offset
-    this.#activeAt = now
+    if (isHub !== true) this.#activeAt = now
     if (event.id !== undefined) {
       const published = { id: event.id, worker: worker?.id ?? '', offset: this.#offset }
       this.#ids.add(published)
@@ -232,7 +234,8 @@ export class Session implements Timeline {
       this.journal?.workerChanged(worker)
       this.#stale = true
     }
-    this.#note(event, worker, facts)
+    // What the hub says of somebody is no sign of life.
+    if (isHub !== true) this.#note(event, worker, facts)
     if (event.force !== true && !carries(this.#mode, traits.level)) {
       this.#setting.withheld()
       this.journal?.offsetTaken()
@@ -266,9 +269,11 @@ export class Session implements Timeline {
     const change = make(topic.state, moment)
     if (change.kind === 'unchanged') return change
     this.#offset = moment.offset
-    this.#activeAt = now
     if (isReserved(slice)) this.journal?.offsetTaken()
-    else this.journal?.addChange(change.entry, topic.state.get(slice))
+    else {
+      this.#activeAt = now
+      this.journal?.addChange(change.entry, topic.state.get(slice))
+    }
     if (topic.exposes(slice)) {
       topic.audience?.pend(change.entry)
       this.all.audience?.pend(change.entry)
@@ -334,6 +339,7 @@ export class Session implements Timeline {
   #conclude(now: number): void {
     this.#status = 'ended'
     this.#endedAt = now
+    this.#leases.clear()
     this.#halves.clear()
     for (const worker of this.#workers.values()) {
       if (worker.startedAt === undefined) continue
@@ -359,9 +365,9 @@ export class Session implements Timeline {
       ...(this.#outcome === undefined ? undefined : { outcome: this.#outcome }),
       ...(halves.length === 0 ? undefined : { halves }),
       ...this.progress.record(),
-      ...(this.lastAt > 0 && { lastAt: this.lastAt }),
       ...(this.needs > 0 && { needsTotal: this.needs }),
       ...(this.failed > 0 && { failed: this.failed }),
+      ...(this.#leases.size > 0 && { leases: Object.fromEntries(this.#leases) }),
     }
   }
 
@@ -379,6 +385,7 @@ export class Session implements Timeline {
     this.#mode = record.mode ?? 'full'
     this.#metadata = (record.metadata ?? {}) as JsonObject
     this.progress.restore(record)
+    for (const [name, ms] of Object.entries(record.leases ?? {})) this.#leases.set(name, ms)
     this.#offset = last
     const first = entries[0]
     const older = first === undefined ? stored.stored : ((first.place - 1) as Offset)
@@ -420,7 +427,9 @@ export class Session implements Timeline {
     if (revived && worker !== undefined) worker.turn('running', now)
     const found = progress.note(event, this.#offset, facts)
     if (found !== undefined && found !== 'noted') this.#turn(worker, found.status, now)
-    if (progress.heard(now)) {
+    const told = progress.heard(now)
+    // A session is heard of by its workers, too.
+    if ((worker !== undefined && this.progress.heard(now)) || told) {
       this.#stale = true
       this.#setting.listTouched(this.id, now)
     }
@@ -440,14 +449,32 @@ export class Session implements Timeline {
     this.#setting.listChanged(this.id)
   }
 
+  /** @param ms how long after it is last heard of it is lost; 0: for ever */
+  lease(worker: Worker | undefined, ms: number): void {
+    const name = worker?.id ?? ''
+    if ((this.#leases.get(name) ?? 0) === ms) return
+    if (ms === 0) this.#leases.delete(name)
+    else this.#leases.set(name, ms)
+    this.journal?.recordChanged()
+  }
+
+  /** @returns how long the lease still runs; 0 where it has run out. Milliseconds */
+  leaseLeft(worker: Worker | undefined, now: number): number {
+    const ms = this.#leases.get(worker?.id ?? '') ?? 0
+    const heardAt = worker === undefined ? this.#activeAt : worker.progress.heardAt
+    return Math.max(0, Math.min(ms, heardAt + ms - now))
+  }
+
   /**
    * Its lease, or a worker's, has run out.
    *
    * @param event what says so to those who follow; the next event of the same publisher revives it
    */
   lose(worker: Worker | undefined, event: NewEvent, facts: Facts): Offset {
-    const ending = { result: 'lost', reason: 'not heard of any more' } as const
-    const offset = this.append(event, worker, facts)
+    const reason = reasonText(String((event.data as JsonObject)['reason']))
+    const ending = { result: 'lost', reason } as const
+    const offset = this.append(event, worker, { ...facts, isHub: true })
+    this.lease(worker, 0)
     if (worker === undefined) {
       this.progress.end(ending)
     } else {
@@ -477,9 +504,7 @@ export class Session implements Timeline {
 
   /** When it, or a worker, was last heard of. Milliseconds since 1970; 0 before. */
   get lastAt(): number {
-    let last = this.progress.lastAt
-    for (const { progress } of this.#workers.values()) if (progress.lastAt > last) last = progress.lastAt
-    return last
+    return this.progress.lastAt
   }
 
   #ownTopic(worker?: string): OwnTopic {

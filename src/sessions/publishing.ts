@@ -179,6 +179,47 @@ export class Publishing {
   }
 
   /**
+   * Begins, renews or gives up the lease of a session or a worker, which begins with it.
+   *
+   * @param ms milliseconds; 0 gives it up
+   * @throws ProtocolError `conflict` when the session has ended
+   */
+  lease(sessionId: string, workerId: string | undefined, ms: number): void {
+    this.#sessions.committing?.admit(this.#sessions.held(sessionId)?.journal)
+    const session = this.#sessions.running(sessionId)
+    const now = this.#clock.now()
+    const worker = workerId === undefined ? undefined : this.#sessions.worker(session, workerId)
+    if (worker !== undefined) session.startWorker(worker, now)
+    session.lease(worker, ms)
+    if (session.followed) this.#onDirty(session)
+  }
+
+  /**
+   * A lease may have run out: then the hub says so of whose it was.
+   *
+   * @returns milliseconds that are left of it, because it was heard of meanwhile
+   */
+  runOut(sessionId: string, workerId: string | undefined): number {
+    const session = this.#sessions.known(sessionId)
+    if (session === undefined || session.status === 'ended') return 0
+    const worker = workerId === undefined ? undefined : session.workers.get(workerId)
+    if (workerId !== undefined && worker?.status !== 'running' && worker?.status !== 'paused') {
+      if (worker !== undefined) session.lease(worker, 0)
+      return 0
+    }
+    const now = this.#clock.now()
+    const leftMs = session.leaseLeft(worker, now)
+    if (leftMs > 0) return leftMs
+    const type = worker === undefined ? 'session.lost' : 'worker.lost'
+    const data = { reason: 'no sign of life until its lease ran out' }
+    const { bytes } = this.#check.value(data, 'data')
+    session.lose(worker, { type, data }, { traits: this.#catalog.traitsOf(type), bytes, now })
+    this.#published++
+    if (session.followed) this.#onDirty(session)
+    return 0
+  }
+
+  /**
    * Creates a session, or changes the mode or metadata of one.
    *
    * @returns whether it is new

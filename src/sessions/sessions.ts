@@ -36,6 +36,8 @@ export interface SessionsOptions {
   readonly expose: StateSetting['expose']
   /** Told that a session, or a list of them, may have something for those who follow it. */
   readonly onDirty: (timeline: Timeline) => void
+  /** Told of a lease that a session of an earlier life has. */
+  readonly onLease: (session: string, worker: string | undefined, ms: number) => void
   /** Told that a session is about to be gone: those who follow it have to leave. */
   readonly onRemoved: (session: Session) => void
 }
@@ -314,6 +316,11 @@ export class Sessions {
   #found(records: readonly SessionRecord[]): void {
     for (const record of records) {
       const { session, status, startedAt, endedAt, result, needsTotal: needs } = record
+      if (status !== 'ended') {
+        for (const [name, ms] of Object.entries(record.leases ?? {})) {
+          this.#options.onLease(session, name === '' ? undefined : name, ms)
+        }
+      }
       if (this.#held.has(session) || this.committing?.leaves(session) === true) continue
       this.#stored.add(session, {
         status: result === 'lost' ? 'ended' : status,

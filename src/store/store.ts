@@ -152,8 +152,6 @@ export interface ProgressRecord {
     readonly text: string
   }[]
   readonly usage?: Readonly<Record<string, number>>
-  /** How long after it was last heard of it is lost. Milliseconds. */
-  readonly leaseMs?: number
 }
 
 export interface SessionRecord extends ProgressRecord {
@@ -170,6 +168,8 @@ export interface SessionRecord extends ProgressRecord {
   /** Open needs, and workers that failed, of the whole session: for lists that do not read its workers. */
   readonly needsTotal?: number
   readonly failed?: number
+  /** By worker, empty for the session's own: how long after it was last heard of it is lost. Milliseconds. */
+  readonly leases?: Readonly<Record<string, number>>
 }
 
 export interface WorkerRecord extends ProgressRecord {

@@ -22,6 +22,8 @@ export interface FakeHub {
   /** How many events came in each request. */
   readonly batches: number[]
   readonly ended: ReadonlyMap<string, unknown>
+  /** Sessions that are there already. */
+  readonly open: Set<string>
   /** Decides what happens to the `n`th publish (from 1). */
   fault: (n: number) => Fault | undefined
   /** While set, publishes are not answered. */
@@ -88,10 +90,14 @@ export async function startFakeHub(port = 0): Promise<FakeHub> {
     const [, , , session = '', what, worker] = (request.url ?? '').split('/')
     if (request.method === 'GET') {
       if (ended.has(session)) answer(response, 200, { id: session, status: 'ended' })
+      else if (hub.open.has(session)) answer(response, 200, { id: session, status: 'running' })
       else answer(response, 404, { detail: 'no such session' })
     } else if (request.method === 'DELETE') {
       ended.delete(session)
       response.writeHead(204).end()
+    } else if (request.method === 'PUT') {
+      request.resume()
+      answer(response, 200, { ms: 0 })
     } else if (what === 'end') {
       const chunks: Buffer[] = []
       request.on('data', (chunk: Buffer) => chunks.push(chunk))
@@ -110,6 +116,7 @@ export async function startFakeHub(port = 0): Promise<FakeHub> {
     url: `http://127.0.0.1:${taken}`,
     port: taken,
     events: [],
+    open: new Set(),
     batches: [],
     ended,
     fault: () => undefined,

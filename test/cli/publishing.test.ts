@@ -197,6 +197,17 @@ t.test('run', (t) => {
     )
   })
 
+  t.test('ends only the session that it began, or as it is told', async (t) => {
+    const hub = await fakeHub(t)
+    hub.open.add('begun')
+    const run = (...options: string[]) =>
+      commandLine.run(['run', '--hub', hub.url, '--session', 'begun', ...options, '--worker', 'w=true'])
+    t.equal((await run()).code, 0)
+    t.notOk(hub.ended.has('begun'))
+    t.equal((await run('--end')).code, 0)
+    t.same(hub.ended.get('begun'), { code: 0 })
+  })
+
   t.test('does not touch a session that has ended, unless it may replace it', async (t) => {
     const hub = await fakeHub(t)
     const words = ['--hub', hub.url, '--session', 'again', '--', 'true']

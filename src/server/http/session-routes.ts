@@ -1,5 +1,5 @@
 import type { JsonObject, JsonValue } from '../../lib/json.js'
-import { checkId } from '../../protocol/check.js'
+import { checkId, checkLease } from '../../protocol/check.js'
 import { ProtocolError } from '../../protocol/codes.js'
 import { type Mode, modes } from '../../protocol/frames.js'
 import type { Answer } from '../../transport/transport.js'
@@ -61,6 +61,18 @@ export function sessionRoutes(context: DialectContext): Route[] {
       answer: (call) => end(context, call),
     },
     {
+      method: 'PUT',
+      path: '/api/sessions/{session}/lease',
+      access: writes(ownTopic),
+      answer: (call) => lease(context, call),
+    },
+    {
+      method: 'PUT',
+      path: '/api/sessions/{session}/workers/{worker}/lease',
+      access: writes(workerTopic),
+      answer: (call) => lease(context, call),
+    },
+    {
       method: 'GET',
       path: '/api/sessions/{session}/history',
       query: [...historyQuery, 'all'],
@@ -75,6 +87,19 @@ export function sessionRoutes(context: DialectContext): Route[] {
       answer: (call) => history(context, call),
     },
   ]
+}
+
+/** Begins, renews or gives up a lease. */
+async function lease(context: DialectContext, call: Call): Promise<Answer | undefined> {
+  const fields = await readFields(context, call, ['ms'])
+  if (fields === undefined) return undefined
+  const ms = checkLease(fields.ms, 'ms')
+  const session = call.use(({ param, topic }) => {
+    context.hub.lease(topic, ms)
+    return param('session')
+  })
+  await context.hub.committed(session)
+  return json(200, { ms })
 }
 
 /** Those that may be seen, in the order of their ids; `next` is the id to give as `after` for the next page. */

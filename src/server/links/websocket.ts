@@ -6,8 +6,17 @@ import { Bucket } from '../../lib/bucket.js'
 import type { JsonValue } from '../../lib/json.js'
 import { type Checked, checkFrame } from '../../protocol/check.js'
 import { type CloseCode, closeCodes, ProtocolError } from '../../protocol/codes.js'
-import type { Authorize, ClientFrame, Failed, Merge, Patch, Publish, Set } from '../../protocol/frames.js'
-import type { TopicName } from '../../protocol/topic.js'
+import type {
+  Authorize,
+  ClientFrame,
+  Failed,
+  Lease,
+  Merge,
+  Patch,
+  Publish,
+  Set,
+} from '../../protocol/frames.js'
+import { formatTopic, type TopicName } from '../../protocol/topic.js'
 import type { StateResult } from '../../session/precondition.js'
 import type { Socket, SocketEvents } from '../../transport/transport.js'
 import type { VerifiedGrant } from '../access/grant.js'
@@ -138,6 +147,7 @@ export class Client implements SocketEvents, IdleLink, Closable {
   }
 
   closed(code: number): void {
+    this.#context.hub.releaseLeases(this)
     this.#silence.end()
     this.#context.links.remove('websocket', this, this.#address)
     this.#context.connectionGrants.release(this.#connection)
@@ -200,6 +210,8 @@ export class Client implements SocketEvents, IdleLink, Closable {
         return this.#connection.receive(frame)
       case 'publish':
         return this.#publish(frame)
+      case 'lease':
+        return this.#lease(frame)
       case 'set':
       case 'patch':
       case 'merge':
@@ -216,6 +228,14 @@ export class Client implements SocketEvents, IdleLink, Closable {
     this.#connection.permissions.expectWrite(frame.topic)
     const { first, last, duplicates } = hub.publish(frame.topic, frame.events)
     const answer = { type: 'published', ...refOf(frame), first, last, duplicates } as const
+    this.#whenCommitted(frame, () => this.#connection.say(answer))
+  }
+
+  #lease(frame: Checked<Lease>): void {
+    const { topic, ms } = frame
+    this.#connection.permissions.expectWrite(topic)
+    this.#context.hub.lease(topic, ms, this)
+    const answer = { type: 'leased', ...refOf(frame), topic: formatTopic(topic), ms } as const
     this.#whenCommitted(frame, () => this.#connection.say(answer))
   }
 

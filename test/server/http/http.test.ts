@@ -7,6 +7,7 @@ import t, { type Test } from 'tap'
 import { noLog } from '../../../src/server/operations/log.js'
 import { openStream, served } from '../../kit/served.js'
 import { mint, secret } from '../../kit/tokens.js'
+import { until } from '../../kit/wait.js'
 
 interface Reply {
   readonly status: number
@@ -284,6 +285,24 @@ t.test('publishes tens of thousands of lines of one body in order', async (t) =>
   t.match(hub.history('sessions/s', { after: `${hub.find('s')?.epoch}:49999` }).events, [
     { offset: 50_000, data: { content: 'é49999' } },
   ])
+})
+
+t.test('takes a lease of a session or a worker, and refuses what is none', async (t) => {
+  const { hub, url } = await served(t)
+  const put = async (path: string, body: string) => {
+    const response = await fetch(`${url}/api/sessions/${path}/lease`, { method: 'PUT', body })
+    return { status: response.status, body: await response.json() }
+  }
+  t.match(await put('s/workers/w', '{"ms":1000}'), { status: 200, body: { ms: 1000 } })
+  t.match(await put('s', '{"ms":60000}'), { status: 200, body: { ms: 60000 } })
+  t.match(await put('s', '{"ms":999}'), {
+    status: 400,
+    body: { detail: /^ms: expected 1000 to 3600000 milliseconds/ },
+  })
+  t.match(await put('s', '{}'), { status: 400 })
+  t.match(await put('s', '{"ms":0}'), { status: 200, body: { ms: 0 } })
+  await until('the worker is lost', () => hub.find('s')?.workers[0]?.result === 'lost')
+  t.equal(hub.find('s')?.status, 'running')
 })
 
 t.test('ends a session with a result and a reason, and refuses what is none', async (t) => {

@@ -1,0 +1,96 @@
+import type { Clock, Timer } from '../lib/clock.js'
+
+/** Whoever is told when a lease runs out. @returns milliseconds that are left after all; 0 where it has run out */
+export type RunOut = (session: string, worker: string | undefined) => number
+
+interface Lease {
+  readonly session: string
+  readonly worker: string | undefined
+  readonly ms: number
+  /** A connection that renews it by living. */
+  holder: object | undefined
+  timer: Timer | undefined
+}
+
+/**
+ * Promises of producers to be heard of again. A lease is renewed by a request, by any event of its worker or session,
+ * or as long as the connection lives that asked for it.
+ */
+export class Leases {
+  readonly #clock: Clock
+  readonly #runOut: RunOut
+  /** By session, then by worker; empty for the session's own. */
+  readonly #leases = new Map<string, Map<string, Lease>>()
+  /** By the connection that renews them. */
+  readonly #held = new Map<object, Set<Lease>>()
+
+  constructor(clock: Clock, runOut: RunOut) {
+    this.#clock = clock
+    this.#runOut = runOut
+  }
+
+  /** How many there are. */
+  get size(): number {
+    let size = 0
+    for (const leases of this.#leases.values()) size += leases.size
+    return size
+  }
+
+  /**
+   * Begins or renews a lease.
+   *
+   * @param holder the connection that renews it by living; absent: it runs from now
+   */
+  hold(session: string, worker: string | undefined, ms: number, holder?: object): void {
+    this.drop(session, worker)
+    const lease: Lease = { session, worker, ms, holder, timer: undefined }
+    let leases = this.#leases.get(session)
+    if (leases === undefined) this.#leases.set(session, (leases = new Map()))
+    leases.set(worker ?? '', lease)
+    if (holder === undefined) return this.#arm(lease, ms)
+    let held = this.#held.get(holder)
+    if (held === undefined) this.#held.set(holder, (held = new Set()))
+    held.add(lease)
+  }
+
+  /** A connection has gone: what it held runs from now. */
+  released(holder: object): void {
+    for (const lease of this.#held.get(holder) ?? []) {
+      lease.holder = undefined
+      this.#arm(lease, lease.ms)
+    }
+    this.#held.delete(holder)
+  }
+
+  has(session: string, worker: string | undefined): boolean {
+    return this.#leases.get(session)?.has(worker ?? '') === true
+  }
+
+  /** The lease is given up, or what it is of has ended. */
+  drop(session: string, worker: string | undefined): void {
+    const leases = this.#leases.get(session)
+    const lease = leases?.get(worker ?? '')
+    if (leases === undefined || lease === undefined) return
+    lease.timer?.cancel()
+    if (lease.holder !== undefined) this.#held.get(lease.holder)?.delete(lease)
+    leases.delete(worker ?? '')
+    if (leases.size === 0) this.#leases.delete(session)
+  }
+
+  /** The session has ended or is gone. */
+  dropAll(session: string): void {
+    for (const worker of [...(this.#leases.get(session)?.keys() ?? [])]) {
+      this.drop(session, worker === '' ? undefined : worker)
+    }
+  }
+
+  #arm(lease: Lease, ms: number): void {
+    lease.timer = this.#clock.after(ms, () => {
+      const leftMs = this.#runOut(lease.session, lease.worker)
+      if (leftMs > 0) this.#arm(lease, leftMs)
+      else if (this.#leases.get(lease.session)?.get(lease.worker ?? '') === lease) {
+        this.drop(lease.session, lease.worker)
+      }
+    })
+  }
+}

@@ -69,6 +69,38 @@ function isName(name: string): boolean {
   return name !== prototypeName
 }
 
+/**
+ * @param known a canonical value; what the other shares with it by reference is not walked, wherever items of a list
+ *   have moved
+ * @returns whether `measure` would accept the value
+ */
+export function isCanonical(value: JsonValue, depthMax: number, known: JsonValue | undefined): boolean {
+  if (typeof value !== 'object' || value === null) return measure(value, 0) >= 0
+  if (value === known) return true
+  if (depthMax === 0) return false
+  if (isArray(value)) {
+    const items = known !== undefined && isArray(known) ? known : noItems
+    const moved = items.length - value.length
+    for (let at = 0; at < value.length; at++) {
+      const item = value[at] as JsonValue
+      if (typeof item === 'object' && (item === items[at] || item === items[at + moved])) continue
+      // What is new in a list is measured: it has less to look up.
+      if (measure(item, depthMax - 1) < 0) return false
+    }
+    return true
+  }
+  if (Object.getPrototypeOf(value) !== Object.prototype) return false
+  // What is inherited is never the same as a part of the value.
+  const fields = typeof known === 'object' && known !== null ? (known as JsonObject) : noFields
+  for (const name in value) {
+    if (!isName(name) || !isCanonical(value[name] as JsonValue, depthMax - 1, fields[name])) return false
+  }
+  return true
+}
+
+const noItems: readonly JsonValue[] = []
+const noFields: JsonObject = {}
+
 /** RFC 6901 section 3: `~` and `/` of a name in a pointer. */
 export function escapePointer(name: string): string {
   return name.replaceAll('~', '~0').replaceAll('/', '~1')

@@ -21,8 +21,6 @@ export interface ValueSetting {
   readonly bytesMax?: number
   /** Texts are left as they are, for who knows what follows them. */
   readonly keepsHalves?: true
-  /** A canonical value with which it may share parts: those are not walked again. */
-  readonly known?: JsonValue | undefined
 }
 
 /**
@@ -31,14 +29,13 @@ export interface ValueSetting {
  * names become well-formed Unicode. A field `__proto__` is refused.
  *
  * Every door applies it once to what comes in, so that each codec, the store and every reader give back the same. Where
- * many values come, `measure` is asked first: in a third of the time it sees that nothing is to be done.
+ * many values come, `measure` or `isCanonical` is asked first: in a third of the time it sees that nothing is to be done.
  *
  * @returns the value itself where it is canonical already; else a copy that shares with it what is
  * @throws ProtocolError `badFrame` or `frameTooLarge` with the place, which stands in the message too, where it is short
  */
 export function canonicalValue(value: unknown, setting: ValueSetting): JsonValue {
-  const { depthMax, known } = setting
-  const found = new Walk(setting).value(value, '', depthMax, known)
+  const found = new Walk(setting).value(value, '', setting.depthMax)
   if (found !== undefined) return found
   throw new ProtocolError(
     'badFrame',
@@ -65,7 +62,7 @@ class Walk {
   }
 
   /** @returns nothing for what is to be left out, which is null in an array */
-  value(given: unknown, name: string, depthMax: number, known: JsonValue | undefined): JsonValue | undefined {
+  value(given: unknown, name: string, depthMax: number): JsonValue | undefined {
     const value = hasToJson(given) ? given.toJSON(name) : given
     switch (typeof value) {
       case 'string':
@@ -77,10 +74,10 @@ class Walk {
       case 'undefined':
         return value
       case 'object':
-        if (value === null || value === known) return value as JsonValue
+        if (value === null) return null
         if (depthMax === 0) this.#fail('nested too deeply')
-        if (isArray(value as JsonValue)) return this.#list(value as readonly unknown[], depthMax - 1, known)
-        if (isPlain(value)) return this.#object(value as JsonObject, depthMax - 1, known)
+        if (isArray(value as JsonValue)) return this.#list(value as readonly unknown[], depthMax - 1)
+        if (isPlain(value)) return this.#object(value as JsonObject, depthMax - 1)
         return this.#fail(`expected a plain object, got ${value.constructor?.name ?? 'another kind'}`)
       case 'bigint':
         return this.#fail('expected an integer of at most 2^53 − 1 either way, got a larger one or a BigInt')
@@ -89,26 +86,21 @@ class Walk {
     }
   }
 
-  #list(list: readonly unknown[], depthMax: number, known: JsonValue | undefined): JsonValue {
+  #list(list: readonly unknown[], depthMax: number): JsonValue {
     // A sparse array may claim any length.
     if (2 * list.length > this.#bytesMax)
       this.#fail(`expected at most ${this.#bytesMax} bytes`, 'frameTooLarge')
-    const items = known !== undefined && isArray(known) ? known : undefined
-    // Where items were inserted or removed, those behind have moved by so many places.
-    const shift = items === undefined ? 0 : items.length - list.length
     let copy: JsonValue[] | undefined
     for (let at = 0; at < list.length; at += 1) {
       const item = list[at]
-      const before = items && (items[at + shift] === item ? items[at + shift] : items[at])
-      const found = this.#within(String(at), item, depthMax, before) ?? null
+      const found = this.#within(String(at), item, depthMax) ?? null
       if (!Object.is(found, item)) copy ??= list.slice(0, at) as JsonValue[]
       copy?.push(found)
     }
     return copy ?? (list as readonly JsonValue[])
   }
 
-  #object(object: JsonObject, depthMax: number, known: JsonValue | undefined): JsonValue {
-    const fields = typeof known === 'object' && known !== null && !isArray(known) ? known : undefined
+  #object(object: JsonObject, depthMax: number): JsonValue {
     const names = Object.keys(object)
     // What comes out is an object as any other: not one without a prototype, or of another realm.
     let copy: Record<string, JsonValue> | undefined =
@@ -117,8 +109,7 @@ class Walk {
       const name = this.#text(given)
       if (name === prototypeName) this.#fail('a field may not be named __proto__', 'badFrame', name)
       const item = object[given]
-      const before = fields !== undefined && Object.hasOwn(fields, name) ? fields[name] : undefined
-      const found = this.#within(given, item, depthMax, before)
+      const found = this.#within(given, item, depthMax)
       if (
         name !== given &&
         (Object.hasOwn(object, name) || (copy !== undefined && Object.hasOwn(copy, name)))
@@ -132,14 +123,9 @@ class Walk {
     return copy ?? object
   }
 
-  #within(
-    name: string,
-    value: unknown,
-    depthMax: number,
-    known: JsonValue | undefined,
-  ): JsonValue | undefined {
+  #within(name: string, value: unknown, depthMax: number): JsonValue | undefined {
     this.#path.push(name)
-    const found = this.value(value, name, depthMax, known)
+    const found = this.value(value, name, depthMax)
     this.#path.pop()
     return found
   }

@@ -1,6 +1,6 @@
 import { defaultTraits } from '../catalog/traits.js'
 import { Entry } from '../history/entry.js'
-import { type JsonValue, jsonBytes, measure } from '../lib/json.js'
+import { isCanonical, type JsonValue, jsonBytes } from '../lib/json.js'
 import { Weight } from '../lib/weight.js'
 import { ProtocolError } from '../protocol/codes.js'
 import { type Offset, start } from '../protocol/cursor.js'
@@ -214,8 +214,8 @@ export class TopicState {
   /** @param around levels that are none of the value's own */
   #canonical(value: unknown, field: string, known?: JsonValue, around = 0): JsonValue {
     const { depthMax, sliceBytesMax } = this.#limits
-    if (known === undefined && measure(value as JsonValue, depthMax + around) >= 0) return value as JsonValue
-    return canonicalValue(value, { field, depthMax: depthMax + around, bytesMax: sliceBytesMax, known })
+    if (isCanonical(value as JsonValue, depthMax + around, known)) return value as JsonValue
+    return canonicalValue(value, { field, depthMax: depthMax + around, bytesMax: sliceBytesMax })
   }
 
   #create(slice: string, value: JsonValue, moment: Moment): Change {

@@ -87,7 +87,7 @@ export const taken: readonly Taken[] = [
   plain('what is no character', '\ufffd\uffff\ufdd0'),
   plain('scripts', 'äöü ﷺ 한국어 日本語 👩‍👩‍👧‍👦 e\u0301'),
   plain('latin', 'é'.repeat(300)),
-  plain('a long text', 'x😀'.repeat(30_000)),
+  plain('a long text', 'x😀'.repeat(3_000)),
   plain('a first half', 'a\ud83d', 'a\ufffd'),
   plain('a second half', '\ude00b', '\ufffdb'),
   plain('halves in the wrong order', 'x\ude00\ud83dy', 'x\ufffd\ufffdy'),
@@ -120,7 +120,7 @@ export const taken: readonly Taken[] = [
   plain('many fields', Object.fromEntries(Array.from({ length: 300 }, (_, at) => [`field ${at}`, at]))),
   plain(
     'a long list',
-    Array.from({ length: 70_000 }, (_, at) => at % 7),
+    Array.from({ length: 2_000 }, (_, at) => at % 7),
   ),
   plain('deep', nested(60)),
   {

@@ -52,6 +52,8 @@ export function headOf(request: WebRequest, path: string, address: string): Requ
   const { host, search } = new URL(request.url)
   const headers = new Map<string, string>()
   for (const [name, value] of request.headers) headers.set(name, utf8(value))
+  // To compress is for the server around: Next takes off the header that says it was done.
+  headers.delete('accept-encoding')
   // Who made the request itself did not write one.
   if (!headers.has('host')) headers.set('host', host)
   return { method: request.method, path, query: search.slice(1), headers, address, raw: request }

@@ -54,16 +54,17 @@ export class RateLimits {
   }
 
   /**
-   * @throws ProtocolError `frameTooLarge` for the head, `unsupportedMediaType` for a body in any content coding: one
+   * @throws ProtocolError `frameTooLarge` for the head, `badFrame` for a body of which it is open how long it is,
+   *   `unsupportedMediaType` for a body in any content coding: one
    *   that unpacks to a thousand times its size is then no danger
    */
   expectFit({ path, query, headers }: Request): void {
     const { urlLengthMax, headBytesMax } = this.#limits
-    const length = path.length + query.length
-    if (length > urlLengthMax) {
+    const urlLength = path.length + query.length
+    if (urlLength > urlLengthMax) {
       throw new ProtocolError(
         'frameTooLarge',
-        `url: expected at most ${urlLengthMax} characters, got ${length}`,
+        `url: expected at most ${urlLengthMax} characters, got ${urlLength}`,
       )
     }
     let bytes = 0
@@ -74,6 +75,13 @@ export class RateLimits {
         `headers: expected at most ${headBytesMax} bytes, got ${bytes}`,
       )
     }
+    // RFC 9112 section 6.3: where it is open how long a body is, somebody before the hub may see another one.
+    const length = headers.get('content-length')
+    const transfer = headers.get('transfer-encoding')
+    if (length !== undefined && !/^\d{1,15}$/.test(length))
+      throw new ProtocolError('badFrame', 'content-length: expected one number')
+    if (transfer !== undefined && transfer.trim().toLowerCase() !== 'chunked')
+      throw new ProtocolError('badFrame', 'transfer-encoding: expected nothing but chunked')
     const coding = headers.get('content-encoding')?.trim().toLowerCase() ?? ''
     if (coding !== '' && coding !== 'identity') {
       throw new ProtocolError(

@@ -121,6 +121,23 @@ t.test('of two who publish beyond the rate both go on', async (t) => {
   for (const client of clients) client.socket.destroy()
 })
 
+t.test('a body of which it is open how long it is is refused', async (t) => {
+  const it = await served(t)
+  const body = '{"type":"start"}'
+  for (const [fields, sent] of [
+    ['transfer-encoding: chunked, identity', `10\n${body}\n0\n\n`],
+    ['transfer-encoding: identity', body],
+    ['content-length: 5\ncontent-length: 16', body],
+  ] as const) {
+    const client = new RawClient(it.server.port)
+    t.teardown(() => client.socket.destroy())
+    client.send(`POST /api/sessions/a/events HTTP/1.1\nhost: 127.0.0.1\n${fields}\n\n${sent}`)
+    await until('it is answered or cut', () => client.closed || client.text.includes('\r\n\r\n'))
+    t.notMatch(client.text, /^HTTP\/1.1 2/, fields)
+    t.equal(it.hub.find('a'), undefined)
+  }
+})
+
 function unfinished(t: Test, port: number, token: string): RawClient {
   const client = new RawClient(port)
   t.teardown(() => client.socket.destroy())

@@ -361,6 +361,7 @@ export class Client<C extends Catalog = AnyCatalog> {
         return this.#refused(frame.sub, frame.code, frame.message)
       case 'welcome':
       case 'authorized':
+      case 'leased':
       case 'pong':
       case 'closing':
         return

@@ -99,6 +99,9 @@ export class SseLink implements Link {
           for (const stream of this.#streams) stream.renew(frame)
           this.emit({ type: 'authorized' })
           break
+        case 'lease':
+          // A response cannot hold one: nobody asks for it here.
+          break
         case 'ping':
           // A response that is open speaks for itself.
           if (this.#streams.size === 0) this.#requests = this.#requests.then(() => this.#knock())

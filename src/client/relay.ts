@@ -75,6 +75,7 @@ export class Relay {
       case 'unsubscribed':
         return this.#toSubscriber(frame)
       case 'published':
+      case 'leased':
       case 'updated':
       case 'pong':
         return this.#toAsker(frame)

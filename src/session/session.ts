@@ -470,8 +470,7 @@ export class Session implements Timeline {
    *
    * @param event what says so to those who follow; the next event of the same publisher revives it
    */
-  lose(worker: Worker | undefined, event: NewEvent, facts: Facts): Offset {
-    const reason = reasonText(String((event.data as JsonObject)['reason']))
+  lose(worker: Worker | undefined, event: NewEvent, reason: string, facts: Facts): Offset {
     const ending = { result: 'lost', reason } as const
     const offset = this.append(event, worker, { ...facts, isHub: true })
     this.lease(worker, 0)

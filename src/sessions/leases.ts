@@ -79,7 +79,7 @@ export class Leases {
 
   /** The session has ended or is gone. */
   dropAll(session: string): void {
-    for (const worker of [...(this.#leases.get(session)?.keys() ?? [])]) {
+    for (const worker of this.#leases.get(session)?.keys() ?? []) {
       this.drop(session, worker === '' ? undefined : worker)
     }
   }

@@ -211,9 +211,10 @@ export class Publishing {
     const leftMs = session.leaseLeft(worker, now)
     if (leftMs > 0) return leftMs
     const type = worker === undefined ? 'session.lost' : 'worker.lost'
-    const data = { reason: 'no sign of life until its lease ran out' }
+    const reason = 'no sign of life until its lease ran out'
+    const data = { reason }
     const { bytes } = this.#check.value(data, 'data')
-    session.lose(worker, { type, data }, { traits: this.#catalog.traitsOf(type), bytes, now })
+    session.lose(worker, { type, data }, reason, { traits: this.#catalog.traitsOf(type), bytes, now })
     this.#published++
     if (session.followed) this.#onDirty(session)
     return 0

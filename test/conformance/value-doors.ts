@@ -96,8 +96,8 @@ function http(
   ): Promise<Outcome> => {
     const { status, body: answer } = await ask(url, method, path, sent, sentAs)
     if (status === 200) return done
-    const code = String(answer.type).slice('urn:runcast:'.length)
-    const { detail, pointer } = answer as { detail: string; pointer?: string }
+    const { type, detail, pointer } = answer as { type: string; detail: string; pointer?: string }
+    const code = type.slice('urn:runcast:'.length)
     return { kind: 'refused', code, message: detail, ...(pointer !== undefined && { pointer }) }
   }
   const slice = (topic: string, of: string) => `/api/${topic}/state/${of}`

@@ -110,7 +110,7 @@ function streamReader(
         }
         read().catch((error: unknown) => {
           // Aborted by us, when all has come.
-          if (!abort.signal.aborted) reject(error as Error)
+          if (!abort.signal.aborted) reject(error instanceof Error ? error : new Error(String(error)))
         })
       })
       return { events: book.events, state: () => book.slices, close: () => abort.abort() }

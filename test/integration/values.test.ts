@@ -46,7 +46,7 @@ function seen({ events }: Pick<Reading, 'events'>): { values: (JsonValue | undef
     values: events.filter(({ type }) => type === note).map(({ data }) => data.value),
     text: events
       .filter(({ type }) => type === delta)
-      .map(({ data }) => data.delta)
+      .map(({ data }) => data.delta as string)
       .join(''),
   }
 }
@@ -105,7 +105,7 @@ t.test('what goes in by any door comes out the same by every other, live and aft
     const session = sessionOf(door)
     const topic = `sessions/${session}`
     const live = await Promise.all(
-      followers.map((reader) =>
+      followers.map(async (reader) =>
         // Dialects of sessions that have not begun refuse, or wait.
         reader.name === 'dialect session-bus' ? undefined : reader.read(first, session, { replay: 'all' }),
       ),

@@ -1,4 +1,4 @@
-import type { Clock, Timer } from '../../lib/clock.js'
+import type { Clock } from '../../lib/clock.js'
 import { ProtocolError } from '../../protocol/codes.js'
 import type { Limits } from '../../protocol/limits.js'
 
@@ -25,7 +25,7 @@ export class BodyBudget {
   readonly #held = new Set<Body>()
   readonly #bySender = new Map<string, number>()
   #bytes = 0
-  #timer: Timer | undefined
+  #willLook = false
 
   constructor(limits: Limits, clock: Clock) {
     this.#limits = limits
@@ -49,7 +49,7 @@ export class BodyBudget {
         body.heardAt = this.#clock.elapsed()
         this.#change(body, bytes)
         this.#makeRoom(body)
-        if (this.#isShort) this.#timer ??= this.#clock.after(this.#limits.bodiesSilenceMs, () => this.#look())
+        if (this.#isShort && !this.#willLook) this.#lookAfter(this.#limits.bodiesSilenceMs)
       },
       release: () => this.#change(body, 0),
     }
@@ -88,7 +88,7 @@ export class BodyBudget {
 
   /** Ends those that are silent, the heaviest senders' first, until the room is not short any more. */
   #look(): void {
-    this.#timer = undefined
+    this.#willLook = false
     const { bodiesSilenceMs } = this.#limits
     const silentSince = this.#clock.elapsed() - bodiesSilenceMs
     const weightOf = ({ sender }: Body): number => this.#bySender.get(sender) ?? 0
@@ -101,7 +101,12 @@ export class BodyBudget {
     if (!this.#isShort) return
     let next = Number.POSITIVE_INFINITY
     for (const { heardAt } of this.#held) next = Math.min(next, heardAt)
-    this.#timer = this.#clock.after(Math.max(1, next - silentSince), () => this.#look())
+    this.#lookAfter(Math.max(1, next - silentSince))
+  }
+
+  #lookAfter(ms: number): void {
+    this.#willLook = true
+    this.#clock.after(ms, () => this.#look())
   }
 
   #evict(body: Body, error: ProtocolError): void {

@@ -131,7 +131,7 @@ function framesOf(source: string): Map<string, string[]> {
       .filter(ts.isPropertySignature)
       .map(({ name, questionToken }) => `${name.getText()}${questionToken === undefined ? '' : '?'}`)
     // Base fields come after `type` and `sub`, as one reads them.
-    const last = own.filter((field) => field === 'slices?' && inherited.length > 0)
+    const last = own.filter((field) => ['slices?', 'parts?'].includes(field) && inherited.length > 0)
     return [...own.filter((field) => !last.includes(field)), ...inherited, ...last]
   }
   const frames = new Map<string, string[]>()

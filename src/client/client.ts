@@ -1,4 +1,4 @@
-import type { JsonObject, JsonValue } from '../lib/json.js'
+import type { JsonValue } from '../lib/json.js'
 import type { Random } from '../lib/random.js'
 import type { RequestCode } from '../protocol/codes.js'
 import type { Offset } from '../protocol/cursor.js'
@@ -9,9 +9,12 @@ import type {
   PatchOperation,
   Publish,
   Published,
+  Slices,
   Subscribe,
+  Subscribed,
   Updated,
 } from '../protocol/frames.js'
+import { Assembly } from './assembly.js'
 import { dialShared, dialSse } from './dial.js'
 import { type CodecName, dialWebSocket } from './dial-websocket.js'
 import { ClosedError } from './errors.js'
@@ -68,6 +71,16 @@ export interface ConnectOptions {
   readonly page?: Page
 }
 
+/** A snapshot that was asked for, and what has come of it. */
+interface AskedSnapshot {
+  view: View | undefined
+  /** The number that the view had then. */
+  readonly for: number
+  offset: Offset
+  /** Absent where it comes in one piece. */
+  assembly: Assembly | undefined
+}
+
 const timeoutMsDefault = 60_000
 
 /**
@@ -92,7 +105,7 @@ export class Client<C extends Catalog = AnyCatalog> {
   readonly #views = new Map<number, View>()
   readonly #byFeed = new Map<number, Set<View>>()
   /** Snapshots that were asked for, by the number of the subscription that brings them. */
-  readonly #snapshots = new Map<number, { view: View | undefined; readonly sub: number }>()
+  readonly #snapshots = new Map<number, AskedSnapshot>()
   readonly #statusListeners = new Set<(status: Status) => void>()
   readonly #seam: Subscriptions
   readonly #random: Random
@@ -317,7 +330,7 @@ export class Client<C extends Catalog = AnyCatalog> {
     // One that is still on its way is of no use any more.
     for (const asked of this.#snapshots.values()) if (asked.view === view) asked.view = undefined
     this.#numbers += 1
-    this.#snapshots.set(this.#numbers, { view, sub: view.sub })
+    this.#snapshots.set(this.#numbers, { view, for: view.sub, offset: 0 as Offset, assembly: undefined })
     const sub = this.#numbers
     this.#reconnecting.send([{ type: 'subscribe', sub, topic, types: [this.#mark()], slices, replay: false }])
   }
@@ -336,11 +349,18 @@ export class Client<C extends Catalog = AnyCatalog> {
       }
       case 'subscribed': {
         const view = this.#views.get(frame.sub)
-        if (view === undefined) return this.#brought(frame.sub, frame.slices, frame.offset)
+        if (view === undefined) return this.#brought(frame)
         this.#leaveFeed(view)
         const views = this.#byFeed.get(frame.feed) ?? new Set()
         this.#byFeed.set(frame.feed, views.add(view))
         return view.subscribed(frame)
+      }
+      case 'part': {
+        const asked = this.#snapshots.get(frame.sub)
+        asked?.assembly?.take(frame)
+        return asked === undefined
+          ? this.#views.get(frame.sub)?.part(frame)
+          : this.#assembled(frame.sub, asked)
       }
       case 'live':
         return this.#views.get(frame.sub)?.live(frame)
@@ -368,12 +388,22 @@ export class Client<C extends Catalog = AnyCatalog> {
     }
   }
 
-  #brought(number: number, slices: JsonObject | undefined, offset: Offset): void {
-    const asked = this.#snapshots.get(number)
+  #brought({ sub, slices, parts, offset }: Subscribed): void {
+    const asked = this.#snapshots.get(sub)
     if (asked === undefined) return
-    this.#snapshots.delete(number)
-    this.#reconnecting.send([{ type: 'unsubscribe', sub: number }])
-    if (asked.view?.sub === asked.sub) asked.view.snapshot(slices ?? {}, offset)
+    asked.offset = offset
+    if (parts !== undefined) {
+      asked.assembly = new Assembly()
+      asked.assembly.left = parts
+    }
+    this.#assembled(sub, asked, slices)
+  }
+
+  #assembled(sub: number, { view, for: number, offset, assembly }: AskedSnapshot, slices?: Slices): void {
+    if (assembly !== undefined && assembly.left > 0) return
+    this.#snapshots.delete(sub)
+    this.#reconnecting.send([{ type: 'unsubscribe', sub }])
+    if (view?.sub === number) view.snapshot(assembly?.slices ?? slices ?? {}, offset)
   }
 
   #refused(sub: number, code: RequestCode, reason: string): void {

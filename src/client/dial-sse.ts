@@ -9,6 +9,7 @@ import type {
   GapNotice,
   HubEvent,
   HubFrame,
+  Part,
   Published,
   Subscribe,
   Subscribed,
@@ -257,7 +258,7 @@ class Stream {
       query += more
       this.#outbox.shift()
     }
-    void this.#read(query.replace('&', '?'))
+    void this.#read(`?parts=1${query}`)
   }
 
   has(sub: number): boolean {
@@ -354,7 +355,7 @@ class Stream {
       const { code, retryMs } = data
       if (typeof retryMs === 'number') this.#link.emit({ type: 'closing', code: code as number, retryMs })
       this.#link.fail(code as number, data.reason as string)
-    } else if (name.startsWith('hub.')) {
+    } else if (name.startsWith('hub.') || name === 'state.part') {
       this.#flush()
       const followed = this.#subs.get(data.sub as number)
       if (followed !== undefined) this.#said(name, data, followed)
@@ -372,7 +373,7 @@ class Stream {
       case 'hub.subscribed': {
         const { state, ...frame } = data as unknown as Subscribed & { readonly state?: true }
         const subscribed: Subscribed = { ...frame, type: 'subscribed', feed: frame.sub }
-        // The snapshot follows.
+        // The snapshot follows in one piece.
         if (state) followed.subscribed = subscribed
         else this.#join(subscribed, followed)
         return
@@ -395,6 +396,8 @@ class Stream {
         followed.offset = Math.max(followed.offset, offset)
         return this.#link.emit({ type: 'live', sub, offset })
       }
+      case 'state.part':
+        return this.#link.emit({ ...(data as unknown as Part), type: 'part' })
       case 'hub.error':
         this.#forget(data.sub as number)
         return this.#link.emit({ ...(data as unknown as Failed), type: 'error' })
@@ -483,6 +486,8 @@ function readBlock(name: string, text: string): JsonObject | undefined {
     case 'hub.gap':
     case 'hub.live':
       return has('offset', 'number') ? data : undefined
+    case 'state.part':
+      return has('slice', 'string') && has('text', 'string') ? data : undefined
     case 'state.initial':
       return has('data', 'object') && typeof (data.data as JsonObject | null)?.slices === 'object'
         ? data

@@ -6,6 +6,12 @@ import type { SocketClass } from './surroundings.js'
 
 export type CodecName = 'msgpack' | 'json'
 
+/**
+ * Asks for snapshots in parts, so that a join that was cut can go on. What a client takes is bounded by its WebSocket:
+ * 100 MiB is the most that the one of `ws` takes; browsers have no bound.
+ */
+const receiveBytesMax = 100 * 1024 * 1024
+
 const unpackr = new Unpackr({ useRecords: false, mapsAsObjects: true, int64AsType: 'number' })
 
 interface Message {
@@ -35,7 +41,10 @@ export function dialWebSocket(Socket: SocketClass, codec: CodecName): Dial {
   return ({ base, token }, events) => {
     const protocols = [`runcast.v1.${codec}`]
     if (token !== undefined) protocols.push(`bearer.${token}`)
-    const socket = new Socket(`${base.replace('http', 'ws')}api/ws`, protocols)
+    const socket = new Socket(
+      `${base.replace('http', 'ws')}api/ws?receiveBytesMax=${receiveBytesMax}`,
+      protocols,
+    )
     let open = true
     const end = (code: number, reason: string) => {
       if (!open) return

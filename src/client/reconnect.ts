@@ -2,7 +2,7 @@ import type { Timer } from '../lib/clock.js'
 import type { Random } from '../lib/random.js'
 import { closeCodes, invitesReconnect } from '../protocol/codes.js'
 import type { ClientFrame, HubFrame, Subscribe, Welcome } from '../protocol/frames.js'
-import { isSendable, tokenLengthMax } from '../protocol/token.js'
+import { isSendable } from '../protocol/token.js'
 import type { Dial, Link, TransportName } from './link.js'
 import type { ClientClock, Page } from './surroundings.js'
 
@@ -114,8 +114,7 @@ export class Reconnecting {
   /** @returns whether the token can be sent at all. No attempt would succeed with one that cannot, so it ends all. */
   expectSendable(token: string | undefined): boolean {
     if (token === undefined || isSendable(token, this.#options.carrier)) return true
-    const expected = `expected at most ${tokenLengthMax} visible ASCII characters`
-    this.close(closeCodes.unauthorized, `The token cannot be sent: ${expected}.`)
+    this.close(closeCodes.unauthorized, 'The token cannot be sent.')
     return false
   }
 

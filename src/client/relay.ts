@@ -70,6 +70,7 @@ export class Relay {
       case 'events':
         return this.#feeds.get(frame.feed)?.frame(frame)
       case 'subscribed':
+      case 'part':
       case 'live':
       case 'gap':
       case 'unsubscribed':

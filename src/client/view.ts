@@ -1,5 +1,12 @@
 import type { JsonObject, JsonValue } from '../lib/json.js'
-import { type Cursor, formatCursor, type Offset, type Position } from '../protocol/cursor.js'
+import {
+  type Cursor,
+  formatCursor,
+  formatPosition,
+  type JoinText,
+  type Offset,
+  type Position,
+} from '../protocol/cursor.js'
 import type {
   Cause,
   Events,
@@ -8,6 +15,7 @@ import type {
   HubEvent,
   Live,
   Mode,
+  Part,
   PatchOperation,
   Slices,
   StateUpdate,
@@ -16,6 +24,7 @@ import type {
   Unsubscribed,
 } from '../protocol/frames.js'
 import { emptyMirror, StateMirror } from '../state/mirror.js'
+import { Assembly } from './assembly.js'
 
 /** One change of one slice. */
 export interface StateChange {
@@ -56,11 +65,16 @@ export interface ViewEvents {
   needsSnapshot(): void
 }
 
-/** A join that is not complete: nothing of it is shown before it is, so that a cut in its middle shows nothing twice. */
+/**
+ * A join that is not complete: nothing of it is shown before it is, so that a cut in its middle shows nothing twice. What
+ * has come of it is kept over links, so that it ends even where none lives long enough for all of it.
+ */
 interface Joining {
   readonly position: Position
   readonly gap: GapNotice | undefined
   readonly replayed: HubEvent[]
+  /** Of the snapshot, where it comes in parts. */
+  readonly assembly: Assembly | undefined
 }
 
 /**
@@ -82,6 +96,8 @@ export class View {
   readonly #events: ViewEvents
   #position: Position | undefined
   #joining: Joining | undefined
+  /** The snapshot that comes in parts on this link. */
+  #assembly: Assembly | undefined
   /** Frames may begin up to here, though the view is not there: a gap said so. */
   #excused = 0
   /** A frame has continued exactly where the view was: from then on all do. */
@@ -108,6 +124,13 @@ export class View {
     return this.#position && formatCursor(this.#position.epoch, this.#position.offset)
   }
 
+  /** Where to go on from: within a join that was cut, as far as it has come. */
+  get after(): Cursor | undefined {
+    if (this.#joining === undefined) return this.position
+    const join = progressOf(this.#joining)
+    return join === undefined ? this.position : formatPosition({ ...this.#joining.position, join })
+  }
+
   /** What to send as the filter by type. */
   get types(): readonly string[] | undefined {
     const { types } = this.interest
@@ -125,9 +148,10 @@ export class View {
   /** @returns what to send so that everything after the position comes, on whatever link. */
   subscribe(sub: number): Subscribe {
     this.sub = sub
-    this.#asked = this.interest
     this.lost()
-    const { types } = this
+    if (!this.isAsked) this.#joining = undefined
+    this.#asked = this.interest
+    const { types, after } = this
     const { topic, mode, slices, replay } = this.interest
     return {
       type: 'subscribe',
@@ -136,15 +160,15 @@ export class View {
       ...(types && { types }),
       ...(mode && { mode }),
       ...(slices && { slices }),
-      ...(this.position !== undefined && { after: this.position }),
+      ...(after !== undefined && { after }),
       ...(replay !== undefined && { replay }),
     }
   }
 
-  /** The link is gone; the position is what counts. */
+  /** The link is gone; the position is what counts, and what has come of a join. */
   lost(): void {
     this.feed = undefined
-    this.#joining = undefined
+    this.#assembly = undefined
     this.#inStep = false
     this.#askedFor = false
     // What was held back is past the position: it does not come again.
@@ -159,13 +183,23 @@ export class View {
     if (this.feed !== undefined) this.#askAnew()
   }
 
-  subscribed({ feed, epoch, offset, resumed, slices, gap }: Subscribed): void {
+  subscribed({ feed, epoch, offset, resumed, slices, parts, gap }: Subscribed): void {
     this.feed = feed
     const position = { epoch, offset }
     const known = this.#position
+    const begun = this.#joining
+    const isSame = begun?.position.epoch === epoch && begun.position.offset === offset
+    if (begun !== undefined && isSame && (resumed || (gap && begun.gap) !== undefined)) {
+      // The rest of a join that was cut.
+      this.#joining = { ...begun, gap: gap ?? begun.gap }
+      if (parts !== undefined && begun.assembly !== undefined) this.#assemble(begun.assembly, parts)
+      return
+    }
+    const assembly = parts === undefined ? undefined : new Assembly()
     const goesOn = resumed && known !== undefined && known.epoch === epoch
-    if (!goesOn) this.#joining = { position, gap, replayed: [] }
+    if (!goesOn) this.#joining = { position, gap, replayed: [], assembly }
     else {
+      this.#joining = undefined
       this.#moveTo(offset)
       if (gap !== undefined) this.#gapped(gap)
     }
@@ -174,7 +208,13 @@ export class View {
     // that of now, while what follows `offset` is still on its way: a patch might be applied to what has it already.
     if (gap !== undefined) this.#doubt()
     if (slices !== undefined && !resumed && gap === undefined) this.snapshot(slices, offset)
+    else if (assembly !== undefined) this.#assemble(assembly, parts as number)
     else if (this.#stale) this.#freshen()
+  }
+
+  part(part: Part): void {
+    this.#assembly?.take(part)
+    this.#assembled()
   }
 
   events({ after, last, events }: Events): void {
@@ -208,11 +248,12 @@ export class View {
     this.#events.live()
   }
 
-  gap({ reason, after, offset, dropped }: Gap): void {
+  gap({ reason, after, offset, dropped, parts }: Gap): void {
     this.#join()
     this.#gapped({ reason, after, offset, ...(dropped !== undefined && { dropped }) })
     this.#doubt()
-    if (this.#stale) this.#freshen()
+    if (parts !== undefined) this.#assemble(new Assembly(), parts)
+    else if (this.#stale) this.#freshen()
   }
 
   /** The state at `offset`: with a join, or because it was asked for. */
@@ -269,6 +310,23 @@ export class View {
     this.#events.state(changeOf(event, all, this.#mirror.slices))
   }
 
+  /** So many parts of a snapshot follow; until they have come, updates are held back. */
+  #assemble(assembly: Assembly, parts: number): void {
+    if (this.#askedFor) return
+    this.#doubt()
+    assembly.left = parts
+    this.#assembly = assembly
+    this.#assembled()
+  }
+
+  #assembled(): void {
+    if (this.#assembly?.left !== 0) return
+    const { slices } = this.#assembly
+    this.#assembly = undefined
+    const { offset } = this.#joining?.position ?? this.#position ?? { offset: 0 as Offset }
+    this.snapshot(slices, offset)
+  }
+
   #doubt(): void {
     if (this.interest.slices !== undefined) this.#stale = true
   }
@@ -285,6 +343,13 @@ export class View {
     this.#held = []
     this.#events.needsSnapshot()
   }
+}
+
+/** @returns how far the join has come; nothing where nothing of it has */
+function progressOf({ gap, replayed, assembly }: Joining): JoinText | undefined {
+  if (gap !== undefined || (assembly !== undefined && assembly.left > 0)) return assembly?.progress(!!gap)
+  const last = replayed.at(-1)
+  return last || assembly ? `r${last?.offset ?? 0}` : undefined
 }
 
 function changeOf({ offset, worker, data }: HubEvent, all: boolean, slices: Slices): StateChange {

@@ -1,4 +1,4 @@
-import type { Epoch, Offset, Position } from '../protocol/cursor.js'
+import type { Cursor, Epoch, Offset, Position } from '../protocol/cursor.js'
 import type { ControlFrame, HubFrame } from '../protocol/frames.js'
 import type { Variants } from './variants.js'
 
@@ -20,6 +20,8 @@ export interface Batch {
 export interface About {
   readonly topic: string
   readonly epoch: Epoch
+  /** How far the client is with this frame, within a join. */
+  readonly cursor?: Cursor
 }
 
 /** Counts what is made, where it is made. */
@@ -46,4 +48,11 @@ export interface Codec {
    *   left out
    */
   trailer?(positions: ReadonlyMap<string, Position>): Chunk | undefined
+  /**
+   * For codecs whose replayed events can carry how far a join has come.
+   *
+   * @param join where the join is
+   * @returns the part of a replay as one connection gets it
+   */
+  withCursor?(chunk: Uint8Array, join: Position): Uint8Array
 }

@@ -2,7 +2,7 @@ import { formatCursor } from '../protocol/cursor.js'
 import type { ControlFrame, Slices } from '../protocol/frames.js'
 import { type About, type Batch, EncodingCount } from './codec.js'
 import type { DialectStream } from './dialect.js'
-import { SseCodec } from './sse.js'
+import { endOfBlock, SseCodec } from './sse.js'
 import { GrowingText } from './utf8.js'
 import type { Variants } from './variants.js'
 
@@ -105,11 +105,4 @@ export class DialectCodec extends SseCodec {
   }
 }
 
-const newline = 10
 const colon = 58
-
-function endOfBlock(chunk: Uint8Array, from: number): number {
-  let end = chunk.indexOf(newline, from)
-  while (end !== -1 && chunk[end + 1] !== newline) end = chunk.indexOf(newline, end + 1)
-  return end === -1 ? chunk.length : end + 2
-}

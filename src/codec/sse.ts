@@ -1,5 +1,12 @@
 import { type CloseCode, closeCodes } from '../protocol/codes.js'
-import { formatCombinedCursor, formatCursor, type Position } from '../protocol/cursor.js'
+import {
+  type Cursor,
+  formatCombinedCursor,
+  formatCursor,
+  formatPosition,
+  type Offset,
+  type Position,
+} from '../protocol/cursor.js'
 import type { ControlFrame, GapNotice, Slices, Subscribed } from '../protocol/frames.js'
 import type { About, Batch, Codec, EncodingCount } from './codec.js'
 import { eventJson } from './json.js'
@@ -34,6 +41,10 @@ export class SseCodec implements Codec {
   readonly topics: 'one' | 'many'
   readonly #gapsAreData: boolean
   readonly #counts: SseCounts
+  /** Of the parts of replays the offsets of their events. */
+  readonly #replayed = new WeakMap<Uint8Array, readonly Offset[]>()
+  /** The same parts with ids, as those have them who join where the newest has joined. */
+  readonly #marked = new WeakMap<Uint8Array, { readonly joined: Offset; readonly chunk: Uint8Array }>()
 
   constructor(framing: Framing, topics: 'one' | 'many', counts: SseCounts) {
     this.framing = framing === 'named' ? framing : 'data'
@@ -61,7 +72,40 @@ export class SseCodec implements Codec {
       if (withIds) text.add(`id: ${epoch}:${variants.event.offset}\n`)
       text.add(this.#block(variants, topic, span === undefined))
     }
-    return text.encoded()
+    const chunk = text.encoded()
+    // Over many topics the positions stand in blocks of their own.
+    if (span === undefined && this.topics === 'one') {
+      this.#replayed.set(
+        chunk,
+        events.map(({ event }) => event.offset),
+      )
+    }
+    return chunk
+  }
+
+  withCursor(chunk: Uint8Array, { epoch, offset }: Position): Uint8Array {
+    const offsets = this.#replayed.get(chunk)
+    if (offsets === undefined) return chunk
+    const known = this.#marked.get(chunk)
+    if (known?.joined === offset) return known.chunk
+    const parts: Uint8Array[] = []
+    let bytes = 0
+    let from = 0
+    for (const upTo of offsets) {
+      const id = encoder.encode(`id: ${formatPosition({ epoch, offset, join: `r${upTo}` })}\n`)
+      const end = endOfBlock(chunk, from)
+      parts.push(id, chunk.subarray(from, end))
+      bytes += id.length + end - from
+      from = end
+    }
+    const marked = new Uint8Array(bytes)
+    let at = 0
+    for (const part of parts) {
+      marked.set(part, at)
+      at += part.length
+    }
+    this.#marked.set(chunk, { joined: offset, chunk: marked })
+    return marked
   }
 
   /**
@@ -84,14 +128,14 @@ export class SseCodec implements Codec {
       case 'welcome':
         return this.topics === 'many' ? this.#event('hub.open', { connection: frame.connection }) : ''
       case 'subscribed':
-        return (
-          this.#subscribed(frame) +
-          this.#gap(frame.gap, topic, frame.sub) +
-          this.snapshot(frame.slices, topic)
-        )
+        return this.#subscribed(frame) + this.#gapOf(frame, topic) + this.snapshot(frame.slices, topic)
       case 'gap': {
         const { type: _, sub, slices, ...notice } = frame
         return this.#gap(notice, topic, sub) + this.snapshot(slices, topic)
+      }
+      case 'part': {
+        const { type: _, sub, ...part } = frame
+        return this.#part({ topic, ...(this.topics === 'many' && { sub }) }, part, about?.cursor)
       }
       case 'live': {
         const live = this.#event('hub.live', { topic, sub: frame.sub, offset: frame.offset })
@@ -113,10 +157,22 @@ export class SseCodec implements Codec {
   }
 
   /** Where a subscription begins: for the clients that change what one response carries. */
-  #subscribed({ topic, sub, epoch, offset, resumed, slices }: Subscribed): string {
+  #subscribed({ topic, sub, epoch, offset, resumed, slices, parts, gap }: Subscribed): string {
     if (this.topics === 'one') return ''
-    const state = slices === undefined ? undefined : true
-    return this.#event('hub.subscribed', { topic, sub, epoch, offset, resumed, state })
+    const head = { topic, sub, epoch, offset, resumed }
+    if (parts !== undefined) return this.#event('hub.subscribed', { ...head, parts, gap })
+    return this.#event('hub.subscribed', { ...head, state: slices === undefined ? undefined : true })
+  }
+
+  /** Where the snapshot comes in parts, `hub.subscribed` tells of the gap: what follows belongs to both. */
+  #gapOf({ gap, parts, sub }: Subscribed, topic: string | undefined): string {
+    return this.topics === 'many' && parts !== undefined ? '' : this.#gap(gap, topic, sub)
+  }
+
+  #part(about: object, part: object, cursor: Cursor | undefined): string {
+    const id = this.topics === 'one' && cursor !== undefined ? `id: ${cursor}\n` : ''
+    if (this.framing === 'named') return id + this.#event('state.part', { ...about, ...part })
+    return `${id}data: ${oneLine(JSON.stringify({ type: 'state.part', ...about, data: part }))}\n\n`
   }
 
   #gap(gap: GapNotice | undefined, topic: string | undefined, sub: number): string {
@@ -160,4 +216,13 @@ export class SseManyCodec extends SseCodec {
   trailer(positions: ReadonlyMap<string, Position>): Uint8Array | undefined {
     return positions.size === 0 ? undefined : encoder.encode(this.idOnly(formatCombinedCursor(positions)))
   }
+}
+
+const newline = 10
+
+/** @returns where the block that begins at `from` ends, its empty line included */
+export function endOfBlock(chunk: Uint8Array, from: number): number {
+  let end = chunk.indexOf(newline, from)
+  while (end !== -1 && chunk[end + 1] !== newline) end = chunk.indexOf(newline, end + 1)
+  return end === -1 ? chunk.length : end + 2
 }

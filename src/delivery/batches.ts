@@ -43,6 +43,14 @@ export function batchEnd(entries: readonly Entry[], from: number): number {
   return endOf(entries, from, batchEventsMax, batchBytesMax)
 }
 
+// Of what was missed: on a slow link that is cut again and again a frame has to get through before the next cut.
+const catchUpBytesMax = 64 * 1024
+
+/** As `batchEnd`, for those who catch up. */
+export function catchUpEnd(entries: readonly Entry[], from: number): number {
+  return endOf(entries, from, batchEventsMax, catchUpBytesMax)
+}
+
 /** @returns the next part of a replay that fits one frame. */
 export function replayPart(entries: readonly Entry[], from: number): readonly Entry[] {
   const to = endOf(entries, from, replayEventsMax, replayBytesMax)

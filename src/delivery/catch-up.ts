@@ -1,16 +1,16 @@
 import type { Chunk } from '../codec/codec.js'
 import { conflate } from '../history/conflate.js'
 import type { Entry } from '../history/entry.js'
-import type { Offset } from '../protocol/cursor.js'
+import { formatPosition, type Offset } from '../protocol/cursor.js'
 import type { GapNotice } from '../protocol/frames.js'
 import type { StoredPart } from '../session/topic.js'
 import { isDamaged } from '../sessions/damaged-sessions.js'
 import { type StoredPage, storedEventsMax } from '../sessions/history-page.js'
-import { batchEnd, batchEventsMax, encodeBatch } from './batches.js'
-import { aboutOf, snapshotFor } from './join.js'
+import { batchEventsMax, catchUpEnd, encodeBatch } from './batches.js'
+import { aboutOf, goOn, join, snapshotFor } from './join.js'
 import type { Outbox } from './outbox.js'
 import type { Services } from './services.js'
-import type { Behind, Replaying, Subscription } from './subscription.js'
+import type { Beginning, Behind, Replaying, Sending, Subscription } from './subscription.js'
 
 // Steps of catching up within one turn: a bound on what one connection may take from the others at a time.
 const stepsPerTurnMax = 16
@@ -34,6 +34,17 @@ export class CatchUp {
   /** Subscriptions that are not in step. */
   get size(): number {
     return this.#behind?.size ?? 0
+  }
+
+  /** Answers a subscription that begins. @param beginning absent where it goes on through another filter */
+  answer(subscription: Subscription, beginning?: Beginning): void {
+    this.add(subscription)
+    const { feed } = subscription
+    const subscribed = beginning === undefined ? goOn(subscription) : join(subscription, beginning)
+    if (subscribed.gap !== undefined) this.#services.counts.gap(subscribed.gap)
+    if (subscription.isReplaying) this.#services.feeds.keepReplay(feed)
+    this.#outbox.say(subscribed, aboutOf(feed))
+    this.proceed()
   }
 
   add(subscription: Subscription): void {
@@ -103,10 +114,10 @@ export class CatchUp {
 
   /** What is written counts for what all may write in this turn. */
   #paced(write: () => void): void {
-    const before = this.#outbox.bytes
+    const before = this.#outbox.written
     this.#services.pace.spend(() => {
       write()
-      return this.#outbox.bytes - before
+      return this.#outbox.written - before
     })
   }
 
@@ -127,11 +138,32 @@ export class CatchUp {
       case 'inStep':
       case 'reading':
         return
+      case 'snapshot':
+        return this.#sendPart(subscription, state)
       case 'replaying':
         return this.#replay(subscription, state)
       case 'behind':
         return this.#goOn(subscription, state)
     }
+  }
+
+  #sendPart(subscription: Subscription, { parts }: Sending): void {
+    const part = parts.next()
+    if (parts.done) subscription.snapshotSent()
+    const { resumption } = subscription
+    this.#outbox.say(
+      { type: 'part', sub: subscription.number, ...part },
+      { ...aboutOf(subscription.feed), ...(resumption && { cursor: formatPosition(resumption) }) },
+    )
+  }
+
+  /** @param chunk a part of a replay; all who get it share it, but for where each of them may come back */
+  #writeReplay(subscription: Subscription, chunk: Chunk, events: number): void {
+    const { codec } = this.#outbox.link
+    const { timeline } = subscription.feed.topic
+    const join = { epoch: timeline.epoch, offset: subscription.clientPosition }
+    const own = chunk instanceof Uint8Array ? codec.withCursor?.(chunk, join) : undefined
+    this.#outbox.writeEvents(own ?? chunk, events)
   }
 
   /** One frame of a replay, or the store is asked for the next of it. */
@@ -142,7 +174,7 @@ export class CatchUp {
       case 'memory': {
         const { chunk, to } = state.page.part(feed, codec, state.next)
         subscription.proceed({ ...state, next: to })
-        return this.#outbox.writeEvents(chunk, to - state.next)
+        return this.#writeReplay(subscription, chunk, to - state.next)
       }
       case 'store': {
         const { replay, after, frames, next } = state
@@ -154,7 +186,7 @@ export class CatchUp {
         }
         const frame = frames.list[next]
         subscription.proceed({ ...state, next: next + 1 })
-        if (frame !== undefined) this.#outbox.writeEvents(frame.chunk, frame.events)
+        if (frame !== undefined) this.#writeReplay(subscription, frame.chunk, frame.events)
       }
     }
   }
@@ -165,6 +197,8 @@ export class CatchUp {
     const { topic, filter } = feed
     this.#services.flush.flush(topic.timeline)
     if (!this.#tellLoss(subscription, state)) return
+    // The snapshot that belongs to the loss comes first.
+    if (subscription.state !== state) return
     const { position: after } = state
     if (topic.isInStore(after, filter)) {
       const page = this.#services.readStored(topic, filter, { after, limit: storedEventsMax })
@@ -179,7 +213,7 @@ export class CatchUp {
   #page({ feed }: Subscription, { position, exact }: Behind): { entries: readonly Entry[]; last: Offset } {
     const page = feed.topic.read(position, feed.filter, batchEventsMax)
     const entries = exact ? page.entries : this.#conflated(page.entries)
-    const to = batchEnd(entries, 0)
+    const to = catchUpEnd(entries, 0)
     if (to === entries.length) return { entries, last: page.last }
     return { entries: entries.slice(0, to), last: (entries[to - 1] as Entry).place }
   }
@@ -215,7 +249,7 @@ export class CatchUp {
   #takeStored(subscription: Subscription, state: Behind, page: StoredPage): void {
     const { topic, filter } = subscription.feed
     // Retention may have taken some of it since the store was asked.
-    if (!this.#tellLoss(subscription, state)) return
+    if (!this.#tellLoss(subscription, state) || subscription.state !== state) return
     const entries = this.#conflated(topic.withUpdates(page, state.position, filter))
     this.#take(subscription, state, { entries, last: page.last })
   }
@@ -228,7 +262,16 @@ export class CatchUp {
     // A batch without events tells the client that its position has moved; `live`, or the next one, says the same.
     if (entries.length === 0 && !(liveSent && last > position)) return subscription.advance(last, after)
     subscription.advance(last)
-    this.#outbox.writeEvents(this.#chunk(subscription, { after, last }, entries), entries.length)
+    let before = after
+    for (let from = 0; ; ) {
+      const to = catchUpEnd(entries, from)
+      const isLast = to === entries.length
+      const span = { after: before, last: isLast ? last : (entries[to - 1] as Entry).place }
+      this.#outbox.writeEvents(this.#chunk(subscription, span, entries.slice(from, to)), to - from)
+      if (isLast) return
+      before = span.last
+      from = to
+    }
   }
 
   /** All that there was has been sent. */

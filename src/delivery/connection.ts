@@ -9,19 +9,16 @@ import { Filter } from '../session/filter.js'
 import type { Topic } from '../session/topic.js'
 import { CatchUp } from './catch-up.js'
 import type { Feed } from './feed.js'
-import { aboutOf, changed, join, snapshotFor } from './join.js'
+import { aboutOf, changed } from './join.js'
 import type { Link } from './link.js'
 import { type Ending, Outbox, type Sender } from './outbox.js'
 import { bringUpToDate, type Services } from './services.js'
-import { type Subscriber, Subscription } from './subscription.js'
+import { type Beginning, type Subscriber, Subscription } from './subscription.js'
 
-/** How a subscription begins. */
-interface Beginning {
+/** A subscription that is to begin. */
+interface Newcomer extends Beginning {
   readonly name: TopicName
   readonly filter: Filter
-  /** The position to resume from. */
-  readonly from: Position | undefined
-  readonly replay: boolean | 'all'
 }
 
 export interface ConnectionOptions {
@@ -221,18 +218,15 @@ export class Connection implements Subscriber, Sender {
     for (const subscription of this.#subscriptions.values()) this.#leave(subscription)
   }
 
-  /** For each session the lowest position; one that is being replayed has none, so that it joins afresh. */
+  /** For each session the lowest position; one of which several topics are being joined has none, and joins afresh. */
   positions(): ReadonlyMap<string, Position> {
-    const positions = new Map<string, Position>()
-    const replaying = new Set<string>()
-    for (const { feed, reached, isReplaying } of this.#subscriptions.values()) {
-      const { id, epoch } = feed.topic.timeline
-      const known = positions.get(id)
-      if (known === undefined || known.offset > reached) positions.set(id, { epoch, offset: reached })
-      if (isReplaying) replaying.add(id)
+    const positions = new Map<string, Position | undefined>()
+    for (const { feed, resumption } of this.#subscriptions.values()) {
+      const { id } = feed.topic.timeline
+      positions.set(id, positions.has(id) ? lowest(positions.get(id), resumption) : resumption)
     }
-    for (const id of replaying) positions.delete(id)
-    return positions
+    for (const [id, position] of positions) if (position === undefined) positions.delete(id)
+    return positions as ReadonlyMap<string, Position>
   }
 
   #subscribe(frame: Given<Subscribe>): void {
@@ -265,7 +259,7 @@ export class Connection implements Subscriber, Sender {
     this.#begin(frame.sub, { name, filter, from, replay: frame.replay ?? true })
   }
 
-  #begin(sub: number, { name, filter, from, replay }: Beginning): void {
+  #begin(sub: number, { name, filter, from, replay }: Newcomer): void {
     const topic = this.#services.topicToFollow(name, this.#permissions)
     bringUpToDate(this.#services, topic, filter)
     this.#expectRoomFor(topic)
@@ -275,12 +269,7 @@ export class Connection implements Subscriber, Sender {
     if (this.#subscriptions.size === 2) this.#relink()
     this.#subscribed++
     this.#perTopic?.set(topic, (this.#perTopic.get(topic) ?? 0) + 1)
-    this.#catchUp.add(subscription)
-    const subscribed = join(subscription, from, replay)
-    if (subscribed.gap !== undefined) this.#services.counts.gap(subscribed.gap)
-    if (subscription.isReplaying) this.#services.feeds.keepReplay(feed)
-    this.say(subscribed, aboutOf(feed))
-    this.#catchUp.proceed()
+    this.#catchUp.answer(subscription, { from, replay })
   }
 
   #update(frame: Update): void {
@@ -291,23 +280,7 @@ export class Connection implements Subscriber, Sender {
     bringUpToDate(this.#services, topic, filter)
     subscription.follow(filter.name === before.filter.name ? before : this.#newFeed(topic, filter))
     if (before.subscriptions.size === 0) this.#services.feeds.forget(before)
-    this.#catchUp.add(subscription)
-    const { number: sub, feed } = subscription
-    this.say(
-      {
-        type: 'subscribed',
-        sub,
-        feed: feed.number,
-        topic: topic.name,
-        epoch: topic.timeline.epoch,
-        offset: subscription.clientPosition,
-        resumed: true,
-        // What the filter let pass before may have been less, or nothing.
-        ...snapshotFor(subscription),
-      },
-      aboutOf(feed),
-    )
-    this.#catchUp.proceed()
+    this.#catchUp.answer(subscription)
   }
 
   /**
@@ -362,6 +335,14 @@ export class Connection implements Subscriber, Sender {
     else this.#perTopic?.delete(feed.topic)
     this.#services.mayForget(feed.topic)
   }
+}
+
+/** @returns the position from which both go on; nothing where one cursor cannot say it */
+function lowest(one: Position | undefined, other: Position | undefined): Position | undefined {
+  if (one === undefined || other === undefined || one.join !== undefined || other.join !== undefined)
+    return undefined
+  if (one.epoch !== other.epoch) return undefined
+  return one.offset < other.offset ? one : other
 }
 
 function countByTopic(subscriptions: Iterable<Subscription>): Map<Topic, number> {

@@ -128,6 +128,13 @@ export class Feed {
     return this.#replay.replay
   }
 
+  /** @returns what is left for a join at `until` that was cut, once everything up to `after` had come */
+  restOfReplay(replay: boolean | 'all', after: Offset, until: Offset): Replay {
+    if (replay === false) return this.last().after(after)
+    const { entries, stored } = this.topic.replay(this.filter, replay === 'all', { after, until })
+    return new Replay(entries, stored)
+  }
+
   /** @returns what every join gets even without a replay: the `complete` of a session that has ended. */
   last(): Replay {
     const { completion } = this.topic.timeline

@@ -9,6 +9,8 @@ import type { CloseCode } from '../protocol/codes.js'
  */
 export interface Link {
   readonly codec: Codec
+  /** The client has asked for snapshots in parts. */
+  readonly takesParts?: boolean
   /** What was written and has not left yet. Bytes. */
   readonly waiting: number
   /**

@@ -43,6 +43,7 @@ export class Outbox {
   #open = true
   #full = false
   #overflowBytes = 0
+  #written = 0
   #events = 0
   #bytes = 0
   #ending: Ending | undefined = undefined
@@ -72,6 +73,11 @@ export class Outbox {
     return this.#bytes
   }
 
+  /** Bytes that catching up has written, frames of all kinds. */
+  get written(): number {
+    return this.#written
+  }
+
   /** Absent when the client, or whatever lies between, ended it. */
   get ending(): Ending | undefined {
     return this.#ending
@@ -83,12 +89,14 @@ export class Outbox {
     const chunk = this.link.codec.control(frame, about)
     if (chunk === undefined) return
     if (this.#full) this.#overflow(chunk)
+    this.#written += bytesOf(chunk)
     if (!this.link.write(chunk)) this.markFull()
   }
 
   /** Writes a frame of so many events. */
   writeEvents(chunk: Chunk, events: number): void {
     const bytes = bytesOf(chunk)
+    this.#written += bytes
     this.count(events, bytes)
     this.#countDelivered(events, bytes)
     if (!this.link.write(chunk)) this.markFull()
@@ -204,7 +212,7 @@ export class Outbox {
   /** Answers to a client that asks but does not read are bounded as well. */
   #overflow(chunk: Chunk): void {
     this.#overflowBytes += chunk instanceof Uint8Array ? chunk.length : 1_024
-    if (this.#overflowBytes > 4 * this.#services.limits.frameBytesMax) {
+    if (this.#overflowBytes > this.#services.limits.answerBytesMax) {
       this.close('lagging', 'asked for more than it reads')
     }
   }

@@ -63,6 +63,11 @@ export class Replay {
     return this.#held.page
   }
 
+  /** @returns what follows an offset, of a replay that memory holds */
+  after(offset: Offset): Replay {
+    return new Replay(this.#entries.filter(({ place }) => place > offset))
+  }
+
   /** @returns what remains of it that is accepted. */
   filtered(accepts: (entry: Entry) => boolean): Replay {
     const { stored } = this

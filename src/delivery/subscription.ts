@@ -1,11 +1,12 @@
 import type { Chunk } from '../codec/codec.js'
 import type { Entry } from '../history/entry.js'
-import { type Offset, start } from '../protocol/cursor.js'
-import type { UnsubscribedCode } from '../protocol/frames.js'
+import { type Offset, type Position, start } from '../protocol/cursor.js'
+import type { GapNotice, UnsubscribedCode } from '../protocol/frames.js'
 import type { Feed } from './feed.js'
 import type { Link } from './link.js'
 import type { BatchCount, Member, Membership } from './member.js'
 import { Replay, type ReplayPage } from './replay.js'
+import type { SnapshotParts } from './snapshot-parts.js'
 import type { StoredFrames } from './stored-replays.js'
 
 /** The connection, as its subscriptions see it. */
@@ -20,6 +21,13 @@ export interface Subscriber {
   count(events: number, bytes: number): void
   unsubscribe(subscription: Subscription, code: UnsubscribedCode, reason: string): void
   endIfDone(): void
+}
+
+/** Where a subscription is to begin. */
+export interface Beginning {
+  /** The position to resume from. */
+  readonly from: Position | undefined
+  readonly replay: boolean | 'all'
 }
 
 /** Out of the feed: it continues from history, after its position, and then joins the feed again. */
@@ -60,6 +68,8 @@ interface ReplayingHeld {
   readonly kind: 'replaying'
   readonly from: 'memory'
   readonly page: ReplayPage
+  /** Everything up to here had come before. */
+  readonly after: Offset
   readonly next: number
   readonly afterwards: Behind
 }
@@ -70,8 +80,17 @@ export interface Reading {
   readonly next: Replaying | Behind
 }
 
+/** A snapshot leaves in parts. */
+export interface Sending {
+  readonly kind: 'snapshot'
+  readonly parts: SnapshotParts
+  /** Of a join: how a cursor names it. */
+  readonly of: 's' | 'g' | undefined
+  readonly next: Replaying | Behind
+}
+
 /** In step: a member of the feed. Otherwise it is to be brought there. */
-export type SubscriptionState = Membership | Replaying | Reading | Behind
+export type SubscriptionState = Membership | Sending | Replaying | Reading | Behind
 
 /** One connection's interest in one feed. */
 export class Subscription implements Member {
@@ -80,6 +99,10 @@ export class Subscription implements Member {
   readonly #subscriber: Subscriber
   #feed: Feed
   #state: SubscriptionState
+  /** Where it was when it became silent. */
+  #silentFrom: Offset | undefined
+  /** What it has passed over while it was silent. */
+  #skipped: GapNotice | undefined
 
   /** It begins behind, at the session's offset. */
   constructor(number: number, subscriber: Subscriber, feed: Feed) {
@@ -87,6 +110,7 @@ export class Subscription implements Member {
     this.#subscriber = subscriber
     this.#feed = feed
     this.#state = behindAt(feed, feed.topic.timeline.offset, { liveSent: false })
+    if (feed.filter.silent) this.#silentFrom = feed.topic.timeline.offset
     feed.subscriptions.add(this)
   }
 
@@ -105,7 +129,21 @@ export class Subscription implements Member {
   /** Whether it still has to get some of a replay. */
   get isReplaying(): boolean {
     const state = this.#state
-    return state.kind === 'replaying' || (state.kind === 'reading' && state.next.kind === 'replaying')
+    return state.kind !== 'inStep' && coreOf(state).kind === 'replaying'
+  }
+
+  /** Where a client may come back with what it has been sent; nothing where it has to join afresh. */
+  get resumption(): Position | undefined {
+    const state = this.#state
+    const { epoch } = this.#feed.topic.timeline
+    if (state.kind === 'inStep') return { epoch, offset: this.#feed.flushed }
+    const { position: offset } = behindOf(state)
+    if (state.kind === 'snapshot' && state.of !== undefined) {
+      const join = state.parts.progress(state.of)
+      return join === undefined ? undefined : { epoch, offset, join }
+    }
+    const core = coreOf(state)
+    return core.kind === 'behind' ? { epoch, offset } : { epoch, offset, join: `r${sentOf(core)}` }
   }
 
   /** Everything up to here has been matched, and sent if it matched. */
@@ -122,6 +160,22 @@ export class Subscription implements Member {
     return sent > state.position ? sent : state.position
   }
 
+  /** A snapshot is to leave in parts, before all else. @param of how a cursor names a join that is cut meanwhile */
+  send(parts: SnapshotParts, of: 's' | 'g' | undefined): void {
+    if (this.#state.kind === 'inStep' || parts.done) return
+    this.#state = { kind: 'snapshot', parts, of, next: coreOf(this.#state) }
+  }
+
+  /** All of the snapshot has left. */
+  snapshotSent(): void {
+    if (this.#state.kind === 'snapshot') this.#state = this.#state.next
+  }
+
+  /** Begins at the session's offset. */
+  beginAfresh(): void {
+    this.#state = behindAt(this.#feed, this.#feed.topic.timeline.offset, { liveSent: false })
+  }
+
   /** Resumes from a position. @param gapTold the newest loss that the answer tells of */
   resume(position: Offset, gapTold: Offset): void {
     this.#state = {
@@ -133,12 +187,12 @@ export class Subscription implements Member {
     }
   }
 
-  /** Begins a replay, if there is anything to replay. */
-  begin(replay: Replay): void {
+  /** Begins a replay, if there is anything to replay. @param after what had come of it before */
+  begin(replay: Replay, after: Offset = start): void {
     if (this.#state.kind === 'inStep') return
     const afterwards = behindOf(this.#state)
     const { stored } = replay
-    if (stored === undefined) this.#state = replayHeld(replay, start, afterwards)
+    if (stored === undefined) this.#state = replayHeld(replay, after, afterwards)
     else this.#state = replayStored(replay, stored.after, afterwards)
   }
 
@@ -202,6 +256,7 @@ export class Subscription implements Member {
   /** Goes on through another feed of the topic, or anew through its own, from where it is. */
   follow(feed: Feed): void {
     const position = this.clientPosition
+    this.#heedSilence(feed, position)
     const state = this.#state
     const before = this.#feed
     this.#leaveStep()
@@ -215,12 +270,32 @@ export class Subscription implements Member {
     } else if (feed === before) {
       this.#change({ liveSent: false })
     } else {
-      const afterwards = { ...behindOf(state), liveSent: false }
-      this.#state =
-        state.kind === 'reading'
-          ? { kind: 'reading', next: retained(state.next, afterwards, feed) }
-          : retained(state, afterwards, feed)
+      const next = retained(coreOf(state), { ...behindOf(state), liveSent: false }, feed)
+      // A snapshot that was on its way is followed by another one, a page that was asked for is asked for again.
+      this.#state = state.kind === 'reading' ? { ...state, next } : next
     }
+  }
+
+  /** @returns what it has passed over while it was silent; told once */
+  takeSkipped(): GapNotice | undefined {
+    const skipped = this.#skipped
+    this.#skipped = undefined
+    return skipped
+  }
+
+  /** While it is silent its position may move on, by what is forced or because it was behind: that is told afterwards. */
+  #heedSilence({ topic, filter }: Feed, position: Offset): void {
+    if (filter.silent) {
+      this.#silentFrom ??= position
+      return
+    }
+    const after = this.#silentFrom
+    this.#silentFrom = undefined
+    if (after === undefined || position <= after) return
+    const first = topic.read(after, filter, 1).entries[0]
+    const isLost = topic.isInStore(after, filter) || topic.lossAfter(after, filter).droppable > 0
+    if (!isLost && (first === undefined || first.place > position)) return
+    this.#skipped = { reason: 'lagging', after, offset: position }
   }
 
   /** Leaves its feed for good. */
@@ -308,9 +383,23 @@ function behindOf(state: OutOfStep): Behind {
       return state
     case 'replaying':
       return state.afterwards
+    case 'snapshot':
     case 'reading':
       return behindOf(state.next)
   }
+}
+
+function coreOf(state: OutOfStep): Replaying | Behind {
+  return state.kind === 'behind' || state.kind === 'replaying' ? state : state.next
+}
+
+/** @returns up to where a replay has been sent */
+function sentOf(state: Replaying): Offset {
+  const last =
+    state.from === 'store'
+      ? state.frames?.list[state.next - 1]?.last
+      : state.page.entries[state.next - 1]?.place
+  return last !== undefined && last > state.after ? last : state.after
 }
 
 function replayStored(replay: Replay, after: Offset, afterwards: Behind): Replaying {
@@ -320,7 +409,7 @@ function replayStored(replay: Replay, after: Offset, afterwards: Behind): Replay
 function replayHeld(replay: Replay, after: Offset, afterwards: Behind): Replaying | Behind {
   const page = replay.held(after)
   if (page.entries.length === 0) return afterwards
-  return { kind: 'replaying', from: 'memory', page, next: 0, afterwards }
+  return { kind: 'replaying', from: 'memory', page, after, next: 0, afterwards }
 }
 
 /** @returns the state with what a new filter accepts of a replay under way, and `afterwards` after it */
@@ -328,11 +417,11 @@ function retained(state: Replaying | Behind, afterwards: Behind, { filter }: Fee
   if (state.kind === 'behind') return afterwards
   const accepts = (entry: Entry): boolean => filter.accepts(entry)
   switch (state.from) {
-    case 'store': {
-      const sent = state.frames?.list[state.next - 1]?.last ?? start
-      return replayStored(state.replay.filtered(accepts), sent > state.after ? sent : state.after, afterwards)
+    case 'store':
+      return replayStored(state.replay.filtered(accepts), sentOf(state), afterwards)
+    case 'memory': {
+      const left = state.page.entries.slice(state.next).filter(accepts)
+      return replayHeld(new Replay(left), sentOf(state), afterwards)
     }
-    case 'memory':
-      return replayHeld(new Replay(state.page.entries.slice(state.next).filter(accepts)), start, afterwards)
   }
 }

@@ -9,19 +9,34 @@ export type Epoch = string
 /** Text form of a position: `<epoch>:<offset>`. */
 export type Cursor = string
 
-/** Everything up to here has been received. */
+/** Everything up to here has been received; `join`: but for what is left of the join at this offset. */
 export interface Position {
   readonly epoch: Epoch
   readonly offset: Offset
+  readonly join?: JoinText
 }
+
+/**
+ * How far a join has come that is not complete, as a cursor says it after `~`.
+ *
+ * `r<offset>`: the snapshot has come, and of the replay what is up to this offset. `s<units>.<slice>`: of the snapshot in
+ * parts the slices before this one have come, in the order of their names, and of this one so many UTF-16 units of its JSON
+ * text. `g<units>.<slice>`: the same after a gap, where no replay follows.
+ */
+export type JoinText = string
 
 export const start = 0 as Offset
 
-const cursorPattern = /^([A-Za-z0-9_-]{1,64}):(0|[1-9]\d{0,15})$/
+const cursorPattern = /^([\w-]{1,64}):(0|[1-9]\d{0,15})(?:~(r\d{1,15}|[sg]\d{1,9}\.[\w.:~$/-]{1,300}))?$/
 
 /** @returns `<epoch>:<offset>` */
 export function formatCursor(epoch: Epoch, offset: Offset): Cursor {
   return `${epoch}:${offset}`
+}
+
+/** @returns the cursor of a position, with how far its join has come where it is not complete */
+export function formatPosition({ epoch, offset, join }: Position): Cursor {
+  return formatCursor(epoch, offset) + (join === undefined ? '' : `~${join}`)
 }
 
 /** @returns nothing when it is not a cursor */
@@ -29,7 +44,8 @@ export function readCursor(text: string): Position | undefined {
   const match = cursorPattern.exec(text)
   const offset = Number(match?.[2])
   if (match === null || !Number.isSafeInteger(offset)) return undefined
-  return { epoch: match[1] as Epoch, offset: offset as Offset }
+  const join = match[3]
+  return { epoch: match[1] as Epoch, offset: offset as Offset, ...(join !== undefined && { join }) }
 }
 
 /**
@@ -44,7 +60,7 @@ export function parseCursor(text: string, field: string): Position {
 
 /** @returns `<session>=<epoch>:<offset>,…`: one position for each session of a response over several. */
 export function formatCombinedCursor(positions: ReadonlyMap<string, Position>): Cursor {
-  return [...positions].map(([session, { epoch, offset }]) => `${session}=${epoch}:${offset}`).join(',')
+  return [...positions].map(([session, position]) => `${session}=${formatPosition(position)}`).join(',')
 }
 
 /** @returns nothing when it is not a combined cursor, or one of more than `sessionsMax` */

@@ -211,6 +211,8 @@ export interface Subscribed {
   /** Everything after the cursor that was given follows. */
   readonly resumed: boolean
   readonly slices?: Slices
+  /** Instead of `slices`: so many `part` frames follow. */
+  readonly parts?: number
   readonly gap?: GapNotice
 }
 
@@ -235,6 +237,21 @@ export interface Gap extends GapNotice {
   readonly type: 'gap'
   readonly sub: number
   readonly slices?: Slices
+  /** Instead of `slices`: so many `part` frames follow. */
+  readonly parts?: number
+}
+
+/** A piece of a snapshot, for clients that take no large frames. Slices come in the order of their names. */
+export interface Part {
+  readonly type: 'part'
+  readonly sub: number
+  readonly slice: string
+  /** Which piece of the slice: 0 where its text begins. */
+  readonly index: number
+  /** Of the value as JSON. */
+  readonly text: string
+  /** The slice is complete. */
+  readonly last?: true
 }
 
 export interface Unsubscribed {
@@ -300,6 +317,7 @@ export interface Failed {
 export type ControlFrame =
   | Welcome
   | Subscribed
+  | Part
   | Live
   | Gap
   | Unsubscribed

@@ -318,6 +318,12 @@ export const limitTable = {
     guards: 'what waits to be sent to one connection',
     exceeding: 'the connection lags and continues from history',
   },
+  answerBytesMax: {
+    value: 4 * mib,
+    unit: 'bytes',
+    guards: 'answers that wait for one client that asks and does not read',
+    exceeding: 'closed with 4001',
+  },
   overrunBytesMax: {
     value: 16 * mib,
     unit: 'bytes',

@@ -4,8 +4,8 @@ export const tokenLengthMax = 8_192
 /** What the header `Authorization` can carry (RFC 6750, section 2.1, and what is like it). */
 const headerPattern = /^[!-~]+$/
 
-/** What the name of a subprotocol can carry (RFC 6455, section 4.1): a JWT is within it. */
-const subprotocolPattern = /^[\w!#$%&'*+.^`|~-]+$/
+/** What the name of a subprotocol can carry (RFC 6455, section 4.1), of what tokens are made of: a JWT is within it. */
+const subprotocolPattern = /^[\w.~-]+$/
 
 /**
  * @param carrier what it is to be sent in

@@ -101,11 +101,12 @@ export abstract class Topic {
     return updates.length === 0 ? entries : [...entries, ...updates].sort((a, b) => a.place - b.place)
   }
 
-  /** @returns the current values of what the filter lets pass */
-  snapshot(filter: Filter): Slices {
+  /** @returns the current values of what the filter lets pass; of what has not changed after `until` */
+  snapshot(filter: Filter, until?: Offset): Slices {
     const slices: Record<string, JsonValue> = {}
     for (const topic of this.stateful()) {
-      const found = topic.state.snapshot((slice) => filter.wantsSlice(slice) && topic.exposes(slice))
+      const wants = (slice: string): boolean => filter.wantsSlice(slice) && topic.exposes(slice)
+      const found = topic.state.snapshot(wants, until)
       const prefix = this.prefixOf(topic)
       for (const [slice, value] of Object.entries(found)) slices[prefix + slice] = value
     }
@@ -121,21 +122,25 @@ export abstract class Topic {
   }
 
   /** @returns what a fresh join replays; where memory does not reach back to, the store has the middle of it. */
-  replay(filter: Filter, all: boolean): Replayed {
-    const { journal, offset: until } = this.timeline
-    const trimmed = journal?.trimmed ?? start
+  replay(
+    filter: Filter,
+    all: boolean,
+    { after, until }: Span = { after: start, until: this.timeline.offset },
+  ): Replayed {
+    const trimmed = this.timeline.journal?.trimmed ?? start
     const accepts = replayable(this.histories(), filter, all)
     const eventsMax = Number.POSITIVE_INFINITY
-    const { entries } = readAfter(this.histories(), start, accepts, { until, eventsMax })
+    const page = readAfter(this.histories(), after, accepts, { until, eventsMax })
+    const entries = page.entries.filter(({ place }) => place <= until)
     const held = this.#heldAfter(accepts)
-    if (held === start) return { entries }
+    if (held <= after) return { entries }
     return {
       entries: entries.filter(({ place }) => place > held),
       stored: {
         // What retention has left to memory alone: pinned events, mostly.
         before: entries.filter(({ place }) => place <= trimmed),
-        after: trimmed,
-        until: held,
+        after: after > trimmed ? after : trimmed,
+        until: held < until ? held : until,
         joined: until,
         accepts,
         scope: all ? 'all' : 'traits',
@@ -338,6 +343,12 @@ export class HubTopic extends StatefulTopic {
 
 function ownName(session: string, worker: string | undefined): TopicName {
   return worker === undefined ? { kind: 'session', session } : { kind: 'worker', session, worker }
+}
+
+/** What is meant of a replay: what follows `after`, up to `until`. */
+interface Span {
+  readonly after: Offset
+  readonly until: Offset
 }
 
 /** What a fresh join gets, in the order of its parts. */

@@ -204,10 +204,12 @@ export class TopicState {
     return updates.sort((a, b) => a.place - b.place)
   }
 
-  /** @returns the current values */
-  snapshot(accepts: (slice: string) => boolean): Slices {
+  /** @returns the current values of those that have not changed after `until` */
+  snapshot(accepts: (slice: string) => boolean, until = Number.POSITIVE_INFINITY): Slices {
     const slices: Record<string, JsonValue> = {}
-    for (const [name, { value }] of this.#slices) if (accepts(name)) slices[name] = value
+    for (const [name, { value, offset }] of this.#slices) {
+      if (offset <= until && accepts(name)) slices[name] = value
+    }
     return slices
   }
 

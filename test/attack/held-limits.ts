@@ -42,6 +42,25 @@ export const heldLimits = {
     follow('z').close()
   },
 
+  async answerBytesMax(t) {
+    const hub = createHub({ limits: { answerBytesMax: 30 } })
+    const closed: string[] = []
+    const connection = hub.connect({
+      codec: hub.codecs.json,
+      waiting: 0,
+      write: () => false,
+      cork: (writes) => writes(),
+      end: () => undefined,
+      close: (code) => closed.push(code),
+    })
+    const pong = { type: 'pong' } as const
+    // They wait behind the welcome: 15 bytes each.
+    for (let said = 0; said < 2; said++) connection.say(pong)
+    t.same(closed, [])
+    connection.say(pong)
+    t.same(closed, ['lagging'])
+  },
+
   async backpressureBytesMax(t) {
     const { stream } = stalledStream({ backpressureBytesMax: 100 })
     t.equal(stream.write(Buffer.alloc(100)), true)

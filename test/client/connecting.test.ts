@@ -7,7 +7,7 @@ import { setUp } from './client-kit.js'
 t.test('dialling', async (t) => {
   t.test('goes to /api/ws below the base with the subprotocol of the codec and the token', async (t) => {
     const { network } = setUp(t, { token: 'a.b.c' })
-    t.equal(network.socket.url, 'ws://hub.test/base/api/ws')
+    t.equal(network.socket.url, 'ws://hub.test/base/api/ws?receiveBytesMax=104857600')
     t.same(network.socket.protocols, ['runcast.v1.msgpack', 'bearer.a.b.c'])
     t.equal(network.socket.binaryType, 'arraybuffer')
     const json = setUp(t, { codec: 'json' })

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import t from 'tap'
 import { Queue } from '../../src/client/queue.js'
 import type { GapNotice } from '../../src/client.js'
-import { at, batch, event, follow, replay, setUp, subscribed } from './client-kit.js'
+import { at, batch, event, follow, replay, setUp, subscribed, update } from './client-kit.js'
 
 t.test('a subscription', async (t) => {
   t.test('says what it wants once the hub has said welcome', async (t) => {
@@ -50,6 +50,77 @@ t.test('a subscription', async (t) => {
     t.same(seen, ['replayed 2', 'replayed 4', 'live', 6, 8])
   })
 
+  t.test('goes on with a join that was cut, over as many links as it takes', async (t) => {
+    const { network, clock, seen, subscription, sub } = follow(
+      t,
+      { backoff: { mostMs: 250 } },
+      { slices: ['*'] },
+    )
+    const part = (sub: number, slice: string, index: number, text: string, last?: true) =>
+      ({ type: 'part', sub, slice, index, text, ...(last && { last }) }) as const
+    const next = (after: string) => {
+      network.socket.cut()
+      clock.advance(1_000)
+      network.socket.welcome()
+      const again = network.socket.takeSubscribe()
+      t.equal(again.after, after)
+      return again.sub
+    }
+    network.socket.say(
+      subscribed(sub, 5, { parts: 4 }),
+      part(sub, 'a', 0, '1', true),
+      part(sub, 'b', 0, '"x'),
+    )
+    const second = next('e:5~s2.b')
+    network.socket.say(subscribed(second, 5, { parts: 2, resumed: true }), part(second, 'b', 1, 'y"', true))
+    const third = next('e:5~s4.b')
+    t.same([seen, subscription.state], [[], {}], 'nothing of it is shown yet')
+    network.socket.say(
+      subscribed(third, 5, { parts: 1, resumed: true }),
+      part(third, 'c', 0, 'null', true),
+      replay([event(1), event(2)]),
+    )
+    t.same(subscription.state, { a: 1, b: 'xy', c: null })
+    const fourth = next('e:5~r2')
+    network.socket.say(subscribed(fourth, 5, { resumed: true }), replay([event(4)]))
+    network.socket.say(batch(5, 6, [event(6)]), { type: 'live', sub: fourth, offset: at(6) })
+    t.same(seen, [{ a: 1, b: 'xy', c: null }, 'replayed 1', 'replayed 2', 'replayed 4', 6, 'live'])
+    next('e:6')
+  })
+
+  t.test('goes on with the snapshot of a gap that was cut, and tells the gap once', async (t) => {
+    const { network, clock, seen, sub } = follow(t, {}, { slices: ['*'], after: 'old:3' })
+    const gap = { reason: 'epoch', after: at(0), offset: at(0) } as const
+    const piece = { type: 'part', slice: 'a' } as const
+    network.socket.say(subscribed(sub, 0, { parts: 2, gap }), { ...piece, sub, index: 0, text: '[1' })
+    network.socket.cut()
+    clock.advance(1_000)
+    network.socket.welcome()
+    const again = network.socket.takeSubscribe()
+    t.equal(again.after, 'e:0~g2.a')
+    network.socket.say(
+      subscribed(again.sub, 0, { parts: 1, resumed: true }),
+      { ...piece, sub: again.sub, index: 1, text: ']', last: true },
+      batch(0, 1, [event(1)]),
+    )
+    t.same(seen, [{ a: [1] }, 'gap epoch 0-0', 1])
+  })
+
+  t.test(
+    'takes a snapshot in parts that a gap brings, and holds updates back until it is whole',
+    async (t) => {
+      const { network, seen, sub } = follow(t, {}, { slices: ['n'] })
+      network.socket.say(subscribed(sub, 1, { slices: { n: 1 } }), { type: 'live', sub, offset: at(1) })
+      seen.length = 0
+      network.socket.say(
+        { type: 'gap', sub, reason: 'lagging', after: at(1), offset: at(4), parts: 1 },
+        { type: 'part', sub, slice: 'n', index: 0, text: '5', last: true },
+        batch(1, 6, [update(6, { slice: 'n', base: 5, value: 6 })]),
+      )
+      t.same(seen, ['gap lagging 1-4', { n: 5 }, { n: 6 }])
+    },
+  )
+
   t.test('shows nothing of a replay that was cut, and the whole of the next one', async (t) => {
     const { network, clock, seen, sub } = follow(t)
     network.socket.say(subscribed(sub, 5), replay([event(2, 'text', 'Hel')]))
@@ -57,7 +128,7 @@ t.test('a subscription', async (t) => {
     clock.advance(1_000)
     network.socket.welcome()
     const again = network.socket.takeSubscribe()
-    t.equal(again.after, undefined)
+    t.equal(again.after, 'e:5~r2', 'which the hub cannot go on with')
     network.socket.say(subscribed(again.sub, 6), replay([event(6, 'text', 'Hello')]), {
       type: 'live',
       sub: again.sub,

@@ -4,7 +4,7 @@ export interface ProxyFaults {
   /** Each chunk, in either direction, arrives so much later. Milliseconds. */
   readonly delayMs?: number
   /** A link is cut once it has carried so many bytes from the server. The last chunk is cut to fit. */
-  readonly cutAfterBytes?: number
+  readonly cutAfterBytes?: number | (() => number)
 }
 
 export type Direction = 'up' | 'down'
@@ -20,6 +20,8 @@ export class Proxy {
   #faults: ProxyFaults
   /** How many links there have been. */
   accepted = 0
+  /** Bytes that links which are gone have carried from the server. */
+  carried = 0
 
   private constructor(target: number, faults: ProxyFaults) {
     this.#target = target
@@ -28,7 +30,9 @@ export class Proxy {
       this.accepted += 1
       const link = new ProxiedLink(client, connect(this.#target, '127.0.0.1'), this.#faults)
       this.#links.add(link)
-      link.onClosed(() => this.#links.delete(link))
+      link.onClosed(() => {
+        if (this.#links.delete(link)) this.carried += link.bytes('down')
+      })
     })
   }
 
@@ -80,7 +84,11 @@ export class ProxiedLink {
     this.#server = server
     this.#pipes = {
       up: new Pipe(client, server, { delayMs }),
-      down: new Pipe(server, client, { delayMs, bytesMax: cutAfterBytes, exhausted: () => this.cutGently() }),
+      down: new Pipe(server, client, {
+        delayMs,
+        bytesMax: typeof cutAfterBytes === 'number' ? cutAfterBytes : cutAfterBytes(),
+        exhausted: () => this.cutGently(),
+      }),
     }
     for (const [socket, other] of [
       [client, server],

@@ -183,8 +183,9 @@ export async function dial(
   url: string,
   protocols: string[] = ['runcast.v1.json'],
   headers: Record<string, string> = {},
+  query = '',
 ): Promise<Dialogue> {
-  const socket = new WebSocket(`${url.replace('http', 'ws')}/api/ws`, protocols, { headers })
+  const socket = new WebSocket(`${url.replace('http', 'ws')}/api/ws${query}`, protocols, { headers })
   t.teardown(() => socket.terminate())
   const inbox = new Inbox<Record<string, unknown>>()
   socket.on('message', (data: Buffer) => inbox.push(JSON.parse(data.toString('utf8'))))

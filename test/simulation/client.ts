@@ -323,7 +323,8 @@ export class SimulatedClient {
       return this.#snapshot(view, (value as unknown as { data: { slices: Slices } }).data.slices)
     if (name === 'hub.live') return this.#live(view, value.offset)
     const { topic: _, ...event } = value
-    if (id === undefined && event.replay) {
+    // An id on it says how far the join has come: this client joins afresh instead.
+    if (event.replay) {
       this.#replayed(view, [event])
       return
     }

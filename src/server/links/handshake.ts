@@ -5,11 +5,15 @@ import { expectHost } from '../access/origins.js'
 import type { Context } from '../context.js'
 import type { BodyShare } from '../http/body-budget.js'
 import { problemOf, shuttingDown } from '../http/problem.js'
+import { integerOf } from '../http/query.js'
 import type { Route } from '../http/routes.js'
 import type { Closable } from './links.js'
-import { Client, type Subprotocol, subprotocols } from './websocket.js'
+import { Client, type Subprotocol, subprotocols, type Welcome } from './websocket.js'
 
 export const socketPath = '/api/ws'
+
+/** Of the largest frame that a client takes. Bytes. */
+const receiveBounds = { min: 64 * 1024, max: 2 ** 31 - 1 }
 
 /** What a frame that waits takes beside its bytes. */
 const frameOverhead = 128
@@ -30,7 +34,9 @@ export function upgrade(context: Context, request: Request): Upgrade {
   try {
     const address = expectWelcome(context, request)
     const chosen = chooseSubprotocol(request.headers.get('sec-websocket-protocol'))
-    const visitor = { protocol: chosen ?? 'runcast.v1.json', address } as const
+    const query = new URLSearchParams(request.query)
+    const receiveBytesMax = integerOf(query, 'receiveBytesMax', receiveBounds)
+    const visitor = { protocol: chosen ?? 'runcast.v1.json', address, receiveBytesMax } as const
     return {
       kind: 'accepted',
       ...(chosen && { protocol: chosen }),
@@ -123,10 +129,7 @@ function chooseSubprotocol(header: string | undefined): Subprotocol | undefined 
   throw new ProtocolError('badFrame', `sec-websocket-protocol: expected one of ${subprotocols.join(', ')}`)
 }
 
-interface Peer {
-  readonly protocol: Subprotocol
-  readonly address: string
-}
+type Peer = Omit<Welcome, 'grant'>
 
 /** A WebSocket that is open, and waits for its token to be verified. What it sends waits with it. */
 class PendingSocket implements SocketEvents, Closable {

@@ -47,7 +47,7 @@ export function sessionOf(name: TopicName): string {
 /** @returns whether the session has ended and the client has all of it: 204 stops an `EventSource`. */
 export function hasAll({ hub }: LinkContext, topic: TopicName, position: Position | undefined): boolean {
   const session = hub.find(sessionOf(topic))
-  if (position === undefined || session?.status !== 'ended') return false
+  if (position === undefined || position.join !== undefined || session?.status !== 'ended') return false
   return position.epoch === session.epoch && position.offset >= session.offset
 }
 
@@ -199,6 +199,7 @@ class StreamClient implements StreamEvents, Patience {
 /** A streamed response as a link. What is written before the response begins waits for it. */
 export class StreamLink implements Link, IdleLink {
   readonly codec: SseCodec
+  readonly takesParts: boolean
   readonly #backpressureBytesMax: number
   readonly #stalledMs: number
   readonly #patience: Patience
@@ -211,8 +212,14 @@ export class StreamLink implements Link, IdleLink {
   #silence: IdleTimer | undefined = undefined
   #ended = false
 
-  constructor(codec: SseCodec, { backpressureBytesMax, stalledMs }: Limits, patience: Patience) {
+  constructor(
+    codec: SseCodec,
+    { backpressureBytesMax, stalledMs }: Limits,
+    patience: Patience,
+    takesParts = false,
+  ) {
     this.codec = codec
+    this.takesParts = takesParts
     this.#stalledMs = stalledMs
     this.#patience = patience
     this.#backpressureBytesMax = backpressureBytesMax

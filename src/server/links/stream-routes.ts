@@ -1,7 +1,15 @@
 import type { SseCodec } from '../../codec/sse.js'
 import type { Connection } from '../../delivery/connection.js'
+
 import type { Checked } from '../../protocol/check.js'
-import { formatCursor, type Position, readCombinedCursor, readCursor, start } from '../../protocol/cursor.js'
+import {
+  formatPosition,
+  type Position,
+  readCombinedCursor,
+  readCursor,
+  start,
+} from '../../protocol/cursor.js'
+
 import type { Subscribe } from '../../protocol/frames.js'
 import { parseTopic, type TopicName } from '../../protocol/topic.js'
 import type { Answer } from '../../transport/transport.js'
@@ -9,7 +17,7 @@ import type { StreamContext } from '../context.js'
 import { parseJson } from '../http/body.js'
 import { reads, sessionTopic, workerTopic } from '../http/path-topics.js'
 import { refusal } from '../http/problem.js'
-import { choiceOf, modeOf, replayOf, slicesOf, typesOf } from '../http/query.js'
+import { choiceOf, flagOf, modeOf, replayOf, slicesOf, typesOf } from '../http/query.js'
 import type { Call, Route } from '../http/routes.js'
 import { dialectOf, streamDialect } from './dialect-routes.js'
 import { change } from './stream-change.js'
@@ -17,7 +25,17 @@ import { cursorOf, hasAll, open, StreamLink, sessionOf } from './stream-link.js'
 
 const framings = ['named', 'data'] as const
 
-const streamQuery = ['types', 'mode', 'slices', 'replay', 'after', 'last_event_id', 'framing', 'gaps']
+const streamQuery = [
+  'types',
+  'mode',
+  'slices',
+  'replay',
+  'after',
+  'last_event_id',
+  'framing',
+  'gaps',
+  'parts',
+]
 
 /** Server-sent events: one topic, or many on one response that `POST` changes live. */
 export function streamRoutes(context: StreamContext): Route[] {
@@ -63,10 +81,11 @@ async function streamOne(context: StreamContext, call: Call): Promise<Answer | u
   const dialect = dialectOf(context, call.query, 'stream')
   if (dialect !== undefined) return streamDialect(context, call, dialect)
   const codec = codecOf(context, call, 'one')
+  const takesParts = flagOf(call.query, 'parts')
   const after = cursorOf(call)
   const position = after === undefined ? undefined : (readCursor(after) ?? foreign)
   if (position !== undefined && hasAll(context, topic, position)) return { status: 204 }
-  await open(context, call, (patience) => new StreamLink(codec, context.limits, patience), {
+  await open(context, call, (patience) => new StreamLink(codec, context.limits, patience, takesParts), {
     subscribes: [subscribeOf(context, call, { sub: 1, topic, position })],
   })
   return undefined
@@ -79,6 +98,7 @@ async function streamMany(
 ): Promise<Answer | undefined> {
   const { limits } = context
   const codec = codecOf(context, call, 'many')
+  const takesParts = flagOf(call.query, 'parts')
   const topics = call.query.getAll('topic')
   const frames = call.query.getAll('subscribe')
   const asked = topics.length + frames.length
@@ -102,11 +122,16 @@ async function streamMany(
   ) {
     return { status: 204 }
   }
-  const connection = await open(context, call, (patience) => new StreamLink(codec, limits, patience), {
-    subscribes,
-    frames: frames.map((text) => parseJson(text, limits, 'subscribe')),
-    forget: (gone) => streams.delete(gone.id),
-  })
+  const connection = await open(
+    context,
+    call,
+    (patience) => new StreamLink(codec, limits, patience, takesParts),
+    {
+      subscribes,
+      frames: frames.map((text) => parseJson(text, limits, 'subscribe')),
+      forget: (gone) => streams.delete(gone.id),
+    },
+  )
   if (connection !== undefined) streams.set(connection.id, connection)
   return undefined
 }
@@ -142,7 +167,7 @@ function subscribeOf(
     ...(types && { types }),
     ...(mode && { mode }),
     ...(slices && { slices }),
-    ...(position && { after: formatCursor(position.epoch, position.offset) }),
+    ...(position && { after: formatPosition(position) }),
     ...(replay !== undefined && { replay }),
   }
 }

@@ -23,21 +23,38 @@ import type { VerifiedGrant } from '../access/grant.js'
 import { RateError } from '../access/rate-limits.js'
 import type { LinkContext } from '../context.js'
 import { ConnectionLog } from './connection-log.js'
+import { cutFrame, decodeFrame } from './frame-sizes.js'
 import type { IdleLink, IdleTimer } from './idle-timers.js'
 import type { Closable } from './links.js'
 
 export const subprotocols = ['runcast.v1.msgpack', 'runcast.v1.json'] as const
 export type Subprotocol = (typeof subprotocols)[number]
 
+interface SocketLinkOptions {
+  readonly binary: boolean
+  /** The largest frame that the client takes; absent: any. */
+  readonly receiveBytesMax: number | undefined
+  /** An event is larger than that. */
+  readonly onTooLarge: (reason: string) => void
+}
+
 class SocketLink implements Link {
   readonly codec: Codec
+  readonly takesParts: boolean
   readonly #socket: Socket
   readonly #binary: boolean
+  readonly #bytesMax: number
+  readonly #onTooLarge: (reason: string) => void
+  /** What comes after an event that the client cannot take would leave a hole. */
+  #broken = false
 
-  constructor(socket: Socket, codec: Codec, binary: boolean) {
+  constructor(socket: Socket, codec: Codec, { binary, receiveBytesMax, onTooLarge }: SocketLinkOptions) {
     this.codec = codec
+    this.takesParts = receiveBytesMax !== undefined
     this.#socket = socket
     this.#binary = binary
+    this.#bytesMax = receiveBytesMax ?? Number.POSITIVE_INFINITY
+    this.#onTooLarge = onTooLarge
   }
 
   get waiting(): number {
@@ -45,11 +62,26 @@ class SocketLink implements Link {
   }
 
   write(chunk: Chunk): boolean {
-    return this.#socket.write(chunk as Uint8Array, this.#binary)
+    const bytes = chunk as Uint8Array
+    if (bytes.length > this.#bytesMax || this.#broken) return this.#writeCut(bytes)
+    return this.#socket.write(bytes, this.#binary)
   }
 
   cork(writes: () => void): void {
     this.#socket.cork(writes)
+  }
+
+  #writeCut(bytes: Uint8Array): boolean {
+    if (this.#broken) return true
+    const cut = cutFrame(this.codec, decodeFrame(bytes, this.#binary), this.#bytesMax)
+    if (cut.kind === 'tooLarge') {
+      this.#broken = true
+      this.#onTooLarge(`the event at ${cut.offset} is larger than receiveBytesMax, ${this.#bytesMax} bytes`)
+      return true
+    }
+    let room = true
+    for (const frame of cut.frames) room = this.#socket.write(frame, this.#binary)
+    return room
   }
 
   end(): void {
@@ -69,6 +101,7 @@ export interface Welcome {
   readonly protocol: Subprotocol
   readonly address: string
   readonly grant: VerifiedGrant
+  readonly receiveBytesMax?: number | undefined
 }
 
 /** One WebSocket client: what it asks for, and how the hub answers. */
@@ -85,7 +118,7 @@ export class Client implements SocketEvents, IdleLink, Closable {
   /** The newest request for other rights. */
   #authorizing: Authorize | undefined
 
-  constructor(context: LinkContext, socket: Socket, { protocol, address, grant }: Welcome) {
+  constructor(context: LinkContext, socket: Socket, { protocol, address, grant, receiveBytesMax }: Welcome) {
     const { hub, clock, rates, connectionGrants, idleTimers } = context
     this.#context = context
     this.#socket = socket
@@ -94,7 +127,12 @@ export class Client implements SocketEvents, IdleLink, Closable {
     this.#frames = new Bucket(rates.frames, now)
     this.#bytes = new Bucket(rates.bytes, now)
     this.#binary = protocol === 'runcast.v1.msgpack'
-    const link = new SocketLink(socket, this.#codec, this.#binary)
+    const link = new SocketLink(socket, this.#codec, {
+      binary: this.#binary,
+      receiveBytesMax,
+      // Not from within a write: the flush that hands it over is walking the feeds.
+      onTooLarge: (reason) => clock.defer(() => this.#connection.close('frameTooLarge', reason)),
+    })
     this.#connection = grant.use((permissions) => hub.connect(link, { permissions }))
     this.#silence = idleTimers.websocket.begin(this)
     this.#life = new ConnectionLog(context, { connection: this.#connection, transport: 'websocket', address })

@@ -1,0 +1,126 @@
+import fc from 'fast-check'
+import t from 'tap'
+import { SnapshotParts } from '../../src/delivery/snapshot-parts.js'
+import { createHub } from '../../src/hub/hub.js'
+import type { JsonObject } from '../../src/lib/json.js'
+import type { HubFrame, Part } from '../../src/protocol/frames.js'
+import { SimulatedClock } from '../kit/clock.js'
+
+t.test('a snapshot in parts is whole wherever it is cut, and no part ends within a character', (t) => {
+  const value = fc.oneof(
+    fc.jsonValue().map((json) => JSON.parse(JSON.stringify(json))),
+    fc.nat(40_000).map((length) => '😀'.repeat(length).slice(length % 2)),
+    fc.nat(3).map((length) => ({ list: Array(length).fill('x'.repeat(16_380)) })),
+  )
+  const slices = fc.dictionary(fc.stringMatching(/^[A-Za-z0-9._:~$/-]{1,12}$/), value, { maxKeys: 5 })
+  fc.assert(
+    fc.property(slices, fc.nat(), (given, at) => {
+      const all = rest(new SnapshotParts(given as JsonObject))
+      t.equal(new SnapshotParts(given as JsonObject).count, all.length)
+      for (const { text } of all) {
+        if (text.length > 16_384 || /[\ud800-\udbff]$/.test(text)) throw new Error(`bad part ${text.length}`)
+      }
+      const cut = all.length === 0 ? 0 : at % (all.length + 1)
+      const came = all.slice(0, cut)
+      const last = came.at(-1)
+      if (last !== undefined) {
+        const own = came.filter(({ slice }) => slice === last.slice)
+        const units = own.reduce((sum, { text }) => sum + text.length, 0)
+        const parts = new SnapshotParts(given as JsonObject, { slice: last.slice, units })
+        const left = rest(parts)
+        if (parts.count !== left.length) throw new Error(`${parts.count} parts, ${left.length} came`)
+        came.push(...left)
+      }
+      const found = assembled(last === undefined ? all : came)
+      if (JSON.stringify(sorted(found)) !== JSON.stringify(sorted(given as JsonObject)))
+        throw new Error('differs')
+    }),
+    { numRuns: 200 },
+  )
+  t.end()
+})
+
+type Piece = Omit<Part, 'type' | 'sub'>
+
+function rest(parts: SnapshotParts): Piece[] {
+  const pieces: Piece[] = []
+  while (!parts.done) pieces.push(parts.next())
+  return pieces
+}
+
+function assembled(pieces: readonly Piece[]): JsonObject {
+  const texts = new Map<string, string>()
+  for (const { slice, index, text } of pieces) {
+    texts.set(slice, index === 0 ? text : (texts.get(slice) ?? '') + text)
+  }
+  return Object.fromEntries([...texts].map(([slice, text]) => [slice, JSON.parse(text)]))
+}
+
+function sorted(slices: JsonObject): [string, unknown][] {
+  return Object.entries(slices).sort(([one], [other]) => (one < other ? -1 : 1))
+}
+
+/** A connection whose link has room or not as the test says; its frames as they are. */
+function setUp(limits: Parameters<typeof createHub>[0] = {}) {
+  const clock = new SimulatedClock()
+  const hub = createHub({ clock, ...limits })
+  const frames: HubFrame[] = []
+  const link = {
+    codec: hub.codecs.object,
+    waiting: 0,
+    hasRoom: true,
+    closed: [] as string[],
+    write(chunk: unknown) {
+      frames.push(chunk as HubFrame)
+      return link.hasRoom
+    },
+    cork: (writes: () => void) => writes(),
+    end: () => undefined,
+    close: (code: string) => void link.closed.push(code),
+  }
+  const connection = hub.connect(link)
+  frames.length = 0
+  return { hub, clock, link, connection, frames }
+}
+
+t.test('passing through silent and back tells of what was skipped, and of nothing where nothing was', (t) => {
+  const { hub, clock, link, connection, frames } = setUp()
+  const update = (mode: 'silent' | 'full') => {
+    frames.length = 0
+    connection.receive({ type: 'update', sub: 1, mode })
+    clock.advance(10)
+    return frames.filter(({ type }) => type === 'subscribed' || type === 'gap' || type === 'events')
+  }
+  connection.receive({ type: 'subscribe', sub: 1, topic: 'sessions/s' })
+  update('silent')
+  hub.publish('sessions/s', [{ type: 'a' }])
+  clock.runTurn()
+  t.match(update('full'), [
+    { type: 'subscribed', offset: 0, gap: undefined },
+    { type: 'events', events: [{ offset: 1 }] },
+  ])
+
+  // Something is pending when it becomes silent, and is passed over.
+  link.hasRoom = false
+  hub.publish('sessions/s', [{ type: 'a' }])
+  clock.runTurn()
+  hub.publish('sessions/s', [{ type: 'a' }, { type: 'a' }])
+  clock.runTurn()
+  connection.receive({ type: 'update', sub: 1, mode: 'silent' })
+  link.hasRoom = true
+  connection.drained()
+  clock.advance(10)
+  t.match(update('full'), [{ type: 'subscribed', gap: { reason: 'lagging', after: 2, offset: 4 } }])
+
+  // What is forced through moves the position.
+  update('silent')
+  hub.publish('sessions/s', [{ type: 'a' }, { type: 'b', force: true }])
+  clock.runTurn()
+  t.match(update('full'), [{ type: 'subscribed', gap: { reason: 'lagging', after: 4, offset: 6 } }])
+  t.equal(hub.stats().gaps?.get?.('lagging') ?? 2, 2)
+
+  update('silent')
+  t.match(update('full'), [{ type: 'subscribed', gap: undefined }])
+  connection.closed()
+  t.end()
+})

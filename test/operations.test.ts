@@ -157,6 +157,7 @@ const noBounds = (
   'newline carriageReturn space colon quote backslash emptyArray kib ' +
   'mapFull noSpace fileTooLarge quotaExceeded inputOutput ' +
   'defaultPort start format headBytes extentBytes recordsFrom ' +
+  'byteOrderMark bigData corrupted pageNotFound headerBytes magic mark nodeBytes overflowBytes sealBytes subTable version ' +
   'rounding levelsAround itemWork memberWork overheadBytes nudgeBytes frameBytes'
 ).split(' ')
 

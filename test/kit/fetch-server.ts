@@ -7,8 +7,9 @@ import type { Service, Transport, TransportOptions } from '../../src/transport/t
 type Answering = (request: Request, address: string) => Promise<Response>
 
 /** A server of others in small: it knows of requests and responses of the fetch standard, and of sockets. */
-export function fetchServer(answering: Answering) {
-  return createServer((req, res) => void pass(req, res, answering).catch(() => res.destroy()))
+export function fetchServer(answering: Answering, headBytesMax?: number) {
+  const bounds = headBytesMax === undefined ? {} : { maxHeaderSize: headBytesMax }
+  return createServer(bounds, (req, res) => void pass(req, res, answering).catch(() => res.destroy()))
 }
 
 /** It as a transport, so that what every transport must do can be asked of it. */
@@ -19,7 +20,7 @@ export function fetchTransport(service: Service, options: TransportOptions): Tra
       const server = fetchServer((request, address) => {
         const { pathname } = new URL(request.url)
         return endpoint.answer(request, headOf(request, pathname, address))
-      })
+      }, options.headBytesMax)
       server.listen(port, host)
       await once(server, 'listening')
       return {

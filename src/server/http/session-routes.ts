@@ -63,12 +63,14 @@ export function sessionRoutes(context: DialectContext): Route[] {
     {
       method: 'PUT',
       path: '/api/sessions/{session}/lease',
+      query: [],
       access: writes(ownTopic),
       answer: (call) => lease(context, call),
     },
     {
       method: 'PUT',
       path: '/api/sessions/{session}/workers/{worker}/lease',
+      query: [],
       access: writes(workerTopic),
       answer: (call) => lease(context, call),
     },

@@ -67,11 +67,11 @@ t.test('the trace of a publish goes with its events, over every transport and a 
   }
   t.equal(await publish(events, '{"type":"f","trace":"nonsense"}'), 400)
   t.throws(() => hub.publish('sessions/s', [{ type: 'f', trace: 'nonsense' }]), {
-    message: /^trace: expected a traceparent/,
+    message: /^event\.trace: expected a traceparent/,
   })
   t.equal(await publish(events, `{"type":"f","trace":"${trace(1)}","tracestate":"nonsense"}`), 400)
   t.throws(() => hub.publish('sessions/s', [{ type: 'f', trace: trace(1), tracestate: 'a=' }]), {
-    message: /^tracestate: expected a tracestate/,
+    message: /^event\.tracestate: expected a tracestate/,
     place: { pointer: '/0/tracestate' },
   })
   const told = [

@@ -114,6 +114,8 @@ function makeServer({ tls, linksMax, headBytesMax }: TransportOptions): Server {
     // How slow a body may be is for its exchange to decide.
     requestTimeout: 0,
     requireHostHeader: true,
+    // From Node 24.9 on: any other upgrade is a request as any. Before, `passOver` makes it one.
+    shouldUpgradeCallback: asksForWebSocket,
     // Those who ask after the health of a hub that ends are answered to the end.
     closeIdleConnections() {},
   })

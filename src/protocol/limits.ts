@@ -359,7 +359,7 @@ export const limitTable = {
     value: 10_000,
     unit: 'ids',
     guards: 'the window of idempotent publishing of one session',
-    exceeding: 'the oldest id is forgotten',
+    exceeding: 'the oldest id leaves it; repeated later, it is refused where the hub can tell',
   },
   pendingEventsMax: {
     value: 1_024,

@@ -19,6 +19,8 @@ export interface JournalSource {
   readonly epoch: Epoch
   readonly offset: Offset
   record(): SessionRecord
+  /** Of what has left the window of ids. */
+  formerIds(): readonly number[]
 }
 
 /** A worker that has begun, or is followed only. */
@@ -127,6 +129,10 @@ export class Journal {
     })
   }
 
+  formerIdsChanged(): void {
+    this.#open(0).formerIds = true
+  }
+
   workerChanged(worker: RecordedWorker): void {
     this.#open(0).workers.add(worker)
   }
@@ -146,7 +152,7 @@ export class Journal {
     const taken = this.#uncommitted ?? nothingUncommitted()
     this.#uncommitted = undefined
     this.#taken = { ...taken, last }
-    const { entries, ids, workers, slices, record } = taken
+    const { entries, ids, formerIds, workers, slices, record } = taken
     const events: StoredEvent[] = []
     const latest = new Map<string, Latest>()
     for (const entry of entries) {
@@ -161,6 +167,7 @@ export class Journal {
       events,
       ids,
       idsMax: this.#setting.idsMax,
+      ...(formerIds ? { formerIds: this.#source.formerIds() } : undefined),
       workers: [...workers].flatMap((worker) => worker.record() ?? []),
       slices,
       latest: [...latest.values()],
@@ -184,10 +191,11 @@ export class Journal {
       this.#setting.weight.bytes -= earlier.bytes
       return
     }
-    const { entries, ids, workers, slices, record, bytes } = this.#open(0)
+    const { entries, ids, formerIds, workers, slices, record, bytes } = this.#open(0)
     this.#uncommitted = {
       entries: earlier.entries.concat(entries),
       ids: earlier.ids.concat(ids),
+      formerIds: earlier.formerIds || formerIds,
       workers: new Set([...earlier.workers, ...workers]),
       slices: earlier.slices.concat(slices),
       record: earlier.record || record,
@@ -231,12 +239,13 @@ interface Uncommitted {
   readonly ids: PublishId[]
   readonly workers: Set<RecordedWorker>
   readonly slices: SliceChange[]
+  formerIds: boolean
   record: boolean
   bytes: number
 }
 
 function nothingUncommitted(): Uncommitted {
-  return { entries: [], ids: [], workers: new Set(), slices: [], record: false, bytes: 0 }
+  return { entries: [], ids: [], workers: new Set(), slices: [], formerIds: false, record: false, bytes: 0 }
 }
 
 function storedEvent({ event, force, everywhere }: Entry): StoredEvent {

@@ -1,5 +1,6 @@
 import type { Offset } from '../protocol/cursor.js'
 import type { PublishId } from '../store/store.js'
+import { FormerIds } from './former-ids.js'
 
 /**
  * The producers' ids of the newest events: what was published before is not published again. Each topic has ids of its
@@ -8,6 +9,8 @@ import type { PublishId } from '../store/store.js'
 export class PublishIds {
   readonly #offsets = new Map<string, Offset>()
   readonly #max: number
+  /** Those that have left the window; most sessions have none. */
+  #former: FormerIds | undefined = undefined
   /** There are ids that were kept before each topic had its own: they count for all. */
   #hasShared = false
 
@@ -21,14 +24,48 @@ export class PublishIds {
     return offset === undefined && this.#hasShared ? this.#offsets.get(nameOf(id, undefined)) : offset
   }
 
+  /** @returns whether the id is known to have been published, and is not in the window any more */
+  hasLeft(id: string, worker: string | undefined): boolean {
+    if (this.#former === undefined || this.offsetOf(id, worker) !== undefined) return false
+    return (
+      this.#former.has(nameOf(id, worker ?? '')) ||
+      (this.#hasShared && this.#former.has(nameOf(id, undefined)))
+    )
+  }
+
+  /** Takes one that is new. The window is as large as it should be only once `shrink` is called. */
   add({ id, worker, offset }: PublishId): void {
     this.#hasShared ||= worker === undefined
     this.#offsets.set(nameOf(id, worker), offset)
-    if (this.#offsets.size <= this.#max) return
+  }
+
+  /** Lets the oldest leave the window. @returns whether `former` has changed by it */
+  shrink(): boolean {
+    let changed = false
     for (const oldest of this.#offsets.keys()) {
+      if (this.#offsets.size <= this.#max) break
       this.#offsets.delete(oldest)
-      return
+      this.#former ??= new FormerIds()
+      if (this.#former.add(oldest)) changed = true
     }
+    return changed
+  }
+
+  get hasFormer(): boolean {
+    return this.#former !== undefined
+  }
+
+  /** What a store keeps of those that have left. */
+  get former(): readonly number[] {
+    return this.#former?.stored() ?? []
+  }
+
+  /** @param former as `former` was */
+  restore(ids: readonly PublishId[], former: readonly number[]): void {
+    for (const id of ids) this.add(id)
+    if (former.length === 0) return
+    this.#former ??= new FormerIds()
+    this.#former.restore(former)
   }
 }
 

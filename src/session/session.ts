@@ -204,6 +204,25 @@ export class Session implements Timeline {
     return this.#ids.offsetOf(id, worker)
   }
 
+  /** @returns whether it was published too long ago for the hub to say where */
+  idHasLeft(id: string, worker: string | undefined): boolean {
+    return this.#ids.hasLeft(id, worker)
+  }
+
+  /** Lets the ids leave that are too many. Not in the middle of a list, which may repeat what would leave. */
+  shrinkIds(): void {
+    if (this.#ids.shrink()) this.journal?.formerIdsChanged()
+  }
+
+  /** Whether ids have left the window. */
+  get hasFormerIds(): boolean {
+    return this.#ids.hasFormer
+  }
+
+  formerIds(): readonly number[] {
+    return this.#ids.former
+  }
+
   /** The session begins. */
   start(now: number): void {
     this.#status = 'running'
@@ -399,7 +418,7 @@ export class Session implements Timeline {
       const topic = id === undefined ? this.topic : this.worker(id).topic
       topic.state.restore(slice, value, { offset, time: record.startedAt })
     }
-    for (const published of ids) this.#ids.add(published)
+    this.#ids.restore(ids, stored.formerIds ?? [])
     this.#halves.restore(record.halves ?? [])
     for (const entry of pinned) {
       if (first === undefined || entry.place < first.place)

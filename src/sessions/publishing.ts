@@ -77,6 +77,7 @@ export class Publishing {
     // Before the session begins: what is refused begins nothing.
     this.#sessions.committing?.admit(this.#sessions.held(sessionId)?.journal)
     const session = this.#sessions.running(sessionId)
+    if (session.hasFormerIds) this.#expectNoneLeft(session, publisher, events)
     const workers = typeof publisher === 'object' ? this.#workers(session, publisher) : undefined
     const one = typeof publisher === 'string' ? this.#sessions.worker(session, publisher) : undefined
     const now = this.#clock.now()
@@ -97,6 +98,7 @@ export class Publishing {
       if (offset > last) last = offset
     }
     if (session.followed) this.#onDirty(session)
+    session.shrinkIds()
     const accepted = events.length - duplicates
     if (accepted === 0 && one !== undefined) session.mayForget(one.id)
     else if (accepted === 0 && workers !== undefined) this.#sessions.mayForget(session.topic)
@@ -126,6 +128,19 @@ export class Publishing {
     const last = offsets.reduce((newest, offset) => (offset > newest ? offset : newest))
     this.#duplicates += events.length
     return { first: offsets[0] as Offset, last, accepted: 0, duplicates: events.length }
+  }
+
+  /** @throws ProtocolError `conflict` when one was published too long ago to say where: it is no new one */
+  #expectNoneLeft(session: Session, publisher: Publisher, events: readonly NewEvent[]): void {
+    for (const [index, { id }] of events.entries()) {
+      const worker = typeof publisher === 'object' ? publisher[index] : publisher
+      if (id === undefined || !session.idHasLeft(id, worker)) continue
+      throw new ProtocolError(
+        'conflict',
+        `events[${index}].id: ${quote(id)} was published before, and more than ${this.#limits.publishIdsMax} ids ago; ` +
+          'nothing of these events is published now',
+      )
+    }
   }
 
   /** @returns the worker of each id, all of them or, with an error, none. */

@@ -2,6 +2,7 @@ import type { Offset } from '../protocol/cursor.js'
 import { blocksOf, pack } from './block.js'
 import { damageOf, isDamage } from './damage.js'
 import {
+  formerIdsKey,
   type LmdbKey,
   type LmdbTables,
   nothing,
@@ -116,6 +117,9 @@ function commitContents(
   if (batch.ids !== undefined && batch.ids.length > 0) {
     ids = commitIds(tables, extent, batch, entries)
   }
+  if (batch.formerIds !== undefined) {
+    entries.push({ table: tables.ids, key: formerIdsKey(number), value: pack(batch.formerIds) })
+  }
   const { idsMax: _, ...before } = extent
   const { idsMax = publishIdsMax } = batch
   return { ...before, events, bytes, stored, ids, ...(idsMax !== publishIdsMax && { idsMax }) }
@@ -165,7 +169,7 @@ function commitIds(
   })
   if (Math.floor(total / idsSlack) > Math.floor(ids / idsSlack) && total > idsMax) {
     const old = tables.ids.getKeys({
-      start: [number],
+      start: [number, 1],
       end: [number, total - idsMax],
       limit: idsSlack * 4,
     })

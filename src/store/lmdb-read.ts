@@ -4,7 +4,7 @@ import type { PatchOperation } from '../protocol/frames.js'
 import { applyPatch } from '../state/apply.js'
 import { readEvents, unpack } from './block.js'
 import { isDamage } from './damage.js'
-import { type LmdbKey, type LmdbTables, type StoredExtent, within } from './lmdb-tables.js'
+import { formerIdsKey, type LmdbKey, type LmdbTables, type StoredExtent, within } from './lmdb-tables.js'
 import {
   type Extent,
   offsetsAhead,
@@ -34,6 +34,7 @@ export function load(tables: LmdbTables, session: string): StoredSession | undef
   if (record === undefined && extent === undefined) return undefined
   if (record === undefined || extent === undefined) throw lost(session)
   const { number, last, trimmed, stored, events, bytes, at } = extent
+  const former = tables.get(tables.ids, formerIdsKey(number))
   return {
     record,
     last: (last + (tables.unclean - extent.unclean) * offsetsAhead) as Offset,
@@ -48,6 +49,7 @@ export function load(tables: LmdbTables, session: string): StoredSession | undef
     slices: loadSlices(tables, number, session),
     latest: loadLatest(tables, number),
     ids: loadIds(tables, extent),
+    ...(former && { formerIds: unpack<number[]>(former) }),
   }
 }
 
@@ -87,7 +89,8 @@ function loadLatest(tables: LmdbTables, number: number): StoredLatest[] {
 function loadIds(tables: LmdbTables, { number, idsMax = publishIdsMax }: StoredExtent): PublishId[] {
   const blocks: [id: string, offset: Offset, worker?: string][][] = []
   let count = 0
-  for (const { value } of tables.range(tables.ids, backwards(number))) {
+  for (const { key, value } of tables.range(tables.ids, backwards(number))) {
+    if ((key as number[])[1] === 0) break
     const block = unpack<[id: string, offset: Offset, worker?: string][]>(value)
     blocks.push(block)
     count += block.length

@@ -94,7 +94,7 @@ export class LmdbTables {
   readonly slices: Table
   /** [number, worker or '', type, key] → event. */
   readonly latest: Table
-  /** [number, ids published so far] → ids and offsets. */
+  /** [number, ids published so far] → ids and offsets; [number, 0] → hashes of earlier ones. */
   readonly ids: Table
   /** [when it ended, session id] → nothing: which sessions go first. */
   readonly ended: Table
@@ -243,6 +243,11 @@ export function within(prefix: (string | number)[]): { start: LmdbKey; end: Lmdb
   const last = prefix.at(-1)
   const next = typeof last === 'number' ? last + 1 : `${last}\u0000`
   return { start: prefix, end: [...prefix.slice(0, -1), next] }
+}
+
+/** Where the table `ids` has what is left of those that no window holds any more. */
+export function formerIdsKey(number: number): LmdbKey {
+  return [number, 0]
 }
 
 const extentBytes = 9 * 8

@@ -49,6 +49,7 @@ interface Kept {
   readonly slices: Map<string, StoredSlice>
   readonly latest: Map<string, StoredLatest>
   ids: PublishId[]
+  formerIds?: readonly number[]
 }
 
 /** @returns a store in which nothing survives: what it holds goes with the process. */
@@ -105,8 +106,9 @@ class MemoryStore implements Store {
     for (const { value, patch: _, ...of } of batch.slices ?? []) {
       put(kept.slices, [of.worker ?? '', of.slice], value === undefined ? undefined : { ...of, value })
     }
-    const { ids, idsMax = publishIdsMax } = batch
+    const { ids, idsMax = publishIdsMax, formerIds } = batch
     if (ids !== undefined) kept.ids = [...kept.ids, ...ids].slice(-idsMax)
+    if (formerIds !== undefined) kept.formerIds = formerIds
   }
 
   async load(session: string): Promise<StoredSession | undefined> {
@@ -125,6 +127,7 @@ class MemoryStore implements Store {
       slices: byName([...kept.slices]),
       latest: [...kept.latest.values()].toSorted((one, other) => one.event.offset - other.event.offset),
       ids: kept.ids,
+      ...(kept.formerIds && { formerIds: kept.formerIds }),
     }
   }
 

@@ -136,6 +136,8 @@ export interface SessionBatch {
   readonly ids?: readonly PublishId[]
   /** How many of them are remembered; `publishIdsMax` unless given. */
   readonly idsMax?: number
+  /** Integers that stand for ids of earlier; they replace those that were kept. At most 2,101, below 2⁵³. */
+  readonly formerIds?: readonly number[]
 }
 
 /** What became of a worker or a session, as far as its events said. */
@@ -235,6 +237,8 @@ export interface StoredSession extends Extent {
   readonly latest: readonly StoredLatest[]
   /** The newest ones, as many as `idsMax` of the last batch said, oldest first. */
   readonly ids: readonly PublishId[]
+  /** As the newest batch that had some gave them. */
+  readonly formerIds?: readonly number[]
 }
 
 /** How much of a session is kept. */

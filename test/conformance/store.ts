@@ -297,6 +297,24 @@ export function storeConformance(t: Test, openStore: (t: Test) => Store): void {
     }
   })
 
+  t.test('what is left of earlier ids is kept as it was last given', async (t) => {
+    const store = openStore(t)
+    const ids = [{ id: 'a', worker: '', offset: offset(1) }]
+    await store.commit({ at, sessions: [{ ...aSession('s', []), ids }] })
+    t.equal((await store.load('s'))?.formerIds, undefined)
+    for (const formerIds of [[7], [7, 2 ** 53 - 1, 0]]) {
+      await store.commit({ at, sessions: [{ session: 's', last: offset(1), formerIds }] })
+      t.strictSame((await store.load('s'))?.formerIds, formerIds)
+    }
+    // Ids are removed in steps, and this is no id.
+    for (let from = 1; from < 1_000; from += 10) {
+      const more = Array.from({ length: 10 }, (_, i) => ({ id: `${from + i}`, offset: offset(from + i) }))
+      await store.commit({ at, sessions: [{ session: 's', last: offset(from + 9), ids: more, idsMax: 5 }] })
+    }
+    const { ids: kept, formerIds } = (await store.load('s')) ?? {}
+    t.strictSame([kept?.length, formerIds], [5, [7, 2 ** 53 - 1, 0]])
+  })
+
   t.test('sessions are listed by their ids, in pages', async (t) => {
     const store = openStore(t)
     const names = ['A', 'a', 'b', 'b-1', 'b.1', 'ba', 'z', '~']

@@ -48,7 +48,10 @@ t.test('an id within the window is published once, and answers with its first of
   ])
   clock.runTurn()
   t.same(one.take(), ['1 step', '2 step', '3 step', '4 step'])
-  t.equal(session.publish({ type: 'step', id: 'x' }).duplicates, 0, 'x has left the window')
+  t.throws(() => session.publish({ type: 'step', id: 'x' }), {
+    code: 'conflict',
+    message: /^events\[0\]\.id: "x" was published before, and more than 3 ids ago/,
+  })
 })
 
 t.test('publishes all of the events or none', async (t) => {

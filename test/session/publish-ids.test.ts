@@ -1,6 +1,8 @@
 import t from 'tap'
 import { createHub, type Hub } from '../../src/hub/hub.js'
+import { hashOf } from '../../src/lib/hash.js'
 import type { Offset } from '../../src/protocol/cursor.js'
+import { FormerIds } from '../../src/session/former-ids.js'
 import { openStore } from '../../src/store/open.js'
 
 /** Publishes one event with the id `1` to the session and to two workers, and says which were new. */
@@ -64,4 +66,94 @@ t.test('ids that an earlier version has stored count for all topics of their ses
   t.strictSame(publishAll(hub), [0, 0, 0])
   t.equal(hub.publishTo('s', 'a', [{ type: 'x', id: '2' }]).accepted, 1)
   t.equal(hub.publishTo('s', 'b', [{ type: 'x', id: '2' }]).accepted, 1)
+})
+
+/** Publishes `count` events with ids of their own, a hundred at a time, and says what came of each call. */
+function publishRun(hub: Hub, count: number, worker?: string): (number | string)[] {
+  const outcomes = new Set<number | string>()
+  for (let from = 0; from < count; from += 100) {
+    const length = Math.min(100, count - from)
+    const events = Array.from({ length }, (_, i) => ({ type: 'x', id: `run-${from + i}` }))
+    try {
+      const { accepted, duplicates } = hub.publishTo('s', worker, events)
+      outcomes.add(accepted === 0 ? 'known' : duplicates === 0 ? 'new' : 'both')
+    } catch (error) {
+      outcomes.add((error as { code: string }).code)
+    }
+  }
+  return [...outcomes]
+}
+
+t.test('a run of ids that is longer than the window is not published twice', async (t) => {
+  for (const count of [10_758, 40_000]) {
+    const hub = createHub()
+    t.strictSame(publishRun(hub, count), ['new'])
+    t.strictSame(
+      publishRun(hub, count),
+      ['conflict', 'known'],
+      'what left the window is refused, the rest known',
+    )
+    t.equal(hub.find('s')?.offset, count)
+    t.strictSame(publishRun(hub, 100, 'w'), ['new'], 'ids of a worker are ids of their own')
+  }
+})
+
+t.test('a list that repeats what it would push out of the window is published once', async (t) => {
+  const hub = createHub({ limits: { publishIdsMax: 3 } })
+  const publish = (...ids: string[]) =>
+    hub.publishTo(
+      's',
+      undefined,
+      ids.map((id) => ({ type: 'x', id })),
+    )
+  publish('a', 'b', 'c')
+  t.match(publish('d', 'e', 'f', 'a', 'b'), { first: 4, last: 6, accepted: 3, duplicates: 2 })
+  t.match(publish('e'), { first: 5, duplicates: 1 })
+  t.throws(() => publish('g', 'a'), { code: 'conflict', message: /^events\[1\]\.id: "a"/ })
+  t.match(publish('g'), { first: 7, accepted: 1 }, 'nothing of what was refused is published')
+})
+
+t.test('a restart keeps what has left the window', async (t) => {
+  const directory = t.testdir()
+  const run = async (repeats: boolean) => {
+    const hub = createHub({ store: await openStore({ directory }), limits: { publishIdsMax: 200 } })
+    const outcomes = publishRun(hub, 5_000)
+    await hub.committed('s')
+    hub.close()
+    await hub.closeStore()
+    t.strictSame(outcomes, repeats ? ['conflict', 'known'] : ['new'])
+  }
+  await run(false)
+  await run(true)
+  await run(true)
+})
+
+t.test('of the ids that have left the window, a bounded number is remembered', async (t) => {
+  const former = new FormerIds()
+  for (let i = 0; i < 128_100; i++) former.add(`/run-${i}`)
+  const restored = new FormerIds()
+  restored.restore(former.stored())
+  for (const each of [former, restored]) {
+    for (let i = 128_100; i < 256_100; i++) each.add(`/run-${i}`)
+    const found = [...Array(256_100).keys()].filter((i) => each.has(`/run-${i}`))
+    t.strictSame(found.slice(0, 100), [...Array(100).keys()], 'the first ones are all known')
+    t.strictSame(
+      found.slice(100),
+      Array.from({ length: 2_000 }, (_, i) => 100 + i * 128),
+      'of the others every 128th is',
+    )
+    t.notOk([...Array(256_100).keys()].some((i) => each.has(`/other-${i}`)))
+  }
+  t.strictSame(restored.stored(), former.stored())
+  t.ok(former.stored().every((hash) => hash >= 0 && hash < 2 ** 53))
+})
+
+t.test('the hash of an id is the same for ever: it is stored', async (t) => {
+  t.strictSame(
+    ['', 'a', '/run-1', 'w/run-1', '\u{1f600}'].map(hashOf),
+    [
+      2_158_405_409_489_448, 8_737_434_411_838_239, 3_562_778_758_513_018, 7_839_994_503_801_701,
+      83_781_428_093_603,
+    ],
+  )
 })

@@ -1,5 +1,5 @@
 import { useEffect, useMemo, useState } from 'preact/hooks'
-import { type Client, connect } from '../client/client.js'
+import { connect } from '../client/client.js'
 import type { Status } from '../client/reconnect.js'
 import { clientClock } from '../client/surroundings.js'
 import { base } from './base.js'
@@ -10,6 +10,7 @@ import { addressOf, home, type Place, placeOf } from './place.js'
 import { Rate } from './rate.js'
 import { SessionView } from './session-view.js'
 import { Sessions } from './sessions.js'
+import { type Seen, useStatus } from './status.js'
 import { type Access, keepToken, TokenForm, takeAccess, tokenOfAddress } from './token.js'
 
 const tickMs = 500
@@ -22,6 +23,7 @@ export function App() {
   const [now, setNow] = useState(() => clientClock.now())
   const [access, setAccess] = useState<Access>(takeAccess)
   const client = useMemo(() => connect(base, access), [access])
+  const { status, opened } = useStatus(client)
   /** Why the hub wants another token. */
   const [refused, setRefused] = useState<string>()
   const meters = useMemo<Meters>(() => ({ total: new Rate(), lag: new Lag(), gaps: 0 }), [place.session])
@@ -43,16 +45,12 @@ export function App() {
       removeEventListener('popstate', back)
     }
   }, [])
+  useEffect(() => () => client.close(), [client])
   useEffect(() => {
-    const stop = client.onStatus((status) => {
-      const isRefused = status.kind === 'closed' && status.code === unauthorized
-      setRefused(isRefused ? status.reason : undefined)
-    })
-    return () => {
-      stop()
-      client.close()
-    }
-  }, [client])
+    // The form stays while its token is tried.
+    if (status.kind === 'connecting') return
+    setRefused(status.kind === 'closed' && status.code === unauthorized ? status.reason : undefined)
+  }, [status])
   useEffect(() => {
     document.title = place.session === undefined ? 'Runcast' : `${place.session} · Runcast`
   }, [place.session])
@@ -87,7 +85,7 @@ export function App() {
           <span class="logo" aria-hidden="true" />
           Runcast
         </a>
-        <Connection client={client} meters={meters} />
+        <Connection status={status} opened={opened} meters={meters} />
       </header>
       {refused === undefined && <Sessions client={client} place={place} now={now} onPlace={go} />}
       {refused !== undefined ? (
@@ -121,17 +119,7 @@ export function App() {
 }
 
 /** How the link is doing. */
-function Connection({ client, meters }: { readonly client: Client; readonly meters: Meters }) {
-  const [status, setStatus] = useState<Status>(client.status)
-  const [opened, setOpened] = useState(client.status.kind === 'open' ? 1 : 0)
-  useEffect(
-    () =>
-      client.onStatus((next) => {
-        setStatus(next)
-        if (next.kind === 'open') setOpened((count) => count + 1)
-      }),
-    [client],
-  )
+function Connection({ status, opened, meters }: Seen & { readonly meters: Meters }) {
   return (
     <p class={`connection ${status.kind}`} data-resumed={Math.max(0, opened - 1)}>
       <span

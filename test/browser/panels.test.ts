@@ -6,6 +6,25 @@ import { type Hub, open, panelsPage, publish, put } from './panels-page.js'
 
 const deadline = { timeout: 20_000 }
 
+/** A page that is as late as on a busy machine: it draws nothing again before the hub has answered. */
+const busyUntilHeard = `
+const { WebSocket: Socket, requestAnimationFrame: frame, setTimeout: later } = window
+let held = []
+const hold = (run) => (held.push(run), -1)
+window.requestAnimationFrame = (run) => (held ? hold(() => frame(run)) : frame(run))
+window.setTimeout = (run, ms = 0, ...given) => (held && ms < 100 ? hold(run) : later(run, ms, ...given))
+const heard = () => later(() => {
+  const due = held ?? []
+  held = undefined
+  for (const run of due) run()
+})
+window.WebSocket = class extends Socket {
+  constructor(...given) {
+    super(...given)
+    for (const name of ['message', 'close']) this.addEventListener(name, heard, { once: true })
+  }
+}`
+
 t.test('the panels page in Chromium', { skip }, async (t) => {
   process.env['RUNCAST_SECRET'] = secret
   const { commandLine, browser, serve } = await panelsPage(t)
@@ -251,6 +270,21 @@ t.test('the panels page in Chromium', { skip }, async (t) => {
     await linked.page.getByRole('alert').getByText('The token is no JWT').waitFor(deadline)
     t.equal(linked.page.url(), `${hub.url}/s/demo?types=process.*`, 'also when the page is open already')
     t.same([...complaints, ...given.complaints], [])
+  })
+
+  t.test('says how the connection is doing though it opened before the page could look', async (t) => {
+    const openLate = async (url: string) => {
+      const page = await browser.newPage()
+      t.teardown(() => page.close())
+      await page.addInitScript({ content: busyUntilHeard })
+      await page.goto(url)
+      return page
+    }
+    const page = await openLate((await serve(t)).url)
+    await page.getByText('Connected · WebSocket').waitFor(deadline)
+    t.equal(await page.getByText('resumed').count(), 0)
+    const locked = await openLate((await serve(t, '--token-secret-env', 'RUNCAST_SECRET')).url)
+    await locked.getByText('This hub asks for a token').waitFor(deadline)
   })
 
   t.test('has no serious fault that axe finds, in light, dark and narrow', async (t) => {

@@ -8,6 +8,7 @@
 import { spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { endChildrenWithUs } from '../test/kit/children.js'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 /** What meets the machine: sockets, files, processes and addons. */
@@ -18,6 +19,7 @@ const onEveryNode = [
   'test/packages.test.ts',
 ]
 const args = process.argv.slice(2).flatMap((arg) => (arg === '--nodes' ? onEveryNode : arg))
+endChildrenWithUs('RUNCAST_TEST_RUN')
 const tap = spawn(process.execPath, ['node_modules/tap/dist/esm/run.mjs', '--reporter=tap', ...args], {
   cwd: root,
   stdio: ['ignore', 'pipe', 'inherit'],

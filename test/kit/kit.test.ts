@@ -1,6 +1,10 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync } from 'node:fs'
 import t from 'tap'
 import { SimulatedClock } from './clock.js'
 import { SeededRandom } from './random.js'
+import { until } from './wait.js'
 
 t.test('SimulatedClock', async (t) => {
   t.test('runs timers by time, then in the order they were set', async (t) => {
@@ -106,3 +110,28 @@ t.test('SeededRandom', async (t) => {
     t.throws(() => random.pick([]), RangeError)
   })
 })
+
+t.test(
+  'what a test has started ends when the test is killed',
+  { skip: !existsSync('/proc/self/environ') && 'no /proc' },
+  async (t) => {
+    const started = `
+import { spawn } from 'node:child_process'
+import { endChildrenWithUs } from ${JSON.stringify(new URL('children.ts', import.meta.url).href)}
+endChildrenWithUs('RUNCAST_TEST_KIT')
+const stubborn = 'trap "" HUP INT TERM; sleep 1000 & echo $$ $!; wait'
+spawn('sh', ['-c', stubborn], { detached: true, stdio: ['ignore', 'inherit', 'ignore'] })
+setInterval(() => {}, 1_000)`
+    const words = ['--import', 'tsx', '--input-type=module', '-e', started]
+    const test = spawn(process.execPath, words, { stdio: ['ignore', 'pipe', 'inherit'] })
+    t.teardown(() => test.kill('SIGKILL'))
+    const [said] = (await once(test.stdout, 'data')) as [Buffer]
+    const pids = said.toString().trim().split(' ')
+    t.equal(pids.length, 2)
+    // One that has ended, and that nobody has waited for, has no program any more.
+    const alive = () => pids.filter((pid) => existsSync(`/proc/${pid}/exe`))
+    t.strictSame(alive(), pids)
+    test.kill('SIGKILL')
+    await until('both have ended', () => alive().length === 0)
+  },
+)

@@ -1,5 +1,5 @@
 /**
- * Waits for a condition, looking every few milliseconds.
+ * Waits for a condition, looking every few milliseconds. The deadline suits a busy machine.
  *
  * @param what for the message: "the client is lagging"
  * @throws Error when it does not hold within the deadline
@@ -7,7 +7,7 @@
 export async function until(
   what: string,
   holds: () => boolean | Promise<boolean>,
-  deadlineMs = 10_000,
+  deadlineMs = 30_000,
 ): Promise<void> {
   const end = Date.now() + deadlineMs
   while (!(await holds())) {

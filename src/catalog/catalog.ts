@@ -1,6 +1,8 @@
 import { quote } from '../protocol/codes.js'
 import { defaultLimits } from '../protocol/limits.js'
 import { expectedType, isType, type NameLimits } from '../protocol/topic.js'
+import { agUi, aiSdk, anthropic, langgraph, openaiResponses } from './agents.js'
+import type { Merge } from './merge.js'
 import { processSection } from './process.js'
 import { runtime } from './runtime.js'
 import type { Section } from './section.js'
@@ -9,19 +11,32 @@ import { streamEvent } from './stream-event.js'
 import { taskLog } from './task-log.js'
 import { defaultTraits, type Traits } from './traits.js'
 
-/** What users add to the built-in catalog, by event type: only the traits that differ. */
+/** What users add to the built-in catalog, by event type or `prefix*`: only the traits that differ. */
 export type Extensions = Readonly<Record<string, Partial<Traits>>>
 
 type TypeLimits = Pick<NameLimits, 'typeLengthMax'>
 
-export type SectionName = 'session-bus' | 'stream-event' | 'runtime' | 'task-log' | 'process'
+export type SectionName =
+  | 'session-bus'
+  | 'stream-event'
+  | 'runtime'
+  | 'task-log'
+  | 'process'
+  | 'anthropic'
+  | 'openai-responses'
+  | 'ai-sdk'
+  | 'ag-ui'
+  | 'langgraph'
 
 /** The table of known event types. Immutable. */
 export interface Catalog {
-  /** One lookup; the same frozen object each time, `defaultTraits` itself for an unknown type. */
+  /**
+   * One lookup; the same frozen object each time, `defaultTraits` itself for an unknown type. A type that is not there
+   * has the traits of the longest `prefix*` that fits.
+   */
   traitsOf(type: string): Traits
   knows(type: string): boolean
-  /** Every known type: the built-in ones in documented order, then the users'. */
+  /** Every known type and `prefix*`: the built-in ones in documented order, then the users'. */
   types(): Iterable<[string, Traits]>
   /** The built-in types by section. */
   readonly sections: Readonly<Record<SectionName, readonly string[]>>
@@ -33,6 +48,11 @@ const builtIn: Readonly<Record<SectionName, Section>> = {
   runtime,
   'task-log': taskLog,
   process: processSection,
+  anthropic,
+  'openai-responses': openaiResponses,
+  'ai-sdk': aiSdk,
+  'ag-ui': agUi,
+  langgraph,
 }
 
 const sections: Catalog['sections'] = Object.freeze({
@@ -41,7 +61,15 @@ const sections: Catalog['sections'] = Object.freeze({
   runtime: Object.keys(runtime),
   'task-log': Object.keys(taskLog),
   process: Object.keys(processSection),
+  anthropic: Object.keys(anthropic),
+  'openai-responses': Object.keys(openaiResponses),
+  'ai-sdk': Object.keys(aiSdk),
+  'ag-ui': Object.keys(agUi),
+  langgraph: Object.keys(langgraph),
 })
+
+// Types that only a prefix knows are remembered up to here: their names are the producers' invention.
+const prefixedTypesMax = 4_096
 
 /**
  * @param extensions merged over the built-in traits of the type, or over the default traits
@@ -59,9 +87,21 @@ export function createCatalog(extensions: Extensions = {}, limits: TypeLimits = 
       Object.freeze(withEnding({ ...(table.get(type) ?? defaultTraits), ...differing }, differing)),
     )
   }
+  const prefixes = [...table.keys()]
+    .filter((name) => name.endsWith('*'))
+    .sort((one, other) => other.length - one.length)
+  const prefixed = new Map<string, Traits>()
+  const byPrefix = (type: string): Traits => {
+    const known = prefixed.get(type)
+    if (known !== undefined) return known
+    const name = prefixes.find((prefix) => type.startsWith(prefix.slice(0, -1)))
+    const traits = name === undefined ? defaultTraits : (table.get(name) as Traits)
+    if (prefixed.size < prefixedTypesMax) prefixed.set(type, traits)
+    return traits
+  }
   return {
-    traitsOf: (type) => table.get(type) ?? defaultTraits,
-    knows: (type) => table.has(type),
+    traitsOf: (type) => table.get(type) ?? byPrefix(type),
+    knows: (type) => table.has(type) || byPrefix(type) !== defaultTraits,
     types: () => table.entries(),
     sections,
   }
@@ -98,8 +138,10 @@ const needKinds = ['input', 'permission', 'credentials'] as const
 export function catalogFromConfig(value: unknown, limits: TypeLimits = defaultLimits): Extensions {
   const extensions: Record<string, Partial<Traits>> = Object.create(null)
   for (const [type, differing] of Object.entries(objectAt(value, 'catalog'))) {
-    if (!isType(type, limits)) {
-      throw new Error(`catalog: expected an event type (${expectedType(limits)}), got ${quote(type)}`)
+    if (!isType(type.replace(/(?<=.)\*$/, ''), limits)) {
+      throw new Error(
+        `catalog: expected an event type (${expectedType(limits)}) or prefix*, got ${quote(type)}`,
+      )
     }
     extensions[type] = traitsAt(differing, `catalog.${type}`)
   }
@@ -129,11 +171,24 @@ function traitsAt(value: unknown, at: string): Partial<Traits> {
   }
 }
 
-function mergeAt(value: unknown, at: string): { readonly text: string } {
+function mergeAt(value: unknown, at: string): Merge {
   const given = objectAt(value, at)
-  const unknownName = Object.keys(given).find((name) => name !== 'text')
-  if (unknownName !== undefined) throw new Error(`${at}.${unknownName}: expected nothing but text`)
-  return Object.freeze({ text: fieldName(given.text, `${at}.text`) })
+  const unknownName = Object.keys(given).find((name) => name !== 'text' && name !== 'ignore')
+  if (unknownName !== undefined) throw new Error(`${at}.${unknownName}: expected nothing but text and ignore`)
+  const { text, ignore } = given
+  return Object.freeze({
+    text: Array.isArray(text) ? fieldNames(text, `${at}.text`) : fieldName(text, `${at}.text`),
+    ...(ignore !== undefined && { ignore: fieldNames(ignore, `${at}.ignore`) }),
+  })
+}
+
+const fieldNamesMax = 16
+
+function fieldNames(value: unknown, at: string): readonly string[] {
+  if (!Array.isArray(value) || value.length === 0 || value.length > fieldNamesMax) {
+    throw new Error(`${at}: expected a list of 1 to ${fieldNamesMax} fields of data, got ${quote(value)}`)
+  }
+  return Object.freeze(value.map((name, index) => fieldName(name, `${at}.${index}`)))
 }
 
 function objectAt(value: unknown, at: string): { readonly [name: string]: unknown } {

@@ -10,12 +10,13 @@ const latest = traits({ replay: 'latest' })
 
 /** The data stream of a chat front-end, and the execution that it shows. */
 export const streamEvent: Section = {
-  'data-text-start': replayed,
+  // Critical: it must not be evicted before its deltas, which mean nothing without it.
+  'data-text-start': criticalReplayed,
   'data-text-delta': traits({ level: 'delta', replay: 'all', merge: { text: 'delta' } }),
   'data-text-end': replayed,
   'data-start-step': defaultTraits,
   'data-finish-step': defaultTraits,
-  'data-tool-input-start': replayed,
+  'data-tool-input-start': criticalReplayed,
   'data-tool-input-delta': traits({ level: 'delta', replay: 'all', merge: { text: 'input_text_delta' } }),
   'data-tool-input-available': replayed,
   'data-tool-output-available': replayed,

@@ -1,3 +1,5 @@
+import type { Merge } from './merge.js'
+
 /** Which modes carry a type: `summary` and below leave out `delta`, `control` has only `control`. */
 export type Level = 'summary' | 'delta' | 'control'
 
@@ -23,8 +25,8 @@ export interface Traits {
   readonly key?: string
   /** A worker's event also appears in the session's topic. */
   readonly rollup: boolean
-  /** Adjacent undelivered events whose `data` differ only in the field `text` may become one. */
-  readonly merge?: { readonly text: string }
+  /** Adjacent undelivered events whose `data` differ only in a text may become one. */
+  readonly merge?: Merge
   /** What the session or worker that publishes it is from now on; shown in `$session` and `$workers`. */
   readonly status?: PublisherStatus
   /** How the session or worker that publishes it has ended; implies `status: 'ended'`. */

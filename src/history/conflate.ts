@@ -1,4 +1,5 @@
-import { type JsonObject, type JsonValue, sameJson } from '../lib/json.js'
+import { type Merge, type MergeText, mergeTextOf, withTextAt } from '../catalog/merge.js'
+import { isArray, type JsonObject, type JsonValue, sameJson } from '../lib/json.js'
 import type { HubEvent } from '../protocol/frames.js'
 import { Entry } from './entry.js'
 
@@ -25,14 +26,18 @@ export function conflate(entries: readonly Entry[]): readonly Entry[] {
 
 function runLength(entries: readonly Entry[], from: number): number {
   const first = entries[from] as Entry
-  const field = first.traits.merge?.text
-  if (field === undefined) return 1
-  let length = textOf(first, field)?.length ?? Number.POSITIVE_INFINITY
+  const { merge } = first.traits
+  const found = merge && mergeTextOf(merge, first.event.data)
+  if (merge === undefined || found === undefined) return 1
+  let length = found.text.length
   let run = 1
   for (let i = from + 1; i < entries.length; i++) {
     const next = entries[i] as Entry
-    length += textOf(next, field)?.length ?? Number.POSITIVE_INFINITY
-    if (length > textLengthMax || !alike(first, next, field)) break
+    if (!alike(first, next)) break
+    const text = mergeTextOf(merge, next.event.data)
+    length += text?.text.length ?? 0
+    if (length > textLengthMax || !sameBut(first.event.data, next.event.data, found.path, merge.ignore ?? []))
+      break
     run++
   }
   return run
@@ -40,39 +45,52 @@ function runLength(entries: readonly Entry[], from: number): number {
 
 function join(run: readonly Entry[]): Entry {
   const last = run[run.length - 1] as Entry
-  const field = last.traits.merge?.text as string
-  const text = run.map((entry) => textOf(entry, field)).join('')
+  const merge = last.traits.merge as Merge
+  const { path } = mergeTextOf(merge, last.event.data) as MergeText
+  const text = run.map(({ event: { data } }) => mergeTextOf(merge, data)?.text).join('')
   // The ids named the parts; the whole has none.
   const { id: _, ...event }: HubEvent = last.event
   const bytes = run.reduce((sum, entry) => sum + entry.bytes, 0)
-  const data = { ...(last.event.data as JsonObject), [field]: text }
-  return new Entry({ ...event, data }, last.traits, bytes, { force: last.force })
+  return new Entry({ ...event, data: withTextAt(last.event.data, path, text) }, last.traits, bytes, {
+    force: last.force,
+  })
 }
 
-function textOf({ event: { data } }: Entry, field: string): string | undefined {
-  if (!isObject(data)) return undefined
-  const text = data[field]
-  return typeof text === 'string' ? text : undefined
-}
-
-function alike(a: Entry, b: Entry, field: string): boolean {
-  if (a.event.type !== b.event.type || a.event.worker !== b.event.worker || a.event.key !== b.event.key) {
-    return false
-  }
-  if (a.force !== b.force || !isObject(a.event.data) || !isObject(b.event.data)) return false
-  const before = a.event.data
-  const after = b.event.data
-  const names = Object.keys(before)
+function alike(a: Entry, b: Entry): boolean {
   return (
-    names.length === Object.keys(after).length &&
-    names.every(
-      (name) =>
-        name === field ||
-        (Object.hasOwn(after, name) && sameJson(before[name] as JsonValue, after[name] as JsonValue)),
-    )
+    a.event.type === b.event.type &&
+    a.event.worker === b.event.worker &&
+    a.event.key === b.event.key &&
+    a.force === b.force
   )
 }
 
+/** @returns whether two values are the same but for a text at that path, and for fields that may differ */
+function sameBut(a: JsonValue, b: JsonValue, path: readonly string[], ignored: readonly string[]): boolean {
+  const [name, ...rest] = path
+  if (name === undefined) return typeof a === 'string' && typeof b === 'string'
+  if (isArray(a) && isArray(b)) {
+    const same = (item: JsonValue, at: number): boolean =>
+      String(at) === name ? sameBut(item, b[at] as JsonValue, rest, []) : sameJson(item, b[at] as JsonValue)
+    return a.length === b.length && a.every(same)
+  }
+  if (!isObject(a) || !isObject(b)) return false
+  const [before, after] = [kept(a, ignored), kept(b, ignored)]
+  return (
+    before.length === after.length &&
+    before.every((field) => {
+      if (!Object.hasOwn(b, field)) return false
+      const [one, other] = [a[field] as JsonValue, b[field] as JsonValue]
+      return field === name ? sameBut(one, other, rest, []) : sameJson(one, other)
+    })
+  )
+}
+
+function kept(object: JsonObject, ignored: readonly string[]): readonly string[] {
+  const names = Object.keys(object)
+  return ignored.length === 0 ? names : names.filter((name) => !ignored.includes(name))
+}
+
 function isObject(data: JsonValue): data is JsonObject {
-  return typeof data === 'object' && data !== null && !Array.isArray(data)
+  return typeof data === 'object' && data !== null && !isArray(data)
 }

@@ -1,6 +1,7 @@
 import type { Catalog } from '../catalog/catalog.js'
+import { mergeTextOf, withTextAt } from '../catalog/merge.js'
 import type { Traits } from '../catalog/traits.js'
-import { type JsonObject, type JsonValue, measure } from '../lib/json.js'
+import { type JsonValue, measure } from '../lib/json.js'
 import { isWellFormed } from '../lib/text.js'
 import { checkCause, checkEvent } from '../protocol/check.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
@@ -127,8 +128,7 @@ function ownTypeProblem(type: string): string {
 
 /** @returns the data with its mergeable text as it was given. */
 function withText(value: JsonValue, given: JsonValue, { merge }: Traits): JsonValue {
-  if (merge === undefined || typeof given !== 'object' || given === null) return value
-  const text = (given as JsonObject)[merge.text]
-  if (typeof text !== 'string' || isWellFormed(text)) return value
-  return { ...(value as JsonObject), [merge.text]: text }
+  const found = merge && mergeTextOf(merge, given)
+  if (found === undefined || isWellFormed(found.text)) return value
+  return withTextAt(value, found.path, found.text)
 }

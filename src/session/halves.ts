@@ -1,5 +1,6 @@
+import { mergeTextOf, withTextAt } from '../catalog/merge.js'
 import type { Traits } from '../catalog/traits.js'
-import { isArray, type JsonObject, type JsonValue } from '../lib/json.js'
+import type { JsonValue } from '../lib/json.js'
 import { isHighSurrogate, isLowSurrogate, isWellFormed, wellFormed } from '../lib/text.js'
 
 /** A half of a character that waits, as the store keeps it: for what, and the UTF-16 code unit. */
@@ -37,17 +38,17 @@ export class Halves {
    * @returns `data` with a text that is well-formed: with the half that waited for it, without the half at its end
    */
   join(data: JsonValue, { merge }: Traits, publisher: readonly (string | undefined)[]): JsonValue {
-    if (merge === undefined || typeof data !== 'object' || data === null || isArray(data)) return data
-    const text = data[merge.text]
-    if (typeof text !== 'string' || (this.#held === undefined && isWellFormed(text))) return data
+    const found = merge && mergeTextOf(merge, data)
+    if (found === undefined || (this.#held === undefined && isWellFormed(found.text))) return data
+    const { path, text } = found
     const common = JSON.stringify(publisher)
-    const stream = (common + restOf(data, merge.text)).slice(0, streamLengthMax)
+    const stream = (common + JSON.stringify(withTextAt(data, path, ''))).slice(0, streamLengthMax)
     const joined = this.#taken(stream, common, text) + text
     const last = joined.charCodeAt(joined.length - 1)
     if (!isHighSurrogate(last))
-      return joined === text && isWellFormed(text) ? data : { ...data, [merge.text]: wellFormed(joined) }
+      return joined === text && isWellFormed(text) ? data : withTextAt(data, path, wellFormed(joined))
     this.#hold(stream, last)
-    return { ...data, [merge.text]: wellFormed(joined.slice(0, -1)) }
+    return withTextAt(data, path, wellFormed(joined.slice(0, -1)))
   }
 
   /** @returns the half that the text goes on from; empty when there is none */
@@ -76,9 +77,4 @@ export class Halves {
       return
     }
   }
-}
-
-function restOf(data: JsonObject, field: string): string {
-  const { [field]: _, ...rest } = data
-  return JSON.stringify(rest)
 }

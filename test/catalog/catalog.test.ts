@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { catalogFromConfig, createCatalog, type SectionName } from '../../src/catalog/catalog.js'
+import { type Merge, mergeTextOf, withTextAt } from '../../src/catalog/merge.js'
 import {
   defaultTraits,
   type Ends,
@@ -8,9 +9,10 @@ import {
   type PublisherStatus,
   type Traits,
 } from '../../src/catalog/traits.js'
+import type { JsonObject } from '../../src/lib/json.js'
 
 // The design's own short hand: D = delta, C = control, ! = critical, R = replay all, L = replay latest
-// (per the field in brackets), U = rollup, M = merges the text of the field in parentheses. What stands after a
+// (per the field in brackets), U = rollup, M = merges the text of the fields in parentheses, but for those after ;. What stands after a
 // dash is the status that the type tells of its publisher, after > how that ended, after ? what it asks, after = what it
 // answers, by the field after @; $ counts what a model took.
 const table: Record<SectionName, string> = {
@@ -23,8 +25,8 @@ const table: Record<SectionName, string> = {
     credentials_required ! @request_id ?credentials · credentials_provided ! @request_id =credentials · subagent_report U · queen_phase_changed ! · trigger_available L[trigger_id] ·
     trigger_activated L[trigger_id] · trigger_deactivated L[trigger_id] · trigger_fired ·
     trigger_removed L[trigger_id] · trigger_updated L[trigger_id]`,
-  'stream-event': `data-text-start R · data-text-delta D R M(delta) · data-text-end R · data-start-step ·
-    data-finish-step · data-tool-input-start R · data-tool-input-delta D R M(input_text_delta) ·
+  'stream-event': `data-text-start ! R · data-text-delta D R M(delta) · data-text-end R · data-start-step ·
+    data-finish-step · data-tool-input-start ! R · data-tool-input-delta D R M(input_text_delta) ·
     data-tool-input-available R · data-tool-output-available R · data-permission-request ! R @request_id ?permission ·
     data-permission-response ! R @request_id =permission · data-start ! R ·
     data-finish ! R · data-error ! R -ended >failed · data-execution-start ! -running · data-execution-end ! L U -ended >succeeded ·
@@ -39,6 +41,34 @@ const table: Record<SectionName, string> = {
   'task-log':
     'assistant R · toolcall R · toolresult R · cost R · error ! R -ended >failed · complete ! R -ended',
   process: 'process.started ! R -running · process.output D R M(text) · process.exited ! R U -ended >byExit',
+  anthropic: `message_start ! R · content_block_delta D R M(delta.text,delta.thinking,delta.partial_json) ·
+    content_block_* ! R · message_delta R · message_stop ! R`,
+  'openai-responses': `response.created ! R -running · response.output_item.added ! R · response.content_part.added ! R ·
+    response.reasoning_summary_part.added ! R · ${[
+      'output_text',
+      'refusal',
+      'reasoning_text',
+      'reasoning_summary_text',
+      'function_call_arguments',
+      'mcp_call_arguments',
+      'code_interpreter_call_code',
+      'custom_tool_call_input',
+    ]
+      .map((name) => `response.${name}.delta D R M(delta;sequence_number,obfuscation)`)
+      .join(' · ')} ·
+    response.output_item.done ! R · response.completed ! R -ended >succeeded · response.incomplete ! R -ended >failed ·
+    response.failed ! R -ended >failed · response.cancelled ! R -ended >cancelled · response.* R`,
+  'ai-sdk': `ai-sdk.start ! R -running · ai-sdk.text-delta D R M(delta) · ai-sdk.reasoning-delta D R M(delta) ·
+    ai-sdk.tool-input-delta D R M(inputTextDelta) · ai-sdk.text-* ! R · ai-sdk.reasoning-* ! R · ai-sdk.tool-* ! R ·
+    ai-sdk.start-step ! R · ai-sdk.finish-step ! R · ai-sdk.finish ! R -ended >succeeded ·
+    ai-sdk.abort ! R -ended >cancelled · ai-sdk.error ! R -ended >failed · ai-sdk.* R`,
+  'ag-ui': `RUN_STARTED ! R -running · RUN_FINISHED ! R -ended >succeeded · RUN_ERROR ! R -ended >failed · STEP_* ! R ·
+    TEXT_MESSAGE_CONTENT D R M(delta;timestamp) · TEXT_MESSAGE_CHUNK D R M(delta;timestamp) · TEXT_MESSAGE_* ! R ·
+    TOOL_CALL_ARGS D R M(delta;timestamp) · TOOL_CALL_CHUNK D R M(delta;timestamp) · TOOL_CALL_* ! R ·
+    REASONING_MESSAGE_CONTENT D R M(delta;timestamp) · REASONING_MESSAGE_CHUNK D R M(delta;timestamp) ·
+    REASONING_* ! R · SUBAGENT_* ! R · STATE_* R · MESSAGES_SNAPSHOT R · ACTIVITY_* R`,
+  langgraph: `langgraph.metadata ! R -running · langgraph.messages D R M(data.0.content) ·
+    langgraph.error ! R -ended >failed · langgraph.end ! R -ended >succeeded · langgraph.* R`,
 }
 
 function read(words: readonly string[]): Traits {
@@ -48,20 +78,25 @@ function read(words: readonly string[]): Traits {
   const latest = words.find((word) => word.startsWith('L'))
   const key = latest?.match(/\[(\w+)\]/)?.[1] ?? after('@')
   const status = words.find((word) => word.startsWith('-'))?.slice(1)
-  const text = words.find((word) => word.startsWith('M'))?.match(/\((\w+)\)/)?.[1]
+  const merged = words.find((word) => word.startsWith('M'))?.match(/\(([^)]+)\)/)?.[1]
   return {
     level: has('D') ? 'delta' : has('C') ? 'control' : 'summary',
     critical: has('!'),
     replay: has('R') ? 'all' : latest === undefined ? false : 'latest',
     rollup: has('U'),
     ...(key !== undefined && { key }),
-    ...(text !== undefined && { merge: { text } }),
+    ...(merged !== undefined && { merge: mergeOf(...merged.split(';').map((names) => names.split(','))) }),
     ...(status !== undefined && { status: status as PublisherStatus }),
     ...(ends !== undefined && { ends: ends as Ends }),
     ...(asks !== undefined && { asks: asks as NeedKind }),
     ...(answers !== undefined && { answers: answers as NeedKind }),
     ...(has('$') && { usage: true as const }),
   }
+}
+
+function mergeOf(texts: readonly string[] = [], ignore?: readonly string[]): Merge {
+  const text = texts.length === 1 ? (texts[0] as string) : texts
+  return { text, ...(ignore !== undefined && { ignore }) }
 }
 
 const expected = new Map<string, Traits>()
@@ -104,6 +139,41 @@ t.test('extensions are merged over the built-in traits, or over the default ones
   t.same(createCatalog().traitsOf('my.type'), defaultTraits, 'and touch no other catalog')
 })
 
+t.test('a type that is not there has the traits of the longest prefix that fits', async (t) => {
+  const catalog = createCatalog({
+    'step.*': { critical: true },
+    'step.log.*': { level: 'delta' },
+    'step.log.end': { replay: 'all' },
+  })
+  t.same(catalog.traitsOf('step.begin'), { ...defaultTraits, critical: true })
+  t.same(catalog.traitsOf('step.log.line'), { ...defaultTraits, level: 'delta' })
+  t.same(catalog.traitsOf('step.log.end'), { ...defaultTraits, replay: 'all' }, 'its own traits come first')
+  t.equal(catalog.traitsOf('step.begin'), catalog.traitsOf('step.other'), 'one object for all of them')
+  t.ok(catalog.knows('step.begin'))
+  t.notOk(catalog.knows('stepper'))
+})
+
+t.test('the text of an event is where its traits say, and is put back there', async (t) => {
+  const merge = { text: ['delta.text', 'items.1', 'a.b'] }
+  const cases: [JsonObject, string | undefined][] = [
+    [{ delta: { text: 'x', kind: 't' }, n: 1 }, 'x'],
+    [{ delta: { other: 'x' }, items: [1, 'y', 2] }, 'y'],
+    [{ 'a.b': 'flat', a: { b: 'nested' } }, 'flat'],
+    [{ a: { b: 'nested' } }, 'nested'],
+    [{ delta: 'x' }, undefined],
+    [{ items: [1] }, undefined],
+    [{ a: null }, undefined],
+  ]
+  for (const [data, text] of cases) {
+    const found = mergeTextOf(merge, data)
+    t.equal(found?.text, text, JSON.stringify(data))
+    if (found === undefined) continue
+    const changed = withTextAt(data, found.path, 'new')
+    t.equal(mergeTextOf(merge, changed)?.text, 'new')
+    t.same(withTextAt(changed, found.path, found.text), data, 'and nothing else has changed')
+  }
+})
+
 t.test('a config file’s extension that is wrong is refused with its place', async (t) => {
   const wrong: [unknown, RegExp][] = [
     [undefined, /^catalog: expected an object, got nothing$/],
@@ -121,7 +191,12 @@ t.test('a config file’s extension that is wrong is refused with its place', as
     [{ a: { rollup: 'yes' } }, /^catalog\.a\.rollup: expected one of false, true, got "yes"$/],
     [{ a: { merge: 'text' } }, /^catalog\.a\.merge: expected an object, got "text"$/],
     [{ a: { merge: {} } }, /^catalog\.a\.merge\.text: expected the name of a field of data, got nothing$/],
-    [{ a: { merge: { text: 't', by: 1 } } }, /^catalog\.a\.merge\.by: expected nothing but text$/],
+    [{ a: { merge: { text: 't', by: 1 } } }, /^catalog\.a\.merge\.by: expected nothing but text and ignore$/],
+    [{ a: { merge: { text: [] } } }, /^catalog\.a\.merge\.text: expected a list of 1 to 16 fields of data/],
+    [{ a: { merge: { text: ['a', 1] } } }, /^catalog\.a\.merge\.text\.1: expected the name of a field/],
+    [{ a: { merge: { text: 'a', ignore: 'b' } } }, /^catalog\.a\.merge\.ignore: expected a list of 1 to 16/],
+    [{ '*': {} }, /^catalog: expected an event type .* or prefix\*, got "\*"$/],
+    [{ 'a*b': {} }, /^catalog: expected an event type .* or prefix\*, got "a\*b"$/],
     [{ a: { levle: 'delta' } }, /^catalog\.a\.levle: expected one of the traits level, /],
   ]
   for (const [value, message] of wrong) {
@@ -148,7 +223,10 @@ t.test('docs/catalog.md shows the same table', async (t) => {
       replay: how === 'no' ? false : (how as 'all' | 'latest'),
       rollup: rollup === 'yes',
       ...(key !== undefined && { key: key.replaceAll('`', '') }),
-      ...(text !== '' && text !== undefined && { merge: { text: text.replaceAll('`', '') } }),
+      ...(text !== '' &&
+        text !== undefined && {
+          merge: mergeOf(...text.split(' but ').map((names) => names.replaceAll(/[` ]/g, '').split(','))),
+        }),
       ...(status !== '' && { status: status as PublisherStatus }),
       ...(verb === 'ends' && { ends: what as Ends }),
       ...(verb === 'asks' && { asks: what as NeedKind }),

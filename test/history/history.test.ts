@@ -1,3 +1,4 @@
+import { existsSync, readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import t from 'tap'
 import { createCatalog } from '../../src/catalog/catalog.js'
@@ -5,6 +6,8 @@ import { conflate } from '../../src/history/conflate.js'
 import { Entry } from '../../src/history/entry.js'
 import { History } from '../../src/history/history.js'
 import { lossAfter, readAfter } from '../../src/history/read.js'
+import { createHub } from '../../src/hub/hub.js'
+import type { JsonObject } from '../../src/lib/json.js'
 import { Lane } from '../../src/lib/lane.js'
 import type { Offset } from '../../src/protocol/cursor.js'
 import type { HubEvent, Mode } from '../../src/protocol/frames.js'
@@ -140,6 +143,113 @@ t.test('conflated text equals the full text, at the last offset, and nothing els
       return text(joined) === text(entries) && joined.at(-1)?.place === entries.at(-1)?.place
     }),
   )
+})
+
+t.test('a text within is joined, and what may differ is the last one’s', async (t) => {
+  const responses = (n: number, text: string, item = 'a') =>
+    entry(n, 'response.output_text.delta', {
+      item_id: item,
+      delta: text,
+      sequence_number: n,
+      obfuscation: `${n}`,
+    })
+  const joined = conflate([
+    responses(1, 'one '),
+    responses(2, 'two '),
+    responses(3, 'three'),
+    responses(4, 'b', 'b'),
+  ])
+  t.same(
+    joined.map(({ event: { data } }) => data),
+    [
+      { item_id: 'a', delta: 'one two three', sequence_number: 3, obfuscation: '3' },
+      { item_id: 'b', delta: 'b', sequence_number: 4, obfuscation: '4' },
+    ],
+  )
+  const block = (n: number, delta: JsonObject, index = 0) =>
+    entry(n, 'content_block_delta', { type: 'content_block_delta', index, delta })
+  const blocks = conflate([
+    block(1, { type: 'text_delta', text: 'a' }),
+    block(2, { type: 'text_delta', text: 'b' }),
+    block(3, { type: 'text_delta', text: 'c' }, 1),
+    block(4, { type: 'input_json_delta', partial_json: '{"x"' }, 1),
+    block(5, { type: 'input_json_delta', partial_json: ':1}' }, 1),
+    block(6, { type: 'signature_delta', signature: 's' }, 1),
+    block(7, { type: 'signature_delta', signature: 's' }, 1),
+  ])
+  t.same(
+    blocks.map(({ event: { data } }) => (data as JsonObject)['delta']),
+    [
+      { type: 'text_delta', text: 'ab' },
+      { type: 'text_delta', text: 'c' },
+      { type: 'input_json_delta', partial_json: '{"x":1}' },
+      { type: 'signature_delta', signature: 's' },
+      { type: 'signature_delta', signature: 's' },
+    ],
+  )
+  const tuple = (n: number, content: string, step = 1) =>
+    entry(n, 'langgraph.messages', { event: 'messages', data: [{ id: 'm', content }, { step }] })
+  t.same(
+    conflate([tuple(1, 'a'), tuple(2, 'b'), tuple(3, 'c', 2)]).map(({ event: { data } }) => data),
+    [
+      { event: 'messages', data: [{ id: 'm', content: 'ab' }, { step: 1 }] },
+      { event: 'messages', data: [{ id: 'm', content: 'c' }, { step: 2 }] },
+    ],
+  )
+})
+
+t.test('what opens a text stays, however many deltas follow it', async (t) => {
+  const history = new History({ laneEventsMax: 10, historyBytesMax: 1e6, pinnedMax: 10 })
+  const openers = [
+    'data-text-start',
+    'data-tool-input-start',
+    'content_block_start',
+    'response.output_item.added',
+    'response.content_part.added',
+    'ai-sdk.start',
+    'ai-sdk.text-start',
+    'ai-sdk.tool-input-start',
+    'TEXT_MESSAGE_START',
+    'TOOL_CALL_START',
+  ]
+  for (const [index, type] of openers.entries()) history.append(entry(index + 1, type))
+  for (let n = 0; n < 100; n++)
+    history.append(entry(openers.length + n + 1, 'data-text-delta', { delta: 'x' }))
+  const { entries } = readAfter([history], 0 as Offset, everything, { until: 200 as Offset, eventsMax: 100 })
+  t.same(
+    entries.slice(0, openers.length).map(({ event: { type } }) => type),
+    openers,
+  )
+})
+
+const traces = new URL('../../../shared/traces/', import.meta.url)
+const withoutTraces = existsSync(traces) ? false : 'no recorded streams on this machine'
+
+t.test('a late joiner of a recorded stream gets few events', { skip: withoutTraces }, async (t) => {
+  for (const [name, events, most] of [
+    ['anthropic-code-execution-20250825.2', 984, 40],
+    ['openai-code-interpreter-tool.1', 393, 40],
+  ] as const) {
+    const hub = createHub()
+    const lines = readFileSync(new URL(`${name}.ndjson`, traces), 'utf8')
+      .trim()
+      .split('\n')
+    t.equal(lines.length, events)
+    for (const line of lines) {
+      const { type, ...rest } = JSON.parse(line)
+      hub.session('s').publish({ type, data: rest })
+    }
+    hub.endSession('s')
+    const got: HubEvent[] = []
+    for await (const event of hub.subscribe('sessions/s')) got.push(event)
+    t.ok(got.length <= most, `${name}: ${got.length} events for ${events}`)
+    const textOf = (data: unknown): string => {
+      const { delta } = (data ?? {}) as { delta?: string | { text?: string; partial_json?: string } }
+      return typeof delta === 'string' ? delta : (delta?.text ?? delta?.partial_json ?? '')
+    }
+    const sent = lines.map((line) => textOf(JSON.parse(line))).join('')
+    t.equal(got.map(({ data }) => textOf(data)).join(''), sent, 'and all of the text')
+  }
 })
 
 t.test('a compiled filter says what the interpreted one says', async () => {

@@ -204,7 +204,7 @@ export function reconcile(
 
 /** The text that may be joined; nothing for types that cannot. */
 function textOf(event: HubEvent, told: Told | undefined): string | undefined {
-  const field = told?.traits.merge?.text
+  const field = told?.traits.merge?.text as string | undefined
   return field === undefined ? undefined : (event.data as Record<string, string>)[field]
 }
 

@@ -12,7 +12,8 @@ export type {
   TaskLogEvents,
   TextDelta,
 } from './client/catalog-types.js'
-export { Client, type ConnectOptions, connect } from './client/client.js'
+export { Client, connect } from './client/client.js'
+export type { ConnectOptions } from './client/connect-options.js'
 export type { CodecName } from './client/dial-websocket.js'
 export { ClosedError, RequestError } from './client/errors.js'
 export type { TransportName } from './client/link.js'
@@ -21,7 +22,7 @@ export type { Receipt, RequestOptions, StateReceipt } from './client/requests.js
 export type { Changes, Ending, Listener, SubscribeOptions, Subscription } from './client/subscription.js'
 export type { ClientClock, Page, SocketClass, SocketLike } from './client/surroundings.js'
 export type { AnyCatalog, Catalog, Chosen, EventOf, NewEventOf } from './client/typed.js'
-export type { StateChange } from './client/view.js'
+export type { StateChange } from './client/view-events.js'
 export type { JsonObject, JsonValue } from './lib/json.js'
 export type { Cursor, Offset } from './protocol/cursor.js'
 export type { Cause, GapNotice, HubEvent, Mode, PatchOperation } from './protocol/frames.js'

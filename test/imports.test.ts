@@ -2,18 +2,19 @@ import { readFileSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
-import { circles, misplaced } from './kit/imports.js'
+import { circles, misplaced, tooLong } from './kit/imports.js'
 
 const src = fileURLToPath(new URL('../src/', import.meta.url))
 
 t.test(
-  'imports point only to folders above and in no circle; the machine is asked only where it may be',
+  'imports point only to folders above and in no circle; the machine is asked only where it may be; no file is long without a reason',
   async (t) => {
     const paths = (await readdir(src, { recursive: true })).filter((path) => /\.tsx?$/.test(path)).toSorted()
     const files = new Map(paths.map((path) => [path.replaceAll('\\', '/'), readFileSync(src + path, 'utf8')]))
     t.ok(files.has('protocol/frames.ts'), 'the sources were found')
     t.strictSame(misplaced(files), [])
     t.strictSame(circles(files), [])
+    t.strictSame(tooLong(files), [])
   },
 )
 
@@ -63,6 +64,22 @@ t.test('what is misplaced is named', async (t) => {
     if (said === undefined) t.strictSame(found, [], `${path}: ${text} is fine`)
     else t.ok(found.length === 1 && found[0]?.includes(said), `${path}: ${text}`, { found })
   }
+})
+
+t.test('a file of more than 350 lines says first why it is not split', async (t) => {
+  const long = 'const line = 1\n'.repeat(351)
+  const files = new Map([
+    ['lib/short.ts', 'const line = 1\n'.repeat(350)],
+    ['lib/long.ts', long],
+    ['lib/reasoned.ts', `// Longer than 350 lines: a table.\n${long}`],
+    ['lib/empty.ts', `// Longer than 350 lines: \n${long}`],
+    ['lib/late.ts', `import './short.js'\n// Longer than 350 lines: a table.\n${long}`],
+  ])
+  t.match(tooLong(files), [
+    /^lib\/long\.ts has 351 lines/,
+    /^lib\/empty\.ts has 352/,
+    /^lib\/late\.ts has 353/,
+  ])
 })
 
 t.test('files that import each other are named, types included', async (t) => {

@@ -1,7 +1,6 @@
 import type { JsonValue } from '../lib/json.js'
 import type { Random } from '../lib/random.js'
 import type { RequestCode } from '../protocol/codes.js'
-import type { Offset } from '../protocol/cursor.js'
 import type {
   Cause,
   ClientFrame,
@@ -9,18 +8,15 @@ import type {
   PatchOperation,
   Publish,
   Published,
-  Slices,
   Subscribe,
-  Subscribed,
   Updated,
 } from '../protocol/frames.js'
-import { Assembly } from './assembly.js'
-import { dialShared, dialSse } from './dial.js'
-import { type CodecName, dialWebSocket } from './dial-websocket.js'
+import { AskedSnapshots } from './asked-snapshots.js'
+import type { ConnectOptions } from './connect-options.js'
+import { dialsOf } from './dials.js'
 import { ClosedError } from './errors.js'
-import type { Dial } from './link.js'
 import { outgoing } from './outgoing.js'
-import { type BackoffOptions, type PauseOptions, Reconnecting, type Status } from './reconnect.js'
+import { Reconnecting, type Status } from './reconnect.js'
 import { type Receipt, type Request, type RequestOptions, Requests, type StateReceipt } from './requests.js'
 import {
   type Followed,
@@ -29,57 +25,9 @@ import {
   Subscription,
   type Subscriptions,
 } from './subscription.js'
-import {
-  baseUrl,
-  type ClientClock,
-  clientClock,
-  clientRandom,
-  globalSocketClass,
-  type Page,
-  page,
-  type SocketClass,
-} from './surroundings.js'
+import { baseUrl, clientClock, clientRandom, page } from './surroundings.js'
 import type { AnyCatalog, Catalog, Chosen, EventOf, NewEventOf } from './typed.js'
 import type { View } from './view.js'
-
-export interface ConnectOptions {
-  /** A JWT, or what makes one: it is called for each attempt to connect. */
-  readonly token?: string | (() => string | undefined | Promise<string | undefined>)
-  /** Of WebSocket frames. Default `msgpack`. */
-  readonly codec?: CodecName
-  /** Default `auto`: WebSocket where there is one and it opens, else SSE and POST. */
-  readonly transport?: 'auto' | 'websocket' | 'sse'
-  /**
-   * Shares one connection with the other tabs of this origin that say the same: `true`, or a name that tells groups
-   * apart, as the user's id; the token is that of the tab that has the connection. Needs Web Locks, which browsers
-   * have in secure contexts; without them, and by default, each tab has its own.
-   */
-  readonly tabs?: boolean | string
-  /** How long a request may take, unless it says otherwise: what waits for a link included. Default 60,000 ms. */
-  readonly timeoutMs?: number
-  /** Default: 250 ms, doubling, to 15 s at most. */
-  readonly backoff?: Partial<BackoffOptions>
-  /** Default: never. */
-  readonly pause?: PauseOptions
-  /** Default: the global one, which Node 20 does not have; `ws` fits. */
-  readonly WebSocket?: SocketClass
-  /** Default: the global one. */
-  readonly fetch?: typeof fetch
-  /** For tests. */
-  readonly clock?: ClientClock
-  readonly random?: Random
-  readonly page?: Page
-}
-
-/** A snapshot that was asked for, and what has come of it. */
-interface AskedSnapshot {
-  view: View | undefined
-  /** The number that the view had then. */
-  readonly for: number
-  offset: Offset
-  /** Absent where it comes in one piece. */
-  assembly: Assembly | undefined
-}
 
 const timeoutMsDefault = 60_000
 
@@ -104,8 +52,7 @@ export class Client<C extends Catalog = AnyCatalog> {
   /** By their number on the present link. */
   readonly #views = new Map<number, View>()
   readonly #byFeed = new Map<number, Set<View>>()
-  /** Snapshots that were asked for, by the number of the subscription that brings them. */
-  readonly #snapshots = new Map<number, AskedSnapshot>()
+  readonly #snapshots: AskedSnapshots
   readonly #statusListeners = new Set<(status: Status) => void>()
   readonly #seam: Subscriptions
   readonly #random: Random
@@ -138,6 +85,7 @@ export class Client<C extends Catalog = AnyCatalog> {
         status: (status) => this.#status(status),
       },
     )
+    this.#snapshots = new AskedSnapshots((frames) => this.#reconnecting.send(frames))
     this.#seam = {
       send: (frames) => this.#reconnecting.send(frames),
       follow: (view) => this.#follow(view),
@@ -285,7 +233,7 @@ export class Client<C extends Catalog = AnyCatalog> {
     for (const view of this.#views.values()) view.lost()
     this.#views.clear()
     this.#byFeed.clear()
-    this.#snapshots.clear()
+    this.#snapshots.lost()
     this.#requests.lost()
   }
 
@@ -323,16 +271,11 @@ export class Client<C extends Catalog = AnyCatalog> {
     if (views?.size === 0) this.#byFeed.delete(view.feed)
   }
 
-  /** A subscription of its own brings the state as it is; the view's own place is not touched. */
   #askSnapshot(view: View): void {
-    const { topic, slices } = view.interest
+    const { slices } = view.interest
     if (slices === undefined || this.status.kind !== 'open') return
-    // One that is still on its way is of no use any more.
-    for (const asked of this.#snapshots.values()) if (asked.view === view) asked.view = undefined
     this.#numbers += 1
-    this.#snapshots.set(this.#numbers, { view, for: view.sub, offset: 0 as Offset, assembly: undefined })
-    const sub = this.#numbers
-    this.#reconnecting.send([{ type: 'subscribe', sub, topic, types: [this.#mark()], slices, replay: false }])
+    this.#snapshots.ask(view, slices, { sub: this.#numbers, mark: this.#mark() })
   }
 
   /** @returns a type that no event has, to tell filters apart, also from those of tabs that share the connection. */
@@ -349,19 +292,15 @@ export class Client<C extends Catalog = AnyCatalog> {
       }
       case 'subscribed': {
         const view = this.#views.get(frame.sub)
-        if (view === undefined) return this.#brought(frame)
+        if (view === undefined) return this.#snapshots.subscribed(frame)
         this.#leaveFeed(view)
         const views = this.#byFeed.get(frame.feed) ?? new Set()
         this.#byFeed.set(frame.feed, views.add(view))
         return view.subscribed(frame)
       }
-      case 'part': {
-        const asked = this.#snapshots.get(frame.sub)
-        asked?.assembly?.take(frame)
-        return asked === undefined
-          ? this.#views.get(frame.sub)?.part(frame)
-          : this.#assembled(frame.sub, asked)
-      }
+      case 'part':
+        if (!this.#snapshots.part(frame)) this.#views.get(frame.sub)?.part(frame)
+        return
       case 'live':
         return this.#views.get(frame.sub)?.live(frame)
       case 'gap':
@@ -388,26 +327,8 @@ export class Client<C extends Catalog = AnyCatalog> {
     }
   }
 
-  #brought({ sub, slices, parts, offset }: Subscribed): void {
-    const asked = this.#snapshots.get(sub)
-    if (asked === undefined) return
-    asked.offset = offset
-    if (parts !== undefined) {
-      asked.assembly = new Assembly()
-      asked.assembly.left = parts
-    }
-    this.#assembled(sub, asked, slices)
-  }
-
-  #assembled(sub: number, { view, for: number, offset, assembly }: AskedSnapshot, slices?: Slices): void {
-    if (assembly !== undefined && assembly.left > 0) return
-    this.#snapshots.delete(sub)
-    this.#reconnecting.send([{ type: 'unsubscribe', sub }])
-    if (view?.sub === number) view.snapshot(assembly?.slices ?? slices ?? {}, offset)
-  }
-
   #refused(sub: number, code: RequestCode, reason: string): void {
-    this.#snapshots.delete(sub)
+    this.#snapshots.refused(sub)
     const view = this.#views.get(sub)
     if (code === 'conflict' && view !== undefined && view.apart === undefined) {
       view.apart = this.#mark()
@@ -418,17 +339,4 @@ export class Client<C extends Catalog = AnyCatalog> {
       if (view === subscription.view) return subscription.end({ code: 'refused', reason })
     }
   }
-}
-
-function dialsOf(options: ConnectOptions, base: string, clock: ClientClock, random: Random): Dial[] {
-  const { transport = 'auto', codec = 'msgpack', tabs } = options
-  const Socket = options.WebSocket ?? globalSocketClass()
-  if (transport === 'websocket' && Socket === undefined) {
-    throw new TypeError('connect: no global WebSocket; give one, as { WebSocket } of the package ws')
-  }
-  const dials: Dial[] = []
-  if (transport !== 'sse' && Socket !== undefined) dials.push(dialWebSocket(Socket, codec))
-  if (transport !== 'websocket') dials.push(dialSse(options.fetch ?? fetch, clock))
-  if (!tabs) return dials
-  return dials.map((dial) => dialShared(dial, { name: `runcast ${base} ${tabs}`, clock, random }))
 }

@@ -1,3 +1,5 @@
+// Longer than 350 lines: one link over SSE and POST, from the first request to the last retry; its steps share one state.
+
 import { EventStreamReader } from '../lib/event-stream.js'
 import type { JsonObject } from '../lib/json.js'
 import { closeCodes, type RequestCode } from '../protocol/codes.js'

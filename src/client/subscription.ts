@@ -4,7 +4,8 @@ import type { ClientFrame, GapNotice, HubEvent, Mode, UnsubscribedCode } from '.
 import { ClosedError } from './errors.js'
 import { Queue } from './queue.js'
 import type { AnyCatalog, Catalog, Chosen, EventOf } from './typed.js'
-import { type Interest, type StateChange, View } from './view.js'
+import { View } from './view.js'
+import type { Interest, StateChange } from './view-events.js'
 
 export interface SubscribeOptions<
   Types extends readonly string[] | undefined = readonly string[] | undefined,

@@ -1,4 +1,4 @@
-import type { JsonObject, JsonValue } from '../lib/json.js'
+import type { JsonObject } from '../lib/json.js'
 import {
   type Cursor,
   formatCursor,
@@ -8,13 +8,11 @@ import {
   type Position,
 } from '../protocol/cursor.js'
 import type {
-  Cause,
   Events,
   Gap,
   GapNotice,
   HubEvent,
   Live,
-  Mode,
   Part,
   PatchOperation,
   Slices,
@@ -25,45 +23,10 @@ import type {
 } from '../protocol/frames.js'
 import { emptyMirror, StateMirror } from '../state/mirror.js'
 import { Assembly } from './assembly.js'
-
-/** One change of one slice. */
-export interface StateChange {
-  /** In `sessions/{s}/**` a worker's slice is named `workers/{w}/{slice}`. */
-  readonly slice: string
-  /** The new value; absent when the slice was removed. */
-  readonly value?: JsonValue
-  /** How the new value was made out of the one before, where the hub said it so. */
-  readonly patch?: readonly PatchOperation[]
-  readonly cause?: Cause
-  readonly offset: Offset
-}
+import type { Interest, StateChange, ViewEvents } from './view-events.js'
 
 /** Updates kept while a snapshot is on its way; with more it is asked for again. */
 const heldMax = 10_000
-
-/** What a view shows. */
-export interface Interest {
-  readonly topic: string
-  readonly types?: readonly string[]
-  readonly mode?: Mode
-  readonly slices?: readonly string[]
-  readonly replay?: boolean | 'all'
-}
-
-/** What the owner of a view is told. */
-export interface ViewEvents {
-  /** `replayed`: retained from before the join. */
-  event(event: HubEvent, replayed: boolean): void
-  gap(gap: GapNotice): void
-  live(): void
-  /** `change` is absent when the whole state was replaced by a snapshot. */
-  state(change: StateChange | undefined): void
-  ended(code: Unsubscribed['code'], reason: string): void
-  /** The stream does not continue where the view is: it must subscribe again from its position. */
-  diverged(): void
-  /** An update of the state builds on something that the mirror does not have. */
-  needsSnapshot(): void
-}
 
 /**
  * A join that is not complete: nothing of it is shown before it is, so that a cut in its middle shows nothing twice. What

@@ -9,7 +9,7 @@ import { Filter } from '../session/filter.js'
 import type { Topic } from '../session/topic.js'
 import { CatchUp } from './catch-up.js'
 import type { Feed } from './feed.js'
-import { aboutOf, changed } from './join.js'
+import { aboutOf, changed, lowest } from './join.js'
 import type { Link } from './link.js'
 import { type Ending, Outbox, type Sender } from './outbox.js'
 import { bringUpToDate, type Services } from './services.js'
@@ -335,14 +335,6 @@ export class Connection implements Subscriber, Sender {
     else this.#perTopic?.delete(feed.topic)
     this.#services.mayForget(feed.topic)
   }
-}
-
-/** @returns the position from which both go on; nothing where one cursor cannot say it */
-function lowest(one: Position | undefined, other: Position | undefined): Position | undefined {
-  if (one === undefined || other === undefined || one.join !== undefined || other.join !== undefined)
-    return undefined
-  if (one.epoch !== other.epoch) return undefined
-  return one.offset < other.offset ? one : other
 }
 
 function countByTopic(subscriptions: Iterable<Subscription>): Map<Topic, number> {

@@ -2,7 +2,7 @@ import type { Chunk, Codec } from '../codec/codec.js'
 import { conflate } from '../history/conflate.js'
 import type { Entry } from '../history/entry.js'
 import type { Offset } from '../protocol/cursor.js'
-import type { StoredPart } from '../session/topic.js'
+import type { StoredPart } from '../session/replayed.js'
 import { encodeBatch, type FeedLabel, replayPart } from './batches.js'
 
 /** A part of a replay that fits one frame. */

@@ -1,3 +1,5 @@
+// Longer than 350 lines: the states of a subscription and every step between them, which read best side by side.
+
 import type { Chunk } from '../codec/codec.js'
 import type { Entry } from '../history/entry.js'
 import { type Offset, type Position, start } from '../protocol/cursor.js'

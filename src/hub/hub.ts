@@ -1,8 +1,10 @@
-import { type Catalog, createCatalog, type Extensions } from '../catalog/catalog.js'
+// Longer than 350 lines: all that a program can ask of a hub in process, one method after the other; none of them does much itself.
+
+import { type Catalog, createCatalog } from '../catalog/catalog.js'
 import { Codecs } from '../codec/codecs.js'
 import type { Dialect } from '../codec/dialect.js'
 import type { Connection, ConnectionOptions } from '../delivery/connection.js'
-import { Delivery } from '../delivery/delivery.js'
+import type { Delivery } from '../delivery/delivery.js'
 import type { Link } from '../delivery/link.js'
 import { LocalLink, type LocalOptions, type LocalSubscription } from '../delivery/local.js'
 import { type Clock, systemClock } from '../lib/clock.js'
@@ -14,51 +16,27 @@ import type { Mode, NewEvent, PatchOperation } from '../protocol/frames.js'
 import { defaultLimits, type Limits } from '../protocol/limits.js'
 import { everything, type Permissions } from '../protocol/permissions.js'
 import { formatTopic, type TopicName, topicNameOf } from '../protocol/topic.js'
-import { EventCheck } from '../session/event-check.js'
 import { Filter } from '../session/filter.js'
 import type { StateOptions, StateResult, StateSnapshot } from '../session/precondition.js'
-import type { SaidEnding } from '../session/session.js'
+import type { SaidEnding } from '../session/session-setting.js'
 import { type SessionSummary, summarize } from '../session/summary.js'
 import type { Topic } from '../session/topic.js'
-import { type Tracer, Tracing } from '../session/tracing.js'
+import { Tracing } from '../session/tracing.js'
 import {
   type HistoryPage,
   type HistoryQuery,
   pageOf,
   type ReadStored,
-  readStored,
   storedPageOf,
 } from '../sessions/history-page.js'
-import { Leases } from '../sessions/leases.js'
-import { type Publisher, Publishing, type PublishResult } from '../sessions/publishing.js'
+import type { Leases } from '../sessions/leases.js'
+import type { Publisher, Publishing, PublishResult } from '../sessions/publishing.js'
 import type { SessionPage } from '../sessions/session-pages.js'
-import { Sessions } from '../sessions/sessions.js'
-import type { Retention, Store } from '../store/store.js'
+import type { Sessions } from '../sessions/sessions.js'
+import type { HubOptions } from './hub-options.js'
+import { partsOf } from './parts.js'
 import { SessionHandle } from './session-handle.js'
 import { type HubStats, measure, type SessionMeasures, statsOf } from './stats.js'
-
-export interface HubOptions {
-  readonly clock?: Clock
-  readonly random?: Random
-  /** Event types beyond the built-in ones, or traits that differ from theirs. */
-  readonly catalog?: Extensions
-  /** Shapes of events beside the built-in ones; one with the name of a built-in takes its place. */
-  readonly dialects?: readonly Dialect[]
-  /** Bounds that differ from `defaultLimits`. */
-  readonly limits?: Partial<Limits>
-  /** Where events survive a restart; without one, history is what memory holds. The hub closes it. */
-  readonly store?: Store
-  /** Whether subscriptions and requests may have a slice of a topic at all; all of them unless given. */
-  readonly expose?: (slice: string, topic: string) => boolean
-  /** What the store keeps; everything unless given. */
-  readonly retention?: Retention
-  /** Takes spans of publishing, storing and delivering; they cost nothing unless given. */
-  readonly tracer?: Tracer
-  /** Told why nothing can be published any more, and again, with nothing, once it can. */
-  readonly onStore?: (fault: string | undefined) => void
-  /** Told of every fault: a mistake of the hub's own, which cost one connection. Written to the console unless given. */
-  readonly report?: (error: unknown, connection: string) => void
-}
 
 /** @returns a hub; it does nothing until something is published, and holds nothing open. */
 export function createHub(options: HubOptions = {}): Hub {
@@ -81,6 +59,7 @@ export class Hub {
   readonly #leases: Leases
   readonly #publishing: Publishing
   readonly #tracing: Tracing | undefined
+  readonly #readStored: ReadStored
 
   constructor(options: HubOptions) {
     this.clock = options.clock ?? systemClock
@@ -92,46 +71,12 @@ export class Hub {
     this.storeKind = options.store === undefined ? 'memory' : (options.store.kind ?? 'own')
     this.dialects = options.dialects ?? []
     const { catalog, clock, limits, random } = this
-    const tracing = this.#tracing
-    this.#leases = new Leases(clock, (session, worker) => this.#publishing.runOut(session, worker))
-    // What is published goes from the sessions on to delivery, which asks them for topics and stored pages.
-    this.#sessions = new Sessions({
-      clock,
-      random,
-      catalog,
-      limits,
-      store: options.store,
-      retention: options.retention,
-      onStore: options.onStore,
-      tracing,
-      expose: options.expose ?? (() => true),
-      onDirty: (timeline) => this.#delivery.flush.onDirty(timeline),
-      onLease: (session, worker, ms) => {
-        if (!this.#leases.has(session, worker)) this.#leases.hold(session, worker, ms)
-      },
-      onRemoved: (session) => this.#delivery.removed(session),
-    })
-    const sessions = this.#sessions
-    this.#delivery = new Delivery({
-      clock,
-      random,
-      limits,
-      tracing,
-      report: options.report ?? ((error) => console.error(error)),
-      topics: {
-        topicToFollow: (name, permissions) => sessions.topicToFollow(name, permissions),
-        mayForget: (topic) => sessions.mayForget(topic),
-        readStored: this.#readStored,
-      },
-    })
-    this.#publishing = new Publishing({
-      catalog,
-      clock,
-      limits,
-      sessions,
-      check: new EventCheck(limits, catalog),
-      onDirty: (timeline) => this.#delivery.flush.onDirty(timeline),
-    })
+    const parts = partsOf({ clock, random, catalog, limits, tracing: this.#tracing }, options)
+    this.#sessions = parts.sessions
+    this.#delivery = parts.delivery
+    this.#publishing = parts.publishing
+    this.#leases = parts.leases
+    this.#readStored = parts.readStored
   }
 
   /** Why nothing can be published now: the store fails. Nothing when all is well. */
@@ -358,7 +303,7 @@ export class Hub {
   }
 
   #startedTopic(topicName: string | TopicName): Topic {
-    return this.#sessions.startedTopic(topicNameOf(topicName, 'topic', this.limits))
+    return this.#sessions.topics.started(topicNameOf(topicName, 'topic', this.limits))
   }
 
   // Following
@@ -413,9 +358,6 @@ export class Hub {
    * @returns the topic, made as a placeholder when its session or worker does not exist yet
    */
   topicToFollow(name: TopicName, permissions: Permissions): Topic {
-    return this.#sessions.topicToFollow(name, permissions)
+    return this.#sessions.topics.toFollow(name, permissions)
   }
-
-  readonly #readStored: ReadStored = (topic, filter, part) =>
-    readStored({ committing: this.#sessions.committing, catalog: this.catalog }, topic, filter, part)
 }

@@ -4,7 +4,7 @@ import type { Cause, NewEvent, PatchOperation } from '../protocol/frames.js'
 import type { Limits } from '../protocol/limits.js'
 import type { TopicName } from '../protocol/topic.js'
 import type { StateOptions, StateResult } from '../session/precondition.js'
-import type { SaidEnding } from '../session/session.js'
+import type { SaidEnding } from '../session/session-setting.js'
 import type { Publisher, PublishResult } from '../sessions/publishing.js'
 
 /** One worker's topic, for producers within the process. */

@@ -5,9 +5,9 @@ import type { HistogramReading } from '../lib/histogram.js'
 import type { CloseCode } from '../protocol/codes.js'
 import type { GapReason } from '../protocol/frames.js'
 import type { Session } from '../session/session.js'
-import { noStore, type StoreStats } from '../sessions/committing.js'
 import type { Publishing } from '../sessions/publishing.js'
 import type { Sessions } from '../sessions/sessions.js'
+import { noStore, type StoreStats } from '../sessions/store-stats.js'
 import type { StateCounts } from '../state/topic-state.js'
 
 /** Figures since the hub was made, and what is open now. */

@@ -11,6 +11,13 @@ export type JsonValue =
 
 export type JsonObject = { readonly [name: string]: JsonValue }
 
+/** @returns whether it is an object with names, and neither `null` nor a list. */
+export function isObject(value: JsonValue | undefined): value is JsonObject
+export function isObject(value: unknown): value is Readonly<Record<string, unknown>>
+export function isObject(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
 /** No object may have it as a field: careless readers would set a prototype, and some codecs rename it. */
 export const prototypeName = '__proto__'
 

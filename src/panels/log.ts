@@ -1,3 +1,5 @@
+// Longer than 350 lines: all that becomes of an event in a panel, in one pass.
+
 import { type Look, plain, spansOf } from './ansi.js'
 import { passes } from './filter.js'
 import { type Fields, fieldsOf, type Json, type PanelEvent, textOf } from './model.js'

@@ -1,3 +1,5 @@
+// Longer than 350 lines: a table, one entry for each limit.
+
 import { tokenLengthMax } from './token.js'
 
 /** One bound: its value and unit, what it guards, and what exceeding it does. */

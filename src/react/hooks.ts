@@ -9,7 +9,8 @@ import {
   useState,
   useSyncExternalStore,
 } from 'react'
-import { type Client, type ConnectOptions, connect } from '../client/client.js'
+import { type Client, connect } from '../client/client.js'
+import type { ConnectOptions } from '../client/connect-options.js'
 import type { Status } from '../client/reconnect.js'
 import type { SubscribeOptions } from '../client/subscription.js'
 import type { AnyCatalog, Catalog, Chosen, EventOf } from '../client/typed.js'

@@ -1,5 +1,6 @@
 import { cutText } from '../lib/cut-text.js'
 import type { JsonObject, JsonValue } from '../lib/json.js'
+import type { SessionRecord } from '../store/store.js'
 import { type Progress, sumOf, type Usage } from './progress.js'
 
 /** What the reserved slices say of a worker. */
@@ -88,8 +89,20 @@ export function aboutSession(session: ListedSession): JsonObject {
   }
 }
 
+/** @returns the same of a session that is not in memory; the store does not say how many workers it has */
+export function aboutRecord(record: SessionRecord): JsonObject {
+  const { status, startedAt, endedAt, result, needsTotal: needs, metadata } = record
+  return {
+    status: result === 'lost' ? 'ended' : status,
+    startedAt,
+    ...(endedAt !== undefined && { endedAt }),
+    ...aboutFacts({ ...record, needs }),
+    ...aboutMetadata(metadata),
+  }
+}
+
 /** What a list shows of what became of a session. */
-export function aboutFacts({
+function aboutFacts({
   result,
   reason,
   needs = 0,
@@ -112,7 +125,7 @@ export function aboutFacts({
 }
 
 /** @returns the title and the labels that the metadata of a session give it */
-export function aboutMetadata(metadata: JsonValue | undefined): JsonObject {
+function aboutMetadata(metadata: JsonValue | undefined): JsonObject {
   if (typeof metadata !== 'object' || metadata === null || Array.isArray(metadata)) return {}
   const { title, labels } = metadata as JsonObject
   const listed = labelsOf(labels)

@@ -1,59 +1,28 @@
-import type { PublisherStatus, Result, Traits } from '../catalog/traits.js'
+// Longer than 350 lines: everything in a session depends on its offset, which nobody else may write. What can stand by itself
+// does: workers, leases, halves, ids of events, progress, the journal.
+
+import type { PublisherStatus, Traits } from '../catalog/traits.js'
 import { Entry } from '../history/entry.js'
-import { History, type HistoryLimits, type HistoryTotals } from '../history/history.js'
+import { History } from '../history/history.js'
 import type { JsonObject, JsonValue } from '../lib/json.js'
 import { type Epoch, type Offset, start } from '../protocol/cursor.js'
-import type { Cause, Mode, NewEvent } from '../protocol/frames.js'
-import { type Change, isReserved, type Moment, type TopicState } from '../state/topic-state.js'
+import type { Mode, NewEvent } from '../protocol/frames.js'
+import { type Change, isReserved } from '../state/topic-state.js'
 import type { SessionRecord, StoredSession } from '../store/store.js'
 import { carries } from './filter.js'
 import { Halves } from './halves.js'
 import { type Facts, hubEvent, keyOf } from './hub-event.js'
-import { Journal, type JournalSetting } from './journal.js'
+import { Journal } from './journal.js'
 import { Progress } from './progress.js'
 import { PublishIds } from './publish-ids.js'
 import { slicesOf } from './reserved-slices.js'
-import { type Ending, reasonText, worst } from './result.js'
+import { type Ending, reasonText } from './result.js'
+import { SessionLeases } from './session-leases.js'
+import type { Intent, SaidEnding, SessionSetting, SessionStatus } from './session-setting.js'
 import type { Timeline } from './timeline.js'
-import { AllTopic, OwnTopic, type StateSetting } from './topic.js'
+import { AllTopic, OwnTopic } from './topic.js'
 import { Worker } from './worker.js'
-
-/** `waiting`: somebody follows it, but nothing was published yet. */
-export type SessionStatus = 'waiting' | 'running' | 'paused' | 'ended'
-
-/** A change of a slice that is still to be made. */
-export interface Intent {
-  readonly topic: OwnTopic
-  readonly slice: string
-  /** Milliseconds since 1970. */
-  readonly now: number
-  readonly cause?: Cause | undefined
-  /** Makes the change. Throws when it cannot, and has changed nothing then. */
-  readonly make: (state: TopicState, moment: Moment) => Change
-}
-
-/** What a session needs of its hub. */
-export interface SessionSetting {
-  readonly limits: HistoryLimits & { readonly publishIdsMax: number }
-  readonly state: StateSetting
-  /** Of the histories of all sessions. */
-  readonly totals: HistoryTotals
-  /** Absent where there is no store. */
-  readonly journal: JournalSetting | undefined
-  /** The session's mode has kept an event from everybody. */
-  withheld(): void
-  /** Something has changed that the list of sessions shows of this one. */
-  listChanged(session: string): void
-  /** It was heard of again: the list says so some time. */
-  listTouched(session: string, now: number): void
-}
-
-/** What whoever ends a session says of it. */
-export interface SaidEnding {
-  readonly outcome?: JsonValue | undefined
-  readonly result?: Result | undefined
-  readonly reason?: string | undefined
-}
+import { Workers } from './workers.js'
 
 /** One agent run or conversation; the unit of ordering: it owns the offsets. */
 export class Session implements Timeline {
@@ -66,7 +35,7 @@ export class Session implements Timeline {
   /** Of characters that were cut over two pieces of a text. */
   readonly #halves = new Halves()
   readonly #setting: SessionSetting
-  readonly #workers = new Map<string, Worker>()
+  readonly #workers = new Workers()
   readonly #ids: PublishIds
   #offset: Offset = start
   #status: SessionStatus = 'waiting'
@@ -75,15 +44,13 @@ export class Session implements Timeline {
   #outcome: JsonValue | undefined = undefined
   #mode: Mode = 'full'
   #metadata: JsonObject = {}
-  /** How long each lease is, by worker; empty for the session's own. Milliseconds. */
-  readonly #leases = new Map<string, number>()
+  readonly #leases = new SessionLeases()
   /** What its own events say of it. */
   readonly progress = new Progress()
   #completion: Entry | undefined = undefined
   #activeAt = 0
   /** Topics that have an audience. */
   #followed = 0
-  #waitingWorkers = 0
   /** The reserved slices do not say yet what has happened since. */
   #stale = true
 
@@ -137,12 +104,12 @@ export class Session implements Timeline {
   }
 
   get workers(): ReadonlyMap<string, Worker> {
-    return this.#workers
+    return this.#workers.byId
   }
 
   /** Workers that are followed and have not begun. */
   get waitingWorkers(): number {
-    return this.#waitingWorkers
+    return this.#workers.waiting
   }
 
   get followed(): boolean {
@@ -164,9 +131,7 @@ export class Session implements Timeline {
 
   /** The session's own topic and its workers'. */
   topics(): OwnTopic[] {
-    const topics = [this.topic]
-    for (const { topic } of this.#workers.values()) topics.push(topic)
-    return topics
+    return this.#workers.topics(this.topic)
   }
 
   histories(): readonly History[] {
@@ -180,22 +145,16 @@ export class Session implements Timeline {
 
   /** A worker that is only a placeholder goes when nobody follows it. */
   mayForget(id: string): void {
-    const worker = this.#workers.get(id)
-    if (worker === undefined || worker.startedAt !== undefined || worker.topic.followed) return
-    worker.topic.release()
-    this.#workers.delete(id)
-    this.#waitingWorkers--
+    this.#workers.mayForget(id)
   }
 
   /** @returns the worker, made as a placeholder if it is new. */
   worker(id: string): Worker {
-    let worker = this.#workers.get(id)
-    if (worker === undefined) {
-      worker = new Worker(id, this.#ownTopic(id))
-      this.#workers.set(id, worker)
-      this.#waitingWorkers++
-      if (this.#completion !== undefined) worker.topic.history.append(this.#completion)
-    }
+    const known = this.#workers.byId.get(id)
+    if (known !== undefined) return known
+    const worker = new Worker(id, this.#ownTopic(id))
+    this.#workers.add(worker)
+    if (this.#completion !== undefined) worker.topic.history.append(this.#completion)
     return worker
   }
 
@@ -264,10 +223,10 @@ export class Session implements Timeline {
     const whole = traits.merge === undefined ? event : this.#whole(event, worker, traits)
     const entry = new Entry(hubEvent(whole, this.#offset, worker?.id, facts), traits, bytes, passage)
     this.journal?.add(entry)
-    if (worker === undefined) place(entry, this.topic)
+    if (worker === undefined) appendTo(this.topic, entry)
     else {
-      place(entry, worker.topic)
-      if (traits.rollup) place(entry, this.topic)
+      appendTo(worker.topic, entry)
+      if (traits.rollup) appendTo(this.topic, entry)
     }
     this.all.audience?.pend(entry)
     return this.#offset
@@ -312,8 +271,7 @@ export class Session implements Timeline {
   /** The worker begins, if it has not. */
   startWorker(worker: Worker, now: number): void {
     if (worker.startedAt !== undefined) return
-    worker.start(now)
-    this.#waitingWorkers--
+    this.#workers.start(worker, now)
     this.#stale = true
     this.journal?.workerChanged(worker)
     this.#setting.listChanged(this.id)
@@ -329,7 +287,7 @@ export class Session implements Timeline {
   end(event: NewEvent, facts: Facts, { outcome, result, reason }: SaidEnding): void {
     const { traits, bytes, now } = facts
     if (outcome !== undefined) this.#outcome = outcome
-    const ending = result === undefined ? this.#endingOfParts() : { result }
+    const ending = result === undefined ? this.#endingByItself() : { result }
     this.progress.end({ ...ending, ...(reason !== undefined && { reason: reasonText(reason) }) })
     this.#conclude(now)
     // Before the event that ends everything, so that those who watch learn it too.
@@ -340,19 +298,12 @@ export class Session implements Timeline {
     this.#completion = entry
     this.journal?.add(entry)
     this.journal?.recordChanged()
-    for (const topic of this.topics()) place(entry, topic)
+    for (const topic of this.topics()) appendTo(topic, entry)
     this.all.audience?.pend(entry)
   }
 
-  #endingOfParts(): Ending {
-    const workers = [...this.#workers.values()].flatMap(({ id, progress: { ending } }) =>
-      ending === undefined ? [] : [{ id, ...ending }],
-    )
-    const found = worst(workers)
-    if (found === undefined) return this.progress.ending ?? { result: 'succeeded' }
-    const { id, result, reason } = found
-    if (result === 'succeeded') return { result }
-    return { result, reason: reasonText(reason === undefined ? id : `${id}: ${reason}`) }
+  #endingByItself(): Ending {
+    return this.#workers.ending ?? this.progress.ending ?? { result: 'succeeded' }
   }
 
   #conclude(now: number): void {
@@ -360,11 +311,7 @@ export class Session implements Timeline {
     this.#endedAt = now
     this.#leases.clear()
     this.#halves.clear()
-    for (const worker of this.#workers.values()) {
-      if (worker.startedAt === undefined) continue
-      worker.conclude(now)
-      this.journal?.workerChanged(worker)
-    }
+    for (const worker of this.#workers.conclude(now)) this.journal?.workerChanged(worker)
     this.#stale = true
     this.#setting.listChanged(this.id)
   }
@@ -386,7 +333,7 @@ export class Session implements Timeline {
       ...this.progress.record(),
       ...(this.needs > 0 && { needsTotal: this.needs }),
       ...(this.failed > 0 && { failed: this.failed }),
-      ...(this.#leases.size > 0 && { leases: Object.fromEntries(this.#leases) }),
+      ...this.#leases.record(),
     }
   }
 
@@ -404,16 +351,13 @@ export class Session implements Timeline {
     this.#mode = record.mode ?? 'full'
     this.#metadata = (record.metadata ?? {}) as JsonObject
     this.progress.restore(record)
-    for (const [name, ms] of Object.entries(record.leases ?? {})) this.#leases.set(name, ms)
+    this.#leases.restore(record)
     this.#offset = last
     const first = entries[0]
     const older = first === undefined ? stored.stored : ((first.place - 1) as Offset)
     const floor = first !== undefined && entries.length >= stored.events ? trimmed : older
     this.journal?.restored({ last, floor, trimmed })
-    for (const worker of workers) {
-      this.worker(worker.worker).restore(worker)
-      this.#waitingWorkers--
-    }
+    for (const worker of workers) this.#workers.restore(this.worker(worker.worker), worker)
     for (const { worker: id, slice, value, offset } of stored.slices) {
       const topic = id === undefined ? this.topic : this.worker(id).topic
       topic.state.restore(slice, value, { offset, time: record.startedAt })
@@ -470,16 +414,12 @@ export class Session implements Timeline {
 
   /** @param ms how long after it is last heard of it is lost; 0: for ever */
   lease(worker: Worker | undefined, ms: number): void {
-    const name = worker?.id ?? ''
-    if ((this.#leases.get(name) ?? 0) === ms) return
-    if (ms === 0) this.#leases.delete(name)
-    else this.#leases.set(name, ms)
-    this.journal?.recordChanged()
+    if (this.#leases.set(worker?.id, ms)) this.journal?.recordChanged()
   }
 
   /** @returns how long the lease still runs; 0 where it has run out. Milliseconds */
   leaseLeft(worker: Worker | undefined, now: number): number {
-    const ms = this.#leases.get(worker?.id ?? '') ?? 0
+    const ms = this.#leases.of(worker?.id)
     const heardAt = worker === undefined ? this.#activeAt : worker.progress.heardAt
     return Math.max(0, Math.min(ms, heardAt + ms - now))
   }
@@ -506,18 +446,12 @@ export class Session implements Timeline {
 
   /** Asks of people that nobody has answered, the workers' included. */
   get needs(): number {
-    let needs = this.progress.needs.length
-    for (const { progress } of this.#workers.values()) needs += progress.needs.length
-    return needs
+    return this.progress.needs.length + this.#workers.needs
   }
 
   /** Workers that failed or were lost. */
   get failed(): number {
-    let failed = 0
-    for (const { progress } of this.#workers.values()) {
-      if (progress.result === 'failed' || progress.result === 'lost') failed++
-    }
-    return failed
+    return this.#workers.failed
   }
 
   /** When it, or a worker, was last heard of. Milliseconds since 1970; 0 before. */
@@ -531,7 +465,7 @@ export class Session implements Timeline {
   }
 }
 
-function place(entry: Entry, topic: OwnTopic): void {
+function appendTo(topic: OwnTopic, entry: Entry): void {
   topic.history.append(entry)
   topic.audience?.pend(entry)
 }

@@ -6,7 +6,8 @@ import type { Need } from './needs.js'
 import type { Usage } from './progress.js'
 import { shownStatus, usageOf } from './reserved-slices.js'
 import type { Outcome } from './result.js'
-import type { Session, SessionStatus } from './session.js'
+import type { Session } from './session.js'
+import type { SessionStatus } from './session-setting.js'
 
 export interface WorkerSummary {
   readonly id: string

@@ -11,6 +11,7 @@ import { type StateCounts, type StateLimits, TopicState } from '../state/topic-s
 import type { StoredEvent } from '../store/store.js'
 import type { Audience } from './audience.js'
 import type { Filter } from './filter.js'
+import type { Replayed, Span } from './replayed.js'
 import type { Timeline } from './timeline.js'
 
 /** What the topics of a hub have in common to keep state. */
@@ -343,29 +344,4 @@ export class HubTopic extends StatefulTopic {
 
 function ownName(session: string, worker: string | undefined): TopicName {
   return worker === undefined ? { kind: 'session', session } : { kind: 'worker', session, worker }
-}
-
-/** What is meant of a replay: what follows `after`, up to `until`. */
-interface Span {
-  readonly after: Offset
-  readonly until: Offset
-}
-
-/** What a fresh join gets, in the order of its parts. */
-export interface Replayed {
-  readonly stored?: StoredPart
-  readonly entries: readonly Entry[]
-}
-
-/** The beginning of a replay that memory does not hold. */
-export interface StoredPart {
-  readonly before: readonly Entry[]
-  /** In the store: what is accepted after this offset, up to `until`. */
-  readonly after: Offset
-  readonly until: Offset
-  /** What follows this offset is not replayed: it comes live. */
-  readonly joined: Offset
-  readonly accepts: Accepts
-  /** All that is retained; what is replayed by its traits; or what is left of either once a filter was changed. */
-  readonly scope: 'all' | 'traits' | 'rest'
 }

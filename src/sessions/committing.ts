@@ -1,20 +1,16 @@
 import type { Clock, Timer } from '../lib/clock.js'
-import { Histogram, type HistogramReading } from '../lib/histogram.js'
+import { Histogram } from '../lib/histogram.js'
 import { Weight } from '../lib/weight.js'
 import { ProtocolError } from '../protocol/codes.js'
-import type { Epoch, Offset } from '../protocol/cursor.js'
+import type { Offset } from '../protocol/cursor.js'
 import type { Journal, JournalSetting } from '../session/journal.js'
 import type { Tracing } from '../session/tracing.js'
-import {
-  type Batch,
-  offsetsAhead,
-  type Retention,
-  type Size,
-  type Store,
-  type StoredSession,
-  StoreError,
-} from '../store/store.js'
+import { type Batch, offsetsAhead, type Retention, type Store, StoreError } from '../store/store.js'
 import { DamagedSessions } from './damaged-sessions.js'
+import { Removals } from './removals.js'
+import { commitMsBounds, type StoreStats } from './store-stats.js'
+import { Trimming } from './trimming.js'
+import { type Waiting, waiting } from './waiting.js'
 
 export interface CommittingOptions {
   readonly store: Store
@@ -37,45 +33,8 @@ export interface CommittingOptions {
   readonly holds: (session: string) => boolean
 }
 
-/** How the store fares. */
-export interface StoreStats {
-  /** How long commits took, those that failed included. Milliseconds. */
-  readonly commitMs: HistogramReading
-  /** Commits that failed; the same batch is tried again. */
-  readonly failures: number
-  readonly failing: boolean
-  /** Sessions with something that no commit has taken yet, or that is being kept now. */
-  readonly waitingSessions: number
-  /** What these sessions have to keep. About the bytes of its JSON text. */
-  readonly waitingBytes: number
-  readonly kept: Size
-  /** Sessions that were found damaged, until they are removed. */
-  readonly damagedSessions: number
-}
-
-// A commit of the embedded store takes under a millisecond; beyond a second producers have noticed.
-const commitMsBounds = [0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 1_000, 5_000]
-
-/** Of a hub without a store. */
-export const noStore: StoreStats = {
-  commitMs: new Histogram(commitMsBounds).read(),
-  failures: 0,
-  failing: false,
-  waitingSessions: 0,
-  waitingBytes: 0,
-  kept: { sessions: 0, events: 0, bytes: 0 },
-  damagedSessions: 0,
-}
-
-interface Waiting {
-  readonly promise: Promise<void>
-  readonly resolve: () => void
-  readonly reject: (error: Error) => void
-}
-
 const retryMs = 250
 const retryMsMax = 5_000
-const trimEveryMs = 60_000
 
 /**
  * Brings what the sessions publish into the store: one commit at a time, each with everything that came since
@@ -87,8 +46,6 @@ export class Committing {
   readonly store: Store
   readonly #options: CommittingOptions
   readonly #clock: Clock
-  /** The wall clock less the one that never jumps, when the hub began. Milliseconds. */
-  readonly #began: number
   readonly #dirty = new Set<Journal>()
   #committing: ReadonlySet<Journal> | undefined = undefined
   #scheduled = false
@@ -99,27 +56,25 @@ export class Committing {
   /** What the store has noticed by itself. */
   #noticed: StoreError | undefined = undefined
   readonly damaged = new DamagedSessions()
+  readonly removals: Removals
+  readonly #trimming: Trimming | undefined
   /** One of these broke a commit: each is committed alone. */
   readonly #suspects = new Set<Journal>()
   #retryMs = retryMs
   #retry: Timer | undefined = undefined
-  #trimTimer: Timer | undefined = undefined
   readonly #uncommitted = new Weight()
   readonly #commitMs = new Histogram(commitMsBounds)
   #failures = 0
   #ended = false
-  readonly #leaving = new Set<string>()
-  /** Of sessions that could not be removed, and come back: offsets up to here were given out, and not all were kept. */
-  readonly #reached = new Map<string, { readonly epoch: Epoch; readonly offset: Offset }>()
   #progress: Waiting | undefined = undefined
 
   constructor(options: CommittingOptions) {
     this.#options = options
     this.store = options.store
     this.#clock = options.clock
-    this.#began = options.clock.now() - options.clock.elapsed()
     this.store.onFault?.((fault) => this.#notice(fault))
-    if (options.retention !== undefined) this.#scheduleTrim()
+    this.removals = new Removals(this.store, this.damaged)
+    this.#trimming = this.#trimmingOf(options)
   }
 
   /** Why nothing can be published now; nothing when all is well. */
@@ -217,38 +172,9 @@ export class Committing {
    *
    * @throws ProtocolError `unavailable` when the store fails: then the session is there again
    */
-  async remove(journal: Journal): Promise<void> {
-    const { session, epoch, offset } = journal
+  remove(journal: Journal): Promise<void> {
     this.drop(journal)
-    this.#reached.set(session, { epoch, offset })
-    await this.removeStored(session)
-    this.#reached.delete(session)
-  }
-
-  /** @returns a session as the store has it; its offsets go on where they were, also where it could not be removed */
-  continued(stored: StoredSession): StoredSession {
-    const { session, epoch } = stored.record
-    const reached = this.#reached.get(session)
-    const isBehind = reached?.epoch === epoch && reached.offset > stored.last
-    return isBehind ? { ...stored, last: reached.offset } : stored
-  }
-
-  /** As `remove`, of a session that is not in memory. */
-  async removeStored(id: string): Promise<void> {
-    this.#leaving.add(id)
-    try {
-      await this.store.remove(id)
-      this.damaged.delete(id)
-    } catch (error) {
-      throw this.damaged.answerTo(error)
-    } finally {
-      this.#leaving.delete(id)
-    }
-  }
-
-  /** @returns whether the store has a session of that id that is about to be gone. */
-  leaves(id: string): boolean {
-    return this.#leaving.has(id)
+    return this.removals.remove(journal)
   }
 
   /**
@@ -266,7 +192,7 @@ export class Committing {
   async close(): Promise<void> {
     this.#ended = true
     this.#progress?.resolve()
-    this.#trimTimer?.cancel()
+    this.#trimming?.end()
     this.#retry?.cancel()
     this.#retry = undefined
     while (this.#committing !== undefined) await this.#settled()
@@ -277,6 +203,21 @@ export class Committing {
   #settled(): Promise<void> {
     this.#current ??= waiting()
     return this.#current.promise.catch(() => undefined)
+  }
+
+  #trimmingOf({ store, clock, retention, removed, trimmed, holds }: CommittingOptions): Trimming | undefined {
+    if (retention === undefined) return undefined
+    return new Trimming({
+      store,
+      clock,
+      retention,
+      trimmed,
+      holds,
+      removed: (session) => {
+        this.damaged.delete(session)
+        removed(session)
+      },
+    })
   }
 
   #touch(journal: Journal): void {
@@ -393,52 +334,6 @@ export class Committing {
     if (!this.#ended) void this.#commit()
     return true
   }
-
-  #scheduleTrim(): void {
-    this.#trimTimer = this.#clock.after(trimEveryMs, () => {
-      void this.trim().then(() => {
-        if (!this.#ended) this.#scheduleTrim()
-      })
-    })
-  }
-
-  /**
-   * What is removed is gone for good, so a clock that was set ahead does not count: no more time has passed than the
-   * machine has run since the hub began. Milliseconds since 1970.
-   */
-  #retentionNow(): number {
-    return Math.min(this.#clock.now(), this.#began + this.#clock.elapsed())
-  }
-
-  /** Does what retention asks for, in small steps; one that fails is left for the next time. */
-  async trim(): Promise<void> {
-    const { retention, holds, removed, trimmed } = this.#options
-    if (retention === undefined) return
-    for (let more = true; more && !this.#ended; ) {
-      try {
-        const step = await this.store.trim(retention, this.#retentionNow(), holds)
-        for (const session of step.removed) {
-          this.damaged.delete(session)
-          removed(session)
-        }
-        for (const cut of step.trimmed) trimmed(cut.session, cut.trimmed)
-        more = step.more
-      } catch (error) {
-        if (error instanceof StoreError) return
-        throw error
-      }
-    }
-  }
-}
-
-function waiting(): Waiting {
-  let resolve: Waiting['resolve'] = () => undefined
-  let reject: Waiting['reject'] = () => undefined
-  const promise = new Promise<void>((done, failed) => {
-    resolve = done
-    reject = failed
-  })
-  return { promise, resolve, reject }
 }
 
 function unavailable({ message }: StoreError): ProtocolError {

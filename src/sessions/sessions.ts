@@ -1,20 +1,14 @@
-import type { Catalog } from '../catalog/catalog.js'
 import { noTotals } from '../history/history.js'
-import type { Clock } from '../lib/clock.js'
-import type { Random } from '../lib/random.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
-import type { Limits } from '../protocol/limits.js'
 import type { Permissions } from '../protocol/permissions.js'
-import type { TopicName } from '../protocol/topic.js'
-import { aboutFacts, aboutMetadata, aboutSession } from '../session/reserved-slices.js'
-import { Session, type SessionSetting } from '../session/session.js'
+import { aboutRecord, aboutSession } from '../session/reserved-slices.js'
+import { Session } from '../session/session.js'
+import type { SessionSetting } from '../session/session-setting.js'
 import { type SessionSummary, summarize } from '../session/summary.js'
-import type { Timeline } from '../session/timeline.js'
 import type { StateSetting, Topic } from '../session/topic.js'
-import type { Tracing } from '../session/tracing.js'
 import type { Worker } from '../session/worker.js'
 import { noCounts, type StateCounts } from '../state/topic-state.js'
-import type { Retention, SessionRecord, Store } from '../store/store.js'
+import type { SessionRecord } from '../store/store.js'
 import { Capacity } from './capacity.js'
 import { Committing } from './committing.js'
 import { isDamaged } from './damaged-sessions.js'
@@ -22,25 +16,9 @@ import { IdleSessions } from './idle-sessions.js'
 import { restoreSession } from './restore.js'
 import { SessionLists } from './session-lists.js'
 import { type SessionPage, sessionPage } from './session-pages.js'
+import type { SessionsOptions } from './sessions-options.js'
 import { StoredSessions } from './stored-sessions.js'
-
-export interface SessionsOptions {
-  readonly clock: Clock
-  readonly random: Random
-  readonly catalog: Catalog
-  readonly limits: Limits
-  readonly store: Store | undefined
-  readonly retention: Retention | undefined
-  readonly onStore: ((fault: string | undefined) => void) | undefined
-  readonly tracing: Tracing | undefined
-  readonly expose: StateSetting['expose']
-  /** Told that a session, or a list of them, may have something for those who follow it. */
-  readonly onDirty: (timeline: Timeline) => void
-  /** Told of a lease that a session of an earlier life has. */
-  readonly onLease: (session: string, worker: string | undefined, ms: number) => void
-  /** Told that a session is about to be gone: those who follow it have to leave. */
-  readonly onRemoved: (session: Session) => void
-}
+import { Topics } from './topics.js'
 
 /** The sessions of a hub: those in memory, and through the store those that are not. */
 export class Sessions {
@@ -52,11 +30,11 @@ export class Sessions {
   readonly #held = new Map<string, Session>()
   readonly #stored: StoredSessions
   readonly #idle: IdleSessions
-  /** Those in memory that were not started. */
   #waiting = 0
   #withheld = 0
   /** Of the topic `hub`. */
-  readonly #lists: SessionLists
+  readonly lists: SessionLists
+  readonly topics: Topics
   readonly #setting: SessionSetting
 
   constructor(options: SessionsOptions) {
@@ -85,14 +63,20 @@ export class Sessions {
       withheld: () => {
         this.#withheld++
       },
-      listChanged: (session) => this.#lists.changed(session),
-      listTouched: (_, now) => this.#lists.touched(now),
+      listChanged: (session) => this.lists.changed(session),
+      listTouched: (_, now) => this.lists.touched(now),
     }
     const [sessions, stored] = [this.#held, this.#stored]
-    this.#lists = new SessionLists({ sessions, stored, state, random, clock, onDirty })
+    this.lists = new SessionLists({ sessions, stored, state, random, clock, onDirty })
+    this.topics = new Topics(this, limits)
     if (this.committing !== undefined) {
       void StoredSessions.seek(this.committing.store, (records) => this.#found(records))
     }
+  }
+
+  /** Those in memory that were not started. */
+  get waiting(): number {
+    return this.#waiting
   }
 
   /** How many are in memory. */
@@ -116,7 +100,8 @@ export class Sessions {
    */
   known(id: string): Session | undefined {
     const session = this.#held.get(id)
-    if (session !== undefined || this.committing === undefined || this.committing.leaves(id)) return session
+    if (session !== undefined || this.committing === undefined || this.committing.removals.leaves(id))
+      return session
     try {
       return this.#restored(id, this.committing)
     } catch (error) {
@@ -128,14 +113,14 @@ export class Sessions {
     const { now } = committing.store
     const found = now?.load(id)
     if (now === undefined || found === undefined) return undefined
-    const stored = committing.continued(found)
+    const stored = committing.removals.continued(found)
     const { limits, catalog } = this.#options
     const restored = new Session(id, stored.record.epoch, this.#setting)
     const events = now.newest(id, { limit: limits.restoredEventsMax, bytes: limits.historyBytesMax })
     restoreSession(restored, stored, { events: events.events, catalog })
     this.#held.set(id, restored)
     this.#stored.delete(id)
-    this.#lists.changed(id)
+    this.lists.changed(id)
     this.#mayRest(restored)
     return restored
   }
@@ -148,15 +133,6 @@ export class Sessions {
     this.#held.set(id, session)
     this.#waiting++
     return session
-  }
-
-  /** As `session`, for somebody who follows: those who do cannot keep others from publishing. */
-  #toFollow(id: string): Session {
-    const { sessionsMax } = this.#options.limits
-    if (this.#waiting >= sessionsMax && !this.#held.has(id)) {
-      throw new ProtocolError('unavailable', `${sessionsMax} sessions are followed that have not begun`)
-    }
-    return this.session(id)
   }
 
   /**
@@ -203,48 +179,6 @@ export class Sessions {
     return session.worker(id)
   }
 
-  /** @returns the worker, for somebody who follows it: those who do cannot keep others from publishing. */
-  #workerToFollow(session: Session, id: string): Worker {
-    const { workersMax } = this.#options.limits
-    if (session.waitingWorkers >= workersMax && !session.workers.has(id)) {
-      throw new ProtocolError('conflict', `${workersMax} workers are followed that have not begun`)
-    }
-    return session.worker(id)
-  }
-
-  /** @throws ProtocolError `notFound` when its session or worker was never started */
-  startedTopic(name: TopicName): Topic {
-    if (name.kind === 'hub') return this.#lists.whole.topic
-    const session = this.started(name.session)
-    if (name.kind === 'session') return session.topic
-    if (name.kind === 'all') return session.all
-    const worker = session.workers.get(name.worker)
-    if (worker?.startedAt === undefined) {
-      throw new ProtocolError(
-        'notFound',
-        `session ${quote(name.session)} has no worker ${quote(name.worker)}`,
-      )
-    }
-    return worker.topic
-  }
-
-  /**
-   * @param permissions decide what the topic `hub` shows
-   * @returns the topic, made as a placeholder when its session or worker does not exist yet
-   */
-  topicToFollow(name: TopicName, permissions: Permissions): Topic {
-    switch (name.kind) {
-      case 'hub':
-        return this.#lists.of(permissions).topic
-      case 'session':
-        return this.#toFollow(name.session).topic
-      case 'all':
-        return this.#toFollow(name.session).all
-      case 'worker':
-        return this.#workerToFollow(this.#toFollow(name.session), name.worker).topic
-    }
-  }
-
   /** Those in memory that were started. */
   summaries(): SessionSummary[] {
     return [...this.#held.values()].filter(({ status }) => status !== 'waiting').map(summarize)
@@ -287,8 +221,8 @@ export class Sessions {
     } catch (error) {
       if (!isDamaged(error)) throw error
       this.#stored.delete(id)
-      this.#lists.changed(id)
-      return this.committing?.removeStored(id) ?? Promise.resolve()
+      this.lists.changed(id)
+      return this.committing?.removals.removeStored(id) ?? Promise.resolve()
     }
   }
 
@@ -296,7 +230,7 @@ export class Sessions {
   forget(session: Session): void {
     this.#options.onRemoved(session)
     this.#left(session)
-    this.#lists.changed(session.id)
+    this.lists.changed(session.id)
   }
 
   /** It leaves memory, and the store has it. */
@@ -315,21 +249,15 @@ export class Sessions {
   /** The store has sessions of an earlier life. */
   #found(records: readonly SessionRecord[]): void {
     for (const record of records) {
-      const { session, status, startedAt, endedAt, result, needsTotal: needs } = record
+      const { session, status } = record
       if (status !== 'ended') {
         for (const [name, ms] of Object.entries(record.leases ?? {})) {
           this.#options.onLease(session, name === '' ? undefined : name, ms)
         }
       }
-      if (this.#held.has(session) || this.committing?.leaves(session) === true) continue
-      this.#stored.add(session, {
-        status: result === 'lost' ? 'ended' : status,
-        startedAt,
-        ...(endedAt !== undefined && { endedAt }),
-        ...aboutFacts({ ...record, needs }),
-        ...aboutMetadata(record.metadata),
-      })
-      this.#lists.changed(session)
+      if (this.#held.has(session) || this.committing?.removals.leaves(session) === true) continue
+      this.#stored.add(session, aboutRecord(record))
+      this.lists.changed(session)
     }
   }
 
@@ -344,7 +272,7 @@ export class Sessions {
   /** Placeholders go when nobody follows them; what is in the store may leave memory. */
   mayForget(topic: Topic): void {
     const name = topic.parsedName
-    if (name.kind === 'hub') return this.#lists.mayForget(topic)
+    if (name.kind === 'hub') return this.lists.mayForget(topic)
     const session = this.#held.get(name.session)
     // It may have been removed, and another one begun.
     if (session === undefined || session !== topic.timeline) return
@@ -391,7 +319,7 @@ export class Sessions {
   #removed(id: string): void {
     const session = this.#held.get(id)
     if (session === undefined) {
-      if (this.#stored.delete(id)) this.#lists.changed(id)
+      if (this.#stored.delete(id)) this.lists.changed(id)
       return
     }
     const { journal } = session

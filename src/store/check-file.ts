@@ -1,16 +1,17 @@
 import { closeSync, fstatSync, openSync } from 'node:fs'
+import { join } from 'node:path'
 import { unpack } from './block.js'
 import { type Format, keyBytes, type State, type TableName, tableNames } from './lmdb-tables.js'
 import {
   type Meta,
   type PageFault,
   type PageFile,
-  PageWalk,
   pageBytesOf,
   pickMeta,
   readTree,
   subTable,
-} from './pages.js'
+} from './page-file.js'
+import { PageWalk } from './page-walk.js'
 import { isOfKey, isSealed, sealBytes, unseal } from './seal.js'
 
 /** An entry of one of the store's tables, as it lies in the file. */
@@ -140,4 +141,11 @@ function readMade(
   }
   const made = decode<Format>('format')
   return { state: decode<State>('state'), hasUnsealed: made?.format === 1 || made?.unsealed === true }
+}
+
+/** One sentence without its end. */
+export function describe(directory: string, { faults }: Pick<FileCheck, 'faults'>): string {
+  const [first] = faults
+  const where = first === undefined ? '' : ` (page ${first.page}: ${first.reason})`
+  return `${join(directory, 'data.lmdb')} is damaged${where}`
 }

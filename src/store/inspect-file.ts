@@ -2,7 +2,8 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { systemClock } from '../lib/clock.js'
 import { lockDirectory } from './lock.js'
-import { repairFile, type Salvage, salvage } from './repair.js'
+import { repairFile } from './repair.js'
+import { type Salvage, salvage } from './salvage.js'
 
 /**
  * Reads every page and value of a store that nobody uses, without the database.

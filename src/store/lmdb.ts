@@ -3,15 +3,16 @@ import { join } from 'node:path'
 import { open, type RootDatabase, type Transaction } from 'lmdb'
 import { type Clock, systemClock } from '../lib/clock.js'
 import type { Offset } from '../protocol/cursor.js'
-import { checkFile } from './check-file.js'
+import { checkFile, describe } from './check-file.js'
 import { damageOf, isDamage } from './damage.js'
 import { watchFile } from './directory-watch.js'
 import { commit, remove } from './lmdb-commit.js'
+import { type LmdbOptions, overlapsIn } from './lmdb-options.js'
 import { load, newest, read, sessions } from './lmdb-read.js'
 import { keyBytes, type LmdbKey, LmdbTables, type Table, type Writes } from './lmdb-tables.js'
 import { TrimPass } from './lmdb-trim.js'
 import { type DirectoryLock, lockDirectory } from './lock.js'
-import { describe, type Repair, repairFile } from './repair.js'
+import { repairFile } from './repair.js'
 import { seal } from './seal.js'
 import {
   type Batch,
@@ -29,22 +30,6 @@ import {
   StoreError,
   type Trimmed,
 } from './store.js'
-
-export interface LmdbOptions {
-  /** Made when it is not there. Used by one process at a time. */
-  readonly directory: string
-  /**
-   * What a commit waits for. `process` (default): the operating system has it, and a crash of this process
-   * loses nothing. `power`: the disk has it, and a loss of power loses nothing.
-   */
-  readonly durability?: 'process' | 'power'
-  readonly clock?: Clock
-  /**
-   * What is whole of a damaged file takes its place; told what was lost. Unless given, a damaged file is refused.
-   * One that was cut is refused in any case.
-   */
-  readonly onRepair?: (repair: Repair) => void
-}
 
 /**
  * Opens the embedded store: an LMDB environment. Every page that is in use is looked at first, since LMDB dies of one
@@ -65,11 +50,6 @@ export function openLmdb(options: LmdbOptions): Store {
     lock.release()
     throw storeError(error, options.directory, 0)
   }
-}
-
-/** How LMDB opens a file decides what it takes for the last commit, see `pickMeta`. */
-export function overlapsIn({ durability = 'process' }: Pick<LmdbOptions, 'durability'>): boolean {
-  return durability === 'process' && process.platform !== 'win32'
 }
 
 /** @throws StoreError `refused` when the file is damaged and is not to be repaired, or cannot be */

@@ -1,4 +1,4 @@
-import type { LmdbOptions } from './lmdb.js'
+import type { LmdbOptions } from './lmdb-options.js'
 import type { Store } from './store.js'
 
 /**

@@ -1,6 +1,7 @@
 import type { Chunk } from '../../src/codec/codec.js'
 import type { Connection } from '../../src/delivery/connection.js'
-import { createHub, type Hub, type HubOptions } from '../../src/hub/hub.js'
+import { createHub, type Hub } from '../../src/hub/hub.js'
+import type { HubOptions } from '../../src/hub/hub-options.js'
 import type { Events, HubFrame, Subscribe } from '../../src/protocol/frames.js'
 import { type MemoryPeer, memoryLink } from '../../src/transport/memory.js'
 import { SimulatedClock } from '../kit/clock.js'

@@ -93,6 +93,25 @@ export function circles(files: ReadonlyMap<string, string>): string[] {
   return [...groups]
 }
 
+/** Beyond this a file of `src` says in its first comment why it is not split. */
+const linesMax = 350
+
+/**
+ * Finds the files that are longer than the rest, and do not begin with `// Longer than 350 lines: ` and why.
+ *
+ * @param files the text of each file by its path below `src`
+ * @returns one sentence for each of them
+ */
+export function tooLong(files: ReadonlyMap<string, string>): string[] {
+  return [...files].flatMap(([path, text]) => {
+    const lines = text.trimEnd().split('\n').length
+    if (lines <= linesMax || new RegExp(`^// Longer than ${linesMax} lines: \\S`).test(text)) return []
+    return [
+      `${path} has ${lines} lines: split it along the way of its data, or begin it with "// Longer than ${linesMax} lines: " and why`,
+    ]
+  })
+}
+
 /** @returns the files that a file imports. */
 function importsOf(path: string, text: string, files: ReadonlyMap<string, string>): string[] {
   const { importedFiles } = ts.preProcessFile(text, true, true)

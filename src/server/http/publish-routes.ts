@@ -1,3 +1,5 @@
+// Longer than 350 lines: the way of one body from its head to its answer.
+
 import type { DialectEvent } from '../../codec/dialect.js'
 import type { Hub } from '../../hub/hub.js'
 import type { JsonValue } from '../../lib/json.js'

@@ -1,11 +1,9 @@
-import type { Chunk, Codec } from '../../codec/codec.js'
 import type { Connection } from '../../delivery/connection.js'
-import type { Link } from '../../delivery/link.js'
 import type { Hub } from '../../hub/hub.js'
 import { Bucket } from '../../lib/bucket.js'
 import type { JsonValue } from '../../lib/json.js'
 import { type Checked, checkFrame } from '../../protocol/check.js'
-import { type CloseCode, closeCodes, ProtocolError } from '../../protocol/codes.js'
+import { type CloseCode, ProtocolError } from '../../protocol/codes.js'
 import type {
   Authorize,
   ClientFrame,
@@ -23,79 +21,12 @@ import type { VerifiedGrant } from '../access/grant.js'
 import { RateError } from '../access/rate-limits.js'
 import type { LinkContext } from '../context.js'
 import { ConnectionLog } from './connection-log.js'
-import { cutFrame, decodeFrame } from './frame-sizes.js'
 import type { IdleLink, IdleTimer } from './idle-timers.js'
 import type { Closable } from './links.js'
+import { SocketLink } from './socket-link.js'
 
 export const subprotocols = ['runcast.v1.msgpack', 'runcast.v1.json'] as const
 export type Subprotocol = (typeof subprotocols)[number]
-
-interface SocketLinkOptions {
-  readonly binary: boolean
-  /** The largest frame that the client takes; absent: any. */
-  readonly receiveBytesMax: number | undefined
-  /** An event is larger than that. */
-  readonly onTooLarge: (reason: string) => void
-}
-
-class SocketLink implements Link {
-  readonly codec: Codec
-  readonly takesParts: boolean
-  readonly #socket: Socket
-  readonly #binary: boolean
-  readonly #bytesMax: number
-  readonly #onTooLarge: (reason: string) => void
-  /** What comes after an event that the client cannot take would leave a hole. */
-  #broken = false
-
-  constructor(socket: Socket, codec: Codec, { binary, receiveBytesMax, onTooLarge }: SocketLinkOptions) {
-    this.codec = codec
-    this.takesParts = receiveBytesMax !== undefined
-    this.#socket = socket
-    this.#binary = binary
-    this.#bytesMax = receiveBytesMax ?? Number.POSITIVE_INFINITY
-    this.#onTooLarge = onTooLarge
-  }
-
-  get waiting(): number {
-    return this.#socket.waiting
-  }
-
-  write(chunk: Chunk): boolean {
-    const bytes = chunk as Uint8Array
-    if (bytes.length > this.#bytesMax || this.#broken) return this.#writeCut(bytes)
-    return this.#socket.write(bytes, this.#binary)
-  }
-
-  cork(writes: () => void): void {
-    this.#socket.cork(writes)
-  }
-
-  #writeCut(bytes: Uint8Array): boolean {
-    if (this.#broken) return true
-    const cut = cutFrame(this.codec, decodeFrame(bytes, this.#binary), this.#bytesMax)
-    if (cut.kind === 'tooLarge') {
-      this.#broken = true
-      this.#onTooLarge(`the event at ${cut.offset} is larger than receiveBytesMax, ${this.#bytesMax} bytes`)
-      return true
-    }
-    let room = true
-    for (const frame of cut.frames) room = this.#socket.write(frame, this.#binary)
-    return room
-  }
-
-  end(): void {
-    this.#socket.close(1000, '')
-  }
-
-  close(code: CloseCode, reason: string, retryMs?: number): void {
-    if (retryMs !== undefined) {
-      const chunk = this.codec.control({ type: 'closing', code: closeCodes[code], retryMs })
-      if (chunk !== undefined) this.write(chunk)
-    }
-    this.#socket.close(closeCodes[code], reason)
-  }
-}
 
 export interface Welcome {
   readonly protocol: Subprotocol

@@ -1,0 +1,71 @@
+import { checkEvent, checkId } from '../protocol/check.js'
+import { ProtocolError, quote } from '../protocol/codes.js'
+import { defaultLimits } from '../protocol/limits.js'
+import { reasonOf } from './hub-http.js'
+
+/** The input has a line that cannot be published. */
+export class InputError extends Error {
+  override readonly name = 'InputError'
+
+  constructor(line: number, message: string) {
+    super(`line ${line}: ${message}`)
+  }
+}
+
+/** @throws InputError when the line is no JSON */
+export function parseLine(text: string, line: number): unknown {
+  try {
+    return JSON.parse(text)
+  } catch (error) {
+    throw new InputError(line, `expected JSON, got ${quote(text)} (${reasonOf(error)})`)
+  }
+}
+
+/** An event as it is sent, and the worker that the line names. */
+export interface Line {
+  readonly json: string
+  readonly worker?: string
+}
+
+/** @returns the event that the line is, with an id; the rest of it stays as it was written */
+export function eventOf(value: unknown, text: string, line: number, id: string): Line {
+  try {
+    if (isExported(value)) return exportedEvent(value, id)
+    const json = checkEvent(value, defaultLimits).id === undefined ? `{"id":"${id}",${text.slice(1)}` : text
+    return { json }
+  } catch (error) {
+    if (!(error instanceof ProtocolError)) throw error
+    throw new InputError(line, `${error.message} (--type or --type-field take any JSON as an event's data)`)
+  }
+}
+
+/** @returns the object with an id that the hub takes out again: the shape itself may have no place for one */
+export function dialectLine(value: unknown, line: number, id: string): Line {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new InputError(line, `expected an object, got ${quote(value)}`)
+  }
+  return { json: JSON.stringify({ $id: id, ...value }) }
+}
+
+/** A line of `runcast export` has what a hub adds to an event. */
+function isExported(value: unknown): value is { readonly offset: unknown; readonly worker?: unknown } {
+  return typeof value === 'object' && value !== null && Object.hasOwn(value, 'offset')
+}
+
+/** @returns the event as it was published; its offset is the new hub's to give */
+function exportedEvent(
+  { offset: _, worker, ...event }: { offset: unknown; worker?: unknown },
+  id: string,
+): Line {
+  const json = JSON.stringify({ id, ...checkEvent(event, defaultLimits) })
+  return worker === undefined ? { json } : { json, worker: checkId(worker, defaultLimits, 'worker') }
+}
+
+/** @returns the type that a field of the object names, fit for an event; undefined when there is none */
+export function typeIn(value: unknown, field: string): string | undefined {
+  if (typeof value !== 'object' || value === null || !Object.hasOwn(value, field)) return undefined
+  const named = (value as Readonly<Record<string, unknown>>)[field]
+  if (typeof named !== 'string' && typeof named !== 'number') return undefined
+  const type = String(named).slice(0, defaultLimits.typeLengthMax)
+  return type === '' ? undefined : type.replaceAll(/[^A-Za-z0-9._:-]/g, '_')
+}

@@ -1,0 +1,71 @@
+import type { Catalog } from '../catalog/catalog.js'
+import { Delivery } from '../delivery/delivery.js'
+import type { Clock } from '../lib/clock.js'
+import type { Random } from '../lib/random.js'
+import type { Limits } from '../protocol/limits.js'
+import { EventCheck } from '../session/event-check.js'
+import type { Timeline } from '../session/timeline.js'
+import type { Tracing } from '../session/tracing.js'
+import { type ReadStored, readStored } from '../sessions/history-page.js'
+import { Leases } from '../sessions/leases.js'
+import { Publishing } from '../sessions/publishing.js'
+import { Sessions } from '../sessions/sessions.js'
+import type { HubOptions } from './hub-options.js'
+
+/** What a hub is made of. */
+export interface Parts {
+  readonly sessions: Sessions
+  readonly delivery: Delivery
+  readonly publishing: Publishing
+  readonly leases: Leases
+  readonly readStored: ReadStored
+}
+
+/** What all parts have in common. */
+interface Common {
+  readonly clock: Clock
+  readonly random: Random
+  readonly catalog: Catalog
+  readonly limits: Limits
+  readonly tracing: Tracing | undefined
+}
+
+/** Puts a hub together: what is published goes from the sessions to delivery, which asks them for topics and stored pages. */
+export function partsOf(common: Common, options: HubOptions): Parts {
+  const { catalog, clock, limits } = common
+  const leases = new Leases(clock, (session, worker) => publishing.runOut(session, worker))
+  const onDirty = (timeline: Timeline): void => delivery.flush.onDirty(timeline)
+  const sessions: Sessions = new Sessions({
+    ...common,
+    store: options.store,
+    retention: options.retention,
+    onStore: options.onStore,
+    expose: options.expose ?? (() => true),
+    onDirty,
+    onLease: (session, worker, ms) => {
+      if (!leases.has(session, worker)) leases.hold(session, worker, ms)
+    },
+    onRemoved: (session) => delivery.removed(session),
+  })
+  const { committing, topics } = sessions
+  const readStoredEvents: ReadStored = (topic, filter, part) =>
+    readStored({ committing, catalog }, topic, filter, part)
+  const delivery = new Delivery({
+    ...common,
+    report: options.report ?? ((error) => console.error(error)),
+    topics: {
+      topicToFollow: (name, permissions) => topics.toFollow(name, permissions),
+      mayForget: (topic) => sessions.mayForget(topic),
+      readStored: readStoredEvents,
+    },
+  })
+  const publishing = new Publishing({
+    catalog,
+    clock,
+    limits,
+    sessions,
+    check: new EventCheck(limits, catalog),
+    onDirty,
+  })
+  return { sessions, delivery, publishing, leases, readStored: readStoredEvents }
+}

@@ -1,0 +1,35 @@
+import type { SessionRecord } from '../store/store.js'
+
+/** How long after it was last heard of a session, or one of its workers, is lost. The store keeps it. */
+export class SessionLeases {
+  /** Milliseconds, by worker; empty for the session's own. */
+  readonly #ms = new Map<string, number>()
+
+  /** @returns milliseconds; 0 where there is no lease */
+  of(worker: string | undefined): number {
+    return this.#ms.get(worker ?? '') ?? 0
+  }
+
+  /**
+   * @param ms 0 gives the lease up
+   * @returns whether it is another now
+   */
+  set(worker: string | undefined, ms: number): boolean {
+    if (this.of(worker) === ms) return false
+    if (ms === 0) this.#ms.delete(worker ?? '')
+    else this.#ms.set(worker ?? '', ms)
+    return true
+  }
+
+  clear(): void {
+    this.#ms.clear()
+  }
+
+  record(): Pick<SessionRecord, 'leases'> | undefined {
+    return this.#ms.size === 0 ? undefined : { leases: Object.fromEntries(this.#ms) }
+  }
+
+  restore({ leases = {} }: Pick<SessionRecord, 'leases'>): void {
+    for (const [worker, ms] of Object.entries(leases)) this.#ms.set(worker, ms)
+  }
+}

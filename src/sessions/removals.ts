@@ -1,0 +1,56 @@
+import type { Epoch, Offset } from '../protocol/cursor.js'
+import type { Journal } from '../session/journal.js'
+import type { Store, StoredSession } from '../store/store.js'
+import type { DamagedSessions } from './damaged-sessions.js'
+
+/** Sessions on their way out of the store. */
+export class Removals {
+  readonly #store: Store
+  readonly #damaged: DamagedSessions
+  readonly #leaving = new Set<string>()
+  /** Of sessions that could not be removed, and come back: offsets up to here were given out, and not all were kept. */
+  readonly #reached = new Map<string, { readonly epoch: Epoch; readonly offset: Offset }>()
+
+  constructor(store: Store, damaged: DamagedSessions) {
+    this.#store = store
+    this.#damaged = damaged
+  }
+
+  /**
+   * Forgets a session, here and in the store.
+   *
+   * @throws ProtocolError `unavailable` when the store fails: then the session is there again
+   */
+  async remove(journal: Journal): Promise<void> {
+    const { session, epoch, offset } = journal
+    this.#reached.set(session, { epoch, offset })
+    await this.removeStored(session)
+    this.#reached.delete(session)
+  }
+
+  /** @returns a session as the store has it; its offsets go on where they were, also where it could not be removed */
+  continued(stored: StoredSession): StoredSession {
+    const { session, epoch } = stored.record
+    const reached = this.#reached.get(session)
+    const isBehind = reached?.epoch === epoch && reached.offset > stored.last
+    return isBehind ? { ...stored, last: reached.offset } : stored
+  }
+
+  /** As `remove`, of a session that is not in memory. */
+  async removeStored(id: string): Promise<void> {
+    this.#leaving.add(id)
+    try {
+      await this.#store.remove(id)
+      this.#damaged.delete(id)
+    } catch (error) {
+      throw this.#damaged.answerTo(error)
+    } finally {
+      this.#leaving.delete(id)
+    }
+  }
+
+  /** @returns whether the store has a session of that id that is about to be gone. */
+  leaves(id: string): boolean {
+    return this.#leaving.has(id)
+  }
+}

@@ -1,0 +1,28 @@
+import type { Catalog } from '../catalog/catalog.js'
+import type { Clock } from '../lib/clock.js'
+import type { Random } from '../lib/random.js'
+import type { Limits } from '../protocol/limits.js'
+import type { Session } from '../session/session.js'
+import type { Timeline } from '../session/timeline.js'
+import type { StateSetting } from '../session/topic.js'
+import type { Tracing } from '../session/tracing.js'
+import type { Retention, Store } from '../store/store.js'
+
+/** What the sessions need of their hub. */
+export interface SessionsOptions {
+  readonly clock: Clock
+  readonly random: Random
+  readonly catalog: Catalog
+  readonly limits: Limits
+  readonly store: Store | undefined
+  readonly retention: Retention | undefined
+  readonly onStore: ((fault: string | undefined) => void) | undefined
+  readonly tracing: Tracing | undefined
+  readonly expose: StateSetting['expose']
+  /** Told that a session, or a list of them, may have something for those who follow it. */
+  readonly onDirty: (timeline: Timeline) => void
+  /** Told of a lease that a session of an earlier life has. */
+  readonly onLease: (session: string, worker: string | undefined, ms: number) => void
+  /** Told that a session is about to be gone: those who follow it have to leave. */
+  readonly onRemoved: (session: Session) => void
+}

@@ -1,0 +1,68 @@
+import type { Clock, Timer } from '../lib/clock.js'
+import type { Offset } from '../protocol/cursor.js'
+import { type Retention, type Store, StoreError } from '../store/store.js'
+
+export interface TrimmingOptions {
+  readonly store: Store
+  readonly clock: Clock
+  readonly retention: Retention
+  /** Retention has removed a session, or a session's events up to an offset. */
+  readonly removed: (session: string) => void
+  readonly trimmed: (session: string, trimmed: Offset) => void
+  /** Whether the session is wanted: it is not removed, then. */
+  readonly holds: (session: string) => boolean
+}
+
+const trimEveryMs = 60_000
+
+/** Takes out of the store what retention does not keep. */
+export class Trimming {
+  readonly #options: TrimmingOptions
+  /** The wall clock less the one that never jumps, when the hub began. Milliseconds. */
+  readonly #began: number
+  #timer: Timer | undefined = undefined
+  #ended = false
+
+  constructor(options: TrimmingOptions) {
+    this.#options = options
+    this.#began = options.clock.now() - options.clock.elapsed()
+    this.#schedule()
+  }
+
+  end(): void {
+    this.#ended = true
+    this.#timer?.cancel()
+  }
+
+  #schedule(): void {
+    this.#timer = this.#options.clock.after(trimEveryMs, () => {
+      void this.#trim().then(() => {
+        if (!this.#ended) this.#schedule()
+      })
+    })
+  }
+
+  /**
+   * What is removed is gone for good, so a clock that was set ahead does not count: no more time has passed than the
+   * machine has run since the hub began. Milliseconds since 1970.
+   */
+  #retentionNow(): number {
+    return Math.min(this.#options.clock.now(), this.#began + this.#options.clock.elapsed())
+  }
+
+  /** Does what retention asks for, in small steps; one that fails is left for the next time. */
+  async #trim(): Promise<void> {
+    const { store, retention, holds, removed, trimmed } = this.#options
+    for (let more = true; more && !this.#ended; ) {
+      try {
+        const step = await store.trim(retention, this.#retentionNow(), holds)
+        for (const session of step.removed) removed(session)
+        for (const cut of step.trimmed) trimmed(cut.session, cut.trimmed)
+        more = step.more
+      } catch (error) {
+        if (error instanceof StoreError) return
+        throw error
+      }
+    }
+  }
+}

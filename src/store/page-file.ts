@@ -1,0 +1,132 @@
+import { readFileSync, readSync } from 'node:fs'
+
+/**
+ * The file of an LMDB environment as its pages lie on disk (`mdb.c` of the binding's LMDB: MDB_page_header, MDB_meta,
+ * MDB_db; little endian, 64 bits). LMDB believes what a page says of itself and dies of one that lies; here every
+ * page is looked at before LMDB is.
+ */
+export interface PageFile {
+  readonly fd: number
+  readonly bytes: number
+  readonly pageBytes: number
+}
+
+export const headerBytes = 24
+const noPage = 0xffff_ffff_ffff_ffffn
+export const flags = { branch: 1, leaf: 2, overflow: 4, meta: 8 }
+export const bigData = 1
+export const subTable = 2
+const magic = 0xbeefc0de
+const version = 2
+
+/** A tree of pages. */
+export interface Tree {
+  readonly depth: number
+  readonly entries: number
+  /** Absent when it is empty. */
+  readonly root: number | undefined
+}
+
+/** One of the pages from which all others are found: a commit writes the older of the two anew. */
+export interface Meta {
+  readonly free: Tree
+  readonly main: Tree
+  readonly lastPage: number
+  readonly transaction: number
+  /** The commit had reached the disk. */
+  readonly isFlushed: boolean
+  /** Which life of the system wrote it. */
+  readonly boot: bigint
+}
+
+/** What is wrong with a page, and the keys that are lost with it: from `from` on, up to below `to`. */
+export interface PageFault {
+  readonly page: number
+  readonly reason: string
+  /** `cut`: the file ends before it. `head`: what stands in it is whole. */
+  readonly kind: 'page' | 'cut' | 'head'
+  readonly from?: Buffer | undefined
+  readonly to?: Buffer | undefined
+}
+
+export function readTree(bytes: Buffer): Tree {
+  const root = bytes.readBigUInt64LE(40)
+  return {
+    depth: bytes.readUInt16LE(6),
+    entries: numberAt(bytes, 32),
+    root: root === noPage ? undefined : Number(root),
+  }
+}
+
+export function numberAt(bytes: Buffer, place: number): number {
+  return bytes.readUInt32LE(place) + bytes.readUInt32LE(place + 4) * 2 ** 32
+}
+
+function readMeta(file: PageFile, place: number): Meta | undefined {
+  const bytes = readBytes(file, place, headerBytes + 144)
+  if (bytes.length < headerBytes + 144) return undefined
+  const meta = bytes.subarray(headerBytes)
+  const isMeta =
+    bytes.readUInt16LE(18) === flags.meta &&
+    meta.readUInt32LE(0) === magic &&
+    meta.readUInt16LE(4) === version &&
+    meta.readUInt32LE(24) === file.pageBytes
+  if (!isMeta) return undefined
+  return {
+    free: readTree(meta.subarray(24)),
+    main: readTree(meta.subarray(72)),
+    lastPage: numberAt(meta, 120),
+    transaction: numberAt(meta, 128),
+    isFlushed: (meta.readUInt16LE(28) & 0x1000) === 0,
+    boot: meta.readBigInt64LE(136),
+  }
+}
+
+export function readBytes({ fd }: PageFile, place: number, length: number): Buffer {
+  const bytes = Buffer.allocUnsafe(length)
+  return bytes.subarray(0, readSync(fd, bytes, 0, length, place))
+}
+
+/** @returns the size of the file's pages, or nothing when no LMDB wrote its beginning */
+export function pageBytesOf(fd: number, bytes: number): number | undefined {
+  const start = readBytes({ fd, bytes, pageBytes: 0 }, 0, headerBytes + 32)
+  if (start.length < headerBytes + 32 || start.readUInt32LE(headerBytes) !== magic) return undefined
+  const size = start.readUInt32LE(headerBytes + 24)
+  return size >= 512 && size <= 65_536 && (size & (size - 1)) === 0 ? size : undefined
+}
+
+/**
+ * The meta page that LMDB takes when nobody else has the file open: the newest, or after another life of the system
+ * the newest that had reached the disk.
+ *
+ * @returns nothing when they contradict each other; LMDB would take one that is not the newest
+ */
+export function pickMeta(file: PageFile, overlaps: boolean): Meta | undefined {
+  const first = readMeta(file, 0)
+  const second = readMeta(file, file.pageBytes)
+  if (first === undefined || second === undefined) return undefined
+  const differ = Math.abs(first.transaction - second.transaction)
+  // Two commits one after the other, the even one in the first page; a new file has none.
+  const isNew = first.transaction === 0 && second.transaction <= 1
+  if (!isNew && (differ !== 1 || first.transaction % 2 !== 0)) return undefined
+  if (!overlaps) return first.transaction >= second.transaction ? first : second
+  const synced = readMeta(file, file.pageBytes / 2)
+  const boot = bootOfSystem()
+  const pick = (one: Meta, other: Meta): Meta => {
+    const latest = one.transaction >= other.transaction ? one : other
+    if (other.transaction === 0) return one
+    if ((latest.boot !== 0n && latest.boot === boot) || latest.isFlushed) return latest
+    return one.transaction > other.transaction ? other : one
+  }
+  return pick(synced === undefined ? first : pick(first, synced), second)
+}
+
+/** As LMDB reads it: the hexadecimal number at its beginning. */
+function bootOfSystem(): bigint {
+  try {
+    const [number = ''] = /^[0-9a-f]+/.exec(readFileSync('/proc/sys/kernel/random/boot_id', 'latin1')) ?? []
+    return BigInt(`0x${number}`)
+  } catch {
+    return 0n
+  }
+}

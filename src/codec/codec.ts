@@ -14,6 +14,8 @@ export interface Batch {
   /** Positions before and after; a replay has neither. */
   readonly span: { readonly after: Offset; readonly last: Offset } | undefined
   readonly events: readonly Variants[]
+  /** No other batch has its events for now: the forms that are made of them are not kept. */
+  readonly once?: boolean
 }
 
 /** The subscription that a control frame speaks of, for codecs whose clients do not know its numbers. */

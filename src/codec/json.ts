@@ -8,13 +8,13 @@ import type { Variants } from './variants.js'
 const encoder = new TextEncoder()
 const decoder = new TextDecoder('utf-8', { fatal: true })
 
-/** @returns the event as JSON text, made once and counted then. */
-export function eventJson(variants: Variants, count: EncodingCount): string {
-  if (variants.json === undefined) {
-    variants.json = JSON.stringify(variants.event)
-    count.encodings++
-  }
-  return variants.json
+/** @returns the event as JSON text, counted when it is made, and kept unless nobody else needs it for now. */
+export function eventJson(variants: Variants, count: EncodingCount, once = false): string {
+  if (variants.json !== undefined) return variants.json
+  count.encodings++
+  const json = JSON.stringify(variants.event)
+  if (!once) variants.json = json
+  return json
 }
 
 /** Text frames of subprotocol `runcast.v1.json`: each frame one JSON object (RFC 8259) in UTF-8. */
@@ -41,13 +41,13 @@ export class JsonCodec implements Codec {
     return encoder.encode(JSON.stringify(frame))
   }
 
-  batch({ feed, span, events }: Batch): Uint8Array {
+  batch({ feed, span, events, once }: Batch): Uint8Array {
     const place = span === undefined ? '"replay":true' : `"after":${span.after},"last":${span.last}`
     const text = new GrowingText()
     text.add(`{"type":"events","feed":${feed},${place},"events":[`)
     for (let i = 0; i < events.length; i++) {
       if (i > 0) text.add(',')
-      text.add(eventJson(events[i] as Variants, this.#count))
+      text.add(eventJson(events[i] as Variants, this.#count, once))
     }
     text.add(']}')
     return text.encoded()

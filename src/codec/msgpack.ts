@@ -1,4 +1,4 @@
-import { Packr } from 'msgpackr'
+import { Packr, RESET_BUFFER_MODE, REUSE_BUFFER_MODE } from 'msgpackr'
 import { isArray, type JsonValue } from '../lib/json.js'
 import { levelsAround } from '../lib/json-text.js'
 import type { ControlFrame } from '../protocol/frames.js'
@@ -25,18 +25,43 @@ const slabBytes = 64 * 1024
 
 const emptyArray = 0x90
 
+// The texts of a live batch's head, between its numbers. It is written by hand: packing it took as long as packing a
+// small event (`npm run bench -- sessions`).
+const text = (...texts: string[]): Buffer => Buffer.concat(texts.map((one) => Buffer.from(packr.pack(one))))
+const opening = Buffer.concat([Buffer.from([0x85]), text('type', 'events', 'feed')])
+const [beforeAfter, beforeLast, beforeEvents] = [text('after'), text('last'), text('events')]
+const liveTextBytes = opening.length + beforeAfter.length + beforeLast.length + beforeEvents.length
+
 /** @returns a value in plain MessagePack. */
 export function pack(value: object): Uint8Array {
   const bytes = packr.pack(value)
-  return hasSurrogate(bytes) ? packr.pack(wellFormed(value as JsonValue)) : bytes
+  const packed = hasSurrogate(bytes, 0, bytes.length) ? packr.pack(wellFormed(value as JsonValue)) : bytes
+  if (packed.length > ownBytesMax) packr.useBuffer(Buffer.allocUnsafeSlow(libraryBytes))
+  return packed
+}
+
+// The library cuts what it packs from pieces of memory of this size. After a longer value it would make all of them that
+// long, and one small event that is kept would hold megabytes.
+const libraryBytes = 8 * 1024
+const ownBytesMax = libraryBytes / 2
+
+/** The library's own memory, and where in it the packed value is, until something else is packed. */
+type InPlace = Buffer & { readonly start: number; readonly end: number }
+
+function packInPlace(value: object): InPlace {
+  const mode = REUSE_BUFFER_MODE | RESET_BUFFER_MODE
+  // The types of the library do not say what this mode answers with.
+  const bytes = packr.pack(value, mode) as InPlace
+  if (!hasSurrogate(bytes, bytes.start, bytes.end)) return bytes
+  return packr.pack(wellFormed(value as JsonValue), mode) as InPlace
 }
 
 /**
  * A producer that cuts a text within a character sends half a surrogate pair, which JSON can say and UTF-8 cannot. The
  * library writes it as three bytes, `ed a0…bf xx`, that readers refuse.
  */
-function hasSurrogate(bytes: Buffer): boolean {
-  for (let at = bytes.indexOf(0xed); at !== -1; at = bytes.indexOf(0xed, at + 1)) {
+function hasSurrogate(bytes: Buffer, start: number, end: number): boolean {
+  for (let at = bytes.indexOf(0xed, start); at !== -1 && at < end; at = bytes.indexOf(0xed, at + 1)) {
     const next = bytes[at + 1] ?? 0
     if (next >= 0xa0 && next <= 0xbf) return true
   }
@@ -75,18 +100,16 @@ export class MsgpackCodec implements Codec {
     return pack(frame)
   }
 
-  batch({ feed, span, events }: Batch): Uint8Array {
-    const head =
-      span === undefined
-        ? pack({ type: 'events', feed, replay: true, events: [] })
-        : pack({ type: 'events', feed, after: span.after, last: span.last, events: [] })
-    if (head[head.length - 1] !== emptyArray) throw new Error('expected the head of a batch to end with []')
-    let bytes = head.length - 1 + arrayHeadBytes(events.length)
+  batch({ feed, span, events, once }: Batch): Uint8Array {
+    if (once === true && span !== undefined && span.last <= unsignedMax)
+      return this.#onceOnly(feed, span, events)
+    const packed = span === undefined || span.last > unsignedMax ? packedHead(feed, span) : undefined
+    let bytes = (packed?.length ?? liveHeadBytes(feed, span as Span)) + arrayHeadBytes(events.length)
     for (let i = 0; i < events.length; i++) bytes += this.#event(events[i] as Variants).length
 
     const chunk = this.#room(bytes)
-    chunk.set(head, 0)
-    let at = writeArrayHead(chunk, head.length - 1, events.length)
+    let at = packed === undefined ? writeLiveHead(chunk, feed, span as Span) : writeBytes(chunk, 0, packed)
+    at = writeArrayHead(chunk, at, events.length)
     for (let i = 0; i < events.length; i++) {
       const packed = (events[i] as Variants).packed as Uint8Array
       chunk.set(packed, at)
@@ -124,6 +147,17 @@ export class MsgpackCodec implements Codec {
     return this.#slab.subarray(from, this.#used)
   }
 
+  /** The same bytes, without a piece of memory of its own for each event. */
+  #onceOnly(feed: number, span: Span, events: readonly Variants[]): Uint8Array {
+    this.encodings += events.length
+    const packed = packInPlace(events.map(({ event }) => event))
+    const { start, end } = packed
+    const chunk = this.#room(liveHeadBytes(feed, span) + end - start)
+    packed.copy(chunk, writeLiveHead(chunk, feed, span), start, end)
+    if (end - start > slabBytes) packr.useBuffer(Buffer.allocUnsafeSlow(libraryBytes))
+    return chunk
+  }
+
   #event(variants: Variants): Uint8Array {
     if (variants.packed === undefined) {
       this.encodings++
@@ -131,6 +165,46 @@ export class MsgpackCodec implements Codec {
     }
     return variants.packed
   }
+}
+
+type Span = NonNullable<Batch['span']>
+
+/** @returns a batch up to its array of events */
+function packedHead(feed: number, span: Span | undefined): Uint8Array {
+  const head = pack({ type: 'events', feed, ...(span ?? { replay: true }), events: [] })
+  if (head[head.length - 1] !== emptyArray) throw new Error('expected the head of a batch to end with []')
+  return head.subarray(0, -1)
+}
+
+function liveHeadBytes(feed: number, { after, last }: Span): number {
+  return liveTextBytes + unsignedBytes(feed) + unsignedBytes(after) + unsignedBytes(last)
+}
+
+/** The simple equivalent is `packedHead`. */
+function writeLiveHead(to: Buffer, feed: number, { after, last }: Span): number {
+  let at = writeUnsigned(to, writeBytes(to, 0, opening), feed)
+  at = writeUnsigned(to, writeBytes(to, at, beforeAfter), after)
+  at = writeUnsigned(to, writeBytes(to, at, beforeLast), last)
+  return writeBytes(to, at, beforeEvents)
+}
+
+function writeBytes(to: Buffer, at: number, bytes: Uint8Array): number {
+  to.set(bytes, at)
+  return at + bytes.length
+}
+
+// https://github.com/msgpack/msgpack/blob/master/spec.md#int-format-family
+const unsignedMax = 0xffff_ffff
+
+function unsignedBytes(value: number): number {
+  return value < 0x80 ? 1 : value < 0x100 ? 2 : value < 0x1_0000 ? 3 : 5
+}
+
+function writeUnsigned(to: Buffer, at: number, value: number): number {
+  if (value < 0x80) return to.writeUInt8(value, at)
+  if (value < 0x100) return to.writeUInt8(value, to.writeUInt8(0xcc, at))
+  if (value < 0x1_0000) return to.writeUInt16BE(value, to.writeUInt8(0xcd, at))
+  return to.writeUInt32BE(value, to.writeUInt8(0xce, at))
 }
 
 // https://github.com/msgpack/msgpack/blob/master/spec.md#array-format-family

@@ -62,7 +62,7 @@ export class SseCodec implements Codec {
     return text === '' ? undefined : encoder.encode(text)
   }
 
-  batch({ topic, epoch, span, events }: Batch): Uint8Array {
+  batch({ topic, epoch, span, events, once }: Batch): Uint8Array {
     const withIds = span !== undefined && this.topics === 'one'
     // A batch that only advances the position.
     if (withIds && events.length === 0) return encoder.encode(this.idOnly(formatCursor(epoch, span.last)))
@@ -70,7 +70,7 @@ export class SseCodec implements Codec {
     for (let i = 0; i < events.length; i++) {
       const variants = events[i] as Variants
       if (withIds) text.add(`id: ${epoch}:${variants.event.offset}\n`)
-      text.add(this.#block(variants, topic, span === undefined))
+      text.add(this.#block(variants, { topic, replayed: span === undefined, once }))
     }
     const chunk = text.encoded()
     // Over many topics the positions stand in blocks of their own.
@@ -194,17 +194,24 @@ export class SseCodec implements Codec {
     return this.framing === 'named' ? `event: ${name}\ndata: ${json}\n\n` : `: ${name} ${json}\n\n`
   }
 
-  /** The event without its id, made once for each topic it is seen through. */
-  #block(variants: Variants, topic: string, replayed: boolean): string {
+  /** The event without its id, made once for each topic it is seen through, and kept unless nobody else needs it. */
+  #block(variants: Variants, { topic, replayed, once }: BlockOf): string {
     const name = `${this.framing}${replayed ? ':replay:' : ':'}${topic}`
     const made = variants.text(name)
     if (made !== undefined) return made
     this.#counts.blocks.encodings++
-    const json = oneLine(eventJson(variants, this.#counts.json))
+    const json = oneLine(eventJson(variants, this.#counts.json, once))
     const mark = replayed ? '"replay":true,' : ''
     const data = `data: {"topic":${JSON.stringify(topic)},${mark}${json.slice(1)}\n\n`
-    return variants.keepText(name, this.framing === 'named' ? `event: ${variants.event.type}\n${data}` : data)
+    const block = this.framing === 'named' ? `event: ${variants.event.type}\n${data}` : data
+    return once === true ? block : variants.keepText(name, block)
   }
+}
+
+interface BlockOf {
+  readonly topic: string
+  readonly replayed: boolean
+  readonly once: boolean | undefined
 }
 
 /** Many topics on one response: their positions stand in an id-only block at the end of each flush. */

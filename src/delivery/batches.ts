@@ -23,14 +23,18 @@ export interface FeedLabel {
   readonly topic: Topic
 }
 
-/** @param span absent for a part of a replay, which does not move the position */
+/**
+ * @param span absent for a part of a replay, which does not move the position
+ * @param once no other batch has the events for now
+ */
 export function encodeBatch(
   { number, topic }: FeedLabel,
   codec: Codec,
   span: Span | undefined,
   events: readonly Entry[],
+  once = false,
 ): Chunk {
-  return codec.batch({ feed: number, topic: topic.name, epoch: topic.timeline.epoch, span, events })
+  return codec.batch({ feed: number, topic: topic.name, epoch: topic.timeline.epoch, span, events, once })
 }
 
 /** @returns the bytes of a chunk; a frame that is handed over within the process has none */

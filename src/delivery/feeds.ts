@@ -14,7 +14,8 @@ export class Feeds {
   readonly #clock: Clock
   readonly #perTopicMax: number
   readonly #topics = new Map<Topic, TopicFeeds>()
-  readonly #followed = new Map<Timeline, Followed>()
+  /** By name, with how many feeds have it: ten thousand sessions are mostly followed through one. */
+  readonly #filters = new Map<string, { readonly filter: Filter; feeds: number }>()
   readonly #replays = new Set<Feed>()
   #number = 0
   #size = 0
@@ -31,7 +32,8 @@ export class Feeds {
 
   /** @returns what is followed of a session or list; nothing when nobody follows it */
   followed(timeline: Timeline): Followed | undefined {
-    return this.#followed.get(timeline)
+    // Nobody else sets it.
+    return timeline.following as Followed | undefined
   }
 
   /**
@@ -49,10 +51,18 @@ export class Feeds {
         `${topic.name} is followed through ${before} different filters already; use a filter that others use`,
       )
     }
-    const feed = new Feed(++this.#number, topic, filter)
+    const feed = new Feed(++this.#number, topic, this.#shared(filter))
     ;(held ?? this.#follow(topic)).add(feed)
     this.#size++
     return feed
+  }
+
+  /** @returns the filter of that name that other feeds have */
+  #shared(filter: Filter): Filter {
+    const shared = this.#filters.get(filter.name) ?? { filter, feeds: 0 }
+    shared.feeds++
+    this.#filters.set(filter.name, shared)
+    return shared.filter
   }
 
   /** Keeps what a join replays for those who join about now; not for ever, for it may be a megabyte a feed. */
@@ -68,8 +78,10 @@ export class Feeds {
 
   /** The feed has lost its last subscription. */
   forget(feed: Feed): void {
-    const { topic } = feed
+    const { topic, filter } = feed
     this.#replays.delete(feed)
+    const shared = this.#filters.get(filter.name)
+    if (shared !== undefined && --shared.feeds === 0) this.#filters.delete(filter.name)
     this.#size--
     const held = this.#topics.get(topic)
     held?.delete(feed)
@@ -78,8 +90,8 @@ export class Feeds {
 
   #follow(topic: Topic): TopicFeeds {
     const { timeline } = topic
-    let followed = this.#followed.get(timeline)
-    if (followed === undefined) this.#followed.set(timeline, (followed = new Followed(timeline)))
+    let followed = this.followed(timeline)
+    if (followed === undefined) timeline.setFollowing((followed = new Followed(timeline)))
     const made = new TopicFeeds(topic, followed)
     followed.topics.push(made)
     this.#topics.set(topic, made)
@@ -92,6 +104,6 @@ export class Feeds {
     topic.setAudience(undefined)
     this.#topics.delete(topic)
     followed.topics.splice(followed.topics.indexOf(left), 1)
-    if (followed.topics.length === 0) this.#followed.delete(followed.timeline)
+    if (followed.topics.length === 0) followed.timeline.setFollowing(undefined)
   }
 }

@@ -120,13 +120,15 @@ export class Flush {
   #flushTopics(followed: Followed): number {
     const { offset } = followed.timeline
     let events = 0
-    for (const topic of followed.take()) {
+    const topics = followed.take()
+    for (const topic of topics) {
       const entries = topic.take()
+      const once = topics.length === 1 && topic.feeds.size === 1
       for (const feed of topic.feeds.values()) {
         feed.forgetReplay()
         if (!feed.inStep) continue
         try {
-          this.#flushFeed(feed, entries, offset)
+          this.#flushFeed(feed, entries, { offset, once })
         } catch (error) {
           for (const member of feed.subscriptions) member.fail(error)
         }
@@ -137,7 +139,12 @@ export class Flush {
     return events
   }
 
-  #flushFeed(feed: Feed, pending: readonly Entry[], offset: Offset): void {
+  /** @param moment `once`: nobody else gets the events */
+  #flushFeed(
+    feed: Feed,
+    pending: readonly Entry[],
+    { offset, once }: { offset: Offset; once: boolean },
+  ): void {
     const entries = select(pending, feed)
     feed.markFlushed(offset)
     if (entries.length === 0) {
@@ -153,7 +160,8 @@ export class Flush {
       // By index from the end: a connection that is full leaves while the list is walked.
       for (let i = feed.members.length - 1; i >= 0; i--) {
         const members = feed.members[i] as Members
-        this.#hand(members, encodeBatch(feed, members.codec, span, part), {
+        const chunk = encodeBatch(feed, members.codec, span, part, once && feed.members.length === 1)
+        this.#hand(members, chunk, {
           events: part.length,
           after: span.after,
         })

@@ -1,14 +1,17 @@
 import type { Entry } from '../history/entry.js'
-import type { Audience } from '../session/audience.js'
+import type { Audience, Following } from '../session/audience.js'
 import type { Timeline } from '../session/timeline.js'
 import type { Topic } from '../session/topic.js'
 import type { Feed } from './feed.js'
 
+// Most sessions have nothing to flush most of the time: what is empty is shared, and never written to.
+const nothing: never[] = []
+
 /** The topics of one timeline that somebody follows, and what waits for them. */
-export class Followed {
+export class Followed implements Following {
   readonly timeline: Timeline
   readonly topics: TopicFeeds[] = []
-  #dirty: TopicFeeds[] = []
+  #dirty: TopicFeeds[] = nothing
   #pending = 0
 
   constructor(timeline: Timeline) {
@@ -27,14 +30,17 @@ export class Followed {
 
   /** @param isFirst it is the first one of its topic since the last flush */
   pended(topic: TopicFeeds, isFirst: boolean): void {
-    if (isFirst) this.#dirty.push(topic)
+    if (isFirst) {
+      if (this.#dirty === nothing) this.#dirty = [topic]
+      else this.#dirty.push(topic)
+    }
     this.#pending++
   }
 
   /** @returns the topics with something to flush, once */
   take(): readonly TopicFeeds[] {
     const dirty = this.#dirty
-    this.#dirty = []
+    this.#dirty = nothing
     this.#pending = 0
     return dirty
   }
@@ -46,7 +52,7 @@ export class TopicFeeds implements Audience {
   readonly followed: Followed
   /** By the names of their filters. */
   readonly feeds = new Map<string, Feed>()
-  #pending: Entry[] = []
+  #pending: Entry[] = nothing
   /** Feeds that let a slice of the hub's own pass. */
   #watching = 0
 
@@ -69,13 +75,16 @@ export class TopicFeeds implements Audience {
   }
 
   pend(entry: Entry): void {
-    this.followed.pended(this, this.#pending.push(entry) === 1)
+    const isFirst = this.#pending === nothing
+    if (isFirst) this.#pending = [entry]
+    else this.#pending.push(entry)
+    this.followed.pended(this, isFirst)
   }
 
   /** @returns what was published since the last flush, once */
   take(): readonly Entry[] {
     const pending = this.#pending
-    this.#pending = []
+    this.#pending = nothing
     return pending
   }
 }

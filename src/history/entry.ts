@@ -13,6 +13,8 @@ export interface Passage {
   readonly slice?: string
 }
 
+const unforced: Passage = {}
+
 /** An event as the history keeps it: with what the hub knows of its type, its size and its variants. */
 export class Entry extends Variants {
   readonly traits: Traits
@@ -22,7 +24,7 @@ export class Entry extends Variants {
   readonly everywhere: boolean
   readonly slice: string | undefined
 
-  constructor(event: HubEvent, traits: Traits, bytes: number, passage: Passage = {}) {
+  constructor(event: HubEvent, traits: Traits, bytes: number, passage: Passage = unforced) {
     super(event)
     this.traits = traits
     this.bytes = bytes

@@ -50,7 +50,7 @@ export class History {
   readonly #limits: HistoryLimits
   #totals: HistoryTotals
   /** The newest event per type and key of types with `replay: latest`, in offset order. */
-  readonly #pinned = new Map<string, Entry>()
+  #pinned: Map<string, Entry> | undefined = undefined
   /** The newest evicted offset by type: what tells a filter whether it missed anything. */
   #evicted: Map<string, Evicted> | undefined = undefined
   #evictedOthers: Loss = nothingLost
@@ -117,21 +117,22 @@ export class History {
 
   /** The pinned events, in offset order. */
   pinned(): Iterable<Entry> {
-    return this.#pinned.values()
+    return this.#pinned?.values() ?? []
   }
 
   /** @returns whether the event is the newest of its type and key. */
   isPinned(entry: Entry): boolean {
-    return this.#pinned.get(pinName(entry))?.place === entry.place
+    return this.#pinned?.get(pinName(entry))?.place === entry.place
   }
 
   #pin(entry: Entry): void {
     const name = pinName(entry)
-    this.#pinned.delete(name)
-    this.#pinned.set(name, entry)
-    if (this.#pinned.size <= this.#limits.pinnedMax) return
-    for (const [oldestName, oldest] of this.#pinned) {
-      this.#pinned.delete(oldestName)
+    const pinned = (this.#pinned ??= new Map<string, Entry>())
+    pinned.delete(name)
+    pinned.set(name, entry)
+    if (pinned.size <= this.#limits.pinnedMax) return
+    for (const [oldestName, oldest] of pinned) {
+      pinned.delete(oldestName)
       const lane = oldest.traits.critical ? this.critical : this.droppable
       if (oldest.place < (lane.first?.place ?? Number.POSITIVE_INFINITY)) this.#markEvicted(oldest)
       return

@@ -3,10 +3,15 @@ export interface Placed {
   readonly place: number
 }
 
+const nothing: never[] = []
+// Most lanes of most sessions hold a few events.
+const firstLength = 4
+
 /** A queue of things in ascending order of place: push at the end, shift at the front, search by place. */
 export class Lane<T extends Placed> {
-  // A circle whose length is a power of two; it grows with what it holds, so that an idle topic is small.
-  #items: (T | undefined)[] = Array.from({ length: 8 })
+  // A circle whose length is a power of two; it grows with what it holds, so that an idle topic is small. Nothing is
+  // written to the empty one, so that all lanes begin with the same.
+  #items: (T | undefined)[] = nothing
   #head = 0
   #length = 0
 
@@ -55,7 +60,7 @@ export class Lane<T extends Placed> {
   }
 
   #grow(): void {
-    const items: (T | undefined)[] = Array.from({ length: this.#items.length * 2 })
+    const items: (T | undefined)[] = Array.from({ length: Math.max(firstLength, this.#items.length * 2) })
     for (let i = 0; i < this.#length; i++) items[i] = this.at(i)
     this.#items = items
     this.#head = 0

@@ -1,5 +1,11 @@
 import type { Entry } from '../history/entry.js'
 
+/** All who follow the topics of one timeline, as delivery knows them; found with the timeline, without a search. */
+export interface Following {
+  /** Whether events, or changes of the slices that the hub keeps, wait for a flush. */
+  readonly unflushed: boolean
+}
+
 /** Whoever follows a topic: at most one for each, whatever the number of subscriptions behind it. */
 export interface Audience {
   /** Whether it gets a slice that the hub keeps itself: then these must be kept up to date. */

@@ -67,6 +67,8 @@ export class Filter implements Accepts {
   /** Whether it lets a slice pass that the hub keeps itself: somebody must keep it up to date. */
   readonly watches: boolean
   readonly notReplayed: ReadonlySet<string> | undefined
+  /** Neither types nor mode keep anything back. */
+  readonly #hasAll: boolean
   readonly #types: NamePattern | undefined
   readonly #slices: NamePattern | undefined
   readonly #verdicts = new Map<string, Verdict>()
@@ -76,6 +78,7 @@ export class Filter implements Accepts {
     this.expression = expression
     this.name = nameOf(expression)
     this.notReplayed = expression.notReplayed && new Set(expression.notReplayed)
+    this.#hasAll = expression.types === undefined && expression.mode === 'full'
     this.#types = expression.types && new NamePattern(expression.types, 'types')
     this.#slices = expression.slices && new NamePattern(expression.slices, 'slices')
     this.stateful = this.#slices !== undefined && !this.silent
@@ -107,6 +110,7 @@ export class Filter implements Accepts {
   }
 
   #verdict(type: string, traits: Traits): Verdict {
+    if (this.#hasAll) return 'yes'
     const known = this.#verdicts.get(type)
     if (known !== undefined) return known
     const verdict = this.#judge(type, traits)

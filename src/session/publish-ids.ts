@@ -7,7 +7,8 @@ import { FormerIds } from './former-ids.js'
  * own, since workers number theirs without knowing of each other.
  */
 export class PublishIds {
-  readonly #offsets = new Map<string, Offset>()
+  /** Absent as long as nobody names an id. */
+  #offsets: Map<string, Offset> | undefined = undefined
   readonly #max: number
   /** Those that have left the window; most sessions have none. */
   #former: FormerIds | undefined = undefined
@@ -20,8 +21,8 @@ export class PublishIds {
 
   /** @returns where the session, or its worker, has published the event with that id, within the window */
   offsetOf(id: string, worker: string | undefined): Offset | undefined {
-    const offset = this.#offsets.get(nameOf(id, worker ?? ''))
-    return offset === undefined && this.#hasShared ? this.#offsets.get(nameOf(id, undefined)) : offset
+    const offset = this.#offsets?.get(nameOf(id, worker ?? ''))
+    return offset === undefined && this.#hasShared ? this.#offsets?.get(nameOf(id, undefined)) : offset
   }
 
   /** @returns whether the id is known to have been published, and is not in the window any more */
@@ -36,15 +37,18 @@ export class PublishIds {
   /** Takes one that is new. The window is as large as it should be only once `shrink` is called. */
   add({ id, worker, offset }: PublishId): void {
     this.#hasShared ||= worker === undefined
+    this.#offsets ??= new Map()
     this.#offsets.set(nameOf(id, worker), offset)
   }
 
   /** Lets the oldest leave the window. @returns whether `former` has changed by it */
   shrink(): boolean {
+    const offsets = this.#offsets
+    if (offsets === undefined) return false
     let changed = false
-    for (const oldest of this.#offsets.keys()) {
-      if (this.#offsets.size <= this.#max) break
-      this.#offsets.delete(oldest)
+    for (const oldest of offsets.keys()) {
+      if (offsets.size <= this.#max) break
+      offsets.delete(oldest)
       this.#former ??= new FormerIds()
       if (this.#former.add(oldest)) changed = true
     }

@@ -2,12 +2,12 @@ import type { SessionRecord } from '../store/store.js'
 
 /** How long after it was last heard of a session, or one of its workers, is lost. The store keeps it. */
 export class SessionLeases {
-  /** Milliseconds, by worker; empty for the session's own. */
-  readonly #ms = new Map<string, number>()
+  /** Milliseconds, by worker; empty for the session's own. Absent as long as there is none. */
+  #ms: Map<string, number> | undefined = undefined
 
   /** @returns milliseconds; 0 where there is no lease */
   of(worker: string | undefined): number {
-    return this.#ms.get(worker ?? '') ?? 0
+    return this.#ms?.get(worker ?? '') ?? 0
   }
 
   /**
@@ -16,20 +16,23 @@ export class SessionLeases {
    */
   set(worker: string | undefined, ms: number): boolean {
     if (this.of(worker) === ms) return false
+    this.#ms ??= new Map()
     if (ms === 0) this.#ms.delete(worker ?? '')
     else this.#ms.set(worker ?? '', ms)
     return true
   }
 
   clear(): void {
-    this.#ms.clear()
+    this.#ms = undefined
   }
 
   record(): Pick<SessionRecord, 'leases'> | undefined {
-    return this.#ms.size === 0 ? undefined : { leases: Object.fromEntries(this.#ms) }
+    return this.#ms === undefined || this.#ms.size === 0
+      ? undefined
+      : { leases: Object.fromEntries(this.#ms) }
   }
 
   restore({ leases = {} }: Pick<SessionRecord, 'leases'>): void {
-    for (const [worker, ms] of Object.entries(leases)) this.#ms.set(worker, ms)
+    for (const [worker, ms] of Object.entries(leases)) this.set(worker, ms)
   }
 }

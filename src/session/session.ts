@@ -9,6 +9,7 @@ import { type Epoch, type Offset, start } from '../protocol/cursor.js'
 import type { Mode, NewEvent } from '../protocol/frames.js'
 import { type Change, isReserved } from '../state/topic-state.js'
 import type { SessionRecord, StoredSession } from '../store/store.js'
+import type { Following } from './audience.js'
 import { carries } from './filter.js'
 import { Halves } from './halves.js'
 import { type Facts, hubEvent, keyOf } from './hub-event.js'
@@ -49,8 +50,7 @@ export class Session implements Timeline {
   readonly progress = new Progress()
   #completion: Entry | undefined = undefined
   #activeAt = 0
-  /** Topics that have an audience. */
-  #followed = 0
+  #following: Following | undefined = undefined
   /** The reserved slices do not say yet what has happened since. */
   #stale = true
 
@@ -112,8 +112,16 @@ export class Session implements Timeline {
     return this.#workers.waiting
   }
 
+  get following(): Following | undefined {
+    return this.#following
+  }
+
+  setFollowing(following: Following | undefined): void {
+    this.#following = following
+  }
+
   get followed(): boolean {
-    return this.#followed > 0
+    return this.#following !== undefined
   }
 
   /** Whether anybody follows the slices that the hub keeps. */
@@ -123,10 +131,6 @@ export class Session implements Timeline {
 
   get needsRefresh(): boolean {
     return this.#stale && this.watched
-  }
-
-  countFollowed(by: 1 | -1): void {
-    this.#followed += by
   }
 
   /** The session's own topic and its workers'. */

@@ -1,5 +1,6 @@
 import type { Entry } from '../history/entry.js'
 import type { Epoch, Offset } from '../protocol/cursor.js'
+import type { Following } from './audience.js'
 import type { Journal } from './journal.js'
 
 /** The id of what owns the offsets of the topic `hub`; no session can have it. */
@@ -20,6 +21,8 @@ export interface Timeline {
   readonly needsRefresh: boolean
   /** Brings the slices that the hub keeps up to date. @param now milliseconds since 1970 */
   refresh(now: number): void
-  /** One of its topics has got an audience (1), or lost it (-1). */
-  countFollowed(by: 1 | -1): void
+  /** Who follows any of its topics; nothing while nobody does. */
+  readonly following: Following | undefined
+  /** Delivery says who follows it: with the first of its topics that gets an audience, until the last one loses it. */
+  setFollowing(following: Following | undefined): void
 }

@@ -77,9 +77,7 @@ export abstract class Topic {
 
   /** @param audience gets what is published from now on; nobody does when absent */
   setAudience(audience: Audience | undefined): void {
-    const before = this.followed
     this.#audience = audience
-    if (before !== this.followed) this.timeline.countFollowed(before ? -1 : 1)
   }
 
   exposes(slice: string): boolean {

@@ -1,5 +1,6 @@
 import type { JsonObject } from '../lib/json.js'
 import { type Epoch, type Offset, start } from '../protocol/cursor.js'
+import type { Following } from '../session/audience.js'
 import { hubTimeline, type Timeline } from '../session/timeline.js'
 import { HubTopic, type StateSetting } from '../session/topic.js'
 import { noCounts } from '../state/topic-state.js'
@@ -16,6 +17,7 @@ export class HubList implements Timeline {
   readonly ids: readonly string[] | undefined
   readonly #slice: (ids: readonly string[] | undefined) => JsonObject
   #offset: Offset = start
+  #following: Following | undefined = undefined
   #stale = true
 
   /** @param slice answers with the slice `sessions` of those that may be seen */
@@ -44,8 +46,12 @@ export class HubList implements Timeline {
     return this.#stale && this.topic.watched
   }
 
-  countFollowed(): void {
-    // The topic knows.
+  get following(): Following | undefined {
+    return this.#following
+  }
+
+  setFollowing(following: Following | undefined): void {
+    this.#following = following
   }
 
   /** Something has changed that it shows. */

@@ -327,3 +327,46 @@ function readIn(parts: readonly Uint8Array[]): { blocks: StreamEvent[]; lastId: 
   for (const part of parts) reader.push(part)
   return { blocks, lastId: reader.lastId }
 }
+
+t.test('a batch that nobody else needs has the same bytes, and keeps nothing', async (t) => {
+  const numbers = [1, 127, 128, 255, 256, 65_535, 65_536, 4_294_967_295, 4_294_967_296].map(
+    (n) => n as Offset,
+  )
+  const texts = ['', 'é😀\u2028', '\ud83d', 'x'.repeat(100_000)]
+  const codecs = new Codecs()
+  for (const codec of [codecs.msgpack, codecs.json, codecs.sse('named', 'one')]) {
+    for (const last of numbers) {
+      const span = { after: (last - 1) as Offset, last }
+      for (const count of [0, 1, 15, 16]) {
+        const made = () =>
+          Array.from(
+            { length: count },
+            (_, n) =>
+              new Variants({ offset: last, type: 'a', time: n, data: texts[n % texts.length] ?? null }),
+          )
+        const batch = { feed: last % 70_000, topic, epoch, span }
+        const events = made()
+        const once = codec.batch({ ...batch, events, once: true })
+        t.same(once, codec.batch({ ...batch, events: made() }), `${codec.name} ${last} × ${count}`)
+        // Offsets that no session reaches are not written by hand.
+        const keeps = codec === codecs.msgpack && last > 0xffff_ffff && count > 0
+        t.equal(
+          events.some(({ json, packed }) => json !== undefined || packed !== undefined),
+          keeps,
+        )
+      }
+    }
+  }
+})
+
+t.test('a small event is not kept in a piece of memory that a large one has needed', async (t) => {
+  const { msgpack } = new Codecs()
+  const event = (data: string): Variants => new Variants({ offset: 1 as Offset, type: 'a', time: 0, data })
+  const batch = { feed: 1, topic, epoch, span: { after: 0 as Offset, last: 1 as Offset } }
+  for (const once of [true, false]) {
+    msgpack.batch({ ...batch, events: [event('x'.repeat(1_000_000))], once })
+    const kept = Array.from({ length: 100 }, () => event('small'))
+    for (const one of kept) msgpack.batch({ ...batch, events: [one] })
+    for (const { packed } of kept) t.ok((packed?.buffer.byteLength ?? Number.NaN) <= 8_192)
+  }
+})

@@ -384,7 +384,7 @@ t.test('the limits that a hub is given hold for whoever asks within the process'
     }
   }
   t.throws(() => setUp({ limits: { typeLengthMax: 2 }, catalog: { abc: {} } }), {
-    message: 'catalog: expected an event type (1–2 of A–Z a–z 0–9 . _ : -), got "abc"',
+    message: 'catalog: expected an event type (1–2 of A–Z a–z 0–9 . _ : -) or prefix*, got "abc"',
   })
   const { hub: wide } = setUp({ limits: { idLengthMax: 200 } })
   wide.publish(`sessions/${'s'.repeat(200)}`, [{ type: 'a' }])

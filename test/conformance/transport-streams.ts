@@ -1,5 +1,6 @@
 import type { Test } from 'tap'
 import type { Stream, TransportOptions } from '../../src/transport/transport.js'
+import { reset } from '../kit/proxy.js'
 import { dechunk, RawClient } from '../kit/raw-http.js'
 import { settled, until } from '../kit/wait.js'
 import { ask, kib, type MakeTransport, mib, numbered, serve, useAfterwards } from './transport-kit.js'
@@ -173,7 +174,7 @@ export function streams(t: Test, make: MakeTransport): void {
     const { stream, client, told } = await openStream(t, make)
     stream.write(Buffer.from('x'))
     await until('it has come', () => client.bytes > 0)
-    client.socket.resetAndDestroy()
+    reset(client.socket)
     await until('the service is told', () => told.closed === 1)
     useAfterwards(t, stream)
     await settled('it', () => told.closed)

@@ -1,19 +1,100 @@
 import { spawn } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import t from 'tap'
-import { withoutPython } from '../kit/python.js'
+import t, { type Test } from 'tap'
+import { Proxy } from '../kit/proxy.js'
+import { python, withoutPython } from '../kit/python.js'
+import { served } from '../kit/served.js'
+import { until } from '../kit/wait.js'
 
-const suite = fileURLToPath(new URL('python-client-suite.ts', import.meta.url))
+const script = fileURLToPath(new URL('python-client.py', import.meta.url))
+const clients = fileURLToPath(new URL('../../clients/python', import.meta.url))
+const skip = withoutPython('httpx') ?? false
 
-// In a process of its own: about one of ten does not end by itself after all has passed, and nobody knows why yet.
-t.test('the Python client', { skip: withoutPython('httpx') ?? false }, async (t) => {
-  const child = spawn(process.execPath, ['--import', 'tsx', suite], { stdio: ['ignore', 'pipe', 'inherit'] })
+/** Starts a scenario. @returns the lines of JSON that it prints, one by one */
+function play(t: Test, url: string, scenario: string): () => Promise<unknown> {
+  const env = { ...process.env, PYTHONPATH: clients, PYTHONDONTWRITEBYTECODE: '1' }
+  const child = spawn(python, [script, url, scenario], { env, stdio: ['ignore', 'pipe', 'inherit'] })
   t.teardown(() => void child.kill('SIGKILL'))
-  let said = ''
-  for await (const text of child.stdout) {
-    said += String(text)
-    if (/^1\.\.3$/m.test(said)) break
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
+  return async () => {
+    const { value, done } = await lines.next()
+    if (done === true) throw new Error(`${scenario} ended without a word`)
+    return JSON.parse(value) as unknown
   }
-  for (const place of [1, 2, 3]) t.match(said, new RegExp(`^ok ${place} - `, 'm'))
-  t.notMatch(said, /^\s*not ok/m)
+}
+
+t.test(
+  'the Python client publishes and follows each event once, over links that are cut',
+  { skip },
+  async (t) => {
+    const { hub, url } = await served(t, {
+      hub: { limits: { laneEventsMax: 10_000, historyBytesMax: 2 ** 24 } },
+    })
+    const proxy = await Proxy.open(Number(new URL(url).port), { cutAfterBytes: 40_000 })
+    t.teardown(() => proxy.close())
+    const through = `http://127.0.0.1:${proxy.port}`
+    const readers = [play(t, through, 'subscribe'), play(t, through, 'subscribe-async')]
+    for (const read of readers) t.equal(await read(), 'ready')
+    await until('both follow', () => proxy.accepted >= 2)
+    const offsets = await play(t, through, 'publish')()
+    t.ok(Array.isArray(offsets) && offsets.length === 20)
+    const expected = [
+      ...Array.from({ length: 2_000 }, (_, n) => ['note', n]),
+      ...Array.from({ length: 20 }, (_, n) => ['single', n]),
+    ]
+    t.equal(hub.stats().published, expected.length + 1, 'the hub has each once, and the end')
+    for (const read of readers) t.strictSame(await read(), expected)
+    t.ok(proxy.accepted > 6, 'links were cut', { accepted: proxy.accepted })
+  },
+)
+
+t.test('the examples of the guide run as they are written', { skip }, async (t) => {
+  const { url } = await served(t)
+  const guide = readFileSync(new URL('../../docs/guide/python.md', import.meta.url), 'utf8')
+  const examples = [...guide.matchAll(/^```python\n(.*?)^```/gms)].map(([, code = '']) => code)
+  t.equal(examples.length, 2)
+  const env = { ...process.env, PYTHONPATH: clients, PYTHONDONTWRITEBYTECODE: '1' }
+  const outputs: string[] = []
+  for (const code of examples) {
+    const child = spawn(python, ['-c', code.replaceAll('http://127.0.0.1:4600', url)], {
+      env,
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+    t.teardown(() => void child.kill('SIGKILL'))
+    let output = ''
+    child.stdout.on('data', (text: Buffer) => (output += text.toString()))
+    const status = await new Promise((resolve) => child.on('close', resolve))
+    t.equal(status, 0)
+    outputs.push(output)
+  }
+  t.match(
+    outputs[1],
+    /^None execution_started \{'by': 'ci'\}\nagent client_output_delta \{'content': 'Looking at the tests.'\}\n/,
+  )
+  t.match(outputs[1], /None complete/)
+})
+
+t.test('the Python client sets state, logs, reads the past, and says what is wrong', { skip }, async (t) => {
+  const { url } = await served(t)
+  t.strictSame(await play(t, url, 'calls')(), [
+    [1, 1, 1],
+    { plan: { done: 1, kept: true } },
+    {},
+    [['error', 'it failed: x', 'ValueError: odd']],
+    [{ text: '😀 \u2028 \ufffd' }],
+    true,
+    ['complete'],
+    [
+      'ValueError',
+      'ValueError',
+      'ValueError',
+      'HubError',
+      'ValueError',
+      'ValueError',
+      'HubError',
+      'HubUnavailable',
+    ],
+  ])
 })

@@ -1,8 +1,10 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
+import { type AddressInfo, connect, createServer } from 'node:net'
 import t from 'tap'
 import { SimulatedClock } from './clock.js'
+import { reset } from './proxy.js'
 import { SeededRandom } from './random.js'
 import { until } from './wait.js'
 
@@ -135,3 +137,23 @@ setInterval(() => {}, 1_000)`
     await until('both have ended', () => alive().length === 0)
   },
 )
+
+t.test('a socket is closed by a reset, also while it is being shut down', async (t) => {
+  const server = createServer((socket) => socket.on('error', () => {}).resume())
+  t.teardown(() => server.close())
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  for (const shutDown of [false, true]) {
+    const socket = connect((server.address() as AddressInfo).port, '127.0.0.1')
+    await once(socket, 'connect')
+    const closed = once(socket, 'close')
+    if (shutDown) {
+      const { _final } = socket
+      socket._final = (done) => {
+        _final.call(socket, done)
+        reset(socket)
+      }
+      socket.end()
+    } else reset(socket)
+    await closed
+  }
+})

@@ -131,8 +131,8 @@ export class ProxiedLink {
   /** Cuts both ends at once, with a reset; what is on the way is lost. */
   cut(): void {
     this.#halfOpen = false
-    this.#client.resetAndDestroy()
-    this.#server.resetAndDestroy()
+    reset(this.#client)
+    reset(this.#server)
     this.#closed?.()
   }
 
@@ -140,6 +140,15 @@ export class ProxiedLink {
   cutGently(): void {
     this.#client.end(() => this.cut())
   }
+}
+
+/**
+ * Closes a socket at once, with a reset if it can. While it is being shut down it cannot: Node (20 to 26) then reports
+ * `EINVAL`, never closes its handle, and spins for ever when the process should end.
+ */
+export function reset(socket: Socket): void {
+  if (socket.writableEnded && !socket.writableFinished) socket.destroy()
+  else socket.resetAndDestroy()
 }
 
 interface PipeOptions {

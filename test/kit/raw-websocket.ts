@@ -54,7 +54,10 @@ export class RawWebSocket {
   closed = false
   #rest: Buffer = Buffer.alloc(0)
 
-  private constructor(port: number) {
+  readonly #heard: ((frame: HeardFrame) => void) | undefined
+
+  private constructor(port: number, heard?: (frame: HeardFrame) => void) {
+    this.#heard = heard
     this.socket = connect(port, '127.0.0.1')
     this.socket.setNoDelay(true)
     this.socket.on('data', (chunk) => this.#hear(chunk))
@@ -65,13 +68,17 @@ export class RawWebSocket {
     })
   }
 
-  /** @param headers beside the usual ones, or in their place */
+  /**
+   * @param headers beside the usual ones, or in their place
+   * @param heard gets each frame as it comes; then none is kept
+   */
   static async open(
     port: number,
     path = '/',
     headers: Readonly<Record<string, string>> = {},
+    heard?: (frame: HeardFrame) => void,
   ): Promise<RawWebSocket> {
-    const client = new RawWebSocket(port)
+    const client = new RawWebSocket(port, heard)
     const all = {
       Host: 'localhost',
       Upgrade: 'websocket',
@@ -107,7 +114,10 @@ export class RawWebSocket {
       this.head = this.#rest.subarray(0, end).toString()
       this.#rest = this.#rest.subarray(end + 4)
     }
-    for (let frame = this.#take(); frame !== undefined; frame = this.#take()) this.frames.push(frame)
+    for (let frame = this.#take(); frame !== undefined; frame = this.#take()) {
+      if (this.#heard === undefined) this.frames.push(frame)
+      else this.#heard(frame)
+    }
   }
 
   #take(): HeardFrame | undefined {

@@ -4,11 +4,9 @@ import { request } from 'node:https'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import type { Codec } from '../../src/codec/codec.js'
 import { systemClock } from '../../src/lib/clock.js'
 import { Backlog, sliceBytesMax } from '../../src/transport/backlog.js'
 import { Body } from '../../src/transport/body.js'
-import { type Ending, memoryLink } from '../../src/transport/memory.js'
 import type { Service, Stream, TransportOptions } from '../../src/transport/transport.js'
 import { transportConformance } from '../conformance/transport.js'
 import { serve } from '../conformance/transport-kit.js'
@@ -194,76 +192,6 @@ t.test('Body', async (t) => {
     const chunks: string[] = []
     for await (const chunk of body) chunks.push(String(chunk))
     t.same(chunks, ['a'])
-  })
-})
-
-t.test('memoryLink', async (t) => {
-  const codec: Codec = {
-    name: 'none',
-    encodings: 0,
-    namesFeeds: false,
-    control: () => undefined,
-    batch: () => new Uint8Array(),
-  }
-  function open(backpressureMax: number) {
-    const clock = new SimulatedClock()
-    const received: string[] = []
-    const told: (string | Ending)[] = []
-    const { link, peer } = memoryLink(codec, {
-      clock,
-      backpressureMax,
-      receive: (chunk) => received.push(chunk instanceof Uint8Array ? String(chunk) : chunk.type),
-      drained: () => told.push('drained'),
-      closed: (ending) => told.push(ending),
-    })
-    return { clock, received, told, link, peer }
-  }
-
-  t.test('gives chunks in order, holds them while the peer has stalled, and drains', async (t) => {
-    const { received, told, link, peer } = open(3)
-    t.equal(link.write(Buffer.from('a')), true)
-    t.same(received, ['a'])
-    peer.stall()
-    t.equal(link.write(Buffer.from('bc')), true)
-    t.equal(link.write({ type: 'authorized' }), true, 'a frame counts 1')
-    t.equal(link.write(Buffer.from('d')), false)
-    t.equal(peer.waiting, 4)
-    t.same(received, ['a'])
-    peer.resume()
-    t.same(received, ['a', 'bc', 'authorized', 'd'])
-    t.same(told, ['drained'])
-    t.equal(peer.waiting, 0)
-  })
-
-  t.test('closes after what was written, and tells at the end of the turn', async (t) => {
-    const { clock, received, told, link, peer } = open(10)
-    peer.stall()
-    link.write(Buffer.from('a'))
-    link.close('lagging', 'too slow')
-    t.equal(link.write(Buffer.from('late')), true)
-    clock.runTurn()
-    t.same(told, [])
-    peer.resume()
-    t.same(told, [], 'not within a call')
-    clock.runTurn()
-    t.same(told, [{ kind: 'closed', code: 'lagging', reason: 'too slow' }])
-    t.same(received, ['a'])
-    link.end()
-    peer.cut()
-    clock.runTurn()
-    t.equal(told.length, 1)
-  })
-
-  t.test('a cut loses what waits', async (t) => {
-    const { clock, received, told, link, peer } = open(10)
-    peer.stall()
-    link.write(Buffer.from('a'))
-    peer.cut()
-    peer.resume()
-    link.write(Buffer.from('b'))
-    clock.runTurn()
-    t.same(told, [{ kind: 'cut' }])
-    t.same(received, [])
   })
 })
 

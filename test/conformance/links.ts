@@ -1,5 +1,6 @@
 import type { Test } from 'tap'
-import type { Hub, HubOptions } from '../../src/hub/hub.js'
+import type { Hub } from '../../src/hub/hub.js'
+import type { HubOptions } from '../../src/hub/hub-options.js'
 import { closeCodes } from '../../src/protocol/codes.js'
 import { until } from '../kit/wait.js'
 import { kib } from './transport-kit.js'

@@ -61,6 +61,8 @@ export const aiSdk: Section = {
   'ai-sdk.start-step': critical,
   'ai-sdk.finish-step': critical,
   'ai-sdk.finish': ending('succeeded'),
+  // What the SDK says after an error.
+  'ai-sdk.finish-failed': ending('failed'),
   'ai-sdk.abort': ending('cancelled'),
   'ai-sdk.error': ending('failed'),
   'ai-sdk.*': replayed,

@@ -6,6 +6,8 @@ import { DialectCodec } from './dialect-codec.js'
 import { JsonCodec } from './json.js'
 import { MsgpackCodec } from './msgpack.js'
 import { ObjectCodec } from './object.js'
+import { RunCodec } from './run-codec.js'
+import type { DialectRuns } from './runs.js'
 import { type Framing, SseCodec, SseManyCodec } from './sse.js'
 
 /** The codecs of one hub. */
@@ -15,6 +17,7 @@ export class Codecs {
   readonly object = new ObjectCodec()
   readonly #clock: Clock
   readonly #dialects = new Map<string, DialectCodec>()
+  readonly #runs = new Map<string, RunCodec>()
   readonly #counts = { json: new EncodingCount(), blocks: new EncodingCount() }
   readonly #sse = {
     one: {
@@ -50,9 +53,22 @@ export class Codecs {
     return codec
   }
 
+  /** @param name of a dialect that tells runs; the same name is the same codec */
+  runs(name: string, runs: DialectRuns): RunCodec {
+    let codec = this.#runs.get(name)
+    if (codec === undefined) this.#runs.set(name, (codec = new RunCodec(name, runs)))
+    return codec
+  }
+
   /** @returns events encoded so far, by the codec's name. */
   encodings(): ReadonlyMap<string, number> {
-    const counted: Codec[] = [this.json, this.msgpack, this.#sse.one.named, ...this.#dialects.values()]
+    const counted: Codec[] = [
+      this.json,
+      this.msgpack,
+      this.#sse.one.named,
+      ...this.#dialects.values(),
+      ...this.#runs.values(),
+    ]
     return new Map(counted.map(({ name, encodings }) => [name, encodings]))
   }
 }

@@ -1,6 +1,7 @@
 import type { JsonObject, JsonValue } from '../lib/json.js'
 import type { HubEvent, Mode, NewEvent, Slices } from '../protocol/frames.js'
 import { oneLine } from './one-line.js'
+import type { DialectRuns } from './runs.js'
 
 /**
  * The shape in which one family of clients expects events, and everything about it: pure, and told the time.
@@ -10,12 +11,16 @@ export interface Dialect {
   /** What `?dialect=` says: letters, digits and `-`. The codec of its frames is `sse:<name>`. */
   readonly name: string
   readonly stream?: DialectStream
+  /** Instead of `stream`, for clients that think in runs. */
+  readonly runs?: DialectRuns
   /**
    * Reads one object of a producer.
    *
    * @throws ProtocolError `badFrame` that says what was expected, with the place in the object
    */
   readonly publish?: (value: JsonValue) => DialectEvent
+  /** Of an event stream each block is given to `publish` as `{ event, data }`. */
+  readonly namedBlocks?: true
   readonly records?: {
     /** The types that a page has unless the request names others. */
     readonly types: readonly string[]

@@ -1,5 +1,9 @@
 import type { Dialect } from '../codec/dialect.js'
+import { agUi } from './ag-ui.js'
+import { aiSdk } from './ai-sdk.js'
 import { executionLog } from './execution-log.js'
+import { langgraph } from './langgraph.js'
+import { openaiResponses } from './openai-responses.js'
 import { runtimeActions } from './runtime-actions.js'
 import { runtimeState } from './runtime-state.js'
 import { sessionBus } from './session-bus.js'
@@ -13,4 +17,8 @@ export const builtInDialects: readonly Dialect[] = [
   streamEvent,
   executionLog,
   taskLog,
+  aiSdk,
+  openaiResponses,
+  agUi,
+  langgraph,
 ]

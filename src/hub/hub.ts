@@ -18,6 +18,7 @@ import { everything, type Permissions } from '../protocol/permissions.js'
 import { formatTopic, type TopicName, topicNameOf } from '../protocol/topic.js'
 import { Filter } from '../session/filter.js'
 import type { StateOptions, StateResult, StateSnapshot } from '../session/precondition.js'
+import type { Run } from '../session/progress.js'
 import type { SaidEnding } from '../session/session-setting.js'
 import { type SessionSummary, summarize } from '../session/summary.js'
 import type { Topic } from '../session/topic.js'
@@ -238,6 +239,15 @@ export class Hub {
   find(id: string): SessionSummary | undefined {
     const session = this.#sessions.known(id)
     return session === undefined || session.status === 'waiting' ? undefined : summarize(session)
+  }
+
+  /**
+   * @param worker whose run is meant; the session's own unless given
+   * @returns where the newest run is; nothing where none ever said that it began
+   */
+  run(session: string, worker?: string): Run | undefined {
+    const known = this.#sessions.known(session)
+    return worker === undefined ? known?.progress.run : known?.workers.get(worker)?.progress.run
   }
 
   /** Those in memory. */

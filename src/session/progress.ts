@@ -19,12 +19,21 @@ export type Usage = {
 
 const usageNames = ['input_tokens', 'output_tokens', 'cached_tokens', 'cost_usd'] as const
 
+/** Where a run is among the offsets: from the event that it began with to the one that ended it. */
+export interface Run {
+  readonly from: Offset
+  /** Absent while it is under way. */
+  readonly until?: Offset
+}
+
 /** What became of a worker, or of a session by its own events: how it ended, what it asks, what it took. */
 export class Progress {
   #ending: Ending | undefined = undefined
   #needs: Needs | undefined = undefined
   #usage: Usage | undefined = undefined
   #parent: string | undefined = undefined
+  #run: Run | undefined = undefined
+  #paused = false
   #lastAt = 0
   #heardAt = 0
 
@@ -38,6 +47,11 @@ export class Progress {
 
   get needs(): Needs['open'] {
     return this.#needs?.open ?? []
+  }
+
+  /** The newest run; absent where none ever said that it began. */
+  get run(): Run | undefined {
+    return this.#run
   }
 
   /** When it was last heard of, in steps of five seconds. Milliseconds since 1970; 0 before. */
@@ -72,9 +86,23 @@ export class Progress {
       traits.status === undefined && traits.ends === undefined ? undefined : turnOf(traits, event.data)
     if (found !== undefined) {
       this.#turn(found, event.data)
+      this.#note(found, offset, traits)
       return found
     }
     return changed ? 'noted' : undefined
+  }
+
+  /** Going on after a pause, or saying once more that one runs, begins nothing. */
+  #note({ status }: Turn, offset: Offset, { ends }: Facts['traits']): void {
+    const isActive = this.#run !== undefined && this.#run.until === undefined
+    const goesOn = isActive && (this.#paused || ends !== undefined)
+    if (status === 'running' && !goesOn) this.#run = { from: offset }
+    if (status === 'ended') this.#runEnded(offset)
+    this.#paused = status === 'paused'
+  }
+
+  #runEnded(until: Offset): void {
+    if (this.#run !== undefined && this.#run.until === undefined) this.#run = { ...this.#run, until }
   }
 
   /** @returns whether there was such a question */
@@ -91,8 +119,9 @@ export class Progress {
   }
 
   /** It ends by what somebody else says of it. */
-  end(ending: Ending): void {
+  end(ending: Ending, offset?: Offset): void {
     this.#ending = ending
+    if (offset !== undefined) this.#runEnded(offset)
     this.#needs?.clear()
   }
 
@@ -105,6 +134,7 @@ export class Progress {
   revive(): boolean {
     if (this.#ending?.result !== 'lost') return false
     this.#ending = undefined
+    if (this.#run !== undefined) this.#run = { from: this.#run.from }
     return true
   }
 
@@ -160,10 +190,14 @@ export class Progress {
       ...(this.#lastAt > 0 && { lastAt: this.#lastAt }),
       ...(this.needs.length > 0 && { needs: this.needs }),
       ...(this.#usage !== undefined && { usage: this.#usage }),
+      ...(this.#run !== undefined && { run: this.#run }),
+      ...(this.#paused && { paused: true }),
     }
   }
 
-  restore({ result, reason, parent, lastAt = 0, needs = [], usage }: ProgressRecord): void {
+  restore({ result, reason, parent, lastAt = 0, needs = [], usage, run, paused }: ProgressRecord): void {
+    this.#run = run
+    this.#paused = paused === true
     this.#ending = result === undefined ? undefined : { result, ...(reason !== undefined && { reason }) }
     this.#parent = parent
     this.#lastAt = lastAt

@@ -438,10 +438,10 @@ export class Session implements Timeline {
     const offset = this.append(event, worker, { ...facts, isHub: true })
     this.lease(worker, 0)
     if (worker === undefined) {
-      this.progress.end(ending)
+      this.progress.end(ending, offset)
     } else {
       worker.turn('ended', facts.now)
-      worker.progress.end(ending)
+      worker.progress.end(ending, offset)
       this.journal?.workerChanged(worker)
     }
     this.#factsChanged()

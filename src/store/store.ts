@@ -154,6 +154,10 @@ export interface ProgressRecord {
     readonly text: string
   }[]
   readonly usage?: Readonly<Record<string, number>>
+  /** Where its newest run is. */
+  readonly run?: { readonly from: Offset; readonly until?: Offset }
+  /** That run is paused. */
+  readonly paused?: true
 }
 
 export interface SessionRecord extends ProgressRecord {

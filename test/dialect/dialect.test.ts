@@ -3,12 +3,17 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import t from 'tap'
+import { createCatalog } from '../../src/catalog/catalog.js'
 import type { Dialect } from '../../src/codec/dialect.js'
+import type { DialectRuns } from '../../src/codec/runs.js'
 import { builtInDialects } from '../../src/dialect/built-in.js'
 import { createHub } from '../../src/hub/hub.js'
 import type { JsonObject, JsonValue } from '../../src/lib/json.js'
 import { ProtocolError } from '../../src/protocol/codes.js'
+import type { Offset } from '../../src/protocol/cursor.js'
+import { foreignId, ownId } from '../../src/protocol/foreign-id.js'
 import type { HubEvent, NewEvent, Slices } from '../../src/protocol/frames.js'
+import { RunTelling } from '../../src/server/links/run-telling.js'
 import { memoryLink } from '../../src/transport/memory.js'
 import { SimulatedClock } from '../kit/clock.js'
 import { SeededRandom } from '../kit/random.js'
@@ -28,15 +33,50 @@ interface Golden {
     readonly end?: true
   }[]
   readonly records?: readonly { readonly event: HubEvent; readonly record?: JsonObject }[]
+  /** What runs are told as. */
+  readonly told?: readonly {
+    readonly of: string
+    readonly variant?: string
+    readonly events: readonly HubEvent[]
+    readonly text: string
+  }[]
 }
 
 const golden = (name: string) =>
   JSON.parse(readFileSync(new URL(`golden/${name}.json`, import.meta.url), 'utf8')) as Golden
+/** @returns what the clients are told of a run, from its first event to its last */
+function tellRun(
+  { runs }: Dialect,
+  events: readonly HubEvent[],
+  { session, variant = '' }: { readonly session: string; readonly variant?: string | undefined },
+): string {
+  const ended = () => ({ result: 'succeeded' }) as const
+  const subject = {
+    runs: runs as DialectRuns,
+    variant,
+    session,
+    worker: undefined,
+    catalog: createCatalog(),
+    ended,
+  }
+  const telling = new RunTelling(subject)
+  let point = telling.begin(0 as Offset, 'running')
+  let text = ''
+  for (const event of events) {
+    const told = telling.tell(point, event)
+    point = told.point
+    text += told.blocks.map((block) => block.text).join('')
+    if (told.turn === 'ends') break
+  }
+  return text
+}
+
 const named = (name: string) => builtInDialects.find((dialect) => dialect.name === name) as Dialect
 
 for (const dialect of builtInDialects) {
   t.test(`${dialect.name} is what its golden file says`, async (t) => {
-    const { session, blocks = [], snapshot, heartbeat, published = [], records = [] } = golden(dialect.name)
+    const file = golden(dialect.name)
+    const { session, blocks = [], snapshot, heartbeat, published = [], records = [], told = [] } = file
     for (const { event, text } of blocks) t.equal(dialect.stream?.block(event, session), text, event.type)
     if (snapshot !== undefined) {
       t.equal(dialect.stream?.snapshot?.(snapshot.slices, snapshot.time), snapshot.text)
@@ -49,6 +89,9 @@ for (const dialect of builtInDialects) {
       t.strictSame(dialect.publish?.(object), expected, JSON.stringify(object))
     }
     for (const { event, record } of records) t.strictSame(dialect.records?.record(event), record, event.type)
+    for (const { of, variant, events, text } of told)
+      t.equal(tellRun(dialect, events, { session, variant }), text, of)
+    t.equal(told.length > 0, dialect.runs !== undefined)
     t.equal(blocks.length > 0, dialect.stream !== undefined, 'every part has a golden')
     t.equal(published.length > 0, dialect.publish !== undefined)
     t.equal(records.length > 0, dialect.records !== undefined)
@@ -82,6 +125,12 @@ t.test('what cannot be read in a dialect is refused, with the place', async (t) 
     ['stream-event', [], /expected an object/],
     ['task-log', { type: 'note' }, /expected one of assistant/, '/type'],
     ['task-log', { what: 1 }, /expected one of assistant/, '/type'],
+    ['ai-sdk', 'text', /expected a part of a UI message stream/],
+    ['ai-sdk', { id: 'a' }, /event\.type: expected a text/, '/type'],
+    ['openai-responses', { type: 'message' }, /begins with response\., got "message"/, '/type'],
+    ['ag-ui', { type: 'text-delta' }, /expected a type of AG-UI/, '/type'],
+    ['langgraph', { type: 'values' }, /event\.event: expected a stream mode/, '/event'],
+    ['langgraph', { event: 'Not A Mode' }, /event\.event: expected a stream mode/, '/event'],
   ]
   for (const [name, object, message, pointer] of refused) {
     try {
@@ -131,4 +180,22 @@ t.test('a thousand clients of a dialect cost one encoding an event', async (t) =
   t.equal(hub.stats().delivered, 10_000)
   t.equal(hub.stats().encodings.get('sse:session-bus'), 10)
   for (const peer of peers) peer.cut()
+})
+
+t.test('a name of elsewhere becomes an id of the hub, and comes back', async (t) => {
+  const names: [string, string][] = [
+    ['chat-42', 'chat-42'],
+    ['user/42#7', '~~user~2F42~237'],
+    ['a b', '~~a~20b'],
+    ['a~b/', '~~a~7Eb~2F'],
+    ['Zürich', '~~Z~C3~BCrich'],
+    ['..', '~~..'],
+    ['__proto__', '~~__proto__'],
+  ]
+  for (const [foreign, id] of names) {
+    t.equal(ownId(foreign), id)
+    t.equal(foreignId(id), foreign)
+  }
+  t.equal(ownId('~~a~20b'), '~~a~20b', 'what is one already stays')
+  t.equal(foreignId('~~%'), '~~%')
 })

@@ -45,7 +45,10 @@ export function eventReaderOf(
   if (read === undefined && kind !== 'event-stream') return undefined
   const one: ReadEvent = read ?? ((value) => ({ kind: 'event', event: checkEvent(value, limits) }))
   const value = (object: unknown): readonly DialectEvent[] => [one(object)]
-  if (kind === 'event-stream') return streamReader(value, limits.lineBytesMax)
+  if (kind === 'event-stream') {
+    const dialect = context.dialects.get(call.query.get('dialect') ?? '')
+    return streamReader(value, limits.lineBytesMax, dialect?.namedBlocks === true)
+  }
   return {
     namesWorkers: false,
     value,
@@ -88,14 +91,19 @@ function agentReader(
 }
 
 /** An event stream: the data of each block is an event, or what its `event:` names has it as data. */
-function streamReader(value: (object: unknown) => readonly DialectEvent[], dataMax: number): EventReader {
+function streamReader(
+  value: (object: unknown) => readonly DialectEvent[],
+  dataMax: number,
+  named: boolean,
+): EventReader {
   const blocks = new EventLines(dataMax)
   return {
     namesWorkers: false,
     value,
     line(text) {
       const block = pushed(blocks, text)
-      return block === undefined || block === 'done' ? [] : value(eventOf(block))
+      if (block === undefined || block === 'done') return []
+      return value(named ? { event: block.event ?? 'message', data: block.data } : eventOf(block))
     },
     end() {
       if (blocks.rest === '') return []

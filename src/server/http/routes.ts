@@ -1,6 +1,7 @@
 import { strict as assert } from 'node:assert'
 import { checkId } from '../../protocol/check.js'
 import { ProtocolError } from '../../protocol/codes.js'
+import { ownId } from '../../protocol/foreign-id.js'
 import type { Limits } from '../../protocol/limits.js'
 import type { Permissions } from '../../protocol/permissions.js'
 import type { TopicName } from '../../protocol/topic.js'
@@ -41,6 +42,8 @@ export interface Route {
    * dialect. Without a list it takes whatever comes: routes outside `/api/`, and those of dialects.
    */
   readonly query?: readonly string[]
+  /** Its clients may name sessions by ids that are none of the hub's, which are escaped then. */
+  readonly foreignIds?: true
   /** Answered even while the server is about to close. */
   readonly whileClosing?: true
   /** Pages of any origin may have it: nothing in it is of any session, or depends on who asks. */
@@ -192,7 +195,7 @@ export class Routes {
     // Before anything else is looked at, so that a stranger learns nothing but that a token is needed.
     const grant = route.access.kind === 'open' ? unlocked : await this.#options.authenticator.grantOf(request)
     if (grant.holder !== '') this.#options.rateLimits.charge(grant.holder)
-    const params = paramsOf(pattern, segments, this.#options.limits)
+    const params = paramsOf(pattern, segments, this.#options.limits, route.foreignIds === true)
     const asked: Asked = {
       request,
       query: new URLSearchParams(request.query),
@@ -306,13 +309,15 @@ function paramsOf(
   pattern: Pattern,
   segments: readonly string[],
   limits: Limits,
+  foreignIds: boolean,
 ): ReadonlyMap<string, string> {
   const params = new Map<string, string>()
   pattern.segments.forEach((part, at) => {
     if (!isParam(part)) return
     const name = part.slice(1, -1)
     const value = decoded(segments[at] ?? '', name)
-    params.set(name, ids.includes(name) ? checkId(value, limits, name) : value)
+    const id = foreignIds ? ownId(value) : value
+    params.set(name, ids.includes(name) ? checkId(id, limits, name) : value)
   })
   return params
 }

@@ -15,6 +15,7 @@ import { reads } from '../http/path-topics.js'
 import { refusal } from '../http/problem.js'
 import { flagOf, integerOf, listOf, modeOf, replayOf, slicesOf } from '../http/query.js'
 import type { Asked, Call, Route } from '../http/routes.js'
+import { runRoutes } from './run-routes.js'
 import { cursorOf, hasAll, head, open, type Patience, StreamLink, sessionOf } from './stream-link.js'
 
 type Streaming = Dialect & { readonly stream: DialectStream }
@@ -26,6 +27,7 @@ const onlySession = 'default'
 export function dialectRoutes(context: StreamContext): Route[] {
   const routes: Route[] = []
   for (const dialect of context.dialects.values()) {
+    if (dialect.runs !== undefined) routes.push(...runRoutes(context, dialect.name, dialect.runs))
     if (!streams(dialect)) continue
     for (const { path, topic } of dialect.stream.routes) {
       const asked = (request: Asked) => {
@@ -59,7 +61,7 @@ function idOf({ limits }: DialectContext, asked: Asked, path: string, name: stri
  * @returns the dialect that `?dialect=` names; nothing when there is none
  * @throws ProtocolError `badFrame` when there is no such dialect, or it has no `part`
  */
-export function dialectOf<Part extends 'stream' | 'publish' | 'records'>(
+export function dialectOf<Part extends 'stream' | 'runs' | 'publish' | 'records'>(
   { dialects }: DialectContext,
   query: URLSearchParams,
   part: Part,
@@ -68,7 +70,10 @@ export function dialectOf<Part extends 'stream' | 'publish' | 'records'>(
   if (!name) return undefined
   const dialect = dialects.get(name)
   if (dialect?.[part] !== undefined) return dialect as Dialect & Required<Pick<Dialect, Part>>
-  const known = [...dialects.values()].filter((one) => one[part] !== undefined)
+  const has = (one: Dialect): boolean =>
+    one[part] !== undefined || (part === 'stream' && one.runs !== undefined)
+  if (dialect !== undefined && has(dialect)) return undefined
+  const known = [...dialects.values()].filter(has)
   throw refusal('dialect', `one of ${known.map((one) => one.name).join(', ')}`, name)
 }
 

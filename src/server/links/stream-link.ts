@@ -1,4 +1,4 @@
-import type { Chunk } from '../../codec/codec.js'
+import type { Chunk, Codec } from '../../codec/codec.js'
 import type { SseCodec } from '../../codec/sse.js'
 import type { Connection } from '../../delivery/connection.js'
 import type { Link } from '../../delivery/link.js'
@@ -60,12 +60,12 @@ export async function open(
   context: LinkContext,
   call: Call,
   makeLink: (patience: Patience) => StreamLink,
-  { subscribes, frames = [], forget, notReplayed }: Opening,
+  { subscribes, frames = [], forget, notReplayed, headers: further = {} }: Opening,
 ): Promise<Connection | undefined> {
   const { hub, limits, links, rateLimits, idleTimers } = context
   const { request, exchange } = call
   const address = rateLimits.addressOf(request)
-  const headers = { ...head.headers, ...call.headers }
+  const headers = { ...head.headers, ...call.headers, ...further }
   if (request.method === 'HEAD') {
     exchange.answer({ ...head, headers })
     return undefined
@@ -85,7 +85,8 @@ export async function open(
     })
     try {
       connection.together(() => {
-        for (const subscribe of subscribes) connection.receive(subscribe)
+        const given = typeof subscribes === 'function' ? subscribes() : subscribes
+        for (const subscribe of given) connection.receive(subscribe)
         for (const frame of frames) receive(connection, frame, limits)
       })
     } catch (error) {
@@ -116,9 +117,11 @@ interface Opening {
   /** Types that a fresh join does not replay, whatever their traits are. */
   readonly notReplayed?: readonly string[]
   /** A mistake in one of them is answered instead of the response. */
-  readonly subscribes: readonly Given<Subscribe>[]
+  readonly subscribes: readonly Given<Subscribe>[] | (() => readonly Given<Subscribe>[])
   /** `subscribe` frames, not checked yet. */
   readonly frames?: readonly unknown[]
+  /** What the response says beside the headers of every stream. */
+  readonly headers?: Readonly<Record<string, string>>
   /** The connection has gone. */
   readonly forget?: (connection: Connection) => void
 }
@@ -196,9 +199,12 @@ class StreamClient implements StreamEvents, Patience {
   }
 }
 
+/** A codec that also has last words for a response. */
+export type StreamCodec = Codec & Pick<SseCodec, 'closing'>
+
 /** A streamed response as a link. What is written before the response begins waits for it. */
 export class StreamLink implements Link, IdleLink {
-  readonly codec: SseCodec
+  readonly codec: StreamCodec
   readonly takesParts: boolean
   readonly #backpressureBytesMax: number
   readonly #stalledMs: number
@@ -213,7 +219,7 @@ export class StreamLink implements Link, IdleLink {
   #ended = false
 
   constructor(
-    codec: SseCodec,
+    codec: StreamCodec,
     { backpressureBytesMax, stalledMs }: Limits,
     patience: Patience,
     takesParts = false,

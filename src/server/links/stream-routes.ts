@@ -20,6 +20,7 @@ import { refusal } from '../http/problem.js'
 import { choiceOf, flagOf, modeOf, replayOf, slicesOf, typesOf } from '../http/query.js'
 import type { Call, Route } from '../http/routes.js'
 import { dialectOf, streamDialect } from './dialect-routes.js'
+import { tellTopic } from './run-routes.js'
 import { change } from './stream-change.js'
 import { cursorOf, hasAll, open, StreamLink, sessionOf } from './stream-link.js'
 
@@ -80,6 +81,8 @@ async function streamOne(context: StreamContext, call: Call): Promise<Answer | u
   const topic = call.use((permitted) => permitted.topic)
   const dialect = dialectOf(context, call.query, 'stream')
   if (dialect !== undefined) return streamDialect(context, call, dialect)
+  const telling = call.query.get('dialect') ? dialectOf(context, call.query, 'runs') : undefined
+  if (telling !== undefined) return tellTopic(context, call, telling)
   const codec = codecOf(context, call, 'one')
   const takesParts = flagOf(call.query, 'parts')
   const after = cursorOf(call)

@@ -1,0 +1,273 @@
+import type { JsonObject, JsonValue } from '../lib/json.js'
+import { applyPatch } from '../state/apply.js'
+import { isObject } from './fields.js'
+
+/** What a client of AG-UI knows of a thread that was told all of it: what is open, and every message so far. */
+export interface Thread {
+  /** `RUN_STARTED` of the run under way. */
+  readonly run: JsonObject | undefined
+  readonly steps: readonly JsonObject[]
+  readonly agents: readonly JsonObject[]
+  /** Spans of reasoning, outermost first. */
+  readonly spans: readonly JsonObject[]
+  readonly open: readonly OpenPart[]
+  readonly messages: readonly JsonObject[]
+  /** The state that was published in this shape; absent where the state is that of the slices. */
+  readonly state: JsonValue | undefined
+  /** What chunks without an id go on with. */
+  readonly chunk: OpenPart | undefined
+}
+
+interface OpenPart {
+  readonly kind: 'text' | 'reasoning' | 'call'
+  readonly id: string
+  readonly start: JsonObject
+  readonly text: string
+}
+
+export const noThread: Thread = {
+  run: undefined,
+  steps: [],
+  agents: [],
+  spans: [],
+  open: [],
+  messages: [],
+  state: undefined,
+  chunk: undefined,
+}
+
+// Of a longer thread the older messages are left out of a snapshot.
+const messagesMax = 1_000
+
+/** @returns the thread after an event, which must fit what is open */
+export function after(thread: Thread, event: JsonObject): Thread {
+  const { type } = event
+  switch (type) {
+    case 'RUN_STARTED':
+      return { ...thread, run: event }
+    case 'RUN_FINISHED':
+    case 'RUN_ERROR':
+      return { ...thread, run: undefined }
+    case 'STEP_STARTED':
+      return { ...thread, steps: [...thread.steps, event] }
+    case 'STEP_FINISHED':
+      return { ...thread, steps: without(thread.steps, event, ['stepName', 'subagentRunId']) }
+    case 'SUBAGENT_STARTED':
+      return { ...thread, agents: [...thread.agents, event] }
+    case 'SUBAGENT_FINISHED':
+    case 'SUBAGENT_ERROR':
+      return { ...thread, agents: without(thread.agents, event, ['subagentRunId']) }
+    case 'REASONING_START':
+      return { ...thread, spans: [...thread.spans, event] }
+    case 'REASONING_END':
+      return { ...thread, spans: without(thread.spans, event, ['messageId']) }
+    case 'TEXT_MESSAGE_START':
+      return opened(thread, 'text', event)
+    case 'REASONING_MESSAGE_START':
+      return opened(thread, 'reasoning', event)
+    case 'TOOL_CALL_START':
+      return opened(thread, 'call', event)
+    case 'TEXT_MESSAGE_CONTENT':
+    case 'REASONING_MESSAGE_CONTENT':
+    case 'TOOL_CALL_ARGS':
+      return grown(thread, event)
+    case 'TEXT_MESSAGE_END':
+    case 'REASONING_MESSAGE_END':
+    case 'TOOL_CALL_END':
+      return ended(thread, event)
+    case 'TOOL_CALL_RESULT':
+      return withMessage(thread, {
+        id: event['messageId'] ?? `${String(event['toolCallId'])}-result`,
+        role: 'tool',
+        toolCallId: event['toolCallId'] ?? '',
+        content: event['content'] ?? '',
+        ...of(event),
+      })
+    case 'MESSAGES_SNAPSHOT':
+      return { ...thread, messages: listOf(event['messages']) }
+    case 'STATE_SNAPSHOT':
+      return { ...thread, state: event['snapshot'] ?? {} }
+    case 'STATE_DELTA':
+      return { ...thread, state: patched(thread.state, event['delta']) }
+    default:
+      return thread
+  }
+}
+
+/** @returns the events that an event stands for: chunks open what they name, and end what was open before */
+export function expanded(thread: Thread, event: JsonObject): readonly JsonObject[] {
+  const type = String(event['type'])
+  const { chunk } = thread
+  if (!type.endsWith('_CHUNK')) return chunk === undefined ? [event] : [endOf(chunk), event]
+  const kind = type.startsWith('TOOL') ? 'call' : type.startsWith('REASONING') ? 'reasoning' : 'text'
+  const given = event[kind === 'call' ? 'toolCallId' : 'messageId']
+  const goesOn = chunk?.kind === kind && (given === undefined || given === chunk.id)
+  if (!goesOn && typeof given !== 'string') return chunk === undefined ? [] : [endOf(chunk)]
+  const id = goesOn ? chunk.id : String(given)
+  const events: JsonObject[] = []
+  if (!goesOn) {
+    if (chunk !== undefined) events.push(endOf(chunk))
+    events.push(startOf(kind, id, event))
+  }
+  const { delta } = event
+  if (typeof delta === 'string' && delta !== '') events.push(contentOf(kind, id, delta, of(event)))
+  return events
+}
+
+/** Remembers what an event with chunks has left open. */
+export function withChunk(thread: Thread, event: JsonObject): Thread {
+  const isChunk = String(event['type']).endsWith('_CHUNK')
+  const chunk = isChunk ? thread.open.at(-1) : undefined
+  return chunk === thread.chunk ? thread : { ...thread, chunk }
+}
+
+/** @returns what ends all that is open, so that the run can end */
+export function endings(thread: Thread): readonly JsonObject[] {
+  return [
+    ...thread.open.toReversed().map(endOf),
+    ...thread.spans
+      .toReversed()
+      .map((span) => ({ type: 'REASONING_END', messageId: span['messageId'] ?? '', ...of(span) })),
+    ...thread.steps
+      .toReversed()
+      .map((step) => ({ type: 'STEP_FINISHED', stepName: step['stepName'] ?? '', ...of(step) })),
+    ...thread.agents
+      .toReversed()
+      .map((agent) => ({ type: 'SUBAGENT_FINISHED', subagentRunId: agent['subagentRunId'] ?? '' })),
+  ]
+}
+
+/** @returns what ends all that is open of one agent */
+export function endingsOf(thread: Thread, agent: string): readonly JsonObject[] {
+  const its = (event: JsonObject): boolean => event['subagentRunId'] === agent
+  return endings({
+    ...thread,
+    open: thread.open.filter(({ start }) => its(start)),
+    spans: thread.spans.filter(its),
+    steps: thread.steps.filter(its),
+    agents: [],
+  })
+}
+
+/**
+ * @returns what a client begins with that joins now: the run, the state, all messages with what is written of them so
+ *   far, and once more the beginning of all that is open. It goes on with what is new
+ */
+export function prelude(thread: Thread, run: JsonObject, state: JsonObject): readonly JsonObject[] {
+  const snapshot = thread.state ?? state
+  const messages = thread.open.reduce((known, part) => withMessage(known, messageOf(part)), thread).messages
+  return [
+    thread.run ?? run,
+    { type: 'STATE_SNAPSHOT', snapshot },
+    { type: 'MESSAGES_SNAPSHOT', messages },
+    ...thread.agents,
+    ...thread.steps,
+    ...thread.spans,
+    ...thread.open.map(({ start }) => start),
+  ]
+}
+
+function opened(thread: Thread, kind: OpenPart['kind'], start: JsonObject): Thread {
+  const id = String(start[kind === 'call' ? 'toolCallId' : 'messageId'] ?? '')
+  const part = { kind, id, start, text: '' }
+  // Messages stand in the order in which they began.
+  return withMessage({ ...thread, open: [...thread.open, part] }, messageOf(part))
+}
+
+function grown(thread: Thread, event: JsonObject): Thread {
+  const part = partOf(thread, event)
+  const { delta } = event
+  if (part === undefined || typeof delta !== 'string') return thread
+  return {
+    ...thread,
+    open: thread.open.map((one) => (one === part ? { ...one, text: one.text + delta } : one)),
+  }
+}
+
+function ended(thread: Thread, event: JsonObject): Thread {
+  const part = partOf(thread, event)
+  if (part === undefined) return thread
+  return withMessage({ ...thread, open: thread.open.filter((one) => one !== part) }, messageOf(part))
+}
+
+function partOf({ open }: Thread, event: JsonObject): OpenPart | undefined {
+  const type = String(event['type'])
+  const kind = type.startsWith('TOOL') ? 'call' : type.startsWith('REASONING') ? 'reasoning' : 'text'
+  const id = event[kind === 'call' ? 'toolCallId' : 'messageId']
+  return open.find((part) => part.kind === kind && part.id === id)
+}
+
+function messageOf({ kind, id, start, text }: OpenPart): JsonObject {
+  if (kind === 'reasoning') return { id, role: 'reasoning', content: text, ...of(start) }
+  if (kind === 'text') return { id, role: start['role'] ?? 'assistant', content: text, ...of(start) }
+  const call = { id, type: 'function', function: { name: start['toolCallName'] ?? '', arguments: text } }
+  return { id: start['parentMessageId'] ?? id, role: 'assistant', toolCalls: [call], ...of(start) }
+}
+
+/** A call joins the message that it belongs to. */
+function withMessage(thread: Thread, message: JsonObject): Thread {
+  const at = thread.messages.findIndex(({ id }) => id === message['id'])
+  const before = thread.messages[at]
+  if (before === undefined) return { ...thread, messages: [...thread.messages, message].slice(-messagesMax) }
+  const more = listOf(message['toolCalls'])
+  const known = listOf(before['toolCalls']).filter((call) => !more.some(({ id }) => id === call['id']))
+  const calls = [...known, ...more]
+  const joined = { ...before, ...message, ...(calls.length > 0 && { toolCalls: calls }) }
+  return { ...thread, messages: thread.messages.with(at, joined) }
+}
+
+function startOf(
+  kind: OpenPart['kind'],
+  id: string,
+  { role, toolCallName, parentMessageId, ...rest }: JsonObject,
+): JsonObject {
+  if (kind === 'reasoning')
+    return { type: 'REASONING_MESSAGE_START', messageId: id, role: 'reasoning', ...of(rest) }
+  if (kind === 'text')
+    return { type: 'TEXT_MESSAGE_START', messageId: id, role: role ?? 'assistant', ...of(rest) }
+  return {
+    type: 'TOOL_CALL_START',
+    toolCallId: id,
+    toolCallName: toolCallName ?? 'tool',
+    ...(parentMessageId !== undefined && { parentMessageId }),
+    ...of(rest),
+  }
+}
+
+function contentOf(kind: OpenPart['kind'], id: string, delta: string, agent: JsonObject): JsonObject {
+  if (kind === 'call') return { type: 'TOOL_CALL_ARGS', toolCallId: id, delta, ...agent }
+  const type = kind === 'text' ? 'TEXT_MESSAGE_CONTENT' : 'REASONING_MESSAGE_CONTENT'
+  return { type, messageId: id, delta, ...agent }
+}
+
+function endOf({ kind, id, start }: OpenPart): JsonObject {
+  if (kind === 'call') return { type: 'TOOL_CALL_END', toolCallId: id, ...of(start) }
+  return { type: kind === 'text' ? 'TEXT_MESSAGE_END' : 'REASONING_MESSAGE_END', messageId: id, ...of(start) }
+}
+
+/** Whose it is. */
+function of({ subagentRunId }: JsonObject): JsonObject {
+  return subagentRunId === undefined ? {} : { subagentRunId }
+}
+
+function without(
+  list: readonly JsonObject[],
+  event: JsonObject,
+  names: readonly string[],
+): readonly JsonObject[] {
+  const at = list.findLastIndex((one) => names.every((name) => one[name] === event[name]))
+  return at === -1 ? list : list.toSpliced(at, 1)
+}
+
+function patched(state: JsonValue | undefined, delta: JsonValue | undefined): JsonValue | undefined {
+  try {
+    return applyPatch(state ?? {}, listOf(delta) as never)
+  } catch {
+    // Its clients leave the state as it is, too, where a patch does not apply.
+    return state
+  }
+}
+
+function listOf(value: JsonValue | undefined): readonly JsonObject[] {
+  return Array.isArray(value) ? value.filter(isObject) : []
+}

@@ -1,0 +1,194 @@
+import type { JsonValue } from '../lib/json.js'
+import type { Said, Usage } from './said.js'
+
+/** What is open in the output of one agent: at most one text, reasoning or input that is typed at a time. */
+export interface Flow {
+  readonly open: Open | undefined
+  /** Calls whose result has not come. */
+  readonly calls: readonly Call[]
+  /** Of all that was opened so far: it makes ids that are the same each time that the run is told. */
+  readonly opened: number
+}
+
+export interface Call {
+  readonly id: string
+  readonly name: string
+}
+
+type Open =
+  | { readonly kind: 'text'; readonly id: string; readonly named: string | undefined }
+  | { readonly kind: 'reasoning'; readonly id: string }
+  | { readonly kind: 'typing'; readonly id: string; readonly name: string; readonly json: string }
+
+/** What protocols that open and close their parts say of it. */
+export type Move =
+  | { readonly kind: 'openText' | 'closeText' | 'openReasoning' | 'closeReasoning'; readonly id: string }
+  | { readonly kind: 'text' | 'reasoning'; readonly id: string; readonly text: string }
+  | { readonly kind: 'openCall'; readonly id: string; readonly name: string; readonly typed: boolean }
+  | { readonly kind: 'typing'; readonly id: string; readonly text: string }
+  | {
+      readonly kind: 'closeCall'
+      readonly id: string
+      readonly name: string
+      readonly input: JsonValue
+      /** Its input has come in pieces. */
+      readonly typed: boolean
+    }
+  | {
+      readonly kind: 'result'
+      readonly id: string
+      readonly name: string
+      readonly result: JsonValue
+      readonly failed: boolean
+    }
+  | { readonly kind: 'turn'; readonly model?: string; readonly usage: Usage }
+  | { readonly kind: 'other'; readonly name: string; readonly data: JsonValue }
+
+export interface Flowed {
+  readonly flow: Flow
+  readonly moves: readonly Move[]
+}
+
+export const noFlow: Flow = { open: undefined, calls: [], opened: 0 }
+
+// Calls without a result; of more the oldest is no longer known by name.
+const openCallsMax = 1_000
+
+/** @returns what something that was said means to those who are told all that precedes it */
+export function flowed(flow: Flow, said: Said): Flowed {
+  switch (said.kind) {
+    case 'text':
+      return onText(flow, said.id, said.text)
+    case 'textEnd':
+      return closed(flow)
+    case 'reasoning': {
+      if (said.text === '') return { flow, moves: [] }
+      const { open } = flow
+      if (open?.kind === 'reasoning')
+        return { flow, moves: [{ kind: 'reasoning', id: open.id, text: said.text }] }
+      const before = closed(flow)
+      const id = `reasoning-${flow.opened + 1}`
+      return {
+        flow: { ...before.flow, open: { kind: 'reasoning', id }, opened: flow.opened + 1 },
+        moves: [...before.moves, { kind: 'openReasoning', id }, { kind: 'reasoning', id, text: said.text }],
+      }
+    }
+    case 'typing':
+      return onTyping(flow, said)
+    case 'call':
+      return onCall(flow, said)
+    case 'result':
+      return onResult(flow, said)
+    case 'turn': {
+      const before = closed(flow)
+      return { flow: before.flow, moves: [...before.moves, said] }
+    }
+    case 'other':
+      return { flow, moves: [said] }
+  }
+}
+
+/** @returns the flow with nothing open */
+export function closed(flow: Flow): Flowed {
+  const { open } = flow
+  if (open === undefined) return { flow, moves: [] }
+  const next = { ...flow, open: undefined }
+  switch (open.kind) {
+    case 'text':
+      return { flow: next, moves: [{ kind: 'closeText', id: open.id }] }
+    case 'reasoning':
+      return { flow: next, moves: [{ kind: 'closeReasoning', id: open.id }] }
+    case 'typing': {
+      const call = { id: open.id, name: open.name }
+      const close: Move = { kind: 'closeCall', ...call, input: inputOf(open.json), typed: true }
+      return { flow: { ...next, calls: withCall(next.calls, call) }, moves: [close] }
+    }
+  }
+}
+
+function onText(flow: Flow, named: string | undefined, text: string): Flowed {
+  const { open } = flow
+  if (open?.kind === 'text' && open.named === named) {
+    return { flow, moves: text === '' ? [] : [{ kind: 'text', id: open.id, text }] }
+  }
+  if (text === '' && named === undefined) return { flow, moves: [] }
+  const before = closed(flow)
+  const opened = flow.opened + 1
+  const id = `${named ?? 'text'}-${opened}`
+  return {
+    flow: { ...before.flow, open: { kind: 'text', id, named }, opened },
+    moves: [
+      ...before.moves,
+      { kind: 'openText', id },
+      ...(text === '' ? [] : [{ kind: 'text', id, text } as const]),
+    ],
+  }
+}
+
+function onTyping(flow: Flow, { id, name, text }: Extract<Said, { kind: 'typing' }>): Flowed {
+  const { open } = flow
+  const typed: readonly Move[] = text === '' ? [] : [{ kind: 'typing', id, text }]
+  if (open?.kind === 'typing' && open.id === id) {
+    return { flow: { ...flow, open: { ...open, json: open.json + text } }, moves: typed }
+  }
+  const before = closed(flow)
+  const called = name ?? 'tool'
+  return {
+    flow: { ...before.flow, open: { kind: 'typing', id, name: called, json: text } },
+    moves: [...before.moves, { kind: 'openCall', id, name: called, typed: true }, ...typed],
+  }
+}
+
+function onCall(flow: Flow, { id: given, name, input }: Extract<Said, { kind: 'call' }>): Flowed {
+  const { open } = flow
+  if (open?.kind === 'typing' && open.id === given) {
+    const call = { id: open.id, name }
+    return {
+      flow: { ...flow, open: undefined, calls: withCall(flow.calls, call) },
+      moves: [{ kind: 'closeCall', ...call, input, typed: true }],
+    }
+  }
+  const before = closed(flow)
+  const opened = flow.opened + 1
+  const call = { id: given ?? `call-${opened}`, name }
+  return {
+    flow: { ...before.flow, opened, calls: withCall(before.flow.calls, call) },
+    moves: [
+      ...before.moves,
+      { kind: 'openCall', ...call, typed: false },
+      { kind: 'closeCall', ...call, input, typed: false },
+    ],
+  }
+}
+
+/** A result of a call that was not told of tells of it. One without an id is of the oldest open call of its name. */
+function onResult(flow: Flow, said: Extract<Said, { kind: 'result' }>): Flowed {
+  const before = closed(flow)
+  const { result, failed } = said
+  const call = before.flow.calls.find(({ id, name }) =>
+    said.id === undefined ? name === said.name : id === said.id,
+  )
+  if (call === undefined) {
+    const { id, name = 'tool' } = said
+    const made = onCall(before.flow, { kind: 'call', ...(id !== undefined && { id }), name, input: {} })
+    const after = onResult(made.flow, { ...said, id: made.flow.calls.at(-1)?.id ?? '' })
+    return { flow: after.flow, moves: [...before.moves, ...made.moves, ...after.moves] }
+  }
+  return {
+    flow: { ...before.flow, calls: before.flow.calls.filter((other) => other !== call) },
+    moves: [...before.moves, { kind: 'result', ...call, result, failed }],
+  }
+}
+
+function withCall(calls: readonly Call[], call: Call): readonly Call[] {
+  return [...calls.filter(({ id }) => id !== call.id), call].slice(-openCallsMax)
+}
+
+function inputOf(json: string): JsonValue {
+  if (json.trim() === '') return {}
+  try {
+    return JSON.parse(json) as JsonValue
+  } catch {
+    return json
+  }
+}

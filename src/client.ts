@@ -12,6 +12,11 @@ export type {
   TaskLogEvents,
   TextDelta,
 } from './client/catalog-types.js'
+export {
+  type ChatTransportOptions,
+  RuncastChatTransport,
+  type SentMessages,
+} from './client/chat-transport.js'
 export { Client, connect } from './client/client.js'
 export type { ConnectOptions } from './client/connect-options.js'
 export type { CodecName } from './client/dial-websocket.js'

@@ -9,6 +9,17 @@ export type {
   Following,
 } from './codec/dialect.js'
 export { dataBlock } from './codec/dialect.js'
+export type {
+  Block,
+  DialectRuns,
+  RunDocument,
+  RunEnding,
+  RunFacts,
+  RunQuery,
+  RunRoute,
+  RunSummary,
+  Told,
+} from './codec/runs.js'
 export type { Connection, ConnectionOptions } from './delivery/connection.js'
 export type { Link } from './delivery/link.js'
 export type { LocalOptions, LocalSubscription } from './delivery/local.js'
@@ -19,6 +30,7 @@ export type { HubStats, SessionMeasures } from './hub/stats.js'
 export type { JsonObject, JsonValue } from './lib/json.js'
 export { ProtocolError } from './protocol/codes.js'
 export type { Cursor, Epoch, Offset } from './protocol/cursor.js'
+export { foreignId, ownId } from './protocol/foreign-id.js'
 export type {
   Cause,
   HubEvent,

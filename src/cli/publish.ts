@@ -69,7 +69,7 @@ export function publishCommand(surroundings: Surroundings): Command {
     .addOption(
       new Option(
         '--dialect <name>',
-        'the shape of the lines: session-bus, stream-event, task-log, or your own',
+        'the shape of the lines: ai-sdk, ag-ui, openai-responses, langgraph, session-bus, stream-event, task-log, or your own',
       ).conflicts(['type', 'typeField']),
     )
     .addOption(

@@ -1,4 +1,9 @@
-import { Command, InvalidArgumentError } from 'commander'
+// Longer than 350 lines: the commands of one run, whose start, output and end share one state.
+
+import { Command, InvalidArgumentError, Option } from 'commander'
+import type { Ingested } from '../ingest/ingest.js'
+import { ingestNames } from '../ingest/translate.js'
+import { AgentOutput } from './agent-output.js'
 import {
   type Child,
   type ChildCommand,
@@ -38,6 +43,7 @@ interface RunOptions {
   readonly keepOpen?: boolean
   readonly end?: boolean
   readonly replace?: boolean
+  readonly from?: string
   readonly wait: number
 }
 
@@ -46,11 +52,13 @@ Examples:
   $ runcast run -- npm test
   $ runcast run --session build-42 \\
       --worker lint='npm run lint' --worker test='npm test' --worker list='ls -R | head'
+  $ runcast run --from claude-code -- claude -p --output-format stream-json --verbose 'fix the tests'
   $ runcast tail build-42                      # watch it from another terminal
 
 Each command is a worker of the session and publishes what it prints, line by line. Commands after -- are
 started as they are; a --worker's command goes through the shell. They find RUNCAST_HUB, RUNCAST_SESSION and
-RUNCAST_WORKER in their environment. A signal is passed on to all of them; a second one kills them.
+RUNCAST_WORKER in their environment. With --from the lines are what an agent prints, and become its text, its tools
+and its end; lines that are something else stay output. A signal is passed on to all of them; a second one kills them.
 
 When all commands have ended the session ends, unless it had begun before, and run ends with the code of the first that failed (127: not
 found, 128+n: ended by signal n), or else with 0.
@@ -67,6 +75,11 @@ export function runCommand(surroundings: Surroundings): Command {
     .addOption(tokenOption())
     .option('--session <id>', 'the session to publish to (default: a new one)', idOption)
     .option('--worker <name=command>', 'a worker and its command; may be repeated', collectWorker)
+    .addOption(
+      new Option('--from <kind>', 'what the commands print; auto: the first object tells').choices(
+        ingestNames,
+      ),
+    )
     .option('--keep-open', 'leave the session open when all commands have ended')
     .option('--end', 'end the session also where it had begun before')
     .option('--replace', 'if the session has ended already, remove it and start anew')
@@ -88,7 +101,10 @@ async function run(
   try {
     const isNew = await prepareSession(hub, session, options.replace === true)
     const ends = options.end === true || (isNew && options.keepOpen !== true)
-    return await new Run(hub, session, commands, surroundings).toItsEnd(options, { isNew, ends })
+    return await new Run(hub, session, { commands, from: options.from }, surroundings).toItsEnd(options, {
+      isNew,
+      ends,
+    })
   } finally {
     hub.close()
   }
@@ -117,11 +133,19 @@ async function prepareSession(hub: HubHttp, session: string, replace: boolean): 
   return true
 }
 
+/** What one `runcast run` starts. */
+interface Started {
+  readonly commands: readonly NamedCommand[]
+  readonly from: string | undefined
+}
+
 /** The commands of one `runcast run` from their start to the last acknowledgement. */
 class Run {
   readonly #hub: HubHttp
   readonly #session: string
   readonly #commands: readonly NamedCommand[]
+  /** What they print; output unless given. */
+  readonly #from: string | undefined
   readonly #surroundings: Surroundings
   readonly #screen: Screen
   readonly #sender: Sender
@@ -136,10 +160,11 @@ class Run {
   #failures = 0
   #firstFailure = 0
 
-  constructor(hub: HubHttp, session: string, commands: readonly NamedCommand[], surroundings: Surroundings) {
+  constructor(hub: HubHttp, session: string, { commands, from }: Started, surroundings: Surroundings) {
     this.#hub = hub
     this.#session = session
     this.#commands = commands
+    this.#from = from
     this.#surroundings = surroundings
     this.#id = surroundings.random.id(10)
     this.#screen = new Screen(
@@ -195,6 +220,18 @@ class Run {
       const json = `{"type":"${type}","id":"${this.#id}-${worker}-${place}","time":${clock.now()},"data":${data}}`
       this.#sender.push(worker, { json, place })
     }
+    const agent = this.#from === undefined ? undefined : new AgentOutput(this.#from, worker)
+    const publishAll = (found: readonly Ingested[]): void => {
+      for (const { event, worker: named = worker } of found) {
+        const place = ++count
+        const json = JSON.stringify({ ...event, id: `${this.#id}-${worker}-${place}`, time: clock.now() })
+        this.#sender.push(named, { json, place })
+      }
+    }
+    const publishOutput = (stream: string, texts: readonly string[]): void => {
+      for (const piece of texts)
+        publish('process.output', `{"stream":"${stream}","text":${JSON.stringify(piece)}}`)
+    }
     return new Promise((resolve) => {
       const child = startChild(
         command,
@@ -214,14 +251,18 @@ class Run {
             this.#leases.hold(worker)
           },
           output: (stream, texts) => {
-            for (const piece of texts)
-              publish('process.output', `{"stream":"${stream}","text":${JSON.stringify(piece)}}`)
+            const printed = agent !== undefined && stream === 'stdout' ? agent.take(texts) : undefined
+            publishAll(printed?.events ?? [])
+            publishOutput(stream, printed?.output ?? texts)
             this.#lines += texts.length
             this.#screen.show(worker, stream, texts)
             if (this.#screen.busy) this.#hold('screen')
           },
           exited: (exit) => {
             this.#leases.ended(worker)
+            const last = agent?.end()
+            publishAll(last?.events ?? [])
+            publishOutput('stdout', last?.output ?? [])
             publish('process.exited', JSON.stringify(exit))
             this.#exited(worker, exit)
             resolve()

@@ -37,6 +37,9 @@ export class Transcript {
     if (type === 'process.output' && isObject(data) && typeof data['text'] === 'string') {
       return this.#output(event, String(data['stream']), data['text'])
     }
+    if (type === 'client_output_delta' && isObject(data) && typeof data['content'] === 'string') {
+      return this.#output(event, 'text', data['content'])
+    }
     return `${this.end()}${this.#prefix(event)}${this.#described(event)}\n`
   }
 
@@ -88,10 +91,45 @@ export class Transcript {
       })
       return (data['code'] === 0 ? green(how) : red(how)) + dim(after)
     }
+    const said = isObject(data) ? this.#said(type, data) : undefined
+    if (said !== undefined) return said
     const json = data === undefined || data === null ? '' : terminalText(JSON.stringify(data))
     const room = this.#columns() - timeWidth - Math.max(this.#width, worker.length) - type.length - 4
     const cut = json.length > room ? `${json.slice(0, Math.max(room - 1, 10))}…` : json
     return cyan(type) + (cut === '' || cut === '{}' ? '' : ` ${dim(cut)}`)
+  }
+
+  /** What an agent does, in the words of a terminal. */
+  #said(type: string, data: Readonly<Record<string, unknown>>): string | undefined {
+    const { bold, dim, green, red } = this.#palette
+    const cut = (value: unknown): string => {
+      const text = typeof value === 'string' ? value : JSON.stringify(value ?? '')
+      const line = terminalText(text).replaceAll(/\s+/g, ' ')
+      const room = Math.max(this.room - 30, 20)
+      return line.length > room ? `${line.slice(0, room)}…` : line
+    }
+    switch (type) {
+      case 'tool_call_started':
+        return `${bold(`→ ${cut(data['tool_name'])}`)} ${dim(cut(data['tool_input'] ?? ''))}`
+      case 'tool_call_completed': {
+        const failed = data['is_error'] === true
+        const name = `← ${cut(data['tool_name'])}`
+        return `${failed ? red(`${name} failed`) : name} ${dim(cut(data['result'] ?? ''))}`
+      }
+      case 'llm_turn_complete': {
+        const { model, input_tokens: input, output_tokens: output, cost_usd: cost } = data
+        const spent = typeof cost === 'number' ? `, $${cost.toFixed(4)}` : ''
+        return dim(
+          `${cut(model ?? 'model')}: ${String(input ?? 0)} tokens in, ${String(output ?? 0)} out${spent}`,
+        )
+      }
+      case 'execution_completed':
+        return green('completed')
+      case 'execution_failed':
+        return red(`failed: ${cut(data['error'] ?? '')}`)
+      default:
+        return undefined
+    }
   }
 
   #prefix({ time, worker }: Pick<ShownEvent, 'time' | 'worker'>): string {

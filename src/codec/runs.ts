@@ -38,6 +38,8 @@ export interface DialectRuns<State = unknown> {
   broken?(state: State, reason: string): string
   /** Where a client goes on that counts what it was told in numbers of its own: it has all blocks up to this one. */
   after?(asked: RunQuery): number | undefined
+  /** The offset after which the run began that is asked for; it is waited for. */
+  since?(asked: RunQuery): number | undefined
   /** What the response says beside its own headers. */
   headers?(asked: RunQuery): Readonly<Record<string, string>>
   /** What a refused request is answered with, as these clients read it. */

@@ -1,6 +1,7 @@
 import { type Dialect, type DialectEvent, dataBlock } from '../codec/dialect.js'
 import type { Block, DialectRuns, RunEnding, RunFacts, Told } from '../codec/runs.js'
 import type { JsonObject, JsonValue } from '../lib/json.js'
+import { ProtocolError, quote } from '../protocol/codes.js'
 import type { HubEvent } from '../protocol/frames.js'
 import { fieldsOf, objectOf, textField } from './fields.js'
 import { closed, type Flow, flowed, type Move, noFlow } from './flow.js'
@@ -40,6 +41,12 @@ const runs: DialectRuns<State> = {
     usage: { input: 0, output: 0, cached: 0 },
   }),
   tell,
+  since({ query }) {
+    const given = query.get('since')
+    if (given === null || given === '') return undefined
+    if (/^\d{1,15}$/.test(given)) return Number(given)
+    throw new ProtocolError('badFrame', `since: expected an offset, got ${quote(given)}`)
+  },
   headers: () => ({ 'x-vercel-ai-ui-message-stream': 'v1' }),
 }
 

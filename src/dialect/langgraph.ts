@@ -10,6 +10,8 @@ import { resultText, saidBy } from './said.js'
 const prefix = 'langgraph.'
 const name = /^[a-z][a-z0-9_-]*(\/[a-z]+)?(\|.*)?$/
 
+const modesMax = 20
+
 /** What comes whatever modes a client asks for. */
 const always = ['metadata', 'error', 'end', 'feedback']
 
@@ -54,7 +56,7 @@ export const langgraph: Dialect = {
 /** A client names what it asks for otherwise than what it gets is named. */
 function modesOf(query: URLSearchParams): readonly string[] {
   const asked = query.getAll('stream_mode').map((mode) => (mode === 'messages-tuple' ? 'messages' : mode))
-  if (asked.length > 20 || asked.some((mode) => mode !== '' && !name.test(mode))) {
+  if (asked.length > modesMax || asked.some((mode) => mode !== '' && !name.test(mode))) {
     throw new ProtocolError('badFrame', `stream_mode: expected names of modes, got ${quote(asked.join(','))}`)
   }
   if (asked.includes('run_modes')) return []

@@ -60,7 +60,7 @@ const table: Record<SectionName, string> = {
     response.failed ! R -ended >failed · response.cancelled ! R -ended >cancelled · response.* R`,
   'ai-sdk': `ai-sdk.start ! R -running · ai-sdk.text-delta D R M(delta) · ai-sdk.reasoning-delta D R M(delta) ·
     ai-sdk.tool-input-delta D R M(inputTextDelta) · ai-sdk.text-* ! R · ai-sdk.reasoning-* ! R · ai-sdk.tool-* ! R ·
-    ai-sdk.start-step ! R · ai-sdk.finish-step ! R · ai-sdk.finish ! R -ended >succeeded ·
+    ai-sdk.start-step ! R · ai-sdk.finish-step ! R · ai-sdk.finish ! R -ended >succeeded · ai-sdk.finish-failed ! R -ended >failed ·
     ai-sdk.abort ! R -ended >cancelled · ai-sdk.error ! R -ended >failed · ai-sdk.* R`,
   'ag-ui': `RUN_STARTED ! R -running · RUN_FINISHED ! R -ended >succeeded · RUN_ERROR ! R -ended >failed · STEP_* ! R ·
     TEXT_MESSAGE_CONTENT D R M(delta;timestamp) · TEXT_MESSAGE_CHUNK D R M(delta;timestamp) · TEXT_MESSAGE_* ! R ·

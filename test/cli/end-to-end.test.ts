@@ -168,7 +168,10 @@ t.test('publish takes the lines of a dialect, and ends what they end', async (t)
     /event: assistant\ndata: {"content":"hello"}\n\n[^]*event: toolcall[^]*event: complete\ndata: {}\n\n/,
   )
   const unknown = await commandLine.run(['publish', '--hub', hub.url, '--dialect', 'esperanto', path])
-  t.match(unknown.stderr, /dialect: expected one of session-bus, stream-event, task-log, got "esperanto"/)
+  t.match(
+    unknown.stderr,
+    /dialect: expected one of session-bus, stream-event, task-log, ai-sdk, .*, got "esperanto"/,
+  )
   const both = await commandLine.run([...words, 'task-log', '--type', 'a', path])
   t.equal(both.code, 2)
 })

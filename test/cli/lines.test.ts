@@ -318,3 +318,21 @@ t.test('reading on before a line has ended shows its beginning once', async (t) 
   }
   t.same(shown, ['beginning'])
 })
+
+t.test('a transcript shows what an agent says and does', async (t) => {
+  const transcript = new Transcript(paletteFor(process.stdout, { NO_COLOR: '1' }), () => 100)
+  const shown = (type: string, data: object): string =>
+    transcript.show({ type, data, time: 0, worker: 'fix' }).replaceAll(/^\d\d:\d\d:\d\d /gm, '')
+  t.equal(shown('client_output_delta', { content: 'I will ' }), 'fix | I will ')
+  t.equal(shown('client_output_delta', { content: 'look.' }), 'look.')
+  t.equal(
+    shown('tool_call_started', { tool_name: 'ls', tool_input: { path: '/' } }),
+    '\nfix | → ls {"path":"/"}\n',
+  )
+  const failed = { tool_name: 'ls', result: 'no\nsuch place', is_error: true }
+  t.equal(shown('tool_call_completed', failed), 'fix | ← ls failed no such place\n')
+  const turn = { model: 'm-1', input_tokens: 10, output_tokens: 5, cost_usd: 0.0123 }
+  t.equal(shown('llm_turn_complete', turn), 'fix | m-1: 10 tokens in, 5 out, $0.0123\n')
+  t.equal(shown('execution_failed', { error: 'no key' }), 'fix | failed: no key\n')
+  t.equal(shown('execution_completed', {}), 'fix | completed\n')
+})

@@ -54,6 +54,60 @@ t.test('run', (t) => {
     },
   )
 
+  t.test('translates what an agent prints, and leaves other lines what they are', async (t) => {
+    const hub = await fakeHub(t)
+    const long = 'x'.repeat(100_000)
+    const said = [
+      { type: 'system', subtype: 'init', session_id: 's', model: 'm' },
+      { type: 'assistant', message: { id: 'm1', content: [{ type: 'text', text: long }] }, session_id: 's' },
+      {
+        type: 'assistant',
+        message: {
+          id: 'm2',
+          content: [{ type: 'tool_use', id: 't', name: 'Task', input: { subagent_type: 'Look' } }],
+        },
+        session_id: 's',
+      },
+      {
+        type: 'result',
+        subtype: 'success',
+        result: long,
+        usage: { input_tokens: 3, output_tokens: 4 },
+        session_id: 's',
+      },
+    ]
+    const folder = t.testdir({ 'said.ndjson': said.map((line) => `${JSON.stringify(line)}\n`).join('') })
+    const script = `echo starting; cat ${folder}/said.ndjson; echo '{"type":"system' ; echo careful >&2`
+    const words = [
+      'run',
+      '--hub',
+      hub.url,
+      '--session',
+      'agent',
+      '--from',
+      'claude-code',
+      '--worker',
+      `fix=${script}`,
+    ]
+    t.match(await commandLine.run(words), { code: 0 })
+    const of = (name: string) => hub.events.filter(({ worker }) => worker === name)
+    t.match(of('fix').slice(0, 7), [
+      { type: 'process.started' },
+      { type: 'process.output', data: { text: 'starting\n' } },
+      { type: 'execution_started', data: { model: 'm' } },
+      { type: 'client_output_delta', data: { content: long } },
+      { type: 'llm_turn_complete' },
+      { type: 'tool_call_started', data: { tool_name: 'Task' } },
+      { type: 'client_output_delta', data: { content: long } },
+    ])
+    t.match(of('fix.Look-1'), [{ type: 'execution_started', data: { parent: 'fix' } }])
+    t.ok(of('fix').some(({ type }) => type === 'execution_completed'))
+    t.equal(hub.texts('fix', 'stdout'), 'starting\n{"type":"system\n', 'half an object is output')
+    t.equal(hub.texts('fix', 'stderr'), 'careful\n')
+    t.equal(of('fix').at(-1)?.type, 'process.exited')
+    t.match(await commandLine.run(['run', '--hub', hub.url, '--from', 'cobol', '--', 'true']), { code: 2 })
+  })
+
   t.test('survives a restart of the hub without losing or repeating a line', async (t) => {
     const old = await startFakeHub()
     // Prints on while the hub is away: the test says when to go on.

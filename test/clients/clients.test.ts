@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { build } from 'esbuild'
 import t, { type Test } from 'tap'
+import { RuncastChatTransport } from '../../src/client.js'
 import type { Hub } from '../../src/hub/hub.js'
 import type { JsonObject, JsonValue } from '../../src/lib/json.js'
 import { served } from '../kit/served.js'
@@ -238,6 +239,74 @@ for (const version of ['ai6', 'ai7']) {
       })
     }
 
+    t.test('over the transport of the client, it sends, is watched, is cut, and stops', async (t) => {
+      const { hub, url } = await served(t)
+      const transport = () =>
+        new RuncastChatTransport({
+          url,
+          version: version === 'ai7' ? 7 : 6,
+          fetch: (...given) => fetch(...given),
+        })
+      class Conversation extends AbstractChat {
+        constructor() {
+          super({ id: 'talk', state: new State(), transport: transport() })
+        }
+      }
+      const asks = () =>
+        hub.find('talk') === undefined
+          ? []
+          : hub.history('sessions/talk').events.filter(({ type }) => type === 'chat.request')
+      const first: Client = new Conversation()
+      const nobody: Client = new Conversation()
+      await nobody.resumeStream()
+      t.equal(nobody.status, 'ready', 'nothing is under way')
+      const sent = first.sendMessage({ text: 'Hi' })
+      await until('the agent is asked', () => asks().length === 1)
+      t.match(asks()[0]?.data, {
+        messages: [{ role: 'user', parts: [{ text: 'Hi' }] }],
+        trigger: 'submit-message',
+      })
+      const voice = catalogVoice(hub, 'talk')
+      await voice.begin()
+      await voice.text('Hello ')
+      await until('it has the text so far', () => textOf(first) === 'Hello ')
+      const second: Client = new Conversation()
+      const watched = second.resumeStream()
+      await until('another viewer has it too', () => textOf(second) === 'Hello ')
+      for (const connection of hub.connections) connection.close('lagging', 'to see them come back')
+      await voice.text('world')
+      await until(
+        'both go on where they were',
+        () => textOf(first) === 'Hello world' && textOf(second) === 'Hello world',
+      )
+      for (const connection of hub.connections) connection.close('lagging', 'once more, at the end')
+      await voice.text('.')
+      await voice.end()
+      await Promise.all([sent, watched])
+      for (const one of [first, second]) {
+        t.match(one, { status: 'ready', error: undefined })
+        t.equal(textOf(one), 'Hello world.')
+      }
+      t.equal(first.messages.length, 2)
+      const again = first.sendMessage({ text: 'More' })
+      await until('the agent is asked again', () => asks().length === 2)
+      t.equal(textOf(first), 'More', 'nothing of the run before')
+      await voice.begin()
+      await voice.text('second')
+      await until('it has the second run', () => textOf(first) === 'second')
+      await first.stop()
+      await again
+      await until('the agent is told', () =>
+        hub.history('sessions/talk').events.some(({ type }) => type === 'command.cancel'),
+      )
+      const third: Client = new Conversation()
+      const lost = third.resumeStream()
+      await until('it has it', () => textOf(third) === 'second')
+      await shut(hub, 'talk')
+      await lost
+      t.equal(third.status, 'error', 'half a message is never a whole one')
+    })
+
     t.test('a client of version 6 never sees what it does not know', async (t) => {
       const { hub, url } = await served(t)
       const parts = [
@@ -371,7 +440,10 @@ for (const version of ['openai6', 'openai7']) {
     const { default: OpenAI } = await load(version)
     const { hub, url } = await served(t)
     const client = new OpenAI({ baseURL: `${url}/v1`, apiKey: 'none', maxRetries: 0 })
-    await t.rejects(client.responses.retrieve('r'), { status: 404, error: { code: 'notFound' } })
+    t.match(await client.responses.retrieve('r').catch((error: unknown) => error), {
+      status: 404,
+      error: { code: 'notFound' },
+    })
     const voice = catalogVoice(hub, 'r')
     const follow = (after?: number) => {
       const events: Client[] = []

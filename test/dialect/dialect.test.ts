@@ -143,16 +143,23 @@ t.test('what cannot be read in a dialect is refused, with the place', async (t) 
   }
 })
 
-t.test('the example of the guide runs as written, and shows its last word', async (t) => {
+t.test('the examples of the guide run as written, and show their last words', async (t) => {
   const guide = readFileSync(new URL('../../docs/guide/dialects.md', import.meta.url), 'utf8')
-  const example = /```ts\n(.+?)```/s.exec(guide)?.[1] ?? ''
-  t.ok(example.trim().split('\n').length < 40)
+  const examples = [...guide.matchAll(/```ts\n(import .+?)```/gs)].map(([, text = '']) => text)
   const index = new URL('../../src/index.ts', import.meta.url).href
-  const file = join(t.testdir(), 'example.ts')
-  writeFileSync(file, example.replace("'runcast'", `'${index}'`).replace('port: 4600', 'port: 0'))
-  const { stdout, stderr } = await run(process.execPath, ['--import', 'tsx', file], { timeout: 20_000 })
-  t.equal(stderr, '')
-  t.match(stdout, /\ndata: "bye"\n\n/)
+  const said: string[] = []
+  for (const [number, example] of examples.entries()) {
+    t.ok(example.trim().split('\n').length < 40)
+    const file = join(t.testdir(), `example-${number}.ts`)
+    writeFileSync(file, example.replace("'runcast'", `'${index}'`).replace('port: 4600', 'port: 0'))
+    const { stdout, stderr } = await run(process.execPath, ['--import', 'tsx', file], { timeout: 20_000 })
+    t.equal(stderr, '')
+    said.push(stdout)
+  }
+  t.match(said, [
+    /\ndata: "bye"\n\n/,
+    /^1 [^]*data: \{"line":1,"text":"hello"\}\n\n[^]*data: \{"bye":"succeeded"\}\n\n/,
+  ])
 })
 
 t.test('a thousand clients of a dialect cost one encoding an event', async (t) => {

@@ -400,3 +400,123 @@ t.test('a token for a session alone does not publish as its workers', async (t) 
   t.equal(await ask({ type: 'a' }), 200)
   t.equal(await ask({ type: 'a', stream_id: 'worker:w' }), 403)
 })
+
+t.test('runs: what a request can say, and what it is answered', async (t) => {
+  const { hub, url } = await served(t, { serve: { origins: ['https://app.example'] } })
+  hub
+    .session('s')
+    .publish([{ type: 'execution_started' }, { type: 'client_output_delta', data: { content: 'hi' } }])
+  const ask = (path: string, init: RequestInit = {}) => {
+    const abort = new AbortController()
+    t.teardown(() => abort.abort())
+    return fetch(url + path, { ...init, signal: abort.signal })
+  }
+  const chat = await ask('/api/chat/s/stream', { headers: { origin: 'https://app.example' } })
+  t.equal(chat.headers.get('x-vercel-ai-ui-message-stream'), 'v1')
+  t.match(chat.headers.get('access-control-expose-headers'), /ETag.*, x-vercel-ai-ui-message-stream/)
+  t.equal((await ask('/api/chat/s/stream?worker=w')).status, 200, 'a worker that is yet to begin is one run')
+  t.equal((await ask('/api/chat/s/stream?worker=a%20b')).status, 400)
+  t.equal((await ask('/api/chat/nobody/stream')).status, 204)
+  t.equal(
+    (await ask(`/api/chat/${'%2F'.repeat(60)}/stream`)).status,
+    400,
+    'too long an id once it is escaped',
+  )
+  t.equal((await ask('/api/chat/s/stream?since=soon')).status, 400)
+  t.match(await (await ask('/v1/responses/nobody')).json(), { error: { code: 'notFound', message: String } })
+  t.match(await (await ask('/v1/responses/s?stream=true&starting_after=x')).json(), {
+    error: { message: /starting_after: expected a sequence number/ },
+  })
+  const run = await ask('/threads/t/runs/s/stream')
+  t.equal(run.headers.get('location'), '/threads/t/runs/s/stream')
+  t.equal(run.headers.get('content-location'), '/threads/t/runs/s')
+  t.equal((await ask('/threads/t/runs/nobody/stream')).status, 404)
+  t.equal((await ask('/threads/t/runs/s/stream?stream_mode=A%20B')).status, 400)
+  const json = { 'content-type': 'application/json' }
+  t.equal((await ask('/ag-ui', { method: 'POST', headers: json, body: '{}' })).status, 400, 'no thread')
+  t.equal((await ask('/ag-ui', { method: 'POST', headers: json, body: '{' })).status, 400)
+  t.equal(
+    (await ask('/ag-ui/s', { method: 'POST', headers: { 'content-type': 'image/png' }, body: 'x' })).status,
+    415,
+  )
+  t.equal((await ask('/ag-ui/s')).status, 405)
+  const large = JSON.stringify({ threadId: 's', messages: 'x'.repeat(hub.limits.frameBytesMax) })
+  t.equal((await ask('/ag-ui', { method: 'POST', headers: json, body: large })).status, 413)
+  t.equal(
+    (await ask('/api/sessions/s/events?dialect=ai-sdk')).status,
+    200,
+    'on the routes of sessions as well',
+  )
+  const history = await (await ask('/api/sessions/s/history?dialect=ai-sdk')).json()
+  t.match(history, { detail: /dialect: expected one of execution-log/ })
+})
+
+t.test('runs: a token that may read joins, and only one that may publish asks', async (t) => {
+  const { hub, url } = await served(t, { serve: { auth: { secrets: [secret] } } })
+  const post = async (rights: { subscribe?: string[]; publish?: string[] }, runId: string) => {
+    const abort = new AbortController()
+    t.teardown(() => abort.abort())
+    const body = JSON.stringify({
+      threadId: 's',
+      runId,
+      messages: [{ id: 'u', role: 'user', content: 'Hi' }],
+    })
+    const headers = { 'content-type': 'application/json', authorization: `Bearer ${await mint(rights)}` }
+    return fetch(`${url}/ag-ui`, { method: 'POST', headers, body, signal: abort.signal })
+  }
+  t.equal((await post({ subscribe: ['sessions/other/**'] }, 'r1')).status, 403)
+  t.equal((await post({ publish: ['sessions/s'] }, 'r1')).status, 403, 'what is told is read')
+  const reader = await post({ subscribe: ['sessions/s/**'] }, 'r1')
+  t.equal(reader.status, 200)
+  t.equal(hub.find('s'), undefined, 'nothing was asked')
+  const asker = await post({ subscribe: ['sessions/s/**'], publish: ['sessions/s'] }, 'r1')
+  const again = await post({ subscribe: ['sessions/s/**'], publish: ['sessions/s'] }, 'r1')
+  t.same([asker.status, again.status], [200, 200])
+  t.match(hub.history('sessions/s').events, [{ type: 'chat.request', id: 'ag-ui:r1' }])
+  t.equal(hub.history('sessions/s').events.length, 1, 'the same run is asked for once')
+})
+
+t.test('runs: where the newest run is survives a restart', async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), 'runcast-runs-'))
+  t.teardown(() => rmSync(directory, { recursive: true, force: true }))
+  const text = async (url: string): Promise<string> => {
+    const response = await fetch(`${url}/api/chat/s/stream`)
+    return response.status === 204 ? '' : response.text()
+  }
+  const begin = async () => {
+    const hub = createHub({ store: openLmdb({ directory }) })
+    const server = await serve(hub, { port: 0 })
+    const close = async () => {
+      await server.close()
+      await hub.closeStore()
+    }
+    return { session: hub.session('s'), hub, url: server.url, close }
+  }
+  const first = await begin()
+  first.session.publish([
+    { type: 'execution_started' },
+    { type: 'client_output_delta', data: { content: 'an older run' } },
+    { type: 'execution_completed' },
+    { type: 'execution_started' },
+    { type: 'client_output_delta', data: { content: 'half ' } },
+    { type: 'execution_paused' },
+  ])
+  await first.hub.committed('s')
+  await first.close()
+  const second = await begin()
+  second.session.publish({ type: 'data-execution-resumed' })
+  const reading = text(second.url)
+  await until('it is joined', () => second.hub.stats().subscriptions === 1)
+  second.session.publish([
+    { type: 'client_output_delta', data: { content: 'whole' } },
+    { type: 'execution_completed' },
+  ])
+  const told = await reading
+  t.match(told, /"messageId":"s-4"[^]*"delta":"half "[^]*"delta":"whole"[^]*"finish"[^]*\[DONE\]/)
+  t.notMatch(told, 'older')
+  await second.hub.committed('s')
+  await second.close()
+  const third = await begin()
+  t.equal(await text(third.url), '', 'it has ended')
+  await third.close()
+})

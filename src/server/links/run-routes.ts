@@ -1,11 +1,9 @@
-import type { RunPoint } from '../../codec/run-codec.js'
-import type { DialectRuns, RunDocument, RunEnding, RunQuery, RunRoute, RunSummary } from '../../codec/runs.js'
+import type { DialectRuns, RunDocument, RunQuery, RunRoute, RunSummary } from '../../codec/runs.js'
 import type { JsonValue } from '../../lib/json.js'
 import { checkEvent, checkId } from '../../protocol/check.js'
 import { ProtocolError, requestCodes } from '../../protocol/codes.js'
-import { formatCursor, type Offset, readCursor, start } from '../../protocol/cursor.js'
+import { formatCursor, type Offset, start } from '../../protocol/cursor.js'
 import { ownId } from '../../protocol/foreign-id.js'
-import type { HubEvent } from '../../protocol/frames.js'
 import { formatTopic, parseTopic, type TopicName } from '../../protocol/topic.js'
 import type { SessionSummary } from '../../session/summary.js'
 import type { Answer } from '../../transport/transport.js'
@@ -14,18 +12,19 @@ import { bodyKind, parseJson, readBody, utf8 } from '../http/body.js'
 import { reads } from '../http/path-topics.js'
 import { json, refusal } from '../http/problem.js'
 import type { Asked, Call, Route } from '../http/routes.js'
+import {
+  type Asking,
+  beginning,
+  between,
+  isActive,
+  isWithin,
+  sessionIn,
+  type Telling,
+  tellingOf,
+  workerIn,
+} from './run-beginning.js'
 import { keyOf, RunLink } from './run-link.js'
-import { RunTelling } from './run-telling.js'
 import { cursorOf, open, type Patience } from './stream-link.js'
-
-// The fold of a prelude goes over all of a session; of a longer one over its newest run alone.
-const foldedEventsMax = 20_000
-
-/** A dialect that tells runs, by the name that its frames are counted under. */
-interface Telling {
-  readonly name: string
-  readonly runs: DialectRuns
-}
 
 /** The routes that a dialect has of its own. */
 export function runRoutes(context: StreamContext, name: string, runs: DialectRuns): Route[] {
@@ -64,10 +63,6 @@ function topicOf(
   const worker = named ? checkId(named, limits, 'worker') : undefined
   if (topic !== undefined) return parseTopic(topic(session, worker), 'topic', limits)
   return worker === undefined ? { kind: 'session', session } : { kind: 'worker', session, worker }
-}
-
-function sessionIn(topic: TopicName): string {
-  return topic.kind === 'hub' ? '' : topic.session
 }
 
 async function answerRun(
@@ -124,22 +119,6 @@ function askedOf(call: Call, session: string, body: JsonValue | undefined): RunQ
   }
 }
 
-interface Asking extends Telling {
-  readonly topic: TopicName
-  readonly asked: RunQuery
-}
-
-/** Where a response begins. */
-interface Beginning {
-  readonly mode: 'silent' | 'waiting' | 'telling'
-  /** What precedes it is folded first, from here. */
-  readonly foldFrom: Offset
-  /** The client has all up to here. */
-  readonly after: Offset
-  readonly point: RunPoint
-  readonly above?: number
-}
-
 async function tell(context: StreamContext, call: Call, asking: Asking): Promise<Answer | undefined> {
   const { hub, limits } = context
   const { runs, topic, asked, name } = asking
@@ -148,11 +127,14 @@ async function tell(context: StreamContext, call: Call, asking: Asking): Promise
   if (runs.idle === 'newest' && hub.find(session) === undefined) {
     throw new ProtocolError('notFound', `There is no session ${session}.`)
   }
-  if (runs.idle === 'none' && !isActive(context, topic)) return { status: 204 }
+  const cursor = cursorOf(call)
+  const since = runs.since?.(asked) as Offset | undefined
+  const isIdle = since === undefined && !isActive(context, topic) && !isWithin(context, topic, cursor)
+  if (runs.idle === 'none' && isIdle) return { status: 204 }
   const codec = hub.codecs.runs(name, runs)
   const variant = runs.variant?.(asked) ?? ''
   const telling = tellingOf(context, asking, variant)
-  const begun = await beginning(context, asking, { telling, asks, cursor: cursorOf(call) })
+  const begun = await beginning(context, asking, { telling, asks, cursor, since })
   const epoch = hub.find(session)?.epoch
   const key = epoch === undefined ? undefined : keyOf(formatTopic(topic), epoch, variant)
   let after = begun.after
@@ -211,128 +193,6 @@ function ask(context: StreamContext, call: Call, { runs, topic, asked }: Asking)
     const { duplicates } = hub.publishTo(session, undefined, [checkEvent(request, limits)])
     return duplicates === 0
   })
-}
-
-function workerIn(topic: TopicName): string | undefined {
-  return topic.kind === 'worker' ? topic.worker : undefined
-}
-
-/** Whether something may still be told of the newest run; a session that never says that a run begins is one. */
-function isActive({ hub }: StreamContext, topic: TopicName): boolean {
-  const session = hub.find(sessionIn(topic))
-  if (session === undefined || session.status === 'ended' || session.offset === start) return false
-  const run = hub.run(session.id, workerIn(topic))
-  return run === undefined || run.until === undefined
-}
-
-function tellingOf({ hub }: StreamContext, { runs, topic }: Asking, variant: string): RunTelling {
-  const session = sessionIn(topic)
-  return new RunTelling({
-    runs,
-    variant,
-    session,
-    worker: workerIn(topic),
-    catalog: hub.catalog,
-    ended: () => endingOf(hub.find(session)),
-  })
-}
-
-function endingOf(session: SessionSummary | undefined): RunEnding {
-  const { result = 'succeeded', reason } = session ?? {}
-  return { result, ...(reason !== undefined && { reason }) }
-}
-
-interface Joining {
-  readonly telling: RunTelling
-  readonly asks: boolean
-  readonly cursor: string | undefined
-}
-
-async function beginning(
-  context: StreamContext,
-  asking: Asking,
-  { telling, asks, cursor }: Joining,
-): Promise<Beginning> {
-  const { hub } = context
-  const { runs, topic, asked } = asking
-  const session = hub.find(sessionIn(topic))
-  const run = session && hub.run(session.id, workerIn(topic))
-  const from = run?.from ?? start
-  const before = (from === start ? start : from - 1) as Offset
-  // A run that was asked for just now is yet to begin.
-  const active = isActive(context, topic) && !asks
-  if (runs.prelude !== undefined) {
-    const offset = session?.offset ?? start
-    const foldFrom = offset > foldedEventsMax ? before : start
-    const phase = foldFrom === start && run === undefined && !asks ? 'running' : 'waiting'
-    const point = telling.begin(start, phase)
-    const mode = active ? 'silent' : 'waiting'
-    return folded(context, asking, telling, { mode, foldFrom, after: offset, point })
-  }
-  if (!active && runs.idle === 'next') {
-    const isNew = session === undefined
-    const point = telling.begin(start, isNew ? 'running' : 'waiting')
-    return { mode: isNew ? 'telling' : 'waiting', foldFrom: start, after: session?.offset ?? start, point }
-  }
-  const point = telling.begin(from, 'running')
-  const whole: Beginning = { mode: 'telling', foldFrom: before, after: before, point }
-  if (session === undefined) return whole
-  const position = runs.ids === 'cursor' && cursor !== undefined ? readCursor(cursor) : undefined
-  if (position?.epoch === session.epoch && position.offset >= before && position.join === undefined) {
-    return folded(context, asking, telling, { ...whole, after: min(position.offset, session.offset) })
-  }
-  const above = runs.after?.(asked)
-  return above === undefined
-    ? whole
-    : folded(context, asking, telling, { ...whole, after: session.offset, above })
-}
-
-function min(one: Offset, other: Offset): Offset {
-  return one < other ? one : other
-}
-
-/** Folds what precedes where a response begins. */
-async function folded(
-  context: StreamContext,
-  { topic }: Asking,
-  telling: RunTelling,
-  begun: Beginning,
-): Promise<Beginning> {
-  let { point } = begun
-  const { above } = begun
-  for await (const event of between(context, topic, begun.foldFrom, begun.after)) {
-    const told = telling.tell(point, event)
-    // By a client's own count its place is before the first block that it has not. The end is told to whoever asks.
-    const isNext = above !== undefined && told.blocks.some(({ number = 0 }) => number > above)
-    if (isNext || (begun.mode === 'telling' && told.turn === 'ends')) {
-      return { ...begun, after: (event.offset - 1) as Offset, point }
-    }
-    point = told.point
-  }
-  return { ...begun, point }
-}
-
-/** The events that the topic has of a part of a session. */
-async function* between(
-  { hub, limits }: StreamContext,
-  topic: TopicName,
-  from: Offset,
-  to: Offset,
-): AsyncGenerator<HubEvent> {
-  const session = hub.find(sessionIn(topic))
-  if (session === undefined) return
-  for (let after = from; after < to; ) {
-    const page = await hub.readHistory(topic, {
-      after: formatCursor(session.epoch, after),
-      limit: Math.min(1_000, limits.pageItemsMax),
-    })
-    for (const event of page.events) {
-      if (event.offset > to) return
-      yield event
-    }
-    if (page.next === undefined) return
-    after = readCursor(page.next)?.offset ?? to
-  }
 }
 
 /** A whole answer of what is known of the newest run. */

@@ -120,7 +120,7 @@ export class Transcript {
         const { model, input_tokens: input, output_tokens: output, cost_usd: cost } = data
         const spent = typeof cost === 'number' ? `, $${cost.toFixed(4)}` : ''
         return dim(
-          `${cut(model ?? 'model')}: ${String(input ?? 0)} tokens in, ${String(output ?? 0)} out${spent}`,
+          `${cut(model ?? 'model')}: ${Number(input ?? 0)} tokens in, ${Number(output ?? 0)} out${spent}`,
         )
       }
       case 'execution_completed':

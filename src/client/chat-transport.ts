@@ -156,7 +156,7 @@ class Parts<Chunk> {
   async #readResponse(controller: ReadableStreamDefaultController<Chunk>): Promise<void> {
     const response = this.#response
     this.#response = undefined
-    if (response?.body == null) return
+    if (response === undefined || response.body === null) return
     const blocks = new EventStreamReader(({ data }) => {
       if (data === '[DONE]') this.#isOver = true
       else {

@@ -77,7 +77,7 @@ export function after(thread: Thread, event: JsonObject): Thread {
       return ended(thread, event)
     case 'TOOL_CALL_RESULT':
       return withMessage(thread, {
-        id: event['messageId'] ?? `${String(event['toolCallId'])}-result`,
+        id: event['messageId'] ?? `${wordIn(event, 'toolCallId')}-result`,
         role: 'tool',
         toolCallId: event['toolCallId'] ?? '',
         content: event['content'] ?? '',
@@ -96,7 +96,7 @@ export function after(thread: Thread, event: JsonObject): Thread {
 
 /** @returns the events that an event stands for: chunks open what they name, and end what was open before */
 export function expanded(thread: Thread, event: JsonObject): readonly JsonObject[] {
-  const type = String(event['type'])
+  const type = wordIn(event, 'type')
   const { chunk } = thread
   if (!type.endsWith('_CHUNK')) return chunk === undefined ? [event] : [endOf(chunk), event]
   const kind = type.startsWith('TOOL') ? 'call' : type.startsWith('REASONING') ? 'reasoning' : 'text'
@@ -116,7 +116,7 @@ export function expanded(thread: Thread, event: JsonObject): readonly JsonObject
 
 /** Remembers what an event with chunks has left open. */
 export function withChunk(thread: Thread, event: JsonObject): Thread {
-  const isChunk = String(event['type']).endsWith('_CHUNK')
+  const isChunk = wordIn(event, 'type').endsWith('_CHUNK')
   const chunk = isChunk ? thread.open.at(-1) : undefined
   return chunk === thread.chunk ? thread : { ...thread, chunk }
 }
@@ -168,7 +168,7 @@ export function prelude(thread: Thread, run: JsonObject, state: JsonObject): rea
 }
 
 function opened(thread: Thread, kind: OpenPart['kind'], start: JsonObject): Thread {
-  const id = String(start[kind === 'call' ? 'toolCallId' : 'messageId'] ?? '')
+  const id = wordIn(start, kind === 'call' ? 'toolCallId' : 'messageId')
   const part = { kind, id, start, text: '' }
   // Messages stand in the order in which they began.
   return withMessage({ ...thread, open: [...thread.open, part] }, messageOf(part))
@@ -191,7 +191,7 @@ function ended(thread: Thread, event: JsonObject): Thread {
 }
 
 function partOf({ open }: Thread, event: JsonObject): OpenPart | undefined {
-  const type = String(event['type'])
+  const type = wordIn(event, 'type')
   const kind = type.startsWith('TOOL') ? 'call' : type.startsWith('REASONING') ? 'reasoning' : 'text'
   const id = event[kind === 'call' ? 'toolCallId' : 'messageId']
   return open.find((part) => part.kind === kind && part.id === id)
@@ -270,4 +270,9 @@ function patched(state: JsonValue | undefined, delta: JsonValue | undefined): Js
 
 function listOf(value: JsonValue | undefined): readonly JsonObject[] {
   return Array.isArray(value) ? value.filter(isObject) : []
+}
+
+function wordIn(event: JsonObject, name: string): string {
+  const word = event[name]
+  return typeof word === 'string' ? word : ''
 }

@@ -50,7 +50,7 @@ const runs: DialectRuns<State> = {
   request,
 }
 
-export const agUi: Dialect = { name: 'ag-ui', runs: runs as DialectRuns, publish: read }
+export const agUi: Dialect = { name: 'ag-ui', runs, publish: read }
 
 function tell(state: State, event: HubEvent, facts: RunFacts): Told<State> {
   const { type, data, worker } = event
@@ -249,7 +249,7 @@ function stateDelta({ data, worker }: HubEvent): JsonObject {
       path: path + operation.path,
       ...('from' in operation && { from: path + operation.from }),
     }))
-    return { type: 'STATE_DELTA', delta: delta as unknown as JsonValue }
+    return { type: 'STATE_DELTA', delta }
   }
   const operation: JsonObject =
     'value' in update ? { op: 'add', path, value: update.value } : { op: 'remove', path }

@@ -50,7 +50,7 @@ const runs: DialectRuns<State> = {
   headers: () => ({ 'x-vercel-ai-ui-message-stream': 'v1' }),
 }
 
-export const aiSdk: Dialect = { name: 'ai-sdk', runs: runs as DialectRuns, publish: read }
+export const aiSdk: Dialect = { name: 'ai-sdk', runs, publish: read }
 
 function tell(state: State, event: HubEvent, facts: RunFacts): Told<State> {
   if (!facts.own) return { state, blocks: [] }

@@ -48,7 +48,7 @@ const runs: DialectRuns<State> = {
 
 export const langgraph: Dialect = {
   name: 'langgraph',
-  runs: runs as DialectRuns,
+  runs,
   publish: read,
   namedBlocks: true,
 }

@@ -34,7 +34,7 @@ const runs: DialectRuns<State> = {
   routes: [
     {
       path: '/v1/responses/{session}',
-      document: { asked: ({ query }) => query.get('stream') !== 'true', body: document as never },
+      document: { asked: ({ query }) => query.get('stream') !== 'true', body: document },
     },
   ],
   ids: 'none',
@@ -50,7 +50,7 @@ const runs: DialectRuns<State> = {
   refusal: (code, message) => ({ error: { message, type: 'invalid_request_error', code, param: null } }),
 }
 
-export const openaiResponses: Dialect = { name: 'openai-responses', runs: runs as DialectRuns, publish: read }
+export const openaiResponses: Dialect = { name: 'openai-responses', runs, publish: read }
 
 /** Collects the blocks of one event. */
 class Blocks {

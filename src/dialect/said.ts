@@ -1,4 +1,4 @@
-import type { JsonObject, JsonValue } from '../lib/json.js'
+import type { JsonValue } from '../lib/json.js'
 import type { HubEvent } from '../protocol/frames.js'
 import { fieldsOf, isObject } from './fields.js'
 
@@ -118,7 +118,7 @@ export function resultText(result: JsonValue): string {
 /** @returns what a failed tool said */
 export function failureText(result: JsonValue): string {
   if (isObject(result)) {
-    const { message, error } = result as JsonObject
+    const { message, error } = result
     const found = [message, error].find((one) => typeof one === 'string' && one !== '')
     if (typeof found === 'string') return found
   }

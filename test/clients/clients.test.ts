@@ -17,7 +17,7 @@ import { until } from '../kit/wait.js'
 const skip = existsSync(new URL('node_modules/ai6', import.meta.url)) ? false : 'npm ci --prefix test/clients'
 
 // They have types that this project does not need to check.
-// biome-ignore lint: what they export is theirs.
+// oxlint-disable-next-line typescript/no-explicit-any -- what they export is theirs
 type Client = any
 const load = (name: string): Promise<Client> => import(name)
 
@@ -147,7 +147,7 @@ function agUiVoice(url: string, session: string): Voice {
   })
 }
 
-const shut = async (hub: Hub, session: string) => void (await hub.removeSession(session))
+const shut = (hub: Hub, session: string) => hub.removeSession(session)
 
 for (const version of ['ai6', 'ai7']) {
   t.test(`${version}: a chat joins, resumes and ends by run`, { skip }, async (t) => {
@@ -327,7 +327,7 @@ for (const version of ['ai6', 'ai7']) {
 
     t.test('a chat whose name is no id of the hub', async (t) => {
       const { hub, url } = await served(t)
-      catalogVoice(hub, '~~user~2F1~237').text('hi')
+      await catalogVoice(hub, '~~user~2F1~237').text('hi')
       const chat: Client = new Chat(url, 'user/1#7')
       const done = chat.resumeStream()
       await until('it has the text', () => textOf(chat) === 'hi')

@@ -13,6 +13,7 @@ import { RateLimits } from './access/rate-limits.js'
 import type { AuthOptions, Tokens } from './access/tokens.js'
 import type { Context } from './context.js'
 import { BodyBudget } from './http/body-budget.js'
+import { hookRoutes } from './http/hook-routes.js'
 import { panelRoutes } from './http/panel-routes.js'
 import { publishRoutes } from './http/publish-routes.js'
 import { type Route, Routes } from './http/routes.js'
@@ -208,6 +209,7 @@ export function routesOf(context: Context): readonly Route[] {
   return [
     ...sessionRoutes(context),
     ...publishRoutes(context),
+    ...hookRoutes(context),
     ...stateRoutes(context),
     socketRoute,
     ...streamRoutes(context),

@@ -520,3 +520,109 @@ t.test('runs: where the newest run is survives a restart', async (t) => {
   t.equal(await text(third.url), '', 'it has ended')
   await third.close()
 })
+
+t.test('hooks of Claude Code become a session, with its tools, its sub-agents and its end', async (t) => {
+  const { hub, url } = await served(t)
+  const call = async (hook: JsonObject, query = '') => {
+    const answer = await fetch(`${url}/api/hooks/claude-code${query}`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ session_id: 'c0ffee', cwd: '/repo', ...hook }),
+    })
+    return { status: answer.status, ...((await answer.json()) as JsonObject) }
+  }
+  const tool = { tool_name: 'Bash', tool_input: { command: 'ls' }, tool_use_id: 't1' }
+  const agent = { agent_id: 'a1b2c3d4e5', agent_type: 'Explore' }
+  const hooks: JsonObject[] = [
+    { hook_event_name: 'SessionStart', source: 'startup' },
+    { hook_event_name: 'UserPromptSubmit', prompt: 'fix the tests' },
+    { hook_event_name: 'PreToolUse', ...tool },
+    { hook_event_name: 'PermissionRequest', ...tool },
+    { hook_event_name: 'PostToolUse', ...tool, tool_response: { stdout: 'a.txt' } },
+    { hook_event_name: 'SubagentStart', ...agent },
+    { hook_event_name: 'PreToolUse', ...agent, ...tool, tool_use_id: 't2' },
+    { hook_event_name: 'PostToolUseFailure', ...agent, ...tool, tool_use_id: 't2', error: 'no such file' },
+    { hook_event_name: 'SubagentStop', ...agent, last_assistant_message: 'found it' },
+    { hook_event_name: 'Notification', notification_type: 'idle_prompt', message: 'Waiting for you' },
+    { hook_event_name: 'Stop', last_assistant_message: 'All green.' },
+  ]
+  for (const hook of hooks.slice(0, -1)) t.strictSame(await call(hook), { status: 200 })
+  t.match(hub.find('c0ffee'), { needs: [{ kind: 'permission', text: 'Bash' }, { text: 'Waiting for you' }] })
+  t.strictSame(await call(hooks.at(-1) as JsonObject), { status: 200 })
+  t.match(hub.history('sessions/c0ffee/**').events, [
+    { type: 'custom-event', data: { hook_event_name: 'SessionStart' } },
+    { type: 'execution_started', data: { prompt: 'fix the tests', cwd: '/repo' } },
+    {
+      type: 'tool_call_started',
+      data: { tool_use_id: 't1', tool_name: 'Bash', tool_input: { command: 'ls' } },
+    },
+    { type: 'data-permission-request', data: { tool_name: 'Bash' } },
+    {
+      type: 'tool_call_completed',
+      data: { tool_use_id: 't1', result: { stdout: 'a.txt' }, is_error: false },
+    },
+    { type: 'execution_started', worker: 'Explore-a1b2c3d4' },
+    { type: 'tool_call_started', worker: 'Explore-a1b2c3d4' },
+    {
+      type: 'tool_call_completed',
+      worker: 'Explore-a1b2c3d4',
+      data: { result: 'no such file', is_error: true },
+    },
+    { type: 'client_output_delta', worker: 'Explore-a1b2c3d4', data: { content: 'found it' } },
+    { type: 'execution_completed', worker: 'Explore-a1b2c3d4' },
+    { type: 'client_input_requested', data: { message: 'Waiting for you' } },
+    { type: 'client_output_delta', data: { content: 'All green.' } },
+    { type: 'execution_completed' },
+  ])
+  t.match(hub.find('c0ffee'), { result: 'succeeded', workers: [{ result: 'succeeded' }] })
+  t.notOk(hub.find('c0ffee')?.needs, 'nobody is waited for any more')
+  await call({ hook_event_name: 'Stop' }, '?session=team&worker=fix')
+  await call({ hook_event_name: 'SubagentStart', ...agent }, '?session=team&worker=fix')
+  t.match(hub.find('team')?.workers, [{ id: 'fix' }, { id: 'fix.Explore-a1b2c3d4' }])
+  t.match(await call({}), { status: 400, detail: /expected an object \{ session_id, hook_event_name/ })
+  t.match(await call({ hook_event_name: 'Stop' }, '?sesion=x'), {
+    status: 400,
+    detail: /no parameter but session/,
+  })
+  const closed = await served(t, { serve: { auth: { secrets: [secret] } } })
+  const post = async (token: string) => {
+    const headers = { 'content-type': 'application/json', authorization: `Bearer ${token}` }
+    const body = '{"session_id":"c0ffee","hook_event_name":"Stop"}'
+    return (await fetch(`${closed.url}/api/hooks/claude-code`, { method: 'POST', headers, body })).status
+  }
+  t.equal(await post(await mint({ publish: ['sessions/other'] })), 403)
+  t.equal(await post(await mint({ publish: ['sessions/c0ffee'] })), 200)
+})
+
+t.test('runs: a hub that closes in mid-run leaves nobody with half a message for a whole one', async (t) => {
+  const { hub, server, url } = await served(t)
+  hub
+    .session('s')
+    .publish([{ type: 'execution_started' }, { type: 'client_output_delta', data: { content: 'half' } }])
+  const follow = async (path: string, init: RequestInit = {}) => {
+    let text = ''
+    const response = await fetch(url + path, init)
+    const read = async () => {
+      for await (const piece of (response.body as ReadableStream).pipeThrough(new TextDecoderStream()))
+        text += piece
+    }
+    const ended = read().then(
+      () => 'ended',
+      () => 'cut',
+    )
+    await until('it has half of it', () => text.includes('half'))
+    return { text: () => text, ended }
+  }
+  const json = { 'content-type': 'application/json' }
+  const chat = await follow('/api/chat/s/stream')
+  const response = await follow('/v1/responses/s?stream=true')
+  const graph = await follow('/threads/t/runs/s/stream')
+  const agent = await follow('/ag-ui/s', { method: 'POST', headers: json, body: '{}' })
+  await server.close()
+  t.same(await Promise.all([chat.ended, response.ended, graph.ended]), ['cut', 'cut', 'cut'])
+  t.equal(await agent.ended, 'ended')
+  t.match(
+    agent.text(),
+    /\{"type":"RUN_ERROR","message":"[^"]*shutting down[^"]*","code":"interrupted"\}\n\n$/,
+  )
+})

@@ -1,0 +1,52 @@
+import { hookCall } from '../../ingest/claude-hooks.js'
+import { isObject } from '../../ingest/fields.js'
+import type { JsonValue } from '../../lib/json.js'
+import { checkEvent, checkId } from '../../protocol/check.js'
+import { ownId } from '../../protocol/foreign-id.js'
+import type { Answer } from '../../transport/transport.js'
+import type { DialectContext } from '../context.js'
+import { bodyKind, parseJson, readBody, utf8 } from './body.js'
+import { json, refusal } from './problem.js'
+import type { Call, Route } from './routes.js'
+
+/** `POST /api/hooks/claude-code`: what coding agents tell their hooks, as events of a session of their own. */
+export function hookRoutes(context: DialectContext): Route[] {
+  return [
+    {
+      method: 'POST',
+      path: '/api/hooks/claude-code',
+      query: ['session', 'worker'],
+      access: { kind: 'any' },
+      answer: (call) => takeHook(context, call),
+    },
+  ]
+}
+
+/** Published to the session that `?session` names, or else to that of the agent's own id; the answer decides nothing. */
+async function takeHook(context: DialectContext, call: Call): Promise<Answer | undefined> {
+  const { hub, limits } = context
+  bodyKind(call.request, ['json'])
+  const body = await readBody(context, call)
+  if (body === undefined) return undefined
+  const value = parseJson(utf8(body, 'body'), limits, 'body') as JsonValue
+  if (!isObject(value)) throw refusal('body', 'an object { session_id, hook_event_name, … }', value)
+  const { session: own, events } = hookCall(value)
+  const session = checkId(call.query.get('session') || ownId(own), limits, 'session')
+  const base = call.query.get('worker') || undefined
+  if (base !== undefined) checkId(base, limits, 'worker')
+  const named = (worker: string | undefined): string | undefined => {
+    if (base === undefined || worker === undefined) return worker ?? base
+    return `${base}.${worker}`
+  }
+  const workers = events.map(({ worker }) => named(worker))
+  const checked = events.map(({ event }) => checkEvent(event, limits))
+  await call.use(({ permissions }) => {
+    for (const worker of new Set(workers)) {
+      if (worker === undefined) permissions.expectWrite({ kind: 'session', session })
+      else permissions.expectWrite({ kind: 'worker', session, worker: checkId(worker, limits, 'worker') })
+    }
+    hub.publishTo(session, workers, checked)
+    return hub.committed(session)
+  })
+  return json(200, {})
+}

@@ -1,5 +1,6 @@
 import type { Traits } from '../catalog/traits.js'
 import { Lane } from '../lib/lane.js'
+import { Weight } from '../lib/weight.js'
 import { type Offset, start } from '../protocol/cursor.js'
 import type { Accepts, Entry } from './entry.js'
 
@@ -49,6 +50,7 @@ export class History {
   readonly droppable = new Lane<Entry>()
   readonly #limits: HistoryLimits
   #totals: HistoryTotals
+  #together: Weight
   /** The newest event per type and key of types with `replay: latest`, in offset order. */
   #pinned: Map<string, Entry> | undefined = undefined
   /** The newest evicted offset by type: what tells a filter whether it missed anything. */
@@ -56,12 +58,23 @@ export class History {
   #evictedOthers: Loss = nothingLost
   /** Events evicted from the droppable lane so far. */
   dropped = 0
-  bytes = 0
+  #bytes = 0
+  /** Of pinned events that have left their lane. */
+  #pinnedBytes = 0
 
-  /** @param totals of all the histories that this one is one of */
-  constructor(limits: HistoryLimits, totals: HistoryTotals = noTotals()) {
+  /**
+   * @param totals of all the histories that this one is one of
+   * @param together what those of one session weigh
+   */
+  constructor(limits: HistoryLimits, totals: HistoryTotals = noTotals(), together = new Weight()) {
     this.#limits = limits
     this.#totals = totals
+    this.#together = together
+  }
+
+  /** About the bytes of the JSON text of what it holds. */
+  get bytes(): number {
+    return this.#bytes
   }
 
   /** Events in its lanes. */
@@ -72,8 +85,9 @@ export class History {
   /** Its topic leaves memory: what it holds no longer counts. */
   release(): void {
     this.#totals.events -= this.length
-    this.#totals.bytes -= this.bytes
+    this.#weigh(-this.#bytes)
     this.#totals = noTotals()
+    this.#together = new Weight()
   }
 
   /** Keeps an event whose offset is above all others'. */
@@ -82,25 +96,26 @@ export class History {
     const lane = entry.traits.critical ? this.critical : this.droppable
     if (lane.length >= this.#limits.laneEventsMax) this.#evict(lane)
     const room = this.#limits.historyBytesMax - entry.bytes
-    while (this.bytes > room && this.droppable.length > 0) this.#evict(this.droppable)
+    while (this.#laneBytes > room && this.droppable.length > 0) this.#evict(this.droppable)
     if (entry.traits.critical)
-      while (this.bytes > room && this.critical.length > 0) this.#evict(this.critical)
+      while (this.#laneBytes > room && this.critical.length > 0) this.#evict(this.critical)
     lane.push(entry)
-    this.bytes += entry.bytes
+    this.#weigh(entry.bytes)
     this.#totals.events++
-    this.#totals.bytes += entry.bytes
     if (entry.traits.replay === 'latest') this.#pin(entry)
   }
 
-  /** Evicts the oldest droppable events, then the oldest critical ones, until so much is left; pinned events stay. */
+  /** Evicts the oldest droppable events, the oldest critical ones, and pinned ones at last, until so much is left. */
   shrinkTo(bytes: number): void {
-    while (this.bytes > bytes && this.droppable.length > 0) this.#evict(this.droppable)
-    while (this.bytes > bytes && this.critical.length > 0) this.#evict(this.critical)
+    while (this.#bytes > bytes && this.droppable.length > 0) this.#evict(this.droppable)
+    while (this.#bytes > bytes && this.critical.length > 0) this.#evict(this.critical)
+    while (this.#bytes > bytes && (this.#pinned?.size ?? 0) > 0) this.#forgetOldestPinned()
   }
 
   /** Pins an event that left its lane before the session left memory. */
   restore(entry: Entry): void {
     this.#pin(entry)
+    this.#weighPinned(entry.bytes)
   }
 
   /** @returns what a subscription with this filter can no longer get of what follows `after`. */
@@ -128,29 +143,61 @@ export class History {
   #pin(entry: Entry): void {
     const name = pinName(entry)
     const pinned = (this.#pinned ??= new Map<string, Entry>())
-    pinned.delete(name)
+    const before = pinned.get(name)
+    if (before !== undefined) {
+      pinned.delete(name)
+      if (this.#hasLeft(before)) this.#weighPinned(-before.bytes)
+    }
     pinned.set(name, entry)
-    if (pinned.size <= this.#limits.pinnedMax) return
-    for (const [oldestName, oldest] of pinned) {
-      pinned.delete(oldestName)
-      const lane = oldest.traits.critical ? this.critical : this.droppable
-      if (oldest.place < (lane.first?.place ?? Number.POSITIVE_INFINITY)) this.#markEvicted(oldest)
+    if (pinned.size > this.#limits.pinnedMax) this.#forgetOldestPinned()
+  }
+
+  /** @returns whether a pinned event is in its lane no more */
+  #hasLeft({ traits, place }: Entry): boolean {
+    const lane = traits.critical ? this.critical : this.droppable
+    return place < (lane.first?.place ?? Number.POSITIVE_INFINITY)
+  }
+
+  #forgetOldestPinned(): void {
+    for (const [name, oldest] of this.#pinned ?? []) {
+      this.#pinned?.delete(name)
+      if (this.#hasLeft(oldest)) {
+        this.#weighPinned(-oldest.bytes)
+        this.#markEvicted(oldest)
+      }
       return
     }
+  }
+
+  get #laneBytes(): number {
+    return this.#bytes - this.#pinnedBytes
+  }
+
+  /** Pinned events that have left their lane take as much room as the lanes at most. */
+  #weighPinned(bytes: number): void {
+    this.#pinnedBytes += bytes
+    this.#weigh(bytes)
+    while (this.#pinnedBytes > this.#limits.historyBytesMax) this.#forgetOldestPinned()
+  }
+
+  #weigh(bytes: number): void {
+    this.#bytes += bytes
+    this.#totals.bytes += bytes
+    this.#together.bytes += bytes
   }
 
   #evict(lane: Lane<Entry>): void {
     const entry = lane.shift()
     if (entry === undefined) return
-    this.bytes -= entry.bytes
+    this.#weigh(-entry.bytes)
     this.#totals.events--
-    this.#totals.bytes -= entry.bytes
     if (lane === this.droppable) {
       this.dropped++
       this.#totals.evictedDroppable++
     } else this.#totals.evictedCritical++
     // A newer event of the same key means the same, and the newest stays pinned: nothing is missed.
     if (entry.traits.replay !== 'latest') this.#markEvicted(entry)
+    else if (this.isPinned(entry)) this.#weighPinned(entry.bytes)
   }
 
   #markEvicted({ event: { type, offset }, traits, force }: Entry): void {

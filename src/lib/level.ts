@@ -4,7 +4,7 @@
  * @returns the level to which the heaviest have to go down so that so much is free: who is below it gives nothing
  */
 export function levelOf(weights: readonly number[], free: number): number {
-  const sorted = [...weights].sort((a, b) => b - a)
+  const sorted = Float64Array.from(weights).sort().reverse()
   let sum = 0
   for (const [at, weight] of sorted.entries()) {
     sum += weight

@@ -335,9 +335,10 @@ export const limitTable = {
   memoryBytesMax: {
     value: 256 * mib,
     unit: 'bytes',
-    guards: 'history and state of all sessions in memory',
+    guards:
+      'history and state of all sessions in memory, their metadata and outcomes, and 2 KiB for each worker',
     exceeding:
-      'history of sessions that hold more than an eighth, and much more than others, is evicted; then sessions leave memory, those that ended first before all others; then history is evicted of those that hold most; then unavailable',
+      'history is evicted of sessions that hold more than an eighth, and much more than others; then sessions leave memory: those that ended, while they hold more than a quarter, and those that the store has; then history is evicted of those that hold most. State that would take more than half of it is unavailable to sessions that have more than their share',
   },
   laneEventsMax: {
     value: 1_000,
@@ -348,7 +349,7 @@ export const limitTable = {
   historyBytesMax: {
     value: mib,
     unit: 'bytes',
-    guards: 'one topic’s history',
+    guards: 'one topic’s history, and as much again of latest-per-key events that have left it',
     exceeding: 'the oldest droppable events are evicted, then the oldest critical ones',
   },
   pinnedMax: {

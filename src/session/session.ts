@@ -4,9 +4,11 @@
 import type { PublisherStatus, Traits } from '../catalog/traits.js'
 import { Entry } from '../history/entry.js'
 import { History } from '../history/history.js'
-import type { JsonObject, JsonValue } from '../lib/json.js'
+import { type JsonObject, type JsonValue, jsonBytes } from '../lib/json.js'
+import { Weight } from '../lib/weight.js'
 import { type Epoch, type Offset, start } from '../protocol/cursor.js'
 import type { Mode, NewEvent } from '../protocol/frames.js'
+import type { StateRoom } from '../state/room.js'
 import { type Change, isReserved } from '../state/topic-state.js'
 import type { SessionRecord, StoredSession } from '../store/store.js'
 import type { Following } from './audience.js'
@@ -25,6 +27,9 @@ import { AllTopic, OwnTopic } from './topic.js'
 import { Worker } from './worker.js'
 import { Workers } from './workers.js'
 
+/** About what a worker weighs beside its history and state. */
+export const workerBytes = 2_048
+
 /** One agent run or conversation; the unit of ordering: it owns the offsets. */
 export class Session implements Timeline {
   readonly id: string
@@ -33,6 +38,9 @@ export class Session implements Timeline {
   /** `sessions/{s}/**`. */
   readonly all: AllTopic
   readonly journal: Journal | undefined
+  readonly room: StateRoom
+  /** What the histories of its topics weigh. */
+  readonly #history = new Weight()
   /** Of characters that were cut over two pieces of a text. */
   readonly #halves = new Halves()
   readonly #setting: SessionSetting
@@ -58,6 +66,7 @@ export class Session implements Timeline {
     this.id = id
     this.epoch = epoch
     this.#setting = setting
+    this.room = setting.state.room()
     this.#ids = new PublishIds(setting.limits.publishIdsMax)
     this.journal = setting.journal && new Journal(this, setting.journal)
     this.topic = this.#ownTopic()
@@ -138,6 +147,11 @@ export class Session implements Timeline {
     return this.#workers.topics(this.topic)
   }
 
+  /** About the bytes of the JSON text of all its histories. */
+  get historyBytes(): number {
+    return this.#history.bytes
+  }
+
   histories(): readonly History[] {
     return this.topics().map(({ history }) => history)
   }
@@ -145,6 +159,7 @@ export class Session implements Timeline {
   /** The session leaves memory. */
   release(): void {
     for (const topic of this.topics()) topic.release()
+    this.room.add(-this.room.bytes)
   }
 
   /** A worker that is only a placeholder goes when nobody follows it. */
@@ -195,8 +210,11 @@ export class Session implements Timeline {
   }
 
   configure({ mode, metadata }: { readonly mode?: Mode; readonly metadata?: JsonObject }): void {
+    if (metadata !== undefined) {
+      this.room.add(jsonBytes(metadata) - jsonBytes(this.#metadata))
+      this.#metadata = metadata
+    }
     if (mode !== undefined) this.#mode = mode
-    if (metadata !== undefined) this.#metadata = metadata
     this.journal?.recordChanged()
   }
 
@@ -276,6 +294,7 @@ export class Session implements Timeline {
   startWorker(worker: Worker, now: number): void {
     if (worker.startedAt !== undefined) return
     this.#workers.start(worker, now)
+    this.room.add(workerBytes)
     this.#stale = true
     this.journal?.workerChanged(worker)
     this.#setting.listChanged(this.id)
@@ -290,7 +309,10 @@ export class Session implements Timeline {
    */
   end(event: NewEvent, facts: Facts, { outcome, result, reason }: SaidEnding): void {
     const { traits, bytes, now } = facts
-    if (outcome !== undefined) this.#outcome = outcome
+    if (outcome !== undefined) {
+      this.#outcome = outcome
+      this.room.add(jsonBytes(outcome))
+    }
     const ending = result === undefined ? this.#endingByItself() : { result }
     this.progress.end({ ...ending, ...(reason !== undefined && { reason: reasonText(reason) }) })
     this.#conclude(now)
@@ -354,6 +376,7 @@ export class Session implements Timeline {
     this.#outcome = record.outcome
     this.#mode = record.mode ?? 'full'
     this.#metadata = (record.metadata ?? {}) as JsonObject
+    this.room.add(jsonBytes(this.#metadata) + (record.outcome === undefined ? 0 : jsonBytes(record.outcome)))
     this.progress.restore(record)
     this.#leases.restore(record)
     this.#offset = last
@@ -361,7 +384,10 @@ export class Session implements Timeline {
     const older = first === undefined ? stored.stored : ((first.place - 1) as Offset)
     const floor = first !== undefined && entries.length >= stored.events ? trimmed : older
     this.journal?.restored({ last, floor, trimmed })
-    for (const worker of workers) this.#workers.restore(this.worker(worker.worker), worker)
+    for (const worker of workers) {
+      this.#workers.restore(this.worker(worker.worker), worker)
+      this.room.add(workerBytes)
+    }
     for (const { worker: id, slice, value, offset } of stored.slices) {
       const topic = id === undefined ? this.topic : this.worker(id).topic
       topic.state.restore(slice, value, { offset, time: record.startedAt })
@@ -465,7 +491,7 @@ export class Session implements Timeline {
 
   #ownTopic(worker?: string): OwnTopic {
     const { limits, totals, state: setting } = this.#setting
-    return new OwnTopic(this, worker, { history: new History(limits, totals), setting })
+    return new OwnTopic(this, worker, { history: new History(limits, totals, this.#history), setting })
   }
 }
 

@@ -1,5 +1,6 @@
 import type { Entry } from '../history/entry.js'
 import type { Epoch, Offset } from '../protocol/cursor.js'
+import type { StateRoom } from '../state/room.js'
 import type { Following } from './audience.js'
 import type { Journal } from './journal.js'
 
@@ -15,6 +16,8 @@ export interface Timeline {
   readonly status: 'waiting' | 'running' | 'paused' | 'ended'
   /** The `complete` of a session that has ended. */
   readonly completion: Entry | undefined
+  /** What the state of its topics takes of the memory. */
+  readonly room: StateRoom
   /** Between it and the store; absent where nothing is stored. */
   readonly journal: Journal | undefined
   /** Somebody follows the slices that the hub keeps, and they do not say yet what has happened. */

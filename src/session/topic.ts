@@ -3,10 +3,10 @@ import type { Accepts, Entry } from '../history/entry.js'
 import { type History, type Loss, nothingLost } from '../history/history.js'
 import { lossAfter, type Page, readAfter, replayable } from '../history/read.js'
 import type { JsonValue } from '../lib/json.js'
-import type { Weight } from '../lib/weight.js'
 import { type Offset, start } from '../protocol/cursor.js'
 import type { Slices } from '../protocol/frames.js'
 import { formatTopic, type TopicName } from '../protocol/topic.js'
+import type { StateRoom } from '../state/room.js'
 import { type StateCounts, type StateLimits, TopicState } from '../state/topic-state.js'
 import type { StoredEvent } from '../store/store.js'
 import type { Audience } from './audience.js'
@@ -18,7 +18,8 @@ import type { Timeline } from './timeline.js'
 export interface StateSetting {
   readonly limits: StateLimits
   readonly counts: StateCounts
-  readonly weight: Weight
+  /** @returns room for the state of one more session or list */
+  readonly room: () => StateRoom
   /** Whether subscriptions may have the slice at all. */
   readonly expose: (slice: string, topic: string) => boolean
 }
@@ -201,8 +202,8 @@ export abstract class StatefulTopic extends Topic {
 
   /** Most topics never have any slices, and no place for them. */
   get state(): TopicState {
-    const { limits, counts, weight } = this.setting
-    this.#state ??= new TopicState(limits, counts, this.worker, weight)
+    const { limits, counts } = this.setting
+    this.#state ??= new TopicState(limits, counts, this.worker, this.timeline.room)
     return this.#state
   }
 

@@ -3,6 +3,7 @@ import { type Epoch, type Offset, start } from '../protocol/cursor.js'
 import type { Following } from '../session/audience.js'
 import { hubTimeline, type Timeline } from '../session/timeline.js'
 import { HubTopic, type StateSetting } from '../session/topic.js'
+import type { StateRoom } from '../state/room.js'
 import { noCounts } from '../state/topic-state.js'
 
 /** The topic `hub` as those see it who may see the same sessions: one slice, with offsets of its own. */
@@ -13,6 +14,7 @@ export class HubList implements Timeline {
   readonly status = 'running'
   readonly completion = undefined
   readonly journal = undefined
+  readonly room: StateRoom
   /** The sessions that may be seen; absent: all. */
   readonly ids: readonly string[] | undefined
   readonly #slice: (ids: readonly string[] | undefined) => JsonObject
@@ -29,6 +31,7 @@ export class HubList implements Timeline {
     this.epoch = epoch
     this.ids = ids
     this.#slice = slice
+    this.room = state.room()
     // The hub bounds the slice itself, and nobody counts it.
     const unbounded = { sliceBytesMax: Number.POSITIVE_INFINITY, stateBytesMax: Number.POSITIVE_INFINITY }
     this.topic = new HubTopic(this, {

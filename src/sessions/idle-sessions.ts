@@ -24,6 +24,11 @@ export class IdleSessions {
     }
   }
 
+  /** Those that nobody follows, in the order in which they became idle. */
+  sessions(): Session[] {
+    return [...this.#idle.values()].filter(({ followed }) => !followed)
+  }
+
   /** It is published to again, or has left memory. */
   delete(id: string): void {
     this.#idle.delete(id)

@@ -1,6 +1,6 @@
 import type { Catalog } from '../catalog/catalog.js'
 import type { Clock } from '../lib/clock.js'
-import type { JsonObject } from '../lib/json.js'
+import { type JsonObject, jsonBytes } from '../lib/json.js'
 import { checkSlice } from '../protocol/check.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
 import type { Offset } from '../protocol/cursor.js'
@@ -77,6 +77,7 @@ export class Publishing {
     this.#sessions.capacity.expectRoom()
     // Before the session begins: what is refused begins nothing.
     this.#sessions.committing?.admit(this.#sessions.held(sessionId)?.journal)
+    this.#sessions.expectRoomForWorkers(sessionId, typeof publisher === 'object' ? publisher : [publisher])
     const session = this.#sessions.running(sessionId)
     if (session.hasFormerIds) this.#expectNoneLeft(session, publisher, events)
     const workers = typeof publisher === 'object' ? this.#workers(session, publisher) : undefined
@@ -180,6 +181,7 @@ export class Publishing {
       if (session.status === 'ended') throw hasEnded(name.session)
       this.#sessions.committing?.admit(session.journal)
       this.#sessions.expectRoomFor(session)
+      if (worker !== undefined) this.#sessions.expectRoomForWorkers(name.session, [worker.id])
       if (unless !== undefined) checkUnless(topic, slice, unless)
       change = session.change({ topic, slice, now: this.#clock.now(), cause, make })
     } finally {
@@ -202,6 +204,7 @@ export class Publishing {
    */
   lease(sessionId: string, workerId: string | undefined, ms: number): void {
     this.#sessions.committing?.admit(this.#sessions.held(sessionId)?.journal)
+    this.#sessions.expectRoomForWorkers(sessionId, [workerId])
     const session = this.#sessions.running(sessionId)
     const now = this.#clock.now()
     const worker = workerId === undefined ? undefined : this.#sessions.worker(session, workerId)
@@ -248,7 +251,11 @@ export class Publishing {
       throw new ProtocolError('badFrame', `mode: expected one of ${modes.join(', ')}, got ${quote(mode)}`)
     }
     const metadata = changed.metadata && (this.#check.value(changed.metadata, 'metadata').value as JsonObject)
-    this.#sessions.committing?.admit(this.#sessions.held(id)?.journal)
+    const held = this.#sessions.held(id)
+    this.#sessions.committing?.admit(held?.journal)
+    if (metadata !== undefined) {
+      this.#sessions.capacity.expectStateRoom(held?.room.bytes ?? 0, jsonBytes(metadata))
+    }
     this.#sessions.running(id).configure({ ...(mode && { mode }), ...(metadata && { metadata }) })
     return isNew
   }

@@ -2,7 +2,7 @@ import { noTotals } from '../history/history.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
 import type { Permissions } from '../protocol/permissions.js'
 import { aboutRecord, aboutSession } from '../session/reserved-slices.js'
-import { Session } from '../session/session.js'
+import { Session, workerBytes } from '../session/session.js'
 import type { SessionSetting } from '../session/session-setting.js'
 import { type SessionSummary, summarize } from '../session/summary.js'
 import type { StateSetting, Topic } from '../session/topic.js'
@@ -47,14 +47,13 @@ export class Sessions {
       limits,
       clock,
       totals: this.totals,
-      sessions: () => this.#held.values(),
-      isKept: ({ journal, status }) =>
-        journal !== undefined && this.committing?.busy(journal) === false && status !== 'waiting',
+      sessions: this.#held,
+      idle: () => this.#idle.sessions(),
       release: (session) => this.#rest(session),
       forget: (session) => this.forget(session),
     })
-    const { weight } = this.capacity
-    const state: StateSetting = { limits, counts: this.stateCounts, weight, expose }
+    const room = () => this.capacity.room()
+    const state: StateSetting = { limits, counts: this.stateCounts, room, expose }
     this.#setting = {
       limits,
       state,
@@ -167,6 +166,19 @@ export class Sessions {
     throw new ProtocolError('unavailable', `the hub holds ${sessionsMax} sessions; remove some`)
   }
 
+  /**
+   * @param publisher the workers that are about to publish
+   * @throws ProtocolError `unavailable` when some of them are new, and there is no room for them
+   */
+  expectRoomForWorkers(sessionId: string, publisher: readonly (string | undefined)[]): void {
+    if (this.capacity.hasStateRoom(publisher.length * workerBytes)) return
+    const session = this.#held.get(sessionId)
+    const begun = (id: string | undefined) =>
+      id === undefined || session?.workers.get(id)?.startedAt !== undefined
+    const begins = new Set(publisher.filter((id) => !begun(id))).size
+    this.capacity.expectStateRoom(session?.room.bytes ?? 0, begins * workerBytes)
+  }
+
   /** @returns the worker, for somebody who publishes to it. */
   worker(session: Session, id: string): Worker {
     const { workersMax } = this.#options.limits
@@ -205,7 +217,9 @@ export class Sessions {
     if (stored === undefined) return undefined
     const session = new Session(id, stored.record.epoch, this.#setting)
     session.restore(stored, [], [])
-    return summarize(session)
+    const summary = summarize(session)
+    session.release()
+    return summary
   }
 
   /**

@@ -9,6 +9,7 @@ import type { Limits } from '../protocol/limits.js'
 import { canonicalValue } from '../protocol/value.js'
 import { applyMerge, applyPatch } from './apply.js'
 import { compareWithin } from './compare.js'
+import { StateRoom } from './room.js'
 
 export type StateLimits = Pick<
   Limits,
@@ -79,14 +80,14 @@ export class TopicState {
   readonly #counts: StateCounts
   readonly #uncounted = noCounts()
   readonly #worker: string | undefined
-  #together: Weight
+  #room: StateRoom
 
   /**
    * @param worker whose topic it is; absent for a session's own
-   * @param together what these slices are a part of
+   * @param room what these slices take their part of
    */
-  constructor(limits: StateLimits, counts: StateCounts, worker?: string, together = new Weight()) {
-    this.#together = together
+  constructor(limits: StateLimits, counts: StateCounts, worker?: string, room = new StateRoom(new Weight())) {
+    this.#room = room
     this.#limits = limits
     this.#counts = counts
     this.#worker = worker
@@ -176,8 +177,8 @@ export class TopicState {
 
   /** Its topic leaves memory: what it holds no longer counts. */
   release(): void {
-    this.#together.bytes -= this.#bytes
-    this.#together = new Weight()
+    this.#room.add(-this.#bytes)
+    this.#room = new StateRoom(new Weight())
   }
 
   /** Puts a slice back as it was kept. */
@@ -245,13 +246,14 @@ export class TopicState {
         `expected at most ${stateBytesMax} bytes in all slices, got ${bytes}`,
       )
     }
+    if (!isReserved(name)) this.#room.expect(bytes - this.#bytes)
     this.#weigh(bytes - this.#bytes)
     this.#slices.set(name, slice)
   }
 
   #weigh(bytes: number): void {
     this.#bytes += bytes
-    this.#together.bytes += bytes
+    this.#room.add(bytes)
   }
 
   #valueUpdate(slice: string, base: Offset, value: JsonValue, bytes: number, moment: Moment): StateUpdate {

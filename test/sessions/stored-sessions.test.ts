@@ -102,7 +102,7 @@ t.test('where memory is short and no store has them, history is evicted and read
     try {
       hub.setState('sessions/a', `s${slice}`, 'x'.repeat(1_000))
     } catch (error) {
-      t.match(error, { code: 'unavailable', message: /20000 bytes of state/ })
+      t.match(error, { code: 'unavailable', message: /the state of all sessions takes 10000 bytes/ })
       break
     }
   }

@@ -74,7 +74,7 @@ export class CatchUp {
     const { open, full, link } = this.#outbox
     const behind = this.#behind
     if (!open || full || behind === undefined || behind.size === 0 || this.#held) return
-    if (this.#services.pace.isSpent) return this.#goOnLater()
+    if (this.#services.pace.isSpent) return this.goOnLater()
     this.#held = true
     try {
       link.cork(() => this.#steps(behind))
@@ -84,11 +84,12 @@ export class CatchUp {
     this.#held = false
     if (behind.size === 0) this.#behind = undefined
     for (const subscription of behind) {
-      if (this.#mayGoOn(subscription)) return this.#goOnLater()
+      if (this.#mayGoOn(subscription)) return this.goOnLater()
     }
   }
 
-  #goOnLater(): void {
+  /** Goes on in another turn. */
+  goOnLater(): void {
     if (this.#deferred) return
     this.#deferred = true
     this.#services.clock.defer(() => {

@@ -192,6 +192,12 @@ export class Connection implements Subscriber, Sender {
     this.#outbox.markFull()
   }
 
+  postpone(subscription: Subscription): void {
+    subscription.fallBehind()
+    this.#catchUp.add(subscription)
+    this.#catchUp.goOnLater()
+  }
+
   leaveFeeds(): void {
     for (const subscription of this.#subscriptions.values()) {
       if (!subscription.inStep) continue

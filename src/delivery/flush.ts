@@ -10,7 +10,7 @@ import type { DeliveryCounts } from './counts.js'
 import type { Feed, Members } from './feed.js'
 import type { Feeds } from './feeds.js'
 import type { BatchCount, Membership } from './member.js'
-import type { Followed } from './topic-feeds.js'
+import type { Followed, TopicFeeds } from './topic-feeds.js'
 
 // A feed that matched nothing for so many offsets tells its position all the same, so that a client that comes
 // back later does not ask for what it was never meant to get.
@@ -18,6 +18,15 @@ const quietOffsetsMax = 256
 
 // A turn that takes longer than the last one holds up everything else: heartbeats, requests, acknowledgements.
 const flushMsBounds = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250]
+// Events that are looked at, names that are compared and bytes that are encoded, for all feeds in one turn: some 15 ms.
+const flushWorkMax = 400_000
+
+// To encode so many bytes takes about as long as to look at an event.
+const bytesPerUnit = 128
+
+// What is as little as this is done all the same.
+const alwaysDone = 400
+
 const flushEventsBounds = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000]
 
 export interface FlushOptions {
@@ -47,6 +56,8 @@ export class Flush {
   #queued: Queued[] = []
   #scheduled = false
   #busy = false
+  /** What may still be done in this turn, as `flushWorkMax` counts it. */
+  #workLeft = flushWorkMax
 
   constructor(options: FlushOptions) {
     this.#options = options
@@ -124,19 +135,40 @@ export class Flush {
     for (const topic of topics) {
       const entries = topic.take()
       const once = topics.length === 1 && topic.feeds.size === 1
-      for (const feed of topic.feeds.values()) {
+      for (const feed of this.#inOrder(topic, entries.length)) {
         feed.forgetReplay()
         if (!feed.inStep) continue
+        if (this.#workLeft <= 0 && entries.length * (1 + feed.filter.steps) > alwaysDone) {
+          postpone(feed)
+          continue
+        }
+        const { compared } = feed.filter
         try {
           this.#flushFeed(feed, entries, { offset, once })
         } catch (error) {
           for (const member of feed.subscriptions) member.fail(error)
         }
+        this.#spend(entries.length + feed.filter.compared - compared)
       }
       // Those of workers appear in `sessions/{s}/**` again.
       events = topic.topic.isWhole ? Math.max(events, entries.length) : events + entries.length
     }
     return events
+  }
+
+  /** Where it may be too much for one turn, those that are made of little come first. */
+  #inOrder({ feeds }: TopicFeeds, events: number): Iterable<Feed> {
+    if (feeds.size === 1 || 4 * feeds.size * events <= this.#workLeft) return feeds.values()
+    return [...feeds.values()].sort((one, other) => one.filter.steps - other.filter.steps)
+  }
+
+  #spend(work: number): void {
+    if (this.#workLeft === flushWorkMax) {
+      this.#options.clock.defer(() => {
+        this.#workLeft = flushWorkMax
+      })
+    }
+    this.#workLeft -= work
   }
 
   /** @param moment `once`: nobody else gets the events */
@@ -161,10 +193,8 @@ export class Flush {
       for (let i = feed.members.length - 1; i >= 0; i--) {
         const members = feed.members[i] as Members
         const chunk = encodeBatch(feed, members.codec, span, part, once && feed.members.length === 1)
-        this.#hand(members, chunk, {
-          events: part.length,
-          after: span.after,
-        })
+        this.#spend(bytesOf(chunk) / bytesPerUnit)
+        this.#hand(members, chunk, { events: part.length, after: span.after })
       }
       from = to
     } while (from < entries.length)
@@ -206,6 +236,11 @@ export class Flush {
       for (const connection of queued) connection.writeQueued()
     }
   }
+}
+
+/** What is pending is too much for one turn: the members of this feed get it from history. */
+function postpone(feed: Feed): void {
+  for (const { list } of [...feed.members]) for (const { member } of [...list]) member.postpone()
 }
 
 /** @returns the events that the feed's filter lets pass; the same list when all do. */

@@ -19,6 +19,8 @@ export interface Member {
   queue(chunk: Chunk, batch: BatchCount): void
   /** The link took the last chunk but has no room for more: the connection's subscriptions leave their feeds. */
   markFull(): void
+  /** It leaves the feed for now: what it would get comes from history, in a later turn. */
+  postpone(): void
   /** Something went wrong in what is done for its connection: it ends. */
   fail(error: unknown): void
   /** Ends because its session is gone. */

@@ -18,6 +18,8 @@ export interface Subscriber {
   /** @param after what the subscription had before this batch */
   queue(subscription: Subscription, chunk: Chunk, events: number, after: Offset): void
   markFull(): void
+  /** What the subscription would get now comes from history, in a later turn. */
+  postpone(subscription: Subscription): void
   fail(error: unknown): void
   /** Events were handed to its link. */
   count(events: number, bytes: number): void
@@ -294,7 +296,9 @@ export class Subscription implements Member {
     const after = this.#silentFrom
     this.#silentFrom = undefined
     if (after === undefined || position <= after) return
-    const first = topic.read(after, filter, 1).entries[0]
+    let page = topic.read(after, filter, 1)
+    while (page.entries.length === 0 && page.last < position) page = topic.read(page.last, filter, 1)
+    const first = page.entries[0]
     const isLost = topic.isInStore(after, filter) || topic.lossAfter(after, filter).droppable > 0
     if (!isLost && (first === undefined || first.place > position)) return
     this.#skipped = { reason: 'lagging', after, offset: position }
@@ -334,6 +338,10 @@ export class Subscription implements Member {
 
   markFull(): void {
     this.#subscriber.markFull()
+  }
+
+  postpone(): void {
+    this.#subscriber.postpone(this)
   }
 
   fail(error: unknown): void {

@@ -56,6 +56,8 @@ export class History {
   /** The newest evicted offset by type: what tells a filter whether it missed anything. */
   #evicted: Map<string, Evicted> | undefined = undefined
   #evictedOthers: Loss = nothingLost
+  /** The newest of them all. */
+  #evictedLast: Offset = start
   /** Events evicted from the droppable lane so far. */
   dropped = 0
   #bytes = 0
@@ -120,7 +122,7 @@ export class History {
 
   /** @returns what a subscription with this filter can no longer get of what follows `after`. */
   lossAfter(after: Offset, filter: Accepts): Loss {
-    if (this.#evicted === undefined) return nothingLost
+    if (this.#evicted === undefined || this.#evictedLast <= after) return nothingLost
     let { critical, droppable } = this.#evictedOthers
     for (const { type, traits, force, last } of this.#evicted.values()) {
       if (last <= after || !filter.wants(type, traits, force)) continue
@@ -202,6 +204,7 @@ export class History {
 
   #markEvicted({ event: { type, offset }, traits, force }: Entry): void {
     this.#evicted ??= new Map()
+    if (offset > this.#evictedLast) this.#evictedLast = offset
     const name = force ? `${type} force` : type
     const evicted = this.#evicted.get(name)
     if (evicted !== undefined) evicted.last = offset

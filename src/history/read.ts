@@ -1,3 +1,4 @@
+import { down, heapOf } from '../lib/heap.js'
 import type { Lane } from '../lib/lane.js'
 import type { Offset } from '../protocol/cursor.js'
 import type { Accepts, Entry } from './entry.js'
@@ -17,12 +18,17 @@ export interface Page {
  *
  * @param until the newest offset there is; what `last` is when the end is reached
  * @param eventsMax bounds `entries`
+ * @param lookedAtMax bounds what is looked at, so that a filter that accepts little takes little of a turn; any unless given
  */
 export function readAfter(
   histories: readonly History[],
   after: Offset,
   filter: Accepts,
-  { until, eventsMax }: { readonly until: Offset; readonly eventsMax: number },
+  {
+    until,
+    eventsMax,
+    lookedAtMax = Number.POSITIVE_INFINITY,
+  }: { readonly until: Offset; readonly eventsMax: number; readonly lookedAtMax?: number },
 ): Page {
   const readers: Reader[] = []
   for (const history of histories) {
@@ -34,17 +40,26 @@ export function readAfter(
   }
   const entries: Entry[] = []
   let last = after
-  while (readers.length > 0) {
-    const reader = readers.length === 1 ? (readers[0] as Reader) : oldest(readers)
+  // Two for a topic; for a whole session two and more for each of its workers, of which there may be ten thousand.
+  heapOf(readers)
+  for (let lookedAt = 0; readers.length > 0; lookedAt++) {
+    const reader = readers[0] as Reader
     const entry = reader.lane.at(reader.index)
     if (entry.place !== last && filter.accepts(entry)) {
       if (entries.length === eventsMax) return { entries, last }
       entries.push(entry)
     }
+    // An event that was rolled up stands in two lanes: not between them.
+    if (lookedAt >= lookedAtMax && entry.place !== last) return { entries, last: entry.place }
     last = entry.place
     reader.index++
     if (reader.index < reader.lane.length) reader.place = reader.lane.at(reader.index).place
-    else readers.splice(readers.indexOf(reader), 1)
+    else {
+      const other = readers.pop() as Reader
+      if (readers.length === 0) break
+      if (other !== reader) readers[0] = other
+    }
+    if (readers.length > 1) down(readers, 0)
   }
   return { entries, last: until }
 }
@@ -52,12 +67,13 @@ export function readAfter(
 /** @returns what of the filter's events a fresh join replays: by the traits, or all that is retained. */
 export function replayable(histories: readonly History[], filter: Accepts, all: boolean): Accepts {
   const { notReplayed } = filter
+  const isNewest = newestOf(histories)
   const leavesOut = (type: string): boolean => !all && notReplayed?.has(type) === true
   return {
     accepts: (entry) =>
       filter.accepts(entry) &&
       (entry.everywhere || !leavesOut(entry.event.type)) &&
-      (all || entry.everywhere || entry.traits.replay === 'all' || isNewest(entry, histories)),
+      (all || entry.everywhere || entry.traits.replay === 'all' || isNewest(entry)),
     // The newest of its key is never missing: it is pinned.
     wants: (type, traits, force) =>
       (all || (traits.replay === 'all' && !leavesOut(type))) && filter.wants(type, traits, force),
@@ -96,13 +112,23 @@ function addPinned(readers: Reader[], history: History, after: Offset): void {
   readers.push({ lane, index: 0, place: first.place })
 }
 
-// There are few readers: two for a topic, and for a whole session those of the workers that have more to say.
-function oldest(readers: readonly Reader[]): Reader {
-  let found = readers[0] as Reader
-  for (const reader of readers) if (reader.place < found.place) found = reader
-  return found
+/** @returns what tells whether an event is the newest of its type and key in one of the histories */
+function newestOf(histories: readonly History[]): (entry: Entry) => boolean {
+  const [only] = histories
+  if (histories.length === 1 && only !== undefined) {
+    return (entry) => entry.traits.replay === 'latest' && only.isPinned(entry)
+  }
+  // Of as many as a session has workers none is asked for each event. What is pinned later is newer than what is asked.
+  let pinned: Set<Offset> | undefined
+  return ({ traits, place }) => {
+    if (traits.replay !== 'latest') return false
+    pinned ??= placesPinned(histories)
+    return pinned.has(place)
+  }
 }
 
-function isNewest(entry: Entry, histories: readonly History[]): boolean {
-  return entry.traits.replay === 'latest' && histories.some((history) => history.isPinned(entry))
+function placesPinned(histories: readonly History[]): Set<Offset> {
+  const places = new Set<Offset>()
+  for (const history of histories) for (const { place } of history.pinned()) places.add(place)
+  return places
 }

@@ -100,7 +100,11 @@ export function isCanonical(value: JsonValue, depthMax: number, known: JsonValue
   // What is inherited is never the same as a part of the value.
   const fields = typeof known === 'object' && known !== null ? (known as JsonObject) : noFields
   for (const name in value) {
-    if (!isName(name) || !isCanonical(value[name] as JsonValue, depthMax - 1, fields[name])) return false
+    const item = value[name] as JsonValue
+    if (!isName(name)) return false
+    // What it was before is looked up where that may save a walk.
+    const isLeaf = typeof item !== 'object' || item === null
+    if (isLeaf ? measure(item, 0) < 0 : !isCanonical(item, depthMax - 1, fields[name])) return false
   }
   return true
 }

@@ -14,6 +14,9 @@ import type { Filter } from './filter.js'
 import type { Replayed, Span } from './replayed.js'
 import type { Timeline } from './timeline.js'
 
+/** Events that are looked at for one page: what a filter passes over is to take little of a turn. */
+const lookedAtMax = 5_000
+
 /** What the topics of a hub have in common to keep state. */
 export interface StateSetting {
   readonly limits: StateLimits
@@ -87,7 +90,8 @@ export abstract class Topic {
 
   /** Events from history and, for each slice that has changed, one update with what it is now. */
   read(after: Offset, filter: Filter, eventsMax: number): Page {
-    const page = readAfter(this.histories(), after, filter, { until: this.timeline.offset, eventsMax })
+    const until = this.timeline.offset
+    const page = readAfter(this.histories(), after, filter, { until, eventsMax, lookedAtMax })
     return { entries: this.withUpdates(page, after, filter), last: page.last }
   }
 

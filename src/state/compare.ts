@@ -1,7 +1,7 @@
 import { escapePointer, isArray, type JsonObject, type JsonValue, jsonBytes, sameJson } from '../lib/json.js'
 import type { PatchOperation } from '../protocol/frames.js'
 import { findEdits, type Hunk } from './edits.js'
-import { isUnsafe } from './pointer.js'
+import { unsafeNames } from './pointer.js'
 
 export interface Comparison {
   /** Leads from the one value to the other (RFC 6902): only `add`, `remove` and `replace`. Empty: no difference. */
@@ -68,19 +68,20 @@ class Difference implements Comparison {
   #objects(before: JsonObject, after: JsonObject, path: string): void {
     const names = Object.keys(before)
     const newNames = Object.keys(after)
-    if (changesUnsafely(before, after, names) || changesUnsafely(before, after, newNames)) {
-      return this.#replace(before, after, path)
-    }
+    if (changesUnsafely(before, after)) return this.#replace(before, after, path)
+    let kept = 0
     for (const name of names) {
-      const at = `${path}/${escapePointer(name)}`
-      if (Object.hasOwn(after, name)) {
-        this.values(before[name] as JsonValue, after[name] as JsonValue, at)
+      const [old, now] = [before[name] as JsonValue, after[name]]
+      // What is inherited is never what the other has of its own, and no path is needed for what is the same.
+      if (old === now || Object.hasOwn(after, name)) {
+        kept++
+        if (old !== now) this.values(old, now as JsonValue, `${path}/${escapePointer(name)}`)
       } else {
-        this.#grow(-memberBytes(name, before[name] as JsonValue))
-        this.#say({ op: 'remove', path: at })
+        this.#grow(-memberBytes(name, old))
+        this.#say({ op: 'remove', path: `${path}/${escapePointer(name)}` })
       }
     }
-    for (const name of newNames) {
+    for (const name of kept === newNames.length ? [] : newNames) {
       if (Object.hasOwn(before, name)) continue
       const value = after[name] as JsonValue
       this.#add(value, `${path}/${escapePointer(name)}`)
@@ -138,16 +139,12 @@ class Difference implements Comparison {
 }
 
 /** A path must not go through such a name, so an object in which one changes is replaced as a whole. */
-function changesUnsafely(before: JsonObject, after: JsonObject, names: readonly string[]): boolean {
-  return names.some(
-    (name) =>
-      isUnsafe(name) &&
-      !(
-        Object.hasOwn(before, name) &&
-        Object.hasOwn(after, name) &&
-        sameJson(before[name] as JsonValue, after[name] as JsonValue)
-      ),
-  )
+function changesUnsafely(before: JsonObject, after: JsonObject): boolean {
+  for (const name of unsafeNames) {
+    const [was, is] = [Object.hasOwn(before, name), Object.hasOwn(after, name)]
+    if (was !== is || (was && !sameJson(before[name] as JsonValue, after[name] as JsonValue))) return true
+  }
+  return false
 }
 
 function memberBytes(name: string, value: JsonValue): number {

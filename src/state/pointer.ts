@@ -30,12 +30,13 @@ export function parsePointer(pointer: string, place: string): string[] {
   return names
 }
 
-const unsafeNames: ReadonlySet<string> = new Set(['__proto__', 'constructor', 'prototype'])
-
 /**
  * Names by which a careless implementation reaches a prototype. Others refuse them, so they are never part of a
  * path, coming or going; an object may have them all the same.
  */
+export const unsafeNames: ReadonlySet<string> = new Set(['__proto__', 'constructor', 'prototype'])
+
+/** @returns whether it is one of `unsafeNames` */
 export function isUnsafe(name: string): boolean {
   return unsafeNames.has(name)
 }

@@ -67,9 +67,11 @@ export function writeHead(res: NodeResponse, { status, headers }: Omit<Answer, '
 }
 
 /** RFC 9110, sections 8.6 and 9.3.2: what has no body may still tell its length. */
-export function writeAnswer(res: NodeResponse, { status, headers, body = '' }: Answer): void {
+export function writeAnswer(res: NodeResponse, { status, headers, body = '', last }: Answer): void {
   const bodiless = status === 204 || status === 304
   const { raw, ascii } = rawHeaders(headers)
+  // HTTP/2 has no such header, and its lengths are plain.
+  if (last && !isHttp2(res)) raw.push('Connection', 'close')
   if (!bodiless) raw.push('Content-Length', String(Buffer.byteLength(body)))
   ;(res as ServerResponse).writeHead(status, raw)
   // Node itself leaves out the body of a `HEAD`.

@@ -67,6 +67,8 @@ export interface Answer {
   readonly status: number
   readonly headers?: Readonly<Record<string, string>>
   readonly body?: string | Uint8Array
+  /** The link ends with it: what follows on it may be another request for who is before the hub than for the hub. */
+  readonly last?: true
 }
 
 /** One request's body and its answer. After the peer has gone every call does nothing. */

@@ -93,7 +93,8 @@ export class UwsExchange implements Exchange, Flow {
   }
 
   #write(answer: Answer, headOnly: boolean): void {
-    const write = (): void => void this.#res.cork(() => writeAnswer(this.#res, answer, { headOnly }))
+    const last = answer.last === true
+    const write = (): void => void this.#res.cork(() => writeAnswer(this.#res, answer, { headOnly, last }))
     if (this.#keepsLink) return write()
     closeSoon(this.#streams.clock, () => {
       if (!this.#gone) write()

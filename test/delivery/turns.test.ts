@@ -163,3 +163,33 @@ t.test('a feed that matches nothing tells its position after 256 offsets, and no
   publish(255)
   t.strictSame(one.frames, [], 'counted from what was told last')
 })
+
+t.test('hundreds of feeds of many patterns do not hold up who follows simply', (t) => {
+  const { hub, clock, client } = setUp()
+  const heavy = Array.from({ length: 9 }, () => client(100_000))
+  for (const [at, one] of heavy.entries()) {
+    for (let feed = 0; feed < 100; feed += 1) {
+      const types = Array.from({ length: 63 }, (_, n) => `${'p'.repeat(n + 1)}${at}-${feed}*`)
+      one.subscribe('sessions/s', { types: [...types, 'end'] })
+    }
+  }
+  const simple = client(100_000)
+  simple.subscribe('sessions/s')
+  clock.runTurn()
+  simple.take()
+  const types = Array.from({ length: 1_000 }, (_, n) => `${'p'.repeat(100)}${n}`)
+  hub.publish('sessions/s', [...types.map((type) => ({ type })), { type: 'end' }])
+  hub.flush()
+  t.equal(simple.take().length, 1_001, 'it gets all of it at once')
+  const { lagging } = hub.stats()
+  t.ok(lagging > 500 && lagging < 900, `${lagging} of 900 go on in later turns`)
+  for (let turn = 0; hub.stats().lagging > 0 && turn < 5_000; turn += 1) clock.runTurn()
+  t.equal(hub.stats().lagging, 0)
+  for (const one of heavy) {
+    const came = one.take()
+    t.equal(came.length, 100, 'each feed gets what it is due')
+    t.ok(came.every((event) => event === '1001 end'))
+  }
+  t.equal(hub.stats().gaps.size, 0)
+  t.end()
+})

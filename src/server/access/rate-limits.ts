@@ -6,6 +6,13 @@ import type { Limits } from '../../protocol/limits.js'
 import type { Request } from '../../transport/transport.js'
 import { BodyTurns } from './body-turns.js'
 
+/** It is open how long a body is: where the next request begins is open, too (RFC 9112, section 6.3). */
+export class UnclearLength extends ProtocolError {
+  constructor(message: string) {
+    super('badFrame', message)
+  }
+}
+
 /** Somebody sends more than they may. */
 export class RateError extends ProtocolError {
   /** When it may be tried again. Milliseconds. */
@@ -79,9 +86,9 @@ export class RateLimits {
     const length = headers.get('content-length')
     const transfer = headers.get('transfer-encoding')
     if (length !== undefined && !/^\d{1,15}$/.test(length))
-      throw new ProtocolError('badFrame', 'content-length: expected one number')
+      throw new UnclearLength('content-length: expected one number')
     if (transfer !== undefined && transfer.trim().toLowerCase() !== 'chunked')
-      throw new ProtocolError('badFrame', 'transfer-encoding: expected nothing but chunked')
+      throw new UnclearLength('transfer-encoding: expected nothing but chunked')
     const coding = headers.get('content-encoding')?.trim().toLowerCase() ?? ''
     if (coding !== '' && coding !== 'identity') {
       throw new ProtocolError(

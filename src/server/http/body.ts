@@ -47,6 +47,19 @@ function tooLarge(bytesMax: number): ProtocolError {
   return new ProtocolError('frameTooLarge', `body: expected at most ${bytesMax} bytes`)
 }
 
+/** To read what is as large as this takes so long that what is done with it has a turn of its own. */
+export const largeBytes = 64 * 1024
+
+/** @returns in another turn where a body was large, so that others have theirs before it is used */
+export async function betweenTurns(context: Pick<BodyContext, 'hub'>, body: Buffer): Promise<void> {
+  if (body.length >= largeBytes) await anotherTurn(context)
+}
+
+/** @returns in another turn */
+export function anotherTurn({ hub }: Pick<BodyContext, 'hub'>): Promise<void> {
+  return new Promise((resolve) => hub.clock.defer(resolve))
+}
+
 /** What a body says it is. */
 export type BodyKind = 'json' | 'ndjson' | 'msgpack' | 'event-stream'
 

@@ -13,7 +13,7 @@ import type { TopicName } from '../../protocol/topic.js'
 import { type TraceContext, traceContext } from '../../protocol/trace.js'
 import type { Answer, Request } from '../../transport/transport.js'
 import type { DialectContext } from '../context.js'
-import { type BodyKind, bodyKind, parseJson, readBody, utf8 } from './body.js'
+import { type BodyKind, betweenTurns, bodyKind, parseJson, readBody, utf8 } from './body.js'
 import { type EventReader, eventReaderOf } from './event-reader.js'
 import { ownTopic, workerTopic, writes } from './path-topics.js'
 import { json, problem, refusal } from './problem.js'
@@ -68,6 +68,7 @@ async function publishWhole(
     kind === 'msgpack'
       ? unpack(hub.codecs.msgpack, body)
       : parseJson(utf8(body, 'body'), limits, 'body', hint)
+  await betweenTurns(context, body)
   const trace = traceOf(call.request)
   const total: Total = { first: 0, last: 0, accepted: 0, duplicates: 0 }
   const stored = call.use(({ topic, param }) => {

@@ -9,7 +9,7 @@ import type { Answer, Exchange, Request } from '../../transport/transport.js'
 import type { Authenticator } from '../access/authenticator.js'
 import { unlocked, type VerifiedGrant } from '../access/grant.js'
 import { corsHeaders, expectHost, type Hosts, type OriginRules, preflightHeaders } from '../access/origins.js'
-import type { RateLimits } from '../access/rate-limits.js'
+import { type RateLimits, UnclearLength } from '../access/rate-limits.js'
 import type { ServerCounts } from '../operations/metric-definitions.js'
 import { problemOf, refusal, shuttingDown } from './problem.js'
 
@@ -174,7 +174,8 @@ export class Routes {
       return answer && { ...answer, headers: { ...guards, ...answer.headers, ...cors } }
     } catch (error) {
       const answer = problemOf(error, this.#options.report)
-      return { ...answer, headers: { ...guards, ...answer.headers, ...cors } }
+      const last = error instanceof UnclearLength
+      return { ...answer, headers: { ...guards, ...answer.headers, ...cors }, ...(last && { last }) }
     }
   }
 

@@ -5,7 +5,7 @@ import { type Mode, modes } from '../../protocol/frames.js'
 import type { Answer } from '../../transport/transport.js'
 import type { DialectContext } from '../context.js'
 import { dialectOf } from '../links/dialect-routes.js'
-import { bodyKind, parseJson, readBody, utf8 } from './body.js'
+import { betweenTurns, bodyKind, parseJson, readBody, utf8 } from './body.js'
 import { ownTopic, reads, sessionTopic, wholeTopic, workerTopic, writes } from './path-topics.js'
 import { json, refusal } from './problem.js'
 import { integerOf, typesOf } from './query.js'
@@ -179,6 +179,7 @@ async function readFields(
   if (body === undefined || body.length === 0) return body && {}
   bodyKind(call.request, ['json'])
   const value = parseJson(utf8(body, 'body'), context.limits, 'body')
+  await betweenTurns(context, body)
   if (!isObject(value)) throw refusal('body', `an object { ${names.join('?, ')}? }`, value)
   const stranger = Object.keys(value).find((name) => !names.includes(name))
   if (stranger !== undefined) throw refusal('body', `no field but ${names.join(', ')}`, stranger)

@@ -8,7 +8,16 @@ import { formatTopic, type TopicName } from '../../protocol/topic.js'
 import type { StateOptions, StateResult, StateSnapshot } from '../../session/precondition.js'
 import type { Answer, Request } from '../../transport/transport.js'
 import type { BodyContext } from '../context.js'
-import { bodyKind, contentType, parseJson, readBody, utf8 } from './body.js'
+import {
+  anotherTurn,
+  betweenTurns,
+  bodyKind,
+  contentType,
+  largeBytes,
+  parseJson,
+  readBody,
+  utf8,
+} from './body.js'
 import { ownTopic, reads, sessionTopic, workerTopic, writes } from './path-topics.js'
 import { json } from './problem.js'
 import { slicesOf } from './query.js'
@@ -60,11 +69,44 @@ function routesOf(
   ]
 }
 
-function readAll({ hub, limits }: BodyContext, call: Call): Answer {
+async function readAll(context: BodyContext, call: Call): Promise<Answer> {
+  const { hub, limits } = context
   const names = slicesOf(call.query, limits)
   const snapshot = call.use(({ topic }) => hub.state(topic, names))
-  const { epoch, offset, slices } = snapshot
-  return unlessKnown(call.request, snapshot, { epoch, offset, slices })
+  const answer = unlessKnown(call.request, snapshot, null)
+  if (answer.status === 304) return answer
+  const { epoch, offset } = snapshot
+  const head = JSON.stringify({ epoch, offset }).slice(0, -1)
+  return { ...answer, body: `${head},"slices":{${await membersOf(snapshot.slices, context)}}}` }
+}
+
+/**
+ * Many large slices become text over several turns. Values do not change, so the text is of the moment that they are from.
+ *
+ * @throws ProtocolError `frameTooLarge` where all topics of a session have more than one may have
+ */
+async function membersOf(slices: StateSnapshot['slices'], context: BodyContext): Promise<string> {
+  const { stateBytesMax } = context.limits
+  const members: string[] = []
+  let length = 0
+  let sinceTurn = 0
+  for (const [name, value] of Object.entries(slices)) {
+    const member = `${JSON.stringify(name)}:${JSON.stringify(value)}`
+    members.push(member)
+    length += member.length
+    sinceTurn += member.length
+    // What the hub keeps itself does not count for a topic's bound, and is small.
+    if (length > stateBytesMax + largeBytes * members.length) {
+      throw new ProtocolError(
+        'frameTooLarge',
+        `the state has more than ${stateBytesMax} bytes: ask for some of the slices`,
+      )
+    }
+    if (sinceTurn < largeBytes) continue
+    sinceTurn = 0
+    await anotherTurn(context)
+  }
+  return members.join(',')
 }
 
 /** The value alone. */
@@ -132,7 +174,10 @@ async function readValue(
 ): Promise<JsonValue | undefined> {
   checkType()
   const body = await readBody(context, call)
-  return body && (parseJson(utf8(body, 'body'), context.limits, 'body') as JsonValue)
+  if (body === undefined) return undefined
+  const value = parseJson(utf8(body, 'body'), context.limits, 'body') as JsonValue
+  await betweenTurns(context, body)
+  return value
 }
 
 /** `304` to a client that has the snapshot already (RFC 9110 section 13.1.2). */

@@ -20,6 +20,7 @@ import type { Socket, SocketEvents } from '../../transport/transport.js'
 import type { VerifiedGrant } from '../access/grant.js'
 import { RateError } from '../access/rate-limits.js'
 import type { LinkContext } from '../context.js'
+import { largeBytes } from '../http/body.js'
 import { ConnectionLog } from './connection-log.js'
 import type { IdleLink, IdleTimer } from './idle-timers.js'
 import type { Closable } from './links.js'
@@ -48,6 +49,8 @@ export class Client implements SocketEvents, IdleLink, Closable {
   readonly #bytes: Bucket
   /** The newest request for other rights. */
   #authorizing: Authorize | undefined
+  /** Frames that wait for a turn of their own, and those that came after them. */
+  #waiting: { readonly value: JsonValue; readonly isLarge: boolean }[] | undefined
 
   constructor(context: LinkContext, socket: Socket, { protocol, address, grant, receiveBytesMax }: Welcome) {
     const { hub, clock, rates, connectionGrants, idleTimers } = context
@@ -77,6 +80,33 @@ export class Client implements SocketEvents, IdleLink, Closable {
     if (!this.#connection.open || !this.#mayCome(bytes.length)) return
     const value = this.#decoded(bytes, binary)
     if (value === undefined) return
+    const isLarge = bytes.length >= largeBytes
+    if (this.#waiting === undefined && !isLarge) return this.#perform(value)
+    if (this.#waiting === undefined) this.#inAnotherTurn()
+    this.#waiting ??= []
+    this.#waiting.push({ value, isLarge })
+  }
+
+  #inAnotherTurn(): void {
+    this.#context.hub.clock.defer(() => this.#performWaiting(1))
+  }
+
+  /** Does what was decoded in turns before, in order. @param largeMax beyond so many large ones the rest waits again */
+  #performWaiting(largeMax: number): void {
+    const waiting = this.#waiting ?? []
+    this.#waiting = undefined
+    let large = 0
+    for (const [at, { value, isLarge }] of waiting.entries()) {
+      if (!this.#connection.open) return
+      if (isLarge && ++large > largeMax) {
+        this.#waiting = waiting.slice(at)
+        return this.#inAnotherTurn()
+      }
+      this.#perform(value)
+    }
+  }
+
+  #perform(value: JsonValue): void {
     try {
       this.#do(checkFrame(value, this.#context.limits))
     } catch (error) {
@@ -116,6 +146,7 @@ export class Client implements SocketEvents, IdleLink, Closable {
   }
 
   closed(code: number): void {
+    this.#performWaiting(Number.POSITIVE_INFINITY)
     this.#context.hub.releaseLeases(this)
     this.#silence.end()
     this.#context.links.remove('websocket', this, this.#address)

@@ -132,8 +132,9 @@ t.test('a body of which it is open how long it is is refused', async (t) => {
     const client = new RawClient(it.server.port)
     t.teardown(() => client.socket.destroy())
     client.send(`POST /api/sessions/a/events HTTP/1.1\nhost: 127.0.0.1\n${fields}\n\n${sent}`)
-    await until('it is answered or cut', () => client.closed || client.text.includes('\r\n\r\n'))
-    t.notMatch(client.text, /^HTTP\/1.1 2/, fields)
+    await until('it is answered and cut', () => client.closed)
+    // uWebSockets.js takes what follows the first length for another request, and that for none of its version.
+    t.match(client.text, /^HTTP\/1.1 (400|505)/, fields)
     t.equal(it.hub.find('a'), undefined)
   }
 })

@@ -219,3 +219,25 @@ t.test('the metrics count comparisons, updates by form and bytes', async (t) => 
   t.match(text, new RegExp(`^runcast_state_value_bytes_total ${JSON.stringify({ long, n: 1 }).length}$`, 'm'))
   t.match(text, /^runcast_state_patch_bytes_total [1-9]\d$/m)
 })
+
+t.test('a large state is told slice by slice, and has a bound', async (t) => {
+  const { hub, url } = await served(t, { hub: { limits: { stateBytesMax: 1_000_000 } } })
+  const text = 'x'.repeat(100_000)
+  const slices = Object.fromEntries(Array.from({ length: 8 }, (_, at) => [`s${at}`, { at, text }]))
+  for (const [slice, value] of Object.entries(slices)) hub.setState('sessions/s', slice, value)
+  const { offset } = hub.state('sessions/s')
+  t.same(await (await fetch(`${url}/api/sessions/s/state?slices=s*`)).json(), {
+    epoch: hub.find('s')?.epoch,
+    offset,
+    slices,
+  })
+  t.same(await (await fetch(`${url}/api/sessions/s/state?slices=none`)).json(), {
+    epoch: hub.find('s')?.epoch,
+    offset,
+    slices: {},
+  })
+  for (let worker = 0; worker < 2; worker += 1)
+    hub.setState(`sessions/s/workers/w${worker}`, 'big', text.repeat(9))
+  t.equal((await fetch(`${url}/api/sessions/s/state?all`)).status, 413, 'of all topics no more than of one')
+  t.equal((await fetch(`${url}/api/sessions/s/state?all&slices=s1`)).status, 200)
+})

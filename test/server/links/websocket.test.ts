@@ -5,6 +5,7 @@ import type { Hub } from '../../../src/hub/hub.js'
 import { defaultLimits } from '../../../src/protocol/limits.js'
 import { SimulatedClock } from '../../kit/clock.js'
 import { dial, served } from '../../kit/served.js'
+import { until } from '../../kit/wait.js'
 
 /** @returns the status and the body of the answer to a handshake that is refused */
 async function refused(url: string, protocols: string[], headers: Record<string, string> = {}) {
@@ -277,4 +278,26 @@ t.test('counts what it does', async (t) => {
     'runcast_gaps_total{reason="epoch"}': 1,
     'runcast_answers_total{status="200"}': 1,
   })
+})
+
+t.test('a large frame is done in a turn of its own, and what follows it after it', async (t) => {
+  const { hub, url } = await served(t)
+  const dialogue = await dial(t, url)
+  await dialogue.expect('welcome')
+  const topic = 'sessions/s'
+  const value = Array.from({ length: 60_000 }, (_, n) => n)
+  dialogue.send({ type: 'set', ref: 0, topic, slice: 'a', value })
+  dialogue.send({ type: 'publish', ref: 1, topic, events: [{ type: 'one' }] })
+  dialogue.send({ type: 'set', ref: 2, topic, slice: 'a', value: [...value, 'last'] })
+  dialogue.send({ type: 'publish', ref: 3, topic, events: [{ type: 'two' }] })
+  dialogue.send({ type: 'publish', ref: 4, topic, events: [{ type: 'three', data: 'x'.repeat(70_000) }] })
+  // What was sent before the end is done.
+  dialogue.socket.close()
+  await dialogue.closed
+  await until('all is done', () => hub.find('s')?.offset === 5)
+  t.strictSame(
+    hub.history(topic).events.map(({ offset, type }) => `${offset} ${type}`),
+    ['2 one', '4 two', '5 three'],
+  )
+  t.equal((hub.state(topic, ['a']).slices['a'] as unknown[]).length, 60_001)
 })

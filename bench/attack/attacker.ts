@@ -3,6 +3,7 @@
  */
 import { limitTable } from '../../src/protocol/limits.js'
 import { type Attack, attacks } from '../../test/attack/attacks.js'
+import { fairnessAttacks } from '../../test/attack/fairness-attacks.js'
 import { SeededRandom } from '../../test/kit/random.js'
 import { controlName } from './control.js'
 
@@ -14,7 +15,7 @@ const workAlone: Attack = async () => {
 }
 
 const [url = '', topic = '', name = '', ms = '', perSecond = ''] = process.argv.slice(2)
-const attack = name === controlName ? workAlone : attacks[name]
+const attack = name === controlName ? workAlone : (attacks[name] ?? fairnessAttacks[name])
 if (attack === undefined) throw new Error(`there is no attack ${name}`)
 const target = { url, port: Number(new URL(url).port), topic }
 const random = new SeededRandom(1)

@@ -4,12 +4,13 @@ import { SeededRandom } from '../kit/random.js'
 import { openStream, overTransports, served } from '../kit/served.js'
 import { until } from '../kit/wait.js'
 import { attacks } from './attacks.js'
+import { fairnessAttacks } from './fairness-attacks.js'
 
 const seed = Number(process.env.RUNCAST_FUZZ_SEED ?? Math.floor(Math.random() * 1e9))
 
 t.comment(`seed ${seed}`)
 overTransports(t, (t) => {
-  for (const [name, attack] of Object.entries(attacks)) {
+  for (const [name, attack] of Object.entries({ ...attacks, ...fairnessAttacks })) {
     t.test(`after ${name} the hub serves, and nothing is left`, { timeout: 120_000 }, async (t) => {
       const clock = new CountedClock()
       const { hub, server, url } = await served(t, { hub: { clock }, serve: { clock } })

@@ -7,7 +7,7 @@ import { opcodes, rawFrame } from '../kit/raw-websocket.js'
 import { until as waitUntil } from '../kit/wait.js'
 
 /** A hub under attack, on a machine that is busy with it, may take its time. */
-function until(what: string, holds: () => boolean): Promise<void> {
+export function until(what: string, holds: () => boolean): Promise<void> {
   return waitUntil(what, holds, 60_000)
 }
 
@@ -25,7 +25,7 @@ export type Attack = (target: Target, random: SeededRandom) => Promise<void>
 const handshake = (protocol: string, more = '') =>
   `GET /api/ws HTTP/1.1\nhost: 127.0.0.1\nupgrade: websocket\nconnection: upgrade\nsec-websocket-version: 13\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\nsec-websocket-protocol: ${protocol}\n${more}\n`
 
-async function openRaw({ port }: Target, protocol = 'runcast.v1.json', more = ''): Promise<RawClient> {
+export async function openRaw({ port }: Target, protocol = 'runcast.v1.json', more = ''): Promise<RawClient> {
   const client = new RawClient(port)
   client.send(handshake(protocol, more))
   await until('the handshake is answered', () => client.closed || client.text.includes('\r\n\r\n'))
@@ -44,7 +44,7 @@ function post(path: string, body: string | Uint8Array, type = 'application/json'
 }
 
 /** Runs with so many clients, and sees that none of them is left. */
-async function withClients(
+export async function withClients(
   { port }: Target,
   count: number,
   run: (clients: readonly RawClient[]) => Promise<void> | void,

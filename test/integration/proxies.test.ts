@@ -5,6 +5,7 @@ import { request } from 'node:https'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { connect as connectTls } from 'node:tls'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { WebSocket } from 'ws'
@@ -246,3 +247,56 @@ for (const kind of kinds) {
     t.notMatch(readFileSync(log, 'utf8'), /hush/, 'and no token is in it')
   })
 }
+
+t.test('behind nginx a request is one request, whatever it looks like', async (t) => {
+  const [nginx] = kinds
+  if (nginx === undefined || !isThere(nginx.program) || !isThere('openssl')) {
+    t.pass('nginx', { skip: 'no nginx, or no openssl, on this machine' })
+    return
+  }
+  const { hub, port } = await behind(t, nginx)
+  const body = '{"type":"a"}'
+  const hidden =
+    'POST /api/sessions/hidden/events HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 12\r\n\r\n{"type":"b"}'
+  const chunk = `c\r\n${body}\r\n`
+  const chunked = 'Transfer-Encoding: chunked'
+  const requests: readonly (readonly [name: string, fields: string, rest: string, published: boolean])[] = [
+    [
+      'two lengths',
+      `Host: 127.0.0.1\r\nContent-Length: 12\r\nContent-Length: ${12 + hidden.length}`,
+      body + hidden,
+      false,
+    ],
+    [
+      'a length and chunks',
+      `Host: 127.0.0.1\r\nContent-Length: 12\r\n${chunked}`,
+      `0\r\n\r\n${hidden}`,
+      false,
+    ],
+    [
+      'another coding',
+      `Host: 127.0.0.1\r\nTransfer-Encoding: chunked, identity`,
+      `${chunk}0\r\n\r\n${hidden}`,
+      false,
+    ],
+    ['a line that goes on', `Host: 127.0.0.1\r\nX-A: a\r\n b\r\nContent-Length: 12`, body, false],
+    ['no host', `Content-Length: 12`, body, false],
+    ['extensions', `Host: 127.0.0.1\r\n${chunked}`, `c;a=b\r\n${body}\r\n0;c\r\n\r\n`, true],
+    ['trailers', `Host: 127.0.0.1\r\n${chunked}`, `${chunk}0\r\nX-A: b\r\n\r\n`, true],
+  ]
+  for (const [name, fields, rest, published] of requests) {
+    const before = hub.find('seen')?.offset ?? 0
+    const socket = connectTls({ port: Number(port), host: '127.0.0.1', rejectUnauthorized: false })
+    let text = ''
+    let closed = false
+    socket.setEncoding('latin1').on('data', (piece: string) => (text += piece))
+    socket.on('error', () => {}).on('close', () => (closed = true))
+    t.teardown(() => socket.destroy())
+    socket.write(`POST /api/sessions/seen/events HTTP/1.1\r\nConnection: close\r\n${fields}\r\n\r\n${rest}`)
+    await until(`${name} is answered, and the link closed`, () => closed)
+    t.match(text, published ? /^HTTP\/1.1 200/ : /^HTTP\/1.1 [45]/, name)
+    t.equal(text.split('HTTP/1.1 ').length, 2, 'once')
+    t.equal((hub.find('seen')?.offset ?? 0) - before, published ? 1 : 0)
+    t.equal(hub.find('hidden'), undefined, 'nothing that it hides is done')
+  }
+})

@@ -553,6 +553,7 @@ t.test(
       '/api/sessions/none',
       '/none',
       '/api/stream',
+      '/api/sessions/a/events',
       '/api/sessions/a/state',
     ]) {
       const headers = await headersOf(open.url + path)
@@ -570,6 +571,11 @@ t.test(
       '/api/sessions/none',
     ]) {
       t.equal((await headersOf(`${locked.url}${path}?token=${token}`)).get('cache-control'), 'no-store', path)
+    }
+    for (const path of ['/api/sessions/a/events', '/api/stream', '/api/sessions/a/events?dialect=task-log']) {
+      const query = path.includes('?') ? '&' : '?'
+      const headers = await headersOf(`${locked.url}${path}${query}token=${token}`)
+      t.equal(headers.get('cache-control'), 'no-store, no-transform', path)
     }
     t.equal(
       (await headersOf(`${locked.url}/api/sessions`)).get('cache-control'),

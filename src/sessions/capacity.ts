@@ -4,7 +4,7 @@ import { levelOf } from '../lib/level.js'
 import { Weight } from '../lib/weight.js'
 import { ProtocolError } from '../protocol/codes.js'
 import type { Limits } from '../protocol/limits.js'
-import type { Session } from '../session/session.js'
+import { type Session, workerBytes } from '../session/session.js'
 import { StateRoom } from '../state/room.js'
 
 export interface CapacityOptions {
@@ -107,6 +107,19 @@ export class Capacity {
       'unavailable',
       `the state of all sessions takes ${Math.floor(most)} bytes, and this one would have more than ${share} of them; remove slices or sessions`,
     )
+  }
+
+  /**
+   * @param publisher the workers that are about to publish
+   * @throws ProtocolError `unavailable` when some of them are new, and there is no room for them
+   */
+  expectRoomForWorkers(sessionId: string, publisher: readonly (string | undefined)[]): void {
+    if (this.hasStateRoom(publisher.length * workerBytes)) return
+    const session = this.#options.sessions.get(sessionId)
+    const begun = (id: string | undefined) =>
+      id === undefined || session?.workers.get(id)?.startedAt !== undefined
+    const begins = new Set(publisher.filter((id) => !begun(id))).size
+    this.expectStateRoom(session?.room.bytes ?? 0, begins * workerBytes)
   }
 
   /** The session has ended, and there is no store: it leaves after a while. */

@@ -77,7 +77,10 @@ export class Publishing {
     this.#sessions.capacity.expectRoom()
     // Before the session begins: what is refused begins nothing.
     this.#sessions.committing?.admit(this.#sessions.held(sessionId)?.journal)
-    this.#sessions.expectRoomForWorkers(sessionId, typeof publisher === 'object' ? publisher : [publisher])
+    this.#sessions.capacity.expectRoomForWorkers(
+      sessionId,
+      typeof publisher === 'object' ? publisher : [publisher],
+    )
     const session = this.#sessions.running(sessionId)
     if (session.hasFormerIds) this.#expectNoneLeft(session, publisher, events)
     const workers = typeof publisher === 'object' ? this.#workers(session, publisher) : undefined
@@ -181,7 +184,7 @@ export class Publishing {
       if (session.status === 'ended') throw hasEnded(name.session)
       this.#sessions.committing?.admit(session.journal)
       this.#sessions.expectRoomFor(session)
-      if (worker !== undefined) this.#sessions.expectRoomForWorkers(name.session, [worker.id])
+      if (worker !== undefined) this.#sessions.capacity.expectRoomForWorkers(name.session, [worker.id])
       if (unless !== undefined) checkUnless(topic, slice, unless)
       change = session.change({ topic, slice, now: this.#clock.now(), cause, make })
     } finally {
@@ -204,7 +207,7 @@ export class Publishing {
    */
   lease(sessionId: string, workerId: string | undefined, ms: number): void {
     this.#sessions.committing?.admit(this.#sessions.held(sessionId)?.journal)
-    this.#sessions.expectRoomForWorkers(sessionId, [workerId])
+    this.#sessions.capacity.expectRoomForWorkers(sessionId, [workerId])
     const session = this.#sessions.running(sessionId)
     const now = this.#clock.now()
     const worker = workerId === undefined ? undefined : this.#sessions.worker(session, workerId)

@@ -2,7 +2,7 @@ import { noTotals } from '../history/history.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
 import type { Permissions } from '../protocol/permissions.js'
 import { aboutRecord, aboutSession } from '../session/reserved-slices.js'
-import { Session, workerBytes } from '../session/session.js'
+import { Session } from '../session/session.js'
 import type { SessionSetting } from '../session/session-setting.js'
 import { type SessionSummary, summarize } from '../session/summary.js'
 import type { StateSetting, Topic } from '../session/topic.js'
@@ -164,19 +164,6 @@ export class Sessions {
     if (session.status !== 'waiting' || this.#held.size - this.#waiting < sessionsMax) return
     this.mayForget(session.topic)
     throw new ProtocolError('unavailable', `the hub holds ${sessionsMax} sessions; remove some`)
-  }
-
-  /**
-   * @param publisher the workers that are about to publish
-   * @throws ProtocolError `unavailable` when some of them are new, and there is no room for them
-   */
-  expectRoomForWorkers(sessionId: string, publisher: readonly (string | undefined)[]): void {
-    if (this.capacity.hasStateRoom(publisher.length * workerBytes)) return
-    const session = this.#held.get(sessionId)
-    const begun = (id: string | undefined) =>
-      id === undefined || session?.workers.get(id)?.startedAt !== undefined
-    const begins = new Set(publisher.filter((id) => !begun(id))).size
-    this.capacity.expectStateRoom(session?.room.bytes ?? 0, begins * workerBytes)
   }
 
   /** @returns the worker, for somebody who publishes to it. */

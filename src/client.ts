@@ -5,6 +5,7 @@
  */
 export type {
   BuiltInCatalog,
+  CommandEvents,
   ProcessEvents,
   RuntimeEvents,
   SessionBusEvents,
@@ -18,6 +19,7 @@ export {
   type SentMessages,
 } from './client/chat-transport.js'
 export { Client, connect } from './client/client.js'
+export type { Command, Commands, Outcome, SentCommand } from './client/commands.js'
 export type { ConnectOptions } from './client/connect-options.js'
 export type { CodecName } from './client/dial-websocket.js'
 export { ClosedError, RequestError } from './client/errors.js'

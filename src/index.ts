@@ -23,6 +23,7 @@ export type {
 export type { Connection, ConnectionOptions } from './delivery/connection.js'
 export type { Link } from './delivery/link.js'
 export type { LocalOptions, LocalSubscription } from './delivery/local.js'
+export type { Command } from './hub/commands.js'
 export { createHub, Hub } from './hub/hub.js'
 export type { HubOptions } from './hub/hub-options.js'
 export type { SessionHandle, WorkerHandle } from './hub/session-handle.js'

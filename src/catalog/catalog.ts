@@ -2,6 +2,7 @@ import { quote } from '../protocol/codes.js'
 import { defaultLimits } from '../protocol/limits.js'
 import { expectedType, isType, type NameLimits } from '../protocol/topic.js'
 import { agUi, aiSdk, anthropic, langgraph, openaiResponses } from './agents.js'
+import { commandSection } from './command.js'
 import type { Merge } from './merge.js'
 import { processSection } from './process.js'
 import { runtime } from './runtime.js'
@@ -27,6 +28,7 @@ export type SectionName =
   | 'ai-sdk'
   | 'ag-ui'
   | 'langgraph'
+  | 'command'
 
 /** The table of known event types. Immutable. */
 export interface Catalog {
@@ -53,6 +55,7 @@ const builtIn: Readonly<Record<SectionName, Section>> = {
   'ai-sdk': aiSdk,
   'ag-ui': agUi,
   langgraph,
+  command: commandSection,
 }
 
 const sections: Catalog['sections'] = Object.freeze({
@@ -66,6 +69,7 @@ const sections: Catalog['sections'] = Object.freeze({
   'ai-sdk': Object.keys(aiSdk),
   'ag-ui': Object.keys(agUi),
   langgraph: Object.keys(langgraph),
+  command: Object.keys(commandSection),
 })
 
 // Types that only a prefix knows are remembered up to here: their names are the producers' invention.
@@ -84,7 +88,7 @@ export function createCatalog(extensions: Extensions = {}, limits: TypeLimits = 
   for (const [type, differing] of Object.entries(catalogFromConfig(extensions, limits))) {
     table.set(
       type,
-      Object.freeze(withEnding({ ...(table.get(type) ?? defaultTraits), ...differing }, differing)),
+      Object.freeze(withImplied({ ...(table.get(type) ?? defaultTraits), ...differing }, differing)),
     )
   }
   const prefixes = [...table.keys()]
@@ -107,10 +111,20 @@ export function createCatalog(extensions: Extensions = {}, limits: TypeLimits = 
   }
 }
 
-/** What ends something says so, and is there for who comes late, unless its traits say otherwise. */
-function withEnding(traits: Traits, { ends, status, replay }: Partial<Traits>): Traits {
-  if (ends === undefined || ends === 'byStatus') return traits
-  return { ...traits, status: status ?? 'ended', replay: replay ?? (traits.replay || 'latest') }
+/**
+ * What ends something says so, and is there for who comes late; a command is critical and passes every mode but
+ * `silent`: unless the traits say otherwise.
+ */
+function withImplied(traits: Traits, differing: Partial<Traits>): Traits {
+  const { ends, status, replay, command, critical, level } = differing
+  const steering = command && { critical: critical ?? true, level: level ?? ('control' as const) }
+  if (ends === undefined || ends === 'byStatus') return { ...traits, ...steering }
+  return {
+    ...traits,
+    ...steering,
+    status: status ?? 'ended',
+    replay: replay ?? (traits.replay || 'latest'),
+  }
 }
 
 const traitNames = [
@@ -125,6 +139,8 @@ const traitNames = [
   'asks',
   'answers',
   'usage',
+  'command',
+  'tool',
 ]
 const results = ['succeeded', 'failed', 'cancelled'] as const
 const needKinds = ['input', 'permission', 'credentials'] as const
@@ -155,7 +171,8 @@ function traitsAt(value: unknown, at: string): Partial<Traits> {
       throw new Error(`${at}.${name}: expected one of the traits ${traitNames.join(', ')}`)
     }
   }
-  const { level, critical, replay, key, rollup, merge, status, ends, asks, answers, usage } = given
+  const { level, critical, replay, key, rollup, merge, status, ends, asks, answers, usage, command, tool } =
+    given
   return {
     ...(level !== undefined && { level: oneOf(level, ['summary', 'delta', 'control'], `${at}.level`) }),
     ...(critical !== undefined && { critical: oneOf(critical, [false, true], `${at}.critical`) }),
@@ -168,6 +185,8 @@ function traitsAt(value: unknown, at: string): Partial<Traits> {
     ...(asks !== undefined && { asks: oneOf(asks, needKinds, `${at}.asks`) }),
     ...(answers !== undefined && { answers: oneOf(answers, [...needKinds, 'any'], `${at}.answers`) }),
     ...(usage !== undefined && { usage: oneOf(usage, [true], `${at}.usage`) }),
+    ...(command !== undefined && { command: oneOf(command, ['request', 'receipt'], `${at}.command`) }),
+    ...(tool !== undefined && { tool: oneOf(tool, ['call', 'result'], `${at}.tool`) }),
   }
 }
 

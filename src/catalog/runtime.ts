@@ -2,6 +2,7 @@ import { type Section, traits } from './section.js'
 import { defaultTraits } from './traits.js'
 
 const lost = traits({ critical: true, replay: 'latest', rollup: true })
+const told = traits({ critical: true, rollup: true })
 
 /**
  * What an agent runtime says of itself. `state.initial` and `state.update` are the hub's own, and
@@ -14,4 +15,7 @@ export const runtime: Section = {
   // The hub's own: a lease has run out.
   'worker.lost': lost,
   'session.lost': lost,
+  // What it derives: something seems to be stuck, and a step was begun again.
+  'worker.stalled': told,
+  'attempt.superseded': told,
 }

@@ -5,8 +5,8 @@ const replayed = traits({ replay: 'all' })
 /** The log of one task. `complete` is also what the hub says when a session ends. */
 export const taskLog: Section = {
   assistant: replayed,
-  toolcall: replayed,
-  toolresult: replayed,
+  toolcall: traits({ replay: 'all', tool: 'call' }),
+  toolresult: traits({ replay: 'all', tool: 'result' }),
   cost: replayed,
   error: traits({ critical: true, replay: 'all', status: 'ended', ends: 'failed' }),
   complete: traits({ critical: true, replay: 'all', status: 'ended' }),

@@ -15,6 +15,12 @@ export type Ends = Result | 'byExit' | 'byStatus'
 /** What is asked of a person. */
 export type NeedKind = 'input' | 'permission' | 'credentials'
 
+/** A command of somebody who watches, or its final state as the agent says it. */
+export type CommandPart = 'request' | 'receipt'
+
+/** A call of a tool, or what came of it. */
+export type ToolPart = 'call' | 'result'
+
 /** What the hub knows of one event type. */
 export interface Traits {
   readonly level: Level
@@ -37,6 +43,10 @@ export interface Traits {
   readonly answers?: NeedKind | 'any'
   /** Its data says what a model took and gave: it is added up in `usage`. */
   readonly usage?: true
+  /** It steers whoever produces to its topic, or says what became of that. */
+  readonly command?: CommandPart
+  /** A call of a tool begins, or ends: one that stays open for long, or comes again and again, is told of. */
+  readonly tool?: ToolPart
 }
 
 /** A session only ends when it is ended; of one that says so itself, its workers' `ended` is meant. */

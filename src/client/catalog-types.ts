@@ -32,6 +32,36 @@ export interface RuntimeEvents {
   'custom-event': JsonValue
   'worker.lost': { readonly reason: string }
   'session.lost': { readonly reason: string }
+  /** `since`: when what seems to be stuck began, ms since 1970. */
+  'worker.stalled': {
+    readonly why: 'call' | 'repeat' | 'silence'
+    readonly since: number
+    readonly tool?: string
+  }
+  /** Who shows the step drops what its former attempts published: `offsets` are those that the hub still had. */
+  'attempt.superseded': {
+    readonly step: string
+    readonly number: number
+    readonly offsets: readonly number[]
+  }
+}
+
+/** `command`: what those who watch ask of an agent, and what became of it. */
+export interface CommandEvents {
+  'command.cancel': { readonly reason?: string; readonly ttlMs?: number }
+  'command.pause': { readonly ttlMs?: number }
+  'command.resume': { readonly ttlMs?: number }
+  'command.input': {
+    readonly text?: string
+    readonly value?: JsonValue
+    readonly key?: string
+    readonly ttlMs?: number
+  }
+  'command.done': {
+    readonly offset: number
+    readonly state: 'applied' | 'refused' | 'expired'
+    readonly reason?: string
+  }
 }
 
 /** `session-bus`: a conversation's bus. What is not text or a tool call is any object. */
@@ -148,4 +178,9 @@ export type StreamEvents = { [name in StreamEventName as `data-${name}`]: JsonOb
 }
 
 /** The built-in catalog: `connect<BuiltInCatalog>(url)`. Extend it with your own types by `&`. */
-export type BuiltInCatalog = ProcessEvents & TaskLogEvents & RuntimeEvents & SessionBusEvents & StreamEvents
+export type BuiltInCatalog = ProcessEvents &
+  TaskLogEvents &
+  RuntimeEvents &
+  SessionBusEvents &
+  StreamEvents &
+  CommandEvents

@@ -1,4 +1,4 @@
-import type { JsonValue } from '../lib/json.js'
+import type { JsonObject, JsonValue } from '../lib/json.js'
 import type { Random } from '../lib/random.js'
 import type { RequestCode } from '../protocol/codes.js'
 import type {
@@ -12,6 +12,7 @@ import type {
   Updated,
 } from '../protocol/frames.js'
 import { AskedSnapshots } from './asked-snapshots.js'
+import { type Commands, commandType, follow, outcomeOf, type SentCommand, type Steering } from './commands.js'
 import type { ConnectOptions } from './connect-options.js'
 import { dialsOf } from './dials.js'
 import { ClosedError } from './errors.js'
@@ -181,6 +182,45 @@ export class Client<C extends Catalog = AnyCatalog> {
     options?: RequestOptions,
   ): Promise<StateReceipt> {
     return this.#change({ type: 'merge', topic, slice, merge, ...(cause && { cause }) }, options)
+  }
+
+  /**
+   * Asks whoever produces to a topic for something: `cancel`, `pause`, `resume`, `input`, or a type of your own.
+   *
+   * @param topic of a session or a worker, which has begun
+   * @param data `{ reason }`, `{ text }` or `{ value }` with the `key` of the need that it answers; `ttlMs`, how long it waits
+   * @returns once the hub has stored it
+   * @throws RequestError as `publish` does; `notFound` where there is nobody to ask
+   */
+  async command(
+    topic: string,
+    name: string,
+    data: JsonObject = {},
+    options?: RequestOptions,
+  ): Promise<SentCommand> {
+    const events = [{ type: commandType(name), data }]
+    const { first: offset } = (await this.#ask({ type: 'publish', topic, events }, options)) as Published
+    return { offset, outcome: () => outcomeOf(this.#steering(topic), offset) }
+  }
+
+  /**
+   * Follows what those who watch ask of this agent: each command once and in order, over cuts too, those under way first.
+   * Say of each what became of it.
+   *
+   * @param types which; `command.*` unless given
+   */
+  commands(topic: string, types: readonly string[] = ['command.*']): Commands {
+    return follow(this.#steering(topic), types)
+  }
+
+  #steering(topic: string): Steering {
+    return {
+      publish: (event) => this.#ask({ type: 'publish', topic, events: [event] }, undefined),
+      subscribe: (types, replay, listener) =>
+        this.subscribe({ topic, types, replay }, listener as Listener<never>) as unknown as ReturnType<
+          Steering['subscribe']
+        >,
+    }
   }
 
   /** Uses another token from now on, on this link and the next ones. One that cannot be sent closes the client (4501). */

@@ -1,7 +1,7 @@
 import type { About, Chunk } from '../codec/codec.js'
 import type { Given } from '../protocol/check.js'
 import { type CloseCode, ProtocolError } from '../protocol/codes.js'
-import { type Offset, type Position, parseCursor } from '../protocol/cursor.js'
+import { type Offset, type Position, parseCursor, start } from '../protocol/cursor.js'
 import type { ControlFrame, Subscribe, Unsubscribe, UnsubscribedCode, Update } from '../protocol/frames.js'
 import { everything, type Permissions } from '../protocol/permissions.js'
 import { type TopicName, topicNameOf } from '../protocol/topic.js'
@@ -276,6 +276,9 @@ export class Connection implements Subscriber, Sender {
     this.#subscribed++
     this.#perTopic?.set(topic, (this.#perTopic.get(topic) ?? 0) + 1)
     this.#catchUp.answer(subscription, { from, replay })
+    const isWhole = from === undefined || from.epoch !== topic.timeline.epoch
+    if (!isWhole) this.#services.deliver(topic, filter, from.offset)
+    else if (replay !== false) this.#services.deliver(topic, filter, start)
   }
 
   #update(frame: Update): void {

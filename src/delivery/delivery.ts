@@ -62,6 +62,7 @@ export class Delivery {
     this.#services = {
       topicToFollow: (name, permissions) => topics.topicToFollow(name, permissions),
       mayForget: (topic) => topics.mayForget(topic),
+      deliver: (topic, filter, after) => topics.deliver(topic, filter, after),
       readStored: topics.readStored,
       limits,
       clock,

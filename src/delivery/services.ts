@@ -1,4 +1,5 @@
 import type { Clock } from '../lib/clock.js'
+import type { Offset } from '../protocol/cursor.js'
 import type { Limits } from '../protocol/limits.js'
 import type { Permissions } from '../protocol/permissions.js'
 import type { TopicName } from '../protocol/topic.js'
@@ -20,6 +21,12 @@ export interface Topics {
   topicToFollow(name: TopicName, permissions: Permissions): Topic
   /** A topic has lost a subscription: placeholders go when nobody follows them. */
   mayForget(topic: Topic): void
+  /**
+   * A subscription has begun that may ask for commands.
+   *
+   * @param after what came before, it was not given
+   */
+  deliver(topic: Topic, filter: Filter, after: Offset): void
   readonly readStored: ReadStored
 }
 

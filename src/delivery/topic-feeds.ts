@@ -65,6 +65,11 @@ export class TopicFeeds implements Audience {
     return this.#watching > 0
   }
 
+  names(type: string): boolean {
+    for (const { filter } of this.feeds.values()) if (filter.names(type)) return true
+    return false
+  }
+
   add(feed: Feed): void {
     this.feeds.set(feed.filter.name, feed)
     if (feed.filter.watches) this.#watching++

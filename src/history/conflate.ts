@@ -1,6 +1,6 @@
 import { type Merge, type MergeText, mergeTextOf, withTextAt } from '../catalog/merge.js'
 import { isArray, type JsonObject, type JsonValue, sameJson } from '../lib/json.js'
-import type { HubEvent } from '../protocol/frames.js'
+import type { Attempt, HubEvent } from '../protocol/frames.js'
 import { Entry } from './entry.js'
 
 // One text may not grow past what a frame can carry.
@@ -61,8 +61,13 @@ function alike(a: Entry, b: Entry): boolean {
     a.event.type === b.event.type &&
     a.event.worker === b.event.worker &&
     a.event.key === b.event.key &&
-    a.force === b.force
+    a.force === b.force &&
+    sameAttempt(a.event.attempt, b.event.attempt)
   )
+}
+
+function sameAttempt(a: Attempt | undefined, b: Attempt | undefined): boolean {
+  return a === b || (a?.step === b?.step && a?.number === b?.number)
 }
 
 /** @returns whether two values are the same but for a text at that path, and for fields that may differ */

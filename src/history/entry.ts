@@ -23,6 +23,8 @@ export class Entry extends Variants {
   readonly force: boolean
   readonly everywhere: boolean
   readonly slice: string | undefined
+  /** A later attempt at its step has taken its place: nobody gets it any more. */
+  superseded = false
 
   constructor(event: HubEvent, traits: Traits, bytes: number, passage: Passage = unforced) {
     super(event)
@@ -43,6 +45,8 @@ export interface Accepts {
   /** Types that are not replayed, whatever their traits are. */
   readonly notReplayed?: ReadonlySet<string> | undefined
   accepts(entry: Entry): boolean
+  /** Whether it asks for the type by its name or a prefix of it, as those do who obey commands. */
+  names?(type: string): boolean
   /** @returns whether events of this type pass; `force` says that they passed every mode. */
   wants(type: string, traits: Traits, force: boolean): boolean
 }

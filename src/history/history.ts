@@ -51,7 +51,7 @@ export class History {
   readonly #limits: HistoryLimits
   #totals: HistoryTotals
   #together: Weight
-  /** The newest event per type and key of types with `replay: latest`, in offset order. */
+  /** The newest event per type and key of types with `replay: latest`, and commands under way, in offset order. */
   #pinned: Map<string, Entry> | undefined = undefined
   /** The newest evicted offset by type: what tells a filter whether it missed anything. */
   #evicted: Map<string, Evicted> | undefined = undefined
@@ -104,7 +104,7 @@ export class History {
     lane.push(entry)
     this.#weigh(entry.bytes)
     this.#totals.events++
-    if (entry.traits.replay === 'latest') this.#pin(entry)
+    if (isPinning(entry.traits)) this.#pin(entry)
   }
 
   /** Evicts the oldest droppable events, the oldest critical ones, and pinned ones at last, until so much is left. */
@@ -118,6 +118,15 @@ export class History {
   restore(entry: Entry): void {
     this.#pin(entry)
     this.#weighPinned(entry.bytes)
+  }
+
+  /** A command has come to its final state: it goes like any other event. */
+  unpin(offset: Offset): void {
+    for (const [name, entry] of this.#pinned ?? []) {
+      if (entry.place !== offset) continue
+      this.#unpin(name, entry)
+      return
+    }
   }
 
   /** @returns what a subscription with this filter can no longer get of what follows `after`. */
@@ -161,14 +170,14 @@ export class History {
   }
 
   #forgetOldestPinned(): void {
-    for (const [name, oldest] of this.#pinned ?? []) {
-      this.#pinned?.delete(name)
-      if (this.#hasLeft(oldest)) {
-        this.#weighPinned(-oldest.bytes)
-        this.#markEvicted(oldest)
-      }
-      return
-    }
+    for (const [name, oldest] of this.#pinned ?? []) return this.#unpin(name, oldest)
+  }
+
+  #unpin(name: string, entry: Entry): void {
+    this.#pinned?.delete(name)
+    if (!this.#hasLeft(entry)) return
+    this.#weighPinned(-entry.bytes)
+    this.#markEvicted(entry)
   }
 
   get #laneBytes(): number {
@@ -198,8 +207,10 @@ export class History {
       this.#totals.evictedDroppable++
     } else this.#totals.evictedCritical++
     // A newer event of the same key means the same, and the newest stays pinned: nothing is missed.
-    if (entry.traits.replay !== 'latest') this.#markEvicted(entry)
-    else if (this.isPinned(entry)) this.#weighPinned(entry.bytes)
+    const { replay, command } = entry.traits
+    const isPinned = isPinning(entry.traits) && this.isPinned(entry)
+    if (isPinned) this.#weighPinned(entry.bytes)
+    else if (replay !== 'latest' || command === 'request') this.#markEvicted(entry)
   }
 
   #markEvicted({ event: { type, offset }, traits, force }: Entry): void {
@@ -215,8 +226,12 @@ export class History {
   }
 }
 
-function pinName({ event: { type, key } }: Entry): string {
-  return `${type} ${key ?? ''}`
+function isPinning({ replay, command }: Traits): boolean {
+  return replay === 'latest' || command === 'request'
+}
+
+function pinName({ event: { type, key, offset }, traits }: Entry): string {
+  return traits.command === 'request' ? `${type} #${offset}` : `${type} ${key ?? ''}`
 }
 
 function later(a: Offset, b: Offset): Offset {

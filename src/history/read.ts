@@ -73,7 +73,11 @@ export function replayable(histories: readonly History[], filter: Accepts, all: 
     accepts: (entry) =>
       filter.accepts(entry) &&
       (entry.everywhere || !leavesOut(entry.event.type)) &&
-      (all || entry.everywhere || entry.traits.replay === 'all' || isNewest(entry)),
+      (all ||
+        entry.everywhere ||
+        entry.traits.replay === 'all' ||
+        isNewest(entry) ||
+        isUnderWay(entry, filter, histories)),
     // The newest of its key is never missing: it is pinned.
     wants: (type, traits, force) =>
       (all || (traits.replay === 'all' && !leavesOut(type))) && filter.wants(type, traits, force),
@@ -131,4 +135,10 @@ function placesPinned(histories: readonly History[]): Set<Offset> {
   const places = new Set<Offset>()
   for (const history of histories) for (const { place } of history.pinned()) places.add(place)
   return places
+}
+
+/** A command that has no final state is for every agent that comes, not for those who only watch. */
+function isUnderWay(entry: Entry, filter: Accepts, histories: readonly History[]): boolean {
+  if (entry.traits.command !== 'request' || filter.names?.(entry.event.type) !== true) return false
+  return histories.some((history) => history.isPinned(entry))
 }

@@ -35,7 +35,7 @@ import type { Publisher, Publishing, PublishResult } from '../sessions/publishin
 import type { SessionPage } from '../sessions/session-pages.js'
 import type { Sessions } from '../sessions/sessions.js'
 import type { HubOptions } from './hub-options.js'
-import { partsOf } from './parts.js'
+import { type Parts, partsOf } from './parts.js'
 import { SessionHandle } from './session-handle.js'
 import { type HubStats, measure, type SessionMeasures, statsOf } from './stats.js'
 
@@ -58,6 +58,7 @@ export class Hub {
   readonly #delivery: Delivery
   readonly #sessions: Sessions
   readonly #leases: Leases
+  readonly #times: Parts['times']
   readonly #publishing: Publishing
   readonly #tracing: Tracing | undefined
   readonly #readStored: ReadStored
@@ -77,6 +78,7 @@ export class Hub {
     this.#delivery = parts.delivery
     this.#publishing = parts.publishing
     this.#leases = parts.leases
+    this.#times = parts.times
     this.#readStored = parts.readStored
   }
 
@@ -91,6 +93,9 @@ export class Hub {
   }
 
   // Publishing
+
+  /** Whether events of a type are commands: of those who watch, to whoever produces to the topic. */
+  readonly isCommand = (type: string): boolean => this.catalog.traitsOf(type).command === 'request'
 
   /** The session with that id, whether it exists or not; it is created by its first publish. */
   session(id: string): SessionHandle {
@@ -280,7 +285,7 @@ export class Hub {
    * @throws ProtocolError `notFound`, or `conflict` when it has ended already
    */
   endSession(id: string, outcome?: JsonValue, said: Omit<SaidEnding, 'outcome'> = {}): void {
-    this.#leases.dropAll(id)
+    this.#dropTimes(id)
     this.#publishing.end(id, { ...said, outcome })
   }
 
@@ -291,8 +296,13 @@ export class Hub {
    * @throws ProtocolError `notFound`
    */
   removeSession(id: string): Promise<void> {
-    this.#leases.dropAll(id)
+    this.#dropTimes(id)
     return this.#sessions.remove(id)
+  }
+
+  #dropTimes(id: string): void {
+    this.#leases.dropAll(id)
+    for (const times of this.#times) times.dropAll(id)
   }
 
   /**

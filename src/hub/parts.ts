@@ -6,8 +6,10 @@ import type { Limits } from '../protocol/limits.js'
 import { EventCheck } from '../session/event-check.js'
 import type { Timeline } from '../session/timeline.js'
 import type { Tracing } from '../session/tracing.js'
+import { DueTimes } from '../sessions/due-times.js'
 import { type ReadStored, readStored } from '../sessions/history-page.js'
 import { Leases } from '../sessions/leases.js'
+import { OwnEvents } from '../sessions/own-events.js'
 import { Publishing } from '../sessions/publishing.js'
 import { Sessions } from '../sessions/sessions.js'
 import type { HubOptions } from './hub-options.js'
@@ -18,6 +20,8 @@ export interface Parts {
   readonly delivery: Delivery
   readonly publishing: Publishing
   readonly leases: Leases
+  /** When commands expire, and when what is silent or busy for long counts as stuck. */
+  readonly times: readonly DueTimes[]
   readonly readStored: ReadStored
 }
 
@@ -33,7 +37,9 @@ interface Common {
 /** Puts a hub together: what is published goes from the sessions to delivery, which asks them for topics and stored pages. */
 export function partsOf(common: Common, options: HubOptions): Parts {
   const { catalog, clock, limits } = common
-  const leases = new Leases(clock, (session, worker) => publishing.runOut(session, worker))
+  const leases = new Leases(clock, (session, worker) => own.runOut(session, worker))
+  const commandTimes = new DueTimes(clock, (session) => own.expire(session))
+  const stallTimes = new DueTimes(clock, (session, worker) => own.stall(session, worker))
   const onDirty = (timeline: Timeline): void => delivery.flush.onDirty(timeline)
   const sessions: Sessions = new Sessions({
     ...common,
@@ -45,6 +51,8 @@ export function partsOf(common: Common, options: HubOptions): Parts {
     onLease: (session, worker, ms) => {
       if (!leases.has(session, worker)) leases.hold(session, worker, ms)
     },
+    onCommandDue: (session, at) => commandTimes.wait(session, undefined, at),
+    onStallDue: (session, worker, at) => stallTimes.wait(session, worker, at),
     onRemoved: (session) => delivery.removed(session),
   })
   const { committing, topics } = sessions
@@ -56,16 +64,13 @@ export function partsOf(common: Common, options: HubOptions): Parts {
     topics: {
       topicToFollow: (name, permissions) => topics.toFollow(name, permissions),
       mayForget: (topic) => sessions.mayForget(topic),
+      deliver: (topic, filter, after) => sessions.deliver(topic, filter, after),
       readStored: readStoredEvents,
     },
   })
-  const publishing = new Publishing({
-    catalog,
-    clock,
-    limits,
-    sessions,
-    check: new EventCheck(limits, catalog),
-    onDirty,
-  })
-  return { sessions, delivery, publishing, leases, readStored: readStoredEvents }
+  const parts = { catalog, clock, sessions, check: new EventCheck(limits, catalog), onDirty }
+  const own = new OwnEvents(parts)
+  const publishing = new Publishing({ ...parts, limits, own })
+  const times = [commandTimes, stallTimes]
+  return { sessions, delivery, publishing, leases, times, readStored: readStoredEvents }
 }

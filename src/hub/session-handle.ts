@@ -6,6 +6,7 @@ import type { TopicName } from '../protocol/topic.js'
 import type { StateOptions, StateResult } from '../session/precondition.js'
 import type { SaidEnding } from '../session/session-setting.js'
 import type { Publisher, PublishResult } from '../sessions/publishing.js'
+import { type Command, commandsOf, type Followable } from './commands.js'
 
 /** One worker's topic, for producers within the process. */
 export interface WorkerHandle {
@@ -13,6 +14,8 @@ export interface WorkerHandle {
   /** Promises to be heard of again within so many milliseconds; 0 gives the promise up. */
   lease(ms: number): void
   publish(events: NewEvent | readonly NewEvent[]): PublishResult
+  /** As `SessionHandle.commands`, of those sent to the worker. */
+  commands(): AsyncIterableIterator<Command>
   setState(slice: string, value: JsonValue, cause?: Cause): StateResult
   patchState(slice: string, patch: readonly PatchOperation[], cause?: Cause): StateResult
   mergeState(slice: string, merge: JsonValue, cause?: Cause): StateResult
@@ -20,7 +23,7 @@ export interface WorkerHandle {
 }
 
 /** What a handle needs of its hub. */
-export interface Producing {
+export interface Producing extends Followable {
   readonly limits: Limits
   publishTo(session: string, publisher: Publisher, events: readonly NewEvent[]): PublishResult
   setState(topic: TopicName, slice: string, value: JsonValue, options?: StateOptions): StateResult
@@ -54,6 +57,14 @@ export class SessionHandle {
     return this.#hub.publishTo(this.id, undefined, asList(events))
   }
 
+  /**
+   * What those who watch ask of the session, each command once: those under way first. Say of each what became of it.
+   * The iteration ends when the session does.
+   */
+  commands(): AsyncIterableIterator<Command> {
+    return commandsOf(this.#hub, this.#topic)
+  }
+
   /** @throws ProtocolError `badFrame` when the id is not valid */
   worker(id: string): WorkerHandle {
     checkId(id, this.#hub.limits, 'worker')
@@ -63,6 +74,7 @@ export class SessionHandle {
       id,
       lease: (ms) => hub.lease(topic, ms),
       publish: (events) => hub.publishTo(this.id, id, asList(events)),
+      commands: () => commandsOf(hub, topic),
       setState: (slice, value, cause) => hub.setState(topic, slice, value, because(cause)),
       patchState: (slice, patch, cause) => hub.patchState(topic, slice, patch, because(cause)),
       mergeState: (slice, merge, cause) => hub.mergeState(topic, slice, merge, because(cause)),

@@ -156,3 +156,8 @@ export function deeperThan(levels: number, value: JsonValue): boolean {
   for (const name in value) if (deeperThan(levels - 1, value[name] as JsonValue)) return true
   return false
 }
+
+/** @returns the fields of an object; none of what is no object */
+export function fieldsOf(data: JsonValue | undefined): JsonObject {
+  return typeof data === 'object' && data !== null && !isArray(data) ? data : {}
+}

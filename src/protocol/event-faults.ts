@@ -6,6 +6,7 @@ import { type Fault, fault, within } from './fault.js'
 import {
   anyFault,
   booleanFault,
+  countFault,
   eventIdFault,
   timeFault,
   traceFault,
@@ -15,7 +16,7 @@ import {
 import type { Limits } from './limits.js'
 import { optional, required, type Shape, shapeFault } from './shape.js'
 
-const eventFields = 'type, data?, id?, key?, time?, trace?, tracestate?, force?'
+const eventFields = 'type, data?, id?, key?, time?, trace?, tracestate?, attempt?, force?'
 
 /** In the order of likelihood, one pass and no table: this runs for every event that is published. */
 export function eventFault(value: unknown, limits: Limits): Fault | undefined {
@@ -45,12 +46,21 @@ function eventFieldFault(name: string, field: unknown, limits: Limits): Fault | 
       return traceFault(field)
     case 'tracestate':
       return traceStateFault(field)
+    case 'attempt':
+      return attemptFault(field, limits)
     case 'force':
       return booleanFault(field)
     default:
       return fault(`no field but ${eventFields.replaceAll('?', '')}`, field)
   }
 }
+
+function attemptFault(value: unknown, limits: Limits): Fault | undefined {
+  if (!isObject(value)) return fault('an attempt { step, number }', value)
+  return shapeFault(value, attemptShape, limits)
+}
+
+const attemptShape: Shape = { step: required(eventIdFault), number: required(countFault) }
 
 export function eventsFault(value: unknown, limits: Limits): Fault | undefined {
   if (!Array.isArray(value) || value.length > limits.publishEventsMax) {

@@ -156,3 +156,7 @@ export function tokenFault(value: unknown, limits: Limits): Fault | undefined {
 export function anyFault(): undefined {
   return undefined
 }
+
+export function countFault(value: unknown): Fault | undefined {
+  return Number.isSafeInteger(value) && Number(value) >= 0 ? undefined : fault('an integer from 0', value)
+}

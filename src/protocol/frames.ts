@@ -24,9 +24,18 @@ export interface HubEvent {
   readonly trace?: Trace
   /** What came with the `traceparent`; there is none without `trace`. */
   readonly tracestate?: TraceState
+  /** The step that it belongs to, and which attempt at it. */
+  readonly attempt?: Attempt
   readonly data: JsonValue
   /** Sent again on a fresh join; it does not move the position. */
   readonly replay?: true
+}
+
+/** An attempt at a step: it takes the place of those before it. */
+export type Attempt = {
+  readonly step: string
+  /** Counts the attempts. */
+  readonly number: number
 }
 
 /** An event as a producer hands it over. */
@@ -40,6 +49,8 @@ export interface NewEvent {
   readonly trace?: Trace
   /** A `tracestate`, handed on as it is with `trace`; without it, it counts for nothing. */
   readonly tracestate?: TraceState
+  /** The step that it belongs to: a new attempt takes the place of what the former ones published. */
+  readonly attempt?: Attempt
   /** Passes every mode (but not a `types` filter). */
   readonly force?: boolean
 }

@@ -73,6 +73,43 @@ export const limitTable = {
     guards: "a producer's event id, key or ref",
     exceeding: 'badFrame',
   },
+  commandBytesMax: { value: 64 * kib, unit: 'bytes', guards: 'one command, or receipt', exceeding: '413' },
+  commandsMax: {
+    value: 100,
+    unit: 'commands',
+    guards: 'commands under way to one topic',
+    exceeding: 'conflict',
+  },
+  commandTtlMs: {
+    value: 3_600_000,
+    unit: 'ms',
+    guards: 'how long a command waits for its final state that says no `ttlMs`',
+    exceeding: 'expired',
+  },
+  commandTtlMsMax: {
+    value: 7 * 24 * 3_600_000,
+    unit: 'ms',
+    guards: '`ttlMs` of a command',
+    exceeding: 'badFrame',
+  },
+  stalledCallMs: {
+    value: 900_000,
+    unit: 'ms',
+    guards: 'an open call of a tool; 0: for ever',
+    exceeding: '`worker.stalled`',
+  },
+  stalledSilenceMs: {
+    value: 900_000,
+    unit: 'ms',
+    guards: 'silence of a session or worker that holds a lease; 0: for ever',
+    exceeding: '`worker.stalled`',
+  },
+  stalledRepeats: {
+    value: 10,
+    unit: 'calls',
+    guards: 'the same call of a tool in a row; 0: any number',
+    exceeding: '`worker.stalled`',
+  },
   publishEventsMax: {
     value: 10_000,
     unit: 'events',

@@ -8,7 +8,12 @@ export interface PermissionOptions {
   readonly publish?: readonly PatternText[]
   /** Patterns of topics that may be sent commands, beside those that may be published to. */
   readonly command?: readonly PatternText[]
+  /** Nothing may be commanded, not even what may be published to. */
+  readonly commandless?: boolean
 }
+
+/** Whether events of a type are commands. */
+export type IsCommand = (type: string) => boolean
 
 type Segments = readonly string[]
 
@@ -24,9 +29,11 @@ export class Permissions {
   readonly #read: readonly Segments[]
   readonly #write: readonly Segments[]
   readonly #command: readonly Segments[]
+  readonly #commandless: boolean
 
   /** @throws ProtocolError `badFrame` when a pattern is none */
-  constructor({ subscribe = [], publish = [], command = [] }: PermissionOptions) {
+  constructor({ subscribe = [], publish = [], command = [], commandless = false }: PermissionOptions) {
+    this.#commandless = commandless
     this.#read = subscribe.map((text, at) => parsePattern(text, `subscribe[${at}]`))
     this.#write = publish.map((text, at) => parsePattern(text, `publish[${at}]`))
     this.#command = command.map((text, at) => parsePattern(text, `command[${at}]`))
@@ -60,6 +67,31 @@ export class Permissions {
   /** @throws ProtocolError `forbidden` */
   expectWrite(name: TopicName): void {
     if (!this.mayWrite(name)) throw forbidden('publishing to', name)
+  }
+
+  /** Before it is known what is published. @throws ProtocolError `forbidden` where nothing may be, no command either */
+  expectCommand(name: TopicName): void {
+    if (!this.mayCommand(name)) throw forbidden('publishing to', name)
+  }
+
+  /**
+   * Who may command a topic and not publish to it may publish commands to it, and nothing else.
+   *
+   * @throws ProtocolError `forbidden`
+   */
+  expectPublish(name: TopicName, events: readonly { readonly type: string }[], isCommand: IsCommand): void {
+    const mayWrite = this.mayWrite(name)
+    if (mayWrite && !this.#commandless) return
+    const commands = events.filter(({ type }) => isCommand(type)).length
+    if (this.#commandless && commands > 0) {
+      throw new ProtocolError(
+        'forbidden',
+        'pages of another origin may send commands with a token, or where the hub was started with their --origin',
+      )
+    }
+    if (mayWrite) return
+    const isAll = commands === events.length && commands > 0
+    if (!isAll || !this.mayCommand(name)) throw forbidden('publishing to', name)
   }
 
   /** Whether the figures of the hub itself may be read: a pattern has `hub`. */

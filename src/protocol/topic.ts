@@ -37,6 +37,8 @@ const ownTypes: ReadonlySet<string> = new Set([
   'complete',
   'worker.lost',
   'session.lost',
+  'worker.stalled',
+  'attempt.superseded',
 ])
 
 /** @returns whether only the hub itself publishes events of that type. */

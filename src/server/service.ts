@@ -114,6 +114,7 @@ export function makeService(
     tokens,
     authorization: authorize && new Authorization({ authorize, origins, clock, limits }),
     addressOf: (request) => rateLimits.addressOf(request),
+    origins,
     clock,
     random: hub.random,
     limits,

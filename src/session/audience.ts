@@ -10,6 +10,8 @@ export interface Following {
 export interface Audience {
   /** Whether it gets a slice that the hub keeps itself: then these must be kept up to date. */
   readonly watchesReserved: boolean
+  /** Whether anybody asks for the type by its name, as those do who obey commands. */
+  names(type: string): boolean
   /** Takes an event or a change of state, to deliver it at the end of the turn. */
   pend(entry: Entry): void
 }

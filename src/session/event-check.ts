@@ -5,6 +5,7 @@ import { type JsonValue, measure } from '../lib/json.js'
 import { isWellFormed } from '../lib/text.js'
 import { checkCause, checkEvent } from '../protocol/check.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
+import { checkCommand, checkReceipt } from '../protocol/command-check.js'
 import type { Cause, NewEvent } from '../protocol/frames.js'
 import type { Limits } from '../protocol/limits.js'
 import { expectedType, isOwnType, isType } from '../protocol/topic.js'
@@ -18,6 +19,8 @@ export interface CheckedEvents {
   readonly events: readonly NewEvent[]
   /** About the bytes of each. */
   readonly sizes: readonly number[]
+  /** Whether there are commands, or receipts, among them. */
+  readonly steers: boolean
 }
 
 /** A value as the hub keeps it. */
@@ -46,10 +49,11 @@ export class EventCheck {
   events(given: readonly NewEvent[]): CheckedEvents {
     let events = given
     const sizes: number[] = []
+    let steers = false
     for (let i = 0; i < given.length; i++) {
       const event = given[i] as NewEvent
       const { type, key, tracestate } = event
-      this.#checkFields(event, i)
+      const isCommand = this.#checkFields(event, i)
       const data = event.data ?? null
       let bytes = measure(data, this.#limits.depthMax)
       if (bytes < 0 || bytes > this.#limits.frameBytesMax) {
@@ -61,9 +65,13 @@ export class EventCheck {
           data: withText(checked.value, data, this.#catalog.traitsOf(type)),
         }
       }
+      if (isCommand) {
+        steers = true
+        this.#checkCommand(events[i] as NewEvent, bytes, i)
+      }
       sizes.push(bytes + type.length + (key?.length ?? 0) + (tracestate?.length ?? 0) + 64)
     }
-    return { events, sizes }
+    return { events, sizes, steers }
   }
 
   /** @throws ProtocolError `frameTooLarge`, or `badFrame` where it is no JSON or too deep, with the place below `pointer` */
@@ -87,26 +95,33 @@ export class EventCheck {
     throw new ProtocolError('frameTooLarge', `${field}: expected at most ${frameBytesMax} bytes`, { pointer })
   }
 
-  /** What comes over the wire has been checked before; what comes from within the process has not. */
-  #checkFields(event: NewEvent, index: number): void {
-    const { type, id, key, time, trace, tracestate } = event
-    if (!this.#knownTypes.has(type)) this.#checkType(type, index)
+  /**
+   * What comes over the wire has been checked before; what comes from within the process has not.
+   *
+   * @returns whether it is a command, or a receipt
+   */
+  #checkFields(event: NewEvent, index: number): boolean {
+    const { type, id, key, time, trace, tracestate, attempt } = event
+    const isCommand = !this.#knownTypes.has(type) && this.#checkType(type, index)
     const isPlain =
       id === undefined &&
       key === undefined &&
       time === undefined &&
       trace === undefined &&
-      tracestate === undefined
-    if (isPlain) return
+      tracestate === undefined &&
+      attempt === undefined
+    if (isPlain) return isCommand
     try {
-      checkEvent({ type, id, key, time, trace, tracestate }, this.#limits)
+      checkEvent({ type, id, key, time, trace, tracestate, attempt }, this.#limits)
+      return isCommand
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error
       throw new ProtocolError(error.code, error.message, { pointer: `/${index}${error.place.pointer ?? ''}` })
     }
   }
 
-  #checkType(type: string, index: number): void {
+  /** @returns whether events of the type steer: they are looked at each time */
+  #checkType(type: string, index: number): boolean {
     const place = { pointer: `/${index}/type` }
     if (typeof type !== 'string' || !isType(type, this.#limits)) {
       throw new ProtocolError(
@@ -116,7 +131,22 @@ export class EventCheck {
       )
     }
     if (isOwnType(type)) throw new ProtocolError('badFrame', `type: ${ownTypeProblem(type)}`, place)
+    if (this.#catalog.traitsOf(type).command !== undefined) return true
     if (this.#knownTypes.size < knownTypesMax) this.#knownTypes.add(type)
+    return false
+  }
+
+  #checkCommand({ type, data }: NewEvent, bytes: number, index: number): void {
+    const { commandBytesMax } = this.#limits
+    const pointer = `/${index}/data`
+    if (bytes > commandBytesMax) {
+      throw new ProtocolError('frameTooLarge', `${type}: expected at most ${commandBytesMax} bytes`, {
+        pointer,
+      })
+    }
+    const isReceipt = this.#catalog.traitsOf(type).command === 'receipt'
+    if (isReceipt) checkReceipt(data, this.#limits, { name: type, pointer })
+    else checkCommand(data, this.#limits, { name: type, pointer })
   }
 }
 

@@ -48,6 +48,13 @@ export class NamePattern {
     return 1 + Math.ceil(Math.log2(1 + this.#prefixes.length))
   }
 
+  /** Whether an entry names it, or begins it: `*` alone does not. */
+  names(name: string): boolean {
+    if (!this.matches(name)) return false
+    if (this.#exact.get(name) === true) return true
+    return this.#prefixes.some(({ prefix, included }) => included && prefix !== '' && name.startsWith(prefix))
+  }
+
   matches(name: string): boolean {
     const exact = this.#exact.get(name)
     if (exact === false) return false
@@ -132,12 +139,17 @@ export class Filter implements Accepts {
     this.watches = this.stateful && reservedSliceNames.some((slice) => this.wantsSlice(slice))
   }
 
+  names(type: string): boolean {
+    return this.#types?.names(type) === true
+  }
+
   get silent(): boolean {
     return this.expression.mode === 'silent'
   }
 
   accepts(entry: Entry): boolean {
     if (entry.everywhere) return true
+    if (entry.superseded) return false
     if (entry.slice !== undefined) return !this.silent && this.wantsSlice(entry.slice)
     const verdict = this.#verdict(entry.event.type, entry.traits)
     return verdict === 'yes' || (entry.force && verdict === 'if forced')

@@ -36,6 +36,7 @@ export function hubEvent(
     made.trace = event.trace
     if (event.tracestate !== undefined) made.tracestate = event.tracestate
   }
+  if (event.attempt !== undefined) made.attempt = event.attempt
   return made
 }
 

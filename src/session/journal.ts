@@ -133,6 +133,11 @@ export class Journal {
     this.#open(0).formerIds = true
   }
 
+  /** What a fresh join got of it, it gets no more. */
+  forget(pinned: Omit<Latest, 'event'>): void {
+    this.#open(0).forgotten.push(pinned)
+  }
+
   workerChanged(worker: RecordedWorker): void {
     this.#open(0).workers.add(worker)
   }
@@ -152,14 +157,16 @@ export class Journal {
     const taken = this.#uncommitted ?? nothingUncommitted()
     this.#uncommitted = undefined
     this.#taken = { ...taken, last }
-    const { entries, ids, formerIds, workers, slices, record } = taken
+    const { entries, ids, formerIds, workers, slices, record, forgotten } = taken
     const events: StoredEvent[] = []
     const latest = new Map<string, Latest>()
     for (const entry of entries) {
       const event = storedEvent(entry)
       events.push(event)
-      if (entry.traits.replay === 'latest') pin(latest, event)
+      const name = pinnedName(entry)
+      if (name !== undefined) latest.set(nameText(name), { ...name, event })
     }
+    for (const name of forgotten) latest.set(nameText(name), name)
     return {
       session,
       last,
@@ -191,7 +198,7 @@ export class Journal {
       this.#setting.weight.bytes -= earlier.bytes
       return
     }
-    const { entries, ids, formerIds, workers, slices, record, bytes } = this.#open(0)
+    const { entries, ids, formerIds, workers, slices, record, bytes, forgotten } = this.#open(0)
     this.#uncommitted = {
       entries: earlier.entries.concat(entries),
       ids: earlier.ids.concat(ids),
@@ -199,6 +206,7 @@ export class Journal {
       workers: new Set([...earlier.workers, ...workers]),
       slices: earlier.slices.concat(slices),
       record: earlier.record || record,
+      forgotten: earlier.forgotten.concat(forgotten),
       bytes: earlier.bytes + bytes,
     }
   }
@@ -239,13 +247,23 @@ interface Uncommitted {
   readonly ids: PublishId[]
   readonly workers: Set<RecordedWorker>
   readonly slices: SliceChange[]
+  readonly forgotten: Omit<Latest, 'event'>[]
   formerIds: boolean
   record: boolean
   bytes: number
 }
 
 function nothingUncommitted(): Uncommitted {
-  return { entries: [], ids: [], workers: new Set(), slices: [], formerIds: false, record: false, bytes: 0 }
+  return {
+    entries: [],
+    ids: [],
+    workers: new Set(),
+    slices: [],
+    forgotten: [],
+    formerIds: false,
+    record: false,
+    bytes: 0,
+  }
 }
 
 function storedEvent({ event, force, everywhere }: Entry): StoredEvent {
@@ -253,7 +271,26 @@ function storedEvent({ event, force, everywhere }: Entry): StoredEvent {
   return force ? { ...event, passes: 'modes' } : event
 }
 
-function pin(latest: Map<string, Latest>, event: StoredEvent): void {
-  const { worker, type, key = '' } = event
-  latest.set(`${worker ?? ''} ${type} ${key}`, { ...(worker !== undefined && { worker }), type, key, event })
+/** @returns by what the store pins an event; nothing where it does not */
+function pinnedName({ event, traits }: Entry): Omit<Latest, 'event'> | undefined {
+  const { worker, type, key = '', offset } = event
+  if (traits.command === 'request') return commandName({ worker, type, offset })
+  return traits.replay === 'latest' ? { ...(worker !== undefined && { worker }), type, key } : undefined
+}
+
+/** @returns by what the store pins a command that is under way */
+export function commandName({
+  worker,
+  type,
+  offset,
+}: {
+  readonly worker: string | undefined
+  readonly type: string
+  readonly offset: Offset
+}): Omit<Latest, 'event'> {
+  return { ...(worker !== undefined && { worker }), type, key: `#${offset}` }
+}
+
+function nameText({ worker = '', type, key }: Omit<Latest, 'event'>): string {
+  return `${worker} ${type} ${key}`
 }

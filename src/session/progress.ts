@@ -1,13 +1,18 @@
-import type { JsonObject, JsonValue } from '../lib/json.js'
+import { fieldsOf, type JsonObject, type JsonValue } from '../lib/json.js'
 import type { Offset } from '../protocol/cursor.js'
-import type { NewEvent } from '../protocol/frames.js'
+import type { Attempt, NewEvent } from '../protocol/frames.js'
 import type { ProgressRecord } from '../store/store.js'
+import { Commands } from './commands.js'
 import { type Facts, keyOf } from './hub-event.js'
 import { Needs, needsFields, needText } from './needs.js'
 import { type Ending, type Outcome, type Turn, turnOf } from './result.js'
+import { Stall, type Stalled, type StallLimits } from './stall.js'
 
 /** How exact `lastAt` is: each change of it is told to those who watch the slices. */
 const lastAtStepMs = 5_000
+
+/** Steps of which the newest attempt is remembered; the one begun longest ago is forgotten. */
+const stepsMax = 1_000
 
 /** What a model took and gave, added up. */
 export type Usage = {
@@ -34,6 +39,10 @@ export class Progress {
   #parent: string | undefined = undefined
   #run: Run | undefined = undefined
   #paused = false
+  #commands: Commands | undefined = undefined
+  #stall: Stall | undefined = undefined
+  /** The newest attempt at each step, the step begun longest ago first. */
+  #attempts: Map<string, number> | undefined = undefined
   #lastAt = 0
   #heardAt = 0
 
@@ -64,6 +73,53 @@ export class Progress {
     return this.#heardAt
   }
 
+  /** Those that were sent to its topic. */
+  get commands(): Commands {
+    this.#commands ??= new Commands()
+    return this.#commands
+  }
+
+  /** As `commands`; nothing where none was ever sent. */
+  get sentCommands(): Commands | undefined {
+    return this.#commands
+  }
+
+  get stalled(): Stalled | undefined {
+    return this.#stall?.stalled
+  }
+
+  /**
+   * @param silentFrom when the last event came, where it promised to be heard of
+   * @returns when it will count as stuck unless something happens; nothing where nothing makes it so
+   */
+  stallDueAt(silentFrom: number | undefined, limits: StallLimits): number | undefined {
+    if (silentFrom !== undefined) this.#stall ??= new Stall()
+    return this.#stall?.dueAt(silentFrom, limits)
+  }
+
+  /** It is stuck. @returns in what, and with which tool */
+  stall(silentFrom: number | undefined, limits: StallLimits): ReturnType<Stall['stall']> {
+    this.#stall ??= new Stall()
+    return this.#stall.stall(silentFrom, limits)
+  }
+
+  /** @returns the newest attempt at the step; nothing where there was none */
+  attemptAt(step: string): number | undefined {
+    return this.#attempts?.get(step)
+  }
+
+  /** An attempt has begun that is newer than all before. */
+  beginAttempt({ step, number }: Attempt): void {
+    this.#attempts ??= new Map()
+    this.#attempts.delete(step)
+    this.#attempts.set(step, number)
+    if (this.#attempts.size <= stepsMax) return
+    for (const oldest of this.#attempts.keys()) {
+      this.#attempts.delete(oldest)
+      return
+    }
+  }
+
   /**
    * Takes what an event says of who published it.
    *
@@ -82,6 +138,8 @@ export class Progress {
     }
     if (answers !== undefined) changed = this.answer(answers, keyOf(event, traits)) || changed
     if (traits.usage === true) changed = this.#count(event.data) || changed
+    if (traits.tool !== undefined) (this.#stall ??= new Stall()).tool(traits.tool, event.data, now)
+    if (this.#stall?.clears() === true) changed = true
     const found =
       traits.status === undefined && traits.ends === undefined ? undefined : turnOf(traits, event.data)
     if (found !== undefined) {
@@ -122,12 +180,13 @@ export class Progress {
   end(ending: Ending, offset?: Offset): void {
     this.#ending = ending
     if (offset !== undefined) this.#runEnded(offset)
-    this.#needs?.clear()
+    this.close()
   }
 
   /** Nothing is open any more. */
   close(): void {
     this.#needs?.clear()
+    this.#stall?.clear()
   }
 
   /** It is heard of again after it was lost. @returns whether it had been */
@@ -141,12 +200,13 @@ export class Progress {
   #turn({ status, ending }: Turn, data: JsonValue | undefined): void {
     if (status === 'running') {
       this.#ending = undefined
+      this.#stall?.clear()
       const parent = parentIn(data)
       if (parent !== undefined) this.#parent = parent
     }
     if (status === 'ended') {
       this.#ending = ending ?? this.#ending
-      this.#needs?.clear()
+      this.close()
     }
   }
 
@@ -173,6 +233,7 @@ export class Progress {
       ...(this.#parent !== undefined && { parent: this.#parent }),
       ...(this.#lastAt > 0 && { lastAt: this.#lastAt }),
       ...needsFields(this.needs),
+      ...(this.stalled !== undefined && { stalled: this.stalled }),
       ...(this.#usage !== undefined && { usage: this.#usage }),
     }
   }
@@ -189,13 +250,19 @@ export class Progress {
       ...(this.#parent !== undefined && { parent: this.#parent }),
       ...(this.#lastAt > 0 && { lastAt: this.#lastAt }),
       ...(this.needs.length > 0 && { needs: this.needs }),
+      ...(this.#commands !== undefined && { commands: this.#commands.record() }),
+      ...(this.#attempts !== undefined && { attempts: [...this.#attempts] }),
+      ...(this.#stall !== undefined && this.#stall.calls.length > 0 && { calls: this.#stall.calls }),
+      ...(this.stalled !== undefined && { stalled: this.stalled }),
       ...(this.#usage !== undefined && { usage: this.#usage }),
       ...(this.#run !== undefined && { run: this.#run }),
       ...(this.#paused && { paused: true }),
     }
   }
 
-  restore({ result, reason, parent, lastAt = 0, needs = [], usage, run, paused }: ProgressRecord): void {
+  restore(record: ProgressRecord): void {
+    const { result, reason, parent, lastAt = 0, needs = [], usage, run, paused } = record
+    const { commands = [], attempts = [], calls = [], stalled } = record
     this.#run = run
     this.#paused = paused === true
     this.#ending = result === undefined ? undefined : { result, ...(reason !== undefined && { reason }) }
@@ -203,6 +270,9 @@ export class Progress {
     this.#lastAt = lastAt
     this.#usage = usage
     if (needs.length > 0) (this.#needs ??= new Needs()).restore(needs)
+    if (commands.length > 0) this.commands.restore(commands)
+    if (attempts.length > 0) this.#attempts = new Map(attempts)
+    if (calls.length > 0 || stalled !== undefined) (this.#stall ??= new Stall()).restore(calls, stalled)
   }
 }
 
@@ -224,7 +294,6 @@ function rounded(value: number): number {
 }
 
 function parentIn(data: JsonValue | undefined): string | undefined {
-  if (typeof data !== 'object' || data === null || Array.isArray(data)) return undefined
-  const { parent } = data as JsonObject
+  const { parent } = fieldsOf(data)
   return typeof parent === 'string' ? parent : undefined
 }

@@ -1,6 +1,6 @@
 import type { Ends, PublisherStatus, Result, Traits } from '../catalog/traits.js'
 import { cutText } from '../lib/cut-text.js'
-import type { JsonObject, JsonValue } from '../lib/json.js'
+import { fieldsOf, type JsonObject, type JsonValue } from '../lib/json.js'
 
 /** What became of a worker or a session: `lost` where nobody said. */
 export type Outcome = Result | 'lost'
@@ -92,10 +92,6 @@ function textOf(value: JsonValue | undefined): string {
   if (typeof value === 'number') return String(value)
   const fields = fieldsOf(value)
   return [fields['message'], fields['code'], fields['type']].find((one) => typeof one === 'string') ?? ''
-}
-
-function fieldsOf(data: JsonValue | undefined): JsonObject {
-  return typeof data === 'object' && data !== null && !Array.isArray(data) ? (data as JsonObject) : {}
 }
 
 const badness: readonly Outcome[] = ['succeeded', 'cancelled', 'lost', 'failed']

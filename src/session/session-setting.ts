@@ -4,6 +4,7 @@ import type { JsonValue } from '../lib/json.js'
 import type { Cause } from '../protocol/frames.js'
 import type { Change, Moment, TopicState } from '../state/topic-state.js'
 import type { JournalSetting } from './journal.js'
+import type { StallLimits } from './stall.js'
 import type { OwnTopic, StateSetting } from './topic.js'
 
 /** `waiting`: somebody follows it, but nothing was published yet. */
@@ -22,7 +23,8 @@ export interface Intent {
 
 /** What a session needs of its hub. */
 export interface SessionSetting {
-  readonly limits: HistoryLimits & { readonly publishIdsMax: number }
+  readonly limits: HistoryLimits &
+    StallLimits & { readonly publishIdsMax: number; readonly commandTtlMs: number }
   readonly state: StateSetting
   /** Of the histories of all sessions. */
   readonly totals: HistoryTotals
@@ -34,6 +36,10 @@ export interface SessionSetting {
   listChanged(session: string): void
   /** It was heard of again: the list says so some time. */
   listTouched(session: string, now: number): void
+  /** A command that was sent to it expires then, unless it has its final state. Milliseconds since 1970. */
+  commandDue(session: string, at: number): void
+  /** It, or a worker, counts as stuck then, unless something happens. */
+  stallDue(session: string, worker: string | undefined, at: number): void
 }
 
 /** What whoever ends a session says of it. */

@@ -1,18 +1,21 @@
 // Longer than 350 lines: everything in a session depends on its offset, which nobody else may write. What can stand by itself
 // does: workers, leases, halves, ids of events, progress, the journal.
 
+import type { Catalog } from '../catalog/catalog.js'
 import type { PublisherStatus, Traits } from '../catalog/traits.js'
 import { Entry } from '../history/entry.js'
 import { History } from '../history/history.js'
 import { type JsonObject, type JsonValue, jsonBytes } from '../lib/json.js'
 import { Weight } from '../lib/weight.js'
 import { type Epoch, type Offset, start } from '../protocol/cursor.js'
-import type { Mode, NewEvent } from '../protocol/frames.js'
+import type { Attempt, HubEvent, Mode, NewEvent } from '../protocol/frames.js'
 import type { StateRoom } from '../state/room.js'
 import { type Change, isReserved } from '../state/topic-state.js'
 import type { SessionRecord, StoredSession } from '../store/store.js'
+import { begin, isOver, supersede } from './attempts.js'
 import type { Following } from './audience.js'
-import { carries } from './filter.js'
+import { receiptIn } from './commands.js'
+import { carries, type Filter } from './filter.js'
 import { Halves } from './halves.js'
 import { type Facts, hubEvent, keyOf } from './hub-event.js'
 import { Journal } from './journal.js'
@@ -22,13 +25,17 @@ import { slicesOf } from './reserved-slices.js'
 import { type Ending, reasonText } from './result.js'
 import { SessionLeases } from './session-leases.js'
 import type { Intent, SaidEnding, SessionSetting, SessionStatus } from './session-setting.js'
+import { mayBeStuck, type Stalled } from './stall.js'
+import { Steering } from './steering.js'
 import type { Timeline } from './timeline.js'
-import { AllTopic, OwnTopic } from './topic.js'
+import { AllTopic, OwnTopic, type Topic } from './topic.js'
 import { Worker } from './worker.js'
 import { Workers } from './workers.js'
 
 /** About what a worker weighs beside its history and state. */
 export const workerBytes = 2_048
+/** How often it is looked whether somebody who waits for a person still does. Milliseconds. */
+const waitingLookMs = 60_000
 
 /** One agent run or conversation; the unit of ordering: it owns the offsets. */
 export class Session implements Timeline {
@@ -43,6 +50,8 @@ export class Session implements Timeline {
   readonly #history = new Weight()
   /** Of characters that were cut over two pieces of a text. */
   readonly #halves = new Halves()
+  /** Absent as long as nobody has sent a command. */
+  #steering: Steering | undefined = undefined
   readonly #setting: SessionSetting
   readonly #workers = new Workers()
   readonly #ids: PublishIds
@@ -222,7 +231,9 @@ export class Session implements Timeline {
   append(event: NewEvent, worker: Worker | undefined, facts: Facts): Offset {
     const { traits, bytes, now, isHub } = facts
     this.#offset = (this.#offset + 1) as Offset
-    if (isHub !== true) this.#activeAt = now
+    // Who steers is not who is steered: a command is no sign of life.
+    const isForeign = isHub === true || traits.command === 'request'
+    if (!isForeign) this.#activeAt = now
     if (event.id !== undefined) {
       const published = { id: event.id, worker: worker?.id ?? '', offset: this.#offset }
       this.#ids.add(published)
@@ -230,13 +241,15 @@ export class Session implements Timeline {
     }
     if (worker !== undefined) {
       this.startWorker(worker, now)
-      worker.countEvent()
+      if (traits.command !== 'request') worker.countEvent()
       this.journal?.workerChanged(worker)
       this.#stale = true
     }
+    const isLate = event.attempt !== undefined && isOver(event.attempt, (worker ?? this).progress)
     // What the hub says of somebody is no sign of life.
-    if (isHub !== true) this.#note(event, worker, facts)
-    if (event.force !== true && !carries(this.#mode, traits.level)) {
+    if (!isForeign && !isLate) this.#note(event, worker, facts)
+    const isWithheld = event.force !== true && !carries(this.#mode, traits.level)
+    if (isLate || (isWithheld && traits.command === undefined)) {
       this.#setting.withheld()
       this.journal?.offsetTaken()
       return this.#offset
@@ -251,13 +264,16 @@ export class Session implements Timeline {
       if (traits.rollup) appendTo(this.topic, entry)
     }
     this.all.audience?.pend(entry)
-    return this.#offset
+    if (traits.command !== undefined) this.#steer(entry, worker, now)
+    return entry.place
   }
 
   /** Whole characters alone: what is cut waits for the next event. The store keeps it in the same commit. */
   #whole(event: NewEvent, worker: Worker | undefined, traits: Traits): NewEvent {
     const { data = null, type } = event
-    const joined = this.#halves.join(data, traits, [worker?.id, type, keyOf(event, traits)])
+    const { step, number } = event.attempt ?? {}
+    const attempt = step === undefined ? [] : [step, String(number)]
+    const joined = this.#halves.join(data, traits, [worker?.id, type, keyOf(event, traits), ...attempt])
     if (joined === data) return event
     this.journal?.recordChanged()
     return { ...event, data: joined }
@@ -359,6 +375,7 @@ export class Session implements Timeline {
       ...this.progress.record(),
       ...(this.needs > 0 && { needsTotal: this.needs }),
       ...(this.failed > 0 && { failed: this.failed }),
+      ...(this.#steering?.dueAt !== undefined && { commandsDue: this.#steering.dueAt }),
       ...this.#leases.record(),
     }
   }
@@ -400,8 +417,11 @@ export class Session implements Timeline {
     }
     for (const entry of entries) {
       if (entry.everywhere) this.#completion = entry
+      entry.superseded = this.supersedes(entry.event)
       this.#eachHistory(entry, (history) => history.append(entry))
     }
+    const isSteered = [this, ...this.workers.values()].some(({ progress }) => progress.sentCommands)
+    if (isSteered) this.commands.restored(entries)
   }
 
   #eachHistory(entry: Entry, visit: (history: History) => void): void {
@@ -427,6 +447,96 @@ export class Session implements Timeline {
       this.#setting.listTouched(this.id, now)
     }
     if (found !== undefined || revived) this.#factsChanged()
+    if (found !== undefined || facts.traits.tool !== undefined) this.mayStall(worker, now)
+  }
+
+  /** What it may be stuck in has to be seen to. */
+  mayStall(worker: Worker | undefined, now: number): void {
+    const at = this.stallDueAt(worker, now)
+    if (at !== undefined) this.#setting.stallDue(this.id, worker?.id, at)
+  }
+
+  /** @returns when it, or a worker, counts as stuck unless something happens; nothing where nothing makes it so */
+  stallDueAt(worker: Worker | undefined, now: number): number | undefined {
+    const publisher = worker ?? this
+    if (!mayBeStuck(publisher)) return undefined
+    const due = publisher.progress.stallDueAt(this.#silentFrom(worker), this.#setting.limits)
+    // Who waits for a person, or was told to pause, is not stuck.
+    const isWaiting = publisher.status === 'paused' || publisher.progress.needs.length > 0
+    return due !== undefined && isWaiting ? Math.max(due, now + waitingLookMs) : due
+  }
+
+  /** It, or a worker, is stuck. @returns in what */
+  stall(worker: Worker | undefined): Stalled & { readonly tool?: string } {
+    const stalled = (worker ?? this).progress.stall(this.#silentFrom(worker), this.#setting.limits)
+    if (worker !== undefined) this.journal?.workerChanged(worker)
+    this.#factsChanged()
+    return stalled
+  }
+
+  /** @returns when it was last heard of, where it promised to be; a session with workers at work is heard of by them */
+  #silentFrom(worker: Worker | undefined): number | undefined {
+    if (this.#leases.of(worker?.id) === 0) return undefined
+    if (worker === undefined && [...this.workers.values()].some(mayBeStuck)) return undefined
+    const { progress, startedAt } = worker ?? this
+    return progress.heardAt || progress.lastAt || startedAt
+  }
+
+  /** What those who watch asked of it, and what became of that. */
+  get commands(): Steering {
+    this.#steering ??= new Steering(this, this.#setting.limits.commandTtlMs)
+    return this.#steering
+  }
+
+  #steer(entry: Entry, worker: Worker | undefined, now: number): void {
+    if (entry.traits.answers !== undefined && this.#answer(entry, worker)) this.#factsChanged()
+    const due = this.commands.note(entry, worker, now)
+    if (due !== undefined) this.#setting.commandDue(this.id, due)
+  }
+
+  /** A person has answered. One who answers a session may mean any of its workers. @returns whether it was asked */
+  #answer({ event, traits }: Entry, worker: Worker | undefined): boolean {
+    const { answers } = traits
+    if (answers === undefined) return false
+    const asked = worker === undefined ? [this, ...this.workers.values()] : [worker]
+    const found = asked.find(({ progress }) => progress.answer(answers, event.key))
+    if (found instanceof Worker) this.journal?.workerChanged(found)
+    return found !== undefined
+  }
+
+  /** @returns where the final state of a command was told that a receipt is of; nothing where it has none */
+  toldOf(
+    { type, data }: NewEvent,
+    worker: Worker | undefined,
+    catalog: Pick<Catalog, 'traitsOf'>,
+  ): Offset | undefined {
+    if (catalog.traitsOf(type).command !== 'receipt') return undefined
+    return (worker ?? this).progress.sentCommands?.doneAt(receiptIn(data).offset)
+  }
+
+  /** An agent has come that follows the topic, and was given what follows `after`. @returns whether that is news */
+  deliver(topic: Topic, filter: Filter, after: Offset, now: number): boolean {
+    return this.#steering?.deliver(topic, filter, after, now) === true
+  }
+
+  /**
+   * An attempt at a step is about to publish.
+   *
+   * @returns what it takes the place of, as far as memory has it; nothing where it is the first, or not the newest
+   */
+  supersede(attempt: Attempt, worker: Worker | undefined): readonly Offset[] | undefined {
+    const { progress, topic } = worker ?? this
+    const begun = begin(attempt, progress)
+    if (begun === undefined) return undefined
+    if (worker !== undefined) this.journal?.workerChanged(worker)
+    else this.journal?.recordChanged()
+    return begun.isFirst ? undefined : supersede(attempt, topic.history)
+  }
+
+  supersedes({ attempt, worker }: Pick<HubEvent, 'attempt' | 'worker'>): boolean {
+    if (attempt === undefined) return false
+    const progress = worker === undefined ? this.progress : this.workers.get(worker)?.progress
+    return progress !== undefined && isOver(attempt, progress)
   }
 
   /** A session ends only when it is ended. */
@@ -454,24 +564,18 @@ export class Session implements Timeline {
     return Math.max(0, Math.min(ms, heardAt + ms - now))
   }
 
-  /**
-   * Its lease, or a worker's, has run out.
-   *
-   * @param event what says so to those who follow; the next event of the same publisher revives it
-   */
-  lose(worker: Worker | undefined, event: NewEvent, reason: string, facts: Facts): Offset {
+  /** Its lease, or a worker's, has run out; the next event of the same publisher revives it. */
+  lose(worker: Worker | undefined, reason: string, { offset, now }: { offset: Offset; now: number }): void {
     const ending = { result: 'lost', reason } as const
-    const offset = this.append(event, worker, { ...facts, isHub: true })
     this.lease(worker, 0)
     if (worker === undefined) {
       this.progress.end(ending, offset)
     } else {
-      worker.turn('ended', facts.now)
+      worker.turn('ended', now)
       worker.progress.end(ending, offset)
       this.journal?.workerChanged(worker)
     }
     this.#factsChanged()
-    return offset
   }
 
   /** Asks of people that nobody has answered, the workers' included. */

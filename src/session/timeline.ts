@@ -1,5 +1,6 @@
 import type { Entry } from '../history/entry.js'
 import type { Epoch, Offset } from '../protocol/cursor.js'
+import type { HubEvent } from '../protocol/frames.js'
 import type { StateRoom } from '../state/room.js'
 import type { Following } from './audience.js'
 import type { Journal } from './journal.js'
@@ -24,6 +25,8 @@ export interface Timeline {
   readonly needsRefresh: boolean
   /** Brings the slices that the hub keeps up to date. @param now milliseconds since 1970 */
   refresh(now: number): void
+  /** @returns whether a later attempt at its step has taken the place of a stored event */
+  supersedes(event: Pick<HubEvent, 'attempt' | 'worker'>): boolean
   /** Who follows any of its topics; nothing while nobody does. */
   readonly following: Following | undefined
   /** Delivery says who follows it: with the first of its topics that gets an audience, until the last one loses it. */

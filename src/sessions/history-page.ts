@@ -130,7 +130,7 @@ export async function readStored(
     limit: Math.min(limit, storedEventsMax),
     bytes: storedPageBytes,
     filter: (event) => {
-      if (!topic.shows(event, catalog)) return false
+      if (!topic.shows(event, catalog) || topic.timeline.supersedes(event)) return false
       const entry = entryOf(event, catalog)
       if (!filter.accepts(entry)) return false
       entries.push(entry)

@@ -49,6 +49,10 @@ export class HubList implements Timeline {
     return this.#stale && this.topic.watched
   }
 
+  supersedes(): boolean {
+    return false
+  }
+
   get following(): Following | undefined {
     return this.#following
   }

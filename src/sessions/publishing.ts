@@ -7,14 +7,16 @@ import type { Offset } from '../protocol/cursor.js'
 import { type Mode, modes, type NewEvent } from '../protocol/frames.js'
 import type { Limits } from '../protocol/limits.js'
 import { formatTopic, type TopicName, topicNameOf } from '../protocol/topic.js'
+import { type Commands, receiptIn } from '../session/commands.js'
 import type { EventCheck } from '../session/event-check.js'
 import { checkUnless, type StateOptions, type StateResult } from '../session/precondition.js'
 import type { Session } from '../session/session.js'
 import type { Intent, SaidEnding } from '../session/session-setting.js'
-import type { Timeline } from '../session/timeline.js'
 import type { Worker } from '../session/worker.js'
 import type { Change } from '../state/topic-state.js'
+import type { OwnEvents, OwnEventsParts } from './own-events.js'
 import { hasEnded, type Sessions } from './sessions.js'
+import { startedWorker } from './topics.js'
 
 export type PublishResult = {
   /** Where the first and the last of the events stand, duplicates included. */
@@ -29,14 +31,9 @@ export type PublishResult = {
 /** A worker, or nothing for the session itself; or one of these for each event. */
 export type Publisher = string | undefined | readonly (string | undefined)[]
 
-export interface PublishingParts {
-  readonly catalog: Catalog
-  readonly clock: Clock
+export interface PublishingParts extends OwnEventsParts {
   readonly limits: Limits
-  readonly check: EventCheck
-  readonly sessions: Sessions
-  /** Told that a session has something for those who follow it. */
-  readonly onDirty: (timeline: Timeline) => void
+  readonly own: OwnEvents
 }
 
 /** Takes what producers bring, events and changes of state: into the history, on to delivery and to the store. */
@@ -47,10 +44,12 @@ export class Publishing {
   readonly #check: EventCheck
   readonly #sessions: Sessions
   readonly #onDirty: PublishingParts['onDirty']
+  readonly #own: OwnEvents
   #published = 0
   #duplicates = 0
 
-  constructor({ catalog, clock, limits, check, sessions, onDirty }: PublishingParts) {
+  constructor({ catalog, clock, limits, check, sessions, onDirty, own }: PublishingParts) {
+    this.#own = own
     this.#catalog = catalog
     this.#clock = clock
     this.#limits = limits
@@ -61,7 +60,7 @@ export class Publishing {
 
   /** Events that were published, and events whose id had been published before. */
   get counts(): { readonly published: number; readonly duplicates: number } {
-    return { published: this.#published, duplicates: this.#duplicates }
+    return { published: this.#published + this.#own.published, duplicates: this.#duplicates }
   }
 
   /**
@@ -71,7 +70,7 @@ export class Publishing {
    * @throws ProtocolError as `Hub.publish` does
    */
   publish(sessionId: string, publisher: Publisher, given: readonly NewEvent[]): PublishResult {
-    const { events, sizes } = this.#check.events(given)
+    const { events, sizes, steers } = this.#check.events(given)
     const known = this.#publishedBefore(sessionId, publisher, events)
     if (known !== undefined) return known
     this.#sessions.capacity.expectRoom()
@@ -81,6 +80,7 @@ export class Publishing {
       sessionId,
       typeof publisher === 'object' ? publisher : [publisher],
     )
+    if (steers) this.#expectCommandable(sessionId, publisher, events)
     const session = this.#sessions.running(sessionId)
     if (session.hasFormerIds) this.#expectNoneLeft(session, publisher, events)
     const workers = typeof publisher === 'object' ? this.#workers(session, publisher) : undefined
@@ -95,8 +95,11 @@ export class Publishing {
       const event = events[i] as NewEvent
       const worker = workers === undefined ? one : workers[i]
       let offset = event.id === undefined ? undefined : session.offsetOf(event.id, worker?.id)
+      // The first word on a command counts, whoever says it.
+      if (offset === undefined && steers) offset = session.toldOf(event, worker, this.#catalog)
       if (offset === undefined) {
         const traits = this.#catalog.traitsOf(event.type)
+        if (event.attempt !== undefined) this.#own.supersede(session, worker, event.attempt, now)
         offset = session.append(event, worker, { traits, bytes: sizes[i] as number, now })
       } else duplicates++
       if (i === 0) first = offset
@@ -146,6 +149,40 @@ export class Publishing {
           'nothing of these events is published now',
       )
     }
+  }
+
+  /**
+   * Commands begin nothing, and receipts are of commands that were sent.
+   *
+   * @throws ProtocolError `notFound` where there is nobody to command, `conflict` where too many are under way already
+   */
+  #expectCommandable(sessionId: string, publisher: Publisher, events: readonly NewEvent[]): void {
+    const session = this.#sessions.started(sessionId)
+    const sent = new Map<Commands, number>()
+    for (const [index, { type, data }] of events.entries()) {
+      const { command } = this.#catalog.traitsOf(type)
+      if (command === undefined) continue
+      const id = typeof publisher === 'object' ? publisher[index] : publisher
+      const { commands } = (id === undefined ? session : startedWorker(session, id)).progress
+      if (command === 'request') {
+        const count = (sent.get(commands) ?? 0) + 1
+        sent.set(commands, count)
+        this.#expectRoomFor(commands.size + count)
+      } else {
+        const { offset } = receiptIn(data)
+        if (commands.isOpen(offset) || commands.doneAt(offset) !== undefined) continue
+        throw new ProtocolError('conflict', `${type}: no command is under way at offset ${offset}`, {
+          pointer: `/${index}/data/offset`,
+        })
+      }
+    }
+  }
+
+  /** @throws ProtocolError `conflict` */
+  #expectRoomFor(commands: number): void {
+    const { commandsMax } = this.#limits
+    if (commands <= commandsMax) return
+    throw new ProtocolError('conflict', `${commandsMax} commands are under way to this topic already`)
   }
 
   /** @returns the worker of each id, all of them or, with an error, none. */
@@ -213,33 +250,8 @@ export class Publishing {
     const worker = workerId === undefined ? undefined : this.#sessions.worker(session, workerId)
     if (worker !== undefined) session.startWorker(worker, now)
     session.lease(worker, ms)
+    session.mayStall(worker, now)
     if (session.followed) this.#onDirty(session)
-  }
-
-  /**
-   * A lease may have run out: then the hub says so of whose it was.
-   *
-   * @returns milliseconds that are left of it, because it was heard of meanwhile
-   */
-  runOut(sessionId: string, workerId: string | undefined): number {
-    const session = this.#sessions.known(sessionId)
-    if (session === undefined || session.status === 'ended') return 0
-    const worker = workerId === undefined ? undefined : session.workers.get(workerId)
-    if (workerId !== undefined && worker?.status !== 'running' && worker?.status !== 'paused') {
-      if (worker !== undefined) session.lease(worker, 0)
-      return 0
-    }
-    const now = this.#clock.now()
-    const leftMs = session.leaseLeft(worker, now)
-    if (leftMs > 0) return leftMs
-    const type = worker === undefined ? 'session.lost' : 'worker.lost'
-    const reason = 'no sign of life until its lease ran out'
-    const data = { reason }
-    const { bytes } = this.#check.value(data, 'data')
-    session.lose(worker, { type, data }, reason, { traits: this.#catalog.traitsOf(type), bytes, now })
-    this.#published++
-    if (session.followed) this.#onDirty(session)
-    return 0
   }
 
   /**
@@ -274,7 +286,9 @@ export class Publishing {
     const data = outcome === undefined ? {} : { outcome }
     const { bytes } = this.#check.value(data, 'outcome')
     const traits = this.#catalog.traitsOf('complete')
-    session.end({ type: 'complete', data }, { traits, bytes, now: this.#clock.now() }, { ...said, outcome })
+    const now = this.#clock.now()
+    this.#own.endCommands(session, now)
+    session.end({ type: 'complete', data }, { traits, bytes, now }, { ...said, outcome })
     this.#published++
     if (session.followed) this.#onDirty(session)
     if (session.journal === undefined) this.#sessions.capacity.ended(session)

@@ -23,6 +23,10 @@ export interface SessionsOptions {
   readonly onDirty: (timeline: Timeline) => void
   /** Told of a lease that a session of an earlier life has. */
   readonly onLease: (session: string, worker: string | undefined, ms: number) => void
+  /** Told when a command expires that was sent to a session. Milliseconds since 1970. */
+  readonly onCommandDue: (session: string, at: number) => void
+  /** Told when a session, or a worker, counts as stuck unless something happens. */
+  readonly onStallDue: (session: string, worker: string | undefined, at: number) => void
   /** Told that a session is about to be gone: those who follow it have to leave. */
   readonly onRemoved: (session: Session) => void
 }

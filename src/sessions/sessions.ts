@@ -1,6 +1,8 @@
 import { noTotals } from '../history/history.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
+import type { Offset } from '../protocol/cursor.js'
 import type { Permissions } from '../protocol/permissions.js'
+import type { Filter } from '../session/filter.js'
 import { aboutRecord, aboutSession } from '../session/reserved-slices.js'
 import { Session } from '../session/session.js'
 import type { SessionSetting } from '../session/session-setting.js'
@@ -64,6 +66,8 @@ export class Sessions {
       },
       listChanged: (session) => this.lists.changed(session),
       listTouched: (_, now) => this.lists.touched(now),
+      commandDue: options.onCommandDue,
+      stallDue: options.onStallDue,
     }
     const [sessions, stored] = [this.#held, this.#stored]
     this.lists = new SessionLists({ sessions, stored, state, random, clock, onDirty })
@@ -178,6 +182,18 @@ export class Sessions {
     return session.worker(id)
   }
 
+  /**
+   * A subscription has begun that may ask for commands: an agent has come.
+   *
+   * @param after what came before, it was not given
+   */
+  deliver(topic: Topic, filter: Filter, after: Offset): void {
+    const { timeline } = topic
+    const session = this.#held.get(timeline.id)
+    if (session === undefined || session !== timeline) return
+    if (session.deliver(topic, filter, after, this.#options.clock.now())) this.#options.onDirty(session)
+  }
+
   /** Those in memory that were started. */
   summaries(): SessionSummary[] {
     return [...this.#held.values()].filter(({ status }) => status !== 'waiting').map(summarize)
@@ -252,6 +268,7 @@ export class Sessions {
     for (const record of records) {
       const { session, status } = record
       if (status !== 'ended') {
+        if (record.commandsDue !== undefined) this.#options.onCommandDue(session, record.commandsDue)
         for (const [name, ms] of Object.entries(record.leases ?? {})) {
           this.#options.onLease(session, name === '' ? undefined : name, ms)
         }

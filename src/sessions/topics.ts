@@ -45,14 +45,7 @@ export class Topics {
     const session = this.#sessions.started(name.session)
     if (name.kind === 'session') return session.topic
     if (name.kind === 'all') return session.all
-    const worker = session.workers.get(name.worker)
-    if (worker?.startedAt === undefined) {
-      throw new ProtocolError(
-        'notFound',
-        `session ${quote(name.session)} has no worker ${quote(name.worker)}`,
-      )
-    }
-    return worker.topic
+    return startedWorker(session, name.worker).topic
   }
 
   /**
@@ -80,4 +73,11 @@ export class Topics {
     }
     return session.worker(id)
   }
+}
+
+/** @throws ProtocolError `notFound` when it was never started */
+export function startedWorker(session: Session, id: string): Worker {
+  const worker = session.workers.get(id)
+  if (worker?.startedAt !== undefined) return worker
+  throw new ProtocolError('notFound', `session ${quote(session.id)} has no worker ${quote(id)}`)
 }

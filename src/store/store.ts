@@ -158,6 +158,31 @@ export interface ProgressRecord {
   readonly run?: { readonly from: Offset; readonly until?: Offset }
   /** That run is paused. */
   readonly paused?: true
+  /** Those that were sent to its topic: all that have no final state, and the last ones that have. */
+  readonly commands?: readonly CommandRecord[]
+  /** The newest attempt at each step, the step begun longest ago first. */
+  readonly attempts?: readonly (readonly [step: string, number: number])[]
+  /** Calls of tools that have not come to an end. */
+  readonly calls?: readonly { readonly id: string; readonly tool: string; readonly since: number }[]
+  readonly stalled?: { readonly since: number; readonly why: 'call' | 'repeat' | 'silence' }
+}
+
+/** A command, and what became of it. */
+export interface CommandRecord {
+  /** Of the command. */
+  readonly offset: Offset
+  readonly type: string
+  readonly state: 'queued' | 'delivered' | 'applied' | 'refused' | 'expired'
+  /** Milliseconds since 1970. */
+  readonly time: number
+  readonly expiresAt: number
+  readonly id?: string
+  /** What it says, as a person reads it. */
+  readonly text?: string
+  /** Of its final state: why, when, and where the event stands that said so. */
+  readonly reason?: string
+  readonly doneAt?: number
+  readonly doneOffset?: Offset
 }
 
 export interface SessionRecord extends ProgressRecord {
@@ -174,6 +199,8 @@ export interface SessionRecord extends ProgressRecord {
   /** Open needs, and workers that failed, of the whole session: for lists that do not read its workers. */
   readonly needsTotal?: number
   readonly failed?: number
+  /** When the first command that is under way expires. Milliseconds since 1970. */
+  readonly commandsDue?: number
   /** By worker, empty for the session's own: how long after it was last heard of it is lost. Milliseconds. */
   readonly leases?: Readonly<Record<string, number>>
 }

@@ -1,7 +1,8 @@
 import type { HttpResponse } from 'uWebSockets.js'
+import type { Test } from 'tap'
 import { createHub, type Hub } from '../../src/hub/hub.js'
-import type { JsonValue } from '../../src/lib/json.js'
-import { defaultLimits } from '../../src/protocol/limits.js'
+import { type JsonValue, measure } from '../../src/lib/json.js'
+import { defaultLimits, type Limits } from '../../src/protocol/limits.js'
 import { memoryStore } from '../../src/store/memory.js'
 import { memoryLink } from '../../src/transport/memory.js'
 import { OpenStreams } from '../../src/transport/open-streams.js'
@@ -9,7 +10,8 @@ import { UwsStream } from '../../src/transport/uws-stream.js'
 import { transportOptions } from '../conformance/transport-kit.js'
 import { SimulatedClock } from '../kit/clock.js'
 import { FaultyStore } from '../kit/faulty-store.js'
-import { type LimitTests, refused, topic, weighEvent } from './limits-kit.js'
+import { served } from '../kit/served.js'
+import { type LimitTests, limited, refused, statusOf, topic, weighEvent } from './limits-kit.js'
 
 /** Of what the hub holds. */
 export const heldLimits = {
@@ -258,6 +260,85 @@ export const heldLimits = {
     t.equal(await oldest(3), 1)
     t.equal(await oldest(2), 2)
   },
+
+  async commandBytesMax(t) {
+    const data = { text: 'x'.repeat(40) }
+    const bytes = measure(data, 2)
+    for (const [commandBytesMax, status] of [
+      [bytes, 200],
+      [bytes - 1, 413],
+    ] as const) {
+      const hub = await limited(t, { commandBytesMax })
+      hub.hub.publish(topic, [{ type: 'a' }])
+      const body = JSON.stringify({ type: 'command.input', data })
+      t.equal(await statusOf(hub, 'POST', '/api/sessions/s/events', body), status)
+    }
+  },
+
+  async commandsMax(t) {
+    const hub = await limited(t, { commandsMax: 2 })
+    hub.hub.publish(topic, [{ type: 'a' }])
+    const send = () =>
+      statusOf(hub, 'POST', '/api/sessions/s/events', JSON.stringify({ type: 'command.pause' }))
+    t.strictSame([await send(), await send(), await send()], [200, 200, 409])
+    const [offset] = Object.keys(hub.hub.state(topic, ['$commands']).slices['$commands'] as object)
+    hub.hub.publish(topic, [{ type: 'command.done', data: { offset: Number(offset), state: 'applied' } }])
+    t.equal(await send(), 200)
+  },
+
+  async commandTtlMs(t) {
+    const { clock, hub } = await commanded(t, { commandTtlMs: 1_000 })
+    clock.advance(999)
+    t.equal(hub.history(topic).events.at(-1)?.type, 'command.pause')
+    clock.advance(1)
+    t.match(hub.history(topic).events.at(-1), { type: 'command.done', data: { state: 'expired' } })
+  },
+
+  async commandTtlMsMax(t) {
+    const hub = createHub({ limits: { commandTtlMsMax: 1_000 } })
+    hub.publish(topic, [{ type: 'a' }])
+    hub.publish(topic, [{ type: 'command.pause', data: { ttlMs: 1_000 } }])
+    refused(t, 'badFrame', () => hub.publish(topic, [{ type: 'command.pause', data: { ttlMs: 1_001 } }]))
+  },
+
+  async stalledCallMs(t) {
+    const clock = new SimulatedClock()
+    const hub = createHub({ clock, limits: { stalledCallMs: 1_000 } })
+    hub.publish(topic, [{ type: 'tool_call_started', data: { tool_use_id: '1', tool_name: 'sleep' } }])
+    clock.advance(999)
+    t.equal(hub.history(topic).events.length, 1)
+    clock.advance(1)
+    t.match(hub.history(topic).events.at(-1), {
+      type: 'worker.stalled',
+      data: { why: 'call', tool: 'sleep' },
+    })
+  },
+
+  async stalledSilenceMs(t) {
+    const clock = new SimulatedClock()
+    const hub = createHub({ clock, limits: { stalledSilenceMs: 1_000 } })
+    hub.publish(topic, [{ type: 'a' }])
+    hub.lease(topic, 3_600_000)
+    clock.advance(999)
+    t.equal(hub.history(topic).events.length, 1)
+    clock.advance(1)
+    t.match(hub.history(topic).events.at(-1), { type: 'worker.stalled', data: { why: 'silence' } })
+  },
+
+  async stalledRepeats(t) {
+    const clock = new SimulatedClock()
+    const hub = createHub({ clock, limits: { stalledRepeats: 3 } })
+    const call = (id: number) => ({
+      type: 'tool_call_started',
+      data: { tool_use_id: String(id), tool_name: 'ls', tool_input: { path: '/' } },
+    })
+    hub.publish(topic, [call(1), call(2)])
+    clock.advance(1)
+    t.equal(hub.history(topic).events.length, 2)
+    hub.publish(topic, [call(3)])
+    clock.advance(1)
+    t.match(hub.history(topic).events.at(-1), { type: 'worker.stalled', data: { why: 'repeat', tool: 'ls' } })
+  },
 } satisfies LimitTests
 
 /** Publishes so many events more. @returns the oldest offset of the history */
@@ -291,4 +372,13 @@ function stalledStream(options: Partial<typeof transportOptions>): {
     return cut
   }
   return { stream, isCut }
+}
+
+/** A hub in which a command is under way. */
+async function commanded(t: Test, limits: Partial<Limits>) {
+  const clock = new SimulatedClock()
+  const { hub } = await served(t, { hub: { clock, limits } })
+  hub.publish(topic, [{ type: 'a' }])
+  hub.publish(topic, [{ type: 'command.pause' }])
+  return { clock, hub }
 }

@@ -3,10 +3,12 @@ import t from 'tap'
 import { catalogFromConfig, createCatalog, type SectionName } from '../../src/catalog/catalog.js'
 import { type Merge, mergeTextOf, withTextAt } from '../../src/catalog/merge.js'
 import {
+  type CommandPart,
   defaultTraits,
   type Ends,
   type NeedKind,
   type PublisherStatus,
+  type ToolPart,
   type Traits,
 } from '../../src/catalog/traits.js'
 import type { JsonObject } from '../../src/lib/json.js'
@@ -14,10 +16,10 @@ import type { JsonObject } from '../../src/lib/json.js'
 // The design's own short hand: D = delta, C = control, ! = critical, R = replay all, L = replay latest
 // (per the field in brackets), U = rollup, M = merges the text of the fields in parentheses, but for those after ;. What stands after a
 // dash is the status that the type tells of its publisher, after > how that ended, after ? what it asks, after = what it
-// answers, by the field after @; $ counts what a model took.
+// answers, by the field after @; $ counts what a model took, & is a part of a tool's call, and % of a command.
 const table: Record<SectionName, string> = {
   'session-bus': `client_output_delta D R M(content) · client_input_requested ! R @request_id ?input · client_input_received ! R @request_id =input ·
-    llm_reasoning_delta D R M(content) · llm_text_delta D M(content) · tool_call_started R · tool_call_completed R · execution_started ! R -running ·
+    llm_reasoning_delta D R M(content) · llm_text_delta D M(content) · tool_call_started R &call · tool_call_completed R &result · execution_started ! R -running ·
     execution_completed ! L U -ended >succeeded · execution_failed ! L U -ended >failed · execution_paused C ! -paused · node_loop_started ! ·
     node_loop_iteration ! · node_loop_completed · llm_turn_complete $ · node_action_plan · goal_progress ·
     node_internal_output · node_stalled · node_retry · node_tool_doom_loop · context_compacted ·
@@ -27,7 +29,7 @@ const table: Record<SectionName, string> = {
     trigger_removed L[trigger_id] · trigger_updated L[trigger_id]`,
   'stream-event': `data-text-start ! R · data-text-delta D R M(delta) · data-text-end R · data-start-step ·
     data-finish-step · data-tool-input-start ! R · data-tool-input-delta D R M(input_text_delta) ·
-    data-tool-input-available R · data-tool-output-available R · data-permission-request ! R @request_id ?permission ·
+    data-tool-input-available R &call · data-tool-output-available R &result · data-permission-request ! R @request_id ?permission ·
     data-permission-response ! R @request_id =permission · data-start ! R ·
     data-finish ! R · data-error ! R -ended >failed · data-execution-start ! -running · data-execution-end ! L U -ended >succeeded ·
     data-execution-failed ! L U -ended >failed · data-execution-paused C ! -paused · data-execution-resumed C ! -running ·
@@ -37,9 +39,10 @@ const table: Record<SectionName, string> = {
     data-llm-call-end · data-llm-call-failed · data-token-usage · data-memory-recalled ·
     data-memory-stored · data-guardrail-evaluated · data-reasoning-trace · data-context-snapshot L ·
     data-feedback-received`,
-  runtime: 'execution.status ! L >byStatus · custom-event · worker.lost ! L U · session.lost ! L U',
+  runtime:
+    'execution.status ! L >byStatus · custom-event · worker.lost ! L U · session.lost ! L U · worker.stalled ! U · attempt.superseded ! U',
   'task-log':
-    'assistant R · toolcall R · toolresult R · cost R · error ! R -ended >failed · complete ! R -ended',
+    'assistant R · toolcall R &call · toolresult R &result · cost R · error ! R -ended >failed · complete ! R -ended',
   process: 'process.started ! R -running · process.output D R M(text) · process.exited ! R U -ended >byExit',
   anthropic: `message_start ! R · content_block_delta D R M(delta.text,delta.thinking,delta.partial_json) ·
     content_block_* ! R · message_delta R · message_stop ! R`,
@@ -69,12 +72,15 @@ const table: Record<SectionName, string> = {
     REASONING_* ! R · SUBAGENT_* ! R · STATE_* R · MESSAGES_SNAPSHOT R · ACTIVITY_* R`,
   langgraph: `langgraph.metadata ! R -running · langgraph.messages D R M(data.0.content) ·
     langgraph.error ! R -ended >failed · langgraph.end ! R -ended >succeeded · langgraph.* R`,
+  command:
+    'command.cancel C ! %request · command.pause C ! %request · command.resume C ! %request · command.input C ! %request @key =any · command.done C ! %receipt',
 }
 
 function read(words: readonly string[]): Traits {
   const has = (letter: string) => words.includes(letter)
   const after = (mark: string) => words.find((word) => word.startsWith(mark))?.slice(1)
   const [ends, asks, answers] = [after('>'), after('?'), after('=')]
+  const [tool, command] = [after('&'), after('%')]
   const latest = words.find((word) => word.startsWith('L'))
   const key = latest?.match(/\[(\w+)\]/)?.[1] ?? after('@')
   const status = words.find((word) => word.startsWith('-'))?.slice(1)
@@ -91,6 +97,8 @@ function read(words: readonly string[]): Traits {
     ...(asks !== undefined && { asks: asks as NeedKind }),
     ...(answers !== undefined && { answers: answers as NeedKind }),
     ...(has('$') && { usage: true as const }),
+    ...(tool !== undefined && { tool: tool as ToolPart }),
+    ...(command !== undefined && { command: command as CommandPart }),
   }
 }
 
@@ -216,7 +224,12 @@ t.test('docs/catalog.md shows the same table', async (t) => {
     const [how, latestKey] = (replay ?? '').split(' per ')
     const by = / by (\S+)$/.exec(says)?.[1]
     const key = latestKey ?? by
-    const [verb, what] = says.replace(/ by \S+$/, '').split(' ')
+    const said = new Map(
+      says
+        .replace(/ by \S+$/, '')
+        .split(', ')
+        .map((phrase) => phrase.split(' ') as [string, string]),
+    )
     shown.set(type.slice(1, -1), {
       level: level as Traits['level'],
       critical: critical === 'yes',
@@ -228,10 +241,12 @@ t.test('docs/catalog.md shows the same table', async (t) => {
           merge: mergeOf(...text.split(' but ').map((names) => names.replaceAll(/[` ]/g, '').split(','))),
         }),
       ...(status !== '' && { status: status as PublisherStatus }),
-      ...(verb === 'ends' && { ends: what as Ends }),
-      ...(verb === 'asks' && { asks: what as NeedKind }),
-      ...(verb === 'answers' && { answers: what as NeedKind }),
-      ...(verb === 'counts' && { usage: true as const }),
+      ...(said.has('ends') && { ends: said.get('ends') as Ends }),
+      ...(said.has('asks') && { asks: said.get('asks') as NeedKind }),
+      ...(said.has('answers') && { answers: said.get('answers') as NeedKind }),
+      ...(said.has('counts') && { usage: true as const }),
+      ...(said.has('tool') && { tool: said.get('tool') as ToolPart }),
+      ...(said.has('command') && { command: said.get('command') as CommandPart }),
     })
   }
   t.same([...shown], [...createCatalog().types()])

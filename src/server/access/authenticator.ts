@@ -3,7 +3,8 @@ import type { Random } from '../../lib/random.js'
 import type { Limits } from '../../protocol/limits.js'
 import type { Request } from '../../transport/transport.js'
 import type { Authorization } from './authorize.js'
-import { unauthorized, unlocked, type VerifiedGrant } from './grant.js'
+import { unauthorized, unlocked, unlockedElsewhere, type VerifiedGrant } from './grant.js'
+import type { OriginRules } from './origins.js'
 import { Tickets } from './tickets.js'
 import type { Tokens } from './tokens.js'
 
@@ -14,6 +15,7 @@ export interface AuthenticatorOptions {
   readonly authorization: Authorization | undefined
   /** @returns the address of whoever asks */
   readonly addressOf: (request: Request) => string
+  readonly origins: Pick<OriginRules, 'trustsCommands'>
   readonly clock: Clock
   readonly random: Random
   readonly limits: Limits
@@ -41,7 +43,7 @@ export class Authenticator {
 
   /** @returns what the request may do; rejects or throws with ProtocolError `unauthorized` */
   grantOf(request: Request): VerifiedGrant | Promise<VerifiedGrant> {
-    if (this.open) return unlocked
+    if (this.open) return this.#options.origins.trustsCommands(request) ? unlocked : unlockedElsewhere
     const { tokens, authorization, addressOf } = this.#options
     const query = new URLSearchParams(request.query)
     const token = bearer(request) ?? subprotocol(request) ?? query.get('token')
@@ -55,9 +57,12 @@ export class Authenticator {
     )
   }
 
-  /** @returns what a token stands for that a client hands over later */
-  grantOfToken(token: string): VerifiedGrant | Promise<VerifiedGrant> {
-    if (this.open) return unlocked
+  /**
+   * @param held what the client has already: where tokens mean nothing, it keeps that
+   * @returns what a token stands for that a client hands over later
+   */
+  grantOfToken(token: string, held: VerifiedGrant | undefined): VerifiedGrant | Promise<VerifiedGrant> {
+    if (this.open) return held ?? unlockedElsewhere
     if (this.#options.tokens !== undefined) return this.#options.tokens.grantOf(token)
     throw unauthorized('This hub takes no tokens: connect again, to be asked again who you are.')
   }

@@ -80,6 +80,14 @@ export const unlocked = new VerifiedGrant({
   reasonAgainst: () => undefined,
 })
 
+/** What a page has of such a hub that is not of its origin, and of none that was listed: it steers nobody. */
+export const unlockedElsewhere = new VerifiedGrant({
+  permissions: new Permissions({ subscribe: ['**'], publish: ['**'], commandless: true }),
+  holder: '',
+  token: '',
+  reasonAgainst: () => undefined,
+})
+
 /**
  * @param expiresAt milliseconds since 1970; absent: never
  * @returns whether it has come: by the wall clock, or because as much time has passed as there was. A clock that is set

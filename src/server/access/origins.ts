@@ -61,6 +61,13 @@ export class OriginRules {
     return this.#loopback && isOfLoopback(origin) && isOfLoopback(`http://${host}`)
   }
 
+  /** @returns whether a page may send commands without a token: of the hub's own, of a listed origin, or no page at all */
+  trustsCommands({ headers }: Request): boolean {
+    const origin = headers.get('origin')
+    if (origin === undefined || isOwn(origin, headers.get('host'))) return true
+    return this.#origins.includes('*') || this.#origins.includes(origin)
+  }
+
   /**
    * A browser sends the cookies of its user along with whatever a page asks for, whoever wrote the page.
    *

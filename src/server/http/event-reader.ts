@@ -40,9 +40,12 @@ export function eventReaderOf(
   if (from !== null) {
     if (!ingestNames.includes(from)) throw refusal('from', `one of ${ingestNames.join(', ')}`, from)
     if (read !== undefined) throw new ProtocolError('badFrame', 'from: expected no dialect beside it')
+    call.use(({ topic, permissions }) => permissions.expectWrite(topic))
     return agentReader(context, call, from, worker)
   }
   if (read === undefined && kind !== 'event-stream') return undefined
+  // What a dialect makes of its events is more than commands: its end, for one.
+  if (read !== undefined) call.use(({ topic, permissions }) => permissions.expectWrite(topic))
   const one: ReadEvent = read ?? ((value) => ({ kind: 'event', event: checkEvent(value, limits) }))
   const value = (object: unknown): readonly DialectEvent[] => [one(object)]
   if (kind === 'event-stream') {

@@ -29,3 +29,8 @@ export function reads(topic: (asked: Asked) => TopicName): Access {
 export function writes(topic: (asked: Asked) => TopicName): Access {
   return { kind: 'write', topic }
 }
+
+/** What is published there is looked at once it has come: commands may be sent by who may do no more. */
+export function commands(topic: (asked: Asked) => TopicName): Access {
+  return { kind: 'command', topic }
+}

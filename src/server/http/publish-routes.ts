@@ -15,9 +15,9 @@ import type { Answer, Request } from '../../transport/transport.js'
 import type { DialectContext } from '../context.js'
 import { type BodyKind, betweenTurns, bodyKind, parseJson, readBody, utf8 } from './body.js'
 import { type EventReader, eventReaderOf } from './event-reader.js'
-import { ownTopic, workerTopic, writes } from './path-topics.js'
+import { commands, ownTopic, workerTopic } from './path-topics.js'
 import { json, problem, refusal } from './problem.js'
-import type { Call, Route } from './routes.js'
+import type { Call, Permitted, Route } from './routes.js'
 
 /** What a publishing request has done so far: the answer, or a part of the problem. */
 interface Total {
@@ -41,14 +41,14 @@ export function publishRoutes(context: DialectContext): Route[] {
       method: 'POST',
       path: '/api/sessions/{session}/events',
       query: publishQuery,
-      access: writes(ownTopic),
+      access: commands(ownTopic),
       answer,
     },
     {
       method: 'POST',
       path: '/api/sessions/{session}/workers/{worker}/events',
       query: publishQuery,
-      access: writes(workerTopic),
+      access: commands(workerTopic),
       answer,
     },
   ]
@@ -71,14 +71,16 @@ async function publishWhole(
   await betweenTurns(context, body)
   const trace = traceOf(call.request)
   const total: Total = { first: 0, last: 0, accepted: 0, duplicates: 0 }
-  const stored = call.use(({ topic, param }) => {
-    const session = param('session')
+  const stored = call.use((permitted) => {
+    const session = permitted.param('session')
     if (read === undefined) {
       const events = Array.isArray(value) ? checkEvents(value, limits) : [checkEvent(value, limits)]
-      add(total, hub.publish(topic, withTrace(events, trace)))
+      expectMayPublish(hub, permitted, events)
+      add(total, hub.publish(permitted.topic, withTrace(events, trace)))
     } else {
       const { events, workers, end } = readAll(Array.isArray(value) ? value : [value], read, limits)
       const named = read.namesWorkers ? workers : (worker ?? workers)
+      expectMayPublish(hub, permitted, events)
       if (events.length > 0) add(total, hub.publishTo(session, named, withTrace(events, trace)))
       if (end !== undefined) endOnce(hub, session, end.outcome)
     }
@@ -86,6 +88,15 @@ async function publishWhole(
   })
   await stored
   return json(200, total)
+}
+
+/** @throws ProtocolError `forbidden` */
+function expectMayPublish(
+  hub: Hub,
+  { topic, permissions }: Pick<Permitted, 'topic' | 'permissions'>,
+  events: readonly NewEvent[],
+): void {
+  permissions.expectPublish(topic, events, hub.isCommand)
 }
 
 /** The worker of the route; a dialect may name one for each event of a session's. */
@@ -189,11 +200,12 @@ async function publishLines(
   // A body may be sent for longer than a token is good.
   const pending = new PendingLines(limits.publishEventsMax, (events, workers) => {
     const traced = withTrace(events, trace)
-    use(({ topic }) => {
+    use((permitted) => {
+      expectMayPublish(hub, permitted, traced)
       add(
         total,
         read === undefined
-          ? hub.publish(topic, traced)
+          ? hub.publish(permitted.topic, traced)
           : hub.publishTo(session, read.namesWorkers ? workers : (worker ?? workers), traced),
       )
     })

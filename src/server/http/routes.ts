@@ -7,7 +7,7 @@ import type { Permissions } from '../../protocol/permissions.js'
 import type { TopicName } from '../../protocol/topic.js'
 import type { Answer, Exchange, Request } from '../../transport/transport.js'
 import type { Authenticator } from '../access/authenticator.js'
-import { unlocked, type VerifiedGrant } from '../access/grant.js'
+import { unlocked, unlockedElsewhere, type VerifiedGrant } from '../access/grant.js'
 import { corsHeaders, expectHost, type Hosts, type OriginRules, preflightHeaders } from '../access/origins.js'
 import { type RateLimits, UnclearLength } from '../access/rate-limits.js'
 import type { ServerCounts } from '../operations/metric-definitions.js'
@@ -25,11 +25,11 @@ export interface Asked {
 
 /**
  * What it takes to be answered: nothing; any token, where the route itself gives no more than the token allows; a token
- * that may read a topic, publish to it, or do either; or one that may read the figures of the hub itself.
+ * that may read a topic, publish to it, at least send commands to it, or do either; or one that may read the figures of the hub itself.
  */
 export type Access =
   | { readonly kind: 'open' | 'any' | 'hub' }
-  | { readonly kind: 'read' | 'write' | 'either'; readonly topic: (asked: Asked) => TopicName }
+  | { readonly kind: 'read' | 'write' | 'command' | 'either'; readonly topic: (asked: Asked) => TopicName }
 
 /** One thing that can be asked for. */
 export interface Route {
@@ -221,7 +221,7 @@ export class Routes {
     })
     // What was read is nobody's any more whose token has ended meanwhile. What was done is done, and said.
     if (answer !== undefined && route.method === 'GET') grant.use(() => {})
-    if (answer === undefined || grant === unlocked) return answer
+    if (answer === undefined || grant === unlocked || grant === unlockedElsewhere) return answer
     // Nobody between the hub and the client keeps what it took a token to get.
     return { ...answer, headers: { ...answer.headers, 'cache-control': 'no-store' } }
   }
@@ -266,6 +266,7 @@ function permittedTopic(access: Access, asked: Asked, permissions: Permissions):
       const name = access.topic(asked)
       const readsInstead = access.kind === 'either' && !permissions.mayWrite(name)
       if (access.kind === 'read' || readsInstead) permissions.expectRead(name)
+      else if (access.kind === 'command') permissions.expectCommand(name)
       else permissions.expectWrite(name)
       return name
     }

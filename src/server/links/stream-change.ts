@@ -3,7 +3,7 @@ import { type Checked, checkFrame } from '../../protocol/check.js'
 import { ProtocolError } from '../../protocol/codes.js'
 import type { Authorize, ClientFrame } from '../../protocol/frames.js'
 import type { Answer } from '../../transport/transport.js'
-import type { VerifiedGrant } from '../access/grant.js'
+import { unlocked, type VerifiedGrant } from '../access/grant.js'
 import { fingerprint } from '../access/tokens.js'
 import type { StreamContext } from '../context.js'
 import { betweenTurns, bodyKind, parseJson, readBody, utf8 } from '../http/body.js'
@@ -103,7 +103,7 @@ async function renewalOf(
   const token = frames.find(isAuthorize)?.token
   if (token === undefined) return undefined
   try {
-    return { token, verdict: await authenticator.grantOfToken(token) }
+    return { token, verdict: await authenticator.grantOfToken(token, unlocked) }
   } catch (error) {
     if (error instanceof ProtocolError) return { token, verdict: error }
     throw error

@@ -225,7 +225,7 @@ export class Client implements SocketEvents, IdleLink, Closable {
 
   #publish(frame: Checked<Publish>): void {
     const { hub } = this.#context
-    this.#connection.permissions.expectWrite(frame.topic)
+    this.#connection.permissions.expectPublish(frame.topic, frame.events, hub.isCommand)
     const { first, last, duplicates } = hub.publish(frame.topic, frame.events)
     const answer = { type: 'published', ...refOf(frame), first, last, duplicates } as const
     this.#whenCommitted(frame, () => this.#connection.say(answer))
@@ -250,7 +250,12 @@ export class Client implements SocketEvents, IdleLink, Closable {
   #authorize(frame: Authorize): void {
     this.#authorizing = frame
     void Promise.resolve()
-      .then(() => this.#context.authenticator.grantOfToken(frame.token))
+      .then(() =>
+        this.#context.authenticator.grantOfToken(
+          frame.token,
+          this.#context.connectionGrants.grantOf(this.#connection),
+        ),
+      )
       .then((grant) => {
         // Of several at once the last one counts.
         if (this.#authorizing === frame) this.#context.connectionGrants.renew(this.#connection, grant)

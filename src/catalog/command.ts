@@ -1,0 +1,18 @@
+import { type Section, traits } from './section.js'
+
+const command = traits({ level: 'control', critical: true, command: 'request' })
+
+/** What those who watch ask of an agent, and what it says became of that. */
+export const commandSection: Section = {
+  'command.cancel': command,
+  'command.pause': command,
+  'command.resume': command,
+  'command.input': traits({
+    level: 'control',
+    critical: true,
+    command: 'request',
+    key: 'key',
+    answers: 'any',
+  }),
+  'command.done': traits({ level: 'control', critical: true, command: 'receipt' }),
+}

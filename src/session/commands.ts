@@ -1,0 +1,155 @@
+import { cutText } from '../lib/cut-text.js'
+import { fieldsOf, type JsonObject, type JsonValue } from '../lib/json.js'
+import type { Offset } from '../protocol/cursor.js'
+import type { CommandRecord } from '../store/store.js'
+
+/** What becomes of a command at last, and who says so: the agent, or by `expired` the hub. */
+export type FinalState = 'applied' | 'refused' | 'expired'
+
+/** What `command.done` says. */
+export interface Receipt {
+  /** Of the command. */
+  readonly offset: Offset
+  readonly state: FinalState
+  readonly reason?: string | undefined
+}
+
+/** Commands with a final state that the slice still shows. */
+const doneShownMax = 20
+
+const textLengthMax = 200
+
+/** The commands that were sent to one topic: those under way, and the last that came to an end. */
+export class Commands {
+  readonly #open = new Map<Offset, CommandRecord>()
+  /** In the order in which they came to an end. */
+  #done: readonly CommandRecord[] = []
+
+  /** Those that have no final state, in the order in which they were sent. */
+  get open(): Iterable<CommandRecord> {
+    return this.#open.values()
+  }
+
+  get size(): number {
+    return this.#open.size
+  }
+
+  isOpen(offset: Offset): boolean {
+    return this.#open.has(offset)
+  }
+
+  /** When the first of them expires. Milliseconds since 1970; nothing where none is open */
+  get dueAt(): number | undefined {
+    let due: number | undefined
+    for (const { expiresAt } of this.#open.values()) {
+      if (due === undefined || expiresAt < due) due = expiresAt
+    }
+    return due
+  }
+
+  /** A command was sent. */
+  add(command: CommandRecord): void {
+    this.#open.set(command.offset, command)
+  }
+
+  /**
+   * An agent has come that asks for commands, and is given those after `after`.
+   *
+   * @returns whether that is news of any
+   */
+  deliver(after: Offset, asksFor: (type: string) => boolean): boolean {
+    let changed = false
+    for (const command of this.#open.values()) {
+      if (command.state !== 'queued' || command.offset <= after || !asksFor(command.type)) continue
+      this.#open.set(command.offset, { ...command, state: 'delivered' })
+      changed = true
+    }
+    return changed
+  }
+
+  /** @returns where the event stands that told of the final state; nothing while there is none, or it was long ago */
+  doneAt(offset: Offset): Offset | undefined {
+    return this.#done.find((command) => command.offset === offset)?.doneOffset
+  }
+
+  /**
+   * A command has come to its final state.
+   *
+   * @param at where the event stands that says so
+   * @returns the command; nothing where none is under way at that offset
+   */
+  done({ offset, state, reason }: Receipt, at: Offset, now: number): CommandRecord | undefined {
+    const command = this.#open.get(offset)
+    if (command === undefined) return undefined
+    this.#open.delete(offset)
+    const ended: CommandRecord = {
+      ...command,
+      state,
+      ...(reason !== undefined && { reason: cutText(reason, textLengthMax) }),
+      doneAt: now,
+      doneOffset: at,
+    }
+    this.#done = [...this.#done, ended].slice(-doneShownMax)
+    return ended
+  }
+
+  /** What the slice `$commands` says: each command by its offset. */
+  slice(): JsonObject {
+    const all = [...this.#done, ...this.#open.values()].sort((one, other) => one.offset - other.offset)
+    return Object.fromEntries(
+      all.map(({ offset, doneOffset: _, ...command }) => [String(offset), command as JsonObject]),
+    )
+  }
+
+  /** What the store keeps. */
+  record(): readonly CommandRecord[] {
+    return [...this.#done, ...this.#open.values()]
+  }
+
+  restore(commands: readonly CommandRecord[]): void {
+    for (const command of commands) {
+      if (command.doneOffset === undefined) this.#open.set(command.offset, command)
+      else this.#done = [...this.#done, command]
+    }
+  }
+}
+
+/** @returns a command as it is recorded when it is sent */
+export function sentCommand(
+  event: { readonly type: string; readonly data?: JsonValue; readonly id?: string },
+  { offset, now, ttlMs, delivered }: { offset: Offset; now: number; ttlMs: number; delivered: boolean },
+): CommandRecord {
+  const { type, data, id } = event
+  const text = textIn(data)
+  return {
+    offset,
+    type,
+    state: delivered ? 'delivered' : 'queued',
+    time: now,
+    expiresAt: now + ttlOf(data, ttlMs),
+    ...(id !== undefined && { id }),
+    ...(text !== undefined && { text }),
+  }
+}
+
+/** @param otherwise what it is where the command does not say it */
+function ttlOf(data: JsonValue | undefined, otherwise: number): number {
+  const { ttlMs } = fieldsOf(data)
+  return typeof ttlMs === 'number' ? ttlMs : otherwise
+}
+
+function textIn(data: JsonValue | undefined): string | undefined {
+  const { text, reason } = fieldsOf(data)
+  const found = [text, reason].find((one) => typeof one === 'string' && one !== '')
+  return typeof found === 'string' ? cutText(found, textLengthMax) : undefined
+}
+
+/** @returns what a `command.done` says, which has been checked */
+export function receiptIn(data: JsonValue | undefined): Receipt {
+  const { offset, state, reason } = fieldsOf(data)
+  return {
+    offset: offset as Offset,
+    state: state as FinalState,
+    ...(typeof reason === 'string' && { reason }),
+  }
+}

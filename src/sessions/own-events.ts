@@ -1,0 +1,131 @@
+import type { Catalog } from '../catalog/catalog.js'
+import type { Clock } from '../lib/clock.js'
+import type { JsonObject } from '../lib/json.js'
+import { ProtocolError } from '../protocol/codes.js'
+import type { Offset } from '../protocol/cursor.js'
+import type { Attempt } from '../protocol/frames.js'
+import type { EventCheck } from '../session/event-check.js'
+import type { Session } from '../session/session.js'
+import type { Underway } from '../session/steering.js'
+import type { Timeline } from '../session/timeline.js'
+import type { Worker } from '../session/worker.js'
+import type { Sessions } from './sessions.js'
+
+export interface OwnEventsParts {
+  readonly catalog: Catalog
+  readonly clock: Clock
+  readonly check: EventCheck
+  readonly sessions: Sessions
+  /** Told that a session has something for those who follow it. */
+  readonly onDirty: (timeline: Timeline) => void
+}
+
+/** What the hub itself says of sessions and workers: that they are lost or stuck, that a command expired, a step began anew. */
+export class OwnEvents {
+  readonly #catalog: Catalog
+  readonly #clock: Clock
+  readonly #check: EventCheck
+  readonly #sessions: Sessions
+  readonly #onDirty: OwnEventsParts['onDirty']
+  /** How many it has published. */
+  published = 0
+
+  constructor({ catalog, clock, check, sessions, onDirty }: OwnEventsParts) {
+    this.#catalog = catalog
+    this.#clock = clock
+    this.#check = check
+    this.#sessions = sessions
+    this.#onDirty = onDirty
+  }
+
+  /** A new attempt at a step: those who watch are told what it takes the place of. */
+  supersede(session: Session, worker: Worker | undefined, attempt: Attempt, now: number): void {
+    const offsets = session.supersede(attempt, worker)
+    if (offsets !== undefined) this.#tell(session, worker, 'attempt.superseded', { ...attempt, offsets }, now)
+  }
+
+  /**
+   * Commands may have expired, and have their final state then.
+   *
+   * @returns when the next one expires. Milliseconds since 1970; nothing for none
+   */
+  expire(sessionId: string): number | undefined {
+    const session = this.#timed(sessionId)
+    if (session === undefined) return undefined
+    const now = this.#clock.now()
+    this.#expireAll(session, session.commands.expired(now), now)
+    if (session.followed) this.#onDirty(session)
+    return session.commands.dueAt
+  }
+
+  /** A session is about to end, and so are all commands that are under way. */
+  endCommands(session: Session, now: number): void {
+    this.#expireAll(session, session.commands.expired(), now, 'the session has ended')
+  }
+
+  #expireAll(session: Session, expired: readonly Underway[], now: number, reason?: string): void {
+    for (const { worker, command } of expired) {
+      const data = { offset: command.offset, state: 'expired', ...(reason !== undefined && { reason }) }
+      this.#tell(session, worker, 'command.done', data, now)
+    }
+  }
+
+  /**
+   * A session, or a worker, may be stuck: then the hub says so.
+   *
+   * @returns when it is to be looked at again. Milliseconds since 1970; nothing for never
+   */
+  stall(sessionId: string, workerId: string | undefined): number | undefined {
+    const session = this.#timed(sessionId)
+    const worker = workerId === undefined ? undefined : session?.workers.get(workerId)
+    if (session === undefined || (workerId !== undefined && worker === undefined)) return undefined
+    const now = this.#clock.now()
+    const due = session.stallDueAt(worker, now)
+    if (due === undefined || due > now) return due
+    this.#tell(session, worker, 'worker.stalled', session.stall(worker), now)
+    if (session.followed) this.#onDirty(session)
+    return undefined
+  }
+
+  /**
+   * A lease may have run out: then the hub says so of whose it was.
+   *
+   * @returns milliseconds that are left of it, because it was heard of meanwhile
+   */
+  runOut(sessionId: string, workerId: string | undefined): number {
+    const session = this.#timed(sessionId)
+    if (session === undefined) return 0
+    const worker = workerId === undefined ? undefined : session.workers.get(workerId)
+    if (workerId !== undefined && worker?.status !== 'running' && worker?.status !== 'paused') {
+      if (worker !== undefined) session.lease(worker, 0)
+      return 0
+    }
+    const now = this.#clock.now()
+    const leftMs = session.leaseLeft(worker, now)
+    if (leftMs > 0) return leftMs
+    const type = worker === undefined ? 'session.lost' : 'worker.lost'
+    const reason = 'no sign of life until its lease ran out'
+    const offset = this.#tell(session, worker, type, { reason }, now)
+    session.lose(worker, reason, { offset, now })
+    if (session.followed) this.#onDirty(session)
+    return 0
+  }
+
+  /** @returns a session that is running, for a timer: where it cannot be had now, there is nobody to tell */
+  #timed(id: string): Session | undefined {
+    try {
+      const session = this.#sessions.known(id)
+      return session?.status === 'running' || session?.status === 'paused' ? session : undefined
+    } catch (error) {
+      if (error instanceof ProtocolError) return undefined
+      throw error
+    }
+  }
+
+  #tell(session: Session, worker: Worker | undefined, type: string, data: JsonObject, now: number): Offset {
+    const { bytes } = this.#check.value(data, 'data')
+    const facts = { traits: this.#catalog.traitsOf(type), bytes, now, isHub: true }
+    this.published++
+    return session.append({ type, data }, worker, facts)
+  }
+}

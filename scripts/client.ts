@@ -13,7 +13,7 @@ rmSync(dist, { recursive: true, force: true })
 
 // MessagePack is in the bundle: the package that it comes from brings a native addon, which no page can use.
 const { metafile } = await build({
-  entryPoints: ['src/client.ts', 'src/react.ts'],
+  entryPoints: ['src/client.ts', 'src/react.ts', 'src/chat.ts'],
   outdir: dist,
   bundle: true,
   splitting: true,

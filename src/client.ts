@@ -13,11 +13,6 @@ export type {
   TaskLogEvents,
   TextDelta,
 } from './client/catalog-types.js'
-export {
-  type ChatTransportOptions,
-  RuncastChatTransport,
-  type SentMessages,
-} from './client/chat-transport.js'
 export { Client, connect } from './client/client.js'
 export type { Command, Commands, Outcome, SentCommand } from './client/commands.js'
 export type { ConnectOptions } from './client/connect-options.js'

@@ -58,7 +58,10 @@ t.test('@runcast/client installs without anything else, small, and connects', as
     t.ok(existsSync(join(project, 'node_modules/@runcast/client', path)), path)
   }
   await symlink(join(root, 'node_modules/react'), join(project, 'node_modules/react'), 'dir')
-  t.match(await exportsOf(project, '@runcast/client', '@runcast/client/react'), /connect[^]*useEvents/)
+  t.match(
+    await exportsOf(project, '@runcast/client', '@runcast/client/react', '@runcast/client/chat'),
+    /connect[^]*useEvents[^]*RuncastChatTransport/,
+  )
 })
 
 t.test('both packages have one version, and runcast does without the other', async (t) => {

@@ -30,6 +30,7 @@ const allowed: ReadonlyMap<string, readonly string[]> = new Map([
   ['index.ts', order.filter((folder) => folder !== 'cli')],
   ['client.ts', ['client', 'lib', 'protocol', 'codec', 'state']],
   ['react.ts', ['react']],
+  ['chat.ts', ['client']],
 ])
 
 /** Where time, chance and timers may be taken from the machine itself. */

@@ -23,7 +23,15 @@ export type { BackoffOptions, PauseOptions, Status } from './client/reconnect.js
 export type { Receipt, RequestOptions, StateReceipt } from './client/requests.js'
 export type { Changes, Ending, Listener, SubscribeOptions, Subscription } from './client/subscription.js'
 export type { ClientClock, Page, SocketClass, SocketLike } from './client/surroundings.js'
-export type { AnyCatalog, Catalog, Chosen, EventOf, NewEventOf } from './client/typed.js'
+export type {
+  AnyCatalog,
+  Catalog,
+  Chosen,
+  EventOf,
+  JsonInput,
+  NewEventOf,
+  TypePattern,
+} from './client/typed.js'
 export type { StateChange } from './client/view-events.js'
 export type { JsonObject, JsonValue } from './lib/json.js'
 export type { Cursor, Offset } from './protocol/cursor.js'

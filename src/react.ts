@@ -14,3 +14,4 @@ export {
   useSessionState,
   useStatus,
 } from './react/hooks.js'
+export { createRuncastHooks, type RuncastHooks } from './react/typed-hooks.js'

@@ -27,7 +27,7 @@ import {
   type Subscriptions,
 } from './subscription.js'
 import { baseUrl, clientClock, clientRandom, page } from './surroundings.js'
-import type { AnyCatalog, Catalog, Chosen, EventOf, NewEventOf } from './typed.js'
+import type { AnyCatalog, Catalog, Chosen, EventOf, JsonInput, NewEventOf } from './typed.js'
 import type { View } from './view.js'
 
 const timeoutMsDefault = 60_000
@@ -151,11 +151,14 @@ export class Client<C extends Catalog = AnyCatalog> {
   setState(
     topic: string,
     slice: string,
-    value: JsonValue,
+    value: JsonInput,
     cause?: Cause,
     options?: RequestOptions,
   ): Promise<StateReceipt> {
-    return this.#change({ type: 'set', topic, slice, value, ...(cause && { cause }) }, options)
+    return this.#change(
+      { type: 'set', topic, slice, value: value as JsonValue, ...(cause && { cause }) },
+      options,
+    )
   }
 
   /**
@@ -177,11 +180,14 @@ export class Client<C extends Catalog = AnyCatalog> {
   mergeState(
     topic: string,
     slice: string,
-    merge: JsonValue,
+    merge: JsonInput,
     cause?: Cause,
     options?: RequestOptions,
   ): Promise<StateReceipt> {
-    return this.#change({ type: 'merge', topic, slice, merge, ...(cause && { cause }) }, options)
+    return this.#change(
+      { type: 'merge', topic, slice, merge: merge as JsonValue, ...(cause && { cause }) },
+      options,
+    )
   }
 
   /**

@@ -9,7 +9,19 @@ export interface AnyCatalog {
   readonly [type: string]: JsonValue
 }
 
+/**
+ * What becomes JSON when it is sent: interfaces, optional fields and dates too. A function is none; what is deeper in it is
+ * looked at when it is sent.
+ */
+export type JsonInput = JsonValue | (object & { readonly call?: never })
+
 type TypeIn<C extends Catalog> = keyof C & string
+
+/** What `types` may list of a catalog: editors complete it, and tell a name that is nearly one. */
+export type TypePattern<C extends Catalog> = TypeIn<C> | `${string}*` | `!${string}`
+
+/** The data of a type as a producer hands it over: where any JSON is allowed, what becomes JSON. */
+type DataIn<Data> = JsonValue extends Data ? JsonInput : Data
 
 /** One event of a catalog: `data` is known as soon as `type` is. */
 export type EventOf<C extends Catalog, Type extends TypeIn<C> = TypeIn<C>> =
@@ -45,7 +57,7 @@ export type NewEventOf<C extends Catalog, Type extends TypeIn<C> = TypeIn<C>> =
   Type extends TypeIn<C>
     ? {
         readonly type: Type
-        readonly data?: C[Type]
+        readonly data?: DataIn<C[Type]>
         /** Made where it is absent, so that sending again after a cut publishes nothing twice. */
         readonly id?: string
         readonly key?: string

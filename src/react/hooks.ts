@@ -87,7 +87,8 @@ const eventsStores = new Stores<EventsStore>()
  */
 export function useEvents<
   C extends Catalog = AnyCatalog,
-  const Types extends readonly string[] | undefined = undefined,
+  // Whoever names the catalog names this one not: then it must take any list.
+  const Types extends readonly string[] | undefined = readonly string[] | undefined,
 >(topic: string | undefined, options: UseEventsOptions<Types> = {}): Events<EventOf<C, Chosen<C, Types>>> {
   const client = useClient()
   const { types, mode, replay, eventsMax = eventsMaxDefault } = options

@@ -1,0 +1,46 @@
+'use client'
+import type { Client } from '../client/client.js'
+import type { Status } from '../client/reconnect.js'
+import type { AnyCatalog, Catalog, Chosen, EventOf, TypePattern } from '../client/typed.js'
+import type { JsonValue } from '../lib/json.js'
+import type { Events } from './events-store.js'
+import {
+  RuncastProvider,
+  type UseEventsOptions,
+  useClient,
+  useEvents,
+  useSessionState,
+  useStatus,
+} from './hooks.js'
+
+/** The hooks for one catalog of events, and for slices of known types. */
+export interface RuncastHooks<C extends Catalog, Slices extends object> {
+  readonly RuncastProvider: typeof RuncastProvider
+  useClient(): Client<C> | undefined
+  useStatus(): Status
+  /** As the hook of this name; the events are those that `types` lets through. */
+  useEvents<const Types extends readonly TypePattern<C>[] | undefined = undefined>(
+    topic: string | undefined,
+    options?: UseEventsOptions<Types>,
+  ): Events<EventOf<C, Chosen<C, Types>>>
+  /** As the hook of this name; the value is what the slice is known to be. */
+  useSessionState<Slice extends keyof Slices & string>(
+    topic: string | undefined,
+    slice: Slice,
+  ): Slices[Slice] | undefined
+}
+
+const hooks = { RuncastProvider, useClient, useEvents, useSessionState, useStatus }
+
+/**
+ * Makes the hooks for a catalog, once for a whole application. They are the hooks of this package; only their types are
+ * others, so that no component names its catalog again.
+ *
+ * @example `export const { useEvents, useSessionState } = createRuncastHooks<BuiltInCatalog, { plan: Plan }>()`
+ */
+export function createRuncastHooks<
+  C extends Catalog = AnyCatalog,
+  Slices extends object = { readonly [slice: string]: JsonValue },
+>(): RuncastHooks<C, Slices> {
+  return hooks as unknown as RuncastHooks<C, Slices>
+}

@@ -219,7 +219,7 @@ async function twoSubscriptions({ connect, far }: Setting): Promise<void> {
   await until('the second has one', () => some.length === 1)
   other.update({ types: ['b'] })
   // Published until the change has arrived: there is no telling when.
-  await eventually('the change has arrived', async () => {
+  await until('the change has arrived', async () => {
     await far.publish('sessions/s', [{ type: 'b' }])
     return some.includes('b')
   })
@@ -227,7 +227,7 @@ async function twoSubscriptions({ connect, far }: Setting): Promise<void> {
   await until('the first has all', () => all.at(-1) === 'end')
   same(some.filter((type) => type === 'a').length, 1, 'events of the filter before')
   one.close()
-  await eventually('it has gone from the hub', async () => (await far.stats()).subscriptions === 1)
+  await until('it has gone from the hub', async () => (await far.stats()).subscriptions === 1)
 }
 
 async function sameTwice({ connect, far }: Setting): Promise<void> {
@@ -246,7 +246,7 @@ async function sameTwice({ connect, far }: Setting): Promise<void> {
   await until('and the state', () => made.every(({ state }) => state['n'] === 1))
   made[0]?.update({ types: ['b'] })
   made[1]?.update({ types: ['b'] })
-  await eventually('both changes have arrived', async () => {
+  await until('both changes have arrived', async () => {
     await far.publish('sessions/s', [{ type: 'b' }])
     return seen.every((types) => types.includes('b'))
   })
@@ -322,12 +322,4 @@ async function early({ connect, far }: Setting): Promise<void> {
   await far.publish('sessions/new/workers/w', [{ type: 'a', data: { text: '\u0000 ü 🎈 </script>' } }])
   await until('it has come', () => seen.length === 1)
   same(seen, [[1, { text: '\u0000 ü 🎈 </script>' }, 'w']], 'the event')
-}
-
-async function eventually(what: string, holds: () => Promise<boolean>): Promise<void> {
-  for (let round = 0; round < 500; round += 1) {
-    if (await holds()) return
-    await new Promise((resolve) => setTimeout(resolve, 5))
-  }
-  throw new Error(`waited in vain until ${what}`)
 }

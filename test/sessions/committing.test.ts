@@ -3,6 +3,7 @@ import { createHub } from '../../src/hub/hub.js'
 import { openLmdb } from '../../src/store/lmdb.js'
 import { memoryStore } from '../../src/store/memory.js'
 import { FaultyStore } from '../kit/faulty-store.js'
+import { until } from '../kit/wait.js'
 import { aDirectory, aHub, dataOf, historyOf, notes, publishAll, range, take } from './committing-kit.js'
 
 t.test('a store that cannot load a session at once is refused', async (t) => {
@@ -34,8 +35,7 @@ t.test('what is published while a commit is under way goes into one commit after
   const hub = aHub(t, { store })
   store.hold()
   hub.session('s').publish(notes(1, 1))
-  await new Promise((resolve) => setImmediate(() => setImmediate(resolve)))
-  t.equal(store.commits, 1)
+  await until('the first is under way', () => store.commits === 1)
   for (let turn = 0; turn < 20; turn++) {
     hub.session(`s${turn}`).publish(notes(1, 1))
     hub.session('s').publish(notes(2 + turn, 1))

@@ -40,6 +40,11 @@ export function overTransports(t: Test, tests: (t: Test) => void): void {
   }
 }
 
+/** @returns what the hubs of tests speak through now: within `overTransports` the one that has its turn */
+export function transportNow(): TransportName {
+  return transport
+}
+
 export interface Served {
   readonly hub: Hub
   readonly server: Server

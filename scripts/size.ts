@@ -4,7 +4,7 @@ import { brotliCompressSync } from 'node:zlib'
 import { build } from 'esbuild'
 
 /** Bytes, compressed by brotli. */
-const bytesMax = 15 * 1024
+const bytesMax = 13 * 1024
 
 const { outputFiles, metafile } = await build({
   entryPoints: ['src/client.ts'],

@@ -19,7 +19,7 @@ export type { ConnectOptions } from './client/connect-options.js'
 export type { CodecName } from './client/dial-websocket.js'
 export { ClosedError, RequestError } from './client/errors.js'
 export type { TransportName } from './client/link.js'
-export type { BackoffOptions, PauseOptions, Status } from './client/reconnect.js'
+export type { BackoffOptions, CutShort, PauseOptions, Status } from './client/reconnect.js'
 export type { Receipt, RequestOptions, StateReceipt } from './client/requests.js'
 export type { Changes, Ending, Listener, SubscribeOptions, Subscription } from './client/subscription.js'
 export type { ClientClock, Page, SocketClass, SocketLike } from './client/surroundings.js'
@@ -32,7 +32,7 @@ export type {
   NewEventOf,
   TypePattern,
 } from './client/typed.js'
-export type { StateChange } from './client/view-events.js'
+export type { Loss, StateChange } from './client/view-events.js'
 export type { JsonObject, JsonValue } from './lib/json.js'
 export type { Cursor, Offset } from './protocol/cursor.js'
 export type { Cause, GapNotice, HubEvent, Mode, PatchOperation } from './protocol/frames.js'

@@ -35,6 +35,10 @@ export class AskedSnapshots {
     this.#send([{ type: 'subscribe', sub, topic, types: [mark], slices, replay: false }])
   }
 
+  has(sub: number): boolean {
+    return this.#asked.has(sub)
+  }
+
   subscribed({ sub, slices, parts, offset }: Subscribed): void {
     const asked = this.#asked.get(sub)
     if (asked === undefined) return

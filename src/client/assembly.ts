@@ -8,6 +8,8 @@ export class Assembly {
   /** Of the slice that is under way. */
   #slice: string | undefined
   #text = ''
+  /** Of the part that is to come. */
+  #index = 0
   /** How many are still to come. */
   left = 0
 
@@ -15,10 +17,13 @@ export class Assembly {
     return this.#slices
   }
 
+  /** One before which another is missing is not taken, and then the snapshot never is whole. */
   take({ slice, index, text, last }: Part): void {
+    if (index > 0 && (index !== this.#index || slice !== this.#slice)) return
     this.left -= 1
     this.#text = index === 0 ? text : this.#text + text
     this.#slice = slice
+    this.#index = index + 1
     if (last) this.#slices[slice] = JSON.parse(this.#text) as JsonValue
   }
 

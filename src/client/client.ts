@@ -4,7 +4,6 @@ import type { RequestCode } from '../protocol/codes.js'
 import type {
   Cause,
   ClientFrame,
-  HubFrame,
   PatchOperation,
   Publish,
   Published,
@@ -16,6 +15,7 @@ import { type Commands, commandType, follow, outcomeOf, type SentCommand, type S
 import type { ConnectOptions } from './connect-options.js'
 import { dialsOf } from './dials.js'
 import { ClosedError } from './errors.js'
+import type { LinkFrame } from './link.js'
 import { outgoing } from './outgoing.js'
 import { Reconnecting, type Status } from './reconnect.js'
 import { type Receipt, type Request, type RequestOptions, Requests, type StateReceipt } from './requests.js'
@@ -55,6 +55,7 @@ export class Client<C extends Catalog = AnyCatalog> {
   readonly #byFeed = new Map<number, Set<View>>()
   readonly #snapshots: AskedSnapshots
   readonly #statusListeners = new Set<(status: Status) => void>()
+  readonly #errorListeners = new Set<(error: Error) => void>()
   readonly #seam: Subscriptions
   readonly #random: Random
   #numbers = 0
@@ -82,6 +83,7 @@ export class Client<C extends Catalog = AnyCatalog> {
         greeting: () => this.#greeting(),
         opened: (asked) => this.#opened(asked),
         frame: (frame) => this.#frame(frame),
+        isThrough: () => [...this.#subscriptions].every(({ view, follows }) => view.isLive || !follows),
         lost: () => this.#lost(),
         status: (status) => this.#status(status),
       },
@@ -105,6 +107,15 @@ export class Client<C extends Catalog = AnyCatalog> {
   onStatus(listener: (status: Status) => void): () => void {
     this.#statusListeners.add(listener)
     return () => this.#statusListeners.delete(listener)
+  }
+
+  /**
+   * Calls `listener` when the hub, or what lies between, says what cannot be read. It is passed over; what may have been
+   * lost with it, `onGap` tells. @returns what stops it
+   */
+  onError(listener: (error: Error) => void): () => void {
+    this.#errorListeners.add(listener)
+    return () => this.#errorListeners.delete(listener)
   }
 
   /**
@@ -329,8 +340,13 @@ export class Client<C extends Catalog = AnyCatalog> {
     return `.${this.#random.id(8)}`
   }
 
-  #frame(frame: HubFrame): void {
+  #frame(frame: LinkFrame): void {
     switch (frame.type) {
+      case 'unread': {
+        for (const view of this.#views.values()) view.unread()
+        for (const listener of this.#errorListeners) listener(new Error(frame.reason))
+        return
+      }
       case 'events': {
         // A listener may subscribe or close meanwhile: what leaves the set is not told, what is new is not joined yet.
         for (const view of this.#byFeed.get(frame.feed) ?? []) view.events(frame)
@@ -347,8 +363,16 @@ export class Client<C extends Catalog = AnyCatalog> {
       case 'part':
         if (!this.#snapshots.part(frame)) this.#views.get(frame.sub)?.part(frame)
         return
-      case 'live':
-        return this.#views.get(frame.sub)?.live(frame)
+      case 'live': {
+        const view = this.#views.get(frame.sub)
+        if (view === undefined ? !this.#snapshots.has(frame.sub) : view.feed !== undefined) {
+          view?.live(frame)
+          return this.#reconnecting.arrived()
+        }
+        // What should have come before could not be read, and would not be if it came again.
+        this.#reconnecting.send([{ type: 'unsubscribe', sub: frame.sub }])
+        return this.#refused(frame.sub, 'internalError', 'the answer to it cannot be read')
+      }
       case 'gap':
         return this.#views.get(frame.sub)?.gap(frame)
       case 'unsubscribed': {

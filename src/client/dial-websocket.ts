@@ -1,8 +1,8 @@
-import { Unpackr } from 'msgpackr/unpack'
-import type { HubFrame } from '../protocol/frames.js'
-import type { Dial } from './link.js'
+import type { Dial, LinkFrame } from './link.js'
 import { pack } from './pack.js'
+import { readFrame } from './read-frame.js'
 import type { SocketClass } from './surroundings.js'
+import { unpack } from './unpack.js'
 
 export type CodecName = 'msgpack' | 'json'
 
@@ -11,8 +11,6 @@ export type CodecName = 'msgpack' | 'json'
  * 100 MiB is the most that the one of `ws` takes; browsers have no bound.
  */
 const receiveBytesMax = 100 * 1024 * 1024
-
-const unpackr = new Unpackr({ useRecords: false, mapsAsObjects: true, int64AsType: 'number' })
 
 interface Message {
   readonly data: string | ArrayBuffer
@@ -23,17 +21,15 @@ interface Closing {
   readonly reason: string
 }
 
-/** @returns the frame; nothing when it is none. */
-function read(data: string | ArrayBuffer): HubFrame | undefined {
+function read(data: string | ArrayBuffer): LinkFrame {
+  let reason = 'a frame that is none of the protocol'
   try {
-    const frame = (
-      typeof data === 'string' ? JSON.parse(data) : unpackr.unpack(new Uint8Array(data))
-    ) as HubFrame | null
-    return typeof frame?.type === 'string' ? frame : undefined
-  } catch {
-    // The link is closed for it.
-    return undefined
+    const frame = readFrame(typeof data === 'string' ? JSON.parse(data) : unpack(new Uint8Array(data)))
+    if (frame !== undefined) return frame
+  } catch (error) {
+    reason = `a frame that cannot be read: ${String(error)}`
   }
+  return { type: 'unread', reason }
 }
 
 /** Opens a WebSocket. The token goes as a subprotocol: browsers can set no header, and URLs end up in logs. */
@@ -56,13 +52,7 @@ export function dialWebSocket(Socket: SocketClass, codec: CodecName): Dial {
     socket.onerror = () => undefined
     socket.onclose = ({ code, reason }: Closing) => end(code, reason)
     socket.onmessage = ({ data }: Message) => {
-      if (!open) return
-      const frame = read(data)
-      if (frame === undefined) {
-        socket.close(4500)
-        return end(1006, 'a frame that cannot be read')
-      }
-      events.frame(frame)
+      if (open) events.frame(read(data))
     }
     return {
       transport: 'websocket',

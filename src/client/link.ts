@@ -2,6 +2,15 @@ import type { ClientFrame, HubFrame, Subscribe } from '../protocol/frames.js'
 
 export type TransportName = 'websocket' | 'sse'
 
+/** What came cannot be read. Said by the link itself: to close it would bring the same again. */
+export interface Unread {
+  readonly type: 'unread'
+  readonly reason: string
+}
+
+/** What a link hands on. */
+export type LinkFrame = HubFrame | Unread
+
 /** One link to the hub. After it has closed every call does nothing. */
 export interface Link {
   readonly transport: TransportName
@@ -14,7 +23,7 @@ export interface Link {
 /** What a link calls; nothing before `dial…` has returned. */
 export interface LinkEvents {
   /** `welcome` is the first. */
-  frame(frame: HubFrame): void
+  frame(frame: LinkFrame): void
   /** Something came that is no frame, so the hub lives. */
   heard(): void
   /** Once. `code`: a close code of the protocol or of RFC 6455; 1006 when the link was cut or never opened. */

@@ -6,7 +6,7 @@ const encoder = new TextEncoder()
 /**
  * Encodes a JSON value as plain MessagePack: what the client sends, which is little.
  *
- * The decoder is `msgpackr/unpack`; its encoder alone would weigh more than the whole client. For the same reason
+ * The encoder of a library would weigh more than the whole client. For the same reason
  * numbers and lengths have but two forms, the shortest and the longest. Fields that are `undefined` are left out,
  * as JSON does.
  *

@@ -1,17 +1,37 @@
 import type { Timer } from '../lib/clock.js'
 import type { Random } from '../lib/random.js'
 import { closeCodes, invitesReconnect } from '../protocol/codes.js'
-import type { ClientFrame, HubFrame, Subscribe, Welcome } from '../protocol/frames.js'
+import type { ClientFrame, Subscribe, Welcome } from '../protocol/frames.js'
 import { isSendable } from '../protocol/token.js'
-import type { Dial, Link, TransportName } from './link.js'
+import type { Dial, Link, LinkFrame, TransportName } from './link.js'
 import type { ClientClock, Page } from './surroundings.js'
+
+/** Links open, and end before all that is followed has come. */
+export interface CutShort {
+  /** How many in a row: at least two. */
+  readonly links: number
+  /** Why the last of them ended. */
+  readonly code: number
+  readonly reason: string
+}
 
 /** What a connection is doing. */
 export type Status =
-  | { readonly kind: 'connecting'; readonly attempt: number }
-  | { readonly kind: 'open'; readonly connection: string; readonly transport: TransportName }
+  | { readonly kind: 'connecting'; readonly attempt: number; readonly cutShort?: CutShort }
+  | {
+      readonly kind: 'open'
+      readonly connection: string
+      readonly transport: TransportName
+      readonly cutShort?: CutShort
+    }
   /** Lost, or not reached: tries again in `retryMs`. */
-  | { readonly kind: 'waiting'; readonly retryMs: number; readonly code: number; readonly reason: string }
+  | {
+      readonly kind: 'waiting'
+      readonly retryMs: number
+      readonly code: number
+      readonly reason: string
+      readonly cutShort?: CutShort
+    }
   | { readonly kind: 'paused'; readonly why: 'offline' | 'hidden' }
   /** For good: closed by the client (1000), or by the hub with a code that invites no reconnect. */
   | { readonly kind: 'closed'; readonly code: number; readonly reason: string }
@@ -50,7 +70,9 @@ export interface ReconnectEvents {
   /** The hub has said welcome; `asked` is what the link has asked for already, if it has. */
   opened(asked: readonly Subscribe[] | undefined): void
   /** Any frame but `welcome`, `pong` and `closing`. */
-  frame(frame: HubFrame): void
+  frame(frame: LinkFrame): void
+  /** Whether all that is followed has come, and is in step. */
+  isThrough(): boolean
   /** The link that was open is gone. */
   lost(): void
   status(status: Status): void
@@ -77,6 +99,8 @@ export class Reconnecting {
   /** Which of the dials is tried next; fixed once the best one has opened. */
   #dial = 0
   #bestHasOpened = false
+  /** Links in a row that ended too soon. */
+  #cutShort: CutShort | undefined
   #openedAt = 0
   #heardAt = 0
   #heartbeatMs = 0
@@ -111,6 +135,16 @@ export class Reconnecting {
     return true
   }
 
+  /** More of what is followed has come. */
+  arrived(): void {
+    const status = this.#status
+    if (this.#cutShort === undefined || status.kind !== 'open' || !this.#events.isThrough()) return
+    this.#cutShort = undefined
+    const { cutShort, ...open } = status
+    this.#status = open
+    if (cutShort !== undefined) this.#events.status(open)
+  }
+
   /** @returns whether the token can be sent at all. No attempt would succeed with one that cannot, so it ends all. */
   expectSendable(token: string | undefined): boolean {
     if (token === undefined || isSendable(token, this.#options.carrier)) return true
@@ -134,6 +168,12 @@ export class Reconnecting {
     this.#events.status(status)
   }
 
+  /** One link may end at any time. */
+  get #trouble(): { readonly cutShort?: CutShort } {
+    const cutShort = this.#cutShort
+    return cutShort !== undefined && cutShort.links > 1 ? { cutShort } : {}
+  }
+
   /** Forgets the present attempt or link. */
   #drop(code: number, reason: string): void {
     this.#attemptMark = {}
@@ -149,7 +189,7 @@ export class Reconnecting {
     const mark = this.#attemptMark
     this.#attempt += 1
     this.#askedMs = 0
-    this.#become({ kind: 'connecting', attempt: this.#attempt })
+    this.#become({ kind: 'connecting', attempt: this.#attempt, ...this.#trouble })
     // A listener of the status may have closed the client.
     if (mark !== this.#attemptMark) return
     this.#timer = this.#options.clock.after(openMsMax, () => this.#retry(1006, 'the hub did not answer'))
@@ -196,7 +236,7 @@ export class Reconnecting {
     }
   }
 
-  #frame(frame: HubFrame): void {
+  #frame(frame: LinkFrame): void {
     this.#heard()
     if (frame.type === 'welcome') this.#welcomed(frame)
     else if (frame.type === 'closing') this.#askedMs = Math.min(frame.retryMs, this.#options.backoff.mostMs)
@@ -211,7 +251,7 @@ export class Reconnecting {
     this.#timer?.cancel()
     this.#listen(this.#heartbeatMs)
     const transport = (this.#link as Link).transport
-    this.#become({ kind: 'open', connection: welcome.connection, transport })
+    this.#become({ kind: 'open', connection: welcome.connection, transport, ...this.#trouble })
     this.#events.opened(this.#asked)
   }
 
@@ -243,6 +283,10 @@ export class Reconnecting {
   #retry(code: number, reason: string): void {
     const { clock, random, backoff, dials } = this.#options
     const opened = this.#status.kind === 'open'
+    if (opened) {
+      const links = 1 + (this.#cutShort?.links ?? 0)
+      this.#cutShort = this.#events.isThrough() ? undefined : { links, code, reason }
+    }
     this.#drop(code >= 4000 ? code : 1000, reason)
     if (opened && clock.now() - this.#openedAt >= steadyMs) this.#attempt = 0
     this.#dial = this.#bestHasOpened || opened ? 0 : (this.#dial + 1) % dials.length
@@ -251,7 +295,7 @@ export class Reconnecting {
     const mostMs = Math.min(backoff.mostMs, backoff.firstMs * 2 ** Math.min(this.#attempt, 30))
     const retryMs = Math.max(this.#askedMs, Math.round((mostMs * (1 + random.fraction())) / 2))
     this.#timer = clock.after(retryMs, () => this.#connect())
-    this.#become({ kind: 'waiting', retryMs, code, reason })
+    this.#become({ kind: 'waiting', retryMs, code, reason, ...this.#trouble })
   }
 
   #pageChanged(): void {

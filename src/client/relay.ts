@@ -1,9 +1,9 @@
 import type { ClientFrame, HubFrame, Welcome } from '../protocol/frames.js'
-import type { Link } from './link.js'
+import type { Link, LinkFrame } from './link.js'
 
 /** One of those who share a connection. */
 export interface Member {
-  frame(frame: HubFrame): void
+  frame(frame: LinkFrame): void
 }
 
 interface Shared {
@@ -57,12 +57,13 @@ export class Relay {
   }
 
   /** Hands a frame of the hub to whom it is for. */
-  frame(frame: HubFrame): void {
+  frame(frame: LinkFrame): void {
     switch (frame.type) {
       case 'welcome':
         this.#welcome = frame
         return this.#toAll(frame)
       case 'closing':
+      case 'unread':
         return this.#toAll(frame)
       case 'authorized':
         // Whose token it is: the first member's.
@@ -87,7 +88,7 @@ export class Relay {
     }
   }
 
-  #toAll(frame: HubFrame): void {
+  #toAll(frame: LinkFrame): void {
     for (const member of this.#members.keys()) member.frame(frame)
   }
 

@@ -1,11 +1,11 @@
 import type { JsonObject } from '../lib/json.js'
 import { type Cursor, parseCursor } from '../protocol/cursor.js'
-import type { ClientFrame, GapNotice, HubEvent, Mode, UnsubscribedCode } from '../protocol/frames.js'
+import type { ClientFrame, HubEvent, Mode, UnsubscribedCode } from '../protocol/frames.js'
 import { ClosedError } from './errors.js'
 import { Queue } from './queue.js'
 import type { AnyCatalog, Catalog, Chosen, EventOf } from './typed.js'
 import { View } from './view.js'
-import type { Interest, StateChange } from './view-events.js'
+import type { Interest, Loss, StateChange } from './view-events.js'
 
 export interface SubscribeOptions<
   Types extends readonly string[] | undefined = readonly string[] | undefined,
@@ -42,8 +42,8 @@ export interface Ending {
 /** What a subscription calls; none may throw. */
 export interface Listener<Event> {
   onEvent?(event: Event): void
-  /** Events were lost for good: the hub no longer had them. */
-  onGap?(gap: GapNotice): void
+  /** Events were lost for good: the hub no longer had them, or they could not be read (`unreadable`). */
+  onGap?(gap: Loss): void
   /** Everything from before the join or the reconnect has come. */
   onLive?(): void
   /** The state changed; without `change` it was replaced by a snapshot. */

@@ -1,7 +1,7 @@
 import type { Timer } from '../lib/clock.js'
 import type { Random } from '../lib/random.js'
-import type { ClientFrame, HubFrame } from '../protocol/frames.js'
-import type { Dial, Dialling, Link, LinkEvents, TransportName } from './link.js'
+import type { ClientFrame } from '../protocol/frames.js'
+import type { Dial, Dialling, Link, LinkEvents, LinkFrame, TransportName } from './link.js'
 import { type Member, Relay } from './relay.js'
 import type { ClientClock } from './surroundings.js'
 
@@ -29,7 +29,7 @@ const { BroadcastChannel, navigator } = globalThis as unknown as {
 type Down =
   /** It leads, and will say `welcome` once it is connected. */
   | { readonly kind: 'hello' }
-  | { readonly kind: 'frame'; readonly frame: HubFrame; readonly transport: TransportName }
+  | { readonly kind: 'frame'; readonly frame: LinkFrame; readonly transport: TransportName }
   | { readonly kind: 'closed'; readonly code: number; readonly reason: string }
 
 /** What another tab says to the one that leads. */
@@ -264,7 +264,7 @@ class OtherTab implements Member {
     this.#relay.add(this)
   }
 
-  frame(frame: HubFrame): void {
+  frame(frame: LinkFrame): void {
     this.#unread += 1
     if (this.#unread > unreadFramesMax) return this.dismiss(4001, 'the tab does not read')
     this.#line.postMessage({ kind: 'frame', frame, transport: this.#relay.transport } satisfies Down)

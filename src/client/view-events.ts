@@ -1,6 +1,14 @@
 import type { JsonValue } from '../lib/json.js'
 import type { Offset } from '../protocol/cursor.js'
-import type { Cause, GapNotice, HubEvent, Mode, PatchOperation, Unsubscribed } from '../protocol/frames.js'
+import type {
+  Cause,
+  GapNotice,
+  GapReason,
+  HubEvent,
+  Mode,
+  PatchOperation,
+  Unsubscribed,
+} from '../protocol/frames.js'
 
 /** One change of one slice. */
 export interface StateChange {
@@ -12,6 +20,11 @@ export interface StateChange {
   readonly patch?: readonly PatchOperation[]
   readonly cause?: Cause
   readonly offset: Offset
+}
+
+/** What is lost: the hub does not have it any more, or what brought it cannot be read here. */
+export interface Loss extends Omit<GapNotice, 'reason'> {
+  readonly reason: GapReason | 'unreadable'
 }
 
 /** What a view shows. */
@@ -27,7 +40,7 @@ export interface Interest {
 export interface ViewEvents {
   /** `replayed`: retained from before the join. */
   event(event: HubEvent, replayed: boolean): void
-  gap(gap: GapNotice): void
+  gap(gap: Loss): void
   live(): void
   /** `change` is absent when the whole state was replaced by a snapshot. */
   state(change: StateChange | undefined): void

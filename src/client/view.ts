@@ -23,7 +23,7 @@ import type {
 } from '../protocol/frames.js'
 import { emptyMirror, StateMirror } from '../state/mirror.js'
 import { Assembly } from './assembly.js'
-import type { Interest, StateChange, ViewEvents } from './view-events.js'
+import type { Interest, Loss, StateChange, ViewEvents } from './view-events.js'
 
 /** Updates kept while a snapshot is on its way; with more it is asked for again. */
 const heldMax = 10_000
@@ -49,6 +49,8 @@ export class View {
   /** Its number on the present link; a new one for each `subscribe`. */
   sub = 0
   feed: number | undefined
+  /** Whether all that was due has come over the present link. */
+  isLive = false
   /**
    * A type that nothing has, by which the filter differs from that of another subscription of the connection: frames
    * name their feed, so the hub refuses two subscriptions to the same one.
@@ -65,6 +67,8 @@ export class View {
   #excused = 0
   /** A frame has continued exactly where the view was: from then on all do. */
   #inStep = false
+  /** Something came that cannot be read: perhaps a part of this. */
+  #unread = false
   /** The mirror may lack something: a snapshot is needed. */
   #stale: boolean
   #askedFor = false
@@ -131,8 +135,10 @@ export class View {
   /** The link is gone; the position is what counts, and what has come of a join. */
   lost(): void {
     this.feed = undefined
+    this.isLive = false
     this.#assembly = undefined
     this.#inStep = false
+    this.#unread = false
     this.#askedFor = false
     // What was held back is past the position: it does not come again.
     if (this.#held.length > 0) this.#stale = true
@@ -169,7 +175,7 @@ export class View {
     this.#inStep = false
     // Only with a fresh join is the snapshot the state at `offset`. After a gap, and with a changed filter, it is
     // that of now, while what follows `offset` is still on its way: a patch might be applied to what has it already.
-    if (gap !== undefined) this.#doubt()
+    if (gap !== undefined || (resumed && slices !== undefined)) this.#doubt()
     if (slices !== undefined && !resumed && gap === undefined) this.snapshot(slices, offset)
     else if (assembly !== undefined) this.#assemble(assembly, parts as number)
     else if (this.#stale) this.#freshen()
@@ -191,7 +197,12 @@ export class View {
     this.#join()
     const position = this.#position
     if (position === undefined || last <= position.offset) return
-    if (after > position.offset && after > this.#excused) return this.#events.diverged()
+    if (after > position.offset && after > this.#excused) {
+      if (!this.#unread) return this.#events.diverged()
+      // To subscribe again would bring the same again.
+      this.#passOver(after)
+    }
+    this.#unread = false
     // A second subscription to the same feed is catching up. What of its frame is new here comes by itself.
     if (after < position.offset && this.#inStep) return
     this.#inStep = true
@@ -205,9 +216,19 @@ export class View {
     this.#moveTo(last)
   }
 
+  /** Something came that cannot be read. */
+  unread(): void {
+    this.#unread = true
+  }
+
   live({ offset }: Live): void {
     this.#join()
+    if (this.#unread) this.#passOver(offset)
+    // A part of the snapshot is missing.
+    if (this.#assembly !== undefined) this.#freshen()
+    this.#assembly = undefined
     this.#moveTo(offset)
+    this.isLive = true
     this.#events.live()
   }
 
@@ -242,9 +263,20 @@ export class View {
     this.#position = position
     if (gap !== undefined) this.#gapped(gap)
     for (const event of replayed) this.#events.event(event, true)
+    if (this.#unread) this.#gapped({ reason: 'unreadable', after: 0 as Offset, offset: position.offset })
   }
 
-  #gapped(gap: GapNotice): void {
+  /** What lies between could not be read: it is lost for this client. */
+  #passOver(offset: Offset): void {
+    this.#unread = false
+    const after = this.#position?.offset
+    if (after === undefined || offset <= after) return
+    this.#gapped({ reason: 'unreadable', after, offset })
+    this.#doubt()
+    if (this.#stale) this.#freshen()
+  }
+
+  #gapped(gap: Loss): void {
     this.#excused = gap.offset
     this.#inStep = false
     this.#events.gap(gap)

@@ -6,6 +6,7 @@ import type { Batch, Codec } from './codec.js'
 import { checkPlain } from './plain-msgpack.js'
 import { readPlain } from './read-msgpack.js'
 import type { Variants } from './variants.js'
+import { wideText } from './wide-text.js'
 
 /** Plain MessagePack, readable by any library: no records, no extensions, maps with string keys. */
 const packr = new Packr({
@@ -122,7 +123,7 @@ export class MsgpackCodec implements Codec {
   decode(bytes: Uint8Array): JsonValue {
     const { values, isOdd } = checkPlain(bytes, this.#depthMax)
     if (values !== 1) throw new Error(`expected one value, got ${values}`)
-    return (isOdd ? readPlain(bytes)[0] : packr.unpack(bytes)) as JsonValue
+    return (isOdd ? readPlain(bytes, halves)[0] : packr.unpack(bytes)) as JsonValue
   }
 
   /**
@@ -131,7 +132,7 @@ export class MsgpackCodec implements Codec {
    * @throws Error when they are not plain MessagePack
    */
   decodeAll(bytes: Uint8Array): JsonValue[] {
-    if (checkPlain(bytes, this.#depthMax).isOdd) return readPlain(bytes) as JsonValue[]
+    if (checkPlain(bytes, this.#depthMax).isOdd) return readPlain(bytes, halves) as JsonValue[]
     return (packr.unpackMultiple(bytes) ?? []) as JsonValue[]
   }
 
@@ -205,6 +206,11 @@ function writeUnsigned(to: Buffer, at: number, value: number): number {
   if (value < 0x100) return to.writeUInt8(value, to.writeUInt8(0xcc, at))
   if (value < 0x1_0000) return to.writeUInt16BE(value, to.writeUInt8(0xcd, at))
   return to.writeUInt32BE(value, to.writeUInt8(0xce, at))
+}
+
+/** Half a surrogate pair as it is; the scan has seen that there is nothing else in it. */
+function halves(bytes: Uint8Array, from: number, to: number): string {
+  return wideText(bytes.subarray(from, to)) ?? ''
 }
 
 // https://github.com/msgpack/msgpack/blob/master/spec.md#array-format-family

@@ -9,7 +9,7 @@ import { type StoredPage, storedEventsMax } from '../sessions/history-page.js'
 import { batchEventsMax, catchUpEnd, encodeBatch } from './batches.js'
 import { aboutOf, goOn, join, snapshotFor } from './join.js'
 import type { Outbox } from './outbox.js'
-import type { Services } from './services.js'
+import { bringUpToDate, type Services } from './services.js'
 import type { Beginning, Behind, Replaying, Sending, Subscription } from './subscription.js'
 
 // Steps of catching up within one turn: a bound on what one connection may take from the others at a time.
@@ -36,15 +36,36 @@ export class CatchUp {
     return this.#behind?.size ?? 0
   }
 
-  /** Answers a subscription that begins. @param beginning absent where it goes on through another filter */
-  answer(subscription: Subscription, beginning?: Beginning): void {
+  /**
+   * Answers a subscription that begins. One with a snapshot waits where there is no room for it: a thousand snapshots are
+   * paced as replays are, and what waits is the wish alone.
+   *
+   * @param given absent where it goes on through another filter
+   */
+  answer(subscription: Subscription, given?: Beginning): void {
     this.add(subscription)
+    // One that waited to begin still has to.
+    const beginning = subscription.answered() ?? given
+    if (!subscription.feed.filter.stateful) this.#answer(subscription, beginning)
+    else if (this.#outbox.full || this.#services.pace.isSpent) subscription.await(beginning)
+    else this.#paced(() => this.#answer(subscription, beginning))
+    this.proceed()
+  }
+
+  #answer(subscription: Subscription, beginning: Beginning | undefined): void {
     const { feed } = subscription
     const subscribed = beginning === undefined ? goOn(subscription) : join(subscription, beginning)
     if (subscribed.gap !== undefined) this.#services.counts.gap(subscribed.gap)
     if (subscription.isReplaying) this.#services.feeds.keepReplay(feed)
     this.#outbox.say(subscribed, aboutOf(feed))
-    this.proceed()
+  }
+
+  /** One that waited for room is answered by what there is now. */
+  #join(subscription: Subscription): void {
+    const { topic, filter } = subscription.feed
+    bringUpToDate(this.#services, topic, filter)
+    // What that brought to others of the connection may have filled the link.
+    if (this.#outbox.open && !this.#outbox.full) this.#answer(subscription, subscription.answered())
   }
 
   add(subscription: Subscription): void {
@@ -108,6 +129,7 @@ export class CatchUp {
       while (this.#mayGoOn(subscription) && steps > 0 && !pace.isSpent) {
         steps--
         this.#paced(() => this.#step(subscription))
+        this.#outbox.sayProgress()
       }
     }
     this.#outbox.sayPositions()
@@ -139,6 +161,8 @@ export class CatchUp {
       case 'inStep':
       case 'reading':
         return
+      case 'joining':
+        return this.#join(subscription)
       case 'snapshot':
         return this.#sendPart(subscription, state)
       case 'replaying':
@@ -197,7 +221,8 @@ export class CatchUp {
     const { feed } = subscription
     const { topic, filter } = feed
     this.#services.flush.flush(topic.timeline)
-    if (!this.#tellLoss(subscription, state)) return
+    // What that brought to others of the connection may have filled the link, and a snapshot may follow.
+    if (this.#outbox.full || !this.#tellLoss(subscription, state)) return
     // The snapshot that belongs to the loss comes first.
     if (subscription.state !== state) return
     const { position: after } = state

@@ -224,14 +224,26 @@ export class Connection implements Subscriber, Sender {
     for (const subscription of this.#subscriptions.values()) this.#leave(subscription)
   }
 
-  /** For each session the lowest position; one of which several topics are being joined has none, and joins afresh. */
+  /** For each session the lowest position; while one of several topics of it is being joined, for each topic its own. */
   positions(): ReadonlyMap<string, Position> {
     const positions = new Map<string, Position | undefined>()
     for (const { feed, resumption } of this.#subscriptions.values()) {
       const { id } = feed.topic.timeline
       positions.set(id, positions.has(id) ? lowest(positions.get(id), resumption) : resumption)
     }
-    for (const [id, position] of positions) if (position === undefined) positions.delete(id)
+    const apart = new Set<string>()
+    for (const [id, position] of positions) {
+      if (position === undefined) apart.add(id)
+    }
+    if (apart.size === 0) return positions as ReadonlyMap<string, Position>
+    for (const id of apart) positions.delete(id)
+    for (const { feed, resumption } of this.#subscriptions.values()) {
+      const { name, timeline } = feed.topic
+      if (!apart.has(timeline.id)) continue
+      // Of one that has had nothing there is nothing to say: it joins afresh.
+      positions.set(name, positions.has(name) ? lowest(positions.get(name), resumption) : resumption)
+    }
+    for (const [name, position] of positions) if (position === undefined) positions.delete(name)
     return positions as ReadonlyMap<string, Position>
   }
 

@@ -17,7 +17,7 @@ export class DeliveryCounts {
 
   gap({ reason, dropped = 0 }: GapNotice): void {
     this.gaps.set(reason, (this.gaps.get(reason) ?? 0) + 1)
-    this.passedOver += dropped
+    if (reason === 'lagging') this.passedOver += dropped
   }
 
   close(code: CloseCode): void {

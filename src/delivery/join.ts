@@ -38,7 +38,13 @@ export function join(subscription: Subscription, { from, replay }: Beginning): S
     const state = forgot || rest !== undefined ? snapshotFor(subscription, rest) : {}
     return { ...head, offset: from.offset, resumed: true, ...state }
   }
-  const gap: GapNotice = { reason: same ? 'evicted' : 'epoch', after: position, offset: lost }
+  const dropped = same && loss.critical === start ? topic.droppedAfter(position) : undefined
+  const gap: GapNotice = {
+    reason: same ? 'evicted' : 'epoch',
+    after: position,
+    offset: lost,
+    ...(dropped && { dropped }),
+  }
   return {
     ...head,
     offset: position,

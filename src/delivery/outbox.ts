@@ -6,6 +6,9 @@ import { bytesOf } from './batches.js'
 import type { Link } from './link.js'
 import type { Services } from './services.js'
 
+/** Of joins over many topics, so that a link that is cut in their midst has got somewhere. */
+const progressBytes = 16 * 1024
+
 /** Why the hub ended a connection. */
 export type Ending =
   | { readonly kind: 'closed'; readonly code: CloseCode; readonly reason: string }
@@ -44,6 +47,9 @@ export class Outbox {
   #full = false
   #overflowBytes = 0
   #written = 0
+  /** How much that was when the positions were told, and how long they were. */
+  #toldAt = 0
+  #toldBytes = 0
   #events = 0
   #bytes = 0
   #ending: Ending | undefined = undefined
@@ -88,8 +94,17 @@ export class Outbox {
     if (!this.#open) return
     const chunk = this.link.codec.control(frame, about)
     if (chunk === undefined) return
+    const bytes = bytesOf(chunk)
+    const { overrunBytesMax } = this.#services.limits
+    if (bytes > overrunBytesMax) {
+      // Cut for it, a client would come back for the same again and again.
+      return this.close(
+        'frameTooLarge',
+        `a snapshot of ${bytes} bytes is more than ${overrunBytesMax}: ask for it in parts, or for fewer slices`,
+      )
+    }
     if (this.#full) this.#overflow(chunk)
-    this.#written += bytesOf(chunk)
+    this.#written += bytes
     if (!this.link.write(chunk)) this.markFull()
   }
 
@@ -132,7 +147,16 @@ export class Outbox {
     const { codec } = this.link
     if (codec.trailer === undefined || !this.#open) return
     const chunk = codec.trailer(this.#sender.positions())
+    this.#toldAt = this.#written
+    this.#toldBytes = chunk === undefined ? 0 : bytesOf(chunk)
     if (chunk !== undefined && !this.link.write(chunk)) this.markFull()
+  }
+
+  /** As `sayPositions`, now and then: the positions of a thousand sessions are longer than what they are told of. */
+  sayProgress(): void {
+    if (this.link.codec.trailer === undefined) return
+    const due = Math.max(progressBytes, 8 * this.#toldBytes)
+    if (this.#written - this.#toldAt >= due) this.sayPositions()
   }
 
   /** Events were handed to the link, or were not after all. */

@@ -93,8 +93,17 @@ export interface Sending {
   readonly next: Replaying | Behind
 }
 
+/** It has not been answered: there is no room for its snapshot yet, which is read when it is sent. */
+export interface Joining {
+  readonly kind: 'joining'
+  /** Absent where it goes on through another filter. */
+  readonly beginning: Beginning | undefined
+  /** Where it goes on then. */
+  readonly next: Replaying | Behind
+}
+
 /** In step: a member of the feed. Otherwise it is to be brought there. */
-export type SubscriptionState = Membership | Sending | Replaying | Reading | Behind
+export type SubscriptionState = Membership | Joining | Sending | Replaying | Reading | Behind
 
 /** One connection's interest in one feed. */
 export class Subscription implements Member {
@@ -114,7 +123,6 @@ export class Subscription implements Member {
     this.#subscriber = subscriber
     this.#feed = feed
     this.#state = behindAt(feed, feed.topic.timeline.offset, { liveSent: false })
-    if (feed.filter.silent) this.#silentFrom = feed.topic.timeline.offset
     feed.subscriptions.add(this)
   }
 
@@ -141,6 +149,7 @@ export class Subscription implements Member {
     const state = this.#state
     const { epoch } = this.#feed.topic.timeline
     if (state.kind === 'inStep') return { epoch, offset: this.#feed.flushed }
+    if (state.kind === 'joining' && state.beginning !== undefined) return state.beginning.from
     const { position: offset } = behindOf(state)
     if (state.kind === 'snapshot' && state.of !== undefined) {
       const join = state.parts.progress(state.of)
@@ -164,6 +173,19 @@ export class Subscription implements Member {
     return sent > state.position ? sent : state.position
   }
 
+  /** There is no room for the answer. @param beginning absent where it goes on through another filter */
+  await(beginning: Beginning | undefined): void {
+    if (this.#state.kind !== 'inStep') this.#state = { kind: 'joining', beginning, next: coreOf(this.#state) }
+  }
+
+  /** It is being answered. @returns where it is to begin, if it waited for that */
+  answered(): Beginning | undefined {
+    const state = this.#state
+    if (state.kind !== 'joining') return undefined
+    this.#state = state.next
+    return state.beginning
+  }
+
   /** A snapshot is to leave in parts, before all else. @param of how a cursor names a join that is cut meanwhile */
   send(parts: SnapshotParts, of: 's' | 'g' | undefined): void {
     if (this.#state.kind === 'inStep' || parts.done) return
@@ -177,7 +199,9 @@ export class Subscription implements Member {
 
   /** Begins at the session's offset. */
   beginAfresh(): void {
-    this.#state = behindAt(this.#feed, this.#feed.topic.timeline.offset, { liveSent: false })
+    const { offset } = this.#feed.topic.timeline
+    this.#state = behindAt(this.#feed, offset, { liveSent: false })
+    this.#beginSilence(offset)
   }
 
   /** Resumes from a position. @param gapTold the newest loss that the answer tells of */
@@ -189,6 +213,7 @@ export class Subscription implements Member {
       gapTold,
       droppedBefore: Number.POSITIVE_INFINITY,
     }
+    this.#beginSilence(position)
   }
 
   /** Begins a replay, if there is anything to replay. @param after what had come of it before */
@@ -276,7 +301,7 @@ export class Subscription implements Member {
     } else {
       const next = retained(coreOf(state), { ...behindOf(state), liveSent: false }, feed)
       // A snapshot that was on its way is followed by another one, a page that was asked for is asked for again.
-      this.#state = state.kind === 'reading' ? { ...state, next } : next
+      this.#state = state.kind === 'reading' || state.kind === 'joining' ? { ...state, next } : next
     }
   }
 
@@ -285,6 +310,11 @@ export class Subscription implements Member {
     const skipped = this.#skipped
     this.#skipped = undefined
     return skipped
+  }
+
+  /** It begins here. What it passes over of what follows is told once it is silent no more. */
+  #beginSilence(position: Offset): void {
+    this.#silentFrom = this.#feed.filter.silent ? position : undefined
   }
 
   /** While it is silent its position may move on, by what is forced or because it was behind: that is told afterwards. */
@@ -393,6 +423,7 @@ function behindOf(state: OutOfStep): Behind {
       return state
     case 'replaying':
       return state.afterwards
+    case 'joining':
     case 'snapshot':
     case 'reading':
       return behindOf(state.next)

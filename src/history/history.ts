@@ -3,6 +3,7 @@ import { Lane } from '../lib/lane.js'
 import { Weight } from '../lib/weight.js'
 import { type Offset, start } from '../protocol/cursor.js'
 import type { Accepts, Entry } from './entry.js'
+import { EvictedOffsets } from './evicted-offsets.js'
 
 export interface HistoryLimits {
   readonly laneEventsMax: number
@@ -58,8 +59,8 @@ export class History {
   #evictedOthers: Loss = nothingLost
   /** The newest of them all. */
   #evictedLast: Offset = start
-  /** Events evicted from the droppable lane so far. */
-  dropped = 0
+  /** Events evicted from the droppable lane. */
+  #dropped: EvictedOffsets | undefined = undefined
   #bytes = 0
   /** Of pinned events that have left their lane. */
   #pinnedBytes = 0
@@ -77,6 +78,16 @@ export class History {
   /** About the bytes of the JSON text of what it holds. */
   get bytes(): number {
     return this.#bytes
+  }
+
+  /** Events evicted from the droppable lane so far. */
+  get dropped(): number {
+    return this.#dropped?.total ?? 0
+  }
+
+  /** @returns how many of these come after an offset; nothing when it is not known any more */
+  droppedAfter(offset: Offset): number | undefined {
+    return this.#dropped === undefined ? 0 : this.#dropped.after(offset)
   }
 
   /** Events in its lanes. */
@@ -203,7 +214,8 @@ export class History {
     this.#weigh(-entry.bytes)
     this.#totals.events--
     if (lane === this.droppable) {
-      this.dropped++
+      this.#dropped ??= new EvictedOffsets()
+      this.#dropped.add(entry.event.offset)
       this.#totals.evictedDroppable++
     } else this.#totals.evictedCritical++
     // A newer event of the same key means the same, and the newest stays pinned: nothing is missed.

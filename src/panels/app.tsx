@@ -132,6 +132,11 @@ function Connection({ status, opened, meters }: Seen & { readonly meters: Meters
           lag {durationText(meters.lag.ms)}
         </span>
       )}
+      {'cutShort' in status && status.cutShort !== undefined && (
+        <span class="warn" title={status.cutShort.reason}>
+          cut before everything has come, {status.cutShort.links} times in a row
+        </span>
+      )}
       {meters.gaps > 0 && <span class="warn">{meters.gaps === 1 ? '1 gap' : `${meters.gaps} gaps`}</span>}
       {opened > 1 && <span>resumed {opened === 2 ? 'once' : `${opened - 1} times`}</span>}
     </p>

@@ -58,7 +58,10 @@ export function parseCursor(text: string, field: string): Position {
   throw new ProtocolError('badFrame', `${field}: expected a cursor <epoch>:<offset>, got ${quote(text)}`)
 }
 
-/** @returns `<session>=<epoch>:<offset>,…`: one position for each session of a response over several. */
+/**
+ * @param positions of sessions by their ids; or of topics by their names, while one of the session is being joined
+ * @returns `<session>=<epoch>:<offset>,…`
+ */
 export function formatCombinedCursor(positions: ReadonlyMap<string, Position>): Cursor {
   return [...positions].map(([session, position]) => `${session}=${formatPosition(position)}`).join(',')
 }

@@ -360,14 +360,14 @@ export const limitTable = {
   answerBytesMax: {
     value: 4 * mib,
     unit: 'bytes',
-    guards: 'answers that wait for one client that asks and does not read',
+    guards: 'answers that wait for one client that asks and does not read; snapshots wait for room instead',
     exceeding: 'closed with 4001',
   },
   overrunBytesMax: {
     value: 16 * mib,
     unit: 'bytes',
-    guards: 'what waits for one peer that asks and does not read',
-    exceeding: 'cut',
+    guards: 'what waits for one peer that asks and does not read, and one snapshot that is not in parts',
+    exceeding: 'cut; for a snapshot closed with 4504',
   },
   memoryBytesMax: {
     value: 256 * mib,

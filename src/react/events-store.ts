@@ -1,7 +1,7 @@
 import type { Client } from '../client/client.js'
 import type { Ending, SubscribeOptions, Subscription } from '../client/subscription.js'
 import type { AnyCatalog, EventOf } from '../client/typed.js'
-import type { GapNotice } from '../protocol/frames.js'
+import type { Loss } from '../client/view-events.js'
 import { Listeners, type Store } from './shared.js'
 
 /** What `useEvents` returns: immutable, another object whenever something has changed. */
@@ -11,7 +11,7 @@ export interface Events<Event> {
   /** Whether all from before the join has come. */
   readonly live: boolean
   /** The latest one. One of the reason `epoch` begins the list anew: offsets are others after it. */
-  readonly gap?: GapNotice
+  readonly gap?: Loss
   /** Why nothing comes any more: refused, or ended by the hub. */
   readonly ended?: Ending
 }
@@ -33,7 +33,7 @@ export class EventsStore implements Store<Events<AnyEvent>> {
   readonly #subscription: Subscription
   /** At most twice as many as are shown, so that the old ones are cut off now and then and not one by one. */
   #events: AnyEvent[] = []
-  #gap: GapNotice | undefined
+  #gap: Loss | undefined
   #ended: Ending | undefined
 
   constructor(client: Client, { eventsMax, ...asked }: Asked, forget: () => void) {

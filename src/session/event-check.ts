@@ -52,8 +52,8 @@ export class EventCheck {
     let steers = false
     for (let i = 0; i < given.length; i++) {
       const event = given[i] as NewEvent
-      const { type, key, tracestate } = event
       const isCommand = this.#checkFields(event, i)
+      const { type, key, tracestate } = event
       const data = event.data ?? null
       let bytes = measure(data, this.#limits.depthMax)
       if (bytes < 0 || bytes > this.#limits.frameBytesMax) {
@@ -101,23 +101,13 @@ export class EventCheck {
    * @returns whether it is a command, or a receipt
    */
   #checkFields(event: NewEvent, index: number): boolean {
-    const { type, id, key, time, trace, tracestate, attempt } = event
-    const isCommand = !this.#knownTypes.has(type) && this.#checkType(type, index)
-    const isPlain =
-      id === undefined &&
-      key === undefined &&
-      time === undefined &&
-      trace === undefined &&
-      tracestate === undefined &&
-      attempt === undefined
-    if (isPlain) return isCommand
     try {
-      checkEvent({ type, id, key, time, trace, tracestate, attempt }, this.#limits)
-      return isCommand
+      if (!isPlain(event)) checkEvent(event, this.#limits)
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error
       throw new ProtocolError(error.code, error.message, { pointer: `/${index}${error.place.pointer ?? ''}` })
     }
+    return !this.#knownTypes.has(event.type) && this.#checkType(event.type, index)
   }
 
   /** @returns whether events of the type steer: they are looked at each time */
@@ -148,6 +138,13 @@ export class EventCheck {
     if (isReceipt) checkReceipt(data, this.#limits, { name: type, pointer })
     else checkCommand(data, this.#limits, { name: type, pointer })
   }
+}
+
+/** @returns whether there is nothing to check but its type and its data; no list of names, as this is asked of each event. */
+function isPlain(event: NewEvent): boolean {
+  if (typeof event !== 'object' || event === null) return false
+  for (const name in event) if (name !== 'type' && name !== 'data') return false
+  return true
 }
 
 function ownTypeProblem(type: string): string {

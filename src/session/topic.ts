@@ -59,6 +59,9 @@ export abstract class Topic {
   /** Droppable events evicted so far; of a view of many topics nobody knows. */
   abstract get dropped(): number
 
+  /** @returns how many of those evicted come after an offset; nothing where nobody knows */
+  abstract droppedAfter(offset: Offset): number | undefined
+
   /** Droppable events published so far. */
   abstract get droppableTotal(): number
 
@@ -257,6 +260,16 @@ export class OwnTopic extends StatefulTopic {
     return this.history.dropped
   }
 
+  override droppedAfter(offset: Offset): number | undefined {
+    const { journal } = this.timeline
+    const dropped = this.history.droppedAfter(offset)
+    if (journal === undefined) return dropped
+    // Of another life of the hub, or of the session in memory, nothing was counted; what the store has left is not lost.
+    const stored = this.history.droppedAfter(journal.trimmed)
+    const isCounted = offset >= journal.floor && dropped !== undefined && stored !== undefined
+    return isCounted ? dropped - stored : undefined
+  }
+
   override get droppableTotal(): number {
     return this.history.dropped + this.history.droppable.length
   }
@@ -294,6 +307,10 @@ export class AllTopic extends Topic {
     return Number.NEGATIVE_INFINITY
   }
 
+  override droppedAfter(): undefined {
+    return undefined
+  }
+
   override get droppableTotal(): number {
     return 0
   }
@@ -329,6 +346,10 @@ export class HubTopic extends StatefulTopic {
   }
 
   override get dropped(): number {
+    return 0
+  }
+
+  override droppedAfter(): number {
     return 0
   }
 

@@ -75,6 +75,21 @@ export const heldLimits = {
     t.equal(isCut(), false)
     stream.write(Buffer.alloc(1))
     t.equal(isCut(), true)
+
+    // For a snapshot that can never be sent a cut would only bring the client back.
+    const hub = createHub({ limits: { overrunBytesMax: 1_000 } })
+    hub.setState('sessions/s', 'plan', 'x'.repeat(1_000))
+    const closed: string[] = []
+    const connection = hub.connect({
+      codec: hub.codecs.json,
+      waiting: 0,
+      write: () => true,
+      cork: (writes) => writes(),
+      end: () => undefined,
+      close: (code, reason) => closed.push(code, reason),
+    })
+    connection.receive({ type: 'subscribe', sub: 1, topic: 'sessions/s', slices: ['plan'] })
+    t.match(closed, ['frameTooLarge', /ask for it in parts/])
   },
 
   async memoryBytesMax(t) {

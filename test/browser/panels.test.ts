@@ -1,6 +1,7 @@
 import axe from 'axe-core'
 import t from 'tap'
 import { skip } from '../kit/chromium.js'
+import { Proxy } from '../kit/proxy.js'
 import { mint, secret } from '../kit/tokens.js'
 import { type Hub, open, panelsPage, publish, put } from './panels-page.js'
 
@@ -232,6 +233,22 @@ t.test('the panels page in Chromium', { skip }, async (t) => {
       1,
       'what was seen stays',
     )
+  })
+
+  t.test('says that links are cut before all has come, until one brings it', async (t) => {
+    const hub = await serve(t)
+    for (let n = 0; n < 100; n++) await publish(hub, `demo-${n}`, { type: 'note', data: n })
+    const proxy = await Proxy.open(Number(new URL(hub.url).port))
+    t.teardown(() => proxy.close())
+    const { page } = await open(t, browser, `http://127.0.0.1:${proxy.port}`)
+    await page.getByText('Connected').waitFor(deadline)
+    // A link carries what opens it, and less than the list.
+    proxy.faults = { cutAfterBytes: 2_000 }
+    proxy.cut()
+    await page.getByText(/cut before everything has come, [2-9] times in a row/).waitFor(deadline)
+    proxy.faults = {}
+    await page.getByText('cut before everything has come').waitFor({ ...deadline, state: 'detached' })
+    await page.getByText('Connected').waitFor(deadline)
   })
 
   t.test('asks for a token where the hub does, and shows what the token allows', async (t) => {

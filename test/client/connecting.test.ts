@@ -2,7 +2,7 @@ import t from 'tap'
 import { baseUrl } from '../../src/client/surroundings.js'
 import { ClosedError, connect } from '../../src/client.js'
 import { settle } from '../kit/clock.js'
-import { setUp } from './client-kit.js'
+import { at, setUp, subscribed } from './client-kit.js'
 
 t.test('dialling', async (t) => {
   t.test('goes to /api/ws below the base with the subprotocol of the codec and the token', async (t) => {
@@ -183,13 +183,67 @@ t.test('reconnecting', async (t) => {
     t.equal(client.status.kind, 'waiting', 'is deaf to the link it left')
   })
 
-  t.test('leaves a hub that says what cannot be read, and comes back', async (t) => {
-    const { network, clock, client } = setUp(t)
+  t.test('stays with a hub that says what cannot be read, and tells of it', async (t) => {
+    const { network, client } = setUp(t)
+    const errors: string[] = []
+    const stop = client.onError(({ message }) => errors.push(message))
     network.socket.welcome()
-    network.socket.sayBytes(new Uint8Array([0xc1]))
-    t.match(client.status, { kind: 'waiting', reason: /cannot be read/ })
-    clock.advance(1_000)
-    t.equal(network.sockets.length, 2)
+    network.socket.sayBytes(new Uint8Array([0x92, 1]))
+    network.socket.say({ type: 'events', feed: 1, events: null } as never)
+    network.socket.say({ type: 'live', sub: 'x', offset: 1 } as never)
+    network.socket.say({ type: 'of another time' } as never)
+    stop()
+    network.socket.say({ type: 'gap' } as never)
+    t.match(errors, [/cannot be read: /, 'a frame that is none of the protocol', /none of the protocol/])
+    t.equal(errors.length, 3, 'frames that are not known are no error')
+    t.equal(client.status.kind, 'open')
+    t.equal(network.sockets.length, 1)
+  })
+
+  t.test('says that links end before all that is followed has come, until it has', async (t) => {
+    const { network, clock, client, statuses } = setUp(t, { backoff: { mostMs: 250 } })
+    client.subscribe({ topic: 'sessions/s' }, { onEvent() {} })
+    const other = client.subscribe({ topic: 'sessions/t' }, { onEvent() {} })
+    const open = () => {
+      network.socket.welcome()
+      return network.socket.take().flatMap((frame) => (frame.type === 'subscribe' ? [frame.sub] : []))
+    }
+    const live = (sub = 0) =>
+      network.socket.say(subscribed(sub, 5, { feed: sub }), { type: 'live', sub, offset: at(5) })
+    const cut = (code?: number) => {
+      statuses.length = 0
+      network.socket.cut(code, 'gone')
+      clock.advance(300)
+    }
+    live(open()[0])
+    cut()
+    t.match(statuses, [
+      { kind: 'waiting', cutShort: undefined },
+      { kind: 'connecting', cutShort: undefined },
+    ])
+    open()
+    cut(4001)
+    const cutShort = { links: 2, code: 4001, reason: 'gone' }
+    t.match(statuses, [
+      { kind: 'waiting', cutShort },
+      { kind: 'connecting', cutShort },
+    ])
+    const [one, two] = open()
+    t.match(client.status, { kind: 'open', cutShort })
+    live(one)
+    t.match(client.status, { kind: 'open', cutShort })
+    statuses.length = 0
+    live(two)
+    t.match(statuses, [{ kind: 'open', transport: 'websocket', cutShort: undefined }])
+    live(two)
+    t.equal(statuses.length, 1)
+    cut()
+    t.match(
+      statuses[0],
+      { kind: 'waiting', cutShort: undefined },
+      'one that had come to its end says nothing',
+    )
+    other.close()
   })
 
   t.test('rests while offline or long hidden if asked, and comes back at once', async (t) => {

@@ -184,9 +184,15 @@ t.test('passes over what it cannot read, and does not come back for it', async (
   const client = connect(url, { transport: 'sse', fetch: spoiling, backoff: { firstMs: 4, mostMs: 20 } })
   t.teardown(() => client.close())
   const seen: unknown[] = []
+  const gaps: unknown[] = []
+  const errors: string[] = []
+  client.onError(({ message }) => errors.push(message))
   const subscription = client.subscribe(
     { topic: 'sessions/s', slices: ['*'] },
-    { onEvent: ({ data }) => seen.push(data) },
+    {
+      onEvent: ({ data }) => seen.push(data),
+      onGap: ({ reason, after, offset }) => gaps.push([reason, after, offset]),
+    },
   )
   await until('it is live', () => subscription.live)
   const types = ['note', 'forged', 'snapshot', 'note']
@@ -198,6 +204,11 @@ t.test('passes over what it cannot read, and does not come back for it', async (
   await until('what can be read has come', () => seen.length === 1)
   await until('the position is behind it', () => Number(subscription.position?.split(':')[1]) >= 4)
   t.equal(streams, 1, 'on the same link')
+  t.same(gaps, [['unreadable', 0, 3]])
+  t.same(
+    errors,
+    ['note', 'hub.close', 'state.initial'].map((name) => `an event that cannot be read: ${name}`),
+  )
 
   await far.cut('hard')
   await far.publish('sessions/s', [{ type: 'note', data: 'more' }])

@@ -1,7 +1,8 @@
 import fc from 'fast-check'
-import { Unpackr } from 'msgpackr'
+import { Packr, Unpackr } from 'msgpackr'
 import t from 'tap'
 import { pack } from '../../src/client/pack.js'
+import { unpack } from '../../src/client/unpack.js'
 import type { JsonValue } from '../../src/lib/json.js'
 
 t.test('pack', async (t) => {
@@ -47,5 +48,42 @@ t.test('pack', async (t) => {
       values,
     )
     t.same(unpackr.unpack(pack({ a: undefined, b: 1 })), { b: 1 })
+    t.strictSame(
+      values.map((value) => unpack(new Packr({ useRecords: false, variableMapSize: true }).pack(value))),
+      values,
+    )
+  })
+})
+
+t.test('unpack', async (t) => {
+  const packr = new Packr({ useRecords: false, variableMapSize: true })
+
+  t.test('reads what msgpackr makes of a value', async () => {
+    fc.assert(
+      fc.property(fc.jsonValue({ maxDepth: 5 }), (value) => {
+        return JSON.stringify(unpack(packr.pack(value))) === JSON.stringify(value)
+      }),
+    )
+  })
+
+  t.test('refuses bytes that are cut, that go on, or that are no JSON, wherever that is', async (t) => {
+    const value = {
+      offset: 300,
+      data: [null, true, -1.5, -70_000, 'a', 'ä'.repeat(20), 'x'.repeat(300), { '': {} }],
+    }
+    const bytes = packr.pack(value)
+    t.strictSame(unpack(bytes), value)
+    for (let length = 0; length < bytes.length; length++) t.throws(() => unpack(bytes.subarray(0, length)))
+    t.throws(() => unpack(Buffer.concat([bytes, bytes])), /one value/)
+    for (const bad of [
+      [0xc1],
+      [0xc4, 1, 0],
+      [0xd4, 1, 0],
+      [0xa1, 0xff],
+      [0xdd, 255, 255, 255, 255],
+      [0x81, 0xa1],
+    ]) {
+      t.throws(() => unpack(Uint8Array.from([0x91, ...bad])), `${bad}`)
+    }
   })
 })

@@ -1,5 +1,5 @@
 import t from 'tap'
-import type { Link } from '../../src/client/link.js'
+import type { Link, LinkFrame } from '../../src/client/link.js'
 import { Relay } from '../../src/client/relay.js'
 import type { Offset } from '../../src/protocol/cursor.js'
 import type { ClientFrame, HubFrame, Welcome } from '../../src/protocol/frames.js'
@@ -8,8 +8,8 @@ const limits = { frameBytesMax: 1, subscriptionsMax: 1, filterTypesMax: 1 }
 const welcome: Welcome = { type: 'welcome', connection: 'c', version: 1, heartbeatMs: 25_000, limits }
 
 interface Sees {
-  readonly frames: HubFrame[]
-  frame(frame: HubFrame): void
+  readonly frames: LinkFrame[]
+  frame(frame: LinkFrame): void
 }
 
 function setUp() {
@@ -21,7 +21,7 @@ function setUp() {
   }
   const relay = new Relay(link)
   const member = (): Sees => {
-    const frames: HubFrame[] = []
+    const frames: LinkFrame[] = []
     const made: Sees = { frames, frame: (frame) => void frames.push(frame) }
     relay.add(made)
     return made
@@ -135,12 +135,13 @@ t.test('all hear the welcome, also who comes later, and the first one whose toke
   const other = member()
   relay.frame({ type: 'authorized', expiresInMs: 5 })
   relay.frame({ type: 'closing', code: 4000, retryMs: 1 })
+  relay.frame({ type: 'unread', reason: 'whoever it was for' })
   t.match(
     one.frames.map(({ type }) => type),
-    ['welcome', 'authorized', 'closing'],
+    ['welcome', 'authorized', 'closing', 'unread'],
   )
   t.match(
     other.frames.map(({ type }) => type),
-    ['welcome', 'closing'],
+    ['welcome', 'closing', 'unread'],
   )
 })

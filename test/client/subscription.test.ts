@@ -298,6 +298,103 @@ t.test('a subscription', async (t) => {
     t.same(network.socket.take(), [])
   })
 
+  t.test('passes over what cannot be read, on this link and the next', async (t) => {
+    const { network, clock, seen, subscription, sub } = follow(t, { backoff: { mostMs: 250 } })
+    const unreadable = () => network.socket.sayBytes(new Uint8Array([0xc1]))
+    network.socket.say(subscribed(sub, 5), { type: 'live', sub, offset: at(5) }, batch(5, 6, [event(6)]))
+    unreadable()
+    network.socket.say(batch(6, 7, [event(7)]))
+    t.same(seen.splice(0), ['live', 6, 7], 'where nothing is missing, it was something else')
+    unreadable()
+    network.socket.say(batch(9, 10, [event(10)]), batch(10, 11, [event(11)]))
+    t.same(seen.splice(0), ['gap unreadable 7-9', 10, 11])
+    t.same(network.socket.take(), [], 'it does not ask for it again')
+    network.socket.say(batch(13, 14, [event(14)]))
+    t.match(network.socket.take(), [{ type: 'unsubscribe' }, { type: 'subscribe', after: 'e:11' }], 'a hole')
+
+    const next = () => {
+      network.socket.cut()
+      clock.advance(300)
+      network.socket.welcome()
+      return network.socket.takeSubscribe()
+    }
+    const again = next()
+    t.equal(again.after, 'e:11')
+    network.socket.say(subscribed(again.sub, 11, { resumed: true }))
+    unreadable()
+    network.socket.say({ type: 'live', sub: again.sub, offset: at(15) })
+    t.same(seen.splice(0), ['gap unreadable 11-15', 'live'])
+    t.equal(subscription.position, 'e:15')
+    t.equal(next().after, 'e:15', 'it is never resumed in front of it again')
+  })
+
+  t.test(
+    'tells of what cannot be read in the middle of a join, and ends where that is the answer',
+    async (t) => {
+      const { network, seen, sub, client } = follow(t)
+      const unreadable = () => network.socket.sayBytes(new Uint8Array([0xc1]))
+      network.socket.say(subscribed(sub, 5), replay([event(2)]))
+      unreadable()
+      network.socket.say({ type: 'live', sub, offset: at(5) }, batch(5, 6, [event(6)]))
+      t.same(seen, ['replayed 2', 'gap unreadable 0-5', 'live', 6])
+      const ends: unknown[] = []
+      client.subscribe({ topic: 'sessions/t' }, { onEvent() {}, onEnd: (end) => ends.push(end) })
+      const other = network.socket.takeSubscribe().sub
+      unreadable()
+      network.socket.say({ type: 'live', sub: other, offset: at(5) })
+      t.match(ends, [{ code: 'refused', reason: /cannot be read/ }])
+      t.same(network.socket.take(), [{ type: 'unsubscribe', sub: other }])
+    },
+  )
+
+  t.test('asks for the state anew where a part of it cannot be read, but not again and again', async (t) => {
+    const { network, seen, subscription, sub } = follow(t, {}, { slices: ['*'] })
+    const part = (sub: number, index: number, text: string, last?: true) =>
+      ({ type: 'part', sub, slice: 'plan', index, text, ...(last && { last }) }) as const
+    network.socket.say(subscribed(sub, 5, { parts: 3 }), part(sub, 0, '[1'))
+    network.socket.sayBytes(new Uint8Array([0xc1]))
+    network.socket.say(part(sub, 2, ',3]', true), { type: 'live', sub, offset: at(5) })
+    const { sub: asked } = network.socket.takeSubscribe()
+    t.same(subscription.state, {})
+    network.socket.say(subscribed(asked, 5, { parts: 2, feed: 2 }), part(asked, 0, '[1'))
+    network.socket.sayBytes(new Uint8Array([0xc1]))
+    network.socket.say({ type: 'live', sub: asked, offset: at(5) })
+    t.same(network.socket.take(), [{ type: 'unsubscribe', sub: asked }])
+    network.socket.say(batch(5, 6, [event(6)]))
+    t.same(seen, ['gap unreadable 0-5', 'live', 6])
+  })
+
+  t.test(
+    'takes a snapshot for news on resume: a slice may be gone of which nothing else tells',
+    async (t) => {
+      const { network, clock, subscription, sub } = follow(t, { backoff: { mostMs: 250 } }, { slices: ['*'] })
+      network.socket.say(subscribed(sub, 5, { slices: { plan: 1, gone: 1 } }), {
+        type: 'live',
+        sub,
+        offset: at(5),
+      })
+      for (const how of ['whole', 'parts'] as const) {
+        network.socket.cut()
+        clock.advance(300)
+        network.socket.welcome()
+        const again = network.socket.takeSubscribe().sub
+        if (how === 'whole') {
+          network.socket.say(subscribed(again, 5, { resumed: true, slices: { plan: 2 } }))
+          const asked = network.socket.takeSubscribe().sub
+          network.socket.say(subscribed(asked, 9, { feed: 2, slices: { plan: 2 } }))
+          t.same(network.socket.take(), [{ type: 'unsubscribe', sub: asked }])
+          t.same(subscription.state, { plan: 2 })
+        } else {
+          const part = { type: 'part', sub: again, slice: 'plan', index: 0, text: '3', last: true } as const
+          network.socket.say(subscribed(again, 5, { resumed: true, parts: 1 }), part)
+          t.same(subscription.state, { plan: 3 })
+        }
+        network.socket.say({ type: 'live', sub: again, offset: at(5) })
+        t.same(network.socket.take(), [])
+      }
+    },
+  )
+
   t.test('is silent once it is closed, even in the middle of a frame', async (t) => {
     const { network, client } = setUp(t)
     network.socket.welcome()

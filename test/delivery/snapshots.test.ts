@@ -83,6 +83,57 @@ function setUp(limits: Parameters<typeof createHub>[0] = {}) {
   return { hub, clock, link, connection, frames }
 }
 
+t.test('a subscription with a snapshot waits for room, and its state is that of when it is sent', (t) => {
+  const { hub, clock, link, connection, frames } = setUp()
+  for (const id of ['a', 'b', 'c']) hub.setState(`sessions/${id}`, 'plan', 'old')
+  link.hasRoom = false
+  const subscribe = (sub: number, id: string) =>
+    connection.receive({ type: 'subscribe', sub, topic: `sessions/${id}`, slices: ['plan'] })
+  subscribe(1, 'a')
+  clock.runTurn()
+  subscribe(2, 'b')
+  subscribe(3, 'c')
+  subscribe(4, 'd')
+  connection.receive({ type: 'update', sub: 3, mode: 'summary' })
+  connection.receive({ type: 'unsubscribe', sub: 4 })
+  clock.runTurn()
+  t.match(
+    frames.map(({ type }) => type),
+    ['subscribed', 'unsubscribed'],
+    'one that found room, and one that has gone',
+  )
+  hub.setState('sessions/b', 'plan', 'new')
+  link.hasRoom = true
+  connection.drained()
+  clock.advance(10)
+  t.match(
+    frames.slice(2).filter(({ type }) => type === 'subscribed'),
+    [
+      { sub: 2, offset: 2, resumed: false, slices: { plan: 'new' } },
+      { sub: 3, offset: 1, resumed: false, slices: { plan: 'old' } },
+    ],
+    'one that is changed before it is answered is answered once',
+  )
+  t.equal(frames.filter(({ type }) => type === 'live').length, 3)
+  link.hasRoom = false
+  hub.publish('sessions/b', [{ type: 'a' }])
+  clock.runTurn()
+  connection.receive({ type: 'update', sub: 2, types: ['b'] })
+  const told = frames.length
+  clock.runTurn()
+  t.equal(frames.length, told, 'an update with a snapshot waits as well')
+  link.hasRoom = true
+  connection.drained()
+  clock.advance(10)
+  t.match(frames.slice(told), [
+    { type: 'subscribed', sub: 2, resumed: true, slices: { plan: 'new' } },
+    { type: 'live' },
+  ])
+  t.same(link.closed, [])
+  connection.closed()
+  t.end()
+})
+
 t.test('passing through silent and back tells of what was skipped, and of nothing where nothing was', (t) => {
   const { hub, clock, link, connection, frames } = setUp()
   const update = (mode: 'silent' | 'full') => {

@@ -4,6 +4,7 @@ import t from 'tap'
 import { createCatalog } from '../../src/catalog/catalog.js'
 import { conflate } from '../../src/history/conflate.js'
 import { Entry } from '../../src/history/entry.js'
+import { EvictedOffsets } from '../../src/history/evicted-offsets.js'
 import { History } from '../../src/history/history.js'
 import { lossAfter, readAfter } from '../../src/history/read.js'
 import { createHub } from '../../src/hub/hub.js'
@@ -80,6 +81,33 @@ t.test('history reads what two naive lanes hold, merged by offset, and knows wha
       )
     }),
   )
+})
+
+t.test('a topic knows how many events have left it after an offset, or that it does not know', (t) => {
+  const distance = fc.oneof(fc.integer({ min: 1, max: 3 }), fc.constantFrom(65_534, 65_535, 65_536, 2 ** 33))
+  fc.assert(
+    fc.property(fc.array(distance, { maxLength: 40 }), fc.nat(), (distances, mark) => {
+      const evicted = new EvictedOffsets()
+      const naive: number[] = [0]
+      for (const step of distances) {
+        naive.push((naive.at(-1) as number) + step)
+        evicted.add(naive.at(-1) as Offset)
+      }
+      const offset = (naive[mark % naive.length] as number) + (mark % 2)
+      const counted = evicted.after(offset as Offset)
+      const isNear = distances.every((step) => step < 65_535)
+      if (counted === undefined) return !isNear
+      return counted === naive.filter((one) => one > offset).length
+    }),
+  )
+  const many = new EvictedOffsets()
+  for (let offset = 2; offset <= 100_000; offset += 2) many.add(offset as Offset)
+  t.equal(many.total, 50_000)
+  const first = 100_000 - 2 * 16_384
+  t.equal(many.after(first as Offset), 16_384)
+  t.equal(many.after((first - 1) as Offset), undefined, 'what is further back is not known')
+  t.equal(many.after(100_000 as Offset), 0)
+  t.end()
 })
 
 t.test('chatter evicts chatter, never a critical event, by count and by bytes', async (t) => {

@@ -1,7 +1,8 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { createHub } from '../../src/hub/hub.js'
-import type { Events, Subscribe } from '../../src/protocol/frames.js'
+import type { Events, GapNotice, Subscribe } from '../../src/protocol/frames.js'
+import { memoryStore } from '../../src/store/memory.js'
 import { SeededRandom } from '../kit/random.js'
 import { type Client, setUp } from './hub-kit.js'
 
@@ -72,6 +73,17 @@ t.test('publishes all of the events or none', async (t) => {
   }
   t.throws(() => session.publish({ type: 'not a type' }), { code: 'badFrame', place: { pointer: '/0/type' } })
   t.throws(() => session.publish({ type: 'x', data: 'y'.repeat(2_000_000) }), { code: 'frameTooLarge' })
+  for (const [wrong, message, pointer] of [
+    [{ type: 'x', dta: 1 }, /^event\.dta: expected no field but type, data, id, key, time/, '/1/dta'],
+    [{ type: 'x', force: 'yes' }, /^event\.force: expected true or false, got "yes"/, '/1/force'],
+    [{ type: 'x', id: '' }, /^event\.id: /, '/1/id'],
+    [{ type: 'hub.close', id: '1' }, /hub's own/, '/1/type'],
+    ['x', /^event: expected an event/, '/1'],
+    [null, /^event: expected an event/, '/1'],
+  ] as const) {
+    const events = [{ type: 'ok' }, wrong] as never
+    t.throws(() => session.publish(events), { code: 'badFrame', message, place: { pointer } })
+  }
   t.equal(hub.find('a'), undefined)
 })
 
@@ -173,6 +185,29 @@ t.test('closes with lagging when a critical event was evicted', async (t) => {
   const two = client()
   two.subscribe('sessions/a', { after: `${hub.find('a')?.epoch}:${last?.last}` })
   t.match(two.frames[1], { type: 'subscribed', resumed: false, gap: { reason: 'evicted' } })
+})
+
+t.test('tells one who comes back how much was evicted, where it knows', async (t) => {
+  for (const store of [undefined, memoryStore()]) {
+    const hub = createHub({ limits: { laneEventsMax: 5 }, ...(store && { store }) })
+    for (let i = 0; i < 2_000; i++) hub.session('a').publish({ type: 'tool_call_started' })
+    for (let i = 0; i < 3; i++) hub.session('a').worker('w').publish({ type: 'tool_call_started' })
+    await hub.committed('a')
+    await store?.trim({ sessionEvents: 500 }, 0, () => true)
+    const trimmed = store && (await store.load('a'))?.trimmed
+    if (trimmed !== undefined) t.ok(trimmed > 1_000 && trimmed < 1_995, `${trimmed}`)
+    // It learns of it when it next reads.
+    if (store !== undefined) await hub.readHistory('sessions/a', { limit: 1 })
+    const lossAfter = (offset: number, topic = 'sessions/a') => {
+      let loss: unknown = 'none'
+      const onGap = ({ reason, dropped }: GapNotice) => (loss = `${reason} ${dropped}`)
+      hub.subscribe(topic, { after: `${hub.find('a')?.epoch}:${offset}`, onGap }).close()
+      return loss
+    }
+    t.equal(lossAfter(10), `evicted ${(trimmed ?? 1_995) - 10}`)
+    t.equal(lossAfter(10, 'sessions/a/**'), 'evicted undefined')
+    t.equal(lossAfter(1_996), 'none')
+  }
 })
 
 t.test('a slow connection costs the others nothing, and the hub one integer', async (t) => {

@@ -4,6 +4,7 @@ import t, { type Test } from 'tap'
 import { WebSocket } from 'ws'
 import { connect, type JsonObject, type SocketClass } from '../../src/client.js'
 import type { Hub } from '../../src/hub/hub.js'
+import { EventStreamReader } from '../../src/lib/event-stream.js'
 import type { HubFrame, Part } from '../../src/protocol/frames.js'
 import { openStore } from '../../src/store/open.js'
 import { ways } from '../conformance/client.js'
@@ -101,6 +102,47 @@ t.test('a join ends over links that are cut, by EventSource', async (t) => {
   t.ok(carried < 2 * 1_000 * kb, `${carried} bytes over ${proxy.accepted} links`)
 })
 
+t.test('joins of several topics of one session over one response end over links that are cut', async (t) => {
+  const { hub, proxy, through, offsets, state } = await behindCuts(t)
+  const workers: number[] = []
+  for (let n = 0; n < 600; n++)
+    workers.push(hub.publish('sessions/s/workers/w', [{ type: 'step', data: text(550, n) }]).last)
+  await hub.committed('s')
+  const seen: Record<string, Set<number>> = { 'sessions/s': new Set(), 'sessions/s/workers/w': new Set() }
+  const texts: Record<string, string> = {}
+  const live = new Set<string>()
+  // As a browser does it; the package `eventsource` passes over blocks without data, and with them over these ids.
+  let lastId = ''
+  for (const deadline = Date.now() + 20_000; live.size < 2 && Date.now() < deadline; ) {
+    const reader = new EventStreamReader(({ event, data }) => {
+      const { topic, offset, slice, index, text } = JSON.parse(data) as Part & {
+        topic: string
+        offset: number
+      }
+      if (event === 'step') seen[topic]?.add(offset)
+      else if (event === 'state.part') texts[slice] = index === 0 ? text : texts[slice] + text
+      else if (event === 'hub.live') live.add(topic)
+    })
+    const query = `topic=sessions/s&topic=sessions/s/workers/w&types=step&slices=${slices.join(',')}&replay=all&parts=1`
+    const headers = { ...(lastId !== '' && { 'last-event-id': lastId }) }
+    try {
+      const response = await fetch(`${through}/api/stream?${query}`, { headers })
+      for await (const piece of response.body ?? []) {
+        reader.push(piece as Uint8Array)
+        lastId = reader.lastId ?? lastId
+        if (live.size === 2) break
+      }
+    } catch (error) {
+      t.match(String(error), /TypeError/, 'it was cut')
+    }
+  }
+  t.same([...(seen['sessions/s'] ?? [])], offsets)
+  t.same([...(seen['sessions/s/workers/w'] ?? [])], workers)
+  t.same(JSON.parse(texts['large'] ?? ''), state['large'])
+  const carried = proxy.carried + (proxy.links[0]?.bytes('down') ?? 0)
+  t.ok(carried < 2 * 1_330 * kb, `${carried} bytes over ${proxy.accepted} links`)
+})
+
 t.test('a join that was cut goes on in another lifetime of the hub only where it can', async (t) => {
   const { hub, url } = await served(t)
   hub.publish('sessions/s', [{ type: 'step' }, { type: 'step' }])
@@ -129,6 +171,8 @@ t.test('a join that was cut goes on in another lifetime of the hub only where it
   )
 })
 
+// Many snapshots on one link
+
 function fillStates(hub: Hub, topics: number, bytes: number): void {
   for (let n = 0; n < topics; n++) {
     for (let left = bytes, slice = 0; left > 0; left -= 900 * kb, slice++) {
@@ -136,6 +180,77 @@ function fillStates(hub: Hub, topics: number, bytes: number): void {
     }
   }
 }
+
+t.test('two topics with 5 MB of state come to one curl', async (t) => {
+  const { hub, url } = await served(t)
+  fillStates(hub, 2, 5_000 * kb)
+  const curl = spawn('curl', ['-sN', `${url}/api/stream?topic=sessions/s0&topic=sessions/s1&slices=plan*`])
+  t.teardown(() => curl.kill())
+  let lives = 0
+  let bytes = 0
+  for await (const piece of curl.stdout) {
+    bytes += (piece as Buffer).length
+    lives += String(piece).split('event: hub.live').length - 1
+    if (lives === 2) break
+  }
+  t.ok(bytes > 10_000 * kb, `${bytes}`)
+})
+
+t.test(
+  'a hundred snapshots come to one EventSource, and to one client, whatever frames may be sent',
+  async (t) => {
+    const { hub, url } = await served(t, { hub: { limits: { frameBytesMax: 65_536 } } })
+    const topics = Array.from({ length: 100 }, (_, n) => `sessions/s${n}`)
+    fillStates(hub, 100, 100 * kb)
+    const source = new EventSource(
+      `${url}/api/stream?slices=plan*&${topics.map((topic) => `topic=${topic}`).join('&')}`,
+    )
+    t.teardown(() => source.close())
+    const lives = new Set<string>()
+    source.addEventListener('hub.live', ({ data }) => lives.add(JSON.parse(data).topic))
+    await until('all are live', () => lives.size === 100)
+
+    const dialogue = await dial(t, url)
+    for (const [n, topic] of topics.entries()) {
+      dialogue.send({ type: 'subscribe', sub: n, topic, slices: ['plan*'] })
+    }
+    let live = 0
+    const told = new Set<unknown>()
+    while (live < 100) {
+      const frame = (await dialogue.next()) as unknown as HubFrame | undefined
+      if (frame === undefined) throw new Error('the link was closed')
+      if (frame.type === 'subscribed') told.add(frame.slices?.['plan0'])
+      if (frame.type === 'live') live++
+    }
+    t.equal(told.size, 100)
+    t.equal(hub.stats().closed.size, 0)
+  },
+)
+
+t.test('a reader that stands still makes the hub hold no more than a snapshot', async (t) => {
+  const { hub, url } = await served(t)
+  fillStates(hub, 200, 200 * kb)
+  const { socket } = await dial(t, url)
+  socket.pause()
+  for (let n = 0; n < 200; n++) {
+    socket.send(JSON.stringify({ type: 'subscribe', sub: n, topic: `sessions/s${n}`, slices: ['plan*'] }))
+  }
+  await until('it has asked', () => hub.stats().subscriptions === 200)
+  const [connection] = hub.connections
+  await until('the link is full', () => connection?.full === true)
+  t.ok((connection?.link.waiting ?? 0) < (256 + 250) * 1_024, `${connection?.link.waiting} bytes`)
+  // An update and an end of one that waits find it as it is.
+  socket.send(JSON.stringify({ type: 'update', sub: 198, slices: ['plan0'], mode: 'summary' }))
+  socket.send(JSON.stringify({ type: 'unsubscribe', sub: 199 }))
+  await until('it has gone', () => hub.stats().subscriptions === 199)
+  const live = new Set<number>()
+  socket.on('message', (data: Buffer) => {
+    const frame = JSON.parse(data.toString()) as HubFrame
+    if (frame.type === 'live') live.add(frame.sub)
+  })
+  socket.resume()
+  await until('all are live', () => live.size === 199)
+})
 
 // Frames that clients take
 

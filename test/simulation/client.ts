@@ -28,9 +28,13 @@ class View {
   /** The newest offset up to which a gap excuses what is missing. */
   excused = 0
   /** What was due on the fresh join; checked when `live` comes. */
-  joining: { due: Told[]; came: HubEvent[] } | undefined
-  /** What changed with `update`, until the hub answers. */
+  joining:
+    | { due: Told[]; came: HubEvent[]; readonly replay: boolean | 'all'; isAnswered: boolean }
+    | undefined
+  /** What changed with `update`, until the client has read the answer. */
   changes: Interest[] = []
+  /** Of these, how many each answer is to that the hub has written: those that wait for room are answered as one. */
+  answers: number[] = []
   readonly state: StateView
 
   constructor(number: number, interest: Interest, counts: StateCounts) {
@@ -105,11 +109,13 @@ export class SimulatedClient {
     connection.together(() => {
       for (const view of this.views.values()) {
         const session = view.interest.topic.split('/')[1] as string
-        const combined = cursors?.get(session)
+        const combined = cursors?.get(view.interest.topic) ?? cursors?.get(session)
         const own =
           view.epoch !== '' && view.joining === undefined ? `${view.epoch}:${view.position}` : undefined
         const many =
-          view.joining === undefined && combined ? `${combined.epoch}:${combined.offset}` : undefined
+          view.joining === undefined && combined && combined.join === undefined
+            ? `${combined.epoch}:${combined.offset}`
+            : undefined
         const after = this.kind === 'sse many' ? many : own
         this.#subscribe(view, after, true)
       }
@@ -124,7 +130,9 @@ export class SimulatedClient {
 
   update(view: View, interest: Interest): void {
     const { mode, types = null, slices = null } = interest
-    if (this.#ask({ type: 'update', sub: view.number, mode, types, slices })) view.changes.push(interest)
+    // The answer may be written at once.
+    view.changes.push(interest)
+    if (!this.#ask({ type: 'update', sub: view.number, mode, types, slices })) view.changes.pop()
   }
 
   unsubscribe(view: View): void {
@@ -212,12 +220,11 @@ export class SimulatedClient {
     view.feed = -1
     view.live = false
     view.changes = []
+    view.answers = []
     view.joining = undefined
     if (after === undefined) {
-      const model = this.#models.now(view.interest.topic)
-      view.joining = { due: model?.replay(view.interest, replay) ?? [], came: [] }
-      const newest = model?.told.at(-1)?.event.offset ?? 0
-      if (this.kind.startsWith('sse')) view.position = newest
+      view.joining = { due: [], came: [], replay, isAnswered: false }
+      this.#begin(view)
     }
     const { topic, types, mode, slices } = view.interest
     this.#connection?.receive({
@@ -238,6 +245,40 @@ export class SimulatedClient {
     if (after === undefined) view.epoch = view.joinedEpoch
   }
 
+  /** A fresh join is one step: what is due is what is retained when the hub answers, which may be later than it was asked. */
+  #begin(view: View): void {
+    if (view.joining === undefined) return
+    const model = this.#models.now(view.interest.topic)
+    view.joining.due = model?.replay(view.changes.at(-1) ?? view.interest, view.joining.replay) ?? []
+    if (this.kind.startsWith('sse')) view.position = model?.told.at(-1)?.event.offset ?? 0
+  }
+
+  /** Notes what the hub answers at the moment that it does, whenever the client may read it. */
+  #answered(bytes: Uint8Array): void {
+    if (this.kind === 'msgpack' || this.kind === 'json') {
+      const frame = this.#hub.codecs[this.kind].decode(bytes) as unknown as HubFrame
+      const view = frame.type === 'subscribed' ? this.views.get(frame.sub) : undefined
+      if (view === undefined) return
+      const before = view.answers.reduce((sum, count) => sum + count, 0)
+      view.answers.push(view.changes.length - before)
+      return this.#joined(view)
+    }
+    const name = this.kind === 'sse many' ? 'hub.subscribed' : 'state.initial'
+    for (const [, data = ''] of new TextDecoder()
+      .decode(bytes)
+      .matchAll(new RegExp(`^event: ${name}\ndata: (.*)$`, 'gm'))) {
+      const view = this.#viewOf((JSON.parse(data) as { topic: string }).topic)
+      if (view !== undefined) this.#joined(view)
+    }
+  }
+
+  /** A snapshot that comes later belongs to a gap. */
+  #joined(view: View): void {
+    if (view.joining?.isAnswered !== false) return
+    this.#begin(view)
+    view.joining.isAnswered = true
+  }
+
   #link(): Link {
     const codec = this.#codec()
     const waiting = (): number => this.#waiting
@@ -250,6 +291,7 @@ export class SimulatedClient {
       write: (chunk: Chunk) => {
         assert(chunk instanceof Uint8Array)
         if (!open) return true
+        this.#answered(chunk)
         this.#inbox.push(chunk)
         this.#waiting += chunk.length
         this.#full = this.#waiting > this.#roomBytes
@@ -365,7 +407,7 @@ export class SimulatedClient {
       case 'subscribed': {
         const view = this.views.get(frame.sub)
         if (view === undefined) return
-        const change = view.changes.shift()
+        const change = view.changes.splice(0, view.answers.shift()).at(-1)
         if (change !== undefined) view.interest = change
         if (view.joining === undefined && frame.gap === undefined) {
           assert(frame.resumed)

@@ -21,6 +21,9 @@ import type { IdleLink, IdleTimer } from './idle-timers.js'
 
 const encoder = new TextEncoder()
 
+/** A client whose join was cut is on a link that is cut often; it is to spend its time on reading, not on waiting. */
+const cutJoinPace = 4
+
 const keepalive = encoder.encode(': keep-alive\n\n')
 
 export const head = {
@@ -202,6 +205,13 @@ class StreamClient implements StreamEvents, Patience {
 /** A codec that also has last words for a response. */
 export type StreamCodec = Codec & Pick<SseCodec, 'closing'>
 
+/** How a response begins. */
+interface Beginning {
+  readonly takesParts?: boolean
+  /** It goes on with a join that was cut. */
+  readonly goesOn?: boolean
+}
+
 /** A streamed response as a link. What is written before the response begins waits for it. */
 export class StreamLink implements Link, IdleLink {
   readonly codec: StreamCodec
@@ -222,14 +232,15 @@ export class StreamLink implements Link, IdleLink {
     codec: StreamCodec,
     { backpressureBytesMax, stalledMs }: Limits,
     patience: Patience,
-    takesParts = false,
+    { takesParts = false, goesOn = false }: Beginning = {},
   ) {
     this.codec = codec
     this.takesParts = takesParts
     this.#stalledMs = stalledMs
     this.#patience = patience
     this.#backpressureBytesMax = backpressureBytesMax
-    this.#waiting = [encoder.encode(`retry: ${patience.retryMs}\n\n`)]
+    const { retryMs } = patience
+    this.#waiting = [encoder.encode(`retry: ${goesOn ? Math.round(retryMs / cutJoinPace) : retryMs}\n\n`)]
   }
 
   /**

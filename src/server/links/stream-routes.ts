@@ -11,7 +11,7 @@ import {
 } from '../../protocol/cursor.js'
 
 import type { Subscribe } from '../../protocol/frames.js'
-import { parseTopic, type TopicName } from '../../protocol/topic.js'
+import { formatTopic, parseTopic, type TopicName } from '../../protocol/topic.js'
 import type { Answer } from '../../transport/transport.js'
 import type { StreamContext } from '../context.js'
 import { parseJson } from '../http/body.js'
@@ -88,7 +88,8 @@ async function streamOne(context: StreamContext, call: Call): Promise<Answer | u
   const after = cursorOf(call)
   const position = after === undefined ? undefined : (readCursor(after) ?? foreign)
   if (position !== undefined && hasAll(context, topic, position)) return { status: 204 }
-  await open(context, call, (patience) => new StreamLink(codec, context.limits, patience, takesParts), {
+  const beginning = { takesParts, goesOn: position?.join !== undefined }
+  await open(context, call, (patience) => new StreamLink(codec, context.limits, patience, beginning), {
     subscribes: [subscribeOf(context, call, { sub: 1, topic, position })],
   })
   return undefined
@@ -112,7 +113,7 @@ async function streamMany(
   const positions =
     after === undefined ? new Map<string, Position>() : readCombinedCursor(after, limits.cursorSessionsMax)
   const positionOf = (topic: TopicName) =>
-    positions === undefined ? foreign : positions.get(sessionOf(topic))
+    positions === undefined ? foreign : (positions.get(formatTopic(topic)) ?? positions.get(sessionOf(topic)))
   const subscribes = topics.map((text, index) => {
     const topic = parseTopic(text, 'topic', limits)
     call.use(({ permissions }) => permissions.expectRead(topic))
@@ -125,10 +126,12 @@ async function streamMany(
   ) {
     return { status: 204 }
   }
+  const goesOn = [...(positions?.values() ?? [])].some(({ join }) => join !== undefined)
+  const beginning = { takesParts, goesOn }
   const connection = await open(
     context,
     call,
-    (patience) => new StreamLink(codec, limits, patience, takesParts),
+    (patience) => new StreamLink(codec, limits, patience, beginning),
     {
       subscribes,
       frames: frames.map((text) => parseJson(text, limits, 'subscribe')),

@@ -1,16 +1,8 @@
 import type { JsonObject } from '../lib/json.js'
-import {
-  type Cursor,
-  formatCursor,
-  formatPosition,
-  type JoinText,
-  type Offset,
-  type Position,
-} from '../protocol/cursor.js'
+import { type Cursor, formatCursor, formatPosition, type Offset, type Position } from '../protocol/cursor.js'
 import type {
   Events,
   Gap,
-  GapNotice,
   HubEvent,
   Live,
   Part,
@@ -23,22 +15,11 @@ import type {
 } from '../protocol/frames.js'
 import { emptyMirror, StateMirror } from '../state/mirror.js'
 import { Assembly } from './assembly.js'
+import { type Joining, progressOf } from './joining.js'
 import type { Interest, Loss, StateChange, ViewEvents } from './view-events.js'
 
 /** Updates kept while a snapshot is on its way; with more it is asked for again. */
 const heldMax = 10_000
-
-/**
- * A join that is not complete: nothing of it is shown before it is, so that a cut in its middle shows nothing twice. What
- * has come of it is kept over links, so that it ends even where none lives long enough for all of it.
- */
-interface Joining {
-  readonly position: Position
-  readonly gap: GapNotice | undefined
-  readonly replayed: HubEvent[]
-  /** Of the snapshot, where it comes in parts. */
-  readonly assembly: Assembly | undefined
-}
 
 /**
  * One subscription as the client sees it: where it is, what it must see next, and the mirror of the state. Knows
@@ -338,13 +319,6 @@ export class View {
     this.#held = []
     this.#events.needsSnapshot()
   }
-}
-
-/** @returns how far the join has come; nothing where nothing of it has */
-function progressOf({ gap, replayed, assembly }: Joining): JoinText | undefined {
-  if (gap !== undefined || (assembly !== undefined && assembly.left > 0)) return assembly?.progress(!!gap)
-  const last = replayed.at(-1)
-  return last || assembly ? `r${last?.offset ?? 0}` : undefined
 }
 
 function changeOf({ offset, worker, data }: HubEvent, all: boolean, slices: Slices): StateChange {

@@ -2,12 +2,12 @@ import type { Chunk } from '../codec/codec.js'
 import { conflate } from '../history/conflate.js'
 import type { Entry } from '../history/entry.js'
 import { formatPosition, type Offset } from '../protocol/cursor.js'
-import type { GapNotice } from '../protocol/frames.js'
 import type { StoredPart } from '../session/replayed.js'
 import { isDamaged } from '../sessions/damaged-sessions.js'
 import { type StoredPage, storedEventsMax } from '../sessions/history-page.js'
 import { batchEventsMax, catchUpEnd, encodeBatch } from './batches.js'
 import { aboutOf, goOn, join, snapshotFor } from './join.js'
+import { lagOf } from './lag.js'
 import type { Outbox } from './outbox.js'
 import { bringUpToDate, type Services } from './services.js'
 import type { Beginning, Behind, Replaying, Sending, Subscription } from './subscription.js'
@@ -316,31 +316,18 @@ export class CatchUp {
 
   /** @returns whether the subscription can go on; not when it missed a critical event. */
   #tellLoss(subscription: Subscription, state: Behind): boolean {
-    const { position, gapTold, droppedBefore, snapshotAt } = state
     const { feed } = subscription
-    const { topic, filter } = feed
-    const loss = topic.lossAfter(position > gapTold ? position : gapTold, filter)
-    if (loss.critical > 0) {
+    const lag = lagOf(feed, state)
+    if (lag.kind === 'none') return true
+    if (lag.kind === 'critical') {
       this.#outbox.close(
         'lagging',
-        `missed a critical event of ${topic.name} after ${position}; resume from there`,
+        `missed a critical event of ${feed.topic.name} after ${state.position}; resume from there`,
       )
       return false
     }
-    const { forgotten } = topic
-    const forgot = filter.stateful && forgotten > position && forgotten > snapshotAt
-    if (loss.droppable === 0 && !forgot) return true
-    const dropped = topic.dropped - droppedBefore
-    subscription.tellGap(
-      loss.droppable > 0 ? loss.droppable : gapTold,
-      dropped > 0 ? topic.dropped : droppedBefore,
-    )
-    const gap: GapNotice = {
-      reason: 'lagging',
-      after: state.told,
-      offset: forgot && forgotten > loss.droppable ? forgotten : loss.droppable,
-      ...(dropped > 0 ? { dropped } : undefined),
-    }
+    const { gap, gapTold, droppedBefore } = lag
+    subscription.tellGap(gapTold, droppedBefore)
     this.#services.counts.gap(gap)
     this.#outbox.say(
       { type: 'gap', sub: subscription.number, ...gap, ...snapshotFor(subscription) },

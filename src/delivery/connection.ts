@@ -9,9 +9,10 @@ import { Filter } from '../session/filter.js'
 import type { Topic } from '../session/topic.js'
 import { CatchUp } from './catch-up.js'
 import type { Feed } from './feed.js'
-import { aboutOf, changed, lowest } from './join.js'
+import { aboutOf, changed } from './join.js'
 import type { Link } from './link.js'
 import { type Ending, Outbox, type Sender } from './outbox.js'
+import { positionsOf } from './positions.js'
 import { bringUpToDate, type Services } from './services.js'
 import { type Beginning, type Subscriber, Subscription } from './subscription.js'
 
@@ -224,27 +225,8 @@ export class Connection implements Subscriber, Sender {
     for (const subscription of this.#subscriptions.values()) this.#leave(subscription)
   }
 
-  /** For each session the lowest position; while one of several topics of it is being joined, for each topic its own. */
   positions(): ReadonlyMap<string, Position> {
-    const positions = new Map<string, Position | undefined>()
-    for (const { feed, resumption } of this.#subscriptions.values()) {
-      const { id } = feed.topic.timeline
-      positions.set(id, positions.has(id) ? lowest(positions.get(id), resumption) : resumption)
-    }
-    const apart = new Set<string>()
-    for (const [id, position] of positions) {
-      if (position === undefined) apart.add(id)
-    }
-    if (apart.size === 0) return positions as ReadonlyMap<string, Position>
-    for (const id of apart) positions.delete(id)
-    for (const { feed, resumption } of this.#subscriptions.values()) {
-      const { name, timeline } = feed.topic
-      if (!apart.has(timeline.id)) continue
-      // Of one that has had nothing there is nothing to say: it joins afresh.
-      positions.set(name, positions.has(name) ? lowest(positions.get(name), resumption) : resumption)
-    }
-    for (const [name, position] of positions) if (position === undefined) positions.delete(name)
-    return positions as ReadonlyMap<string, Position>
+    return positionsOf([...this.#subscriptions.values()])
   }
 
   #subscribe(frame: Given<Subscribe>): void {

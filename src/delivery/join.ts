@@ -142,11 +142,3 @@ export function changed(before: FilterExpression, { types, mode, slices }: Updat
 export function aboutOf({ topic }: Feed): About {
   return { topic: topic.name, epoch: topic.timeline.epoch }
 }
-
-/** @returns the position from which both go on; nothing where one cursor cannot say it */
-export function lowest(one: Position | undefined, other: Position | undefined): Position | undefined {
-  if (one === undefined || other === undefined || one.join !== undefined || other.join !== undefined)
-    return undefined
-  if (one.epoch !== other.epoch) return undefined
-  return one.offset < other.offset ? one : other
-}

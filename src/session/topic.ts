@@ -333,39 +333,6 @@ export class AllTopic extends Topic {
   }
 }
 
-/** `hub`: slices alone. */
-export class HubTopic extends StatefulTopic {
-  readonly worker = undefined
-
-  constructor(timeline: Timeline, setting: StateSetting) {
-    super({ kind: 'hub' }, timeline, setting)
-  }
-
-  override get parsedName(): TopicName {
-    return { kind: 'hub' }
-  }
-
-  override get dropped(): number {
-    return 0
-  }
-
-  override droppedAfter(): number {
-    return 0
-  }
-
-  override get droppableTotal(): number {
-    return 0
-  }
-
-  override shows(): boolean {
-    return false
-  }
-
-  protected override histories(): readonly History[] {
-    return []
-  }
-}
-
 function ownName(session: string, worker: string | undefined): TopicName {
   return worker === undefined ? { kind: 'session', session } : { kind: 'worker', session, worker }
 }

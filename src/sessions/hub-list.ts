@@ -1,8 +1,9 @@
 import type { JsonObject } from '../lib/json.js'
 import { type Epoch, type Offset, start } from '../protocol/cursor.js'
 import type { Following } from '../session/audience.js'
+import { HubTopic } from '../session/hub-topic.js'
 import { hubTimeline, type Timeline } from '../session/timeline.js'
-import { HubTopic, type StateSetting } from '../session/topic.js'
+import type { StateSetting } from '../session/topic.js'
 import type { StateRoom } from '../state/room.js'
 import { noCounts } from '../state/topic-state.js'
 

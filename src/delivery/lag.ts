@@ -1,0 +1,39 @@
+import type { Offset } from '../protocol/cursor.js'
+import type { GapNotice } from '../protocol/frames.js'
+import type { Feed } from './feed.js'
+import type { Behind } from './subscription.js'
+
+/** What a subscription that is behind can no longer get, and was not told of. */
+export type Lag =
+  | { readonly kind: 'none' }
+  /** It may not be passed over. */
+  | { readonly kind: 'critical' }
+  /** `gapTold`, `droppedBefore`: what it will have been told of. */
+  | {
+      readonly kind: 'gap'
+      readonly gap: GapNotice
+      readonly gapTold: Offset
+      readonly droppedBefore: number
+    }
+
+/** @returns what of history it has lost since it fell behind */
+export function lagOf({ topic, filter }: Feed, state: Behind): Lag {
+  const { position, gapTold, droppedBefore, snapshotAt } = state
+  const loss = topic.lossAfter(position > gapTold ? position : gapTold, filter)
+  if (loss.critical > 0) return { kind: 'critical' }
+  const { forgotten } = topic
+  const forgot = filter.stateful && forgotten > position && forgotten > snapshotAt
+  if (loss.droppable === 0 && !forgot) return { kind: 'none' }
+  const dropped = topic.dropped - droppedBefore
+  return {
+    kind: 'gap',
+    gap: {
+      reason: 'lagging',
+      after: state.told,
+      offset: forgot && forgotten > loss.droppable ? forgotten : loss.droppable,
+      ...(dropped > 0 ? { dropped } : undefined),
+    },
+    gapTold: loss.droppable > 0 ? loss.droppable : gapTold,
+    droppedBefore: dropped > 0 ? topic.dropped : droppedBefore,
+  }
+}

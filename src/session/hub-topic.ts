@@ -1,0 +1,37 @@
+import type { History } from '../history/history.js'
+import type { TopicName } from '../protocol/topic.js'
+import type { Timeline } from './timeline.js'
+import { StatefulTopic, type StateSetting } from './topic.js'
+
+/** `hub`: slices alone. */
+export class HubTopic extends StatefulTopic {
+  readonly worker = undefined
+
+  constructor(timeline: Timeline, setting: StateSetting) {
+    super({ kind: 'hub' }, timeline, setting)
+  }
+
+  override get parsedName(): TopicName {
+    return { kind: 'hub' }
+  }
+
+  override get dropped(): number {
+    return 0
+  }
+
+  override droppedAfter(): number {
+    return 0
+  }
+
+  override get droppableTotal(): number {
+    return 0
+  }
+
+  override shows(): boolean {
+    return false
+  }
+
+  protected override histories(): readonly History[] {
+    return []
+  }
+}

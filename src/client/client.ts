@@ -1,3 +1,5 @@
+// Longer than 350 lines: the face of the client. Half of it says what each call does, and each call hands on.
+
 import type { JsonObject, JsonValue } from '../lib/json.js'
 import type { Random } from '../lib/random.js'
 import type { RequestCode } from '../protocol/codes.js'

@@ -3,8 +3,9 @@ import { isArray, type JsonObject, type JsonValue, sameJson } from '../lib/json.
 import type { Attempt, HubEvent } from '../protocol/frames.js'
 import { Entry } from './entry.js'
 
-// One text may not grow past what a frame can carry.
-const textLengthMax = 256 * 1024
+// As much as the events of one part of a replay: on a link that is cut every few seconds one event has to get through. An
+// answer of 5,000 tokens is less.
+const textLengthMax = 32 * 1024
 
 /**
  * Joins the texts of adjacent events that differ in nothing else (trait `merge`). Only for events that have not

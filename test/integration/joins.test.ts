@@ -78,6 +78,31 @@ for (const [way, options] of Object.entries(ways)) {
   })
 }
 
+t.test('a long text that is joined of its pieces comes over links that are cut', async (t) => {
+  const { hub, through } = await behindCuts(t)
+  const lines = Array.from({ length: 1_000 }, (_, n) => `${text(550, n)}\n`)
+  for (const line of lines) {
+    hub.publish('sessions/s/workers/w', [{ type: 'process.output', data: { stream: 'stdout', text: line } }])
+  }
+  await hub.committed('s')
+  const client = connect(through, { WebSocket: Socket, backoff: { firstMs: 2, mostMs: 4 } })
+  t.teardown(() => client.close())
+  let seen = ''
+  let events = 0
+  const following = client.subscribe(
+    { topic: 'sessions/s/workers/w' },
+    {
+      onEvent({ data }) {
+        seen += (data as { text: string }).text
+        events += 1
+      },
+    },
+  )
+  await until('it is live', () => following.live)
+  t.equal(seen, lines.join(''))
+  t.ok(events < 30, `${events} events`)
+})
+
 t.test('a join ends over links that are cut, by EventSource', async (t) => {
   const { proxy, through, offsets, state } = await behindCuts(t)
   const source = new EventSource(

@@ -1,15 +1,18 @@
-import { useEffect, useMemo, useState } from 'preact/hooks'
+import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
 import { connect } from '../client/client.js'
 import type { Status } from '../client/reconnect.js'
 import { clientClock } from '../client/surroundings.js'
 import { base } from './base.js'
 import { durationText } from './format.js'
+import { showIcon } from './icon.js'
 import { Lag } from './lag.js'
+import { fieldsOf } from './model.js'
 import type { Meters } from './panel.js'
 import { addressOf, home, type Place, placeOf } from './place.js'
 import { Rate } from './rate.js'
 import { SessionView } from './session-view.js'
-import { Sessions } from './sessions.js'
+import { Sessions, useSessions } from './sessions.js'
+import { marks, type Standing } from './standing.js'
 import { type Seen, useStatus } from './status.js'
 import { type Access, keepToken, TokenForm, takeAccess, tokenOfAddress } from './token.js'
 
@@ -24,8 +27,12 @@ export function App() {
   const [access, setAccess] = useState<Access>(takeAccess)
   const client = useMemo(() => connect(base, access), [access])
   const { status, opened } = useStatus(client)
+  const listed = useSessions(client)
   /** Why the hub wants another token. */
   const [refused, setRefused] = useState<string>()
+  /** How the session that is shown stands, and how many sessions of each kind there are. */
+  const [standing, setStanding] = useState<Standing>()
+  const [counts, setCounts] = useState<ReadonlyMap<Standing, number>>(new Map())
   const meters = useMemo<Meters>(() => ({ total: new Rate(), lag: new Lag(), gaps: 0 }), [place.session])
 
   useEffect(() => {
@@ -52,8 +59,14 @@ export function App() {
     setRefused(status.kind === 'closed' && status.code === unauthorized ? status.reason : undefined)
   }, [status])
   useEffect(() => {
-    document.title = place.session === undefined ? 'Runcast' : `${place.session} · Runcast`
-  }, [place.session])
+    document.title = titleOf(place.session, standing, counts)
+    showIcon(place.session === undefined ? firstOf(counts) : standing)
+  }, [place.session, standing, counts])
+
+  // Nothing counts on while nobody knows how it goes on.
+  const lastSeen = useRef(now)
+  if (status.kind === 'open') lastSeen.current = now
+  const seenAt = lastSeen.current
 
   const go = (next: Place) => {
     const isOther = next.session !== place.session
@@ -87,7 +100,9 @@ export function App() {
         </a>
         <Connection status={status} opened={opened} meters={meters} />
       </header>
-      {refused === undefined && <Sessions client={client} place={place} now={now} onPlace={go} />}
+      {refused === undefined && (
+        <Sessions listed={listed} place={place} now={seenAt} onPlace={go} onCounts={setCounts} />
+      )}
       {refused !== undefined ? (
         <TokenForm
           reason={access.token === undefined ? undefined : refused}
@@ -110,12 +125,36 @@ export function App() {
           client={client}
           place={{ ...place, session: place.session }}
           meters={meters}
-          now={now}
+          listed={fieldsOf(listed.sessions[place.session])}
+          now={seenAt}
           onPlace={go}
+          onStanding={setStanding}
         />
       )}
     </div>
   )
+}
+
+/** @returns what the tab is called: first whether something needs a look */
+function titleOf(
+  session: string | undefined,
+  standing: Standing | undefined,
+  counts: ReadonlyMap<Standing, number>,
+): string {
+  if (session !== undefined) {
+    const said =
+      standing === undefined || standing === 'running' || standing === 'waiting' ? '' : `${marks[standing]} `
+    return `${said}${session} · Runcast`
+  }
+  const first = firstOf(counts)
+  const count = (first && counts.get(first)) ?? 0
+  return first === undefined
+    ? 'Runcast'
+    : `${marks[first]} ${count} ${first === 'asks' ? 'need you' : first} · Runcast`
+}
+
+function firstOf(counts: ReadonlyMap<Standing, number>): Standing | undefined {
+  return (['asks', 'failed'] as const).find((standing) => (counts.get(standing) ?? 0) > 0)
 }
 
 /** How the link is doing. */

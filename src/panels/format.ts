@@ -1,12 +1,30 @@
-/** @returns `0.4 s`, `12 s`, `3 min 05 s`, `2 h 04 min` */
-export function durationText(ms: number): string {
+/**
+ * @param precision `coarse` where only the order matters: `now`, `12 s`, `3 min`
+ * @returns `0.4 s`, `12 s`, `3 min 05 s`, `2 h 04 min`, `3 d 04 h`
+ */
+export function durationText(ms: number, precision: 'fine' | 'coarse' = 'fine'): string {
   const seconds = Math.max(0, ms) / 1000
+  if (precision === 'coarse') return coarseText(seconds)
   if (seconds < 10) return `${seconds.toFixed(1)} s`
   if (seconds < 60) return `${Math.floor(seconds)} s`
   const minutes = Math.floor(seconds / 60)
   const two = (value: number): string => String(Math.floor(value)).padStart(2, '0')
   if (minutes < 60) return `${minutes} min ${two(seconds % 60)} s`
-  return `${Math.floor(minutes / 60)} h ${two(minutes % 60)} min`
+  const hours = Math.floor(minutes / 60)
+  if (hours < 48) return `${hours} h ${two(minutes % 60)} min`
+  return `${Math.floor(hours / 24)} d ${two(hours % 24)} h`
+}
+
+function coarseText(seconds: number): string {
+  if (seconds < 60) return `${Math.floor(seconds)} s`
+  const minutes = Math.floor(seconds / 60)
+  if (minutes < 60) return `${minutes} min`
+  return minutes < 48 * 60 ? `${Math.floor(minutes / 60)} h` : `${Math.floor(minutes / 1_440)} d`
+}
+
+/** @returns the date and the time of day with the zone, where the reader is */
+export function timeText(time: number): string {
+  return new Date(time).toLocaleString('en', { dateStyle: 'medium', timeStyle: 'long' })
 }
 
 /** @returns events a second */

@@ -11,6 +11,8 @@ import { Log } from './log.js'
 import { LogView, type Scroll } from './log-view.js'
 import { type Fields, type PanelEvent, type PanelMode, panelModes } from './model.js'
 import type { Rate } from './rate.js'
+import { reasonOf, standingOf, usageText } from './standing.js'
+import { StatusMark } from './status-mark.js'
 
 /** What all panels of a session share. */
 export interface Meters {
@@ -183,20 +185,34 @@ export function Panel({ client, topic, name, kind, about, meters, rate, choice, 
   // The same picture again costs nothing.
   if (!visible.current && drawn.current !== undefined) return drawn.current
 
-  const status = typeof about['status'] === 'string' ? about['status'] : 'waiting'
+  const standing = standingOf(about)
+  const reason = reasonOf(about)
   const startedAt = typeof about['startedAt'] === 'number' ? about['startedAt'] : undefined
   const endedAt = typeof about['endedAt'] === 'number' ? about['endedAt'] : now
+  const usage = usageText(about['usage'])
   const id = `${kind}-${name}`
+  const isBare = live && log.rows.length === 0
 
   drawn.current = (
-    <section ref={section} class={`panel ${kind}`} aria-labelledby={id} data-panel={name} data-live={live}>
+    <section
+      ref={section}
+      class={`panel ${kind}${isBare ? ' bare' : ''}`}
+      aria-labelledby={id}
+      data-panel={name}
+      data-live={live}
+    >
       <header>
-        <StatusDot status={status} />
         <h2 id={id} title={name}>
           {name}
         </h2>
-        <span class="status">{status}</span>
+        <StatusMark standing={standing} word />
+        {reason !== '' && standing !== 'succeeded' && (
+          <span class="reason" title={reason}>
+            {reason}
+          </span>
+        )}
         <span class="figures">
+          {usage !== '' && <span>{usage}</span>}
           {startedAt !== undefined && <span>{durationText(endedAt - startedAt)}</span>}
           <span>{rateText(rate.perSecond(now))}</span>
           <span>{countText(log.received, 'event')}</span>
@@ -242,10 +258,6 @@ function emptyText({ live, known, filtered }: { live: boolean; known: boolean; f
   if (!live) return 'Joining…'
   if (filtered) return 'Nothing yet. Only what the types and the mode let through is shown.'
   return known ? 'Nothing yet.' : 'Nothing yet. What is published to it shows here at once.'
-}
-
-export function StatusDot({ status }: { readonly status: string }) {
-  return <span class={`dot ${status}`} aria-hidden="true" />
 }
 
 let lists = 0

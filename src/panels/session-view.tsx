@@ -1,14 +1,19 @@
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
 import type { Client } from '../client/client.js'
 import { base } from './base.js'
-import { durationText, rateText } from './format.js'
+import { countText, durationText, rateText, timeText } from './format.js'
 import { notOnNextFrame, onNextFrame } from './frame-loop.js'
 import { type Fields, fieldsOf, type Json, type PanelMode } from './model.js'
-import { type Choice, type Meters, ModeField, Panel, StatusDot, TypesField } from './panel.js'
-import { home, type Place } from './place.js'
+import { Needs } from './needs.js'
+import { Overview, type Worker } from './overview.js'
+import { type Choice, type Meters, ModeField, Panel, TypesField } from './panel.js'
+import { home, type Place, showsWorker, toggled } from './place.js'
 import { Rate } from './rate.js'
 import { RateChart } from './rate-chart.js'
+import { idleText, labelsOf, titleOf } from './sessions.js'
+import { byStanding, needsOf, numberOf, reasonOf, type Standing, standingOf, usageText } from './standing.js'
 import { StateTree } from './state-tree.js'
+import { StatusMark } from './status-mark.js'
 
 const noTypes: ReadonlyMap<string, number> = new Map()
 
@@ -17,14 +22,20 @@ export function SessionView({
   client,
   place,
   meters,
+  listed,
   now,
   onPlace,
+  onStanding,
 }: {
   readonly client: Client
   readonly place: Place & { readonly session: string }
   readonly meters: Meters
+  /** What the hub's list says of it. */
+  readonly listed: Fields
   readonly now: number
   readonly onPlace: (place: Place) => void
+  /** Told how the session stands. */
+  readonly onStanding: (standing: Standing) => void
 }) {
   const { session } = place
   const [state, setState] = useState<Fields>({})
@@ -55,8 +66,12 @@ export function SessionView({
   for (const [worker, about] of Object.entries(fieldsOf(state['$workers'])))
     seen.current.set(worker, fieldsOf(about))
   const about = fieldsOf(state['$session'])
-  const workers = [...seen.current]
-  const shown = workers.filter(([worker]) => place.workers.length === 0 || place.workers.includes(worker))
+  const workers: readonly Worker[] = byStanding(
+    [...seen.current].toSorted((one, other) => startOf(one[1]) - startOf(other[1])),
+    ([, each]) => each,
+  )
+  const isShown = (worker: string): boolean => showsWorker(place, worker)
+  const shown = workers.filter(([worker]) => isShown(worker))
   const slices = Object.entries(state).filter(([name]) => !name.startsWith('$'))
   const rateOf = (name: string): Rate => {
     const rate = rates.get(name) ?? new Rate()
@@ -68,13 +83,22 @@ export function SessionView({
     setChoice({ ...choice, types, mode })
     onPlace({ ...place, types, mode })
   }
-  const toggle = (worker: string) => {
-    const all = workers.map(([each]) => each)
-    const before = place.workers.length === 0 ? all : place.workers
-    const after = before.includes(worker) ? before.filter((each) => each !== worker) : [...before, worker]
-    onPlace({ ...place, workers: after.length === all.length ? [] : after })
+  const openPanel = (worker: string) => {
+    if (!isShown(worker)) onPlace({ ...place, workers: toggled(place, worker) })
+    // Once it is drawn.
+    onNextFrame(() => panelOf(worker)?.scrollIntoView({ block: 'center' }))
+    onNextFrame(() => panelOf(worker)?.querySelector<HTMLElement>('.log')?.focus({ preventScroll: true }))
   }
-  const status = typeof about['status'] === 'string' ? about['status'] : 'waiting'
+  const only = (worker: string) => {
+    const isOnly = shown.length === 1 && isShown(worker) && workers.length > 1
+    onPlace({ ...place, workers: isOnly ? [] : [worker] })
+  }
+  const asked = needsOf(about) + workers.reduce((sum, [, each]) => sum + needsOf(each), 0)
+  const standing = asked > 0 && about['status'] !== 'ended' ? 'asks' : standingOf(about)
+  useEffect(() => onStanding(standing), [standing])
+  const failed = workers.filter(([, each]) => ['failed', 'lost'].includes(standingOf(each)))
+  const reason = reasonOf(about) || failed.map(([worker, each]) => `${worker}: ${reasonOf(each)}`).join(', ')
+  const usage = usageText(about['usage'])
   const startedAt = about['startedAt']
   const endedAt = typeof about['endedAt'] === 'number' ? about['endedAt'] : now
 
@@ -92,16 +116,35 @@ export function SessionView({
           >
             ‹ All sessions
           </a>
-          <h1 title={session}>{session}</h1>
+          <h1 title={session}>{titleOf(listed) || session}</h1>
+          {(titleOf(listed) !== '' || labelsOf(listed).length > 0) && (
+            <p class="facts">
+              {titleOf(listed) !== '' && <span>{session}</span>}
+              {labelsOf(listed).map((label) => (
+                <span key={label} class="label">
+                  {label}
+                </span>
+              ))}
+            </p>
+          )}
           <p class="facts">
-            <StatusDot status={status} />
-            <span>{status}</span>
-            {typeof startedAt === 'number' && <span>{durationText(endedAt - startedAt)}</span>}
+            <StatusMark standing={standing} word />
+            {typeof startedAt === 'number' && (
+              <span title={`Began ${timeText(startedAt)}`}>{durationText(endedAt - startedAt)}</span>
+            )}
+            {typeof about['endedAt'] === 'number' && (
+              <span title={timeText(endedAt)}>ended {durationText(now - endedAt, 'coarse')} ago</span>
+            )}
+            {about['endedAt'] === undefined && idleText(about, now) !== '' && (
+              <span>{idleText(about, now)}</span>
+            )}
             <span>{rateText(meters.total.perSecond(now))}</span>
-            <span>
-              {workers.length} {workers.length === 1 ? 'worker' : 'workers'}
-            </span>
+            <span>{countText(workers.length, 'worker')}</span>
+            {usage !== '' && <span>{usage}</span>}
           </p>
+          {reason !== '' && standing !== 'succeeded' && standing !== 'asks' && (
+            <p class={`why ${failed.length > 0 ? 'failed' : standing}`}>{reason}</p>
+          )}
         </div>
         <RateChart rate={meters.total} now={now} />
       </div>
@@ -125,22 +168,34 @@ export function SessionView({
         >
           {choice.paused ? 'Resume all' : 'Pause all'}
         </button>
-        <span class="chips" role="group" aria-label="Workers shown">
-          {workers.map(([worker, { status: each }]) => (
-            <button
-              type="button"
-              class="chip"
-              key={worker}
-              title={`${worker}${typeof each === 'string' ? ` · ${each}` : ''}`}
-              aria-pressed={place.workers.length === 0 || place.workers.includes(worker)}
-              onClick={() => toggle(worker)}
-            >
-              <StatusDot status={typeof each === 'string' ? each : ''} />
-              <span>{worker}</span>
-            </button>
-          ))}
-        </span>
+        {place.workers.length > 0 && (
+          <button type="button" class="on" onClick={() => onPlace({ ...place, workers: [] })}>
+            {countText(shown.length, 'worker')} shown · Show all
+          </button>
+        )}
       </div>
+      <Needs
+        client={client}
+        now={now}
+        asking={[
+          { topic: `sessions/${session}`, name: session, about },
+          ...workers.map(([worker, each]) => ({
+            topic: `sessions/${session}/workers/${worker}`,
+            name: worker,
+            about: each,
+          })),
+        ]}
+      />
+      {workers.length > 0 && (
+        <Overview
+          workers={workers}
+          now={now}
+          isShown={isShown}
+          onOpen={openPanel}
+          onOnly={only}
+          onHide={(worker) => onPlace({ ...place, workers: toggled(place, worker) })}
+        />
+      )}
       <div class="grid">
         <Panel
           client={client}
@@ -170,6 +225,16 @@ export function SessionView({
         ))}
       </div>
     </main>
+  )
+}
+
+function startOf(about: Fields): number {
+  return numberOf(about['startedAt'])
+}
+
+function panelOf(worker: string): Element | undefined {
+  return [...document.querySelectorAll('[data-panel].worker')].find(
+    (panel) => panel.getAttribute('data-panel') === worker,
   )
 }
 

@@ -1,0 +1,88 @@
+import { countText, durationText } from './format.js'
+import type { Fields } from './model.js'
+import { numberOf, reasonOf, standingOf, usageText } from './standing.js'
+import { StatusMark } from './status-mark.js'
+
+export type Worker = readonly [id: string, about: Fields]
+
+/** A row a worker on one time axis: how it stands, when it ran, and what to know of it. */
+export function Overview({
+  workers,
+  now,
+  isShown,
+  onOpen,
+  onOnly,
+  onHide,
+}: {
+  readonly workers: readonly Worker[]
+  readonly now: number
+  readonly isShown: (worker: string) => boolean
+  /** Goes to the worker's panel. */
+  readonly onOpen: (worker: string) => void
+  readonly onOnly: (worker: string) => void
+  /** Hides it, or shows it again. */
+  readonly onHide: (worker: string) => void
+}) {
+  const spans = workers.map(([, about]) => spanOf(about, now))
+  const from = Math.min(...spans.map(([start]) => start))
+  const length = Math.max(1, ...spans.map(([, end]) => end - from))
+  const isOnlyOne = workers.filter(([worker]) => isShown(worker)).length === 1
+  return (
+    <section class="overview" aria-labelledby="overview">
+      <header>
+        <h2 id="overview">{countText(workers.length, 'worker')}</h2>
+        <span class="axis" aria-hidden="true">
+          <span>0</span>
+          <span>{durationText(length)}</span>
+        </span>
+      </header>
+      {/* It scrolls, so it must be reachable by keyboard. */}
+      <ul tabIndex={0} aria-label="Workers on one time axis">
+        {workers.map(([worker, about], at) => {
+          const [start, end] = spans[at] as readonly [number, number]
+          const standing = standingOf(about)
+          const reason = reasonOf(about)
+          const shown = isShown(worker)
+          return (
+            <li key={worker} class={shown ? standing : `${standing} hidden`}>
+              <button
+                type="button"
+                class="open"
+                onClick={() => onOpen(worker)}
+                title={`Go to the panel of ${worker}`}
+              >
+                <StatusMark standing={standing} />
+                <span class="id">{worker}</span>
+                <span class="track" aria-hidden="true">
+                  <span
+                    class="bar"
+                    style={{
+                      left: `${(100 * (start - from)) / length}%`,
+                      width: `max(3px, ${(100 * (end - start)) / length}%)`,
+                    }}
+                  />
+                </span>
+                <span class="span">{durationText(end - start)}</span>
+                <span class="reason">{reason}</span>
+                <span class="usage">{usageText(about['usage'])}</span>
+              </button>
+              <button type="button" aria-pressed={shown && isOnlyOne} onClick={() => onOnly(worker)}>
+                Only<span class="unseen"> {worker}</span>
+              </button>
+              <button type="button" aria-pressed={!shown} onClick={() => onHide(worker)}>
+                {shown ? 'Hide' : 'Show'}
+                <span class="unseen"> {worker}</span>
+              </button>
+            </li>
+          )
+        })}
+      </ul>
+    </section>
+  )
+}
+
+/** @returns when the worker began, and ended or is now. Milliseconds since 1970 */
+export function spanOf(about: Fields, now: number): readonly [start: number, end: number] {
+  const start = numberOf(about['startedAt']) || now
+  return [start, Math.max(start, numberOf(about['endedAt']) || now)]
+}

@@ -1,0 +1,107 @@
+import { countText } from './format.js'
+import { type Fields, fieldsOf, type Json } from './model.js'
+
+/** How a session or a worker stands, in the order in which a person looks at them. */
+export const standings = [
+  'asks',
+  'failed',
+  'lost',
+  'stalled',
+  'running',
+  'paused',
+  'waiting',
+  'cancelled',
+  'ended',
+  'succeeded',
+] as const
+
+export type Standing = (typeof standings)[number]
+
+/** What is drawn beside a name: never by colour alone. */
+export const marks: Readonly<Record<Standing, string>> = {
+  asks: '?',
+  failed: '✕',
+  lost: '⚡',
+  stalled: '!',
+  running: '●',
+  paused: '‖',
+  waiting: '○',
+  cancelled: '⊘',
+  ended: '■',
+  succeeded: '✓',
+}
+
+/** @returns how it stands, by what the hub's slices say of it */
+export function standingOf(about: Fields): Standing {
+  const { status, result } = about
+  if (needsOf(about) > 0 && status !== 'ended') return 'asks'
+  if (result === 'failed' || result === 'lost' || result === 'cancelled' || result === 'succeeded')
+    return result
+  if (status === 'running') return about['stalled'] === undefined ? 'running' : 'stalled'
+  if (status === 'paused' || status === 'ended') return status
+  return 'waiting'
+}
+
+/** @returns how many questions wait for an answer; slices of a session list them, the list of sessions counts them */
+export function needsOf({ needs, needsMore }: Fields): number {
+  const listed = Array.isArray(needs) ? needs.length : numberOf(needs)
+  return listed + numberOf(needsMore)
+}
+
+/** @returns what stands beside a status: `exit 3`, what is asked, since when it is stuck; empty when there is nothing */
+export function reasonOf(about: Fields): string {
+  const [need] = listedNeeds(about)
+  if (standingOf(about) === 'asks' && need !== undefined) return need.text
+  const stalled = fieldsOf(about['stalled'])
+  if (standingOf(about) === 'stalled' && typeof stalled['why'] === 'string') return stalled['why']
+  return typeof about['reason'] === 'string' ? about['reason'] : ''
+}
+
+/** A question to a person, as the slices list it. */
+export interface Need {
+  readonly kind: string
+  readonly key: string
+  readonly text: string
+  readonly time: number
+}
+
+export function listedNeeds({ needs }: Fields): readonly Need[] {
+  if (!Array.isArray(needs)) return []
+  return needs.map(fieldsOf).map(({ kind, key, text, time }) => ({
+    kind: String(kind),
+    key: String(key),
+    text: typeof text === 'string' && text !== '' ? text : `asks for ${String(kind)}`,
+    time: numberOf(time),
+  }))
+}
+
+/** @returns `12.5 k tokens · $0.04`; empty when nothing was counted */
+export function usageText(usage: Json | undefined): string {
+  const { input_tokens, output_tokens, cost_usd } = fieldsOf(usage)
+  const tokens = numberOf(input_tokens) + numberOf(output_tokens)
+  const cost = numberOf(cost_usd)
+  const texts = [
+    tokens === 0 ? '' : tokens < 1_000 ? countText(tokens, 'token') : `${shortNumber(tokens)} tokens`,
+    cost === 0 ? '' : `$${cost < 0.01 ? cost.toPrecision(2) : cost.toFixed(2)}`,
+  ]
+  return texts.filter((text) => text !== '').join(' · ')
+}
+
+function shortNumber(count: number): string {
+  if (count >= 1e6) return `${(count / 1e6).toFixed(1)} M`
+  return count >= 1e5 ? `${Math.round(count / 1e3)} k` : `${(count / 1e3).toFixed(1)} k`
+}
+
+export function numberOf(value: Json | undefined): number {
+  return typeof value === 'number' ? value : 0
+}
+
+/** @returns the named ones in the order in which a person looks at them; those that stand alike stay as they are */
+export function byStanding<Named>(all: readonly Named[], aboutOf: (one: Named) => Fields): Named[] {
+  const rank = (one: Named): number => {
+    const at = standings.indexOf(standingOf(aboutOf(one)))
+    // What runs and what is over is not torn apart: the eye looks for it where it was.
+    return at < standings.indexOf('running') ? at : standings.length
+  }
+  return all.toSorted((one, other) => rank(one) - rank(other))
+}

@@ -1,6 +1,6 @@
 import { useLayoutEffect, useReducer, useRef } from 'preact/hooks'
 import { type Look, spansOf } from './ansi.js'
-import { clockText } from './format.js'
+import { clockText, durationText, timeText } from './format.js'
 import type { Log, Row } from './log.js'
 import { measure } from './measure.js'
 import { pure } from './pure.js'
@@ -12,6 +12,8 @@ const bottomSlack = 24
 export interface Scroll {
   follow: boolean
   top: number
+  /** The view goes to this row, as soon as it is drawn. */
+  to: Row | undefined
 }
 
 /** The rows that can be seen, and room for those that cannot. */
@@ -19,11 +21,17 @@ export function LogView({
   log,
   scroll,
   label,
+  since,
+  markOf,
   onFollow,
 }: {
   readonly log: Log
   readonly scroll: Scroll
   readonly label: string
+  /** When what is shown began: times are told from it as well. Milliseconds since 1970 */
+  readonly since: number | undefined
+  /** Whether a row is one that is sought, or the one that was gone to. */
+  readonly markOf: (row: Row) => '' | 'found' | 'current'
   readonly onFollow: () => void
 }) {
   const box = useRef<HTMLDivElement>(null)
@@ -37,6 +45,7 @@ export function LogView({
   log.removedHeight = 0
 
   const { rows } = log
+  if (scroll.to !== undefined) scroll.top = heightAbove(rows, scroll.to)
   const { first, last, above, below } = scroll.follow
     ? windowFromBelow(rows, height + overscan)
     : windowAt(rows, scroll.top - overscan, height + 2 * overscan)
@@ -46,6 +55,7 @@ export function LogView({
     const inner = list.current
     if (outer === null || inner === null) return
     let moved = 0
+    let target: number | undefined
     measure({
       read() {
         boxHeight.current = outer.clientHeight
@@ -56,11 +66,17 @@ export function LogView({
           moved += Math.abs(measured - row.height)
           row.height = measured
         })
+        // What is above it may never have been measured: only where it is drawn can be asked.
+        const drawn = scroll.to && inner.children[rows.indexOf(scroll.to) - first]
+        if (drawn instanceof HTMLElement) target = Math.max(0, drawn.offsetTop - outer.clientHeight / 3)
       },
       write() {
         // More than there is: the browser stops at the end, and need not be asked where that is.
         if (scroll.follow) outer.scrollTop = 1e9
-        else if (removedHeight > 0) outer.scrollTop = scroll.top
+        else if (target !== undefined) {
+          scroll.top = outer.scrollTop = target
+          scroll.to = undefined
+        } else if (removedHeight > 0) outer.scrollTop = scroll.top
         // Estimates were far off: what is visible may be too little.
         if (moved > overscan / 2) again(undefined)
       },
@@ -93,12 +109,23 @@ export function LogView({
       <div style={{ height: `${above}px` }} />
       <div ref={list}>
         {rows.slice(first, last).map((row) => (
-          <RowView key={row.key} row={row} revision={row.revision} toggled={again} />
+          <RowView
+            key={row.key}
+            row={row}
+            revision={row.revision}
+            since={since}
+            mark={markOf(row)}
+            toggled={again}
+          />
         ))}
       </div>
       <div style={{ height: `${below}px` }} />
     </div>
   )
+}
+
+function heightAbove(rows: readonly Row[], row: Row): number {
+  return rows.slice(0, Math.max(0, rows.indexOf(row))).reduce((sum, { height }) => sum + height, 0)
 }
 
 interface Window {
@@ -141,34 +168,54 @@ function windowAt(rows: readonly Row[], top: number, height: number): Window {
 /** One row; drawn again only when its revision changes. */
 const RowView = pure(function RowView({
   row,
+  since,
+  mark,
   toggled,
 }: {
   readonly row: Row
   readonly revision: number
+  readonly since: number | undefined
+  readonly mark: string
   readonly toggled: (_: undefined) => void
 }) {
+  const when = `${timeText(row.time)}${since === undefined ? '' : ` · after ${durationText(row.time - since)}`}`
   switch (row.kind) {
     case 'line':
-      return <Line row={row} />
+      return <Line row={row} when={when} mark={mark} />
     case 'text':
       return (
-        <div class={`row text ${/input/.test(row.type) ? 'quiet' : ''}`} title={row.type}>
+        <div
+          class={`row text ${/input|reasoning/.test(row.type) ? 'quiet' : ''} ${mark}`}
+          title={`${row.type} · ${when}`}
+          data-time={clockText(row.time)}
+        >
           {row.text}
         </div>
       )
     case 'notice':
-      return <div class="row notice">{row.text}</div>
+      return <div class={`row notice ${mark}`}>{row.text}</div>
     case 'tool':
     case 'event':
     case 'error':
-      return <Expandable row={row} toggled={toggled} />
+      return <Expandable row={row} when={when} mark={mark} toggled={toggled} />
   }
 })
 
-function Line({ row }: { readonly row: Row }) {
+interface Drawn {
+  readonly row: Row
+  /** When it was published, for whoever points at it. */
+  readonly when: string
+  readonly mark: string
+}
+
+function Line({ row, when, mark }: Drawn) {
   const { spans } = spansOf(row.text, row.look)
   return (
-    <div class={row.stream === 'stderr' ? 'row line stderr' : 'row line'}>
+    <div
+      class={`row line ${row.stream === 'stderr' ? 'stderr' : ''} ${mark}`}
+      title={when}
+      data-time={clockText(row.time)}
+    >
       {spans.length === 0 ? '\u00a0' : spans.map(({ text, look }) => <Piece text={text} look={look} />)}
     </div>
   )
@@ -201,14 +248,14 @@ function Piece({ text, look }: { readonly text: string; readonly look: Look }) {
 const marks = { running: '◌', done: '✓', failed: '✕' } as const
 const spoken = { running: 'running', done: 'done', failed: 'failed' } as const
 
-function Expandable({ row, toggled }: { readonly row: Row; readonly toggled: (_: undefined) => void }) {
+function Expandable({ row, when, mark, toggled }: Drawn & { readonly toggled: (_: undefined) => void }) {
   const toggle = () => {
     row.isOpen = !row.isOpen
     row.revision += 1
     toggled(undefined)
   }
   return (
-    <div class={`row ${row.kind} ${row.outcome ?? ''}`}>
+    <div class={`row ${row.kind} ${row.outcome ?? ''} ${mark}`}>
       {row.details === undefined ? (
         <div class="head">
           <span class="type">{row.type}</span>
@@ -225,7 +272,7 @@ function Expandable({ row, toggled }: { readonly row: Row; readonly toggled: (_:
           {row.worker !== undefined && <span class="whose">{row.worker}</span>}
           {row.outcome && <span class="unseen">{spoken[row.outcome]}</span>}
           <span class="summary">{row.text}</span>
-          <time>{clockText(row.time)}</time>
+          <time title={when}>{clockText(row.time)}</time>
         </button>
       )}
       {row.isOpen && <pre class="details">{JSON.stringify(row.details, undefined, 2).slice(0, 20_000)}</pre>}

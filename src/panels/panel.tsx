@@ -1,18 +1,21 @@
 import type { VNode } from 'preact'
-import { useEffect, useLayoutEffect, useReducer, useRef, useState } from 'preact/hooks'
+import { useEffect, useLayoutEffect, useMemo, useReducer, useRef, useState } from 'preact/hooks'
 import type { Client } from '../client/client.js'
 import type { Changes } from '../client/subscription.js'
 import { clientClock } from '../client/surroundings.js'
-import { passes, patternsOf } from './filter.js'
+import { faultIn, passes, patternsOf } from './filter.js'
+import { FindBar } from './find-bar.js'
 import { countText, durationText, rateText } from './format.js'
 import { notOnNextFrame, onNextFrame } from './frame-loop.js'
 import type { Lag } from './lag.js'
-import { Log } from './log.js'
+import { Log, type Row } from './log.js'
 import { LogView, type Scroll } from './log-view.js'
 import { type Fields, type PanelEvent, type PanelMode, panelModes } from './model.js'
 import type { Rate } from './rate.js'
-import { reasonOf, standingOf, usageText } from './standing.js'
+import { following, isError, seekerOf } from './search.js'
+import { numberOf, reasonOf, standingOf, usageText } from './standing.js'
 import { StatusMark } from './status-mark.js'
+import { copyText, download } from './take-away.js'
 
 /** What all panels of a session share. */
 export interface Meters {
@@ -45,12 +48,15 @@ export interface PanelProps {
 export function Panel({ client, topic, name, kind, about, meters, rate, choice, now }: PanelProps) {
   const section = useRef<HTMLElement>(null)
   const [log] = useState(() => new Log())
-  const [scroll] = useState<Scroll>(() => ({ follow: true, top: 0 }))
+  const [scroll] = useState<Scroll>(() => ({ follow: true, top: 0, to: undefined }))
   const [, draw] = useReducer((count: number, _: undefined) => count + 1, 0)
   const [types, setTypes] = useState(choice.types)
   const [mode, setMode] = useState(choice.mode)
   const [said, say] = useState('')
   const [live, setLive] = useState(false)
+  /** What is searched for; nothing while nobody searches. */
+  const [sought, seek] = useState<string>()
+  const [current, setCurrent] = useState<Row>()
   const subscription = useRef<{ update(changes: Changes): void; close(): void } | undefined>(undefined)
   const visible = useRef(true)
   const drawn = useRef<VNode | undefined>(undefined)
@@ -123,6 +129,8 @@ export function Panel({ client, topic, name, kind, about, meters, rate, choice, 
   const chooseTypes = (text: string) => {
     const before = patternsOf(types)
     const patterns = patternsOf(text)
+    const fault = faultIn(text)
+    if (fault !== undefined) sayAWhile(`${fault} is no name of a type, prefix* or !name: passed over`)
     setTypes(text)
     log.choose(patterns)
     // What the filter before let through is here; the rest comes from the hub's history.
@@ -172,14 +180,37 @@ export function Panel({ client, topic, name, kind, about, meters, rate, choice, 
     return () => observer.disconnect()
   }, [])
 
-  const copy = async () => {
-    try {
-      await navigator.clipboard.writeText(log.ndjson())
-      say('Copied')
-    } catch {
-      say('The browser did not let it be copied')
-    }
+  const sayAWhile = (text: string) => {
+    say(text)
     clientClock.after(2_000, () => say(''))
+  }
+  const copy = async () => {
+    const copied = await copyText(log.ndjson())
+    sayAWhile(copied ? 'Copied' : 'The browser did not let it be copied')
+  }
+
+  const seeker = useMemo(() => seekerOf(sought ?? ''), [sought])
+  const matching = seeker.kind === 'sought' ? log.rows.filter(seeker.matches) : []
+  const found = new Set(matching)
+  const errors = log.rows.filter(isError)
+  /** Goes to a row, in the middle of what is seen. */
+  const goTo = (row: Row | undefined) => {
+    setCurrent(row)
+    if (row === undefined) return
+    scroll.follow = false
+    scroll.to = row
+    draw(undefined)
+  }
+  const step = (by: 1 | -1) => goTo(following(matching, log.rows, current, by))
+  const keys = (event: KeyboardEvent) => {
+    const isFind = event.key === '/' || (event.key === 'f' && (event.ctrlKey || event.metaKey))
+    if (isFind && !isTyping(event)) {
+      event.preventDefault()
+      event.stopPropagation()
+      seek(sought ?? '')
+    } else if (event.key === 'e' && !event.ctrlKey && !event.metaKey && !isTyping(event)) {
+      goTo(following(errors, log.rows, current, event.shiftKey ? -1 : 1))
+    }
   }
 
   // The same picture again costs nothing.
@@ -196,6 +227,7 @@ export function Panel({ client, topic, name, kind, about, meters, rate, choice, 
   drawn.current = (
     <section
       ref={section}
+      onKeyDown={keys}
       class={`panel ${kind}${isBare ? ' bare' : ''}`}
       aria-labelledby={id}
       data-panel={name}
@@ -215,7 +247,7 @@ export function Panel({ client, topic, name, kind, about, meters, rate, choice, 
           {usage !== '' && <span>{usage}</span>}
           {startedAt !== undefined && <span>{durationText(endedAt - startedAt)}</span>}
           <span>{rateText(rate.perSecond(now))}</span>
-          <span>{countText(log.received, 'event')}</span>
+          <span>{countText(Math.max(log.received, numberOf(about['events'])), 'event')}</span>
         </span>
       </header>
       <div class="tools">
@@ -231,17 +263,65 @@ export function Panel({ client, topic, name, kind, about, meters, rate, choice, 
         >
           Copy
         </button>
+        <button
+          type="button"
+          onClick={() => download(`${name}.ndjson`, log.ndjson())}
+          title="The events shown"
+        >
+          Download
+        </button>
+        <button
+          type="button"
+          class={sought === undefined ? '' : 'on'}
+          title="/"
+          onClick={() => seek(sought ?? '')}
+        >
+          Find
+        </button>
+        {errors.length > 0 && (
+          <button
+            type="button"
+            class="errors"
+            title="The next failure (e), with Shift the one before"
+            onClick={(event) => goTo(following(errors, log.rows, current, event.shiftKey ? -1 : 1))}
+          >
+            ✕ {errors.length.toLocaleString('en')}
+            <span class="unseen"> failures: go to the next</span>
+          </button>
+        )}
         <span class="said" role="status">
           {said}
         </span>
       </div>
+      {sought !== undefined && (
+        <FindBar
+          name={name}
+          text={sought}
+          seeker={seeker}
+          matching={matching}
+          current={current}
+          onText={seek}
+          onStep={step}
+          onClose={() => {
+            seek(undefined)
+            section.current?.querySelector<HTMLElement>('.log')?.focus()
+          }}
+        />
+      )}
       <div class="body">
         {log.rows.length === 0 && (
           <p class="empty">
             {emptyText({ live, known: startedAt !== undefined, filtered: types !== '' || mode !== 'full' })}
           </p>
         )}
-        <LogView log={log} scroll={scroll} label={`Events of ${name}`} onFollow={show} />
+        <LogView
+          log={log}
+          scroll={scroll}
+          label={`Events of ${name}`}
+          since={startedAt}
+          markOf={(row) => (row === current ? 'current' : found.has(row) ? 'found' : '')}
+          onFollow={show}
+        />
         {(log.paused || !scroll.follow) && (
           <button type="button" class="jump" onClick={jump}>
             {log.paused ? `Paused · ${log.pending.length.toLocaleString('en')} new` : '↓ Newest'}
@@ -258,6 +338,10 @@ function emptyText({ live, known, filtered }: { live: boolean; known: boolean; f
   if (!live) return 'Joining…'
   if (filtered) return 'Nothing yet. Only what the types and the mode let through is shown.'
   return known ? 'Nothing yet.' : 'Nothing yet. What is published to it shows here at once.'
+}
+
+function isTyping({ target }: KeyboardEvent): boolean {
+  return (target as Element).closest('input, select, textarea') !== null
 }
 
 let lists = 0

@@ -7,6 +7,7 @@ import { durationText } from './format.js'
 import { showIcon } from './icon.js'
 import { Lag } from './lag.js'
 import { fieldsOf } from './model.js'
+import { Notices } from './notices.js'
 import type { Meters } from './panel.js'
 import { addressOf, home, type Place, placeOf } from './place.js'
 import { Rate } from './rate.js'
@@ -98,6 +99,7 @@ export function App() {
           <span class="logo" aria-hidden="true" />
           Runcast
         </a>
+        <Notices counts={counts} />
         <Connection status={status} opened={opened} meters={meters} />
       </header>
       {refused === undefined && (

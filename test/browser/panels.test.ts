@@ -3,6 +3,7 @@ import t from 'tap'
 import { skip } from '../kit/chromium.js'
 import { Proxy } from '../kit/proxy.js'
 import { mint, secret } from '../kit/tokens.js'
+import { until } from '../kit/wait.js'
 import { type Hub, open, panelsPage, publish, put } from './panels-page.js'
 
 const deadline = { timeout: 20_000 }
@@ -140,7 +141,7 @@ t.test('the panels page in Chromium', { skip }, async (t) => {
     await press('Enter')
     await page.getByRole('heading', { name: 'other', level: 1 }).waitFor(deadline)
     await page.getByRole('button', { name: 'grep' }).waitFor(deadline)
-    await press('Shift+Tab', 'Shift+Tab')
+    await press('Shift+Tab', 'Shift+Tab', 'Shift+Tab')
     t.equal(await focused(), 'Skip the list of sessions')
     await press('Enter', 'Tab', 'Tab', 'ArrowDown')
     await page.waitForURL(/mode=summary/)
@@ -156,7 +157,7 @@ t.test('the panels page in Chromium', { skip }, async (t) => {
       1,
       'a filter that is being typed is none yet',
     )
-    await press('Enter', 'Tab', 'Tab', 'Tab', 'Tab')
+    await press('Enter', 'Tab', 'Tab', 'Tab', 'Tab', 'Tab', 'Tab')
     t.equal(await focused(), 'Events of other')
     await page.getByRole('button', { name: 'note' }).waitFor({ ...deadline, state: 'detached' })
     await press('Tab', 'Enter')
@@ -167,6 +168,85 @@ t.test('the panels page in Chromium', { skip }, async (t) => {
     t.equal(await page.getByText('steps').isVisible(), false, 'a slice is folded')
     await page.goBack()
     await page.getByRole('heading', { name: 'What runs, as it runs' }).waitFor(deadline)
+  })
+
+  t.test('says what failed and what is asked, and takes the answer', async (t) => {
+    const hub = await serve(t)
+    await runThree(hub, 'demo')
+    await put(hub, 'demo', { metadata: { title: 'Release 4.2', labels: { branch: 'main' } } })
+    await publish(hub, 'demo/workers/asker', {
+      type: 'client_input_requested',
+      data: { request_id: 'r1', prompt: 'Which version?' },
+    })
+    const { page, complaints } = await open(t, browser, hub.url)
+    await until('the tab is called so', async () => (await page.title()) === '? 1 need you · Runcast')
+    const link = page.getByRole('link', { name: /Release 4.2/ })
+    t.match(await link.innerText(), /1 question.*1 failed/s, 'the list says both')
+    await link.click()
+    await page.getByRole('heading', { name: 'Release 4.2', level: 1 }).waitFor(deadline)
+    await until('the tab is called so', async () => (await page.title()) === '? demo · Runcast')
+    const overview = page.getByRole('list', { name: 'Workers on one time axis' })
+    const rows = (await overview.getByRole('listitem').allInnerTexts()).map((text) =>
+      text.split('\n').slice(0, 3),
+    )
+    t.strictSame(
+      rows.map((row) => row.find((text) => /^(asker|a|b|c)$/.test(text))),
+      ['asker', 'b', 'a', 'c'],
+      'those that ask and that failed come first',
+    )
+    t.match(
+      await overview
+        .getByRole('button', { name: /Go to|b/ })
+        .nth(3)
+        .innerText(),
+      /b[^]*exit 3/,
+    )
+    const b = page.locator('[data-panel=b]')
+    t.match(await b.locator('header').innerText(), /failed\s+exit 3/)
+    await b.locator('.log').press('e')
+    await b.locator('.row.error.current').waitFor(deadline)
+
+    await page.getByLabel('Answer to asker').fill('4.2.0')
+    await page.getByLabel('Answer to asker').press('Enter')
+    await page.getByText('1 question needs you').waitFor({ ...deadline, state: 'detached' })
+    await page.locator('[data-panel=asker] .row', { hasText: '4.2.0' }).waitFor(deadline)
+    await until('the tab is called so', async () => (await page.title()) === 'demo · Runcast')
+
+    await overview.getByRole('button', { name: 'Hide c' }).click()
+    await page.locator('[data-panel=c]').waitFor({ ...deadline, state: 'detached' })
+    t.match(page.url(), /w=!c/)
+    await publish(hub, 'demo/workers/late', { type: 'note' })
+    await page.locator('[data-panel=late]').waitFor(deadline)
+    await overview.getByRole('button', { name: 'Only b' }).click()
+    t.equal(await page.locator('[data-panel].worker').count(), 1)
+    t.strictSame(complaints, [])
+  })
+
+  t.test('is searched: a panel for a text, the list for a label', async (t) => {
+    const hub = await serve(t)
+    await runThree(hub, 'demo')
+    await put(hub, 'other', { metadata: { labels: ['nightly'] } })
+    await publish(hub, 'other', { type: 'note' })
+    const { page, complaints } = await open(t, browser, `${hub.url}/s/demo?w=c&q=night`)
+    await page.getByRole('link', { name: /other/ }).waitFor(deadline)
+    t.equal(
+      await page.getByRole('link', { name: /demo/ }).count(),
+      0,
+      'the address says what the list is searched for',
+    )
+    const c = page.locator('[data-panel=c]')
+    await c.locator('.line', { hasText: /^900$/ }).waitFor(deadline)
+    await c.locator('.log').press('/')
+    await page.keyboard.type('/^7[0-9]$/m')
+    await c.getByText('10', { exact: true }).first().waitFor(deadline)
+    await page.keyboard.press('Enter')
+    await c.locator('.line.current', { hasText: /^70$/ }).waitFor(deadline)
+    await page.keyboard.press('Shift+Enter')
+    await c.locator('.line.current', { hasText: /^79$/ }).waitFor(deadline)
+    t.match(await c.getByRole('status').last().innerText(), /10 of 10/)
+    await page.keyboard.press('Escape')
+    t.equal(await c.getByRole('search').count(), 0)
+    t.strictSame(complaints, [])
   })
 
   t.test('gets from history what a wider filter or mode lets through', async (t) => {

@@ -1,11 +1,13 @@
 import t from 'tap'
 import { plain, spansOf } from '../../src/panels/ansi.js'
-import { passes, patternsOf } from '../../src/panels/filter.js'
+import { faultIn, passes, patternsOf } from '../../src/panels/filter.js'
 import { Lag } from '../../src/panels/lag.js'
 import { Log, rowsMax } from '../../src/panels/log.js'
-import type { Json, PanelEvent } from '../../src/panels/model.js'
-import { addressOf, baseOf, placeOf } from '../../src/panels/place.js'
+import type { Fields, Json, PanelEvent } from '../../src/panels/model.js'
+import { addressOf, baseOf, placeOf, showsWorker, toggled } from '../../src/panels/place.js'
 import { Rate } from '../../src/panels/rate.js'
+import { following, isError, seekerOf } from '../../src/panels/search.js'
+import { byStanding, needsOf, reasonOf, standingOf, usageText } from '../../src/panels/standing.js'
 import type { Offset } from '../../src/protocol/cursor.js'
 
 let offset = 0
@@ -181,6 +183,85 @@ t.test('a filter means what it means to the hub', async (t) => {
     ['b', ['!tool_*'], true],
   ]
   for (const [type, patterns, is] of cases) t.equal(passes(type, patterns), is, `${type} ${patterns.join()}`)
+})
+
+t.test('what is no pattern is said, not passed over', async (t) => {
+  t.equal(faultIn('tool_*, !a ~b'), undefined)
+  t.equal(faultIn('tool_* [x]'), '[x]')
+  t.equal(faultIn('!'), '!')
+  t.strictSame(patternsOf('tool_* [x], !'), ['tool_*'])
+})
+
+t.test('how it stands follows from what the slices say', async (t) => {
+  for (const [about, standing, reason] of [
+    [{}, 'waiting', ''],
+    [{ status: 'running' }, 'running', ''],
+    [
+      { status: 'running', stalled: { since: 1, why: 'no event for 5 min' } },
+      'stalled',
+      'no event for 5 min',
+    ],
+    [{ status: 'ended', result: 'failed', reason: 'exit 3' }, 'failed', 'exit 3'],
+    [{ status: 'ended', result: 'lost' }, 'lost', ''],
+    [{ status: 'ended' }, 'ended', ''],
+    [{ status: 'running', needs: 2 }, 'asks', ''],
+    [
+      { status: 'running', needs: [{ kind: 'input', key: 'a', text: 'Which?', time: 5 }], needsMore: 3 },
+      'asks',
+      'Which?',
+    ],
+    [{ status: 'ended', result: 'succeeded', needs: 1 }, 'succeeded', ''],
+  ] as const) {
+    t.equal(standingOf(about), standing, JSON.stringify(about))
+    t.equal(reasonOf(about), reason)
+  }
+  t.equal(needsOf({ needs: [{}, {}], needsMore: 3 }), 5)
+  t.equal(usageText({ input_tokens: 12_000, output_tokens: 540, cost_usd: 0.0432 }), '12.5 k tokens · $0.04')
+  t.equal(usageText({ input_tokens: 1 }), '1 token')
+  t.equal(usageText(undefined), '')
+  const all: readonly [string, Fields][] = [
+    ['done', { status: 'ended', result: 'succeeded' }],
+    ['runs', { status: 'running' }],
+    ['failed', { status: 'ended', result: 'failed' }],
+    ['asks', { status: 'running', needs: 1 }],
+  ]
+  const ordered = byStanding(all, ([, about]) => about).map(([name]) => name)
+  t.strictSame(ordered, ['asks', 'failed', 'done', 'runs'], 'what runs and what is over stays where it was')
+})
+
+t.test('a worker is hidden and shown again, and one that begins later is shown', async (t) => {
+  t.ok(showsWorker({ workers: ['!noisy'] }, 'later'))
+  t.notOk(showsWorker({ workers: ['!noisy'] }, 'noisy'))
+  t.notOk(showsWorker({ workers: ['a'] }, 'later'))
+  t.strictSame(toggled({ workers: [] }, 'a'), ['!a'])
+  t.strictSame(toggled({ workers: ['!a'] }, 'a'), [])
+  t.strictSame(toggled({ workers: ['a', 'b'] }, 'a'), ['b'])
+  t.strictSame(toggled({ workers: ['b'] }, 'a'), ['b', 'a'])
+})
+
+t.test('a log is searched by text and by expression, around its end', async (t) => {
+  const log = new Log()
+  for (const text of ['one\n', 'two\n', 'three\n']) log.put(event('process.output', { text }))
+  log.put(event('execution_failed', { error: { code: 'E_DEEP' } }))
+  const rows = log.rows
+  const matching = (text: string) => {
+    const seeker = seekerOf(text)
+    return seeker.kind === 'sought' ? rows.filter(seeker.matches) : []
+  }
+  t.strictSame(
+    matching('/^t.*e$/m').map(({ text }) => text),
+    ['three'],
+  )
+  t.equal(matching('e_deep')[0], rows[3], 'what is open of a row is searched, too')
+  t.equal(seekerOf('/(/').kind, 'faulty')
+  t.equal(seekerOf('').kind, 'none')
+  const found = matching('T')
+  t.equal(following(found, rows, undefined, 1), found[0])
+  t.equal(following(found, rows, undefined, -1), found.at(-1))
+  t.equal(following(found, rows, found.at(-1), 1), found[0])
+  t.equal(following(found, rows, rows[0], 1), rows[1], 'from a row that is no match')
+  t.equal(following([], rows, undefined, 1), undefined)
+  t.strictSame(rows.filter(isError), [rows[3]])
 })
 
 t.test('a place and its address are one', async (t) => {

@@ -1,4 +1,4 @@
-import { useEffect, useRef } from 'preact/hooks'
+import { useLayoutEffect, useRef } from 'preact/hooks'
 import type { Row } from './log.js'
 import type { Seeker } from './search.js'
 
@@ -23,7 +23,7 @@ export function FindBar({
   readonly onClose: () => void
 }) {
   const input = useRef<HTMLInputElement>(null)
-  useEffect(() => input.current?.focus(), [])
+  useLayoutEffect(() => input.current?.focus(), [])
   const at = current === undefined ? -1 : matching.indexOf(current)
   return (
     <div class="find" role="search" aria-label={`Search in ${name}`}>

@@ -147,7 +147,9 @@ export class Committing {
     await kept
     // One by one, a commit keeps only a part of what was waited for.
     while (this.#suspects.has(journal)) await (this.#nextFor(journal) ?? Promise.resolve())
-    if (journal.dropped) this.damaged.expectWritable(journal.session)
+    if (!journal.dropped) return
+    await this.removals.outcomeOf(journal)
+    this.damaged.expectWritable(journal.session)
   }
 
   #notice(fault: StoreError | undefined): void {
@@ -234,7 +236,12 @@ export class Committing {
   async #commit(): Promise<void> {
     if (this.#committing !== undefined) return
     // Where all that failed is gone, an empty commit says whether the store works again.
-    if (this.#dirty.size === 0 && this.#fault === undefined) return
+    if (this.#dirty.size === 0 && this.#fault === undefined) {
+      // What somebody waits for has gone with its session.
+      this.#next?.resolve()
+      this.#next = undefined
+      return
+    }
     const given = this.#nextBatch()
     for (const journal of given) this.#dirty.delete(journal)
     const { bytes } = this.#uncommitted

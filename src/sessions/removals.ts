@@ -10,6 +10,7 @@ export class Removals {
   readonly #leaving = new Set<string>()
   /** Of sessions that could not be removed, and come back: offsets up to here were given out, and not all were kept. */
   readonly #reached = new Map<string, { readonly epoch: Epoch; readonly offset: Offset }>()
+  readonly #removals = new WeakMap<Journal, Promise<void>>()
 
   constructor(store: Store, damaged: DamagedSessions) {
     this.#store = store
@@ -24,7 +25,9 @@ export class Removals {
   async remove(journal: Journal): Promise<void> {
     const { session, epoch, offset } = journal
     this.#reached.set(session, { epoch, offset })
-    await this.removeStored(session)
+    const removal = this.removeStored(session)
+    this.#removals.set(journal, removal)
+    await removal
     this.#reached.delete(session)
   }
 
@@ -34,6 +37,11 @@ export class Removals {
     const reached = this.#reached.get(session)
     const isBehind = reached?.epoch === epoch && reached.offset > stored.last
     return isBehind ? { ...stored, last: reached.offset } : stored
+  }
+
+  /** @returns once the session is gone, if it is being removed; rejects where it is there again, without what it had not kept */
+  outcomeOf(journal: Journal): Promise<void> | undefined {
+    return this.#removals.get(journal)
   }
 
   /** As `remove`, of a session that is not in memory. */

@@ -2,6 +2,7 @@ import t from 'tap'
 import { createHub } from '../../src/hub/hub.js'
 import { openLmdb } from '../../src/store/lmdb.js'
 import { memoryStore } from '../../src/store/memory.js'
+import { StoreError } from '../../src/store/store.js'
 import { FaultyStore } from '../kit/faulty-store.js'
 import { until } from '../kit/wait.js'
 import { aDirectory, aHub, dataOf, historyOf, notes, publishAll, range, take } from './committing-kit.js'
@@ -202,6 +203,23 @@ t.test('a session that could not be removed comes back, and its offsets go on', 
   )
   t.equal(hub.session('s').publish(notes(6, 1)).first, 6)
   await hub.committed('s')
+})
+
+t.test('what waited for the store when its session could not be removed is not acknowledged', async (t) => {
+  const failing = memoryStore()
+  const remove = (): Promise<void> => Promise.reject(new StoreError('failed', 'The disk cannot be written.'))
+  const hub = aHub(t, { store: Object.assign(failing, { remove }) })
+  await publishAll(hub, 's', notes(1, 1))
+  hub.session('s').publish(notes(2, 1))
+  const acknowledged = t.rejects(hub.committed('s'), { code: 'unavailable' })
+  await t.rejects(hub.removeSession('s'), { code: 'unavailable' })
+  await acknowledged
+  t.equal((await hub.readHistory('sessions/s')).events.length, 1)
+  const gone = aHub(t, { store: memoryStore() })
+  gone.session('s').publish(notes(1, 1))
+  const kept = gone.committed('s')
+  await gone.removeSession('s')
+  await t.resolves(kept, 'what went with its session is what was asked for')
 })
 
 t.test('a store that works again is noticed when all that it did not keep is gone', async (t) => {

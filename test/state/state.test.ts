@@ -6,6 +6,7 @@ import type { Offset } from '../../src/protocol/cursor.js'
 import type { PatchOperation, StateUpdate } from '../../src/protocol/frames.js'
 import { defaultLimits } from '../../src/protocol/limits.js'
 import { applyMerge, applyPatch } from '../../src/state/apply.js'
+import { compareWithin } from '../../src/state/compare.js'
 import { followPatch } from '../../src/state/follow-patch.js'
 import { emptyMirror, StateMirror } from '../../src/state/mirror.js'
 import { type Change, noCounts, type StateLimits, TopicState } from '../../src/state/topic-state.js'
@@ -380,3 +381,32 @@ t.test('followPatch obeys RFC 6902, and refuses what does not fit', async (t) =>
   t.equal(JSON.stringify(value), before)
   t.equal(({} as { polluted?: true }).polluted, undefined)
 })
+
+t.test(
+  'of a large object that has nothing in common with the one before no more is read than shows it',
+  (t) => {
+    const named = (prefix: string): Record<string, JsonValue> =>
+      Object.fromEntries(Array.from({ length: 20_000 }, (_, n) => [`${prefix}${n}`, n]))
+    let listed = 0
+    const looked = new Set<string>()
+    const before = new Proxy(named('a'), {
+      ownKeys(target) {
+        listed++
+        return Reflect.ownKeys(target)
+      },
+      getOwnPropertyDescriptor(target, name) {
+        looked.add(String(name))
+        return Reflect.getOwnPropertyDescriptor(target, name)
+      },
+    })
+    t.equal(compareWithin(before, named('b'), 5_000), undefined)
+    t.equal(listed, 0)
+    t.ok(looked.size <= 64)
+    const { a0: _, ...others } = named('a')
+    t.same(compareWithin(before, { ...others, b0: 0 }, 5_000)?.patch, [
+      { op: 'remove', path: '/a0' },
+      { op: 'add', path: '/b0', value: 0 },
+    ])
+    t.end()
+  },
+)

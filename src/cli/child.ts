@@ -17,6 +17,8 @@ export interface Exit {
   readonly code: number
   readonly signal: NodeJS.Signals | null
   readonly durationMs: number
+  /** Somebody who watches has cancelled it. */
+  readonly cancelled?: true
   /** Why the command could not be started at all. */
   readonly error?: string
 }
@@ -31,8 +33,8 @@ export interface ChildEvents {
 
 export interface ChildOptions {
   readonly env: NodeJS.ProcessEnv
-  /** Whether the command reads what we were given; otherwise it finds its input empty. */
-  readonly readsInput: boolean
+  /** Whether the command reads what we were given, or what `write` gives it; otherwise it finds its input empty. */
+  readonly input: 'inherit' | 'pipe' | 'ignore'
   readonly clock: Clock
 }
 
@@ -40,6 +42,10 @@ export interface Child {
   readonly ended: boolean
   /** To the command and all that it started. Harmless after its end. */
   signal(signal: NodeJS.Signals): void
+  /** Asks it to end, as Ctrl-C does; one that has not ended after so long is killed. Milliseconds. */
+  cancel(graceMs: number): void
+  /** Gives it text to read. @returns whether it reads any */
+  write(text: string): boolean
   /** Stops and goes on reading its output: it waits when its pipe is full. */
   pause(): void
   resume(): void
@@ -57,11 +63,17 @@ export function startChild(command: ChildCommand, options: ChildOptions, events:
   const streams = [readLines(process_, 'stdout', clock, events), readLines(process_, 'stderr', clock, events)]
   events.started(process_.pid ?? null)
   let ended = false
+  let cancelled = false
+  let killing: Timer | undefined
+  // One that reads nothing more is no fault of ours.
+  process_.stdin?.on('error', () => {})
   const exited = (exit: Omit<Exit, 'durationMs'>): void => {
     if (ended) return
     ended = true
+    killing?.cancel()
     for (const stream of streams) stream.end()
-    events.exited({ ...exit, durationMs: clock.now() - startedAt })
+    const durationMs = clock.now() - startedAt
+    events.exited({ ...exit, durationMs, ...(cancelled && { cancelled }) })
   }
   process_.on('error', (error) => {
     if (process_.pid !== undefined) return
@@ -70,13 +82,25 @@ export function startChild(command: ChildCommand, options: ChildOptions, events:
   })
   // Not `exit`: what the command left running may still write to its pipes.
   process_.on('close', (code, signal) => exited({ code: code ?? exitCodeOf(signal), signal }))
+  const signal = (name: NodeJS.Signals): void => {
+    if (!ended && process_.pid !== undefined) signalGroup(process_.pid, name)
+  }
   return {
     get ended() {
       return ended
     },
-    signal(signal) {
-      if (ended || process_.pid === undefined) return
-      signalGroup(process_.pid, signal)
+    signal,
+    cancel(graceMs) {
+      cancelled = true
+      signal('SIGINT')
+      // One that is paused could not end.
+      if (process.platform !== 'win32') signal('SIGCONT')
+      killing ??= clock.after(graceMs, () => signal('SIGKILL'))
+    },
+    write(text) {
+      if (process_.stdin === null || !process_.stdin.writable) return false
+      process_.stdin.write(text)
+      return true
     },
     pause: () => streams.forEach((stream) => stream.pause()),
     resume: () => streams.forEach((stream) => stream.resume()),
@@ -86,11 +110,7 @@ export function startChild(command: ChildCommand, options: ChildOptions, events:
 function spawnCommand(command: ChildCommand, options: ChildOptions): ChildProcess {
   const spawnOptions = {
     env: options.env,
-    stdio: [options.readsInput ? 'inherit' : 'ignore', 'pipe', 'pipe'] as [
-      'inherit' | 'ignore',
-      'pipe',
-      'pipe',
-    ],
+    stdio: [options.input, 'pipe', 'pipe'] as [ChildOptions['input'], 'pipe', 'pipe'],
     // A process group of its own: Ctrl-C reaches it once, through us, and so do signals to all it started.
     detached: process.platform !== 'win32',
   }
@@ -159,6 +179,7 @@ export function exitText(exit: Omit<Exit, 'signal'> & { readonly signal: string 
   readonly after: string
 } {
   const after = ` after ${formatDuration(exit.durationMs)}`
+  if (exit.cancelled) return { how: '✗ cancelled', after }
   if (exit.code === 0) return { how: '✓ done', after }
   const how = exit.error ?? (exit.signal === null ? `exited with ${exit.code}` : `ended by ${exit.signal}`)
   return { how: `✗ ${how}`, after }

@@ -36,6 +36,8 @@ const answerBytesMax = 4 * 1024 * 1024
 /** Requests to one hub over kept-alive connections. */
 export class HubHttp {
   readonly url: URL
+  /** A JWT, for a hub that asks for one. */
+  readonly token: string | undefined
   readonly #client: typeof http | typeof https
   readonly #agent: http.Agent
   readonly #authorization: { readonly authorization?: string }
@@ -43,6 +45,7 @@ export class HubHttp {
   /** @param token a JWT, for a hub that asks for one */
   constructor(url: URL, token?: string) {
     this.url = url
+    this.token = token
     this.#authorization = token === undefined ? {} : { authorization: `Bearer ${token}` }
     this.#client = url.protocol === 'https:' ? https : http
     this.#agent = new this.#client.Agent({ keepAlive: true, maxSockets: 4 })

@@ -12,6 +12,7 @@ import { inspectCommand } from './inspect.js'
 import { paletteFor } from './paint.js'
 import { publishCommand } from './publish.js'
 import { runCommand } from './run.js'
+import { sendCommand } from './send.js'
 import { serveCommand } from './serve.js'
 import type { Surroundings } from './surroundings.js'
 import { tailCommand } from './tail.js'
@@ -64,6 +65,7 @@ function createProgram(version: string): Command {
     runCommand,
     publishCommand,
     tailCommand,
+    sendCommand,
     tokenCommand,
     inspectCommand,
     exportCommand,

@@ -28,6 +28,7 @@ import {
 import { formatCount, formatDuration } from './paint.js'
 import { Screen } from './screen.js'
 import { awayText, Sender, type SenderNews } from './sender.js'
+import { obey, Steering } from './steering.js'
 import type { Surroundings } from './surroundings.js'
 
 interface NamedCommand {
@@ -45,6 +46,9 @@ interface RunOptions {
   readonly replace?: boolean
   readonly from?: string
   readonly wait: number
+  readonly commands: boolean
+  readonly input?: boolean
+  readonly grace: number
 }
 
 const examples = `
@@ -59,6 +63,8 @@ Each command is a worker of the session and publishes what it prints, line by li
 started as they are; a --worker's command goes through the shell. They find RUNCAST_HUB, RUNCAST_SESSION and
 RUNCAST_WORKER in their environment. With --from the lines are what an agent prints, and become its text, its tools
 and its end; lines that are something else stay output. A signal is passed on to all of them; a second one kills them.
+
+Those who watch may steer them: runcast send SESSION[/WORKER] cancel, pause or resume, and with --input also input.
 
 When all commands have ended the session ends, unless it had begun before, and run ends with the code of the first that failed (127: not
 found, 128+n: ended by signal n), or else with 0.
@@ -83,6 +89,14 @@ export function runCommand(surroundings: Surroundings): Command {
     .option('--keep-open', 'leave the session open when all commands have ended')
     .option('--end', 'end the session also where it had begun before')
     .option('--replace', 'if the session has ended already, remove it and start anew')
+    .option('--no-commands', 'obey nobody who watches')
+    .option('--input', 'keep the input of the commands open for what those who watch send')
+    .option(
+      '--grace <seconds>',
+      'how long a command that was cancelled may take to end before it is killed',
+      secondsOption,
+      10,
+    )
     .option('--wait <seconds>', 'how long to wait at the end for a hub that is away', secondsOption, 30)
     .addHelpText('after', examples)
     .action(async (words: readonly string[], options: RunOptions) => {
@@ -101,10 +115,7 @@ async function run(
   try {
     const isNew = await prepareSession(hub, session, options.replace === true)
     const ends = options.end === true || (isNew && options.keepOpen !== true)
-    return await new Run(hub, session, { commands, from: options.from }, surroundings).toItsEnd(options, {
-      isNew,
-      ends,
-    })
+    return await new Run(hub, session, { commands, options }, surroundings).toItsEnd({ isNew, ends })
   } finally {
     hub.close()
   }
@@ -136,7 +147,7 @@ async function prepareSession(hub: HubHttp, session: string, replace: boolean): 
 /** What one `runcast run` starts. */
 interface Started {
   readonly commands: readonly NamedCommand[]
-  readonly from: string | undefined
+  readonly options: RunOptions
 }
 
 /** The commands of one `runcast run` from their start to the last acknowledgement. */
@@ -144,8 +155,7 @@ class Run {
   readonly #hub: HubHttp
   readonly #session: string
   readonly #commands: readonly NamedCommand[]
-  /** What they print; output unless given. */
-  readonly #from: string | undefined
+  readonly #options: RunOptions
   readonly #surroundings: Surroundings
   readonly #screen: Screen
   readonly #sender: Sender
@@ -153,6 +163,8 @@ class Run {
   readonly #id: string
   readonly #children: Child[] = []
   readonly #leases: HeldLeases
+  /** Absent where nobody who watches is obeyed. */
+  readonly #steering: Steering | undefined
   #signalled = false
   /** Why the commands' output is not being read. */
   readonly #holds = new Set<'hub' | 'screen'>()
@@ -160,11 +172,11 @@ class Run {
   #failures = 0
   #firstFailure = 0
 
-  constructor(hub: HubHttp, session: string, { commands, from }: Started, surroundings: Surroundings) {
+  constructor(hub: HubHttp, session: string, { commands, options }: Started, surroundings: Surroundings) {
     this.#hub = hub
     this.#session = session
     this.#commands = commands
-    this.#from = from
+    this.#options = options
     this.#surroundings = surroundings
     this.#id = surroundings.random.id(10)
     this.#screen = new Screen(
@@ -173,14 +185,16 @@ class Run {
     )
     this.#sender = new Sender({ hub, session, clock: surroundings.clock, tell: (news) => this.#heard(news) })
     this.#leases = new HeldLeases(hub, surroundings.clock, session)
+    this.#steering = options.commands
+      ? new Steering(hub, session, (reason) =>
+          this.#screen.tell(this.#screen.palette.dim(`nobody can steer this: ${reason}`)),
+        )
+      : undefined
     this.#screen.onDrain(() => this.#release('screen'))
   }
 
   /** @returns the exit code */
-  async toItsEnd(
-    options: RunOptions,
-    { isNew, ends }: { readonly isNew: boolean; readonly ends: boolean },
-  ): Promise<number> {
+  async toItsEnd({ isNew, ends }: { readonly isNew: boolean; readonly ends: boolean }): Promise<number> {
     const { palette } = this.#screen
     const hub = this.#hub.name === defaultHub ? '' : ` --hub ${this.#hub.name}`
     this.#screen.tell(
@@ -188,9 +202,10 @@ class Run {
     )
     if (isNew) this.#leases.hold()
     const ended = Promise.all(this.#commands.map((named) => this.#start(named)))
+    this.#follow(undefined, this.#children)
     const restore = this.#surroundings.onSignal((signal) => this.#passOn(signal))
     await ended
-    await this.#finish(options, ends)
+    await this.#finish(ends)
     // With its session a lease has ended, too.
     await this.#leases.release({ tell: !ends })
     restore()
@@ -207,8 +222,28 @@ class Run {
     this.#screen.tell(this.#signalled ? 'killed' : `${signal} passed on; again to kill`)
     this.#signalled = true
     // A command that waits for its output to be read could not end.
+    this.#letEnd(this.#children)
+  }
+
+  /** Obeys what is sent to the worker, or to the session. */
+  #follow(worker: string | undefined, children: readonly Child[]): void {
+    this.#steering?.follow(worker, (command) => {
+      const refused = obey(children, command, this.#options.grace * 1_000)
+      // A command that waits for its output to be read could not end.
+      if (command.name === 'cancel' && refused === undefined) this.#letEnd(children)
+      return refused
+    })
+  }
+
+  #letEnd(children: readonly Child[]): void {
     this.#holds.clear()
-    for (const child of this.#children) child.resume()
+    for (const child of children) child.resume()
+  }
+
+  /** The input of the commands. */
+  get #input(): 'inherit' | 'pipe' | 'ignore' {
+    if (this.#options.input === true) return 'pipe'
+    return this.#commands.length === 1 && !process.stdin.isTTY ? 'inherit' : 'ignore'
   }
 
   #start({ worker, command }: NamedCommand): Promise<void> {
@@ -220,7 +255,8 @@ class Run {
       const json = `{"type":"${type}","id":"${this.#id}-${worker}-${place}","time":${clock.now()},"data":${data}}`
       this.#sender.push(worker, { json, place })
     }
-    const agent = this.#from === undefined ? undefined : new AgentOutput(this.#from, worker)
+    const { from } = this.#options
+    const agent = from === undefined ? undefined : new AgentOutput(from, worker)
     const publishAll = (found: readonly Ingested[]): void => {
       for (const { event, worker: named = worker } of found) {
         const place = ++count
@@ -242,7 +278,7 @@ class Run {
             RUNCAST_SESSION: this.#session,
             RUNCAST_WORKER: worker,
           },
-          readsInput: this.#commands.length === 1 && !process.stdin.isTTY,
+          input: this.#input,
           clock,
         },
         {
@@ -270,6 +306,7 @@ class Run {
         },
       )
       this.#children.push(child)
+      this.#follow(worker, [child])
       if (this.#holds.size > 0) child.pause()
     })
   }
@@ -283,13 +320,18 @@ class Run {
   }
 
   /** Waits until the hub has everything, but not for ever. */
-  async #finish({ wait }: RunOptions, ends: boolean): Promise<void> {
+  async #finish(ends: boolean): Promise<void> {
     const sender = this.#sender
-    const delivered = ends ? sender.end({ code: this.#firstFailure }) : sender.drained()
-    const late = this.#surroundings.clock.after(wait * 1000, () => sender.stop())
-    await delivered
+    const late = this.#surroundings.clock.after(this.#options.wait * 1000, () => {
+      this.#steering?.close()
+      sender.stop()
+    })
+    // Before the session ends, and all commands with it.
+    await this.#steering?.settled()
+    await (ends ? sender.end({ code: this.#firstFailure }) : sender.drained())
     late.cancel()
     sender.stop()
+    this.#steering?.close()
   }
 
   #heard(news: SenderNews): void {

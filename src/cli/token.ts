@@ -17,6 +17,7 @@ interface TokenOptions {
   readonly kid?: string
   readonly subscribe?: readonly string[]
   readonly publish?: readonly string[]
+  readonly command?: readonly string[]
   /** Seconds; 0: for ever. */
   readonly ttl: number
   readonly subject?: string
@@ -30,6 +31,7 @@ Examples:
   $ runcast token --new-key runcast.key                       # once: a secret, for serve and for this
   $ runcast token --secret-file runcast.key --subscribe 'sessions/demo/**'
   $ runcast token --secret-file runcast.key --publish 'sessions/*/workers/lint' --ttl 15m
+  $ runcast token --secret-file runcast.key --subscribe 'sessions/demo/**' --command 'sessions/demo/**'
   $ runcast token --key private.pem --subscribe '**' --publish '**' --audience https://runcast.example
   $ export RUNCAST_TOKEN=$(runcast token --secret-file runcast.key --subscribe '**')
 
@@ -52,6 +54,7 @@ export function tokenCommand(surroundings: Surroundings): Command {
     .option('--kid <id>', 'how the hub knows the key; default: what the JWK says')
     .option('--subscribe <pattern>', 'topics that may be read; may be repeated', patternOption)
     .option('--publish <pattern>', 'topics that may be published to; may be repeated', patternOption)
+    .option('--command <pattern>', 'topics that may be sent commands; may be repeated', patternOption)
     .option('--ttl <time>', 'how long it is good: 90s, 15m, 1h, 30d or never', ttlOption, 3_600)
     .option('--subject <text>', 'whom it is given to (sub)')
     .option('--audience <text>', 'which hub it is meant for (aud); may be repeated', collect)
@@ -91,11 +94,11 @@ and make tokens with it:
 const idLength = 16
 
 async function sign(options: TokenOptions, { clock, random, env }: Surroundings): Promise<string> {
-  const { subscribe, publish, ttl, subject, audience, issuer } = options
-  if (subscribe === undefined && publish === undefined) {
+  const { subscribe, publish, command, ttl, subject, audience, issuer } = options
+  if (subscribe === undefined && publish === undefined && command === undefined) {
     throw new CommandError(
       exitCodes.usage,
-      'a token that allows nothing is of no use: add --subscribe or --publish',
+      'a token that allows nothing is of no use: add --subscribe, --publish or --command',
     )
   }
   const [key, { signWith }] = await Promise.all([
@@ -105,6 +108,7 @@ async function sign(options: TokenOptions, { clock, random, env }: Surroundings)
   const grant = {
     ...(subscribe && { subscribe }),
     ...(publish && { publish }),
+    ...(command && { command }),
     ...(subject !== undefined && { subject }),
     ...(ttl > 0 && { expiresAt: clock.now() + ttl * 1_000 }),
   }

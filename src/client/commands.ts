@@ -90,6 +90,7 @@ export function follow(client: Steering, types: readonly string[]): Commands {
       for (;;) {
         const { done, value } = await events.next()
         if (done === true) return { done, value: undefined }
+        if (value.type === 'complete') return commands.return?.() ?? { done: true, value: undefined }
         if (value.type === 'command.done' || seen.has(value.offset)) continue
         seen.add(value.offset)
         if (seen.size > seenMax) seen.delete(seen.values().next().value as Offset)

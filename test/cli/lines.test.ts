@@ -299,7 +299,7 @@ t.test('reading on before a line has ended shows its beginning once', async (t) 
   const ended = deferred()
   const child = startChild(
     { kind: 'shell', text: 'printf beginning; exec sleep 60' },
-    { env: process.env, readsInput: false, clock },
+    { env: process.env, input: 'ignore', clock },
     {
       started: () => undefined,
       output: (_, texts) => shown.push(...texts),

@@ -12,6 +12,8 @@ export const runtime: Section = {
   // Without a key: one status for each topic.
   'execution.status': traits({ critical: true, replay: 'latest', ends: 'byStatus' }),
   'custom-event': defaultTraits,
+  // A person asks an agent through a front-end.
+  'chat.request': traits({ critical: true }),
   // The hub's own: a lease has run out.
   'worker.lost': lost,
   'session.lost': lost,

@@ -30,6 +30,7 @@ export interface RuntimeEvents {
     readonly error?: JsonValue
   }
   'custom-event': JsonValue
+  'chat.request': JsonObject
   'worker.lost': { readonly reason: string }
   'session.lost': { readonly reason: string }
   /** `since`: when what seems to be stuck began, ms since 1970. */

@@ -11,8 +11,8 @@ const prefix = 'ai-sdk.'
 
 /** Parts that clients of version 6 do not know, and that are fatal to them. */
 const newParts = ['custom', 'reasoning-file', 'reset-step', 'steering-message', 'tool-approval-response']
-/** What they know of `finishReason`. */
-const oldReasons = ['stop', 'length', 'content-filter', 'tool-calls', 'error', 'other', 'unknown']
+/** What `finishReason` may be; `interrupted` in version 7 alone. */
+const reasons = ['stop', 'length', 'content-filter', 'tool-calls', 'error', 'other']
 
 interface State {
   readonly variant: '6' | '7'
@@ -178,8 +178,9 @@ function ownPart(state: State, { type: full, offset, data }: HubEvent, facts: Ru
   if (state.variant === '6') {
     if (newParts.includes(type)) return begun
     delete fields['citations']
-    if (typeof reason === 'string' && !oldReasons.includes(reason)) fields['finishReason'] = 'other'
   }
+  const known = state.variant === '7' ? [...reasons, 'interrupted'] : reasons
+  if (typeof reason === 'string' && !known.includes(reason)) fields['finishReason'] = 'other'
   const own = part({ type, ...fields })
   return { state: begun.state, blocks: [...begun.blocks, own, ...(facts.ending === undefined ? [] : [done])] }
 }

@@ -1,0 +1,97 @@
+import { existsSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { build } from 'esbuild'
+import type { Page } from 'playwright-core'
+import t from 'tap'
+import { launch, skip as noBrowser, openWith } from '../kit/chromium.js'
+import { served } from '../kit/served.js'
+import { until } from '../kit/wait.js'
+
+/* `useChat` of the AI SDK in a browser, against what the hub tells. */
+const here = fileURLToPath(new URL('.', import.meta.url))
+const skip = existsSync(`${here}node_modules/@ai-sdk/react3`) ? noBrowser : 'npm ci --prefix test/clients'
+
+/** @returns a script that shows a chat: its status, and the text of its last message */
+async function chatPage(version: 3 | 4, transport: string): Promise<string> {
+  const contents = `
+    import { createRoot } from 'react-dom/client'
+    import { useChat } from '@ai-sdk/react${version}'
+    import { DefaultChatTransport } from 'ai${version + 3}'
+    import { RuncastChatTransport } from '../../src/chat.ts'
+    const transport = ${transport}
+    function Chat() {
+      const { messages, status } = useChat({ id: 'talk', resume: true, transport })
+      const text = (messages.at(-1)?.parts ?? []).map((part) => part.text ?? '').join('')
+      return <p data-status={status} data-count={messages.length}>{text}</p>
+    }
+    export const show = () => createRoot(document.body).render(<Chat />)`
+  const { outputFiles } = await build({
+    stdin: { contents, loader: 'tsx', resolveDir: here },
+    jsx: 'automatic',
+    bundle: true,
+    format: 'iife',
+    globalName: 'bundle',
+    platform: 'browser',
+    target: 'es2022',
+    define: { 'process.env.NODE_ENV': '"production"' },
+    write: false,
+    logLevel: 'error',
+  })
+  return outputFiles[0]?.text ?? ''
+}
+
+interface Shown {
+  readonly text: string
+  readonly status: string
+  readonly count: number
+}
+
+const shown = (page: Page): Promise<Shown> =>
+  page.evaluate<Shown>(`(() => {
+    const { textContent = '', dataset = {} } = document.querySelector('p') ?? {}
+    return { text: textContent, status: dataset.status ?? '', count: Number(dataset.count ?? 0) }
+  })()`)
+
+for (const version of [3, 4] as const) {
+  t.test(`@ai-sdk/react ${version}: a page joins, is reloaded, is cut and goes on`, { skip }, async (t) => {
+    const { hub, url } = await served(t)
+    const browser = await launch(t)
+    const session = hub.session('talk')
+    const say = (content: string) => session.publish({ type: 'client_output_delta', data: { content } })
+    const open = async (transport: string) => {
+      const { page } = await openWith(t, browser, { url, script: await chatPage(version, transport) })
+      await page.evaluate('bundle.show()')
+      return page
+    }
+    const plain = `new DefaultChatTransport({ api: location.origin + '/api/chat' })`
+    const own = `new RuncastChatTransport({ url: location.origin, version: ${version + 3} })`
+    session.publish({ type: 'execution_started' })
+    say('Hello ')
+    const first = await open(plain)
+    await until('it has the text so far', async () => (await shown(first)).text === 'Hello ')
+    const second = await open(own)
+    await until('another page has it', async () => (await shown(second)).text === 'Hello ')
+    for (const connection of hub.connections) connection.close('lagging', 'to see them come back')
+    say('world')
+    await until(
+      'the transport of the hub goes on by itself',
+      async () => (await shown(second)).text === 'Hello world',
+    )
+    await until('the other page is told that it was cut', async () => (await shown(first)).status === 'error')
+    // As a person who comes back to the page, or loads it again: version 3 does not begin anew when it comes back.
+    if (version === 4) await first.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    else {
+      await first.reload()
+      await first.addScriptTag({ content: await chatPage(version, plain) })
+      await first.evaluate('bundle.show()')
+    }
+    await until('it goes on as well', async () => (await shown(first)).text === 'Hello world')
+    t.equal((await shown(first)).count, 1, 'the message takes its own place')
+    say('.')
+    session.publish({ type: 'execution_completed' })
+    for (const page of [first, second]) {
+      await until('the run has ended', async () => (await shown(page)).status === 'ready')
+      t.same(await shown(page), { text: 'Hello world.', status: 'ready', count: 1 })
+    }
+  })
+}

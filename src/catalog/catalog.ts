@@ -10,7 +10,7 @@ import type { Section } from './section.js'
 import { sessionBus } from './session-bus.js'
 import { streamEvent } from './stream-event.js'
 import { taskLog } from './task-log.js'
-import { defaultTraits, type Traits } from './traits.js'
+import { defaultTraits, levels, type Traits } from './traits.js'
 
 /** What users add to the built-in catalog, by event type or `prefix*`: only the traits that differ. */
 export type Extensions = Readonly<Record<string, Partial<Traits>>>
@@ -174,7 +174,7 @@ function traitsAt(value: unknown, at: string): Partial<Traits> {
   const { level, critical, replay, key, rollup, merge, status, ends, asks, answers, usage, command, tool } =
     given
   return {
-    ...(level !== undefined && { level: oneOf(level, ['summary', 'delta', 'control'], `${at}.level`) }),
+    ...(level !== undefined && { level: oneOf(level, levels, `${at}.level`) }),
     ...(critical !== undefined && { critical: oneOf(critical, [false, true], `${at}.critical`) }),
     ...(replay !== undefined && { replay: oneOf(replay, [false, 'all', 'latest'], `${at}.replay`) }),
     ...(key !== undefined && { key: fieldName(key, `${at}.key`) }),

@@ -1,7 +1,8 @@
 import type { Merge } from './merge.js'
 
 /** Which modes carry a type: `summary` and below leave out `delta`, `control` has only `control`. */
-export type Level = 'summary' | 'delta' | 'control'
+export const levels = ['summary', 'delta', 'control'] as const
+export type Level = (typeof levels)[number]
 
 /** What a fresh join replays of a type: nothing, every retained event, or the newest per key. */
 export type Replay = false | 'all' | 'latest'

@@ -22,6 +22,10 @@ export interface SubscribeOptions<
   readonly after?: Cursor
   /** What a fresh join replays: by the catalog (`true`, the default), nothing, or all that is retained. */
   readonly replay?: boolean | 'all'
+  /** What a fresh join replays instead: the newest events, so many. */
+  readonly last?: number
+  /** The same: what came since that time, milliseconds since 1970. */
+  readonly since?: number
   /** How many events may wait for a `for await` loop before the subscription rests. Default 10,000. */
   readonly queueEventsMax?: number
 }

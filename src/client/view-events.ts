@@ -34,6 +34,8 @@ export interface Interest {
   readonly mode?: Mode
   readonly slices?: readonly string[]
   readonly replay?: boolean | 'all'
+  readonly last?: number
+  readonly since?: number
 }
 
 /** What the owner of a view is told. */

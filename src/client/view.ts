@@ -100,7 +100,7 @@ export class View {
     if (!this.isAsked) this.#joining = undefined
     this.#asked = this.interest
     const { types, after } = this
-    const { topic, mode, slices, replay } = this.interest
+    const { topic, mode, slices, replay, last, since } = this.interest
     return {
       type: 'subscribe',
       sub,
@@ -110,6 +110,8 @@ export class View {
       ...(slices && { slices }),
       ...(after !== undefined && { after }),
       ...(replay !== undefined && { replay }),
+      ...(last !== undefined && { last }),
+      ...(since !== undefined && { since }),
     }
   }
 

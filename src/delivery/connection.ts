@@ -256,10 +256,18 @@ export class Connection implements Subscriber, Sender {
     const from = frame.after === undefined ? undefined : parseCursor(frame.after, 'subscribe.after')
 
     this.#permissions.expectRead(name)
-    this.#begin(frame.sub, { name, filter, from, replay: frame.replay ?? true })
+    const { last, since } = frame
+    const window = { ...(last !== undefined && { last }), ...(since !== undefined && { since }) }
+    this.#begin(frame.sub, {
+      name,
+      filter,
+      from,
+      replay: frame.replay ?? true,
+      ...(Object.keys(window).length > 0 && { window }),
+    })
   }
 
-  #begin(sub: number, { name, filter, from, replay }: Newcomer): void {
+  #begin(sub: number, { name, filter, ...beginning }: Newcomer): void {
     const topic = this.#services.topicToFollow(name, this.#permissions)
     bringUpToDate(this.#services, topic, filter)
     this.#expectRoomFor(topic)
@@ -269,10 +277,11 @@ export class Connection implements Subscriber, Sender {
     if (this.#subscriptions.size === 2) this.#relink()
     this.#subscribed++
     this.#perTopic?.set(topic, (this.#perTopic.get(topic) ?? 0) + 1)
-    this.#catchUp.answer(subscription, { from, replay })
+    this.#catchUp.answer(subscription, beginning)
+    const { from, replay, window } = beginning
     const isWhole = from === undefined || from.epoch !== topic.timeline.epoch
     if (!isWhole) this.#services.deliver(topic, filter, from.offset)
-    else if (replay !== false) this.#services.deliver(topic, filter, start)
+    else if (replay !== false || window !== undefined) this.#services.deliver(topic, filter, start)
   }
 
   #update(frame: Update): void {

@@ -64,13 +64,19 @@ export class Delivery {
       mayForget: (topic) => topics.mayForget(topic),
       deliver: (topic, filter, after) => topics.deliver(topic, filter, after),
       readStored: topics.readStored,
+      findWindow: topics.findWindow,
       limits,
       clock,
       counts,
       feeds: this.feeds,
       flush: this.flush,
       pace: new Pace(clock),
-      storedReplays: new StoredReplays({ clock, counts, readStored: topics.readStored }),
+      storedReplays: new StoredReplays({
+        clock,
+        counts,
+        readStored: topics.readStored,
+        findWindow: topics.findWindow,
+      }),
       reportFault(error, connection) {
         counts.faults++
         report(error, connection)

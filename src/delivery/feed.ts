@@ -1,6 +1,7 @@
 import type { Codec } from '../codec/codec.js'
 import type { Offset } from '../protocol/cursor.js'
 import type { Filter } from '../session/filter.js'
+import type { ReplayScope } from '../session/replayed.js'
 import type { Topic } from '../session/topic.js'
 import type { Link } from './link.js'
 import type { Member, Membership } from './member.js'
@@ -33,7 +34,7 @@ export class Feed {
   readonly members: Members[] = []
   #sent: Offset
   #flushed: Offset
-  #replay: { readonly until: Offset; readonly all: boolean; readonly replay: Replay } | undefined
+  #replay: { readonly until: Offset; readonly scope: ReplayScope; readonly replay: Replay } | undefined
 
   constructor(number: number, topic: Topic, filter: Filter) {
     this.number = number
@@ -119,19 +120,19 @@ export class Feed {
   }
 
   /** @returns what a fresh join replays now; conflated once, and shared by all who join at the same offset. */
-  replay(all: boolean): Replay {
+  replay(scope: ReplayScope): Replay {
     const until = this.topic.timeline.offset
-    if (this.#replay?.until !== until || this.#replay.all !== all) {
-      const { entries, stored } = this.topic.replay(this.filter, all)
-      this.#replay = { until, all, replay: new Replay(entries, stored) }
+    if (this.#replay?.until !== until || !isSame(this.#replay.scope, scope)) {
+      const { entries, stored } = this.topic.replay(this.filter, scope)
+      this.#replay = { until, scope, replay: new Replay(entries, stored) }
     }
     return this.#replay.replay
   }
 
   /** @returns what is left for a join at `until` that was cut, once everything up to `after` had come */
-  restOfReplay(replay: boolean | 'all', after: Offset, until: Offset): Replay {
-    if (replay === false) return this.last().after(after)
-    const { entries, stored } = this.topic.replay(this.filter, replay === 'all', { after, until })
+  restOfReplay(scope: ReplayScope | undefined, after: Offset, until: Offset): Replay {
+    if (scope === undefined) return this.last().after(after)
+    const { entries, stored } = this.topic.replay(this.filter, scope, { after, until })
     return new Replay(entries, stored)
   }
 
@@ -145,4 +146,9 @@ export class Feed {
   forgetReplay(): void {
     this.#replay = undefined
   }
+}
+
+function isSame(one: ReplayScope, other: ReplayScope): boolean {
+  const [a, b] = [one.window, other.window]
+  return one.all === other.all && a?.last === b?.last && a?.since === b?.since
 }

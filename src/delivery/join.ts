@@ -2,6 +2,7 @@ import type { About } from '../codec/codec.js'
 import { type Offset, type Position, start } from '../protocol/cursor.js'
 import type { GapNotice, Slices, Subscribed, Update } from '../protocol/frames.js'
 import type { FilterExpression } from '../session/filter.js'
+import type { ReplayScope } from '../session/replayed.js'
 import type { Feed } from './feed.js'
 import { SnapshotParts, type SnapshotPlace } from './snapshot-parts.js'
 import type { Beginning, Subscription } from './subscription.js'
@@ -14,11 +15,13 @@ import type { Beginning, Subscription } from './subscription.js'
  * of another epoch begins this epoch: nothing of it was received. A join that was cut goes on where it was, as long as
  * all that follows it is there; otherwise it begins anew.
  */
-export function join(subscription: Subscription, { from, replay }: Beginning): Subscribed {
+export function join(subscription: Subscription, beginning: Beginning): Subscribed {
+  const { from } = beginning
+  const scope = scopeOf(beginning)
   const { feed } = subscription
   const { topic } = feed
   const { timeline } = topic
-  if (from === undefined) return joinAfresh(subscription, replay)
+  if (from === undefined) return joinAfresh(subscription, scope)
   const same = from.epoch === timeline.epoch && from.offset <= timeline.offset
   const position = same ? from.offset : start
   const loss = topic.lossAfter(position, feed.filter)
@@ -26,14 +29,14 @@ export function join(subscription: Subscription, { from, replay }: Beginning): S
   const progress = same ? progressOf(from) : undefined
   // A slice that was removed meanwhile may be forgotten: only a snapshot tells of it.
   const forgot = feed.filter.stateful && position <= topic.forgotten
-  if (progress?.replayed !== undefined && (lost > 0 || forgot)) return joinAfresh(subscription, replay)
+  if (progress?.replayed !== undefined && (lost > 0 || forgot)) return joinAfresh(subscription, scope)
   subscription.resume(position, lost > position ? lost : position)
   const head = headOf(subscription)
   const rest = forgot ? undefined : restOf(progress, from)
   if (same && lost === 0) {
     if (progress?.replayed !== undefined) {
       const { replayed } = progress
-      subscription.begin(feed.restOfReplay(replay, replayed, from.offset), replayed)
+      subscription.begin(feed.restOfReplay(scope, replayed, from.offset), replayed)
     }
     const state = forgot || rest !== undefined ? snapshotFor(subscription, rest) : {}
     return { ...head, offset: from.offset, resumed: true, ...state }
@@ -54,10 +57,16 @@ export function join(subscription: Subscription, { from, replay }: Beginning): S
   }
 }
 
-function joinAfresh(subscription: Subscription, replay: boolean | 'all'): Subscribed {
+/** @returns what is replayed; nothing where nothing is */
+function scopeOf({ replay, window }: Beginning): ReplayScope | undefined {
+  if (window !== undefined) return { all: true, window }
+  return replay === false ? undefined : { all: replay === 'all' }
+}
+
+function joinAfresh(subscription: Subscription, scope: ReplayScope | undefined): Subscribed {
   const { feed } = subscription
   subscription.beginAfresh()
-  subscription.begin(replay === false ? feed.last() : feed.replay(replay === 'all'))
+  subscription.begin(scope === undefined ? feed.last() : feed.replay(scope))
   const { offset } = feed.topic.timeline
   return { ...headOf(subscription), offset, resumed: false, ...snapshotFor(subscription, { kind: 's' }) }
 }

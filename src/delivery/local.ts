@@ -9,6 +9,8 @@ export interface LocalOptions {
   readonly slices?: readonly string[]
   readonly after?: string
   readonly replay?: boolean | 'all'
+  readonly last?: number
+  readonly since?: number
   /** Told when something can no longer be delivered. */
   readonly onGap?: (gap: Omit<Gap, 'type' | 'sub'>) => void
 }

@@ -5,7 +5,7 @@ import type { Permissions } from '../protocol/permissions.js'
 import type { TopicName } from '../protocol/topic.js'
 import type { Filter } from '../session/filter.js'
 import type { Topic } from '../session/topic.js'
-import type { ReadStored } from '../sessions/history-page.js'
+import type { FindWindow, ReadStored } from '../sessions/read-stored.js'
 import type { DeliveryCounts } from './counts.js'
 import type { Feeds } from './feeds.js'
 import type { Flush } from './flush.js'
@@ -28,6 +28,7 @@ export interface Topics {
    */
   deliver(topic: Topic, filter: Filter, after: Offset): void
   readonly readStored: ReadStored
+  readonly findWindow: FindWindow
 }
 
 /** What a connection needs of the rest of the hub. */

@@ -4,7 +4,7 @@ import type { Entry } from '../history/entry.js'
 import type { Clock } from '../lib/clock.js'
 import type { Offset } from '../protocol/cursor.js'
 import type { StoredPart } from '../session/replayed.js'
-import { type ReadStored, storedEventsMax } from '../sessions/history-page.js'
+import { type FindWindow, type ReadStored, storedEventsMax } from '../sessions/read-stored.js'
 import { encodeBatch, replayPart } from './batches.js'
 import type { DeliveryCounts } from './counts.js'
 import type { Feed } from './feed.js'
@@ -54,6 +54,7 @@ export interface StoredReplaysOptions {
   readonly clock: Clock
   readonly counts: DeliveryCounts
   readonly readStored: ReadStored
+  readonly findWindow: FindWindow
 }
 
 /** What fresh joins replay from the store: each page is read and encoded once for all who join within seconds. */
@@ -65,13 +66,18 @@ export class StoredReplays {
   #isSweeping = false
   /** Dialects and framings share names. */
   readonly #codecs = new Map<Codec, number>()
+  /** Where the windows of replays begin. */
+  readonly #begins = new WeakMap<StoredPart, Promise<Offset>>()
 
   constructor(options: StoredReplaysOptions) {
     this.#options = options
   }
 
   /** @returns the page that follows an offset; it may go on where memory begins */
-  async frames(feed: Feed, codec: Codec, part: StoredPart, after: Offset): Promise<StoredFrames> {
+  async frames(feed: Feed, codec: Codec, part: StoredPart, from: Offset): Promise<StoredFrames> {
+    const begin = part.window === undefined ? from : await this.#beginOf(feed, part)
+    const after = begin > from ? begin : from
+    if (after >= part.until) return { list: [], last: part.until }
     // What is left of a replay when the filter has changed in its midst is nobody else's.
     if (part.scope === 'rest') return (await this.#read(feed, codec, part, after)).frames
     const name = this.#nameOf(feed, codec, part, after)
@@ -84,6 +90,16 @@ export class StoredReplays {
       }
     }
     return this.#keep(name, this.#read(feed, codec, part, after), part.joined)
+  }
+
+  #beginOf({ topic }: Feed, part: StoredPart): Promise<Offset> {
+    const { window = {}, ...query } = part
+    let begin = this.#begins.get(part)
+    if (begin === undefined) {
+      begin = this.#options.findWindow(topic, { window, ...query })
+      this.#begins.set(part, begin)
+    }
+    return begin
   }
 
   #nameOf(feed: Feed, codec: Codec, { scope }: StoredPart, after: Offset): string {

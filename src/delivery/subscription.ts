@@ -4,6 +4,7 @@ import type { Chunk } from '../codec/codec.js'
 import type { Entry } from '../history/entry.js'
 import { type Offset, type Position, start } from '../protocol/cursor.js'
 import type { GapNotice, UnsubscribedCode } from '../protocol/frames.js'
+import type { ReplayWindow } from '../session/replayed.js'
 import type { Feed } from './feed.js'
 import type { Link } from './link.js'
 import type { BatchCount, Member, Membership } from './member.js'
@@ -32,6 +33,8 @@ export interface Beginning {
   /** The position to resume from. */
   readonly from: Position | undefined
   readonly replay: boolean | 'all'
+  /** Of a fresh join, instead of what `replay` says. */
+  readonly window?: ReplayWindow
 }
 
 /** Out of the feed: it continues from history, after its position, and then joins the feed again. */

@@ -8,8 +8,16 @@ import { type History, type Loss, nothingLost } from './history.js'
 export interface Page {
   /** In offset order, without repeats. */
   readonly entries: readonly Entry[]
-  /** Everything that was accepted up to here is in `entries`. */
+  /** Everything that was accepted up to here is in `entries`. Of `readBefore`: down to here, and nothing before it. */
   readonly last: Offset
+  /** How many were looked at. */
+  readonly lookedAt: number
+}
+
+interface PageBounds {
+  readonly eventsMax: number
+  /** Bounds what is looked at, so that a filter that accepts little takes little of a turn; any unless given. */
+  readonly lookedAtMax?: number
 }
 
 /**
@@ -18,50 +26,84 @@ export interface Page {
  *
  * @param until the newest offset there is; what `last` is when the end is reached
  * @param eventsMax bounds `entries`
- * @param lookedAtMax bounds what is looked at, so that a filter that accepts little takes little of a turn; any unless given
  */
 export function readAfter(
   histories: readonly History[],
   after: Offset,
   filter: Accepts,
-  {
-    until,
-    eventsMax,
-    lookedAtMax = Number.POSITIVE_INFINITY,
-  }: { readonly until: Offset; readonly eventsMax: number; readonly lookedAtMax?: number },
+  { until, eventsMax, lookedAtMax = Number.POSITIVE_INFINITY }: PageBounds & { readonly until: Offset },
 ): Page {
   const readers: Reader[] = []
   for (const history of histories) {
-    for (const lane of [history.critical, history.droppable]) {
+    for (const lane of lanesOf(history, after)) {
       const index = lane.indexAfter(after)
       if (index < lane.length) readers.push({ lane, index, place: lane.at(index).place })
     }
-    addPinned(readers, history, after)
   }
   const entries: Entry[] = []
   let last = after
+  let lookedAt = 0
   // Two for a topic; for a whole session two and more for each of its workers, of which there may be ten thousand.
   heapOf(readers)
-  for (let lookedAt = 0; readers.length > 0; lookedAt++) {
+  for (; readers.length > 0; lookedAt++) {
     const reader = readers[0] as Reader
     const entry = reader.lane.at(reader.index)
+    if (lookedAt >= lookedAtMax && entry.place !== last) return { entries, last, lookedAt }
     if (entry.place !== last && filter.accepts(entry)) {
-      if (entries.length === eventsMax) return { entries, last }
+      if (entries.length === eventsMax) return { entries, last, lookedAt }
       entries.push(entry)
     }
-    // An event that was rolled up stands in two lanes: not between them.
-    if (lookedAt >= lookedAtMax && entry.place !== last) return { entries, last: entry.place }
     last = entry.place
     reader.index++
     if (reader.index < reader.lane.length) reader.place = reader.lane.at(reader.index).place
-    else {
-      const other = readers.pop() as Reader
-      if (readers.length === 0) break
-      if (other !== reader) readers[0] = other
-    }
+    else removeFirst(readers)
     if (readers.length > 1) down(readers, 0)
   }
-  return { entries, last: until }
+  return { entries, last: until, lookedAt }
+}
+
+/** As `readAfter`, the newest first: what is before an offset and after another. */
+export function readBefore(
+  histories: readonly History[],
+  before: Offset,
+  filter: Accepts,
+  { after, eventsMax, lookedAtMax = Number.POSITIVE_INFINITY }: PageBounds & { readonly after: Offset },
+): Page {
+  // The newest comes first: the places of the heap are negative.
+  const readers: Reader[] = []
+  for (const history of histories) {
+    for (const lane of lanesOf(history, after)) {
+      const index = lane.indexAfter(before - 1) - 1
+      if (index >= 0 && lane.at(index).place > after)
+        readers.push({ lane, index, place: -lane.at(index).place })
+    }
+  }
+  const entries: Entry[] = []
+  let last = before
+  let lookedAt = 0
+  heapOf(readers)
+  for (; readers.length > 0; lookedAt++) {
+    const reader = readers[0] as Reader
+    const entry = reader.lane.at(reader.index)
+    if (lookedAt >= lookedAtMax && entry.place !== last) return { entries, last, lookedAt }
+    if (entry.place !== last && filter.accepts(entry)) {
+      if (entries.length === eventsMax) return { entries, last, lookedAt }
+      entries.push(entry)
+    }
+    last = entry.place
+    reader.index--
+    const next = reader.index < 0 ? after : reader.lane.at(reader.index).place
+    if (next > after) reader.place = -next
+    else removeFirst(readers)
+    if (readers.length > 1) down(readers, 0)
+  }
+  return { entries, last: (after + 1) as Offset, lookedAt }
+}
+
+/** The first one of a heap goes: the last takes its place, and is still to go down. */
+function removeFirst(readers: Reader[]): void {
+  const other = readers.pop() as Reader
+  if (readers.length > 0) readers[0] = other
 }
 
 /** @returns what of the filter's events a fresh join replays: by the traits, or all that is retained. */
@@ -96,24 +138,33 @@ export function lossAfter(histories: readonly History[], after: Offset, filter: 
   return { critical, droppable }
 }
 
+type ReadLane = Pick<Lane<Entry>, 'at' | 'length' | 'indexAfter'>
+
 interface Reader {
-  readonly lane: Pick<Lane<Entry>, 'at' | 'length'>
+  readonly lane: ReadLane
   index: number
-  place: Offset
+  place: number
 }
 
-/** Pinned events that were evicted from their lane are still there to be read. */
-function addPinned(readers: Reader[], history: History, after: Offset): void {
+/** Pinned events that were evicted from their lane are still there to be read: as a lane of their own. */
+function lanesOf(history: History, after: Offset): readonly ReadLane[] {
+  const { critical, droppable } = history
   const evicted: Entry[] = []
   for (const entry of history.pinned()) {
-    const lane = entry.traits.critical ? history.critical : history.droppable
+    const lane = entry.traits.critical ? critical : droppable
     if (entry.place > after && entry.place < (lane.first?.place ?? Number.POSITIVE_INFINITY))
       evicted.push(entry)
   }
-  const first = evicted[0]
-  if (first === undefined) return
-  const lane = { length: evicted.length, at: (index: number) => evicted[index] as Entry }
-  readers.push({ lane, index: 0, place: first.place })
+  if (evicted.length === 0) return [critical, droppable]
+  const pinned = {
+    length: evicted.length,
+    at: (index: number) => evicted[index] as Entry,
+    indexAfter(place: number): number {
+      const index = evicted.findIndex((entry) => entry.place > place)
+      return index === -1 ? evicted.length : index
+    },
+  }
+  return [critical, droppable, pinned]
 }
 
 /** @returns what tells whether an event is the newest of its type and key in one of the histories */

@@ -24,16 +24,19 @@ import { type SessionSummary, summarize } from '../session/summary.js'
 import type { Topic } from '../session/topic.js'
 import { Tracing } from '../session/tracing.js'
 import {
+  type EntryPage,
+  entriesOf,
   type HistoryPage,
   type HistoryQuery,
   pageOf,
-  type ReadStored,
   storedPageOf,
 } from '../sessions/history-page.js'
 import type { Leases } from '../sessions/leases.js'
 import type { Publisher, Publishing, PublishResult } from '../sessions/publishing.js'
+import type { ReadStored } from '../sessions/read-stored.js'
 import type { SessionPage } from '../sessions/session-pages.js'
 import type { Sessions } from '../sessions/sessions.js'
+import { Turns } from '../sessions/turns.js'
 import type { HubOptions } from './hub-options.js'
 import { type Parts, partsOf } from './parts.js'
 import { SessionHandle } from './session-handle.js'
@@ -62,6 +65,7 @@ export class Hub {
   readonly #publishing: Publishing
   readonly #tracing: Tracing | undefined
   readonly #readStored: ReadStored
+  readonly #turns: Turns
 
   constructor(options: HubOptions) {
     this.clock = options.clock ?? systemClock
@@ -80,6 +84,7 @@ export class Hub {
     this.#leases = parts.leases
     this.#times = parts.times
     this.#readStored = parts.readStored
+    this.#turns = new Turns(clock)
   }
 
   /** Why nothing can be published now: the store fails. Nothing when all is well. */
@@ -306,7 +311,7 @@ export class Hub {
   }
 
   /**
-   * A page of the events that memory holds, oldest first.
+   * A page of the events that memory holds.
    *
    * @throws ProtocolError `notFound`, `badFrame`, or `conflict` for a cursor of another epoch
    */
@@ -319,6 +324,16 @@ export class Hub {
     return storedPageOf(this.#startedTopic(topicName), query, {
       limits: this.limits,
       readStored: this.#readStored,
+      turns: this.#turns,
+    })
+  }
+
+  /** `readHistory`, with what the hub knows of each event. */
+  readEntries(topicName: string | TopicName, query: HistoryQuery = {}): Promise<EntryPage> {
+    return entriesOf(this.#startedTopic(topicName), query, {
+      limits: this.limits,
+      readStored: this.#readStored,
+      turns: this.#turns,
     })
   }
 

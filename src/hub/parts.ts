@@ -7,10 +7,10 @@ import { EventCheck } from '../session/event-check.js'
 import type { Timeline } from '../session/timeline.js'
 import type { Tracing } from '../session/tracing.js'
 import { DueTimes } from '../sessions/due-times.js'
-import { type ReadStored, readStored } from '../sessions/history-page.js'
 import { Leases } from '../sessions/leases.js'
 import { OwnEvents } from '../sessions/own-events.js'
 import { Publishing } from '../sessions/publishing.js'
+import { findWindow, type ReadStored, readStored } from '../sessions/read-stored.js'
 import { Sessions } from '../sessions/sessions.js'
 import type { HubOptions } from './hub-options.js'
 
@@ -66,6 +66,8 @@ export function partsOf(common: Common, options: HubOptions): Parts {
       mayForget: (topic) => sessions.mayForget(topic),
       deliver: (topic, filter, after) => sessions.deliver(topic, filter, after),
       readStored: readStoredEvents,
+      findWindow: (topic, query) =>
+        findWindow({ committing, catalog, looksMax: limits.historyLooksMax }, topic, query),
     },
   })
   const parts = { catalog, clock, sessions, check: new EventCheck(limits, catalog), onDirty }

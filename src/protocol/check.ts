@@ -7,13 +7,16 @@ import {
   anyTopic,
   cursorFault,
   idFault,
+  idsFault,
   integerFault,
+  lastFault,
   leaseFault,
   modeFault,
   refFault,
   replayFault,
   sliceFault,
   slicesFault,
+  timeFault,
   tokenFault,
   topicFault,
   typesFault,
@@ -82,6 +85,11 @@ export function checkId(value: unknown, limits: Limits, name: string): string {
   return checked(idFault, value, limits, name) as string
 }
 
+/** @throws ProtocolError `badFrame` when it is not a list of ids, of as many as a filter may name */
+export function checkIds(value: unknown, limits: Limits, name: string): readonly string[] {
+  return checked(idsFault, value, limits, name) as readonly string[]
+}
+
 /** @throws ProtocolError `badFrame` when it is not a `types` filter */
 export function checkTypes(value: unknown, limits: Limits, name: string): readonly string[] {
   return checked(typesFault, value, limits, name) as readonly string[]
@@ -141,6 +149,8 @@ const shapes: Readonly<Record<ClientFrame['type'], Shape>> = {
     slices: optional(slicesFault),
     after: optional(cursorFault),
     replay: optional(replayFault),
+    last: optional(lastFault),
+    since: optional(timeFault),
   },
   update: {
     type,

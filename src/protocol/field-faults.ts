@@ -27,6 +27,17 @@ export function idFault(value: unknown, limits: Limits): Fault | undefined {
   return fault(isForbidden ? `${expected}, but none of ${forbiddenNames}` : expected, value)
 }
 
+export function idsFault(value: unknown, limits: Limits): Fault | undefined {
+  if (!Array.isArray(value) || value.length > limits.filterTypesMax) {
+    return fault(`a list of at most ${limits.filterTypesMax} ids`, value)
+  }
+  for (const [index, id] of value.entries()) {
+    const wrong = idFault(id, limits)
+    if (wrong !== undefined) return within(index, wrong)
+  }
+  return undefined
+}
+
 export const anyTopic = 'sessions/{id}[/workers/{id}|/**] or hub'
 
 /** Only whether it is there: it is taken apart, and checked with that, once the other fields are right. */
@@ -97,6 +108,11 @@ export function modeFault(value: unknown): Fault | undefined {
 
 export function replayFault(value: unknown): Fault | undefined {
   return typeof value === 'boolean' || value === 'all' ? undefined : fault('true, false or "all"', value)
+}
+
+export function lastFault(value: unknown, { pageItemsMax }: Limits): Fault | undefined {
+  if (Number.isSafeInteger(value) && Number(value) >= 1 && Number(value) <= pageItemsMax) return undefined
+  return fault(`1 to ${pageItemsMax} events`, value)
 }
 
 export function cursorFault(value: unknown): Fault | undefined {

@@ -100,6 +100,10 @@ export interface Subscribe {
   readonly after?: Cursor
   /** On a fresh join: by the traits (default), nothing, or all that is retained. */
   readonly replay?: boolean | 'all'
+  /** On a fresh join, instead of what `replay` says: the newest of what is retained, so many. */
+  readonly last?: number
+  /** The same: what is retained since that time, milliseconds since 1970; with `last`, the newest of it. */
+  readonly since?: number
 }
 
 /** Changes the filter and keeps the position. `null` sets a field back to its default. */

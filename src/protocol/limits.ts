@@ -275,6 +275,20 @@ export const limitTable = {
     guards: 'one page of events, beside its last one',
     exceeding: 'the page ends, and `next` goes on',
   },
+  historyLooksMax: {
+    value: 20_000,
+    unit: 'events',
+    guards:
+      'what one request for a page of history looks at, and a join at the newest events, whatever it finds',
+    exceeding: 'the page ends, and `next` goes on; the join begins there',
+  },
+  searchLengthMax: { value: 256, unit: 'characters', guards: '`q`', exceeding: 'badFrame' },
+  searchWorkMax: {
+    value: 32 * mib,
+    unit: 'characters, times the instructions of a regular expression',
+    guards: 'what one request searches; a single event takes at most a thirty-second of it',
+    exceeding: 'the page ends, and `next` goes on; the rest of the event is not searched',
+  },
   connectionsMax: { value: 100_000, unit: 'connections', guards: 'the hub', exceeding: '503' },
   connectionsPerAddressMax: {
     value: 20_000,

@@ -13,6 +13,7 @@ import { RateLimits } from './access/rate-limits.js'
 import type { AuthOptions, Tokens } from './access/tokens.js'
 import type { Context } from './context.js'
 import { BodyBudget } from './http/body-budget.js'
+import { exportRoute } from './http/export-route.js'
 import { hookRoutes } from './http/hook-routes.js'
 import { panelRoutes } from './http/panel-routes.js'
 import { publishRoutes } from './http/publish-routes.js'
@@ -209,6 +210,7 @@ export function reportOf({ report, log }: ServiceOptions): (error: unknown) => v
 export function routesOf(context: Context): readonly Route[] {
   return [
     ...sessionRoutes(context),
+    exportRoute(context),
     ...publishRoutes(context),
     ...hookRoutes(context),
     ...stateRoutes(context),

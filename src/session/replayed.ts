@@ -24,4 +24,39 @@ export interface StoredPart {
   readonly accepts: Accepts
   /** All that is retained; what is replayed by its traits; or what is left of either once a filter was changed. */
   readonly scope: 'all' | 'traits' | 'rest'
+  /** It begins where this says, which has to be found out. */
+  readonly window?: ReplayWindow
+}
+
+/** What a fresh join asks for. */
+export interface ReplayScope {
+  /** All that is retained, not what the traits say. */
+  readonly all: boolean
+  readonly window?: ReplayWindow
+}
+
+/** The newest events, those since some time, or the newest since then. */
+export interface ReplayWindow {
+  readonly last?: number
+  /** Milliseconds since 1970: it begins with the first event of that time or a later one. */
+  readonly since?: number
+}
+
+/** @returns what is in the window of entries in offset order, and what is left of it for what precedes them */
+export function cutTo(
+  { last, since }: ReplayWindow,
+  entries: readonly Entry[],
+): { readonly entries: readonly Entry[]; readonly isWhole: boolean; readonly left: ReplayWindow } {
+  const isDue = ({ event, everywhere }: Entry) => everywhere || event.time >= (since ?? 0)
+  const first = since === undefined ? 0 : entries.findIndex(isDue)
+  const due = first === -1 ? [] : entries.slice(first)
+  const isFull = last !== undefined && due.length >= last
+  return {
+    entries: isFull ? due.slice(-last) : due,
+    isWhole: isFull || (first !== 0 && entries.length > 0),
+    left: {
+      ...(since !== undefined && { since }),
+      ...(last !== undefined && { last: last - due.length }),
+    },
+  }
 }

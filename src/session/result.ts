@@ -1,6 +1,7 @@
 import type { Ends, PublisherStatus, Result, Traits } from '../catalog/traits.js'
 import { cutText } from '../lib/cut-text.js'
 import { fieldsOf, type JsonObject, type JsonValue } from '../lib/json.js'
+import type { HubEvent } from '../protocol/frames.js'
 
 /** What became of a worker or a session: `lost` where nobody said. */
 export type Outcome = Result | 'lost'
@@ -50,6 +51,17 @@ export function turnOf({ ends, status }: Traits, data: JsonValue | undefined): T
   if (found === 'running' || found === 'paused' || found === 'ended') return { status: found }
   const reason = reasonOf(ends, fields, found)
   return { status: 'ended', ending: { result: found, ...(reason !== undefined && { reason }) } }
+}
+
+/** @returns whether an event says that something failed */
+export function isError({ type, data }: Pick<HubEvent, 'type' | 'data'>, traits: Traits): boolean {
+  const { is_error: isErrorSaid, success } = fieldsOf(data)
+  return (
+    type === 'error' ||
+    isErrorSaid === true ||
+    success === false ||
+    turnOf(traits, data)?.ending?.result === 'failed'
+  )
 }
 
 function foundIn(ends: Ends, fields: JsonObject): Result | PublisherStatus | undefined {

@@ -1,7 +1,7 @@
 import type { Catalog } from '../catalog/catalog.js'
 import type { Accepts, Entry } from '../history/entry.js'
 import { type History, type Loss, nothingLost } from '../history/history.js'
-import { lossAfter, type Page, readAfter, replayable } from '../history/read.js'
+import { lossAfter, type Page, readAfter, readBefore, replayable } from '../history/read.js'
 import type { JsonValue } from '../lib/json.js'
 import { type Offset, start } from '../protocol/cursor.js'
 import type { Slices } from '../protocol/frames.js'
@@ -11,11 +11,11 @@ import { type StateCounts, type StateLimits, TopicState } from '../state/topic-s
 import type { StoredEvent } from '../store/store.js'
 import type { Audience } from './audience.js'
 import type { Filter } from './filter.js'
-import type { Replayed, Span } from './replayed.js'
+import { cutTo, type Replayed, type ReplayScope, type Span } from './replayed.js'
 import type { Timeline } from './timeline.js'
 
 /** Events that are looked at for one page: what a filter passes over is to take little of a turn. */
-const lookedAtMax = 5_000
+const pageLooksMax = 5_000
 
 /** What the topics of a hub have in common to keep state. */
 export interface StateSetting {
@@ -92,15 +92,24 @@ export abstract class Topic {
   }
 
   /** Events from history and, for each slice that has changed, one update with what it is now. */
-  read(after: Offset, filter: Filter, eventsMax: number): Page {
-    const until = this.timeline.offset
+  read(after: Offset, filter: Filter, eventsMax: number, lookedAtMax = pageLooksMax): Page {
+    const { offset: until } = this.timeline
     const page = readAfter(this.histories(), after, filter, { until, eventsMax, lookedAtMax })
-    return { entries: this.withUpdates(page, after, filter), last: page.last }
+    return { ...page, entries: this.withUpdates(page, after, filter) }
+  }
+
+  /** Events of memory that are before an offset and after another, the newest first. */
+  readBefore(
+    before: Offset,
+    filter: Accepts,
+    bounds: { readonly after: Offset; readonly eventsMax: number; readonly looksMax: number },
+  ): Page {
+    return readBefore(this.histories(), before, filter, bounds)
   }
 
   /** @returns the events of a page that begins after `after`, and the updates that belong between them. */
   withUpdates(
-    { entries, last }: Pick<Page, 'last'> & { readonly entries: readonly Entry[] },
+    { entries, last }: Pick<Page, 'entries' | 'last'>,
     after: Offset,
     filter: Filter,
   ): readonly Entry[] {
@@ -131,7 +140,7 @@ export abstract class Topic {
   /** @returns what a fresh join replays; where memory does not reach back to, the store has the middle of it. */
   replay(
     filter: Filter,
-    all: boolean,
+    { all, window }: ReplayScope,
     { after, until }: Span = { after: start, until: this.timeline.offset },
   ): Replayed {
     const trimmed = this.timeline.journal?.trimmed ?? start
@@ -139,7 +148,17 @@ export abstract class Topic {
     const eventsMax = Number.POSITIVE_INFINITY
     const page = readAfter(this.histories(), after, accepts, { until, eventsMax })
     const entries = page.entries.filter(({ place }) => place <= until)
-    const held = this.#heldAfter(accepts)
+    const held = this.heldAfter(accepts)
+    if (window !== undefined) {
+      const cut = cutTo(
+        window,
+        entries.filter(({ place }) => place > held),
+      )
+      if (cut.isWhole || held <= after) return { entries: cut.entries }
+      const from = after > trimmed ? after : trimmed
+      const stored = { before: [], after: from, until: held < until ? held : until, joined: until }
+      return { entries: cut.entries, stored: { ...stored, accepts, scope: 'all', window: cut.left } }
+    }
     if (held <= after) return { entries }
     return {
       entries: entries.filter(({ place }) => place > held),
@@ -156,7 +175,7 @@ export abstract class Topic {
   }
 
   /** @returns the offset after which memory has all that the filter wants; 0 when the store has no more than that. */
-  #heldAfter(filter: Accepts): Offset {
+  heldAfter(filter: Accepts): Offset {
     const { journal } = this.timeline
     if (journal === undefined) return start
     const { floor, trimmed } = journal

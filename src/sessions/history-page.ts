@@ -1,21 +1,44 @@
-import type { Catalog } from '../catalog/catalog.js'
-import type { Accepts, Entry } from '../history/entry.js'
+import { type Level, levels } from '../catalog/traits.js'
+import type { Entry } from '../history/entry.js'
+import { checkIds } from '../protocol/check.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
 import { type Cursor, type Epoch, formatCursor, type Offset, parseCursor, start } from '../protocol/cursor.js'
 import type { HubEvent } from '../protocol/frames.js'
 import type { Limits } from '../protocol/limits.js'
-import { Filter } from '../session/filter.js'
+import { HistoryFilter } from '../session/history-filter.js'
+import { Search } from '../session/search.js'
 import type { Topic } from '../session/topic.js'
-import type { Committing } from './committing.js'
 import { isDamaged } from './damaged-sessions.js'
-import { entryOf } from './restore.js'
+import { type ReadStored, type StoredPage, storedEventsMax } from './read-stored.js'
+import type { Turns } from './turns.js'
 
 export interface HistoryQuery {
+  /** Only what follows this. */
   readonly after?: Cursor
+  /** Only what precedes this. */
+  readonly before?: Cursor
+  /** `asc`, the default: the oldest first; `desc`: the newest. */
+  readonly order?: Order
   /** Events of the page; 1 to `pageItemsMax`, 100 unless given. */
   readonly limit?: number
   readonly types?: readonly string[]
+  /** Only events of these workers. */
+  readonly workers?: readonly string[]
+  /** Only events of types of these levels. */
+  readonly level?: readonly Level[]
+  /** Only events that say that something failed. */
+  readonly errors?: boolean
+  /** A text that they have somewhere, or a regular expression between slashes. */
+  readonly q?: string
 }
+
+/** As `HistoryPage`. */
+export interface EntryPage extends Pick<HistoryPage, 'next'> {
+  readonly entries: readonly Entry[]
+}
+
+export const orders = ['asc', 'desc'] as const
+export type Order = (typeof orders)[number]
 
 export interface HistoryPage {
   readonly epoch: Epoch
@@ -23,160 +46,231 @@ export interface HistoryPage {
   readonly first: Offset
   readonly last: Offset
   readonly events: readonly HubEvent[]
-  /** Where the next page begins; absent at the end. */
+  /** Where to go on, as `after`, or where the newest come first as `before`; absent at the end. The page may be empty. */
   readonly next?: Cursor
 }
 
-/** A part of what the store has of a topic. */
-export interface StoredPage {
-  readonly entries: readonly Entry[]
-  /** Everything up to here was looked at. */
-  readonly last: Offset
-  /** The store had nothing more. */
-  readonly end: boolean
-}
-
-/** Reads a topic's events in the store. */
-export type ReadStored = (
-  topic: Topic,
-  filter: Accepts,
-  part: { readonly after: Offset; readonly limit: number },
-) => Promise<StoredPage>
-
-/** What one page of the store has at most: to read it and to make frames of it must take little of a turn. */
-export const storedEventsMax = 250
-
 const pageItems = 100
-const storedPageBytes = 256 * 1024
-
-type PageLimits = Pick<Limits, 'pageItemsMax' | 'pageBytesMax'>
-
-/** The events of a page; everything up to `last` was looked at. */
-type Part = Omit<StoredPage, 'end'>
-
-/** A query that has been checked. */
-interface Reading {
-  readonly from: Offset
-  readonly limit: number
-  readonly filter: Filter
-}
+/** What is lookedAt at within one turn. */
+const looksPerTurn = 2_000
+/** What is searched within one turn; as `searchWorkMax`. */
+const workPerTurn = 1024 * 1024
 
 /**
- * A page of what memory has of a topic, oldest first.
+ * A page of what memory has of a topic.
  *
  * @throws ProtocolError `badFrame`, or `conflict` for a cursor of another epoch
  */
-export function pageOf(topic: Topic, query: HistoryQuery, limits: PageLimits): HistoryPage {
-  const { from, limit, filter } = readingOf(topic, query, limits)
-  const { entries, last } = topic.read(from, filter, limit)
-  return page(topic, fitting(entries, last, limits.pageBytesMax))
+export function pageOf(topic: Topic, query: HistoryQuery, limits: Limits): HistoryPage {
+  const reading = new Reading(topic, query, limits)
+  while (!reading.done) for (const _ of reading.take(reading.held(start))) continue
+  return reading.page()
 }
 
-/** `pageOf`, going on in the store where memory does not reach back to. */
+interface StoredReading {
+  readonly limits: Limits
+  readonly readStored: ReadStored
+  readonly turns: Turns
+}
+
+/** `pageOf`, going on in the store where memory does not reach back to; what takes long gives turns back. */
 export async function storedPageOf(
   topic: Topic,
   query: HistoryQuery,
-  { limits, readStored }: { readonly limits: PageLimits; readonly readStored: ReadStored },
+  source: StoredReading,
 ): Promise<HistoryPage> {
-  const { from, limit, filter } = readingOf(topic, query, limits)
-  if (!topic.isInStore(from, filter)) return pageOf(topic, query, limits)
-  const entries: Entry[] = []
-  let last = from
-  let bytes = 0
-  for (let end = false; !end && entries.length < limit && bytes <= limits.pageBytesMax; ) {
-    const reading = readStored(topic, filter, { after: last, limit: limit - entries.length })
-    // What is damaged is told by the request that begins there.
-    const part = await (entries.length === 0 ? reading : reading.catch(onlyDamage))
+  const reading = await read(topic, query, source)
+  return reading.page()
+}
+
+/** `storedPageOf`, with what the hub knows of each event. */
+export async function entriesOf(
+  topic: Topic,
+  query: HistoryQuery,
+  source: StoredReading,
+): Promise<EntryPage> {
+  const { entries, next } = await read(topic, query, source)
+  return { entries, ...(next !== undefined && { next }) }
+}
+
+async function read(
+  topic: Topic,
+  query: HistoryQuery,
+  { limits, readStored, turns }: StoredReading,
+): Promise<Reading> {
+  const reading = new Reading(topic, query, limits)
+  for (let lookedAt = 0; !reading.done; ) {
+    const part = await reading.part(readStored)
     if (part === undefined) break
-    for (const entry of part.entries) {
-      entries.push(entry)
-      bytes += entry.bytes
+    for (const _ of reading.take(part)) await turns.next()
+    if (reading.lookedAt - lookedAt < looksPerTurn || reading.done) continue
+    lookedAt = reading.lookedAt
+    await turns.next()
+  }
+  return reading
+}
+
+/** One request for a page, as far as it has come. */
+class Reading {
+  lookedAt = 0
+  #done = false
+  /** Everything up to here was lookedAt at; where the newest come first, everything from here on. */
+  #place: Offset
+  #bytes = 0
+  readonly entries: Entry[] = []
+  readonly #topic: Topic
+  readonly #limits: Limits
+  readonly #limit: number
+  readonly #order: Order
+  readonly #after: Offset
+  readonly #before: Offset
+  readonly #filter: HistoryFilter
+  readonly #search: Search | undefined
+
+  constructor(topic: Topic, query: HistoryQuery, limits: Limits) {
+    const { order = 'asc', limit = Math.min(pageItems, limits.pageItemsMax) } = query
+    expectOneOf(order, orders, 'order')
+    if (!Number.isInteger(limit) || limit < 1 || limit > limits.pageItemsMax) {
+      throw new ProtocolError(
+        'badFrame',
+        `limit: expected an integer from 1 to ${limits.pageItemsMax}, got ${quote(limit)}`,
+      )
     }
-    last = part.last
-    end = part.end || !topic.isInStore(last, filter)
+    const { types, workers, level, errors, q } = query
+    if (workers !== undefined) checkIds(workers, limits, 'workers')
+    for (const one of level ?? []) expectOneOf(one, levels, 'level')
+    this.#topic = topic
+    this.#limits = limits
+    this.#limit = limit
+    this.#order = order
+    this.#after = this.#offsetOf(query.after, 'after') ?? start
+    this.#before = this.#offsetOf(query.before, 'before') ?? (Number.MAX_SAFE_INTEGER as Offset)
+    this.#place = order === 'asc' ? this.#after : this.#end
+    this.#filter = new HistoryFilter({ types, workers, levels: level, errors })
+    this.#search = q === undefined ? undefined : new Search(q, limits)
+    this.#done = this.#isAtEnd(this.#place)
   }
-  return page(topic, fitting(entries, last, limits.pageBytesMax))
-}
 
-function onlyDamage(error: unknown): undefined {
-  if (!isDamaged(error)) throw error
-}
-
-/** Cuts a page that is too large after the event that makes it so: a page has one event at least. */
-function fitting(entries: readonly Entry[], last: Offset, bytesMax: number): Part {
-  let bytes = 0
-  for (const [index, entry] of entries.entries()) {
-    bytes += entry.bytes
-    if (bytes > bytesMax && index < entries.length - 1) {
-      return { entries: entries.slice(0, index + 1), last: entry.place }
-    }
+  /** Where to go on; nothing at the end. */
+  get next(): Cursor | undefined {
+    if (this.#isAtEnd(this.#place)) return undefined
+    return formatCursor(this.#topic.timeline.epoch, this.#place)
   }
-  return { entries, last }
-}
 
-/** @returns a page of a topic's events that are in the store, once there are any after `after` */
-export async function readStored(
-  { committing, catalog }: { readonly committing: Committing | undefined; readonly catalog: Catalog },
-  topic: Topic,
-  filter: Accepts,
-  { after, limit }: { readonly after: Offset; readonly limit: number },
-): Promise<StoredPage> {
-  const { journal } = topic.timeline
-  if (committing === undefined || journal === undefined) return { entries: [], last: after, end: true }
-  await committing.progress(journal, after)
-  const { kept } = journal
-  const entries: Entry[] = []
-  const reading = committing.store.read(journal.session, after, {
-    limit: Math.min(limit, storedEventsMax),
-    bytes: storedPageBytes,
-    filter: (event) => {
-      if (!topic.shows(event, catalog) || topic.timeline.supersedes(event)) return false
-      const entry = entryOf(event, catalog)
-      if (!filter.accepts(entry)) return false
-      entries.push(entry)
-      return true
-    },
-  })
-  const stored = await reading.catch((error: unknown) => {
-    throw committing.damaged.answerTo(error)
-  })
-  journal.trimmedTo(stored.trimmed)
-  // Offsets up to `kept` that no event has were given out and left empty.
-  const last = stored.end && kept > stored.last ? kept : stored.last
-  return { entries, last, end: stored.end }
-}
-
-function readingOf(
-  topic: Topic,
-  { after, types, ...query }: HistoryQuery,
-  { pageItemsMax }: PageLimits,
-): Reading {
-  const limit = query.limit ?? Math.min(pageItems, pageItemsMax)
-  if (!Number.isInteger(limit) || limit < 1 || limit > pageItemsMax) {
-    throw new ProtocolError(
-      'badFrame',
-      `limit: expected an integer from 1 to ${pageItemsMax}, got ${quote(limit)}`,
-    )
+  get done(): boolean {
+    return this.#done
   }
-  const { epoch } = topic.timeline
-  const position = after === undefined ? { epoch, offset: start } : parseCursor(after, 'after')
-  if (position.epoch !== epoch) {
+
+  /** The first offset that is not meant, above all that are. */
+  get #end(): Offset {
+    return Math.min(this.#before, this.#topic.timeline.offset + 1) as Offset
+  }
+
+  #offsetOf(cursor: Cursor | undefined, name: string): Offset | undefined {
+    if (cursor === undefined) return undefined
+    const { epoch } = this.#topic.timeline
+    const position = parseCursor(cursor, name)
+    if (position.epoch === epoch) return position.offset
     throw new ProtocolError(
       'conflict',
-      `after: the session's epoch is ${epoch}, got a cursor of ${position.epoch}`,
+      `${name}: the session's epoch is ${epoch}, got a cursor of ${position.epoch}`,
     )
   }
-  return { from: position.offset, limit, filter: new Filter({ mode: 'full', ...(types && { types }) }) }
+
+  /** @returns the part that comes next, from memory or the store; nothing where it is damaged, unless it is the first */
+  async part(readStored: ReadStored): Promise<StoredPage | undefined> {
+    const [topic, filter, place] = [this.#topic, this.#filter, this.#place]
+    const limit = this.#search === undefined ? this.#limit - this.entries.length : storedEventsMax
+    const trimmed = topic.timeline.journal?.trimmed ?? start
+    const held = this.#order === 'desc' ? topic.heldAfter(filter) : start
+    const isInStore =
+      this.#order === 'asc' ? topic.isInStore(place, filter) : place <= held + 1 && place > trimmed + 1
+    if (!isInStore) return this.held(place <= trimmed + 1 ? start : held)
+    const part = this.#order === 'asc' ? { after: place, limit } : { before: place, limit }
+    const stored = await readStored(topic, filter, part).catch((error: unknown): undefined => {
+      // What is damaged is told by the request that begins there.
+      if (!isDamaged(error) || this.entries.length === 0) throw error
+    })
+    if (stored === undefined || this.#order === 'desc' || !stored.end) return stored
+    // The end of the store is where memory begins; where it is not, there is no more for now.
+    if (topic.isInStore(stored.last, filter)) this.#done = true
+    return stored
+  }
+
+  /** @returns what memory has next. @param down to where it is read backwards */
+  held(down: Offset): StoredPage {
+    const [topic, filter] = [this.#topic, this.#filter]
+    const eventsMax = this.#search === undefined ? this.#limit - this.entries.length : storedEventsMax
+    const lookedAtMax = Math.min(looksPerTurn, this.#limits.historyLooksMax)
+    if (this.#order === 'asc')
+      return { ...topic.read(this.#place, filter, eventsMax, lookedAtMax), end: false }
+    const after = Math.max(down, this.#after) as Offset
+    return { ...topic.readBefore(this.#place, filter, { after, eventsMax, lookedAtMax }), end: false }
+  }
+
+  /** Takes what is meant of a part. Whoever iterates gives a turn back at each step. */
+  *take({ entries, last, lookedAt }: StoredPage): Generator<void> {
+    const search = this.#search
+    const { historyLooksMax, searchWorkMax } = this.#limits
+    let paid = search?.work ?? 0
+    this.lookedAt += lookedAt
+    for (const [index, entry] of entries.entries()) {
+      const isLast = index === entries.length - 1
+      if (entry.place <= this.#after || entry.place >= this.#before) continue
+      if (search !== undefined) {
+        if (search.work - paid >= workPerTurn) {
+          yield
+          paid = search.work
+        }
+        const matches = search.matches(entry.event)
+        if (matches) this.#add(entry)
+        else if (search.work < searchWorkMax) continue
+      } else this.#add(entry)
+      const isEnough = this.#isFull || (search !== undefined && search.work >= searchWorkMax)
+      if (isEnough && !isLast) return this.#stop(entry.place)
+    }
+    const isEnough =
+      this.lookedAt >= historyLooksMax || (search !== undefined && search.work >= searchWorkMax)
+    this.#place = last
+    this.#done ||= this.#isFull || isEnough || this.#isAtEnd(last)
+  }
+
+  #add(entry: Entry): void {
+    this.entries.push(entry)
+    this.#bytes += entry.bytes
+  }
+
+  /** A page has one event at least, and ends after the one that makes it too large. */
+  get #isFull(): boolean {
+    return this.entries.length >= this.#limit || this.#bytes > this.#limits.pageBytesMax
+  }
+
+  #stop(place: Offset): void {
+    this.#place = place
+    this.#done = true
+  }
+
+  #isAtEnd(place: Offset): boolean {
+    return this.#order === 'asc' ? place >= this.#end - 1 : place <= this.#after + 1
+  }
+
+  page(): HistoryPage {
+    const { epoch } = this.#topic.timeline
+    const { next } = this
+    const events = this.entries.map(({ event }) => event)
+    const [oldest, newest] = this.#order === 'asc' ? [0, -1] : [-1, 0]
+    return {
+      epoch,
+      first: events.at(oldest)?.offset ?? start,
+      last: events.at(newest)?.offset ?? start,
+      events,
+      ...(next !== undefined && { next }),
+    }
+  }
 }
 
-function page({ timeline }: Topic, { entries, last }: Part): HistoryPage {
-  const { epoch, offset } = timeline
-  const events = entries.map(({ event }) => event)
-  return {
-    epoch,
-    first: events.at(0)?.offset ?? start,
-    last: events.at(-1)?.offset ?? start,
-    events,
-    ...(last >= offset ? undefined : { next: formatCursor(epoch, last) }),
-  }
+/** @throws ProtocolError `badFrame` */
+function expectOneOf(value: unknown, choices: readonly string[], name: string): void {
+  if (choices.includes(value as string)) return
+  throw new ProtocolError('badFrame', `${name}: expected one of ${choices.join(', ')}, got ${quote(value)}`)
 }

@@ -2,7 +2,7 @@ import type { JsonValue } from '../lib/json.js'
 import type { Offset } from '../protocol/cursor.js'
 import type { PatchOperation } from '../protocol/frames.js'
 import { applyPatch } from '../state/apply.js'
-import { readEvents, unpack } from './block.js'
+import { readEvents, readHead, unpack } from './block.js'
 import { isDamage } from './damage.js'
 import { formerIdsKey, type LmdbKey, type LmdbTables, type StoredExtent, within } from './lmdb-tables.js'
 import {
@@ -142,10 +142,76 @@ export function read(
   return { events, last, end, trimmed }
 }
 
+export function readBefore(
+  tables: LmdbTables,
+  session: string,
+  before: Offset,
+  { limit, bytes, scan, filter }: Scan,
+): Page {
+  const extent = tables.extent(session)
+  if (extent === undefined) return { events: [], last: before, end: true, trimmed: 0 as Offset }
+  const { number, trimmed } = extent
+  const events: StoredEvent[] = []
+  let last = before
+  let scanned = 0
+  let size = 0
+  try {
+    // A block's key names its last event: that of the one before `before` may be above it.
+    const [nearest] = keysFrom(tables, number, before - 1)
+    const preceding = { start: nearest ?? [number + 1], end: [number], reverse: true }
+    for (const { value } of tables.range(tables.events, preceding)) {
+      const block = readEvents(value)
+      const share = value.length / block.length
+      for (const event of block.reverse()) {
+        if (event.offset >= before) continue
+        if (events.length >= limit || scanned >= scan || size >= bytes) {
+          return { events, last, end: false, trimmed }
+        }
+        scanned += 1
+        size += share
+        last = event.offset
+        if (filter === undefined || filter(event)) events.push(event)
+      }
+    }
+  } catch (error) {
+    // What lies above the damage is a page of its own.
+    if (!isDamage(error)) throw error
+    if (last !== before) return { events, last, end: false, trimmed }
+    const reason = error instanceof Error ? error.message : String(error)
+    throw new StoreError('damaged', `its events before ${before} cannot be read, ${reason}`)
+  }
+  return { events, last, end: true, trimmed }
+}
+
+/** Blocks lie in the order in which they were kept: of a million events about twenty blocks are looked at. */
+export function keptBefore(tables: LmdbTables, session: string, at: number): Offset {
+  const extent = tables.extent(session)
+  if (extent === undefined) return 0 as Offset
+  const { number } = extent
+  let { trimmed: low, stored: high } = extent
+  while (low < high) {
+    const middle = Math.floor((low + high) / 2) as Offset
+    const following = { start: [number, middle + 1], end: [number + 1], limit: 1 }
+    const [block] = tables.range(tables.events, following)
+    if (block === undefined) {
+      high = middle
+      continue
+    }
+    const { at: keptAt, first } = readHead(block.value)
+    if (keptAt < at) low = (block.key as [number, Offset])[1]
+    else high = Math.max(low, Math.min(middle, first - 1)) as Offset
+  }
+  return low
+}
+
+function keysFrom(tables: LmdbTables, number: number, offset: number): LmdbKey[] {
+  if (tables.broke) return []
+  return [...tables.events.getKeys({ start: [number, offset], end: [number + 1], limit: 1 })]
+}
+
 /** Says which events cannot be read: a block's key names its last one. */
 function damageAfter(tables: LmdbTables, number: number, after: Offset, cause: unknown): StoreError {
-  const following = { start: [number, after + 1], end: [number + 1], limit: 1 }
-  const [key] = (tables.broke ? [] : [...tables.events.getKeys(following)]) as [number, number][]
+  const [key] = keysFrom(tables, number, after + 1) as [number, number][]
   const reason = cause instanceof Error ? cause.message : String(cause)
   return new StoreError(
     'damaged',

@@ -8,7 +8,7 @@ import { damageOf, isDamage } from './damage.js'
 import { watchFile } from './directory-watch.js'
 import { commit, remove } from './lmdb-commit.js'
 import { type LmdbOptions, overlapsIn } from './lmdb-options.js'
-import { load, newest, read, sessions } from './lmdb-read.js'
+import { keptBefore, load, newest, read, readBefore, sessions } from './lmdb-read.js'
 import { keyBytes, type LmdbKey, LmdbTables, type Table, type Writes } from './lmdb-tables.js'
 import { TrimPass } from './lmdb-trim.js'
 import { type DirectoryLock, lockDirectory } from './lock.js'
@@ -159,6 +159,17 @@ class LmdbStore implements Store {
     await this.#turn()
     const scan = { ...pageDefaults, scan: pageScanMax, ...options }
     return this.#reading(session, () => read(this.#tables, session, after, scan))
+  }
+
+  async readBefore(session: string, before: Offset, options: ReadOptions = {}): Promise<Page> {
+    await this.#turn()
+    const scan = { ...pageDefaults, scan: pageScanMax, ...options }
+    return this.#reading(session, () => readBefore(this.#tables, session, before, scan))
+  }
+
+  async keptBefore(session: string, at: number): Promise<Offset> {
+    await this.#turn()
+    return this.#reading(session, () => keptBefore(this.#tables, session, at))
   }
 
   async newest(session: string, options: ReadOptions = {}): Promise<Page> {

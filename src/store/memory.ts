@@ -160,6 +160,38 @@ class MemoryStore implements Store {
     return { events, last, end, trimmed: kept.trimmed }
   }
 
+  async readBefore(session: string, before: Offset, options: ReadOptions = {}): Promise<Page> {
+    this.#mustBeOpen()
+    const { limit, bytes, filter } = { ...pageDefaults, ...options }
+    const kept = this.#sessions.get(session)
+    if (kept === undefined) return { events: [], last: before, end: true, trimmed: 0 as Offset }
+    const events: StoredEvent[] = []
+    let last = before
+    let scanned = 0
+    let size = 0
+    for (const block of kept.blocks.toReversed()) {
+      if ((block.events[0]?.offset ?? 0) >= before) continue
+      for (const event of block.events.toReversed()) {
+        if (event.offset >= before) continue
+        if (events.length >= limit || scanned >= pageScanMax || size >= bytes) {
+          return { events, last, end: false, trimmed: kept.trimmed }
+        }
+        scanned += 1
+        size += block.bytes / block.count
+        last = event.offset
+        if (filter === undefined || filter(event)) events.push(event)
+      }
+    }
+    return { events, last, end: true, trimmed: kept.trimmed }
+  }
+
+  async keptBefore(session: string, at: number): Promise<Offset> {
+    this.#mustBeOpen()
+    const kept = this.#sessions.get(session)
+    const older = kept?.blocks.findLast((block) => block.at < at)
+    return older?.events.at(-1)?.offset ?? kept?.trimmed ?? (0 as Offset)
+  }
+
   async newest(session: string, options?: ReadOptions): Promise<Page> {
     return this.#newest(session, options)
   }

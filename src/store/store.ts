@@ -40,6 +40,15 @@ export interface Store {
   load(session: string): Promise<StoredSession | undefined>
   /** @returns a page of the events after an offset, in offset order. An unknown session has none. */
   read(session: string, after: Offset, options?: ReadOptions): Promise<Page>
+  /** @returns a page of the events before an offset, the newest first. An unknown session has none. */
+  readBefore(session: string, before: Offset, options?: ReadOptions): Promise<Page>
+  /**
+   * Finds out where to read what was kept since some time, without reading what is older.
+   *
+   * @param at ms since 1970, of the clock of the batches
+   * @returns an offset: no event up to it was kept at that time or later
+   */
+  keptBefore(session: string, at: number): Promise<Offset>
   /** @returns the newest events of a session, in offset order: what fills a ring. */
   newest(session: string, options?: ReadOptions): Promise<Page>
   /** @returns a page of the sessions in the order of their ids (by code unit), after an id. */
@@ -295,9 +304,9 @@ export interface ReadOptions {
 
 export interface Page {
   readonly events: readonly StoredEvent[]
-  /** Every event up to here was looked at: the next page is the one after it. */
+  /** Every event up to here was looked at: the next page is the one after it. Of `readBefore`: down to here, before it. */
   readonly last: Offset
-  /** Nothing was kept after `last` when the page was read. */
+  /** Nothing was kept after `last` when the page was read. Of `readBefore`: nothing is kept before it. */
   readonly end: boolean
   /** As in `Extent`: a reader whose position is below has missed something. */
   readonly trimmed: Offset

@@ -11,6 +11,7 @@ import { transportOptions } from '../conformance/transport-kit.js'
 import { SimulatedClock } from '../kit/clock.js'
 import { FaultyStore } from '../kit/faulty-store.js'
 import { served } from '../kit/served.js'
+import { dataOf } from '../sessions/committing-kit.js'
 import { type LimitTests, limited, refused, statusOf, topic, weighEvent } from './limits-kit.js'
 
 /** Of what the hub holds. */
@@ -259,6 +260,38 @@ export const heldLimits = {
     }
     t.equal(hub.find('a')?.id, 'a', 'it comes back when it is asked for')
     await hub.closeStore()
+  },
+
+  async historyLooksMax(t) {
+    const hub = createHub({ limits: { historyLooksMax: 3 } })
+    for (let published = 0; published < 4; published += 1) hub.publish(topic, [{ type: 'a' }])
+    hub.publish(topic, [{ type: 'b' }])
+    const { epoch } = hub.find('s') ?? {}
+    t.match(await hub.readHistory(topic, { types: ['b'] }), { events: [], next: `${epoch}:3` })
+    t.match(await hub.readHistory(topic, { types: ['b'], after: `${epoch}:3` }), { events: [{ offset: 5 }] })
+    t.match(hub.history(topic, { types: ['b'] }), { events: [], next: `${epoch}:3` })
+  },
+
+  async searchLengthMax(t) {
+    const hub = createHub({ limits: { searchLengthMax: 3 } })
+    hub.publish(topic, [{ type: 'abcd' }])
+    t.equal(hub.history(topic, { q: 'abc' }).events.length, 1)
+    refused(t, 'badFrame', () => hub.history(topic, { q: 'abcd' }))
+  },
+
+  async searchWorkMax(t) {
+    const hub = createHub({ limits: { searchWorkMax: 320 } })
+    for (const data of ['12345678z', '123456789z']) hub.publish(topic, [{ type: 'a', data }])
+    const { events } = hub.history(topic, { q: 'z' })
+    t.strictSame(
+      dataOf(events),
+      ['12345678z'],
+      'of one event ten characters are searched, its type among them',
+    )
+    for (let published = 0; published < 40; published += 1)
+      hub.publish(topic, [{ type: 'a', data: 'x'.repeat(9) }])
+    const page = hub.history(topic, { q: 'y' })
+    t.ok(page.next, 'the work of one request is done before the end')
   },
 
   async restoredEventsMax(t) {

@@ -213,6 +213,46 @@ export function storeConformance(t: Test, openStore: (t: Test) => Store): void {
     t.match(store.size(), { sessions: 1, events: 2 })
   })
 
+  t.test('events are read backwards, in pages, and by the time at which they were kept', async (t) => {
+    const store = openStore(t)
+    const all = someEvents(1, 900, 2)
+    for (let from = 0; from < all.length; from += 100) {
+      const events = all.slice(from, from + 100)
+      const last = events.at(-1)?.offset ?? offset(0)
+      const record = from === 0 ? { record: aRecord('s') } : {}
+      await store.commit({ at: at + from, sessions: [{ session: 's', last, events, ...record }] })
+    }
+    const filter = ({ worker }: HubEvent) => worker === undefined
+    for (const [before, limit] of [
+      [10_000, 300],
+      [1_000, 7],
+      [201, 1_000],
+      [200, 99],
+      [1, 10],
+    ] as const) {
+      const read: HubEvent[] = []
+      for (let place = offset(before), end = false; !end; ) {
+        const page = await store.readBefore('s', place, { limit, filter })
+        read.push(...page.events)
+        place = page.last
+        end = page.end
+      }
+      const due = all.filter((event) => event.offset < before && filter(event)).toReversed()
+      t.strictSame(read, due, `before ${before}`)
+    }
+    t.equal(await store.keptBefore('s', at), 0)
+    for (const [time, last] of [
+      [1, 199],
+      [100, 199],
+      [350, 799],
+      [801, 1_799],
+    ] as const) {
+      t.equal(await store.keptBefore('s', at + time), last, `kept before ${time}`)
+    }
+    t.match(await store.readBefore('none', offset(5)), { events: [], end: true })
+    t.equal(await store.keptBefore('none', at), 0)
+  })
+
   t.test('records and workers have their newest value', async (t) => {
     const store = openStore(t)
     const worker = { worker: 'w', status: 'running' as const, startedAt: at, events: 1 }

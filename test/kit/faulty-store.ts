@@ -141,6 +141,16 @@ export class FaultyStore implements Store {
     return this.#store.read(session, after, options)
   }
 
+  async readBefore(session: string, before: Offset, options?: ReadOptions): Promise<Page> {
+    if (this.#reading !== undefined) await new Promise<void>((go) => this.#reading?.push(go))
+    this.#expectWhole(session, 'all', 'events')
+    return this.#store.readBefore(session, before, options)
+  }
+
+  keptBefore(session: string, at: number): Promise<Offset> {
+    return this.#store.keptBefore(session, at)
+  }
+
   newest(session: string, options?: ReadOptions): Promise<Page> {
     return this.#store.newest(session, options)
   }

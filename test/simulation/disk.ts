@@ -180,6 +180,14 @@ class SimulatedStore implements Store {
     return this.#read(() => this.#disk.kept.read(session, after, options))
   }
 
+  readBefore(session: string, before: Offset, options?: ReadOptions): Promise<Page> {
+    return this.#read(() => this.#disk.kept.readBefore(session, before, options))
+  }
+
+  keptBefore(session: string, at: number): Promise<Offset> {
+    return this.#read(() => this.#disk.kept.keptBefore(session, at))
+  }
+
   newest(session: string, options?: ReadOptions): Promise<Page> {
     return this.#read(() => this.#disk.kept.newest(session, options))
   }

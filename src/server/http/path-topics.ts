@@ -7,6 +7,11 @@ export function sessionTopic({ param, query }: Asked): TopicName {
   return { kind: flagOf(query, 'all') ? 'all' : 'session', session: param('session') }
 }
 
+/** As `sessionTopic`; whoever names workers means all events. */
+export function historyTopic(asked: Asked): TopicName {
+  return asked.query.has('workers') ? wholeTopic(asked) : sessionTopic(asked)
+}
+
 /** The topic of a path's worker. */
 export function workerTopic({ param }: Asked): TopicName {
   return { kind: 'worker', session: param('session'), worker: param('worker') }

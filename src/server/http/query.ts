@@ -66,3 +66,15 @@ export function integerOf(
   if (value >= bounds.min && value <= bounds.max) return value
   throw refusal(name, `an integer from ${bounds.min} to ${bounds.max}`, text)
 }
+
+/**
+ * @returns milliseconds since 1970, of `?name=` such a number or a date of ISO 8601
+ * @throws ProtocolError `badFrame` when it is given, and neither
+ */
+export function timeOf(query: URLSearchParams, name: string): number | undefined {
+  const text = query.get(name)
+  if (text === null || text === '') return undefined
+  const value = /^\d{1,15}$/.test(text) ? Number(text) : /^\d{4}-/.test(text) ? Date.parse(text) : Number.NaN
+  if (value >= 0) return value
+  throw refusal(name, 'milliseconds since 1970, or a date such as 2026-01-31T10:00:00Z', text)
+}

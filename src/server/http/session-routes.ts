@@ -1,17 +1,19 @@
+import type { Level } from '../../catalog/traits.js'
 import type { JsonObject, JsonValue } from '../../lib/json.js'
 import { checkId, checkLease } from '../../protocol/check.js'
 import { ProtocolError } from '../../protocol/codes.js'
 import { type Mode, modes } from '../../protocol/frames.js'
+import { orders } from '../../sessions/history-page.js'
 import type { Answer } from '../../transport/transport.js'
 import type { DialectContext } from '../context.js'
 import { dialectOf } from '../links/dialect-routes.js'
 import { betweenTurns, bodyKind, parseJson, readBody, utf8 } from './body.js'
-import { ownTopic, reads, sessionTopic, wholeTopic, workerTopic, writes } from './path-topics.js'
+import { historyTopic, ownTopic, reads, wholeTopic, workerTopic, writes } from './path-topics.js'
 import { json, refusal } from './problem.js'
-import { integerOf, typesOf } from './query.js'
+import { choiceOf, flagOf, integerOf, listOf, typesOf } from './query.js'
 import type { Call, Route } from './routes.js'
 
-const historyQuery = ['after', 'limit', 'types', 'dialect']
+const historyQuery = ['after', 'before', 'order', 'limit', 'types', 'q', 'errors', 'level', 'dialect']
 
 /** Sessions: listed, read, created, ended, removed, and their retained events page by page. */
 export function sessionRoutes(context: DialectContext): Route[] {
@@ -77,8 +79,8 @@ export function sessionRoutes(context: DialectContext): Route[] {
     {
       method: 'GET',
       path: '/api/sessions/{session}/history',
-      query: [...historyQuery, 'all'],
-      access: reads(sessionTopic),
+      query: [...historyQuery, 'all', 'workers'],
+      access: reads(historyTopic),
       answer: (call) => history(context, call),
     },
     {
@@ -161,8 +163,21 @@ async function history(context: DialectContext, { query, use }: Call): Promise<A
   const limit = integerOf(query, 'limit', { min: 1, max: limits.pageItemsMax })
   const asked = typesOf(query, limits)
   const types = dialect === undefined || (asked && asked.length > 0) ? asked : dialect.records.types
-  const after = query.get('after')
-  const options = { ...(limit && { limit }), ...(types && { types }), ...(after ? { after } : {}) }
+  const [after, before, q] = ['after', 'before', 'q'].map((name) => query.get(name) || undefined)
+  const order = choiceOf(query, 'order', orders)
+  const workers = listOf(query, 'workers')
+  const level = listOf(query, 'level')
+  const options = {
+    ...(limit && { limit }),
+    ...(types && { types }),
+    ...(after !== undefined && { after }),
+    ...(before !== undefined && { before }),
+    ...(order && { order }),
+    ...(workers && { workers }),
+    ...(level && { level: level as readonly Level[] }),
+    ...(flagOf(query, 'errors') && { errors: true }),
+    ...(q !== undefined && { q }),
+  }
   const page = await use(({ topic }) => hub.readHistory(topic, options))
   if (dialect === undefined) return json(200, page)
   const records = page.events.map(dialect.records.record).filter((record) => record !== undefined)

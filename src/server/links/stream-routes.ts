@@ -17,7 +17,7 @@ import type { StreamContext } from '../context.js'
 import { parseJson } from '../http/body.js'
 import { reads, sessionTopic, workerTopic } from '../http/path-topics.js'
 import { refusal } from '../http/problem.js'
-import { choiceOf, flagOf, modeOf, replayOf, slicesOf, typesOf } from '../http/query.js'
+import { choiceOf, flagOf, integerOf, modeOf, replayOf, slicesOf, timeOf, typesOf } from '../http/query.js'
 import type { Call, Route } from '../http/routes.js'
 import { dialectOf, streamDialect } from './dialect-routes.js'
 import { tellTopic } from './run-routes.js'
@@ -36,6 +36,8 @@ const streamQuery = [
   'framing',
   'gaps',
   'parts',
+  'last',
+  'since',
 ]
 
 /** Server-sent events: one topic, or many on one response that `POST` changes live. */
@@ -166,6 +168,8 @@ function subscribeOf(
   const mode = modeOf(query)
   const slices = slicesOf(query, limits)
   const replay = replayOf(query)
+  const last = integerOf(query, 'last', { min: 1, max: limits.pageItemsMax })
+  const since = timeOf(query, 'since')
   return {
     type: 'subscribe',
     sub,
@@ -175,5 +179,7 @@ function subscribeOf(
     ...(slices && { slices }),
     ...(position && { after: formatPosition(position) }),
     ...(replay !== undefined && { replay }),
+    ...(last !== undefined && { last }),
+    ...(since !== undefined && { since }),
   }
 }

@@ -5,6 +5,7 @@ import { gzipSync } from 'node:zlib'
 import { pack } from 'msgpackr'
 import t, { type Test } from 'tap'
 import { noLog } from '../../../src/server/operations/log.js'
+import { memoryStore } from '../../../src/store/memory.js'
 import { openStream, served } from '../../kit/served.js'
 import { mint, secret } from '../../kit/tokens.js'
 import { until } from '../../kit/wait.js'
@@ -209,6 +210,64 @@ t.test('leaves out a line that the sender did not finish before it went', async 
   await post(`${url}/api/sessions/s/events`, '{"type":"c"}')
   await stream.until(({ event }) => event === 'c')
   t.equal(hub.stats().published, 2)
+})
+
+t.test('reads the past in both orders, filtered and searched, and refuses what is no question', async (t) => {
+  const { hub, url } = await served(t)
+  hub.publish('sessions/s', [
+    { type: 'note', data: { text: 'Deploy to Zürich' } },
+    { type: 'error', data: 'no disk' },
+  ])
+  hub.publish('sessions/s/workers/lint', [
+    { type: 'process.output', data: { stream: 'stdout', text: 'ok 7\n' } },
+  ])
+  hub.publish('sessions/s/workers/test', [{ type: 'note', data: { success: false } }])
+  const { epoch } = hub.find('s') ?? {}
+  const offsets = async (query: string, path = 's/history') => {
+    const response = await fetch(`${url}/api/sessions/${path}?${query}`)
+    const { events, detail } = (await response.json()) as { events?: { offset: number }[]; detail?: string }
+    return events?.map(({ offset }) => offset) ?? `${response.status} ${detail}`
+  }
+  t.strictSame(await offsets('all=1&order=desc'), [4, 3, 2, 1])
+  t.strictSame(await offsets(`all=1&order=desc&before=${epoch}:4&limit=1`), [3])
+  t.strictSame(await offsets('all=1&errors=1'), [2, 4])
+  t.strictSame(await offsets('workers=lint,test'), [3, 4])
+  t.strictSame(await offsets('all=1&level=delta'), [3])
+  t.strictSame(await offsets('q=ZÜRICH'), [1])
+  t.strictSame(await offsets(`all=1&q=${encodeURIComponent('/^ok \\d$/')}`), [])
+  t.strictSame(await offsets(`all=1&q=${encodeURIComponent('/^ok \\d/')}`), [3])
+  t.match(await offsets('q=%2F(%2F'), /^400 q: expected a regular expression/)
+  t.match(await offsets('order=up'), /^400 order: expected one of asc, desc/)
+  t.match(await offsets('level=high'), /^400 level: expected one of summary, delta, control/)
+  t.match(await offsets('workers=a%20b'), /^400 workers\[0\]: expected an id/)
+  t.match(await offsets('workers=lint', 's/workers/lint/history'), /^400 query: expected no parameter but/)
+})
+
+t.test('a running session is downloaded whole, as lines that can be published or as text', async (t) => {
+  const { hub, url } = await served(t, { hub: { store: memoryStore(), limits: { laneEventsMax: 50 } } })
+  const events = Array.from({ length: 2_000 }, (_, index) => ({ type: 'note', data: index, time: 5 }))
+  for (let from = 0; from < events.length; from += 100) {
+    hub.publish('sessions/s', events.slice(from, from + 100))
+    await hub.committed('s')
+  }
+  const output = (text: string) => ({ type: 'process.output', time: 0, data: { stream: 'stdout', text } })
+  hub.publish('sessions/s/workers/w', [
+    output('half a '),
+    output('line\n\u001b[31mred\n'),
+    { type: 'a', force: true },
+  ])
+  hub.setState('sessions/s', 'plan', 1)
+  const response = await fetch(`${url}/api/sessions/s/export`)
+  t.equal(response.headers.get('content-type'), 'application/x-ndjson')
+  const lines = (await response.text()).split('\n').slice(0, -1)
+  t.equal(lines.length, 2_003)
+  t.strictSame(JSON.parse(lines[1_999] ?? ''), { type: 'note', data: 1_999, offset: 2_000, time: 5 })
+  t.match(JSON.parse(lines[2_002] ?? ''), { type: 'a', force: true, worker: 'w' })
+  const text = await (await fetch(`${url}/api/sessions/s/export?format=text`)).text()
+  t.match(text, '1970-01-01T00:00:00.005Z - | note 1999\n')
+  t.match(text, '1970-01-01T00:00:00.000Z w | half a line\n1970-01-01T00:00:00.000Z w | [31mred\n')
+  t.equal((await fetch(`${url}/api/sessions/none/export`)).status, 404)
+  t.equal((await fetch(`${url}/api/sessions/s/export?format=pdf`)).status, 400)
 })
 
 t.test(
@@ -624,7 +683,7 @@ t.test('refuses a query parameter that it would ignore, and says which there are
   t.equal(hub.find('s')?.status, 'running')
   const history = await ask('GET', '/api/sessions/s/history?type=a')
   t.match(await history.json(), {
-    detail: 'query: expected no parameter but after, limit, types, dialect, all, token, ticket, got "type"',
+    detail: /^query: expected no parameter but after, before, .*workers, token, ticket, got "type"$/,
   })
   for (const path of [
     '/api/sessions/s/history?dialect=execution-log&page=2',

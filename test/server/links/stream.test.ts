@@ -3,7 +3,7 @@ import { EventSource } from 'eventsource'
 import t, { type Test } from 'tap'
 import type { Hub } from '../../../src/hub/hub.js'
 import { SimulatedClock } from '../../kit/clock.js'
-import { type Block, openStream, served } from '../../kit/served.js'
+import { type Block, dial, openStream, served } from '../../kit/served.js'
 
 function publish(hub: Hub, topic: string, ...types: string[]): void {
   hub.publish(
@@ -84,6 +84,33 @@ t.test('brings nothing for an empty filter, and all for none', async (t) => {
   t.match(await get('history?types='), { events: [{ type: 'complete' }] })
   t.match(await get('history'), { events: [{ type: 'a' }, { type: 'data-start' }, { type: 'complete' }] })
   t.same(((await get('state?slices=')) as { slices: object }).slices, {})
+})
+
+t.test('begins at the newest events, or at a time', async (t) => {
+  const { hub, url } = await served(t)
+  const times = [1_000, 2_000, 3_000, 4_000]
+  hub.publish(
+    'sessions/s',
+    times.map((time) => ({ type: 'note', time, data: time })),
+  )
+  hub.endSession('s')
+  const came = async (query: string) => {
+    const stream = await openStream(t, `${url}/api/sessions/s/events?${query}`)
+    const blocks = (await stream.rest()).filter(({ event }) => event === 'note')
+    return blocks.map(({ data }) => JSON.parse(data ?? '').data)
+  }
+  t.strictSame(await came('last=3'), [3_000, 4_000], 'the end counts')
+  t.strictSame(await came('since=2001'), [3_000, 4_000])
+  t.strictSame(await came('since=1970-01-01T00:00:04Z'), [4_000])
+  t.strictSame(await came('since=2001&last=2'), [4_000])
+  const { status, headers } = await fetch(`${url}/api/sessions/s/events?since=yesterday`)
+  t.strictSame([status, headers.get('content-type')], [400, 'application/problem+json'])
+  t.equal((await fetch(`${url}/api/sessions/s/events?last=0`)).status, 400)
+  const client = await dial(t, url)
+  client.send({ type: 'subscribe', sub: 1, topic: 'sessions/s', last: 2 })
+  t.match(await client.expect('events'), { replay: true, events: [{ data: 4_000 }, { type: 'complete' }] })
+  client.send({ type: 'subscribe', sub: 2, topic: 'sessions/s', last: 1_001, since: 1 })
+  t.match(await client.expect('error'), { sub: 2, message: /subscribe.last: expected 1 to 1000 events/ })
 })
 
 t.test('replays in a dialect what the request asks for', async (t) => {

@@ -1,0 +1,144 @@
+import { mergeTextOf } from '../../catalog/merge.js'
+import { conflate } from '../../history/conflate.js'
+import type { Entry } from '../../history/entry.js'
+import { escapeControls } from '../../lib/controls.js'
+import { type Cursor, formatCursor, type Offset } from '../../protocol/cursor.js'
+import { isOwnType, type TopicName } from '../../protocol/topic.js'
+import type { Answer, Stream, StreamEvents } from '../../transport/transport.js'
+import type { HubContext } from '../context.js'
+import { reads, wholeTopic } from './path-topics.js'
+import { choiceOf } from './query.js'
+import type { Call, Route } from './routes.js'
+
+const formats = ['ndjson', 'text'] as const
+type Format = (typeof formats)[number]
+
+const contentTypes: Readonly<Record<Format, string>> = {
+  ndjson: 'application/x-ndjson',
+  text: 'text/plain; charset=utf-8',
+}
+
+/** What is read, and made text of, within one turn. */
+const pageEvents = 250
+
+/** All that is retained of a session when it is asked for, running or ended, as one download. */
+export function exportRoute(context: HubContext): Route {
+  return {
+    method: 'GET',
+    path: '/api/sessions/{session}/export',
+    query: ['format'],
+    access: reads(wholeTopic),
+    answer: (call) => exportSession(context, call),
+  }
+}
+
+async function exportSession(context: HubContext, call: Call): Promise<Answer | undefined> {
+  const format = choiceOf(call.query, 'format', formats) ?? 'ndjson'
+  const { topic, before } = call.use(({ topic, param }) => {
+    const found = context.hub.find(param('session'))
+    return { topic, before: found && formatCursor(found.epoch, (found.offset + 1) as Offset) }
+  })
+  // What cannot be read at all is answered with a problem.
+  const first = await pageOf(context, call, { topic, before, after: undefined })
+  const head = {
+    status: 200,
+    headers: {
+      'content-type': contentTypes[format],
+      'cache-control': 'no-store',
+      'x-content-type-options': 'nosniff',
+      ...call.headers,
+    },
+  }
+  if (call.request.method === 'HEAD') return head
+  const download = new Download(context)
+  download.stream = call.exchange.stream(head, download)
+  try {
+    for (let page = first; ; ) {
+      await download.write(textOf(page.entries, format))
+      if (download.gone) return undefined
+      if (page.next === undefined) break
+      page = await pageOf(context, call, { topic, before, after: page.next })
+    }
+    download.stream.end()
+  } catch (error) {
+    // A download that ends in good order would look complete.
+    download.stream.cut()
+    throw error
+  }
+  return undefined
+}
+
+interface Asked {
+  readonly topic: TopicName
+  readonly before: Cursor | undefined
+  readonly after: Cursor | undefined
+}
+
+/** Each page is read only while the client may still read it. */
+function pageOf({ hub }: HubContext, call: Call, { topic, before, after }: Asked) {
+  const query = {
+    limit: Math.min(pageEvents, hub.limits.pageItemsMax),
+    ...(before !== undefined && { before }),
+    ...(after !== undefined && { after }),
+  }
+  return call.use(() => hub.readEntries(topic, query))
+}
+
+/** A response that goes on as fast as its peer reads. */
+class Download implements StreamEvents {
+  stream: Stream | undefined
+  gone = false
+  readonly #context: HubContext
+  #wake: (() => void) | undefined
+
+  constructor(context: HubContext) {
+    this.#context = context
+  }
+
+  drained(): void {
+    this.#wake?.()
+  }
+
+  closed(): void {
+    this.gone = true
+    this.#wake?.()
+  }
+
+  /** @returns once more may be written, or nobody reads any more */
+  async write(text: string): Promise<void> {
+    if (this.gone || this.stream === undefined || this.stream.write(Buffer.from(text))) return
+    const { clock, limits } = this.#context
+    await new Promise<void>((resolve) => {
+      const stalled = clock.after(limits.stalledMs, () => this.stream?.cut())
+      this.#wake = () => {
+        stalled.cancel()
+        resolve()
+      }
+      if (this.gone) this.#wake()
+    })
+  }
+}
+
+function textOf(entries: readonly Entry[], format: Format): string {
+  const events = entries.filter(({ event }) => !isOwnType(event.type))
+  if (format === 'ndjson') return events.map(lineOf).join('')
+  return conflate(events).map(paragraphOf).join('')
+}
+
+/** An event as `publish` takes it, with its offset and worker. */
+function lineOf({ event: { type, data, ...rest }, force }: Entry): string {
+  return `${escapeControls(JSON.stringify({ type, data, ...rest, ...(force && { force }) }))}\n`
+}
+
+/** An event as one reads it: what is text as text, each line behind the time and who it is of. */
+function paragraphOf({ event, traits }: Entry): string {
+  const { time, worker, type, data } = event
+  const merged = traits.merge && mergeTextOf(traits.merge, data)
+  const text = merged?.text ?? `${type} ${JSON.stringify(data)}`
+  const prefix = `${new Date(time).toISOString()} ${worker ?? '-'} | `
+  const lines = text.replace(/\n$/, '').split('\n')
+  return lines.map((line) => `${prefix}${line.replace(controls, '')}\n`).join('')
+}
+
+/** What steers a terminal, but for tabs; sequences of colours lose what makes them such. */
+const controls = /[^\P{Cc}\t]|[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu

@@ -1,0 +1,148 @@
+import type { Catalog } from '../catalog/catalog.js'
+import type { Accepts, Entry } from '../history/entry.js'
+import type { Offset } from '../protocol/cursor.js'
+import type { ReplayWindow } from '../session/replayed.js'
+import type { Topic } from '../session/topic.js'
+import type { StoredEvent } from '../store/store.js'
+import type { Committing } from './committing.js'
+import { entryOf } from './restore.js'
+
+/** A part of what the store has of a topic. */
+export interface StoredPage {
+  readonly entries: readonly Entry[]
+  /** Everything up to here was lookedAt at; where it was read backwards, down to here. */
+  readonly last: Offset
+  /** The store had nothing more. */
+  readonly end: boolean
+  /** Events that were lookedAt at, of other topics too. */
+  readonly lookedAt: number
+}
+
+/** What follows an offset, or what is before one, the newest first. */
+export type StoredPart = ({ readonly after: Offset } | { readonly before: Offset }) & {
+  readonly limit: number
+}
+
+/** Reads a topic's events in the store. */
+export type ReadStored = (topic: Topic, filter: Accepts, part: StoredPart) => Promise<StoredPage>
+
+/** What one page of the store has at most: to read it and to make frames of it must take little of a turn. */
+export const storedEventsMax = 250
+
+const storedPageBytes = 256 * 1024
+
+interface StoredSource {
+  readonly committing: Committing | undefined
+  readonly catalog: Catalog
+}
+
+/** @returns a page of a topic's events that are in the store, once there are any after `after` */
+export async function readStored(
+  { committing, catalog }: StoredSource,
+  topic: Topic,
+  filter: Accepts,
+  part: StoredPart,
+): Promise<StoredPage> {
+  const { journal } = topic.timeline
+  if (committing === undefined || journal === undefined) {
+    return { entries: [], last: 'after' in part ? part.after : part.before, end: true, lookedAt: 0 }
+  }
+  // All of what is before an offset has to be there.
+  await committing.progress(journal, 'after' in part ? part.after : ((part.before - 2) as Offset))
+  const { kept, session } = journal
+  const entries: Entry[] = []
+  let lookedAt = 0
+  const options = {
+    limit: Math.min(part.limit, storedEventsMax),
+    bytes: storedPageBytes,
+    filter: (event: StoredEvent) => {
+      lookedAt++
+      if (!topic.shows(event, catalog) || topic.timeline.supersedes(event)) return false
+      const entry = entryOf(event, catalog)
+      if (!filter.accepts(entry)) return false
+      entries.push(entry)
+      return true
+    },
+  }
+  const { store, damaged } = committing
+  const reading =
+    'after' in part
+      ? store.read(session, part.after, options)
+      : store.readBefore(session, part.before, options)
+  const stored = await reading.catch((error: unknown) => {
+    throw damaged.answerTo(error)
+  })
+  journal.trimmedTo(stored.trimmed)
+  if ('before' in part) {
+    const last = stored.end ? ((stored.trimmed + 1) as Offset) : stored.last
+    return { entries, last, end: stored.end, lookedAt }
+  }
+  // Offsets up to `kept` that no event has were given out and left empty.
+  const last = stored.end && kept > stored.last ? kept : stored.last
+  return { entries, last, end: stored.end, lookedAt }
+}
+
+/** What is asked for of the beginning of a replay. */
+export interface WindowQuery {
+  readonly window: ReplayWindow
+  readonly accepts: Accepts
+  /** It lies between the two. */
+  readonly after: Offset
+  readonly until: Offset
+}
+
+/** Finds the offset after which a window begins. */
+export type FindWindow = (topic: Topic, query: WindowQuery) => Promise<Offset>
+
+/** `FindWindow`, looking at so many events and no more: then it begins there. */
+export async function findWindow(
+  source: StoredSource & { readonly looksMax: number },
+  topic: Topic,
+  { window: { last, since }, ...query }: WindowQuery,
+): Promise<Offset> {
+  const first = since === undefined ? query.after : await beginOf(source, topic, since, query)
+  return last === undefined ? first : newestOf(source, topic, last, { ...query, after: first })
+}
+
+type Bounds = Omit<WindowQuery, 'window'>
+
+async function beginOf(
+  source: StoredSource & { readonly looksMax: number },
+  topic: Topic,
+  since: number,
+  { accepts, after, until }: Bounds,
+): Promise<Offset> {
+  const { committing, looksMax } = source
+  const keptBefore = await committing?.store.keptBefore(topic.timeline.id, since).catch((error: unknown) => {
+    throw committing.damaged.answerTo(error)
+  })
+  let place = Math.max(keptBefore ?? after, after) as Offset
+  for (let lookedAt = 0; place < until && lookedAt < looksMax; ) {
+    const page = await readStored(source, topic, accepts, { after: place, limit: storedEventsMax })
+    const first = page.entries.find(({ event }) => event.time >= since)
+    if (first !== undefined) return (first.place - 1) as Offset
+    if (page.end) break
+    place = page.last
+    lookedAt += page.lookedAt
+  }
+  return place
+}
+
+async function newestOf(
+  source: StoredSource & { readonly looksMax: number },
+  topic: Topic,
+  count: number,
+  { accepts, after, until }: Bounds,
+): Promise<Offset> {
+  let place = (until + 1) as Offset
+  let left = count
+  for (let lookedAt = 0; lookedAt < source.looksMax && place > after + 1; ) {
+    const page = await readStored(source, topic, accepts, { before: place, limit: left })
+    left -= page.entries.length
+    if (left <= 0) return ((page.entries.at(-1)?.place ?? place) - 1) as Offset
+    place = page.last
+    lookedAt += page.lookedAt
+    if (page.end) return after
+  }
+  return Math.max(after, place - 1) as Offset
+}

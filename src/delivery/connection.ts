@@ -6,6 +6,7 @@ import type { ControlFrame, Subscribe, Unsubscribe, UnsubscribedCode, Update } f
 import { everything, type Permissions } from '../protocol/permissions.js'
 import { type TopicName, topicNameOf } from '../protocol/topic.js'
 import { Filter } from '../session/filter.js'
+import { windowOf } from '../session/replayed.js'
 import type { Topic } from '../session/topic.js'
 import { CatchUp } from './catch-up.js'
 import type { Feed } from './feed.js'
@@ -256,15 +257,8 @@ export class Connection implements Subscriber, Sender {
     const from = frame.after === undefined ? undefined : parseCursor(frame.after, 'subscribe.after')
 
     this.#permissions.expectRead(name)
-    const { last, since } = frame
-    const window = { ...(last !== undefined && { last }), ...(since !== undefined && { since }) }
-    this.#begin(frame.sub, {
-      name,
-      filter,
-      from,
-      replay: frame.replay ?? true,
-      ...(Object.keys(window).length > 0 && { window }),
-    })
+    const window = windowOf(frame)
+    this.#begin(frame.sub, { name, filter, from, replay: frame.replay ?? true, ...(window && { window }) })
   }
 
   #begin(sub: number, { name, filter, ...beginning }: Newcomer): void {

@@ -1,5 +1,6 @@
 import type { Accepts, Entry } from '../history/entry.js'
 import type { Offset } from '../protocol/cursor.js'
+import type { Subscribe } from '../protocol/frames.js'
 
 /** What is meant of a replay: what follows `after`, up to `until`. */
 export interface Span {
@@ -40,6 +41,12 @@ export interface ReplayWindow {
   readonly last?: number
   /** Milliseconds since 1970: it begins with the first event of that time or a later one. */
   readonly since?: number
+}
+
+/** @returns the window that a frame asks for; nothing where it asks for none */
+export function windowOf({ last, since }: Pick<Subscribe, 'last' | 'since'>): ReplayWindow | undefined {
+  if (last === undefined && since === undefined) return undefined
+  return { ...(last !== undefined && { last }), ...(since !== undefined && { since }) }
 }
 
 /** @returns what is in the window of entries in offset order, and what is left of it for what precedes them */

@@ -99,11 +99,7 @@ export abstract class Topic {
   }
 
   /** Events of memory that are before an offset and after another, the newest first. */
-  readBefore(
-    before: Offset,
-    filter: Accepts,
-    bounds: { readonly after: Offset; readonly eventsMax: number; readonly looksMax: number },
-  ): Page {
+  readBefore(before: Offset, filter: Accepts, bounds: Parameters<typeof readBefore>[3]): Page {
     return readBefore(this.histories(), before, filter, bounds)
   }
 
@@ -149,29 +145,16 @@ export abstract class Topic {
     const page = readAfter(this.histories(), after, accepts, { until, eventsMax })
     const entries = page.entries.filter(({ place }) => place <= until)
     const held = this.heldAfter(accepts)
-    if (window !== undefined) {
-      const cut = cutTo(
-        window,
-        entries.filter(({ place }) => place > held),
-      )
-      if (cut.isWhole || held <= after) return { entries: cut.entries }
-      const from = after > trimmed ? after : trimmed
-      const stored = { before: [], after: from, until: held < until ? held : until, joined: until }
-      return { entries: cut.entries, stored: { ...stored, accepts, scope: 'all', window: cut.left } }
-    }
-    if (held <= after) return { entries }
-    return {
-      entries: entries.filter(({ place }) => place > held),
-      stored: {
-        // What retention has left to memory alone: pinned events, mostly.
-        before: entries.filter(({ place }) => place <= trimmed),
-        after: after > trimmed ? after : trimmed,
-        until: held < until ? held : until,
-        joined: until,
-        accepts,
-        scope: all ? 'all' : 'traits',
-      },
-    }
+    const span = { after: after > trimmed ? after : trimmed, until: held < until ? held : until }
+    const shown = entries.filter(({ place }) => place > held)
+    const cut = window === undefined ? undefined : cutTo(window, shown)
+    if (held <= after || cut?.isWhole === true) return { entries: cut?.entries ?? entries }
+    const stored = { ...span, joined: until, accepts }
+    if (cut !== undefined)
+      return { entries: cut.entries, stored: { ...stored, before: [], scope: 'all', window: cut.left } }
+    // What retention has left to memory alone: pinned events, mostly.
+    const before = entries.filter(({ place }) => place <= trimmed)
+    return { entries: shown, stored: { ...stored, before, scope: all ? 'all' : 'traits' } }
   }
 
   /** @returns the offset after which memory has all that the filter wants; 0 when the store has no more than that. */

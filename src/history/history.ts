@@ -61,6 +61,8 @@ export class History {
   #evictedLast: Offset = start
   /** Events evicted from the droppable lane. */
   #dropped: EvictedOffsets | undefined = undefined
+  /** The newest event that was evicted, also where a newer one of its key stays pinned. */
+  evictedTo: Offset = start
   #bytes = 0
   /** Of pinned events that have left their lane. */
   #pinnedBytes = 0
@@ -211,6 +213,7 @@ export class History {
   #evict(lane: Lane<Entry>): void {
     const entry = lane.shift()
     if (entry === undefined) return
+    if (entry.place > this.evictedTo) this.evictedTo = entry.place
     this.#weigh(-entry.bytes)
     this.#totals.events--
     if (lane === this.droppable) {

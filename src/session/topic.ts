@@ -1,3 +1,5 @@
+// Longer than 350 lines: the kinds of topics, and what each of them shows, side by side.
+
 import type { Catalog } from '../catalog/catalog.js'
 import type { Accepts, Entry } from '../history/entry.js'
 import { type History, type Loss, nothingLost } from '../history/history.js'
@@ -144,7 +146,7 @@ export abstract class Topic {
     const eventsMax = Number.POSITIVE_INFINITY
     const page = readAfter(this.histories(), after, accepts, { until, eventsMax })
     const entries = page.entries.filter(({ place }) => place <= until)
-    const held = this.heldAfter(accepts)
+    const held = this.#heldAfter(accepts)
     const span = { after: after > trimmed ? after : trimmed, until: held < until ? held : until }
     const shown = entries.filter(({ place }) => place > held)
     const cut = window === undefined ? undefined : cutTo(window, shown)
@@ -157,8 +159,18 @@ export abstract class Topic {
     return { entries: shown, stored: { ...stored, before, scope: all ? 'all' : 'traits' } }
   }
 
+  /** The offset after which memory has every event, those included that a newer one of their key has replaced. */
+  get wholeAfter(): Offset {
+    const { floor = start, trimmed = start } = this.timeline.journal ?? {}
+    const whole = this.histories().reduce(
+      (last, { evictedTo }) => (evictedTo > last ? evictedTo : last),
+      floor,
+    )
+    return whole > trimmed ? whole : start
+  }
+
   /** @returns the offset after which memory has all that the filter wants; 0 when the store has no more than that. */
-  heldAfter(filter: Accepts): Offset {
+  #heldAfter(filter: Accepts): Offset {
     const { journal } = this.timeline
     if (journal === undefined) return start
     const { floor, trimmed } = journal

@@ -51,7 +51,7 @@ export interface HistoryPage {
 }
 
 const pageItems = 100
-/** What is lookedAt at within one turn. */
+/** What is looked at within one turn. */
 const looksPerTurn = 2_000
 /** What is searched within one turn; as `searchWorkMax`. */
 const workPerTurn = 1024 * 1024
@@ -114,7 +114,7 @@ async function read(
 class Reading {
   lookedAt = 0
   #done = false
-  /** Everything up to here was lookedAt at; where the newest come first, everything from here on. */
+  /** Everything up to here was looked at; where the newest come first, everything from here on. */
   #place: Offset
   #bytes = 0
   readonly entries: Entry[] = []
@@ -181,19 +181,19 @@ class Reading {
   async part(readStored: ReadStored): Promise<StoredPage | undefined> {
     const [topic, filter, place] = [this.#topic, this.#filter, this.#place]
     const limit = this.#search === undefined ? this.#limit - this.entries.length : storedEventsMax
-    const trimmed = topic.timeline.journal?.trimmed ?? start
-    const held = this.#order === 'desc' ? topic.heldAfter(filter) : start
-    const isInStore =
-      this.#order === 'asc' ? topic.isInStore(place, filter) : place <= held + 1 && place > trimmed + 1
-    if (!isInStore) return this.held(place <= trimmed + 1 ? start : held)
+    // In memory alone there is no more than memory has.
+    const whole = topic.timeline.journal === undefined ? start : topic.wholeAfter
+    const isInStore = this.#order === 'asc' ? place < whole : place <= whole + 1
+    if (whole === start || !isInStore) return this.held(whole)
     const part = this.#order === 'asc' ? { after: place, limit } : { before: place, limit }
     const stored = await readStored(topic, filter, part).catch((error: unknown): undefined => {
       // What is damaged is told by the request that begins there.
       if (!isDamaged(error) || this.entries.length === 0) throw error
     })
-    if (stored === undefined || this.#order === 'desc' || !stored.end) return stored
+    if (stored?.end !== true) return stored
+    if (this.#order === 'desc') return { ...stored, last: (this.#after + 1) as Offset }
     // The end of the store is where memory begins; where it is not, there is no more for now.
-    if (topic.isInStore(stored.last, filter)) this.#done = true
+    if (stored.last < topic.wholeAfter) this.#done = true
     return stored
   }
 

@@ -10,11 +10,11 @@ import { entryOf } from './restore.js'
 /** A part of what the store has of a topic. */
 export interface StoredPage {
   readonly entries: readonly Entry[]
-  /** Everything up to here was lookedAt at; where it was read backwards, down to here. */
+  /** Everything up to here was looked at; where it was read backwards, down to here. */
   readonly last: Offset
   /** The store had nothing more. */
   readonly end: boolean
-  /** Events that were lookedAt at, of other topics too. */
+  /** Events that were looked at, of other topics too. */
   readonly lookedAt: number
 }
 

@@ -220,7 +220,8 @@ export class Journal {
 
   /** Retention has taken events up to an offset out of the store. */
   trimmedTo(offset: Offset): void {
-    if (offset > this.#trimmed) this.#trimmed = offset
+    // What it has not kept cannot be gone: that is said of an earlier session of the same id.
+    if (offset > this.#trimmed && offset <= this.#kept) this.#trimmed = offset
   }
 
   /** The session has come back from the store. */

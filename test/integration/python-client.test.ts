@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
@@ -97,4 +97,39 @@ t.test('the Python client sets state, logs, reads the past, and says what is wro
       'HubUnavailable',
     ],
   ])
+})
+
+t.test('the Python client passes over what it cannot read, and says it', { skip }, async (t) => {
+  const blocks = [
+    'not JSON',
+    '[1]',
+    '{"offset":1}',
+    '{"type":"a","offset":null}',
+    '{"type":"a","offset":5,"time":1,"data":1}',
+  ]
+  const bytes = blocks.map((data, index) => `id: e:${index + 1}\ndata: ${data}\n\n`).join('')
+  const read = `
+import json, sys
+from runcast import _core, _sse
+following = _core.Following("", types=None, replay="none", everything=False, after="e:0", mode=None)
+for block in _sse.Parser().feed(sys.argv[1].encode()):
+    for event in following.take(block):
+        print(json.dumps([event.type, event.data, following.cursor]))`
+  const { status, stdout, stderr } = spawnSync(python, ['-c', read, bytes], {
+    env: { ...process.env, PYTHONPATH: clients, PYTHONDONTWRITEBYTECODE: '1' },
+    encoding: 'utf8',
+  })
+  t.equal(status, 0, stderr)
+  t.strictSame(
+    stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as unknown),
+    [
+      ...blocks
+        .slice(0, 4)
+        .map((text, index) => ['hub.gap', { reason: 'unreadable', text }, `e:${index + 1}`]),
+      ['a', 1, 'e:5'],
+    ],
+  )
 })

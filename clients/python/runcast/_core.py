@@ -62,6 +62,9 @@ class HubUnavailable(RuncastError):
 class Event:
     """One event, or a `hub.gap`: then `data` has `reason`, `after`, `offset` and, where it is known, `dropped`.
 
+    A gap with the reason `unreadable` is an event that this client could not read: `data` has its `text`, at most 200
+    characters of it.
+
     `offset` is the place in the session; `time` is in ms since 1970; `worker` is None for the session's own.
     `replayed` events were published before the subscription began.
     """
@@ -292,14 +295,21 @@ class Following:
             return []
         if block.event in ("hub.open", "hub.subscribed", "state.initial", "state.update"):
             return []
-        raw = json.loads(block.data)
-        if block.event == "hub.close":
+        try:
+            return self._read(block.event, block.data, block.id)
+        except (AttributeError, KeyError, TypeError, ValueError):
+            # Passed over, and said: to come back for it would bring the same again.
+            return [Event("hub.gap", {"reason": "unreadable", "text": block.data[:200]}, 0, 0)]
+
+    def _read(self, name: str, text: str, id: str | None) -> list[Event]:
+        raw = json.loads(text)
+        if name == "hub.close":
             if 4500 <= int(raw.get("code", 0)):
                 raise HubError(int(raw["code"]), {"detail": raw.get("reason"), "type": "hub.close"})
             return []
-        if block.event == "hub.gap":
+        if name == "hub.gap":
             return [Event("hub.gap", raw, int(raw.get("offset", 0)), 0, raw=raw)]
-        event = _event(raw, replayed=not self._live and block.id is None)
+        event = _event(raw, replayed=not self._live and id is None)
         if event.type == "complete":
             self.ended = True
             return [event]

@@ -121,7 +121,8 @@ export class View {
     this.isLive = false
     this.#assembly = undefined
     this.#inStep = false
-    this.#unread = false
+    // What has come of a join is kept, and with it that something of it may be missing.
+    this.#unread &&= this.#joining !== undefined
     this.#askedFor = false
     // What was held back is past the position: it does not come again.
     if (this.#held.length > 0) this.#stale = true

@@ -337,6 +337,20 @@ t.test('a subscription', async (t) => {
       unreadable()
       network.socket.say({ type: 'live', sub, offset: at(5) }, batch(5, 6, [event(6)]))
       t.same(seen, ['replayed 2', 'gap unreadable 0-5', 'live', 6])
+
+      // What a cut join goes on from is behind it: the gap is told all the same.
+      const cut = follow(t, { backoff: { mostMs: 250 } })
+      cut.network.socket.say(subscribed(cut.sub, 5))
+      cut.network.socket.sayBytes(new Uint8Array([0xc1]))
+      cut.network.socket.say(replay([event(3)]))
+      cut.network.socket.cut()
+      cut.clock.advance(300)
+      cut.network.socket.welcome()
+      const rest = cut.network.socket.takeSubscribe()
+      t.equal(rest.after, 'e:5~r3')
+      const live = { type: 'live', sub: rest.sub, offset: at(5) } as const
+      cut.network.socket.say(subscribed(rest.sub, 5, { resumed: true }), live)
+      t.same(cut.seen, ['replayed 3', 'gap unreadable 0-5', 'live'])
       const ends: unknown[] = []
       client.subscribe({ topic: 'sessions/t' }, { onEvent() {}, onEnd: (end) => ends.push(end) })
       const other = network.socket.takeSubscribe().sub

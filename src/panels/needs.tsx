@@ -69,9 +69,7 @@ function Question({
     say({ kind: 'sending' })
     try {
       // It waits on the page if the hub is away: whoever answers must not wonder.
-      await client.publish(topic, [{ type: 'command.input', data: { key: need.key, ...data } }], {
-        timeoutMs: 10_000,
-      })
+      await client.command(topic, 'input', { key: need.key, ...data }, { timeoutMs: 10_000 })
       say({ kind: 'sent' })
     } catch (error) {
       say({ kind: 'refused', why: error instanceof Error ? error.message : String(error) })

@@ -10,11 +10,12 @@ import { notOnNextFrame, onNextFrame } from './frame-loop.js'
 import type { Lag } from './lag.js'
 import { Log, type Row } from './log.js'
 import { LogView, type Scroll } from './log-view.js'
-import { type Fields, type PanelEvent, type PanelMode, panelModes } from './model.js'
+import { type Fields, fieldsOf, type PanelEvent, type PanelMode, panelModes } from './model.js'
 import type { Rate } from './rate.js'
 import { following, isError, seekerOf } from './search.js'
 import { numberOf, reasonOf, standingOf, usageText } from './standing.js'
 import { StatusMark } from './status-mark.js'
+import { Steer } from './steer.js'
 import { copyText, download } from './take-away.js'
 
 /** What all panels of a session share. */
@@ -58,6 +59,7 @@ export function Panel({ client, topic, name, kind, about, meters, rate, choice, 
   const [sought, seek] = useState<string>()
   const [current, setCurrent] = useState<Row>()
   const subscription = useRef<{ update(changes: Changes): void; close(): void } | undefined>(undefined)
+  const commands = useRef<Fields>({})
   const visible = useRef(true)
   const drawn = useRef<VNode | undefined>(undefined)
   const show = useRef(() => {
@@ -70,7 +72,13 @@ export function Panel({ client, topic, name, kind, about, meters, rate, choice, 
     const joining: PanelEvent[] = []
     let joined = had === undefined
     const made = client.subscribe(
-      { topic, mode: by, replay: 'all', ...(patterns.length > 0 && { types: patterns }) },
+      {
+        topic,
+        mode: by,
+        replay: 'all',
+        slices: ['$commands'],
+        ...(patterns.length > 0 && { types: patterns }),
+      },
       {
         onEvent(event) {
           if (!joined) return void joining.push(event)
@@ -81,6 +89,10 @@ export function Panel({ client, topic, name, kind, about, meters, rate, choice, 
             meters.total.count(time)
             meters.lag.count(event.time, time)
           }
+          onNextFrame(show)
+        },
+        onState(state) {
+          commands.current = fieldsOf(state['$commands'])
           onNextFrame(show)
         },
         onGap(gap) {
@@ -293,6 +305,14 @@ export function Panel({ client, topic, name, kind, about, meters, rate, choice, 
           {said}
         </span>
       </div>
+      <Steer
+        client={client}
+        topic={topic}
+        name={name}
+        standing={standing}
+        commands={commands.current}
+        now={now}
+      />
       {sought !== undefined && (
         <FindBar
           name={name}

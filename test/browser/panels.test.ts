@@ -157,7 +157,7 @@ t.test('the panels page in Chromium', { skip }, async (t) => {
       1,
       'a filter that is being typed is none yet',
     )
-    await press('Enter', 'Tab', 'Tab', 'Tab', 'Tab', 'Tab', 'Tab')
+    await press('Enter', ...Array.from({ length: 9 }, () => 'Tab'))
     t.equal(await focused(), 'Events of other')
     await page.getByRole('button', { name: 'note' }).waitFor({ ...deadline, state: 'detached' })
     await press('Tab', 'Enter')
@@ -213,6 +213,34 @@ t.test('the panels page in Chromium', { skip }, async (t) => {
     await page.locator('[data-panel=late]').waitFor(deadline)
     await overview.getByRole('button', { name: 'Only b' }).click()
     t.equal(await page.locator('[data-panel].worker').count(), 1)
+    t.strictSame(complaints, [])
+  })
+
+  t.test('steers what runs, and shows what became of it', async (t) => {
+    const hub = await serve(t)
+    const words = [
+      'run',
+      '--hub',
+      hub.url,
+      '--session',
+      'demo',
+      '--worker',
+      'long=sleep 600',
+      '--worker',
+      'b=true',
+    ]
+    const running = commandLine.start(words)
+    t.teardown(() => running.process.kill('SIGKILL'))
+    const { page, complaints } = await open(t, browser, `${hub.url}/s/demo?w=long`)
+    const commands = page.getByRole('group', { name: 'Commands to long' })
+    await commands.getByRole('button', { name: 'Halt' }).click()
+    await commands.getByText('pause: applied').waitFor(deadline)
+    await commands.getByRole('button', { name: 'Go on' }).click()
+    await commands.getByText('resume: applied').waitFor(deadline)
+    await commands.getByRole('button', { name: 'Stop' }).click()
+    await page.locator('[data-panel=long] header', { hasText: 'cancelled' }).waitFor(deadline)
+    await commands.getByText('cancel: applied').waitFor(deadline)
+    t.equal(await commands.getByRole('button').count(), 0, 'what has ended takes no commands')
     t.strictSame(complaints, [])
   })
 

@@ -92,7 +92,44 @@ def calls():
     say(said)
 
 
-if scenario == "subscribe-async":
+def steered():
+    """Obeys commands, and is not lost while it holds its lease."""
+    said = []
+    with runcast.connect(url, timeout=60) as client:
+        agent = client.session("steered").worker("agent")
+        with agent.holding(1):
+            agent.publish("execution_started")
+            say("ready")
+            for command in agent.commands():
+                said.append([command.name, command.data.get("text")])
+                if command.name == "input":
+                    command.refused("not now")
+                    continue
+                command.applied()
+                break
+        say(said)
+
+
+async def steered_async():
+    said = []
+    async with runcast.aio.connect(url, timeout=60) as client:
+        agent = client.session("steered").worker("agent")
+        async with agent.holding(1):
+            await agent.publish("execution_started")
+            say("ready")
+            async for command in agent.commands():
+                said.append([command.name, command.data.get("text")])
+                if command.name == "input":
+                    await command.refused("not now")
+                    continue
+                await command.applied()
+                break
+        say(said)
+
+
+if scenario == "steered-async":
+    asyncio.run(steered_async())
+elif scenario == "subscribe-async":
     asyncio.run(subscribe_async())
 else:
-    {"publish": publish, "subscribe": subscribe, "calls": calls}[scenario]()
+    {"publish": publish, "subscribe": subscribe, "calls": calls, "steered": steered}[scenario]()

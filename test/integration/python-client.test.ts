@@ -51,10 +51,10 @@ t.test(
 )
 
 t.test('the examples of the guide run as they are written', { skip }, async (t) => {
-  const { url } = await served(t)
+  const { hub, url } = await served(t)
   const guide = readFileSync(new URL('../../docs/guide/python.md', import.meta.url), 'utf8')
   const examples = [...guide.matchAll(/^```python\n(.*?)^```/gms)].map(([, code = '']) => code)
-  t.equal(examples.length, 2)
+  t.equal(examples.length, 3)
   const env = { ...process.env, PYTHONPATH: clients, PYTHONDONTWRITEBYTECODE: '1' }
   const outputs: string[] = []
   for (const code of examples) {
@@ -63,6 +63,11 @@ t.test('the examples of the guide run as they are written', { skip }, async (t) 
       stdio: ['ignore', 'pipe', 'inherit'],
     })
     t.teardown(() => void child.kill('SIGKILL'))
+    if (code.includes('agent.commands()')) {
+      await until('the agent has begun', () => hub.find('build-43') !== undefined)
+      for (const type of ['command.pause', 'command.cancel'])
+        hub.publish('sessions/build-43/workers/agent', [{ type }])
+    }
     let output = ''
     child.stdout.on('data', (text: Buffer) => (output += text.toString()))
     const status = await new Promise((resolve) => child.on('close', resolve))
@@ -74,6 +79,31 @@ t.test('the examples of the guide run as they are written', { skip }, async (t) 
     /^None execution_started \{'by': 'ci'\}\nagent client_output_delta \{'content': 'Looking at the tests.'\}\n/,
   )
   t.match(outputs[1], /None complete/)
+})
+
+t.test('a Python agent obeys commands once, and holds its lease', { skip }, async (t) => {
+  for (const scenario of ['steered', 'steered-async']) {
+    const { hub, url } = await served(t)
+    const read = play(t, url, scenario)
+    t.equal(await read(), 'ready')
+    const topic = 'sessions/steered/workers/agent'
+    const states = () =>
+      Object.values((hub.state(topic, ['$commands']).slices['$commands'] ?? {}) as object).map(
+        ({ state, reason }: { state: string; reason?: string }) => [state, reason],
+      )
+    hub.publish(topic, [{ type: 'command.input', data: { text: 'hello' } }])
+    await until('it is answered', () => states()[0]?.[0] === 'refused')
+    hub.publish(topic, [{ type: 'command.cancel' }])
+    t.strictSame(await read(), [
+      ['input', 'hello'],
+      ['cancel', null],
+    ])
+    t.strictSame(states(), [
+      ['refused', 'not now'],
+      ['applied', undefined],
+    ])
+    t.equal(hub.find('steered')?.workers[0]?.result, undefined)
+  }
 })
 
 t.test('the Python client sets state, logs, reads the past, and says what is wrong', { skip }, async (t) => {

@@ -6,7 +6,7 @@
 ...     session.publish("execution_started", {"by": "ci"})
 """
 
-from ._client import Batch, Client, Session, Subscription, Worker, connect
+from ._client import Batch, Client, Command, Commands, Holding, Session, Subscription, Worker, connect
 from ._core import Event, HubError, HubUnavailable, Published, RuncastError
 from .logs import LogHandler
 
@@ -14,7 +14,10 @@ __version__ = "0.1.0"
 __all__ = [
     "Batch",
     "Client",
+    "Command",
+    "Commands",
     "Event",
+    "Holding",
     "HubError",
     "HubUnavailable",
     "LogHandler",

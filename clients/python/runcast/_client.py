@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 from . import _core as core
-from ._core import Event, HubError, HubUnavailable, Json, Published, Replay, Result
+from ._core import Event, HubError, HubUnavailable, Json, Published, Replay, Result, RuncastError
 from ._sse import Parser
 
 
@@ -185,6 +185,29 @@ class Worker:
         return Subscription(self._client, following)
 
 
+    def command(self, name: str, data: Mapping[str, Any] | None = None) -> Published:
+        """Asks whoever produces to the topic: `cancel`, `pause`, `resume`, `input`, or a type of your own.
+
+        What became of it is in the slice `$commands`, by the offset that this returns.
+        """
+        return self.publish(core.command_type(name), dict(data or {}))
+
+    def commands(self, types: Sequence[str] = ("command.*",)) -> "Commands":
+        """Yields what those who watch ask of this agent: each command once and in order, over cuts too.
+
+        Those come first that have no final state. Say of each what became of it.
+        """
+        return Commands(self, self.subscribe(types=types))
+
+    def lease(self, seconds: float) -> None:
+        """Promises to be heard of again within so many seconds; 0 gives the promise up."""
+        self._client._request("PUT", f"{self._path}/lease", body=core.to_json({"ms": round(seconds * 1000)}))
+
+    def holding(self, seconds: float = core.LEASE_S) -> "Holding":
+        """Returns a block within which the lease is held: if the process dies in it, the hub says `worker.lost`."""
+        return Holding(self, seconds)
+
+
 class Session(Worker):
     """One agent run or conversation."""
 
@@ -288,6 +311,85 @@ class Subscription(Iterator[Event]):
             if error.status != 404:
                 raise
             return core.NO_PAGE
+
+
+class Command:
+    """What somebody who watches asks. `name` is `cancel`, `pause`, `resume`, `input` or a type; `data` what it says."""
+
+    def __init__(self, worker: Worker, event: Event) -> None:
+        self._worker = worker
+        fields = core.command_fields(event)
+        self.name: str = fields["name"]
+        self.type: str = fields["type"]
+        self.offset: int = fields["offset"]
+        self.data: Mapping[str, Any] = fields["data"]
+
+    def applied(self) -> None:
+        """Says that it was done. Of several words on a command the first one counts: by now it may have expired."""
+        self._say("applied", None)
+
+    def refused(self, reason: str) -> None:
+        """Says that it was not done, and will not be."""
+        self._say("refused", reason)
+
+    def _say(self, state: str, reason: str | None) -> None:
+        try:
+            self._worker.publish_many([core.receipt(self.offset, state, reason)])
+        except HubError as error:
+            # Its session has ended, and it with it.
+            if error.status != 409:
+                raise
+
+
+class Commands(Iterator[Command]):
+    """The commands that are sent to a topic. `close` ends the iteration from any thread."""
+
+    def __init__(self, worker: Worker, subscription: Subscription) -> None:
+        self._worker = worker
+        self._subscription = subscription
+        self._seen = core.Seen()
+
+    def __next__(self) -> Command:
+        while True:
+            event = next(self._subscription)
+            if self._seen.takes(event):
+                return Command(self._worker, event)
+
+    def close(self) -> None:
+        self._subscription.close()
+
+
+class Holding:
+    """A lease that a thread renews until the block is left."""
+
+    def __init__(self, worker: Worker, seconds: float) -> None:
+        self._worker = worker
+        self._seconds = seconds
+        self._left = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="runcast-lease", daemon=True)
+
+    def __enter__(self) -> "Holding":
+        self._worker.lease(self._seconds)
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._left.set()
+        self._thread.join()
+        try:
+            self._worker.lease(0)
+        except HubError as refusal:
+            # The session has ended, and the lease with it.
+            if refusal.status != 409:
+                raise
+
+    def _run(self) -> None:
+        while not self._left.wait(self._seconds / 3):
+            try:
+                self._worker.lease(self._seconds)
+            except RuncastError:
+                # A hub that is away takes the next one; a session that has ended takes none.
+                continue
 
 
 class Batch:

@@ -341,3 +341,44 @@ def hub_from_env(url: str | None) -> str:
 
 def token_from_env(token: str | None) -> str | None:
     return token if token is not None else (os.environ.get("RUNCAST_TOKEN") or None)
+
+
+#: The lease that `holding` takes, in seconds, unless told otherwise; it is renewed at a third.
+LEASE_S = 15.0
+
+
+def command_type(name: str) -> str:
+    """Returns the type of a command that is called by its name: `cancel` is `command.cancel`."""
+    return name if "." in name else f"command.{name}"
+
+
+def receipt(offset: int, state: str, reason: str | None) -> dict[str, Any]:
+    """Returns what an agent says of a command; by its id it is told once, however often it is sent."""
+    data = {"offset": offset, "state": state, **({} if reason is None else {"reason": reason})}
+    return {"type": "command.done", "id": f"done-{offset}", "data": data}
+
+
+class Seen:
+    """Which events of a subscription are commands that were not given yet."""
+
+    def __init__(self) -> None:
+        self._offsets: dict[int, None] = {}
+
+    def takes(self, event: Event) -> bool:
+        if event.type == "hub.gap":
+            # Offsets of another life are others.
+            if event.data.get("reason") == "epoch":
+                self._offsets.clear()
+            return False
+        if event.type in ("command.done", "complete") or event.offset in self._offsets:
+            return False
+        self._offsets[event.offset] = None
+        if len(self._offsets) > 10_000:
+            del self._offsets[next(iter(self._offsets))]
+        return True
+
+
+def command_fields(event: Event) -> dict[str, Any]:
+    name = event.type.removeprefix("command.")
+    data = event.data if isinstance(event.data, Mapping) else {}
+    return {"name": name, "type": event.type, "offset": event.offset, "data": data}

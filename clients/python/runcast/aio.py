@@ -18,10 +18,10 @@ import httpx
 
 from . import _core as core
 from ._client import _problem
-from ._core import Event, HubError, HubUnavailable, Json, Published, Replay, Result
+from ._core import Event, HubError, HubUnavailable, Json, Published, Replay, Result, RuncastError
 from ._sse import Parser
 
-__all__ = ["Client", "Session", "Subscription", "Worker", "connect"]
+__all__ = ["Client", "Command", "Commands", "Holding", "Session", "Subscription", "Worker", "connect"]
 
 
 def connect(url: str | None = None, *, token: str | None = None, timeout: float = core.DEFAULT_TIMEOUT_S) -> "Client":
@@ -164,6 +164,20 @@ class Worker:
         return Subscription(self._client, following)
 
 
+    async def command(self, name: str, data: Mapping[str, Any] | None = None) -> Published:
+        return await self.publish(core.command_type(name), dict(data or {}))
+
+    def commands(self, types: Sequence[str] = ("command.*",)) -> "Commands":
+        return Commands(self, self.subscribe(types=types))
+
+    async def lease(self, seconds: float) -> None:
+        body = core.to_json({"ms": round(seconds * 1000)})
+        await self._client._request("PUT", f"{self._path}/lease", body=body)
+
+    def holding(self, seconds: float = core.LEASE_S) -> "Holding":
+        return Holding(self, seconds)
+
+
 class Session(Worker):
     """One agent run or conversation."""
 
@@ -258,3 +272,77 @@ class Subscription(AsyncIterator[Event]):
             if error.status != 404:
                 raise
             return core.NO_PAGE
+
+
+class Command:
+    """What somebody who watches asks; see `runcast.Command`."""
+
+    def __init__(self, worker: Worker, event: Event) -> None:
+        self._worker = worker
+        fields = core.command_fields(event)
+        self.name: str = fields["name"]
+        self.type: str = fields["type"]
+        self.offset: int = fields["offset"]
+        self.data: Mapping[str, Any] = fields["data"]
+
+    async def applied(self) -> None:
+        await self._say("applied", None)
+
+    async def refused(self, reason: str) -> None:
+        await self._say("refused", reason)
+
+    async def _say(self, state: str, reason: str | None) -> None:
+        try:
+            await self._worker.publish_many([core.receipt(self.offset, state, reason)])
+        except HubError as error:
+            if error.status != 409:
+                raise
+
+
+class Commands(AsyncIterator[Command]):
+    """The commands that are sent to a topic."""
+
+    def __init__(self, worker: Worker, subscription: Subscription) -> None:
+        self._worker = worker
+        self._subscription = subscription
+        self._seen = core.Seen()
+
+    async def __anext__(self) -> Command:
+        while True:
+            event = await anext(self._subscription)
+            if self._seen.takes(event):
+                return Command(self._worker, event)
+
+    async def close(self) -> None:
+        await self._subscription.close()
+
+
+class Holding:
+    """A lease that a task renews until the block is left."""
+
+    def __init__(self, worker: Worker, seconds: float) -> None:
+        self._worker = worker
+        self._seconds = seconds
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> "Holding":
+        await self._worker.lease(self._seconds)
+        self._task = asyncio.create_task(self._run())
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        try:
+            await self._worker.lease(0)
+        except HubError as refusal:
+            if refusal.status != 409:
+                raise
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(self._seconds / 3)
+            try:
+                await self._worker.lease(self._seconds)
+            except RuncastError:
+                continue

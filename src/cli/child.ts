@@ -141,12 +141,18 @@ function readLines(child: ChildProcess, name: OutputStream, clock: Clock, events
   const give = (texts: readonly string[]): void => {
     if (texts.length > 0) events.output(name, texts)
   }
+  // By age, whatever comes meanwhile: a progress bar may write for hours without a newline.
   const hold = (): void => {
-    timer?.cancel()
-    timer =
-      lines.unfinished && !stream?.isPaused()
-        ? clock.after(unfinishedMs, () => give([lines.take()]))
-        : undefined
+    if (!lines.unfinished || stream?.isPaused()) {
+      timer?.cancel()
+      timer = undefined
+      return
+    }
+    timer ??= clock.after(unfinishedMs, () => {
+      timer = undefined
+      give([lines.take()])
+      hold()
+    })
   }
   stream?.on('data', (bytes: Buffer) => {
     give(lines.write(bytes))
@@ -154,8 +160,8 @@ function readLines(child: ChildProcess, name: OutputStream, clock: Clock, events
   })
   return {
     pause() {
-      timer?.cancel()
       stream?.pause()
+      hold()
     },
     resume() {
       stream?.resume()

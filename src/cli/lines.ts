@@ -26,17 +26,22 @@ export class LineSplitter {
     return this.#split(this.#rest + this.#decoder.write(bytes))
   }
 
-  /** @returns the beginning of the unfinished line; what follows of it comes as a line of its own */
+  /**
+   * @returns the beginning of the unfinished line, up to the last carriage return if it has one; what follows of it comes
+   *   as a line of its own
+   */
   take(): string {
-    const taken = this.#rest
-    this.#rest = ''
+    const end = this.#rest.lastIndexOf('\r') + 1 || this.#rest.length
+    const taken = this.#rest.slice(0, end)
+    this.#rest = this.#rest.slice(end)
     return taken
   }
 
   /** @returns what is left when the stream has ended */
   end(): string[] {
     const lines = this.#split(this.#rest + this.#decoder.end())
-    const last = this.take()
+    const last = this.#rest
+    this.#rest = ''
     return last === '' ? lines : [...lines, last]
   }
 

@@ -6,9 +6,11 @@ import { systemRandom } from '../lib/random.js'
 import { defaultLimits } from '../protocol/limits.js'
 import { packageVersion } from '../server/version.js'
 import { backupCommand } from './backup.js'
+import { completionCommand } from './completion.js'
 import { CommandError, exitCodes, exitCodesHelp } from './exit-codes.js'
 import { exportCommand } from './export.js'
 import { inspectCommand } from './inspect.js'
+import { lsCommand } from './ls.js'
 import { paletteFor } from './paint.js'
 import { publishCommand } from './publish.js'
 import { runCommand } from './run.js'
@@ -58,18 +60,20 @@ function createProgram(version: string): Command {
     .version(version, '-V, --version', 'show the version')
     .option('--verbose', 'with --version: also what it would run on')
     .helpOption('-h, --help', 'show this help')
-    .helpCommand(false)
+    .helpCommand('help [command]', 'show the help of a command')
     .showSuggestionAfterError()
   const commands = [
     serveCommand,
     runCommand,
     publishCommand,
     tailCommand,
+    lsCommand,
     sendCommand,
     tokenCommand,
     inspectCommand,
     exportCommand,
     backupCommand,
+    completionCommand,
   ]
   for (const command of commands) program.addCommand(command(surroundings))
   program.addHelpText(
@@ -79,8 +83,9 @@ Examples:
   $ runcast serve                              # in one terminal
   $ runcast run --session demo -- npm test     # in another
   $ runcast tail demo                          # and in a third
+  $ runcast ls --failed                        # what went wrong of late
 
-Every command has a --help of its own.
+Every command has a --help of its own: runcast help run.
 ${exitCodesHelp}`,
   )
   for (const command of [program, ...program.commands]) {

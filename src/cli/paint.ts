@@ -101,6 +101,14 @@ export function terminalText(text: string): string {
   return `${shown}${shown.includes(escape) ? `${escape}[0m` : ''}${newline}`
 }
 
+/** @returns whether a piece of a line that goes on begins again where the line began, as a progress bar does */
+export function overwrites(text: string): boolean {
+  return withoutReturns(text.replace(/\n$/, '')).includes('\r')
+}
+
+/** What goes back to the beginning of a terminal's line, and clears it. */
+export const lineAgain = `\r${escape}[K`
+
 /** @returns what may be shown of the text between one ESC and the next */
 function afterEscape(text: string): string {
   const kept = colour.exec(text)?.[0]

@@ -25,7 +25,7 @@ import {
   secondsOption,
   tokenOption,
 } from './options.js'
-import { formatCount, formatDuration } from './paint.js'
+import { formatCount, formatDuration, paletteFor } from './paint.js'
 import { Screen } from './screen.js'
 import { awayText, Sender, type SenderNews } from './sender.js'
 import { obey, Steering } from './steering.js'
@@ -114,6 +114,7 @@ async function run(
   const session = options.session ?? newSessionId(surroundings.random)
   try {
     const isNew = await prepareSession(hub, session, options.replace === true)
+    for (const { worker } of commands) await expectMayPublish(hub, session, worker)
     const ends = options.end === true || (isNew && options.keepOpen !== true)
     return await new Run(hub, session, { commands, options }, surroundings).toItsEnd({ isNew, ends })
   } finally {
@@ -150,6 +151,21 @@ interface Started {
   readonly options: RunOptions
 }
 
+/**
+ * Publishes nothing, which begins nothing either, to see whether it is refused.
+ *
+ * @throws CommandError before anything is started whose output nobody would get
+ */
+async function expectMayPublish(hub: HubHttp, session: string, worker: string): Promise<void> {
+  const path = `/api/sessions/${session}/workers/${worker}/events`
+  const answer = await hub.ask({ method: 'POST', path, body: '', contentType: 'application/x-ndjson' })
+  if (answer.status !== 401 && answer.status !== 403) return
+  throw new CommandError(
+    exitCodes.hubRefused,
+    `may not publish to ${worker} of session ${session}: ${problemOf(answer).detail}`,
+  )
+}
+
 /** The commands of one `runcast run` from their start to the last acknowledgement. */
 class Run {
   readonly #hub: HubHttp
@@ -165,6 +181,8 @@ class Run {
   readonly #leases: HeldLeases
   /** Absent where nobody who watches is obeyed. */
   readonly #steering: Steering | undefined
+  /** The commands write to a pipe, and we to a terminal. */
+  readonly #colours: boolean
   #signalled = false
   /** Why the commands' output is not being read. */
   readonly #holds = new Set<'hub' | 'screen'>()
@@ -184,6 +202,9 @@ class Run {
       commands.map(({ worker }) => worker),
     )
     this.#sender = new Sender({ hub, session, clock: surroundings.clock, tell: (news) => this.#heard(news) })
+    const { stdout, env } = surroundings
+    this.#colours =
+      stdout.isTTY === true && env['FORCE_COLOR'] === undefined && paletteFor(stdout, env).coloured
     this.#leases = new HeldLeases(hub, surroundings.clock, session)
     this.#steering = options.commands
       ? new Steering(hub, session, (reason) =>
@@ -198,7 +219,7 @@ class Run {
     const { palette } = this.#screen
     const hub = this.#hub.name === defaultHub ? '' : ` --hub ${this.#hub.name}`
     this.#screen.tell(
-      `session ${palette.bold(this.#session)}, watch it with: ${programName(this.#surroundings.env)} tail ${this.#session}${hub}`,
+      `session ${palette.bold(this.#session)}, watch it at ${this.#hub.name}/s/${this.#session} or with: ${programName(this.#surroundings.env)} tail ${this.#session}${hub}`,
     )
     if (isNew) this.#leases.hold()
     const ended = Promise.all(this.#commands.map((named) => this.#start(named)))
@@ -274,6 +295,7 @@ class Run {
         {
           env: {
             ...env,
+            ...(this.#colours && { FORCE_COLOR: '1' }),
             RUNCAST_HUB: this.#hub.name,
             RUNCAST_SESSION: this.#session,
             RUNCAST_WORKER: worker,

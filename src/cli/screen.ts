@@ -1,5 +1,5 @@
 import type { OutputStream } from './child.js'
-import { type Palette, paletteFor, terminalText } from './paint.js'
+import { lineAgain, overwrites, type Palette, paletteFor, terminalText } from './paint.js'
 import type { Output, Surroundings } from './surroundings.js'
 
 /** How runcast calls itself among the workers. */
@@ -11,6 +11,8 @@ interface Sheet {
   readonly palette: Palette
   /** Whose line has not ended yet. */
   open: string | undefined
+  /** It ended in a carriage return: what comes next takes its place. */
+  returned: boolean
   /** Nobody reads any more. */
   closed: boolean
 }
@@ -27,7 +29,13 @@ export class Screen {
 
   /** @param names of the workers that are known already: they get the first colours, and set the width */
   constructor({ stdout, stderr, env }: Surroundings, names: readonly string[]) {
-    const out: Sheet = { output: stdout, palette: paletteFor(stdout, env), open: undefined, closed: false }
+    const out: Sheet = {
+      output: stdout,
+      palette: paletteFor(stdout, env),
+      open: undefined,
+      returned: false,
+      closed: false,
+    }
     // Two terminals are one: a line that is open on either is open on both.
     const oneTerminal = stdout.isTTY === true && stderr.isTTY === true
     const err = oneTerminal ? out : { ...out, output: stderr, palette: paletteFor(stderr, env) }
@@ -66,9 +74,12 @@ export class Screen {
     const source = `${stream} ${worker}`
     let shown = ''
     for (const text of texts) {
+      const again = sheet.output.isTTY === true && (sheet.returned || overwrites(text))
       if (sheet.open !== source) shown += sheet.open === undefined ? prefix : `\n${prefix}`
+      else if (again) shown += lineAgain + prefix
       shown += sheet.output.isTTY ? terminalText(text) : text
       sheet.open = text.endsWith('\n') ? undefined : source
+      sheet.returned = text.endsWith('\r')
     }
     sheet.output.write(shown)
   }

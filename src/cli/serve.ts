@@ -285,7 +285,7 @@ function greet({ url, transport, kept, hint }: Greeting, { stdout, env }: Surrou
     `curl -N${hint === undefined ? '' : ' -H "authorization: Bearer $RUNCAST_TOKEN"'} '${url}/api/sessions/demo/events?all=1'`,
   ]
   stdout.write(
-    `Runcast listens on ${bold(url)}
+    `Runcast listens on ${bold(url)}; open ${bold(`${url}/`)} to watch
 
 Try, from other terminals:
 ${tries.map((text) => `  ${cyan(text)}`).join('\n')}

@@ -32,9 +32,11 @@ import {
   storedPageOf,
 } from '../sessions/history-page.js'
 import type { Leases } from '../sessions/leases.js'
+import type { FoundPage } from '../sessions/listing.js'
 import type { Publisher, Publishing, PublishResult } from '../sessions/publishing.js'
 import type { ReadStored } from '../sessions/read-stored.js'
 import type { SessionPage } from '../sessions/session-pages.js'
+import type { SessionQuery } from '../sessions/session-search.js'
 import type { Sessions } from '../sessions/sessions.js'
 import { Turns } from '../sessions/turns.js'
 import type { HubOptions } from './hub-options.js'
@@ -272,7 +274,17 @@ export class Hub {
    * @param permissions decide which of them may be seen
    */
   listSessions(after: string, limit: number, permissions: Permissions = everything): Promise<SessionPage> {
-    return this.#sessions.list(after, limit, permissions)
+    return this.#sessions.listing.page(after, limit, permissions)
+  }
+
+  /**
+   * A page of the sessions that a query means, in memory or not, in the order that it asks for.
+   *
+   * @param permissions decide which of them may be seen
+   * @throws ProtocolError `badFrame`
+   */
+  findSessions(query: SessionQuery, permissions: Permissions = everything): Promise<FoundPage> {
+    return this.#sessions.listing.find(query, permissions, this.#turns)
   }
 
   /**

@@ -13,18 +13,24 @@ export type Listed = readonly [id: string, about: JsonObject]
  * @param now milliseconds since 1970
  */
 export function byAttention(sessions: readonly Listed[], now: number): Listed[] {
-  const ranked = sessions.map((listed) => ({ listed, rank: rankOf(listed[1], now), at: timeOf(listed[1]) }))
+  const ranked = sessions.map((listed) => ({
+    listed,
+    rank: rankOf(listed[1], now),
+    at: activityOf(listed[1]),
+  }))
   ranked.sort((one, other) => one.rank - other.rank || other.at - one.at)
   return ranked.map(({ listed }) => listed)
 }
 
-function rankOf({ needs, failed, result, status, endedAt, lastAt }: JsonObject, now: number): number {
+/** @returns the place of its group; the first one is looked at first */
+export function rankOf({ needs, failed, result, status, endedAt, lastAt }: JsonObject, now: number): number {
   if (Number(needs ?? 0) > 0) return 0
   const hasFailed = result === 'failed' || result === 'lost' || Number(failed ?? 0) > 0
   if (hasFailed && now - Number(endedAt ?? lastAt ?? 0) < failureMs) return 1
   return status === 'ended' ? 3 : 2
 }
 
-function timeOf({ endedAt, lastAt, startedAt }: JsonObject): number {
+/** @returns when it was last heard of, milliseconds since 1970 */
+export function activityOf({ endedAt, lastAt, startedAt }: JsonObject): number {
   return Number(endedAt ?? lastAt ?? startedAt ?? 0)
 }

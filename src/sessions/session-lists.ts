@@ -16,6 +16,8 @@ export interface SessionListsOptions {
   /** All sessions that a list may show, and what memory has not of them. */
   readonly sessions: ReadonlyMap<string, Session>
   readonly stored: StoredSessions
+  /** How many the store has. */
+  readonly kept: () => number
   readonly state: StateSetting
   readonly random: Random
   readonly clock: Clock
@@ -77,12 +79,13 @@ export class SessionLists {
 
   /** @returns the slice `sessions`: by id, what changes seldom; `more` counts those that it leaves out */
   #slice(ids: readonly string[] | undefined): JsonObject {
-    const { sessions, stored } = this.#options
+    const { sessions, stored, kept } = this.#options
     const held = ids === undefined ? [...sessions.values()] : ids.flatMap((id) => sessions.get(id) ?? [])
     const started = held.filter(({ status }) => status !== 'waiting')
     const shown = started.map((one) => [one.id, aboutSession(one)] as const)
     const all = [...stored.entries(ids), ...shown]
-    const more = all.length - listedMax
+    const total = ids === undefined && stored.isPartial ? Math.max(all.length, kept()) : all.length
+    const more = total - listedMax
     if (more <= 0) return Object.fromEntries(all)
     const first = byAttention(all, this.#options.clock.now()).slice(0, listedMax)
     return { more, ...Object.fromEntries(first) }

@@ -1,3 +1,4 @@
+import type { JsonObject } from '../lib/json.js'
 import type { Session } from '../session/session.js'
 import { type SessionSummary, summarize } from '../session/summary.js'
 import { lastOf, type Store } from '../store/store.js'
@@ -15,6 +16,8 @@ export interface SessionSources {
   readonly store: Store | undefined
   /** @returns what the store has of a session, without bringing it into memory */
   readonly inStore: (id: string) => Promise<SessionSummary | undefined>
+  /** The same, as `aboutSession`. */
+  readonly aboutInStore: (id: string) => Promise<JsonObject | undefined>
 }
 
 export interface SessionPageQuery {
@@ -46,8 +49,9 @@ export async function sessionPage(sources: SessionSources, query: SessionPageQue
   return { ...page, end: page.end && last === undefined }
 }
 
-async function summaries(
-  { held, inStore }: SessionSources,
+/** @returns of the sessions with these ids those that there are, at most so many */
+export async function summaries(
+  { held, inStore }: Pick<SessionSources, 'held' | 'inStore'>,
   ids: readonly string[],
   limit: number,
 ): Promise<SessionPage> {

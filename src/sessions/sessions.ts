@@ -1,7 +1,6 @@
 import { noTotals } from '../history/history.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
 import type { Offset } from '../protocol/cursor.js'
-import type { Permissions } from '../protocol/permissions.js'
 import type { Filter } from '../session/filter.js'
 import { aboutRecord, aboutSession } from '../session/reserved-slices.js'
 import { Session } from '../session/session.js'
@@ -15,9 +14,9 @@ import { Capacity } from './capacity.js'
 import { Committing } from './committing.js'
 import { isDamaged } from './damaged-sessions.js'
 import { IdleSessions } from './idle-sessions.js'
+import { Listing } from './listing.js'
 import { restoreSession } from './restore.js'
 import { SessionLists } from './session-lists.js'
-import { type SessionPage, sessionPage } from './session-pages.js'
 import type { SessionsOptions } from './sessions-options.js'
 import { StoredSessions } from './stored-sessions.js'
 import { Topics } from './topics.js'
@@ -36,6 +35,7 @@ export class Sessions {
   #withheld = 0
   /** Of the topic `hub`. */
   readonly lists: SessionLists
+  readonly listing: Listing
   readonly topics: Topics
   readonly #setting: SessionSetting
 
@@ -70,7 +70,10 @@ export class Sessions {
       stallDue: options.onStallDue,
     }
     const [sessions, stored] = [this.#held, this.#stored]
-    this.lists = new SessionLists({ sessions, stored, state, random, clock, onDirty })
+    const kept = () => this.committing?.store.size().sessions ?? 0
+    this.lists = new SessionLists({ sessions, stored, kept, state, random, clock, onDirty })
+    const { committing } = this
+    this.listing = new Listing({ held: sessions, committing, setting: this.#setting, limits, clock })
     this.topics = new Topics(this, limits)
     if (this.committing !== undefined) {
       void StoredSessions.seek(this.committing.store, (records) => this.#found(records))
@@ -197,32 +200,6 @@ export class Sessions {
   /** Those in memory that were started. */
   summaries(): SessionSummary[] {
     return [...this.#held.values()].filter(({ status }) => status !== 'waiting').map(summarize)
-  }
-
-  /**
-   * A page of the sessions that may be seen, in memory or not, in the order of their ids.
-   *
-   * @param after the id before the page; empty for the first
-   */
-  list(after: string, limit: number, { sessions: seen }: Permissions): Promise<SessionPage> {
-    const [held, store] = [this.#held, this.committing?.store]
-    const inStore = (id: string): Promise<SessionSummary | undefined> => this.#summaryInStore(id)
-    return sessionPage({ held, store, inStore }, { after, limit, seen })
-  }
-
-  /** Looks without bringing the session back into memory. */
-  async #summaryInStore(id: string): Promise<SessionSummary | undefined> {
-    const stored = await this.committing?.store.load(id).catch((error: unknown) => {
-      const answer = this.committing?.damaged.answerTo(error)
-      // The others of the list are none the worse for it.
-      if (!isDamaged(answer)) throw answer
-    })
-    if (stored === undefined) return undefined
-    const session = new Session(id, stored.record.epoch, this.#setting)
-    session.restore(stored, [], [])
-    const summary = summarize(session)
-    session.release()
-    return summary
   }
 
   /**

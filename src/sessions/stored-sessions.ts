@@ -19,6 +19,8 @@ const soughtMax = 200_000
 export class StoredSessions {
   readonly #clock: Clock
   readonly #sessions = new Map<string, JsonObject>()
+  /** Some were too many to be remembered. */
+  isPartial = false
 
   constructor(clock: Clock) {
     this.#clock = clock
@@ -65,6 +67,7 @@ export class StoredSessions {
   }
 
   #keepFirst(): void {
+    this.isPartial = true
     for (const [id] of byAttention([...this.#sessions], this.#clock.now()).slice(listedMax)) {
       this.#sessions.delete(id)
     }

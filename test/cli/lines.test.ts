@@ -3,7 +3,14 @@ import fc from 'fast-check'
 import t from 'tap'
 import { startChild } from '../../src/cli/child.js'
 import { LineSplitter } from '../../src/cli/lines.js'
-import { formatBytes, formatCount, formatDuration, paletteFor, terminalText } from '../../src/cli/paint.js'
+import {
+  formatBytes,
+  formatCount,
+  formatDuration,
+  overwrites,
+  paletteFor,
+  terminalText,
+} from '../../src/cli/paint.js'
 import { StateLines } from '../../src/cli/state-lines.js'
 import { Transcript } from '../../src/cli/transcript.js'
 import { escapeControls } from '../../src/lib/controls.js'
@@ -73,6 +80,18 @@ t.test('lines', (t) => {
     t.equal(splitter.unfinished, false)
     t.same(splitter.write(Buffer.from('word\n')), ['word\n'])
     t.same(splitter.end(), [])
+    t.end()
+  })
+
+  t.test('of a progress bar what is over is taken up to the last return', (t) => {
+    const lines = new LineSplitter(100)
+    t.same(lines.write(Buffer.from('a\n10%\r20%\r30')), ['a\n'])
+    t.equal(lines.take(), '10%\r20%\r')
+    t.same(lines.write(Buffer.from('%')), [])
+    t.equal(lines.take(), '30%')
+    t.same(lines.write(Buffer.from('\rdone\n')), ['\rdone\n'])
+    t.ok(overwrites('\rdone\n') && overwrites('1%\r2%'))
+    t.notOk(overwrites('crlf\r\n') || overwrites('10%\r'))
     t.end()
   })
 

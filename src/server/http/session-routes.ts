@@ -4,6 +4,7 @@ import { checkId, checkLease } from '../../protocol/check.js'
 import { ProtocolError } from '../../protocol/codes.js'
 import { type Mode, modes } from '../../protocol/frames.js'
 import { orders } from '../../sessions/history-page.js'
+import { isSearch, type SessionQuery, sessionOrders } from '../../sessions/session-search.js'
 import type { Answer } from '../../transport/transport.js'
 import type { DialectContext } from '../context.js'
 import { dialectOf } from '../links/dialect-routes.js'
@@ -22,7 +23,7 @@ export function sessionRoutes(context: DialectContext): Route[] {
     {
       method: 'GET',
       path: '/api/sessions',
-      query: ['after', 'limit'],
+      query: ['after', 'limit', 'order', 'status', 'result', 'needs', 'label', 'q'],
       access: { kind: 'any' },
       answer: (call) => list(context, call),
     },
@@ -110,6 +111,21 @@ async function lease(context: DialectContext, call: Call): Promise<Answer | unde
 async function list({ hub, limits }: DialectContext, { query, use }: Call): Promise<Answer> {
   const limit = integerOf(query, 'limit', { min: 1, max: limits.pageItemsMax }) ?? limits.pageItemsMax
   const after = query.get('after') ?? ''
+  const [status, result] = [listOf(query, 'status'), listOf(query, 'result')]
+  const labels = query.getAll('label')
+  const q = query.get('q')
+  const order = choiceOf(query, 'order', sessionOrders)
+  const asked: SessionQuery = {
+    limit,
+    ...(after !== '' && { after }),
+    ...(order && { order }),
+    ...(status && { status }),
+    ...(result && { result }),
+    ...(flagOf(query, 'needs') && { needs: true }),
+    ...(labels.length > 0 && { labels }),
+    ...(q && { q }),
+  }
+  if (isSearch(asked)) return json(200, await use(({ permissions }) => hub.findSessions(asked, permissions)))
   if (after !== '') checkId(after, limits, 'after')
   const { sessions, end } = await use(({ permissions }) => hub.listSessions(after, limit, permissions))
   const next = end ? undefined : sessions.at(-1)?.id

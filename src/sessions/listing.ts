@@ -1,0 +1,85 @@
+import type { Clock } from '../lib/clock.js'
+import type { Limits } from '../protocol/limits.js'
+import type { Permissions } from '../protocol/permissions.js'
+import { aboutRecord } from '../session/reserved-slices.js'
+import { Session } from '../session/session.js'
+import type { SessionSetting } from '../session/session-setting.js'
+import { type SessionSummary, summarize } from '../session/summary.js'
+import type { StoredSession } from '../store/store.js'
+import type { Committing } from './committing.js'
+import { isDamaged } from './damaged-sessions.js'
+import { type SessionPage, type SessionSources, sessionPage, summaries } from './session-pages.js'
+import { findSessions, type SessionQuery } from './session-search.js'
+import type { Turns } from './turns.js'
+
+/** Sessions that a query means, and where its next page begins. */
+export interface FoundPage {
+  readonly sessions: readonly SessionSummary[]
+  readonly next?: string
+}
+
+interface ListingParts {
+  readonly held: ReadonlyMap<string, Session>
+  readonly committing: Committing | undefined
+  readonly setting: SessionSetting
+  readonly limits: Limits
+  readonly clock: Clock
+}
+
+/** Lists the sessions of a hub, in memory or not, page by page; none comes into memory by it. */
+export class Listing {
+  readonly #parts: ListingParts
+  readonly #sources: SessionSources
+
+  constructor(parts: ListingParts) {
+    this.#parts = parts
+    this.#sources = {
+      held: parts.held,
+      store: parts.committing?.store,
+      inStore: (id) => this.#summaryInStore(id),
+      aboutInStore: async (id) => {
+        const stored = await this.#loaded(id)
+        return stored && aboutRecord(stored.record)
+      },
+    }
+  }
+
+  /**
+   * A page of the sessions that may be seen, in the order of their ids.
+   *
+   * @param after the id before the page; empty for the first
+   */
+  page(after: string, limit: number, { sessions: seen }: Permissions): Promise<SessionPage> {
+    return sessionPage(this.#sources, { after, limit, seen })
+  }
+
+  /**
+   * A page of the sessions that may be seen and that a query means.
+   *
+   * @throws ProtocolError `badFrame`
+   */
+  async find(query: SessionQuery, { sessions: seen }: Permissions, turns: Turns): Promise<FoundPage> {
+    const { limits, clock } = this.#parts
+    const { ids, next } = await findSessions(this.#sources, query, { seen, limits, turns, now: clock.now() })
+    const { sessions } = await summaries(this.#sources, ids, ids.length)
+    return { sessions, ...(next !== undefined && { next }) }
+  }
+
+  async #summaryInStore(id: string): Promise<SessionSummary | undefined> {
+    const stored = await this.#loaded(id)
+    if (stored === undefined) return undefined
+    const session = new Session(id, stored.record.epoch, this.#parts.setting)
+    session.restore(stored, [], [])
+    const summary = summarize(session)
+    session.release()
+    return summary
+  }
+
+  async #loaded(id: string): Promise<StoredSession | undefined> {
+    const { committing } = this.#parts
+    return committing?.store.load(id).catch((error: unknown): undefined => {
+      // The others of the list are none the worse for it.
+      if (!isDamaged(committing.damaged.answerTo(error))) throw committing.damaged.answerTo(error)
+    })
+  }
+}

@@ -51,6 +51,10 @@ export class HubHttp {
     this.#agent = new this.#client.Agent({ keepAlive: true, maxSockets: 4 })
   }
 
+  get hasToken(): boolean {
+    return this.#authorization.authorization !== undefined
+  }
+
   /** As it is shown to people: without the last slash. */
   get name(): string {
     return this.url.href.replace(/\/$/, '')

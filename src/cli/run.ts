@@ -114,7 +114,8 @@ async function run(
   const session = options.session ?? newSessionId(surroundings.random)
   try {
     const isNew = await prepareSession(hub, session, options.replace === true)
-    for (const { worker } of commands) await expectMayPublish(hub, session, worker)
+    // Without a token everybody may, or the session could not have been looked up.
+    if (hub.hasToken) for (const { worker } of commands) await expectMayPublish(hub, session, worker)
     const ends = options.end === true || (isNew && options.keepOpen !== true)
     return await new Run(hub, session, { commands, options }, surroundings).toItsEnd({ isNew, ends })
   } finally {
@@ -158,8 +159,10 @@ interface Started {
  */
 async function expectMayPublish(hub: HubHttp, session: string, worker: string): Promise<void> {
   const path = `/api/sessions/${session}/workers/${worker}/events`
-  const answer = await hub.ask({ method: 'POST', path, body: '', contentType: 'application/x-ndjson' })
-  if (answer.status !== 401 && answer.status !== 403) return
+  const probe = { method: 'POST', path, body: '', contentType: 'application/x-ndjson' } as const
+  // A hub that has gone is waited for like later.
+  const answer = await hub.ask(probe).catch(() => undefined)
+  if (answer === undefined || (answer.status !== 401 && answer.status !== 403)) return
   throw new CommandError(
     exitCodes.hubRefused,
     `may not publish to ${worker} of session ${session}: ${problemOf(answer).detail}`,

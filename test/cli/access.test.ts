@@ -140,6 +140,10 @@ t.test('commands use the token that they are given, and no log has it', async (t
   published.process.stdin.end('{"type":"start"}\n')
   t.match(await published.finished, { code: 0 }, 'a token for one worker is enough to publish to it')
 
+  const refused = await commandLine.run(['run', ...hub, '--session', 'b', '--', 'echo', 'ran'], env)
+  t.match(refused, { code: 76, stderr: /may not publish to echo of session b/ })
+  t.notMatch(refused.stdout, 'ran', 'before anything is started')
+
   const answer = await fetch(`${url}/api/ticket?token=${all}`, { method: 'POST' })
   const { ticket } = (await answer.json()) as { ticket: string }
   for (const query of [`token=${all}`, `ticket=${ticket}`, `token=${all}x`, 'ticket=none']) {

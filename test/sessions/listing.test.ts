@@ -45,7 +45,7 @@ for (const place of ['memory', 'store'] as const) {
     t.strictSame(await ids('q=TIMEOUT'), ['bad'])
     t.strictSame(
       await ids(`q=${encodeURIComponent('/of ok-1\\d$/')}`),
-      (await ids('')).filter((id) => /^ok-1\d$/.test(id)),
+      [...(await ids(''))].filter((id) => /^ok-1\d$/.test(id)),
     )
     t.match(await ids('status=gone'), /^400 status: expected some of running, paused, ended/)
     t.match(await ids('order=attention&after=x'), /^400 after: expected the next of a page in this order/)

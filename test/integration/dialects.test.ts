@@ -626,3 +626,33 @@ t.test('runs: a hub that closes in mid-run leaves nobody with half a message for
     /\{"type":"RUN_ERROR","message":"[^"]*shutting down[^"]*","code":"interrupted"\}\n\n$/,
   )
 })
+
+t.test('runs: a client that lost a part of the run is cut, and told of no gap in good order', async (t) => {
+  const { hub, url } = await served(t, {
+    hub: { limits: { backpressureBytesMax: 1_024, laneEventsMax: 5 } },
+  })
+  const session = hub.session('s')
+  session.publish({ type: 'execution_started' })
+  const slow = await new Promise<IncomingMessage>((resolve, reject) => {
+    get(`${url}/api/chat/s/stream`, resolve).on('error', reject)
+  })
+  const content = 'x'.repeat(30_000)
+  const say = (n: number) =>
+    session.publish({ type: 'client_output_delta', data: { content, message: `m${n}` } })
+  let n = 0
+  await until('it lags', () => {
+    say(++n)
+    return hub.stats().lagging === 1
+  })
+  for (let more = 0; more < 10; more++) say(++n)
+  session.publish({ type: 'execution_completed' })
+  let text = ''
+  const read = async () => {
+    for await (const piece of slow.setEncoding('utf8')) text += piece
+  }
+  await t.rejects(read(), 'the link is cut')
+  t.match(text, /"type":"start"/)
+  t.notMatch(text, /"type":"finish"|\[DONE\]/)
+  const joined = await (await fetch(`${url}/v1/responses/s`)).json()
+  t.match(joined, { status: 'completed' }, 'the run itself has ended well')
+})

@@ -42,7 +42,10 @@ interface Pending {
   readonly id: string
   readonly type: string
   readonly data: JsonValue
+  /** Where it was published last. */
   told: Published | undefined
+  /** Where each life of its session has it: one that was about to be removed may come back. */
+  readonly inLives: Map<string, Published>
 }
 
 class StoredSimulation implements Truth {
@@ -55,6 +58,8 @@ class StoredSimulation implements Truth {
   #hub: Hub
   readonly #lives = new Map<string, Life>()
   readonly #producers: Producer[] = []
+  /** What was not kept of sessions that were to be removed; those who had it on its way may still get it. */
+  readonly #gone = new Set<Published>()
   /** Which life of the hub it is: answers of one that was killed are nobody's. */
   #number = 0
 
@@ -152,6 +157,7 @@ class StoredSimulation implements Truth {
         type: n % 10 === 0 ? 'execution_started' : 'note',
         data: { n, text: 'x'.repeat(this.random.integer(0, 40)) },
         told: undefined,
+        inLives: new Map(),
       }
     })
   }
@@ -164,20 +170,25 @@ class StoredSimulation implements Truth {
       life = { session, epoch, events: [], byOffset: new Map() }
       this.#lives.set(`${session} ${epoch}`, life)
     }
-    const before = life.byOffset.get(pending.told?.offset ?? -1)
-    const isSame = before !== undefined && before.id === pending.id
+    const before = pending.inLives.get(epoch)
+    const isSame = before !== undefined
     if (isDuplicate) {
       assert(isSame && !before.lost, `${pending.id} was not published before`)
       assert.equal(offset, before.offset)
+      pending.told = before
       return
     }
-    assert(!isSame || before.lost, `${pending.id} is published twice, at ${before?.offset} and ${offset}`)
+    assert(
+      !isSame || before.lost || this.#gone.has(before),
+      `${pending.id} is published twice, at ${before?.offset} and ${offset}`,
+    )
     assert(!life.byOffset.has(offset), `${session} ${epoch}:${offset} is given out twice`)
     assert(offset > (life.events.at(-1)?.offset ?? 0), 'offsets ascend')
     const told: Published = { offset, id: pending.id, data: pending.data, lost: false, acknowledged: false }
     life.events.push(told)
     life.byOffset.set(offset, told)
     pending.told = told
+    pending.inLives.set(epoch, told)
     this.counts.published++
   }
 
@@ -255,9 +266,18 @@ class StoredSimulation implements Truth {
     const epoch = this.#lookUp(session)
     if (epoch === undefined) return
     this.counts.removed++
-    // One that the store could not remove is there again.
     void this.#hub.removeSession(session).catch((error: unknown) => {
       assert(error instanceof ProtocolError && error.code === 'unavailable', String(error))
+      // One that the store could not remove is there again, as far as it was kept.
+      const last = this.disk.durable(session)?.last ?? 0
+      for (const told of this.life(session, epoch)?.events ?? []) {
+        if (told.offset <= last || told.lost) continue
+        assert(
+          !told.acknowledged,
+          `${session} ${epoch}:${told.offset} was acknowledged, and went with its session`,
+        )
+        this.#gone.add(told)
+      }
     })
   }
 
@@ -309,7 +329,9 @@ class StoredSimulation implements Truth {
       after = page.next
       isOver = after === undefined
     }
-    const due = life.events.filter(({ offset, lost }) => !lost && offset > this.trimmed(life))
+    const due = life.events.filter(
+      (told) => !told.lost && !this.#gone.has(told) && told.offset > this.trimmed(life),
+    )
     assert.deepEqual(
       came.filter((offset) => offset > this.trimmed(life)),
       due.map(({ offset }) => offset),

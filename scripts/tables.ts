@@ -3,10 +3,12 @@ import { readFileSync } from 'node:fs'
 import { limitTable } from '../src/protocol/limits.js'
 import { metricDefinitions } from '../src/server/operations/metric-definitions.js'
 import { aimRows, peersAhead } from './aims.js'
+import { catalogHead, catalogRows, sectionNames } from './catalog.js'
 import { type Results, readResults } from './plots.js'
 
 /** Pages that have tables of the source, by their path from the root. */
 export const pages = [
+  'docs/catalog.md',
   'docs/operations/limits.md',
   'docs/operations/metrics.md',
   'docs/guide/dialects.md',
@@ -21,6 +23,12 @@ const tables: Readonly<Record<string, () => string>> = {
   stream_event: () => golden('stream-event'),
   execution_log: () => golden('execution-log'),
   task_log: () => golden('task-log'),
+  ...Object.fromEntries(
+    sectionNames.map((name) => [
+      `catalog_${name.replaceAll('-', '_')}`,
+      () => table(catalogHead, catalogRows(name)),
+    ]),
+  ),
   benchConditions,
   benchAhead: () => table(['scenario', 'cell', 'peer', 'its ratio', 'Runcast’s'], peersAhead(readResults())),
   benchAims: () => table(['what', 'aim', 'measured', ''], aimRows(readResults())),

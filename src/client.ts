@@ -3,6 +3,8 @@
  *
  * @module
  */
+
+export type { TextDelta } from './client/catalog-shapes.js'
 export type {
   BuiltInCatalog,
   CommandEvents,
@@ -11,7 +13,6 @@ export type {
   SessionBusEvents,
   StreamEvents,
   TaskLogEvents,
-  TextDelta,
 } from './client/catalog-types.js'
 export { Client, connect } from './client/client.js'
 export type { Command, Commands, Outcome, SentCommand } from './client/commands.js'

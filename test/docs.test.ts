@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import ts from 'typescript'
+import { catalogTypes, catalogTypesPath } from '../scripts/catalog.js'
 import { plots, readResults } from '../scripts/plots.js'
 import { pages, withTables } from '../scripts/tables.js'
 import { closeCodes, requestCodes } from '../src/protocol/codes.js'
@@ -22,6 +23,7 @@ interface Manifest {
 
 t.test('tables of the docs are those of the source', async (t) => {
   for (const page of pages) t.equal(withTables(read(page)), read(page), `${page}: run npm run docs`)
+  t.equal(catalogTypes(), read(catalogTypesPath), `${catalogTypesPath}: run npm run docs`)
 })
 
 t.test('plots of the docs are those of the results', async (t) => {

@@ -1,3 +1,4 @@
+import { isObject } from '../lib/json.js'
 import { quote } from '../protocol/codes.js'
 import { defaultLimits } from '../protocol/limits.js'
 import { expectedType, isType, type NameLimits } from '../protocol/topic.js'
@@ -211,10 +212,10 @@ function fieldNames(value: unknown, at: string): readonly string[] {
 }
 
 function objectAt(value: unknown, at: string): { readonly [name: string]: unknown } {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+  if (!isObject(value)) {
     throw new Error(`${at}: expected an object, got ${quote(value)}`)
   }
-  return value as { readonly [name: string]: unknown }
+  return value
 }
 
 function oneOf<const T extends string | boolean>(value: unknown, allowed: readonly T[], at: string): T {

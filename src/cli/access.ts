@@ -1,6 +1,7 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { type Command, InvalidArgumentError } from 'commander'
+import { isObject } from '../lib/json.js'
 import { quote } from '../protocol/codes.js'
 import type { AuthorizeUrlOptions } from '../server/access/authorize-url.js'
 import { isLoopback } from '../server/access/origins.js'
@@ -50,27 +51,31 @@ export function addAccessOptions(command: Command): Command {
       'a public key that verifies tokens: PEM, certificate, JWK or JWK set; may be repeated',
       collect,
     )
-    .option('--jwks-url <url>', 'where to fetch the JWK set that verifies tokens')
-    .option('--token-audience <text>', 'what `aud` of a token must name; may be repeated', collect)
-    .option('--token-issuer <text>', 'what `iss` of a token must be; may be repeated', collect)
-    .option('--revoked-file <file>', 'ids (`jti`) of tokens that are good no more, one in each line')
+    .option('--jwks-url <url>', 'a URL of the JWK set that verifies tokens')
+    .option('--token-audience <text>', 'a value that `aud` of a token must contain; may be repeated', collect)
+    .option('--token-issuer <text>', 'a value that `iss` of a token must have; may be repeated', collect)
+    .option('--revoked-file <file>', 'a file with the ids (`jti`) of revoked tokens, one per line')
     .option(
       '--origin <url>',
-      'let pages of this origin use the hub; may be repeated; * lets all',
+      'allow pages of this origin to use the hub; may be repeated; * allows all',
       originOption,
     )
-    .option('--allowed-host <name>', 'a name by which the hub may be called; may be repeated', hostOption)
+    .option(
+      '--allowed-host <name>',
+      'a host name that clients may use for the hub; may be repeated',
+      hostOption,
+    )
     .option(
       '--authorize-url <url>',
-      'ask this server what a request without a token may do: POST { method, path, headers, address }',
+      'a server that decides what a request without a token may do: gets POST { method, path, headers, address }',
     )
     .option(
       '--authorize-header <name>',
-      'a header that it is told; may be repeated (default: cookie and authorization)',
+      'a header to pass to that server; may be repeated (default: cookie and authorization)',
       headerOption,
     )
     .option('--tls-cert <file>', 'serve https with this certificate chain (PEM)')
-    .option('--tls-key <file>', 'and this private key (PEM)')
+    .option('--tls-key <file>', 'the private key of that certificate (PEM)')
 }
 
 /** @throws CommandError when something that is needed is not there */
@@ -133,7 +138,7 @@ function authOf(
   if (Object.keys(auth).length === 0) return undefined
   throw new CommandError(
     exitCodes.usage,
-    'an audience, issuer or list of revoked tokens says nothing without a key: add --token-secret-file, --token-key or --jwks-url',
+    'an audience, issuer or list of revoked tokens needs a key: add --token-secret-file, --token-key or --jwks-url',
   )
 }
 
@@ -147,7 +152,7 @@ function authorizeOf(
   if (headers === undefined) return undefined
   throw new CommandError(
     exitCodes.usage,
-    'headers for nobody: add --authorize-url, or leave out --authorize-header',
+    '--authorize-header has no effect without --authorize-url: add it, or leave out the header',
   )
 }
 
@@ -173,7 +178,7 @@ function tlsOf({ tlsCert, tlsKey }: AccessFlags, config: AccessConfig['tls']): A
   }
   try {
     const fits = new X509Certificate(readFileSync(cert)).checkPrivateKey(createPrivateKey(readFileSync(key)))
-    if (!fits) throw new Error('the key is not that of the certificate')
+    if (!fits) throw new Error('the key does not belong to the certificate')
   } catch (error) {
     throw new CommandError(exitCodes.failure, `TLS with ${cert} and ${key}: ${reasonOf(error)}`)
   }
@@ -259,12 +264,12 @@ function tlsFromConfig(value: unknown): { readonly cert: string; readonly key: s
 }
 
 function fieldsOf(value: unknown, name: string, known: readonly string[]): Readonly<Record<string, unknown>> {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+  if (!isObject(value)) {
     throw new Error(`${name}: expected an object, got ${quote(value)}`)
   }
   const stranger = Object.keys(value).find((field) => !known.includes(field))
   if (stranger !== undefined) throw new Error(`${name}.${stranger}: expected nothing but ${known.join(', ')}`)
-  return value as Readonly<Record<string, unknown>>
+  return value
 }
 
 function listOf(value: unknown, name: string, fits: (text: string) => boolean): readonly string[] {

@@ -7,21 +7,21 @@ import type { Surroundings } from './surroundings.js'
 const examples = `
 Examples:
   $ runcast backup /backups/$(date +%F) --data /var/lib/runcast
-  $ runcast serve --data /backups/2026-01-02        # goes on from there
+  $ runcast serve --data /backups/2026-01-02        # continues from there
 
-The copy has everything that was acknowledged before it began, in a directory as serve takes it. The hub may be
-running, and is not held up.
+The copy has everything that was acknowledged before it began, in a directory that runcast serve can use. A running hub is not
+delayed.
 
 Exit codes:
-  0    the copy is whole
-  1    there is nothing to copy, the target holds data already, or there is no room
-  2    the command line is wrong`
+  0    the copy is complete
+  1    there is nothing to copy, the target already has data, or the disk is full
+  2    the command line is invalid`
 
 export function backupCommand({ stdout }: Surroundings): Command {
   return new Command('backup')
-    .summary('copy a data directory, also while a hub uses it')
-    .description('Copies a data directory as it is at one moment, without its free pages.')
-    .argument('<directory>', 'where to')
+    .summary('copy a data directory, even while a hub uses it')
+    .description('Copies a consistent snapshot of a data directory, without its free pages.')
+    .argument('<directory>', 'the new directory')
     .option('--data <directory>', 'the data directory', defaultData)
     .addHelpText('after', examples)
     .action(async (to: string, { data }: { readonly data: string }) => {

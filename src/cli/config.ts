@@ -1,8 +1,9 @@
 import { readFileSync } from 'node:fs'
 import { InvalidArgumentError } from 'commander'
 import { catalogFromConfig, type Extensions } from '../catalog/catalog.js'
+import { isObject } from '../lib/json.js'
 import { quote } from '../protocol/codes.js'
-import { type LimitName, type Limits, limitTable } from '../protocol/limits.js'
+import { type LimitName, type Limits, limitNamed, limitTable } from '../protocol/limits.js'
 import { type AccessConfig, accessFromConfig } from './access.js'
 import { CommandError, exitCodes } from './exit-codes.js'
 import { reasonOf } from './hub-http.js'
@@ -38,9 +39,10 @@ function limitsFromConfig(value: unknown): Partial<Limits> {
 }
 
 function limitName(name: string): LimitName {
-  if (!Object.hasOwn(limitTable, name)) throw new Error(`limits.${name}: there is no such limit`)
-  if ('fixed' in limitTable[name as LimitName]) throw new Error(`limits.${name}: it cannot be changed`)
-  return name as LimitName
+  const known = limitNamed(name)
+  if (known === undefined) throw new Error(`limits.${name}: unknown limit`)
+  if ('fixed' in limitTable[known]) throw new Error(`limits.${name}: this limit cannot be changed`)
+  return known
 }
 
 function limitValue(name: string, value: unknown): number {
@@ -56,8 +58,4 @@ export function limitOption(text: string, previous: Partial<Limits> = {}): Parti
   } catch (error) {
     throw new InvalidArgumentError(reasonOf(error))
   }
-}
-
-function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

@@ -19,7 +19,7 @@ export async function withData<Result>(
   use: (store: Store) => Promise<Result>,
 ): Promise<Result> {
   if (!existsSync(join(directory, 'data.lmdb'))) {
-    throw new CommandError(exitCodes.failure, `${directory} holds no data of a hub`)
+    throw new CommandError(exitCodes.failure, `${directory} has no hub data`)
   }
   const store = await openData(directory)
   try {

@@ -11,11 +11,11 @@ export const exitCodes = {
 /** For `--help` of every command that talks to a hub. */
 export const exitCodesHelp = `
 Exit codes:
-  0    all went well
-  1    the work failed
-  2    the command line is wrong
-  69   no hub answers, or it went away and did not come back in time
-  76   the hub refused what was sent
+  0    success
+  1    the command failed
+  2    the command line is invalid
+  69   no hub answers, or it stayed unreachable for too long
+  76   the hub refused the request
   128+n  ended by signal n (130 for Ctrl-C)`
 
 /** An expected end of a command: what to tell, and the code to end with. */

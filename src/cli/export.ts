@@ -18,18 +18,20 @@ Examples:
   $ runcast export demo > demo.ndjson
   $ runcast export demo --worker lint | runcast publish --session again
 
-Each line is an event as publish takes it, with its offset, which publish passes over, and its worker, which it
-publishes to. What is the hub's own, the end of the session and updates of state, is left out. The hub must not be running.
+Each line is an event in the format of runcast publish, which publishes it to its worker and ignores its offset. The hub's own
+events (the end of the session and updates of state) are left out. The hub must not be running.
 
 Exit codes:
-  0    all went well
+  0    success
   1    there is no such session, or the directory cannot be opened
-  2    the command line is wrong`
+  2    the command line is invalid`
 
 export function exportCommand(surroundings: Surroundings): Command {
   return new Command('export')
     .summary('write the events of a session as NDJSON')
-    .description("Writes a session's events from a data directory, oldest first, as publish reads them back.")
+    .description(
+      "Writes a session's events from a data directory, oldest first, in the format that runcast publish reads.",
+    )
     .argument('<session>', 'the session', idOption)
     .option('--data <directory>', 'the data directory', defaultData)
     .option('--worker <id>', 'only the events of this worker', idOption)

@@ -1,5 +1,6 @@
 import http from 'node:http'
 import https from 'node:https'
+import { isObject } from '../lib/json.js'
 import { CommandError, exitCodes } from './exit-codes.js'
 import { terminalText } from './paint.js'
 
@@ -134,7 +135,7 @@ async function readText(incoming: http.IncomingMessage): Promise<string> {
   let bytes = 0
   for await (const chunk of incoming as AsyncIterable<Buffer>) {
     bytes += chunk.length
-    if (bytes > answerBytesMax) throw new Error('the answer is larger than a hub gives')
+    if (bytes > answerBytesMax) throw new Error('the answer is larger than any answer of a hub')
     chunks.push(chunk)
   }
   return Buffer.concat(chunks).toString('utf8')
@@ -178,9 +179,7 @@ export function problemOf(answer: HubAnswer): Problem {
 export function parseObject(text: string): Readonly<Record<string, unknown>> | undefined {
   try {
     const value: unknown = JSON.parse(text)
-    return typeof value === 'object' && value !== null && !Array.isArray(value)
-      ? (value as Readonly<Record<string, unknown>>)
-      : undefined
+    return isObject(value) ? value : undefined
   } catch {
     return undefined
   }
@@ -261,7 +260,7 @@ export async function reach(hub: HubHttp, path: string): Promise<HubAnswer> {
   if (!/\bjson\b/.test(answer.contentType)) {
     throw new CommandError(
       exitCodes.hubUnavailable,
-      `what answers at ${hub.name} is not a Runcast hub (HTTP ${answer.status}, ${answer.contentType || 'no content type'})`,
+      `the server at ${hub.name} is not a Runcast hub (HTTP ${answer.status}, ${answer.contentType || 'no content type'})`,
     )
   }
   return answer

@@ -1,3 +1,4 @@
+import { isObject } from '../lib/json.js'
 import { checkEvent, checkId } from '../protocol/check.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
 import { defaultLimits } from '../protocol/limits.js'
@@ -41,7 +42,7 @@ export function eventOf(value: unknown, text: string, line: number, id: string):
 
 /** @returns the object with an id that the hub takes out again: the shape itself may have no place for one */
 export function dialectLine(value: unknown, line: number, id: string): Line {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+  if (!isObject(value)) {
     throw new InputError(line, `expected an object, got ${quote(value)}`)
   }
   return { json: JSON.stringify({ $id: id, ...value }) }

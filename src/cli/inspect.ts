@@ -13,22 +13,22 @@ Examples:
   $ runcast inspect --json | jq 'select(.faults != [])'
   $ runcast inspect --repair /var/lib/runcast
 
-Every page and every event is read and compared with its checksum and with what the directory says of itself. The hub
-must not be running. With --repair, what is whole is written into a new file, and the old one is kept beside it. A
-session that has lost something begins a new epoch: its clients are told of a gap.
+Reads every page and every event, and checks checksums and counts. The hub must not be running. With --repair, all intact data
+is written to a new file, and the old file is kept beside it. A session that lost data gets a new epoch, and its clients get a
+gap.
 
 Exit codes:
   0    everything is consistent, or was repaired
-  1    something is not, or the directory cannot be opened
-  2    the command line is wrong`
+  1    something is damaged, or the directory cannot be opened
+  2    the command line is invalid`
 
 export function inspectCommand(surroundings: Surroundings): Command {
   return new Command('inspect')
-    .summary('list and check what a data directory holds')
+    .summary('list and check the contents of a data directory')
     .description('Lists the sessions of a data directory, and checks that it is consistent.')
     .argument('[data]', 'the directory', defaultData)
-    .option('--json', 'one JSON object a line')
-    .option('--repair', 'keep what is whole where something is damaged, in a new file')
+    .option('--json', 'one JSON object per line')
+    .option('--repair', 'if something is damaged, save all intact data in a new file')
     .addHelpText('after', examples)
     .action(async (directory: string, { json = false, repair = false }: Options) => {
       const damaged = await checkDirectory(directory, repair, surroundings)
@@ -94,9 +94,9 @@ async function inspect(
     }
     for (const fault of step.value) stderr.write(`${red(fault)}\n`)
     faults += step.value.length
-    const end = clean ? 'closed in good order' : 'not closed in good order; nothing acknowledged is missing'
+    const end = clean ? 'closed cleanly' : 'not closed cleanly; no acknowledged event is missing'
     const state = faults === 0 ? 'consistent' : `${formatCount(faults, 'fault')}`
-    if (faults > 0) stderr.write(`runcast inspect --repair ${directory} keeps what is whole\n`)
+    if (faults > 0) stderr.write(`runcast inspect --repair ${directory} saves all intact data\n`)
     const size = `${formatCount(sessions, 'session')}, ${formatCount(events, 'event')}, ${formatBytes(bytes)}`
     if (!json) stdout.write(`${directory}: ${size}; ${end}; ${state}\n`)
     return faults === 0 ? exitCodes.ok : exitCodes.failure

@@ -3,7 +3,7 @@ export interface Outgoing {
   /** The event as one line of JSON, with the `id` that makes sending it again harmless. */
   readonly json: string
   /** Where it came from, such as the line of a file: named when the hub refuses the event. */
-  readonly place: number
+  readonly line: number
 }
 
 /** The unacknowledged events of one worker, oldest first. */

@@ -58,7 +58,7 @@ function createProgram(version: string): Command {
   const program = new Command('runcast')
     .description('Broadcasts what agents, jobs and scripts do while they run.')
     .version(version, '-V, --version', 'show the version')
-    .option('--verbose', 'with --version: also what it would run on')
+    .option('--verbose', 'with --version: also show the platform and the transport')
     .helpOption('-h, --help', 'show this help')
     .helpCommand('help [command]', 'show the help of a command')
     .showSuggestionAfterError()

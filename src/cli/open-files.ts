@@ -27,7 +27,7 @@ export function linksMaxOf(
   if (files < filesMin) {
     throw new CommandError(
       exitCodes.failure,
-      `the process may open ${files} files, and a hub needs at least ${filesMin}: raise it with ${howToRaise}`,
+      `the process may open only ${files} files, and a hub needs at least ${filesMin}: raise this with ${howToRaise}`,
     )
   }
   const left = files - Math.min(ownFiles, Math.floor(files / 4))

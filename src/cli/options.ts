@@ -8,7 +8,7 @@ import { CommandError, exitCodes } from './exit-codes.js'
 import { defaultHub, HubHttp, parseHubUrl } from './hub-http.js'
 
 export function hubOption(env: NodeJS.ProcessEnv): Option {
-  return new Option('--hub <url>', 'where the hub is; also RUNCAST_HUB').default(
+  return new Option('--hub <url>', 'the URL of the hub; also RUNCAST_HUB').default(
     env['RUNCAST_HUB'] || defaultHub,
   )
 }
@@ -17,7 +17,7 @@ export function hubOption(env: NodeJS.ProcessEnv): Option {
 export function tokenOption(): Option {
   return new Option(
     '--token <jwt>',
-    'for a hub that asks for one; better in RUNCAST_TOKEN, which no list of processes shows',
+    'a token, if the hub requires one; RUNCAST_TOKEN is safer, because process lists do not show it',
   )
 }
 

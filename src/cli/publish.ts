@@ -45,40 +45,39 @@ Examples:
   $ claude -p --output-format stream-json --verbose 'fix the tests' | runcast publish --session fix --from claude-code
   $ kubectl logs -f pod | jq -c . | runcast publish --session demo --worker pod --type log -
 
-The input is NDJSON: one JSON value a line. Each is an event, { "type", "data"?, "id"?, "key"?, "time"?,
-"force"? }, unless --type or --type-field is given: then each is the data of an event; or --dialect: then each is
-an object as the clients of that dialect read it; or --from: then the lines are what an agent or a model's
-API prints, as NDJSON or as an event stream, and become events of the built-in catalog. A file is read no faster
-than the hub takes it. What the hub has not acknowledged is sent again; ids, given where the input has none,
-keep that from being seen twice.
+The input is NDJSON: one JSON value per line. By default each is an event, { "type", "data"?, "id"?, "key"?, "time"?,
+"force"? }. With --type or --type-field each value is the data of an event. With --dialect each is an object in the format
+of that dialect. With --from the lines are the output of an agent or of a model's API, as NDJSON or as an event stream,
+and become events of the built-in catalog. A file is read no faster than the hub takes the events. Events that the hub has
+not acknowledged are sent again; every event gets an id if it has none, so that none is published twice.
 
-A line that cannot be published ends it; what precedes that line is published.
+A line that cannot be published stops the command; the lines before it are published.
 ${exitCodesHelp}`
 
 export function publishCommand(surroundings: Surroundings): Command {
   return new Command('publish')
     .summary('publish NDJSON from a file or a pipe')
-    .description('Publishes events, or any JSON as the data of events, from a file or from its input.')
-    .argument('[file]', 'NDJSON; - or nothing for the input', '-')
+    .description('Publishes events, or any JSON as the data of events, from a file or from standard input.')
+    .argument('[file]', 'an NDJSON file; - or nothing for standard input', '-')
     .addOption(hubOption(surroundings.env))
     .addOption(tokenOption())
     .option('--session <id>', 'the session to publish to (default: a new one)', idOption)
     .option('--worker <id>', 'the worker of the session that publishes', idOption)
     .option('--type <type>', "wrap every line as an event's data, with this type", typeOption)
-    .option('--type-field <name>', 'the same, with the type that this field of the object names')
+    .option('--type-field <name>', 'the same, with the type taken from this field of the object')
     .addOption(
       new Option(
         '--dialect <name>',
-        'the shape of the lines: ai-sdk, ag-ui, openai-responses, langgraph, session-bus, stream-event, task-log, or your own',
+        'the format of the lines: ai-sdk, ag-ui, openai-responses, langgraph, session-bus, stream-event, task-log, or your own',
       ).conflicts(['type', 'typeField']),
     )
     .addOption(
-      new Option('--from <kind>', 'what prints the lines; auto: the first object tells')
+      new Option('--from <kind>', 'the program that prints the lines; auto: detect it from the first object')
         .choices(ingestNames)
         .conflicts(['type', 'typeField', 'dialect']),
     )
-    .option('--end', 'end the session when everything is published')
-    .option('--wait <seconds>', 'how long to wait at the end for a hub that is away', secondsOption, 30)
+    .option('--end', 'end the session after everything is published')
+    .option('--wait <seconds>', 'how long to wait at the end for an unreachable hub', secondsOption, 30)
     .addHelpText('after', examples)
     .action(async (file: string, options: PublishOptions) => {
       process.exitCode = await publish(file, options, surroundings)
@@ -90,7 +89,7 @@ async function publish(file: string, options: PublishOptions, surroundings: Surr
   const session = options.session ?? newSessionId(surroundings.random)
   try {
     if ((await lookUpSession(hub, session)) === 'ended') {
-      throw new CommandError(exitCodes.failure, `session ${session} has ended: it takes no more events`)
+      throw new CommandError(exitCodes.failure, `session ${session} has ended and takes no more events`)
     }
     return await new Publishing(hub, session, options, surroundings).toItsEnd(file)
   } finally {
@@ -169,7 +168,7 @@ class Publishing {
       this.#line = line
       if (this.#translation !== undefined) return this.#translated(line, (to) => to.line(text))
       const { json, worker } = this.#event(text, line)
-      this.#sender.push(this.#options.worker ?? worker, { json, place: line })
+      this.#sender.push(this.#options.worker ?? worker, { json, line })
     })
     for await (const chunk of input) {
       this.#bytes += chunk.length
@@ -196,7 +195,7 @@ class Publishing {
     try {
       for (const [at, { event, worker }] of translate(this.#translation).entries()) {
         const json = JSON.stringify({ ...event, id: `${this.#id}-${line}-${at}` })
-        this.#sender.push(worker, { json, place: line })
+        this.#sender.push(worker, { json, line })
       }
     } catch (error) {
       throw error instanceof ProtocolError ? new InputError(line, error.message) : error
@@ -239,7 +238,7 @@ class Publishing {
       case 'back':
         return this.#status.tell(palette.green(`the hub is back after ${formatDuration(news.awayMs)}`))
       case 'refused': {
-        const where = news.place === undefined ? '' : `line ${news.place}: `
+        const where = news.line === undefined ? '' : `line ${news.line}: `
         this.#failure = `${where}the hub refused: ${news.detail}`
         return
       }

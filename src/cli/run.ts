@@ -1,3 +1,5 @@
+// Longer than 350 lines: one `runcast run` from its first command to its exit code.
+
 // Longer than 350 lines: the commands of one run, whose start, output and end share one state.
 
 import { Command, InvalidArgumentError, Option } from 'commander'
@@ -59,45 +61,44 @@ Examples:
   $ runcast run --from claude-code -- claude -p --output-format stream-json --verbose 'fix the tests'
   $ runcast tail build-42                      # watch it from another terminal
 
-Each command is a worker of the session and publishes what it prints, line by line. Commands after -- are
-started as they are; a --worker's command goes through the shell. They find RUNCAST_HUB, RUNCAST_SESSION and
-RUNCAST_WORKER in their environment. With --from the lines are what an agent prints, and become its text, its tools
-and its end; lines that are something else stay output. A signal is passed on to all of them; a second one kills them.
+Each command is a worker of the session; its output is published line by line. A command after -- is started directly; the
+command of a --worker is run by the shell. The environment variables RUNCAST_HUB, RUNCAST_SESSION and RUNCAST_WORKER are
+set for all of them. With --from the lines are the output of an agent and become its text, tools and result; other lines
+stay output. Signals are passed on to all commands; a second signal kills them.
 
-Those who watch may steer them: runcast send SESSION[/WORKER] cancel, pause or resume, and with --input also input.
+Watchers may steer the commands: runcast send SESSION[/WORKER] cancel, pause or resume, and with --input also input.
 
-When all commands have ended the session ends, unless it had begun before, and run ends with the code of the first that failed (127: not
-found, 128+n: ended by signal n), or else with 0.
+The session ends when all commands have ended, unless it existed before. The exit code is that of the first command that
+failed (127: not found, 128+n: ended by signal n), else 0.
 ${exitCodesHelp}`
 
 export function runCommand(surroundings: Surroundings): Command {
   return new Command('run')
-    .summary('start commands in parallel and publish what they print')
-    .description(
-      'Starts commands in parallel, one worker each, and publishes what they print while it shows it.',
-    )
+    .summary('run commands in parallel and publish their output')
+    .description('Runs commands in parallel, one worker each, shows their output and publishes it.')
     .argument('[command...]', 'one more command, after --')
     .addOption(hubOption(surroundings.env))
     .addOption(tokenOption())
     .option('--session <id>', 'the session to publish to (default: a new one)', idOption)
     .option('--worker <name=command>', 'a worker and its command; may be repeated', collectWorker)
     .addOption(
-      new Option('--from <kind>', 'what the commands print; auto: the first object tells').choices(
-        ingestNames,
-      ),
+      new Option(
+        '--from <kind>',
+        'the kind of agent that the commands run; auto: detect it from the first object',
+      ).choices(ingestNames),
     )
     .option('--keep-open', 'leave the session open when all commands have ended')
-    .option('--end', 'end the session also where it had begun before')
-    .option('--replace', 'if the session has ended already, remove it and start anew')
-    .option('--no-commands', 'obey nobody who watches')
-    .option('--input', 'keep the input of the commands open for what those who watch send')
+    .option('--end', 'end the session even if it existed before')
+    .option('--replace', 'if the session has already ended, remove it and start a new one')
+    .option('--no-commands', 'ignore commands of watchers')
+    .option('--input', 'keep the standard input of the commands open for input from watchers')
     .option(
       '--grace <seconds>',
-      'how long a command that was cancelled may take to end before it is killed',
+      'how long a cancelled command may take to end before it is killed',
       secondsOption,
       10,
     )
-    .option('--wait <seconds>', 'how long to wait at the end for a hub that is away', secondsOption, 30)
+    .option('--wait <seconds>', 'how long to wait at the end for an unreachable hub', secondsOption, 30)
     .addHelpText('after', examples)
     .action(async (words: readonly string[], options: RunOptions) => {
       process.exitCode = await run(commandsOf(words, options.worker ?? []), options, surroundings)
@@ -133,14 +134,14 @@ async function prepareSession(hub: HubHttp, session: string, replace: boolean): 
   if (!replace) {
     throw new CommandError(
       exitCodes.failure,
-      `session ${session} has ended. Choose another --session, or start it anew with --replace`,
+      `session ${session} has ended. Choose another --session, or replace it with --replace`,
     )
   }
   const answer = await hub.ask({ method: 'DELETE', path: `/api/sessions/${session}` })
   if (answer.status >= 400 && answer.status !== 404) {
     throw new CommandError(
       exitCodes.hubRefused,
-      `the hub would not remove ${session}: ${problemOf(answer).detail}`,
+      `the hub refused to remove ${session}: ${problemOf(answer).detail}`,
     )
   }
   return true
@@ -275,17 +276,17 @@ class Run {
     const text = commandText(command)
     let count = 0
     const publish = (type: string, data: string): void => {
-      const place = ++count
-      const json = `{"type":"${type}","id":"${this.#id}-${worker}-${place}","time":${clock.now()},"data":${data}}`
-      this.#sender.push(worker, { json, place })
+      const line = ++count
+      const json = `{"type":"${type}","id":"${this.#id}-${worker}-${line}","time":${clock.now()},"data":${data}}`
+      this.#sender.push(worker, { json, line })
     }
     const { from } = this.#options
     const agent = from === undefined ? undefined : new AgentOutput(from, worker)
     const publishAll = (found: readonly Ingested[]): void => {
       for (const { event, worker: named = worker } of found) {
-        const place = ++count
-        const json = JSON.stringify({ ...event, id: `${this.#id}-${worker}-${place}`, time: clock.now() })
-        this.#sender.push(named, { json, place })
+        const line = ++count
+        const json = JSON.stringify({ ...event, id: `${this.#id}-${worker}-${line}`, time: clock.now() })
+        this.#sender.push(named, { json, line })
       }
     }
     const publishOutput = (stream: string, texts: readonly string[]): void => {

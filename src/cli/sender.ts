@@ -17,7 +17,7 @@ export type SenderNews =
   | { readonly kind: 'full'; readonly away: boolean }
   | { readonly kind: 'room' }
   /** The last news: the hub will not take what it was sent, and nothing more is sent. */
-  | { readonly kind: 'refused'; readonly status: number; readonly detail: string; readonly place?: number }
+  | { readonly kind: 'refused'; readonly status: number; readonly detail: string; readonly line?: number }
 
 /**
  * @param doing what goes on meanwhile: `waiting`
@@ -236,10 +236,10 @@ export class Sender {
   }
 
   #refuse(answer: HubAnswer, batch: readonly Outgoing[]): void {
-    const { detail, line } = problemOf(answer)
-    const taken = line === undefined ? 0 : line - 1
-    const place = batch[taken]?.place
-    if (line !== undefined && place !== undefined) this.#accepted += taken
+    const { detail, line: refused } = problemOf(answer)
+    const taken = refused === undefined ? 0 : refused - 1
+    const line = batch[taken]?.line
+    if (refused !== undefined && line !== undefined) this.#accepted += taken
     this.#refused = true
     this.stop()
     this.#tell({
@@ -247,7 +247,7 @@ export class Sender {
       status: answer.status,
       // The line of the request says nothing to whoever reads this.
       detail: detail.replace(/^line \d+: /, ''),
-      ...(line !== undefined && place !== undefined && { place }),
+      ...(refused !== undefined && line !== undefined && { line }),
     })
   }
 

@@ -64,77 +64,76 @@ The config file is JSON, all of it optional:
     "allowedHosts": ["runcast.example"],
     "tls": { "cert": "cert.pem", "key": "key.pem" }
   }
-In "auth" there may also be "keyFiles", "jwksUrl", "issuer" and "revokedFile". What the command line says wins.
+"auth" may also have "keyFiles", "jwksUrl", "issuer" and "revokedFile". Options of the command line override the file.
 
 Exit codes:
-  0    ended by Ctrl-C or SIGTERM; clients were told that the hub goes away, and all is stored
-  1    it could not listen, the config file is wrong, or it could not end in good order in time
-  2    the command line is wrong
-  70   an error that nobody expected; it is in the log, and what was published is stored`
+  0    stopped by Ctrl-C or SIGTERM; clients were told, and everything is stored
+  1    cannot listen, the config file is invalid, or shutdown failed or took too long
+  2    the command line is invalid
+  70   internal error; see the log. Published events are stored`
 
 export function serveCommand(surroundings: Surroundings): Command {
   const command = new Command('serve')
     .summary('start a hub')
-    .description('Starts a hub that agents, jobs and scripts publish to and that anyone may watch.')
-    .option('--port <n>', 'where to listen; 0 takes a free port', integerOption(0, 65_535), 4600)
+    .description('Starts a hub. Agents, jobs and scripts publish to it, and clients watch.')
+    .option('--port <n>', 'the port to listen on; 0 chooses a free one', integerOption(0, 65_535), 4600)
     .option('--host <address>', 'the address to listen on', '127.0.0.1')
     .addOption(
-      new Option('--transport <kind>', 'uws is faster, node runs everywhere; auto: uws where it loads')
+      new Option('--transport <kind>', 'uws is faster, node runs everywhere; auto: uws if it loads')
         .choices(transportNames)
         .env('RUNCAST_TRANSPORT')
         .default('auto'),
     )
     .addOption(
-      new Option('--store <kind>', 'where events are kept; memory: nothing survives a restart')
+      new Option('--store <kind>', 'where to store events; with memory, nothing survives a restart')
         .choices(['lmdb', 'memory'])
         .default('lmdb'),
     )
     .option('--data <directory>', 'the directory of the store', defaultData)
     .addOption(
-      new Option('--durability <kind>', 'what an acknowledgement survives: a crash, or a loss of power')
+      new Option(
+        '--durability <kind>',
+        'what acknowledged events survive: a crash of the process, or a loss of power',
+      )
         .choices(['process', 'power'])
         .default('process'),
     )
-    .option('--retain-days <n>', 'remove what is older (default: keep it)', retainDays)
+    .option('--retain-days <n>', 'remove older events (default: keep them)', retainDays)
     .option(
       '--retain-bytes <n>',
-      'remove the oldest beyond so many bytes; k, m and g are understood',
+      'remove the oldest events beyond this size; k, m and g are understood',
       retainBytes,
     )
     .option(
       '--keepalive-ms <n>',
-      'silence before an SSE response gets a comment',
+      'send a comment after this silence of an SSE response',
       integerOption(100, 3_600_000),
     )
     .option(
       '--heartbeat-event-ms <n>',
-      'interval of the heartbeats that some dialects send',
+      'the interval of heartbeats, in dialects that have them',
       integerOption(100, 3_600_000),
     )
-    .option(
-      '--trusted-proxy <address>',
-      'believe this proxy when it says in X-Forwarded-For who asks; may be repeated',
-      address,
-    )
-    .option('--limit <name=n>', 'change a limit; may be repeated, and wins over the config file', limitOption)
-    .option('--config <file>', 'catalog, limits and who may use the hub, in JSON')
+    .option('--trusted-proxy <address>', 'trust X-Forwarded-For from this proxy; may be repeated', address)
+    .option('--limit <name=n>', 'change a limit; may be repeated; overrides the config file', limitOption)
+    .option('--config <file>', 'a JSON file with catalog, limits and access')
     .option(
       '--shutdown-ms <n>',
-      'how long ending may take; a second signal ends it at once (default: 10000)',
+      'how long shutdown may take; a second signal stops at once (default: 10000)',
       integerOption(100, 600_000),
     )
     .addOption(
-      new Option('--log-level <level>', 'which lines to write to standard error')
+      new Option('--log-level <level>', 'the lowest level to write to standard error')
         .choices(logLevels)
         .default('info'),
     )
     .addOption(
       new Option(
         '--log-format <format>',
-        'json: and nothing on standard output; default: pretty on a terminal, json elsewhere',
+        'with json, standard output stays empty; default: pretty on a terminal, json elsewhere',
       ).choices(logFormats),
     )
-    .option('--otel', 'hand spans to OpenTelemetry; @opentelemetry/api and an SDK must be there')
+    .option('--otel', 'send spans to OpenTelemetry; needs @opentelemetry/api and an SDK')
   return addAccessOptions(command)
     .addHelpText('after', examples)
     .action(async (options: Omit<ServeCommandOptions, 'version'>, { parent }: Command) => {
@@ -163,16 +162,16 @@ async function serveHub(options: ServeCommandOptions, surroundings: Surroundings
   const links = linksMaxOf(limits, openFilesMax())
   if (links.files !== undefined && links.connectionsMax < (limits.connectionsMax ?? connectionsTold)) {
     stderr.write(
-      `runcast: at most ${links.connectionsMax} connections, for the process may open no more than ${links.files} files; raise it with ${howToRaise}\n`,
+      `runcast: at most ${links.connectionsMax} connections, because the process may open only ${links.files} files; raise this with ${howToRaise}\n`,
     )
   }
   const { data, durability } = options
   const onWait = (why: string, ms: number) => log.warn({ why, ms: Math.ceil(ms) }, 'waiting for the store')
   const onRepair = ({ aside, losses, faults }: Repair) => {
     const pages = faults.map(({ page, table, reason }) => ({ page, table, reason })).slice(0, pagesToldMax)
-    log.error({ aside, pages }, 'the store was damaged: what is whole has been kept in a new file')
+    log.error({ aside, pages }, 'the store was damaged: all intact data was copied to a new file')
     for (const { session, parts } of losses)
-      log.error({ session, parts }, 'a session has lost something, and goes on with another epoch')
+      log.error({ session, parts }, 'a session lost data and continues with a new epoch')
   }
   const store =
     options.store === 'memory'
@@ -196,7 +195,7 @@ async function serveHub(options: ServeCommandOptions, surroundings: Surroundings
   const { host, port, keepaliveMs, heartbeatEventMs, trustedProxy } = options
   const { authorize: asked, ...others } = access
   const listen = async () => {
-    const report = (err: unknown) => log.error({ err }, 'it cannot be found out what a request may do')
+    const report = (err: unknown) => log.error({ err }, 'authorization failed')
     return serve(hub, {
       clock,
       host,
@@ -215,7 +214,7 @@ async function serveHub(options: ServeCommandOptions, surroundings: Surroundings
     throw new CommandError(exitCodes.failure, cannotListen(error, options))
   })
   if (access.auth !== undefined && access.tls === undefined && !isLoopback(host))
-    log.warn({}, 'tokens travel in the clear: use --tls-cert and --tls-key, or a proxy that speaks TLS')
+    log.warn({}, 'tokens are sent unencrypted: use --tls-cert and --tls-key, or a proxy with TLS')
   if (logFormat !== 'json') {
     const kept = store && storeLine(data, store.found)
     const { url, transport } = server
@@ -241,7 +240,7 @@ async function serveHub(options: ServeCommandOptions, surroundings: Surroundings
         await server.close({ graceMs: 0.75 * shutdownMs })
         await hub.closeStore()
         if (hub.fault !== undefined)
-          log.error({ fault: hub.fault }, 'the store fails: what it does not have is lost')
+          log.error({ fault: hub.fault }, 'the store fails: data that was not stored is lost')
         return hub.fault === undefined
       },
     },

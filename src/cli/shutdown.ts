@@ -27,13 +27,13 @@ export async function endWhenAsked(options: ShutdownOptions, surroundings: Surro
   const asked = await untilAsked(options, surroundings)
   // A mistake of the event loop's own may keep timers from firing: then a second signal still ends the process.
   const late = surroundings.clock.after(shutdownMs, () => {
-    log.error({ shutdownMs }, 'not closed in time: what was not stored is lost')
+    log.error({ shutdownMs }, 'shutdown took too long: data that was not stored is lost')
     surroundings.exit(codeOf(asked, false))
   })
   try {
     return codeOf(asked, await close(asked))
   } catch (err) {
-    log.error({ err }, 'could not close in good order')
+    log.error({ err }, 'shutdown failed')
     return codeOf(asked, false)
   } finally {
     late.cancel()
@@ -45,12 +45,12 @@ function untilAsked({ log, uncaught }: ShutdownOptions, surroundings: Surroundin
     const restore = surroundings.onSignal((signal) => {
       // The next one ends the process the hard way, whatever it is doing.
       restore()
-      log.info({ signal }, 'asked to end')
+      log.info({ signal }, 'shutting down')
       resolve({ kind: 'signal', signal })
     })
     surroundings.onFault((error) => {
       uncaught()
-      log.error({ err: error }, 'an error that nobody expected: the hub ends')
+      log.error({ err: error }, 'internal error: the hub exits')
       restore()
       resolve({ kind: 'fault', error })
     })

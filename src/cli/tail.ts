@@ -30,43 +30,46 @@ interface TailOptions {
 
 const examples = `
 Examples:
-  $ runcast tail demo                                  # all of session demo, its workers' events too
+  $ runcast tail demo                                  # everything in session demo, including its workers
   $ runcast tail sessions/demo/workers/lint            # one worker
   $ runcast tail demo --types 'process.*,!process.output'
-  $ runcast tail demo --mode summary                   # without the flood of output and text deltas
+  $ runcast tail demo --mode summary                   # without output and text deltas
   $ runcast tail demo --json | jq 'select(.type == "process.exited")'
-  $ runcast tail demo --state                          # the slices of its state too, and what changes in them
+  $ runcast tail demo --state                          # also the slices of its state, and their changes
   $ runcast tail demo --state=plan --types '!*'        # one slice, and no events
-  $ runcast tail hub --state=sessions                  # which sessions there are, as they come and end
+  $ runcast tail hub --state=sessions                  # the list of sessions, updated live
 
-Topics: sessions/{id}, sessions/{id}/workers/{id}, sessions/{id}/**, and hub, which has state alone; an id alone
-means sessions/{id}/**. Of the hub's own counts a terminal gets none; --json has them.
+Topics: sessions/{id}, sessions/{id}/workers/{id}, sessions/{id}/**, and hub, which has only state; an id alone
+means sessions/{id}/**. A terminal does not show the hub's own counts; --json does.
 
-A terminal gets readable lines, a pipe or file gets NDJSON. After a cut it comes back by itself and goes on where
-it was; what the hub could not keep meanwhile is told on stderr. It ends when the session does.
+The output is readable text on a terminal, and NDJSON in a pipe or file. If the link breaks, tail reconnects by itself and
+continues where it was; it reports on stderr if the hub no longer has some of the events. It ends when the session ends.
 ${exitCodesHelp}`
 
 export function tailCommand(surroundings: Surroundings): Command {
   return new Command('tail')
     .summary('watch a session or one of its workers')
-    .description('Shows the events of a session or of one of its workers as they come.')
+    .description('Shows the events of a session or of one of its workers as they arrive.')
     .argument('<topic>', 'what to watch', topicArgument)
     .addOption(hubOption(surroundings.env))
     .addOption(tokenOption())
-    .option('--types <list>', 'only these types: names, prefix*, !excluded, with commas between', typesOption)
+    .option('--types <list>', 'only these types: names, prefix*, !excluded, separated by commas', typesOption)
     .addOption(new Option('--mode <mode>', 'how much to show').choices(modes))
     .option('--since <cursor>', 'continue after this cursor')
     .addOption(
-      new Option('--replay <what>', 'what of the past comes first: what the catalog says, all, or none')
+      new Option(
+        '--replay <what>',
+        'which past events to show first: those that the catalog says, all, or none',
+      )
         .choices(['traits', 'all', 'none'])
         .default('traits'),
     )
     .option(
       '--state [slices]',
-      'slices of state: names, prefix*, with commas between; all if none',
+      'slices of state: names, prefix*, separated by commas; all by default',
       slicesOption,
     )
-    .option('--json', 'NDJSON on a terminal too')
+    .option('--json', 'print NDJSON, even on a terminal')
     .addHelpText('after', examples)
     .action(async (topic: TopicName, options: TailOptions) => {
       process.exitCode = await tail(topic, options, surroundings)

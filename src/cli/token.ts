@@ -28,7 +28,7 @@ interface TokenOptions {
 
 const examples = `
 Examples:
-  $ runcast token --new-key runcast.key                       # once: a secret, for serve and for this
+  $ runcast token --new-key runcast.key                       # once: a secret, for serve and for tokens
   $ runcast token --secret-file runcast.key --subscribe 'sessions/demo/**'
   $ runcast token --secret-file runcast.key --publish 'sessions/*/workers/lint' --ttl 15m
   $ runcast token --secret-file runcast.key --subscribe 'sessions/demo/**' --command 'sessions/demo/**'
@@ -36,30 +36,32 @@ Examples:
   $ export RUNCAST_TOKEN=$(runcast token --secret-file runcast.key --subscribe '**')
 
 Patterns are topics: sessions/{id}, sessions/{id}/workers/{id}; * stands for one segment, ** at the end for the rest.
-hub allows /metrics; the list of sessions needs no pattern of its own, for it has only what may be read.
+The pattern hub permits /metrics. The list of sessions needs no pattern: it shows only the sessions that may be read.
 
 Exit codes:
   0    the token, or the name of the new key, is on standard output
   1    the key cannot be read or written
-  2    the command line is wrong`
+  2    the command line is invalid`
 
 export function tokenCommand(surroundings: Surroundings): Command {
   return new Command('token')
     .summary('make a token, or a key for tokens')
-    .description('Makes a token that tells a hub who may read and publish what, or a key that signs them.')
-    .option('--new-key <file>', 'write a new secret into a file that is not there yet')
+    .description(
+      'Makes a token, which says what its holder may read and publish, or a key that signs tokens.',
+    )
+    .option('--new-key <file>', 'write a new secret to a new file')
     .option('--secret-file <file>', 'sign with the secret in this file (HS256)')
     .option('--secret-env <name>', 'sign with the secret in this environment variable (HS256)')
     .option('--key <file>', 'sign with this private key: PEM or JWK; RSA, P-256, P-384, P-521 or Ed25519')
-    .option('--kid <id>', 'how the hub knows the key; default: what the JWK says')
+    .option('--kid <id>', 'the id of the key; default: the one in the JWK')
     .option('--subscribe <pattern>', 'topics that may be read; may be repeated', patternOption)
     .option('--publish <pattern>', 'topics that may be published to; may be repeated', patternOption)
     .option('--command <pattern>', 'topics that may be sent commands; may be repeated', patternOption)
-    .option('--ttl <time>', 'how long it is good: 90s, 15m, 1h, 30d or never', ttlOption, 3_600)
-    .option('--subject <text>', 'whom it is given to (sub)')
-    .option('--audience <text>', 'which hub it is meant for (aud); may be repeated', collect)
-    .option('--issuer <text>', 'who gives it (iss)')
-    .option('--id <text>', 'by which it can be revoked (jti); random unless given')
+    .option('--ttl <time>', 'how long it is valid: 90s, 15m, 1h, 30d or never', ttlOption, 3_600)
+    .option('--subject <text>', 'the holder of the token (sub)')
+    .option('--audience <text>', 'the hub that it is for (aud); may be repeated', collect)
+    .option('--issuer <text>', 'the issuer of the token (iss)')
+    .option('--id <text>', 'an id for revoking it (jti); random by default')
     .addHelpText('after', examples)
     .action(async (options: TokenOptions) => {
       if (options.newKey !== undefined) writeKey(options.newKey, surroundings)
@@ -98,7 +100,7 @@ async function sign(options: TokenOptions, { clock, random, env }: Surroundings)
   if (subscribe === undefined && publish === undefined && command === undefined) {
     throw new CommandError(
       exitCodes.usage,
-      'a token that allows nothing is of no use: add --subscribe, --publish or --command',
+      'the token would permit nothing: add --subscribe, --publish or --command',
     )
   }
   const [key, { signWith }] = await Promise.all([

@@ -1,3 +1,4 @@
+import { isObject } from '../lib/json.js'
 import { exitText } from './child.js'
 import { type Palette, terminalText } from './paint.js'
 
@@ -19,8 +20,8 @@ const widthMax = 20
 export class Transcript {
   readonly #palette: Palette
   readonly #columns: () => number
-  /** By worker, in order of appearance: its place decides its colour. */
-  readonly #places = new Map<string, number>()
+  /** By worker, in order of appearance: which decides its colour. */
+  readonly #indexes = new Map<string, number>()
   #width = 0
   /** Whose line has not ended yet. */
   #open: string | undefined
@@ -134,14 +135,14 @@ export class Transcript {
 
   #prefix({ time, worker }: Pick<ShownEvent, 'time' | 'worker'>): string {
     const { dim, coloured } = this.#palette
-    let place = this.#places.get(worker)
-    if (place === undefined && worker !== '') {
-      place = this.#places.size
-      this.#places.set(worker, place)
+    let index = this.#indexes.get(worker)
+    if (index === undefined && worker !== '') {
+      index = this.#indexes.size
+      this.#indexes.set(worker, index)
       this.#width = Math.max(this.#width, Math.min(worker.length, widthMax))
     }
     const name = worker.padEnd(this.#width)
-    const painted = place === undefined ? name : this.#palette.worker(place)(name)
+    const painted = index === undefined ? name : this.#palette.worker(index)(name)
     return `${dim(clockTime(time))} ${painted}${this.#width === 0 ? '' : ' '}${dim(coloured ? '│' : '|')} `
   }
 }
@@ -154,8 +155,4 @@ function clockTime(time: number): string {
   return [date.getHours(), date.getMinutes(), date.getSeconds()]
     .map((n) => String(n).padStart(2, '0'))
     .join(':')
-}
-
-function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

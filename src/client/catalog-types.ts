@@ -1,104 +1,52 @@
-import type { JsonObject, JsonValue } from '../lib/json.js'
+// Made of src/catalog and catalog-shapes.ts by `npm run docs`: do not change it by hand.
+import type { JsonObject } from '../lib/json.js'
+import type { CatalogShapes } from './catalog-shapes.js'
 
-/** `process`: what `runcast run` publishes. */
+/** The section `process` of the catalog. */
 export interface ProcessEvents {
-  'process.started': { readonly command: string; readonly pid?: number }
-  'process.output': { readonly stream: 'stdout' | 'stderr'; readonly text: string }
-  'process.exited': {
-    readonly code: number | null
-    readonly signal: string | null
-    readonly durationMs: number
-  }
+  'process.started': CatalogShapes['process.started']
+  'process.output': CatalogShapes['process.output']
+  'process.exited': CatalogShapes['process.exited']
 }
 
-/** `task-log`: one task's log. `complete` is also what the hub says when a session ends. */
+/** The section `task-log` of the catalog. */
 export interface TaskLogEvents {
-  assistant: { readonly content: string }
-  toolcall: { readonly tool: string; readonly args: JsonValue }
-  toolresult: { readonly tool: string; readonly success: boolean; readonly output: JsonValue }
-  cost: { readonly cost: number }
-  error: { readonly error: string }
-  complete: { readonly outcome?: string }
+  assistant: CatalogShapes['assistant']
+  toolcall: CatalogShapes['toolcall']
+  toolresult: CatalogShapes['toolresult']
+  cost: CatalogShapes['cost']
+  error: CatalogShapes['error']
+  complete: CatalogShapes['complete']
 }
 
-/** `runtime`: an agent runtime's own status, and what it likes to say besides. */
+/** The section `runtime` of the catalog. */
 export interface RuntimeEvents {
-  'execution.status': {
-    readonly status: string
-    readonly executionId?: string
-    readonly turnId?: string
-    readonly error?: JsonValue
-  }
-  'custom-event': JsonValue
+  'execution.status': CatalogShapes['execution.status']
+  'custom-event': CatalogShapes['custom-event']
   'chat.request': JsonObject
-  'worker.lost': { readonly reason: string }
-  'session.lost': { readonly reason: string }
-  /** `since`: when what seems to be stuck began, ms since 1970. */
-  'worker.stalled': {
-    readonly why: 'call' | 'repeat' | 'silence'
-    readonly since: number
-    readonly tool?: string
-  }
-  /** Who shows the step drops what its former attempts published: `offsets` are those that the hub still had. */
-  'attempt.superseded': {
-    readonly step: string
-    readonly number: number
-    readonly offsets: readonly number[]
-  }
+  'worker.lost': CatalogShapes['worker.lost']
+  'session.lost': CatalogShapes['session.lost']
+  'worker.stalled': CatalogShapes['worker.stalled']
+  'attempt.superseded': CatalogShapes['attempt.superseded']
 }
 
-/** `command`: what those who watch ask of an agent, and what became of it. */
-export interface CommandEvents {
-  'command.cancel': { readonly reason?: string; readonly ttlMs?: number }
-  'command.pause': { readonly ttlMs?: number }
-  'command.resume': { readonly ttlMs?: number }
-  'command.input': {
-    readonly text?: string
-    readonly value?: JsonValue
-    readonly key?: string
-    readonly ttlMs?: number
-  }
-  'command.done': {
-    readonly offset: number
-    readonly state: 'applied' | 'refused' | 'expired'
-    readonly reason?: string
-  }
-}
-
-/** `session-bus`: a conversation's bus. What is not text or a tool call is any object. */
+/** The section `session-bus` of the catalog. */
 export interface SessionBusEvents {
-  client_output_delta: TextDelta
+  client_output_delta: CatalogShapes['client_output_delta']
   client_input_requested: JsonObject
   client_input_received: JsonObject
-  llm_reasoning_delta: TextDelta
-  llm_text_delta: TextDelta
-  tool_call_started: {
-    readonly tool_use_id?: string
-    readonly tool_name: string
-    readonly tool_input?: JsonValue
-  }
-  tool_call_completed: {
-    readonly tool_use_id?: string
-    readonly tool_name: string
-    readonly result?: JsonValue
-    readonly is_error?: boolean
-  }
+  llm_reasoning_delta: CatalogShapes['llm_reasoning_delta']
+  llm_text_delta: CatalogShapes['llm_text_delta']
+  tool_call_started: CatalogShapes['tool_call_started']
+  tool_call_completed: CatalogShapes['tool_call_completed']
   execution_started: JsonObject
   execution_completed: JsonObject
-  execution_failed: { readonly error?: string; readonly [name: string]: JsonValue | undefined }
+  execution_failed: CatalogShapes['execution_failed']
   execution_paused: JsonObject
   node_loop_started: JsonObject
   node_loop_iteration: JsonObject
   node_loop_completed: JsonObject
-  llm_turn_complete: {
-    readonly model?: string
-    readonly stop_reason?: string
-    readonly input_tokens?: number
-    readonly output_tokens?: number
-    readonly cached_tokens?: number
-    readonly cost_usd?: number
-    readonly [name: string]: JsonValue | undefined
-  }
+  llm_turn_complete: CatalogShapes['llm_turn_complete']
   node_action_plan: JsonObject
   goal_progress: JsonObject
   node_internal_output: JsonObject
@@ -122,60 +70,57 @@ export interface SessionBusEvents {
   trigger_updated: JsonObject
 }
 
-/** The delta of a text; `snapshot` is the whole text so far where the producer sends it. */
-export interface TextDelta {
-  readonly content: string
-  readonly snapshot?: string
-  readonly [name: string]: JsonValue | undefined
+/** The section `stream-event` of the catalog. */
+export interface StreamEvents {
+  'data-text-start': CatalogShapes['data-text-start']
+  'data-text-delta': CatalogShapes['data-text-delta']
+  'data-text-end': CatalogShapes['data-text-end']
+  'data-start-step': JsonObject
+  'data-finish-step': JsonObject
+  'data-tool-input-start': CatalogShapes['data-tool-input-start']
+  'data-tool-input-delta': CatalogShapes['data-tool-input-delta']
+  'data-tool-input-available': CatalogShapes['data-tool-input-available']
+  'data-tool-output-available': CatalogShapes['data-tool-output-available']
+  'data-permission-request': JsonObject
+  'data-permission-response': JsonObject
+  'data-start': JsonObject
+  'data-finish': JsonObject
+  'data-error': JsonObject
+  'data-execution-start': JsonObject
+  'data-execution-end': JsonObject
+  'data-execution-failed': JsonObject
+  'data-execution-paused': JsonObject
+  'data-execution-resumed': JsonObject
+  'data-execution-cancelled': JsonObject
+  'data-step-start': JsonObject
+  'data-step-end': JsonObject
+  'data-step-failed': JsonObject
+  'data-step-discovered': JsonObject
+  'data-artifact-created': JsonObject
+  'data-state-snapshot': JsonObject
+  'data-checkpoint-saved': JsonObject
+  'data-goal-evaluated': JsonObject
+  'data-inbox-message': JsonObject
+  'data-policy-decision': JsonObject
+  'data-llm-call-start': JsonObject
+  'data-llm-call-end': JsonObject
+  'data-llm-call-failed': JsonObject
+  'data-token-usage': JsonObject
+  'data-memory-recalled': JsonObject
+  'data-memory-stored': JsonObject
+  'data-guardrail-evaluated': JsonObject
+  'data-reasoning-trace': JsonObject
+  'data-context-snapshot': JsonObject
+  'data-feedback-received': JsonObject
 }
 
-type StreamEventName =
-  | 'start-step'
-  | 'finish-step'
-  | 'permission-request'
-  | 'start'
-  | 'finish'
-  | 'error'
-  | 'execution-start'
-  | 'execution-end'
-  | 'execution-failed'
-  | 'execution-paused'
-  | 'execution-resumed'
-  | 'execution-cancelled'
-  | 'step-start'
-  | 'step-end'
-  | 'step-failed'
-  | 'step-discovered'
-  | 'artifact-created'
-  | 'state-snapshot'
-  | 'checkpoint-saved'
-  | 'goal-evaluated'
-  | 'inbox-message'
-  | 'policy-decision'
-  | 'llm-call-start'
-  | 'llm-call-end'
-  | 'llm-call-failed'
-  | 'token-usage'
-  | 'memory-recalled'
-  | 'memory-stored'
-  | 'guardrail-evaluated'
-  | 'reasoning-trace'
-  | 'context-snapshot'
-  | 'feedback-received'
-
-/** `stream-event`: an execution's stream, each type with the prefix `data-`. */
-export type StreamEvents = { [name in StreamEventName as `data-${name}`]: JsonObject } & {
-  'data-text-start': { readonly id: string }
-  'data-text-delta': { readonly id: string; readonly delta: string }
-  'data-text-end': { readonly id: string }
-  'data-tool-input-start': { readonly toolCallId: string; readonly toolName: string }
-  'data-tool-input-delta': { readonly toolCallId: string; readonly input_text_delta: string }
-  'data-tool-input-available': {
-    readonly toolCallId: string
-    readonly toolName: string
-    readonly input: JsonValue
-  }
-  'data-tool-output-available': { readonly toolCallId: string; readonly output: JsonValue }
+/** The section `command` of the catalog. */
+export interface CommandEvents {
+  'command.cancel': CatalogShapes['command.cancel']
+  'command.pause': CatalogShapes['command.pause']
+  'command.resume': CatalogShapes['command.resume']
+  'command.input': CatalogShapes['command.input']
+  'command.done': CatalogShapes['command.done']
 }
 
 /** The built-in catalog: `connect<BuiltInCatalog>(url)`. Extend it with your own types by `&`. */

@@ -13,7 +13,9 @@ export function dialsOf(options: ConnectOptions, base: string, clock: ClientCloc
   const { transport = 'auto', codec = 'msgpack', tabs } = options
   const Socket = options.WebSocket ?? globalSocketClass()
   if (transport === 'websocket' && Socket === undefined) {
-    throw new TypeError('connect: no global WebSocket; give one, as { WebSocket } of the package ws')
+    throw new TypeError(
+      'connect: there is no global WebSocket; pass one, for instance of the package ws, as { WebSocket }',
+    )
   }
   const dials: Dial[] = []
   if (transport !== 'sse' && Socket !== undefined) dials.push(dialWebSocket(Socket, codec))

@@ -74,7 +74,7 @@ export class Requests {
     if (this.#closed !== undefined) return Promise.reject(this.#closed)
     if (signal?.aborted) return Promise.reject(signal.reason as Error)
     if (this.#pending.size >= pendingMax) {
-      return Promise.reject(new RequestError('unavailable', `${pendingMax} requests wait already`))
+      return Promise.reject(new RequestError('unavailable', `${pendingMax} requests are already waiting`))
     }
     this.#refs += 1
     const ref = this.#refs
@@ -131,7 +131,7 @@ export class Requests {
       if (!sent || frame.type !== 'patch') continue
       const error = new RequestError(
         'unavailable',
-        'cut off before the answer: the patch may have been applied',
+        'disconnected before the answer: the patch may have been applied',
       )
       this.#settle(ref)?.reject(error)
     }

@@ -191,7 +191,8 @@ export class Subscription<
 
   [Symbol.asyncIterator](): AsyncIterator<EventOf<C, Chosen<C, Types>>, undefined> {
     const queue = this.#queue
-    if (queue === undefined) throw new TypeError('subscription: either onEvent or for await')
+    if (queue === undefined)
+      throw new TypeError('subscription: expected either onEvent or for await, got both')
     return {
       next: async () => {
         const result = await queue.next()

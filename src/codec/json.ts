@@ -42,9 +42,9 @@ export class JsonCodec implements Codec {
   }
 
   batch({ feed, span, events, once }: Batch): Uint8Array {
-    const place = span === undefined ? '"replay":true' : `"after":${span.after},"last":${span.last}`
+    const position = span === undefined ? '"replay":true' : `"after":${span.after},"last":${span.last}`
     const text = new GrowingText()
-    text.add(`{"type":"events","feed":${feed},${place},"events":[`)
+    text.add(`{"type":"events","feed":${feed},${position},"events":[`)
     for (let i = 0; i < events.length; i++) {
       if (i > 0) text.add(',')
       text.add(eventJson(events[i] as Variants, this.#count, once))

@@ -241,7 +241,7 @@ export class CatchUp {
     const entries = exact ? page.entries : this.#conflated(page.entries)
     const to = catchUpEnd(entries, 0)
     if (to === entries.length) return { entries, last: page.last }
-    return { entries: entries.slice(0, to), last: (entries[to - 1] as Entry).place }
+    return { entries: entries.slice(0, to), last: (entries[to - 1] as Entry).offset }
   }
 
   /** Waits for the store, and goes on when it has answered. */
@@ -292,7 +292,7 @@ export class CatchUp {
     for (let from = 0; ; ) {
       const to = catchUpEnd(entries, from)
       const isLast = to === entries.length
-      const span = { after: before, last: isLast ? last : (entries[to - 1] as Entry).place }
+      const span = { after: before, last: isLast ? last : (entries[to - 1] as Entry).offset }
       this.#outbox.writeEvents(this.#chunk(subscription, span, entries.slice(from, to)), to - from)
       if (isLast) return
       before = span.last

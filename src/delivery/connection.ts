@@ -1,3 +1,5 @@
+// Longer than 350 lines: what a client may do on a connection, one method each, and what that changes in its subscriptions.
+
 import type { About, Chunk } from '../codec/codec.js'
 import type { Given } from '../protocol/check.js'
 import { type CloseCode, ProtocolError } from '../protocol/codes.js'
@@ -234,7 +236,7 @@ export class Connection implements Subscriber, Sender {
     if (this.#subscriptions.has(frame.sub)) {
       throw new ProtocolError(
         'conflict',
-        `subscribe.sub: ${frame.sub} is in use; unsubscribe it or take another number`,
+        `subscribe.sub: ${frame.sub} is in use; unsubscribe it, or use another number`,
       )
     }
     const { subscriptionsMax } = this.#services.limits
@@ -300,7 +302,7 @@ export class Connection implements Subscriber, Sender {
     for (const { number } of fewer) {
       const mine = this.#subscriptions.get(number)
       if (mine?.feed !== feed) continue
-      throw new ProtocolError('conflict', `sub ${number} follows ${topic.name} with the same filter already`)
+      throw new ProtocolError('conflict', `sub ${number} already follows ${topic.name} with the same filter`)
     }
     return feed
   }
@@ -312,7 +314,7 @@ export class Connection implements Subscriber, Sender {
   #known(sub: number): Subscription {
     const subscription = this.#subscriptions.get(sub)
     if (subscription === undefined) {
-      throw new ProtocolError('notFound', `sub: there is no subscription ${sub} on this connection`)
+      throw new ProtocolError('notFound', `sub: this connection has no subscription ${sub}`)
     }
     return subscription
   }

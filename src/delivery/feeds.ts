@@ -48,7 +48,7 @@ export class Feeds {
     if (before >= this.#perTopicMax) {
       throw new ProtocolError(
         'conflict',
-        `${topic.name} is followed through ${before} different filters already; use a filter that others use`,
+        `${topic.name} has ${before} different filters already (topicFeedsMax); use a filter that is in use`,
       )
     }
     const feed = new Feed(++this.#number, topic, this.#shared(filter))

@@ -186,7 +186,7 @@ export class Flush {
     do {
       const to = batchEnd(entries, from)
       const part = to - from === entries.length ? entries : entries.slice(from, to)
-      const last = to === entries.length ? offset : (entries[to - 1] as Entry).place
+      const last = to === entries.length ? offset : (entries[to - 1] as Entry).offset
       const span = { after: feed.sent, last }
       feed.markSent(last)
       // By index from the end: a connection that is full leaves while the list is walked.

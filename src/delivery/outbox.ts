@@ -208,7 +208,7 @@ export class Outbox {
     const { id } = this.#sender
     this.#services.reportFault(error, id)
     try {
-      this.close('internalError', 'the hub has recorded what went wrong')
+      this.close('internalError', 'internal error; see the log of the hub')
     } catch (another) {
       this.#services.reportFault(another, id)
       this.closed()
@@ -237,7 +237,7 @@ export class Outbox {
   #overflow(chunk: Chunk): void {
     this.#overflowBytes += chunk instanceof Uint8Array ? chunk.length : 1_024
     if (this.#overflowBytes > this.#services.limits.answerBytesMax) {
-      this.close('lagging', 'asked for more than it reads')
+      this.close('lagging', 'the client sends requests and does not read the answers')
     }
   }
 }

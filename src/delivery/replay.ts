@@ -57,15 +57,15 @@ export class Replay {
   /** @returns what memory holds after what the store gave, which may have reached into it */
   held(after: Offset): ReplayPage {
     if (this.#held?.after !== after) {
-      const left = this.#entries.filter(({ place }) => place > after)
+      const left = this.#entries.filter(({ offset }) => offset > after)
       this.#held = { after, page: new ReplayPage(left) }
     }
     return this.#held.page
   }
 
   /** @returns what follows an offset, of a replay that memory holds */
-  after(offset: Offset): Replay {
-    return new Replay(this.#entries.filter(({ place }) => place > offset))
+  after(last: Offset): Replay {
+    return new Replay(this.#entries.filter(({ offset }) => offset > last))
   }
 
   /** @returns what remains of it that is accepted. */

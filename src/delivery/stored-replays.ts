@@ -113,7 +113,7 @@ export class StoredReplays {
   async #read(feed: Feed, codec: Codec, part: StoredPart, after: Offset): Promise<Reading> {
     const { counts, readStored } = this.#options
     const { accepts, before, until, joined, scope } = part
-    const upTo = { ...accepts, accepts: (entry: Entry) => entry.place <= joined && accepts.accepts(entry) }
+    const upTo = { ...accepts, accepts: (entry: Entry) => entry.offset <= joined && accepts.accepts(entry) }
     const stored = await readStored(feed.topic, upTo, { after, limit: storedEventsMax })
     const isFirst = after === part.after && before.length > 0
     const read = isFirst ? [...before, ...stored.entries] : stored.entries
@@ -125,7 +125,7 @@ export class StoredReplays {
       const events = replayPart(due, from)
       from += events.length
       for (const entry of events) bytes += entry.bytes
-      const last = due[from - 1]?.place ?? after
+      const last = due[from - 1]?.offset ?? after
       list.push({ chunk: encodeBatch(feed, codec, undefined, events), events: events.length, last })
     }
     // A store that has nothing more, and will not have, has given all it can.

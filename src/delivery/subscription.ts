@@ -333,7 +333,7 @@ export class Subscription implements Member {
     while (page.entries.length === 0 && page.last < position) page = topic.read(page.last, filter, 1)
     const first = page.entries[0]
     const isLost = topic.isInStore(after, filter) || topic.lossAfter(after, filter).droppable > 0
-    if (!isLost && (first === undefined || first.place > position)) return
+    if (!isLost && (first === undefined || first.offset > position)) return
     this.#skipped = { reason: 'lagging', after, offset: position }
   }
 
@@ -442,7 +442,7 @@ function sentOf(state: Replaying): Offset {
   const last =
     state.from === 'store'
       ? state.frames?.list[state.next - 1]?.last
-      : state.page.entries[state.next - 1]?.place
+      : state.page.entries[state.next - 1]?.offset
   return last !== undefined && last > state.after ? last : state.after
 }
 

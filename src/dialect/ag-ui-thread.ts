@@ -1,6 +1,5 @@
-import type { JsonObject, JsonValue } from '../lib/json.js'
+import { isObject, type JsonObject, type JsonValue } from '../lib/json.js'
 import { applyPatch } from '../state/apply.js'
-import { isObject } from './fields.js'
 
 /** What a client of AG-UI knows of a thread that was told all of it: what is open, and every message so far. */
 export interface Thread {
@@ -269,7 +268,7 @@ function patched(state: JsonValue | undefined, delta: JsonValue | undefined): Js
 }
 
 function listOf(value: JsonValue | undefined): readonly JsonObject[] {
-  return Array.isArray(value) ? value.filter(isObject) : []
+  return Array.isArray(value) ? value.filter((item): item is JsonObject => isObject(item)) : []
 }
 
 function wordIn(event: JsonObject, name: string): string {

@@ -1,6 +1,6 @@
 import { type Dialect, type DialectEvent, dataBlock } from '../codec/dialect.js'
 import type { DialectRuns, RunEnding, RunFacts, RunQuery, Told } from '../codec/runs.js'
-import type { JsonObject, JsonValue } from '../lib/json.js'
+import { isObject, type JsonObject, type JsonValue } from '../lib/json.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
 import type { HubEvent, NewEvent, StateUpdate } from '../protocol/frames.js'
 import {
@@ -13,7 +13,7 @@ import {
   type Thread,
   withChunk,
 } from './ag-ui-thread.js'
-import { fieldsOf, isObject, objectOf, textField } from './fields.js'
+import { fieldsOf, objectOf, textField } from './fields.js'
 import { type Flow, flowed, type Move, noFlow } from './flow.js'
 import { resultText, saidBy } from './said.js'
 
@@ -259,7 +259,10 @@ function stateDelta({ data, worker }: HubEvent): JsonObject {
 /** The messages that an agent was asked with are the thread's. */
 function asked(state: State, { messages }: JsonObject): State {
   if (!Array.isArray(messages)) return state
-  return { ...state, thread: { ...state.thread, messages: messages.filter(isObject) } }
+  return {
+    ...state,
+    thread: { ...state.thread, messages: messages.filter((item): item is JsonObject => isObject(item)) },
+  }
 }
 
 function blocksOf(events: readonly JsonObject[]): string {

@@ -1,7 +1,7 @@
 import type { Dialect } from '../codec/dialect.js'
-import type { JsonObject, JsonValue } from '../lib/json.js'
+import { isObject, type JsonObject, type JsonValue } from '../lib/json.js'
 import type { HubEvent } from '../protocol/frames.js'
-import { fieldsOf, isObject } from './fields.js'
+import { fieldsOf } from './fields.js'
 
 /** Stream events that are events of the execution, and as which type they are logged. What is not here is not. */
 const logged: Readonly<Record<string, string>> = {

@@ -1,9 +1,5 @@
-import type { JsonObject, JsonValue } from '../lib/json.js'
+import { isObject, type JsonObject, type JsonValue } from '../lib/json.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
-
-export function isObject(value: JsonValue | undefined): value is JsonObject {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
 
 /** @returns the data of an event as fields to stand beside others: what is no object becomes the field `data`. */
 export function fieldsOf(data: JsonValue): JsonObject {

@@ -1,9 +1,9 @@
 import { type Dialect, type DialectEvent, dataBlock } from '../codec/dialect.js'
 import type { Block, DialectRuns, RunEnding, RunFacts, RunQuery, RunSummary, Told } from '../codec/runs.js'
-import type { JsonObject, JsonValue } from '../lib/json.js'
+import { isObject, type JsonObject, type JsonValue } from '../lib/json.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
 import type { HubEvent } from '../protocol/frames.js'
-import { fieldsOf, isObject, objectOf, textField } from './fields.js'
+import { fieldsOf, objectOf, textField } from './fields.js'
 import { closed, type Flow, flowed, type Move, noFlow } from './flow.js'
 import { resultText, saidBy } from './said.js'
 

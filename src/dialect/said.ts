@@ -1,6 +1,6 @@
-import type { JsonValue } from '../lib/json.js'
+import { isObject, type JsonValue } from '../lib/json.js'
 import type { HubEvent } from '../protocol/frames.js'
-import { fieldsOf, isObject } from './fields.js'
+import { fieldsOf } from './fields.js'
 
 /** What an event of the built-in catalog says, whichever of its sections it is of. */
 export type Said =

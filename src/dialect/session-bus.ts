@@ -1,9 +1,9 @@
 import { sessionBus as section } from '../catalog/session-bus.js'
 import { type Dialect, type DialectEvent, dataBlock } from '../codec/dialect.js'
-import type { JsonObject, JsonValue } from '../lib/json.js'
+import { isObject, type JsonObject, type JsonValue } from '../lib/json.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
 import type { HubEvent } from '../protocol/frames.js'
-import { isObject, objectOf, textField } from './fields.js'
+import { objectOf, textField } from './fields.js'
 
 /** Where `data` keeps what stands beside it in this dialect, such as `node_id`, so that it is not lost. */
 const beside = '$bus'

@@ -1,7 +1,7 @@
 import { type Dialect, type DialectEvent, dataBlock } from '../codec/dialect.js'
-import type { JsonObject, JsonValue } from '../lib/json.js'
+import { isObject, type JsonObject, type JsonValue } from '../lib/json.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
-import { fieldsOf, isObject, objectOf } from './fields.js'
+import { fieldsOf, objectOf } from './fields.js'
 
 const types = ['assistant', 'toolcall', 'toolresult', 'cost', 'error']
 

@@ -1,5 +1,5 @@
 import { type Merge, type MergeText, mergeTextOf, withTextAt } from '../catalog/merge.js'
-import { isArray, type JsonObject, type JsonValue, sameJson } from '../lib/json.js'
+import { isArray, isObject, type JsonObject, type JsonValue, sameJson } from '../lib/json.js'
 import type { Attempt, HubEvent } from '../protocol/frames.js'
 import { Entry } from './entry.js'
 
@@ -95,8 +95,4 @@ function sameBut(a: JsonValue, b: JsonValue, path: readonly string[], ignored: r
 function kept(object: JsonObject, ignored: readonly string[]): readonly string[] {
   const names = Object.keys(object)
   return ignored.length === 0 ? names : names.filter((name) => !ignored.includes(name))
-}
-
-function isObject(data: JsonValue): data is JsonObject {
-  return typeof data === 'object' && data !== null && !isArray(data)
 }

@@ -35,7 +35,7 @@ export class Entry extends Variants {
     this.slice = passage.slice
   }
 
-  get place(): Offset {
+  get offset(): Offset {
     return this.event.offset
   }
 }

@@ -136,7 +136,7 @@ export class History {
   /** A command has come to its final state: it goes like any other event. */
   unpin(offset: Offset): void {
     for (const [name, entry] of this.#pinned ?? []) {
-      if (entry.place !== offset) continue
+      if (entry.offset !== offset) continue
       this.#unpin(name, entry)
       return
     }
@@ -161,7 +161,7 @@ export class History {
 
   /** @returns whether the event is the newest of its type and key. */
   isPinned(entry: Entry): boolean {
-    return this.#pinned?.get(pinName(entry))?.place === entry.place
+    return this.#pinned?.get(pinName(entry))?.offset === entry.offset
   }
 
   #pin(entry: Entry): void {
@@ -177,9 +177,9 @@ export class History {
   }
 
   /** @returns whether a pinned event is in its lane no more */
-  #hasLeft({ traits, place }: Entry): boolean {
+  #hasLeft({ traits, offset }: Entry): boolean {
     const lane = traits.critical ? this.critical : this.droppable
-    return place < (lane.first?.place ?? Number.POSITIVE_INFINITY)
+    return offset < (lane.first?.offset ?? Number.POSITIVE_INFINITY)
   }
 
   #forgetOldestPinned(): void {
@@ -213,7 +213,7 @@ export class History {
   #evict(lane: Lane<Entry>): void {
     const entry = lane.shift()
     if (entry === undefined) return
-    if (entry.place > this.evictedTo) this.evictedTo = entry.place
+    if (entry.offset > this.evictedTo) this.evictedTo = entry.offset
     this.#weigh(-entry.bytes)
     this.#totals.events--
     if (lane === this.droppable) {

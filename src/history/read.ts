@@ -37,7 +37,7 @@ export function readAfter(
   for (const history of histories) {
     for (const lane of lanesOf(history, after)) {
       const index = lane.indexAfter(after)
-      if (index < lane.length) readers.push({ lane, index, place: lane.at(index).place })
+      if (index < lane.length) readers.push({ lane, index, offset: lane.at(index).offset })
     }
   }
   const entries: Entry[] = []
@@ -48,14 +48,14 @@ export function readAfter(
   for (; readers.length > 0; lookedAt++) {
     const reader = readers[0] as Reader
     const entry = reader.lane.at(reader.index)
-    if (lookedAt >= lookedAtMax && entry.place !== last) return { entries, last, lookedAt }
-    if (entry.place !== last && filter.accepts(entry)) {
+    if (lookedAt >= lookedAtMax && entry.offset !== last) return { entries, last, lookedAt }
+    if (entry.offset !== last && filter.accepts(entry)) {
       if (entries.length === eventsMax) return { entries, last, lookedAt }
       entries.push(entry)
     }
-    last = entry.place
+    last = entry.offset
     reader.index++
-    if (reader.index < reader.lane.length) reader.place = reader.lane.at(reader.index).place
+    if (reader.index < reader.lane.length) reader.offset = reader.lane.at(reader.index).offset
     else removeFirst(readers)
     if (readers.length > 1) down(readers, 0)
   }
@@ -74,8 +74,8 @@ export function readBefore(
   for (const history of histories) {
     for (const lane of lanesOf(history, after)) {
       const index = lane.indexAfter(before - 1) - 1
-      if (index >= 0 && lane.at(index).place > after)
-        readers.push({ lane, index, place: -lane.at(index).place })
+      if (index >= 0 && lane.at(index).offset > after)
+        readers.push({ lane, index, offset: -lane.at(index).offset })
     }
   }
   const entries: Entry[] = []
@@ -85,22 +85,22 @@ export function readBefore(
   for (; readers.length > 0; lookedAt++) {
     const reader = readers[0] as Reader
     const entry = reader.lane.at(reader.index)
-    if (lookedAt >= lookedAtMax && entry.place !== last) return { entries, last, lookedAt }
-    if (entry.place !== last && filter.accepts(entry)) {
+    if (lookedAt >= lookedAtMax && entry.offset !== last) return { entries, last, lookedAt }
+    if (entry.offset !== last && filter.accepts(entry)) {
       if (entries.length === eventsMax) return { entries, last, lookedAt }
       entries.push(entry)
     }
-    last = entry.place
+    last = entry.offset
     reader.index--
-    const next = reader.index < 0 ? after : reader.lane.at(reader.index).place
-    if (next > after) reader.place = -next
+    const next = reader.index < 0 ? after : reader.lane.at(reader.index).offset
+    if (next > after) reader.offset = -next
     else removeFirst(readers)
     if (readers.length > 1) down(readers, 0)
   }
   return { entries, last: (after + 1) as Offset, lookedAt }
 }
 
-/** The first one of a heap goes: the last takes its place, and is still to go down. */
+/** The first one of a heap goes: the last takes its offset, and is still to go down. */
 function removeFirst(readers: Reader[]): void {
   const other = readers.pop() as Reader
   if (readers.length > 0) readers[0] = other
@@ -143,7 +143,7 @@ type ReadLane = Pick<Lane<Entry>, 'at' | 'length' | 'indexAfter'>
 interface Reader {
   readonly lane: ReadLane
   index: number
-  place: number
+  offset: number
 }
 
 /** Pinned events that were evicted from their lane are still there to be read: as a lane of their own. */
@@ -152,15 +152,15 @@ function lanesOf(history: History, after: Offset): readonly ReadLane[] {
   const evicted: Entry[] = []
   for (const entry of history.pinned()) {
     const lane = entry.traits.critical ? critical : droppable
-    if (entry.place > after && entry.place < (lane.first?.place ?? Number.POSITIVE_INFINITY))
+    if (entry.offset > after && entry.offset < (lane.first?.offset ?? Number.POSITIVE_INFINITY))
       evicted.push(entry)
   }
   if (evicted.length === 0) return [critical, droppable]
   const pinned = {
     length: evicted.length,
     at: (index: number) => evicted[index] as Entry,
-    indexAfter(place: number): number {
-      const index = evicted.findIndex((entry) => entry.place > place)
+    indexAfter(offset: number): number {
+      const index = evicted.findIndex((entry) => entry.offset > offset)
       return index === -1 ? evicted.length : index
     },
   }
@@ -175,16 +175,16 @@ function newestOf(histories: readonly History[]): (entry: Entry) => boolean {
   }
   // Of as many as a session has workers none is asked for each event. What is pinned later is newer than what is asked.
   let pinned: Set<Offset> | undefined
-  return ({ traits, place }) => {
+  return ({ traits, offset }) => {
     if (traits.replay !== 'latest') return false
     pinned ??= placesPinned(histories)
-    return pinned.has(place)
+    return pinned.has(offset)
   }
 }
 
 function placesPinned(histories: readonly History[]): Set<Offset> {
   const places = new Set<Offset>()
-  for (const history of histories) for (const { place } of history.pinned()) places.add(place)
+  for (const history of histories) for (const { offset } of history.pinned()) places.add(offset)
   return places
 }
 

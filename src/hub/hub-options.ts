@@ -2,7 +2,7 @@ import type { Extensions } from '../catalog/catalog.js'
 import type { Dialect } from '../codec/dialect.js'
 import type { Clock } from '../lib/clock.js'
 import type { Random } from '../lib/random.js'
-import type { Limits } from '../protocol/limits.js'
+import type { GivenLimits } from '../protocol/limits.js'
 import type { Tracer } from '../session/tracing.js'
 import type { Retention, Store } from '../store/store.js'
 
@@ -14,7 +14,7 @@ export interface HubOptions {
   /** Shapes of events beside the built-in ones; one with the name of a built-in takes its place. */
   readonly dialects?: readonly Dialect[]
   /** Bounds that differ from `defaultLimits`. */
-  readonly limits?: Partial<Limits>
+  readonly limits?: GivenLimits
   /** Where events survive a restart; without one, history is what memory holds. The hub closes it. */
   readonly store?: Store
   /** Whether subscriptions and requests may have a slice of a topic at all; all of them unless given. */

@@ -13,7 +13,7 @@ import { type Random, systemRandom } from '../lib/random.js'
 import { checkId, checkLease } from '../protocol/check.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
 import type { Mode, NewEvent, PatchOperation } from '../protocol/frames.js'
-import { defaultLimits, type Limits } from '../protocol/limits.js'
+import { type Limits, limitsOf } from '../protocol/limits.js'
 import { everything, type Permissions } from '../protocol/permissions.js'
 import { formatTopic, type TopicName, topicNameOf } from '../protocol/topic.js'
 import { Filter } from '../session/filter.js'
@@ -72,7 +72,7 @@ export class Hub {
   constructor(options: HubOptions) {
     this.clock = options.clock ?? systemClock
     this.random = options.random ?? systemRandom
-    this.limits = { ...defaultLimits, ...options.limits }
+    this.limits = limitsOf(options.limits)
     this.catalog = createCatalog(options.catalog, this.limits)
     this.#tracing = options.tracer && new Tracing(options.tracer)
     this.codecs = new Codecs(this.clock, this.limits.depthMax)

@@ -1,4 +1,4 @@
-import type { JsonObject } from '../lib/json.js'
+import { isObject, type JsonObject } from '../lib/json.js'
 import type { NewEvent } from '../protocol/frames.js'
 import {
   custom,
@@ -14,7 +14,7 @@ import {
   toolStarted,
   turnComplete,
 } from './events.js'
-import { countOf, cutShort, errorText, isObject, objectOf, textOf, unlike, wordOf } from './fields.js'
+import { countOf, cutShort, errorText, objectOf, textOf, unlike, wordOf } from './fields.js'
 import type { Ingest, Ingested, IngestKind } from './ingest.js'
 
 const openers = new Set(['start', 'start-step', 'text-start', 'reasoning-start', 'tool-input-start'])

@@ -1,4 +1,4 @@
-import type { JsonObject, JsonValue } from '../lib/json.js'
+import { isObject, type JsonObject, type JsonValue } from '../lib/json.js'
 import type { NewEvent } from '../protocol/frames.js'
 import {
   custom,
@@ -12,18 +12,7 @@ import {
   toolStarted,
   turnComplete,
 } from './events.js'
-import {
-  countOf,
-  cutShort,
-  errorText,
-  isObject,
-  listOf,
-  objectOf,
-  parsed,
-  textOf,
-  unlike,
-  wordOf,
-} from './fields.js'
+import { countOf, cutShort, errorText, listOf, objectOf, parsed, textOf, unlike, wordOf } from './fields.js'
 import type { Ingest, Ingested, IngestKind } from './ingest.js'
 
 const types = new Set([

@@ -1,4 +1,4 @@
-import type { JsonObject, JsonValue } from '../lib/json.js'
+import { isObject, type JsonObject, type JsonValue } from '../lib/json.js'
 import type { NewEvent } from '../protocol/frames.js'
 import { Messages, turnOf } from './anthropic.js'
 import {
@@ -19,7 +19,6 @@ import {
   countOf,
   cutShort,
   errorText,
-  isObject,
   listOf,
   objectOf,
   textOf,
@@ -189,7 +188,7 @@ class ClaudeCodeIngest implements Ingest {
   }
 
   #user(agent: Agent, message: JsonObject, value: JsonObject): readonly Ingested[] {
-    const blocks = listOf(message['content']).filter(isObject)
+    const blocks = listOf(message['content']).filter((block) => isObject(block))
     const results = blocks.filter(({ type }) => type === 'tool_result')
     const events = [...this.#begin({})]
     if (results.length === 0) return [...events, ...this.#say(agent, [custom(value)])]

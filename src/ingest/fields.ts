@@ -1,9 +1,5 @@
-import type { JsonObject, JsonValue } from '../lib/json.js'
+import { isObject, type JsonObject, type JsonValue } from '../lib/json.js'
 import { ProtocolError } from '../protocol/codes.js'
-
-export function isObject(value: JsonValue | undefined): value is JsonObject {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
 
 /** @returns the value as an object; an empty one when it is none */
 export function objectOf(value: JsonValue | undefined): JsonObject {

@@ -1,4 +1,4 @@
-import type { JsonObject, JsonValue } from '../lib/json.js'
+import { isObject, type JsonObject, type JsonValue } from '../lib/json.js'
 import type { NewEvent } from '../protocol/frames.js'
 import {
   custom,
@@ -17,7 +17,6 @@ import {
   countOf,
   cutShort,
   errorText,
-  isObject,
   listOf,
   objectOf,
   parsed,

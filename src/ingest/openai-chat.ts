@@ -1,4 +1,4 @@
-import type { JsonObject, JsonValue } from '../lib/json.js'
+import { isObject, type JsonObject, type JsonValue } from '../lib/json.js'
 import type { NewEvent } from '../protocol/frames.js'
 import {
   custom,
@@ -16,7 +16,6 @@ import {
   countOf,
   cutShort,
   errorText,
-  isObject,
   listOf,
   objectOf,
   parsed,
@@ -103,8 +102,8 @@ class ChatIngest implements Ingest {
 
   #call({ id, index, function: called }: JsonObject, at: number): readonly NewEvent[] {
     const { name, arguments: piece } = objectOf(called)
-    const place = index ?? at
-    const open = this.#calls.get(place)
+    const number = index ?? at
+    const open = this.#calls.get(number)
     const json = typeof piece === 'string' ? piece : JSON.stringify(piece ?? '')
     if (open !== undefined && (textOf(id) === undefined || id === open.id)) {
       open.json += json
@@ -113,8 +112,8 @@ class ChatIngest implements Ingest {
     }
     // Some servers number no calls: another id is another call.
     const before = open === undefined ? [] : this.#called()
-    const call = textOf(id) ?? `${this.#id ?? 'call'}-${wordOf(place)}`
-    this.#calls.set(place, { id: call, name: textOf(name) ?? '', json })
+    const call = textOf(id) ?? `${this.#id ?? 'call'}-${wordOf(number)}`
+    this.#calls.set(number, { id: call, name: textOf(name) ?? '', json })
     return before
   }
 

@@ -1,7 +1,7 @@
 import { doneMark, EventLines, type JsonBlock } from '../lib/event-lines.js'
-import type { JsonObject, JsonValue } from '../lib/json.js'
+import { isObject, type JsonObject, type JsonValue } from '../lib/json.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
-import { isObject, objectOf, shown } from './fields.js'
+import { objectOf, shown } from './fields.js'
 import type { Ingest, Ingested, IngestKind } from './ingest.js'
 import { ingestKinds, recognize } from './kinds.js'
 
@@ -87,7 +87,10 @@ export class Translation {
     }
     if (found === undefined) {
       const kinds = [...ingestKinds.keys()].join(', ')
-      throw new ProtocolError('badFrame', `cannot tell what prints ${shown(value)}; name it: one of ${kinds}`)
+      throw new ProtocolError(
+        'badFrame',
+        `cannot tell which kind of output this is: ${shown(value)}; name it: one of ${kinds}`,
+      )
     }
     return this.#choose(found) as Ingest
   }
@@ -103,7 +106,7 @@ export class Translation {
     this.#kind = kind
     throw new ProtocolError(
       'badFrame',
-      `expected what ${kind.name} prints, got what ${other.name} does: ${shown(value)}`,
+      `expected output of ${kind.name}, got output of ${other.name}: ${shown(value)}`,
     )
   }
 

@@ -1,14 +1,14 @@
-/** What has a place in an ascending order. */
-export interface Placed {
-  readonly place: number
+/** What has an offset. */
+export interface HasOffset {
+  readonly offset: number
 }
 
 const nothing: never[] = []
 // Most lanes of most sessions hold a few events.
 const firstLength = 4
 
-/** A queue of things in ascending order of place: push at the end, shift at the front, search by place. */
-export class Lane<T extends Placed> {
+/** A queue of things in ascending order of offset: push at the end, shift at the front, search by offset. */
+export class Lane<T extends HasOffset> {
   // A circle whose length is a power of two; it grows with what it holds, so that an idle topic is small. Nothing is
   // written to the empty one, so that all lanes begin with the same.
   #items: (T | undefined)[] = nothing
@@ -47,13 +47,13 @@ export class Lane<T extends Placed> {
     return item
   }
 
-  /** @returns the index of the first item whose place is above `place`; `length` when there is none. */
-  indexAfter(place: number): number {
+  /** @returns the index of the first item whose offset is above `offset`; `length` when there is none. */
+  indexAfter(offset: number): number {
     let low = 0
     let high = this.#length
     while (low < high) {
       const middle = (low + high) >>> 1
-      if (this.at(middle).place > place) high = middle
+      if (this.at(middle).offset > offset) high = middle
       else low = middle + 1
     }
     return low

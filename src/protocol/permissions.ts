@@ -106,7 +106,7 @@ export const everything = new Permissions({ subscribe: ['**'], publish: ['**'] }
 export const nothing = new Permissions({})
 
 function forbidden(what: string, name: TopicName): ProtocolError {
-  return new ProtocolError('forbidden', `the token does not allow ${what} ${formatTopic(name)}`)
+  return new ProtocolError('forbidden', `the token does not permit ${what} ${formatTopic(name)}`)
 }
 
 function covers(patterns: readonly Segments[], name: TopicName): boolean {

@@ -59,7 +59,7 @@ export function mount(hub: Hub, options: MountOptions): Mount {
   const { auth, authorize, open = false, clock = systemClock } = options
   if ((auth === undefined && authorize === undefined) !== open) {
     throw new Error(
-      'mount: expected auth or authorize, to tell who may do what, or open: true, to let everybody do everything',
+      'mount: expected auth or authorize, to control access, or open: true, to permit everything',
     )
   }
   const prefix = prefixOf(options.prefix ?? '')
@@ -97,7 +97,7 @@ export function mount(hub: Hub, options: MountOptions): Mount {
         else next()
       } else if (wasRead(req)) {
         const error = new Error(
-          `mount: the body of ${req.method} ${path} was read before it came to the hub; mount the hub before what reads bodies`,
+          `mount: the body of ${req.method} ${path} was read before the request reached the hub; mount the hub before any body parser`,
         )
         writeAnswer(res, problemOf(error, report))
       } else nodeEndpoint.request(req, res)

@@ -51,7 +51,7 @@ export async function serve(hub: Hub, options: ServeOptions = {}): Promise<Serve
   const host = options.host ?? '127.0.0.1'
   if (options.auth === undefined && options.authorize === undefined && !isLoopback(host)) {
     throw new Error(
-      `${host} can be reached from other machines: expected auth or authorize, to tell who may do what`,
+      `${host} can be reached from other machines: expected auth or authorize, to control access`,
     )
   }
   const { clock = systemClock, log = noLog } = options

@@ -31,7 +31,7 @@ export function supersede({ step, number }: Attempt, history: History): readonly
     const { attempt } = entry.event
     if (attempt?.step !== step || attempt.number >= number || entry.superseded) return
     entry.superseded = true
-    found.add(entry.place)
+    found.add(entry.offset)
   }
   for (const lane of [history.critical, history.droppable]) {
     for (let index = 0; index < lane.length; index++) visit(lane.at(index))

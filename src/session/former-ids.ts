@@ -30,9 +30,9 @@ export class FormerIds {
       this.#first.add(hashOf(name))
       return true
     }
-    const place = this.#left++
-    if (place % this.#every !== 0) return false
-    this.#sample.set(hashOf(name), place)
+    const number = this.#left++
+    if (number % this.#every !== 0) return false
+    this.#sample.set(hashOf(name), number)
     this.#thin()
     return true
   }
@@ -53,7 +53,7 @@ export class FormerIds {
   #thin(): void {
     while (this.#sample.size > sampleMax) {
       this.#every *= 2
-      for (const [hash, place] of this.#sample) if (place % this.#every !== 0) this.#sample.delete(hash)
+      for (const [hash, number] of this.#sample) if (number % this.#every !== 0) this.#sample.delete(hash)
     }
   }
 }

@@ -1,5 +1,5 @@
 import type { Traits } from '../catalog/traits.js'
-import type { JsonObject } from '../lib/json.js'
+import { isObject } from '../lib/json.js'
 import type { Offset } from '../protocol/cursor.js'
 import type { HubEvent, NewEvent } from '../protocol/frames.js'
 
@@ -43,7 +43,7 @@ export function hubEvent(
 /** @returns the event's key: the field of `data` that the trait `key` names where the event names none itself */
 export function keyOf({ key: own, data }: NewEvent, { key }: Traits): string | undefined {
   if (own !== undefined || key === undefined) return own
-  if (typeof data !== 'object' || data === null || Array.isArray(data)) return undefined
-  const value = (data as JsonObject)[key]
+  if (!isObject(data)) return undefined
+  const value = data[key]
   return typeof value === 'string' || typeof value === 'number' ? String(value) : undefined
 }

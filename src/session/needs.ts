@@ -1,6 +1,6 @@
 import type { NeedKind } from '../catalog/traits.js'
 import { cutText } from '../lib/cut-text.js'
-import type { JsonObject, JsonValue } from '../lib/json.js'
+import { isObject, type JsonObject, type JsonValue } from '../lib/json.js'
 import type { Offset } from '../protocol/cursor.js'
 
 /** A question to a person that nobody has answered yet. */
@@ -75,8 +75,8 @@ export function needsFields(open: readonly Need[]): JsonObject {
 /** @returns what a question asks: its first field that is meant for a person, or the tool that waits */
 export function needText(data: JsonValue | undefined): string {
   if (typeof data === 'string') return cutText(data, textLengthMax)
-  if (typeof data !== 'object' || data === null || Array.isArray(data)) return ''
-  const fields = data as JsonObject
+  if (!isObject(data)) return ''
+  const fields = data
   for (const name of ['prompt', 'question', 'questions', 'message', 'action', 'text']) {
     const text = textOf(fields[name])
     if (text !== '') return cutText(text, textLengthMax)

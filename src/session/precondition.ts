@@ -41,6 +41,6 @@ export function checkUnless(
   if (epoch === timeline.epoch && changedAt <= offset) return
   throw new ProtocolError(
     'preconditionFailed',
-    `slice ${slice} has changed at ${timeline.epoch}:${changedAt}, after ${epoch}:${offset}`,
+    `slice ${slice} changed at ${timeline.epoch}:${changedAt}, after ${epoch}:${offset}`,
   )
 }

@@ -1,5 +1,5 @@
 import { cutText } from '../lib/cut-text.js'
-import type { JsonObject, JsonValue } from '../lib/json.js'
+import { isObject, type JsonObject, type JsonValue } from '../lib/json.js'
 import type { SessionRecord } from '../store/store.js'
 import { type Progress, sumOf, type Usage } from './progress.js'
 
@@ -126,8 +126,8 @@ function aboutFacts({
 
 /** @returns the title and the labels that the metadata of a session give it */
 function aboutMetadata(metadata: JsonValue | undefined): JsonObject {
-  if (typeof metadata !== 'object' || metadata === null || Array.isArray(metadata)) return {}
-  const { title, labels } = metadata as JsonObject
+  if (!isObject(metadata)) return {}
+  const { title, labels } = metadata
   const listed = labelsOf(labels)
   return {
     ...(typeof title === 'string' && title !== '' && { title: cutText(title, titleLengthMax) }),

@@ -265,7 +265,7 @@ export class Session implements Timeline {
     }
     this.all.audience?.pend(entry)
     if (traits.command !== undefined) this.#steer(entry, worker, now)
-    return entry.place
+    return entry.offset
   }
 
   /** Whole characters alone: what is cut waits for the next event. The store keeps it in the same commit. */
@@ -398,7 +398,7 @@ export class Session implements Timeline {
     this.#leases.restore(record)
     this.#offset = last
     const first = entries[0]
-    const older = first === undefined ? stored.stored : ((first.place - 1) as Offset)
+    const older = first === undefined ? stored.stored : ((first.offset - 1) as Offset)
     const floor = first !== undefined && entries.length >= stored.events ? trimmed : older
     this.journal?.restored({ last, floor, trimmed })
     for (const worker of workers) {
@@ -412,7 +412,7 @@ export class Session implements Timeline {
     this.#ids.restore(ids, stored.formerIds ?? [])
     this.#halves.restore(record.halves ?? [])
     for (const entry of pinned) {
-      if (first === undefined || entry.place < first.place)
+      if (first === undefined || entry.offset < first.offset)
         this.#eachHistory(entry, (history) => history.restore(entry))
     }
     for (const entry of entries) {

@@ -3,9 +3,10 @@ import type { Offset } from '../protocol/cursor.js'
 import type { CommandRecord } from '../store/store.js'
 import { receiptIn, sentCommand } from './commands.js'
 import type { Filter } from './filter.js'
-import { commandName } from './journal.js'
-import type { Session } from './session.js'
-import type { Topic } from './topic.js'
+import { commandName, type Journal } from './journal.js'
+import type { Progress } from './progress.js'
+import type { Intent } from './session-setting.js'
+import type { AllTopic, OwnTopic, Topic } from './topic.js'
 import type { Worker } from './worker.js'
 
 /** A command under way, and the worker that it was sent to; none for the session itself. */
@@ -14,13 +15,25 @@ export interface Underway {
   readonly command: CommandRecord
 }
 
+/** What steering needs of its session. */
+interface Steered {
+  readonly offset: Offset
+  readonly startedAt: number | undefined
+  readonly topic: OwnTopic
+  readonly all: AllTopic
+  readonly progress: Progress
+  readonly workers: ReadonlyMap<string, Worker>
+  readonly journal: Journal | undefined
+  change(intent: Intent): unknown
+}
+
 /** The commands that were sent to a session and its workers, and the slices `$commands` that tell what became of them. */
 export class Steering {
-  readonly #session: Session
+  readonly #session: Steered
   readonly #ttlMs: number
 
   /** @param ttlMs of commands that do not say it */
-  constructor(session: Session, ttlMs: number) {
+  constructor(session: Steered, ttlMs: number) {
     this.#session = session
     this.#ttlMs = ttlMs
   }
@@ -46,11 +59,11 @@ export class Steering {
 
   /** An event was published that is a command, or a receipt. @returns when the command expires, if it is one */
   note(entry: Entry, worker: Worker | undefined, now: number): number | undefined {
-    const { event, traits, place } = entry
+    const { event, traits, offset } = entry
     const { progress, topic } = worker ?? this.#session
     const { commands } = progress
     if (traits.command === 'receipt') {
-      const done = commands.done(receiptIn(event.data), place, now)
+      const done = commands.done(receiptIn(event.data), offset, now)
       if (done !== undefined) {
         topic.history.unpin(done.offset)
         this.#session.journal?.forget(
@@ -61,7 +74,7 @@ export class Steering {
       const { type } = event
       const delivered =
         topic.audience?.names(type) === true || this.#session.all.audience?.names(type) === true
-      commands.add(sentCommand(event, { offset: place, now, ttlMs: this.#ttlMs, delivered }))
+      commands.add(sentCommand(event, { offset, now, ttlMs: this.#ttlMs, delivered }))
     }
     this.#show(worker, now)
     return commands.dueAt
@@ -92,29 +105,28 @@ export class Steering {
       if (commands === undefined) continue
       topic.state.restore('$commands', commands.slice(), { offset, time: startedAt })
     }
-    for (const { event, traits, place } of entries) {
+    for (const { event, traits, offset } of entries) {
       if (traits.command !== 'request') continue
       const { progress, topic } = this.#targetOf(event.worker)
-      if (progress.sentCommands?.isOpen(place) !== true) topic.history.unpin(place)
+      if (progress.sentCommands?.isOpen(offset) !== true) topic.history.unpin(offset)
     }
   }
 
   #show(worker: Worker | undefined, now: number): void {
     const { progress, topic } = worker ?? this.#session
     const value = progress.commands.slice()
-    const make: Parameters<Session['change']>[0]['make'] = (state, moment) =>
-      state.set('$commands', value, moment)
+    const make: Intent['make'] = (state, moment) => state.set('$commands', value, moment)
     this.#session.change({ topic, slice: '$commands', now, make })
     if (worker !== undefined) this.#session.journal?.workerChanged(worker)
     this.#session.journal?.recordChanged()
   }
 
-  *#targets(): Iterable<Session | Worker> {
+  *#targets(): Iterable<Steered | Worker> {
     yield this.#session
     yield* this.#session.workers.values()
   }
 
-  #targetOf(worker: string | undefined): Session | Worker {
+  #targetOf(worker: string | undefined): Steered | Worker {
     return worker === undefined ? this.#session : (this.#session.workers.get(worker) ?? this.#session)
   }
 }

@@ -111,8 +111,8 @@ export abstract class Topic {
     after: Offset,
     filter: Filter,
   ): readonly Entry[] {
-    const updates = this.#updatesAfter(after, filter).filter(({ place }) => place <= last)
-    return updates.length === 0 ? entries : [...entries, ...updates].sort((a, b) => a.place - b.place)
+    const updates = this.#updatesAfter(after, filter).filter(({ offset }) => offset <= last)
+    return updates.length === 0 ? entries : [...entries, ...updates].sort((a, b) => a.offset - b.offset)
   }
 
   /** @returns the current values of what the filter lets pass; of what has not changed after `until` */
@@ -145,17 +145,17 @@ export abstract class Topic {
     const accepts = replayable(this.histories(), filter, all)
     const eventsMax = Number.POSITIVE_INFINITY
     const page = readAfter(this.histories(), after, accepts, { until, eventsMax })
-    const entries = page.entries.filter(({ place }) => place <= until)
+    const entries = page.entries.filter(({ offset }) => offset <= until)
     const held = this.#heldAfter(accepts)
     const span = { after: after > trimmed ? after : trimmed, until: held < until ? held : until }
-    const shown = entries.filter(({ place }) => place > held)
+    const shown = entries.filter(({ offset }) => offset > held)
     const cut = window === undefined ? undefined : cutTo(window, shown)
     if (held <= after || cut?.isWhole === true) return { entries: cut?.entries ?? entries }
     const stored = { ...span, joined: until, accepts }
     if (cut !== undefined)
       return { entries: cut.entries, stored: { ...stored, before: [], scope: 'all', window: cut.left } }
     // What retention has left to memory alone: pinned events, mostly.
-    const before = entries.filter(({ place }) => place <= trimmed)
+    const before = entries.filter(({ offset }) => offset <= trimmed)
     return { entries: shown, stored: { ...stored, before, scope: all ? 'all' : 'traits' } }
   }
 

@@ -84,7 +84,7 @@ export class Capacity {
     if (this.bytes <= memoryBytesMax) return
     throw new ProtocolError(
       'unavailable',
-      `the hub holds ${memoryBytesMax} bytes of state already; remove slices or sessions`,
+      `the hub holds ${memoryBytesMax} bytes of state (memoryBytesMax); remove slices or sessions`,
     )
   }
 

@@ -18,7 +18,7 @@ export interface CommittingOptions {
   /** Ids of published events that the store remembers of a session. */
   readonly publishIdsMax: number
   /** What has not been kept yet, in bytes: beyond it publishing is refused. */
-  readonly unkeptBytesMax: number
+  readonly uncommittedBytesMax: number
   readonly retention?: Retention
   /** Told why nothing can be kept any more, and again, with nothing, once something was kept. */
   readonly onStore?: (fault: string | undefined) => void
@@ -110,15 +110,18 @@ export class Committing {
     const { fault } = this
     if (fault !== undefined) throw unavailable(fault)
     if (journal !== undefined && this.damaged.size > 0) this.damaged.expectWritable(journal.session)
-    const { unkeptBytesMax } = this.#options
-    if (this.#uncommitted.bytes > unkeptBytesMax) {
+    const { uncommittedBytesMax } = this.#options
+    if (this.#uncommitted.bytes > uncommittedBytesMax) {
       throw new ProtocolError(
         'unavailable',
-        `the store does not keep up: ${unkeptBytesMax} bytes wait for it; wait for acknowledgements`,
+        `the store does not keep up: more than ${uncommittedBytesMax} bytes are not stored yet; wait for acknowledgements before you publish more`,
       )
     }
     if (journal !== undefined && journal.ahead >= offsetsAhead - 1) {
-      throw new ProtocolError('unavailable', `the store does not keep up with session ${journal.session}`)
+      throw new ProtocolError(
+        'unavailable',
+        `the store does not keep up with session ${journal.session}; wait for acknowledgements`,
+      )
     }
   }
 

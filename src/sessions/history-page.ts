@@ -216,7 +216,7 @@ class Reading {
     this.lookedAt += lookedAt
     for (const [index, entry] of entries.entries()) {
       const isLast = index === entries.length - 1
-      if (entry.place <= this.#after || entry.place >= this.#before) continue
+      if (entry.offset <= this.#after || entry.offset >= this.#before) continue
       if (search !== undefined) {
         if (search.work - paid >= workPerTurn) {
           yield
@@ -227,7 +227,7 @@ class Reading {
         else if (search.work < searchWorkMax) continue
       } else this.#add(entry)
       const isEnough = this.#isFull || (search !== undefined && search.work >= searchWorkMax)
-      if (isEnough && !isLast) return this.#stop(entry.place)
+      if (isEnough && !isLast) return this.#stop(entry.offset)
     }
     const isEnough =
       this.lookedAt >= historyLooksMax || (search !== undefined && search.work >= searchWorkMax)

@@ -104,7 +104,7 @@ export class OwnEvents {
     const leftMs = session.leaseLeft(worker, now)
     if (leftMs > 0) return leftMs
     const type = worker === undefined ? 'session.lost' : 'worker.lost'
-    const reason = 'no sign of life until its lease ran out'
+    const reason = 'its lease ran out without a sign of life'
     const offset = this.#tell(session, worker, type, { reason }, now)
     session.lose(worker, reason, { offset, now })
     if (session.followed) this.#onDirty(session)

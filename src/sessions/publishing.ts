@@ -233,7 +233,7 @@ export class Publishing {
     this.#sessions.running(name.session)
     if (worker !== undefined) session.startWorker(worker, entry.event.time)
     if (session.followed) this.#onDirty(session)
-    return { epoch: session.epoch, offset: entry.place, changed: true }
+    return { epoch: session.epoch, offset: entry.offset, changed: true }
   }
 
   /**
@@ -279,7 +279,7 @@ export class Publishing {
   end(id: string, said: SaidEnding): void {
     const session = this.#sessions.started(id)
     if (session.status === 'ended')
-      throw new ProtocolError('conflict', `session ${quote(id)} has ended already`)
+      throw new ProtocolError('conflict', `session ${quote(id)} has already ended`)
     this.#sessions.committing?.admit(session.journal)
     const { outcome: given } = said
     const outcome = given === undefined ? undefined : this.#check.value(given, 'outcome').value

@@ -120,7 +120,7 @@ async function beginOf(
   for (let lookedAt = 0; place < until && lookedAt < looksMax; ) {
     const page = await readStored(source, topic, accepts, { after: place, limit: storedEventsMax })
     const first = page.entries.find(({ event }) => event.time >= since)
-    if (first !== undefined) return (first.place - 1) as Offset
+    if (first !== undefined) return (first.offset - 1) as Offset
     if (page.end) break
     place = page.last
     lookedAt += page.lookedAt
@@ -139,7 +139,7 @@ async function newestOf(
   for (let lookedAt = 0; lookedAt < source.looksMax && place > after + 1; ) {
     const page = await readStored(source, topic, accepts, { before: place, limit: left })
     left -= page.entries.length
-    if (left <= 0) return ((page.entries.at(-1)?.place ?? place) - 1) as Offset
+    if (left <= 0) return ((page.entries.at(-1)?.offset ?? place) - 1) as Offset
     place = page.last
     lookedAt += page.lookedAt
     if (page.end) return after

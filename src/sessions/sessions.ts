@@ -1,3 +1,5 @@
+// Longer than 350 lines: which sessions are in memory is decided here alone: by publishing, following, reading and retention.
+
 import { noTotals } from '../history/history.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
 import type { Offset } from '../protocol/cursor.js'
@@ -170,7 +172,10 @@ export class Sessions {
     const { sessionsMax } = this.#options.limits
     if (session.status !== 'waiting' || this.#held.size - this.#waiting < sessionsMax) return
     this.mayForget(session.topic)
-    throw new ProtocolError('unavailable', `the hub holds ${sessionsMax} sessions; remove some`)
+    throw new ProtocolError(
+      'unavailable',
+      `session limit reached (sessionsMax = ${sessionsMax}); remove some`,
+    )
   }
 
   /** @returns the worker, for somebody who publishes to it. */
@@ -180,7 +185,7 @@ export class Sessions {
       session.workers.size - session.waitingWorkers >= workersMax &&
       session.workers.get(id)?.startedAt === undefined
     ) {
-      throw new ProtocolError('conflict', `a session has at most ${workersMax} workers`)
+      throw new ProtocolError('conflict', `worker limit of a session reached (workersMax = ${workersMax})`)
     }
     return session.worker(id)
   }
@@ -286,12 +291,12 @@ export class Sessions {
   }: SessionsOptions): Committing | undefined {
     if (store === undefined) return undefined
     if (store.now === undefined) {
-      throw new TypeError('store: a hub needs one that loads sessions at once (Store.now), and this has none')
+      throw new TypeError('store: expected a store with Store.now, which loads sessions synchronously')
     }
     return new Committing({
       store,
       clock,
-      unkeptBytesMax: limits.unkeptBytesMax,
+      uncommittedBytesMax: limits.uncommittedBytesMax,
       publishIdsMax: limits.publishIdsMax,
       ...(retention && { retention }),
       ...(onStore && { onStore }),

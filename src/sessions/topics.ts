@@ -34,7 +34,10 @@ export class Topics {
   #sessionToFollow(id: string): Session {
     const { sessionsMax } = this.#limits
     if (this.#sessions.waiting >= sessionsMax && this.#sessions.held(id) === undefined) {
-      throw new ProtocolError('unavailable', `${sessionsMax} sessions are followed that have not begun`)
+      throw new ProtocolError(
+        'unavailable',
+        `${sessionsMax} sessions that do not exist yet are followed already (sessionsMax)`,
+      )
     }
     return this.#sessions.session(id)
   }
@@ -69,7 +72,10 @@ export class Topics {
   #workerToFollow(session: Session, id: string): Worker {
     const { workersMax } = this.#limits
     if (session.waitingWorkers >= workersMax && !session.workers.has(id)) {
-      throw new ProtocolError('conflict', `${workersMax} workers are followed that have not begun`)
+      throw new ProtocolError(
+        'conflict',
+        `${workersMax} workers that do not exist yet are followed already (workersMax)`,
+      )
     }
     return session.worker(id)
   }

@@ -1,4 +1,4 @@
-import { deeperThan, isArray, type JsonObject, type JsonValue, jsonBytes, sameJson } from '../lib/json.js'
+import { deeperThan, isArray, isObject, type JsonValue, jsonBytes, sameJson } from '../lib/json.js'
 import { ProtocolError, quote, type RequestCode } from '../protocol/codes.js'
 import type { PatchOperation } from '../protocol/frames.js'
 import type { Limits } from '../protocol/limits.js'
@@ -238,7 +238,7 @@ export function applyMerge(value: JsonValue | undefined, merge: JsonValue): Json
   let merged: Record<string, JsonValue> | undefined
   for (const [name, change] of Object.entries(merge)) {
     if (name === '__proto__') {
-      throw new ProtocolError('badFrame', 'merge: a name may not be __proto__', { pointer: '/__proto__' })
+      throw new ProtocolError('badFrame', 'merge: expected no field __proto__', { pointer: '/__proto__' })
     }
     const old = Object.hasOwn(target, name) ? (target[name] as JsonValue) : undefined
     if (change === null) {
@@ -253,8 +253,4 @@ export function applyMerge(value: JsonValue | undefined, merge: JsonValue): Json
     }
   }
   return merged ?? target
-}
-
-function isObject(value: JsonValue | undefined): value is JsonObject {
-  return typeof value === 'object' && value !== null && !isArray(value)
 }

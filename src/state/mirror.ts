@@ -1,4 +1,4 @@
-import type { JsonObject, JsonValue } from '../lib/json.js'
+import { isObject, type JsonValue } from '../lib/json.js'
 import { type Offset, start } from '../protocol/cursor.js'
 import type { HubEvent, Slices, StateUpdate } from '../protocol/frames.js'
 import { followPatch } from './follow-patch.js'
@@ -92,8 +92,8 @@ export class StateMirror {
 export const emptyMirror = StateMirror.of({}, start)
 
 function readUpdate(data: JsonValue): StateUpdate | undefined {
-  if (typeof data !== 'object' || data === null || Array.isArray(data)) return undefined
-  const { slice, base, patch, value, removed } = data as JsonObject
+  if (!isObject(data)) return undefined
+  const { slice, base, patch, value, removed } = data
   if (typeof slice !== 'string' || typeof base !== 'number') return undefined
   if (!Array.isArray(patch) && value === undefined && removed !== true) return undefined
   return data as StateUpdate

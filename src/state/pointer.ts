@@ -19,7 +19,7 @@ export function parsePointer(pointer: string, place: string): string[] {
     if (isUnsafe(name)) {
       throw new ProtocolError(
         'badFrame',
-        `${place}: a path may not go through a prototype, got ${quote(pointer)}`,
+        `${place}: expected a path without __proto__, constructor or prototype, got ${quote(pointer)}`,
         {
           pointer: place,
         },

@@ -114,7 +114,7 @@ export class TopicState {
 
   /** @returns the offset of the newest change of the slice, its removal included; 0 when none is known */
   changedAt(slice: string): Offset {
-    return this.#slices.get(slice)?.offset ?? this.#removals.get(slice)?.place ?? this.forgotten
+    return this.#slices.get(slice)?.offset ?? this.#removals.get(slice)?.offset ?? this.forgotten
   }
 
   /** @throws ProtocolError when the value is out of bounds; nothing has changed then. So in what follows. */
@@ -151,7 +151,7 @@ export class TopicState {
   patch(slice: string, patch: readonly PatchOperation[], moment: Moment): Change {
     const held = this.#slices.get(slice)
     if (held === undefined) {
-      throw new ProtocolError('notFound', `there is no slice ${slice} to patch: set it first`)
+      throw new ProtocolError('notFound', `there is no slice ${slice} to patch; set it first`)
     }
     // The operations are around the values.
     const operations = this.#canonical(patch, 'patch', undefined, 2) as readonly PatchOperation[]
@@ -200,9 +200,9 @@ export class TopicState {
       if (slice.offset > after && accepts(name)) updates.push(this.#wholeOf(name, slice))
     }
     for (const [name, removal] of this.#removals) {
-      if (removal.place > after && accepts(name)) updates.push(removal)
+      if (removal.offset > after && accepts(name)) updates.push(removal)
     }
-    return updates.sort((a, b) => a.place - b.place)
+    return updates.sort((a, b) => a.offset - b.offset)
   }
 
   /** @returns the current values of those that have not changed after `until` */
@@ -223,7 +223,10 @@ export class TopicState {
 
   #create(slice: string, value: JsonValue, moment: Moment): Change {
     if (this.#slices.size >= this.#limits.slicesMax && !isReserved(slice)) {
-      throw new ProtocolError('conflict', `expected at most ${this.#limits.slicesMax} slices in a topic`)
+      throw new ProtocolError(
+        'conflict',
+        `slice limit of a topic reached (slicesMax = ${this.#limits.slicesMax}); remove some`,
+      )
     }
     const bytes = jsonBytes(value)
     this.#keep(slice, { ...moment, value, bytes }, 0)
@@ -293,9 +296,9 @@ export class TopicState {
       this.#entry({ slice, base: start, removed: true, ...because(moment) }, 0, moment),
     )
     if (this.#removals.size <= this.#limits.slicesMax) return
-    for (const [oldest, { place }] of this.#removals) {
+    for (const [oldest, { offset }] of this.#removals) {
       this.#removals.delete(oldest)
-      this.forgotten = place
+      this.forgotten = offset
       return
     }
   }

@@ -17,9 +17,9 @@ import { type Found, StoreError } from './store.js'
  */
 export async function backupLmdb(from: string, to: string): Promise<Found & { readonly fileBytes: number }> {
   const [source, target] = [from, to].map((directory) => join(directory, 'data.lmdb')) as [string, string]
-  if (!existsSync(source)) throw new StoreError('refused', `${from} holds no data of a hub.`)
+  if (!existsSync(source)) throw new StoreError('refused', `${from} has no hub data.`)
   if (existsSync(target)) {
-    throw new StoreError('refused', `${to} holds data of a hub already: name a directory that does not.`)
+    throw new StoreError('refused', `${to} already has hub data: choose another directory.`)
   }
   // Under another name until it is whole.
   const draft = join(to, 'data.partial')

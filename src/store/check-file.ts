@@ -80,16 +80,16 @@ function walk(file: PageFile, meta: Meta, found: ((entry: FileEntry) => void) | 
     if (table === 'meta') continue
     pages.tree(readTree(tree), {
       fault: (each) => fault({ ...each, table }),
-      entry: (key, read, place) => {
+      entry: (key, read, location) => {
         const value = read(found === undefined ? sealBytes : undefined)
         const isSound = made.hasUnsealed && !isSealed(value) ? true : isOfKey(key, value)
         if (!isSound)
           fault({
-            page: place.page,
+            page: location.page,
             table,
             kind: 'page',
             reason: 'a key is not what it was',
-            ...place.around(),
+            ...location.around(),
           })
         else found?.({ table, key: Buffer.from(key), value })
       },

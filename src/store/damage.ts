@@ -24,7 +24,7 @@ export function damageOf(error: unknown, session: string | undefined, directory:
   return new StoreError(
     'damaged',
     `Session ${session} is damaged in ${directory}: ${reason}. Remove it, or stop the hub and run ` +
-      '`runcast inspect --repair`, which keeps what is whole.',
+      '`runcast inspect --repair`, which saves all intact data.',
     { session, cause: error },
   )
 }

@@ -72,7 +72,10 @@ function commitSession(tables: LmdbTables, batch: SessionBatch, at: number, { en
       entries.push({ table: tables.ended, key: [record.endedAt, session], value: nothing })
     }
   } else if (extent === undefined) {
-    throw new StoreError('failed', `The session ${session} is new to the store, and came without its record.`)
+    throw new StoreError(
+      'failed',
+      `The session ${session} is new to the store, but its first commit has no record.`,
+    )
   }
   if (extent === undefined) {
     sessions += 1

@@ -65,7 +65,7 @@ function loadSlices(tables: LmdbTables, number: number, session: string): Stored
     }
     const before = slices.pop()
     if (before?.slice !== slice || (before.worker ?? '') !== worker) {
-      throw new StoreError('damaged', `the slice ${slice} has lost its value`, { session })
+      throw new StoreError('damaged', `the value of slice ${slice} is missing`, { session })
     }
     slices.push({ ...of, value: applyPatch(before.value, entry.patch) })
   }
@@ -215,7 +215,7 @@ function damageAfter(tables: LmdbTables, number: number, after: Offset, cause: u
   const reason = cause instanceof Error ? cause.message : String(cause)
   return new StoreError(
     'damaged',
-    `its events after ${after} up to ${key?.[1] ?? 'the next'} cannot be read, ${reason}`,
+    `events after ${after} up to ${key?.[1] ?? 'the next'} cannot be read: ${reason}`,
   )
 }
 
@@ -269,7 +269,7 @@ export function sessions(tables: LmdbTables, after: string, limit: number): Sess
 }
 
 function lost(session: string): StoreError {
-  return new StoreError('damaged', 'its record or its extent is lost', { session })
+  return new StoreError('damaged', 'the record or the extent is missing', { session })
 }
 
 function backwards(number: number): { start: LmdbKey; end: LmdbKey; reverse: true } {

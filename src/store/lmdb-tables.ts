@@ -257,8 +257,8 @@ export function packExtent(extent: StoredExtent): Buffer {
   const values = [number, last, trimmed, stored, events, bytes, at, unclean, ids]
   if (idsMax !== undefined) values.push(idsMax)
   const buffer = Buffer.allocUnsafe(values.length * 8)
-  let place = 0
-  for (const value of values) place = buffer.writeDoubleBE(value, place)
+  let end = 0
+  for (const value of values) end = buffer.writeDoubleBE(value, end)
   return buffer
 }
 

@@ -61,9 +61,9 @@ function expectWhole(options: LmdbOptions): void {
   const check = checkFile(path, overlaps)
   if (check.faults.length === 0) return
   const what = describe(directory, check)
-  if (check.isLost) throw new StoreError('refused', `${what}: start from a backup.`)
+  if (check.isLost) throw new StoreError('refused', `${what}: restore a backup.`)
   if (onRepair === undefined || check.isCut) {
-    const how = `start from a backup, or keep what is whole with \`runcast inspect --repair ${directory}\`.`
+    const how = `restore a backup, or save all intact data with \`runcast inspect --repair ${directory}\`.`
     throw new StoreError('refused', `${what}: ${how}`)
   }
   onRepair(repairFile(directory, overlaps, clock.now()))
@@ -328,7 +328,7 @@ function storeError(error: unknown, directory: string, bytes: number): StoreErro
     // LMDB calls a short write an input/output error.
     (code === inputOutput && freeBytes(directory) < 2 * bytes + 1024 * 1024)
   return full
-    ? new StoreError('full', `There is no room left in ${directory}: make room there, or keep less.`, {
+    ? new StoreError('full', `The disk of ${directory} is full: free some space, or keep less.`, {
         cause: error,
       })
     : new StoreError('failed', `The store in ${directory} failed: ${text}`, { cause: error })

@@ -59,7 +59,7 @@ export function lockDirectory(directory: string, clock: Clock): DirectoryLock {
       if (owner !== undefined) expectGone(owner, { directory, path, now: clock.now() })
       setAside(path, text, `${draft}.stale`)
     }
-    throw new StoreError('refused', `${directory} is wanted by several processes at once: try again.`)
+    throw new StoreError('refused', `several processes try to use ${directory} at once: try again.`)
   } finally {
     unlinkSync(draft)
   }

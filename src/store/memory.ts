@@ -72,7 +72,7 @@ class MemoryStore implements Store {
       if (record !== undefined || this.#sessions.has(session)) continue
       throw new StoreError(
         'failed',
-        `The session ${session} is new to the store, and came without its record.`,
+        `The session ${session} is new to the store, but its first commit has no record.`,
       )
     }
     for (const batch of sessions) this.#keep(batch, at)

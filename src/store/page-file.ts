@@ -58,12 +58,12 @@ export function readTree(bytes: Buffer): Tree {
   }
 }
 
-export function numberAt(bytes: Buffer, place: number): number {
-  return bytes.readUInt32LE(place) + bytes.readUInt32LE(place + 4) * 2 ** 32
+export function numberAt(bytes: Buffer, at: number): number {
+  return bytes.readUInt32LE(at) + bytes.readUInt32LE(at + 4) * 2 ** 32
 }
 
-function readMeta(file: PageFile, place: number): Meta | undefined {
-  const bytes = readBytes(file, place, headerBytes + 144)
+function readMeta(file: PageFile, at: number): Meta | undefined {
+  const bytes = readBytes(file, at, headerBytes + 144)
   if (bytes.length < headerBytes + 144) return undefined
   const meta = bytes.subarray(headerBytes)
   const isMeta =
@@ -82,9 +82,9 @@ function readMeta(file: PageFile, place: number): Meta | undefined {
   }
 }
 
-export function readBytes({ fd }: PageFile, place: number, length: number): Buffer {
+export function readBytes({ fd }: PageFile, at: number, length: number): Buffer {
   const bytes = Buffer.allocUnsafe(length)
-  return bytes.subarray(0, readSync(fd, bytes, 0, length, place))
+  return bytes.subarray(0, readSync(fd, bytes, 0, length, at))
 }
 
 /** @returns the size of the file's pages, or nothing when no LMDB wrote its beginning */

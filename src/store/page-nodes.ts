@@ -1,6 +1,6 @@
 import { bigData, headerBytes, subTable } from './page-file.js'
 
-/** One entry of a page: places in it. */
+/** One entry of a page: where its parts begin, in bytes from the beginning of the page. */
 export interface Node {
   readonly key: number
   readonly keyBytes: number
@@ -29,8 +29,8 @@ export function nodesOf(
   const isSane = lower % 2 === 0 && lower >= (isLeaf ? 2 : 4) && lower <= upper && upper <= room
   const nodes: (Node | undefined)[] = []
   const end = Math.min(headerBytes + lower, bytes.length)
-  for (let place = headerBytes; place + 2 <= end; place += 2) {
-    nodes.push(nodeAt(bytes, bytes.readUInt16LE(place) + headerBytes, isLeaf))
+  for (let at = headerBytes; at + 2 <= end; at += 2) {
+    nodes.push(nodeAt(bytes, bytes.readUInt16LE(at) + headerBytes, isLeaf))
   }
   if (!isSane) return { nodes, reason: 'its bounds are none' }
   const used = nodes.reduce((sum, node) => sum + (node === undefined ? 0 : node.size), 0)

@@ -12,7 +12,7 @@ import {
 import { type Node, nodesOf } from './page-nodes.js'
 
 /** Where an entry stands. */
-export interface Place {
+export interface Location {
   readonly page: number
   readonly flags: number
   /** The keys before and after it: between them lies what it should be. */
@@ -24,7 +24,7 @@ type Range = Pick<PageFault, 'from' | 'to'>
 /** Takes what a walk finds. */
 export interface Visitor {
   /** An entry whose key is whole as far as the page can tell; `value` reads what is there, or its beginning. */
-  entry?(key: Buffer, value: (most?: number) => Buffer, place: Place): void
+  entry?(key: Buffer, value: (most?: number) => Buffer, location: Location): void
   fault(fault: PageFault): void
   /** Integers in the machine's order rather than bytes. */
   readonly hasNumbers?: boolean
@@ -77,12 +77,12 @@ export class PageWalk {
         if (length < 0 || length > list.length / 8 - 1) {
           return visitor.fault({ page, kind: 'page', reason: 'the list of free pages is no list' })
         }
-        for (let place = 1; place <= length; place++) {
+        for (let index = 1; index <= length; index++) {
           let pages = 1
-          let first = Number(list.readBigInt64LE(place * 8))
-          if (first < 0 && place < length) {
+          let first = Number(list.readBigInt64LE(index * 8))
+          if (first < 0 && index < length) {
             pages = -first
-            first = Number(list.readBigInt64LE(++place * 8))
+            first = Number(list.readBigInt64LE(++index * 8))
           }
           if (first !== 0) found.push([first, pages])
         }
@@ -153,9 +153,9 @@ export class PageWalk {
         this.#page(node.child, level + 1, depth, below, visitor)
         continue
       }
-      const place = { page, flags: node.flags, around: () => around(index) }
+      const location = { page, flags: node.flags, around: () => around(index) }
       if (key !== undefined)
-        visitor.entry?.(key, (most) => this.#value(bytes, node, most, { place, visitor }), place)
+        visitor.entry?.(key, (most) => this.#value(bytes, node, most, { location, visitor }), location)
     }
   }
 
@@ -163,7 +163,7 @@ export class PageWalk {
     bytes: Buffer,
     node: Node,
     most = Number.POSITIVE_INFINITY,
-    { place, visitor }: { readonly place: Place; readonly visitor: Visitor },
+    { location, visitor }: { readonly location: Location; readonly visitor: Visitor },
   ): Buffer {
     const length = Math.min(node.dataBytes, most)
     if (!(node.flags & bigData)) return bytes.subarray(node.data, node.data + length)
@@ -171,12 +171,12 @@ export class PageWalk {
     const pages = numberAt(bytes, node.data + 16)
     const { pageBytes } = this.#file
     const fault = (reason: string, kind: PageFault['kind'] = 'page'): void =>
-      visitor.fault({ page: place.page, kind, reason, ...place.around() })
+      visitor.fault({ page: location.page, kind, reason, ...location.around() })
     if (pages !== Math.floor((headerBytes - 1 + node.dataBytes) / pageBytes) + 1) {
       fault('it says of a value that it has another length')
       return Buffer.alloc(0)
     }
-    if (!this.#claim(first, pages, visitor, place.around())) return Buffer.alloc(0)
+    if (!this.#claim(first, pages, visitor, location.around())) return Buffer.alloc(0)
     const start = readBytes(this.#file, first * pageBytes, headerBytes + length)
     const isHead = numberAt(start, 0) === first && start.readUInt16LE(18) === flags.overflow
     if (!isHead || start.readUInt32LE(20) !== pages) fault('the head of a value in it is not its own', 'head')

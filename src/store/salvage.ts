@@ -59,7 +59,7 @@ export function salvage(
 ): Salvage {
   const contents = new Contents(sink)
   const check = checkFile(join(directory, 'data.lmdb'), overlaps, (entry) => contents.take(entry))
-  if (check.isLost) throw new StoreError('refused', `${describe(directory, check)}: start from a backup.`)
+  if (check.isLost) throw new StoreError('refused', `${describe(directory, check)}: restore a backup.`)
   const { losses, size } = contents.end(check, random)
   return { faults: check.faults, losses, kept: size, isCut: check.isCut, hasUnsealed: check.hasUnsealed }
 }
@@ -107,7 +107,7 @@ class Contents {
     const { value } = put
     if (table === 'records') return void this.#records.set(String(name), unpack<SessionRecord>(value))
     if (table === 'extents') {
-      if (value.length !== 72) throw new StoreError('damaged', 'an extent has another length')
+      if (value.length !== 72) throw new StoreError('damaged', 'an extent has the wrong length')
       return void this.#extents.set(String(name), unpackExtent(value))
     }
     const number = Number((name as unknown[])[0])
@@ -126,7 +126,7 @@ class Contents {
   #count(number: number, last: number, block: Buffer): void {
     const { count } = readHead(block)
     const events = readEvents(block)
-    if (events.length !== count) throw new StoreError('damaged', 'a block has another number of events')
+    if (events.length !== count) throw new StoreError('damaged', 'a block has the wrong number of events')
     const tally = this.#tallies.get(number) ?? {
       events: 0,
       bytes: 0,

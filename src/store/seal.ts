@@ -51,10 +51,10 @@ export function isSealed(value: Uint8Array): boolean {
  * @throws StoreError `damaged` when key or value are not what they were
  */
 export function unseal(key: Uint8Array, sealed: Buffer): Buffer {
-  if (!isOfKey(key, sealed)) throw new StoreError('damaged', 'the checksum of a key does not fit')
+  if (!isOfKey(key, sealed)) throw new StoreError('damaged', 'the checksum of a key does not match')
   const value = sealed.subarray(sealBytes)
   if (sealed.readUInt32BE(5) !== sumOf(value, sealed.readUInt32BE(1))) {
-    throw new StoreError('damaged', 'the checksum of a value does not fit')
+    throw new StoreError('damaged', 'the checksum of a value does not match')
   }
   return value
 }

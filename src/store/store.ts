@@ -1,3 +1,5 @@
+// Longer than 350 lines: what every store has to do, word by word; most of it is comments.
+
 import type { JsonValue } from '../lib/json.js'
 import type { Epoch, Offset } from '../protocol/cursor.js'
 import type { HubEvent, Mode, PatchOperation } from '../protocol/frames.js'

@@ -91,7 +91,7 @@ class FetchExchange implements Exchange {
     if (this.#gone || this.#answered || body === null) return
     // Somebody else has read it already, or reads it.
     if (this.#request.bodyUsed || body.locked)
-      throw new TypeError('the body of the request has been read before it came to the hub')
+      throw new TypeError('the body of the request was read before it reached the hub')
     const reader = body.getReader() as ReadableStreamDefaultReader<Uint8Array>
     this.#reader = reader
     for (;;) {
@@ -227,7 +227,7 @@ class FetchStream implements Stream {
   cut(): void {
     const controller = this.#controller
     this.abandon()
-    controller?.error(new Error('The hub has cut this response.'))
+    controller?.error(new Error('The hub closed this response.'))
   }
 
   #pulled(): void {

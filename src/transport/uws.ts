@@ -125,7 +125,9 @@ function whyNot(at: { readonly host: string; readonly port: number }): Promise<E
     probe.once('error', resolve)
     probe.listen({ ...at, exclusive: true }, () => {
       probe.close()
-      resolve(new Error(`cannot listen on ${at.host}:${at.port}; the port was free again a moment later`))
+      resolve(
+        new Error(`cannot listen on ${at.host}:${at.port}: the port was in use, and is free now; try again`),
+      )
     })
   })
 }

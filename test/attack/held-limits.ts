@@ -228,11 +228,11 @@ export const heldLimits = {
     t.same({ sessions, memoryBytes, timers: clock.timers }, { sessions: 0, memoryBytes: 0, timers: 0 })
   },
 
-  async unkeptBytesMax(t) {
-    const admitted = (unkeptBytesMax: number) => {
+  async uncommittedBytesMax(t) {
+    const admitted = (uncommittedBytesMax: number) => {
       const store = new FaultyStore(memoryStore())
       store.hold()
-      const hub = createHub({ clock: new SimulatedClock(), store, limits: { unkeptBytesMax } })
+      const hub = createHub({ clock: new SimulatedClock(), store, limits: { uncommittedBytesMax } })
       for (let count = 0; ; count += 1) {
         try {
           hub.publish(topic, [{ type: 'a', data: 1 }])

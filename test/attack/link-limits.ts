@@ -69,7 +69,7 @@ export const linkLimits = {
     const { client } = await still(t, { frameBurstMax: 3 })
     await ping(client, 3)
     client.send({ type: 'ping' })
-    t.match(await client.closed, { code: 4004, reason: /5000 frames a second; come back in 1 ms/ })
+    t.match(await client.closed, { code: 4004, reason: /5000 frames a second; try again in 1 ms/ })
     const other = await still(t, { frameBurstMax: 3 })
     for (let sent = 0; sent < 2; sent += 1) other.client.socket.ping()
     other.client.socket.pong()

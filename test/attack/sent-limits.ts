@@ -62,7 +62,7 @@ export const sentLimits = {
     t.equal(silent.text, '')
     clock.advance(1)
     await until('it is answered', () => silent.text.includes('\r\n\r\n'))
-    t.match(silent.text, /^HTTP\/1.1 503 [\s\S]*nothing came for 2000 ms/)
+    t.match(silent.text, /^HTTP\/1.1 503 [\s\S]*no data for 2000 ms/)
     unfinished(t, hub, 400)
     clock.advance(60_000)
     t.equal(clock.timers, 0, 'while there is room, silence is free')

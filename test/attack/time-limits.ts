@@ -54,7 +54,7 @@ export const timeLimits = {
     clock.advance(1_999)
     t.equal(hub.stats().connections, 1)
     clock.advance(1)
-    t.match(await client.closed, { code: 4002, reason: 'nothing came for 2000 ms' })
+    t.match(await client.closed, { code: 4002, reason: 'no sign of life for 2000 ms' })
   },
 
   async bodySilenceMs(t) {

@@ -126,7 +126,7 @@ export const tokenLimits = {
       (response) => void waiting.push(response),
     )
     const answers = [ask('a'), ask('b'), ask('a')]
-    await t.rejects(ask('c'), { code: 'unavailable', message: /2 others/ })
+    await t.rejects(ask('c'), { code: 'unavailable', message: /2 requests are waiting/ })
     await until('both are asked', () => waiting.length === 2)
     for (const response of waiting) response.end('{}')
     t.same(await Promise.all(answers), [{}, {}, {}])

@@ -121,11 +121,11 @@ t.test('commands use the token that they are given, and no log has it', async (t
   t.match(await commandLine.run(['tail', ...hub, 'a']), { code: 76, stderr: /--token or RUNCAST_TOKEN/ })
   t.match(await commandLine.run(['tail', ...hub, 'b'], env), {
     code: 76,
-    stderr: /does not allow reading sessions\/b/,
+    stderr: /does not permit reading sessions\/b/,
   })
   const stranger = commandLine.start(['publish', ...hub, '--session', 'b'], env)
   stranger.process.stdin.end('{"type":"start"}\n')
-  t.match(await stranger.finished, { code: 76, stderr: /does not allow publishing to sessions\/b/ })
+  t.match(await stranger.finished, { code: 76, stderr: /does not permit publishing to sessions\/b/ })
   const worker = await token('--secret-file', key, '--publish', 'sessions/c/workers/w')
   const published = commandLine.start([
     'publish',
@@ -215,15 +215,18 @@ t.test('serves with a key pair, TLS and a config file', async (t) => {
 
   const wrong: readonly [words: string[], said: RegExp][] = [
     [['--tls-cert', cert], /both a certificate and its key/],
-    [['--tls-cert', cert, '--tls-key', pair], /TLS with .*cert.pem and .*pair.pem: the key is not that/],
-    [['--token-audience', 'x'], /says nothing without a key/],
+    [
+      ['--tls-cert', cert, '--tls-key', pair],
+      /TLS with .*cert.pem and .*pair.pem: the key does not belong to the certificate/,
+    ],
+    [['--token-audience', 'x'], /needs a key: add/],
     [['--token-secret-file', join(folder, 'none')], /none: cannot be read/],
     [['--token-key', key], /runcast.key: expected a public key/],
     [['--origin', 'app.example'], /expected an origin like/],
     [['--allowed-host', 'https://x'], /expected a host name/],
     [['--jwks-url', 'http://keys.example/'], /expected an https URL/],
     [['--authorize-url', 'http://auth.example/'], /expected an https URL/],
-    [['--authorize-header', 'cookie'], /headers for nobody: add --authorize-url/],
+    [['--authorize-header', 'cookie'], /--authorize-header has no effect without --authorize-url/],
     [['--authorize-header', 'a: b'], /expected the name of a header/],
   ]
   for (const [words, said] of wrong) {

@@ -34,7 +34,7 @@ t.test('inspect lists what is there, and finds it consistent', async (t) => {
   t.equal(code, 0)
   t.match(stdout, /^build {2}running {2}0 workers {2}2,?502 events, .*epoch-build:1 to epoch-build:2502/m)
   t.match(stdout, /^empty .* no events/m)
-  t.match(stdout, /2 sessions, 2,?502 events, .*closed in good order; consistent/)
+  t.match(stdout, /2 sessions, 2,?502 events, .*closed cleanly; consistent/)
   const rows = (await commandLine.run(['inspect', directory, '--json'])).stdout.trim().split('\n')
   t.match(JSON.parse(rows[0] ?? ''), { session: 'build', events: 2_502, first: 1, slices: 1, faults: [] })
 })
@@ -88,9 +88,9 @@ t.test('backup copies what a running hub has acknowledged, and a hub goes on fro
   t.match(made.stdout, /copy: 1 session, [\d,]+ events in /)
   const last = (await hub.publish(0, 1)).last
   const again = await commandLine.run(['backup', copy, '--data', data])
-  t.match(again, { code: 1, stderr: /holds data of a hub already: .*\n$/ })
+  t.match(again, { code: 1, stderr: /already has hub data: .*\n$/ })
   const nothing = await commandLine.run(['backup', join(folder, 'c'), '--data', join(folder, 'nowhere')])
-  t.match(nothing, { code: 1, stderr: /nowhere holds no data of a hub\n$/ })
+  t.match(nothing, { code: 1, stderr: /nowhere has no hub data\n$/ })
   const inspected = await commandLine.run(['inspect', copy])
   t.equal(inspected.code, 0, inspected.stderr)
   const kept = Number(/([\d,]+) events/.exec(inspected.stdout)?.[1]?.replaceAll(',', ''))
@@ -110,7 +110,7 @@ t.test('backup copies what a running hub has acknowledged, and a hub goes on fro
   await hub.running.finished
   const stopped = await commandLine.run(['backup', join(folder, 'stopped'), '--data', data])
   t.equal(stopped.code, 0, 'and a hub need not be running')
-  t.match((await commandLine.run(['inspect', join(folder, 'stopped')])).stdout, /not closed in good order/)
+  t.match((await commandLine.run(['inspect', join(folder, 'stopped')])).stdout, /not closed cleanly/)
 })
 
 t.test('whoever reads no more of the output ends the command, without a stack trace', async (t) => {
@@ -122,7 +122,7 @@ t.test('whoever reads no more of the output ends the command, without a stack tr
 
 t.test('what is not there, in use or damaged is told in a sentence', async (t) => {
   const missing = await commandLine.run(['inspect', join(folder, 'nowhere')])
-  t.match(missing, { code: 1, stderr: /nowhere holds no data of a hub\n$/ })
+  t.match(missing, { code: 1, stderr: /nowhere has no hub data\n$/ })
   const unknown = await commandLine.run(['export', 'unknown', '--data', directory])
   t.match(unknown, { code: 1, stderr: /has no session unknown\n$/ })
   const store = openLmdb({ directory })

@@ -274,7 +274,7 @@ t.test('serve refuses what it cannot do in one sentence', async (t) => {
     [['--port', '70000'], /expected/],
     [['--limit', 'laneEventsMax'], /limits\.laneEventsMax: expected a positive whole number, got nothing/],
     [['--limit', 'frameBytesMax=1e3.5'], /expected a positive whole number/],
-    [['--limit', 'nothing=1'], /limits\.nothing: there is no such limit/],
+    [['--limit', 'nothing=1'], /limits\.nothing: unknown limit/],
     [['--trusted-proxy', 'nginx'], /expected an IP address/],
   ] as const) {
     const { code, stderr } = await commandLine.run(['serve', ...words])
@@ -285,8 +285,8 @@ t.test('serve refuses what it cannot do in one sentence', async (t) => {
   for (const [config, fault] of [
     ['{"catalog":{"a":{"level":"loud"}}}', /catalog\.a\.level: expected one of/],
     ['{"limits":{"laneEventsMax":-1}}', /limits\.laneEventsMax: expected a positive whole number, got -1/],
-    ['{"limits":{"nothing":1}}', /limits\.nothing: there is no such limit/],
-    ['{"limits":{"handshakeMs":1}}', /limits\.handshakeMs: it cannot be changed/],
+    ['{"limits":{"nothing":1}}', /limits\.nothing: unknown limit/],
+    ['{"limits":{"handshakeMs":1}}', /limits\.handshakeMs: this limit cannot be changed/],
     ['{"port":1}', /port: expected nothing but catalog, limits, auth/],
     ['{', /JSON/],
   ] as const) {

@@ -27,7 +27,7 @@ function sender(t: Test, hub: FakeHub, bounds: Partial<SenderBounds> = {}) {
 }
 
 function event(n: number): Outgoing {
-  return { json: `{"type":"n","id":"${n}","data":${n}}`, place: n }
+  return { json: `{"type":"n","id":"${n}","data":${n}}`, line: n }
 }
 
 t.test('sender', (t) => {
@@ -71,7 +71,7 @@ t.test('sender', (t) => {
     for (let n = 0; n < 3; n++) sending.push(undefined, event(n))
     await sending.drained()
     t.same(hub.batches, [3])
-    sending.push(undefined, { json: JSON.stringify({ type: 'long', data: 'x'.repeat(200) }), place: 1 })
+    sending.push(undefined, { json: JSON.stringify({ type: 'long', data: 'x'.repeat(200) }), line: 1 })
     sending.push(undefined, event(3))
     await sending.drained()
     t.same(hub.batches, [3, 1, 1])
@@ -145,10 +145,10 @@ t.test('sender', (t) => {
     const hub = await fakeHub(t)
     const { sender: sending, news } = sender(t, hub)
     for (let n = 10; n < 13; n++) sending.push('w', event(n))
-    sending.push('w', { json: '{"type":"refused"}', place: 13 })
+    sending.push('w', { json: '{"type":"refused"}', line: 13 })
     sending.push('w', event(14))
     await sending.drained()
-    t.same(news, [{ kind: 'refused', status: 400, detail: 'a bad event', place: 13 }])
+    t.same(news, [{ kind: 'refused', status: 400, detail: 'a bad event', line: 13 }])
     t.equal(sending.refused, true)
     t.equal(sending.acknowledged.events, 3)
     await sending.end({ code: 0 })

@@ -195,7 +195,7 @@ t.test('requests', async (t) => {
     const waiting = Array.from({ length: 10_000 }, () => client.publish('sessions/s', { type: 'a' }))
     await t.rejects(client.publish('sessions/s', { type: 'a' }), {
       code: 'unavailable',
-      message: '10000 requests wait already',
+      message: '10000 requests are already waiting',
     })
     const all = Promise.allSettled(waiting)
     clock.advance(60_000)

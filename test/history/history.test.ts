@@ -24,25 +24,25 @@ function entry(offset: number, type: string, data: HubEvent['data'] = null, forc
   return new Entry(event, catalog.traitsOf(type), JSON.stringify(data).length, { force })
 }
 
-const offsetsOf = (entries: readonly Entry[]) => entries.map(({ place }) => place)
+const offsetsOf = (entries: readonly Entry[]) => entries.map(({ offset }) => offset)
 
 t.test('a lane is an array that is pushed, shifted and searched', async () => {
   fc.assert(
     fc.property(fc.array(fc.option(fc.integer({ min: 1, max: 5 })), { maxLength: 200 }), (steps) => {
-      const lane = new Lane<{ place: number }>()
-      const naive: { place: number }[] = []
-      let place = 0
+      const lane = new Lane<{ offset: number }>()
+      const naive: { offset: number }[] = []
+      let offset = 0
       for (const step of steps) {
         if (step === null) {
           if (lane.shift() !== naive.shift()) return false
           continue
         }
-        place += step
-        const item = { place }
+        offset += step
+        const item = { offset }
         lane.push(item)
         naive.push(item)
-        const wanted = naive.findIndex((other) => other.place > place - 3)
-        if (lane.indexAfter(place - 3) !== (wanted < 0 ? naive.length : wanted)) return false
+        const wanted = naive.findIndex((other) => other.offset > offset - 3)
+        if (lane.indexAfter(offset - 3) !== (wanted < 0 ? naive.length : wanted)) return false
       }
       return lane.length === naive.length && naive.every((item, index) => lane.at(index) === item)
     }),
@@ -166,9 +166,9 @@ t.test('conflated text equals the full text, at the last offset, and nothing els
           one.force === next.force &&
           JSON.stringify({ ...(one.event.data as object), content: '' }) ===
             JSON.stringify({ ...(next.event.data as object), content: '' })
-        if (alike || one.place >= next.place) return false
+        if (alike || one.offset >= next.offset) return false
       }
-      return text(joined) === text(entries) && joined.at(-1)?.place === entries.at(-1)?.place
+      return text(joined) === text(entries) && joined.at(-1)?.offset === entries.at(-1)?.offset
     }),
   )
 })

@@ -391,13 +391,17 @@ t.test('openai-chat tells results of tools, several turns, errors and the mark a
 
 t.test('what cannot be read is refused with what was expected', async (t) => {
   const refusals: [from: string, line: string, said: RegExp][] = [
-    ['auto', '{"a":1}', /cannot tell what prints \{"a":1\}; name it: one of claude-code, anthropic/],
+    [
+      'auto',
+      '{"a":1}',
+      /cannot tell which kind of output this is: \{"a":1\}; name it: one of claude-code, anthropic/,
+    ],
     ['auto', 'hello', /expected JSON, got "hello"/],
     ['auto', '[1]', /expected an object, got an array of 1/],
     [
       'anthropic',
       '{"type":"response.created"}',
-      /expected what anthropic prints, got what openai-responses does/,
+      /expected output of anthropic, got output of openai-responses/,
     ],
     ['nothing', '{}', /from: expected one of claude-code, .*auto, got "nothing"/],
     ['ag-ui', '{"a":1}', /expected an event of AG-UI/],

@@ -5,14 +5,14 @@ t.test('the lowest of many is found in steps that grow with the logarithm of the
   const count = 4_096
   let looked = 0
   const items = Array.from({ length: count }, (_, index) => {
-    let place = (index * 2_654_435_761) % 100_003
+    let offset = (index * 2_654_435_761) % 100_003
     return {
-      get place() {
+      get offset() {
         looked++
-        return place
+        return offset
       },
-      set place(next: number) {
-        place = next
+      set offset(next: number) {
+        offset = next
       },
     }
   })
@@ -22,11 +22,11 @@ t.test('the lowest of many is found in steps that grow with the logarithm of the
   const steps = 10_000
   let last = 0
   for (let step = 0; step < steps; step += 1) {
-    const first = items[0] as { place: number }
-    const { place } = first
-    if (place < last) t.fail(`${place} comes after ${last}`)
-    last = place
-    first.place = place + 1 + ((step * 7_919) % 5_000)
+    const first = items[0] as { offset: number }
+    const { offset } = first
+    if (offset < last) t.fail(`${offset} comes after ${last}`)
+    last = offset
+    first.offset = offset + 1 + ((step * 7_919) % 5_000)
     down(items, 0)
   }
   t.ok(looked < 60 * steps, `${looked / steps} are looked at for each`)

@@ -279,7 +279,7 @@ t.test('a body that somebody else has read is the server’s mistake, and said s
   const publish = () => fetch(`${origin}/api/sessions/a/events`, { method: 'POST', body: '{"type":"a"}' })
   t.equal((await publish()).status, 500)
   t.match(reported, [
-    /^mount: the body of POST \/api\/sessions\/a\/events was read before it came to the hub/,
+    /^mount: the body of POST \/api\/sessions\/a\/events was read before the request reached the hub/,
   ])
   t.equal((await fetch(`${origin}/api/sessions`)).status, 200, 'what has no body is answered')
   const request = new Request('http://127.0.0.1/api/sessions/a/events', {
@@ -288,7 +288,7 @@ t.test('a body that somebody else has read is the server’s mistake, and said s
   })
   await request.text()
   t.equal((await live.fetch(request)).status, 500)
-  t.match(reported[1], /has been read before it came to the hub/)
+  t.match(reported[1], /was read before it reached the hub/)
   t.equal(hub.find('a'), undefined)
 })
 

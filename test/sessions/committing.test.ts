@@ -85,7 +85,7 @@ t.test('a failing store refuses publishing with its reason, serves what it has, 
 
 t.test('publishing is refused while too much waits for the store', async (t) => {
   const store = new FaultyStore(memoryStore())
-  const hub = aHub(t, { store, limits: { unkeptBytesMax: 10_000 } })
+  const hub = aHub(t, { store, limits: { uncommittedBytesMax: 10_000 } })
   store.hold()
   const text = 'x'.repeat(6_000)
   hub.session('s').publish({ type: 'note', data: text })
@@ -94,6 +94,8 @@ t.test('publishing is refused while too much waits for the store', async (t) => 
   store.release()
   await hub.committed('s')
   hub.session('s').publish({ type: 'note', data: text })
+  const { limits } = aHub(t, { limits: { unkeptBytesMax: 20_000 } })
+  t.equal(limits.uncommittedBytesMax, 20_000, 'the limit is known by its former name, too')
 })
 
 t.test('a session goes on after a restart', async (t) => {

@@ -78,7 +78,7 @@ class Asker {
     if (this.#asking.size >= authorizingMax) {
       throw new ProtocolError(
         'unavailable',
-        `${authorizingMax} others are being asked about; come back later.`,
+        `${authorizingMax} requests are waiting for authorization; try again later.`,
       )
     }
     const asking = this.#fetched(question, key).finally(() => this.#asking.delete(key))
@@ -99,7 +99,8 @@ class Asker {
       })
       const text = await readUpTo(response, limits.authorizeBytesMax)
       if (response.status === 401) return undefined
-      if (response.status === 403) throw new ProtocolError('forbidden', 'You may not do this.')
+      if (response.status === 403)
+        throw new ProtocolError('forbidden', 'The authorization server does not permit this.')
       if (response.status !== 200) throw new Error(`HTTP ${response.status}`)
       return this.#taken(JSON.parse(text), key)
     } catch (error) {
@@ -107,7 +108,7 @@ class Asker {
       report(new Error(`${this.#url}: expected a grant, 401 or 403: ${messageOf(error)}`))
       throw signal.aborted
         ? unanswered(limits)
-        : new ProtocolError('unavailable', 'It cannot be found out what you may do; come back later.')
+        : new ProtocolError('unavailable', 'The authorization server does not answer; try again later.')
     } finally {
       done()
     }

@@ -60,7 +60,7 @@ export class Authorization {
 
   #granted(answer: Grant | undefined): VerifiedGrant {
     if (answer !== undefined) return verifiedGrant(answer, this.#options.limits, this.#options.clock)
-    throw new ProtocolError('unauthorized', 'It is not known who asks: sign in first.')
+    throw new ProtocolError('unauthorized', 'Not signed in: sign in first.')
   }
 
   async #within(answer: Promise<Grant | undefined>): Promise<VerifiedGrant> {
@@ -81,7 +81,7 @@ export class Authorization {
 export function unanswered({ authorizeMs }: Limits): ProtocolError {
   return new ProtocolError(
     'unavailable',
-    `It took longer than ${authorizeMs} ms to find out what you may do.`,
+    `Authorization took longer than ${authorizeMs} ms; try again later.`,
   )
 }
 

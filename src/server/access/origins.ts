@@ -19,7 +19,7 @@ export function expectHost(request: Request, hosts: Hosts): void {
   if (isAddress(name) || name === 'localhost' || name.endsWith('.localhost') || hosts.includes(name)) return
   throw new ProtocolError(
     'forbidden',
-    `host: ${quote(name)} is no name of this hub; if it is to be one, give it with --allowed-host or in hosts`,
+    `host: ${quote(name)} is not a name of this hub; allow it with --allowed-host or in hosts`,
   )
 }
 

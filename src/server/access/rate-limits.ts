@@ -19,7 +19,7 @@ export class RateError extends ProtocolError {
   readonly afterMs: number
 
   constructor(message: string, afterMs: number) {
-    super('rateExceeded', `${message}; come back in ${afterMs} ms`)
+    super('rateExceeded', `${message}; try again in ${afterMs} ms`)
     this.afterMs = afterMs
   }
 }

@@ -81,8 +81,5 @@ export class Tickets {
 }
 
 function tooMany(own: number): ProtocolError {
-  return new ProtocolError(
-    'rateExceeded',
-    `There are ${own} unused tickets of yours; use them, or come back later.`,
-  )
+  return new ProtocolError('rateExceeded', `You have ${own} unused tickets; use them, or try again later.`)
 }

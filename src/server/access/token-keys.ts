@@ -2,6 +2,7 @@ import { createPublicKey, createSecretKey, type JsonWebKey, type KeyObject } fro
 import { readFile } from 'node:fs/promises'
 import { calculateJwkThumbprint } from 'jose'
 import type { Clock, Timer } from '../../lib/clock.js'
+import { isObject } from '../../lib/json.js'
 import type { Limits } from '../../protocol/limits.js'
 import { readUpTo } from './read-up-to.js'
 
@@ -142,7 +143,7 @@ async function keysOfUrl(url: string, { keysBytesMax, keysFetchMs }: Limits): Pr
     const response = await fetch(url, { signal, redirect: 'error', headers: { accept: 'application/json' } })
     if (!response.ok) throw new Error(`HTTP ${response.status}`)
     const keys = await keysOfJson(JSON.parse(await readUpTo(response, keysBytesMax)), url, 'ignored')
-    if (keys.length === 0) throw new Error('it has no public key for signatures')
+    if (keys.length === 0) throw new Error('the set has no public key for signatures')
     return keys
   } catch (error) {
     throw new Error(`${url}: expected a JWK set: ${messageOf(error)}`)
@@ -154,9 +155,7 @@ export function expectSafe(url: string): void {
   const { protocol, hostname } = new URL(url)
   if (protocol === 'https:') return
   if (protocol === 'http:' && /^(localhost|127(\.\d+){3}|\[::1\])$/.test(hostname)) return
-  throw new Error(
-    `${url}: expected an https URL, for whoever changes its answer on the way decides who may do what`,
-  )
+  throw new Error(`${url}: expected an https URL, because its answer decides who may do what`)
 }
 
 export interface KeysOptions {
@@ -288,8 +287,4 @@ function noKey(): Error {
 
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error)
-}
-
-function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

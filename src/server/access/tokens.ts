@@ -94,9 +94,9 @@ export class Tokens {
       // An issuer that has changed its key signs with one that is not known yet.
       ((await this.#keys.refresh()) ? await this.#tryKeys(token, this.#keys.fitting(alg, kid)) : undefined)
     if (this.#revoked !== undefined && !(await this.#revoked.isKnown()))
-      throw new ProtocolError('unavailable', 'The list of revoked tokens cannot be read; come back later.')
+      throw new ProtocolError('unavailable', 'The list of revoked tokens cannot be read; try again later.')
     if (this.#keys.known === 0)
-      throw new ProtocolError('unavailable', 'The keys for tokens cannot be read; come back later.')
+      throw new ProtocolError('unavailable', 'The keys for tokens cannot be read; try again later.')
     if (grant === undefined) throw unauthorized('The token is not signed with a key of this hub.')
     return grant.use(() => {
       this.#remember(token, grant)

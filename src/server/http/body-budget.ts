@@ -39,7 +39,7 @@ export class BodyBudget {
   /**
    * @param sender a token's holder, or an address
    * @param evict told at most once, when the body has to make room: what is held of it counts no more
-   * @returns the place of one body, which must be given back
+   * @returns the share of one body, which must be given back
    */
   take(sender: string, evict: (error: ProtocolError) => void): BodyShare {
     const body: Body = { sender, evict, bytes: 0, heardAt: 0, evicted: undefined }
@@ -95,7 +95,7 @@ export class BodyBudget {
     const silent = [...this.#held].filter(({ heardAt }) => heardAt <= silentSince)
     for (const body of silent.sort((a, b) => weightOf(b) - weightOf(a) || a.heardAt - b.heardAt)) {
       if (!this.#isShort) return
-      const message = `nothing came for ${bodiesSilenceMs} ms, and the hub is short of room for bodies; come back later`
+      const message = `no data for ${bodiesSilenceMs} ms, and the hub is short of memory for bodies; try again later`
       this.#evict(body, new ProtocolError('unavailable', message))
     }
     if (!this.#isShort) return
@@ -118,7 +118,7 @@ export class BodyBudget {
   #full(): ProtocolError {
     return new ProtocolError(
       'unavailable',
-      `the hub holds ${this.#limits.bodiesBytesMax} bytes of bodies that are not complete; come back later`,
+      `the hub holds ${this.#limits.bodiesBytesMax} bytes of incomplete bodies (bodiesBytesMax); try again later`,
     )
   }
 }

@@ -22,7 +22,7 @@ export async function readBody(
   await rateLimits.enterBody(sender, () => exchange.gone)
   let evicted: ProtocolError | undefined
   const body = exchange.body()[Symbol.asyncIterator]()
-  const place = bodyBudget.take(sender, (error) => {
+  const share = bodyBudget.take(sender, (error) => {
     evicted = error
     void body.return?.()
   })
@@ -33,11 +33,11 @@ export async function readBody(
       bytes += chunk.length
       rateLimits.bodies.count(sender, chunk.length)
       if (bytes > frameBytesMax) throw tooLarge(frameBytesMax)
-      place.hold(bytes)
+      share.hold(bytes)
       chunks.push(chunk)
     }
   } finally {
-    place.release()
+    share.release()
   }
   if (evicted !== undefined) throw evicted
   return exchange.gone ? undefined : Buffer.concat(chunks)

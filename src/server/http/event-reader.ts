@@ -2,7 +2,7 @@ import type { DialectEvent } from '../../codec/dialect.js'
 import type { Ingested } from '../../ingest/ingest.js'
 import { ingestNames, Translation } from '../../ingest/translate.js'
 import { EventLines, type JsonBlock } from '../../lib/event-lines.js'
-import type { JsonValue } from '../../lib/json.js'
+import { isObject, type JsonValue } from '../../lib/json.js'
 import { checkEvent, checkId } from '../../protocol/check.js'
 import { ProtocolError, quote } from '../../protocol/codes.js'
 import type { DialectContext } from '../context.js'
@@ -39,7 +39,8 @@ export function eventReaderOf(
   const read = readerOf(context, call)
   if (from !== null) {
     if (!ingestNames.includes(from)) throw refusal('from', `one of ${ingestNames.join(', ')}`, from)
-    if (read !== undefined) throw new ProtocolError('badFrame', 'from: expected no dialect beside it')
+    if (read !== undefined)
+      throw new ProtocolError('badFrame', 'from: expected either from or dialect, got both')
     call.use(({ topic, permissions }) => permissions.expectWrite(topic))
     return agentReader(context, call, from, worker)
   }
@@ -125,6 +126,6 @@ function pushed(blocks: EventLines, text: string): JsonBlock | 'done' | undefine
 }
 
 function eventOf({ event, data }: JsonBlock): JsonValue {
-  const isEvent = typeof data === 'object' && data !== null && !Array.isArray(data) && 'type' in data
+  const isEvent = isObject(data) && 'type' in data
   return event === undefined || event === 'message' || isEvent ? data : { type: event, data }
 }

@@ -1,6 +1,5 @@
 import { hookCall } from '../../ingest/claude-hooks.js'
-import { isObject } from '../../ingest/fields.js'
-import type { JsonValue } from '../../lib/json.js'
+import { isObject, type JsonValue } from '../../lib/json.js'
 import { checkEvent, checkId } from '../../protocol/check.js'
 import { ownId } from '../../protocol/foreign-id.js'
 import type { Answer } from '../../transport/transport.js'

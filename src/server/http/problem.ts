@@ -55,7 +55,7 @@ function retryOf(error: ProtocolError): Readonly<Record<string, string>> {
 export function problemOf(error: unknown, report: (error: unknown) => void): Answer {
   if (error instanceof ProtocolError) return problem(error)
   report(error)
-  return problem(new ProtocolError('internalError', 'The hub has recorded what went wrong.'))
+  return problem(new ProtocolError('internalError', 'Internal error; see the log of the hub.'))
 }
 
 /** @returns a JSON answer */
@@ -69,7 +69,7 @@ export function json(status: number, value: object, headers: Readonly<Record<str
 
 /** @returns what whoever comes to a hub is told that closes */
 export function shuttingDown(): ProtocolError {
-  return new ProtocolError('unavailable', 'The hub is shutting down; come back soon.')
+  return new ProtocolError('unavailable', 'The hub is shutting down; try again soon.')
 }
 
 /** @returns a refusal of a field of a query or a body: `mode: expected …, got …` */

@@ -233,16 +233,16 @@ async function publishLines(
     stopped = error
     void body.return?.()
   }
-  const place = bodyBudget.take(sender, stop)
+  const share = bodyBudget.take(sender, stop)
   const forget = onClosing(() =>
-    stop(new ProtocolError('unavailable', 'The hub is shutting down; send what follows to it again.')),
+    stop(new ProtocolError('unavailable', 'The hub is shutting down; send the rest again.')),
   )
   const isOver = (): boolean => stopped !== undefined || exchange.gone
   try {
     await rateLimits.bodies.pass(sender, 0, isOver)
     for await (const chunk of { [Symbol.asyncIterator]: () => body }) {
       reader.push(chunk)
-      place.hold(reader.restBytes)
+      share.hold(reader.restBytes)
       pending.publish()
       await ahead.add(hub.committed(session), chunk.length)
       await rateLimits.bodies.pass(sender, chunk.length, isOver)
@@ -267,7 +267,7 @@ async function publishLines(
     return problem(refused, total)
   } finally {
     forget()
-    place.release()
+    share.release()
   }
 }
 

@@ -261,7 +261,7 @@ function permittedTopic(access: Access, asked: Asked, permissions: Permissions):
       return { kind: 'hub' }
     case 'hub':
       if (permissions.readsHub) return { kind: 'hub' }
-      throw new ProtocolError('forbidden', 'the token does not allow reading hub')
+      throw new ProtocolError('forbidden', 'the token does not permit reading hub')
     default: {
       const name = access.topic(asked)
       const readsInstead = access.kind === 'either' && !permissions.mayWrite(name)

@@ -1,5 +1,5 @@
 import type { Level } from '../../catalog/traits.js'
-import type { JsonObject, JsonValue } from '../../lib/json.js'
+import { isObject, type JsonObject, type JsonValue } from '../../lib/json.js'
 import { checkId, checkLease } from '../../protocol/check.js'
 import { ProtocolError } from '../../protocol/codes.js'
 import { type Mode, modes } from '../../protocol/frames.js'
@@ -215,8 +215,4 @@ async function readFields(
   const stranger = Object.keys(value).find((name) => !names.includes(name))
   if (stranger !== undefined) throw refusal('body', `no field but ${names.join(', ')}`, stranger)
   return value
-}
-
-function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

@@ -13,7 +13,7 @@ export function ticketRoutes({ authenticator, limits }: Context): Route[] {
       answer: ({ use, sender }) =>
         use(({ grant, permissions }) => {
           if (permissions.allowsNothing)
-            throw new ProtocolError('forbidden', 'the token allows nothing, and so would the ticket')
+            throw new ProtocolError('forbidden', 'the token permits nothing, so a ticket would be useless')
           const ticket = authenticator.tickets.issue(grant, sender)
           return json(200, { ticket, expiresInMs: limits.ticketMs })
         }),

@@ -257,9 +257,9 @@ class DialectLink extends StreamLink {
     if (places.length === 0) return chunk
     const parts: Uint8Array[] = []
     let from = 0
-    for (const place of places) {
-      parts.push(chunk.subarray(from, place), encoder.encode(`id: ${this.#nextId++}\n`))
-      from = place
+    for (const at of places) {
+      parts.push(chunk.subarray(from, at), encoder.encode(`id: ${this.#nextId++}\n`))
+      from = at
     }
     parts.push(chunk.subarray(from))
     return Buffer.concat(parts)

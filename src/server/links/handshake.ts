@@ -137,7 +137,7 @@ class PendingSocket implements SocketEvents, Closable {
   readonly #socket: Socket
   readonly #visitor: Peer
   /** Absent where nothing waits: most of them send nothing before they are welcomed, and stay for long. */
-  #place: BodyShare | undefined
+  #share: BodyShare | undefined
   #early: { readonly bytes: Uint8Array; readonly binary: boolean }[] = []
   #earlyBytes = 0
   #client: Client | undefined
@@ -163,10 +163,10 @@ class PendingSocket implements SocketEvents, Closable {
     this.#earlyBytes += bytes.length + frameOverhead
     try {
       this.#expectFit()
-      this.#place ??= this.#context.bodyBudget.take(this.#visitor.address, ({ message }) =>
+      this.#share ??= this.#context.bodyBudget.take(this.#visitor.address, ({ message }) =>
         this.close('rateExceeded', message),
       )
-      this.#place.hold(this.#earlyBytes)
+      this.#share.hold(this.#earlyBytes)
     } catch (error) {
       return this.close('rateExceeded', (error as ProtocolError).message)
     }
@@ -221,8 +221,8 @@ class PendingSocket implements SocketEvents, Closable {
   #end(): void {
     this.#ended = true
     this.#early = []
-    this.#place?.release()
-    this.#place = undefined
+    this.#share?.release()
+    this.#share = undefined
   }
 
   /** One frame may be as large as any. */

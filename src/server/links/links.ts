@@ -51,13 +51,13 @@ export class Links {
     if (this.size >= this.#max) {
       throw new ProtocolError(
         'unavailable',
-        `The hub has as many connections as it may (${this.#max}); come back later.`,
+        `Connection limit reached (connectionsMax = ${this.#max}); try again later.`,
       )
     }
     if (address !== '' && (this.#byAddress.get(address) ?? 0) >= this.#perAddressMax) {
       throw new ProtocolError(
         'rateExceeded',
-        `This address has as many connections as it may (${this.#perAddressMax}); close some, or come back later.`,
+        `Connection limit of this address reached (connectionsPerAddressMax = ${this.#perAddressMax}); close some, or try again later.`,
       )
     }
   }

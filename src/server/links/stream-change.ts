@@ -60,7 +60,7 @@ function expectHolder(
 }
 
 function stranger(): ProtocolError {
-  return new ProtocolError('forbidden', 'the stream was opened with another token')
+  return new ProtocolError('forbidden', 'the stream was opened with another token; use that one')
 }
 
 function applyAll(

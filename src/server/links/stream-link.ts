@@ -181,7 +181,7 @@ class StreamClient implements StreamEvents, Patience {
 
   stalled(): void {
     const { stalledMs } = this.#context.limits
-    this.#connection?.close('heartbeatMissed', `nothing was read for ${stalledMs} ms`)
+    this.#connection?.close('heartbeatMissed', `the client read nothing for ${stalledMs} ms`)
     this.#link?.cut()
   }
 

@@ -141,7 +141,7 @@ export class Client implements SocketEvents, IdleLink, Closable {
     if (times === 1) this.#socket.ping()
     // The ping of one that does not read waits behind what it has not read: that tells nothing yet.
     else if (!this.#connection.full || silentMs >= stalledMs) {
-      this.#connection.close('heartbeatMissed', `nothing came for ${silentMs} ms`)
+      this.#connection.close('heartbeatMissed', `no sign of life for ${silentMs} ms`)
     }
   }
 

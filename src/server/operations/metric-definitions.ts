@@ -281,7 +281,7 @@ export const metricDefinitions: readonly MetricDefinition[] = [
   },
   {
     name: 'runcast_store_waiting_bytes',
-    help: 'About the bytes of what is not stored yet; beyond `unkeptBytesMax` publishing is refused.',
+    help: 'About the bytes of what is not stored yet; beyond `uncommittedBytesMax` publishing is refused.',
     kind: 'gauge',
     read: ({ store }) => store.waitingBytes,
   },

@@ -576,7 +576,7 @@ t.test('reports what is no peer’s mistake, and keeps it in the house', async (
   t.intercept(hub, 'committed', { value: () => Promise.reject(broken) })
   for (const type of ['application/json', ndjson]) {
     const reply = await post(`${url}/api/sessions/s/events`, '{"type":"a"}', type)
-    isProblem(t, reply, { status: 500, detail: 'The hub has recorded what went wrong.' })
+    isProblem(t, reply, { status: 500, detail: 'Internal error; see the log of the hub.' })
   }
   t.same(reported, [broken, broken])
 })

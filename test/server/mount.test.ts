@@ -325,7 +325,7 @@ t.test('close tells everybody, cuts who does not read, and leaves server and hub
   t.match(await stream.until(({ event }) => event === 'hub.close'), { data: /4000/ })
   await t.rejects(async () => {
     for await (const _ of unread.body ?? []);
-  }, /has cut/)
+  }, /closed this response/)
   t.equal((await fetch(`${origin}/live/api/sessions`)).status, 503)
   t.equal((await live.fetch(new Request('http://127.0.0.1/live/api/sessions'))).status, 503)
   await t.rejects(dial(t, `${origin}/live`), /503/)

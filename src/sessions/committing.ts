@@ -6,7 +6,7 @@ import type { Offset } from '../protocol/cursor.js'
 import type { Journal, JournalSetting } from '../session/journal.js'
 import type { Tracing } from '../session/tracing.js'
 import { type Batch, offsetsAhead, type Retention, type Store, StoreError } from '../store/store.js'
-import { DamagedSessions } from './damaged-sessions.js'
+import { DamagedSessions, unavailable } from './damaged-sessions.js'
 import { Removals } from './removals.js'
 import { commitMsBounds, type StoreStats } from './store-stats.js'
 import { Trimming } from './trimming.js'
@@ -344,8 +344,4 @@ export class Committing {
     if (!this.#ended) void this.#commit()
     return true
   }
-}
-
-function unavailable({ message }: StoreError): ProtocolError {
-  return new ProtocolError('unavailable', message)
 }

@@ -32,10 +32,15 @@ export class DamagedSessions {
   /** @returns what is answered where a call of the store has failed; whose data is damaged is remembered */
   answerTo(error: unknown): unknown {
     if (!(error instanceof StoreError)) return error
-    if (error.kind !== 'damaged') return new ProtocolError('unavailable', error.message)
+    if (error.kind !== 'damaged') return unavailable(error)
     if (error.session !== undefined) this.#found.add(error.session)
     return new ProtocolError('damaged', error.message)
   }
+}
+
+/** @returns what is answered while the store fails */
+export function unavailable({ message }: StoreError): ProtocolError {
+  return new ProtocolError('unavailable', message)
 }
 
 export function isDamaged(error: unknown): error is ProtocolError {

@@ -1,6 +1,6 @@
 // Longer than 350 lines: the face of the client. Half of it says what each call does, and each call hands on.
 
-import type { JsonObject, JsonValue } from '../lib/json.js'
+import type { JsonObject } from '../lib/json.js'
 import type { Random } from '../lib/random.js'
 import type { RequestCode } from '../protocol/codes.js'
 import type {
@@ -168,10 +168,7 @@ export class Client<C extends Catalog = AnyCatalog> {
     cause?: Cause,
     options?: RequestOptions,
   ): Promise<StateReceipt> {
-    return this.#change(
-      { type: 'set', topic, slice, value: value as JsonValue, ...(cause && { cause }) },
-      options,
-    )
+    return this.#change({ type: 'set', topic, slice, value: value, ...(cause && { cause }) }, options)
   }
 
   /**
@@ -197,10 +194,7 @@ export class Client<C extends Catalog = AnyCatalog> {
     cause?: Cause,
     options?: RequestOptions,
   ): Promise<StateReceipt> {
-    return this.#change(
-      { type: 'merge', topic, slice, merge: merge as JsonValue, ...(cause && { cause }) },
-      options,
-    )
+    return this.#change({ type: 'merge', topic, slice, merge: merge, ...(cause && { cause }) }, options)
   }
 
   /**

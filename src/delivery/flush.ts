@@ -240,7 +240,7 @@ export class Flush {
 
 /** What is pending is too much for one turn: the members of this feed get it from history. */
 function postpone(feed: Feed): void {
-  for (const { list } of [...feed.members]) for (const { member } of [...list]) member.postpone()
+  for (const { list } of feed.members.slice()) for (const { member } of list.slice()) member.postpone()
 }
 
 /** @returns the events that the feed's filter lets pass; the same list when all do. */

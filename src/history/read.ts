@@ -75,7 +75,7 @@ export function readBefore(
     for (const lane of lanesOf(history, after)) {
       const index = lane.indexAfter(before - 1) - 1
       if (index >= 0 && lane.at(index).offset > after)
-        readers.push({ lane, index, offset: -lane.at(index).offset })
+        readers.push({ lane, index, offset: -(lane.at(index).offset as number) })
     }
   }
   const entries: Entry[] = []
@@ -93,7 +93,7 @@ export function readBefore(
     last = entry.offset
     reader.index--
     const next = reader.index < 0 ? after : reader.lane.at(reader.index).offset
-    if (next > after) reader.offset = -next
+    if (next > after) reader.offset = -(next as number)
     else removeFirst(readers)
     if (readers.length > 1) down(readers, 0)
   }

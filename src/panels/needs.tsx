@@ -1,7 +1,7 @@
 import { useState } from 'preact/hooks'
 import type { Client } from '../client/client.js'
 import { durationText } from './format.js'
-import { type Fields, type Json } from './model.js'
+import type { Fields, Json } from './model.js'
 import { listedNeeds, type Need, needsOf } from './standing.js'
 
 /** Whose questions they are: a worker, or the session itself. */

@@ -65,12 +65,17 @@ export interface Need {
   readonly time: number
 }
 
+/** Kinds are texts, keys texts or offsets. */
+function nameIn(value: Json | undefined): string {
+  return typeof value === 'string' || typeof value === 'number' ? `${value}` : ''
+}
+
 export function listedNeeds({ needs }: Fields): readonly Need[] {
   if (!Array.isArray(needs)) return []
   return needs.map(fieldsOf).map(({ kind, key, text, time }) => ({
-    kind: String(kind),
-    key: String(key),
-    text: typeof text === 'string' && text !== '' ? text : `asks for ${String(kind)}`,
+    kind: nameIn(kind),
+    key: nameIn(key),
+    text: typeof text === 'string' && text !== '' ? text : `asks for ${nameIn(kind)}`,
     time: numberOf(time),
   }))
 }

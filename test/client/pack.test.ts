@@ -83,7 +83,7 @@ t.test('unpack', async (t) => {
       [0xdd, 255, 255, 255, 255],
       [0x81, 0xa1],
     ]) {
-      t.throws(() => unpack(Uint8Array.from([0x91, ...bad])), `${bad}`)
+      t.throws(() => unpack(Uint8Array.from([0x91, ...bad])), String(bad))
     }
   })
 })

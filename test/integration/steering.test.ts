@@ -2,7 +2,6 @@ import t from 'tap'
 import { WebSocket } from 'ws'
 import { connect } from '../../src/client.js'
 import { fieldsOf } from '../../src/lib/json.js'
-import type { HubEvent } from '../../src/protocol/frames.js'
 import { Proxy } from '../kit/proxy.js'
 import { SeededRandom } from '../kit/random.js'
 import { overTransports, served } from '../kit/served.js'
@@ -19,9 +18,9 @@ async function finals(hub: Awaited<ReturnType<typeof served>>['hub']): Promise<M
     const page = await hub.readHistory(topic, {
       types: ['command.done'],
       limit: 1_000,
-      ...(after && { after: after as never }),
+      ...(after && { after: after }),
     })
-    for (const { data } of page.events as readonly HubEvent[]) {
+    for (const { data } of page.events) {
       const { offset, state } = fieldsOf(data)
       found.set(Number(offset), [...(found.get(Number(offset)) ?? []), state])
     }
@@ -43,7 +42,7 @@ overTransports(t, (t) => {
         t.teardown(() => proxy.close())
         const agent = connect(`http://127.0.0.1:${proxy.port}`, {
           transport,
-          WebSocket: WebSocket as never,
+          WebSocket: WebSocket,
           backoff: { firstMs: 1, mostMs: 5 },
         })
         t.teardown(() => agent.close())
@@ -58,7 +57,7 @@ overTransports(t, (t) => {
             if (obeyed.length === 200) return
           }
         })()
-        const watcher = connect(url, { transport, WebSocket: WebSocket as never })
+        const watcher = connect(url, { transport, WebSocket: WebSocket })
         t.teardown(() => watcher.close())
         let cuts = 0
         for (let n = 0; n < 200; n++) {

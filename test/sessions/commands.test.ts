@@ -283,7 +283,8 @@ t.test('in process, each command comes once, and says itself what became of it',
   const done: string[] = []
   const agent = (async () => {
     for await (const command of worker.commands()) {
-      done.push(`${command.name} ${command.data['text'] ?? ''}`.trim())
+      const { text } = command.data
+      done.push(typeof text === 'string' ? `${command.name} ${text}` : command.name)
       if (command.name === 'pause') command.refused('cannot')
       else command.applied()
       if (command.name === 'cancel') break

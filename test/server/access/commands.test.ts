@@ -97,7 +97,7 @@ overTransports(t, (t) => {
       ['DELETE', '/api/sessions/s'],
     ]
     for (const [method, path, body, type] of refused) {
-      t.equal(await ask(method, path, body, type), 403, `${method} ${path} ${body}`)
+      t.equal(await ask(method, path, body, type), 403, `${method} ${path} ${String(body)}`)
     }
     const frames = [
       { type: 'publish', topic: worker, events: [cancel] },
@@ -122,8 +122,8 @@ overTransports(t, (t) => {
     ]
     for (const codec of ['json', 'msgpack'] as const) {
       t.strictSame(
-        (await answers(url, token, codec, frames)).sort(),
-        [...expected, 'published'].sort(),
+        (await answers(url, token, codec, frames)).toSorted((a, b) => (String(a) < String(b) ? -1 : 1)),
+        [...expected, 'published'].toSorted((a, b) => (String(a) < String(b) ? -1 : 1)),
         codec,
       )
     }

@@ -100,7 +100,7 @@ export function readBefore(
   return { entries, last: (after + 1) as Offset, lookedAt }
 }
 
-/** The first one of a heap goes: the last takes its offset, and is still to go down. */
+/** The first one of a heap goes: the last takes its place, and is still to go down. */
 function removeFirst(readers: Reader[]): void {
   const other = readers.pop() as Reader
   if (readers.length > 0) readers[0] = other

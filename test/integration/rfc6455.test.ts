@@ -235,7 +235,7 @@ t.test('7.4 a close frame is answered with its code, and then the link is closed
   for (const code of [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 3000, 3999, 4000, 4999]) {
     const { client, codes } = await open(t)
     client.send({ opcode: close, payload: closePayload(code, 'bye') }, { opcode: text, payload: 'too late' })
-    await until(`${code} has closed the link`, () => client.closed)
+    await until(`${code} has closed the link`, () => client.closed && codes.length > 0)
     // Exception: uWebSockets.js takes 3000–3999, which are for libraries and frameworks, for invalid.
     const taken = transport !== 'uws' || code < 3000 || code >= 4000
     t.same(codes, [taken ? code : 1006], `${code}: the service is told`)
@@ -245,7 +245,7 @@ t.test('7.4 a close frame is answered with its code, and then the link is closed
   }
   const { client, codes } = await open(t)
   client.send({ opcode: close })
-  await until('a close frame without a code has closed the link', () => client.closed)
+  await until('a close frame without a code has closed the link', () => client.closed && codes.length > 0)
   t.same(codes, [1005])
   t.same(heard(client), ['close '])
 })

@@ -3,11 +3,8 @@ import { Translation } from '../ingest/translate.js'
 import { ProtocolError } from '../protocol/codes.js'
 import { defaultLimits } from '../protocol/limits.js'
 
-/** What an agent has printed: what it means, and what is no line of its kind and stays output. */
-export interface Printed {
-  readonly events: readonly Ingested[]
-  readonly output: readonly string[]
-}
+/** What an agent has printed, in order: what it means, or a line that is none of its kind and stays output. */
+export type Printed = Ingested | string
 
 /** Puts the lines together that an agent prints, and translates them. */
 export class AgentOutput {
@@ -21,41 +18,39 @@ export class AgentOutput {
   }
 
   /** @param pieces lines, or pieces of them; each line ends with `\n` */
-  take(pieces: readonly string[]): Printed {
-    const events: Ingested[] = []
-    const output: string[] = []
+  take(pieces: readonly string[]): readonly Printed[] {
+    const printed: Printed[] = []
     for (const piece of pieces) {
       const line = this.#rest + piece
       this.#rest = ''
-      if (line.endsWith('\n') || line.length > defaultLimits.lineBytesMax) this.#line(line, events, output)
+      if (line.endsWith('\n') || line.length > defaultLimits.lineBytesMax) this.#line(line, printed)
       else this.#rest = line
     }
-    return { events, output }
+    return printed
   }
 
   /** The agent has ended. @returns what was left of its last line, and how the agent's stream ended */
-  end(): Printed {
-    const events: Ingested[] = []
-    const output: string[] = []
-    if (this.#rest !== '') this.#line(this.#rest, events, output)
+  end(): readonly Printed[] {
+    const printed: Printed[] = []
+    if (this.#rest !== '') this.#line(this.#rest, printed)
     this.#rest = ''
     try {
-      events.push(...this.#translation.end())
+      printed.push(...this.#translation.end())
     } catch (error) {
       // Half a block of an event stream: that it was cut is told by the exit.
       if (!(error instanceof ProtocolError)) throw error
     }
-    return { events, output }
+    return printed
   }
 
-  #line(line: string, events: Ingested[], output: string[]): void {
+  #line(line: string, printed: Printed[]): void {
     const text = line.trim()
-    if (text === '') return void output.push(line)
+    if (text === '') return void printed.push(line)
     try {
-      events.push(...this.#translation.line(text))
+      printed.push(...this.#translation.line(text))
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error
-      output.push(line)
+      printed.push(line)
     }
   }
 }

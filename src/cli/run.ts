@@ -5,7 +5,7 @@
 import { Command, InvalidArgumentError, Option } from 'commander'
 import type { Ingested } from '../ingest/ingest.js'
 import { ingestNames } from '../ingest/translate.js'
-import { AgentOutput } from './agent-output.js'
+import { AgentOutput, type Printed } from './agent-output.js'
 import {
   type Child,
   type ChildCommand,
@@ -282,16 +282,16 @@ class Run {
     }
     const { from } = this.#options
     const agent = from === undefined ? undefined : new AgentOutput(from, worker)
-    const publishAll = (found: readonly Ingested[]): void => {
-      for (const { event, worker: named = worker } of found) {
-        const line = ++count
-        const json = JSON.stringify({ ...event, id: `${this.#id}-${worker}-${line}`, time: clock.now() })
-        this.#sender.push(named, { json, line })
-      }
+    const publishMeant = ({ event, worker: named = worker }: Ingested): void => {
+      const line = ++count
+      const json = JSON.stringify({ ...event, id: `${this.#id}-${worker}-${line}`, time: clock.now() })
+      this.#sender.push(named, { json, line })
     }
-    const publishOutput = (stream: string, texts: readonly string[]): void => {
-      for (const piece of texts)
-        publish('process.output', `{"stream":"${stream}","text":${JSON.stringify(piece)}}`)
+    const publishOutput = (stream: string, printed: readonly Printed[]): void => {
+      for (const piece of printed) {
+        if (typeof piece !== 'string') publishMeant(piece)
+        else publish('process.output', `{"stream":"${stream}","text":${JSON.stringify(piece)}}`)
+      }
     }
     return new Promise((resolve) => {
       const child = startChild(
@@ -313,18 +313,14 @@ class Run {
             this.#leases.hold(worker)
           },
           output: (stream, texts) => {
-            const printed = agent !== undefined && stream === 'stdout' ? agent.take(texts) : undefined
-            publishAll(printed?.events ?? [])
-            publishOutput(stream, printed?.output ?? texts)
+            publishOutput(stream, agent !== undefined && stream === 'stdout' ? agent.take(texts) : texts)
             this.#lines += texts.length
             this.#screen.show(worker, stream, texts)
             if (this.#screen.busy) this.#hold('screen')
           },
           exited: (exit) => {
             this.#leases.ended(worker)
-            const last = agent?.end()
-            publishAll(last?.events ?? [])
-            publishOutput('stdout', last?.output ?? [])
+            publishOutput('stdout', agent?.end() ?? [])
             publish('process.exited', JSON.stringify(exit))
             this.#exited(worker, exit)
             resolve()

@@ -93,7 +93,7 @@ t.test('tokens say what the command line says', async (t) => {
   t.equal(decodeJwt(await token('--secret-file', key, '--publish', '**', '--id', 'mine')).jti, 'mine')
   t.notOk('exp' in decodeJwt(await token('--secret-file', key, '--publish', '**', '--ttl', 'never')))
   const cases: readonly [words: string[], code: number, said: string][] = [
-    [['--secret-file', key], 2, 'add --subscribe or --publish'],
+    [['--secret-file', key], 2, 'add --subscribe, --publish or --command'],
     [['--subscribe', '**'], 2, 'token --new-key runcast.key'],
     [['--subscribe', '**', '--secret-file', key, '--key', key], 2, 'expected one of'],
     [['--subscribe', 'rooms/1', '--secret-file', key], 2, 'expected hub or sessions/{id}'],

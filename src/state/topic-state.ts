@@ -175,6 +175,58 @@ export class TopicState {
     return change
   }
 
+  /**
+   * @param make makes a change of the slice; it is taken back
+   * @returns what the change would be
+   * @throws ProtocolError as `make` does
+   */
+  draft(slice: string, make: (state: TopicState) => Change): Change {
+    const held = this.#slices.get(slice)
+    const removal = this.#removals.get(slice)
+    const { offset } = this
+    try {
+      return make(this)
+    } finally {
+      this.offset = offset
+      this.#weigh((held?.bytes ?? 0) - (this.#slices.get(slice)?.bytes ?? 0))
+      if (held === undefined) this.#slices.delete(slice)
+      else this.#slices.set(slice, held)
+      if (removal === undefined) this.#removals.delete(slice)
+      else this.#removals.set(slice, removal)
+    }
+  }
+
+  /**
+   * Makes a change that was drafted, here or in another hub, and that is within bounds.
+   *
+   * @returns nothing when the slice is not as of the update's base any more: then nothing has changed
+   */
+  follow(update: StateUpdate, moment: Moment): Entry | undefined {
+    const { slice, base } = update
+    const held = this.#slices.get(slice)
+    if ((held?.offset ?? start) !== base) return undefined
+    this.offset = moment.offset
+    if ('removed' in update) {
+      this.#slices.delete(slice)
+      this.#weigh(-(held?.bytes ?? 0))
+      this.#remember(slice, moment)
+      return this.#entry(update, 0, moment)
+    }
+    const value = 'patch' in update ? applyPatch(held?.value ?? null, update.patch) : update.value
+    const bytes = jsonBytes(value)
+    this.#weigh(bytes - (held?.bytes ?? 0))
+    this.#slices.set(slice, { ...moment, value, bytes })
+    this.#removals.delete(slice)
+    return this.#entry(update, 'patch' in update ? jsonBytes(update.patch) : bytes, moment)
+  }
+
+  /** The slices that are not the hub's own, as `restore` takes them. */
+  *kept(): Generator<readonly [slice: string, value: JsonValue, offset: Offset]> {
+    for (const [name, { value, offset }] of this.#slices) {
+      if (!isReserved(name)) yield [name, value, offset]
+    }
+  }
+
   /** Its topic leaves memory: what it holds no longer counts. */
   release(): void {
     this.#room.add(-this.#bytes)

@@ -10,6 +10,7 @@ const order = [
   'state',
   'ingest',
   'store',
+  'log',
   'session',
   'sessions',
   'delivery',

@@ -1,4 +1,4 @@
-import { hashOf } from '../lib/hash.js'
+import { hashOf } from './hash.js'
 
 /** The first ids that leave a session's window are all remembered: who repeats a session repeats its beginning. */
 const firstMax = 100

@@ -1,0 +1,165 @@
+import type { Epoch, Offset, Position } from '../protocol/cursor.js'
+
+/**
+ * The record that several hubs share. It puts what they submit into one order for each session, and gives the offsets;
+ * what a batch means is the hubs' business: its bytes are opaque to the log, and each hub that follows a session computes
+ * the same from the same batches.
+ *
+ * **Asynchronous.** Every answer comes later, and may come from another machine.
+ *
+ * **One order.** `append` takes a batch whole or not at all, and gives it the offsets `(from, to]`, where `from` is the `to`
+ * of the batch before, or the end of a lost range. The last `spareOffsets` of them are nobody's: hubs use them for what they
+ * say of their own. What an `append` has answered, every later call sees.
+ *
+ * **The feed** tells a hub of batches soon after they are appended, its own included, those of one session in order. It may
+ * lose, delay and repeat any of them, also without a word: a batch says where it begins, so the next one shows that
+ * something is missing, and the log itself looks from time to time whether its feed lives. Then, or when it cannot know,
+ * it calls `broken`, and the hub asks `since`.
+ *
+ * **Failure.** A call that fails rejects with a `StoreError`. One that reads has done nothing. One that writes may have had
+ * its effect or not: who appends again must be ready for both, which ids are for.
+ *
+ * **Eras.** Where the log loses what it had answered (its engine fails over to a copy that was behind, or comes back from an
+ * older state), it begins an era: offsets go on far above all that were ever given out, and the range in between is lost.
+ * A position within a lost range is of a past that did not happen. No offset ever means two things.
+ *
+ * **Epochs.** An epoch is one lifetime of a session. It begins when the session is mentioned for the first time, by `open` or
+ * `append`, is the same for all hubs, and ends when the session is removed.
+ */
+export interface SharedLog {
+  /** What it is called where a hub tells what it is made of: `redis`, for example. */
+  readonly kind: string
+  /** Adds a batch to a session. */
+  append(batch: Append): Promise<Appended>
+  /**
+   * @returns all that a hub needs to follow a session, of one moment; the session begins an epoch when it has none. What is
+   *   published after `follow` resolved and is not in the answer comes by the feed.
+   */
+  open(session: string): Promise<Opened>
+  /** @returns what follows a position, in order; `behind` when the hub has to open the session anew */
+  since(session: string, after: Position): Promise<Since>
+  /**
+   * Keeps what a session has come to at a position, so that who opens it later need not compute it from the beginning.
+   * An older one than there is, or one of another epoch or of a position that is lost, is passed over.
+   */
+  checkpoint(session: string, checkpoint: Checkpoint): Promise<void>
+  /** Begins to tell of a session. Resolves once every batch that is appended from now on is told of. */
+  follow(session: string, feed: LogFeed): Promise<void>
+  unfollow(session: string): void
+  /** Forgets a session. Its followers are told; a session of the same name has another epoch. */
+  remove(session: string): Promise<void>
+  /** Waits for what is under way. Afterwards every call rejects with `closed`; closing again does nothing. */
+  close(): Promise<void>
+}
+
+/** What a hub is told of one session. Nothing comes within a call of the log. */
+export interface LogFeed {
+  batch(batch: Delivered): void
+  /** Something may have been lost: the hub asks `since`. */
+  broken(): void
+  removed(epoch: Epoch): void
+}
+
+/** Offsets at the end of each batch that no entry of it has. */
+export const spareOffsets = 2
+
+export interface Append {
+  readonly session: string
+  /** Which hub it is from, and which of its batches: told to all, so that a hub knows its own. */
+  readonly hub: string
+  readonly number: number
+  /** The lifetime that it was made for. */
+  readonly epoch: Epoch
+  /** The hub's clock, ms since 1970. */
+  readonly at: number
+  /** Offsets that its entries take. */
+  readonly width: number
+  /** What must not be evicted before what is droppable is; absent when there is none. */
+  readonly critical?: Uint8Array
+  /** Events that may be evicted. */
+  readonly droppable?: Uint8Array
+  /** The producers' ids, with the place in the batch of what has them: from 0, the first offset being `from + 1`. */
+  readonly ids?: readonly PlacedId[]
+  /** Nothing may be appended after it but what was published before. */
+  readonly ends?: boolean
+}
+
+export interface PlacedId {
+  readonly place: number
+  /** Of the topic that it counts for, and of the event. */
+  readonly name: string
+}
+
+export type Appended =
+  | {
+      readonly kind: 'appended'
+      readonly from: Offset
+      readonly to: Offset
+      /** Entries whose id was published before: they mean nothing, and stand elsewhere. */
+      readonly known: readonly KnownId[]
+      /** What follows the newest checkpoint: where it is much, a hub makes one. */
+      readonly tailBytes: number
+    }
+  /** The session has ended. `known` are those that were published before. */
+  | { readonly kind: 'ended'; readonly known: readonly KnownId[] }
+  /** An id was published so long ago that the log does not know where: nothing is appended. */
+  | { readonly kind: 'left'; readonly place: number }
+  /** The session was removed, or begins another lifetime. */
+  | { readonly kind: 'epoch' }
+
+export interface KnownId {
+  readonly place: number
+  readonly offset: Offset
+}
+
+/** A batch as every hub gets it. */
+export interface Delivered extends Pick<Append, 'hub' | 'number' | 'epoch' | 'at' | 'critical' | 'droppable'> {
+  readonly from: Offset
+  readonly to: Offset
+  /** Places of entries that were published before. */
+  readonly known: readonly number[]
+}
+
+/** Offsets above `after` and below `until` that were lost, or never were. */
+export interface LostRange {
+  readonly after: Offset
+  readonly until: Offset
+}
+
+export interface Opened {
+  readonly epoch: Epoch
+  readonly last: Offset
+  /** The newest ones, in order; a position below the oldest is as good as evicted. */
+  readonly lost: readonly LostRange[]
+  /** Absent where there is none yet: the session has to be computed from its first batch. */
+  readonly checkpoint: Checkpoint | undefined
+  /** Of the batches up to the checkpoint, those that are retained, in order: they fill the history. */
+  readonly before: readonly Delivered[]
+  /** Those after it, all of them. */
+  readonly batches: readonly Delivered[]
+}
+
+export interface Checkpoint {
+  readonly epoch: Epoch
+  readonly offset: Offset
+  readonly bytes: Uint8Array
+}
+
+export type Since =
+  | {
+      readonly kind: 'batches'
+      readonly batches: readonly Delivered[]
+      /** Nothing else is up to here. */
+      readonly last: Offset
+      readonly lost: readonly LostRange[]
+    }
+  /** The position is of a past that did not happen. */
+  | { readonly kind: 'lost'; readonly range: LostRange }
+  /** Another lifetime, or what follows is not there any more, or too much. */
+  | { readonly kind: 'behind' }
+
+/** @returns the lost range that an offset is in */
+export function lostAt(lost: readonly LostRange[], offset: Offset): LostRange | undefined {
+  // Everything up to the end of the range has been received by who stands there: of the time after the loss.
+  return lost.find(({ after, until }) => offset > after && offset < until)
+}

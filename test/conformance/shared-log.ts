@@ -1,0 +1,361 @@
+import type { Test } from 'tap'
+import type {
+  Append,
+  Appended,
+  Delivered,
+  LogFeed,
+  Opened,
+  SharedLog,
+  Since,
+} from '../../src/log/shared-log.js'
+import type { Epoch, Offset } from '../../src/protocol/cursor.js'
+import { settle } from '../kit/clock.js'
+import { until } from '../kit/wait.js'
+
+const at = Date.UTC(2025, 5, 1)
+const bytes = (text: string) => new TextEncoder().encode(text)
+const offset = (value: number) => value as Offset
+
+/** A log that is being tested. */
+export interface LogUnderTest {
+  /** @returns a further hub's way to it */
+  link(): SharedLog
+  /** Remembers what the log holds. `failOver` brings it back: what was appended since is lost. Absent where nothing can. */
+  readonly failover?: { mark(): void; failOver(): void }
+}
+
+/** What a hub is told. */
+class Told implements LogFeed {
+  readonly batches: Delivered[] = []
+  readonly removals: Epoch[] = []
+  breaks = 0
+
+  batch(batch: Delivered): void {
+    this.batches.push(batch)
+  }
+
+  broken(): void {
+    this.breaks++
+  }
+
+  removed(epoch: Epoch): void {
+    this.removals.push(epoch)
+  }
+
+  /** Offsets of what came, without repeats. */
+  get spans(): string[] {
+    return [...new Set(this.batches.map(({ from, to }) => `${from}-${to}`))]
+  }
+}
+
+let number = 0
+
+async function append(
+  log: SharedLog,
+  epoch: Epoch,
+  width: number,
+  more: Partial<Append> = {},
+): Promise<Appended> {
+  return log.append({
+    session: 's',
+    hub: 'h',
+    number: ++number,
+    epoch,
+    at,
+    width,
+    droppable: bytes(`${number}`),
+    ...more,
+  })
+}
+
+/** What was appended, or a failure of the test. */
+function appended(answer: Appended): Extract<Appended, { kind: 'appended' }> {
+  if (answer.kind === 'appended') return answer
+  throw new Error(`expected a batch to be appended, got ${JSON.stringify(answer)}`)
+}
+
+function batchesOf(since: Since): readonly Delivered[] {
+  if (since.kind === 'batches') return since.batches
+  throw new Error(`expected batches, got ${JSON.stringify(since)}`)
+}
+
+const named = (...names: string[]) => names.map((name, place) => ({ place, name }))
+const spans = (batches: readonly Delivered[]) => batches.map(({ from, to }) => `${from}-${to}`)
+
+/** What every shared log does, whatever it is made of. */
+export function sharedLogConformance(t: Test, setUp: (t: Test) => LogUnderTest): void {
+  const opened = async (log: LogUnderTest): Promise<{ link: SharedLog; epoch: Epoch; open: Opened }> => {
+    const link = log.link()
+    const open = await link.open('s')
+    return { link, epoch: open.epoch, open }
+  }
+
+  t.test('a session that is mentioned begins an epoch, the same for all', async (t) => {
+    const log = setUp(t)
+    const { epoch, open } = await opened(log)
+    t.match(epoch, /^[\w-]{8,64}$/)
+    t.strictSame(open, { epoch, last: 0, lost: [], checkpoint: undefined, before: [], batches: [] })
+    t.equal((await opened(log)).epoch, epoch)
+    t.not((await log.link().open('other')).epoch, epoch)
+  })
+
+  t.test('batches of all hubs are in one order, with two spare offsets each', async (t) => {
+    const log = setUp(t)
+    const { link, epoch } = await opened(log)
+    const other = log.link()
+    t.match(await append(link, epoch, 3), { kind: 'appended', from: 0, to: 5, known: [] })
+    t.match(await append(other, epoch, 1), { kind: 'appended', from: 5, to: 8 })
+    const many = await Promise.all(
+      Array.from({ length: 50 }, (_, i) => append(i % 2 ? link : other, epoch, 1)),
+    )
+    const froms = many.map((answer) => appended(answer).from).toSorted((a, b) => a - b)
+    t.strictSame(froms, Array.from({ length: 50 }, (_, i) => 8 + 3 * i))
+    const { batches, last } = await other.open('s')
+    t.equal(last, 158)
+    t.strictSame(
+      batches.map(({ from }) => from),
+      [0, 5, ...froms],
+    )
+  })
+
+  t.test('what a batch was given comes back as it was', async (t) => {
+    const log = setUp(t)
+    const { link, epoch } = await opened(log)
+    const every = Uint8Array.from({ length: 256 }, (_, i) => i)
+    const given = { session: 's', hub: 'hub-1', number: 7, epoch, at: at + 0.5, width: 2 }
+    await link.append({ ...given, critical: every, droppable: bytes('häuser 🏠') })
+    await link.append({ ...given, number: 8, critical: bytes('only') })
+    const [first, second] = (await log.link().open('s')).batches
+    t.match(first, { hub: 'hub-1', number: 7, epoch, at: at + 0.5, from: 0, to: 4, known: [] })
+    t.strictSame(new Uint8Array(first?.critical ?? []), every)
+    t.strictSame(new Uint8Array(first?.droppable ?? []), bytes('häuser 🏠'))
+    t.strictSame(new Uint8Array(second?.critical ?? []), bytes('only'))
+    t.equal(second?.droppable, undefined)
+  })
+
+  t.test('an id that was published before stands where it stood', async (t) => {
+    const log = setUp(t)
+    const { link, epoch } = await opened(log)
+    const other = log.link()
+    await append(link, epoch, 2, { ids: named('/a', '/b') })
+    const again = await append(other, epoch, 3, { ids: named('/b', '/c', 'w/a') })
+    t.match(again, { from: 4, to: 9, known: [{ place: 0, offset: 2 }] })
+    t.strictSame(
+      (await link.open('s')).batches.map(({ known }) => known),
+      [[], [0]],
+    )
+    const twice = await append(link, epoch, 2, { ids: named('/d', '/d') })
+    t.match(twice, { from: 9, known: [{ place: 1, offset: 10 }] }, 'also within a batch')
+    const all = await append(other, epoch, 2, { ids: named('/a', '/d') })
+    t.strictSame(appended(all).known, [
+      { place: 0, offset: 1 },
+      { place: 1, offset: 10 },
+    ])
+    t.equal((await link.open('s')).last, 13, 'a batch of nothing new is not appended')
+    t.match(await append(link, epoch, 1, { session: 'other', epoch: (await link.open('other')).epoch }), {
+      known: [],
+    })
+  })
+
+  t.test('an id that has left the window is not new', async (t) => {
+    const log = setUp(t)
+    const { link, epoch } = await opened(log)
+    const run = (from: number, count: number) =>
+      append(link, epoch, count, {
+        ids: Array.from({ length: count }, (_, place) => ({ place, name: `/run-${from + place}` })),
+      })
+    for (let from = 0; from < 10_758; from += 100) await run(from, Math.min(100, 10_758 - from))
+    const { last } = await link.open('s')
+    t.strictSame(await run(0, 100), { kind: 'left', place: 0 })
+    t.match(await run(700, 100), { kind: 'left', place: 0 })
+    t.equal((await link.open('s')).last, last)
+    t.equal(appended(await run(800, 100)).known.length, 100)
+    t.equal(appended(await run(10_758, 1)).known.length, 0)
+  })
+
+  t.test('after its end a session takes only what it has', async (t) => {
+    const log = setUp(t)
+    const { link, epoch } = await opened(log)
+    await append(link, epoch, 2, { ids: named('/a', '/b') })
+    await append(link, epoch, 3, { ends: true })
+    t.strictSame(await append(log.link(), epoch, 2, { ids: named('/b', '/c') }), {
+      kind: 'ended',
+      known: [{ place: 0, offset: 2 }],
+    })
+    t.strictSame(await append(link, epoch, 1), { kind: 'ended', known: [] })
+    t.equal((await link.open('s')).last, 9)
+  })
+
+  t.test('a session that was removed begins another epoch', async (t) => {
+    const log = setUp(t)
+    const { link, epoch } = await opened(log)
+    const told = new Told()
+    await log.link().follow('s', told)
+    await append(link, epoch, 1, { ids: named('/a') })
+    await link.remove('s')
+    await link.remove('s')
+    t.strictSame(await append(link, epoch, 1), { kind: 'epoch' })
+    t.strictSame(await link.since('s', { epoch, offset: offset(3) }), { kind: 'behind' })
+    await until('the removal is told', () => told.removals.length > 0)
+    t.strictSame(told.removals, [epoch])
+    const next = await link.open('s')
+    t.match(next, { last: 0, batches: [], before: [] })
+    t.not(next.epoch, epoch)
+    t.strictSame(await append(link, epoch, 1), { kind: 'epoch' })
+    t.strictSame(appended(await append(link, next.epoch, 1, { ids: named('/a') })).known, [])
+  })
+
+  t.test('says what follows a position', async (t) => {
+    const log = setUp(t)
+    const { link, epoch } = await opened(log)
+    for (let i = 0; i < 3; i++) await append(link, epoch, 1)
+    const since = async (after: number) => log.link().since('s', { epoch, offset: offset(after) })
+    t.strictSame(spans(batchesOf(await since(0))), ['0-3', '3-6', '6-9'])
+    t.match(await since(3), { kind: 'batches', last: 9, lost: [] })
+    t.strictSame(spans(batchesOf(await since(3))), ['3-6', '6-9'])
+    t.strictSame(spans(batchesOf(await since(9))), [])
+    t.strictSame(await since(12), { kind: 'behind' }, 'what was never given out')
+    t.strictSame(await link.since('s', { epoch: 'another', offset: offset(3) }), { kind: 'behind' })
+    t.strictSame(await link.since('never', { epoch, offset: offset(0) }), { kind: 'behind' })
+  })
+
+  t.test('a checkpoint divides what there is', async (t) => {
+    const log = setUp(t)
+    const { link, epoch } = await opened(log)
+    let tail = 0
+    for (let i = 0; i < 3; i++) {
+      const { tailBytes } = appended(await append(link, epoch, 1, { droppable: new Uint8Array(100) }))
+      t.ok(tailBytes >= tail + 100, 'what follows the checkpoint grows')
+      tail = tailBytes
+    }
+    await link.checkpoint('s', { epoch, offset: offset(6), bytes: bytes('six') })
+    t.ok(appended(await append(link, epoch, 1, { droppable: bytes('x') })).tailBytes < tail)
+    const check = async (is: { offset: number; text: string }) => {
+      const { checkpoint, before, batches } = await log.link().open('s')
+      t.match(checkpoint, { epoch, offset: is.offset })
+      t.equal(new TextDecoder().decode(checkpoint?.bytes), is.text)
+      t.strictSame(spans(before), ['0-3', '3-6', '6-9', '9-12'].slice(0, is.offset / 3))
+      t.strictSame(spans(batches), ['0-3', '3-6', '6-9', '9-12'].slice(is.offset / 3))
+    }
+    await check({ offset: 6, text: 'six' })
+    await link.checkpoint('s', { epoch, offset: offset(3), bytes: bytes('older') })
+    await link.checkpoint('s', { epoch: 'another', offset: offset(9), bytes: bytes('another epoch') })
+    await link.checkpoint('s', { epoch, offset: offset(99), bytes: bytes('what is not there') })
+    await check({ offset: 6, text: 'six' })
+    await log.link().checkpoint('s', { epoch, offset: offset(12), bytes: bytes('twelve') })
+    await check({ offset: 12, text: 'twelve' })
+  })
+
+  t.test('history up to the checkpoint is bounded, and chatter evicts nothing critical', async (t) => {
+    const log = setUp(t)
+    const { link, epoch } = await opened(log)
+    await append(link, epoch, 1, { critical: bytes('critical'), droppable: bytes('chatter') })
+    for (let i = 0; i < 30; i++) await append(link, epoch, 100)
+    const all = await link.open('s')
+    t.equal(all.batches.length, 31, 'without a checkpoint nothing may be missing')
+    await link.checkpoint('s', { epoch, offset: all.last, bytes: bytes('all') })
+    const { before, batches, last } = await link.open('s')
+    t.strictSame(batches, [])
+    t.ok(before.length >= 11 && before.length < 25, `${before.length} batches are left`)
+    t.strictSame(new TextDecoder().decode(before[0]?.critical), 'critical')
+    t.equal(before[0]?.droppable, undefined)
+    t.strictSame(await link.since('s', { epoch, offset: offset(3) }), { kind: 'behind' })
+    t.strictSame(batchesOf(await link.since('s', { epoch, offset: offset(last - 102) })).length, 1)
+  })
+
+  t.test('followers are told of each batch, the hub of its own too', async (t) => {
+    const log = setUp(t)
+    const { link, epoch } = await opened(log)
+    const [other, idle] = [log.link(), log.link()]
+    const [told, mine, unfollowed] = [new Told(), new Told(), new Told()]
+    await Promise.all([other.follow('s', told), link.follow('s', mine), idle.follow('s', unfollowed)])
+    idle.unfollow('s')
+    await append(link, epoch, 2, { critical: bytes('critical'), ids: named('/a') })
+    t.equal(told.batches.length, 0, 'nothing comes within a call')
+    await append(other, epoch, 1, { ids: named('/b') })
+    await append(other, epoch, 2, { ids: named('/a') })
+    await append(link, (await link.open('elsewhere')).epoch, 1, { session: 'elsewhere' })
+    await until('all is told', () => told.batches.length >= 3 && mine.batches.length >= 3)
+    for (const { spans: came, batches } of [told, mine]) {
+      t.strictSame(came, ['0-4', '4-7', '7-11'])
+      t.strictSame(new TextDecoder().decode(batches[0]?.critical), 'critical')
+      t.match(batches[2], { hub: 'h', epoch, at, known: [0] })
+    }
+    t.strictSame(unfollowed.batches, [])
+  })
+
+  t.test('who follows first and opens then misses nothing', async (t) => {
+    const log = setUp(t)
+    const { link, epoch } = await opened(log)
+    let more = true
+    const publishing = (async () => {
+      while (more) {
+        await append(link, epoch, 1)
+        await settle()
+      }
+    })()
+    for (let i = 0; i < 20; i++) {
+      const other = log.link()
+      const told = new Told()
+      await other.follow('s', told)
+      const { last } = await other.open('s')
+      await append(other, epoch, 1)
+      await until('the newest is told', () => told.batches.some(({ to }) => to > last))
+      let position = last
+      for (const { from, to } of told.batches) {
+        if (to <= position) continue
+        if (from !== position) t.equal(from, position, 'there is no hole')
+        position = to
+      }
+      await other.close()
+    }
+    more = false
+    await publishing
+  })
+
+  t.test('a log that was closed takes nothing more', async (t) => {
+    const log = setUp(t)
+    const { link, epoch } = await opened(log)
+    await link.close()
+    await link.close()
+    const isClosed = { name: 'StoreError', kind: 'closed' }
+    await t.rejects(append(link, epoch, 1), isClosed)
+    await t.rejects(link.open('s'), isClosed)
+    await t.rejects(link.since('s', { epoch, offset: offset(0) }), isClosed)
+    await t.rejects(link.follow('s', new Told()), isClosed)
+    await t.rejects(link.remove('s'), isClosed)
+    t.match(await append(log.link(), epoch, 1), { kind: 'appended' }, 'other hubs go on')
+  })
+
+  t.test('where a tail is lost, no offset is given twice, and who had seen it is told', async (t) => {
+    const log = setUp(t)
+    const { failover } = log
+    if (failover === undefined) return void t.pass('this log cannot be made to lose what it has answered')
+    const { link, epoch } = await opened(log)
+    await append(link, epoch, 1, { ids: named('/a') })
+    failover.mark()
+    const lost = appended(await append(link, epoch, 1, { ids: named('/b') }))
+    await link.checkpoint('s', { epoch, offset: lost.to, bytes: bytes('lost') })
+    failover.failOver()
+    const next = appended(await append(log.link(), epoch, 1, { ids: named('/b') }))
+    t.strictSame(next.known, [], 'what was lost is new')
+    t.ok(next.from > lost.to + 1_000_000)
+    const { checkpoint, lost: ranges } = await link.open('s')
+    t.equal(checkpoint, undefined)
+    t.strictSame(ranges, [{ after: 3, until: next.from }])
+    const since = (after: number) => link.since('s', { epoch, offset: offset(after) })
+    for (const after of [4, lost.to, next.from - 1]) {
+      t.strictSame(await since(after), { kind: 'lost', range: { after: 3, until: next.from } })
+    }
+    t.strictSame(spans(batchesOf(await since(0))), ['0-3', `${next.from}-${next.to}`])
+    t.strictSame(spans(batchesOf(await since(3))), [`${next.from}-${next.to}`])
+    t.strictSame(spans(batchesOf(await since(next.from))), [`${next.from}-${next.to}`])
+    await link.checkpoint('s', { epoch, offset: lost.to, bytes: bytes('of what did not happen') })
+    t.equal((await link.open('s')).checkpoint, undefined)
+
+    failover.failOver()
+    const after = appended(await append(link, epoch, 1))
+    t.ok(after.from > next.to, 'also where the era before is lost')
+    t.match(await since(next.to), { kind: 'lost' })
+  })
+}

@@ -216,6 +216,10 @@ export class Connection implements Subscriber, Sender {
     if (code === 'removed' || code === 'damaged') this.endIfDone()
   }
 
+  comeBack(reason: string): void {
+    this.close('lagging', reason)
+  }
+
   endIfDone(): void {
     if (!this.open || !this.#endsWithSessions) return
     for (const { inStep, feed } of this.#subscriptions.values()) {

@@ -112,6 +112,13 @@ export class Delivery {
     }
   }
 
+  /** What the hub had of a session is no good any more: those who follow it come back with their cursors. */
+  stale(session: Session): void {
+    for (const member of membersOf(this.feeds.followed(session))) {
+      member.comeBack(`what the hub had of session ${session.id} is not what the log has`)
+    }
+  }
+
   /** @returns how many follow a session */
   countSubscriptions(timeline: Timeline): SubscriptionCounts {
     let subscriptions = 0

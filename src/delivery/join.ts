@@ -23,12 +23,14 @@ export function join(subscription: Subscription, beginning: Beginning): Subscrib
   const { timeline } = topic
   if (from === undefined) return joinAfresh(subscription, scope)
   const same = from.epoch === timeline.epoch && from.offset <= timeline.offset
+  const lostRange = same ? timeline.past?.lostAt(from.offset) : undefined
+  if (lostRange !== undefined) return joinAfterLoss(subscription, lostRange)
   const position = same ? from.offset : start
   const loss = topic.lossAfter(position, feed.filter)
   const lost = loss.critical > loss.droppable ? loss.critical : loss.droppable
   const progress = same ? progressOf(from) : undefined
   // A slice that was removed meanwhile may be forgotten: only a snapshot tells of it.
-  const forgot = feed.filter.stateful && position <= topic.forgotten
+  const forgot = feed.filter.stateful && (position <= topic.forgotten || isForeign(feed))
   if (progress?.replayed !== undefined && (lost > 0 || forgot)) return joinAfresh(subscription, scope)
   subscription.resume(position, lost > position ? lost : position)
   const head = headOf(subscription)
@@ -61,6 +63,30 @@ export function join(subscription: Subscription, beginning: Beginning): Subscrib
 function scopeOf({ replay, window }: Beginning): ReplayScope | undefined {
   if (window !== undefined) return { all: true, window }
   return replay === false ? undefined : { all: replay === 'all' }
+}
+
+/**
+ * What the client has seen after the beginning of the range did not happen. It goes on from its end, which nothing was ever
+ * said of, with what the slices are now.
+ */
+function joinAfterLoss(
+  subscription: Subscription,
+  { after, until }: { readonly after: Offset; readonly until: Offset },
+): Subscribed {
+  subscription.resume(until, until)
+  const gap: GapNotice = { reason: 'epoch', after, offset: until }
+  return {
+    ...headOf(subscription),
+    offset: until,
+    resumed: false,
+    ...snapshotFor(subscription, { kind: 'g' }),
+    gap,
+  }
+}
+
+/** Whether another hub may have told what the hubs say of a session themselves on another base. */
+function isForeign({ filter, topic }: Feed): boolean {
+  return filter.watches && topic.timeline.past !== undefined
 }
 
 function joinAfresh(subscription: Subscription, scope: ReplayScope | undefined): Subscribed {

@@ -25,6 +25,8 @@ export interface Member {
   fail(error: unknown): void
   /** Ends because its session is gone. */
   remove(reason: string): void
+  /** Has its connection closed, so that the client comes back with its cursor. */
+  comeBack(reason: string): void
   /** Ends the link when it is to end with its sessions, and they have. */
   endIfDone(): void
 }

@@ -25,6 +25,7 @@ export interface Subscriber {
   /** Events were handed to its link. */
   count(events: number, bytes: number): void
   unsubscribe(subscription: Subscription, code: UnsubscribedCode, reason: string): void
+  comeBack(reason: string): void
   endIfDone(): void
 }
 
@@ -383,6 +384,10 @@ export class Subscription implements Member {
 
   remove(reason: string): void {
     this.#subscriber.unsubscribe(this, 'removed', reason)
+  }
+
+  comeBack(reason: string): void {
+    this.#subscriber.comeBack(reason)
   }
 
   /** What is due cannot be read in the store. */

@@ -10,8 +10,10 @@ import { LocalLink, type LocalOptions, type LocalSubscription } from '../deliver
 import { type Clock, systemClock } from '../lib/clock.js'
 import type { JsonObject, JsonValue } from '../lib/json.js'
 import { type Random, systemRandom } from '../lib/random.js'
+import type { SharedLog } from '../log/shared-log.js'
 import { checkId, checkLease } from '../protocol/check.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
+import { readCursor } from '../protocol/cursor.js'
 import type { Mode, NewEvent, PatchOperation } from '../protocol/frames.js'
 import { type Limits, limitsOf } from '../protocol/limits.js'
 import { everything, type Permissions } from '../protocol/permissions.js'
@@ -19,7 +21,7 @@ import { formatTopic, type TopicName, topicNameOf } from '../protocol/topic.js'
 import { Filter } from '../session/filter.js'
 import type { StateOptions, StateResult, StateSnapshot } from '../session/precondition.js'
 import type { Run } from '../session/progress.js'
-import type { SaidEnding } from '../session/session-setting.js'
+import type { Intent, SaidEnding } from '../session/session-setting.js'
 import { type SessionSummary, summarize } from '../session/summary.js'
 import type { Topic } from '../session/topic.js'
 import { Tracing } from '../session/tracing.js'
@@ -38,6 +40,7 @@ import type { ReadStored } from '../sessions/read-stored.js'
 import type { SessionPage } from '../sessions/session-pages.js'
 import type { SessionQuery } from '../sessions/session-search.js'
 import type { Sessions } from '../sessions/sessions.js'
+import type { Submitting } from '../sessions/submitting.js'
 import { Turns } from '../sessions/turns.js'
 import type { HubOptions } from './hub-options.js'
 import { type Parts, partsOf } from './parts.js'
@@ -47,6 +50,37 @@ import { type HubStats, measure, type SessionMeasures, statsOf } from './stats.j
 /** @returns a hub; it does nothing until something is published, and holds nothing open. */
 export function createHub(options: HubOptions = {}): Hub {
   return new Hub(options)
+}
+
+/** A change of a slice, in one of the ways there are. */
+export type StateChange =
+  | { readonly value: JsonValue }
+  | { readonly patch: readonly PatchOperation[] }
+  | { readonly merge: JsonValue }
+  | { readonly removed: true }
+
+function changeOf(slice: string, change: StateChange): Intent['make'] {
+  if ('value' in change) return (state, moment) => state.set(slice, change.value, moment)
+  if ('patch' in change) return (state, moment) => state.patch(slice, change.patch, moment)
+  if ('merge' in change) return (state, moment) => state.merge(slice, change.merge, moment)
+  return (state, moment) => state.remove(slice, moment)
+}
+
+/** @throws ProtocolError unless it is the topic of a session or a worker */
+function ownTopicOf(
+  topic: string | TopicName,
+  field: string,
+  limits: Limits,
+): { readonly session: string; readonly worker: string | undefined } {
+  const name = topicNameOf(topic, field, limits)
+  if (name.kind === 'hub') throw new ProtocolError('forbidden', `${field}: only the hub publishes to hub`)
+  if (name.kind === 'all') {
+    throw new ProtocolError(
+      'badFrame',
+      `${field}: expected a session or a worker, got ${quote(formatTopic(name))}`,
+    )
+  }
+  return { session: name.session, worker: name.kind === 'worker' ? name.worker : undefined }
 }
 
 /** Owns sessions and connections: takes what is published, and brings it to those who follow. */
@@ -68,6 +102,9 @@ export class Hub {
   readonly #tracing: Tracing | undefined
   readonly #readStored: ReadStored
   readonly #turns: Turns
+  readonly #log: SharedLog | undefined
+  /** Present where a log gives the offsets. */
+  readonly #submitting: Submitting | undefined
 
   constructor(options: HubOptions) {
     this.clock = options.clock ?? systemClock
@@ -87,6 +124,8 @@ export class Hub {
     this.#times = parts.times
     this.#readStored = parts.readStored
     this.#turns = new Turns(clock)
+    this.#log = options.log
+    this.#submitting = parts.submitting
   }
 
   /** Why nothing can be published now: the store fails. Nothing when all is well. */
@@ -116,16 +155,8 @@ export class Hub {
    * @throws ProtocolError with the place in `events` when one is not valid, `conflict` when the session has ended
    */
   publish(topic: string | TopicName, events: readonly NewEvent[]): PublishResult {
-    const name = topicNameOf(topic, 'publish.topic', this.limits)
-    if (name.kind === 'hub')
-      throw new ProtocolError('forbidden', 'publish.topic: only the hub publishes to hub')
-    if (name.kind === 'all') {
-      throw new ProtocolError(
-        'badFrame',
-        `publish.topic: expected a session or a worker, got ${quote(formatTopic(name))}`,
-      )
-    }
-    return this.publishTo(name.session, name.kind === 'worker' ? name.worker : undefined, events)
+    const { session, worker } = ownTopicOf(topic, 'publish.topic', this.limits)
+    return this.publishTo(session, worker, events)
   }
 
   /**
@@ -138,6 +169,72 @@ export class Hub {
     const topic =
       typeof publisher === 'string' ? `sessions/${sessionId}/workers/${publisher}` : `sessions/${sessionId}`
     return this.#tracing.publish(topic, events, () => this.#publishing.publish(sessionId, publisher, events))
+  }
+
+  // Submitting: what is done through a log, or kept in a store, before it is answered
+
+  /**
+   * Publishes as `publish` does. The only way to publish where a log gives the offsets.
+   *
+   * @returns once the events are stored, or in the log
+   * @throws ProtocolError as `publish`; `unavailable` where it is not known whether they are
+   */
+  async submit(topic: string | TopicName, events: readonly NewEvent[]): Promise<PublishResult> {
+    const { session, worker } = ownTopicOf(topic, 'publish.topic', this.limits)
+    return this.submitTo(session, worker, events)
+  }
+
+  /** `submit`, for ids that have been checked; `publisher` as in `publishTo`. */
+  async submitTo(session: string, publisher: Publisher, events: readonly NewEvent[]): Promise<PublishResult> {
+    if (this.#submitting !== undefined) return this.#submitting.publish(session, publisher, events)
+    const result = this.publishTo(session, publisher, events)
+    await this.committed(session)
+    return result
+  }
+
+  /** Changes a slice as `setState`, `patchState`, `mergeState` and `removeState` do. @returns once it is stored, or in the log */
+  async submitState(
+    topic: string | TopicName,
+    slice: string,
+    change: StateChange,
+    options: StateOptions = {},
+  ): Promise<StateResult> {
+    const make = changeOf(slice, change)
+    if (this.#submitting !== undefined) return this.#submitting.change(topic, slice, options, make)
+    const result = this.#publishing.change(topic, slice, options, make)
+    await this.committed(ownTopicOf(topic, 'topic', this.limits).session)
+    return result
+  }
+
+  /** `createSession`. @returns once it is stored, or in the log */
+  async submitSession(id: string, changed: { mode?: Mode; metadata?: JsonObject } = {}): Promise<boolean> {
+    checkId(id, this.limits, 'session')
+    if (this.#submitting !== undefined) return this.#submitting.configure(id, changed)
+    const isNew = this.createSession(id, changed)
+    await this.committed(id)
+    return isNew
+  }
+
+  /** `endSession`. @returns once it is stored, or in the log */
+  async submitEnd(id: string, outcome?: JsonValue, said: Omit<SaidEnding, 'outcome'> = {}): Promise<void> {
+    if (this.#submitting !== undefined) return this.#submitting.end(id, { ...said, outcome })
+    this.endSession(id, outcome, said)
+    await this.committed(id)
+  }
+
+  /**
+   * Brings the session of a topic into memory where a log has it: before it is followed, read or looked for.
+   *
+   * @param after the cursor that is to be gone on from
+   * @returns nothing where there is nothing to wait for; rejects with `unavailable` when the log cannot be asked
+   */
+  open(topic: string | TopicName, after?: string): Promise<void> | undefined {
+    const { followed } = this.#sessions
+    if (followed === undefined) return undefined
+    const name = topicNameOf(topic, 'topic', this.limits)
+    if (name.kind === 'hub') return undefined
+    const position = after === undefined ? undefined : readCursor(after)
+    return followed.isReady(name.session, position) ? undefined : this.#sessions.open(name.session, position)
   }
 
   // Leases
@@ -388,6 +485,7 @@ export class Hub {
 
   /** @returns once all that was published is stored, and the store is closed. Nothing may be published after it. */
   async closeStore(): Promise<void> {
+    await this.#log?.close()
     await this.#sessions.committing?.close()
   }
 

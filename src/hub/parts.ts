@@ -12,6 +12,7 @@ import { OwnEvents } from '../sessions/own-events.js'
 import { Publishing } from '../sessions/publishing.js'
 import { findWindow, type ReadStored, readStored } from '../sessions/read-stored.js'
 import { Sessions } from '../sessions/sessions.js'
+import { Submitting } from '../sessions/submitting.js'
 import type { HubOptions } from './hub-options.js'
 
 /** What a hub is made of. */
@@ -23,6 +24,8 @@ export interface Parts {
   /** When commands expire, and when what is silent or busy for long counts as stuck. */
   readonly times: readonly DueTimes[]
   readonly readStored: ReadStored
+  /** Present where a log gives the offsets. */
+  readonly submitting: Submitting | undefined
 }
 
 /** What all parts have in common. */
@@ -37,6 +40,11 @@ interface Common {
 /** Puts a hub together: what is published goes from the sessions to delivery, which asks them for topics and stored pages. */
 export function partsOf(common: Common, options: HubOptions): Parts {
   const { catalog, clock, limits } = common
+  const { log } = options
+  if (log !== undefined && options.store !== undefined) {
+    throw new TypeError('log: a hub has a log or a store, and was given both')
+  }
+  const hub = log === undefined ? '' : common.random.id()
   const leases = new Leases(clock, (session, worker) => own.runOut(session, worker))
   const commandTimes = new DueTimes(clock, (session) => own.expire(session))
   const stallTimes = new DueTimes(clock, (session, worker) => own.stall(session, worker))
@@ -44,6 +52,7 @@ export function partsOf(common: Common, options: HubOptions): Parts {
   const sessions: Sessions = new Sessions({
     ...common,
     store: options.store,
+    log: log && { log, hub },
     retention: options.retention,
     onStore: options.onStore,
     expose: options.expose ?? (() => true),
@@ -54,6 +63,7 @@ export function partsOf(common: Common, options: HubOptions): Parts {
     onCommandDue: (session, at) => commandTimes.wait(session, undefined, at),
     onStallDue: (session, worker, at) => stallTimes.wait(session, worker, at),
     onRemoved: (session) => delivery.removed(session),
+    onStale: (session) => delivery.stale(session),
   })
   const { committing, topics } = sessions
   const readStoredEvents: ReadStored = (topic, filter, part) =>
@@ -70,9 +80,13 @@ export function partsOf(common: Common, options: HubOptions): Parts {
         findWindow({ committing, catalog, looksMax: limits.historyLooksMax }, topic, query),
     },
   })
-  const parts = { catalog, clock, sessions, check: new EventCheck(limits, catalog), onDirty }
+  const check = new EventCheck(limits, catalog)
+  const parts = { catalog, clock, sessions, check, onDirty }
   const own = new OwnEvents(parts)
   const publishing = new Publishing({ ...parts, limits, own })
   const times = [commandTimes, stallTimes]
-  return { sessions, delivery, publishing, leases, times, readStored: readStoredEvents }
+  const { followed } = sessions
+  const submitting =
+    log && followed && new Submitting({ log, hub, catalog, clock, limits, check, sessions, followed })
+  return { sessions, delivery, publishing, leases, times, readStored: readStoredEvents, submitting }
 }

@@ -13,6 +13,8 @@ export type LogEntry =
       readonly event: NewEvent
       /** About the bytes of its JSON text. */
       readonly bytes: number
+      /** The session's mode keeps it from everybody. */
+      readonly withheld?: boolean
     }
   /** Means nothing when the slice is not as of `base` any more. */
   | { readonly kind: 'change'; readonly worker?: string | undefined; readonly update: StateUpdate }
@@ -69,13 +71,19 @@ export function packEntries(
  * @returns the entries of a batch in the order of their places
  * @throws StoreError `refused` when a newer version wrote it
  */
-export function unpackEntries({ critical, droppable }: Pick<Delivered, 'critical' | 'droppable'>): PlacedEntry[] {
+export function unpackEntries({
+  critical,
+  droppable,
+}: Pick<Delivered, 'critical' | 'droppable'>): PlacedEntry[] {
   const entries: PlacedEntry[] = []
   for (const lane of [critical, droppable]) {
     if (lane === undefined) continue
     const [written, ...list] = packr.unpack(lane) as [number, ...unknown[]]
     if (written !== version) {
-      throw new StoreError('refused', `the log has blocks of version ${written}, and this hub reads ${version}`)
+      throw new StoreError(
+        'refused',
+        `the log has blocks of version ${written}, and this hub reads ${version}`,
+      )
     }
     for (let i = 0; i < list.length; i += 2) {
       entries.push({ place: list[i] as number, entry: list[i + 1] as LogEntry })

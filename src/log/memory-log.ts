@@ -159,10 +159,10 @@ export class MemoryLog {
   }
 
   open(session: string): Opened {
-    const { epoch, last, lost, checkpoint, batches } = this.#touched(session) ?? this.#begun(session)
+    const { epoch, last, lost, checkpoint, batches, whole } = this.#touched(session) ?? this.#begun(session)
     const reached = checkpoint?.offset ?? start
     return {
-      ...{ epoch, last, lost, checkpoint },
+      ...{ epoch, last, lost, checkpoint, whole },
       before: batches.filter(({ to }) => to <= reached),
       batches: batches.filter(({ to }) => to > reached),
     }

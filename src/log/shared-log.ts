@@ -113,7 +113,8 @@ export interface KnownId {
 }
 
 /** A batch as every hub gets it. */
-export interface Delivered extends Pick<Append, 'hub' | 'number' | 'epoch' | 'at' | 'critical' | 'droppable'> {
+export interface Delivered
+  extends Pick<Append, 'hub' | 'number' | 'epoch' | 'at' | 'critical' | 'droppable'> {
   readonly from: Offset
   readonly to: Offset
   /** Places of entries that were published before. */
@@ -137,6 +138,8 @@ export interface Opened {
   readonly before: readonly Delivered[]
   /** Those after it, all of them. */
   readonly batches: readonly Delivered[]
+  /** What follows this offset is there as it was appended. */
+  readonly whole: Offset
 }
 
 export interface Checkpoint {

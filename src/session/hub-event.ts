@@ -12,6 +12,8 @@ export interface Facts {
   readonly now: number
   /** The hub itself publishes it. */
   readonly isHub?: boolean
+  /** Whether the session's mode keeps it from everybody; found out here unless given. */
+  readonly withheld?: boolean
 }
 
 /** @returns the event as everybody gets it */

@@ -267,7 +267,8 @@ function nothingUncommitted(): Uncommitted {
   }
 }
 
-function storedEvent({ event, force, everywhere }: Entry): StoredEvent {
+/** @returns the event as a store keeps it */
+export function storedEvent({ event, force, everywhere }: Entry): StoredEvent {
   if (everywhere) return { ...event, passes: 'all' }
   return force ? { ...event, passes: 'modes' } : event
 }

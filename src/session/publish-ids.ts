@@ -1,6 +1,6 @@
+import { FormerIds } from '../lib/former-ids.js'
 import type { Offset } from '../protocol/cursor.js'
 import type { PublishId } from '../store/store.js'
-import { FormerIds } from '../lib/former-ids.js'
 
 /**
  * The producers' ids of the newest events: what was published before is not published again. Each topic has ids of its

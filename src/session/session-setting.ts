@@ -5,6 +5,7 @@ import type { Cause } from '../protocol/frames.js'
 import type { Change, Moment, TopicState } from '../state/topic-state.js'
 import type { JournalSetting } from './journal.js'
 import type { StallLimits } from './stall.js'
+import type { SharedPast } from './timeline.js'
 import type { OwnTopic, StateSetting } from './topic.js'
 
 /** `waiting`: somebody follows it, but nothing was published yet. */
@@ -30,6 +31,8 @@ export interface SessionSetting {
   readonly totals: HistoryTotals
   /** Absent where there is no store. */
   readonly journal: JournalSetting | undefined
+  /** Present where a log gives the offsets. */
+  readonly past?: SharedPast
   /** The session's mode has kept an event from everybody. */
   withheld(): void
   /** Something has changed that the list of sessions shows of this one. */

@@ -8,7 +8,7 @@ import { History } from '../history/history.js'
 import { type JsonObject, type JsonValue, jsonBytes } from '../lib/json.js'
 import { Weight } from '../lib/weight.js'
 import { type Epoch, type Offset, start } from '../protocol/cursor.js'
-import type { Attempt, HubEvent, Mode, NewEvent } from '../protocol/frames.js'
+import type { Attempt, HubEvent, Mode, NewEvent, StateUpdate } from '../protocol/frames.js'
 import type { StateRoom } from '../state/room.js'
 import { type Change, isReserved } from '../state/topic-state.js'
 import type { SessionRecord, StoredSession } from '../store/store.js'
@@ -27,7 +27,7 @@ import { SessionLeases } from './session-leases.js'
 import type { Intent, SaidEnding, SessionSetting, SessionStatus } from './session-setting.js'
 import { mayBeStuck, type Stalled } from './stall.js'
 import { Steering } from './steering.js'
-import type { Timeline } from './timeline.js'
+import type { SharedPast, Timeline } from './timeline.js'
 import { AllTopic, OwnTopic, type Topic } from './topic.js'
 import { Worker } from './worker.js'
 import { Workers } from './workers.js'
@@ -55,6 +55,7 @@ export class Session implements Timeline {
   readonly #setting: SessionSetting
   readonly #workers = new Workers()
   readonly #ids: PublishIds
+  #past: SharedPast | undefined
   #offset: Offset = start
   #status: SessionStatus = 'waiting'
   #startedAt: number | undefined = undefined
@@ -76,6 +77,7 @@ export class Session implements Timeline {
     this.epoch = epoch
     this.#setting = setting
     this.room = setting.state.room()
+    this.#past = setting.past
     this.#ids = new PublishIds(setting.limits.publishIdsMax)
     this.journal = setting.journal && new Journal(this, setting.journal)
     this.topic = this.#ownTopic()
@@ -84,6 +86,14 @@ export class Session implements Timeline {
 
   get offset(): Offset {
     return this.#offset
+  }
+
+  get past(): SharedPast | undefined {
+    return this.#past
+  }
+
+  setPast(past: SharedPast): void {
+    this.#past = past
   }
 
   get status(): SessionStatus {
@@ -249,7 +259,7 @@ export class Session implements Timeline {
     // What the hub says of somebody is no sign of life.
     if (!isForeign && !isLate) this.#note(event, worker, facts)
     const isWithheld = event.force !== true && !carries(this.#mode, traits.level)
-    if (isLate || (isWithheld && traits.command === undefined)) {
+    if (isLate || ((facts.withheld ?? isWithheld) && traits.command === undefined)) {
       this.#setting.withheld()
       this.journal?.offsetTaken()
       return this.#offset
@@ -279,6 +289,29 @@ export class Session implements Timeline {
     return { ...event, data: joined }
   }
 
+  /** A log gives the offsets: the next one is above this. */
+  goTo(offset: Offset): void {
+    this.#offset = offset
+  }
+
+  /**
+   * Makes a change that was drafted for a log.
+   *
+   * @returns whether it is one: not when the slice is not as of the update's base any more
+   */
+  followChange(topic: OwnTopic, update: StateUpdate, now: number): boolean {
+    const moment = { offset: (this.#offset + 1) as Offset, time: now, cause: update.cause }
+    const entry = topic.state.follow(update, moment)
+    if (entry === undefined) return false
+    this.#offset = moment.offset
+    this.#activeAt = now
+    if (topic.exposes(update.slice)) {
+      topic.audience?.pend(entry)
+      this.all.audience?.pend(entry)
+    }
+    return true
+  }
+
   /** Makes a change of state; if it is one, it takes the next offset. State has a place of its own beside history. */
   change({ topic, slice, now, cause, make }: Intent): Change {
     const moment = { offset: (this.#offset + 1) as Offset, time: now, cause }
@@ -300,10 +333,15 @@ export class Session implements Timeline {
   refresh(now: number): void {
     if (!this.#stale || this.#status === 'waiting') return
     this.#stale = false
-    for (const [slice, value] of slicesOf(this)) {
+    const last = this.#offset
+    const slices = slicesOf(this)
+    for (const [index, [slice, value]] of slices.entries()) {
+      // A log has left the last offsets of its batch to what the hubs say: each slice has its own, the same in all hubs.
+      if (this.past !== undefined) this.#offset = (last - slices.length + index) as Offset
       const make: Intent['make'] = (state, moment) => state.set(slice, value, moment)
       this.change({ topic: this.topic, slice, now, make })
     }
+    if (this.past !== undefined) this.#offset = last
   }
 
   /** The worker begins, if it has not. */

@@ -182,7 +182,10 @@ export abstract class Topic {
   /** @returns what a subscription with this filter can no longer get of what follows `after`. */
   lossAfter(after: Offset, filter: Filter): Loss {
     const loss = lossAfter(this.histories(), after, filter)
-    const { journal } = this.timeline
+    const { journal, past } = this.timeline
+    if (past !== undefined && past.floor > after) {
+      return { critical: loss.critical, droppable: loss.droppable > past.floor ? loss.droppable : past.floor }
+    }
     if (journal === undefined) return loss
     const { trimmed } = journal
     if (after >= trimmed) return nothingLost
@@ -203,7 +206,7 @@ export abstract class Topic {
   get forgotten(): Offset {
     return this.stateful().reduce(
       (newest, { state }) => (state.forgotten > newest ? state.forgotten : newest),
-      this.timeline.journal?.restoredAt ?? start,
+      this.timeline.past?.openedAt ?? this.timeline.journal?.restoredAt ?? start,
     )
   }
 

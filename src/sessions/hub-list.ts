@@ -16,6 +16,7 @@ export class HubList implements Timeline {
   readonly completion = undefined
   readonly journal = undefined
   readonly room: StateRoom
+  readonly past = undefined
   /** The sessions that may be seen; absent: all. */
   readonly ids: readonly string[] | undefined
   readonly #slice: (ids: readonly string[] | undefined) => JsonObject

@@ -113,6 +113,8 @@ export class OwnEvents {
 
   /** @returns a session that is running, for a timer: where it cannot be had now, there is nobody to tell */
   #timed(id: string): Session | undefined {
+    // What one hub says by its own clock would be at offsets that no other hub knows of.
+    if (this.#sessions.followed !== undefined) return undefined
     try {
       const session = this.#sessions.known(id)
       return session?.status === 'running' || session?.status === 'paused' ? session : undefined

@@ -28,6 +28,34 @@ export type PublishResult = {
   readonly duplicates: number
 }
 
+/** @returns the topic of a change of state, once it and the slice have been found valid */
+export function stateTopicOf(topicName: string | TopicName, slice: string, limits: Limits): StateTopicName {
+  const name = topicNameOf(topicName, 'topic', limits)
+  if (name.kind === 'hub') throw new ProtocolError('forbidden', 'topic: only the hub sets the state of hub')
+  if (name.kind === 'all') {
+    throw new ProtocolError(
+      'badFrame',
+      `topic: expected a session or a worker, got ${quote(formatTopic(name))}`,
+    )
+  }
+  checkSlice(slice, limits, 'slice')
+  return name
+}
+
+type StateTopicName = Extract<TopicName, { kind: 'session' | 'worker' }>
+
+/** @returns what is to be changed, once it has been found valid @throws ProtocolError `badFrame` */
+export function checkedConfiguration(
+  { mode, metadata: given }: { readonly mode?: Mode; readonly metadata?: JsonObject },
+  check: EventCheck,
+): { readonly mode?: Mode; readonly metadata?: JsonObject } {
+  if (mode !== undefined && !modes.includes(mode)) {
+    throw new ProtocolError('badFrame', `mode: expected one of ${modes.join(', ')}, got ${quote(mode)}`)
+  }
+  const metadata = given && (check.value(given, 'metadata').value as JsonObject)
+  return { ...(mode && { mode }), ...(metadata && { metadata }) }
+}
+
 /** A worker, or nothing for the session itself; or one of these for each event. */
 export type Publisher = string | undefined | readonly (string | undefined)[]
 
@@ -70,6 +98,7 @@ export class Publishing {
    * @throws ProtocolError as `Hub.publish` does
    */
   publish(sessionId: string, publisher: Publisher, given: readonly NewEvent[]): PublishResult {
+    this.#sessions.expectOwnOffsets()
     const { events, sizes, steers } = this.#check.events(given)
     const known = this.#publishedBefore(sessionId, publisher, events)
     if (known !== undefined) return known
@@ -202,15 +231,8 @@ export class Publishing {
     { cause: given, unless }: StateOptions,
     make: Intent['make'],
   ): StateResult {
-    const name = topicNameOf(topicName, 'topic', this.#limits)
-    if (name.kind === 'hub') throw new ProtocolError('forbidden', 'topic: only the hub sets the state of hub')
-    if (name.kind === 'all') {
-      throw new ProtocolError(
-        'badFrame',
-        `topic: expected a session or a worker, got ${quote(formatTopic(name))}`,
-      )
-    }
-    checkSlice(slice, this.#limits, 'slice')
+    this.#sessions.expectOwnOffsets()
+    const name = stateTopicOf(topicName, slice, this.#limits)
     const cause = given && this.#check.cause(given)
     this.#sessions.capacity.expectRoom()
     const session = this.#sessions.session(name.session)
@@ -243,6 +265,7 @@ export class Publishing {
    * @throws ProtocolError `conflict` when the session has ended
    */
   lease(sessionId: string, workerId: string | undefined, ms: number): void {
+    this.#sessions.expectOwnOffsets()
     this.#sessions.committing?.admit(this.#sessions.held(sessionId)?.journal)
     this.#sessions.capacity.expectRoomForWorkers(sessionId, [workerId])
     const session = this.#sessions.running(sessionId)
@@ -260,23 +283,22 @@ export class Publishing {
    * @returns whether it is new
    */
   create(id: string, changed: { readonly mode?: Mode; readonly metadata?: JsonObject }): boolean {
+    this.#sessions.expectOwnOffsets()
     const isNew = (this.#sessions.known(id)?.status ?? 'waiting') === 'waiting'
-    const { mode } = changed
-    if (mode !== undefined && !modes.includes(mode)) {
-      throw new ProtocolError('badFrame', `mode: expected one of ${modes.join(', ')}, got ${quote(mode)}`)
-    }
-    const metadata = changed.metadata && (this.#check.value(changed.metadata, 'metadata').value as JsonObject)
+    const checked = checkedConfiguration(changed, this.#check)
+    const { metadata } = checked
     const held = this.#sessions.held(id)
     this.#sessions.committing?.admit(held?.journal)
     if (metadata !== undefined) {
       this.#sessions.capacity.expectStateRoom(held?.room.bytes ?? 0, jsonBytes(metadata))
     }
-    this.#sessions.running(id).configure({ ...(mode && { mode }), ...(metadata && { metadata }) })
+    this.#sessions.running(id).configure(checked)
     return isNew
   }
 
   /** @throws ProtocolError `notFound`, or `conflict` when it has ended already */
   end(id: string, said: SaidEnding): void {
+    this.#sessions.expectOwnOffsets()
     const session = this.#sessions.started(id)
     if (session.status === 'ended')
       throw new ProtocolError('conflict', `session ${quote(id)} has already ended`)

@@ -1,6 +1,7 @@
 import type { Catalog } from '../catalog/catalog.js'
 import type { Clock } from '../lib/clock.js'
 import type { Random } from '../lib/random.js'
+import type { SharedLog } from '../log/shared-log.js'
 import type { Limits } from '../protocol/limits.js'
 import type { Session } from '../session/session.js'
 import type { Timeline } from '../session/timeline.js'
@@ -15,6 +16,8 @@ export interface SessionsOptions {
   readonly catalog: Catalog
   readonly limits: Limits
   readonly store: Store | undefined
+  /** Gives the offsets, for this hub and others; there is no store then. */
+  readonly log: { readonly log: SharedLog; readonly hub: string } | undefined
   readonly retention: Retention | undefined
   readonly onStore: ((fault: string | undefined) => void) | undefined
   readonly tracing: Tracing | undefined
@@ -29,4 +32,6 @@ export interface SessionsOptions {
   readonly onStallDue: (session: string, worker: string | undefined, at: number) => void
   /** Told that a session is about to be gone: those who follow it have to leave. */
   readonly onRemoved: (session: Session) => void
+  /** Told that what memory has of a session is no good: those who follow it have to come back. */
+  readonly onStale: (session: Session) => void
 }

@@ -2,12 +2,13 @@
 
 import { noTotals } from '../history/history.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
-import type { Offset } from '../protocol/cursor.js'
+import type { Offset, Position } from '../protocol/cursor.js'
 import type { Filter } from '../session/filter.js'
 import { aboutRecord, aboutSession } from '../session/reserved-slices.js'
 import { Session } from '../session/session.js'
 import type { SessionSetting } from '../session/session-setting.js'
 import { type SessionSummary, summarize } from '../session/summary.js'
+import { noPast } from '../session/timeline.js'
 import type { StateSetting, Topic } from '../session/topic.js'
 import type { Worker } from '../session/worker.js'
 import { noCounts, type StateCounts } from '../state/topic-state.js'
@@ -17,6 +18,7 @@ import { Committing } from './committing.js'
 import { isDamaged } from './damaged-sessions.js'
 import { IdleSessions } from './idle-sessions.js'
 import { Listing } from './listing.js'
+import { LogSessions } from './log-sessions.js'
 import { restoreSession } from './restore.js'
 import { SessionLists } from './session-lists.js'
 import type { SessionsOptions } from './sessions-options.js'
@@ -26,6 +28,8 @@ import { Topics } from './topics.js'
 /** The sessions of a hub: those in memory, and through the store those that are not. */
 export class Sessions {
   readonly committing: Committing | undefined
+  /** The sessions that are followed in a log; absent where this hub gives the offsets. */
+  readonly followed: LogSessions | undefined
   readonly capacity: Capacity
   readonly stateCounts: StateCounts = noCounts()
   readonly totals = noTotals()
@@ -40,20 +44,26 @@ export class Sessions {
   readonly listing: Listing
   readonly topics: Topics
   readonly #setting: SessionSetting
+  #isSubmitting: (session: string) => boolean = () => false
 
   constructor(options: SessionsOptions) {
     this.#options = options
     const { limits, clock, expose, random, onDirty } = options
     this.#stored = new StoredSessions(clock)
-    this.#idle = new IdleSessions(limits.idleSessionsMax, (session) => this.#rest(session))
+    this.#idle = new IdleSessions(limits.idleSessionsMax, (session) => {
+      if (this.#isKept(session)) this.#rest(session)
+    })
     this.committing = this.#committingOf(options)
+    this.followed = options.log && this.#followedOf(options, options.log)
     this.capacity = new Capacity({
       limits,
       clock,
       totals: this.totals,
       sessions: this.#held,
       idle: () => this.#idle.sessions(),
-      release: (session) => this.#rest(session),
+      release: (session) => {
+        if (this.#isKept(session)) this.#rest(session)
+      },
       forget: (session) => this.forget(session),
     })
     const room = () => this.capacity.room()
@@ -63,6 +73,7 @@ export class Sessions {
       state,
       totals: this.totals,
       journal: this.committing?.journals,
+      ...(options.log && { past: noPast }),
       withheld: () => {
         this.#withheld++
       },
@@ -133,10 +144,25 @@ export class Sessions {
     return restored
   }
 
-  /** @returns the session, made as a placeholder when there is none. */
+  /** @throws TypeError where a log gives the offsets: what is published has to be submitted */
+  expectOwnOffsets(): void {
+    if (this.followed !== undefined)
+      throw new TypeError('a hub with a log has no synchronous writing: submit instead')
+  }
+
+  /** Brings a session of the log into memory; it leaves again when nobody wants it at the end of the turn. */
+  async open(id: string, position?: Position): Promise<void> {
+    const follower = await this.followed?.open(id, position)
+    if (follower !== undefined) this.#options.clock.defer(() => this.mayForget(follower.session.topic))
+  }
+
+  /** @returns the session, made as a placeholder when there is none; of a log's only one that was opened. */
   session(id: string): Session {
     const known = this.known(id)
     if (known !== undefined) return known
+    if (this.followed !== undefined) {
+      throw new ProtocolError('unavailable', `session ${quote(id)} was not opened in the log`)
+    }
     const session = new Session(id, this.#options.random.id(12), this.#setting)
     this.#held.set(id, session)
     this.#waiting++
@@ -215,6 +241,8 @@ export class Sessions {
   remove(id: string): Promise<void> {
     try {
       const session = this.started(id)
+      // Those who follow it are told when the log says so, here as elsewhere.
+      if (this.#options.log !== undefined) return this.#options.log.log.remove(id)
       this.forget(session)
       return (session.journal && this.committing?.remove(session.journal)) ?? Promise.resolve()
     } catch (error) {
@@ -240,9 +268,50 @@ export class Sessions {
 
   /** A session that nobody follows, and that the store has all of, may leave memory. */
   #mayRest(session: Session): void {
-    const { journal } = session
-    if (journal === undefined || session.followed || session.status === 'waiting') return
-    if (this.committing?.busy(journal) === false) this.#idle.add(session)
+    if (session.followed || session.status === 'waiting') return
+    if (this.#isKept(session)) this.#idle.add(session)
+  }
+
+  /** Whether it can come back when it has left memory. */
+  #isKept({ id, journal }: Session): boolean {
+    if (this.followed !== undefined) return !this.#isSubmitting(id)
+    return journal !== undefined && this.committing?.busy(journal) === false
+  }
+
+  /** Tells which sessions must stay, because something of them is under way to the log. */
+  keepWhile(isSubmitting: (session: string) => boolean): void {
+    this.#isSubmitting = isSubmitting
+  }
+
+  /** A session of the log begins with what was applied to it. */
+  #begin(session: Session, now: number): void {
+    if (this.#held.get(session.id) === session) this.#waiting--
+    session.start(now)
+  }
+
+  /** What the log says, and what this hub has of it, are two things: it is opened anew when it is asked for. */
+  #stale(session: Session): void {
+    this.#options.onStale(session)
+    this.#left(session)
+  }
+
+  #followedOf(options: SessionsOptions, { log, hub }: NonNullable<SessionsOptions['log']>): LogSessions {
+    const { clock, catalog, onDirty } = options
+    return new LogSessions({
+      ...{ log, hub, clock, catalog },
+      make: (id, epoch) => new Session(id, epoch, this.#setting),
+      hold: (session) => {
+        this.#held.set(session.id, session)
+        if (session.status === 'waiting') this.#waiting++
+        else this.lists.changed(session.id)
+      },
+      begin: (session, now) => this.#begin(session, now),
+      onDirty: (session) => {
+        if (session.followed) onDirty(session)
+      },
+      stale: (session) => this.#stale(session),
+      removed: (session) => this.forget(session),
+    })
   }
 
   /** The store has sessions of an earlier life. */
@@ -266,6 +335,7 @@ export class Sessions {
     this.#held.delete(session.id)
     this.#idle.delete(session.id)
     if (session.status === 'waiting') this.#waiting--
+    this.followed?.leave(session)
     this.capacity.left(session)
   }
 
@@ -277,8 +347,9 @@ export class Sessions {
     // It may have been removed, and another one begun.
     if (session === undefined || session !== topic.timeline) return
     if (name.kind === 'worker') session.mayForget(name.worker)
-    if (session.status === 'waiting' && !session.followed) this.#left(session)
-    else this.#mayRest(session)
+    if (session.status === 'waiting' && !session.followed) {
+      if (!this.#isSubmitting(session.id)) this.#left(session)
+    } else this.#mayRest(session)
   }
 
   #committingOf({

@@ -94,7 +94,7 @@ export function sharedLogConformance(t: Test, setUp: (t: Test) => LogUnderTest):
     const log = setUp(t)
     const { epoch, open } = await opened(log)
     t.match(epoch, /^[\w-]{8,64}$/)
-    t.strictSame(open, { epoch, last: 0, lost: [], checkpoint: undefined, before: [], batches: [] })
+    t.strictSame(open, { epoch, last: 0, lost: [], checkpoint: undefined, before: [], batches: [], whole: 0 })
     t.equal((await opened(log)).epoch, epoch)
     t.not((await log.link().open('other')).epoch, epoch)
   })
@@ -109,7 +109,10 @@ export function sharedLogConformance(t: Test, setUp: (t: Test) => LogUnderTest):
       Array.from({ length: 50 }, (_, i) => append(i % 2 ? link : other, epoch, 1)),
     )
     const froms = many.map((answer) => appended(answer).from).toSorted((a, b) => a - b)
-    t.strictSame(froms, Array.from({ length: 50 }, (_, i) => 8 + 3 * i))
+    t.strictSame(
+      froms,
+      Array.from({ length: 50 }, (_, i) => 8 + 3 * i),
+    )
     const { batches, last } = await other.open('s')
     t.equal(last, 158)
     t.strictSame(
@@ -254,8 +257,9 @@ export function sharedLogConformance(t: Test, setUp: (t: Test) => LogUnderTest):
     const all = await link.open('s')
     t.equal(all.batches.length, 31, 'without a checkpoint nothing may be missing')
     await link.checkpoint('s', { epoch, offset: all.last, bytes: bytes('all') })
-    const { before, batches, last } = await link.open('s')
+    const { before, batches, last, whole } = await link.open('s')
     t.strictSame(batches, [])
+    t.ok(whole >= 3 && whole < last - 1_000 && before.some(({ to }) => to === whole) === false)
     t.ok(before.length >= 11 && before.length < 25, `${before.length} batches are left`)
     t.strictSame(new TextDecoder().decode(before[0]?.critical), 'critical')
     t.equal(before[0]?.droppable, undefined)

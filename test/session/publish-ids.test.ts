@@ -1,8 +1,8 @@
 import t from 'tap'
 import { createHub, type Hub } from '../../src/hub/hub.js'
+import { FormerIds } from '../../src/lib/former-ids.js'
 import { hashOf } from '../../src/lib/hash.js'
 import type { Offset } from '../../src/protocol/cursor.js'
-import { FormerIds } from '../../src/lib/former-ids.js'
 import { openStore } from '../../src/store/open.js'
 
 /** Publishes one event with the id `1` to the session and to two workers, and says which were new. */

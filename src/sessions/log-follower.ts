@@ -1,0 +1,215 @@
+import type { Clock, Timer } from '../lib/clock.js'
+import { type PlacedEntry, unpackEntries } from '../log/entries.js'
+import { type Delivered, type LogFeed, type LostRange, lostAt, type SharedLog } from '../log/shared-log.js'
+import type { Epoch, Offset } from '../protocol/cursor.js'
+import type { Session } from '../session/session.js'
+import { type Applying, applyBatch } from './log-batch.js'
+
+/** Batches that wait for those before them; what does not fit is asked for. */
+const aheadMax = 1_000
+const retryMs = 250
+const retryMsMax = 5_000
+
+/** What a hub has appended and waits for. */
+export interface OwnBatch {
+  readonly entries: readonly PlacedEntry[]
+  /**
+   * @param meaningless places of changes that had no effect
+   * @param began whether the session began with it
+   */
+  applied(meaningless: ReadonlySet<number>, began: boolean): void
+  /** What the session has come to here is no good any more. */
+  abandoned(): void
+}
+
+export interface FollowerParts extends Applying {
+  readonly log: SharedLog
+  /** The hub's own id. */
+  readonly hub: string
+  readonly clock: Clock
+  /** The session has something for those who follow it. */
+  onDirty(session: Session): void
+  /** What the hub has of the session is of a past that did not happen, or too old: it has to be opened anew. */
+  stale(session: Session): void
+  /** The session was removed. */
+  removed(session: Session): void
+}
+
+/** Keeps a session where the log is: applies each batch once and in order, and asks the log for what the feed lost. */
+export class LogFollower implements LogFeed {
+  readonly session: Session
+  readonly #parts: FollowerParts
+  /** What came and does not follow directly, in the order in which it came. */
+  #ahead: Delivered[] = []
+  readonly #own = new Map<number, OwnBatch>()
+  /** Where those of them end that were appended. */
+  readonly #ends = new Map<number, Offset>()
+  /** The question under way, and the one after it. */
+  #asking: Promise<void> | undefined = undefined
+  #next: Promise<void> | undefined = undefined
+  #retry: Timer | undefined = undefined
+  #retryMs = retryMs
+  #lost: readonly LostRange[] = []
+  #left = false
+
+  /** @param session as `open` has answered; what the feed brought meanwhile is to be given next */
+  constructor(session: Session, lost: readonly LostRange[], parts: FollowerParts) {
+    this.session = session
+    this.#lost = lost
+    this.#parts = parts
+  }
+
+  /** As far as is known, it is where the log is. */
+  get live(): boolean {
+    return this.#asking === undefined && this.#retry === undefined && !this.#left
+  }
+
+  /** The hub holds the session no more. */
+  get left(): boolean {
+    return this.#left
+  }
+
+  /** Batches of this hub that are under way. */
+  get busy(): boolean {
+    return this.#own.size > 0
+  }
+
+  lostAt(offset: Offset): LostRange | undefined {
+    return lostAt(this.#lost, offset)
+  }
+
+  /** A batch is about to be appended. */
+  expect(number: number, batch: OwnBatch): void {
+    this.#own.set(number, batch)
+  }
+
+  /** It was appended, and this is how it is told. */
+  answered(batch: Delivered): void {
+    if (!this.#own.has(batch.number)) return
+    this.#ends.set(batch.number, batch.to)
+    this.batch(batch)
+    this.#abandonLost()
+  }
+
+  /** It was not appended. */
+  forget(number: number): void {
+    this.#own.delete(number)
+    this.#ends.delete(number)
+  }
+
+  /** What was appended and is not where it should be has been lost. */
+  #abandonLost(): void {
+    for (const [number, end] of this.#ends) {
+      if (end > this.session.offset) continue
+      const own = this.#own.get(number)
+      this.forget(number)
+      own?.abandoned()
+    }
+  }
+
+  batch(batch: Delivered): void {
+    if (this.#left) return
+    const { epoch, offset } = this.session
+    // Of another lifetime: only the log knows whether it is the one before or the next.
+    if (batch.epoch !== epoch) return this.#askSoon()
+    if (batch.to <= offset) return
+    if (this.#asking !== undefined || batch.from !== offset) {
+      if (this.#ahead.length < aheadMax) this.#ahead.push(batch)
+      if (this.#asking === undefined) this.#askSoon()
+      return
+    }
+    this.#apply(batch)
+    this.#parts.onDirty(this.session)
+  }
+
+  broken(): void {
+    if (!this.#left) this.#askSoon()
+  }
+
+  removed(epoch: Epoch): void {
+    if (this.#left || epoch !== this.session.epoch) return
+    this.#parts.removed(this.session)
+  }
+
+  /**
+   * @returns once the session is where the log was when this was called
+   * @throws StoreError when the log cannot be asked
+   */
+  catchUp(): Promise<void> {
+    if (this.#asking === undefined) return this.#ask()
+    this.#next ??= this.#asking
+      .catch(() => undefined)
+      .then(() => {
+        this.#next = undefined
+        return this.#ask()
+      })
+    return this.#next
+  }
+
+  /** The hub lets go of the session. */
+  leave(): void {
+    if (this.#left) return
+    this.#left = true
+    this.#retry?.cancel()
+    this.#retry = undefined
+    this.#ahead = []
+    for (const own of this.#own.values()) own.abandoned()
+    this.#own.clear()
+    this.#ends.clear()
+  }
+
+  #askSoon(): void {
+    // A failure is asked again by itself.
+    this.catchUp().catch(() => undefined)
+  }
+
+  #ask(): Promise<void> {
+    this.#retry?.cancel()
+    this.#retry = undefined
+    const asking = this.#asked().finally(() => {
+      if (this.#asking === asking) this.#asking = undefined
+      this.#takeAhead()
+    })
+    this.#asking = asking
+    return asking
+  }
+
+  async #asked(): Promise<void> {
+    const { log, clock, stale } = this.#parts
+    const { id, epoch, offset } = this.session
+    try {
+      const since = await log.since(id, { epoch, offset })
+      if (this.#left) return
+      this.#retryMs = retryMs
+      if (since.kind !== 'batches') return stale(this.session)
+      this.#lost = since.lost
+      for (const batch of since.batches) if (batch.to > this.session.offset) this.#apply(batch)
+      if (since.last > this.session.offset) this.session.goTo(since.last)
+      this.#abandonLost()
+      this.#parts.onDirty(this.session)
+    } catch (error) {
+      if (!this.#left) {
+        this.#retry = clock.after(this.#retryMs, () => this.#askSoon())
+        this.#retryMs = Math.min(2 * this.#retryMs, retryMsMax)
+      }
+      throw error
+    }
+  }
+
+  /** What came while the log was asked may follow now. */
+  #takeAhead(): void {
+    if (this.#retry !== undefined) return
+    const ahead = this.#ahead
+    this.#ahead = []
+    for (const batch of ahead) this.batch(batch)
+  }
+
+  #apply(batch: Delivered): void {
+    const own = batch.hub === this.#parts.hub ? this.#own.get(batch.number) : undefined
+    if (own !== undefined) this.forget(batch.number)
+    const entries = own?.entries ?? unpackEntries(batch)
+    const waited = this.session.status === 'waiting'
+    const meaningless = applyBatch(this.session, batch, entries, this.#parts)
+    own?.applied(meaningless, waited && this.session.status !== 'waiting')
+  }
+}

@@ -1,0 +1,139 @@
+import { unpackEntries } from '../log/entries.js'
+import type { Delivered, LogFeed } from '../log/shared-log.js'
+import { ProtocolError } from '../protocol/codes.js'
+import type { Epoch, Position } from '../protocol/cursor.js'
+import type { Session } from '../session/session.js'
+import { StoreError } from '../store/store.js'
+import { applyBatch, restoreImage } from './log-batch.js'
+import { type FollowerParts, LogFollower } from './log-follower.js'
+
+export interface LogSessionsParts extends FollowerParts {
+  /** Makes a session that takes its offsets from the log. */
+  make(id: string, epoch: Epoch): Session
+  /** The session is in memory from now on. */
+  hold(session: Session): void
+}
+
+/** What the feed brings while a session is being opened. */
+class Gate implements LogFeed {
+  #follower: LogFollower | undefined = undefined
+  #batches: Delivered[] = []
+  #isBroken = false
+  #removed: Epoch | undefined = undefined
+
+  batch(batch: Delivered): void {
+    if (this.#follower === undefined) this.#batches.push(batch)
+    else this.#follower.batch(batch)
+  }
+
+  broken(): void {
+    this.#isBroken = true
+    this.#follower?.broken()
+  }
+
+  removed(epoch: Epoch): void {
+    this.#removed = epoch
+    this.#follower?.removed(epoch)
+  }
+
+  open(follower: LogFollower): void {
+    this.#follower = follower
+    for (const batch of this.#batches) follower.batch(batch)
+    this.#batches = []
+    if (this.#isBroken) follower.broken()
+    if (this.#removed !== undefined) follower.removed(this.#removed)
+  }
+}
+
+/** The sessions that a hub follows in the log: opens what is asked for, and lets go of it. */
+export class LogSessions {
+  readonly #parts: LogSessionsParts
+  readonly #followers = new Map<string, LogFollower>()
+  readonly #opening = new Map<string, Promise<LogFollower>>()
+
+  constructor(parts: LogSessionsParts) {
+    this.#parts = parts
+  }
+
+  /** @returns what keeps a session where the log is, if it is in memory */
+  get(id: string): LogFollower | undefined {
+    return this.#followers.get(id)
+  }
+
+  /**
+   * @param position of somebody who wants to go on from there
+   * @returns whether the session is in memory, and as far as that
+   */
+  isReady(id: string, position?: Position): boolean {
+    const follower = this.#followers.get(id)
+    return follower?.live === true && !isAhead(position, follower.session)
+  }
+
+  /**
+   * Brings a session into memory, and where it is, to a position that it has not reached yet. One that does not exist
+   * is there as a placeholder.
+   *
+   * @throws ProtocolError `unavailable` when the log cannot be asked
+   */
+  async open(id: string, position?: Position): Promise<LogFollower> {
+    try {
+      let follower = this.#followers.get(id) ?? (await this.#load(id))
+      if (!follower.live || isAhead(position, follower.session)) await follower.catchUp()
+      // What the log said may have made an end of what was here.
+      if (follower.left) follower = this.#followers.get(id) ?? (await this.#load(id))
+      return follower
+    } catch (error) {
+      throw unavailable(error)
+    }
+  }
+
+  /** The session leaves memory. */
+  leave(session: Session): void {
+    const follower = this.#followers.get(session.id)
+    if (follower?.session !== session) return
+    this.#followers.delete(session.id)
+    follower.leave()
+    this.#parts.log.unfollow(session.id)
+  }
+
+  #load(id: string): Promise<LogFollower> {
+    let opening = this.#opening.get(id)
+    if (opening === undefined) {
+      opening = this.#opened(id).finally(() => this.#opening.delete(id))
+      this.#opening.set(id, opening)
+    }
+    return opening
+  }
+
+  async #opened(id: string): Promise<LogFollower> {
+    const { log, catalog, make, hold } = this.#parts
+    const gate = new Gate()
+    await log.follow(id, gate)
+    try {
+      const { epoch, last, lost, checkpoint, before, batches, whole } = await log.open(id)
+      const session = make(id, epoch)
+      if (checkpoint !== undefined) restoreImage(session, checkpoint, before, catalog)
+      const follower = new LogFollower(session, lost, this.#parts)
+      hold(session)
+      for (const batch of batches) applyBatch(session, batch, unpackEntries(batch), this.#parts)
+      session.goTo(last)
+      session.setPast({ openedAt: last, floor: whole, lostAt: (offset) => follower.lostAt(offset) })
+      this.#followers.set(id, follower)
+      gate.open(follower)
+      return follower
+    } catch (error) {
+      log.unfollow(id)
+      throw error
+    }
+  }
+}
+
+function isAhead(position: Position | undefined, { epoch, offset }: Session): boolean {
+  // Another epoch may be one that has begun since.
+  return position !== undefined && (position.epoch !== epoch || position.offset > offset)
+}
+
+/** @returns what who asked for something is told */
+export function unavailable(error: unknown): unknown {
+  return error instanceof StoreError ? new ProtocolError('unavailable', error.message) : error
+}

@@ -410,6 +410,8 @@ export class Hub {
    * @throws ProtocolError `notFound`
    */
   removeSession(id: string): Promise<void> {
+    const opening = this.open({ kind: 'session', session: id })
+    if (opening !== undefined) return opening.then(() => this.#sessions.remove(id))
     this.#dropTimes(id)
     return this.#sessions.remove(id)
   }

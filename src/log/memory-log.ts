@@ -20,7 +20,6 @@ import {
 
 /** Ids that a session remembers with their offsets. */
 const idsMax = 10_000
-/** Entries up to the checkpoint that each lane of a session retains, about. */
 const laneEntriesMax = 1_000
 /** What one answer to `since` brings. */
 const sinceEntriesMax = 10_000
@@ -64,10 +63,13 @@ export class MemoryLog {
   /** The lineage that `#era` is of. */
   #known = 1
   readonly #links = new Set<MemoryLink>()
+  readonly #laneEntries: number
 
-  constructor(clock: Clock, random: Random) {
+  /** @param laneEntries entries up to the checkpoint that each lane of a session retains, about */
+  constructor(clock: Clock, random: Random, laneEntries = laneEntriesMax) {
     this.#clock = clock
     this.#random = random
+    this.#laneEntries = laneEntries
   }
 
   /** @returns a hub's way to the log */
@@ -100,10 +102,14 @@ export class MemoryLog {
   hello(newest: number): number {
     if (this.#known === this.#lineage) return this.#era
     this.#known = this.#lineage
-    // By time and not by one more: the era before may be lost as well.
-    const now = Math.floor((this.#clock.now() - erasBegin) * 1_000)
-    this.#era = Math.max(now, this.#era + 1, newest + 1)
+    this.#era = this.nextEra(this.#era, newest)
     return this.#era
+  }
+
+  /** @returns the era after both: by time, and not only one more, because those in between may be lost as well */
+  protected nextEra(before: number, newest: number): number {
+    const now = Math.floor((this.#clock.now() - erasBegin) * 1_000)
+    return Math.max(now, before + 1, newest + 1)
   }
 
   append(batch: Append): Appended {
@@ -186,7 +192,7 @@ export class MemoryLog {
     const { epoch, offset } = checkpoint
     if (kept === undefined || kept.epoch !== epoch || offset > kept.last) return
     if (offset <= (kept.checkpoint?.offset ?? start) || lostAt(kept.lost, offset) !== undefined) return
-    this.#sessions.set(session, trimmed({ ...kept, checkpoint }))
+    this.#sessions.set(session, trimmed({ ...kept, checkpoint }, this.#laneEntries))
   }
 
   remove(session: string): void {
@@ -235,16 +241,16 @@ export class MemoryLog {
 }
 
 /** Up to the checkpoint, each lane keeps its newest entries; what follows it stays. */
-function trimmed(kept: Kept): Kept {
+function trimmed(kept: Kept, laneEntries: number): Kept {
   const reached = kept.checkpoint?.offset ?? start
   let { whole } = kept
   let entries = 0
   const batches: Delivered[] = []
   for (const batch of kept.batches.toReversed()) {
-    if (batch.to <= reached && entries > laneEntriesMax) {
+    if (batch.to <= reached && entries > laneEntries) {
       whole = batch.to > whole ? batch.to : whole
       const { droppable: _, ...rest } = batch
-      if (batch.critical === undefined || entries > 2 * laneEntriesMax) continue
+      if (batch.critical === undefined || entries > 2 * laneEntries) continue
       batches.push(rest)
     } else batches.push(batch)
     entries += batch.to - batch.from - spareOffsets

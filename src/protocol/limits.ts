@@ -439,6 +439,13 @@ export const limitTable = {
     guards: 'published data that is not stored yet',
     exceeding: 'unavailable',
   },
+  logTailBytes: {
+    value: 64 * 1024,
+    unit: 'bytes',
+    guards:
+      'what follows the newest checkpoint of a session in a shared log, unless the checkpoint is larger',
+    exceeding: 'a hub makes a newer one',
+  },
   idleSessionsMax: {
     value: 1_000,
     unit: 'sessions',

@@ -38,6 +38,8 @@ export interface FollowerParts extends Applying {
 /** Keeps a session where the log is: applies each batch once and in order, and asks the log for what the feed lost. */
 export class LogFollower implements LogFeed {
   readonly session: Session
+  /** Of the newest checkpoint that the hub knows of. Bytes. */
+  imageBytes = 0
   readonly #parts: FollowerParts
   /** What came and does not follow directly, in the order in which it came. */
   #ahead: Delivered[] = []

@@ -87,6 +87,15 @@ export class LogSessions {
     }
   }
 
+  /** Removes a session, for all hubs. @throws ProtocolError `unavailable` when it is not known whether it is gone */
+  async remove(id: string): Promise<void> {
+    try {
+      await this.#parts.log.remove(id)
+    } catch (error) {
+      throw unavailable(error)
+    }
+  }
+
   /** The session leaves memory. */
   leave(session: Session): void {
     const follower = this.#followers.get(session.id)
@@ -114,6 +123,7 @@ export class LogSessions {
       const session = make(id, epoch)
       if (checkpoint !== undefined) restoreImage(session, checkpoint, before, catalog)
       const follower = new LogFollower(session, lost, this.#parts)
+      follower.imageBytes = checkpoint?.bytes.length ?? 0
       hold(session)
       for (const batch of batches) applyBatch(session, batch, unpackEntries(batch), this.#parts)
       session.goTo(last)

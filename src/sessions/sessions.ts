@@ -242,7 +242,7 @@ export class Sessions {
     try {
       const session = this.started(id)
       // Those who follow it are told when the log says so, here as elsewhere.
-      if (this.#options.log !== undefined) return this.#options.log.log.remove(id)
+      if (this.followed !== undefined) return this.followed.remove(id)
       this.forget(session)
       return (session.journal && this.committing?.remove(session.journal)) ?? Promise.resolve()
     } catch (error) {

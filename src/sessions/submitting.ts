@@ -26,8 +26,9 @@ import { hasEnded, type Sessions } from './sessions.js'
 /** Entries of one batch, and about their bytes. What is submitted at once may be more. */
 const batchEntriesMax = 1_000
 const batchBytesMax = 512 * 1024
-/** What follows a checkpoint is no more than this, or than the checkpoint itself, before there is another one. */
-const tailBytesMax = 64 * 1024
+
+/** What one that has no events counts for while it waits. */
+const intentBytes = 128
 
 export interface SubmittingParts {
   readonly log: SharedLog
@@ -95,7 +96,6 @@ interface Outgoing {
   isRunning: boolean
   /** Of characters that were cut over two pieces of a text: they are made whole before they reach the log. */
   readonly halves: Halves
-  imageBytes: number
 }
 
 /**
@@ -106,6 +106,8 @@ export class Submitting {
   readonly #parts: SubmittingParts
   readonly #outgoing = new Map<string, Outgoing>()
   #numbers = 0
+  /** Of events that wait to be in the log. About. */
+  #waitingBytes = 0
   #published = 0
   #duplicates = 0
 
@@ -121,7 +123,13 @@ export class Submitting {
 
   /** Publishes all of the events, or none. @throws ProtocolError as `Hub.submit` does, and so in what follows */
   async publish(session: string, publisher: Publisher, given: readonly NewEvent[]): Promise<PublishResult> {
-    const { events, sizes } = this.#parts.check.events(given)
+    const { events, sizes, steers } = this.#parts.check.events(given)
+    if (steers || events.some(({ attempt }) => attempt !== undefined)) {
+      throw new ProtocolError(
+        'unavailable',
+        'a hub with a log takes neither commands nor attempts of steps yet',
+      )
+    }
     return this.#submit<PublishResult>(session, { kind: 'publish', publisher, events, sizes })
   }
 
@@ -155,10 +163,20 @@ export class Submitting {
   }
 
   #submit<Answer>(session: string, given: Given<Extract<Intent, IntentBase<Answer>>>): Promise<Answer> {
-    return new Promise<Answer>((resolve, reject) => {
+    const { uncommittedBytesMax } = this.#parts.limits
+    if (this.#waitingBytes > uncommittedBytesMax) {
+      throw new ProtocolError(
+        'unavailable',
+        `the log does not keep up: ${uncommittedBytesMax} bytes wait for it; wait for acknowledgements`,
+      )
+    }
+    const sizes = 'sizes' in given ? (given.sizes as readonly number[]) : [intentBytes]
+    const bytes = sizes.reduce((sum, size) => sum + size, 0)
+    this.#waitingBytes += bytes
+    const submitted = new Promise<Answer>((resolve, reject) => {
       let outgoing = this.#outgoing.get(session)
       if (outgoing === undefined) {
-        outgoing = { session, intents: [], isRunning: false, halves: new Halves(), imageBytes: 0 }
+        outgoing = { session, intents: [], isRunning: false, halves: new Halves() }
         this.#outgoing.set(session, outgoing)
       }
       outgoing.intents.push({ ...given, resolve, reject, confirmed: false } as unknown as Intent)
@@ -167,6 +185,9 @@ export class Submitting {
       const running = outgoing
       // At the end of the turn: what one turn submits goes together.
       this.#parts.clock.defer(() => void this.#run(running))
+    })
+    return submitted.finally(() => {
+      this.#waitingBytes -= bytes
     })
   }
 
@@ -369,7 +390,7 @@ export class Submitting {
         began: false,
         ...applied,
       })
-      this.#keepImage(outgoing, follower, appended.tailBytes)
+      this.#keepImage(follower, appended.tailBytes)
       return to > from
     } catch (error) {
       follower.forget(number)
@@ -466,10 +487,11 @@ export class Submitting {
   }
 
   /** Where much follows the newest checkpoint, who opens the session would have much to do. */
-  #keepImage(outgoing: Outgoing, { session, live, left }: LogFollower, tailBytes: number): void {
-    if (!live || left || tailBytes < Math.max(tailBytesMax, outgoing.imageBytes)) return
+  #keepImage(follower: LogFollower, tailBytes: number): void {
+    const { session, live, imageBytes } = follower
+    if (!live || tailBytes < Math.max(this.#parts.limits.logTailBytes, imageBytes)) return
     const bytes = imageOf(session)
-    outgoing.imageBytes = bytes.length
+    follower.imageBytes = bytes.length
     // One that is not kept is made again after the next batch.
     this.#parts.log
       .checkpoint(session.id, { epoch: session.epoch, offset: session.offset, bytes })

@@ -1,7 +1,10 @@
 import type { HttpResponse } from 'uWebSockets.js'
 import type { Test } from 'tap'
 import { createHub, type Hub } from '../../src/hub/hub.js'
+import { systemClock } from '../../src/lib/clock.js'
 import { type JsonValue, measure } from '../../src/lib/json.js'
+import { systemRandom } from '../../src/lib/random.js'
+import { MemoryLog } from '../../src/log/memory-log.js'
 import { defaultLimits, type Limits } from '../../src/protocol/limits.js'
 import { memoryStore } from '../../src/store/memory.js'
 import { memoryLink } from '../../src/transport/memory.js'
@@ -245,6 +248,18 @@ export const heldLimits = {
     const each = weighEvent()
     t.equal(admitted(2 * each), 3, 'the one that exceeds it is the last')
     t.equal(admitted(2 * each - 1), 2)
+  },
+
+  async logTailBytes(t) {
+    const imageOf = async (logTailBytes: number) => {
+      const log = new MemoryLog(systemClock, systemRandom)
+      const hub = createHub({ log: log.link(), limits: { logTailBytes } })
+      for (let i = 0; i < 20; i++) await hub.submit(topic, [{ type: 'a', data: 'x'.repeat(100) }])
+      await hub.closeStore()
+      return log.image().sessions.get('s')?.checkpoint
+    }
+    t.equal(await imageOf(10_000), undefined)
+    t.ok(await imageOf(1_000))
   },
 
   async idleSessionsMax(t) {

@@ -1,18 +1,23 @@
 import t, { type Test } from 'tap'
 import { createHub, type Hub } from '../../src/hub/hub.js'
 import { MemoryLog } from '../../src/log/memory-log.js'
+import type { Offset } from '../../src/protocol/cursor.js'
 import type { HubFrame } from '../../src/protocol/frames.js'
+import { memoryStore } from '../../src/store/memory.js'
 import { memoryLink } from '../../src/transport/memory.js'
 import { SimulatedClock } from '../kit/clock.js'
+import { FaultyLink, noFaults } from '../kit/faulty-log.js'
 import { SeededRandom } from '../kit/random.js'
 
 function setUp(t: Test, count = 2) {
   const clock = new SimulatedClock()
   const random = new SeededRandom(7)
   const log = new MemoryLog(clock, random.fork())
-  const hubs = Array.from({ length: count }, () =>
-    createHub({ clock, random: random.fork(), log: log.link() }),
+  const links = Array.from(
+    { length: count },
+    () => new FaultyLink(log.link(), { clock, random: random.fork(), faults: noFaults, rules: {} }),
   )
+  const hubs = links.map((link) => createHub({ clock, random: random.fork(), log: link }))
   t.teardown(() => Promise.all(hubs.map((hub) => hub.closeStore())))
   /** Lets a promise settle under the simulated clock. */
   async function done<T>(promise: Promise<T>): Promise<T> {
@@ -22,7 +27,7 @@ function setUp(t: Test, count = 2) {
     for (let i = 0; !settled && i < 1_000; i++) await clock.pass(1)
     return promise
   }
-  async function follow(hub: Hub, topic: string, after?: string) {
+  async function follow(hub: Hub, topic: string, after?: string, slices: readonly string[] = ['*']) {
     const frames: HubFrame[] = []
     const { link } = memoryLink(hub.codecs.object, {
       clock,
@@ -33,7 +38,7 @@ function setUp(t: Test, count = 2) {
     })
     const connection = hub.connect(link)
     const subscribe = () =>
-      connection.receive({ type: 'subscribe', sub: 1, topic, slices: ['*'], ...(after && { after }) })
+      connection.receive({ type: 'subscribe', sub: 1, topic, slices, ...(after && { after }) })
     await done(Promise.resolve(hub.open(topic, after)).then(subscribe))
     return { frames, connection }
   }
@@ -41,7 +46,7 @@ function setUp(t: Test, count = 2) {
     frames.flatMap((frame) =>
       frame.type === 'events' ? frame.events.map(({ offset, type }) => `${offset} ${type}`) : [],
     )
-  return { clock, log, hubs: hubs as [Hub, Hub, ...Hub[]], done, follow, events }
+  return { clock, log, links, hubs: hubs as [Hub, Hub, ...Hub[]], done, follow, events }
 }
 
 t.test('what is published at one hub is watched at another, with one order', async (t) => {
@@ -54,9 +59,177 @@ t.test('what is published at one hub is watched at another, with one order', asy
     accepted: 2,
     duplicates: 0,
   })
-  const both = [done(a.submit('sessions/s', [{ type: 'z' }])), done(b.submit('sessions/s/workers/w', [{ type: 'execution_completed', id: '1' }]))]
-  t.strictSame((await Promise.all(both)).map(({ first }) => first), [5, 8])
+  const both = [
+    done(a.submit('sessions/s', [{ type: 'z' }])),
+    done(b.submit('sessions/s/workers/w', [{ type: 'execution_completed', id: '1' }])),
+  ]
+  t.strictSame(
+    (await Promise.all(both)).map(({ first }) => first),
+    [5, 8],
+  )
   t.match(await done(b.submit('sessions/s', [{ type: 'x', id: '1' }])), { first: 1, duplicates: 1 })
   await clock.pass(10)
-  t.strictSame(events(at.frames), ['1 x', '2 y', '3 state.update', '4 state.update', '5 z', '8 execution_completed', '10 state.update'])
+  t.strictSame(events(at.frames), [
+    '1 x',
+    '2 y',
+    '3 state.update',
+    '4 state.update',
+    '5 z',
+    '8 execution_completed',
+    '10 state.update',
+  ])
+})
+
+const topic = 'sessions/s'
+
+t.test('a client goes on at another hub, also at one that is behind', async (t) => {
+  const { hubs, done, follow, events, clock } = setUp(t, 3)
+  const [a, b, c] = hubs as [Hub, Hub, Hub]
+  await done(a.submit(topic, [{ type: 'x' }]))
+  const first = await follow(b, topic, undefined, ['plan'])
+  await done(a.submitState(topic, 'plan', { value: [1, 2, 3] }))
+  await done(c.submit(topic, [{ type: 'y' }]))
+  await clock.pass(10)
+  t.strictSame(events(first.frames), ['4 state.update', '7 y'])
+  const epoch = a.find('s')?.epoch
+  const second = await follow(a, topic, `${epoch}:4`, ['plan'])
+  await clock.pass(10)
+  t.match(second.frames[1], { type: 'subscribed', resumed: true, offset: 4, gap: undefined })
+  t.strictSame(events(second.frames), ['7 y'])
+})
+
+t.test('who was away while a slice was removed is given what there is now', async (t) => {
+  const { hubs, done, follow, clock } = setUp(t)
+  const [a, b] = hubs
+  await done(a.submitState(topic, 'plan', { value: 1 }))
+  await done(a.submitState(topic, 'other', { value: 2 }))
+  const epoch = a.find('s')?.epoch
+  await done(a.submitState(topic, 'plan', { removed: true }))
+  const { frames } = await follow(b, topic, `${epoch}:4`, ['plan', 'other'])
+  await clock.pass(10)
+  t.match(frames[1], { type: 'subscribed', resumed: true, slices: { other: 2 } })
+  const here = await follow(a, topic, `${epoch}:4`, ['plan', 'other'])
+  t.equal((here.frames[1] as { slices?: unknown }).slices, undefined, 'this one knows of the removal')
+})
+
+t.test('that nothing changes is said only of what the log has', async (t) => {
+  const { hubs, links, done, clock } = setUp(t)
+  const [a, b] = hubs
+  await done(a.submitState(topic, 'plan', { value: 1 }))
+  // The feed of the first hub brings nothing: it has the slice as it was.
+  links[0]?.deafen()
+  t.match(await done(b.submitState(topic, 'plan', { value: 2 })), { changed: true })
+  t.same(a.state(topic, ['plan']).slices, { plan: 1 })
+  t.match(await done(a.submitState(topic, 'plan', { value: 1 })), { changed: true })
+  t.match(await done(a.submitState(topic, 'plan', { value: 1 })), { changed: false })
+  await clock.pass(1_000)
+  t.same(b.state(topic, ['plan']).slices, { plan: 1 })
+})
+
+t.test('a slice that two hubs change at once is compared anew by the second', async (t) => {
+  const { hubs, done } = setUp(t)
+  const [a, b] = hubs
+  await done(a.submitState(topic, 'plan', { value: {} }))
+  await done(b.submitState(topic, 'plan', { merge: { b: 1 } }))
+  const changes = [a, b, a, b].map((hub, index) =>
+    hub.submitState(topic, 'plan', { merge: { [`n${index}`]: 1 } }),
+  )
+  const results = await done(Promise.all(changes))
+  t.ok(results.every(({ changed }) => changed) && new Set(results.map(({ offset }) => offset)).size === 4)
+  await done(Promise.resolve(b.open(topic)))
+  t.same(b.state(topic, ['plan']).slices, { plan: { b: 1, n0: 1, n1: 1, n2: 1, n3: 1 } })
+  const since = { epoch: results[0]?.epoch as string, offset: results[0]?.offset as Offset }
+  await t.rejects(done(a.submitState(topic, 'plan', { value: 1 }, { unless: { changedSince: since } })), {
+    code: 'preconditionFailed',
+  })
+})
+
+t.test('a session ends once, takes nothing more, and begins anew when it was removed', async (t) => {
+  const { hubs, done, follow, clock } = setUp(t)
+  const [a, b] = hubs
+  await t.rejects(done(a.submitEnd('s')), { code: 'notFound' })
+  t.equal(await done(a.submitSession('s', { metadata: { title: 'x' } })), true)
+  t.equal(await done(b.submitSession('s', { mode: 'summary' })), false)
+  await done(
+    a.submit(topic, [
+      { type: 'llm_text_delta', data: { content: 'no' } },
+      { type: 'x', id: '1' },
+    ]),
+  )
+  const watcher = await follow(b, topic)
+  await done(b.submitEnd('s', { code: 0 }))
+  await t.rejects(done(a.submitEnd('s')), { code: 'conflict' })
+  await t.rejects(done(a.submit(topic, [{ type: 'x', id: '2' }])), { code: 'conflict', message: /has ended/ })
+  await t.rejects(done(b.submitState(topic, 'plan', { value: 1 })), { code: 'conflict' })
+  t.match(await done(b.submit(topic, [{ type: 'x', id: '1' }])), { duplicates: 1, accepted: 0 })
+  for (const hub of hubs) {
+    t.match(hub.find('s'), {
+      status: 'ended',
+      outcome: { code: 0 },
+      mode: 'summary',
+      metadata: { title: 'x' },
+    })
+    t.strictSame(
+      hub.history(topic).events.map(({ type }) => type),
+      ['x', 'complete'],
+    )
+  }
+  await done(a.removeSession('s'))
+  await clock.pass(10)
+  t.match(watcher.frames.at(-1), { type: 'unsubscribed', code: 'removed' })
+  t.match(await done(b.submit(topic, [{ type: 'x', id: '1' }])), { first: 1, accepted: 1 })
+})
+
+t.test('what was opened late is what was followed from the beginning', async (t) => {
+  const { hubs, done, clock, log } = setUp(t, 2)
+  const [a, b] = hubs
+  for (let i = 0; i < 200; i++) {
+    const worker = `${topic}/workers/w${i % 3}`
+    await done(
+      a.submit(i % 2 ? topic : worker, [{ type: 'execution_started', data: { text: 'x'.repeat(1_000), i } }]),
+    )
+    await done(a.submit(topic, [{ type: 'trigger_updated', data: { trigger_id: i % 5, i } }]))
+    await done(a.submitState(worker, 'plan', { merge: { [`n${i % 7}`]: i } }))
+  }
+  await done(a.submit(`${topic}/workers/w0`, [{ type: 'execution_failed', data: { error: 'no' } }]))
+  await clock.pass(10)
+  const kept = log.image().sessions.get('s')
+  t.ok((kept?.checkpoint?.offset ?? 0) > 500, 'there is a checkpoint')
+  await done(Promise.resolve(b.open(topic)).then(() => t.same(b.find('s'), a.find('s'))))
+  await done(
+    Promise.resolve(b.open(topic)).then(() => {
+      for (const of of [topic, `${topic}/workers/w0`, `${topic}/workers/w1`]) {
+        t.same(b.state(of, ['plan']).slices, a.state(of, ['plan']).slices)
+        t.same(b.history(of, { limit: 50 }).events.at(-1), a.history(of, { limit: 50 }).events.at(-1))
+      }
+    }),
+  )
+})
+
+t.test('a hub with a log writes by submitting alone, and has no store', (t) => {
+  const { hubs } = setUp(t)
+  const [a] = hubs
+  t.throws(() => a.publish(topic, [{ type: 'x' }]), /submit instead/)
+  t.throws(() => a.setState(topic, 'plan', 1), /submit instead/)
+  t.throws(() => a.createSession('s'), /submit instead/)
+  t.throws(() => a.endSession('s'), /submit instead/)
+  t.throws(() => a.lease(topic, 1_000), /submit instead/)
+  const clock = new SimulatedClock()
+  const log = new MemoryLog(clock, new SeededRandom(1)).link()
+  t.throws(() => createHub({ log, store: memoryStore() }), /a log or a store/)
+  t.end()
+})
+
+t.test('a hub without a log submits as it publishes', async (t) => {
+  const hub = createHub()
+  t.equal(await hub.submitSession('s'), true)
+  t.match(await hub.submit(topic, [{ type: 'x', id: '1' }]), { first: 1, accepted: 1 })
+  t.match(await hub.submitState(topic, 'plan', { value: { a: 1 } }), { changed: true })
+  t.match(await hub.submitState(topic, 'plan', { patch: [{ op: 'add', path: '/b', value: 2 }] }), {
+    changed: true,
+  })
+  t.same(hub.state(topic, ['plan']).slices, { plan: { a: 1, b: 2 } })
+  t.equal(hub.open(topic), undefined)
+  await hub.submitEnd('s')
+  await t.rejects(hub.submit(topic, [{ type: 'x' }]), { code: 'conflict' })
 })

@@ -1,4 +1,4 @@
-// Longer than 350 lines: which sessions are in memory is decided here alone: by publishing, following, reading and retention.
+// Longer than 350 lines: which sessions are in memory, and every way in and out, whoever gives the offsets.
 
 import { noTotals } from '../history/history.js'
 import { ProtocolError, quote } from '../protocol/codes.js'

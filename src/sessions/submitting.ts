@@ -1,3 +1,5 @@
+// Longer than 350 lines: the way of what is submitted, from its queue over a batch to its answer.
+
 import type { Catalog } from '../catalog/catalog.js'
 import type { Clock } from '../lib/clock.js'
 import type { JsonObject } from '../lib/json.js'

@@ -1,3 +1,5 @@
+// Longer than 350 lines: whatever changes a slice counts, weighs and bounds it alike, which is seen best in one place.
+
 import { defaultTraits } from '../catalog/traits.js'
 import { Entry } from '../history/entry.js'
 import { isCanonical, type JsonValue, jsonBytes } from '../lib/json.js'

@@ -78,7 +78,7 @@ interface Image extends Pick<StoredSession, 'record' | 'workers' | 'slices' | 'l
 export function imageOf(session: Session): Uint8Array {
   const pinned = new Map<Offset, StoredEvent>()
   for (const history of session.histories()) {
-    for (const entry of history.pinned()) pinned.set(entry.place, storedEvent(entry))
+    for (const entry of history.pinned()) pinned.set(entry.offset, storedEvent(entry))
   }
   const image: Image = {
     record: session.record(),

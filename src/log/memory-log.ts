@@ -137,7 +137,13 @@ export class MemoryLog {
     const to = (from + batch.width + spareOffsets) as Offset
     const { hub, number, epoch, at, critical, droppable } = batch
     const delivered: Delivered = {
-      ...{ hub, number, epoch, at, from, to, known: known.map(({ place }) => place) },
+      hub,
+      number,
+      epoch,
+      at,
+      from,
+      to,
+      known: known.map(({ place }) => place),
       ...(critical !== undefined && { critical }),
       ...(droppable !== undefined && { droppable }),
     }
@@ -168,7 +174,11 @@ export class MemoryLog {
     const { epoch, last, lost, checkpoint, batches, whole } = this.#touched(session) ?? this.#begun(session)
     const reached = checkpoint?.offset ?? start
     return {
-      ...{ epoch, last, lost, checkpoint, whole },
+      epoch,
+      last,
+      lost,
+      checkpoint,
+      whole,
       before: batches.filter(({ to }) => to <= reached),
       batches: batches.filter(({ to }) => to > reached),
     }

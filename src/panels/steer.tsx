@@ -1,7 +1,7 @@
 import { useState } from 'preact/hooks'
 import type { Client } from '../client/client.js'
 import { durationText } from './format.js'
-import { type Fields, fieldsOf } from './model.js'
+import { type Fields, fieldsOf, type Json } from './model.js'
 import { numberOf, type Standing } from './standing.js'
 
 /** What a person may ask of whoever produces, with what it will do. */
@@ -54,8 +54,8 @@ export function Steer({
       <span class="receipts" role="status">
         {refused !== undefined && <span class="refusal">{refused}</span>}
         {newest.map(({ offset, about }) => (
-          <span key={offset} class={`receipt ${String(about['state'])}`} title={titleOf(about)}>
-            {String(about['type']).replace('command.', '')}: {String(about['state'])}
+          <span key={offset} class={`receipt ${wordOf(about['state'])}`} title={titleOf(about)}>
+            {wordOf(about['type']).replace('command.', '')}: {wordOf(about['state'])}
             {numberOf(about['doneAt']) === 0 &&
               ` for ${durationText(now - numberOf(about['time']), 'coarse')}`}
           </span>
@@ -67,4 +67,8 @@ export function Steer({
 
 function titleOf({ text, reason }: Fields): string {
   return [text, reason].filter((each) => typeof each === 'string').join(' · ')
+}
+
+function wordOf(value: Json | undefined): string {
+  return typeof value === 'string' ? value : ''
 }

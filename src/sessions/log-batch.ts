@@ -14,7 +14,7 @@ import { restoreSession } from './restore.js'
 export interface Applying {
   readonly catalog: Catalog
   /** The session begins. @param now milliseconds since 1970 */
-  begin(session: Session, now: number): void
+  readonly begin: (session: Session, now: number) => void
 }
 
 /**
@@ -98,7 +98,9 @@ export function imageOf(session: Session): Uint8Array {
 function slicesOf({ worker, state }: OwnTopic): StoredSlice[] {
   return [...state.kept()].map(([slice, value, offset]) => ({
     ...(worker !== undefined && { worker }),
-    ...{ slice, value, offset },
+    slice,
+    value,
+    offset,
   }))
 }
 

@@ -30,7 +30,7 @@ export interface FollowerParts extends Applying {
   /** The session has something for those who follow it. */
   onDirty(session: Session): void
   /** What the hub has of the session is of a past that did not happen, or too old: it has to be opened anew. */
-  stale(session: Session): void
+  readonly stale: (session: Session) => void
   /** The session was removed. */
   removed(session: Session): void
 }

@@ -9,9 +9,9 @@ import { type FollowerParts, LogFollower } from './log-follower.js'
 
 export interface LogSessionsParts extends FollowerParts {
   /** Makes a session that takes its offsets from the log. */
-  make(id: string, epoch: Epoch): Session
+  readonly make: (id: string, epoch: Epoch) => Session
   /** The session is in memory from now on. */
-  hold(session: Session): void
+  readonly hold: (session: Session) => void
 }
 
 /** What the feed brings while a session is being opened. */

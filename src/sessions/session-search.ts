@@ -1,4 +1,4 @@
-import type { JsonObject } from '../lib/json.js'
+import type { JsonObject, JsonValue } from '../lib/json.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
 import type { Limits } from '../protocol/limits.js'
 import { isId } from '../protocol/topic.js'
@@ -135,14 +135,12 @@ function matcherOf(query: SessionQuery, limits: Limits): (id: string, about: Jso
   expectSome(query.result, sessionResults, 'result')
   const search = query.q === undefined ? undefined : new Search(query.q, limits)
   return (id, { status, result, needs, labels, title, reason }) => {
-    if (query.status?.includes(String(status)) === false) return false
-    if (query.result?.includes(String(result)) === false) return false
+    if (query.status?.includes(wordOf(status)) === false) return false
+    if (query.result?.includes(wordOf(result)) === false) return false
     if (query.needs === true && !(Number(needs ?? 0) > 0)) return false
     const named = (labels ?? []) as readonly string[]
     if (query.labels?.every((label) => named.includes(label)) === false) return false
-    return (
-      search === undefined || search.matchesText([id, String(title ?? ''), ...named, String(reason ?? '')])
-    )
+    return search === undefined || search.matchesText([id, wordOf(title), ...named, wordOf(reason)])
   }
 }
 
@@ -184,4 +182,8 @@ function expectSome(values: readonly string[] | undefined, choices: readonly str
     'badFrame',
     `${name}: expected some of ${choices.join(', ')}, got ${quote(stranger)}`,
   )
+}
+
+function wordOf(value: JsonValue | undefined): string {
+  return typeof value === 'string' ? value : ''
 }

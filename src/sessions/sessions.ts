@@ -298,7 +298,10 @@ export class Sessions {
   #followedOf(options: SessionsOptions, { log, hub }: NonNullable<SessionsOptions['log']>): LogSessions {
     const { clock, catalog, onDirty } = options
     return new LogSessions({
-      ...{ log, hub, clock, catalog },
+      log,
+      hub,
+      clock,
+      catalog,
       make: (id, epoch) => new Session(id, epoch, this.#setting),
       hold: (session) => {
         this.#held.set(session.id, session)

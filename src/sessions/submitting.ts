@@ -172,7 +172,7 @@ export class Submitting {
         `the log does not keep up: ${uncommittedBytesMax} bytes wait for it; wait for acknowledgements`,
       )
     }
-    const sizes = 'sizes' in given ? (given.sizes as readonly number[]) : [intentBytes]
+    const sizes = 'sizes' in given ? given.sizes : [intentBytes]
     const bytes = sizes.reduce((sum, size) => sum + size, 0)
     this.#waitingBytes += bytes
     const submitted = new Promise<Answer>((resolve, reject) => {
@@ -350,7 +350,10 @@ export class Submitting {
     const { entries, ids, taken, width, ends } = draft
     const number = ++this.#numbers
     const batch = {
-      ...{ hub, number, epoch: session.epoch, at: clock.now() },
+      hub,
+      number,
+      epoch: session.epoch,
+      at: clock.now(),
       ...packEntries(entries, (entry) =>
         entry.kind === 'event' && !catalog.traitsOf(entry.event.type).critical ? 'droppable' : 'critical',
       ),
@@ -371,7 +374,9 @@ export class Submitting {
     })
     try {
       const appended = await log.append({
-        ...{ session: session.id, width, ...batch },
+        session: session.id,
+        width,
+        ...batch,
         ...(ids.length > 0 && { ids }),
         ...(ends && { ends }),
       })

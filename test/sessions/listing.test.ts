@@ -37,7 +37,7 @@ for (const place of ['memory', 'store'] as const) {
     t.strictSame(attention.slice(0, 3), ['asks', 'bad', 'runs'])
     t.equal(attention.length, 33)
     t.equal(new Set(attention).size, 33, 'each of them once')
-    t.strictSame([...attention].toSorted(), await ids(''))
+    t.strictSame([attention].flat().toSorted(), await ids(''))
     t.strictSame(await ids('status=running'), ['asks', 'runs'])
     t.strictSame(await ids('result=failed,lost'), ['bad'])
     t.strictSame(await ids('needs=1'), ['asks'])
@@ -45,7 +45,7 @@ for (const place of ['memory', 'store'] as const) {
     t.strictSame(await ids('q=TIMEOUT'), ['bad'])
     t.strictSame(
       await ids(`q=${encodeURIComponent('/of ok-1\\d$/')}`),
-      [...(await ids(''))].filter((id) => /^ok-1\d$/.test(id)),
+      [await ids('')].flat().filter((id) => /^ok-1\d$/.test(id)),
     )
     t.match(await ids('status=gone'), /^400 status: expected some of running, paused, ended/)
     t.match(await ids('order=attention&after=x'), /^400 after: expected the next of a page in this order/)

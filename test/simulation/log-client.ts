@@ -89,7 +89,10 @@ export class LogClient {
     const subscribe = (): void => {
       if (this.#connection !== connection) return
       connection.receive({
-        ...{ type: 'subscribe', sub: 1, topic, slices: this.#slices },
+        type: 'subscribe',
+        sub: 1,
+        topic,
+        slices: this.#slices,
         ...(after !== undefined && { after }),
       })
     }

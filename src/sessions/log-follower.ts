@@ -28,11 +28,11 @@ export interface FollowerParts extends Applying {
   readonly hub: string
   readonly clock: Clock
   /** The session has something for those who follow it. */
-  onDirty(session: Session): void
+  readonly onDirty: (session: Session) => void
   /** What the hub has of the session is of a past that did not happen, or too old: it has to be opened anew. */
   readonly stale: (session: Session) => void
   /** The session was removed. */
-  removed(session: Session): void
+  readonly removed: (session: Session) => void
 }
 
 /** Keeps a session where the log is: applies each batch once and in order, and asks the log for what the feed lost. */

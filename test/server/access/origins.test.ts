@@ -43,6 +43,13 @@ interface Asked {
   readonly body: string
 }
 
+/** Where the path names no session, the body does. */
+function bodyFor(path: string): string {
+  if (path.startsWith('/api/hooks')) return '{"session_id":"s","hook_event_name":"Stop"}'
+  if (path === '/ag-ui') return '{"threadId":"s","runId":"r"}'
+  return path.includes('stream') ? '{"type":"subscribe","sub":2,"topic":"sessions/s/**"}' : '{"type":"start"}'
+}
+
 async function ask(
   url: string,
   { method, path }: Route,
@@ -64,13 +71,7 @@ async function ask(
       'content-type': method === 'PATCH' ? 'application/merge-patch+json' : 'application/json',
       ...(token !== undefined && { authorization: `Bearer ${token}` }),
     },
-    ...(method === 'GET' || method === 'DELETE'
-      ? {}
-      : {
-          body: path.includes('stream')
-            ? '{"type":"subscribe","sub":2,"topic":"sessions/s/**"}'
-            : '{"type":"start"}',
-        }),
+    ...(method === 'GET' || method === 'DELETE' ? {} : { body: bodyFor(path) }),
     signal: AbortSignal.timeout(5_000),
   })
   const isStream = response.headers.get('content-type')?.startsWith('text/event-stream') === true

@@ -305,7 +305,7 @@ t.test('refuses a subscription before the response begins', async (t) => {
   await openStream(t, `${url}/api/sessions/s/events`)
   t.match(await problemOf(`${url}/api/sessions/s/events`), {
     status: 503,
-    detail: /Connection limit of this address reached \(connectionsPerAddressMax = 3\)/,
+    detail: /Connection limit reached \(connectionsMax = 3\)/,
   })
 })
 

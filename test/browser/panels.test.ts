@@ -344,9 +344,11 @@ t.test('the panels page in Chromium', { skip }, async (t) => {
     t.teardown(() => proxy.close())
     const { page } = await open(t, browser, `http://127.0.0.1:${proxy.port}`)
     await page.getByText('Connected').waitFor(deadline)
-    // A link carries what opens it, and less than the list.
-    proxy.faults = { cutAfterBytes: 2_000 }
+    // No link opens while the list grows; then a link carries what opens it, and less than what is new.
+    proxy.faults = { cutAfterBytes: 1 }
     proxy.cut()
+    for (let n = 0; n < 100; n++) await publish(hub, `late-${n}`, { type: 'note', data: n })
+    proxy.faults = { cutAfterBytes: 2_000 }
     await page.getByText(/cut before everything has come, [2-9] times in a row/).waitFor(deadline)
     proxy.faults = {}
     await page.getByText('cut before everything has come').waitFor({ ...deadline, state: 'detached' })

@@ -32,6 +32,8 @@ export interface ConnectionOptions {
   readonly notReplayed?: readonly string[]
   /** Everything unless given. */
   readonly permissions?: Permissions
+  /** Whom the token was given to: told to those who ask for `$watchers`. */
+  readonly subject?: string | undefined
 }
 
 /** One open link, and what it follows. */
@@ -44,6 +46,7 @@ export class Connection implements Subscriber, Sender {
   readonly #outbox: Outbox
   readonly #catchUp: CatchUp
   #permissions: Permissions
+  #subject: string | undefined
   /** How many subscriptions each topic has; counted only where there are many. */
   #perTopic: Map<Topic, number> | undefined = undefined
   #subscribed = 0
@@ -54,6 +57,7 @@ export class Connection implements Subscriber, Sender {
     this.#endsWithSessions = options.endsWithSessions === true
     this.#notReplayed = options.notReplayed
     this.#permissions = options.permissions ?? everything
+    this.#subject = options.subject
     this.#outbox = new Outbox(link, this, services)
     this.#catchUp = new CatchUp(this.#outbox, services)
   }
@@ -65,6 +69,11 @@ export class Connection implements Subscriber, Sender {
   /** What the client may do now. */
   get permissions(): Permissions {
     return this.#permissions
+  }
+
+  /** Whom its token was given to. */
+  get subject(): string | undefined {
+    return this.#subject
   }
 
   get open(): boolean {
@@ -133,9 +142,11 @@ export class Connection implements Subscriber, Sender {
    * where other sessions may be seen.
    *
    * @param reason told to those that end
+   * @param subject whom it is given to now
    */
-  permit(permissions: Permissions, reason: string): void {
+  permit(permissions: Permissions, reason: string, subject?: string): void {
     this.#permissions = permissions
+    this.#subject = subject
     if (!this.open) return
     const before = [...this.#subscriptions.values()]
     this.together(() => {
@@ -146,7 +157,7 @@ export class Connection implements Subscriber, Sender {
         else if (name.kind === 'hub' && this.#services.topicToFollow(name, permissions) !== topic) {
           this.#leave(subscription)
           this.#begin(subscription.number, { name, filter, from: undefined, replay: false })
-        }
+        } else this.#services.presence.changed(topic)
       }
     })
   }
@@ -282,6 +293,7 @@ export class Connection implements Subscriber, Sender {
     const isWhole = from === undefined || from.epoch !== topic.timeline.epoch
     if (!isWhole) this.#services.deliver(topic, filter, from.offset)
     else if (replay !== false || window !== undefined) this.#services.deliver(topic, filter, start)
+    this.#services.presence.changed(topic)
   }
 
   #update(frame: Update): void {
@@ -293,6 +305,7 @@ export class Connection implements Subscriber, Sender {
     subscription.follow(filter.name === before.filter.name ? before : this.#newFeed(topic, filter))
     if (before.subscriptions.size === 0) this.#services.feeds.forget(before)
     this.#catchUp.answer(subscription)
+    this.#services.presence.changed(topic)
   }
 
   /**
@@ -345,6 +358,7 @@ export class Connection implements Subscriber, Sender {
     const left = (this.#perTopic?.get(feed.topic) ?? 0) - 1
     if (left > 0) this.#perTopic?.set(feed.topic, left)
     else this.#perTopic?.delete(feed.topic)
+    this.#services.presence.changed(feed.topic)
     this.#services.mayForget(feed.topic)
   }
 }

@@ -14,6 +14,7 @@ import { Flush } from './flush.js'
 import type { Link } from './link.js'
 import type { Member } from './member.js'
 import { Pace } from './pace.js'
+import { Presence } from './presence.js'
 import { bringUpToDate, type Services, type Topics } from './services.js'
 import { StoredReplays } from './stored-replays.js'
 import type { Followed } from './topic-feeds.js'
@@ -49,6 +50,7 @@ export class Delivery {
 
   constructor({ clock, random, limits, tracing, topics, report }: DeliveryOptions) {
     const { counts } = this
+    const setWatchers: Topics['setWatchers'] = (topic, watchers) => topics.setWatchers(topic, watchers)
     this.#random = random
     this.feeds = new Feeds(clock, limits.topicFeedsMax)
     this.flush = new Flush({
@@ -63,6 +65,8 @@ export class Delivery {
       topicToFollow: (name, permissions) => topics.topicToFollow(name, permissions),
       mayForget: (topic) => topics.mayForget(topic),
       deliver: (topic, filter, after) => topics.deliver(topic, filter, after),
+      setWatchers,
+      presence: new Presence({ clock, feeds: this.feeds, setWatchers }),
       readStored: topics.readStored,
       findWindow: topics.findWindow,
       limits,

@@ -19,10 +19,16 @@ export class Feeds {
   readonly #replays = new Set<Feed>()
   #number = 0
   #size = 0
+  #asking = 0
 
   constructor(clock: Clock, perTopicMax: number) {
     this.#clock = clock
     this.#perTopicMax = perTopicMax
+  }
+
+  /** Those that ask how many watch. */
+  get asking(): number {
+    return this.#asking
   }
 
   /** How many there are. */
@@ -54,6 +60,7 @@ export class Feeds {
     const feed = new Feed(++this.#number, topic, this.#shared(filter))
     ;(held ?? this.#follow(topic)).add(feed)
     this.#size++
+    if (feed.filter.asksWatchers) this.#asking++
     return feed
   }
 
@@ -83,6 +90,7 @@ export class Feeds {
     const shared = this.#filters.get(filter.name)
     if (shared !== undefined && --shared.feeds === 0) this.#filters.delete(filter.name)
     this.#size--
+    if (feed.filter.asksWatchers) this.#asking--
     const held = this.#topics.get(topic)
     held?.delete(feed)
     if (held?.feeds.size === 0) this.#unfollow(held)

@@ -13,6 +13,8 @@ export interface Member {
   /** The client's own integer. */
   readonly number: number
   readonly link: Link
+  /** Whom its connection's token was given to. */
+  readonly subject: string | undefined
   /** The link that a flush may write to at once, where its connection has no other feed and nothing to say after it. */
   readonly directLink: Link | undefined
   /** Takes a batch for the end of the flush. */

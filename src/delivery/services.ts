@@ -1,4 +1,5 @@
 import type { Clock } from '../lib/clock.js'
+import type { JsonObject } from '../lib/json.js'
 import type { Offset } from '../protocol/cursor.js'
 import type { Limits } from '../protocol/limits.js'
 import type { Permissions } from '../protocol/permissions.js'
@@ -10,6 +11,7 @@ import type { DeliveryCounts } from './counts.js'
 import type { Feeds } from './feeds.js'
 import type { Flush } from './flush.js'
 import type { Pace } from './pace.js'
+import type { Presence } from './presence.js'
 import type { StoredReplays } from './stored-replays.js'
 
 /** What delivery needs of the sessions. */
@@ -27,6 +29,8 @@ export interface Topics {
    * @param after what came before, it was not given
    */
   deliver(topic: Topic, filter: Filter, after: Offset): void
+  /** Sets the slice `$watchers`, or removes it. @returns whether the topic has begun */
+  setWatchers(topic: Topic, watchers: JsonObject | undefined): boolean
   readonly readStored: ReadStored
   readonly findWindow: FindWindow
 }
@@ -39,6 +43,7 @@ export interface Services extends Topics {
   readonly feeds: Feeds
   readonly flush: Flush
   readonly pace: Pace
+  readonly presence: Presence
   readonly storedReplays: StoredReplays
   /** Counts and reports a mistake of the hub's own, which costs one connection. */
   reportFault(error: unknown, connection: string): void

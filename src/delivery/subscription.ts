@@ -15,6 +15,7 @@ import type { StoredFrames } from './stored-replays.js'
 /** The connection, as its subscriptions see it. */
 export interface Subscriber {
   readonly link: Link
+  readonly subject: string | undefined
   readonly directLink: Link | undefined
   /** @param after what the subscription had before this batch */
   queue(subscription: Subscription, chunk: Chunk, events: number, after: Offset): void
@@ -358,6 +359,10 @@ export class Subscription implements Member {
 
   get link(): Link {
     return this.#subscriber.link
+  }
+
+  get subject(): string | undefined {
+    return this.#subscriber.subject
   }
 
   get directLink(): Link | undefined {

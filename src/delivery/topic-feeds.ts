@@ -55,6 +55,8 @@ export class TopicFeeds implements Audience {
   #pending: Entry[] = nothing
   /** Feeds that let a slice of the hub's own pass. */
   #watching = 0
+  /** Feeds that ask how many watch. */
+  #asking = 0
 
   constructor(topic: Topic, followed: Followed) {
     this.topic = topic
@@ -65,6 +67,11 @@ export class TopicFeeds implements Audience {
     return this.#watching > 0
   }
 
+  /** Only a session and a worker are asked of. */
+  get asksWatchers(): boolean {
+    return this.#asking > 0 && !this.topic.isWhole
+  }
+
   names(type: string): boolean {
     for (const { filter } of this.feeds.values()) if (filter.names(type)) return true
     return false
@@ -73,10 +80,13 @@ export class TopicFeeds implements Audience {
   add(feed: Feed): void {
     this.feeds.set(feed.filter.name, feed)
     if (feed.filter.watches) this.#watching++
+    if (feed.filter.asksWatchers) this.#asking++
   }
 
   delete(feed: Feed): void {
-    if (this.feeds.delete(feed.filter.name) && feed.filter.watches) this.#watching--
+    if (!this.feeds.delete(feed.filter.name)) return
+    if (feed.filter.watches) this.#watching--
+    if (feed.filter.asksWatchers) this.#asking--
   }
 
   pend(entry: Entry): void {

@@ -497,6 +497,7 @@ export class Hub {
       delivery: this.#delivery,
       codecs: this.codecs,
       publishing: this.#publishing,
+      leases: this.#leases,
     })
   }
 

@@ -75,6 +75,7 @@ export function partsOf(common: Common, options: HubOptions): Parts {
       topicToFollow: (name, permissions) => topics.toFollow(name, permissions),
       mayForget: (topic) => sessions.mayForget(topic),
       deliver: (topic, filter, after) => sessions.deliver(topic, filter, after),
+      setWatchers: (topic, watchers) => sessions.setWatchers(topic, watchers),
       readStored: readStoredEvents,
       findWindow: (topic, query) =>
         findWindow({ committing, catalog, looksMax: limits.historyLooksMax }, topic, query),

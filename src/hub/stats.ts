@@ -4,7 +4,9 @@ import type { HistoryTotals } from '../history/history.js'
 import type { HistogramReading } from '../lib/histogram.js'
 import type { CloseCode } from '../protocol/codes.js'
 import type { GapReason } from '../protocol/frames.js'
+import type { CommandCounts } from '../session/commands.js'
 import type { Session } from '../session/session.js'
+import type { Leases } from '../sessions/leases.js'
 import type { Publishing } from '../sessions/publishing.js'
 import type { Sessions } from '../sessions/sessions.js'
 import { noStore, type StoreStats } from '../sessions/store-stats.js'
@@ -41,6 +43,12 @@ export interface HubStats {
   readonly history: Readonly<HistoryTotals>
   /** What history and state weigh in memory. */
   readonly memoryBytes: number
+  readonly commands: Readonly<CommandCounts>
+  /** Leases that are held, and those that ran out. */
+  readonly leases: {
+    readonly held: number
+    readonly lost: { readonly sessions: number; readonly workers: number }
+  }
   /** Without the slices that the hub keeps itself. */
   readonly state: Readonly<StateCounts>
   readonly store: StoreStats
@@ -57,10 +65,11 @@ export interface Counted {
   readonly publishing: Publishing
   readonly delivery: Delivery
   readonly codecs: Codecs
+  readonly leases: Leases
 }
 
 /** Reads all figures at one moment; walks through the connections. */
-export function statsOf({ sessions, publishing, delivery, codecs }: Counted): HubStats {
+export function statsOf({ sessions, publishing, delivery, codecs, leases }: Counted): HubStats {
   const { connections, counts, feeds, flush } = delivery
   const { published, duplicates } = publishing.counts
   let subscriptions = 0
@@ -93,6 +102,8 @@ export function statsOf({ sessions, publishing, delivery, codecs }: Counted): Hu
     waitingBytes,
     history: { ...sessions.totals },
     memoryBytes: sessions.capacity.bytes,
+    commands: { ...sessions.commandCounts },
+    leases: { held: leases.size, lost: { ...publishing.lost } },
     state: { ...sessions.stateCounts },
     store: sessions.committing?.stats() ?? noStore,
   }

@@ -6,6 +6,13 @@ import type { CommandRecord } from '../store/store.js'
 /** What becomes of a command at last, and who says so: the agent, or by `expired` the hub. */
 export type FinalState = 'applied' | 'refused' | 'expired'
 
+/** How many commands have reached each state, over all sessions of a hub. */
+export type CommandCounts = Record<'sent' | 'delivered' | FinalState, number>
+
+export function noCommandCounts(): CommandCounts {
+  return { sent: 0, delivered: 0, applied: 0, refused: 0, expired: 0 }
+}
+
 /** What `command.done` says. */
 export interface Receipt {
   /** Of the command. */
@@ -55,14 +62,14 @@ export class Commands {
   /**
    * An agent has come that asks for commands, and is given those after `after`.
    *
-   * @returns whether that is news of any
+   * @returns of how many that is news
    */
-  deliver(after: Offset, asksFor: (type: string) => boolean): boolean {
-    let changed = false
+  deliver(after: Offset, asksFor: (type: string) => boolean): number {
+    let changed = 0
     for (const command of this.#open.values()) {
       if (command.state !== 'queued' || command.offset <= after || !asksFor(command.type)) continue
       this.#open.set(command.offset, { ...command, state: 'delivered' })
-      changed = true
+      changed++
     }
     return changed
   }

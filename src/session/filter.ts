@@ -116,6 +116,8 @@ export class Filter implements Accepts {
   /** Whether it lets a slice pass that the hub keeps itself: somebody must keep it up to date. */
   readonly watches: boolean
   readonly notReplayed: ReadonlySet<string> | undefined
+  /** Whether it asks how many watch: by exactly this name. */
+  readonly asksWatchers: boolean
   /** Neither types nor mode keep anything back. */
   readonly #hasAll: boolean
   readonly #types: NamePattern | undefined
@@ -135,6 +137,7 @@ export class Filter implements Accepts {
     this.#types = expression.types && new NamePattern(expression.types, 'types')
     this.steps = this.#types?.steps ?? 0
     this.#slices = expression.slices && new NamePattern(expression.slices, 'slices')
+    this.asksWatchers = !this.silent && expression.slices?.includes('$watchers') === true
     this.stateful = this.#slices !== undefined && !this.silent
     this.watches = this.stateful && reservedSliceNames.some((slice) => this.wantsSlice(slice))
   }
@@ -164,6 +167,7 @@ export class Filter implements Accepts {
   wantsSlice(slice: string): boolean {
     if (this.#slices === undefined) return false
     if (!slice.startsWith('$')) return this.#slices.matches(slice)
+    if (slice === '$watchers') return this.asksWatchers
     const named = this.expression.slices?.some((entry) => entry === '*' || entry.startsWith('$'))
     return named === true && this.#slices.matches(slice)
   }

@@ -3,6 +3,7 @@ import type { HistoryLimits, HistoryTotals } from '../history/history.js'
 import type { JsonValue } from '../lib/json.js'
 import type { Cause } from '../protocol/frames.js'
 import type { Change, Moment, TopicState } from '../state/topic-state.js'
+import type { CommandCounts } from './commands.js'
 import type { JournalSetting } from './journal.js'
 import type { StallLimits } from './stall.js'
 import type { SharedPast } from './timeline.js'
@@ -29,6 +30,8 @@ export interface SessionSetting {
   readonly state: StateSetting
   /** Of the histories of all sessions. */
   readonly totals: HistoryTotals
+  /** Of the commands of all sessions. */
+  readonly commandCounts: CommandCounts
   /** Absent where there is no store. */
   readonly journal: JournalSetting | undefined
   /** Present where a log gives the offsets. */

@@ -344,6 +344,14 @@ export class Session implements Timeline {
     if (this.past !== undefined) this.#offset = last
   }
 
+  /** How many watch a topic; nothing where nobody asks any more. */
+  setWatchers(topic: OwnTopic, watchers: JsonObject | undefined, now: number): void {
+    if (watchers === undefined && topic.state.get('$watchers') === undefined) return
+    const make: Intent['make'] = (state, moment) =>
+      watchers === undefined ? state.remove('$watchers', moment) : state.set('$watchers', watchers, moment)
+    this.change({ topic, slice: '$watchers', now, make })
+  }
+
   /** The worker begins, if it has not. */
   startWorker(worker: Worker, now: number): void {
     if (worker.startedAt !== undefined) return
@@ -371,6 +379,7 @@ export class Session implements Timeline {
     this.progress.end({ ...ending, ...(reason !== undefined && { reason: reasonText(reason) }) })
     this.#conclude(now)
     // Before the event that ends everything, so that those who watch learn it too.
+    for (const topic of this.topics()) this.setWatchers(topic, undefined, now)
     if (this.watched || this.topic.stateOffset > 0) this.refresh(now)
     this.#offset = (this.#offset + 1) as Offset
     const made = hubEvent(event, this.#offset, undefined, facts)
@@ -522,7 +531,10 @@ export class Session implements Timeline {
 
   /** What those who watch asked of it, and what became of that. */
   get commands(): Steering {
-    this.#steering ??= new Steering(this, this.#setting.limits.commandTtlMs)
+    this.#steering ??= new Steering(this, {
+      ttlMs: this.#setting.limits.commandTtlMs,
+      counts: this.#setting.commandCounts,
+    })
     return this.#steering
   }
 

@@ -1,7 +1,7 @@
 import type { Entry } from '../history/entry.js'
 import type { Offset } from '../protocol/cursor.js'
 import type { CommandRecord } from '../store/store.js'
-import { receiptIn, sentCommand } from './commands.js'
+import { type CommandCounts, type FinalState, receiptIn, sentCommand } from './commands.js'
 import type { Filter } from './filter.js'
 import { commandName, type Journal } from './journal.js'
 import type { Progress } from './progress.js'
@@ -31,11 +31,16 @@ interface Steered {
 export class Steering {
   readonly #session: Steered
   readonly #ttlMs: number
+  readonly #counts: CommandCounts
 
   /** @param ttlMs of commands that do not say it */
-  constructor(session: Steered, ttlMs: number) {
+  constructor(
+    session: Steered,
+    { ttlMs, counts }: { readonly ttlMs: number; readonly counts: CommandCounts },
+  ) {
     this.#session = session
     this.#ttlMs = ttlMs
+    this.#counts = counts
   }
 
   /** When the first command expires. Milliseconds since 1970; nothing where none is under way */
@@ -65,6 +70,7 @@ export class Steering {
     if (traits.command === 'receipt') {
       const done = commands.done(receiptIn(event.data), offset, now)
       if (done !== undefined) {
+        this.#counts[done.state as FinalState]++
         topic.history.unpin(done.offset)
         this.#session.journal?.forget(
           commandName({ worker: worker?.id, type: done.type, offset: done.offset }),
@@ -74,6 +80,8 @@ export class Steering {
       const { type } = event
       const delivered =
         topic.audience?.names(type) === true || this.#session.all.audience?.names(type) === true
+      this.#counts.sent++
+      if (delivered) this.#counts.delivered++
       commands.add(sentCommand(event, { offset, now, ttlMs: this.#ttlMs, delivered }))
     }
     this.#show(worker, now)
@@ -90,7 +98,9 @@ export class Steering {
     for (const target of this.#targets()) {
       if (topic !== this.#session.all && topic !== target.topic) continue
       const { sentCommands } = target.progress
-      if (sentCommands?.deliver(after, (type) => filter.names(type)) !== true) continue
+      const delivered = sentCommands?.deliver(after, (type) => filter.names(type)) ?? 0
+      if (delivered === 0) continue
+      this.#counts.delivered += delivered
       this.#show(target === this.#session ? undefined : (target as Worker), now)
       told = true
     }

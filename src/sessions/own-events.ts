@@ -29,6 +29,8 @@ export class OwnEvents {
   readonly #onDirty: OwnEventsParts['onDirty']
   /** How many it has published. */
   published = 0
+  /** Leases that ran out. */
+  readonly lost = { sessions: 0, workers: 0 }
 
   constructor({ catalog, clock, check, sessions, onDirty }: OwnEventsParts) {
     this.#catalog = catalog
@@ -105,6 +107,7 @@ export class OwnEvents {
     if (leftMs > 0) return leftMs
     const type = worker === undefined ? 'session.lost' : 'worker.lost'
     const reason = 'its lease ran out without a sign of life'
+    this.lost[worker === undefined ? 'sessions' : 'workers']++
     const offset = this.#tell(session, worker, type, { reason }, now)
     session.lose(worker, reason, { offset, now })
     if (session.followed) this.#onDirty(session)

@@ -91,6 +91,11 @@ export class Publishing {
     return { published: this.#published + this.#own.published, duplicates: this.#duplicates }
   }
 
+  /** Leases that ran out. */
+  get lost(): OwnEvents['lost'] {
+    return this.#own.lost
+  }
+
   /**
    * Publishes all of the events, or none.
    *

@@ -1,15 +1,17 @@
 // Longer than 350 lines: which sessions are in memory, and every way in and out, whoever gives the offsets.
 
 import { noTotals } from '../history/history.js'
+import type { JsonObject } from '../lib/json.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
 import type { Offset, Position } from '../protocol/cursor.js'
+import { noCommandCounts } from '../session/commands.js'
 import type { Filter } from '../session/filter.js'
 import { aboutRecord, aboutSession } from '../session/reserved-slices.js'
 import { Session } from '../session/session.js'
 import type { SessionSetting } from '../session/session-setting.js'
 import { type SessionSummary, summarize } from '../session/summary.js'
 import { noPast } from '../session/timeline.js'
-import type { StateSetting, Topic } from '../session/topic.js'
+import { OwnTopic, type StateSetting, type Topic } from '../session/topic.js'
 import type { Worker } from '../session/worker.js'
 import { noCounts, type StateCounts } from '../state/topic-state.js'
 import type { SessionRecord } from '../store/store.js'
@@ -33,6 +35,7 @@ export class Sessions {
   readonly capacity: Capacity
   readonly stateCounts: StateCounts = noCounts()
   readonly totals = noTotals()
+  readonly commandCounts = noCommandCounts()
   readonly #options: SessionsOptions
   readonly #held = new Map<string, Session>()
   readonly #stored: StoredSessions
@@ -72,6 +75,7 @@ export class Sessions {
       limits,
       state,
       totals: this.totals,
+      commandCounts: this.commandCounts,
       journal: this.committing?.journals,
       ...(options.log && { past: noPast }),
       withheld: () => {
@@ -226,6 +230,19 @@ export class Sessions {
     const session = this.#held.get(timeline.id)
     if (session === undefined || session !== timeline) return
     if (session.deliver(topic, filter, after, this.#options.clock.now())) this.#options.onDirty(session)
+  }
+
+  /** Sets the slice `$watchers`, or removes it. @returns whether the topic has begun: what has ended stays as it is */
+  setWatchers(topic: Topic, watchers: JsonObject | undefined): boolean {
+    const session = this.#held.get(topic.timeline.id)
+    if (session === undefined || session !== topic.timeline || !(topic instanceof OwnTopic)) return true
+    // What one hub says by its own count would be at offsets that no other hub of the log knows of.
+    if (this.followed !== undefined) return true
+    if (session.status === 'ended') return true
+    if (session.status === 'waiting') return false
+    session.setWatchers(topic, watchers, this.#options.clock.now())
+    if (session.followed) this.#options.onDirty(session)
+    return true
   }
 
   /** Those in memory that were started. */

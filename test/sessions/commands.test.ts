@@ -62,6 +62,9 @@ t.test('a command waits for its agent, is delivered, and has one final state', a
     ],
     'every viewer sees what becomes of it',
   )
+  hub.publish(topic, [{ type: 'command.pause', data: { ttlMs: 1_000 } }])
+  clock.advance(1_000)
+  t.strictSame(hub.stats().commands, { sent: 2, delivered: 2, applied: 1, refused: 0, expired: 1 })
 })
 
 t.test('who only watches is given no old command; who asks for commands by name is', async (t) => {

@@ -90,6 +90,7 @@ t.test('a session that is lost shows as ended, takes events, and has no complete
   hub.session('s').publish({ type: 'execution_started' })
   hub.session('s').lease(1_000)
   clock.advance(1_000)
+  t.strictSame(hub.stats().leases, { held: 0, lost: { sessions: 1, workers: 0 } })
   t.match(hub.state('sessions/s').slices['$session'], { status: 'ended', result: 'lost' })
   t.match((hub.state('hub').slices['sessions'] as JsonObject)['s'], { status: 'ended', result: 'lost' })
   t.match(hub.find('s'), { status: 'ended', result: 'lost' })

@@ -48,7 +48,7 @@ export class ConnectionGrants {
     if (!this.#grants.has(connection)) return
     grant.use((permissions: Permissions) => {
       this.#grants.set(connection, grant)
-      connection.permit(permissions, 'the new token does not allow it')
+      connection.permit(permissions, 'the new token does not allow it', grant.subject)
     })
     this.#watch(connection, grant)
   }

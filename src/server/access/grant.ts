@@ -22,6 +22,8 @@ export interface VerifiedGrantOptions {
   readonly permissions: Permissions
   /** Whom it was given to: what all tokens of one holder do is counted together. Empty: nobody in particular. */
   readonly holder: string
+  /** Whom it was given to, as others see it; absent: nobody in particular. */
+  readonly subject?: string | undefined
   /** What it came with, without giving it away: equal for the same token, different for any other. */
   readonly token: string
   /** Milliseconds since 1970; absent: never. */
@@ -37,14 +39,16 @@ export interface VerifiedGrantOptions {
  */
 export class VerifiedGrant {
   readonly holder: string
+  readonly subject: string | undefined
   readonly token: string
   readonly expiresAt: number | undefined
   readonly #permissions: Permissions
   readonly #reasonAgainst: () => string | undefined
 
-  constructor({ permissions, holder, token, expiresAt, reasonAgainst }: VerifiedGrantOptions) {
+  constructor({ permissions, holder, subject, token, expiresAt, reasonAgainst }: VerifiedGrantOptions) {
     this.#permissions = permissions
     this.holder = holder
+    this.subject = subject
     this.token = token
     this.expiresAt = expiresAt
     this.#reasonAgainst = reasonAgainst
@@ -109,6 +113,7 @@ export function verifiedGrant(value: unknown, limits: Limits, clock: Clock): Ver
   return new VerifiedGrant({
     permissions,
     holder: subject ? JSON.stringify({ subject }) : '',
+    subject,
     token: JSON.stringify({ subject, ...patterns }),
     ...(expiresAt !== undefined && { expiresAt }),
     reasonAgainst: () => (isOver() ? 'The authorization has expired.' : undefined),

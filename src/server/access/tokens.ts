@@ -148,6 +148,7 @@ export class Tokens {
     }
     return new VerifiedGrant({
       permissions: new Permissions({ subscribe, publish, command }),
+      subject: sub,
       holder: JSON.stringify(sub === undefined ? { iss, subscribe, publish, command } : { iss, sub }),
       token: fingerprint(token),
       ...(expiresAt !== undefined && { expiresAt }),

@@ -84,6 +84,7 @@ export async function open(
     const connection = hub.connect(link, {
       endsWithSessions: true,
       permissions,
+      subject: grant.subject,
       ...(notReplayed && { notReplayed }),
     })
     try {

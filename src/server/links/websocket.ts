@@ -67,7 +67,7 @@ export class Client implements SocketEvents, IdleLink, Closable {
       // Not from within a write: the flush that hands it over is walking the feeds.
       onTooLarge: (reason) => clock.defer(() => this.#connection.close('frameTooLarge', reason)),
     })
-    this.#connection = grant.use((permissions) => hub.connect(link, { permissions }))
+    this.#connection = grant.use((permissions) => hub.connect(link, { permissions, subject: grant.subject }))
     this.#silence = idleTimers.websocket.begin(this)
     this.#life = new ConnectionLog(context, { connection: this.#connection, transport: 'websocket', address })
     connectionGrants.hold(this.#connection, grant)

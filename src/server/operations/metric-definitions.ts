@@ -249,6 +249,29 @@ export const metricDefinitions: readonly MetricDefinition[] = [
     read: ({ feeds }) => feeds,
   },
   {
+    name: 'runcast_commands_total',
+    help: 'Commands that have reached each state: those sent are delivered once an agent follows them, and at last applied, refused or expired.',
+    kind: 'counter',
+    label: 'state',
+    read: ({ commands }) => Object.entries(commands),
+  },
+  {
+    name: 'runcast_leases',
+    help: 'Leases that sessions and workers hold.',
+    kind: 'gauge',
+    read: ({ leases }) => leases.held,
+  },
+  {
+    name: 'runcast_lost_total',
+    help: 'Sessions and workers that were lost because their lease ran out.',
+    kind: 'counter',
+    label: 'what',
+    read: ({ leases }) => [
+      ['session', leases.lost.sessions],
+      ['worker', leases.lost.workers],
+    ],
+  },
+  {
     name: 'runcast_store_commit_seconds',
     help: 'How long a commit of the store took, failed ones included; acknowledgements wait for it, delivery does not.',
     kind: 'histogram',

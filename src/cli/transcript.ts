@@ -1,6 +1,10 @@
-import { isObject } from '../lib/json.js'
+import { createCatalog } from '../catalog/catalog.js'
+import { mergeTextOf, withTextAt } from '../catalog/merge.js'
+import { isObject, type JsonValue } from '../lib/json.js'
+import { isError, turnOf } from '../session/result.js'
 import { exitText } from './child.js'
 import { type Palette, terminalText } from './paint.js'
+import { wrap } from './wrap.js'
 
 /** An event as it comes over SSE, as far as it was understood. */
 export interface ShownEvent {
@@ -12,6 +16,35 @@ export interface ShownEvent {
 
 /** A longer name moves its own line alone. */
 const widthMax = 20
+
+/** The hub may know more types; what is shown of those is their data. */
+const catalog = createCatalog()
+
+/** Texts that speak for themselves; others are shown behind their type. */
+const plainTexts: ReadonlySet<string> = new Set(['process.output', 'client_output_delta'])
+
+function mergeTextIn({ type, data }: ShownEvent) {
+  const { merge } = catalog.traitsOf(type)
+  return merge === undefined || data === undefined ? undefined : mergeTextOf(merge, data as JsonValue)
+}
+
+/** @returns the text of an event that is a piece of a longer one; nothing of any other event */
+export function shownText(event: ShownEvent): string | undefined {
+  return mergeTextIn(event)?.text
+}
+
+/** @returns such an event with another text */
+export function withShownText(event: ShownEvent, text: string): ShownEvent {
+  const found = mergeTextIn(event)
+  return found === undefined
+    ? event
+    : { ...event, data: withTextAt(event.data as JsonValue, found.path, text) }
+}
+
+/** @returns what the texts of an event belong to: those of one source follow each other */
+export function sourceOf({ type, worker, data }: ShownEvent): string {
+  return `${type} ${worker} ${isObject(data) ? String(data['stream']) : ''}`
+}
 
 /**
  * Writes events for people: time, worker, and what happened. Output of processes reads as it did where it was
@@ -25,33 +58,34 @@ export class Transcript {
   #width = 0
   /** Whose line has not ended yet. */
   #open: string | undefined
+  /** The column that the open line has reached. */
+  #column = 0
+  #day: string | undefined
 
-  /** @param columns of the terminal; infinite where lines are not to be cut */
-  constructor(palette: Palette, columns: () => number) {
+  /**
+   * @param columns of the terminal; infinite where lines are not to be cut
+   * @param now ms since 1970: days other than this one are named
+   */
+  constructor(palette: Palette, columns: () => number, now?: number) {
     this.#palette = palette
     this.#columns = columns
+    this.#day = now === undefined ? undefined : dayOf(now)
   }
 
   /** @returns the text to write; it may end within a line */
   show(event: ShownEvent): string {
-    const { type, data } = event
-    if (type === 'process.output' && isObject(data) && typeof data['text'] === 'string') {
-      return this.#output(event, String(data['stream']), data['text'])
-    }
-    if (type === 'client_output_delta' && isObject(data) && typeof data['content'] === 'string') {
-      return this.#output(event, 'text', data['content'])
-    }
-    return `${this.end()}${this.#prefix(event)}${this.#described(event)}\n`
+    const text = shownText(event)
+    const day = this.#dayLine(event)
+    if (text !== undefined) return day + this.#output(event, text)
+    return `${day}${this.end()}${this.#prefix(event)}${this.#described(event)}\n`
   }
 
   /** @returns the text of lines that belong together: the first tells when and who */
   lines(event: Pick<ShownEvent, 'time' | 'worker'>, lines: readonly string[]): string {
     if (lines.length === 0) return ''
+    const day = this.#dayLine(event)
     const first = this.#prefix(event)
-    const { dim, coloured } = this.#palette
-    const name = ' '.repeat(Math.max(this.#width, event.worker.length))
-    const next = `${' '.repeat(timeWidth)}${name}${name === '' ? '' : ' '}${dim(coloured ? '│' : '|')} `
-    return `${this.end()}${first}${lines.join(`\n${next}`)}\n`
+    return `${day}${this.end()}${first}${lines.join(`\n${this.#indent(event.worker)}`)}\n`
   }
 
   /** Columns that are left beside the time and the worker. */
@@ -66,20 +100,35 @@ export class Transcript {
     return ended
   }
 
-  #output(event: ShownEvent, stream: string, text: string): string {
-    const source = `${stream} ${event.worker}`
+  #output(event: ShownEvent, text: string): string {
+    const source = sourceOf(event)
     const prefix = this.#prefix(event)
+    const indent = this.#indent(event.worker)
+    const start = this.#startOf(event.worker)
+    const label = plainTexts.has(event.type) ? '' : `${event.type} `
+    const columns = this.#columns()
     let shown = ''
     for (const line of text.match(/[^\n]*\n|[^\n]+$/g) ?? []) {
-      if (this.#open !== source) shown += this.end() + prefix
-      shown += terminalText(line)
-      this.#open = line.endsWith('\n') ? undefined : source
+      if (this.#open !== source) {
+        shown += this.end() + prefix + this.#palette.cyan(label)
+        this.#column = start + label.length
+      }
+      const { text: wrapped, column } = wrap(terminalText(line).replace(/\n$/, ''), {
+        columns,
+        start,
+        column: this.#column,
+        indent,
+      })
+      const hasEnded = line.endsWith('\n')
+      shown += hasEnded ? `${wrapped}\n` : wrapped
+      this.#column = column
+      this.#open = hasEnded ? undefined : source
     }
     return shown
   }
 
   #described({ type, worker, data }: ShownEvent): string {
-    const { bold, cyan, dim, green, red } = this.#palette
+    const { bold, cyan, dim, green, red, yellow } = this.#palette
     if (isObject(data) && type === 'process.started' && typeof data['command'] === 'string') {
       return bold(terminalText(`$ ${data['command']}`).replaceAll('\n', ' '))
     }
@@ -89,23 +138,27 @@ export class Transcript {
         signal: typeof data['signal'] === 'string' ? data['signal'] : null,
         durationMs: Number(data['durationMs']),
         ...(typeof data['error'] === 'string' && { error: terminalText(data['error']) }),
+        ...(data['cancelled'] === true && { cancelled: true }),
       })
-      return (data['code'] === 0 ? green(how) : red(how)) + dim(after)
+      const paint = data['cancelled'] === true ? yellow : data['code'] === 0 ? green : red
+      return paint(how) + dim(after)
     }
-    const said = isObject(data) ? this.#said(type, data) : undefined
+    const said = isObject(data) ? this.#said(type, data, worker) : undefined
     if (said !== undefined) return said
     const json = data === undefined || data === null ? '' : terminalText(JSON.stringify(data))
-    const room = this.#columns() - timeWidth - Math.max(this.#width, worker.length) - type.length - 4
-    const cut = json.length > room ? `${json.slice(0, Math.max(room - 1, 10))}…` : json
-    return cyan(type) + (cut === '' || cut === '{}' ? '' : ` ${dim(cut)}`)
+    const shown = json === '{}' || json === '' ? '' : ` ${json}`
+    const weight = weightOf(type, data)
+    // What failed, or waits for someone, is read to its end.
+    if (weight !== undefined) return this.#palette[weight](this.#whole(`${type}${shown}`, worker))
+    const room = this.#columns() - this.#startOf(worker) - type.length
+    return cyan(type) + dim(shown.length > room ? `${shown.slice(0, Math.max(room - 1, 10))}…` : shown)
   }
 
   /** What an agent does, in the words of a terminal. */
-  #said(type: string, data: Readonly<Record<string, unknown>>): string | undefined {
+  #said(type: string, data: Readonly<Record<string, unknown>>, worker: string): string | undefined {
     const { bold, dim, green, red } = this.#palette
     const cut = (value: unknown): string => {
-      const text = typeof value === 'string' ? value : JSON.stringify(value ?? '')
-      const line = terminalText(text).replaceAll(/\s+/g, ' ')
+      const line = oneLine(value)
       const room = Math.max(this.room - 30, 20)
       return line.length > room ? `${line.slice(0, room)}…` : line
     }
@@ -115,7 +168,8 @@ export class Transcript {
       case 'tool_call_completed': {
         const failed = data['is_error'] === true
         const name = `← ${cut(data['tool_name'])}`
-        return `${failed ? red(`${name} failed`) : name} ${dim(cut(data['result'] ?? ''))}`
+        if (failed) return red(this.#whole(`${name} failed ${oneLine(data['result'] ?? '')}`, worker))
+        return `${name} ${dim(cut(data['result'] ?? ''))}`
       }
       case 'llm_turn_complete': {
         const { model, input_tokens: input, output_tokens: output, cost_usd: cost } = data
@@ -127,10 +181,37 @@ export class Transcript {
       case 'execution_completed':
         return green('completed')
       case 'execution_failed':
-        return red(`failed: ${cut(data['error'] ?? '')}`)
+        return red(this.#whole(`failed: ${oneLine(data['error'] ?? '')}`, worker))
       default:
         return undefined
     }
+  }
+
+  /** @returns a text of one line over as many as it takes */
+  #whole(text: string, worker: string): string {
+    const start = this.#startOf(worker)
+    const cut = text.length > wholeLengthMax ? `${text.slice(0, wholeLengthMax)}…` : text
+    return wrap(cut, { columns: this.#columns(), start, column: start, indent: this.#indent(worker) }).text
+  }
+
+  /** The column at which texts of a worker begin. */
+  #startOf(worker: string): number {
+    const name = Math.max(this.#width, worker.length)
+    return timeWidth + (name === 0 ? 0 : name + 1) + 2
+  }
+
+  /** What stands before the text of a line that goes on. */
+  #indent(worker: string): string {
+    const { dim, coloured } = this.#palette
+    return `${' '.repeat(this.#startOf(worker) - 2)}${dim(coloured ? '│' : '|')} `
+  }
+
+  /** @returns a line with the date, where it is another one than before */
+  #dayLine({ time }: Pick<ShownEvent, 'time'>): string {
+    const day = dayOf(time)
+    const before = this.#day
+    this.#day = day
+    return before === undefined || before === day ? '' : `${this.end()}${this.#palette.dim(`── ${day}`)}\n`
   }
 
   #prefix({ time, worker }: Pick<ShownEvent, 'time' | 'worker'>): string {
@@ -148,6 +229,33 @@ export class Transcript {
 }
 
 const timeWidth = 9
+/** Of what failed. Characters. */
+const wholeLengthMax = 2_000
+
+/** @returns the colour of what should not be missed; nothing for other events */
+function weightOf(type: string, data: unknown): 'red' | 'yellow' | undefined {
+  const traits = catalog.traitsOf(type)
+  const value = data as JsonValue | undefined
+  const { outcome } = isObject(data) ? data : {}
+  const isLost = type === 'worker.lost' || type === 'session.lost'
+  const isBad = type === 'complete' && isObject(outcome) && Number(outcome['code'] ?? 0) !== 0
+  if (isLost || isBad || isError({ type, data: value ?? null }, traits)) return 'red'
+  const isCancelled = turnOf(traits, value)?.ending?.result === 'cancelled'
+  return isCancelled || traits.asks !== undefined || type === 'worker.stalled' ? 'yellow' : undefined
+}
+
+function oneLine(value: unknown): string {
+  const text = typeof value === 'string' ? value : JSON.stringify(value ?? '')
+  return terminalText(text).replaceAll(/\s+/g, ' ')
+}
+
+/** @returns the local date: `2026-01-31` */
+function dayOf(time: number): string {
+  const date = new Date(time)
+  return [date.getFullYear(), date.getMonth() + 1, date.getDate()]
+    .map((n) => String(n).padStart(2, '0'))
+    .join('-')
+}
 
 /** @returns the local time of day: `14:03:27` */
 function clockTime(time: number): string {

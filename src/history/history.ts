@@ -63,6 +63,10 @@ export class History {
   #dropped: EvictedOffsets | undefined = undefined
   /** The newest event that was evicted, also where a newer one of its key stays pinned. */
   evictedTo: Offset = start
+  /** Events that have left its lanes. */
+  evicted = 0
+  /** Those among them that are of no worker: what workers roll up, their own histories have. */
+  evictedOwn = 0
   #bytes = 0
   /** Of pinned events that have left their lane. */
   #pinnedBytes = 0
@@ -216,6 +220,8 @@ export class History {
     if (entry.offset > this.evictedTo) this.evictedTo = entry.offset
     this.#weigh(-entry.bytes)
     this.#totals.events--
+    this.evicted++
+    if (entry.event.worker === undefined) this.evictedOwn++
     if (lane === this.droppable) {
       this.#dropped ??= new EvictedOffsets()
       this.#dropped.add(entry.event.offset)

@@ -3,6 +3,7 @@ import type { Delivery, SubscriptionCounts } from '../delivery/delivery.js'
 import type { HistoryTotals } from '../history/history.js'
 import type { HistogramReading } from '../lib/histogram.js'
 import type { CloseCode } from '../protocol/codes.js'
+import type { Offset } from '../protocol/cursor.js'
 import type { GapReason } from '../protocol/frames.js'
 import type { CommandCounts } from '../session/commands.js'
 import type { Session } from '../session/session.js'
@@ -57,7 +58,14 @@ export interface HubStats {
 /** How many follow a session, and what memory holds of it. */
 export interface SessionMeasures extends SubscriptionCounts {
   /** Retained events of all its topics, and about the bytes of their JSON text. */
-  readonly history: { readonly events: number; readonly bytes: number }
+  readonly history: {
+    readonly events: number
+    readonly bytes: number
+    /** Events that are retained no more, where there is no store. */
+    readonly evicted?: number
+    /** What the store has kept no more: events up to this offset. */
+    readonly trimmed?: Offset
+  }
 }
 
 export interface Counted {
@@ -115,5 +123,14 @@ export function measure(session: Session, subscriptions: SubscriptionCounts): Se
     history.events += length
     history.bytes += bytes
   }
-  return { ...subscriptions, history }
+  const { journal } = session
+  const evicted = journal === undefined ? session.evicted : 0
+  return {
+    ...subscriptions,
+    history: {
+      ...history,
+      ...(evicted > 0 && { evicted }),
+      ...(journal !== undefined && journal.trimmed > 0 && { trimmed: journal.trimmed }),
+    },
+  }
 }

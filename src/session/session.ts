@@ -171,6 +171,13 @@ export class Session implements Timeline {
     return this.#history.bytes
   }
 
+  /** Events that no history of the session holds any more. */
+  get evicted(): number {
+    return this.topics().reduce((sum, { worker, history }) => {
+      return sum + (worker === undefined ? history.evictedOwn : history.evicted)
+    }, 0)
+  }
+
   histories(): readonly History[] {
     return this.topics().map(({ history }) => history)
   }

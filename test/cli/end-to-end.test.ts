@@ -201,6 +201,57 @@ t.test('tail goes on after a cursor, and Ctrl-C ends it', async (t) => {
   t.equal((await commandLine.run(['tail', 's', '--since', 'yesterday'])).code, 2)
 })
 
+t.test('tail shows all that is kept of the past, and says what it leaves out', async (t) => {
+  const hub = await serve(t)
+  const env = { RUNCAST_HUB: hub.url }
+  const path = join(folder, 'past.ndjson')
+  const noted = Array.from({ length: 1_200 }, (_, n) => `{"type":"note","data":{"n":${n}},"time":${n}}\n`)
+  const failed = '{"type":"execution_failed","data":{"error":"no key"}}\n'
+  writeFileSync(path, noted.join('') + failed)
+  await commandLine.run(['publish', '--session', 's', '--worker', 'w', '--end', path], env)
+  const tail = (...words: string[]) => commandLine.run(['tail', 's', ...words], env)
+
+  const all = await tail()
+  t.same(
+    told(all.stdout).map(({ type, data }) => data['n'] ?? type),
+    [...Array.from({ length: 1_000 }, (_, n) => n + 200), 'execution_failed', 'complete'],
+  )
+  t.match(all.stderr, '200 earlier events are no longer kept')
+  const traits = await tail('--replay', 'traits')
+  t.equal(told(traits.stdout).length, 2)
+  t.match(
+    traits.stderr,
+    'the catalog replays 1 of 1,201 earlier events; --replay all shows all that are kept',
+  )
+  const none = await tail('--replay', 'none', '--types', 'note')
+  t.match(none.stderr, '1,201 earlier events are not shown')
+
+  t.same(
+    told((await tail('--last', '3')).stdout).map(({ data }) => data['n']),
+    [1_199, undefined, undefined],
+  )
+  t.same(
+    told((await tail('--since', '1970-01-01T00:00:01.198Z')).stdout).map(({ data }) => data['n']),
+    [1_198, 1_199, undefined, undefined],
+  )
+  t.equal(told((await tail('--since', '1h')).stdout).length, 2)
+  t.same(
+    told((await tail('--grep', '/^(1_?19[89]|no KEY)$/i')).stdout).map(
+      ({ data }) => data['n'] ?? data['error'],
+    ),
+    [1_198, 1_199, 'no key'],
+  )
+  const text = await tail('--text', '--grep', 'key')
+  t.match(text.stdout, /^── \d{4}-\d\d-\d\d\n|^\d\d:\d\d:\d\d w \| failed: no key\n$/)
+  t.equal((await tail('--text', '--json')).code, 2)
+  t.equal((await tail('--last', '0')).code, 2)
+  t.equal((await tail('--grep', '/(/')).code, 2)
+  t.equal((await commandLine.run(['tail', 'hub', '--since', '10m'], env)).code, 2)
+  t.match((await fetch(`${hub.url}/api/sessions/s`).then((response) => response.json())) as object, {
+    history: { evicted: 200 },
+  })
+})
+
 t.test('tail shows state: slices and then their changes, and the list of sessions', async (t) => {
   const hub = await serve(t)
   const put = async (path: string, value: unknown) => {

@@ -2,6 +2,7 @@ import { PassThrough } from 'node:stream'
 import fc from 'fast-check'
 import t from 'tap'
 import { startChild } from '../../src/cli/child.js'
+import { Grep, grepOption } from '../../src/cli/grep.js'
 import { LineSplitter } from '../../src/cli/lines.js'
 import {
   formatBytes,
@@ -11,6 +12,7 @@ import {
   paletteFor,
   terminalText,
 } from '../../src/cli/paint.js'
+import { sinceOption } from '../../src/cli/since.js'
 import { StateLines } from '../../src/cli/state-lines.js'
 import { Transcript } from '../../src/cli/transcript.js'
 import { escapeControls } from '../../src/lib/controls.js'
@@ -203,6 +205,102 @@ t.test('a transcript reads as the output did, and other events in one line', (t)
   const long = show('note', 'x', { text: 'y'.repeat(100) })
   t.match(long, /^09:05:07 x {4}\| note \{"text":"y+…\n$/)
   t.ok(long.length <= 61)
+  t.end()
+})
+
+t.test('a transcript goes on below its own beginning, says the day, and paints what failed', (t) => {
+  const time = new Date(2026, 0, 1, 9, 5, 7).getTime()
+  const at = (env: NodeJS.ProcessEnv, columns: number) =>
+    new Transcript(paletteFor(process.stdout, env), () => columns, time + 86_400_000)
+  const narrow = at({ NO_COLOR: '1' }, 30)
+  const output = (text: string) => ({
+    type: 'process.output',
+    time,
+    worker: 'fix',
+    data: { stream: 'stdout', text },
+  })
+  t.equal(
+    narrow.show(output('one two three four five\n')),
+    '── 2026-01-01\n09:05:07 fix | one two three \n             | four five\n',
+  )
+  // In pieces, as text comes that a model writes: the column is remembered.
+  t.equal(narrow.show(output('0123456789 ')), '09:05:07 fix | 0123456789 ')
+  t.equal(narrow.show(output('abcdef')), '\n             | abcdef')
+  t.equal(narrow.show(output('ghi 漢字漢字\n')), 'ghi \n             | 漢字漢字\n')
+  t.equal(
+    narrow.show(output(`${'x'.repeat(20)}\n`)),
+    `09:05:07 fix | ${'x'.repeat(15)}\n             | xxxxx\n`,
+  )
+  t.equal(narrow.show(output('tab\tab\n')), '09:05:07 fix | tab\tab\n')
+  // Where hardly any room is left the terminal does it.
+  const slim = at({ NO_COLOR: '1' }, 20)
+  slim.show(output('first\n'))
+  t.equal(slim.show(output('one two three\n')), '09:05:07 fix | one two three\n')
+
+  const painted = at({ FORCE_COLOR: '1' }, 200)
+  const red = (type: string, data: unknown) =>
+    painted.show({ type, time, worker: '', data }).includes('\u001b[31m')
+  t.ok(red('process.exited', { code: 3, durationMs: 1 }))
+  t.ok(red('error', { message: 'no' }))
+  t.ok(red('tool_call_completed', { tool_name: 'ls', is_error: true }))
+  t.ok(red('worker.lost', {}))
+  t.ok(red('note', { success: false }))
+  t.ok(red('complete', { outcome: { code: 3 } }))
+  t.notOk(red('complete', { outcome: { code: 0 } }))
+  t.notOk(red('process.exited', { code: 130, cancelled: true, durationMs: 1 }))
+  t.notOk(red('note', { success: true }))
+  t.match(
+    painted.show({ type: 'client_input_requested', time, worker: '', data: { prompt: 'go?' } }),
+    '\u001b[33m',
+  )
+  t.end()
+})
+
+t.test('grep shows the lines that match, whatever pieces they come in, and other events whole', (t) => {
+  const take = (grep: Grep, type: string, data: object, worker = 'w') =>
+    grep.take({ type, time: 0, worker, data })?.data
+  const text = new Grep('Timeout')
+  t.same(take(text, 'process.output', { stream: 'stdout', text: 'ok\na TIMEOUT\nok\ntime' }), {
+    stream: 'stdout',
+    text: 'a TIMEOUT\n',
+  })
+  t.equal(take(text, 'process.output', { stream: 'stdout', text: 'out' }), undefined)
+  // Of another stream, and so of another line.
+  t.equal(take(text, 'process.output', { stream: 'stderr', text: 'time\n' }), undefined)
+  t.same(take(text, 'process.output', { stream: 'stdout', text: ' again\n' }), {
+    stream: 'stdout',
+    text: 'timeout again\n',
+  })
+  t.equal(take(text, 'note', { why: 'none' }), undefined)
+  t.same(take(text, 'note', { why: ['a timeout'] }), { why: ['a timeout'] })
+  t.same(take(text, 'client_output_delta', { content: 'the end: timeout' }), undefined)
+  t.same(
+    text.end().map(({ data }) => data),
+    [{ content: 'the end: timeout\n' }],
+  )
+  const expression = new Grep('/^error \\d+$/')
+  t.same(
+    take(expression, 'process.output', {
+      stream: 'stdout',
+      text: '\u001b[31merror 12\u001b[0m\r\nerror x\n',
+    }),
+    {
+      stream: 'stdout',
+      text: '\u001b[31merror 12\u001b[0m\r\n',
+    },
+  )
+  const long = take(text, 'process.output', { stream: 'stdout', text: `${'x'.repeat(20_000)}timeout` })
+  t.match(long, { text: /x+timeout$/ })
+  t.throws(() => grepOption('/(/'), /expected a regular expression of RE2/)
+  t.end()
+})
+
+t.test('since is an age, a time or a cursor', (t) => {
+  t.same(sinceOption('10m'), { kind: 'ago', ms: 600_000 })
+  t.same(sinceOption('1h30m'), { kind: 'ago', ms: 5_400_000 })
+  t.same(sinceOption('2026-01-31T10:00:00Z'), { kind: 'time', at: Date.UTC(2026, 0, 31, 10) })
+  t.same(sinceOption('abc:12'), { kind: 'cursor', cursor: 'abc:12' })
+  t.throws(() => sinceOption('2026-13-31T10:00:00Z'), /expected a cursor, an age/)
   t.end()
 })
 

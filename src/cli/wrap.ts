@@ -1,0 +1,77 @@
+import { eastAsianWidth } from 'get-east-asian-width'
+
+const graphemes = new Intl.Segmenter(undefined, { granularity: 'grapheme' })
+const tabWidth = 8
+/** Where less is left for the text, it is the terminal that breaks lines. */
+const roomMin = 12
+
+export interface WrapOptions {
+  /** Of the terminal. */
+  readonly columns: number
+  /** The column at which the text of every line begins, from 0. */
+  readonly start: number
+  /** The column that was reached already. */
+  readonly column: number
+  /** What stands before the text of a line that goes on. */
+  readonly indent: string
+}
+
+/**
+ * Breaks a line of text before what no longer fits, at spaces where there are some, so that it goes on below its own
+ * beginning.
+ *
+ * @param text one line without its newline; of control sequences it has only colours
+ * @returns the text to write, and the column that it reaches
+ */
+export function wrap(text: string, { columns, start, column, indent }: WrapOptions): Wrapped {
+  if (columns - start < roomMin) return { text, column: column + widthOf(text, column) }
+  let wrapped = ''
+  let at = column
+  const breakLine = (): void => {
+    wrapped += `\n${indent}`
+    at = start
+  }
+  for (const [token] of text.matchAll(/\u001b\[[0-9;:]*m|\s+|[^\s\u001b]+/g)) {
+    if (token.startsWith('\u001b')) {
+      wrapped += token
+      continue
+    }
+    const width = widthOf(token, at)
+    if (at + width <= columns) {
+      wrapped += token
+      at += width
+    } else if (/^\s/.test(token)) {
+      // Spaces that do not fit are where the line is broken.
+      breakLine()
+    } else {
+      if (at > start && width <= columns - start) breakLine()
+      for (const { segment } of graphemes.segment(token)) {
+        const one = widthOf(segment, at)
+        if (at + one > columns) breakLine()
+        wrapped += segment
+        at += one
+      }
+    }
+  }
+  return { text: wrapped, column: at }
+}
+
+export interface Wrapped {
+  readonly text: string
+  readonly column: number
+}
+
+/** @returns the columns that text without control sequences takes on a terminal, from a column on */
+export function widthOf(text: string, column = 0): number {
+  if (/^[\x20-\x7e]*$/.test(text)) return text.length
+  let width = 0
+  for (const { segment } of graphemes.segment(text)) width += graphemeWidth(segment, column + width)
+  return width
+}
+
+function graphemeWidth(grapheme: string, column: number): number {
+  if (grapheme === '\t') return tabWidth - (column % tabWidth)
+  if (/^[\p{Mark}\p{Format}\p{Control}]/u.test(grapheme)) return 0
+  // The variation selector that makes a picture of a sign.
+  return grapheme.includes('\ufe0f') ? 2 : eastAsianWidth(grapheme.codePointAt(0) ?? 0)
+}

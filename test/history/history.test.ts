@@ -2,13 +2,11 @@ import { existsSync, readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import t from 'tap'
 import { createCatalog } from '../../src/catalog/catalog.js'
-import { conflate } from '../../src/history/conflate.js'
 import { Entry } from '../../src/history/entry.js'
 import { EvictedOffsets } from '../../src/history/evicted-offsets.js'
 import { History } from '../../src/history/history.js'
 import { lossAfter, readAfter } from '../../src/history/read.js'
 import { createHub } from '../../src/hub/hub.js'
-import type { JsonObject } from '../../src/lib/json.js'
 import { Lane } from '../../src/lib/lane.js'
 import type { Offset } from '../../src/protocol/cursor.js'
 import type { HubEvent, Mode } from '../../src/protocol/frames.js'
@@ -140,90 +138,6 @@ t.test('a filter that never wanted what was evicted has lost nothing', async (t)
   t.equal(loss({ mode: 'full' }), 16)
   t.equal(loss({ mode: 'full', types: ['tool_*'] }), 0)
   t.equal(loss({ mode: 'summary' }), 0)
-})
-
-t.test('conflated text equals the full text, at the last offset, and nothing else is joined', async () => {
-  const step = fc.record({
-    type: fc.constantFrom('llm_text_delta', 'llm_text_delta', 'tool_call_started'),
-    content: fc.string(),
-    message: fc.constantFrom(1, 2),
-    force: fc.boolean(),
-  })
-  fc.assert(
-    fc.property(fc.array(step), (steps) => {
-      const entries = steps.map(({ type, content, message, force }, index) =>
-        entry(index + 1, type, { content, message }, force),
-      )
-      const joined = conflate(entries)
-      const text = (list: readonly Entry[]) =>
-        list.map(({ event }) => (event.data as { content: string }).content).join('')
-      for (const [index, one] of joined.entries()) {
-        const next = joined[index + 1]
-        if (next === undefined) break
-        const alike =
-          one.event.type === 'llm_text_delta' &&
-          next.event.type === one.event.type &&
-          one.force === next.force &&
-          JSON.stringify({ ...(one.event.data as object), content: '' }) ===
-            JSON.stringify({ ...(next.event.data as object), content: '' })
-        if (alike || one.offset >= next.offset) return false
-      }
-      return text(joined) === text(entries) && joined.at(-1)?.offset === entries.at(-1)?.offset
-    }),
-  )
-})
-
-t.test('a text within is joined, and what may differ is the last one’s', async (t) => {
-  const responses = (n: number, text: string, item = 'a') =>
-    entry(n, 'response.output_text.delta', {
-      item_id: item,
-      delta: text,
-      sequence_number: n,
-      obfuscation: `${n}`,
-    })
-  const joined = conflate([
-    responses(1, 'one '),
-    responses(2, 'two '),
-    responses(3, 'three'),
-    responses(4, 'b', 'b'),
-  ])
-  t.same(
-    joined.map(({ event: { data } }) => data),
-    [
-      { item_id: 'a', delta: 'one two three', sequence_number: 3, obfuscation: '3' },
-      { item_id: 'b', delta: 'b', sequence_number: 4, obfuscation: '4' },
-    ],
-  )
-  const block = (n: number, delta: JsonObject, index = 0) =>
-    entry(n, 'content_block_delta', { type: 'content_block_delta', index, delta })
-  const blocks = conflate([
-    block(1, { type: 'text_delta', text: 'a' }),
-    block(2, { type: 'text_delta', text: 'b' }),
-    block(3, { type: 'text_delta', text: 'c' }, 1),
-    block(4, { type: 'input_json_delta', partial_json: '{"x"' }, 1),
-    block(5, { type: 'input_json_delta', partial_json: ':1}' }, 1),
-    block(6, { type: 'signature_delta', signature: 's' }, 1),
-    block(7, { type: 'signature_delta', signature: 's' }, 1),
-  ])
-  t.same(
-    blocks.map(({ event: { data } }) => (data as JsonObject)['delta']),
-    [
-      { type: 'text_delta', text: 'ab' },
-      { type: 'text_delta', text: 'c' },
-      { type: 'input_json_delta', partial_json: '{"x":1}' },
-      { type: 'signature_delta', signature: 's' },
-      { type: 'signature_delta', signature: 's' },
-    ],
-  )
-  const tuple = (n: number, content: string, step = 1) =>
-    entry(n, 'langgraph.messages', { event: 'messages', data: [{ id: 'm', content }, { step }] })
-  t.same(
-    conflate([tuple(1, 'a'), tuple(2, 'b'), tuple(3, 'c', 2)]).map(({ event: { data } }) => data),
-    [
-      { event: 'messages', data: [{ id: 'm', content: 'ab' }, { step: 1 }] },
-      { event: 'messages', data: [{ id: 'm', content: 'c' }, { step: 2 }] },
-    ],
-  )
 })
 
 t.test('what opens a text stays, however many deltas follow it', async (t) => {

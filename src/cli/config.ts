@@ -4,6 +4,7 @@ import { catalogFromConfig, type Extensions } from '../catalog/catalog.js'
 import { isObject } from '../lib/json.js'
 import { quote } from '../protocol/codes.js'
 import { type LimitName, type Limits, limitNamed, limitTable } from '../protocol/limits.js'
+import { checkedWebhooks, type WebhookOptions } from '../server/webhooks/webhook-options.js'
 import { type AccessConfig, accessFromConfig } from './access.js'
 import { CommandError, exitCodes } from './exit-codes.js'
 import { reasonOf } from './hub-http.js'
@@ -12,6 +13,7 @@ import { reasonOf } from './hub-http.js'
 export interface Config {
   readonly catalog?: Extensions
   readonly limits?: Partial<Limits>
+  readonly webhooks?: readonly WebhookOptions[]
   readonly access: AccessConfig
 }
 
@@ -20,15 +22,21 @@ export function readConfig(file: string): Config {
   try {
     const value: unknown = JSON.parse(readFileSync(file, 'utf8'))
     if (!isObject(value)) throw new Error(`expected an object, got ${quote(value)}`)
-    const { catalog, limits, ...rest } = value
+    const { catalog, limits, webhooks, ...rest } = value
     return {
       access: accessFromConfig(rest),
       ...(catalog !== undefined && { catalog: catalogFromConfig(catalog) }),
+      ...(webhooks !== undefined && { webhooks: webhooksFromConfig(webhooks) }),
       ...(limits !== undefined && { limits: limitsFromConfig(limits) }),
     }
   } catch (error) {
     throw new CommandError(exitCodes.failure, `${file}: ${reasonOf(error)}`)
   }
+}
+
+function webhooksFromConfig(value: unknown): readonly WebhookOptions[] {
+  checkedWebhooks(value)
+  return value as readonly WebhookOptions[]
 }
 
 function limitsFromConfig(value: unknown): Partial<Limits> {

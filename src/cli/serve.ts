@@ -62,6 +62,7 @@ The config file is JSON, all of it optional:
     "authorize": { "url": "http://127.0.0.1:3000/may", "headers": ["cookie"] },
     "origins": ["https://app.example"],
     "allowedHosts": ["runcast.example"],
+    "webhooks": [{ "url": "https://example.com/hook", "on": ["failed", "needs"], "secret": "…" }],
     "tls": { "cert": "cert.pem", "key": "key.pem" }
   }
 "auth" may also have "keyFiles", "jwksUrl", "issuer" and "revokedFile". Options of the command line override the file.
@@ -116,7 +117,7 @@ export function serveCommand(surroundings: Surroundings): Command {
     )
     .option('--trusted-proxy <address>', 'trust X-Forwarded-For from this proxy; may be repeated', address)
     .option('--limit <name=n>', 'change a limit; may be repeated; overrides the config file', limitOption)
-    .option('--config <file>', 'a JSON file with catalog, limits and access')
+    .option('--config <file>', 'a JSON file with catalog, limits, webhooks and access')
     .option(
       '--shutdown-ms <n>',
       'how long shutdown may take; a second signal stops at once (default: 10000)',
@@ -203,6 +204,7 @@ async function serveHub(options: ServeCommandOptions, surroundings: Surroundings
       log,
       transport: options.transport,
       ...others,
+      ...(config.webhooks && { webhooks: config.webhooks }),
       ...(asked && { authorize: authorizeByUrl(asked, { clock, limits: hub.limits, report }) }),
       ...(keepaliveMs !== undefined && { keepaliveMs }),
       ...(heartbeatEventMs !== undefined && { heartbeatEventMs }),

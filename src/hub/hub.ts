@@ -19,6 +19,7 @@ import { type Limits, limitsOf } from '../protocol/limits.js'
 import { everything, type Permissions } from '../protocol/permissions.js'
 import { formatTopic, type TopicName, topicNameOf } from '../protocol/topic.js'
 import { Filter } from '../session/filter.js'
+import type { Notice } from '../session/notice.js'
 import type { StateOptions, StateResult, StateSnapshot } from '../session/precondition.js'
 import type { Run } from '../session/progress.js'
 import type { Intent, SaidEnding } from '../session/session-setting.js'
@@ -42,6 +43,7 @@ import type { SessionQuery } from '../sessions/session-search.js'
 import type { Sessions } from '../sessions/sessions.js'
 import type { Submitting } from '../sessions/submitting.js'
 import { Turns } from '../sessions/turns.js'
+import type { Outbox } from '../store/store.js'
 import type { HubOptions } from './hub-options.js'
 import { type Parts, partsOf } from './parts.js'
 import { SessionHandle } from './session-handle.js'
@@ -103,6 +105,7 @@ export class Hub {
   readonly #readStored: ReadStored
   readonly #turns: Turns
   readonly #log: SharedLog | undefined
+  readonly #notices = new Set<(notice: Notice) => void>()
   /** Present where a log gives the offsets. */
   readonly #submitting: Submitting | undefined
 
@@ -116,7 +119,10 @@ export class Hub {
     this.storeKind = options.store === undefined ? 'memory' : (options.store.kind ?? 'own')
     this.dialects = options.dialects ?? []
     const { catalog, clock, limits, random } = this
-    const parts = partsOf({ clock, random, catalog, limits, tracing: this.#tracing }, options)
+    const parts = partsOf(
+      { clock, random, catalog, limits, tracing: this.#tracing, notices: this.#notices },
+      options,
+    )
     this.#sessions = parts.sessions
     this.#delivery = parts.delivery
     this.#publishing = parts.publishing
@@ -472,6 +478,24 @@ export class Hub {
     const link = new LocalLink(this.codecs.object)
     const connection = this.connect(link, { endsWithSessions: true })
     return link.follow(connection, topic, options)
+  }
+
+  /**
+   * Calls `told` when a session or worker fails, ends, is lost or stuck or asks for a person, and when a command is sent to
+   * a topic that nobody follows. It is called in the step that publishes the event, and must not throw.
+   *
+   * @returns what ends it
+   * @throws TypeError where a log gives the offsets: each hub of the log would tell the same
+   */
+  onNotice(told: (notice: Notice) => void): () => void {
+    if (this.#log !== undefined) throw new TypeError('onNotice: a hub with a log tells of nothing')
+    this.#notices.add(told)
+    return () => void this.#notices.delete(told)
+  }
+
+  /** What the store keeps for those who have to be told; absent where it keeps nothing of the kind. */
+  get outbox(): Outbox | undefined {
+    return this.#sessions.committing?.store.outbox
   }
 
   /** Delivers what was published in this turn at once. */

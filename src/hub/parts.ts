@@ -4,6 +4,7 @@ import type { Clock } from '../lib/clock.js'
 import type { Random } from '../lib/random.js'
 import type { Limits } from '../protocol/limits.js'
 import { EventCheck } from '../session/event-check.js'
+import type { Notice } from '../session/notice.js'
 import type { Timeline } from '../session/timeline.js'
 import type { Tracing } from '../session/tracing.js'
 import { DueTimes } from '../sessions/due-times.js'
@@ -35,6 +36,8 @@ interface Common {
   readonly catalog: Catalog
   readonly limits: Limits
   readonly tracing: Tracing | undefined
+  /** Those who want to be told of what happens in sessions. */
+  readonly notices: ReadonlySet<(notice: Notice) => void>
 }
 
 /** Puts a hub together: what is published goes from the sessions to delivery, which asks them for topics and stored pages. */

@@ -61,7 +61,7 @@ export async function serve(hub: Hub, options: ServeOptions = {}): Promise<Serve
   const service = makeService(hub, tokens, options, chosen)
   const transport = chosen.make(service, { ...service.bounds, ...(options.tls && { tls: options.tls }) })
   const listening = await transport.listen({ host, port: options.port ?? defaultPort }).catch((error) => {
-    tokens?.close()
+    service.release()
     throw error
   })
   let closed: Promise<void> | undefined

@@ -31,6 +31,8 @@ import { aboutRoute } from './operations/about-route.js'
 import { healthRoutes } from './operations/health-routes.js'
 import { type Log, noLog } from './operations/log.js'
 import { noServerCounts } from './operations/metric-definitions.js'
+import { checkedWebhooks, type WebhookOptions } from './webhooks/webhook-options.js'
+import { Webhooks, type WebhooksOptions } from './webhooks/webhooks.js'
 
 /** What a hub's service needs to know, whoever listens for it. */
 export interface ServiceOptions {
@@ -56,6 +58,8 @@ export interface ServiceOptions {
    * without, none: a page from anywhere could otherwise use the hub through a name of its own (DNS rebinding).
    */
   readonly hosts?: readonly string[]
+  /** Who is told of what happens in sessions, over HTTP. Kept in the hub's store, where that has an outbox. */
+  readonly webhooks?: readonly WebhookOptions[]
   readonly clock?: Clock
   /** Takes a line for each life of a connection, and a few of its own; nobody does unless given. */
   readonly log?: Log
@@ -74,6 +78,8 @@ export interface HubService extends Service {
   readonly bounds: Bounds
   /** Counts an error that nobody had expected, for whoever hears of it: the process that the service is in. */
   countUncaught(): void
+  /** Lets go of what it holds, where it never came to serve. */
+  release(): void
   /**
    * Tells clients that the hub goes away (4000) after what was published, and ends once they have gone or `graceMs`
    * have passed. What is still open then is for the transport to cut.
@@ -163,6 +169,7 @@ export function makeService(
       return () => void interrupted.delete(task)
     },
   }
+  const webhooks = webhooksOf(hub, options, { clock, log, counts: counts.webhooks })
   const routes = new Routes([...routesOf(context), aboutRoute(context, transport)], context)
 
   async function shutDown(graceMs: number): Promise<void> {
@@ -175,6 +182,7 @@ export function makeService(
     const ms = Math.min(limits.spreadMs, graceMs / 2, links.size)
     const told = links.closeAll(sendAway, { clock, ms }).then(() => links.empty())
     await withinMs(clock, graceMs, Promise.all([told, routes.idle()]))
+    webhooks?.close()
     const left = { connections: links.size, requests: routes.busy }
     log.info({ ms: Math.round(clock.elapsed() - began), ...left }, 'closed')
   }
@@ -192,11 +200,25 @@ export function makeService(
     countUncaught() {
       counts.uncaughtErrors++
     },
+    release() {
+      tokens?.close()
+      webhooks?.close()
+    },
     close(graceMs) {
       closed ??= shutDown(graceMs)
       return closed
     },
   }
+}
+
+/** @throws Error that names what is wrong with an option */
+function webhooksOf(
+  hub: Hub,
+  { webhooks = [] }: ServiceOptions,
+  parts: Pick<WebhooksOptions, 'clock' | 'log' | 'counts'>,
+): Webhooks | undefined {
+  const checked = checkedWebhooks(webhooks)
+  return checked.length === 0 ? undefined : new Webhooks({ ...parts, hub, webhooks: checked })
 }
 
 /** @returns who is told of whatever is no peer's mistake */

@@ -5,6 +5,7 @@ import type { Cause } from '../protocol/frames.js'
 import type { Change, Moment, TopicState } from '../state/topic-state.js'
 import type { CommandCounts } from './commands.js'
 import type { JournalSetting } from './journal.js'
+import type { Notice } from './notice.js'
 import type { StallLimits } from './stall.js'
 import type { SharedPast } from './timeline.js'
 import type { OwnTopic, StateSetting } from './topic.js'
@@ -32,6 +33,8 @@ export interface SessionSetting {
   readonly totals: HistoryTotals
   /** Of the commands of all sessions. */
   readonly commandCounts: CommandCounts
+  /** Those who want to be told of what happens; nothing is made for nobody. */
+  readonly notices: ReadonlySet<(notice: Notice) => void>
   /** Absent where there is no store. */
   readonly journal: JournalSetting | undefined
   /** Present where a log gives the offsets. */

@@ -19,10 +19,11 @@ import { carries, type Filter } from './filter.js'
 import { Halves } from './halves.js'
 import { type Facts, hubEvent, keyOf } from './hub-event.js'
 import { Journal } from './journal.js'
+import type { NoticeFacts } from './notice.js'
 import { Progress } from './progress.js'
 import { PublishIds } from './publish-ids.js'
 import { slicesOf } from './reserved-slices.js'
-import { type Ending, reasonText } from './result.js'
+import { type Ending, reasonText, type Turn } from './result.js'
 import { SessionLeases } from './session-leases.js'
 import type { Intent, SaidEnding, SessionSetting, SessionStatus } from './session-setting.js'
 import { mayBeStuck, type Stalled } from './stall.js'
@@ -396,6 +397,9 @@ export class Session implements Timeline {
     this.journal?.recordChanged()
     for (const topic of this.topics()) appendTo(topic, entry)
     this.all.audience?.pend(entry)
+    const told = this.progress.ending
+    const kind = told?.result === 'failed' ? 'failed' : 'ended'
+    this.notify(undefined, { kind, type: event.type, offset: this.#offset, time: now, ...told })
   }
 
   #endingByItself(): Ending {
@@ -501,7 +505,36 @@ export class Session implements Timeline {
       this.#setting.listTouched(this.id, now)
     }
     if (found !== undefined || revived) this.#factsChanged()
+    if (found !== undefined && this.#setting.notices.size > 0) this.#noticeTurn(event, worker, found, now)
     if (found !== undefined || facts.traits.tool !== undefined) this.mayStall(worker, now)
+  }
+
+  /** Who asked to be told of ends and questions is told. */
+  #noticeTurn({ type }: NewEvent, worker: Worker | undefined, found: Turn | 'noted', time: number): void {
+    const { ending, needs } = (worker ?? this).progress
+    const facts = { type, offset: this.#offset, time }
+    const asked = needs.at(-1)
+    if (asked?.offset === this.#offset) {
+      const { kind, key, text } = asked
+      this.notify(worker, { ...facts, kind: 'needs', need: { kind, key, text } })
+    }
+    if (found === 'noted' || found.status !== 'ended') return
+    this.notify(worker, { ...facts, kind: ending?.result === 'failed' ? 'failed' : 'ended', ...ending })
+  }
+
+  /** Tells what has happened to it, or to a worker, to those who asked to be told. */
+  notify(worker: Worker | undefined, facts: NoticeFacts): void {
+    const { notices } = this.#setting
+    if (notices.size === 0) return
+    const { title } = this.#metadata
+    const notice = {
+      session: this.id,
+      epoch: this.epoch,
+      ...(worker !== undefined && { worker: worker.id }),
+      ...(typeof title === 'string' && title !== '' && { title: reasonText(title) }),
+      ...facts,
+    }
+    for (const tell of notices) tell(notice)
   }
 
   /** What it may be stuck in has to be seen to. */
@@ -633,6 +666,8 @@ export class Session implements Timeline {
       this.journal?.workerChanged(worker)
     }
     this.#factsChanged()
+    const type = worker === undefined ? 'session.lost' : 'worker.lost'
+    this.notify(worker, { kind: 'lost', type, offset, time: now, ...ending })
   }
 
   /** Asks of people that nobody has answered, the workers' included. */

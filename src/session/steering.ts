@@ -4,6 +4,7 @@ import type { CommandRecord } from '../store/store.js'
 import { type CommandCounts, type FinalState, receiptIn, sentCommand } from './commands.js'
 import type { Filter } from './filter.js'
 import { commandName, type Journal } from './journal.js'
+import type { NoticeFacts } from './notice.js'
 import type { Progress } from './progress.js'
 import type { Intent } from './session-setting.js'
 import type { AllTopic, OwnTopic, Topic } from './topic.js'
@@ -25,6 +26,7 @@ interface Steered {
   readonly workers: ReadonlyMap<string, Worker>
   readonly journal: Journal | undefined
   change(intent: Intent): unknown
+  notify(worker: Worker | undefined, facts: NoticeFacts): void
 }
 
 /** The commands that were sent to a session and its workers, and the slices `$commands` that tell what became of them. */
@@ -82,7 +84,9 @@ export class Steering {
         topic.audience?.names(type) === true || this.#session.all.audience?.names(type) === true
       this.#counts.sent++
       if (delivered) this.#counts.delivered++
-      commands.add(sentCommand(event, { offset, now, ttlMs: this.#ttlMs, delivered }))
+      const sent = sentCommand(event, { offset, now, ttlMs: this.#ttlMs, delivered })
+      commands.add(sent)
+      if (!delivered) this.#session.notify(worker, noticeOf(sent))
     }
     this.#show(worker, now)
     return commands.dueAt
@@ -139,4 +143,10 @@ export class Steering {
   #targetOf(worker: string | undefined): Steered | Worker {
     return worker === undefined ? this.#session : (this.#session.workers.get(worker) ?? this.#session)
   }
+}
+
+/** What is told of a command that nobody follows. */
+function noticeOf({ type, offset, time, id, text, expiresAt }: CommandRecord): NoticeFacts {
+  const command = { ...(id !== undefined && { id }), ...(text !== undefined && { text }), expiresAt }
+  return { kind: 'command', type, offset, time, command }
 }

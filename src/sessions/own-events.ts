@@ -84,7 +84,10 @@ export class OwnEvents {
     const now = this.#clock.now()
     const due = session.stallDueAt(worker, now)
     if (due === undefined || due > now) return due
-    this.#tell(session, worker, 'worker.stalled', session.stall(worker), now)
+    const stalled = session.stall(worker)
+    const type = 'worker.stalled'
+    const offset = this.#tell(session, worker, type, stalled, now)
+    session.notify(worker, { kind: 'stalled', type, offset, time: now, stalled })
     if (session.followed) this.#onDirty(session)
     return undefined
   }

@@ -3,6 +3,7 @@ import type { Clock } from '../lib/clock.js'
 import type { Random } from '../lib/random.js'
 import type { SharedLog } from '../log/shared-log.js'
 import type { Limits } from '../protocol/limits.js'
+import type { Notice } from '../session/notice.js'
 import type { Session } from '../session/session.js'
 import type { Timeline } from '../session/timeline.js'
 import type { StateSetting } from '../session/topic.js'
@@ -21,6 +22,8 @@ export interface SessionsOptions {
   readonly retention: Retention | undefined
   readonly onStore: ((fault: string | undefined) => void) | undefined
   readonly tracing: Tracing | undefined
+  /** Those who want to be told of what happens in sessions. */
+  readonly notices: ReadonlySet<(notice: Notice) => void>
   readonly expose: StateSetting['expose']
   /** Told that a session, or a list of them, may have something for those who follow it. */
   readonly onDirty: (timeline: Timeline) => void

@@ -76,6 +76,7 @@ export class Sessions {
       state,
       totals: this.totals,
       commandCounts: this.commandCounts,
+      notices: options.notices,
       journal: this.committing?.journals,
       ...(options.log && { past: noPast }),
       withheld: () => {

@@ -71,6 +71,7 @@ export const tableNames = [
   'ids',
   'ended',
   'left',
+  'outbox',
 ] as const
 
 export type TableName = (typeof tableNames)[number]
@@ -108,9 +109,12 @@ export class LmdbTables {
   #number = 1
   #unclean = 0
   #hasUnsealed = false
+  readonly #root: RootDatabase<Buffer>
+  #outbox: Table | undefined = undefined
 
   constructor(root: RootDatabase<Buffer>, directory: string) {
     this.directory = directory
+    this.#root = root
     const table = (name: string): Table => root.openDB<Buffer, LmdbKey>({ name, encoding: 'binary' })
     this.meta = table('meta')
     this.records = table('records')
@@ -122,6 +126,12 @@ export class LmdbTables {
     this.ids = table('ids')
     this.ended = table('ended')
     this.left = table('left')
+  }
+
+  /** number → what is to be told. Not there before somebody asks: versions that do not know it refuse the file. */
+  get outbox(): Table {
+    this.#outbox ??= this.#root.openDB<Buffer, LmdbKey>({ name: 'outbox', encoding: 'binary' })
+    return this.#outbox
   }
 
   /** How many times the store has ended uncleanly. */

@@ -1,4 +1,4 @@
-import { existsSync, statfsSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { open, type RootDatabase, type Transaction } from 'lmdb'
 import { type Clock, systemClock } from '../lib/clock.js'
@@ -7,17 +7,20 @@ import { checkFile, describe } from './check-file.js'
 import { damageOf, isDamage } from './damage.js'
 import { watchFile } from './directory-watch.js'
 import { commit, remove } from './lmdb-commit.js'
+import { causeOf, storeError } from './lmdb-error.js'
 import { type LmdbOptions, overlapsIn } from './lmdb-options.js'
 import { keptBefore, load, newest, read, readBefore, sessions } from './lmdb-read.js'
 import { keyBytes, type LmdbKey, LmdbTables, type Table, type Writes } from './lmdb-tables.js'
 import { TrimPass } from './lmdb-trim.js'
 import { type DirectoryLock, lockDirectory } from './lock.js'
+import { LmdbOutbox } from './outbox.js'
 import { repairFile } from './repair.js'
 import { seal } from './seal.js'
 import {
   type Batch,
   type Found,
   type Immediate,
+  type Outbox,
   type Page,
   pageDefaults,
   pageScanMax,
@@ -102,6 +105,7 @@ class LmdbStore implements Store {
   #told: ((fault: StoreError | undefined) => void) | undefined = undefined
   readonly #endWatch: () => void
   #closing: Promise<void> | undefined = undefined
+  #outbox: LmdbOutbox | undefined = undefined
 
   constructor({ directory, durability = 'process', clock = systemClock }: LmdbOptions, lock: DirectoryLock) {
     this.#directory = directory
@@ -125,6 +129,13 @@ class LmdbStore implements Store {
     const { sessions, events, bytes } = this.found
     this.#size = { sessions, events, bytes }
     this.#endWatch = watchFile(join(directory, 'data.lmdb'), clock, (isThere) => this.#notice(isThere))
+  }
+
+  get outbox(): Outbox {
+    this.#outbox ??= new LmdbOutbox(this.#tables, this.#tables.outbox, () =>
+      this.#write(() => ({ entries: [], size: this.#size })),
+    )
+    return this.#outbox
   }
 
   onFault(told: (fault: StoreError | undefined) => void): void {
@@ -217,6 +228,7 @@ class LmdbStore implements Store {
   }
 
   async #close(): Promise<void> {
+    await this.#outbox?.flush().catch(() => undefined)
     await this.#writing
     this.#endWatch()
     try {
@@ -272,8 +284,14 @@ class LmdbStore implements Store {
     const done = before.then(async () => {
       if (this.#gone !== undefined) throw this.#gone
       const writes = this.#reading(undefined, make)
-      if (writes.entries.length === 0) return
-      await this.#apply(writes)
+      const told = this.#outbox?.take() ?? []
+      if (writes.entries.length + told.length === 0) return
+      try {
+        await this.#apply({ ...writes, entries: [...writes.entries, ...told] })
+      } catch (error) {
+        this.#outbox?.putBack(told)
+        throw error
+      }
       this.#size = writes.size
     })
     this.#writing = done.catch(() => undefined)
@@ -294,52 +312,6 @@ class LmdbStore implements Store {
     } catch (error) {
       throw storeError(await causeOf(error), this.#directory, bytes)
     }
-  }
-}
-
-/** LMDB tells that a commit failed at once, and why a little later. */
-async function causeOf(error: unknown): Promise<unknown> {
-  if (!(error instanceof Error && 'commitError' in error)) return error
-  try {
-    await error.commitError
-    return error
-  } catch (cause) {
-    return cause
-  }
-}
-
-// Errors of LMDB and of the system, as numbers.
-const mapFull = -30_792
-const noSpace = 28
-const fileTooLarge = 27
-const quotaExceeded = 122
-const inputOutput = 5
-
-function storeError(error: unknown, directory: string, bytes: number): StoreError {
-  if (error instanceof StoreError) return error
-  const text = error instanceof Error ? error.message : String(error)
-  const code = error instanceof Error && 'code' in error ? error.code : undefined
-  const full =
-    code === mapFull ||
-    code === noSpace ||
-    code === 'ENOSPC' ||
-    code === fileTooLarge ||
-    code === quotaExceeded ||
-    // LMDB calls a short write an input/output error.
-    (code === inputOutput && freeBytes(directory) < 2 * bytes + 1024 * 1024)
-  return full
-    ? new StoreError('full', `The disk of ${directory} is full: free some space, or keep less.`, {
-        cause: error,
-      })
-    : new StoreError('failed', `The store in ${directory} failed: ${text}`, { cause: error })
-}
-
-function freeBytes(directory: string): number {
-  try {
-    const { bavail, bsize } = statfsSync(directory)
-    return bavail * bsize
-  } catch {
-    return Number.POSITIVE_INFINITY
   }
 }
 

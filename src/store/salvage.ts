@@ -110,6 +110,10 @@ class Contents {
       if (value.length !== 72) throw new StoreError('damaged', 'an extent has the wrong length')
       return void this.#extents.set(String(name), unpackExtent(value))
     }
+    if (table === 'outbox') {
+      unpack(value)
+      return this.#put(put)
+    }
     const number = Number((name as unknown[])[0])
     this.#met.add(number)
     if (table === 'events') this.#count(number, Number((name as unknown[])[1]), value)

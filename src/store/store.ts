@@ -1,6 +1,6 @@
 // Longer than 350 lines: what every store has to do, word by word; most of it is comments.
 
-import type { JsonValue } from '../lib/json.js'
+import type { JsonObject, JsonValue } from '../lib/json.js'
 import type { Epoch, Offset } from '../protocol/cursor.js'
 import type { HubEvent, Mode, PatchOperation } from '../protocol/frames.js'
 
@@ -70,6 +70,11 @@ export interface Store {
   onFault?(told: (fault: StoreError | undefined) => void): void
   /** Where the store is in this process: `load` and `newest` without waiting. A hub asks for it, see `Immediate`. */
   readonly now?: Immediate
+  /**
+   * What has to be told to others outside; absent where the store keeps nothing of the kind. Asking for it may change what
+   * the store writes.
+   */
+  readonly outbox?: Outbox
   /** @returns how much is kept now. */
   size(): Size
   /** Waits for what is under way. Afterwards every call rejects with `closed`; closing again does nothing. */
@@ -86,6 +91,22 @@ export interface Store {
 export interface Immediate {
   load(session: string): StoredSession | undefined
   newest(session: string, options?: ReadOptions): Page
+}
+
+/** Small things that a hub has still to tell somebody outside, in the order of their keys. */
+export interface Outbox {
+  /** All that is kept; what is damaged is left out. */
+  entries(): OutboxEntry[]
+  /** Keeps a value with the next commit, in the same transaction: what the commit says is never there without it. */
+  put(key: number, value: JsonObject): void
+  remove(key: number): void
+  /** @returns once what was put and removed is kept */
+  flush(): Promise<void>
+}
+
+export interface OutboxEntry {
+  readonly key: number
+  readonly value: JsonObject
 }
 
 /** An event with how it passes filters beyond its type, which no client sees. */

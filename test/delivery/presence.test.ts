@@ -89,7 +89,7 @@ t.test('the subjects of tokens are named, and change with the token of the conne
     return dialogue
   }
   const told = (subjects: readonly string[]) =>
-    until(`${subjects} are told`, () => {
+    until(`${subjects.join(' and ')} are told`, () => {
       const now = hub.state(topic, ['$watchers']).slices.$watchers
       return JSON.stringify(now) === JSON.stringify({ count: subjects.length, subjects })
     })

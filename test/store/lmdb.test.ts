@@ -25,9 +25,11 @@ import { open } from 'lmdb'
 import { Packr } from 'msgpackr'
 import t, { type Test } from 'tap'
 import { type Clock, systemClock } from '../../src/lib/clock.js'
+import { systemRandom } from '../../src/lib/random.js'
 import { inspectFile } from '../../src/store/inspect-file.js'
 import { openLmdb } from '../../src/store/lmdb.js'
-import { keyBytes, tableNames } from '../../src/store/lmdb-tables.js'
+import { keyBytes, keyOf, tableNames } from '../../src/store/lmdb-tables.js'
+import { salvage } from '../../src/store/salvage.js'
 import { isSealed } from '../../src/store/seal.js'
 import { offsetsAhead, type Store, type StoreError } from '../../src/store/store.js'
 import { aSession, at, offset, readAll, someEvents } from '../conformance/store-kit.js'
@@ -64,6 +66,53 @@ t.test('after an end in good order everything is as it was, and offsets go on wi
     await store.commit({ at, sessions: [aSession('t', someEvents(1, 1))] })
     t.equal(store.size().events, 1_001)
   })
+})
+
+/** @returns the names of the tables in a file that nobody uses */
+async function tablesIn(directory: string): Promise<unknown[]> {
+  const root = open({ path: join(directory, 'data.lmdb') })
+  const names = [...root.getKeys()]
+  await root.close()
+  return names
+}
+
+t.test('what has to be told is kept with the next commit, and in a repair', async (t) => {
+  const directory = aDirectory(t)
+  await withStore(directory, (store) => store.commit({ at, sessions: [aSession('s', someEvents(1, 10))] }))
+  t.notOk((await tablesIn(directory)).includes('outbox'), 'it is not there before somebody asks')
+  const store = openLmdb({ directory })
+  const outbox = store.outbox
+  if (outbox === undefined) throw new Error('expected an outbox')
+  t.strictSame(outbox.entries(), [])
+  for (const key of [1, 2, 10]) outbox.put(key, { key })
+  // A session whose first commit has no record breaks the whole commit.
+  await t.rejects(store.commit({ at, sessions: [{ session: 'new', last: offset(1) }] }))
+  t.strictSame(outbox.entries(), [], 'and not before')
+  await store.commit({ at, sessions: [{ session: 's', last: offset(11), events: someEvents(11, 1) }] })
+  t.strictSame(
+    outbox.entries().map(({ key }) => key),
+    [1, 2, 10],
+  )
+  outbox.remove(2)
+  await outbox.flush()
+  t.strictSame(
+    outbox.entries(),
+    [1, 10].map((key) => ({ key, value: { key } })),
+  )
+  outbox.put(11, { key: 11 })
+  await store.close()
+  await withStore(directory, async (again) => {
+    t.strictSame(
+      again.outbox?.entries().map(({ key }) => key),
+      [1, 10, 11],
+      'also what waited at the end',
+    )
+  })
+  const salvaged: unknown[] = []
+  salvage(directory, false, systemRandom, (puts) => {
+    for (const { table, key } of puts) if (table === 'outbox') salvaged.push(keyOf(key))
+  })
+  t.strictSame(salvaged, [1, 10, 11])
 })
 
 t.test('after each unclean end offsets go on above all that may have been given out', async (t) => {

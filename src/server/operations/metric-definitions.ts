@@ -1,8 +1,11 @@
+// Longer than 350 lines: a table, one metric after the other.
+
 import type { HubStats } from '../../hub/stats.js'
 import type { HistogramReading } from '../../lib/histogram.js'
 import { type CloseCode, closeCodes } from '../../protocol/codes.js'
 import type { GapReason } from '../../protocol/frames.js'
 import { type Links, linkKinds } from '../links/links.js'
+import { noWebhookCounts, type WebhookCounts } from '../webhooks/webhooks.js'
 
 // Told as 0 before they have happened, so that whoever watches can tell "never" from "not there".
 const gapReasons: readonly GapReason[] = ['epoch', 'evicted', 'lagging']
@@ -20,10 +23,11 @@ export interface ServerCounts {
   /** Mistakes of the hub's own that cost one request, and those that nobody had expected. */
   requestErrors: number
   uncaughtErrors: number
+  readonly webhooks: WebhookCounts
 }
 
 export function noServerCounts(): ServerCounts {
-  return { answers: new Map(), requests: 0, requestErrors: 0, uncaughtErrors: 0 }
+  return { answers: new Map(), requests: 0, requestErrors: 0, uncaughtErrors: 0, webhooks: noWebhookCounts() }
 }
 
 /** What the figures of one answer are read from. */
@@ -270,6 +274,26 @@ export const metricDefinitions: readonly MetricDefinition[] = [
       ['session', leases.lost.sessions],
       ['worker', leases.lost.workers],
     ],
+  },
+  {
+    name: 'runcast_webhook_attempts_total',
+    help: 'Attempts to tell a webhook something: `delivered`, `failed` (no answer, or one that is not 2xx), or `refused` by the hub because of the address.',
+    kind: 'counter',
+    label: 'outcome',
+    read: ({ counts }) => Object.entries(counts.webhooks.attempts),
+  },
+  {
+    name: 'runcast_webhook_dropped_total',
+    help: 'What no webhook was ever told: tried for a day (`expired`), pushed out of a full queue (`full`), or of a webhook that was taken out of the config (`gone`).',
+    kind: 'counter',
+    label: 'reason',
+    read: ({ counts }) => Object.entries(counts.webhooks.dropped),
+  },
+  {
+    name: 'runcast_webhook_waiting',
+    help: 'What is still to be told to webhooks.',
+    kind: 'gauge',
+    read: ({ counts }) => counts.webhooks.waiting,
   },
   {
     name: 'runcast_store_commit_seconds',

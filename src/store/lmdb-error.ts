@@ -1,0 +1,49 @@
+import { statfsSync } from 'node:fs'
+import { StoreError } from './store.js'
+
+/** LMDB tells that a commit failed at once, and why a little later. */
+export async function causeOf(error: unknown): Promise<unknown> {
+  if (!(error instanceof Error && 'commitError' in error)) return error
+  try {
+    await error.commitError
+    return error
+  } catch (cause) {
+    return cause
+  }
+}
+
+// Errors of LMDB and of the system, as numbers.
+const mapFull = -30_792
+const noSpace = 28
+const fileTooLarge = 27
+const quotaExceeded = 122
+const inputOutput = 5
+
+/** @returns what a call of LMDB or of the system failed with, as a store says it */
+export function storeError(error: unknown, directory: string, bytes: number): StoreError {
+  if (error instanceof StoreError) return error
+  const text = error instanceof Error ? error.message : String(error)
+  const code = error instanceof Error && 'code' in error ? error.code : undefined
+  const full =
+    code === mapFull ||
+    code === noSpace ||
+    code === 'ENOSPC' ||
+    code === fileTooLarge ||
+    code === quotaExceeded ||
+    // LMDB calls a short write an input/output error.
+    (code === inputOutput && freeBytes(directory) < 2 * bytes + 1024 * 1024)
+  return full
+    ? new StoreError('full', `The disk of ${directory} is full: free some space, or keep less.`, {
+        cause: error,
+      })
+    : new StoreError('failed', `The store in ${directory} failed: ${text}`, { cause: error })
+}
+
+function freeBytes(directory: string): number {
+  try {
+    const { bavail, bsize } = statfsSync(directory)
+    return bavail * bsize
+  } catch {
+    return Number.POSITIVE_INFINITY
+  }
+}

@@ -2,8 +2,8 @@ import { type Section, traits } from './section.js'
 import type { Result } from './traits.js'
 
 /*
- * What agents and the APIs of models print, published in their own shape. What opens or closes a text is critical: its
- * deltas mean nothing to a client without it, so it must not be evicted before them.
+ * The output of agents and model APIs, published in its own shape. Events that open or close a text are critical: a client
+ * cannot use deltas without them, so they must not be evicted before the deltas.
  */
 const replayed = traits({ replay: 'all' })
 const critical = traits({ critical: true, replay: 'all' })
@@ -61,7 +61,7 @@ export const aiSdk: Section = {
   'ai-sdk.start-step': critical,
   'ai-sdk.finish-step': critical,
   'ai-sdk.finish': ending('succeeded'),
-  // What the SDK says after an error.
+  // The SDK sends this after an error.
   'ai-sdk.finish-failed': ending('failed'),
   'ai-sdk.abort': ending('cancelled'),
   'ai-sdk.error': ending('failed'),

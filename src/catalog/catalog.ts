@@ -13,7 +13,7 @@ import { streamEvent } from './stream-event.js'
 import { taskLog } from './task-log.js'
 import { defaultTraits, levels, type Traits } from './traits.js'
 
-/** What users add to the built-in catalog, by event type or `prefix*`: only the traits that differ. */
+/** Additions of users to the built-in catalog, by event type or `prefix*`: only the traits that differ. */
 export type Extensions = Readonly<Record<string, Partial<Traits>>>
 
 type TypeLimits = Pick<NameLimits, 'typeLengthMax'>
@@ -34,8 +34,8 @@ export type SectionName =
 /** The table of known event types. Immutable. */
 export interface Catalog {
   /**
-   * One lookup; the same frozen object each time, `defaultTraits` itself for an unknown type. A type that is not there
-   * has the traits of the longest `prefix*` that fits.
+   * One lookup; returns the same frozen object each time, `defaultTraits` itself for an unknown type. A type that is not listed
+   * has the traits of the longest matching `prefix*`.
    */
   traitsOf(type: string): Traits
   knows(type: string): boolean
@@ -73,7 +73,7 @@ const sections: Catalog['sections'] = Object.freeze({
   command: Object.keys(commandSection),
 })
 
-// Types that only a prefix knows are remembered up to here: their names are the producers' invention.
+// Bounds the cache of types that match only a prefix, because producers choose their names.
 const prefixedTypesMax = 4_096
 
 /**
@@ -85,7 +85,7 @@ export function createCatalog(extensions: Extensions = {}, limits: TypeLimits = 
   for (const section of Object.values(builtIn)) {
     for (const [type, traits] of Object.entries(section)) table.set(type, traits)
   }
-  // Callers without a type checker pass here as well, so their extensions are checked like a config file's.
+  // Callers may have no type checker, so their extensions are checked like those of a config file.
   for (const [type, differing] of Object.entries(catalogFromConfig(extensions, limits))) {
     table.set(
       type,
@@ -113,8 +113,8 @@ export function createCatalog(extensions: Extensions = {}, limits: TypeLimits = 
 }
 
 /**
- * What ends something says so, and is there for who comes late; a command is critical and passes every mode but
- * `silent`: unless the traits say otherwise.
+ * Adds implied traits unless the extension sets them: a type with `ends` has `status: 'ended'` and is replayed to late joiners;
+ * a command is critical and passes every mode but `silent`.
  */
 function withImplied(traits: Traits, differing: Partial<Traits>): Traits {
   const { ends, status, replay, command, critical, level } = differing

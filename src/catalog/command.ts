@@ -2,7 +2,7 @@ import { type Section, traits } from './section.js'
 
 const command = traits({ level: 'control', critical: true, command: 'request' })
 
-/** What those who watch ask of an agent, and what it says became of that. */
+/** Commands of watchers to an agent, and its receipts. */
 export const commandSection: Section = {
   'command.cancel': command,
   'command.pause': command,

@@ -1,10 +1,10 @@
 import { isArray, type JsonValue } from '../lib/json.js'
 
-/** Which events may be joined: those whose `data` differ in one text alone. */
+/** Which events may be joined: those whose `data` differ only in one text. */
 export interface Merge {
-  /** The field of `data` with the text, or a path such as `delta.text`; of several the first that has a text. */
+  /** The field of `data` with the text, or a path such as `delta.text`; of several, the first at which there is a text. */
   readonly text: string | readonly string[]
-  /** Fields of `data` that may differ as well: the last one's are kept. */
+  /** Fields of `data` that may differ as well; the last event's are kept. */
   readonly ignore?: readonly string[]
 }
 
@@ -16,7 +16,7 @@ export interface MergeText {
 
 const paths = new WeakMap<Merge, readonly (readonly string[])[]>()
 
-/** @returns the text of `data` and where it is; nothing where it has none */
+/** @returns the text of `data` and its path; undefined if there is none */
 export function mergeTextOf(merge: Merge, data: JsonValue): MergeText | undefined {
   for (const path of pathsOf(merge)) {
     const text = valueAt(data, path)
@@ -25,7 +25,7 @@ export function mergeTextOf(merge: Merge, data: JsonValue): MergeText | undefine
   return undefined
 }
 
-/** @returns `data` with another text in that place; what lies on the way is copied, the rest is shared */
+/** @returns `data` with another text at that path; containers on the path are copied, the rest is shared */
 export function withTextAt(data: JsonValue, path: readonly string[], text: string): JsonValue {
   const [name, ...rest] = path
   if (name === undefined) return text
@@ -35,7 +35,7 @@ export function withTextAt(data: JsonValue, path: readonly string[], text: strin
   return { ...object, [name]: inner(object[name] as JsonValue) }
 }
 
-/** A field whose name has a dot comes before the path of that name. */
+/** A field whose name contains a dot takes precedence over the path of the same name. */
 function pathsOf(merge: Merge): readonly (readonly string[])[] {
   let found = paths.get(merge)
   if (found === undefined) {

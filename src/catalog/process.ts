@@ -1,6 +1,6 @@
 import { type Section, traits } from './section.js'
 
-/** What `runcast run` publishes of the commands it starts. */
+/** Events of `runcast run` about the commands that it starts. */
 export const processSection: Section = {
   'process.started': traits({ critical: true, replay: 'all', status: 'running' }),
   'process.output': traits({ level: 'delta', replay: 'all', merge: { text: 'text' } }),

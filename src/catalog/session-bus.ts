@@ -7,7 +7,7 @@ const ending = (ends: Result) =>
 const asking = { critical: true, key: 'request_id' } as const
 const trigger = traits({ replay: 'latest', key: 'trigger_id' })
 
-/** What an agent framework's session bus says: executions, their loops, tools, language model and triggers. */
+/** Events of an agent framework's session bus: executions, their loops, tools, language model and triggers. */
 export const sessionBus: Section = {
   client_output_delta: traits({ level: 'delta', replay: 'all', merge: { text: 'content' } }),
   client_input_requested: traits({ ...asking, replay: 'all', asks: 'input' }),

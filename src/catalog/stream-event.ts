@@ -8,9 +8,9 @@ const ending = (ends: Result, level: Level = 'summary') =>
 const permission = { critical: true, replay: 'all', key: 'request_id' } as const
 const latest = traits({ replay: 'latest' })
 
-/** The data stream of a chat front-end, and the execution that it shows. */
+/** Events of a chat front-end's data stream, and of the execution that it shows. */
 export const streamEvent: Section = {
-  // Critical: it must not be evicted before its deltas, which mean nothing without it.
+  // Critical, because a client cannot use the deltas without it: it must not be evicted before them.
   'data-text-start': criticalReplayed,
   'data-text-delta': traits({ level: 'delta', replay: 'all', merge: { text: 'delta' } }),
   'data-text-end': replayed,

@@ -2,7 +2,7 @@ import { type Section, traits } from './section.js'
 
 const replayed = traits({ replay: 'all' })
 
-/** The log of one task. `complete` is also what the hub says when a session ends. */
+/** The log of one task. The hub itself publishes `complete` when a session ends. */
 export const taskLog: Section = {
   assistant: replayed,
   toolcall: traits({ replay: 'all', tool: 'call' }),

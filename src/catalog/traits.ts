@@ -1,25 +1,25 @@
 import type { Merge } from './merge.js'
 
-/** Which modes carry a type: `summary` and below leave out `delta`, `control` has only `control`. */
+/** Decides which modes include a type: `summary` leaves out `delta`, `control` includes only `control`. */
 export const levels = ['summary', 'delta', 'control'] as const
 export type Level = (typeof levels)[number]
 
 /** What a fresh join replays of a type: nothing, every retained event, or the newest per key. */
 export type Replay = false | 'all' | 'latest'
 
-/** How a worker or session ended by its own word. */
+/** How a worker or session ended, as it reported itself. */
 export type Result = 'succeeded' | 'failed' | 'cancelled'
 
-/** A result, or where the data says it: by `code`, `signal` and `cancelled` of a process, or by a `status`. */
+/** A result, or where to find it in the data: `code`, `signal` and `cancelled` of a process, or `status`. */
 export type Ends = Result | 'byExit' | 'byStatus'
 
-/** What is asked of a person. */
+/** The kind of a question to a person. */
 export type NeedKind = 'input' | 'permission' | 'credentials'
 
-/** A command of somebody who watches, or its final state as the agent says it. */
+/** A command of a watcher, or the agent's receipt with the final state. */
 export type CommandPart = 'request' | 'receipt'
 
-/** A call of a tool, or what came of it. */
+/** A tool call, or its result. */
 export type ToolPart = 'call' | 'result'
 
 /** What the hub knows of one event type. */
@@ -34,26 +34,26 @@ export interface Traits {
   readonly rollup: boolean
   /** Adjacent undelivered events whose `data` differ only in a text may become one. */
   readonly merge?: Merge
-  /** What the session or worker that publishes it is from now on; shown in `$session` and `$workers`. */
+  /** The new status of the session or worker that publishes the event; shown in `$session` and `$workers`. */
   readonly status?: PublisherStatus
   /** How the session or worker that publishes it has ended; implies `status: 'ended'`. */
   readonly ends?: Ends
-  /** It asks a person for something, until an event answers it or who asked has ended. */
+  /** It asks a person for something, until an event answers it or its publisher has ended. */
   readonly asks?: NeedKind
-  /** It answers what was asked with its key; `any`, whatever was. */
+  /** It answers the open question with its key; `any`: a question of any kind. */
   readonly answers?: NeedKind | 'any'
-  /** Its data says what a model took and gave: it is added up in `usage`. */
+  /** Its data has the token counts of a model, which are added up in `usage`. */
   readonly usage?: true
-  /** It steers whoever produces to its topic, or says what became of that. */
+  /** It steers the producer of its topic, or is the receipt of such a command. */
   readonly command?: CommandPart
-  /** A call of a tool begins, or ends: one that stays open for long, or comes again and again, is told of. */
+  /** A tool call begins or ends: the hub reports calls that stay open for long or repeat. */
   readonly tool?: ToolPart
 }
 
-/** A session only ends when it is ended; of one that says so itself, its workers' `ended` is meant. */
+/** Only `end` ends a session: `ended` in an event of the session itself does not. */
 export type PublisherStatus = 'running' | 'paused' | 'ended'
 
-/** What an unknown type gets. */
+/** The traits of unknown types. */
 export const defaultTraits: Traits = Object.freeze({
   level: 'summary',
   critical: false,

@@ -1,13 +1,13 @@
-/** How much may come: so much a second on average, and so much at once after a quiet time. */
+/** A rate limit: an average per second, and a burst that is available after a quiet time. */
 export interface Rate {
   readonly perSecond: number
   readonly burst: number
 }
 
-/** What adding fractions up may lose. */
+/** Tolerance for the rounding errors of adding fractions. */
 const rounding = 1e-9
 
-/** A token bucket: refilled by time, emptied by use. Reads no clock; `now` is in milliseconds, since whenever. */
+/** A token bucket: refilled by time, emptied by use. Reads no clock; `now` is in milliseconds from any origin. */
 export class Bucket {
   readonly #rate: Rate
   #left: number
@@ -20,9 +20,9 @@ export class Bucket {
   }
 
   /**
-   * Takes `cost`, if there is as much. What costs more than the burst is never let through.
+   * Takes `cost`, if that much is available. A cost above the burst is never granted.
    *
-   * @returns 0 when it was taken; else after how many milliseconds there will be enough. Nothing was taken then.
+   * @returns 0 if it was taken; otherwise nothing was taken, and after this many milliseconds there will be enough
    */
   take(cost: number, now: number): number {
     this.#refill(now)
@@ -34,9 +34,9 @@ export class Bucket {
   }
 
   /**
-   * Takes `cost`, also where there is less: what has come has come.
+   * Takes `cost`, even if less is available, for input that has already arrived.
    *
-   * @returns after how many milliseconds that is made up for; 0 where there was enough
+   * @returns after how many milliseconds the debt is paid; 0 if there was enough
    */
   spend(cost: number, now: number): number {
     this.#refill(now)
@@ -44,25 +44,25 @@ export class Bucket {
     return Math.max(0, Math.ceil(((-this.#left - rounding) * 1_000) / this.#rate.perSecond))
   }
 
-  /** @returns whether nothing would be different if it were made anew */
+  /** @returns whether it is as a new bucket would be */
   isFull(now: number): boolean {
     this.#refill(now)
     return this.#left + rounding >= this.#rate.burst
   }
 
   #refill(now: number): void {
-    // A clock that was set back gives nothing, and takes nothing.
+    // If the clock is set back, the bucket is neither filled nor emptied.
     const elapsedMs = Math.max(0, now - this.#at)
     this.#at = now
     this.#left = Math.min(this.#rate.burst, this.#left + (elapsedMs * this.#rate.perSecond) / 1_000)
   }
 }
 
-/** A bucket for each of many names, of which only so many are remembered: those that came last. */
+/** A bucket for each of many names; only a bounded number of them is remembered, the most recent ones. */
 export class Buckets {
   readonly #rate: Rate
   readonly #namesMax: number
-  /** In the order in which they were made, or found to be still in use. */
+  /** In the order in which they were created, or last found to be in use. */
   readonly #byName = new Map<string, Bucket>()
 
   constructor(rate: Rate, namesMax: number) {
@@ -94,7 +94,9 @@ export class Buckets {
     return bucket
   }
 
-  /** Forgets the first one that is full: nothing is lost. Where a few in a row are not, the first of them all. */
+  /**
+   * Forgets the first bucket that is full, which loses nothing. If several in a row are not full, it forgets the oldest one.
+   */
   #forgetOne(now: number): void {
     let looks = 8
     let first: string | undefined

@@ -4,15 +4,15 @@ export interface Timer {
   cancel(): void
 }
 
-/** The only source of time in the project; real in `cli/` and `server/`, simulated in tests. */
+/** The only source of time in the project: the system's in `cli/` and `server/`, simulated in tests. */
 export interface Clock {
   /** Milliseconds since 1970. */
   now(): number
-  /** Milliseconds since some moment, with fractions; never goes back. For measuring how long something takes. */
+  /** Milliseconds from any origin, with fractions; monotonic. For measuring durations. */
   elapsed(): number
   /** Runs `task` once, `ms` milliseconds from now. A pending timer does not keep a process alive. */
   after(ms: number, task: () => void): Timer
-  /** Runs `task` once, when the current turn of the event loop has ended: the hub's flush. */
+  /** Runs `task` once, after the current turn of the event loop: the hub's flush. */
   defer(task: () => void): void
 }
 
@@ -22,7 +22,7 @@ export const systemClock: Clock = {
   elapsed: () => performance.now(),
   after(ms, task) {
     const timeout = setTimeout(task, ms)
-    // Browsers give a number here, and have no process to keep alive.
+    // In browsers this is a number, and there is no process to keep alive.
     if (typeof timeout === 'object') timeout.unref()
     return { cancel: () => clearTimeout(timeout) }
   },

@@ -2,19 +2,19 @@ import type { JsonValue } from './json.js'
 
 /** One block of an event stream whose data is JSON. */
 export interface JsonBlock {
-  /** What `event:` names; absent where the block names none. */
+  /** The value of `event:`; absent if the block has none. */
   readonly event?: string
   readonly data: JsonValue
 }
 
-/** What ends the streams of OpenAI and of those who do as it does. */
+/** The last data of streams of OpenAI and compatible APIs. */
 export const doneMark = '[DONE]'
 
 const fieldPattern = /^(data|event|id|retry)(?:: ?(.*))?$|^:/s
 
 /**
- * Reads an event stream (HTML Living Standard, section 9.2.6) line by line, where each `data` is JSON. The blank
- * lines between blocks may be left out: a `data` that is complete JSON is complete.
+ * Reads an event stream (HTML Living Standard, section 9.2.6) line by line, where each `data` is JSON. Blank lines between
+ * blocks are optional: a block ends when its `data` is complete JSON.
  */
 export class EventLines {
   readonly #dataMax: number
@@ -26,7 +26,7 @@ export class EventLines {
     this.#dataMax = dataMax
   }
 
-  /** What is held of a block that is not complete. */
+  /** The text of an incomplete block. */
   get rest(): string {
     return this.#data
   }
@@ -36,7 +36,7 @@ export class EventLines {
   }
 
   /**
-   * @returns the block that the line completes; `done` for the mark at the end; nothing for any other line
+   * @returns the block that the line completes; `done` for the mark at the end; undefined for any other line
    * @throws RangeError when the data of a block is too long
    */
   push(line: string): JsonBlock | 'done' | undefined {
@@ -51,7 +51,7 @@ export class EventLines {
     try {
       data = JSON.parse(this.#data) as JsonValue
     } catch {
-      // The next line goes on with it, or what is left at the end is no JSON.
+      // The next line continues it; if none comes, the rest is not JSON.
       return undefined
     }
     const event = this.#event

@@ -1,12 +1,12 @@
 /** One block of an event stream. A block without `data` only moves the last id. */
 export interface StreamEvent {
-  /** `message` where the block names none. */
+  /** `message` if the block names none. */
   readonly event: string
   readonly data: string
 }
 
 /**
- * Reads server-sent events (HTML Living Standard, section 9.2.6) out of bytes in any chunking.
+ * Reads server-sent events (HTML Living Standard, section 9.2.6) from chunks of any size.
  *
  * @param take called for each block with data, in order
  */
@@ -23,7 +23,7 @@ export class EventStreamReader {
     this.#take = take
   }
 
-  /** The id to come back with; that of a block counts once the block is complete. */
+  /** The id for a reconnect: that of the last complete block with an id. */
   get lastId(): string | undefined {
     return this.#lastId
   }
@@ -33,7 +33,7 @@ export class EventStreamReader {
     let from = 0
     for (;;) {
       const end = lineEnd(text, from)
-      // A CR at the end of a chunk may be half of a CRLF.
+      // A CR at the end of a chunk may be the first half of a CRLF.
       if (end === -1 || (text[end] === '\r' && end === text.length - 1)) break
       this.#line(text.slice(from, end))
       from = end + (text[end] === '\r' && text[end + 1] === '\n' ? 2 : 1)

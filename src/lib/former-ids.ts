@@ -1,20 +1,21 @@
 import { hashOf } from './hash.js'
 
-/** The first ids that leave a session's window are all remembered: who repeats a session repeats its beginning. */
+/** The first ids that leave a session's window are all remembered, because a repetition begins at the session's beginning. */
 const firstMax = 100
-/** Of the others every one, every second, every fourth and so on is, so that they are no more than this. */
+/** Of the others every one, every second, every fourth and so on is remembered, so that there are no more than this. */
 const sampleMax = 2_000
 
 /**
- * What has left the window of published ids: the hub does not know its offset any more, but does not take it for new
- * either. A producer that repeats more than the window holds begins with what has left it. Taken for new, it would push
- * out of the window what is to be repeated next, and all would be published twice.
+ * Ids that have left the window of published ids. The hub no longer knows their offsets, but does not treat them as new. A
+ * producer that repeats more events than the window holds begins with such ids. If they were treated as new, each would push
+ * the next id to be repeated out of the window, and all events would be published twice.
  *
- * Bounded whatever the number of ids. A list that repeats as many in a row as lie between two of the sample has one of them.
+ * The memory is bounded for any number of ids. A list that repeats as many consecutive ids as lie between two of the sample
+ * contains one of the sample.
  */
 export class FormerIds {
   readonly #first = new Set<number>()
-  /** Hash → how many had left before, the first ones not counted. */
+  /** Hash → the number of ids that had left before, not counting the first ones. */
   readonly #sample = new Map<number, number>()
   #left = 0
   #every = 1
@@ -24,7 +25,7 @@ export class FormerIds {
     return this.#first.has(hash) || this.#sample.has(hash)
   }
 
-  /** @returns whether what `stored` says is another now, but for the number of those that left */
+  /** @returns whether the result of `stored` has changed, apart from the number of ids that have left */
   add(name: string): boolean {
     if (this.#first.size < firstMax) {
       this.#first.add(hashOf(name))
@@ -37,7 +38,7 @@ export class FormerIds {
     return true
   }
 
-  /** @returns what `restore` takes: how many have left, and hashes */
+  /** @returns the input of `restore`: the number of ids that have left, and hashes */
   stored(): number[] {
     return [this.#left, ...this.#first, ...this.#sample.keys()]
   }

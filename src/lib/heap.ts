@@ -5,7 +5,7 @@ export function heapOf(items: HasOffset[]): void {
   for (let at = (items.length >>> 1) - 1; at >= 0; at--) down(items, at)
 }
 
-/** The offset of one item has grown: it goes down to where it belongs. */
+/** Restores the order of the heap after the offset of one item has grown. */
 export function down(items: HasOffset[], from: number): void {
   const item = items[from] as HasOffset
   let at = from

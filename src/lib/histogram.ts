@@ -1,8 +1,8 @@
-/** What a histogram has counted. */
+/** The counts of a histogram. */
 export interface HistogramReading {
   /** Upper bounds, ascending. */
   readonly bounds: readonly number[]
-  /** Values up to each bound and above the one before; the last are those above all bounds. */
+  /** The number of values in each bucket; the last bucket has the values above all bounds. */
   readonly counts: readonly number[]
   readonly sum: number
 }
@@ -13,7 +13,7 @@ export class Histogram {
   readonly #counts: number[]
   #sum = 0
 
-  /** @param bounds ascending; a value belongs to the first that is not below it */
+  /** @param bounds ascending; a value belongs to the first bound that is not below it */
   constructor(bounds: readonly number[]) {
     this.#bounds = bounds
     this.#counts = Array.from({ length: bounds.length + 1 }, () => 0)

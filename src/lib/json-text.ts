@@ -1,15 +1,18 @@
 import type { JsonValue } from './json.js'
 
-/** A frame, its list, and an item of it are around the data. Data that is too deep is then told where it is. */
+/**
+ * Data is nested within a frame, its list and an item. These levels are allowed in addition, so that the error about too deep
+ * data can name its place.
+ */
 export const levelsAround = 4
 
-/** What is shorter is parsed at once: the deepest costs a quarter of a millisecond. */
+/** Shorter text is parsed without a scan: the deepest nesting costs a quarter of a millisecond. */
 const scannedLengthMin = 4_096
 
 /**
- * `JSON.parse` for what comes from outside: text that is nested too deeply is refused before values are made of it.
- * A mebibyte of nothing but brackets takes the parser and the garbage collector 50 to 120 ms, and the scan stops
- * where it becomes too deep. What is in strings is skipped; the rest takes about 4 ns a character.
+ * `JSON.parse` for input: text that is nested too deeply is refused before values are created. A mebibyte of brackets takes the
+ * parser and the garbage collector 50 to 120 ms; the scan stops where the nesting becomes too deep. Strings are skipped; other
+ * text takes about 4 ns a character.
  *
  * @param depthMax levels of the data within a frame
  * @throws SyntaxError
@@ -25,7 +28,7 @@ export function parseJsonText(text: string, depthMax: number): JsonValue {
 const quote = 0x22
 const backslash = 0x5c
 
-/** @returns whether arrays and objects are open within each other more than `levels` deep; stops there. */
+/** @returns whether arrays and objects are nested more than `levels` deep; stops at the first that is */
 function textDeeperThan(levels: number, text: string): boolean {
   let open = 0
   for (let at = 0; at < text.length; at += 1) {
@@ -47,7 +50,7 @@ function textDeeperThan(levels: number, text: string): boolean {
   return false
 }
 
-/** @returns where the quote is that ends the string which begins at `start`; the text's end when there is none. */
+/** @returns the index of the quote that ends the string which begins at `start`; the text's length if there is none */
 function endOfString(text: string, start: number): number {
   for (let end = text.indexOf('"', start + 1); end !== -1; end = text.indexOf('"', end + 1)) {
     let escapes = end

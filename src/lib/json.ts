@@ -1,6 +1,6 @@
 import { isWellFormed } from './text.js'
 
-/** Any JSON value (RFC 8259). Values are treated as immutable once they are handed over. */
+/** Any JSON value (RFC 8259). Values are treated as immutable once they are passed on. */
 export type JsonValue =
   | null
   | boolean
@@ -11,22 +11,22 @@ export type JsonValue =
 
 export type JsonObject = { readonly [name: string]: JsonValue }
 
-/** @returns whether it is an object with names, and neither `null` nor a list. */
+/** @returns whether it is an object, and neither `null` nor an array */
 export function isObject(value: JsonValue | undefined): value is JsonObject
 export function isObject(value: unknown): value is Readonly<Record<string, unknown>>
 export function isObject(value: unknown): boolean {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
-/** No object may have it as a field: careless readers would set a prototype, and some codecs rename it. */
+/** No object may have this field: careless readers would set a prototype, and some codecs rename it. */
 export const prototypeName = '__proto__'
 
 /**
- * Estimates the size of a value, and sees whether it is canonical JSON, in one walk: of plain objects and arrays, with
- * finite numbers, well-formed texts and no field `__proto__`. About 35 ns for an object of two fields.
+ * Estimates the size of a value and checks in the same walk that it is canonical JSON: plain objects and arrays, with finite
+ * numbers, well-formed texts and no field `__proto__`. About 35 ns for an object of two fields.
  *
- * @returns about the bytes of its JSON text, or −1 when it is not canonical or nested deeper than `depthMax`;
- *   `canonicalValue` makes it so or says why it cannot be
+ * @returns about the bytes of its JSON text, or −1 if it is not canonical or nested deeper than `depthMax`; `canonicalValue`
+ *   then converts it or throws the reason
  */
 export function measure(value: JsonValue, depthMax: number): number {
   switch (typeof value) {
@@ -68,7 +68,7 @@ function measureObject(object: JsonObject, depthMax: number): number {
   return bytes
 }
 
-/** A loop, because asking `isWellFormed` of each short name takes twice as long. */
+/** A loop, because calling `isWellFormed` for each short name takes twice as long. */
 function isName(name: string): boolean {
   for (let at = 0; at < name.length; at += 1) {
     if (name.charCodeAt(at) >= 0xd800) return isWellFormed(name)
@@ -77,8 +77,7 @@ function isName(name: string): boolean {
 }
 
 /**
- * @param known a canonical value; what the other shares with it by reference is not walked, wherever items of a list
- *   have moved
+ * @param known a canonical value; parts that both share by reference are not walked, even if items of a list have moved
  * @returns whether `measure` would accept the value
  */
 export function isCanonical(value: JsonValue, depthMax: number, known: JsonValue | undefined): boolean {
@@ -91,18 +90,18 @@ export function isCanonical(value: JsonValue, depthMax: number, known: JsonValue
     for (let at = 0; at < value.length; at++) {
       const item = value[at] as JsonValue
       if (typeof item === 'object' && (item === items[at] || item === items[at + moved])) continue
-      // What is new in a list is measured: it has less to look up.
+      // A new item of a list is measured, which needs fewer look-ups.
       if (measure(item, depthMax - 1) < 0) return false
     }
     return true
   }
   if (Object.getPrototypeOf(value) !== Object.prototype) return false
-  // What is inherited is never the same as a part of the value.
+  // An inherited property is never identical to a part of the value.
   const fields = typeof known === 'object' && known !== null ? (known as JsonObject) : noFields
   for (const name in value) {
     const item = value[name] as JsonValue
     if (!isName(name)) return false
-    // What it was before is looked up where that may save a walk.
+    // The previous value is looked up only if that may save a walk.
     const isLeaf = typeof item !== 'object' || item === null
     if (isLeaf ? measure(item, 0) < 0 : !isCanonical(item, depthMax - 1, fields[name])) return false
   }
@@ -112,12 +111,12 @@ export function isCanonical(value: JsonValue, depthMax: number, known: JsonValue
 const noItems: readonly JsonValue[] = []
 const noFields: JsonObject = {}
 
-/** RFC 6901 section 3: `~` and `/` of a name in a pointer. */
+/** Escapes `~` and `/` of a name in a pointer (RFC 6901, section 3). */
 export function escapePointer(name: string): string {
   return name.replaceAll('~', '~0').replaceAll('/', '~1')
 }
 
-/** @returns whether two JSON values are the same; identical references cost nothing. */
+/** @returns whether two JSON values are equal; identical references are not walked */
 export function sameJson(a: JsonValue, b: JsonValue): boolean {
   if (a === b) return true
   if (typeof a !== 'object' || typeof b !== 'object' || a === null || b === null) return false
@@ -137,7 +136,7 @@ export function isArray(value: JsonValue): value is readonly JsonValue[] {
   return Array.isArray(value)
 }
 
-/** @returns whether it is an object as a literal makes it, in whatever realm: not an instance of a class. */
+/** @returns whether it is a plain object, of any realm: not an instance of a class */
 export function isPlain(object: object): boolean {
   const prototype: object | null = Object.getPrototypeOf(object)
   return prototype === Object.prototype || prototype === null || Object.getPrototypeOf(prototype) === null
@@ -157,7 +156,7 @@ export function deeperThan(levels: number, value: JsonValue): boolean {
   return false
 }
 
-/** @returns the fields of an object; none of what is no object */
+/** @returns the fields of an object; an empty object for any other value */
 export function fieldsOf(data: JsonValue | undefined): JsonObject {
   return typeof data === 'object' && data !== null && !isArray(data) ? data : {}
 }

@@ -9,8 +9,8 @@ const firstLength = 4
 
 /** A queue of things in ascending order of offset: push at the end, shift at the front, search by offset. */
 export class Lane<T extends HasOffset> {
-  // A circle whose length is a power of two; it grows with what it holds, so that an idle topic is small. Nothing is
-  // written to the empty one, so that all lanes begin with the same.
+  // A ring buffer whose length is a power of two. It grows with its contents, so that an idle topic is small. All lanes begin
+  // with the same empty array, which is never written to.
   #items: (T | undefined)[] = nothing
   #head = 0
   #length = 0

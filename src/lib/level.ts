@@ -1,7 +1,7 @@
 /**
- * @param weights of those who hold something
- * @param free how much of it all is to be given back
- * @returns the level to which the heaviest have to go down so that so much is free: who is below it gives nothing
+ * @param weights of all holders
+ * @param free how much must be given back in total
+ * @returns the level down to which the heaviest holders must go; holders below it give nothing
  */
 export function levelOf(weights: readonly number[], free: number): number {
   const sorted = Float64Array.from(weights).sort().reverse()

@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer'
 
-/** One line could not be read; the lines before it have been taken. */
+/** One line could not be read; the lines before it have been passed on. */
 export class LineError extends Error {
   override readonly name = 'LineError'
 
@@ -15,7 +15,7 @@ export class LineError extends Error {
   }
 }
 
-/** A line that comes in more pieces is joined on the way; the longer it is, the more seldom. */
+/** A line of more pieces is joined before it ends; the longer it is, the more rarely. */
 const piecesMax = 256
 
 const newline = 0x0a
@@ -24,16 +24,16 @@ const space = 0x20
 const byteOrderMark = 0xfeff
 
 /**
- * Turns bytes in any chunking into lines: `LF` or `CRLF` ends one, blank ones are counted and left out, and so is a
- * byte order mark at the beginning.
+ * Splits chunks of any size into lines. `LF` or `CRLF` ends a line; blank lines are counted and skipped; a byte order mark at
+ * the beginning is ignored.
  *
- * A chunk is decoded in one piece up to its last newline, which no UTF-8 sequence contains, and cut as text:
- * splitting costs about 60 ns a line of 100 bytes, a tenth of what `JSON.parse` of it does.
+ * A chunk is decoded in one piece up to its last newline, which no UTF-8 sequence contains, and cut as text: splitting costs
+ * about 60 ns a line of 100 bytes, a tenth of what `JSON.parse` of it does.
  */
 export class LineReader {
   readonly #bytesMax: number
   readonly #take: (text: string, line: number) => void
-  /** What came after the last newline, and how long it is altogether. */
+  /** The bytes after the last newline, and their total length. */
   #rest: Uint8Array[] = []
   #restBytes = 0
   #line = 0
@@ -47,13 +47,13 @@ export class LineReader {
     this.#take = take
   }
 
-  /** What is held of a line that is not complete. Bytes. */
+  /** The length of the incomplete line. Bytes. */
   get restBytes(): number {
     return this.#restBytes
   }
 
   /**
-   * Takes the lines that `chunk` completes; the chunk may be kept until the next newline comes.
+   * Passes on the lines that `chunk` completes; the chunk may be kept until the next newline.
    *
    * @throws LineError, after which the reader must not be used
    */
@@ -70,7 +70,7 @@ export class LineReader {
   }
 
   /**
-   * Takes the last line if no newline ended it.
+   * Passes on the last line if no newline ended it.
    *
    * @throws LineError
    */
@@ -95,7 +95,7 @@ export class LineReader {
     this.#give(line.toString('utf8'))
   }
 
-  /** Takes the lines of a block that begins with a line and ends with a newline. */
+  /** Passes on the lines of a block that begins at the start of a line and ends with a newline. */
   #block(block: Buffer): void {
     if (block.length === 0) return
     if (block.length - 1 > this.#bytesMax || !isUtf8(block)) {
@@ -112,7 +112,7 @@ export class LineReader {
     }
   }
 
-  /** The slow way, for blocks in which a line is bad or may be. */
+  /** The slow path, for blocks in which a line is or may be invalid. */
   #eachOf(block: Buffer): void {
     let from = 0
     while (from < block.length) {
@@ -140,7 +140,7 @@ export class LineReader {
     if (bytes.length === 0) return
     this.#rest.push(bytes)
     this.#restBytes += bytes.length
-    // A line that comes byte by byte must not cost a hundred bytes for each.
+    // A line that arrives byte by byte must not cost a hundred bytes of memory for each.
     if (this.#rest.length > piecesMax + this.#restBytes / piecesMax) this.#rest = [Buffer.concat(this.#rest)]
     // One byte more than the bound may be the first of a CRLF.
     if (this.#restBytes > this.#bytesMax + 1) {

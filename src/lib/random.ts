@@ -10,7 +10,7 @@ export interface Random {
 
 /** The machine's randomness; ids are cryptographically random. */
 export const systemRandom: Random = {
-  // nanoid adds up characters, which V8 keeps as ten pieces, 0.4 KB, for as long as somebody has the id.
+  // nanoid concatenates characters, and V8 keeps the ten pieces, 0.4 KB, as long as the id is in use. The copy is one piece.
   id: (size) => Buffer.from(nanoid(size), 'latin1').toString('latin1'),
   fraction: () => Math.random(),
 }

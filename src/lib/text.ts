@@ -1,11 +1,11 @@
-/** @returns whether the text is Unicode: without half a surrogate pair, which UTF-8 cannot say (ECMA-262, 22.1.3.10). */
+/** @returns whether the text has no lone surrogate, which UTF-8 cannot encode (ECMA-262, 22.1.3.10) */
 export function isWellFormed(text: string): boolean {
   return text.isWellFormed?.() ?? !/\p{Surrogate}/u.test(text)
 }
 
-/** @returns the text with U+FFFD for each half of a surrogate pair. */
+/** @returns the text with U+FFFD for each lone surrogate */
 export function wellFormed(text: string): string {
-  // Browsers of before 2023 have neither of the two.
+  // Browsers older than 2023 have neither method.
   return text.toWellFormed?.() ?? text.replace(/\p{Surrogate}/gu, '\uFFFD')
 }
 

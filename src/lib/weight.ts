@@ -1,4 +1,4 @@
-/** What many things weigh together; each of them adds to it, and takes away again. Bytes. */
+/** The total weight of many holders; each adds its own and subtracts it again. Bytes. */
 export class Weight {
   bytes = 0
 }

@@ -27,7 +27,7 @@ import type { Limits } from './limits.js'
 import { optional, orNull, required, type Shape, shapeFault } from './shape.js'
 import { readTopic, type TopicName, writableForm } from './topic.js'
 
-/** A frame that has been checked: its topic is taken apart. */
+/** A checked frame, with its topic parsed. */
 export type Checked<Frame> = Frame extends { readonly topic: string }
   ? Omit<Frame, 'topic'> & { readonly topic: TopicName }
   : Frame
@@ -36,8 +36,8 @@ export type Checked<Frame> = Frame extends { readonly topic: string }
 export type Given<Frame> = Frame | Checked<Frame>
 
 /**
- * Checks one frame of a client, all of its fields but the content of `data`, `value`, `merge` and `payload`,
- * which whoever keeps them measures.
+ * Checks one frame of a client: all fields except the contents of `data`, `value`, `merge` and `payload`, which are checked
+ * where they are kept.
  *
  * @throws ProtocolError `badFrame`: `subscribe.topic: expected …, got …`, with a pointer into the frame
  */
@@ -55,14 +55,14 @@ export function checkFrame(value: unknown, limits: Limits): Checked<ClientFrame>
   const fault = shapeFault(value, shape, limits)
   if (fault !== undefined) throw errorOf(fault, type as string)
   if (typeof value.topic === 'string') {
-    // In place: the frame was made of bytes for this alone.
+    // In place, because the frame was decoded from bytes and has no other user.
     Object.assign(value, { topic: topicOfFrame(value.topic, type as string, limits) })
   }
   return value as unknown as Checked<ClientFrame>
 }
 
 /**
- * Checks one event of a producer, all but the content of `data`.
+ * Checks one event of a producer: all fields except the content of `data`.
  *
  * @param name what the message calls the event, such as `event` or `events[3]`
  * @throws ProtocolError `badFrame`: `event.type: expected …, got …`, with a pointer into the event
@@ -85,7 +85,7 @@ export function checkId(value: unknown, limits: Limits, name: string): string {
   return checked(idFault, value, limits, name) as string
 }
 
-/** @throws ProtocolError `badFrame` when it is not a list of ids, of as many as a filter may name */
+/** @throws ProtocolError `badFrame` when it is not a list of ids, or has more than a filter may name */
 export function checkIds(value: unknown, limits: Limits, name: string): readonly string[] {
   return checked(idsFault, value, limits, name) as readonly string[]
 }
@@ -112,7 +112,7 @@ export function checkLease(value: unknown, at: string): number {
   return value as number
 }
 
-/** @throws ProtocolError `badFrame` when it is not an RFC 6902 patch; whether it applies is seen later */
+/** @throws ProtocolError `badFrame` when it is not an RFC 6902 patch; whether it applies is checked later */
 export function checkPatch(value: unknown, limits: Limits, name: string): readonly PatchOperation[] {
   return checked(patchFault, value, limits, name) as readonly PatchOperation[]
 }
@@ -122,7 +122,7 @@ export function checkCause(value: unknown, limits: Limits, name: string): Cause 
   return checked(causeFault, value, limits, name) as Cause
 }
 
-/** @throws ProtocolError `badFrame` when it is no topic, or none that this kind of frame may be about */
+/** @throws ProtocolError `badFrame` when it is not a topic, or not one that this type of frame allows */
 function topicOfFrame(text: string, type: string, limits: Limits): TopicName {
   const name = readTopic(text, limits)
   const isWritable = name?.kind === 'session' || name?.kind === 'worker'

@@ -5,7 +5,7 @@ import { countFault, eventIdFault } from './field-faults.js'
 import type { Limits } from './limits.js'
 import { optional, required, type Shape, shapeFault } from './shape.js'
 
-/** The shapes of what commands and receipts say; of commands the agent looks at the rest. */
+/** The data of commands and receipts. The agent checks the other fields of a command. */
 const commandShape: Shape = { ttlMs: optional(ttlFault), key: optional(eventIdFault) }
 
 const receiptShape: Shape = {
@@ -14,13 +14,13 @@ const receiptShape: Shape = {
   reason: optional(textFault),
 }
 
-/** Where a value stands that is checked: for messages. */
+/** The location of the checked value, for messages. */
 interface Where {
   readonly name: string
   readonly pointer: string
 }
 
-/** @throws ProtocolError `badFrame` when it is not what a command may say */
+/** @throws ProtocolError `badFrame` when it is not valid data of a command */
 export function checkCommand(value: unknown, limits: Limits, where: Where): void {
   if (value === undefined || value === null) return
   if (!isObject(value)) throw errorAt(fault('an object', value), where)
@@ -29,7 +29,7 @@ export function checkCommand(value: unknown, limits: Limits, where: Where): void
   if (wrong !== undefined) throw errorAt(wrong, where)
 }
 
-/** @throws ProtocolError `badFrame` when it is not what an agent says of a command */
+/** @throws ProtocolError `badFrame` when it is not valid data of a receipt */
 export function checkReceipt(value: unknown, limits: Limits, where: Where): void {
   const wrong = isObject(value)
     ? shapeFault(value, receiptShape, limits)
@@ -47,7 +47,7 @@ function ttlFault(value: unknown, { commandTtlMsMax }: Limits): Fault | undefine
   return fits ? undefined : fault(`1 to ${commandTtlMsMax} milliseconds`, value)
 }
 
-/** That a command has expired, only the hub says. */
+/** Only the hub may set the state `expired`. */
 function stateFault(value: unknown): Fault | undefined {
   return value === 'applied' || value === 'refused' ? undefined : fault('applied or refused', value)
 }

@@ -9,7 +9,7 @@ export type Epoch = string
 /** Text form of a position: `<epoch>:<offset>`. */
 export type Cursor = string
 
-/** Everything up to here has been received; `join`: but for what is left of the join at this offset. */
+/** Everything up to here has been received; with `join`, except for the rest of the join at this offset. */
 export interface Position {
   readonly epoch: Epoch
   readonly offset: Offset
@@ -17,11 +17,11 @@ export interface Position {
 }
 
 /**
- * How far a join has come that is not complete, as a cursor says it after `~`.
+ * The progress of an incomplete join, as in a cursor after `~`.
  *
- * `r<offset>`: the snapshot has come, and of the replay what is up to this offset. `s<units>.<slice>`: of the snapshot in
- * parts the slices before this one have come, in the order of their names, and of this one so many UTF-16 units of its JSON
- * text. `g<units>.<slice>`: the same after a gap, where no replay follows.
+ * `r<offset>`: the snapshot has been received, and the replay up to this offset. `s<units>.<slice>`: of the snapshot in parts,
+ * the slices before this one have been received, in the order of their names, and this many UTF-16 units of its JSON text.
+ * `g<units>.<slice>`: the same after a gap, where no replay follows.
  */
 export type JoinText = string
 
@@ -34,12 +34,12 @@ export function formatCursor(epoch: Epoch, offset: Offset): Cursor {
   return `${epoch}:${offset}`
 }
 
-/** @returns the cursor of a position, with how far its join has come where it is not complete */
+/** @returns the cursor of a position, with the progress of its join if that is incomplete */
 export function formatPosition({ epoch, offset, join }: Position): Cursor {
   return formatCursor(epoch, offset) + (join === undefined ? '' : `~${join}`)
 }
 
-/** @returns nothing when it is not a cursor */
+/** @returns undefined if it is not a cursor */
 export function readCursor(text: string): Position | undefined {
   const match = cursorPattern.exec(text)
   const offset = Number(match?.[2])
@@ -59,14 +59,14 @@ export function parseCursor(text: string, field: string): Position {
 }
 
 /**
- * @param positions of sessions by their ids; or of topics by their names, while one of the session is being joined
+ * @param positions of sessions by their ids, or of topics by their names while one of the session is being joined
  * @returns `<session>=<epoch>:<offset>,…`
  */
 export function formatCombinedCursor(positions: ReadonlyMap<string, Position>): Cursor {
   return [...positions].map(([session, position]) => `${session}=${formatPosition(position)}`).join(',')
 }
 
-/** @returns nothing when it is not a combined cursor, or one of more than `sessionsMax` */
+/** @returns undefined if it is not a combined cursor, or has more than `sessionsMax` */
 export function readCombinedCursor(text: string, sessionsMax: number): Map<string, Position> | undefined {
   const parts = text.split(',')
   if (parts.length > sessionsMax) return undefined

@@ -1,4 +1,4 @@
-// What is wrong with an event, a patch or a cause.
+// Checks of an event, a patch or a cause.
 
 import { isObject } from '../lib/json.js'
 import { isWellFormed } from '../lib/text.js'
@@ -18,7 +18,7 @@ import { optional, required, type Shape, shapeFault } from './shape.js'
 
 const eventFields = 'type, data?, id?, key?, time?, trace?, tracestate?, attempt?, force?'
 
-/** In the order of likelihood, one pass and no table: this runs for every event that is published. */
+/** One pass without a table, the most frequent fields first, because this runs for every published event. */
 export function eventFault(value: unknown, limits: Limits): Fault | undefined {
   if (!isObject(value)) return fault(`an event { ${eventFields} }`, value)
   if (value.type === undefined) return within('type', typeFault(undefined, limits))
@@ -89,7 +89,7 @@ function pointerFault(value: unknown): Fault | undefined {
   return fault('a JSON pointer (RFC 6901)', value)
 }
 
-/** Fields that RFC 6902 does not define are ignored, as its section 4 wants. */
+/** Fields that RFC 6902 does not define are ignored, as its section 4 requires. */
 function operationFault(value: unknown): Fault | undefined {
   if (!isObject(value)) return fault('an operation { op, path, … }', value)
   const { op } = value

@@ -1,7 +1,7 @@
 import { ProtocolError, quote } from './codes.js'
 import type { Limits } from './limits.js'
 
-/** What is wrong with a value, and where in it. Made only for bad input: good input allocates nothing. */
+/** An error in a value, and its location. Created only for invalid input; valid input allocates nothing. */
 export interface Fault {
   readonly expected: string
   readonly got: unknown
@@ -9,7 +9,7 @@ export interface Fault {
   readonly at: readonly (string | number)[]
 }
 
-/** @returns what is wrong with `value`, or nothing. */
+/** @returns the fault of `value`, or undefined */
 export type Check = (value: unknown, limits: Limits) => Fault | undefined
 
 export function checked(check: Check, value: unknown, limits: Limits, name: string): unknown {

@@ -1,4 +1,4 @@
-// What is wrong with one field of a frame or an event: names first, then plain values.
+// Checks of one field of a frame or an event: names first, then plain values.
 
 import { isWellFormed } from '../lib/text.js'
 import { readCursor } from './cursor.js'
@@ -40,7 +40,7 @@ export function idsFault(value: unknown, limits: Limits): Fault | undefined {
 
 export const anyTopic = 'sessions/{id}[/workers/{id}|/**] or hub'
 
-/** Only whether it is there: it is taken apart, and checked with that, once the other fields are right. */
+/** Checks only that it is a text. It is parsed, and thereby checked, when the other fields are valid. */
 export function topicFault(value: unknown): Fault | undefined {
   return typeof value === 'string' ? undefined : fault(anyTopic, value)
 }
@@ -128,7 +128,7 @@ export function refFault(value: unknown, limits: Limits): Fault | undefined {
   return fault(`a number, or a text of at most ${limits.eventIdLengthMax} characters`, value)
 }
 
-/** What is compared must be the same in every codec: half a surrogate pair would be U+FFFD, and so would another half. */
+/** Ids are compared, so they must be the same in every codec. A lone surrogate would become U+FFFD and equal any other one. */
 export function eventIdFault(value: unknown, limits: Limits): Fault | undefined {
   if (typeof value === 'string' && value.length >= 1 && value.length <= limits.eventIdLengthMax) {
     return isWellFormed(value) ? undefined : fault('well-formed Unicode', value)
@@ -136,7 +136,7 @@ export function eventIdFault(value: unknown, limits: Limits): Fault | undefined 
   return fault(`a text of 1–${limits.eventIdLengthMax} characters`, value)
 }
 
-/** The last moment that a `Date` can name (ECMA-262, 21.4.1.1). */
+/** The latest time of a `Date` (ECMA-262, 21.4.1.1). */
 const timeMax = 8.64e15
 
 export function timeFault(value: unknown): Fault | undefined {
@@ -161,14 +161,14 @@ export function booleanFault(value: unknown): Fault | undefined {
 export function tokenFault(value: unknown, limits: Limits): Fault | undefined {
   if (typeof value === 'string' && value.length >= 1 && value.length <= limits.tokenLengthMax)
     return undefined
-  // What came may be half a secret: the message does not repeat it.
+  // The value may contain a part of a secret, so the message does not quote it.
   return fault(
     `a token of 1–${limits.tokenLengthMax} characters`,
     typeof value === 'string' ? undefined : value,
   )
 }
 
-/** Its presence is all that is asked here. */
+/** Any value is accepted here; it must only be present. */
 export function anyFault(): undefined {
   return undefined
 }

@@ -4,12 +4,12 @@ const own = /^[A-Za-z0-9._~-]+$/
 const mark = '~~'
 
 /**
- * The id by which the hub knows a session that others call by another name, such as `user/42#7`.
+ * The id in the hub of a session that has another name elsewhere, such as `user/42#7`.
  *
- * What can be an id stays as it is. Otherwise it is `~~` and the name, in which all but letters, digits, `.`, `_` and `-`
- * is written as `~` and two hexadecimal digits for each byte of UTF-8: `~~user~2F42~237`.
+ * A valid id stays as it is. Any other name becomes `~~` and the name, with everything but letters, digits, `.`, `_` and `-`
+ * written as `~` and two hexadecimal digits for each byte of UTF-8: `~~user~2F42~237`.
  *
- * @returns the id; it may be longer than ids can be
+ * @returns the id; it may be longer than the limit of ids
  */
 export function ownId(foreign: string): string {
   if (own.test(foreign) && !isForbiddenName(foreign)) return foreign
@@ -21,7 +21,7 @@ export function ownId(foreign: string): string {
   return escaped
 }
 
-/** @returns the name that others know a session by, for an id that `ownId` made; any other as it is */
+/** @returns the name elsewhere, for an id made by `ownId`; any other id unchanged */
 export function foreignId(id: string): string {
   if (!id.startsWith(mark)) return id
   try {

@@ -8,7 +8,7 @@ import type { Trace, TraceState } from './trace.js'
 export type Mode = 'full' | 'summary' | 'control' | 'silent'
 export const modes: readonly Mode[] = ['full', 'summary', 'control', 'silent']
 
-/** One immutable thing that was published to a topic. */
+/** One immutable event that was published to a topic. */
 export interface HubEvent {
   readonly offset: Offset
   readonly type: string
@@ -18,11 +18,11 @@ export interface HubEvent {
   readonly worker?: string
   /** The producer's own id, for idempotent publishing. */
   readonly id?: string
-  /** What the event replaces, for types with the trait `replay: latest`. */
+  /** For types with the trait `replay: latest`: the event replaces earlier ones with the same key. */
   readonly key?: string
   /** The trace that it belongs to, as the producer gave it. */
   readonly trace?: Trace
-  /** What came with the `traceparent`; there is none without `trace`. */
+  /** The `tracestate` that came with the `traceparent`; never without `trace`. */
   readonly tracestate?: TraceState
   /** The step that it belongs to, and which attempt at it. */
   readonly attempt?: Attempt
@@ -31,25 +31,25 @@ export interface HubEvent {
   readonly replay?: true
 }
 
-/** An attempt at a step: it takes the place of those before it. */
+/** An attempt at a step, which replaces the attempts before it. */
 export type Attempt = {
   readonly step: string
   /** Counts the attempts. */
   readonly number: number
 }
 
-/** An event as a producer hands it over. */
+/** An event as a producer publishes it. */
 export interface NewEvent {
   readonly type: string
   readonly data?: JsonValue
   readonly id?: string
   readonly key?: string
   readonly time?: number
-  /** A `traceparent`: the trace that the event belongs to; handed on as it is. */
+  /** A `traceparent`: the trace that the event belongs to; passed on unchanged. */
   readonly trace?: Trace
-  /** A `tracestate`, handed on as it is with `trace`; without it, it counts for nothing. */
+  /** A `tracestate`, passed on unchanged with `trace`; ignored without it. */
   readonly tracestate?: TraceState
-  /** The step that it belongs to: a new attempt takes the place of what the former ones published. */
+  /** The step that it belongs to: a new attempt replaces the events of former ones. */
   readonly attempt?: Attempt
   /** Passes every mode (but not a `types` filter). */
   readonly force?: boolean
@@ -75,8 +75,8 @@ export type PatchOperation =
 export type StateUpdate = {
   readonly slice: string
   /**
-   * The offset of the update that it builds on: a patch applies to that value only. 0 when the slice did not
-   * exist, and for an update that stands for several.
+   * The offset of the update that it builds on: a patch applies only to that value. 0 if the slice did not exist, and for an
+   * update that replaces several.
    */
   readonly base: Offset
   readonly cause?: Cause
@@ -98,15 +98,15 @@ export interface Subscribe {
   readonly slices?: readonly string[]
   /** Resume: everything after this cursor. */
   readonly after?: Cursor
-  /** On a fresh join: by the traits (default), nothing, or all that is retained. */
+  /** On a fresh join: by the traits (default), nothing, or all retained events. */
   readonly replay?: boolean | 'all'
-  /** On a fresh join, instead of what `replay` says: the newest of what is retained, so many. */
+  /** On a fresh join, instead of `replay`: this many of the newest retained events. */
   readonly last?: number
-  /** The same: what is retained since that time, milliseconds since 1970; with `last`, the newest of it. */
+  /** The same for the events retained since that time, milliseconds since 1970; with `last`, the newest of those. */
   readonly since?: number
 }
 
-/** Changes the filter and keeps the position. `null` sets a field back to its default. */
+/** Changes the filter and keeps the position. `null` resets a field to its default. */
 export interface Update {
   readonly type: 'update'
   readonly sub: number
@@ -127,7 +127,7 @@ export interface Publish {
   readonly events: readonly NewEvent[]
 }
 
-/** A promise to be heard of again: the connection renews it by living. */
+/** A promise to report again; an open connection renews it. */
 export interface Lease {
   readonly type: 'lease'
   readonly ref?: Ref
@@ -196,7 +196,7 @@ export interface Welcome {
   readonly connection: string
   /** The protocol's version: 1. */
   readonly version: number
-  /** The longest silence of a living hub, when the client answers it with `ping`. */
+  /** The silence after which the hub pings. */
   readonly heartbeatMs: number
   readonly limits: Pick<Limits, 'frameBytesMax' | 'subscriptionsMax' | 'filterTypesMax'>
 }
@@ -206,7 +206,7 @@ export interface GapNotice {
   readonly reason: GapReason
   /** The position after which something is missing. */
   readonly after: Offset
-  /** Nothing after this offset is missing. What is retained between the two still follows. */
+  /** No event after this offset is missing. Events between the two that are still retained follow. */
   readonly offset: Offset
   /** How many events of the topic are missing, where the hub can tell. */
   readonly dropped?: number
@@ -217,13 +217,13 @@ export type GapReason = 'epoch' | 'evicted' | 'lagging'
 export interface Subscribed {
   readonly type: 'subscribed'
   readonly sub: number
-  /** The integer that names the feed in `events`; the same for all subscriptions alike. */
+  /** The integer that names the feed in `events`; the same for all subscriptions of the feed. */
   readonly feed: number
   readonly topic: string
   readonly epoch: Epoch
   /** The subscription's position: the first `events` frame that moves it says the same `after` or less. */
   readonly offset: Offset
-  /** Everything after the cursor that was given follows. */
+  /** Everything after the given cursor follows. */
   readonly resumed: boolean
   readonly slices?: Slices
   /** Instead of `slices`: so many `part` frames follow. */
@@ -241,7 +241,7 @@ export interface Events {
   readonly events: readonly HubEvent[]
 }
 
-/** All that was due on join or resume has been sent. */
+/** Everything due on join or resume has been sent. */
 export interface Live {
   readonly type: 'live'
   readonly sub: number
@@ -256,14 +256,14 @@ export interface Gap extends GapNotice {
   readonly parts?: number
 }
 
-/** A piece of a snapshot, for clients that take no large frames. Slices come in the order of their names. */
+/** A piece of a snapshot, for clients that cannot receive large frames. Slices come in the order of their names. */
 export interface Part {
   readonly type: 'part'
   readonly sub: number
   readonly slice: string
-  /** Which piece of the slice: 0 where its text begins. */
+  /** Which piece of the slice, from 0. */
   readonly index: number
-  /** Of the value as JSON. */
+  /** A part of the value as JSON. */
   readonly text: string
   /** The slice is complete. */
   readonly last?: true
@@ -302,7 +302,7 @@ export interface Updated {
 
 export interface Authorized {
   readonly type: 'authorized'
-  /** How long the token is good; absent: for ever, or until its key is withdrawn. */
+  /** How long the token is valid; absent: without limit, or until its key is withdrawn. */
   readonly expiresInMs?: number
 }
 
@@ -311,7 +311,7 @@ export interface Pong {
   readonly ref?: Ref
 }
 
-/** The connection is about to be closed, and the hub asks the client not to come back before a while has passed. */
+/** The connection is about to be closed, and the hub asks the client to wait before it reconnects. */
 export interface Closing {
   readonly type: 'closing'
   /** The close code that follows. */
@@ -319,7 +319,7 @@ export interface Closing {
   readonly retryMs: number
 }
 
-/** One request failed; the connection lives. */
+/** One request failed; the connection stays open. */
 export interface Failed {
   readonly type: 'error'
   readonly ref?: Ref
@@ -328,7 +328,7 @@ export interface Failed {
   readonly message: string
 }
 
-/** What the hub says to one subscription or connection; everything but `events`. */
+/** Frames for one subscription or connection: all but `events`. */
 export type ControlFrame =
   | Welcome
   | Subscribed

@@ -8,7 +8,7 @@ interface Limit {
   readonly unit: string
   readonly guards: string
   readonly exceeding: string
-  /** Nobody can change it: it is the transport's. */
+  /** It cannot be changed: it belongs to the transport. */
   readonly fixed?: true
 }
 
@@ -528,16 +528,16 @@ export type LimitName = keyof typeof limitTable
 /** The values alone. */
 export type Limits = { readonly [name in LimitName]: number }
 
-/** What a hub may be given of them: those that differ from the defaults. */
+/** The limits that a program may pass: those that differ from the defaults. */
 export type GivenLimits = Partial<Limits> & {
-  /** @deprecated It is called `uncommittedBytesMax` now. */
+  /** @deprecated Use `uncommittedBytesMax`. */
   readonly unkeptBytesMax?: number
 }
 
-/** Names that limits had before, which users may still give. */
+/** Former names of limits, which are still accepted. */
 const formerNames: ReadonlyMap<string, LimitName> = new Map([['unkeptBytesMax', 'uncommittedBytesMax']])
 
-/** @returns the limit of that name, or of that former name; nothing when there is none */
+/** @returns the limit of that name, or of that former name; undefined if there is none */
 export function limitNamed(name: string): LimitName | undefined {
   return Object.hasOwn(limitTable, name) ? (name as LimitName) : formerNames.get(name)
 }
@@ -546,7 +546,7 @@ export const defaultLimits: Limits = Object.fromEntries(
   Object.entries(limitTable).map(([name, limit]) => [name, limit.value]),
 ) as { [name in LimitName]: number }
 
-/** @returns all limits, those given by their former names too */
+/** @returns all limits, including those given by their former names */
 export function limitsOf(given: GivenLimits = {}): Limits {
   const { unkeptBytesMax: uncommittedBytesMax, ...rest } = given
   return { ...defaultLimits, ...(uncommittedBytesMax !== undefined && { uncommittedBytesMax }), ...rest }

@@ -6,9 +6,9 @@ export interface PermissionOptions {
   readonly subscribe?: readonly PatternText[]
   /** Patterns of topics that may be published to. */
   readonly publish?: readonly PatternText[]
-  /** Patterns of topics that may be sent commands, beside those that may be published to. */
+  /** Patterns of topics that may be sent commands, in addition to those that may be published to. */
   readonly command?: readonly PatternText[]
-  /** Nothing may be commanded, not even what may be published to. */
+  /** No topic may be sent commands, not even those that may be published to. */
   readonly commandless?: boolean
 }
 
@@ -17,21 +17,21 @@ export type IsCommand = (type: string) => boolean
 
 type Segments = readonly string[]
 
-/** A worker that no pattern can name, so that only a wildcard has it. */
+/** A worker that no pattern can name, so that only a wildcard matches it. */
 const anyWorker = ''
 
-/** What a client may do. Asked when it subscribes or publishes, never for a delivery. */
+/** What a client may do. Checked when it subscribes or publishes, never for a delivery. */
 export class Permissions {
   /** The sessions whose own topics may be read, in the order of their ids; absent: all. */
   readonly sessions: readonly string[] | undefined
-  /** Whether there is anything that may be read. */
+  /** Whether any topic may be read. */
   readonly reads: boolean
   readonly #read: readonly Segments[]
   readonly #write: readonly Segments[]
   readonly #command: readonly Segments[]
   readonly #commandless: boolean
 
-  /** @throws ProtocolError `badFrame` when a pattern is none */
+  /** @throws ProtocolError `badFrame` when a pattern is not valid */
   constructor({ subscribe = [], publish = [], command = [], commandless = false }: PermissionOptions) {
     this.#commandless = commandless
     this.#read = subscribe.map((text, at) => parsePattern(text, `subscribe[${at}]`))
@@ -41,13 +41,13 @@ export class Permissions {
     this.sessions = sessionsIn(this.#read)
   }
 
-  /** Whether there is nothing that may be read, published to or commanded. */
+  /** Whether no topic may be read, published to or sent commands. */
   get allowsNothing(): boolean {
     return this.#read.length + this.#write.length + this.#command.length === 0
   }
 
   mayRead(name: TopicName): boolean {
-    // The list of sessions has no more than what may be read anyway.
+    // The list of sessions contains only sessions that may be read anyway.
     return name.kind === 'hub' ? this.reads : covers(this.#read, name)
   }
 
@@ -69,13 +69,13 @@ export class Permissions {
     if (!this.mayWrite(name)) throw forbidden('publishing to', name)
   }
 
-  /** Before it is known what is published. @throws ProtocolError `forbidden` where nothing may be, no command either */
+  /** For use before the events are known. @throws ProtocolError `forbidden` if not even commands may be published */
   expectCommand(name: TopicName): void {
     if (!this.mayCommand(name)) throw forbidden('publishing to', name)
   }
 
   /**
-   * Who may command a topic and not publish to it may publish commands to it, and nothing else.
+   * A client that may send commands to a topic but not publish to it may publish only commands.
    *
    * @throws ProtocolError `forbidden`
    */
@@ -94,13 +94,13 @@ export class Permissions {
     if (!isAll || !this.mayCommand(name)) throw forbidden('publishing to', name)
   }
 
-  /** Whether the figures of the hub itself may be read: a pattern has `hub`. */
+  /** Whether the metrics of the hub may be read: a pattern includes `hub`. */
   get readsHub(): boolean {
     return covers(this.#read, { kind: 'hub' })
   }
 }
 
-/** Everything, where there is nobody to tell who may do what. */
+/** All permissions, for hubs without authorization. */
 export const everything = new Permissions({ subscribe: ['**'], publish: ['**'] })
 
 export const nothing = new Permissions({})
@@ -118,7 +118,7 @@ function covers(patterns: readonly Segments[], name: TopicName): boolean {
     case 'worker':
       return has(patterns, ['sessions', name.session, 'workers', name.worker])
     case 'all':
-      // All that it shows: the session's own events, and those of any worker there may ever be.
+      // This topic shows the session's own events and those of every worker, present and future.
       return (
         has(patterns, ['sessions', name.session]) &&
         has(patterns, ['sessions', name.session, 'workers', anyWorker])
@@ -140,7 +140,7 @@ function matches(pattern: Segments, topic: Segments): boolean {
   return pattern.length === topic.length
 }
 
-/** A pattern names one session or all of them; there is nothing between. */
+/** A pattern names one session or all sessions. */
 function sessionsIn(patterns: readonly Segments[]): readonly string[] | undefined {
   const anySession = ''
   if (has(patterns, ['sessions', anySession])) return undefined

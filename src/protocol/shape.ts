@@ -22,7 +22,7 @@ export function orNull(check: Check): Check {
   return (value, limits) => (value === null ? undefined : check(value, limits))
 }
 
-/** @returns what is wrong with an object, looked at field by field. */
+/** @returns the first fault of an object, field by field */
 export function shapeFault(
   value: Readonly<Record<string, unknown>>,
   shape: Shape,

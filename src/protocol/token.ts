@@ -1,15 +1,18 @@
-/** Characters of one token, as hubs take it unless they were told otherwise. */
+/** The default limit for the characters of a token. */
 export const tokenLengthMax = 8_192
 
-/** What the header `Authorization` can carry (RFC 6750, section 2.1, and what is like it). */
+/** Characters that the header `Authorization` can carry (RFC 6750, section 2.1, and similar ones). */
 const headerPattern = /^[!-~]+$/
 
-/** What the name of a subprotocol can carry (RFC 6455, section 4.1), of what tokens are made of: a JWT is within it. */
+/**
+ * Of the characters of tokens, those that the name of a subprotocol can carry (RFC 6455, section 4.1); they include all of a
+ * JWT.
+ */
 const subprotocolPattern = /^[\w.~-]+$/
 
 /**
- * @param carrier what it is to be sent in
- * @returns whether it can be: not with a typographic quote or an invisible space that was copied along
+ * @param carrier where it is sent
+ * @returns whether it can be sent; false, for example, if a typographic quote or an invisible space was copied with it
  */
 export function isSendable(token: string, carrier: 'header' | 'subprotocol'): boolean {
   const pattern = carrier === 'header' ? headerPattern : subprotocolPattern

@@ -1,7 +1,7 @@
 import { ProtocolError, quote } from './codes.js'
 import type { Limits } from './limits.js'
 
-/** The name of a topic, taken apart. */
+/** The parsed name of a topic. */
 export type TopicName =
   | { readonly kind: 'hub' }
   | { readonly kind: 'session'; readonly session: string }
@@ -11,8 +11,8 @@ export type TopicName =
 const idPattern = /^[A-Za-z0-9._~-]+$/
 
 /**
- * Names that are no ids, however they look: a URL loses `.` and `..` on its way, and by the others a careless client
- * reaches the prototype of an object whose fields are ids.
+ * Names that are not valid ids. URLs are normalized, which removes `.` and `..`; with the others a careless client would access
+ * the prototype of an object whose fields are ids.
  */
 const forbidden: ReadonlySet<string> = new Set(['.', '..', '__proto__', 'prototype', 'constructor'])
 
@@ -60,7 +60,7 @@ export function expectedType({ typeLengthMax }: Pick<NameLimits, 'typeLengthMax'
 
 const [sessionsPart, workersPart, allPart] = ['sessions/', '/workers/', '/**']
 
-/** @returns the name taken apart; nothing when it is none */
+/** @returns the parsed name; undefined if it is not a topic */
 export function readTopic(text: string, limits: Pick<NameLimits, 'idLengthMax'>): TopicName | undefined {
   if (text === 'hub') return { kind: 'hub' }
   if (!text.startsWith(sessionsPart)) return undefined
@@ -87,7 +87,7 @@ export function parseTopic(text: string, field: string, limits: Pick<NameLimits,
   )
 }
 
-/** @returns the name, taken apart unless it is already. @throws ProtocolError `badFrame` */
+/** @returns the name, parsed unless it is already. @throws ProtocolError `badFrame` */
 export function topicNameOf(
   topic: string | TopicName,
   field: string,
@@ -96,7 +96,7 @@ export function topicNameOf(
   return typeof topic === 'object' ? topic : parseTopic(topic, field, limits)
 }
 
-/** What may be published to, for messages. */
+/** The topics that can be published to, for messages. */
 export const writableForm = 'sessions/{id}[/workers/{id}]'
 
 /** @returns whether producers may publish to it: a session or a worker, with ids as long as some hub may allow. */
@@ -122,11 +122,11 @@ export function formatTopic(name: TopicName): string {
   }
 }
 
-/** Which topics, as a token says it: a topic in which `*` stands for one segment, and `**` at the end for the rest. */
+/** A pattern of topics in a token: `*` matches one segment, and a final `**` the rest. */
 export type PatternText = string
 
 const segmentPattern = /^(?:\*|[A-Za-z0-9._~-]+)$/
-/** What may stand in the first and third segment. */
+/** The allowed first and third segments. */
 const fixedSegments: readonly (readonly string[] | undefined)[] = [
   ['hub', 'sessions', '*'],
   undefined,
@@ -136,7 +136,7 @@ const fixedSegments: readonly (readonly string[] | undefined)[] = [
 /**
  * @param field where the pattern came from, for the message
  * @returns its segments
- * @throws ProtocolError `badFrame` when it is none
+ * @throws ProtocolError `badFrame` when it is not a pattern
  */
 export function parsePattern(text: PatternText, field: string): readonly string[] {
   const segments = text.split('/')

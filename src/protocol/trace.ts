@@ -1,27 +1,27 @@
-/** A `traceparent` (W3C Trace Context, section 3.2): by it a tracer knows to which trace something belongs. */
+/** A `traceparent` (W3C Trace Context, section 3.2), which identifies a trace and a span. */
 export type Trace = string
 
-/** A `tracestate` (section 3.3): what tracers keep beside the `traceparent`, a list of `key=value`. */
+/** A `tracestate` (section 3.3): a list of `key=value` in which tracers keep data of their own. */
 export type TraceState = string
 
-/** The trace that something belongs to, with what tracers keep beside it. */
+/** A `traceparent` with its `tracestate`. */
 export interface TraceContext {
   readonly trace: Trace
   readonly tracestate?: TraceState
 }
 
-// Versions after 00 may add fields, which nobody has yet; all zeros name nothing; version ff is none.
+// Versions after 00 may add fields, but none exists yet. Ids of zeros and the version ff are invalid.
 const tracePattern = /^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/
 
 export function isTrace(value: unknown): value is Trace {
   return typeof value === 'string' && tracePattern.test(value)
 }
 
-// As much as everybody has to hand on (section 3.3.1.5), and as many as there may be.
+// The length that everybody must pass on (section 3.3.1.5), and the maximum number of members.
 const traceStateLengthMax = 512
 const traceStateMembersMax = 32
 
-// Keys as level 2 of the standard has them, which are those of level 1 and some more. A member may be empty.
+// Keys as in level 2 of the standard, which allows more than level 1. A member may be empty.
 const memberPattern = /^[ \t]*(?:[a-z0-9][a-z0-9_\-*/@]{0,255}=[ -+\--<>-~]{0,255}[!-+\--<>-~][ \t]*)?$/
 
 export function isTraceState(value: unknown): value is TraceState {
@@ -31,9 +31,9 @@ export function isTraceState(value: unknown): value is TraceState {
 }
 
 /**
- * @param trace what may be a `traceparent`
- * @param tracestate what may be a `tracestate`: one that is not valid counts for nothing (section 3.3)
- * @returns nothing where `trace` is not valid, for a `tracestate` says nothing without it
+ * @param trace possibly a `traceparent`
+ * @param tracestate possibly a `tracestate`; an invalid one is ignored (section 3.3)
+ * @returns undefined if `trace` is not valid, because a `tracestate` has no meaning without it
  */
 export function traceContext(trace: unknown, tracestate: unknown): TraceContext | undefined {
   if (!isTrace(trace)) return undefined

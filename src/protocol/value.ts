@@ -9,30 +9,30 @@ import {
 import { wellFormed } from '../lib/text.js'
 import { ProtocolError } from './codes.js'
 
-/** Where a value stands, and what it may be. */
+/** The location of a value, and its limits. */
 export interface ValueSetting {
-  /** What messages call it. */
+  /** Its name in messages. */
   readonly field: string
   /** JSON pointer (RFC 6901) to it within the request. */
   readonly pointer?: string
   /** How deep arrays and objects may be nested. */
   readonly depthMax: number
-  /** Of its JSON text; what is longer need not be walked to its end. */
+  /** The maximum length of its JSON text; the walk stops beyond it. */
   readonly bytesMax?: number
-  /** Texts are left as they are, for who knows what follows them. */
+  /** Lone surrogates are kept, for callers that know the text that follows. */
   readonly keepsHalves?: true
 }
 
 /**
- * Makes canonical JSON of a value: what `JSON.stringify` would make of it, with three differences. What it drops silently
- * is refused: functions, symbols, BigInt, numbers that are not finite, instances of classes without `toJSON`. Texts and
- * names become well-formed Unicode. A field `__proto__` is refused.
+ * Converts a value to canonical JSON, as `JSON.stringify` would, with three differences. Values that it would drop or change
+ * silently are refused: functions, symbols, BigInt, numbers that are not finite, instances of classes without `toJSON`. Texts
+ * and names become well-formed Unicode. A field `__proto__` is refused.
  *
- * Every door applies it once to what comes in, so that each codec, the store and every reader give back the same. Where
- * many values come, `measure` or `isCanonical` is asked first: in a third of the time it sees that nothing is to be done.
+ * Every way into the hub applies it once, so that each codec, the store and every reader return the same value. Where many
+ * values arrive, `measure` or `isCanonical` is called first: it finds in a third of the time that nothing has to be done.
  *
- * @returns the value itself where it is canonical already; else a copy that shares with it what is
- * @throws ProtocolError `badFrame` or `frameTooLarge` with the place, which stands in the message too, where it is short
+ * @returns the value itself if it is canonical already; otherwise a copy that shares the canonical parts
+ * @throws ProtocolError `badFrame` or `frameTooLarge` with the location, which is also in the message if it is short
  */
 export function canonicalValue(value: unknown, setting: ValueSetting): JsonValue {
   const found = new Walk(setting).value(value, '', setting.depthMax)
@@ -44,7 +44,7 @@ export function canonicalValue(value: unknown, setting: ValueSetting): JsonValue
   )
 }
 
-/** A longer path is not a part of the message. */
+/** A longer path is left out of the message. */
 const placeLengthMax = 128
 
 class Walk {
@@ -61,7 +61,7 @@ class Walk {
     this.#text = keepsHalves ? (text) => text : wellFormed
   }
 
-  /** @returns nothing for what is to be left out, which is null in an array */
+  /** @returns undefined for a value to be left out, which becomes null in an array */
   value(given: unknown, name: string, depthMax: number): JsonValue | undefined {
     const value = hasToJson(given) ? given.toJSON(name) : given
     switch (typeof value) {
@@ -87,7 +87,7 @@ class Walk {
   }
 
   #list(list: readonly unknown[], depthMax: number): JsonValue {
-    // A sparse array may claim any length.
+    // A sparse array may have any length.
     if (2 * list.length > this.#bytesMax)
       this.#fail(`expected at most ${this.#bytesMax} bytes`, 'frameTooLarge')
     let copy: JsonValue[] | undefined
@@ -102,7 +102,7 @@ class Walk {
 
   #object(object: JsonObject, depthMax: number): JsonValue {
     const names = Object.keys(object)
-    // What comes out is an object as any other: not one without a prototype, or of another realm.
+    // The result is always a plain object of this realm, with the usual prototype.
     let copy: Record<string, JsonValue> | undefined =
       Object.getPrototypeOf(object) === Object.prototype ? undefined : {}
     for (const [at, given] of names.entries()) {

@@ -2,31 +2,31 @@ import type { Cursor, Epoch, Offset, Position } from '../protocol/cursor.js'
 import type { ControlFrame, HubFrame } from '../protocol/frames.js'
 import type { Variants } from './variants.js'
 
-/** What a link carries: bytes on a wire, or, within the process, the frame itself. */
+/** The unit that a link carries: bytes, or the frame itself within the process. */
 export type Chunk = Uint8Array | HubFrame
 
 /** The events of a feed in one flush, or a part of a replay. */
 export interface Batch {
   readonly feed: number
-  /** The feed's topic, by which its subscribers asked for it. */
+  /** The feed's topic, under the name to which clients subscribed. */
   readonly topic: string
   readonly epoch: Epoch
   /** Positions before and after; a replay has neither. */
   readonly span: { readonly after: Offset; readonly last: Offset } | undefined
   readonly events: readonly Variants[]
-  /** No other batch has its events for now: the forms that are made of them are not kept. */
+  /** No other batch has these events for now, so their encoded forms are not kept. */
   readonly once?: boolean
 }
 
-/** The subscription that a control frame speaks of, for codecs whose clients do not know its numbers. */
+/** The subscription of a control frame, for codecs whose clients do not know its numbers. */
 export interface About {
   readonly topic: string
   readonly epoch: Epoch
-  /** How far the client is with this frame, within a join. */
+  /** The client's progress within a join after this frame. */
   readonly cursor?: Cursor
 }
 
-/** Counts what is made, where it is made. */
+/** Counts encodings where they are made. */
 export class EncodingCount {
   encodings = 0
 }
@@ -35,26 +35,25 @@ export class EncodingCount {
 export interface Codec {
   /** The label in `runcast_encodings_total`. */
   readonly name: string
-  /** Forms of events that it made; an event that passes through again is not encoded again. */
+  /** The number of encoded forms that it made; an event that it sees again is not encoded again. */
   readonly encodings: number
-  /** Whether a batch names its feed: then it is of no use to the clients of another one. */
+  /** Whether a batch names its feed: if so, other feeds cannot share it. */
   readonly namesFeeds: boolean
-  /** @returns one connection's frame, or nothing where this codec has no word for it. */
+  /** @returns one connection's frame, or undefined if this codec has no form for it */
   control(frame: ControlFrame, about?: About): Chunk | undefined
-  /** @returns the batch as every subscription of the feed with this codec gets it. */
+  /** @returns the batch for every subscription of the feed with this codec */
   batch(batch: Batch): Chunk
   /**
-   * What ends a connection's part of a flush, for codecs whose events do not carry the position.
+   * The end of a connection's part of a flush, for codecs whose events do not carry the position.
    *
-   * @param positions of the sessions that the connection follows, by id; one that is still being replayed is
-   *   left out
+   * @param positions of the sessions that the connection follows, by id, except sessions that are still being replayed
    */
   trailer?(positions: ReadonlyMap<string, Position>): Chunk | undefined
   /**
-   * For codecs whose replayed events can carry how far a join has come.
+   * For codecs whose replayed events can carry the progress of a join.
    *
-   * @param join where the join is
-   * @returns the part of a replay as one connection gets it
+   * @param join the position of the join
+   * @returns the part of a replay for one connection
    */
   withCursor?(chunk: Uint8Array, join: Position): Uint8Array
 }

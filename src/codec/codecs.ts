@@ -32,7 +32,7 @@ export class Codecs {
     },
   }
 
-  /** @param depthMax levels of data that a client sends */
+  /** @param depthMax maximum nesting of a client's data */
   constructor(clock: Clock = systemClock, depthMax: number = defaultLimits.depthMax) {
     this.#clock = clock
     this.json = new JsonCodec(depthMax, this.#counts.json)
@@ -43,7 +43,7 @@ export class Codecs {
     return this.#sse[topics][framing]
   }
 
-  /** @param dialect one that streams; the same name is the same codec */
+  /** @param dialect a dialect with `stream`; the same name returns the same codec */
   dialect({ name, stream }: Dialect & Required<Pick<Dialect, 'stream'>>): DialectCodec {
     let codec = this.#dialects.get(name)
     if (codec === undefined) {
@@ -53,14 +53,14 @@ export class Codecs {
     return codec
   }
 
-  /** @param name of a dialect that tells runs; the same name is the same codec */
+  /** @param name of a dialect that tells runs; the same name returns the same codec */
   runs(name: string, runs: DialectRuns): RunCodec {
     let codec = this.#runs.get(name)
     if (codec === undefined) this.#runs.set(name, (codec = new RunCodec(name, runs)))
     return codec
   }
 
-  /** @returns events encoded so far, by the codec's name. */
+  /** @returns the number of encodings so far, by the codec's name */
   encodings(): ReadonlyMap<string, number> {
     const counted: Codec[] = [
       this.json,

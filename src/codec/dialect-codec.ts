@@ -9,11 +9,11 @@ import type { Variants } from './variants.js'
 const encoder = new TextEncoder()
 
 /**
- * Server-sent events as one family of clients expects them. What the hub says of itself are comments: those
- * clients know nothing of it.
+ * Server-sent events as one family of clients expects them. The hub's own messages are comments, because those clients do not
+ * know them.
  *
- * Where a dialect counts its ids, chunks come without them, and with where each block begins: so they are shared
- * all the same, and whoever writes a response puts its own ids in.
+ * If a dialect counts its ids, chunks have no ids, and the codec remembers where each block begins. So chunks are shared all
+ * the same, and each response inserts its own ids.
  */
 export class DialectCodec extends SseCodec {
   override readonly name: string
@@ -42,12 +42,12 @@ export class DialectCodec extends SseCodec {
     return chunk
   }
 
-  /** @returns where in the chunk, in bytes, a response has to put ids of its own. */
+  /** @returns the places in the chunk, in bytes, at which a response must insert its own ids */
   idPlaces(chunk: Uint8Array): readonly number[] {
     return this.#starts.get(chunk) ?? []
   }
 
-  /** @returns a heartbeat as one response gets it. */
+  /** @returns a heartbeat for one response */
   heartbeat(): Uint8Array | undefined {
     const text = this.stream.heartbeat?.(this.#now()) ?? ''
     if (text === '') return undefined
@@ -95,7 +95,7 @@ export class DialectCodec extends SseCodec {
     return variants.keepText(this.name, this.stream.block(variants.event, session))
   }
 
-  /** Remembers where the blocks begin that are events: comments have no id. */
+  /** Remembers where the blocks of events begin; comments have no id. */
   #mark(chunk: Uint8Array): void {
     const starts: number[] = []
     for (let from = 0; from < chunk.length; from = endOfBlock(chunk, from)) {

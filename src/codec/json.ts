@@ -8,7 +8,7 @@ import type { Variants } from './variants.js'
 const encoder = new TextEncoder()
 const decoder = new TextDecoder('utf-8', { fatal: true })
 
-/** @returns the event as JSON text, counted when it is made, and kept unless nobody else needs it for now. */
+/** @returns the event as JSON text, counted when it is made */
 export function eventJson(variants: Variants, count: EncodingCount, once = false): string {
   if (variants.json !== undefined) return variants.json
   count.encodings++
@@ -26,7 +26,7 @@ export class JsonCodec implements Codec {
 
   /**
    * @param depthMax levels of the data within a frame
-   * @param count of the JSON texts of a hub, which SSE builds on
+   * @param count of the JSON texts of a hub, which the SSE codecs use too
    */
   constructor(depthMax: number, count = new EncodingCount()) {
     this.#depthMax = depthMax

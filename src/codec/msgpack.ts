@@ -16,18 +16,18 @@ const packr = new Packr({
   mapsAsObjects: true,
   int64AsType: 'number',
   moreTypes: false,
-  // A field `toJSON` is a field: values are JSON already.
+  // A field `toJSON` is an ordinary field, because values are JSON already.
   useToJSON: false,
 })
 
-// Frames are cut from pieces of this size: node's own pool of 8 KiB is used up by three frames of ten events, and
-// making it anew took a fifth of the time with few subscribers (`npm run bench -- fanout --only ws-10-10-200`).
+// Frames are cut from slabs of this size. Three frames of ten events use up Node's own pool of 8 KiB, and allocating it again
+// took a fifth of the time with few subscribers (`npm run bench -- fanout --only ws-10-10-200`).
 const slabBytes = 64 * 1024
 
 const emptyArray = 0x90
 
-// The texts of a live batch's head, between its numbers. It is written by hand: packing it took as long as packing a
-// small event (`npm run bench -- sessions`).
+// The texts of a live batch's head, between its numbers. The head is written by hand, because packing it took as long as
+// packing a small event (`npm run bench -- sessions`).
 const text = (...texts: string[]): Buffer => Buffer.concat(texts.map((one) => Buffer.from(packr.pack(one))))
 const opening = Buffer.concat([Buffer.from([0x85]), text('type', 'events', 'feed')])
 const [beforeAfter, beforeLast, beforeEvents] = [text('after'), text('last'), text('events')]
@@ -41,25 +41,25 @@ export function pack(value: object): Uint8Array {
   return packed
 }
 
-// The library cuts what it packs from pieces of memory of this size. After a longer value it would make all of them that
-// long, and one small event that is kept would hold megabytes.
+// The library cuts packed values from buffers of this size. After a longer value it would make all further buffers that long,
+// and one small retained event would keep megabytes in memory.
 const libraryBytes = 8 * 1024
 const ownBytesMax = libraryBytes / 2
 
-/** The library's own memory, and where in it the packed value is, until something else is packed. */
+/** The library's own buffer, with the place of the packed value in it. It is valid until the next value is packed. */
 type InPlace = Buffer & { readonly start: number; readonly end: number }
 
 function packInPlace(value: object): InPlace {
   const mode = REUSE_BUFFER_MODE | RESET_BUFFER_MODE
-  // The types of the library do not say what this mode answers with.
+  // The types of the library do not describe the result of this mode.
   const bytes = packr.pack(value, mode) as InPlace
   if (!hasSurrogate(bytes, bytes.start, bytes.end)) return bytes
   return packr.pack(wellFormed(value as JsonValue), mode) as InPlace
 }
 
 /**
- * A producer that cuts a text within a character sends half a surrogate pair, which JSON can say and UTF-8 cannot. The
- * library writes it as three bytes, `ed a0…bf xx`, that readers refuse.
+ * A producer that splits a text within a character sends a lone surrogate, which JSON can express and UTF-8 cannot. The library
+ * writes it as three bytes, `ed a0…bf xx`, which readers refuse.
  */
 function hasSurrogate(bytes: Buffer, start: number, end: number): boolean {
   for (let at = bytes.indexOf(0xed, start); at !== -1 && at < end; at = bytes.indexOf(0xed, at + 1)) {
@@ -69,7 +69,7 @@ function hasSurrogate(bytes: Buffer, start: number, end: number): boolean {
   return false
 }
 
-/** @returns the value with U+FFFD for each half of a pair, as in any UTF-8. */
+/** @returns the value with U+FFFD for each lone surrogate, as UTF-8 requires */
 function wellFormed(value: JsonValue): JsonValue {
   if (typeof value === 'string') return wellFormedText(value)
   if (typeof value !== 'object' || value === null) return value
@@ -148,7 +148,7 @@ export class MsgpackCodec implements Codec {
     return this.#slab.subarray(from, this.#used)
   }
 
-  /** The same bytes, without a piece of memory of its own for each event. */
+  /** Makes the same bytes without a buffer for each event. */
   #onceOnly(feed: number, span: Span, events: readonly Variants[]): Uint8Array {
     this.encodings += events.length
     const packed = packInPlace(events.map(({ event }) => event))
@@ -170,7 +170,7 @@ export class MsgpackCodec implements Codec {
 
 type Span = NonNullable<Batch['span']>
 
-/** @returns a batch up to its array of events */
+/** @returns the bytes of a batch before its array of events */
 function packedHead(feed: number, span: Span | undefined): Uint8Array {
   const head = pack({ type: 'events', feed, ...(span ?? { replay: true }), events: [] })
   if (head[head.length - 1] !== emptyArray) throw new Error('expected the head of a batch to end with []')
@@ -208,7 +208,7 @@ function writeUnsigned(to: Buffer, at: number, value: number): number {
   return to.writeUInt32BE(value, to.writeUInt8(0xce, at))
 }
 
-/** Half a surrogate pair as it is; the scan has seen that there is nothing else in it. */
+/** Keeps lone surrogates; the scan has found nothing else that is invalid. */
 function halves(bytes: Uint8Array, from: number, to: number): string {
   return wideText(bytes.subarray(from, to)) ?? ''
 }

@@ -1,7 +1,7 @@
 import type { ControlFrame, Events, HubEvent } from '../protocol/frames.js'
 import type { Batch, Codec } from './codec.js'
 
-/** Frames as they are, for links within the process: nothing is encoded. */
+/** Frames as objects, for links within the process: nothing is encoded. */
 export class ObjectCodec implements Codec {
   readonly name = 'object'
   readonly encodings = 0

@@ -1,6 +1,6 @@
 /**
- * Escapes in JSON text what ends a line for some: U+0085, U+2028 and U+2029 are no line breaks of an event stream, but
- * readers that are built on Python's `splitlines()` or the like lose what follows. JSON escapes all others by itself.
+ * Escapes U+0085, U+2028 and U+2029 in JSON text. They do not end a line of an event stream, but readers that use Python's
+ * `splitlines()` or the like lose the text after them. JSON escapes all other line breaks itself.
  *
  * Three searches without a hit cost about 20 ns for 200 characters.
  */

@@ -2,21 +2,21 @@ import { isUtf8 } from 'node:buffer'
 import { prototypeName } from '../lib/json.js'
 import { wideText } from './wide-text.js'
 
-/** What a scan has found. */
+/** The result of a scan. */
 export interface Scanned {
   /** The number of values. */
   readonly values: number
   /**
-   * There is something that the library would change without a word: a field `__proto__`, an integer beyond 2^53 − 1,
-   * or half a surrogate pair. `readPlain` reads it as it is, so that it is judged like that of any other codec.
+   * The bytes contain something that the library would change silently: a field `__proto__`, an integer beyond 2^53 − 1, or a
+   * lone surrogate. `readPlain` reads it unchanged, so that the same check applies as for other codecs.
    */
   readonly isOdd: boolean
 }
 
 /**
- * Checks that bytes are plain MessagePack before a library makes values of them: nil, booleans, numbers, texts,
- * arrays, and maps with texts for names. Extensions are refused: among them are references, with which a few bytes
- * become a value without end. So is what claims more items than there are bytes: room would be made for them.
+ * Checks that bytes are plain MessagePack before a library creates values: nil, booleans, numbers, texts, arrays, and maps with
+ * texts as names. Extensions are refused, because they include references, with which a few bytes become an infinite value. A
+ * length that exceeds the remaining bytes is refused, because the library would allocate memory for it.
  *
  * One pass without recursion, about 1 ns a byte. Several values may follow each other.
  *
@@ -31,7 +31,7 @@ export function checkPlain(bytes: Uint8Array, depthMax: number): Scanned {
 class Scan {
   readonly #bytes: Uint8Array
   readonly #view: DataView
-  /** For each array or map that is open: how many items are left, names and values of a map counted alike. */
+  /** For each open array or map, the number of remaining items; names and values of a map count one each. */
   readonly #left: number[] = []
   readonly #isMap: boolean[] = []
   readonly #depthMax: number
@@ -64,7 +64,7 @@ class Scan {
     return { values, isOdd: this.#isOdd }
   }
 
-  /** @param isName a map's names must be texts */
+  /** @param isName whether the item is a map's name, which must be a text */
   #item(isName: boolean): void {
     const start = this.#at
     const head = this.#take(1)
@@ -147,13 +147,13 @@ class Scan {
   #integer(isSigned: boolean): void {
     const at = this.#at
     this.#skip(8)
-    // What is beyond may have become another number by now, but not one within.
+    // The sum may be rounded, but a number outside the safe range never becomes one within it.
     const high = isSigned ? this.#view.getInt32(at) : this.#view.getUint32(at)
     const value = high * 2 ** 32 + this.#view.getUint32(at + 4)
     this.#isOdd ||= !Number.isSafeInteger(value)
   }
 
-  /** @returns the next so many bytes, as an unsigned integer. */
+  /** @returns the next `length` bytes, as an unsigned integer */
   #take(length: 1 | 2 | 4): number {
     const at = this.#at
     this.#skip(length)

@@ -1,12 +1,12 @@
 import { prototypeName } from '../lib/json.js'
 
-/** Reads the text that stands between two places. */
+/** Reads the text between two places. */
 export type ReadText = (bytes: Uint8Array, from: number, to: number) => string
 
 /**
- * Reads the values of plain MessagePack as they are: a field `__proto__` is a field, an integer beyond 2^53 − 1 is a
- * BigInt. In the hub it is for the few bytes that have such things, or half a surrogate pair: the library that reads all
- * others would change them without a word. In the client it is for all: the library would weigh a third of it.
+ * Reads the values of plain MessagePack unchanged: a field `__proto__` is an ordinary field, an integer beyond 2^53 − 1 is a
+ * BigInt. The hub uses it only for bytes with such fields, integers or lone surrogates, which its library would change
+ * silently. The client uses it for everything, because the library would be a third of its size.
  *
  * @throws Error when the bytes end within a value, or are not plain
  * @see https://github.com/msgpack/msgpack/blob/master/spec.md
@@ -34,7 +34,7 @@ class Reader {
     return this.#at >= this.#bytes.length
   }
 
-  /** As deep as the scan has allowed. */
+  /** Recursive; the scan has bounded the depth. */
   value(): unknown {
     const head = this.#view.getUint8(this.#take(1))
     if (head <= 0x7f) return head
@@ -110,7 +110,7 @@ class Reader {
     return map
   }
 
-  /** @returns where the next so many bytes begin */
+  /** @returns where the next `length` bytes begin */
   #take(length: number): number {
     const at = this.#at
     this.#at += length

@@ -5,16 +5,16 @@ import { ObjectCodec } from './object.js'
 import type { Block, DialectRuns } from './runs.js'
 import { SseCodec, type SseCounts } from './sse.js'
 
-/** How far a run has been told: the same object for all who are equally far. */
+/** A point up to which a run has been told. All clients at the same point share the object. */
 export interface RunPoint {
-  /** The offset of the event that the run began with; 0 where the whole session is one. */
+  /** The offset of the first event of the run; 0 if the whole session is one run. */
   readonly from: Offset
   readonly state: unknown
   /** `waiting`: no run is active. */
   readonly phase: 'waiting' | 'running' | 'paused' | 'ended'
 }
 
-/** What the events of a frame have told. */
+/** The result of telling the events of a frame. */
 export interface TellingStep {
   readonly point: RunPoint
   readonly bytes: Uint8Array
@@ -25,10 +25,10 @@ export interface TellingStep {
 /** Folds the events of one frame. */
 export type Step = (point: RunPoint, events: readonly HubEvent[]) => TellingStep
 
-/** How far those are who are in step and are told the same. */
+/** The point of the clients that are in step and are told the same. */
 export interface Shared {
   offset: Offset
-  /** Absent while nobody is in step. */
+  /** Absent while no client is in step. */
   point: RunPoint | undefined
   links: number
 }
@@ -36,8 +36,8 @@ export interface Shared {
 const encoder = new TextEncoder()
 
 /**
- * The frames of one dialect that tells runs. What a flush brings is told once, whatever the number of clients: all
- * who are equally far share what they know (`RunPoint`), and what a frame has told from there.
+ * The frames of one dialect that tells runs. The events of a flush are told once for any number of clients: clients at the same
+ * point share its state (`RunPoint`) and the blocks of each frame from there.
  */
 export class RunCodec implements Codec {
   readonly name: string
@@ -46,7 +46,7 @@ export class RunCodec implements Codec {
   readonly #frames = new ObjectCodec()
   readonly #count = new EncodingCount()
   readonly #told = new WeakMap<Events, { readonly before: RunPoint; readonly step: TellingStep }>()
-  /** By topic, epoch and variant: how far those are who are in step. */
+  /** The points of the clients that are in step, by topic, epoch and variant. */
   readonly #shared = new Map<string, Shared>()
   readonly #words: SseCodec
 
@@ -69,7 +69,7 @@ export class RunCodec implements Codec {
     return this.#frames.batch(batch)
   }
 
-  /** @returns what a frame tells from a point; done once for all who are there */
+  /** @returns the result of telling a frame from a point; computed once for all clients at that point */
   step(frame: Events, before: RunPoint, step: Step): TellingStep {
     const known = this.#told.get(frame)
     if (known?.before === before) return known.step
@@ -79,19 +79,19 @@ export class RunCodec implements Codec {
     return made
   }
 
-  /** What the hub says of itself: a comment. */
+  /** A message of the hub itself, as a comment. */
   comment(name: string, data: object): Uint8Array {
     return encoder.encode(`: ${name} ${JSON.stringify(data)}\n\n`)
   }
 
   closing: SseCodec['closing'] = (code, reason, retryMs) => this.#words.closing(code, reason, retryMs)
 
-  /** How far those are that are told the same, if there are any. */
+  /** The shared point of the clients that are told the same, if there are any. */
   known(key: string): Readonly<Shared> | undefined {
     return this.#shared.get(key)
   }
 
-  /** A client follows that is told the same as others. */
+  /** Adds a client to those that are told the same. */
   enter(key: string): Shared {
     let shared = this.#shared.get(key)
     if (shared === undefined) this.#shared.set(key, (shared = { offset: start, point: undefined, links: 0 }))
@@ -99,7 +99,7 @@ export class RunCodec implements Codec {
     return shared
   }
 
-  /** A client is at this offset. @returns the point of those who are there, which may be another object than its own */
+  /** A client has reached this offset. @returns the shared point at this offset, which may be another object than its own */
   meet(shared: Shared, offset: Offset, point: RunPoint): RunPoint {
     const met = shared.point
     if (met !== undefined && shared.offset === offset && met.from === point.from && met.phase === point.phase)
@@ -119,7 +119,7 @@ export class RunCodec implements Codec {
   }
 }
 
-/** @returns the blocks of an event, the last of them with the cursor as its `id`; an id alone where there are none */
+/** @returns the blocks of an event, the last of them with the cursor as its `id`; empty if there are none */
 export function withIds(blocks: readonly Block[], epoch: Epoch, offset: Offset): string {
   const id = `id: ${formatCursor(epoch, offset)}\n`
   if (blocks.length === 0) return ''

@@ -17,12 +17,12 @@ import type { Variants } from './variants.js'
 const encoder = new TextEncoder()
 
 /**
- * Whether blocks name their event, or leave `event:` out so that all reach `onmessage`. What the hub says of itself is
- * a comment there; `data and gaps`: but for gaps, which are data as well.
+ * Whether blocks name their event, or leave `event:` out so that all of them reach `onmessage`. In the second case the hub's
+ * own messages are comments; with `data and gaps`, gaps are data as well.
  */
 export type Framing = 'named' | 'data' | 'data and gaps'
 
-/** Counts for all the SSE codecs of a hub: the JSON texts, and the blocks that are made of them. */
+/** Counts for all the SSE codecs of a hub: the JSON texts, and the blocks made of them. */
 export interface SseCounts {
   readonly json: EncodingCount
   readonly blocks: EncodingCount
@@ -41,9 +41,9 @@ export class SseCodec implements Codec {
   readonly topics: 'one' | 'many'
   readonly #gapsAreData: boolean
   readonly #counts: SseCounts
-  /** Of the parts of replays the offsets of their events. */
+  /** The offsets of the events in each part of a replay. */
   readonly #replayed = new WeakMap<Uint8Array, readonly Offset[]>()
-  /** The same parts with ids, as those have them who join where the newest has joined. */
+  /** The same parts with ids, for clients that joined at the same offset as the last one. */
   readonly #marked = new WeakMap<Uint8Array, { readonly joined: Offset; readonly chunk: Uint8Array }>()
 
   constructor(framing: Framing, topics: 'one' | 'many', counts: SseCounts) {
@@ -73,7 +73,7 @@ export class SseCodec implements Codec {
       text.add(this.#block(variants, { topic, replayed: span === undefined, once }))
     }
     const chunk = text.encoded()
-    // Over many topics the positions stand in blocks of their own.
+    // Over many topics, positions are sent in blocks of their own.
     if (span === undefined && this.topics === 'one') {
       this.#replayed.set(
         chunk,
@@ -109,8 +109,8 @@ export class SseCodec implements Codec {
   }
 
   /**
-   * @param retryMs told in `retry:` as well, which browsers heed by themselves
-   * @returns the last words of a response: `hub.close` with the code and the reason
+   * @param retryMs sent as `retry:` as well, which browsers obey
+   * @returns the end of a response: `hub.close` with the code and the reason
    */
   closing(code: CloseCode, reason: string, retryMs?: number): Uint8Array {
     const retry = retryMs === undefined ? '' : `retry: ${retryMs}\n`
@@ -147,7 +147,7 @@ export class SseCodec implements Codec {
         return this.#event('hub.unsubscribed', { topic, ...rest })
       }
       case 'error': {
-        // Of what was asked for with the response itself; other requests are answered by their own responses.
+        // For requests that opened the response; other requests have responses of their own.
         const { type: _, ...rest } = frame
         return this.topics === 'many' ? this.#event('hub.error', rest) : ''
       }
@@ -156,7 +156,7 @@ export class SseCodec implements Codec {
     }
   }
 
-  /** Where a subscription begins: for the clients that change what one response carries. */
+  /** The beginning of a subscription, for clients that change the subscriptions of a response. */
   #subscribed({ topic, sub, epoch, offset, resumed, slices, parts, gap }: Subscribed): string {
     if (this.topics === 'one') return ''
     const head = { topic, sub, epoch, offset, resumed }
@@ -164,7 +164,7 @@ export class SseCodec implements Codec {
     return this.#event('hub.subscribed', { ...head, state: slices === undefined ? undefined : true })
   }
 
-  /** Where the snapshot comes in parts, `hub.subscribed` tells of the gap: what follows belongs to both. */
+  /** If the snapshot comes in parts, the gap is in `hub.subscribed`, because the parts belong to both. */
   #gapOf({ gap, parts, sub }: Subscribed, topic: string | undefined): string {
     return this.topics === 'many' && parts !== undefined ? '' : this.#gap(gap, topic, sub)
   }
@@ -188,13 +188,13 @@ export class SseCodec implements Codec {
     return this.framing === 'named' ? `event: state.initial\n${data}` : data
   }
 
-  /** A control event; a comment where events have no names, so that it is not taken for one of the topic. */
+  /** A control event; a comment if events have no names, so that clients do not confuse it with events of the topic. */
   #event(name: string, data: object): string {
     const json = oneLine(JSON.stringify(data))
     return this.framing === 'named' ? `event: ${name}\ndata: ${json}\n\n` : `: ${name} ${json}\n\n`
   }
 
-  /** The event without its id, made once for each topic it is seen through, and kept unless nobody else needs it. */
+  /** The block of an event without its id, made once for each topic, and kept unless it is used only once. */
   #block(variants: Variants, { topic, replayed, once }: BlockOf): string {
     const name = `${this.framing}${replayed ? ':replay:' : ':'}${topic}`
     const made = variants.text(name)
@@ -214,7 +214,7 @@ interface BlockOf {
   readonly once: boolean | undefined
 }
 
-/** Many topics on one response: their positions stand in an id-only block at the end of each flush. */
+/** Many topics on one response: an id-only block at the end of each flush has their positions. */
 export class SseManyCodec extends SseCodec {
   constructor(framing: Framing, counts: SseCounts) {
     super(framing, 'many', counts)
@@ -227,7 +227,7 @@ export class SseManyCodec extends SseCodec {
 
 const newline = 10
 
-/** @returns where the block that begins at `from` ends, its empty line included */
+/** @returns the end of the block that begins at `from`, including its empty line */
 export function endOfBlock(chunk: Uint8Array, from: number): number {
   let end = chunk.indexOf(newline, from)
   while (end !== -1 && chunk[end + 1] !== newline) end = chunk.indexOf(newline, end + 1)

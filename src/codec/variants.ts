@@ -13,7 +13,7 @@ export class Variants {
     this.event = event
   }
 
-  /** @returns the text variant of that name, or nothing when it was not made yet. */
+  /** @returns the text variant of that name, or undefined if it has not been made yet */
   text(name: string): string | undefined {
     return this.#texts?.get(name)
   }

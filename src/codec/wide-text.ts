@@ -1,9 +1,9 @@
 /**
- * Reads UTF-8 in which each half of a surrogate pair may stand by itself, as three bytes: `ed a0…bf xx`. Encoders of
- * JavaScript and Python make it of a text that was cut within a character. UTF-8 does not allow it, so it is asked only
- * where UTF-8 fails.
+ * Reads UTF-8 with lone surrogates, which are encoded as three bytes: `ed a0…bf xx`. Encoders in JavaScript and Python produce
+ * them for a text that was split within a character. UTF-8 does not allow them, so this is called only after a UTF-8 decoder
+ * has failed.
  *
- * @returns nothing when the bytes are not even that
+ * @returns undefined if the bytes are invalid in other ways too
  * @see https://simonsapin.github.io/wtf-8/
  */
 export function wideText(bytes: Uint8Array): string | undefined {
@@ -27,7 +27,7 @@ function utf8(bytes: Uint8Array): string | undefined {
   try {
     return decoder.decode(bytes)
   } catch {
-    // Nothing of it is used then.
+    // The partial result is not used.
     return undefined
   }
 }

@@ -3,16 +3,16 @@ import { isArray, isObject, type JsonObject, type JsonValue, sameJson } from '..
 import type { Attempt, HubEvent } from '../protocol/frames.js'
 import { Entry } from './entry.js'
 
-// As much as the events of one part of a replay: on a link that is cut every few seconds one event has to get through. An
-// answer of 5,000 tokens is less.
+// As long as one part of a replay, so that one event gets through a link that is cut every few seconds. An answer of 5,000
+// tokens is shorter.
 const textLengthMax = 32 * 1024
 
 /**
- * Joins the texts of adjacent events that differ in nothing else (trait `merge`). Only for events that have not
- * been delivered: what a client gets then means the same as the events one by one.
+ * Joins the texts of adjacent events that differ only in them (trait `merge`). Only for events that have not been delivered;
+ * the result means the same as the single events.
  *
- * @param entries adjacent as their reader would get them, in offset order
- * @returns the same list when nothing could be joined
+ * @param entries in offset order, adjacent for their reader
+ * @returns the same list if nothing could be joined
  */
 export function conflate(entries: readonly Entry[]): readonly Entry[] {
   let joined: Entry[] | undefined
@@ -49,7 +49,7 @@ function join(run: readonly Entry[]): Entry {
   const merge = last.traits.merge as Merge
   const { path } = mergeTextOf(merge, last.event.data) as MergeText
   const text = run.map(({ event: { data } }) => mergeTextOf(merge, data)?.text).join('')
-  // The ids named the parts; the whole has none.
+  // The ids belong to the single events, so the joined one has none.
   const { id: _, ...event }: HubEvent = last.event
   const bytes = run.reduce((sum, entry) => sum + entry.bytes, 0)
   return new Entry({ ...event, data: withTextAt(last.event.data, path, text) }, last.traits, bytes, {
@@ -71,7 +71,7 @@ function sameAttempt(a: Attempt | undefined, b: Attempt | undefined): boolean {
   return a === b || (a?.step === b?.step && a?.number === b?.number)
 }
 
-/** @returns whether two values are the same but for a text at that path, and for fields that may differ */
+/** @returns whether two values are equal except for a text at that path and ignored fields */
 function sameBut(a: JsonValue, b: JsonValue, path: readonly string[], ignored: readonly string[]): boolean {
   const [name, ...rest] = path
   if (name === undefined) return typeof a === 'string' && typeof b === 'string'

@@ -3,19 +3,19 @@ import { Variants } from '../codec/variants.js'
 import type { Offset } from '../protocol/cursor.js'
 import type { HubEvent } from '../protocol/frames.js'
 
-/** How an event passes filters beyond its type and traits. */
+/** What lets an event pass filters, apart from its type and traits. */
 export interface Passage {
   /** Passes every mode. */
   readonly force?: boolean
   /** Passes every filter and mode: the hub's own `complete`. */
   readonly everywhere?: boolean
-  /** The slice that a `state.update` is about: chosen by `slices`, not by `types`. */
+  /** The slice of a `state.update`, which is selected by `slices`, not by `types`. */
   readonly slice?: string
 }
 
 const unforced: Passage = {}
 
-/** An event as the history keeps it: with what the hub knows of its type, its size and its variants. */
+/** An event in the history, with its traits, size and encoded variants. */
 export class Entry extends Variants {
   readonly traits: Traits
   /** About the bytes of its JSON text. */
@@ -23,7 +23,7 @@ export class Entry extends Variants {
   readonly force: boolean
   readonly everywhere: boolean
   readonly slice: string | undefined
-  /** A later attempt at its step has taken its place: nobody gets it any more. */
+  /** A later attempt at its step has replaced it, so it is no longer delivered. */
   superseded = false
 
   constructor(event: HubEvent, traits: Traits, bytes: number, passage: Passage = unforced) {
@@ -40,13 +40,13 @@ export class Entry extends Variants {
   }
 }
 
-/** A compiled filter, as the history asks it. */
+/** The interface of a compiled filter that the history uses. */
 export interface Accepts {
-  /** Types that are not replayed, whatever their traits are. */
+  /** Types that are not replayed, regardless of their traits. */
   readonly notReplayed?: ReadonlySet<string> | undefined
   accepts(entry: Entry): boolean
-  /** Whether it asks for the type by its name or a prefix of it, as those do who obey commands. */
+  /** Whether it includes the type by its name or a prefix, as filters of agents that obey commands do. */
   names?(type: string): boolean
-  /** @returns whether events of this type pass; `force` says that they passed every mode. */
+  /** @returns whether events of this type pass; with `force` they pass every mode */
   wants(type: string, traits: Traits, force: boolean): boolean
 }

@@ -1,22 +1,22 @@
 import type { Offset } from '../protocol/cursor.js'
 
-/** Who comes back from further behind is told that something is missing, and not how much. */
+/** A client that resumes from further back learns that events are missing, but not how many. */
 const offsetsMax = 16_384
 const farthest = 65_535
 
-/** Which events have left a lane, the newest of them: in two bytes each, as a topic evicts as much as is published to it. */
+/** The newest offsets that have left a lane, in two bytes each, because a busy topic evicts as many events as it gets. */
 export class EvictedOffsets {
-  /** A circle of distances, each to the one that left before; the largest one means that much or more. */
+  /** A ring buffer of distances, each to the previous offset; the largest value means this distance or more. */
   #distances = new Uint16Array(8)
   #last = 0
   #total = 0
 
-  /** How many have left. */
+  /** How many events have left. */
   get total(): number {
     return this.#total
   }
 
-  /** @param offset above all before */
+  /** @param offset above all earlier ones */
   add(offset: Offset): void {
     const { length } = this.#distances
     if (this.#total === length && length < offsetsMax) {
@@ -29,7 +29,7 @@ export class EvictedOffsets {
     this.#total += 1
   }
 
-  /** @returns how many of those that left come after the offset; nothing when it is not known any more */
+  /** @returns how many of the offsets are above the given one; undefined if that is no longer known */
   after(offset: Offset): number | undefined {
     const { length } = this.#distances
     const known = Math.min(this.#total, length)
@@ -38,7 +38,7 @@ export class EvictedOffsets {
       if (count === known) return known === this.#total ? count : undefined
       const distance = this.#distances[(this.#total - 1 - count) % length] as number
       at -= distance
-      // What left before may be nearer or further: only where it is far enough it is known.
+      // The real distance may be larger, so the previous offset is known only if even this one is far enough.
       if (distance === farthest && at > offset && count + 1 < this.#total) return undefined
     }
     return count

@@ -11,7 +11,7 @@ export interface HistoryLimits {
   readonly pinnedMax: number
 }
 
-/** What the histories of a hub hold together, and what has left them. */
+/** Totals over all histories of a hub. */
 export interface HistoryTotals {
   events: number
   /** About the bytes of their JSON text. */
@@ -24,7 +24,7 @@ export function noTotals(): HistoryTotals {
   return { events: 0, bytes: 0, evictedCritical: 0, evictedDroppable: 0 }
 }
 
-/** What can no longer be read after a position: the newest offset that was evicted, by lane; 0 for none. */
+/** What can no longer be read after a position: the newest evicted offset of each lane, or 0. */
 export interface Loss {
   readonly critical: Offset
   readonly droppable: Offset
@@ -39,12 +39,12 @@ interface Evicted {
   last: Offset
 }
 
-// Types beyond these share one mark, so that invented type names cannot bloat a topic.
+// Further types share one offset, so that made-up type names cannot fill memory.
 const evictedTypesMax = 256
 
 /**
- * The retained events of one topic, in two lanes: critical events and droppable ones, each bounded by count and
- * both together by bytes. Chatter never evicts a critical event.
+ * The retained events of one topic, in two lanes: critical events and droppable ones, each bounded by count and both together
+ * by bytes. Droppable events never evict a critical one.
  */
 export class History {
   readonly critical = new Lane<Entry>()
@@ -54,26 +54,26 @@ export class History {
   #together: Weight
   /** The newest event per type and key of types with `replay: latest`, and commands under way, in offset order. */
   #pinned: Map<string, Entry> | undefined = undefined
-  /** The newest evicted offset by type: what tells a filter whether it missed anything. */
+  /** The newest evicted offset of each type, which shows whether a filter has missed anything. */
   #evicted: Map<string, Evicted> | undefined = undefined
   #evictedOthers: Loss = nothingLost
-  /** The newest of them all. */
+  /** The newest of these offsets. */
   #evictedLast: Offset = start
   /** Events evicted from the droppable lane. */
   #dropped: EvictedOffsets | undefined = undefined
-  /** The newest event that was evicted, also where a newer one of its key stays pinned. */
+  /** The offset of the newest evicted event, even if a newer one of its key stays pinned. */
   evictedTo: Offset = start
   /** Events that have left its lanes. */
   evicted = 0
   /** Those among them that are of no worker: what workers roll up, their own histories have. */
   evictedOwn = 0
   #bytes = 0
-  /** Of pinned events that have left their lane. */
+  /** The bytes of pinned events that have left their lane. */
   #pinnedBytes = 0
 
   /**
-   * @param totals of all the histories that this one is one of
-   * @param together what those of one session weigh
+   * @param totals of all histories of the hub
+   * @param together the weight of all histories of the session
    */
   constructor(limits: HistoryLimits, totals: HistoryTotals = noTotals(), together = new Weight()) {
     this.#limits = limits
@@ -81,7 +81,7 @@ export class History {
     this.#together = together
   }
 
-  /** About the bytes of the JSON text of what it holds. */
+  /** About the bytes of the JSON text of its events. */
   get bytes(): number {
     return this.#bytes
   }
@@ -91,7 +91,7 @@ export class History {
     return this.#dropped?.total ?? 0
   }
 
-  /** @returns how many of these come after an offset; nothing when it is not known any more */
+  /** @returns how many of these come after an offset; undefined if that is no longer known */
   droppedAfter(offset: Offset): number | undefined {
     return this.#dropped === undefined ? 0 : this.#dropped.after(offset)
   }
@@ -101,7 +101,7 @@ export class History {
     return this.critical.length + this.droppable.length
   }
 
-  /** Its topic leaves memory: what it holds no longer counts. */
+  /** Its topic leaves memory: its events no longer count. */
   release(): void {
     this.#totals.events -= this.length
     this.#weigh(-this.#bytes)
@@ -109,7 +109,7 @@ export class History {
     this.#together = new Weight()
   }
 
-  /** Keeps an event whose offset is above all others'. */
+  /** Adds an event whose offset is above all others. */
   append(entry: Entry): void {
     // Evict before insert, so that the bounds hold for a reader in the same turn.
     const lane = entry.traits.critical ? this.critical : this.droppable
@@ -124,7 +124,7 @@ export class History {
     if (isPinning(entry.traits)) this.#pin(entry)
   }
 
-  /** Evicts the oldest droppable events, the oldest critical ones, and pinned ones at last, until so much is left. */
+  /** Evicts the oldest droppable events, then the oldest critical ones, then pinned ones, until at most `bytes` are left. */
   shrinkTo(bytes: number): void {
     while (this.#bytes > bytes && this.droppable.length > 0) this.#evict(this.droppable)
     while (this.#bytes > bytes && this.critical.length > 0) this.#evict(this.critical)
@@ -137,7 +137,7 @@ export class History {
     this.#weighPinned(entry.bytes)
   }
 
-  /** A command has come to its final state: it goes like any other event. */
+  /** A command has reached its final state, and is evicted like any other event from now on. */
   unpin(offset: Offset): void {
     for (const [name, entry] of this.#pinned ?? []) {
       if (entry.offset !== offset) continue
@@ -146,7 +146,7 @@ export class History {
     }
   }
 
-  /** @returns what a subscription with this filter can no longer get of what follows `after`. */
+  /** @returns which events after `after` a subscription with this filter can no longer get */
   lossAfter(after: Offset, filter: Accepts): Loss {
     if (this.#evicted === undefined || this.#evictedLast <= after) return nothingLost
     let { critical, droppable } = this.#evictedOthers
@@ -180,7 +180,7 @@ export class History {
     if (pinned.size > this.#limits.pinnedMax) this.#forgetOldestPinned()
   }
 
-  /** @returns whether a pinned event is in its lane no more */
+  /** @returns whether a pinned event is no longer in its lane */
   #hasLeft({ traits, offset }: Entry): boolean {
     const lane = traits.critical ? this.critical : this.droppable
     return offset < (lane.first?.offset ?? Number.POSITIVE_INFINITY)
@@ -201,7 +201,7 @@ export class History {
     return this.#bytes - this.#pinnedBytes
   }
 
-  /** Pinned events that have left their lane take as much room as the lanes at most. */
+  /** Pinned events that have left their lane may take as much room as the lanes. */
   #weighPinned(bytes: number): void {
     this.#pinnedBytes += bytes
     this.#weigh(bytes)
@@ -227,7 +227,7 @@ export class History {
       this.#dropped.add(entry.event.offset)
       this.#totals.evictedDroppable++
     } else this.#totals.evictedCritical++
-    // A newer event of the same key means the same, and the newest stays pinned: nothing is missed.
+    // A newer event of the same key replaces it, and the newest stays pinned, so nothing is missed.
     const { replay, command } = entry.traits
     const isPinned = isPinning(entry.traits) && this.isPinned(entry)
     if (isPinned) this.#weighPinned(entry.bytes)

@@ -4,27 +4,27 @@ import type { Offset } from '../protocol/cursor.js'
 import type { Accepts, Entry } from './entry.js'
 import { type History, type Loss, nothingLost } from './history.js'
 
-/** A part of what follows a position. */
+/** A part of the events after a position. */
 export interface Page {
   /** In offset order, without repeats. */
   readonly entries: readonly Entry[]
-  /** Everything that was accepted up to here is in `entries`. Of `readBefore`: down to here, and nothing before it. */
+  /** All accepted events up to here are in `entries`; for `readBefore`, all from here on, and none before. */
   readonly last: Offset
-  /** How many were looked at. */
+  /** How many events were examined. */
   readonly lookedAt: number
 }
 
 interface PageBounds {
   readonly eventsMax: number
-  /** Bounds what is looked at, so that a filter that accepts little takes little of a turn; any unless given. */
+  /** Bounds the number of examined events, so that a filter that accepts few does not take long; unbounded by default. */
   readonly lookedAtMax?: number
 }
 
 /**
- * Reads histories merged by offset: a topic's own, or all of a session's for `sessions/{s}/**`, where an event
- * that was rolled up stands in two of them and is read once.
+ * Reads histories merged by offset: a topic's own, or all of a session's for `sessions/{s}/**`. A rolled-up event is in two of
+ * them and is read once.
  *
- * @param until the newest offset there is; what `last` is when the end is reached
+ * @param until the newest offset; `last` has this value when the end is reached
  * @param eventsMax bounds `entries`
  */
 export function readAfter(
@@ -43,7 +43,7 @@ export function readAfter(
   const entries: Entry[] = []
   let last = after
   let lookedAt = 0
-  // Two for a topic; for a whole session two and more for each of its workers, of which there may be ten thousand.
+  // A topic has two or three readers, and so has each worker of a whole session, of which there may be ten thousand.
   heapOf(readers)
   for (; readers.length > 0; lookedAt++) {
     const reader = readers[0] as Reader
@@ -62,14 +62,14 @@ export function readAfter(
   return { entries, last: until, lookedAt }
 }
 
-/** As `readAfter`, the newest first: what is before an offset and after another. */
+/** Like `readAfter`, but the newest first: the events before one offset and after another. */
 export function readBefore(
   histories: readonly History[],
   before: Offset,
   filter: Accepts,
   { after, eventsMax, lookedAtMax = Number.POSITIVE_INFINITY }: PageBounds & { readonly after: Offset },
 ): Page {
-  // The newest comes first: the places of the heap are negative.
+  // The offsets in the heap are negative, so that the newest comes first.
   const readers: Reader[] = []
   for (const history of histories) {
     for (const lane of lanesOf(history, after)) {
@@ -100,13 +100,13 @@ export function readBefore(
   return { entries, last: (after + 1) as Offset, lookedAt }
 }
 
-/** The first one of a heap goes: the last takes its place, and is still to go down. */
+/** Removes the first item of a heap: the last one takes its place, and `down` must follow. */
 function removeFirst(readers: Reader[]): void {
   const other = readers.pop() as Reader
   if (readers.length > 0) readers[0] = other
 }
 
-/** @returns what of the filter's events a fresh join replays: by the traits, or all that is retained. */
+/** @returns the events of the filter that a fresh join replays: by their traits, or all retained ones */
 export function replayable(histories: readonly History[], filter: Accepts, all: boolean): Accepts {
   const { notReplayed } = filter
   const isNewest = newestOf(histories)
@@ -120,7 +120,7 @@ export function replayable(histories: readonly History[], filter: Accepts, all: 
         entry.traits.replay === 'all' ||
         isNewest(entry) ||
         isUnderWay(entry, filter, histories)),
-    // The newest of its key is never missing: it is pinned.
+    // The newest event of a key is never missing, because it is pinned.
     wants: (type, traits, force) =>
       (all || (traits.replay === 'all' && !leavesOut(type))) && filter.wants(type, traits, force),
   }
@@ -146,7 +146,7 @@ interface Reader {
   offset: number
 }
 
-/** Pinned events that were evicted from their lane are still there to be read: as a lane of their own. */
+/** Pinned events that were evicted from their lane can still be read: as a lane of their own. */
 function lanesOf(history: History, after: Offset): readonly ReadLane[] {
   const { critical, droppable } = history
   const evicted: Entry[] = []
@@ -167,13 +167,13 @@ function lanesOf(history: History, after: Offset): readonly ReadLane[] {
   return [critical, droppable, pinned]
 }
 
-/** @returns what tells whether an event is the newest of its type and key in one of the histories */
+/** @returns a predicate: whether an event is the newest of its type and key in one of the histories */
 function newestOf(histories: readonly History[]): (entry: Entry) => boolean {
   const [only] = histories
   if (histories.length === 1 && only !== undefined) {
     return (entry) => entry.traits.replay === 'latest' && only.isPinned(entry)
   }
-  // Of as many as a session has workers none is asked for each event. What is pinned later is newer than what is asked.
+  // With many workers, asking each history for each event would be slow. Events pinned later are newer than those asked for.
   let pinned: Set<Offset> | undefined
   return ({ traits, offset }) => {
     if (traits.replay !== 'latest') return false
@@ -188,7 +188,7 @@ function placesPinned(histories: readonly History[]): Set<Offset> {
   return places
 }
 
-/** A command that has no final state is for every agent that comes, not for those who only watch. */
+/** A command without a final state is replayed to every agent that joins, but not to watchers. */
 function isUnderWay(entry: Entry, filter: Accepts, histories: readonly History[]): boolean {
   if (entry.traits.command !== 'request' || filter.names?.(entry.event.type) !== true) return false
   return histories.some((history) => history.isPinned(entry))

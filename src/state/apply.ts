@@ -6,7 +6,7 @@ import { parsePointer } from './pointer.js'
 
 export type PatchBounds = Pick<Limits, 'patchOperationsMax' | 'patchWorkMax' | 'depthMax'>
 
-/** For patches of the hub, which has applied its own bounds. */
+/** For patches made by the hub, which has already applied its bounds. */
 export const unbounded: PatchBounds = {
   patchOperationsMax: Number.POSITIVE_INFINITY,
   patchWorkMax: Number.POSITIVE_INFINITY,
@@ -14,11 +14,11 @@ export const unbounded: PatchBounds = {
 }
 
 /**
- * Applies a JSON patch (RFC 6902), wholly or not at all.
+ * Applies a JSON patch (RFC 6902), completely or not at all.
  *
- * @returns the new value, which shares with `value` all that the paths do not touch; `value` stays as it is
- * @throws ProtocolError `conflict` when an operation does not fit the value, `badFrame` when it never could;
- *   the message and the pointer (into the patch) name the operation
+ * @returns the new value, which shares with `value` all parts that the paths do not touch; `value` is not changed
+ * @throws ProtocolError `conflict` when an operation does not fit the value, `badFrame` when it never could; the message and
+ *   the pointer (into the patch) name the operation
  */
 export function applyPatch(
   value: JsonValue,
@@ -38,21 +38,21 @@ export function applyPatch(
   return draft.value
 }
 
-/** Copying one item of a large array, or one member of a large object, takes about as long as so many bytes of text. */
+/** Copying one item of a large array, or one member of a large object, takes about as long as this many bytes of text. */
 const itemWork = 8
 const memberWork = 512
 
 type Container = JsonValue[] | Record<string, JsonValue>
 
-/** A value that is being changed: what lies on a path is copied once, the rest is shared. */
+/** A value that is being changed: containers on a path are copied once, the rest is shared. */
 class Draft {
   value: JsonValue
   readonly #bounds: PatchBounds
   /** The copies made so far; each is reachable by one path only. */
   readonly #own = new Set<JsonValue>()
-  /** Bytes copied and array items shifted, so that a small patch cannot cause an endless amount of work. */
+  /** Bytes copied and array items shifted, which bounds the work of a small patch. */
   #work = 0
-  /** What was copied once may have to be copied again, and again: from now on copying is charged. */
+  /** Copies may have to be copied again and again, so copying is charged from now on. */
   #again = false
   #index = 0
   #operation: PatchOperation | undefined
@@ -88,7 +88,7 @@ class Draft {
       case 'copy': {
         const copied = this.#at(this.#path(operation.from, 'from'))
         this.#charge(jsonBytes(copied))
-        // Copies inside it can be reached by two paths now: they must not be written to any more.
+        // Copies inside it can now be reached by two paths, so they must not be changed in place.
         this.#own.clear()
         this.#again = true
         return this.#add(path, copied)
@@ -144,7 +144,7 @@ class Draft {
     else parent[name] = value
   }
 
-  /** @returns what is there */
+  /** @returns the value at the path */
   #at(path: readonly string[]): JsonValue {
     return path.reduce((value, name) => this.#child(value, name), this.value)
   }
@@ -157,7 +157,9 @@ class Draft {
     return this.#fail('conflict', `there is no ${quote(name)}`)
   }
 
-  /** @returns the array or object that holds the end of the path, copied along the path where it was not yet */
+  /**
+   * @returns the array or object that contains the end of the path; containers on the path are copied unless they already were
+   */
   #writable(path: readonly string[]): Container {
     let parent = this.#copied(this.value, '')
     this.value = parent
@@ -228,9 +230,8 @@ function isList(value: Container): value is JsonValue[] {
 /**
  * Applies a JSON merge patch (RFC 7386).
  *
- * @returns the new value, which shares with `value` what the patch does not name, and is `value` itself when
- *   nothing changes
- * @throws ProtocolError `badFrame` when the patch names a prototype
+ * @returns the new value, which shares with `value` the parts that the patch does not name; `value` itself if nothing changes
+ * @throws ProtocolError `badFrame` if the patch names a prototype
  */
 export function applyMerge(value: JsonValue | undefined, merge: JsonValue): JsonValue {
   if (!isObject(merge)) return merge

@@ -4,18 +4,17 @@ import { findEdits, type Hunk } from './edits.js'
 import { unsafeNames } from './pointer.js'
 
 export interface Comparison {
-  /** Leads from the one value to the other (RFC 6902): only `add`, `remove` and `replace`. Empty: no difference. */
+  /** Transforms the first value into the second (RFC 6902): only `add`, `remove` and `replace`. Empty: no difference. */
   readonly patch: readonly PatchOperation[]
-  /** How much longer the JSON text of the new value is. Bytes, may be negative. */
+  /** The growth of the JSON text of the value. Bytes, may be negative. */
   readonly growthBytes: number
 }
 
 /**
- * Compares two canonical values, which share what has not changed: identical references cost nothing.
+ * Compares two canonical values. Unchanged parts should be shared, because identical references are not walked.
  *
- * @param workMax operations of the patch, and items of lists that are looked at for edits; more is not worth it, nor the
- *   time that it takes
- * @returns nothing where there is more to do than that: the value differs, and is said as a whole
+ * @param workMax maximum of operations in the patch and of list items examined; a larger patch is not worth the time
+ * @returns undefined beyond that: the values differ, and the update carries the whole value
  */
 export function compareWithin(before: JsonValue, after: JsonValue, workMax: number): Comparison | undefined {
   const difference = new Difference(workMax)
@@ -28,14 +27,14 @@ export function compareWithin(before: JsonValue, after: JsonValue, workMax: numb
   }
 }
 
-/** Thrown from within the values to whoever has begun. */
+/** Thrown from within the walk to its beginning. */
 const tooMuch = new Error('there is more to compare than may be')
 
 /**
- * Compares two canonical values, whatever it takes.
+ * Compares two canonical values without a bound on the work.
  *
- * Arrays are compared as lists, so that inserting or removing k items anywhere costs about k operations;
- * fast-json-patch compares them by place, where removing the head of 200 items makes 399 operations.
+ * Arrays are compared as lists, so that inserting or removing k items anywhere takes about k operations. fast-json-patch
+ * compares them by index, so removing the first of 200 items takes 399 operations.
  */
 export function compare(before: JsonValue, after: JsonValue): Comparison {
   const difference = new Difference(Number.POSITIVE_INFINITY)
@@ -73,7 +72,7 @@ class Difference implements Comparison {
     let kept = 0
     for (const name of names) {
       const [old, now] = [before[name] as JsonValue, after[name]]
-      // What is inherited is never what the other has of its own, and no path is needed for what is the same.
+      // An inherited property never equals an own one, and equal values need no path.
       if (old === now || Object.hasOwn(after, name)) {
         kept++
         if (old !== now) this.values(old, now as JsonValue, `${path}/${escapePointer(name)}`)
@@ -92,7 +91,7 @@ class Difference implements Comparison {
   }
 
   #lists(before: readonly JsonValue[], after: readonly JsonValue[], path: string): void {
-    // Where the new list differs, the patch has made everything to the left new already: places are new ones.
+    // The patch has already transformed everything to the left, so indexes are those of the new list.
     for (const { before: old, after: at, removed, inserted } of hunksOf(before, after, (items) =>
       this.#work(items / itemsPerUnit),
     )) {
@@ -116,7 +115,7 @@ class Difference implements Comparison {
   #replace(before: JsonValue, after: JsonValue, path: string): void {
     if (sameJson(before, after)) return
     this.#grow(jsonBytes(after) - jsonBytes(before))
-    // In an object `add` replaces as well (RFC 6902, 4.1), and some refuse to replace what is named `-`.
+    // In an object `add` replaces as well (RFC 6902, 4.1), and some implementations refuse to replace a member named `-`.
     this.#say({ op: path.endsWith('/-') ? 'add' : 'replace', path, value: after })
   }
 
@@ -139,10 +138,10 @@ class Difference implements Comparison {
   }
 }
 
-/** So many names tell whether two objects have anything in common. */
+/** This many names are enough to tell whether two objects have anything in common. */
 const sampledNames = 64
 
-/** To read all names of a large object takes milliseconds, where a look at some shows that there is too much to say. */
+/** Reading all names of a large object takes milliseconds; a sample shows whether the patch would be too large. */
 function hasNoneOf(object: JsonObject, names: readonly string[]): boolean {
   for (let at = 0; at < sampledNames; at++) {
     const name = names[Math.floor((at * names.length) / sampledNames)] as string
@@ -151,7 +150,7 @@ function hasNoneOf(object: JsonObject, names: readonly string[]): boolean {
   return true
 }
 
-/** A path must not go through such a name, so an object in which one changes is replaced as a whole. */
+/** A path must not contain such a name, so an object in which one changes is replaced as a whole. */
 function changesUnsafely(before: JsonObject, after: JsonObject): boolean {
   for (const name of unsafeNames) {
     const [was, is] = [Object.hasOwn(before, name), Object.hasOwn(after, name)]
@@ -168,13 +167,13 @@ function commas(items: number): number {
   return Math.max(0, items - 1)
 }
 
-/** Beyond so many edits the list is compared by place; the patch would hardly be smaller than the value. */
+/** Beyond this many edits a list is compared by index, because the patch would hardly be smaller than the value. */
 const editsMax = 200
 
-/** Longer lists, without what is common at both ends, are compared by place. Items of both lists together. */
+/** Longer lists are compared by index. Items of both lists together, without the common ones at both ends. */
 const itemsMax = 20_000
 
-/** Looking at so many items of lists takes about as long as saying an operation. */
+/** Examining this many list items takes about as long as writing an operation. */
 const itemsPerUnit = 8
 
 function hunksOf(
@@ -203,7 +202,7 @@ function hunksOf(
   return hunks?.map((hunk) => ({ ...hunk, before: hunk.before + head, after: hunk.after + head })) ?? [whole]
 }
 
-/** Numbers the items of both lists so that equal ones have one number, at the cost of one look at each. */
+/** Numbers the items of both lists so that equal items have the same number, in one pass. */
 function classify(before: readonly JsonValue[], after: readonly JsonValue[]): [number[], number[]] {
   const classes = new Map<JsonValue, number>()
   const texts = new Map<string, number>()
@@ -214,7 +213,7 @@ function classify(before: readonly JsonValue[], after: readonly JsonValue[]): [n
     const known = classes.get(item)
     if (known !== undefined) return known
     let number = next
-    // Items that the lists do not share by reference are known by their text.
+    // Items that the lists do not share by reference are compared by their text.
     if (typeof item === 'object' && item !== null && !(shared.has(item) && sharedToo.has(item))) {
       const text = JSON.stringify(item)
       number = texts.get(text) ?? next

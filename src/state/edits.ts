@@ -1,4 +1,4 @@
-/** At this place of the old list, `removed` items give way to `inserted` items of the new one. */
+/** At this index of the old list, `removed` items are replaced by `inserted` items of the new list. */
 export interface Hunk {
   /** Index in the old list. */
   readonly before: number
@@ -9,11 +9,11 @@ export interface Hunk {
 }
 
 /**
- * Finds the fewest removals and insertions that lead from one list to the other: the greedy algorithm of
- * E. W. Myers, "An O(ND) difference algorithm and its variations" (1986).
+ * Finds the fewest removals and insertions that transform one list into the other, by the greedy algorithm of E. W. Myers, "An
+ * O(ND) difference algorithm and its variations" (1986).
  *
- * @param editsMax gives up beyond so many; time and memory grow with its square
- * @returns the hunks in order, or nothing when there are too many
+ * @param editsMax gives up beyond this many; time and memory grow with its square
+ * @returns the hunks in order, or undefined if there are too many
  */
 export function findEdits(
   before: readonly number[],
@@ -22,7 +22,7 @@ export function findEdits(
 ): Hunk[] | undefined {
   const most = Math.min(before.length + after.length, editsMax)
   const middle = most + 1
-  // How far into `before` each diagonal (index in `before` minus index in `after`) has come.
+  // The furthest index in `before` that each diagonal (index in `before` minus index in `after`) has reached.
   const reached = new Int32Array(2 * most + 3)
   const rounds: Int32Array[] = []
   for (let edits = 0; edits <= most; edits++) {
@@ -46,7 +46,7 @@ export function findEdits(
   return undefined
 }
 
-/** A diagonal is entered from the neighbour that has come further: from above by an insertion, or by a removal. */
+/** A diagonal is entered from the neighbour that has reached further: from above by an insertion, from below by a removal. */
 function byInsertion(reached: Int32Array, at: number, diagonal: number, edits: number): boolean {
   if (diagonal === -edits) return true
   return diagonal !== edits && (reached[at - 1] as number) < (reached[at + 1] as number)
@@ -61,7 +61,7 @@ function walkBack(rounds: readonly Int32Array[], beforeLength: number, afterLeng
     const diagonal = x - y
     const at = (reached.length >> 1) + diagonal
     const inserted = byInsertion(reached, at, diagonal, edits) ? 1 : 0
-    // Before the items that are kept on this diagonal came the edit, and before the edit (x, y).
+    // The edit precedes the kept items of this diagonal, and (x, y) precedes the edit.
     x = inserted ? (reached[at + 1] as number) : (reached[at - 1] as number)
     y = x - diagonal - (inserted ? 1 : -1)
     join(hunks, { before: x, after: y, removed: 1 - inserted, inserted })
@@ -69,7 +69,7 @@ function walkBack(rounds: readonly Int32Array[], beforeLength: number, afterLeng
   return hunks.reverse()
 }
 
-/** Adds a hunk in front of the others; what touches is one. */
+/** Adds a hunk in front of the others; adjacent hunks are joined. */
 function join(hunks: Hunk[], { before, after, removed, inserted }: Hunk): void {
   const next = hunks.at(-1)
   if (next?.before !== before + removed || next.after !== after + inserted) {

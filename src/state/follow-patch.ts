@@ -2,13 +2,13 @@ import { type JsonValue, sameJson } from '../lib/json.js'
 import type { PatchOperation } from '../protocol/frames.js'
 
 /**
- * Applies a JSON patch (RFC 6902) as a client follows the hub: what the patch does not touch is shared between
- * the old value, which stays as it is, and the new one.
+ * Applies a JSON patch (RFC 6902) for a client that follows the hub. The new value shares with the old one all parts that the
+ * patch does not touch; the old one is not changed.
  *
- * `applyPatch` does the same for patches of strangers, with bounds and with errors that say what to do. Here a
- * patch fits or a snapshot is needed, so this is a third of its size, which browsers load.
+ * `applyPatch` does the same for patches of producers, with bounds and detailed errors. Here a patch either applies or the
+ * client needs a snapshot, so this function, which browsers load, is a third of its size.
  *
- * @throws Error when an operation does not fit
+ * @throws Error when an operation does not apply
  */
 export function followPatch(value: JsonValue, patch: readonly PatchOperation[]): JsonValue {
   return patch.reduce(follow, value)
@@ -58,7 +58,7 @@ function change(
   if (!fields.has(token) && !(last && op === 'add')) throw misfit(path)
   if (last && op === 'remove') fields.delete(token)
   else fields.set(token, last ? value : change(fields.get(token) as JsonValue, rest, op, value))
-  // `fromEntries` defines fields: a name like `__proto__` is a field as any other.
+  // `fromEntries` defines fields, so `__proto__` becomes an ordinary field.
   return Object.fromEntries(fields)
 }
 

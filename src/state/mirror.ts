@@ -5,25 +5,25 @@ import { followPatch } from './follow-patch.js'
 
 export type Mirroring =
   | { readonly kind: 'applied'; readonly mirror: StateMirror }
-  /** An update was missed: only a fresh snapshot helps. */
+  /** An update was missed, so a fresh snapshot is needed. */
   | { readonly kind: 'mismatch'; readonly slice: string; readonly reason: string }
 
-/** Which update a slice is at; of a slice out of a snapshot it is only known that it is no later one. */
+/** The last update of a slice; for a slice of a snapshot, an upper bound of it. */
 interface Known {
   readonly offset: Offset
   readonly exact: boolean
 }
 
 /**
- * A client's picture of a topic's state. Immutable: every update makes a new one, which shares what has not
- * changed. It can be behind the hub, but never differ from it unnoticed.
+ * A client's copy of a topic's state. Immutable: every update makes a new mirror, which shares the unchanged parts. It can be
+ * behind the hub, but never differ from it unnoticed.
  */
 export class StateMirror {
   /**
    * Values by name. In the topic `sessions/{s}/**` a worker's slice is named `workers/{w}/{slice}`.
    */
   readonly slices: Slices
-  /** Everything up to here is in the snapshot that the mirror began with. */
+  /** The mirror began with a snapshot that includes everything up to here. */
   readonly #snapshot: Offset
   readonly #known: ReadonlyMap<string, Known>
 
@@ -39,7 +39,7 @@ export class StateMirror {
     return new StateMirror(slices, offset, new Map(known))
   }
 
-  /** Takes one event `state.update`; one that is known already changes nothing. */
+  /** Applies one event `state.update`; one that was applied before changes nothing. */
   apply(event: Pick<HubEvent, 'offset' | 'worker' | 'data'>, all = false): Mirroring {
     const update = readUpdate(event.data)
     if (update === undefined) {
@@ -88,7 +88,7 @@ export class StateMirror {
   }
 }
 
-/** Nothing yet: where a topic has not begun. */
+/** The empty state, of a topic that has not begun. */
 export const emptyMirror = StateMirror.of({}, start)
 
 function readUpdate(data: JsonValue): StateUpdate | undefined {

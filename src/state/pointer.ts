@@ -1,10 +1,10 @@
 import { ProtocolError, quote } from '../protocol/codes.js'
 
 /**
- * Splits a JSON pointer into the names it goes through; the whole value has none.
+ * Splits a JSON pointer into its names; the pointer to the whole value has none.
  *
- * @param place where in the request the pointer is, itself a JSON pointer
- * @throws ProtocolError `badFrame` when it is no pointer or goes through a prototype
+ * @param place the location of the pointer in the request, itself a JSON pointer
+ * @throws ProtocolError `badFrame` when it is not a pointer or goes through a prototype
  */
 export function parsePointer(pointer: string, place: string): string[] {
   if (pointer === '') return []
@@ -31,8 +31,8 @@ export function parsePointer(pointer: string, place: string): string[] {
 }
 
 /**
- * Names by which a careless implementation reaches a prototype. Others refuse them, so they are never part of a
- * path, coming or going; an object may have them all the same.
+ * Names with which a careless implementation would access a prototype. Other implementations refuse them, so the hub neither
+ * accepts nor sends a path with them; an object may have fields of these names.
  */
 export const unsafeNames: ReadonlySet<string> = new Set(['__proto__', 'constructor', 'prototype'])
 

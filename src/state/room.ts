@@ -1,27 +1,27 @@
 import type { Weight } from '../lib/weight.js'
 
-/** What the state of one session takes of the memory that all of them share. */
+/** The memory of one session's state, a part of the memory that all sessions share. */
 export class StateRoom {
-  /** What it takes. */
+  /** The memory in use. */
   bytes = 0
   readonly #together: Weight
   readonly #expect: ((held: number, more: number) => void) | undefined
 
   /**
-   * @param together what all take
-   * @param expect throws when one that takes `held` may not take so much more; absent: it may take any
+   * @param together the memory that all sessions use
+   * @param expect throws if a session that uses `held` may not use `more` in addition; absent: unbounded
    */
   constructor(together: Weight, expect?: (held: number, more: number) => void) {
     this.#together = together
     this.#expect = expect
   }
 
-  /** @throws ProtocolError `unavailable` when there is no room for so much more */
+  /** @throws ProtocolError `unavailable` when there is not enough room */
   expect(more: number): void {
     if (more > 0) this.#expect?.(this.bytes, more)
   }
 
-  /** Takes so much more, or gives it back. */
+  /** Adds to the memory in use, or subtracts from it. */
   add(bytes: number): void {
     this.bytes += bytes
     this.#together.bytes += bytes

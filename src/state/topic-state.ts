@@ -1,4 +1,5 @@
-// Longer than 350 lines: whatever changes a slice counts, weighs and bounds it alike, which is seen best in one place.
+// Longer than 350 lines: every change of a slice is counted, weighed and bounded in the same way, which is clearest in one
+// file.
 
 import { defaultTraits } from '../catalog/traits.js'
 import { Entry } from '../history/entry.js'
@@ -24,30 +25,30 @@ export type StateLimits = Pick<
   | 'stateBytesMax'
 >
 
-/** What the metrics of state are made of; one for a whole hub. */
+/** The counts behind the metrics of state; one object for a hub. */
 export interface StateCounts {
-  /** Values compared with the current one: once per change that was asked for. */
+  /** Comparisons with the current value: one per requested change. */
   comparisons: number
   /** Updates published, by form. */
   patches: number
   values: number
   removals: number
-  /** JSON text of the patches, and of the values, that were published. */
+  /** Bytes of JSON text of the published patches and values. */
   patchBytes: number
   valueBytes: number
 }
 
-/** @returns whether the slice is the hub's own: it is not bounded, counted or open to producers. */
+/** @returns whether the slice is the hub's own, which is not bounded, counted or open to producers */
 export function isReserved(slice: string): boolean {
   return slice.startsWith('$')
 }
 
-/** @returns counts to begin with */
+/** @returns counts of zero */
 export function noCounts(): StateCounts {
   return { comparisons: 0, patches: 0, values: 0, removals: 0, patchBytes: 0, valueBytes: 0 }
 }
 
-/** Where and when a change takes place, if it is one. */
+/** The offset and time of a change. */
 export interface Moment {
   /** The session's next offset. */
   readonly offset: Offset
@@ -56,24 +57,24 @@ export interface Moment {
 }
 
 export type Change =
-  /** `offset` of the slice's last update; 0 when there is no such slice. */
+  /** `offset` is that of the slice's last update; 0 if there is no such slice. */
   | { readonly kind: 'unchanged'; readonly offset: Offset }
-  /** The offset of the moment is taken. */
+  /** The change uses the offset of the moment. */
   | { readonly kind: 'changed'; readonly entry: Entry }
 
 interface Slice extends Moment {
   readonly value: JsonValue
   readonly bytes: number
-  /** The update that stands for all so far, made when the first client needs it. */
+  /** One update with the full value, made when the first client needs it. */
   whole?: Entry
 }
 
-/** The slices of one topic. Values are held by reference and never changed. */
+/** The slices of one topic. Values are held by reference and never mutated. */
 export class TopicState {
   readonly #slices = new Map<string, Slice>()
-  /** The last update of slices that are gone, the oldest first. */
+  /** The last updates of removed slices, the oldest first. */
   readonly #removals = new Map<string, Entry>()
-  /** Removals up to here are forgotten: a client from before needs a snapshot. */
+  /** Removals up to here are forgotten: a client with an earlier position needs a snapshot. */
   forgotten = start
   /** The offset of the newest update of any slice. */
   offset = start
@@ -85,8 +86,8 @@ export class TopicState {
   #room: StateRoom
 
   /**
-   * @param worker whose topic it is; absent for a session's own
-   * @param room what these slices take their part of
+   * @param worker the worker of the topic; absent for a session's own
+   * @param room the memory of the session's state
    */
   constructor(limits: StateLimits, counts: StateCounts, worker?: string, room = new StateRoom(new Weight())) {
     this.#room = room
@@ -119,7 +120,7 @@ export class TopicState {
     return this.#slices.get(slice)?.offset ?? this.#removals.get(slice)?.offset ?? this.forgotten
   }
 
-  /** @throws ProtocolError when the value is out of bounds; nothing has changed then. So in what follows. */
+  /** @throws ProtocolError when the value is out of bounds; then nothing has changed. The same holds for the methods below. */
   set(slice: string, given: JsonValue, moment: Moment): Change {
     const held = this.#slices.get(slice)
     const counts = this.#countsOf(slice)
@@ -155,12 +156,12 @@ export class TopicState {
     if (held === undefined) {
       throw new ProtocolError('notFound', `there is no slice ${slice} to patch; set it first`)
     }
-    // The operations are around the values.
+    // The values are nested within operations.
     const operations = this.#canonical(patch, 'patch', undefined, 2) as readonly PatchOperation[]
     return this.set(slice, applyPatch(held.value, operations, this.#limits), moment)
   }
 
-  /** Merges into the slice (RFC 7386), or into nothing where there is none. */
+  /** Merges into the slice (RFC 7386), or creates it. */
   merge(slice: string, merge: JsonValue, moment: Moment): Change {
     const canonical = this.#canonical(merge, 'merge')
     return this.set(slice, applyMerge(this.#slices.get(slice)?.value, canonical), moment)
@@ -178,8 +179,8 @@ export class TopicState {
   }
 
   /**
-   * @param make makes a change of the slice; it is taken back
-   * @returns what the change would be
+   * @param make makes a change of the slice, which is undone afterwards
+   * @returns the change that `make` made
    * @throws ProtocolError as `make` does
    */
   draft(slice: string, make: (state: TopicState) => Change): Change {
@@ -199,9 +200,9 @@ export class TopicState {
   }
 
   /**
-   * Makes a change that was drafted, here or in another hub, and that is within bounds.
+   * Applies a change that was drafted, here or in another hub, and is within bounds.
    *
-   * @returns nothing when the slice is not as of the update's base any more: then nothing has changed
+   * @returns undefined if the slice is no longer at the update's base; then nothing has changed
    */
   follow(update: StateUpdate, moment: Moment): Entry | undefined {
     const { slice, base } = update
@@ -222,20 +223,20 @@ export class TopicState {
     return this.#entry(update, 'patch' in update ? jsonBytes(update.patch) : bytes, moment)
   }
 
-  /** The slices that are not the hub's own, as `restore` takes them. */
+  /** The slices of producers, as arguments of `restore`. */
   *kept(): Generator<readonly [slice: string, value: JsonValue, offset: Offset]> {
     for (const [name, { value, offset }] of this.#slices) {
       if (!isReserved(name)) yield [name, value, offset]
     }
   }
 
-  /** Its topic leaves memory: what it holds no longer counts. */
+  /** Its topic leaves memory: its slices no longer count. */
   release(): void {
     this.#room.add(-this.#bytes)
     this.#room = new StateRoom(new Weight())
   }
 
-  /** Puts a slice back as it was kept. */
+  /** Restores a stored slice. */
   restore(slice: string, value: JsonValue, moment: Moment): void {
     const bytes = jsonBytes(value)
     this.#slices.set(slice, { ...moment, value, bytes })
@@ -244,8 +245,8 @@ export class TopicState {
   }
 
   /**
-   * @returns updates that lead from any state at `after`, but not before `forgotten`, to the current one: one for
-   *   each slice that has changed, in order of offset
+   * @returns updates that transform any state at `after`, if that is not before `forgotten`, into the current one: one for each
+   *   changed slice, in order of offset
    */
   since(after: Offset, accepts: (slice: string) => boolean): readonly Entry[] {
     if (after >= this.offset) return []
@@ -259,7 +260,7 @@ export class TopicState {
     return updates.sort((a, b) => a.offset - b.offset)
   }
 
-  /** @returns the current values of those that have not changed after `until` */
+  /** @returns the current values of the slices that have not changed after `until` */
   snapshot(accepts: (slice: string) => boolean, until = Number.POSITIVE_INFINITY): Slices {
     const slices: Record<string, JsonValue> = {}
     for (const [name, { value, offset }] of this.#slices) {
@@ -268,7 +269,7 @@ export class TopicState {
     return slices
   }
 
-  /** @param around levels that are none of the value's own */
+  /** @param around additional levels around the value */
   #canonical(value: unknown, field: string, known?: JsonValue, around = 0): JsonValue {
     const { depthMax, sliceBytesMax } = this.#limits
     if (isCanonical(value as JsonValue, depthMax + around, known)) return value as JsonValue
@@ -358,14 +359,14 @@ export class TopicState {
   }
 }
 
-/** About what an update weighs beside its patch or value. */
+/** About the size of an update without its patch or value. */
 const overheadBytes = 128
 
 function because({ cause }: Moment): { readonly cause?: Cause } {
   return cause === undefined ? {} : { cause }
 }
 
-/** Only then may a change of the whole be said as a patch. */
+/** A change of the whole value can be a patch only between values of the same kind. */
 function sameKind(before: JsonValue, after: JsonValue): boolean {
   return (
     before !== null &&

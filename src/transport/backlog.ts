@@ -1,17 +1,17 @@
-/** What takes a slice, whole in any case. */
+/** The receiver of slices; it accepts each slice completely. */
 export interface Sink {
-  /** @returns `false` when some of what it was given so far waits in its own memory. */
+  /** @returns `false` if some of the data so far waits in its own memory */
   write(slice: Uint8Array): boolean
 }
 
 const kib = 1024
 
-/** Little enough to do it for hours, in vain. Bytes. */
+/** Small enough to be repeated for hours without effect. Bytes. */
 const nudgeBytes = 64
 
 /**
- * What the sink is given at once: with the 8 bytes around a chunk, it fits into the 16 KiB of a cork. A frame of 50
- * events that is a little longer than a slice costs two sends, which is twice as much. Bytes.
+ * The size of a slice: with the 8 bytes around a chunk, it fits into the 16 KiB of a cork. A frame of 50 events that is a
+ * little longer than a slice needs two sends, which cost twice as much. Bytes.
  */
 export const sliceBytesMax = 16 * kib - 16
 
@@ -19,12 +19,11 @@ export const sliceBytesMax = 16 * kib - 16
 const firstSliceBytesMax = 15 * kib
 
 /**
- * What waits for one peer, for a sink that takes everything and cannot say how much it holds.
+ * The data that waits for one peer, for a sink that accepts everything and cannot say how much it holds.
  *
- * As soon as the sink says that something waits, what follows is kept here, by reference: a chunk that
- * was encoded once for a thousand slow peers is held once. So the sink never holds more than about one
- * slice, and the rest can be counted exactly. Each time the sink is writable again it gets slices until it
- * says `false`, small ones until it has said `true`.
+ * As soon as the sink reports that something waits, later chunks are kept here, by reference: a chunk for a thousand slow peers
+ * is held once. So the sink never holds more than about one slice, and the rest can be counted exactly. Each time the sink is
+ * writable again it gets slices until it returns `false`, small ones until it has returned `true`.
  */
 export class Backlog {
   readonly #sink: Sink
@@ -33,40 +32,40 @@ export class Backlog {
   readonly #probeBytesMax: number
   readonly #queue: Uint8Array[] = []
   #queuedBytes = 0
-  /** An upper bound of what the sink holds. */
+  /** An upper bound of the bytes in the sink. */
   #heldBytes = 0
-  /** The sink has said `false` and was not writable since. */
+  /** The sink has returned `false` and has not been writable since. */
   #blocked = false
 
-  /** @param bytesMax when `bytes` exceeds it, the writer is told to wait; slices are made to fit well within */
+  /** @param bytesMax when `bytes` exceeds it, the writer is told to wait; slices are much smaller */
   constructor(sink: Sink, bytesMax: number) {
     this.#sink = sink
     this.#sliceBytesMost = Math.max(kib, Math.min(sliceBytesMax, bytesMax >> 2))
     this.#sliceBytesMax = Math.min(firstSliceBytesMax, this.#sliceBytesMost)
-    // Less than the kernel frees before it calls a socket writable, so that what the sink holds shrinks.
+    // Less than the kernel frees before it reports a socket as writable, so that the sink's content shrinks.
     this.#probeBytesMax = Math.min(8 * kib, this.#sliceBytesMax)
   }
 
-  /** At most so many bytes wait, here and in the sink. */
+  /** An upper bound of the bytes that wait, here and in the sink. */
   get bytes(): number {
     return this.#queuedBytes + this.#heldBytes
   }
 
-  /** Nothing waits here, and the sink was writable since it last said that something waits there. */
+  /** Nothing waits here, and the sink has been writable since it last reported that something waits there. */
   get idle(): boolean {
     return !this.#blocked && this.#queue.length === 0
   }
 
-  /** Takes a chunk, which must not be changed any more. */
+  /** Adds a chunk, which must not be changed any more. */
   push(chunk: Uint8Array): void {
     if (this.#blocked) this.#keep(chunk)
     else this.#pass(chunk)
   }
 
-  /** The sink has passed on what it could: gives it more. */
+  /** The sink has passed on what it could: writes more to it. */
   writable(): void {
     this.#blocked = false
-    // Nothing tells whether the sink is empty now. What it holds is at most what it was given since it was.
+    // The sink does not report whether it is empty. It holds at most what was written since it was last empty.
     while (!this.#blocked) {
       const chunk = this.#queue.shift()
       if (chunk === undefined) break
@@ -75,7 +74,7 @@ export class Backlog {
     }
   }
 
-  /** Gives a sink that was not writable a few bytes, and more only when it says that nothing waits any more. */
+  /** Writes a few bytes to a sink that was not writable, and more only if it then reports that nothing waits. */
   nudge(): void {
     const chunk = this.#blocked ? this.#queue.shift() : undefined
     if (chunk === undefined) return

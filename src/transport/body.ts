@@ -1,19 +1,19 @@
-/** How a body slows its sender down. Called in turns. */
+/** How a body slows its sender down. The calls alternate. */
 export interface Flow {
   pause(): void
   resume(): void
 }
 
 /**
- * The body of a request on its way from a transport to one reader. The sender is paused while a chunk
- * waits for the reader, so at most what one read of the socket gave is held (512 KiB with uWebSockets.js).
+ * The body of a request between a transport and one reader. The sender is paused while a chunk waits for the reader, so at most
+ * the result of one read of the socket is held (512 KiB with uWebSockets.js).
  */
 export class Body implements AsyncIterable<Uint8Array> {
   readonly #flow: Flow
   readonly #waiting: Uint8Array[] = []
   #paused = false
   #ended = false
-  /** The reader, when it waits for a chunk. */
+  /** The reader, while it waits for a chunk. */
   #wanted: ((result: IteratorResult<Uint8Array, undefined>) => void) | undefined
 
   constructor(flow: Flow) {
@@ -21,7 +21,7 @@ export class Body implements AsyncIterable<Uint8Array> {
   }
 
   /**
-   * Hands over a chunk, which belongs to the reader from now on.
+   * Adds a chunk, which belongs to the reader from now on.
    *
    * @param last nothing follows
    */
@@ -35,7 +35,7 @@ export class Body implements AsyncIterable<Uint8Array> {
     else if (this.#waiting.length > 0) this.#pause()
   }
 
-  /** Lets the flow know that the body is still wanted, however slowly it comes. */
+  /** Tells the flow that the body is still wanted, however slowly it arrives. */
   touch(): void {
     if (this.#ended) return
     if (this.#paused) {
@@ -47,7 +47,7 @@ export class Body implements AsyncIterable<Uint8Array> {
     }
   }
 
-  /** Nothing follows, and nobody will read what waits. */
+  /** Nothing follows, and the waiting chunks will not be read. */
   discard(): void {
     this.#waiting.length = 0
     this.#end()

@@ -2,11 +2,11 @@ import type { Service, Transport, TransportOptions } from './transport.js'
 
 export type MakeTransport = (service: Service, options: TransportOptions) => Transport
 
-/** `auto`: uWebSockets.js where its addon loads, otherwise Node's own. */
+/** `auto`: uWebSockets.js if its addon loads, otherwise Node's own HTTP. */
 export const transportNames = ['auto', 'uws', 'node'] as const
 export type TransportName = (typeof transportNames)[number]
 
-/** What speaks for a server, and why it does and nothing else. */
+/** The chosen transport, and the reason for the choice. */
 export interface TransportChoice {
   readonly name: string
   readonly why: string
@@ -25,7 +25,7 @@ export async function chooseTransport(
   { headBytesMax }: Pick<TransportOptions, 'headBytesMax'>,
 ): Promise<ChosenTransport> {
   if (wanted === 'node') return ofNode('it was asked for')
-  // Read once, when the addon is loaded; otherwise heads that come in pieces may have 4 KiB.
+  // The addon reads this once, when it is loaded; without it, heads that arrive in pieces may have 4 KiB.
   process.env['UWS_HTTP_MAX_HEADERS_SIZE'] ??= String(headBytesMax)
   try {
     const { uwsTransport } = await import('./uws.js')
@@ -47,14 +47,14 @@ async function ofNode(why: string): Promise<ChosenTransport> {
   return { name: 'node', why, make: nodeTransport }
 }
 
-/** @returns what is known to be wrong with the build that has loaded: uWebSockets, issue 1776 */
+/** @returns the known defect of the loaded build: uWebSockets, issue 1776 */
 function fault(): string {
-  // Up to Node 20 the builds are of uWebSockets.js v20.34 to v20.43.
+  // The builds for Node 20 and older are of uWebSockets.js v20.34 to v20.43.
   if (Number(process.versions.modules) > 115) return ''
   return '; this build answers 505 to a request line that comes in two pieces'
 }
 
-/** `uWebSockets.js` says first what it supports, and last what was wrong. */
+/** The message of `uWebSockets.js` begins with what it supports and ends with the error. */
 function reasonOf(error: unknown): string {
   const lines = String(error instanceof Error ? error.message : error).split('\n')
   const said = lines.find((line) => line.startsWith('Error: ')) ?? lines[0] ?? ''

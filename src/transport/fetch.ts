@@ -13,8 +13,8 @@ import type {
 type WebRequest = globalThis.Request
 
 /**
- * Where requests of the fetch standard come in, of servers whose handlers turn a `Request` into a `Response`. How slow a
- * body may be, and when a link is cut, is for that server to decide.
+ * The entry for requests of the fetch standard, for servers whose handlers turn a `Request` into a `Response`. The server
+ * decides how slow a body may be, and when a link is cut.
  */
 export class FetchEndpoint {
   readonly #service: Service
@@ -26,8 +26,8 @@ export class FetchEndpoint {
   }
 
   /**
-   * @param head of the request, as the service is to see it
-   * @returns once there is an answer, or a response that stays open has begun; never, where the peer has gone
+   * @param head of the request, for the service
+   * @returns when there is an answer, or a response that stays open has begun; never if the peer has gone
    */
   answer(request: WebRequest, head: Request): Promise<Response> {
     return new Promise((resolve) =>
@@ -41,20 +41,20 @@ export class FetchEndpoint {
   }
 }
 
-/** What the exchanges of one endpoint share. */
+/** Shared by the exchanges of one endpoint. */
 interface Means {
   readonly options: TransportOptions
   readonly streams: Set<FetchStream>
 }
 
-/** @returns the head of a request of the fetch standard: `path` and `address` are the caller's to say */
+/** @returns the head of a request of the fetch standard; the caller provides `path` and `address` */
 export function headOf(request: WebRequest, path: string, address: string): Request {
   const { host, search } = new URL(request.url)
   const headers = new Map<string, string>()
   for (const [name, value] of request.headers) headers.set(name, utf8(value))
-  // To compress is for the server around: Next takes off the header that says it was done.
+  // Compression is left to the surrounding server, because Next removes the header that declares it.
   headers.delete('accept-encoding')
-  // Who made the request itself did not write one.
+  // A request that a program created has no `host` header.
   if (!headers.has('host')) headers.set('host', host)
   return { method: request.method, path, query: search.slice(1), headers, address, raw: request }
 }
@@ -89,13 +89,13 @@ class FetchExchange implements Exchange {
   async *body(): AsyncGenerator<Uint8Array, undefined> {
     const { body } = this.#request
     if (this.#gone || this.#answered || body === null) return
-    // Somebody else has read it already, or reads it.
+    // Other code has already begun to read it.
     if (this.#request.bodyUsed || body.locked)
       throw new TypeError('the body of the request was read before it reached the hub')
     const reader = body.getReader() as ReadableStreamDefaultReader<Uint8Array>
     this.#reader = reader
     for (;;) {
-      // A peer that goes in the middle ends it: `gone` tells.
+      // A peer that disconnects in the middle ends the body; `gone` reports it.
       const { value, done } = await reader.read().catch(() => ({ value: undefined, done: true }))
       if (done || value === undefined || this.#answered) return
       if (value.length > 0) yield value
@@ -107,7 +107,7 @@ class FetchExchange implements Exchange {
     const { status, body = '' } = answer
     const bytes = typeof body === 'string' ? Buffer.from(body) : body
     const headers = headersOf(answer)
-    // RFC 9110, sections 8.6 and 9.3.2: what has no body may still tell its length.
+    // RFC 9110, sections 8.6 and 9.3.2: an answer without a body may still have a length.
     const bodiless = status === 204 || status === 304
     if (!bodiless) headers.set('content-length', String(bytes.length))
     const none = bodiless || this.#request.method === 'HEAD'
@@ -128,11 +128,11 @@ class FetchExchange implements Exchange {
     return stream
   }
 
-  /** @returns whether there is someone to answer. */
+  /** @returns whether the peer still waits for an answer */
   #begin(): boolean {
     assert(!this.#answered, 'an exchange is answered once')
     this.#answered = true
-    // What is left of the body is thrown away.
+    // The rest of the body is discarded.
     if (this.#reader !== undefined) void this.#reader.cancel().catch(() => {})
     return !this.#gone
   }
@@ -148,8 +148,8 @@ class FetchExchange implements Exchange {
 }
 
 /**
- * A response that stays open. It gives its reader one chunk whenever it asks for one and holds the others, so what
- * waits is what the reader has not taken.
+ * A response that stays open. It passes one chunk to its reader on each request and holds the others, so it knows how much
+ * waits.
  */
 class FetchStream implements Stream {
   readonly #events: StreamEvents
@@ -157,9 +157,9 @@ class FetchStream implements Stream {
   readonly #queue: Uint8Array<ArrayBuffer>[] = []
   #waiting = 0
   #state: 'open' | 'ending' | 'closed' = 'open'
-  /** The reader has asked, and there was nothing for it. */
+  /** The reader has asked for a chunk, and there was none. */
   #wanted = false
-  /** `write` has answered `false`, and `drained` was not called since. */
+  /** `write` has returned `false`, and `drained` has not been called since. */
   #owesDrained = false
   #controller: ReadableStreamDefaultController<Uint8Array<ArrayBuffer>> | undefined
 
@@ -182,7 +182,7 @@ class FetchStream implements Stream {
     )
   }
 
-  /** There is nobody to write to, or there never was. */
+  /** The peer has gone, possibly before the response began. */
   abandon(): void {
     if (this.#state === 'closed') return
     this.#state = 'closed'
@@ -241,7 +241,7 @@ class FetchStream implements Stream {
     this.#controller?.enqueue(chunk)
     if (!this.#owesDrained || this.#waiting > this.#means.options.backpressureBytesMax / 2) return
     this.#owesDrained = false
-    // The reader may ask within a write.
+    // The reader may ask for a chunk within a write.
     queueMicrotask(() => {
       if (this.#state === 'open') this.#events.drained()
     })

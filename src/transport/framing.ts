@@ -1,12 +1,12 @@
-/** Larger chunks are written as they are, between what is around them. Bytes. */
+/** Larger chunks are not copied: they are written between their head and tail. Bytes. */
 const copiedBytesMax = 64 * 1024
 
-/** Puts around a chunk what its protocol wants. */
+/** The head and tail of a chunk in its protocol. */
 type Frame = (chunk: Uint8Array) => { readonly head: Buffer; readonly tail: Buffer }
 
 /**
- * Chunks in the frames of a protocol. The last one is remembered: a chunk goes to thousands of peers in a row, and
- * is framed once for all of them.
+ * Chunks in the frames of a protocol. The last one is remembered, because a chunk is sent to thousands of peers in a row and is
+ * framed once for all of them.
  */
 export class Framed {
   readonly #frame: Frame
@@ -17,7 +17,7 @@ export class Framed {
     this.#frame = frame
   }
 
-  /** @returns what is to be written, in one piece unless it is large */
+  /** @returns the bytes to write, in one piece unless they are large */
   of(chunk: Uint8Array): readonly Uint8Array[] {
     if (this.#chunk === chunk) return this.#pieces
     const { head, tail } = this.#frame(chunk)

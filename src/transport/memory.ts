@@ -4,15 +4,15 @@ import type { Clock } from '../lib/clock.js'
 import type { CloseCode } from '../protocol/codes.js'
 
 export interface MemoryLinkOptions {
-  /** Ends the turn: by it the link's owner is told that it has closed. */
+  /** Defers the call of `closed` to the end of the turn. */
   readonly clock: Clock
-  /** `write` answers `false` when more than this waits: bytes, where a frame that is no bytes counts 1. */
+  /** `write` returns `false` when more than this waits. Bytes; a frame that is not bytes counts 1. */
   readonly backpressureMax: number
-  /** The peer gets a chunk, within `write` unless it has stalled. */
+  /** The peer receives a chunk; called within `write` unless the peer has stalled. */
   receive(chunk: Chunk): void
-  /** For the hub's `Connection.drained()`: a stalled peer has received everything. After `write` was `false`. */
+  /** For the hub's `Connection.drained()`: a stalled peer has received everything. Only after `write` has returned `false`. */
   drained(): void
-  /** The link has ended, and how. Once, and never within a call of the link. */
+  /** The link has ended. Called once, and never within a call of the link. */
   closed(ending: Ending): void
 }
 
@@ -23,26 +23,26 @@ export type Ending =
 
 /** The far end of a link in memory. */
 export interface MemoryPeer {
-  /** How much was written and not received; the unit is that of `backpressureMax`. */
+  /** How much was written and not received, in the unit of `backpressureMax`. */
   readonly waiting: number
   readonly open: boolean
   /** Stops receiving. */
   stall(): void
-  /** Receives what waits, and everything from now on. */
+  /** Receives the waiting chunks, and everything from now on. */
   resume(): void
-  /** Ends the link at once; what waits is lost. */
+  /** Ends the link at once; waiting chunks are lost. */
   cut(): void
 }
 
-/** A link within the process, and its far end. Chunks arrive in order, each of them unless the link is cut. */
+/** A link within the process, and its far end. All chunks arrive in order, unless the link is cut. */
 export function memoryLink(codec: Codec, options: MemoryLinkOptions): { link: Link; peer: MemoryPeer } {
   const { clock, backpressureMax } = options
   const queue: Chunk[] = []
   let waiting = 0
   let stalled = false
-  /** `write` has answered `false`, and `drained` was not called since. */
+  /** `write` has returned `false`, and `drained` has not been called since. */
   let owesDrained = false
-  /** How it will end once everything is received. */
+  /** How it will end when everything has been received. */
   let ending: Ending | undefined
   let open = true
 
@@ -93,7 +93,7 @@ export function memoryLink(codec: Codec, options: MemoryLinkOptions): { link: Li
     },
     resume() {
       stalled = false
-      // Whoever receives may stall again, or cut.
+      // The receiver may stall again, or cut the link.
       while (!stalled) {
         const chunk = queue.shift()
         if (chunk === undefined) break

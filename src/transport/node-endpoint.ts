@@ -14,14 +14,14 @@ interface EndpointOptions {
   readonly requestOf?: (req: NodeRequest) => Request
 }
 
-/** Where requests come in that a server of `node:http` or `node:http2` has read: our own, or another's. */
+/** The entry for requests that a server of `node:http` or `node:http2` has read, the hub's own or a surrounding one. */
 export class NodeEndpoint {
   readonly #service: Service
   readonly #means: Means
   readonly #sockets: NodeSockets
   readonly #requestOf: (req: NodeRequest) => Request
 
-  /** @param more `requestOf`: how the service is to see a request */
+  /** @param more with `requestOf`, which makes the request for the service */
   constructor(service: Service, options: TransportOptions, more: EndpointOptions = {}) {
     const { clock = systemClock } = more
     this.#service = service
@@ -35,7 +35,7 @@ export class NodeEndpoint {
     this.#service.request(request, new NodeExchange(req, res, request, this.#means))
   }
 
-  /** Answers the request, or makes a WebSocket of it. What asks for something else is no concern of it. */
+  /** Answers the request, or makes a WebSocket of it. The caller has to filter out other upgrades. */
   upgrade(req: IncomingMessage, socket: Duplex, head: Buffer): void {
     this.#sockets.upgrade({ req, socket, head })
   }

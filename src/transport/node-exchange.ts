@@ -13,21 +13,21 @@ import { type Means, NodeStream } from './node-stream.js'
 import { streamTouchMs } from './open-streams.js'
 import type { Answer, Exchange, Request, Stream, StreamEvents } from './transport.js'
 
-/** Of a request that has been answered. */
+/** The body of a request that has been answered. */
 const noBody: AsyncIterable<Uint8Array> = { async *[Symbol.asyncIterator]() {} }
 
-/** What a body must bring, seen over some touches. */
+/** The minimum rate of a body, measured over several touches. */
 const bodyBytesPerSecond = 16 * 1024
 const bodyTouches = 3
 
-/** A request and its response, of HTTP/1 or HTTP/2, whoever owns the server that read it. */
+/** A request and its response, of HTTP/1 or HTTP/2, of any server. */
 export class NodeExchange implements Exchange, Flow {
   readonly #req: NodeRequest
   readonly #res: NodeResponse
   readonly #headOnly: boolean
   readonly #hasBody: boolean
   readonly #means: Means
-  /** Absent until it is asked for, and once the exchange is answered. */
+  /** Absent until it is requested, and after the exchange is answered. */
   #body: Body | undefined
   #gone = false
   #answered = false
@@ -37,7 +37,7 @@ export class NodeExchange implements Exchange, Flow {
   #wasRead = false
   #silenceMs = 0
   #silenceMsMax = 0
-  /** What came of the body in this window, and for how many touches it has lasted. */
+  /** The bytes of the body in this window, and the number of touches in it. */
   #cameBytes = 0
   #touches = 0
 
@@ -48,12 +48,12 @@ export class NodeExchange implements Exchange, Flow {
     this.#hasBody = isHttp2(res) ? !req.readableEnded : hasBody(headers)
     this.#means = means
     if (this.#hasBody) means.streams.add(this)
-    // Errors are told by the end of the response as well.
+    // The end of the response reports errors as well.
     const ignore = (): void => {}
     req.on('error', ignore)
     res.on('error', ignore)
     res.on('close', () => this.#closed())
-    // A response that waits for the one before it is not told that its link has gone.
+    // A response that waits for the previous one is not notified when its link closes.
     if (!isHttp2(res) && res.socket === null) req.socket.once('close', () => this.#closed())
   }
 
@@ -92,7 +92,7 @@ export class NodeExchange implements Exchange, Flow {
       this.#means.streams.delete(this)
       body.push(new Uint8Array(), true)
     })
-    // Somebody else has read it already.
+    // Other code has already read it.
     if (req.readableEnded) body.discard()
     return body
   }
@@ -104,7 +104,7 @@ export class NodeExchange implements Exchange, Flow {
     })
   }
 
-  /** A sender that is too slow is cut, unless its reader holds it up or lets it be slow. */
+  /** A sender that is too slow is cut, unless its reader holds it up or permits it. */
   touch(): void {
     if (this.#req.complete) return this.#means.streams.delete(this)
     if (this.#paused || (this.#body === undefined && !this.#answered)) return
@@ -151,7 +151,7 @@ export class NodeExchange implements Exchange, Flow {
     return stream
   }
 
-  /** Throws away what is left of the body, and cuts a peer that does not read its answer. */
+  /** Discards the rest of the body, and cuts a peer that does not read its answer. */
   #letGo(): void {
     if (this.#hasBody && !this.#req.readableEnded) {
       if (!this.#wasRead) this.#count()
@@ -160,7 +160,7 @@ export class NodeExchange implements Exchange, Flow {
     if (this.#res.writableEnded) cutUnread(this.#res)
   }
 
-  /** @returns whether there is someone to answer. */
+  /** @returns whether the peer still waits for an answer */
   #begin(): boolean {
     assert(!this.#answered, 'an exchange is answered once')
     this.#wasRead = this.#body !== undefined

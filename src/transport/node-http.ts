@@ -3,11 +3,11 @@ import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2'
 import { joinedHeader, latin1, utf8 } from './head-text.js'
 import type { Answer, Request } from './transport.js'
 
-/** What Node calls a request and its response, of HTTP/1 and of HTTP/2. */
+/** Node's request and response, of HTTP/1 and of HTTP/2. */
 export type NodeRequest = IncomingMessage | Http2ServerRequest
 export type NodeResponse = ServerResponse | Http2ServerResponse
 
-/** @returns the stream of HTTP/2; nothing where the response is one of HTTP/1 */
+/** @returns whether the response is one of HTTP/2 */
 export function isHttp2(response: NodeResponse): response is Http2ServerResponse {
   return 'stream' in response
 }
@@ -17,7 +17,7 @@ export function requestOf(req: NodeRequest): Request {
   const raw = req.rawHeaders
   for (let at = 0; at + 1 < raw.length; at += 2) {
     const name = (raw[at] as string).toLowerCase()
-    // Those of HTTP/2 that stand for the request line: RFC 9113, section 8.3.1.
+    // The pseudo-headers of HTTP/2, which replace the request line: RFC 9113, section 8.3.1.
     if (name.startsWith(':')) {
       if (name === ':authority') headers.set('host', raw[at + 1] as string)
       continue
@@ -36,7 +36,7 @@ export function targetOf(target: string): Pick<Request, 'path' | 'query'> {
   return { path: url.slice(0, queryAt), query: url.slice(queryAt + 1) }
 }
 
-/** RFC 9112, section 3.2.2: a server takes the absolute form as well. */
+/** RFC 9112, section 3.2.2: a server must accept the absolute form as well. */
 function originForm(url: string): string {
   if (url.startsWith('/')) return url
   const [, rest] = /^https?:\/\/[^/?#]*(.*)$/i.exec(url) ?? []
@@ -44,7 +44,7 @@ function originForm(url: string): string {
 }
 
 interface RawHeaders {
-  /** Names and values in turns, as Node takes them. */
+  /** Names and values alternating, as Node expects them. */
   readonly raw: string[]
   readonly ascii: boolean
 }
@@ -62,25 +62,25 @@ function rawHeaders(headers: Readonly<Record<string, string>> = {}): RawHeaders 
 }
 
 export function writeHead(res: NodeResponse, { status, headers }: Omit<Answer, 'body'>): void {
-  // Both take a list, which saves Node an object for each response.
+  // Both accept a list, which saves an object for each response.
   ;(res as ServerResponse).writeHead(status, rawHeaders(headers).raw)
 }
 
-/** RFC 9110, sections 8.6 and 9.3.2: what has no body may still tell its length. */
+/** RFC 9110, sections 8.6 and 9.3.2: an answer without a body may still have a length. */
 export function writeAnswer(res: NodeResponse, { status, headers, body = '', last }: Answer): void {
   const bodiless = status === 204 || status === 304
   const { raw, ascii } = rawHeaders(headers)
-  // HTTP/2 has no such header, and its lengths are plain.
+  // HTTP/2 has no such header.
   if (last && !isHttp2(res)) raw.push('Connection', 'close')
   if (!bodiless) raw.push('Content-Length', String(Buffer.byteLength(body)))
   ;(res as ServerResponse).writeHead(status, raw)
   // Node itself leaves out the body of a `HEAD`.
   if (bodiless) res.end()
-  // With a text Node sends the head as UTF-8, too: what is encoded already would be so twice.
+  // With a text Node would send the head as UTF-8 too, and so encode it twice.
   else res.end(ascii ? body : Buffer.from(body))
 }
 
-/** @returns an answer as it stands on the wire, of a link that is closed after it */
+/** @returns the bytes of an answer on a link that is closed after it */
 export function answerBytes({ status, headers, body = '' }: Answer): Buffer {
   const raw = [
     ...rawHeaders(headers).raw,
@@ -101,10 +101,10 @@ export function cut(res: NodeResponse): void {
   else res.destroy()
 }
 
-/** An answer, or what is left of a response that has ended, of which nothing leaves for so long is cut. */
+/** An answer, or the rest of an ended response, is cut if nothing of it leaves for this long. */
 const unreadMsMax = 10_000
 
-/** Call it once the response has ended. Node starts the time anew whenever the kernel takes something. */
+/** Call it when the response has ended. Node restarts the timeout whenever the kernel accepts something. */
 export function cutUnread(res: NodeResponse): void {
   if (res.writableLength > 0) res.setTimeout(unreadMsMax, () => cut(res))
 }

@@ -15,13 +15,13 @@ import type {
   Upgrade,
 } from './transport.js'
 
-/** How long a peer may take to answer a close, and to read what was written before it. */
+/** How long a peer may take to answer a close, and to read the data before it. */
 const closeMsMax = 10_000
 
 export interface Handshake {
   readonly req: IncomingMessage
   readonly socket: Duplex
-  /** What has come after the head. */
+  /** The bytes after the head. */
   readonly head: Buffer
 }
 
@@ -33,7 +33,7 @@ export function asksForWebSocket({ method, headers }: IncomingMessage): boolean 
 
 type Accepted = Extract<Upgrade, { readonly kind: 'accepted' }>
 
-/** Makes WebSockets of requests for them, whoever owns the server that read them. */
+/** Makes WebSockets of upgrade requests, of any server. */
 export class NodeSockets {
   readonly #service: Pick<Service, 'upgrade'>
   readonly #options: TransportOptions
@@ -55,7 +55,7 @@ export class NodeSockets {
       clientTracking: false,
       perMessageDeflate: false,
       maxPayload: 2 * options.frameBytesMax,
-      // What waits for a peer is bounded here, pongs among it.
+      // This transport bounds the data that waits for a peer, pongs included.
       maxPendingAutoPongs: 0,
       closeTimeout: closeMsMax,
     }
@@ -75,13 +75,13 @@ export class NodeSockets {
     void upgrade.answer.then((answer) => refuse(socket, answer))
   }
 
-  /** Cuts all of them. */
+  /** Cuts all sockets. */
   cut(): void {
     for (const socket of this.#open) socket.cut()
   }
 
   #accept({ req, socket, head }: Handshake, accepted: Accepted): void {
-    // The subprotocol is chosen already, of a list that `ws` might find fault with.
+    // The subprotocol is already chosen, and `ws` might reject the list.
     const { 'sec-websocket-protocol': _, ...headers } = req.headers
     if (accepted.protocol !== undefined) headers['sec-websocket-protocol'] = accepted.protocol
     const chosen = Object.create(req, { headers: { value: headers } }) as IncomingMessage
@@ -101,15 +101,15 @@ function refuse(socket: Duplex, answer: Answer): void {
 
 class NodeSocket implements Socket {
   readonly #ws: WebSocket
-  /** Messages are written past `ws`, which would frame them for each peer anew. It holds none back itself. */
+  /** Messages bypass `ws`, which would frame them for each peer again. `ws` itself never holds messages back. */
   readonly #socket: Duplex
   readonly #options: TransportOptions
   readonly #framed: { readonly text: Framed; readonly binary: Framed }
   #events: SocketEvents | undefined
   #corks = 0
-  /** `write` has answered `false`, and `drained` was not called since. */
+  /** `write` has returned `false`, and `drained` has not been called since. */
   #owesDrained = false
-  /** We are the ones who close: with this code. */
+  /** The code with which the hub closes the socket. */
   #closing: number | undefined
 
   constructor(
@@ -129,7 +129,7 @@ class NodeSocket implements Socket {
     ws.on('message', (data: RawData, binary) => this.#received(data as Buffer, binary))
     ws.on('ping', () => this.#pulse())
     ws.on('pong', () => this.#pulse())
-    // Whatever breaks RFC 6455, and a message that is much too large.
+    // A violation of RFC 6455, or a message that is much too large.
     ws.on('error', () => this.cut())
     ws.on('close', (code) => this.#events?.closed(this.#closing ?? code))
     this.#events = accepted.open(this)
@@ -195,7 +195,7 @@ class NodeSocket implements Socket {
     socket.uncork()
   }
 
-  /** Lets the kernel have what was gathered. */
+  /** Writes the gathered data to the kernel. */
   #release(): void {
     for (let n = 0; n < this.#corks; n++) this.#socket.uncork()
     for (let n = 0; n < this.#corks; n++) this.#socket.cork()
@@ -212,13 +212,13 @@ class NodeSocket implements Socket {
     if (this.#closing === undefined) this.#events?.pulse()
   }
 
-  /** Cuts a peer that asks, and does not read. */
+  /** Cuts a peer that sends requests but does not read. */
   #expectReading(): void {
     const { backpressureBytesMax, overrunBytesMax } = this.#options
     if (this.#socket.writableLength > backpressureBytesMax + overrunBytesMax) this.cut()
   }
 
-  /** What was written has left, or never will. */
+  /** The written data has left, or never will. */
   #left(error: unknown): void {
     if (error || !this.#owesDrained || !this.#open) return
     if (this.#socket.writableLength > this.#options.backpressureBytesMax / 2) return

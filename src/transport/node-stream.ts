@@ -4,13 +4,13 @@ import { cut, cutUnread, isHttp2, type NodeResponse, writeHead } from './node-ht
 import { type OpenStreams, streamTouchMs } from './open-streams.js'
 import type { Answer, Stream, StreamEvents, TransportOptions } from './transport.js'
 
-/** A response that stays open, and of which nothing leaves for so long, is cut. */
+/** A response that stays open is cut if nothing of it leaves for this long. */
 const stuckMsMax = 120_000
 
-/** What is gathered before the kernel is asked to take it: less than waits for any peer that reads. Bytes. */
+/** How much is gathered before it is written to the kernel: less than waits for any peer that reads. Bytes. */
 export const gatheredBytesMax = 64 * 1024
 
-/** What the exchanges of one transport share. */
+/** Shared by the exchanges of one transport. */
 export interface Means {
   readonly options: TransportOptions
   readonly streams: OpenStreams<{ touch(): void; cut(): void }>
@@ -23,22 +23,22 @@ const lastChunk = '0\r\n\r\n'
 /**
  * A response that stays open.
  *
- * Node would hold what is written until the end of the turn, and give each chunk to the socket in four pieces. Here the
- * chunks are framed by us, once for all peers, and each goes to the kernel at once, so that `write` tells what the
- * kernel has left. What HTTP/2 is given waits for its window in any case.
+ * Node would hold chunks until the end of the turn, and write each to the socket in four pieces. Here the chunks are framed
+ * once for all peers, and each is written to the kernel at once, so that `write` knows what the kernel has not accepted. Data
+ * of HTTP/2 waits for its window in any case.
  */
 export class NodeStream implements Stream {
   readonly #res: NodeResponse
   readonly #events: StreamEvents
   readonly #means: Means
   #state: 'open' | 'ending' | 'closing' | 'closed' = 'open'
-  /** In chunked coding, which HTTP/1.0 and HTTP/2 do not have. */
+  /** Uses chunked coding, which HTTP/1.0 and HTTP/2 do not have. */
   #chunked = false
   #corks = 0
-  /** `write` has answered `false`, and `drained` was not called since. */
+  /** `write` has returned `false`, and `drained` has not been called since. */
   #owesDrained = false
   #writtenBytes = 0
-  /** Of them, so many had left when it was looked at last; and for how long no more have. */
+  /** How many had left at the last check, and for how long no more have. */
   #sentBytes = 0
   #stuckMs = 0
 
@@ -58,7 +58,7 @@ export class NodeStream implements Stream {
     this.#means.streams.add(this)
   }
 
-  /** There is nobody to write to. */
+  /** The peer has gone. */
   abandon(): void {
     this.#state = 'closing'
   }
@@ -126,13 +126,13 @@ export class NodeStream implements Stream {
     cut(this.#res)
   }
 
-  /** What takes the bytes: the socket, as soon as it is this response's turn; nothing once all is over. */
+  /** The socket, from this response's turn on; undefined after the end. */
   get #out() {
     if (this.#state !== 'open') return undefined
     return isHttp2(this.#res) ? this.#res : (this.#res.socket ?? undefined)
   }
 
-  /** @param tells whether its leaving is waited for */
+  /** @param tells whether to wait until it has left */
   #send(chunk: Uint8Array, tells: boolean): void {
     const res: Writable = this.#res
     const out = this.#out
@@ -151,7 +151,7 @@ export class NodeStream implements Stream {
     }
   }
 
-  /** What was written has left, or never will. */
+  /** The written data has left, or never will. */
   #left(error: unknown): void {
     if (error || !this.#owesDrained || this.#state !== 'open') return
     if (this.waiting > this.#means.options.backpressureBytesMax / 2) return

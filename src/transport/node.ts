@@ -8,26 +8,25 @@ import { isHttp2, type NodeRequest, type NodeResponse } from './node-http.js'
 import { asksForWebSocket } from './node-socket.js'
 import type { Listening, Service, Transport, TransportOptions } from './transport.js'
 
-/** A link until the head of its next request is complete. */
+/** The time for a link to send the complete head of its next request. */
 const handshakeMsMax = 10_000
-/** How often links are looked at that have not sent their head. */
+/** How often links without a complete head are checked. */
 const lookMs = 1_000
-/** Of one link of HTTP/2. */
+/** The maximum of streams on one link of HTTP/2. */
 const streamsMax = 256
 
 /**
- * HTTP and WebSocket on `node:http` and `ws`, with TLS HTTP/2 as well.
+ * HTTP and WebSocket on `node:http` and `ws`; over TLS also HTTP/2.
  *
  * What this transport decides beside what every one must:
- * - A request's head must be complete 10 s after the link was opened, or after the answer before it. A larger one
- *   than `headBytesMax` is answered with 431, a malformed one with 400, one that is too late with 408. Each time the
- *   link is closed.
- * - A body must come with 16 KiB/s, seen over 12 s, unless the reader holds it up or lets it be silent
- *   (`Exchange.body`); otherwise its link is cut.
+ * - A request's head must be complete 10 s after the link was opened, or after the answer before it. A larger one than
+ * `headBytesMax` is answered with 431, a malformed one with 400, one that is too late with 408. Each time the link is closed.
+ * - A body must come with 16 KiB/s, seen over 12 s, unless the reader holds it up or lets it be silent (`Exchange.body`);
+ * otherwise its link is cut.
  * - A second request on a link of HTTP/1 whose first one is not answered yet cuts the link.
  * - A link beyond `linksMax` is cut as soon as it is there.
- * - A WebSocket message of more than twice `frameBytesMax` cuts the link, and so does whatever breaks RFC 6455: after a
- *   close frame with 1009, 1002 or 1007. The service is told 1006.
+ * - A WebSocket message of more than twice `frameBytesMax` cuts the link, and so does whatever breaks RFC 6455: after a close
+ * frame with 1009, 1002 or 1007. The service is told 1006.
  * - An answer that is not read is cut when nothing of it leaves for 10 s; a response that stays open, for 120 s.
  */
 export function nodeTransport(
@@ -45,7 +44,7 @@ async function listen(
 ): Promise<Listening> {
   const server = makeServer(options)
   const links = new Set<Socket>()
-  /** The last request of each link. */
+  /** The newest request of each link. */
   const latest = new WeakMap<Socket, NodeResponse>()
 
   server.on('connection', (socket) => {
@@ -70,7 +69,7 @@ async function listen(
     server.once('error', reject)
     server.listen({ ...at, exclusive: true }, () => {
       server.off('error', reject)
-      // A link that could not be taken; its client knows.
+      // A link could not be accepted; its client notices.
       server.on('error', () => {})
       resolve()
     })
@@ -103,7 +102,7 @@ function makeServer({ tls, linksMax, headBytesMax }: TransportOptions): Server {
           handshakeTimeout: handshakeMsMax,
           settings: { maxConcurrentStreams: streamsMax, maxHeaderListSize: headBytesMax },
         })
-  // The server of HTTP/2 takes those of HTTP/1 as properties only.
+  // The server of HTTP/2 accepts options of HTTP/1 only as properties.
   return Object.assign(server as Server, {
     maxConnections: linksMax,
     maxHeaderSize: headBytesMax,
@@ -111,17 +110,17 @@ function makeServer({ tls, linksMax, headBytesMax }: TransportOptions): Server {
     headersTimeout: handshakeMsMax,
     keepAliveTimeout: handshakeMsMax,
     connectionsCheckingInterval: lookMs,
-    // How slow a body may be is for its exchange to decide.
+    // The exchange decides how slow a body may be.
     requestTimeout: 0,
     requireHostHeader: true,
-    // From Node 24.9 on: any other upgrade is a request as any. Before, `passOver` makes it one.
+    // From Node 24.9 on, any other upgrade is an ordinary request. For older versions `passOver` makes it one.
     shouldUpgradeCallback: asksForWebSocket,
-    // Those who ask after the health of a hub that ends are answered to the end.
+    // Health checks are answered until the hub has stopped.
     closeIdleConnections() {},
   })
 }
 
-/** Lets go of a link of HTTP/2 on which nothing is asked. */
+/** Closes a link of HTTP/2 once it has no requests. */
 function endWhenIdle(session: ServerHttp2Session): void {
   let streams = 0
   session.on('stream', (stream) => {
@@ -134,8 +133,8 @@ function endWhenIdle(session: ServerHttp2Session): void {
 }
 
 /**
- * Answers a request that asks for an upgrade to something else than WebSocket as if it did not: RFC 9110, section 7.8.
- * Java's client does so with its first request. Node has read no more than its head, and reads it again without it.
+ * Answers a request for an upgrade to another protocol than WebSocket as an ordinary request: RFC 9110, section 7.8. Java's
+ * client sends such a first request. Node has read only the head, and reads it again without the upgrade.
  */
 function passOver(server: Server, req: IncomingMessage, socket: Socket, head: Buffer): void {
   const raw = req.rawHeaders

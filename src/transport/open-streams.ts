@@ -1,13 +1,13 @@
 import type { Clock, Timer } from '../lib/clock.js'
 
 /**
- * How often what takes its time is looked at. uWebSockets.js cuts a response 10 s after a write that did not leave at
- * once, and a body that comes too slowly. Touching it more often than that keeps a peer: how slow it may be is for the
- * service to decide.
+ * How often open responses and bodies are touched. uWebSockets.js cuts a response 10 s after a write that did not leave at
+ * once, and a body that arrives too slowly. Touching them more often prevents this, so that the service decides how slow a peer
+ * may be.
  */
 export const streamTouchMs = 4_000
 
-/** The responses and the bodies of one transport that take their time. */
+/** The open responses and incomplete bodies of one transport. */
 export class OpenStreams<Open extends { touch(): void } = { touch(): void }> {
   readonly clock: Clock
   readonly #streams = new Set<Open>()
@@ -33,7 +33,7 @@ export class OpenStreams<Open extends { touch(): void } = { touch(): void }> {
     return this.#streams.values()
   }
 
-  /** Costs 0.3 µs for a stream of which nothing waits. */
+  /** Takes 0.3 µs for a stream without waiting data. */
   #touch(): void {
     this.#timer = undefined
     for (const stream of this.#streams) stream.touch()

@@ -7,17 +7,17 @@ import type { Answer, Exchange, Request, Stream, StreamEvents, TransportOptions 
 import { writeAnswer } from './uws-http.js'
 import { UwsStream } from './uws-stream.js'
 
-/** Of a request that has been answered. */
+/** The body of a request that has been answered. */
 const noBody: AsyncIterable<Uint8Array> = { async *[Symbol.asyncIterator]() {} }
 
 export class UwsExchange implements Exchange, Flow {
   readonly #res: HttpResponse
   readonly #headOnly: boolean
-  /** Otherwise uWebSockets.js closes it once the response has ended. */
+  /** If false, uWebSockets.js closes the link when the response has ended. */
   readonly #keepsLink: boolean
   readonly #options: TransportOptions
   readonly #streams: OpenStreams
-  /** Absent once it is answered: a response that streams for hours need not remember its request. */
+  /** Absent after the answer, so that a response that streams for hours does not keep its request. */
   #body: Body | undefined = new Body(this)
   #gone = false
   #answered = false
@@ -41,7 +41,7 @@ export class UwsExchange implements Exchange, Flow {
     res.onData((chunk, last) => {
       this.#silenceMs = 0
       if (last) streams.delete(this)
-      // The memory is uWebSockets' own, and is used again after this call.
+      // uWebSockets.js reuses this memory after the call.
       this.#body?.push(new Uint8Array(chunk.slice(0)), last)
     })
   }
@@ -69,7 +69,7 @@ export class UwsExchange implements Exchange, Flow {
     return this.#body ?? noBody
   }
 
-  /** Pausing and resuming begins the time anew in which uWebSockets.js wants so many bytes. */
+  /** Pausing and resuming restarts the period in which uWebSockets.js requires a minimum of bytes. */
   touch(): void {
     this.#silenceMs += streamTouchMs
     if (this.#silenceMs <= this.#silenceMsMax) this.#body?.touch()
@@ -101,10 +101,10 @@ export class UwsExchange implements Exchange, Flow {
     })
   }
 
-  /** @returns whether there is someone to answer. */
+  /** @returns whether the peer still waits for an answer */
   #begin(): boolean {
     assert(!this.#answered, 'an exchange is answered once')
-    // While it is paused, uWebSockets.js would neither see the next request nor the end of the link.
+    // While the link is paused, uWebSockets.js would see neither the next request nor its end.
     this.#body?.discard()
     this.#body = undefined
     this.#streams.delete(this)

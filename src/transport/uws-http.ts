@@ -3,7 +3,7 @@ import { STATUS_CODES } from 'node:http'
 import { headerText, joinedHeader } from './head-text.js'
 import type { Answer, Request } from './transport.js'
 
-/** Copies what is only valid until the callback returns. */
+/** Copies data that is valid only until the callback returns. */
 export function requestOf(res: HttpResponse, req: HttpRequest): Request {
   const headers = new Map<string, string>()
   req.forEach((name, value) => {
@@ -27,9 +27,9 @@ export function writeHead(res: HttpResponse, { status, headers = {} }: Omit<Answ
 }
 
 /**
- * Call it corked. RFC 9110, sections 8.6 and 9.3.2: what has no body may still tell its length.
+ * Call it corked. RFC 9110, sections 8.6 and 9.3.2: an answer without a body may still have a length.
  *
- * @param how `last` closes the link; what has no body does not
+ * @param how `last` closes the link, unless the answer has no body
  */
 export function writeAnswer(
   res: HttpResponse,
@@ -43,6 +43,6 @@ export function writeAnswer(
     return
   }
   if (!bodiless) res.writeHeader('Content-Length', String(Buffer.byteLength(answer.body ?? '')))
-  // Without a length: given one, uWebSockets.js would wait for the body and cut the link at the next request.
+  // Without a length, because uWebSockets.js would otherwise wait for the body and cut the link at the next request.
   res.endWithoutBody()
 }

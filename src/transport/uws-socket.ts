@@ -5,7 +5,7 @@ import { closeReason } from './head-text.js'
 import type { Answer, Service, Socket, SocketEvents, TransportOptions, Upgrade } from './transport.js'
 import { requestOf, writeAnswer } from './uws-http.js'
 
-/** uWebSockets.js copies the properties of what it is given, so the socket itself must be one of them. */
+/** uWebSockets.js copies the properties of this object, so the socket itself must be one of them. */
 export interface UserData {
   readonly socket: UwsSocket
 }
@@ -30,14 +30,16 @@ export function upgrade(
   }
   const upgrade = service.upgrade(request)
   if (upgrade.kind === 'refused') return refuse(res, upgrade.answer, clock)
-  // In this turn: uWebSockets.js takes some of those for answered requests that it opens later, corked, and closes
-  // them (uWebSockets, pull request 1929).
+  // In the same turn, because uWebSockets.js mistakes some upgrades that happen later, corked, for answered requests, and
+  // closes them (uWebSockets, pull request 1929).
   const key = request.headers.get('sec-websocket-key') ?? ''
   const socket = new UwsSocket(upgrade, options.frameBytesMax, options.backpressureBytesMax, clock)
   res.upgrade<UserData>({ socket }, key, upgrade.protocol ?? '', '', context)
 }
 
-/** The link is closed by us: of hundreds whose peers went at once the ends would all come in one turn. */
+/**
+ * The hub closes the link itself. Otherwise the ends of hundreds of peers that disconnect together would all come in one turn.
+ */
 function refuse(res: HttpResponse, answer: Answer | Promise<Answer>, clock: Clock): void {
   if (!(answer instanceof Promise)) return writeAnswer(res, answer, { last: true })
   let gone = false
@@ -51,7 +53,7 @@ function refuse(res: HttpResponse, answer: Answer | Promise<Answer>, clock: Cloc
 }
 
 class UwsSocket implements Socket {
-  /** Absent once it is open: an idle socket need not remember its handshake. */
+  /** Absent after it is open, so that an idle socket does not keep its handshake. */
   #accepted: Extract<Upgrade, { kind: 'accepted' }> | undefined
   readonly #frameBytesMax: number
   readonly #bytesMax: number
@@ -59,9 +61,9 @@ class UwsSocket implements Socket {
   /** Absent before it is open and after it is closed. */
   #ws: WebSocket<UserData> | undefined
   #events: SocketEvents | undefined
-  /** `write` has answered `false`, and `drained` was not called since. */
+  /** `write` has returned `false`, and `drained` has not been called since. */
   #owesDrained = false
-  /** We are the ones who close. */
+  /** The hub itself closes the socket. */
   #closing = false
 
   constructor(
@@ -114,7 +116,7 @@ class UwsSocket implements Socket {
     })
   }
 
-  // What uWebSockets.js calls.
+  // Called by uWebSockets.js.
 
   opened(ws: WebSocket<UserData>): void {
     this.#ws = ws
@@ -141,7 +143,7 @@ class UwsSocket implements Socket {
 
   /** uWebSockets.js has dropped a message, possibly a pong of its own. */
   overrun(): void {
-    // It tells so for each of thousands that came at once.
+    // uWebSockets.js calls this for each of thousands of dropped messages.
     if (!this.#closing) this.cut()
   }
 

@@ -8,9 +8,9 @@ import { writeHead } from './uws-http.js'
 /**
  * A response that stays open.
  *
- * uWebSockets.js buffers without bound what the kernel does not take, tells of it only by the `false` of
- * the write that failed, and, where `onWritable` is set, leaves it to that callback to send the buffer on.
- * Corking and writing nothing does exactly this.
+ * uWebSockets.js buffers data that the kernel does not accept, without a bound. It reports this only by the `false` of the
+ * failed write, and, if `onWritable` is set, leaves it to that callback to send the buffer. Corking without writing does
+ * exactly this.
  */
 export class UwsStream implements Stream {
   readonly #res: HttpResponse
@@ -21,10 +21,10 @@ export class UwsStream implements Stream {
   readonly #backlog: Backlog
   #state: 'open' | 'ending' | 'closing' | 'closed' = 'open'
   #corked = false
-  /** What was written within `cork` and leaves together; less than a slice. */
+  /** The data that was written within `cork` and leaves together; less than a slice. */
   #gathered: Uint8Array[] = []
   #gatheredBytes = 0
-  /** `write` has answered `false`, and `drained` was not called since. */
+  /** `write` has returned `false`, and `drained` has not been called since. */
   #owesDrained = false
 
   constructor(res: HttpResponse, events: StreamEvents, options: TransportOptions, streams: OpenStreams) {
@@ -42,12 +42,12 @@ export class UwsStream implements Stream {
     this.#listen()
   }
 
-  /** By itself, so that the function that stays does not keep the head. */
+  /** A method of its own, so that the retained callback does not keep the head. */
   #listen(): void {
     this.#res.onWritable(() => this.#writable())
   }
 
-  /** There is nobody to write to. The service is told once it has got the stream. */
+  /** The peer has gone. The service is notified after it has got the stream. */
   abandon(): void {
     this.#state = 'closing'
     queueMicrotask(() => this.#closed())
@@ -59,9 +59,9 @@ export class UwsStream implements Stream {
   }
 
   /**
-   * Puts off the moment when uWebSockets.js loses its patience. Only another write that fails does, so something is
-   * written while there is something. Not covered: a peer that does not read, after a write that failed,
-   * while so little follows that the kernel takes all of it. It is cut after 10 to 14 s, and resumes.
+   * Restarts the timeout of uWebSockets.js. Only another failed write does this, so something is written as long as there is
+   * data. This does not cover a peer that does not read, after a failed write, while so little follows that the kernel accepts
+   * all of it. Such a peer is cut after 10 to 14 s, and resumes.
    */
   touch(): void {
     if (this.#state !== 'open') return
@@ -123,8 +123,8 @@ export class UwsStream implements Stream {
   }
 
   /**
-   * Writes what fits into the cork's 16 KiB. When what is in the cork cannot leave, uWebSockets.js keeps it, but
-   * loses whatever did not fit beside it: the rest of the response would be out of step.
+   * Writes at most the cork's 16 KiB. If the cork's content cannot leave, uWebSockets.js keeps it, but loses data that did not
+   * fit in, which would corrupt the rest of the response.
    */
   #pass(slice: Uint8Array): boolean {
     let room = true
@@ -136,7 +136,7 @@ export class UwsStream implements Stream {
 
   #writable(): boolean {
     if (this.#over) return true
-    // Sends on what uWebSockets.js holds.
+    // Sends the buffer of uWebSockets.js.
     this.#res.cork(() => {})
     this.#backlog.writable()
     this.#goOn()
@@ -165,7 +165,7 @@ export class UwsStream implements Stream {
     })
   }
 
-  /** Nothing is written any more. @returns whether it was open */
+  /** Stops writing. @returns whether it was open */
   #close(): boolean {
     if (this.#over) return false
     this.#state = 'closing'

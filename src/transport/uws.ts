@@ -8,7 +8,7 @@ import { UwsExchange } from './uws-exchange.js'
 import { requestOf } from './uws-http.js'
 import { type UserData, upgrade } from './uws-socket.js'
 
-/** A WebSocket on which nothing came for so long is cut; the service's heartbeat is much shorter. Seconds. */
+/** A WebSocket that has been silent for this long is cut; the service's heartbeat is much shorter. Seconds. */
 const socketSilenceMax = 120
 
 /**
@@ -35,7 +35,7 @@ export function uwsTransport(
   options: TransportOptions,
   clock: Clock = systemClock,
 ): Transport {
-  // Without a header that says what serves: it would tell a stranger what to look for.
+  // Without the header that names the server, which would help an attacker.
   uws._cfg('silent')
   const app =
     options.tls === undefined
@@ -43,7 +43,7 @@ export function uwsTransport(
       : uWS.SSLApp({ cert_file_name: options.tls.certFile, key_file_name: options.tls.keyFile })
   const streams = new OpenStreams(clock)
   let links = 0
-  // Told of every link that comes or goes, but not of the end of those that have become WebSockets.
+  // Called for every link that opens or closes, except for the end of those that have become WebSockets.
   app.filter((res, count) => {
     links += Number(count)
     if (links > options.linksMax && Number(count) === 1) res.close()
@@ -76,10 +76,10 @@ export function uwsTransport(
   return { listen: (at) => listen(app, at) }
 }
 
-/** Its declarations leave this out. */
+/** Missing in its declarations. */
 const uws = uWS as typeof uWS & { _cfg(key: 'silent'): void }
 
-/** uWebSockets.js takes these four as well; its declarations leave this form out. */
+/** A form with four arguments that is missing in the declarations of uWebSockets.js. */
 type ListeningApp = TemplatedApp & {
   listen(
     host: string,
@@ -93,7 +93,7 @@ async function listen(
   app: TemplatedApp,
   at: { readonly host: string; readonly port: number },
 ): Promise<Listening> {
-  // Exclusive: otherwise a second hub would share the port, and each would get some of the connections.
+  // Exclusive, because otherwise a second hub would share the port and get some of the connections.
   const exclusive = 1
   const socket = await new Promise<us_listen_socket | false>((resolve) => {
     const listening = app as ListeningApp
@@ -101,7 +101,7 @@ async function listen(
   })
   if (socket === false) throw await whyNot(at)
 
-  // It is unchecked memory: closing it twice would bring the process down.
+  // An unchecked pointer: closing it twice would crash the process.
   let accepting: us_listen_socket | undefined = socket
   function stopAccepting(): void {
     if (accepting !== undefined) uWS.us_listen_socket_close(accepting)
@@ -118,7 +118,7 @@ async function listen(
   }
 }
 
-/** uWebSockets.js does not tell why it cannot listen; Node does. */
+/** uWebSockets.js does not report why it cannot listen; Node does. */
 function whyNot(at: { readonly host: string; readonly port: number }): Promise<Error> {
   return new Promise((resolve) => {
     const probe = createServer()

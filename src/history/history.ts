@@ -54,6 +54,8 @@ export class History {
   #together: Weight
   /** The newest event per type and key of types with `replay: latest`, and commands under way, in offset order. */
   #pinned: Map<string, Entry> | undefined = undefined
+  /** Events that were unpinned for room while in their lane, by the same names: unlike replaced ones, they will be missed. */
+  #forgotten: Map<string, Offset> | undefined = undefined
   /** The newest evicted offset of each type, which shows whether a filter has missed anything. */
   #evicted: Map<string, Evicted> | undefined = undefined
   #evictedOthers: Loss = nothingLost
@@ -171,6 +173,7 @@ export class History {
   #pin(entry: Entry): void {
     const name = pinName(entry)
     const pinned = (this.#pinned ??= new Map<string, Entry>())
+    this.#forgotten?.delete(name)
     const before = pinned.get(name)
     if (before !== undefined) {
       pinned.delete(name)
@@ -192,9 +195,13 @@ export class History {
 
   #unpin(name: string, entry: Entry): void {
     this.#pinned?.delete(name)
-    if (!this.#hasLeft(entry)) return
-    this.#weighPinned(-entry.bytes)
-    this.#markEvicted(entry)
+    if (this.#hasLeft(entry)) {
+      this.#weighPinned(-entry.bytes)
+      this.#markEvicted(entry)
+    } else {
+      this.#forgotten ??= new Map()
+      this.#forgotten.set(name, entry.offset)
+    }
   }
 
   get #laneBytes(): number {
@@ -227,11 +234,17 @@ export class History {
       this.#dropped.add(entry.event.offset)
       this.#totals.evictedDroppable++
     } else this.#totals.evictedCritical++
-    // A newer event of the same key replaces it, and the newest stays pinned, so nothing is missed.
-    const { replay, command } = entry.traits
-    const isPinned = isPinning(entry.traits) && this.isPinned(entry)
-    if (isPinned) this.#weighPinned(entry.bytes)
-    else if (replay !== 'latest' || command === 'request') this.#markEvicted(entry)
+    if (!isPinning(entry.traits)) this.#markEvicted(entry)
+    else if (this.isPinned(entry)) this.#weighPinned(entry.bytes)
+    else if (this.#isMissed(entry)) this.#markEvicted(entry)
+  }
+
+  /** @returns whether nothing stands for an event that was unpinned: not when a newer one of its key replaced it */
+  #isMissed(entry: Entry): boolean {
+    const name = pinName(entry)
+    const isForgotten = this.#forgotten?.get(name) === entry.offset
+    if (isForgotten) this.#forgotten?.delete(name)
+    return isForgotten || entry.traits.command === 'request'
   }
 
   #markEvicted({ event: { type, offset }, traits, force }: Entry): void {
@@ -239,11 +252,14 @@ export class History {
     if (offset > this.#evictedLast) this.#evictedLast = offset
     const name = force ? `${type} force` : type
     const evicted = this.#evicted.get(name)
-    if (evicted !== undefined) evicted.last = offset
+    // Pinned events go later than newer ones, so the mark must not go back.
+    if (evicted !== undefined) evicted.last = later(evicted.last, offset)
     else if (this.#evicted.size < evictedTypesMax) {
       this.#evicted.set(name, { type, traits, force, last: offset })
-    } else if (traits.critical) this.#evictedOthers = { ...this.#evictedOthers, critical: offset }
-    else this.#evictedOthers = { ...this.#evictedOthers, droppable: offset }
+    } else {
+      const lane = traits.critical ? 'critical' : 'droppable'
+      this.#evictedOthers = { ...this.#evictedOthers, [lane]: later(this.#evictedOthers[lane], offset) }
+    }
   }
 }
 

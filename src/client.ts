@@ -4,6 +4,7 @@
  * @module
  */
 
+export type { Batch, BatchOptions } from './client/batch.js'
 export type { TextDelta } from './client/catalog-shapes.js'
 export type {
   BuiltInCatalog,
@@ -14,12 +15,22 @@ export type {
   StreamEvents,
   TaskLogEvents,
 } from './client/catalog-types.js'
-export { Client, connect } from './client/client.js'
+export { Client, connect, type Watchers } from './client/client.js'
 export type { Command, Commands, Outcome, SentCommand } from './client/commands.js'
 export type { ConnectOptions } from './client/connect-options.js'
 export type { CodecName } from './client/dial-websocket.js'
 export { ClosedError, RequestError } from './client/errors.js'
 export type { TransportName } from './client/link.js'
+export type {
+  HistoryQuery,
+  Need,
+  Result,
+  SaidEnding,
+  SessionSummary,
+  SessionsQuery,
+  StateSnapshot,
+  WorkerSummary,
+} from './client/over-http.js'
 export type { BackoffOptions, CutShort, PauseOptions, Status } from './client/reconnect.js'
 export type { Receipt, RequestOptions, StateReceipt } from './client/requests.js'
 export type { Changes, Ending, Listener, SubscribeOptions, Subscription } from './client/subscription.js'

@@ -6,6 +6,7 @@ import type { RequestCode } from '../protocol/codes.js'
 import type {
   Cause,
   ClientFrame,
+  Lease,
   PatchOperation,
   Publish,
   Published,
@@ -13,14 +14,24 @@ import type {
   Updated,
 } from '../protocol/frames.js'
 import { AskedSnapshots } from './asked-snapshots.js'
+import { Batch, type BatchOptions } from './batch.js'
 import { type Commands, commandType, follow, outcomeOf, type SentCommand, type Steering } from './commands.js'
 import type { ConnectOptions } from './connect-options.js'
 import { dialsOf } from './dials.js'
 import { ClosedError } from './errors.js'
+import type { Caller } from './http-calls.js'
 import type { LinkFrame } from './link.js'
-import { outgoing } from './outgoing.js'
+import { expectWritable, outgoing } from './outgoing.js'
+import type { HistoryQuery, SaidEnding, SessionSummary, SessionsQuery, StateSnapshot } from './over-http.js'
 import { Reconnecting, type Status } from './reconnect.js'
-import { type Receipt, type Request, type RequestOptions, Requests, type StateReceipt } from './requests.js'
+import {
+  type Answer,
+  type Receipt,
+  type Request,
+  type RequestOptions,
+  Requests,
+  type StateReceipt,
+} from './requests.js'
 import {
   type Followed,
   type Listener,
@@ -28,11 +39,23 @@ import {
   Subscription,
   type Subscriptions,
 } from './subscription.js'
-import { baseUrl, clientClock, clientRandom, page } from './surroundings.js'
+import { baseUrl, type ClientClock, clientClock, clientRandom, page } from './surroundings.js'
+import { Tokens } from './tokens.js'
 import type { AnyCatalog, Catalog, Chosen, EventOf, JsonInput, NewEventOf } from './typed.js'
 import type { View } from './view.js'
 
 const timeoutMsDefault = 60_000
+
+/** Loaded when it is first needed: most clients only follow and publish. */
+const overHttp = () => import('./over-http.js')
+
+/** Who watches a topic. */
+export interface Watchers {
+  /** How many connections. */
+  readonly count: number
+  /** The subjects of their tokens, at most 100. */
+  readonly subjects?: readonly string[]
+}
 
 /**
  * Opens a connection to a hub and keeps it open: it comes back after a cut, and every subscription with it.
@@ -60,19 +83,31 @@ export class Client<C extends Catalog = AnyCatalog> {
   readonly #errorListeners = new Set<(error: Error) => void>()
   readonly #seam: Subscriptions
   readonly #random: Random
+  readonly #clock: ClientClock
+  readonly #tokens: Tokens
+  readonly #caller: Caller
+  readonly #over = new AbortController()
+  /** Periods of the leases that are held, by topic. Each new link asks for them again. */
+  readonly #leases = new Map<string, number>()
   #numbers = 0
-  #token: ConnectOptions['token']
 
   constructor(url: string, options: ConnectOptions) {
     const { clock = clientClock, random = clientRandom } = options
     const base = baseUrl(url)
+    const { timeoutMs = timeoutMsDefault, fetch = globalThis.fetch } = options
     this.#random = random
-    this.#token = options.token
-    this.#requests = new Requests(random, clock, options.timeoutMs ?? timeoutMsDefault)
+    this.#clock = clock
+    this.#tokens = new Tokens(options.token, clock, {
+      isOpen: () => this.status.kind === 'open',
+      renewed: (token) => this.#authorize(token),
+      failed: (error) => this.#failed(error),
+    })
+    this.#requests = new Requests(random, clock, timeoutMs)
+    this.#caller = { base, fetch, clock, tokens: this.#tokens, timeoutMs, closed: this.#over.signal }
     this.#reconnecting = new Reconnecting(
       {
         base,
-        token: () => (typeof this.#token === 'function' ? this.#token() : this.#token),
+        token: () => this.#tokens.ask(),
         carrier: options.transport === 'websocket' ? 'subprotocol' : 'header',
         dials: dialsOf(options, base, clock, random),
         backoff: { firstMs: 250, mostMs: 15_000, ...options.backoff },
@@ -197,6 +232,105 @@ export class Client<C extends Catalog = AnyCatalog> {
     return this.#change({ type: 'merge', topic, slice, merge: merge, ...(cause && { cause }) }, options)
   }
 
+  /** Removes a slice. Nothing is published when there is none. */
+  async removeState(
+    topic: string,
+    slice: string,
+    cause?: Cause,
+    options?: RequestOptions,
+  ): Promise<StateReceipt> {
+    const [own, http] = [this.#own(topic), await overHttp()]
+    await this.#requests.idle()
+    return http.removeSlice(this.#caller, own, slice, cause, options)
+  }
+
+  /**
+   * Reads slices once. `subscribe` with `slices` keeps them up to date; this is for an application that owns its state.
+   *
+   * @param topic of a session or a worker
+   * @param slices names, `prefix*`, `*`; all unless given
+   */
+  async getState(
+    topic: string,
+    slices?: readonly string[],
+    options?: RequestOptions,
+  ): Promise<StateSnapshot> {
+    return (await overHttp()).readState(this.#caller, this.#own(topic), slices, options)
+  }
+
+  /**
+   * Ends a session, after all that this client has published before.
+   *
+   * @param said its result, the reason for it, and any JSON as its outcome; the result is the worst of the workers' unless given
+   * @throws RequestError `notFound`; `conflict` when it has ended already
+   */
+  async end(topic: string, said: SaidEnding = {}, options?: RequestOptions): Promise<void> {
+    const [own, http] = [this.#own(topic), await overHttp()]
+    await this.#requests.idle()
+    return http.endSession(this.#caller, own, said, options)
+  }
+
+  /**
+   * Reads the retained events of a topic, over HTTP, page by page.
+   *
+   * @param topic of a session or a worker, or `sessions/{s}/**` for all of a session
+   * @throws RequestError when the hub refuses, `unavailable` when a page does not come in time
+   */
+  async *history<const Types extends readonly string[] | undefined = undefined>(
+    topic: string,
+    query: HistoryQuery<Types> = {},
+    options?: RequestOptions,
+  ): AsyncGenerator<EventOf<C, Chosen<C, Types>>, undefined> {
+    yield* (await overHttp()).readHistory(this.#caller, topic, query, options) as AsyncGenerator<
+      never,
+      undefined
+    >
+  }
+
+  /** Reads the list of sessions that the token may see, over HTTP, page by page. */
+  async *sessions(
+    query: SessionsQuery = {},
+    options?: RequestOptions,
+  ): AsyncGenerator<SessionSummary, undefined> {
+    yield* (await overHttp()).readSessions(this.#caller, query, options)
+  }
+
+  /**
+   * Promises that this client will be heard of: the connection renews the lease, and after `ms` without one the hub says
+   * that the session or worker is lost. It is asked for again on each new link.
+   *
+   * @param ms the period; 0 gives the lease up
+   */
+  async lease(topic: string, ms: number, options?: RequestOptions): Promise<void> {
+    const request: Lease = { type: 'lease', topic, ms }
+    if (ms === 0) this.#leases.delete(topic)
+    await this.#ask(request, options)
+    if (ms > 0) this.#leases.set(topic, ms)
+  }
+
+  /**
+   * Follows who watches a topic: how many connections, and the subjects of their tokens.
+   *
+   * @returns what stops it
+   */
+  watchers(topic: string, listener: (watchers: Watchers) => void): () => void {
+    const subscription = this.subscribe(
+      { topic, types: ['!*'], slices: ['$watchers'], replay: false },
+      { onState: ({ $watchers = { count: 0 } }) => listener($watchers as unknown as Watchers) },
+    )
+    return () => subscription.close()
+  }
+
+  /** Publishes the events that are added within a short time together, in order: for producers of many small events. */
+  batch(topic: string, options: BatchOptions & RequestOptions = {}): Batch<NewEventOf<C>> {
+    return new Batch<NewEventOf<C>>(
+      (events) => this.publish(topic, events, options),
+      (error) => this.#failed(error),
+      this.#clock,
+      options,
+    )
+  }
+
   /**
    * Asks whoever produces to a topic for something: `cancel`, `pause`, `resume`, `input`, or a type of your own.
    *
@@ -239,8 +373,8 @@ export class Client<C extends Catalog = AnyCatalog> {
   /** Uses another token from now on, on this link and the next ones. One that cannot be sent closes the client (4501). */
   authorize(token: string): void {
     if (!this.#reconnecting.expectSendable(token)) return
-    this.#token = token
-    this.#reconnecting.send([{ type: 'authorize', token }])
+    this.#tokens.replace(token)
+    this.#authorize(token)
   }
 
   /** Ends everything: subscriptions, requests without an answer, the link. */
@@ -252,12 +386,27 @@ export class Client<C extends Catalog = AnyCatalog> {
     this.close()
   }
 
+  #authorize(token: string): void {
+    if (!this.#reconnecting.expectSendable(token)) return
+    this.#reconnecting.send([{ type: 'authorize', token }])
+  }
+
+  #failed(error: Error): void {
+    for (const listener of this.#errorListeners) listener(error)
+  }
+
+  /** @throws RequestError `badFrame` when it is not the topic of one session or worker */
+  #own(topic: string): string {
+    expectWritable('topic', topic)
+    return topic
+  }
+
   async #change(request: Request, options: RequestOptions | undefined): Promise<StateReceipt> {
     const { offset, changed } = (await this.#ask(request, options)) as Updated
     return { offset, changed }
   }
 
-  async #ask(request: Request, options: RequestOptions | undefined): Promise<Published | Updated> {
+  async #ask(request: Request, options: RequestOptions | undefined): Promise<Answer> {
     return this.#requests.ask(outgoing(request), (frame) => this.#reconnecting.send([frame]), options)
   }
 
@@ -278,6 +427,7 @@ export class Client<C extends Catalog = AnyCatalog> {
     for (const { view, follows } of this.#subscriptions) {
       if (follows && this.#views.get(view.sub) !== view) frames.push(this.#number(view))
     }
+    for (const [topic, ms] of this.#leases) frames.push({ type: 'lease', topic, ms })
     frames.push(...this.#requests.again())
     this.#reconnecting.send(frames)
   }
@@ -293,7 +443,10 @@ export class Client<C extends Catalog = AnyCatalog> {
   #status(status: Status): void {
     for (const listener of this.#statusListeners) listener(status)
     if (status.kind !== 'closed') return
-    this.#requests.close(new ClosedError(status.code, status.reason))
+    const error = new ClosedError(status.code, status.reason)
+    this.#tokens.close()
+    this.#over.abort(error)
+    this.#requests.close(error)
     for (const subscription of this.#subscriptions) {
       subscription.end({ code: status.code === 1000 ? 'closed' : 'refused', reason: status.reason })
     }
@@ -340,8 +493,7 @@ export class Client<C extends Catalog = AnyCatalog> {
     switch (frame.type) {
       case 'unread': {
         for (const view of this.#views.values()) view.unread()
-        for (const listener of this.#errorListeners) listener(new Error(frame.reason))
-        return
+        return this.#failed(new Error(frame.reason))
       }
       case 'events': {
         // A listener may subscribe or close meanwhile: what leaves the set is not told, what is new is not joined yet.
@@ -380,13 +532,13 @@ export class Client<C extends Catalog = AnyCatalog> {
       }
       case 'published':
       case 'updated':
+      case 'leased':
         return this.#requests.answered(frame)
       case 'error':
         if (frame.sub === undefined) return this.#requests.answered(frame)
         return this.#refused(frame.sub, frame.code, frame.message)
       case 'welcome':
       case 'authorized':
-      case 'leased':
       case 'pong':
       case 'closing':
         return

@@ -1,4 +1,5 @@
-import type { ClientFrame, Published, Updated } from '../protocol/frames.js'
+import type { Timer } from '../lib/clock.js'
+import type { ClientFrame, Lease, Leased, Published, Updated } from '../protocol/frames.js'
 import type { Dialling, Link, LinkEvents, LinkFrame } from './link.js'
 import type { Request } from './requests.js'
 import { failure, readJson, requestOf } from './sse-requests.js'
@@ -15,6 +16,27 @@ const unknownLimits = {
 }
 /** How long one that publishes may take: its body may be large, and the hub answers once it has been stored. */
 const requestMsMax = 30_000
+/** How long to wait for a sign that the hub is there. */
+const probeMsMax = 3_000
+/** How often a lease is renewed in its period. */
+const leaseParts = 3
+
+/**
+ * A browser tells a page of another origin only that a request has failed. `/healthz` answers pages of all origins.
+ *
+ * @returns what to do when the hub is there, and refuses this page
+ */
+async function refusedPage(base: string, fetch: typeof globalThis.fetch): Promise<string | undefined> {
+  const { location } = globalThis as { readonly location?: { readonly origin: string } }
+  if (location === undefined || location.origin === new URL(base).origin) return undefined
+  try {
+    const { ok } = await fetch(new URL('healthz', base), { signal: AbortSignal.timeout(probeMsMax) })
+    if (!ok) return undefined
+  } catch {
+    return undefined
+  }
+  return `the hub is there, but refuses pages of ${location.origin}: start it with --origin ${location.origin}`
+}
 
 /** What a link is given of its surroundings. */
 interface Given {
@@ -36,6 +58,7 @@ export class SseLink implements Link, StreamOwner {
   readonly #events: LinkEvents
   readonly #abort = new AbortController()
   readonly #streams = new Set<Stream>()
+  readonly #leases = new Map<string, Timer>()
   #token: string | undefined
   #state: 'opening' | 'open' | 'closed' = 'opening'
   /** Requests go one after the other, so that what is published stays in order. */
@@ -77,7 +100,10 @@ export class SseLink implements Link, StreamOwner {
           this.emit({ type: 'authorized' })
           break
         case 'lease':
-          // A response cannot hold one: nobody asks for it here.
+          this.#leases.get(frame.topic)?.cancel()
+          this.#leases.delete(frame.topic)
+          this.#requests = this.#requests.then(() => this.#ask(frame))
+          if (frame.ms > 0) this.#renew(frame)
           break
         case 'ping':
           // A response that is open speaks for itself.
@@ -86,8 +112,18 @@ export class SseLink implements Link, StreamOwner {
     }
   }
 
+  /** A response cannot hold a lease by living: it is asked for again, several times in each period. */
+  #renew({ topic, ms }: Lease): void {
+    const timer = this.#given.clock.after(ms / leaseParts, () => {
+      this.#requests = this.#requests.then(() => this.#ask({ type: 'lease', topic, ms }))
+      this.#renew({ type: 'lease', topic, ms })
+    })
+    this.#leases.set(topic, timer)
+  }
+
   close(): void {
     this.#state = 'closed'
+    for (const timer of this.#leases.values()) timer.cancel()
     this.#abort.abort()
   }
 
@@ -141,7 +177,7 @@ export class SseLink implements Link, StreamOwner {
       if (response.status <= 500) return response
       this.fail(1006, `HTTP ${response.status}`)
     } catch (error) {
-      this.fail(1006, String(error))
+      this.fail(1006, (await refusedPage(this.#base, fetch)) ?? String(error))
     } finally {
       timer.cancel()
     }
@@ -177,6 +213,9 @@ export class SseLink implements Link, StreamOwner {
     const mark = ref === undefined ? {} : { ref }
     if (response.ok && request.type === 'publish') {
       this.emit({ ...(answer as unknown as Published), ...mark, type: 'published' })
+    } else if (response.ok && request.type === 'lease') {
+      const { ms } = answer as unknown as Leased
+      this.emit({ type: 'leased', topic, ms, ...mark })
     } else if (response.ok) {
       this.emit({ ...(answer as unknown as Updated), ...mark, type: 'updated' })
     } else {

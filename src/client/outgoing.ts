@@ -18,19 +18,37 @@ export function outgoing(request: Request): Request {
   try {
     return checked(request)
   } catch (error) {
-    throw error instanceof ProtocolError ? new RequestError(error.code, error.message) : error
+    throw asRequestError(error)
   }
+}
+
+/** @throws RequestError `badFrame` when it is not the topic of one session or worker */
+export function expectWritable(field: string, topic: string): void {
+  try {
+    checkTopic(field, topic)
+  } catch (error) {
+    throw asRequestError(error)
+  }
+}
+
+function checkTopic(field: string, topic: string): void {
+  if (!isWritableTopic(topic)) refuse(field, writableForm, topic)
+}
+
+function asRequestError(error: unknown): unknown {
+  return error instanceof ProtocolError ? new RequestError(error.code, error.message) : error
 }
 
 function checked(request: Request): Request {
   const { type, topic } = request
-  if (!isWritableTopic(topic)) refuse(`${type}.topic`, writableForm, topic)
+  checkTopic(`${type}.topic`, topic)
   if (request.type === 'publish') {
     const events = request.events.map((event, index) =>
       event.data === undefined ? event : { ...event, data: json(event.data, 'data', `/${index}/data`) },
     )
     return { ...request, events }
   }
+  if (request.type === 'lease') return request
   const { slice, cause } = request
   if (isForbiddenName(slice)) refuse(`${type}.slice`, sliceForm, slice)
   const because = cause && { cause: json(cause, 'cause') }

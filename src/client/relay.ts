@@ -53,7 +53,10 @@ export class Relay {
   send(member: Member, frames: readonly ClientFrame[]): void {
     const subs = this.#members.get(member)
     if (subs === undefined) return
-    this.#link.send(frames.map((frame) => this.#outgoing(frame, member, subs)))
+    const isFirst = this.#members.keys().next().value === member
+    // The connection has the token of the first member, and keeps it.
+    const sent = frames.filter(({ type }) => type !== 'authorize' || isFirst)
+    this.#link.send(sent.map((frame) => this.#outgoing(frame, member, subs)))
   }
 
   /** Hands a frame of the hub to whom it is for. */

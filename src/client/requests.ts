@@ -2,6 +2,8 @@ import type { Random } from '../lib/random.js'
 import type { Offset } from '../protocol/cursor.js'
 import type {
   Failed,
+  Lease,
+  Leased,
   Merge,
   Patch,
   Publish,
@@ -12,7 +14,8 @@ import type {
 import { ClosedError, RequestError } from './errors.js'
 import type { ClientClock } from './surroundings.js'
 
-export type Request = Publish | SetFrame | Patch | Merge
+export type Request = Publish | SetFrame | Patch | Merge | Lease
+export type Answer = Published | Updated | Leased
 
 /** Where what was published stands in its session. */
 export interface Receipt {
@@ -43,7 +46,7 @@ interface Pending {
   sent: boolean
   /** Stops whatever might have ended it before. */
   readonly settled: () => void
-  readonly resolve: (answer: Published | Updated) => void
+  readonly resolve: (answer: Answer) => void
   readonly reject: (error: Error) => void
 }
 
@@ -53,6 +56,7 @@ const pendingMax = 10_000
 /** What was asked of the hub and is not answered yet, in order. */
 export class Requests {
   readonly #pending = new Map<number, Pending>()
+  readonly #answers = new Set<Promise<Answer>>()
   readonly #random: Random
   readonly #clock: ClientClock
   readonly #timeoutMs: number
@@ -70,7 +74,7 @@ export class Requests {
     request: Request,
     send: (frame: Request) => boolean,
     { timeoutMs = this.#timeoutMs, signal }: RequestOptions = {},
-  ): Promise<Published | Updated> {
+  ): Promise<Answer> {
     if (this.#closed !== undefined) return Promise.reject(this.#closed)
     if (signal?.aborted) return Promise.reject(signal.reason as Error)
     if (this.#pending.size >= pendingMax) {
@@ -84,7 +88,7 @@ export class Requests {
         event.id === undefined ? { ...event, id: this.#random.id() } : event,
       )
     }
-    return new Promise((resolve, reject) => {
+    const answer = new Promise<Answer>((resolve, reject) => {
       const timer =
         timeoutMs === Number.POSITIVE_INFINITY
           ? undefined
@@ -110,6 +114,15 @@ export class Requests {
         reject(error instanceof Error ? error : new Error(String(error)))
       }
     })
+    if (this.#pending.has(ref)) this.#answers.add(answer)
+    const forget = () => this.#answers.delete(answer)
+    answer.then(forget, forget)
+    return answer
+  }
+
+  /** @returns once all that was asked so far has been answered or given up */
+  async idle(): Promise<void> {
+    await Promise.allSettled(this.#answers)
   }
 
   /** @returns what to send on a new link: all that has not been answered, in order. */
@@ -137,7 +150,7 @@ export class Requests {
     }
   }
 
-  answered(frame: Published | Updated | Failed): void {
+  answered(frame: Answer | Failed): void {
     const pending = this.#settle(frame.ref as number)
     if (frame.type === 'error') pending?.reject(new RequestError(frame.code, frame.message))
     else pending?.resolve(frame)

@@ -9,6 +9,9 @@ export function requestOf(request: Request): [path: string, init: RequestInit] {
   if (request.type === 'publish') {
     return [`api/${topic}/events`, withBody('POST', 'application/json', request.events)]
   }
+  if (request.type === 'lease') {
+    return [`api/${topic}/lease`, withBody('PUT', 'application/json', { ms: request.ms })]
+  }
   const path = `api/${topic}/state/${encodeURIComponent(request.slice)}`
   const cause = request.cause && { 'x-cause': ascii(JSON.stringify(request.cause)) }
   switch (request.type) {
@@ -31,7 +34,7 @@ export function withBody(
 }
 
 /** JSON that may stand in a header: what is not ASCII is escaped. */
-function ascii(json: string): string {
+export function ascii(json: string): string {
   return json.replace(/[^\x20-\x7e]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }
 

@@ -98,9 +98,10 @@ export function globalSocketClass(): SocketClass | undefined {
  * @throws TypeError when it is none of these
  */
 export function baseUrl(url: string): string {
-  const base = new URL(url, browser.location?.href)
-  if (!/^(http|ws)s?:$/.test(base.protocol)) {
-    throw new TypeError(`connect: expected an http(s) or ws(s) URL, got ${url}`)
+  const hint = /^[\w.-]+:\d/.test(url) ? `; did you mean http://${url}?` : ''
+  const base = hint ? undefined : new URL(url, browser.location?.href)
+  if (base === undefined || !/^(http|ws)s?:$/.test(base.protocol)) {
+    throw new TypeError(`connect: expected an http(s) or ws(s) URL, got ${url}${hint}`)
   }
   base.protocol = base.protocol.replace('ws', 'http')
   base.search = ''

@@ -519,7 +519,7 @@ t.test('answers HEAD and OPTIONS', async (t) => {
 t.test('lets in the pages of listed origins and its own, and no others', async (t) => {
   const { url } = await served(t, { serve: { origins: ['https://app.example'] } })
   const from = (origin: string, method = 'GET', headers: Record<string, string> = {}) =>
-    ask(`${url}/healthz`, { method, headers: { origin, ...headers } })
+    ask(`${url}/readyz`, { method, headers: { origin, ...headers } })
   const listed = await from('https://app.example')
   t.equal(listed.status, 200)
   t.equal(listed.headers.get('access-control-allow-origin'), 'https://app.example')
@@ -538,16 +538,25 @@ t.test('lets in the pages of listed origins and its own, and no others', async (
   t.match(dialect.headers.get('access-control-allow-headers'), /traceparent.*x-api-key,x-stainless-os$/)
   t.match(preflight.headers.get('access-control-allow-methods'), 'GET')
   const open = await served(t, { serve: { origins: ['*'] } })
-  const any = await ask(`${open.url}/healthz`, { headers: { origin: 'https://evil.example' } })
+  const any = await ask(`${open.url}/readyz`, { headers: { origin: 'https://evil.example' } })
   t.equal(any.headers.get('access-control-allow-origin'), 'https://evil.example')
 })
+
+t.test(
+  'lets pages of any origin ask whether it is there, so that they can tell why they are refused',
+  async (t) => {
+    const { url } = await served(t, { serve: { origins: ['https://app.example'] } })
+    const { status, headers } = await ask(`${url}/healthz`, { headers: { origin: 'https://evil.example' } })
+    t.match([status, headers.get('access-control-allow-origin')], [200, '*'])
+  },
+)
 
 t.test('lets in the pages that its machine serves while it has no keys', async (t) => {
   const lines: unknown[] = []
   const log = { ...noLog, warn: (fields: object, message: string) => lines.push({ ...fields, message }) }
   const { url } = await served(t, { serve: { log } })
   const status = async (origin: string, at = url) =>
-    (await fetch(`${at}/healthz`, { headers: { origin } })).status
+    (await fetch(`${at}/readyz`, { headers: { origin } })).status
   for (const origin of [
     'http://localhost:5173',
     'https://127.0.0.1',

@@ -3,17 +3,17 @@ import type { ClientFrame, Part, Slices, Subscribed } from '../protocol/frames.j
 import { Assembly } from './assembly.js'
 import type { View } from './view.js'
 
-/** A snapshot that was asked for, and what has come of it. */
+/** A requested snapshot, and the parts received so far. */
 interface AskedSnapshot {
   view: View | undefined
-  /** The number that the view had then. */
+  /** The view's subscription number at that time. */
   readonly for: number
   offset: Offset
-  /** Absent where it comes in one piece. */
+  /** Absent if it comes in one piece. */
   assembly: Assembly | undefined
 }
 
-/** Snapshots that were asked for, each by a subscription of its own: the view's own position is not touched. */
+/** Requested snapshots, each by a subscription of its own, so that the view's position is not affected. */
 export class AskedSnapshots {
   readonly #send: (frames: readonly ClientFrame[]) => void
   /** By the number of the subscription that brings them. */
@@ -28,7 +28,7 @@ export class AskedSnapshots {
    * @param mark a type that no event has
    */
   ask(view: View, slices: readonly string[], { sub, mark }: { sub: number; mark: string }): void {
-    // One that is still on its way is of no use any more.
+    // An earlier request that is still unanswered is obsolete.
     for (const asked of this.#asked.values()) if (asked.view === view) asked.view = undefined
     this.#asked.set(sub, { view, for: view.sub, offset: 0 as Offset, assembly: undefined })
     const { topic } = view.interest
@@ -50,7 +50,7 @@ export class AskedSnapshots {
     this.#assembled(sub, asked, slices)
   }
 
-  /** @returns whether it is a part of one of these */
+  /** @returns whether it is a part of a requested snapshot */
   part(part: Part): boolean {
     const asked = this.#asked.get(part.sub)
     if (asked === undefined) return false
@@ -64,7 +64,7 @@ export class AskedSnapshots {
     this.#asked.delete(sub)
   }
 
-  /** The link is gone, and all that was asked over it. */
+  /** The link is lost, and with it all its requests. */
   lost(): void {
     this.#asked.clear()
   }

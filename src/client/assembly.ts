@@ -2,22 +2,22 @@ import type { JsonValue } from '../lib/json.js'
 import type { JoinText } from '../protocol/cursor.js'
 import type { Part, Slices } from '../protocol/frames.js'
 
-/** Puts together a snapshot that comes in parts, over several links where one does not live long enough. */
+/** Assembles a snapshot that comes in parts, over several links if one breaks before the end. */
 export class Assembly {
   readonly #slices: Record<string, JsonValue> = {}
-  /** Of the slice that is under way. */
+  /** The incomplete slice. */
   #slice: string | undefined
   #text = ''
-  /** Of the part that is to come. */
+  /** The index of the next part. */
   #index = 0
-  /** How many are still to come. */
+  /** The number of missing parts. */
   left = 0
 
   get slices(): Slices {
     return this.#slices
   }
 
-  /** One before which another is missing is not taken, and then the snapshot never is whole. */
+  /** Ignores a part if the one before it is missing; then the snapshot never becomes complete. */
   take({ slice, index, text, last }: Part): void {
     if (index > 0 && (index !== this.#index || slice !== this.#slice)) return
     this.left -= 1
@@ -27,7 +27,7 @@ export class Assembly {
     if (last) this.#slices[slice] = JSON.parse(this.#text) as JsonValue
   }
 
-  /** @returns what has come, for a cursor; nothing where nothing has */
+  /** @returns the received part, for a cursor; undefined if there is none */
   progress(hasGap: boolean): JoinText | undefined {
     return this.#slice && `${hasGap ? 'g' : 's'}${this.#text.length}.${this.#slice}`
   }

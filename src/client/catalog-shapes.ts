@@ -1,13 +1,13 @@
 import type { JsonValue } from '../lib/json.js'
 
-/** The delta of a text; `snapshot` is the whole text so far where the producer sends it. */
+/** The delta of a text; `snapshot` is the whole text so far, if the producer sends it. */
 export interface TextDelta {
   readonly content: string
   readonly snapshot?: string
   readonly [name: string]: JsonValue | undefined
 }
 
-/** The data of built-in event types, for those of which more is known than that it is an object. */
+/** The data of built-in event types whose fields are known. */
 export interface CatalogShapes {
   'process.started': { readonly command: string; readonly pid?: number }
   'process.output': { readonly stream: 'stdout' | 'stderr'; readonly text: string }
@@ -31,13 +31,13 @@ export interface CatalogShapes {
   'custom-event': JsonValue
   'worker.lost': { readonly reason: string }
   'session.lost': { readonly reason: string }
-  /** `since`: when what seems to be stuck began, ms since 1970. */
+  /** `since`: when the stall began, ms since 1970. */
   'worker.stalled': {
     readonly why: 'call' | 'repeat' | 'silence'
     readonly since: number
     readonly tool?: string
   }
-  /** Whoever shows the step drops what its earlier attempts published: `offsets` are those that the hub still had. */
+  /** A client that shows the step should remove the events of earlier attempts: `offsets` are those that the hub still had. */
   'attempt.superseded': {
     readonly step: string
     readonly number: number

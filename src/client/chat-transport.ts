@@ -5,18 +5,18 @@ import { RequestError } from './errors.js'
 import { clientClock, clientRandom } from './surroundings.js'
 
 export interface ChatTransportOptions {
-  /** The hub: `http://127.0.0.1:4600`, or where an application has mounted it. */
+  /** URL of the hub: `http://127.0.0.1:4600`, or the path at which an application has mounted it. */
   readonly url: string
-  /** The token for each request, where the hub wants one. */
+  /** The token for each request, if the hub requires one. */
   readonly token?: string | (() => string | Promise<string>)
-  /** The version of the SDK: one of 7 is told what one of 6 would not understand. 6 unless given. */
+  /** The version of the SDK: version 7 gets parts that version 6 does not understand. Default 6. */
   readonly version?: 6 | 7
-  /** How often a link that was cut is opened again. 5 unless given. */
+  /** How often a broken link is reopened. Default 5. */
   readonly retriesMax?: number
   readonly fetch?: typeof globalThis.fetch
 }
 
-/** What `useChat` gives when a message is sent. */
+/** The arguments of `useChat` for a sent message. */
 export interface SentMessages {
   readonly chatId: string
   readonly messages: readonly object[]
@@ -27,13 +27,13 @@ export interface SentMessages {
   readonly metadata?: unknown
 }
 
-/** How long is waited before the second attempt; twice as long before each further one. */
+/** The wait before the second attempt; it doubles with each further one. */
 const pauseMs = 250
 
 /**
- * A transport of the AI SDK (`useChat({ transport })`) over a hub. What is sent is published as `chat.request` for an agent
- * that follows the session; the agent's run is streamed to everyone who has the chat open. A link that is cut goes on
- * by cursor, without the message being told again. `stop` asks the agent to stop (`command.cancel`).
+ * A transport of the AI SDK (`useChat({ transport })`) over a hub. A sent message is published as `chat.request` for an agent
+ * that follows the session; the agent's run is streamed to everyone who has the chat open. A broken link resumes by cursor,
+ * without repeating the message. `stop` asks the agent to stop (`command.cancel`).
  */
 export class RuncastChatTransport<Chunk = JsonObject> {
   readonly #options: ChatTransportOptions
@@ -44,7 +44,7 @@ export class RuncastChatTransport<Chunk = JsonObject> {
     this.#url = options.url.replace(/\/+$/, '')
   }
 
-  /** Asks the agent. @returns the parts of the run that follows */
+  /** Sends a message to the agent. @returns the parts of the run that follows */
   async sendMessages(sent: SentMessages): Promise<ReadableStream<Chunk>> {
     const { chatId, abortSignal, messages, trigger, messageId, body, metadata } = sent
     const data = { ...body, messages, trigger, messageId, metadata }
@@ -58,7 +58,7 @@ export class RuncastChatTransport<Chunk = JsonObject> {
     return parts
   }
 
-  /** Joins the run that is under way. @returns nothing where none is */
+  /** Joins the active run. @returns null if there is none */
   async reconnectToStream({ chatId }: { readonly chatId: string }): Promise<ReadableStream<Chunk> | null> {
     return (await this.#open(chatId, '', undefined)) ?? null
   }
@@ -111,13 +111,13 @@ export class RuncastChatTransport<Chunk = JsonObject> {
 }
 
 interface Reading {
-  /** Asks for what follows an id. */
+  /** Requests the blocks after an id. */
   readonly ask: (lastId: string | undefined) => Promise<Response>
   readonly retriesMax: number
   readonly signal: AbortSignal
 }
 
-/** The parts of one run, over as many responses as it takes. */
+/** The parts of one run, over as many responses as necessary. */
 class Parts<Chunk> {
   #response: Response | undefined
   readonly #reading: Reading
@@ -137,7 +137,7 @@ class Parts<Chunk> {
       try {
         await this.#readResponse(controller)
         if (this.#isOver) break
-        // Without an id it would be told from its beginning again.
+        // Without an id the run would be repeated from its beginning.
         if (this.#retries >= retriesMax || (this.#given && this.#lastId === undefined)) throw cutShort()
         await new Promise<void>((resolve) => void clientClock.after(pauseMs * 2 ** this.#retries++, resolve))
         const response = await ask(this.#lastId)
@@ -152,7 +152,7 @@ class Parts<Chunk> {
     controller.close()
   }
 
-  /** Reads a response to its end, or until it is cut, which is no error yet. */
+  /** Reads a response until it ends or is cut, which is not an error yet. */
   async #readResponse(controller: ReadableStreamDefaultController<Chunk>): Promise<void> {
     const response = this.#response
     this.#response = undefined

@@ -1,4 +1,4 @@
-// Longer than 350 lines: the face of the client. Half of it says what each call does, and each call hands on.
+// Longer than 350 lines: the interface of the client. Half of it describes the calls, and each call delegates.
 
 import type { JsonObject } from '../lib/json.js'
 import type { Random } from '../lib/random.js'
@@ -58,10 +58,10 @@ export interface Watchers {
 }
 
 /**
- * Opens a connection to a hub and keeps it open: it comes back after a cut, and every subscription with it.
+ * Opens a connection to a hub and keeps it open: it reconnects by itself and resumes every subscription.
  *
  * @param url of the hub, as `http://127.0.0.1:4600`; in a page it may be relative
- * @throws TypeError when the URL is none, or there is no WebSocket where one is demanded
+ * @throws TypeError when the URL is not valid, or `transport` is `websocket` and there is no WebSocket
  */
 export function connect<C extends Catalog = AnyCatalog>(
   url: string,
@@ -70,12 +70,12 @@ export function connect<C extends Catalog = AnyCatalog>(
   return new Client<C>(url, options)
 }
 
-/** One connection to a hub, and all that goes over it. */
+/** One connection to a hub, with its subscriptions and requests. */
 export class Client<C extends Catalog = AnyCatalog> {
   readonly #reconnecting: Reconnecting
   readonly #requests: Requests
   readonly #subscriptions = new Set<Followed>()
-  /** By their number on the present link. */
+  /** By their subscription numbers on the current link. */
   readonly #views = new Map<number, View>()
   readonly #byFeed = new Map<number, Set<View>>()
   readonly #snapshots: AskedSnapshots
@@ -140,15 +140,15 @@ export class Client<C extends Catalog = AnyCatalog> {
     return this.#reconnecting.status
   }
 
-  /** Calls `listener` at every change of the status. @returns what stops it */
+  /** Calls `listener` at every change of the status. @returns a function that removes the listener */
   onStatus(listener: (status: Status) => void): () => void {
     this.#statusListeners.add(listener)
     return () => this.#statusListeners.delete(listener)
   }
 
   /**
-   * Calls `listener` when the hub, or what lies between, says what cannot be read. It is passed over; what may have been
-   * lost with it, `onGap` tells. @returns what stops it
+   * Calls `listener` when data from the hub, or from a proxy in between, cannot be read. The data is skipped; `onGap` reports
+   * events that may have been lost. @returns a function that removes the listener
    */
   onError(listener: (error: Error) => void): () => void {
     this.#errorListeners.add(listener)
@@ -156,10 +156,10 @@ export class Client<C extends Catalog = AnyCatalog> {
   }
 
   /**
-   * Follows a topic. Nothing is lost and nothing comes twice over reconnects as long as the hub retains it;
-   * what it does not, `onGap` tells.
+   * Follows a topic. Across reconnects no event is lost or repeated as long as the hub retains it; `onGap` reports events that
+   * it does not.
    *
-   * @throws ProtocolError `badFrame` when `after` is no cursor
+   * @throws ProtocolError `badFrame` when `after` is not a cursor
    */
   subscribe<const Types extends readonly string[] | undefined = undefined>(
     options: SubscribeOptions<Types>,
@@ -176,13 +176,13 @@ export class Client<C extends Catalog = AnyCatalog> {
   }
 
   /**
-   * Publishes one event or many, in order. They wait while there is no link, and are sent again after a cut: ids,
-   * made where there are none, keep the hub from publishing them twice.
+   * Publishes one event or many, in order. They wait while there is no link, and are sent again after a reconnect; ids, created
+   * if absent, prevent the hub from publishing them twice.
    *
    * @param topic of a session or a worker
-   * @returns once the hub has stored them
-   * @throws RequestError when it refuses; `unavailable` when it has not answered in time, or 10,000 requests wait already;
-   *   ClosedError when the client is closed before it answers; the signal's reason
+   * @returns when the hub has stored them
+   * @throws RequestError when the hub refuses; `unavailable` when it has not answered in time, or 10,000 requests are already
+   *   waiting; ClosedError when the client is closed before the answer; the signal's reason
    */
   async publish(
     topic: string,
@@ -195,7 +195,7 @@ export class Client<C extends Catalog = AnyCatalog> {
     return { first, last, duplicates }
   }
 
-  /** Sets a slice of a topic's state. Nothing is published when it has this value already. */
+  /** Sets a slice of a topic's state. Nothing is published if it already has this value. */
   setState(
     topic: string,
     slice: string,
@@ -207,7 +207,7 @@ export class Client<C extends Catalog = AnyCatalog> {
   }
 
   /**
-   * Changes a slice by a JSON patch (RFC 6902). Not sent again after a cut, as its effect might be another then.
+   * Changes a slice by a JSON patch (RFC 6902). Not sent again after a reconnect, because its effect might be different then.
    *
    * @throws RequestError `conflict` when it does not apply, `unavailable` when the link is cut before the answer
    */
@@ -332,12 +332,12 @@ export class Client<C extends Catalog = AnyCatalog> {
   }
 
   /**
-   * Asks whoever produces to a topic for something: `cancel`, `pause`, `resume`, `input`, or a type of your own.
+   * Sends a command to the producer of a topic: `cancel`, `pause`, `resume`, `input`, or a type of your own.
    *
    * @param topic of a session or a worker, which has begun
    * @param data `{ reason }`, `{ text }` or `{ value }` with the `key` of the need that it answers; `ttlMs`, how long it waits
-   * @returns once the hub has stored it
-   * @throws RequestError as `publish` does; `notFound` where there is nobody to ask
+   * @returns when the hub has stored it
+   * @throws RequestError as `publish` does; `notFound` if the session or worker does not exist
    */
   async command(
     topic: string,
@@ -351,10 +351,10 @@ export class Client<C extends Catalog = AnyCatalog> {
   }
 
   /**
-   * Follows what those who watch ask of this agent: each command once and in order, over cuts too, those under way first.
-   * Say of each what became of it.
+   * Follows the commands for this agent: each once and in order, also across reconnects, beginning with those without a final
+   * state. Call `applied` or `refused` for each.
    *
-   * @param types which; `command.*` unless given
+   * @param types which commands; default `command.*`
    */
   commands(topic: string, types: readonly string[] = ['command.*']): Commands {
     return follow(this.#steering(topic), types)
@@ -370,14 +370,14 @@ export class Client<C extends Catalog = AnyCatalog> {
     }
   }
 
-  /** Uses another token from now on, on this link and the next ones. One that cannot be sent closes the client (4501). */
+  /** Uses another token from now on, on this link and later ones. A token that cannot be sent closes the client (4501). */
   authorize(token: string): void {
     if (!this.#reconnecting.expectSendable(token)) return
     this.#tokens.replace(token)
     this.#authorize(token)
   }
 
-  /** Ends everything: subscriptions, requests without an answer, the link. */
+  /** Ends all subscriptions and unanswered requests, and closes the link. */
   close(): void {
     this.#reconnecting.close(1000, 'closed by the client')
   }
@@ -418,7 +418,7 @@ export class Client<C extends Catalog = AnyCatalog> {
   #opened(asked: readonly Subscribe[] | undefined): void {
     const frames: ClientFrame[] = []
     if (asked === undefined) this.#views.clear()
-    // Meanwhile some may have been closed, others changed or made.
+    // Since then subscriptions may have been closed, changed or added.
     for (const { sub } of asked ?? []) {
       if (this.#views.get(sub)?.isAsked) continue
       this.#views.delete(sub)
@@ -484,7 +484,7 @@ export class Client<C extends Catalog = AnyCatalog> {
     this.#snapshots.ask(view, slices, { sub: this.#numbers, mark: this.#mark() })
   }
 
-  /** @returns a type that no event has, to tell filters apart, also from those of tabs that share the connection. */
+  /** @returns a type that no event has, which makes filters different, also from those of other tabs on the connection */
   #mark(): string {
     return `.${this.#random.id(8)}`
   }
@@ -496,7 +496,7 @@ export class Client<C extends Catalog = AnyCatalog> {
         return this.#failed(new Error(frame.reason))
       }
       case 'events': {
-        // A listener may subscribe or close meanwhile: what leaves the set is not told, what is new is not joined yet.
+        // A listener may subscribe or close meanwhile. Views that leave the set get nothing more; new ones have not joined yet.
         for (const view of this.#byFeed.get(frame.feed) ?? []) view.events(frame)
         return
       }
@@ -517,7 +517,7 @@ export class Client<C extends Catalog = AnyCatalog> {
           view?.live(frame)
           return this.#reconnecting.arrived()
         }
-        // What should have come before could not be read, and would not be if it came again.
+        // The frame before could not be read, and could not be read if it were sent again.
         this.#reconnecting.send([{ type: 'unsubscribe', sub: frame.sub }])
         return this.#refused(frame.sub, 'internalError', 'the answer to it cannot be read')
       }

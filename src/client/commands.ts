@@ -4,38 +4,38 @@ import type { HubEvent } from '../protocol/frames.js'
 import { ClosedError, RequestError } from './errors.js'
 import type { Ending } from './subscription.js'
 
-/** What became of a command at last. */
+/** The final state of a command. */
 export interface Outcome {
   readonly state: 'applied' | 'refused' | 'expired'
   readonly reason?: string
 }
 
-/** A command that the hub has. */
+/** A command that the hub has stored. */
 export interface SentCommand {
   readonly offset: Offset
-  /** @returns once the agent, or the hub for it, has said; the client must be allowed to read the topic */
+  /** @returns the final state, when the agent or the hub has published it; requires permission to read the topic */
   outcome(): Promise<Outcome>
 }
 
-/** What somebody who watches asks of this agent. */
+/** A command of a watcher to this agent. */
 export interface Command {
-  /** `cancel`, `pause`, `resume`, `input`, or what else stands after `command.`; other types as they are. */
+  /** `cancel`, `pause`, `resume`, `input`, or another name after `command.`; other types unchanged. */
   readonly name: string
   readonly type: string
   readonly offset: Offset
   readonly data: JsonObject
-  /** It was done. Of several words on a command the first one counts: by now it may have expired. */
+  /** Publishes that it was done. Only the first receipt of a command counts; it may have expired by now. */
   applied(): Promise<void>
-  /** It was not, and will not be. */
+  /** Publishes that it was not done and will not be. */
   refused(reason: string): Promise<void>
 }
 
-/** The commands that are sent to a topic, each once. */
+/** The commands to a topic, each once. */
 export interface Commands extends AsyncIterableIterator<Command> {
   close(): void
 }
 
-/** What commands need of a client. */
+/** The part of a client that commands need. */
 export interface Steering {
   publish(event: { type: string; data: JsonValue; id?: string }): Promise<unknown>
   subscribe(types: readonly string[], replay: true | 'all', listener: Listening): Following
@@ -52,12 +52,12 @@ interface Following {
   [Symbol.asyncIterator](): AsyncIterator<HubEvent, undefined>
 }
 
-/** @returns the type of a command that is called by its name */
+/** @returns the event type of a command's name */
 export function commandType(name: string): string {
   return name.includes('.') ? name : `command.${name}`
 }
 
-/** Waits for what becomes of a command. */
+/** Waits for the final state of a command. */
 export function outcomeOf(client: Steering, offset: Offset): Promise<Outcome> {
   return new Promise((resolve, reject) => {
     const subscription = client.subscribe(['command.done'], 'all', {
@@ -72,14 +72,14 @@ export function outcomeOf(client: Steering, offset: Offset): Promise<Outcome> {
   })
 }
 
-/** Offsets of commands that are remembered, so that none is given twice by a join that begins anew. */
+/** The number of remembered offsets of commands, so that a fresh join delivers none twice. */
 const seenMax = 10_000
 
-/** Follows the commands that are sent to a topic, from those on that have no final state. */
+/** Follows the commands to a topic, beginning with those without a final state. */
 export function follow(client: Steering, types: readonly string[]): Commands {
   const seen = new Set<Offset>()
   const subscription = client.subscribe(types, true, {
-    // Offsets of another life are others.
+    // After a change of epoch, remembered offsets are meaningless.
     onGap: ({ reason }) => {
       if (reason === 'epoch') seen.clear()
     },
@@ -108,12 +108,12 @@ export function follow(client: Steering, types: readonly string[]): Commands {
 }
 
 function commandOf(client: Steering, { type, offset, data }: HubEvent): Command {
-  // By its id, a receipt that is sent again after a cut is told once.
+  // The id makes a receipt that is sent again after a reconnect a duplicate.
   const say = async (said: JsonObject): Promise<void> => {
     try {
       await client.publish({ type: 'command.done', id: `done-${offset}`, data: { offset, ...said } })
     } catch (error) {
-      // Its session has ended, and it with it.
+      // The session has ended, and the command with it.
       if (!(error instanceof RequestError && error.code === 'conflict')) throw error
     }
   }

@@ -6,15 +6,15 @@ import { failure, readJson, requestOf } from './sse-requests.js'
 import { changeMsMax, Stream, type StreamOwner } from './sse-stream.js'
 import type { ClientClock } from './surroundings.js'
 
-/** A response is silent for `keepaliveMs`, 15 s unless the hub was told otherwise; then a comment comes. */
+/** A response is silent for at most `keepaliveMs`, 15 s by default; then the hub sends a comment. */
 const silenceMsMax = 45_000
-/** A response does not tell them; its requests are refused when they go beyond. */
+/** A response does not contain the limits; requests beyond them are refused. */
 const unknownLimits = {
   frameBytesMax: Number.POSITIVE_INFINITY,
   subscriptionsMax: Number.POSITIVE_INFINITY,
   filterTypesMax: Number.POSITIVE_INFINITY,
 }
-/** How long one that publishes may take: its body may be large, and the hub answers once it has been stored. */
+/** The timeout of a publish request: its body may be large, and the hub answers when the events are stored. */
 const requestMsMax = 30_000
 /** How long to wait for a sign that the hub is there. */
 const probeMsMax = 3_000
@@ -38,18 +38,18 @@ async function refusedPage(base: string, fetch: typeof globalThis.fetch): Promis
   return `the hub is there, but refuses pages of ${location.origin}: start it with --origin ${location.origin}`
 }
 
-/** What a link is given of its surroundings. */
+/** The dependencies of a link. */
 interface Given {
   readonly fetch: typeof globalThis.fetch
   readonly clock: ClientClock
 }
 
 /**
- * A link of SSE responses and POST requests, where WebSockets do not get through. It speaks the same frames as a
- * WebSocket, so nobody else needs to know.
+ * A link of SSE responses and POST requests, for networks that block WebSockets. It uses the same frames as a WebSocket, so
+ * other code need not know.
  *
- * Events on a response name their topic, not their subscription. So a response has one subscription to each topic;
- * the second one to a topic opens a response of its own.
+ * Events on a response name their topic, not their subscription. So a response has one subscription per topic; a second one to
+ * the same topic opens another response.
  */
 export class SseLink implements Link, StreamOwner {
   readonly transport = 'sse'
@@ -61,7 +61,7 @@ export class SseLink implements Link, StreamOwner {
   readonly #leases = new Map<string, Timer>()
   #token: string | undefined
   #state: 'opening' | 'open' | 'closed' = 'opening'
-  /** Requests go one after the other, so that what is published stays in order. */
+  /** Requests are sent one after the other, so that published events stay in order. */
   #requests: Promise<void> = Promise.resolve()
 
   constructor(given: Given, { base, token, greeting }: Dialling, events: LinkEvents) {
@@ -106,7 +106,7 @@ export class SseLink implements Link, StreamOwner {
           if (frame.ms > 0) this.#renew(frame)
           break
         case 'ping':
-          // A response that is open speaks for itself.
+          // An open response shows that the hub is alive.
           if (this.#streams.size === 0) this.#requests = this.#requests.then(() => this.#knock())
       }
     }
@@ -143,7 +143,7 @@ export class SseLink implements Link, StreamOwner {
     this.emit({ type: 'welcome', connection, version: 1, heartbeatMs: silenceMsMax, limits: unknownLimits })
   }
 
-  /** The stream is over, because all that it followed is. */
+  /** The stream is over, because all its subscriptions are. */
   over(stream: Stream): void {
     this.#streams.delete(stream)
   }
@@ -154,9 +154,9 @@ export class SseLink implements Link, StreamOwner {
     this.#events.closed(code, reason)
   }
 
-  /** @returns the response; nothing when there is none, and the link has been closed for it. */
+  /** @returns the response; undefined if there is none, in which case the link has been closed */
   async fetch(path: string, init: RequestInit, msMax: number): Promise<Response | undefined> {
-    // Not called as a method: a browser's `fetch` refuses to be one of anything but the window.
+    // Not called as a method: a browser's `fetch` accepts no other `this` than the window.
     const { fetch, clock } = this.#given
     const timer = clock.after(msMax, () => {
       this.fail(
@@ -173,7 +173,7 @@ export class SseLink implements Link, StreamOwner {
           ...(this.#token !== undefined && { authorization: `Bearer ${this.#token}` }),
         },
       })
-      // A hub or proxy that cannot answer now: as if the link had been cut, so that all is tried again.
+      // The hub or a proxy cannot answer now: treated like a broken link, so that everything is retried.
       if (response.status <= 500) return response
       this.fail(1006, `HTTP ${response.status}`)
     } catch (error) {
@@ -184,14 +184,14 @@ export class SseLink implements Link, StreamOwner {
     return undefined
   }
 
-  /** @returns a response that can take the topic, made if there is none */
+  /** @returns a response for the topic, created if there is none */
   #streamFor(topic: string): Stream {
     let stream = [...this.#streams].find((one) => one.takes(topic))
     if (stream === undefined) this.#streams.add((stream = new Stream(this)))
     return stream
   }
 
-  /** Never rejects: those that follow must be sent all the same. */
+  /** Never rejects, so that later requests are sent all the same. */
   async #ask(request: Request): Promise<void> {
     if (this.#state === 'closed') return
     const { ref, topic } = request
@@ -223,7 +223,7 @@ export class SseLink implements Link, StreamOwner {
     }
   }
 
-  /** Nothing is followed, so nothing comes by itself: asks whether the hub is there. */
+  /** Without subscriptions nothing arrives by itself: checks that the hub is reachable. */
   async #knock(): Promise<void> {
     const response = await this.fetch('healthz', {}, changeMsMax)
     if (response?.ok) this.emit({ type: 'pong' })

@@ -7,8 +7,8 @@ import { unpack } from './unpack.js'
 export type CodecName = 'msgpack' | 'json'
 
 /**
- * Asks for snapshots in parts, so that a join that was cut can go on. What a client takes is bounded by its WebSocket:
- * 100 MiB is the most that the one of `ws` takes; browsers have no bound.
+ * Requests snapshots in parts, so that an interrupted join can continue. The WebSocket bounds the size of frames: `ws` accepts
+ * at most 100 MiB; browsers have no bound.
  */
 const receiveBytesMax = 100 * 1024 * 1024
 
@@ -32,7 +32,7 @@ function read(data: string | ArrayBuffer): LinkFrame {
   return { type: 'unread', reason }
 }
 
-/** Opens a WebSocket. The token goes as a subprotocol: browsers can set no header, and URLs end up in logs. */
+/** Opens a WebSocket. The token is sent as a subprotocol, because browsers cannot set headers and URLs end up in logs. */
 export function dialWebSocket(Socket: SocketClass, codec: CodecName): Dial {
   return ({ base, token }, events) => {
     const protocols = [`runcast.v1.${codec}`]
@@ -48,7 +48,7 @@ export function dialWebSocket(Socket: SocketClass, codec: CodecName): Dial {
       events.closed(code, reason)
     }
     socket.binaryType = 'arraybuffer'
-    // A close event follows every error event, and says the same.
+    // A close event follows every error event.
     socket.onerror = () => undefined
     socket.onclose = ({ code, reason }: Closing) => end(code, reason)
     socket.onmessage = ({ data }: Message) => {

@@ -10,7 +10,7 @@ export function dialSse(fetch: typeof globalThis.fetch, clock: ClientClock): Dia
   })
 }
 
-/** Opens a link by `dial` that the tabs of one name share. */
+/** Opens a link by `dial` that tabs with the same name share. */
 export function dialShared(dial: Dial, tabs: Tabs): Dial {
   return loaded(async (dialling, events) => {
     const { dialTabs } = await import('./tabs.js')
@@ -18,7 +18,7 @@ export function dialShared(dial: Dial, tabs: Tabs): Dial {
   })
 }
 
-/** A link whose code is loaded when it is dialled: most never need it. */
+/** A link whose code is loaded when it is dialled, because most clients never need it. */
 function loaded(load: (dialling: Dialling, events: LinkEvents) => Promise<() => Link>): Dial {
   return (dialling, events) => {
     let open = true
@@ -32,7 +32,7 @@ function loaded(load: (dialling: Dialling, events: LinkEvents) => Promise<() => 
       },
     )
     return {
-      // Asked for once it is open, so it has been loaded.
+      // Read only after it is open, when it has been loaded.
       get transport() {
         return (link as Link).transport
       },

@@ -7,7 +7,7 @@ import { type ClientClock, globalSocketClass } from './surroundings.js'
 
 /**
  * @returns the ways to connect, the preferred one first
- * @throws TypeError when there is no WebSocket where one is demanded
+ * @throws TypeError when `transport` is `websocket` and there is no WebSocket
  */
 export function dialsOf(options: ConnectOptions, base: string, clock: ClientClock, random: Random): Dial[] {
   const { transport = 'auto', codec = 'msgpack', tabs } = options

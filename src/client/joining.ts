@@ -3,18 +3,18 @@ import type { GapNotice, HubEvent } from '../protocol/frames.js'
 import type { Assembly } from './assembly.js'
 
 /**
- * A join that is not complete: nothing of it is shown before it is, so that a cut in its middle shows nothing twice. What
- * has come of it is kept over links, so that it ends even where none lives long enough for all of it.
+ * An incomplete join. Nothing of it is shown before it is complete, so that an interruption repeats nothing. The received part
+ * is kept across links, so that the join completes even if no link lasts long enough for all of it.
  */
 export interface Joining {
   readonly position: Position
   readonly gap: GapNotice | undefined
   readonly replayed: HubEvent[]
-  /** Of the snapshot, where it comes in parts. */
+  /** The snapshot, if it comes in parts. */
   readonly assembly: Assembly | undefined
 }
 
-/** @returns how far the join has come; nothing where nothing of it has */
+/** @returns the progress of the join; undefined if nothing was received */
 export function progressOf({ gap, replayed, assembly }: Joining): JoinText | undefined {
   if (gap !== undefined || (assembly !== undefined && assembly.left > 0)) return assembly?.progress(!!gap)
   const last = replayed.at(-1)

@@ -2,13 +2,13 @@ import type { ClientFrame, HubFrame, Subscribe } from '../protocol/frames.js'
 
 export type TransportName = 'websocket' | 'sse'
 
-/** What came cannot be read. Said by the link itself: to close it would bring the same again. */
+/** Reported by the link itself: received data cannot be read. Closing the link would only bring the same data again. */
 export interface Unread {
   readonly type: 'unread'
   readonly reason: string
 }
 
-/** What a link hands on. */
+/** A frame as a link passes it on. */
 export type LinkFrame = HubFrame | Unread
 
 /** One link to the hub. After it has closed every call does nothing. */
@@ -20,13 +20,13 @@ export interface Link {
   close(code: number, reason: string): void
 }
 
-/** What a link calls; nothing before `dial…` has returned. */
+/** The calls of a link; none happens before `dial…` has returned. */
 export interface LinkEvents {
   /** `welcome` is the first. */
   frame(frame: LinkFrame): void
-  /** Something came that is no frame, so the hub lives. */
+  /** Data that is not a frame arrived, so the hub is alive. */
   heard(): void
-  /** Once. `code`: a close code of the protocol or of RFC 6455; 1006 when the link was cut or never opened. */
+  /** Called once. `code`: a close code of the protocol or of RFC 6455; 1006 if the link was cut or never opened. */
   closed(code: number, reason: string): void
 }
 
@@ -35,8 +35,8 @@ export interface Dialling {
   readonly base: string
   readonly token: string | undefined
   /**
-   * What is followed, numbered for this link: for one that can ask for it as it is dialled, which saves a round trip.
-   * Of what was asked for in this way, `send` is told only changes.
+   * The subscriptions, numbered for this link, for links that can send them while dialling, which saves a round trip. After
+   * that only changes are passed to `send`.
    */
   readonly greeting?: () => readonly Subscribe[]
 }

@@ -4,13 +4,13 @@ import { canonicalValue } from '../protocol/value.js'
 import { RequestError } from './errors.js'
 import type { Request } from './requests.js'
 
-/** The hub has a bound of its own; this one is met by what contains itself. */
+/** The hub has its own bound; this one stops values that contain themselves. */
 const depthMax = 1_000
 
 /**
- * Makes of a request what the hub would, and refuses what it would, in the same words: JSON and MessagePack would turn
- * values that are no JSON into others, and a URL loses ids such as `..`. Halves of characters are left to the hub, which
- * knows to which event they belong.
+ * Converts a request as the hub would, and refuses what the hub would refuse, with the same messages. Otherwise JSON and
+ * MessagePack would change values that are not JSON, and a URL would lose ids such as `..`. Lone surrogates are left to the
+ * hub, which knows to which event they belong.
  *
  * @throws RequestError `badFrame`
  */
@@ -62,7 +62,7 @@ function checked(request: Request): Request {
   }
 }
 
-/** What JSON makes of a value has its shape: what is not a JSON value in a type is none in it afterwards. */
+/** The converted value has the same type, because conversion only affects parts that are not JSON. */
 function json<Value>(value: Value, field: string, pointer = ''): Value {
   return canonicalValue(value, { field, pointer, depthMax, keepsHalves: true }) as Value
 }

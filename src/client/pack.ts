@@ -4,11 +4,10 @@ import { isWellFormed } from '../lib/text.js'
 const encoder = new TextEncoder()
 
 /**
- * Encodes a JSON value as plain MessagePack: what the client sends, which is little.
+ * Encodes a JSON value as plain MessagePack. The client sends little, so this is not optimized.
  *
- * The encoder of a library would weigh more than the whole client. For the same reason
- * numbers and lengths have but two forms, the shortest and the longest. Fields that are `undefined` are left out,
- * as JSON does.
+ * The encoder of a library would be larger than the whole client. For the same reason numbers and lengths have only two forms,
+ * the shortest and the longest. Fields that are `undefined` are left out, as in JSON.
  *
  * @see https://github.com/msgpack/msgpack/blob/master/spec.md
  */
@@ -47,7 +46,7 @@ function write(bytes: number[], value: JsonValue): void {
   }
 }
 
-/** UTF-8 has no half of a surrogate pair. By its rule it is three bytes, which the hub puts together again. */
+/** UTF-8 has no lone surrogates. By its scheme one takes three bytes, which the hub joins with the other half. */
 function wideBytes(text: string): number[] {
   return text.split(/(\p{Surrogate})/u).flatMap((part, index) => {
     if (index % 2 === 0) return [...encoder.encode(part)]
@@ -56,7 +55,7 @@ function wideBytes(text: string): number[] {
   })
 }
 
-/** Within the first byte when it is less than `short`, else in 32 bits after `long`. */
+/** Writes it into the first byte if it is less than `short`, otherwise into 32 bits after `long`. */
 function writeLength(bytes: number[], length: number, first: number, short: number, long: number): void {
   if (length < short) bytes.push(first | length)
   else bytes.push(long, length >>> 24, (length >> 16) & 255, (length >> 8) & 255, length & 255)

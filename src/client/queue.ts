@@ -1,7 +1,7 @@
-/** What waits to be read by a `for await` loop. Ends or fails once; what was put before is read first. */
+/** Items waiting for a `for await` loop. It ends or fails once; earlier items are read first. */
 export class Queue<Item> {
   #items: Item[] = []
-  /** How many of `#items` have been read: they are cut off now and then, not one by one. */
+  /** The number of read items in `#items`: they are removed in batches, not one by one. */
   #read = 0
   #end: { readonly error: Error | undefined } | undefined
   #waiting: ((taken: 'again') => void)[] = []

@@ -1,6 +1,6 @@
 import type { HubEvent, HubFrame } from '../protocol/frames.js'
 
-/** What a frame must have to be understood, by its type: numbers, and texts with a `$` before them. */
+/** The required fields of a frame, by its type: numbers, and texts marked with `$`. */
 const needed: Readonly<Record<string, string>> = {
   welcome: '$connection heartbeatMs',
   subscribed: 'sub feed $epoch offset',
@@ -14,7 +14,7 @@ const needed: Readonly<Record<string, string>> = {
   error: '$code',
 }
 
-/** @returns whether the value is an object with these fields: numbers, and texts with a `$` before them */
+/** @returns whether the value is an object with these fields: numbers, and texts marked with `$` */
 export function hasFields(value: unknown, names: string): value is Readonly<Record<string, unknown>> {
   if (typeof value !== 'object' || value === null) return false
   return names.split(' ').every((name) => {
@@ -24,7 +24,7 @@ export function hasFields(value: unknown, names: string): value is Readonly<Reco
   })
 }
 
-/** @returns the frame, of which those of an unknown type are to be ignored; nothing when it cannot be understood */
+/** @returns the frame, which must be ignored if its type is unknown; undefined if it cannot be understood */
 export function readFrame(value: unknown): HubFrame | undefined {
   if (!hasFields(value, '$type')) return undefined
   const type = value['type'] as string

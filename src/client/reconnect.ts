@@ -6,16 +6,16 @@ import { isSendable } from '../protocol/token.js'
 import type { Dial, Link, LinkFrame, TransportName } from './link.js'
 import type { ClientClock, Page } from './surroundings.js'
 
-/** Links open, and end before all that is followed has come. */
+/** Links open, but end before all subscriptions have caught up. */
 export interface CutShort {
-  /** How many in a row: at least two. */
+  /** The number of such links in a row, at least two. */
   readonly links: number
   /** Why the last of them ended. */
   readonly code: number
   readonly reason: string
 }
 
-/** What a connection is doing. */
+/** The status of a connection. */
 export type Status =
   | { readonly kind: 'connecting'; readonly attempt: number; readonly cutShort?: CutShort }
   | {
@@ -24,7 +24,7 @@ export type Status =
       readonly transport: TransportName
       readonly cutShort?: CutShort
     }
-  /** Lost, or not reached: tries again in `retryMs`. */
+  /** Lost or not reached; tries again in `retryMs`. */
   | {
       readonly kind: 'waiting'
       readonly retryMs: number
@@ -33,7 +33,7 @@ export type Status =
       readonly cutShort?: CutShort
     }
   | { readonly kind: 'paused'; readonly why: 'offline' | 'hidden' }
-  /** For good: closed by the client (1000), or by the hub with a code that invites no reconnect. */
+  /** Closed permanently: by the client (1000), or by the hub with a code that does not invite a reconnect. */
   | { readonly kind: 'closed'; readonly code: number; readonly reason: string }
 
 export interface BackoffOptions {
@@ -46,16 +46,16 @@ export interface BackoffOptions {
 export interface PauseOptions {
   /** Closes the link and waits while the browser says that it is offline. */
   readonly offline?: boolean
-  /** Closes the link once the page has been hidden for so many milliseconds, until it is shown again. */
+  /** Closes the link after the page has been hidden for this many milliseconds, until it is shown again. */
   readonly hiddenMs?: number
 }
 
 export interface ReconnectOptions {
   readonly base: string
   readonly token: () => string | undefined | Promise<string | undefined>
-  /** What a token is sent in at worst. */
+  /** The most restrictive carrier of the token. */
   readonly carrier: 'header' | 'subprotocol'
-  /** The ways to connect, best first; the next one is tried as long as none has ever opened. */
+  /** The ways to connect, the best first; the next one is tried as long as none has ever opened. */
   readonly dials: readonly Dial[]
   readonly backoff: BackoffOptions
   readonly pause: PauseOptions
@@ -65,49 +65,49 @@ export interface ReconnectOptions {
 }
 
 export interface ReconnectEvents {
-  /** A link is dialled that can ask for what is followed at once. */
+  /** Called for a link that can send subscriptions while dialling. */
   greeting(): readonly Subscribe[]
-  /** The hub has said welcome; `asked` is what the link has asked for already, if it has. */
+  /** The hub has sent `welcome`; `asked` are the subscriptions that the link has already sent. */
   opened(asked: readonly Subscribe[] | undefined): void
   /** Any frame but `welcome`, `pong` and `closing`. */
   frame(frame: LinkFrame): void
-  /** Whether all that is followed has come, and is in step. */
+  /** Whether all subscriptions are live. */
   isThrough(): boolean
-  /** The link that was open is gone. */
+  /** The open link was lost. */
   lost(): void
   status(status: Status): void
 }
 
 /** From dialling to `welcome`. */
 const openMsMax = 10_000
-/** A link that lived so long ends the doubling of the waits. */
+/** After a link of this duration the waits begin short again. */
 const steadyMs = 2_000
 /** How long a hub may take to answer `ping`. */
 const pongMsMax = 10_000
 
-/** A link that comes back: dials, watches whether the hub lives, and dials again when it does not. */
+/** A link that reconnects by itself: it dials, checks that the hub is alive, and dials again if it is not. */
 export class Reconnecting {
   readonly #options: ReconnectOptions
   readonly #events: ReconnectEvents
   #status: Status = { kind: 'connecting', attempt: 0 }
   #link: Link | undefined
-  /** What the link has asked for as it was dialled. */
+  /** The subscriptions that the link sent while dialling. */
   #asked: readonly Subscribe[] | undefined
-  /** Changes with every attempt, so that what an abandoned one still says is not heard. */
+  /** Changes with every attempt, so that late events of an abandoned one are ignored. */
   #attemptMark = {}
   #attempt = 0
-  /** Which of the dials is tried next; fixed once the best one has opened. */
+  /** The index of the next dial; fixed when the best one has opened. */
   #dial = 0
   #bestHasOpened = false
-  /** Links in a row that ended too soon. */
+  /** The links in a row that ended too soon. */
   #cutShort: CutShort | undefined
   #openedAt = 0
   #heardAt = 0
   #heartbeatMs = 0
   #pinged = false
-  /** What the hub has asked for when it closed. */
+  /** The wait that the hub requested when it closed. */
   #askedMs = 0
-  /** The one timer of the phase: to open, to hear, or to try again. */
+  /** The only timer of the phase: to open, to receive, or to try again. */
   #timer: Timer | undefined
   #hiddenTimer: Timer | undefined
   #hiddenTooLong = false
@@ -135,7 +135,7 @@ export class Reconnecting {
     return true
   }
 
-  /** More of what is followed has come. */
+  /** More data of the subscriptions has arrived. */
   arrived(): void {
     const status = this.#status
     if (this.#cutShort === undefined || status.kind !== 'open' || !this.#events.isThrough()) return
@@ -145,7 +145,7 @@ export class Reconnecting {
     if (cutShort !== undefined) this.#events.status(open)
   }
 
-  /** @returns whether the token can be sent at all. No attempt would succeed with one that cannot, so it ends all. */
+  /** @returns whether the token can be sent. If not, no attempt could succeed, so this closes the client. */
   expectSendable(token: string | undefined): boolean {
     if (token === undefined || isSendable(token, this.#options.carrier)) return true
     this.close(closeCodes.unauthorized, 'The token cannot be sent.')
@@ -168,13 +168,13 @@ export class Reconnecting {
     this.#events.status(status)
   }
 
-  /** One link may end at any time. */
+  /** A single link may end at any time. */
   get #trouble(): { readonly cutShort?: CutShort } {
     const cutShort = this.#cutShort
     return cutShort !== undefined && cutShort.links > 1 ? { cutShort } : {}
   }
 
-  /** Forgets the present attempt or link. */
+  /** Forgets the current attempt or link. */
   #drop(code: number, reason: string): void {
     this.#attemptMark = {}
     this.#timer?.cancel()
@@ -260,7 +260,7 @@ export class Reconnecting {
     this.#pinged = false
   }
 
-  /** One timer for the life of the link, however many frames come: it looks how long ago the last one was. */
+  /** One timer for the lifetime of the link, for any number of frames: it checks how long ago the last one was. */
   #listen(ms: number): void {
     this.#timer = this.#options.clock.after(ms, () => {
       const silentMs = this.#options.clock.now() - this.#heardAt
@@ -274,7 +274,7 @@ export class Reconnecting {
 
   #closed(code: number, reason: string): void {
     this.#link = undefined
-    // A token that was good has expired: with another one, all goes on from where it is.
+    // A token that was valid has expired: with a new one, the client resumes.
     const renews = code === closeCodes.unauthorized && this.#status.kind === 'open'
     if (code >= 4000 && !invitesReconnect(code) && !renews) this.close(code, reason)
     else this.#retry(code, reason)
@@ -290,8 +290,8 @@ export class Reconnecting {
     this.#drop(code >= 4000 ? code : 1000, reason)
     if (opened && clock.now() - this.#openedAt >= steadyMs) this.#attempt = 0
     this.#dial = this.#bestHasOpened || opened ? 0 : (this.#dial + 1) % dials.length
-    // A link that lived is tried again soon; then half of each wait is chance, so that the clients of a hub that
-    // restarts do not come back all at once.
+    // After a stable link the first wait is short. Half of each wait is random, so that the clients of a restarted hub do not
+    // all reconnect at once.
     const mostMs = Math.min(backoff.mostMs, backoff.firstMs * 2 ** Math.min(this.#attempt, 30))
     const retryMs = Math.max(this.#askedMs, Math.round((mostMs * (1 + random.fraction())) / 2))
     this.#timer = clock.after(retryMs, () => this.#connect())
@@ -321,7 +321,7 @@ export class Reconnecting {
     } else if (this.#status.kind === 'paused') {
       this.#connect()
     } else if (this.#status.kind === 'waiting' && !page.offline && !page.hidden) {
-      // The network or the user came back: no reason to wait longer.
+      // The network or the user is back, so there is no reason to wait.
       this.#connect()
     }
   }

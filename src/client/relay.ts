@@ -1,26 +1,26 @@
 import type { ClientFrame, HubFrame, Welcome } from '../protocol/frames.js'
 import type { Link, LinkFrame } from './link.js'
 
-/** One of those who share a connection. */
+/** A member of a shared connection. */
 export interface Member {
   frame(frame: LinkFrame): void
 }
 
 interface Shared {
   readonly member: Member
-  /** What the member itself calls it. */
+  /** The member's own number or mark. */
   readonly number: number | string | undefined
   feed?: number
 }
 
 /**
- * Lets several members speak over one connection as if each had its own: their numbers of subscriptions and marks of
- * requests become the connection's, and what comes back goes to whom it is for. Knows frames, no tabs.
+ * Lets several members use one connection as if each had its own. It translates subscription numbers and marks of requests to
+ * those of the connection, and passes each frame of the hub to its member. It knows frames, not tabs.
  */
 export class Relay {
   readonly #link: Link
   #welcome: Welcome | undefined
-  /** For each member the connection's number of each of its subscriptions. */
+  /** The connection's number of each subscription, by member. */
   readonly #members = new Map<Member, Map<number, number>>()
   readonly #subs = new Map<number, Shared>()
   readonly #feeds = new Map<number, Member>()
@@ -40,7 +40,7 @@ export class Relay {
     if (this.#welcome !== undefined) member.frame(this.#welcome)
   }
 
-  /** The member has gone: nothing comes for it any more. */
+  /** The member has left: it gets nothing more. */
   remove(member: Member): void {
     const subs = this.#members.get(member)
     if (subs === undefined) return
@@ -59,7 +59,7 @@ export class Relay {
     this.#link.send(sent.map((frame) => this.#outgoing(frame, member, subs)))
   }
 
-  /** Hands a frame of the hub to whom it is for. */
+  /** Passes a frame of the hub to its member. */
   frame(frame: LinkFrame): void {
     switch (frame.type) {
       case 'welcome':
@@ -69,7 +69,7 @@ export class Relay {
       case 'unread':
         return this.#toAll(frame)
       case 'authorized':
-        // Whose token it is: the first member's.
+        // The token is that of the first member.
         return this.#members.keys().next().value?.frame(frame)
       case 'events':
         return this.#feeds.get(frame.feed)?.frame(frame)
@@ -105,7 +105,7 @@ export class Relay {
       }
       case 'update':
       case 'unsubscribe':
-        // One that is unknown stays so: no subscription has the number 0.
+        // An unknown number becomes 0, which no subscription has.
         return { ...frame, sub: subs.get(frame.sub) ?? 0 }
       case 'authorize':
         return frame

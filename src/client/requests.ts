@@ -17,34 +17,34 @@ import type { ClientClock } from './surroundings.js'
 export type Request = Publish | SetFrame | Patch | Merge | Lease
 export type Answer = Published | Updated | Leased
 
-/** Where what was published stands in its session. */
+/** The offsets of published events. */
 export interface Receipt {
-  /** Offsets of the first and the last event. */
+  /** Offsets of the first and last event. */
   readonly first: Offset
   readonly last: Offset
-  /** How many the hub had already, by their ids. */
+  /** How many events the hub already had, by their ids. */
   readonly duplicates: number
 }
 
-/** What a change of state came to. */
+/** The result of a change of state. */
 export interface StateReceipt {
   readonly offset: Offset
-  /** `false`: the value was the same already, and nothing was published. */
+  /** `false`: the value was already the same, and nothing was published. */
   readonly changed: boolean
 }
 
 /** How long a request may take. */
 export interface RequestOptions {
-  /** From now to the answer, the waiting for a link included; `Infinity` for as long as the client lives. */
+  /** The time until the answer, including the wait for a link; `Infinity`: no timeout. */
   readonly timeoutMs?: number
-  /** Gives it up: one that was not sent is not sent any more, one that was may have been done. */
+  /** Abandons the request: if it has not been sent, it is not sent; if it has, it may have been executed. */
   readonly signal?: AbortSignal
 }
 
 interface Pending {
   readonly frame: Request
   sent: boolean
-  /** Stops whatever might have ended it before. */
+  /** Stops everything else that could settle it. */
   readonly settled: () => void
   readonly resolve: (answer: Answer) => void
   readonly reject: (error: Error) => void
@@ -53,7 +53,7 @@ interface Pending {
 /** Requests that may wait for an answer, or for a link. */
 const pendingMax = 10_000
 
-/** What was asked of the hub and is not answered yet, in order. */
+/** Unanswered requests, in order. */
 export class Requests {
   readonly #pending = new Map<number, Pending>()
   readonly #answers = new Set<Promise<Answer>>()
@@ -109,7 +109,7 @@ export class Requests {
       try {
         pending.sent = send(frame)
       } catch (error) {
-        // What cannot be sent now cannot be sent on the next link either.
+        // A frame that cannot be encoded now cannot be encoded for the next link either.
         this.#settle(ref)
         reject(error instanceof Error ? error : new Error(String(error)))
       }
@@ -125,7 +125,7 @@ export class Requests {
     await Promise.allSettled(this.#answers)
   }
 
-  /** @returns what to send on a new link: all that has not been answered, in order. */
+  /** @returns the frames to send on a new link: all unanswered requests, in order */
   again(): Request[] {
     const frames: Request[] = []
     for (const pending of this.#pending.values()) {
@@ -136,8 +136,8 @@ export class Requests {
   }
 
   /**
-   * The link is gone. What was published is sent again, by its ids exactly once in effect; `set` and `merge` are
-   * sent again, as their effect is the same. Whether a patch was applied cannot be known, so its sender decides.
+   * The link is lost. Published events are sent again; their ids make the effect exactly once. `set` and `merge` are sent again
+   * because they are idempotent. Whether a patch was applied is unknown, so it fails and its sender decides.
    */
   lost(): void {
     for (const [ref, { frame, sent }] of this.#pending) {

@@ -1,7 +1,7 @@
 import type { JsonObject } from '../lib/json.js'
 import { hasFields } from './read-frame.js'
 
-/** What a block must have to be understood, by the name of its event. */
+/** The required fields of a block, by the name of its event. */
 const needed: Readonly<Record<string, string>> = {
   'hub.open': '$connection',
   'hub.close': 'code',
@@ -11,7 +11,7 @@ const needed: Readonly<Record<string, string>> = {
   'state.part': '$slice index $text',
 }
 
-/** @returns the data of a block; nothing when it is not what the name of its event promises */
+/** @returns the data of a block; undefined if required fields are missing */
 export function readBlock(name: string, text: string): JsonObject | undefined {
   let data: unknown
   try {

@@ -3,7 +3,7 @@ import type { RequestCode } from '../protocol/codes.js'
 import type { Failed } from '../protocol/frames.js'
 import type { Request } from './requests.js'
 
-/** @returns what asks for the same over HTTP. @throws TypeError when it cannot be said in JSON */
+/** @returns the equivalent HTTP request. @throws TypeError when it cannot be written as JSON */
 export function requestOf(request: Request): [path: string, init: RequestInit] {
   const { topic } = request
   if (request.type === 'publish') {
@@ -33,7 +33,7 @@ export function withBody(
   return { method, headers: { ...headers, 'content-type': type }, body: JSON.stringify(value) }
 }
 
-/** JSON that may stand in a header: what is not ASCII is escaped. */
+/** Makes JSON safe for a header by escaping non-ASCII characters. */
 export function ascii(json: string): string {
   return json.replace(/[^\x20-\x7e]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }
@@ -42,12 +42,12 @@ export async function readJson(response: Response): Promise<JsonObject | undefin
   try {
     return (await response.json()) as JsonObject
   } catch {
-    // The caller knows what to make of an answer without a body.
+    // The caller handles answers without a body.
     return undefined
   }
 }
 
-/** @returns the refusal that a problem document (RFC 9457) tells of. */
+/** @returns the refusal in a problem document (RFC 9457) */
 export function failure({ type, detail }: JsonObject, otherwise: string): Failed {
   const code = typeof type === 'string' && type.startsWith('urn:runcast:') ? type.slice(12) : 'internalError'
   return {

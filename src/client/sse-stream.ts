@@ -18,49 +18,49 @@ import type { LinkFrame } from './link.js'
 import { readBlock } from './sse-block.js'
 import { failure, readJson, withBody } from './sse-requests.js'
 
-/** Frames in one request, so that a great many subscriptions stay below the hub's limit of bytes. */
+/** Maximum of frames in one request, so that many subscriptions stay below the hub's limit of bytes. */
 const framesMax = 500
-/** Of an address, so that it passes through proxies: many take no more than 8 KB. */
+/** Maximum length of a query, because many proxies accept only URLs of up to 8 KB. */
 const queryLengthMax = 6_000
-/** How long a small request may take. A browser has six links to an origin over HTTP/1.1, which others may hold. */
+/** The timeout of a small request. A browser has six links to an origin over HTTP/1.1, which may all be in use. */
 export const changeMsMax = 10_000
 type Change = Subscribe | Update | Unsubscribe | Authorize
 
-/** The link that a response belongs to. */
+/** The link of a response. */
 export interface StreamOwner {
   emit(frame: LinkFrame): void
-  /** Something came, so the hub lives. */
+  /** Data arrived, so the hub is alive. */
   heard(): void
   opened(connection: string): void
-  /** The stream is over, because all that it followed is. */
+  /** The stream is over, because all its subscriptions are. */
   over(stream: Stream): void
   fail(code: number, reason: string): void
-  /** @returns the response; nothing when there is none, and the link has been closed for it */
+  /** @returns the response; undefined if there is none, in which case the link has been closed */
   fetch(path: string, init: RequestInit, msMax: number): Promise<Response | undefined>
 }
 
-/** What the link knows of one subscription. */
+/** The link's record of one subscription. */
 interface Followed {
   readonly topic: string
   epoch: string
-  /** Up to here its events have come. */
+  /** Its events up to here have been received. */
   offset: number
-  /** Held back until the snapshot that belongs to it has come. */
+  /** Held back until its snapshot has been received. */
   subscribed: Subscribed | undefined
   live: boolean
-  /** Something came since that could not be read: perhaps an event of it. */
+  /** Unreadable data has arrived since, possibly an event of this subscription. */
   isUnread: boolean
-  /** Its session has ended, as far as can be seen: the end of the response is no accident. */
+  /** Its session has apparently ended, so the end of the response is expected. */
   ended: boolean
 }
 
-/** One response, and the requests that change what it carries. */
+/** One response, and the requests that change its subscriptions. */
 export class Stream {
   readonly #link: StreamOwner
   readonly #reader = new EventStreamReader(({ event, data }) => this.#block(event, data))
   readonly #subs = new Map<number, Followed>()
   readonly #byTopic = new Map<string, number>()
-  /** Frames that the hub has not been sent yet: not before it has said how the connection is called. */
+  /** Frames that wait until the hub has sent the id of the connection. */
   #outbox: Change[] = []
   #connection: string | undefined
   #opened = false
@@ -72,7 +72,7 @@ export class Stream {
     this.#link = link
   }
 
-  /** Opens the response, unless it has been. What its address has room for is asked for with it, the rest afterwards. */
+  /** Opens the response, unless it is open. The URL contains as many subscriptions as fit; the others are sent afterwards. */
   open(): void {
     if (this.#opened) return
     this.#opened = true
@@ -111,7 +111,7 @@ export class Stream {
     this.change(frame)
   }
 
-  /** First of all that waits: what is sent with another token begins with it. */
+  /** Puts the frame first, because a request with another token must begin with it. */
   renew(frame: Authorize): void {
     this.#outbox.unshift(frame)
     this.#send()
@@ -135,7 +135,7 @@ export class Stream {
       if (response === undefined) return
       const answer = await readJson(response)
       if (response.ok) continue
-      // Frames are done in order up to the first that is refused.
+      // Frames are executed in order up to the first that is refused.
       const applied = answer?.applied
       const refused = typeof applied === 'number' ? frames[applied] : undefined
       if (refused === undefined) return this.#link.fail(1006, `the stream is gone: HTTP ${response.status}`)
@@ -176,7 +176,7 @@ export class Stream {
     else this.#link.fail(1006, 'the response ended')
   }
 
-  /** What cannot be read is passed over: the position moves past it, and it does not come again. */
+  /** Skips unreadable data: the position moves past it, so that it is not sent again. */
   #block(name: string, text: string): void {
     const data = readBlock(name, text)
     if (data === undefined) return this.#unread(name)
@@ -230,7 +230,7 @@ export class Stream {
       }
       case 'hub.live': {
         const { sub, offset } = data as unknown as { readonly sub: number; readonly offset: Offset }
-        // Nothing was due any more: when the response ends now, it is because the session had ended before.
+        // Nothing was due any more, so if the response ends now, the session had already ended.
         followed.ended ||= !followed.live && followed.offset === offset
         followed.live = true
         followed.offset = Math.max(followed.offset, offset)
@@ -268,7 +268,7 @@ export class Stream {
     this.#batch.events.push(event)
   }
 
-  /** Hands on the events of one subscription that came in a row. */
+  /** Passes on consecutive events of one subscription. */
   #flush(): void {
     const batch = this.#batch
     this.#batch = undefined
@@ -285,7 +285,7 @@ export class Stream {
     this.#link.emit({ type: 'events', feed, after, last: followed.offset as Offset, events })
   }
 
-  /** The end of a flush says how far all is: events that did not match have moved the positions too. */
+  /** The end of a flush has all positions, which events that did not match have moved too. */
   #follow(cursor: string | undefined): void {
     if (cursor === undefined || cursor === this.#cursor) return
     this.#cursor = cursor

@@ -18,19 +18,19 @@ export interface SubscribeOptions<
   readonly mode?: Mode
   /** Which slices of the state to mirror: names, `prefix*`, `*`. Absent: none. */
   readonly slices?: readonly string[]
-  /** Continue after this cursor, an earlier subscription's `position`. */
+  /** Continues after this cursor, the `position` of an earlier subscription. */
   readonly after?: Cursor
-  /** What a fresh join replays: by the catalog (`true`, the default), nothing, or all that is retained. */
+  /** What a fresh join replays: by the catalog (`true`, the default), nothing, or all retained events. */
   readonly replay?: boolean | 'all'
-  /** What a fresh join replays instead: the newest events, so many. */
+  /** Instead, a fresh join replays this many of the newest events. */
   readonly last?: number
-  /** The same: what came since that time, milliseconds since 1970. */
+  /** Instead, a fresh join replays the events since that time, milliseconds since 1970. */
   readonly since?: number
-  /** How many events may wait for a `for await` loop before the subscription rests. Default 10,000. */
+  /** How many events may wait for a `for await` loop before the subscription pauses. Default 10,000. */
   readonly queueEventsMax?: number
 }
 
-/** What may be changed without losing the place; `null` sets back to the default. */
+/** Changes that keep the position; `null` resets to the default. */
 export interface Changes {
   readonly types?: readonly string[] | null
   readonly mode?: Mode
@@ -43,35 +43,35 @@ export interface Ending {
   readonly reason: string
 }
 
-/** What a subscription calls; none may throw. */
+/** The callbacks of a subscription; they must not throw. */
 export interface Listener<Event> {
   onEvent?(event: Event): void
-  /** Events were lost for good: the hub no longer had them, or they could not be read (`unreadable`). */
+  /** Events were lost: the hub no longer had them, or they could not be read (`unreadable`). */
   onGap?(gap: Loss): void
-  /** Everything from before the join or the reconnect has come. */
+  /** Everything from before the join or reconnect has been received. */
   onLive?(): void
-  /** The state changed; without `change` it was replaced by a snapshot. */
+  /** The state has changed; without `change` it was replaced by a snapshot. */
   onState?(state: JsonObject, change: StateChange | undefined): void
   /** The hub ended it, or the client is closed. */
   onEnd?(ending: Ending): void
 }
 
-/** What a subscription needs of its client. */
+/** The part of a client that a subscription needs. */
 export interface Subscriptions {
   /** @returns whether the link is open */
   send(frames: readonly ClientFrame[]): boolean
   /** Sends `subscribe` for the view, under a new number, if the link is open. */
   follow(view: View): void
-  /** Forgets the number that the view has, and tells the hub. */
+  /** Forgets the view's number, and unsubscribes. */
   leave(view: View): void
   askSnapshot(view: View): void
   forget(subscription: Followed): void
 }
 
-/** What the client calls of a subscription. */
+/** The part of a subscription that the client uses. */
 export interface Followed {
   readonly view: View
-  /** Whether it is to be followed on a new link: not while it rests. */
+  /** Whether to subscribe on a new link; false while it is paused. */
   readonly follows: boolean
   end(ending: Ending): void
 }
@@ -79,12 +79,11 @@ export interface Followed {
 const queueEventsMaxDefault = 10_000
 
 /**
- * A place in a topic, and what comes after it.
+ * A position in a topic, and the events after it.
  *
- * Read it with `for await`, or give a listener with `onEvent`; not both. When a loop is so slow that
- * `queueEventsMax` events wait, the subscription rests: it leaves the hub, keeps its position, and continues from
- * there when half of them have been read. So nothing is lost that the hub still has, adjacent text may come as one
- * event, and what was evicted meanwhile comes as a gap.
+ * Read it with `for await`, or pass a listener with `onEvent`; not both. If a loop is so slow that `queueEventsMax` events
+ * wait, the subscription pauses: it unsubscribes, keeps its position, and resumes when half of them have been read. So no event
+ * is lost that the hub still has; adjacent texts may come as one event, and evicted events are reported as a gap.
  */
 export class Subscription<
   C extends Catalog = AnyCatalog,
@@ -105,7 +104,7 @@ export class Subscription<
     listener: Listener<EventOf<C, Chosen<C, Types>>>,
   ) {
     const { after, queueEventsMax, ...interest } = options
-    // What cannot be sent is thrown here, and not by each new link.
+    // Throws here for values that cannot be sent, instead of on each new link.
     JSON.stringify(interest)
     this.#client = client
     this.#listener = listener
@@ -133,17 +132,19 @@ export class Subscription<
     })
   }
 
-  /** Everything up to here has come (with `for await`: has been queued); absent until the first join is complete. */
+  /** Everything up to here has been received (with `for await`: queued); absent until the first join is complete. */
   get position(): Cursor | undefined {
     return this.view.position
   }
 
-  /** The slices that were asked for. Immutable: what did not change is the same object as before. */
+  /** The requested slices. Immutable: an unchanged part is the same object as before. */
   get state(): JsonObject {
     return this.view.state
   }
 
-  /** Whether all from before the join has come and the subscription is in step, as far as the client knows. */
+  /**
+   * Whether everything from before the join has been received and the subscription is up to date, as far as the client knows.
+   */
   get live(): boolean {
     return this.#live && this.#phase === 'following'
   }
@@ -152,7 +153,7 @@ export class Subscription<
     return this.#phase === 'following'
   }
 
-  /** Changes what is shown; the position stays. */
+  /** Changes the filter and keeps the position. */
   update(changes: Changes): void {
     if (this.#phase === 'ended') return
     JSON.stringify(changes)
@@ -171,7 +172,7 @@ export class Subscription<
     if (slices !== undefined) this.view.slicesChanged()
   }
 
-  /** Ends it. A `for await` loop still gets what waits. */
+  /** Ends the subscription. A `for await` loop still gets the queued events. */
   close(): void {
     if (this.#phase === 'ended') return
     this.#leave('ended')

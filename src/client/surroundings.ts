@@ -18,17 +18,17 @@ export interface SocketLike {
 /** A constructor of sockets: the browser's `WebSocket`, or the class of the package `ws`. */
 export type SocketClass = new (url: string, protocols: string[]) => SocketLike
 
-/** A page's own state: what a client may pause for. */
+/** The state of a page in which a client may pause. */
 export interface Page {
   readonly hidden: boolean
   readonly offline: boolean
-  /** Calls `changed` whenever one of them may have changed. @returns what stops it */
+  /** Calls `changed` whenever the state may have changed. @returns a function that stops it */
   watch(changed: () => void): () => void
 }
 
 /**
- * The machine's clock. Unlike `systemClock` its timers keep a process alive, so that a program that waits for
- * the next attempt to connect does not end; `client.close()` cancels them all.
+ * The system's clock. Unlike those of `systemClock`, its timers keep a process alive, so that a program that waits for the next
+ * attempt to connect does not exit; `client.close()` cancels them all.
  */
 export const clientClock: ClientClock = {
   now: () => Date.now(),
@@ -40,7 +40,7 @@ export const clientClock: ClientClock = {
 
 const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-'
 
-/** The machine's chance: ids from Web Crypto, which browsers and Node have. */
+/** The system's randomness: ids from Web Crypto, which browsers and Node have. */
 export const clientRandom: Random = {
   fraction: () => Math.random(),
   id(size = 21) {
@@ -66,7 +66,7 @@ interface BrowserGlobals {
 
 const browser = globalThis as unknown as BrowserGlobals
 
-/** The page this runs in; one that is always visible and online outside browsers. */
+/** The current page; outside browsers, one that is always visible and online. */
 export const page: Page = {
   get hidden() {
     return browser.document?.visibilityState === 'hidden'
@@ -95,7 +95,7 @@ export function globalSocketClass(): SocketClass | undefined {
 /**
  * @param url of the hub: `http(s)` or `ws(s)`, absolute, or relative to the page
  * @returns its base as `http(s)`, ending in a slash, without query and fragment
- * @throws TypeError when it is none of these
+ * @throws TypeError when it is not such a URL
  */
 export function baseUrl(url: string): string {
   const hint = /^[\w.-]+:\d/.test(url) ? `; did you mean http://${url}?` : ''

@@ -25,26 +25,26 @@ const { BroadcastChannel, navigator } = globalThis as unknown as {
   readonly navigator?: { readonly locks?: Locks }
 }
 
-/** What the tab that leads says to another one. */
+/** A message from the leading tab to another one. */
 type Down =
-  /** It leads, and will say `welcome` once it is connected. */
+  /** The tab leads, and will send `welcome` when it is connected. */
   | { readonly kind: 'hello' }
   | { readonly kind: 'frame'; readonly frame: LinkFrame; readonly transport: TransportName }
   | { readonly kind: 'closed'; readonly code: number; readonly reason: string }
 
-/** What another tab says to the one that leads. */
+/** A message from another tab to the leading one. */
 type Up =
   | { readonly kind: 'frames'; readonly frames: readonly ClientFrame[] }
-  /** So many have been read. */
+  /** This many frames have been read. */
   | { readonly kind: 'read'; readonly frames: number }
   | { readonly kind: 'bye' }
 
-/** What is said to all tabs. */
+/** A message to all tabs. */
 type Called = { readonly kind: 'join'; readonly id: string } | { readonly kind: 'leads' }
 
-/** How long the tab that leads may take to answer before another takes its place: it may be frozen. */
+/** How long the leading tab, which may be frozen, may take to answer before another one replaces it. */
 const answerMsMax = 3_000
-/** A tab that is frozen reads nothing; it is let go before its frames fill the browser's memory. */
+/** A frozen tab reads nothing; it is dropped before its frames fill the browser's memory. */
 const unreadFramesMax = 5_000
 const readFrames = 500
 
@@ -65,10 +65,10 @@ export function dialTabs(dial: Dial, tabs: Tabs, dialling: Dialling, events: Lin
 }
 
 /**
- * A tab's part of the shared link. The tab that holds the lock leads: it has the connection, and a relay for the
- * others. Each other tab waits for the lock, so that it learns at once when the one that leads has gone, and holds
- * one of its own, from which that one learns the same of it. Whoever loses the link dials again, as after any cut, and
- * each client resumes from its own position: so nothing is lost and nothing comes twice.
+ * A tab's part of the shared link. The tab that holds the lock leads: it has the connection, and a relay for the others. Each
+ * other tab waits for this lock, so that it learns at once when the leading tab has gone. It also holds a lock of its own, from
+ * which the leading tab learns the same about it. A tab that loses the link dials again, as after any interruption, and each
+ * client resumes from its own position, so nothing is lost or repeated.
  */
 class TabLink implements Link {
   readonly #dial: Dial
@@ -80,9 +80,9 @@ class TabLink implements Link {
     name: string,
   ) => Channel
   readonly #id: string
-  /** Where all tabs hear each other. */
+  /** The channel that all tabs receive. */
   readonly #hall: Channel
-  /** Between this tab and the one that leads. */
+  /** The channel between this tab and the leading one. */
   readonly #line: Channel
   readonly #abort = new AbortController()
   #timer: Timer | undefined
@@ -115,11 +115,11 @@ class TabLink implements Link {
     this.#line = new Channel(`${tabs.name} ${this.#id}`)
     this.#hall.onmessage = ({ data }) => this.#called(data as Called)
     this.#line.onmessage = ({ data }) => this.#told(data as Down)
-    // First its own lock: the tab that leads asks for it as soon as it is told to let this one in.
+    // Its own lock first, because the leading tab requests it as soon as it lets this tab in.
     this.#hold(`${tabs.name} ${this.#id}`, {}, () => {
       this.#join()
       this.#hold(tabs.name, { signal: this.#abort.signal }, () => this.#free())
-      // What is only slow may still be first to answer.
+      // A tab that is only slow may still answer first.
       this.#timer = tabs.clock.after(answerMsMax, () =>
         this.#hold(tabs.name, { steal: true }, () => this.#free()),
       )
@@ -142,7 +142,7 @@ class TabLink implements Link {
     this.#leave(1006, 'the tab that had the connection has left it')
   }
 
-  /** Holds a lock from when it is free until the link is over; calls `held` when it has it. */
+  /** Acquires a lock and holds it until the link is over; calls `held` when it has it. */
   #hold(name: string, options: Parameters<Locks['request']>[1], held: () => void): void {
     const holding = () =>
       new Promise<void>((release) => {
@@ -150,7 +150,7 @@ class TabLink implements Link {
         this.#release.push(release)
         held()
       })
-    // Rejected when it is not waited for any more, or when another tab has taken it.
+    // Rejected when this tab no longer waits for it, or another tab has taken it.
     this.#locks.request(name, options, holding).catch(() => {
       if (this.#phase === 'leading') this.#end(1006, 'another tab has taken the connection over')
     })
@@ -163,14 +163,14 @@ class TabLink implements Link {
   /** Nobody leads any more. */
   #free(): void {
     if (this.#phase === 'joining') this.#lead()
-    // All who had joined learn it so, one after the other; whoever dials first leads.
+    // All tabs that had joined learn this one after the other; the first that dials leads.
     else if (this.#phase === 'joined') this.#end(1006, 'the tab that had the connection has gone')
   }
 
   #lead(): void {
     this.#phase = 'leading'
     this.#timer?.cancel()
-    // What this tab follows is numbered for itself, not for the link.
+    // Subscription numbers are those of this tab, not of the link.
     const { base, token } = this.#dialling
     const link = this.#dial(
       { base, token },
@@ -207,7 +207,7 @@ class TabLink implements Link {
       case 'hello':
         return this.#timer?.cancel()
       case 'closed':
-        // The other tab's token is none of this one's: it finds out by itself whether its own is good.
+        // The token of the other tab does not matter for this one, which must find out itself whether its own is valid.
         return this.#end(down.code < 4_500 ? down.code : 1006, down.reason)
       case 'frame':
         this.#timer?.cancel()
@@ -239,7 +239,7 @@ class TabLink implements Link {
   }
 }
 
-/** Another tab, as the one that leads sees it. */
+/** Another tab, from the view of the leading one. */
 class OtherTab implements Member {
   readonly #line: Channel
   readonly #relay: Relay
@@ -254,7 +254,7 @@ class OtherTab implements Member {
     line.onmessage = ({ data }) => this.#told(data as Up)
   }
 
-  /** Nobody needs to wait for its end any more. */
+  /** Aborted when its end no longer matters. */
   get gone(): AbortSignal {
     return this.#abort.signal
   }
@@ -270,7 +270,7 @@ class OtherTab implements Member {
     this.#line.postMessage({ kind: 'frame', frame, transport: this.#relay.transport } satisfies Down)
   }
 
-  /** It is sent away, and comes back by itself. */
+  /** Sends it away; it comes back by itself. */
   dismiss(code: number, reason: string): void {
     this.#line.postMessage({ kind: 'closed', code, reason } satisfies Down)
     this.leave()

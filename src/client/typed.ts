@@ -1,35 +1,35 @@
 import type { JsonValue } from '../lib/json.js'
 import type { HubEvent } from '../protocol/frames.js'
 
-/** A catalog as types: what `data` is, by event type. */
+/** A catalog as types: the type of `data`, by event type. */
 export type Catalog = object
 
-/** The catalog of those who give none: any type, any JSON. */
+/** The default catalog: any type, any JSON. */
 export interface AnyCatalog {
   readonly [type: string]: JsonValue
 }
 
 /**
- * What becomes JSON when it is sent: interfaces, optional fields and dates too. A function is none; what is deeper in it is
- * looked at when it is sent.
+ * Values that can be converted to JSON, including interfaces, optional fields and dates, but not functions. Nested values are
+ * checked when they are sent.
  */
 export type JsonInput = JsonValue | (object & { readonly call?: never })
 
 type TypeIn<C extends Catalog> = keyof C & string
 
-/** What `types` may list of a catalog: editors complete it, and tell a name that is nearly one. */
+/** The items of `types` for a catalog: editors complete them and mark misspelt names. */
 export type TypePattern<C extends Catalog> = TypeIn<C> | `${string}*` | `!${string}`
 
-/** The data of a type as a producer hands it over: where any JSON is allowed, what becomes JSON. */
+/** The data of a type as a producer passes it: if any JSON is allowed, any value that can be converted to JSON. */
 type DataIn<Data> = JsonValue extends Data ? JsonInput : Data
 
-/** One event of a catalog: `data` is known as soon as `type` is. */
+/** One event of a catalog: `type` determines the type of `data`. */
 export type EventOf<C extends Catalog, Type extends TypeIn<C> = TypeIn<C>> =
   Type extends TypeIn<C>
     ? Omit<HubEvent, 'type' | 'data'> & {
         readonly type: Type
         readonly data: C[Type]
-        /** Retained from before the subscription joined. */
+        /** It was retained from before the join. */
         readonly replay?: true
       }
     : never
@@ -38,7 +38,7 @@ type Matching<Type extends string, Pattern extends string> = Pattern extends `${
   ? Extract<Type, `${Prefix}${string}`>
   : Extract<Type, Pattern>
 
-/** The types of a catalog that a filter lets through; all of them where it excludes or is only known at run time. */
+/** The types of a catalog that a filter includes; all types if it excludes some or is known only at run time. */
 export type Chosen<
   C extends Catalog,
   Types extends readonly string[] | undefined,
@@ -52,13 +52,13 @@ export type Chosen<
         : TypeIn<C>
   : TypeIn<C>
 
-/** An event as a producer of a catalog hands it over. */
+/** An event as a producer of a catalog publishes it. */
 export type NewEventOf<C extends Catalog, Type extends TypeIn<C> = TypeIn<C>> =
   Type extends TypeIn<C>
     ? {
         readonly type: Type
         readonly data?: DataIn<C[Type]>
-        /** Made where it is absent, so that sending again after a cut publishes nothing twice. */
+        /** Created if absent, so that sending the event again after a reconnect does not publish it twice. */
         readonly id?: string
         readonly key?: string
         readonly time?: number

@@ -2,13 +2,13 @@ import { readPlain } from '../codec/read-msgpack.js'
 
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
-/** Up to here a loop is faster than a call of the decoder: names of fields, types, ids. */
+/** Up to this length, which covers most names, types and ids, a loop is faster than a call of the decoder. */
 const shortBytes = 24
 
 /**
  * Decodes one value of plain MessagePack.
  *
- * @throws Error when it is none, or more than one
+ * @throws Error when it is not exactly one
  */
 export function unpack(bytes: Uint8Array): unknown {
   const values = readPlain(bytes, readText)

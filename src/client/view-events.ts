@@ -16,18 +16,18 @@ export interface StateChange {
   readonly slice: string
   /** The new value; absent when the slice was removed. */
   readonly value?: JsonValue
-  /** How the new value was made out of the one before, where the hub said it so. */
+  /** The patch from the previous value, if the hub sent one. */
   readonly patch?: readonly PatchOperation[]
   readonly cause?: Cause
   readonly offset: Offset
 }
 
-/** What is lost: the hub does not have it any more, or what brought it cannot be read here. */
+/** Lost events: the hub no longer has them, or the client could not read them. */
 export interface Loss extends Omit<GapNotice, 'reason'> {
   readonly reason: GapReason | 'unreadable'
 }
 
-/** What a view shows. */
+/** The topic and filter of a view. */
 export interface Interest {
   readonly topic: string
   readonly types?: readonly string[]
@@ -38,17 +38,17 @@ export interface Interest {
   readonly since?: number
 }
 
-/** What the owner of a view is told. */
+/** The callbacks of a view. */
 export interface ViewEvents {
-  /** `replayed`: retained from before the join. */
+  /** `replayed`: the event was retained from before the join. */
   event(event: HubEvent, replayed: boolean): void
   gap(gap: Loss): void
   live(): void
   /** `change` is absent when the whole state was replaced by a snapshot. */
   state(change: StateChange | undefined): void
   ended(code: Unsubscribed['code'], reason: string): void
-  /** The stream does not continue where the view is: it must subscribe again from its position. */
+  /** The stream does not continue at the view's position: it must subscribe again from there. */
   diverged(): void
-  /** An update of the state builds on something that the mirror does not have. */
+  /** An update of the state has a base that the mirror does not have. */
   needsSnapshot(): void
 }

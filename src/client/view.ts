@@ -18,23 +18,23 @@ import { Assembly } from './assembly.js'
 import { type Joining, progressOf } from './joining.js'
 import type { Interest, Loss, StateChange, ViewEvents } from './view-events.js'
 
-/** Updates kept while a snapshot is on its way; with more it is asked for again. */
+/** Maximum of updates kept while a snapshot is requested; beyond it the snapshot is requested again. */
 const heldMax = 10_000
 
 /**
- * One subscription as the client sees it: where it is, what it must see next, and the mirror of the state. Knows
- * frames, no links: it survives them.
+ * One subscription in the client: its position, the expected next frame, and the mirror of the state. It knows frames, not
+ * links, and survives links.
  */
 export class View {
   interest: Interest
-  /** Its number on the present link; a new one for each `subscribe`. */
+  /** Its number on the current link; a new one for each `subscribe`. */
   sub = 0
   feed: number | undefined
-  /** Whether all that was due has come over the present link. */
+  /** Whether everything due has been received over the current link. */
   isLive = false
   /**
-   * A type that nothing has, by which the filter differs from that of another subscription of the connection: frames
-   * name their feed, so the hub refuses two subscriptions to the same one.
+   * A type that no event has. It makes the filter different from that of another subscription of the connection, because frames
+   * name their feed and the hub refuses two subscriptions to the same one.
    */
   apart: string | undefined
   #asked: Interest | undefined
@@ -42,24 +42,24 @@ export class View {
   readonly #events: ViewEvents
   #position: Position | undefined
   #joining: Joining | undefined
-  /** The snapshot that comes in parts on this link. */
+  /** The snapshot in parts on this link. */
   #assembly: Assembly | undefined
-  /** Frames may begin up to here, though the view is not there: a gap said so. */
+  /** After a gap, frames may begin up to here although the view's position is lower. */
   #excused = 0
-  /** A frame has continued exactly where the view was: from then on all do. */
+  /** A frame has continued exactly at the view's position; from then on all frames do. */
   #inStep = false
-  /** Something came that cannot be read: perhaps a part of this. */
+  /** Unreadable data has arrived, possibly a part of this subscription. */
   #unread = false
-  /** The mirror may lack something: a snapshot is needed. */
+  /** The mirror may be incomplete, so a snapshot is needed. */
   #stale: boolean
   #askedFor = false
-  /** Updates that came meanwhile: some are in the snapshot, the others are applied to it. */
+  /** Updates received meanwhile: some are in the snapshot, the others are applied to it. */
   #held: HubEvent[] = []
 
   constructor(interest: Interest, after: Position | undefined, events: ViewEvents) {
     this.interest = interest
     this.#position = after
-    // Who resumes is sent no snapshot.
+    // The hub sends no snapshot on resume.
     this.#stale = after !== undefined && interest.slices !== undefined
     this.#events = events
   }
@@ -72,28 +72,28 @@ export class View {
     return this.#position && formatCursor(this.#position.epoch, this.#position.offset)
   }
 
-  /** Where to go on from: within a join that was cut, as far as it has come. */
+  /** The cursor to resume from, with the progress of an interrupted join. */
   get after(): Cursor | undefined {
     if (this.#joining === undefined) return this.position
     const join = progressOf(this.#joining)
     return join === undefined ? this.position : formatPosition({ ...this.#joining.position, join })
   }
 
-  /** What to send as the filter by type. */
+  /** The `types` to send. */
   get types(): readonly string[] | undefined {
     const { types } = this.interest
-    // An empty list lets nothing through, one of exclusions alone starts from all.
+    // An empty list selects nothing; a list of exclusions starts from all types.
     return this.apart === undefined
       ? types
       : [...(types ?? []), types?.length === 0 ? this.apart : `!${this.apart}`]
   }
 
-  /** Whether what was asked for last is what is wanted still. */
+  /** Whether the last request still matches the interest. */
   get isAsked(): boolean {
     return this.#asked === this.interest
   }
 
-  /** @returns what to send so that everything after the position comes, on whatever link. */
+  /** @returns the frame that requests everything after the position, on any link */
   subscribe(sub: number): Subscribe {
     this.sub = sub
     this.lost()
@@ -115,22 +115,22 @@ export class View {
     }
   }
 
-  /** The link is gone; the position is what counts, and what has come of a join. */
+  /** The link is lost; the position and the received part of a join are kept. */
   lost(): void {
     this.feed = undefined
     this.isLive = false
     this.#assembly = undefined
     this.#inStep = false
-    // What has come of a join is kept, and with it that something of it may be missing.
+    // The received part of a join is kept, and so is the mark that a part of it may be missing.
     this.#unread &&= this.#joining !== undefined
     this.#askedFor = false
-    // What was held back is past the position: it does not come again.
+    // Held updates are before the position, so they are not sent again.
     if (this.#held.length > 0) this.#stale = true
     this.#held = []
     this.#excused = 0
   }
 
-  /** Other slices are wanted than the mirror has. */
+  /** Other slices are requested than the mirror has. */
   slicesChanged(): void {
     this.#stale = true
     if (this.feed !== undefined) this.#askAnew()
@@ -143,7 +143,7 @@ export class View {
     const begun = this.#joining
     const isSame = begun?.position.epoch === epoch && begun.position.offset === offset
     if (begun !== undefined && isSame && (resumed || (gap && begun.gap) !== undefined)) {
-      // The rest of a join that was cut.
+      // The rest of an interrupted join.
       this.#joining = { ...begun, gap: gap ?? begun.gap }
       if (parts !== undefined && begun.assembly !== undefined) this.#assemble(begun.assembly, parts)
       return
@@ -157,8 +157,8 @@ export class View {
       if (gap !== undefined) this.#gapped(gap)
     }
     this.#inStep = false
-    // Only with a fresh join is the snapshot the state at `offset`. After a gap, and with a changed filter, it is
-    // that of now, while what follows `offset` is still on its way: a patch might be applied to what has it already.
+    // Only with a fresh join is the snapshot the state at `offset`. After a gap, or with a changed filter, it is the current
+    // state, while updates after `offset` still follow: a patch might be applied to a value that already contains it.
     if (gap !== undefined || (resumed && slices !== undefined)) this.#doubt()
     if (slices !== undefined && !resumed && gap === undefined) this.snapshot(slices, offset)
     else if (assembly !== undefined) this.#assemble(assembly, parts as number)
@@ -183,11 +183,11 @@ export class View {
     if (position === undefined || last <= position.offset) return
     if (after > position.offset && after > this.#excused) {
       if (!this.#unread) return this.#events.diverged()
-      // To subscribe again would bring the same again.
+      // Subscribing again would bring the same data again.
       this.#passOver(after)
     }
     this.#unread = false
-    // A second subscription to the same feed is catching up. What of its frame is new here comes by itself.
+    // A second subscription to the same feed is catching up. New events for this one come by themselves.
     if (after < position.offset && this.#inStep) return
     this.#inStep = true
     for (const event of events) {
@@ -200,7 +200,7 @@ export class View {
     this.#moveTo(last)
   }
 
-  /** Something came that cannot be read. */
+  /** Unreadable data has arrived. */
   unread(): void {
     this.#unread = true
   }
@@ -224,7 +224,7 @@ export class View {
     else if (this.#stale) this.#freshen()
   }
 
-  /** The state at `offset`: with a join, or because it was asked for. */
+  /** The state at `offset`, from a join or a request. */
   snapshot(slices: Slices, offset: Offset): void {
     const held = this.#held
     this.#held = []
@@ -250,7 +250,7 @@ export class View {
     if (this.#unread) this.#gapped({ reason: 'unreadable', after: 0 as Offset, offset: position.offset })
   }
 
-  /** What lies between could not be read: it is lost for this client. */
+  /** The events in between could not be read, so they are lost for this client. */
   #passOver(offset: Offset): void {
     this.#unread = false
     const after = this.#position?.offset
@@ -289,7 +289,7 @@ export class View {
     this.#events.state(changeOf(event, all, this.#mirror.slices))
   }
 
-  /** So many parts of a snapshot follow; until they have come, updates are held back. */
+  /** This many parts of a snapshot follow; until they have been received, updates are held back. */
   #assemble(assembly: Assembly, parts: number): void {
     if (this.#askedFor) return
     this.#doubt()

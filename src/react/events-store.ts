@@ -4,15 +4,15 @@ import type { AnyCatalog, EventOf } from '../client/typed.js'
 import type { Loss } from '../client/view-events.js'
 import { Listeners, type Store } from './shared.js'
 
-/** What `useEvents` returns: immutable, another object whenever something has changed. */
+/** The result of `useEvents`: immutable, a new object after every change. */
 export interface Events<Event> {
   /** The newest `eventsMax`, oldest first. */
   readonly events: readonly Event[]
-  /** Whether all from before the join has come. */
+  /** Whether everything from before the join has been received. */
   readonly live: boolean
-  /** The latest one. One of the reason `epoch` begins the list anew: offsets are others after it. */
+  /** The latest gap. One with the reason `epoch` restarts the list, because offsets restart. */
   readonly gap?: Loss
-  /** Why nothing comes any more: refused, or ended by the hub. */
+  /** Why the subscription has ended: refused, or ended by the hub. */
   readonly ended?: Ending
 }
 
@@ -22,16 +22,16 @@ export interface Asked extends Pick<SubscribeOptions, 'topic' | 'types' | 'mode'
 
 type AnyEvent = EventOf<AnyCatalog>
 
-/** What components see before anything has come, and on the server. */
+/** The value before anything has been received, and on the server. */
 export const noEvents: Events<AnyEvent> = { events: [], live: false }
 
-/** The events of one subscription, for all components that ask for the same. */
+/** The events of one subscription, for all components with the same arguments. */
 export class EventsStore implements Store<Events<AnyEvent>> {
   shown = noEvents
   readonly #eventsMax: number
   readonly #listeners: Listeners
   readonly #subscription: Subscription
-  /** At most twice as many as are shown, so that the old ones are cut off now and then and not one by one. */
+  /** At most twice as many as are shown, so that old ones are removed in batches. */
   #events: AnyEvent[] = []
   #gap: Loss | undefined
   #ended: Ending | undefined

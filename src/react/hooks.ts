@@ -26,14 +26,17 @@ const ClientContext = createContext<Client | undefined>(undefined)
 export type RuncastProviderProps = { readonly children?: ReactNode } & (
   | { /** One that exists; who made it closes it. */ readonly client: Client }
   | {
-      /** Connects in the browser once this is mounted, and closes with it. Another URL is another connection. */
+      /**
+       * Connects in the browser when the component is mounted, and closes when it is unmounted. Another URL opens another
+       * connection.
+       */
       readonly url: string
       /** Read when it connects. */
       readonly options?: ConnectOptions
     }
 )
 
-/** Gives the hooks below it their client. On the server there is none: nothing is dialled. */
+/** Provides the client for the hooks below it. On the server there is none, so nothing connects. */
 export function RuncastProvider(props: RuncastProviderProps): ReactNode {
   const given = 'client' in props ? props.client : undefined
   const [url, options] = 'url' in props ? [props.url, props.options] : []
@@ -46,12 +49,12 @@ export function RuncastProvider(props: RuncastProviderProps): ReactNode {
       setOwn(undefined)
       made.close()
     }
-    // `options` may be a new object with each rendering.
+    // `options` may be a new object in each rendering.
   }, [url])
   return createElement(ClientContext.Provider, { value: given ?? own }, props.children)
 }
 
-/** @returns the client of the provider above; nothing on the server and until it is mounted */
+/** @returns the client of the provider above; undefined on the server and until it is mounted */
 export function useClient(): Client | undefined {
   return useContext(ClientContext)
 }
@@ -59,7 +62,7 @@ export function useClient(): Client | undefined {
 const notYet: Status = { kind: 'connecting', attempt: 0 }
 const nothing = (): void => undefined
 
-/** @returns how the connection is doing */
+/** @returns the status of the connection */
 export function useStatus(): Status {
   const client = useClient()
   const listen = useCallback((listener: () => void) => client?.onStatus(listener) ?? nothing, [client])
@@ -72,22 +75,22 @@ export function useStatus(): Status {
 
 export interface UseEventsOptions<Types extends readonly string[] | undefined = readonly string[] | undefined>
   extends Pick<SubscribeOptions<Types>, 'types' | 'mode' | 'replay'> {
-  /** How many are kept, the newest. Default 1,000. */
+  /** How many of the newest events are kept. Default 1,000. */
   readonly eventsMax?: number
 }
 
 const eventsStores = new Stores<EventsStore>()
 
 /**
- * The events of a topic, live. Components that ask for the same share one subscription; it ends with the last of them.
- * What changes within a frame is drawn at once.
+ * The events of a topic, live. Components with the same arguments share one subscription; it ends with the last of them.
+ * Changes within a frame are rendered together.
  *
- * @param topic nothing is followed while it is absent
- * @param options other ones, compared by their content, are another subscription, which begins afresh
+ * @param topic without a topic there is no subscription
+ * @param options are compared by content; different options make another subscription, which joins afresh
  */
 export function useEvents<
   C extends Catalog = AnyCatalog,
-  // Whoever names the catalog names this one not: then it must take any list.
+  // A caller that passes the catalog as a type argument does not pass this one, so it must accept any list.
   const Types extends readonly string[] | undefined = readonly string[] | undefined,
 >(topic: string | undefined, options: UseEventsOptions<Types> = {}): Events<EventOf<C, Chosen<C, Types>>> {
   const client = useClient()
@@ -111,11 +114,11 @@ export function useEvents<
 const stateStores = new Stores<StateStore>()
 
 /**
- * One slice of a topic's state, live. What did not change is the same object as before, and a component is drawn only
- * when its own slice has changed. All slices of a topic share one subscription.
+ * One slice of a topic's state, live. An unchanged part is the same object as before, and a component is rendered only if its
+ * own slice has changed. All slices of a topic share one subscription.
  *
- * @param topic nothing is followed while it is absent
- * @returns nothing until it has come, and when there is no such slice
+ * @param topic without a topic there is no subscription
+ * @returns undefined until it has been received, and if there is no such slice
  */
 export function useSessionState<Value = JsonValue>(
   topic: string | undefined,

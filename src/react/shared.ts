@@ -1,30 +1,30 @@
 import type { Client } from '../client/client.js'
 import { clientClock } from '../client/surroundings.js'
 
-/** What components read through `useSyncExternalStore`. */
+/** The store that components read through `useSyncExternalStore`. */
 export interface Store<Shown> {
-  /** The same object until something has changed. */
+  /** The same object until something changes. */
   readonly shown: Shown
-  /** @returns what stops it */
+  /** @returns a function that removes the listener */
   listen(listener: () => void): () => void
 }
 
-/** What several events change is drawn once: about once a frame. Milliseconds. */
+/** Changes within this time are rendered together, about once a frame. Milliseconds. */
 const frameMs = 16
 
-/** Tells the listeners of one store, and whether there are any. */
+/** The listeners of one store. */
 export class Listeners {
   readonly #listeners = new Set<() => void>()
   readonly #unused: () => void
   #asked = false
 
-  /** @param unused nobody has listened for a turn: React's strict mode leaves and comes back within one */
+  /** @param unused called after a turn without listeners, because React's strict mode leaves and returns within one */
   constructor(unused: () => void) {
     this.#unused = unused
   }
 
   add(listener: () => void): () => void {
-    // React may hand over the same function twice.
+    // React may pass the same function twice.
     const own = () => listener()
     this.#listeners.add(own)
     return () => {
@@ -35,7 +35,7 @@ export class Listeners {
     }
   }
 
-  /** Calls `change` and then all listeners, once however often it is asked for meanwhile. */
+  /** Calls `change` and then all listeners, once for any number of calls meanwhile. */
   soon(change: () => void): void {
     if (this.#asked) return
     this.#asked = true
@@ -48,8 +48,8 @@ export class Listeners {
 }
 
 /**
- * The stores of one kind, by client and key. One is made when the first component listens and is gone after the last
- * one: rendering makes none, so a rendering that React throws away leaves nothing behind.
+ * The stores of one kind, by client and key. A store is created when the first component listens and removed after the last
+ * one. Rendering creates none, so a rendering that React discards leaves nothing behind.
  */
 export class Stores<Kept> {
   readonly #byClient = new WeakMap<Client, Map<string, Kept>>()
@@ -58,7 +58,7 @@ export class Stores<Kept> {
     return this.#byClient.get(client)?.get(key)
   }
 
-  /** @param make is given what takes the store out again */
+  /** @param make gets the function that removes the store */
   get(client: Client, key: string, make: (forget: () => void) => Kept): Kept {
     const known = this.find(client, key)
     if (known !== undefined) return known

@@ -4,16 +4,16 @@ import { clientClock } from '../client/surroundings.js'
 import type { JsonObject } from '../lib/json.js'
 import { Listeners, type Store } from './shared.js'
 
-/** What components see before anything has come, and on the server. */
+/** The value before anything has been received, and on the server. */
 export const noState: JsonObject = {}
 
-/** The slices of one topic that components ask for, in one subscription that carries no events. */
+/** The slices of one topic that components request, in one subscription without events. */
 export class StateStore implements Store<JsonObject> {
   shown = noState
   readonly #client: Client
   readonly #topic: string
   readonly #listeners: Listeners
-  /** How many components want each slice. */
+  /** The number of components for each slice. */
   readonly #wanted = new Map<string, number>()
   #subscription: Pick<Subscription, 'state' | 'update' | 'close'> | undefined
   #asking = false
@@ -29,14 +29,14 @@ export class StateStore implements Store<JsonObject> {
     })
   }
 
-  /** @returns what stops it */
+  /** @returns a function that removes the listener */
   want(slice: string, listener: () => void): () => void {
     const count = this.#wanted.get(slice)
     this.#wanted.set(slice, (count ?? 0) + 1)
     if (count === undefined) this.#askSoon()
     const stop = this.listen(listener)
     return () => {
-      // It stays in the subscription until another one is wanted: to take it out costs everybody a snapshot.
+      // The slice stays in the subscription until another one is requested, because removing it would cost a snapshot.
       this.#wanted.set(slice, (this.#wanted.get(slice) ?? 1) - 1)
       stop()
     }
@@ -46,7 +46,7 @@ export class StateStore implements Store<JsonObject> {
     return this.#listeners.add(listener)
   }
 
-  /** Asks once for what all components of a rendering want. */
+  /** Requests the slices of all components of a rendering at once. */
   #askSoon(): void {
     if (this.#asking) return
     this.#asking = true

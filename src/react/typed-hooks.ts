@@ -18,12 +18,12 @@ export interface RuncastHooks<C extends Catalog, Slices extends object> {
   readonly RuncastProvider: typeof RuncastProvider
   useClient(): Client<C> | undefined
   useStatus(): Status
-  /** As the hook of this name; the events are those that `types` lets through. */
+  /** Like the hook of this name; the type of the events follows from `types`. */
   useEvents<const Types extends readonly TypePattern<C>[] | undefined = undefined>(
     topic: string | undefined,
     options?: UseEventsOptions<Types>,
   ): Events<EventOf<C, Chosen<C, Types>>>
-  /** As the hook of this name; the value is what the slice is known to be. */
+  /** Like the hook of this name; the type of the value is that of the slice. */
   useSessionState<Slice extends keyof Slices & string>(
     topic: string | undefined,
     slice: Slice,
@@ -33,8 +33,8 @@ export interface RuncastHooks<C extends Catalog, Slices extends object> {
 const hooks = { RuncastProvider, useClient, useEvents, useSessionState, useStatus }
 
 /**
- * Makes the hooks for a catalog, once for a whole application. They are the hooks of this package; only their types are
- * others, so that no component names its catalog again.
+ * Creates the hooks for a catalog, once for a whole application. They are the hooks of this package with other types, so that
+ * components need not name the catalog.
  *
  * @example `export const { useEvents, useSessionState } = createRuncastHooks<BuiltInCatalog, { plan: Plan }>()`
  */

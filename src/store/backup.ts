@@ -5,15 +5,15 @@ import { LmdbTables } from './lmdb-tables.js'
 import { type Found, StoreError } from './store.js'
 
 /**
- * Copies the store of a directory as it is at one moment, without its free pages. A hub may be using it meanwhile:
- * LMDB's readers and writers do not wait for each other.
+ * Copies the state of a store at one moment, without its free pages. A hub may use it meanwhile, because LMDB's readers and
+ * writers do not block each other.
  *
- * The copy counts as not closed in good order. What the hub publishes after the moment of the copy takes offsets
- * that the copy does not know; whoever goes on from the copy must not give them out again.
+ * The copy counts as not closed cleanly: events published after the copy have offsets that it does not know, and a hub that
+ * continues from the copy must not use them again.
  *
- * @param to made when it is not there
- * @returns what the copy holds, and how many bytes it takes
- * @throws StoreError `refused` when there is nothing to copy, or something at `to` already; `failed` otherwise
+ * @param to created if it does not exist
+ * @returns the contents of the copy, and its size in bytes
+ * @throws StoreError `refused` when there is nothing to copy, or `to` is not empty; `failed` otherwise
  */
 export async function backupLmdb(from: string, to: string): Promise<Found & { readonly fileBytes: number }> {
   const [source, target] = [from, to].map((directory) => join(directory, 'data.lmdb')) as [string, string]
@@ -21,7 +21,7 @@ export async function backupLmdb(from: string, to: string): Promise<Found & { re
   if (existsSync(target)) {
     throw new StoreError('refused', `${to} already has hub data: choose another directory.`)
   }
-  // Under another name until it is whole.
+  // Has another name until it is complete.
   const draft = join(to, 'data.partial')
   mkdirSync(to, { recursive: true })
   rmSync(draft, { force: true })
@@ -45,7 +45,7 @@ export async function backupLmdb(from: string, to: string): Promise<Found & { re
   }
 }
 
-/** Begins a lifetime that does not end in good order. */
+/** Begins a lifetime that does not end cleanly. */
 async function marked(copy: RootDatabase<Buffer>, directory: string): Promise<Found> {
   try {
     const found = new LmdbTables(copy, directory).begin()

@@ -14,36 +14,36 @@ import {
 import { PageWalk } from './page-walk.js'
 import { isOfKey, isSealed, sealBytes, unseal } from './seal.js'
 
-/** An entry of one of the store's tables, as it lies in the file. */
+/** An entry of one of the store's tables in the file. */
 export interface FileEntry {
   readonly table: TableName
   readonly key: Buffer
-  /** Reads it; what it was given is for the reader to check. */
+  /** The value; the reader must check it. */
   readonly value: Buffer
 }
 
-/** What is wrong with a file. */
+/** A fault in a file. */
 export interface FileFault extends PageFault {
-  /** Absent where no table of the store's is concerned. */
+  /** Absent if no table of the store is affected. */
   readonly table?: TableName
 }
 
 export interface FileCheck {
   readonly faults: readonly FileFault[]
-  /** The file ends before pages that are in use. */
+  /** The file ends before the last page in use. */
   readonly isCut: boolean
-  /** Nothing can be read: only a backup helps. */
+  /** Nothing can be read; a backup is needed. */
   readonly isLost: boolean
-  /** As of the table `meta`, where they can be read. */
+  /** The entries of the table `meta`, if they can be read. */
   readonly state?: State | undefined
   readonly hasUnsealed: boolean
 }
 
 /**
- * Looks at every page of a store's file that is in use, before LMDB does.
+ * Checks every page in use of a store's file, before LMDB reads it.
  *
  * @param overlaps how LMDB will open it, see `pickMeta`
- * @param found told every entry that can be read, those beside what is damaged included, with its whole value
+ * @param found called with every readable entry and its whole value, including entries next to damaged ones
  */
 export function checkFile(path: string, overlaps: boolean, found?: (entry: FileEntry) => void): FileCheck {
   const fd = openSync(path, 'r')
@@ -73,7 +73,7 @@ function walk(file: PageFile, meta: Meta, found: ((entry: FileEntry) => void) | 
   pages.free({ fault })
   const before = faults.length
   const trees = treesOf(pages, meta, fault)
-  // Of a damaged main page nobody can tell which tables are lost.
+  // If the main page is damaged, it is unknown which tables are lost.
   const isLost = faults.length > before
   const made = readMade(pages, trees.get('meta'), fault)
   for (const [table, tree] of trees) {
@@ -116,7 +116,7 @@ function treesOf(pages: PageWalk, { main }: Meta, fault: (fault: FileFault) => v
   return trees
 }
 
-/** Reads what made the store, and how it was left. */
+/** Reads which version wrote the store, and its last state. */
 function readMade(
   pages: PageWalk,
   tree: Buffer | undefined,

@@ -1,18 +1,17 @@
 import { StoreError } from './store.js'
 
-// Errors of LMDB, as numbers: a page that is not there, of the wrong kind, or of an environment or transaction that
-// broke on one.
+// Error numbers of LMDB: a page that is missing or of the wrong kind, or an environment or transaction that failed on one.
 const pageNotFound = -30_797
 const corrupted = -30_796
 const broken = [pageNotFound, corrupted, -30_795, -30_793, -30_782]
 
-/** @returns whether an error says that what is kept is not what was given */
+/** @returns whether an error reports damaged data */
 export function isDamage(error: unknown): boolean {
   if (error instanceof StoreError) return error.kind === 'damaged'
   return error instanceof Error && 'code' in error && broken.includes(error.code as number)
 }
 
-/** @returns the damage with its session and what to do; any other error as it is */
+/** @returns the damage with its session and what to do; any other error unchanged */
 export function damageOf(error: unknown, session: string | undefined, directory: string): unknown {
   if (!isDamage(error)) return error
   if (error instanceof StoreError && error.session !== undefined && error.message.includes(directory))

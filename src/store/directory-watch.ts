@@ -4,11 +4,11 @@ import type { Clock, Timer } from '../lib/clock.js'
 const watchMs = 1_000
 
 /**
- * Looks once a second whether a file is still the one that was opened: writing to one that was removed fails nowhere,
- * and is gone with the process.
+ * Checks once a second that a file is still the one that was opened. Writing to a removed file does not fail, but the data is
+ * lost with the process.
  *
- * @param told whether it is there, each time this changes
- * @returns what ends it
+ * @param told called with whether it exists, each time this changes
+ * @returns a function that ends the watch
  */
 export function watchFile(path: string, clock: Clock, told: (isThere: boolean) => void): () => void {
   const opened = statSync(path)
@@ -18,7 +18,7 @@ export function watchFile(path: string, clock: Clock, told: (isThere: boolean) =
   const look = (): void => {
     stat(path, (error, found) => {
       if (isOver) return
-      // A file that cannot be looked at may still be there; its commits fail if it is not.
+      // A file that cannot be checked may still exist; if not, its commits fail.
       const isThere =
         error === null ? isSame(found, opened) : error.code !== 'ENOENT' && error.code !== 'ENOTDIR'
       if (isThere !== wasThere) told(isThere)

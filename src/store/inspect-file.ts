@@ -6,10 +6,10 @@ import { repairFile } from './repair.js'
 import { type Salvage, salvage } from './salvage.js'
 
 /**
- * Reads every page and value of a store that nobody uses, without the database.
+ * Reads every page and value of a store that is not in use, without LMDB.
  *
- * @param repair what is whole takes the place of a file in which something is not
- * @returns what is damaged, and where the file as it was is once it is repaired; nothing when all is whole
+ * @param repair replaces a damaged file by one with its intact data
+ * @returns the damage, and after a repair the path of the old file; undefined if everything is intact
  * @throws StoreError `refused` when another process uses it, or nothing can be read
  */
 export function inspectFile(
@@ -19,10 +19,10 @@ export function inspectFile(
   if (!existsSync(join(directory, 'data.lmdb'))) return undefined
   const lock = lockDirectory(directory, systemClock)
   try {
-    // Both ways of opening pick the same commit of a directory that was closed, or whose system has not ended.
+    // Both ways of opening choose the same commit if the directory was closed or the system has not restarted.
     const found = salvage(directory, true)
     const isWhole = found.faults.length === 0 && found.losses.length === 0
-    // A repair also seals what a release before has written without checksums.
+    // A repair also adds checksums to values of an older release.
     if (isWhole && !(repair && found.hasUnsealed)) return undefined
     return repair ? repairFile(directory, true, systemClock.now()) : found
   } finally {

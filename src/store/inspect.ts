@@ -1,20 +1,20 @@
 import { type Offset, start } from '../protocol/cursor.js'
 import { type Extent, lastOf, type SessionRecord, type Size, type Store } from './store.js'
 
-/** One session as it lies in the store, and what is wrong with it. */
+/** One session in the store, and its faults. */
 export interface Finding {
   readonly record: SessionRecord
   readonly extent: Extent
   readonly workers: number
   readonly slices: number
-  /** The oldest event that is kept; 0 when there is none. */
+  /** The oldest stored event; 0 if there is none. */
   readonly first: Offset
   readonly faults: readonly string[]
 }
 
 const sessionsPerPage = 100
 
-/** Reads everything that a store holds, session by session, and compares it with what the store says of itself. */
+/** Reads all data of a store, session by session, and compares it with the store's own counts. */
 export async function* inspectStore(store: Store): AsyncGenerator<Finding, readonly string[]> {
   let after = ''
   let sessions = 0
@@ -36,7 +36,7 @@ export async function* inspectStore(store: Store): AsyncGenerator<Finding, reado
       yield await inspectSession(store, record, extent)
     }
   }
-  // What a session holds whose extent is damaged counts for the store, and nobody can tell how much it is.
+  // The contents of a session with a damaged extent are part of the total, but their size is unknown.
   const size = faults.length > 0 ? { sessions } : { sessions, events, bytes }
   return [...faults, ...differences('the store', store.size(), size)]
 }

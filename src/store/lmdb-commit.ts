@@ -21,10 +21,10 @@ import {
   StoreError,
 } from './store.js'
 
-/** A slice is kept as a value and at most this many patches to it. */
+/** A slice is stored as a value and at most this many patches to it. */
 const patchesMax = 32
 
-/** Ids outside the window are removed when so many more have come. */
+/** Ids outside the window are removed after this many more. */
 const idsSlack = 256
 
 const emptyExtent: StoredExtent = {
@@ -39,7 +39,7 @@ const emptyExtent: StoredExtent = {
   ids: 0,
 }
 
-/** @returns the transaction that keeps a batch, whole */
+/** @returns the transaction that stores a batch */
 export function commit(tables: LmdbTables, { at, sessions }: Batch, size: Size): Writes {
   const entries: Write[] = []
   let after = size
@@ -134,7 +134,7 @@ function commitSlices(
   changes: readonly SliceChange[],
   entries: Write[],
 ): void {
-  // What this batch has put so far is not in the table yet.
+  // The entries of this batch so far are not in the table yet.
   const kept = new Map<string, LmdbKey[]>()
   for (const { worker = '', slice, offset, value, patch } of changes) {
     const name = JSON.stringify([worker, slice])
@@ -181,13 +181,13 @@ function commitIds(
   return total
 }
 
-/** @returns the transaction that removes a session; an empty one where there is none */
+/** @returns the transaction that removes a session; an empty one if it does not exist */
 export function remove(tables: LmdbTables, session: string, size: Size): Writes {
   const entries: Write[] = []
   return tables.writes(entries, removeSession(tables, session, { entries, size }))
 }
 
-/** @returns what the store holds afterwards. What the session leaves behind goes in later steps of trimming. */
+/** @returns the size of the store afterwards. Later steps of trimming remove the rest of the session's data. */
 export function removeSession(tables: LmdbTables, session: string, { entries, size }: Writes): Size {
   const extent = whole(() => tables.extent(session))
   const record = whole(() => tables.record(session))
@@ -197,7 +197,7 @@ export function removeSession(tables: LmdbTables, session: string, { entries, si
   entries.push({ table: tables.records, key: session })
   entries.push({ table: tables.extents, key: session })
   const sessions = size.sessions - 1
-  // What it leaves behind cannot be found without its number: only a repair does.
+  // Without its number the rest of its data cannot be found; only a repair removes it.
   if (extent === 'damaged' || extent === undefined) return { ...size, sessions }
   entries.push({ table: tables.left, key: extent.number, value: nothing })
   return { sessions, events: size.events - extent.events, bytes: size.bytes - extent.bytes }

@@ -1,7 +1,7 @@
 import { statfsSync } from 'node:fs'
 import { StoreError } from './store.js'
 
-/** LMDB tells that a commit failed at once, and why a little later. */
+/** LMDB reports at once that a commit failed, and the reason a little later. */
 export async function causeOf(error: unknown): Promise<unknown> {
   if (!(error instanceof Error && 'commitError' in error)) return error
   try {
@@ -12,14 +12,14 @@ export async function causeOf(error: unknown): Promise<unknown> {
   }
 }
 
-// Errors of LMDB and of the system, as numbers.
+// Error numbers of LMDB and of the system.
 const mapFull = -30_792
 const noSpace = 28
 const fileTooLarge = 27
 const quotaExceeded = 122
 const inputOutput = 5
 
-/** @returns what a call of LMDB or of the system failed with, as a store says it */
+/** @returns the error of a call of LMDB or of the system, as a `StoreError` */
 export function storeError(error: unknown, directory: string, bytes: number): StoreError {
   if (error instanceof StoreError) return error
   const text = error instanceof Error ? error.message : String(error)
@@ -30,7 +30,7 @@ export function storeError(error: unknown, directory: string, bytes: number): St
     code === 'ENOSPC' ||
     code === fileTooLarge ||
     code === quotaExceeded ||
-    // LMDB calls a short write an input/output error.
+    // LMDB reports a short write as an input/output error.
     (code === inputOutput && freeBytes(directory) < 2 * bytes + 1024 * 1024)
   return full
     ? new StoreError('full', `The disk of ${directory} is full: free some space, or keep less.`, {

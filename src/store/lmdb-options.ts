@@ -2,22 +2,22 @@ import type { Clock } from '../lib/clock.js'
 import type { Repair } from './repair.js'
 
 export interface LmdbOptions {
-  /** Made when it is not there. Used by one process at a time. */
+  /** Created if it does not exist. Only one process at a time may use it. */
   readonly directory: string
   /**
-   * What a commit waits for. `process` (default): the operating system has it, and a crash of this process
-   * loses nothing. `power`: the disk has it, and a loss of power loses nothing.
+   * When a commit is complete. `process` (default): the operating system has the data, so a crash of this process loses
+   * nothing. `power`: the disk has the data, so a loss of power loses nothing.
    */
   readonly durability?: 'process' | 'power'
   readonly clock?: Clock
   /**
-   * What is whole of a damaged file takes its place; told what was lost. Unless given, a damaged file is refused.
-   * One that was cut is refused in any case.
+   * Called after a damaged file was replaced by its intact data, with what was lost. Without it a damaged file is refused. A
+   * truncated file is always refused.
    */
   readonly onRepair?: (repair: Repair) => void
 }
 
-/** How LMDB opens a file decides what it takes for the last commit, see `pickMeta`. */
+/** The way LMDB opens a file decides which commit it considers the last one, see `pickMeta`. */
 export function overlapsIn({ durability = 'process' }: Pick<LmdbOptions, 'durability'>): boolean {
   return durability === 'process' && process.platform !== 'win32'
 }

@@ -132,12 +132,12 @@ export function read(
       }
     }
   } catch (error) {
-    // What precedes the damage is a page of its own.
+    // The events before the damage are a page of their own.
     if (!isDamage(error)) throw error
     if (last === after) throw damageAfter(tables, number, after, error)
     return { events, last, end: false, trimmed }
   }
-  // The newest events may have been trimmed: there is nothing to find up to `stored`.
+  // The newest events may have been trimmed, so there are none up to `stored`.
   if (end && stored > last) last = stored
   return { events, last, end, trimmed }
 }
@@ -156,7 +156,7 @@ export function readBefore(
   let scanned = 0
   let size = 0
   try {
-    // A block's key names its last event: that of the one before `before` may be above it.
+    // A block's key has the offset of its last event, which may be above `before`.
     const [nearest] = keysFrom(tables, number, before - 1)
     const preceding = { start: nearest ?? [number + 1], end: [number], reverse: true }
     for (const { value } of tables.range(tables.events, preceding)) {
@@ -174,7 +174,7 @@ export function readBefore(
       }
     }
   } catch (error) {
-    // What lies above the damage is a page of its own.
+    // The events above the damage are a page of their own.
     if (!isDamage(error)) throw error
     if (last !== before) return { events, last, end: false, trimmed }
     const reason = error instanceof Error ? error.message : String(error)
@@ -183,7 +183,7 @@ export function readBefore(
   return { events, last, end: true, trimmed }
 }
 
-/** Blocks lie in the order in which they were kept: of a million events about twenty blocks are looked at. */
+/** Blocks are in the order in which they were stored, so a binary search reads about twenty blocks of a million events. */
 export function keptBefore(tables: LmdbTables, session: string, at: number): Offset {
   const extent = tables.extent(session)
   if (extent === undefined) return 0 as Offset
@@ -209,7 +209,7 @@ function keysFrom(tables: LmdbTables, number: number, offset: number): LmdbKey[]
   return [...tables.events.getKeys({ start: [number, offset], end: [number + 1], limit: 1 })]
 }
 
-/** Says which events cannot be read: a block's key names its last one. */
+/** Reports which events cannot be read; a block's key has the offset of its last one. */
 function damageAfter(tables: LmdbTables, number: number, after: Offset, cause: unknown): StoreError {
   const [key] = keysFrom(tables, number, after + 1) as [number, number][]
   const reason = cause instanceof Error ? cause.message : String(cause)
@@ -238,7 +238,7 @@ export function newest(tables: LmdbTables, session: string, { limit, bytes, scan
       }
     }
   } catch (error) {
-    // The newest ones are what is wanted: who reads further back meets the damage.
+    // Only the newest events are requested; a reader that goes further back will get the damage.
     if (!isDamage(error)) throw error
   }
   return { events: events.reverse(), last: stored, end: true, trimmed }

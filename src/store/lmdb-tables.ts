@@ -16,27 +16,30 @@ export interface Write {
   readonly value?: Buffer
 }
 
-/** One transaction, and what the store holds after it. */
+/** One transaction, and the size of the store after it. */
 export interface Writes {
   readonly entries: Write[]
   readonly size: Size
 }
 
-/** What the table `extents` holds of a session: nine numbers, or ten where the window of ids is not the usual one, rewritten by every commit. */
+/**
+ * The entry of a session in the table `extents`: nine numbers, or ten if the window of ids differs from the default. Every
+ * commit rewrites it.
+ */
 export interface StoredExtent extends Extent {
-  /** Stands for the session in the keys of its events, workers, slices and ids. Never used again. */
+  /** Identifies the session in the keys of its events, workers, slices and ids. Never reused. */
   readonly number: number
-  /** The newest offset that was given out. */
+  /** The newest offset in use. */
   readonly last: Offset
   /** How many times the store had ended uncleanly when this was written. */
   readonly unclean: number
-  /** How many ids were published, ever. */
+  /** How many ids have been published in total. */
   readonly ids: number
   /** How many of them are remembered; `publishIdsMax` when absent. */
   readonly idsMax?: number
 }
 
-/** What the table `meta` holds under `state`. */
+/** The entry `state` of the table `meta`. */
 export interface State extends Size {
   /** The next session's number. */
   readonly number: number
@@ -44,17 +47,17 @@ export interface State extends Size {
   readonly clean: boolean
 }
 
-/** What the table `meta` holds under `format`. */
+/** The entry `format` of the table `meta`. */
 export interface Format {
   readonly format: number
-  /** It was begun in format 1: values of that time have no seal. */
+  /** The store was created in format 1, whose values have no seal. */
   readonly unsealed?: true
 }
 
 /** 2: every value has a seal, see `seal.ts`. 1: none has. */
 export const format = 2
 
-/** Not in the types of LMDB's binding. @returns a key as its bytes lie on disk */
+/** Missing in the types of LMDB's binding. @returns the bytes of a key on disk */
 export const { keyValueToBuffer: keyBytes, bufferToKeyValue: keyOf } = lmdb as unknown as {
   readonly keyValueToBuffer: (key: LmdbKey) => Buffer
   readonly bufferToKeyValue: (bytes: Buffer) => LmdbKey
@@ -77,11 +80,11 @@ export const tableNames = [
 export type TableName = (typeof tableNames)[number]
 
 /**
- * The tables of the embedded store, and what it knows of its own lifetimes. What a commit writes to them is in
- * `lmdb-commit.ts`, what is read from them in `lmdb-read.ts`; nothing here or there is awaited.
+ * The tables of the embedded store, and its lifetimes. `lmdb-commit.ts` writes to the tables, `lmdb-read.ts` reads from them;
+ * all of it is synchronous.
  */
 export class LmdbTables {
-  /** `format`: what wrote this. `state`: see `State`. */
+  /** `format`: see `Format`. `state`: see `State`. */
   readonly meta: Table
   /** Session id → its record. */
   readonly records: Table
@@ -91,21 +94,21 @@ export class LmdbTables {
   readonly events: Table
   /** [number, worker] → its record. */
   readonly workers: Table
-  /** [number, worker or '', slice, offset] → value, or patch to the one before. */
+  /** [number, worker or '', slice, offset] → value, or patch to the previous one. */
   readonly slices: Table
   /** [number, worker or '', type, key] → event. */
   readonly latest: Table
   /** [number, ids published so far] → ids and offsets; [number, 0] → hashes of earlier ones. */
   readonly ids: Table
-  /** [when it ended, session id] → nothing: which sessions go first. */
+  /** [time of its end, session id] → empty: the order of removal. */
   readonly ended: Table
-  /** number → nothing: sessions that are gone, but for what they left behind. */
+  /** number → empty: removed sessions whose data is not completely removed yet. */
   readonly left: Table
 
   readonly directory: string
-  /** Set where a page was found broken: the transaction of this read is of no more use. */
+  /** Set when a page was found damaged: the transaction of this read must not be used any more. */
   broke = false
-  /** The next session's. */
+  /** The number of the next session. */
   #number = 1
   #unclean = 0
   #hasUnsealed = false
@@ -140,7 +143,7 @@ export class LmdbTables {
   }
 
   /**
-   * Begins a lifetime of the store: from now on, until `end`, its end counts as unclean.
+   * Begins a lifetime of the store, whose end counts as unclean until `end` is called.
    *
    * @throws StoreError `refused` when it was written in a newer format
    */
@@ -163,7 +166,7 @@ export class LmdbTables {
     this.meta.putSync(key, seal(keyBytes(key), value))
   }
 
-  /** @throws StoreError `damaged` when it is not what was put */
+  /** @throws StoreError `damaged` when the value is not the stored one */
   get(table: Table, key: LmdbKey): Buffer | undefined {
     try {
       const value = table.get(key)
@@ -173,7 +176,7 @@ export class LmdbTables {
     }
   }
 
-  /** @throws StoreError `damaged` at the first entry that is not what was put */
+  /** @throws StoreError `damaged` at the first entry whose value is not the stored one */
   *range(table: Table, options: RangeOptions): Generator<{ readonly key: LmdbKey; readonly value: Buffer }> {
     try {
       for (const { key, value } of table.getRange(options)) yield { key, value: this.#unsealed(key, value) }
@@ -182,7 +185,7 @@ export class LmdbTables {
     }
   }
 
-  /** LMDB met a broken page: the transaction in which it did refuses all that follows. */
+  /** LMDB found a damaged page, and the transaction refuses all further reads. */
   #damage(error: unknown): unknown {
     if (error instanceof StoreError || !isDamage(error)) return error
     this.broke = true
@@ -204,12 +207,12 @@ export class LmdbTables {
     return pack({ ...size, number: this.#number, unclean: this.#unclean, clean } satisfies State)
   }
 
-  /** Ends the lifetime in good order. */
+  /** Ends the lifetime cleanly. */
   end(size: Size): Writes {
     return { entries: [{ table: this.meta, key: 'state', value: this.#packState(size, true) }], size }
   }
 
-  /** Makes one transaction of what is to be written. */
+  /** Makes one transaction of the entries. */
   writes(entries: Write[], size: Size): Writes {
     if (entries.length === 0) return { entries, size }
     entries.push({ table: this.meta, key: 'state', value: this.#packState(size, false) })
@@ -245,17 +248,17 @@ function formatOf(stored: Buffer | undefined, directory: string): Format | undef
   )
 }
 
-/** The value of a key that says it all. */
+/** The empty value. */
 export const nothing = Buffer.alloc(0)
 
-/** The range of the keys that begin so. Arrays sort before longer ones, strings after numbers. */
+/** The range of the keys with this prefix. Arrays sort before longer ones, strings after numbers. */
 export function within(prefix: (string | number)[]): { start: LmdbKey; end: LmdbKey } {
   const last = prefix.at(-1)
   const next = typeof last === 'number' ? last + 1 : `${last}\u0000`
   return { start: prefix, end: [...prefix.slice(0, -1), next] }
 }
 
-/** Where the table `ids` has what is left of those that no window holds any more. */
+/** The key in the table `ids` of the hashes of ids that have left the window. */
 export function formerIdsKey(number: number): LmdbKey {
   return [number, 0]
 }

@@ -26,12 +26,12 @@ interface Step {
   readonly trimmed: Trimmed
 }
 
-// What one step looks at and changes at most: a few milliseconds.
+// The bounds of one step, which takes a few milliseconds.
 const sessionsPerStep = 500
 const entriesPerStep = 1_000
 const blocksPerStep = 100
 
-/** Where a step is to go on, and what it has done. */
+/** The work of a step so far, and where the next one continues. */
 class Work {
   readonly entries: Write[] = []
   readonly removed: string[] = []
@@ -50,7 +50,7 @@ type Phase = 'sessions' | 'ended' | 'shares' | 'done'
 export class TrimPass {
   readonly #tables: LmdbTables
   #phase: Phase = 'sessions'
-  /** The session that was looked at last. */
+  /** The session that was examined last. */
   #after = ''
 
   constructor(tables: LmdbTables) {
@@ -66,7 +66,7 @@ export class TrimPass {
     return { writes: this.#tables.writes(work.entries, work.size), trimmed: { removed, trimmed, more } }
   }
 
-  /** Removes what sessions that are gone have left behind. @returns whether nothing is left */
+  /** Removes the remaining data of removed sessions. @returns whether nothing is left */
   #sweepLeft(work: Work): boolean {
     const { left, events, workers, slices, latest, ids } = this.#tables
     for (const key of left.getKeys({ limit: sessionsPerStep })) {
@@ -104,17 +104,17 @@ export class TrimPass {
     this.#after = ''
   }
 
-  /** @returns whether all sessions have been looked at */
+  /** @returns whether all sessions have been examined */
   #eachSession(work: Work, look: (session: string) => boolean): boolean {
     const start = this.#after === '' ? {} : { start: this.#after, exclusiveStart: true }
     const sessions = [...this.#tables.extents.getKeys({ ...start, limit: sessionsPerStep })] as string[]
     for (const session of sessions) {
       if (work.entries.length >= entriesPerStep || work.blocks >= blocksPerStep) return false
       try {
-        // One that is not done with is looked at again.
+        // A session with more work is examined again.
         if (!look(session)) return false
       } catch (error) {
-        // One that is damaged keeps what it has until it is removed.
+        // A damaged session keeps its data until it is removed.
         if (!isDamage(error)) throw error
       }
       this.#after = session
@@ -146,7 +146,7 @@ export class TrimPass {
     const keys = [...this.#tables.ended.getKeys({ limit: sessionsPerStep })] as [number, string][]
     for (const key of keys) {
       if (!isOver(work.size, retention)) return true
-      // Also where the record that says when it ended is damaged.
+      // Also if the record with the time of its end is damaged.
       work.entries.push({ table: this.#tables.ended, key })
       this.#remove(key[1], work)
     }
@@ -158,7 +158,7 @@ export class TrimPass {
     work.removed.push(session)
   }
 
-  /** Drops the oldest blocks as long as they are to go. @returns whether the step had room for all of it */
+  /** Drops the oldest blocks that are due. @returns whether the step had room for all of them */
   #cut(
     session: string,
     extent: StoredExtent,
@@ -192,7 +192,7 @@ export class TrimPass {
   }
 }
 
-/** @returns the next block; nothing at the end, or where it is damaged: that one is kept until its session is removed */
+/** @returns the next block; undefined at the end, or if it is damaged: a damaged block is kept until its session is removed */
 function oldestOf(
   blocks: Iterator<{ readonly key: LmdbKey; readonly value: Buffer }>,
 ): { readonly key: LmdbKey; readonly block: Droppable } | undefined {

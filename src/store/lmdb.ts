@@ -35,14 +35,14 @@ import {
 } from './store.js'
 
 /**
- * Opens the embedded store: an LMDB environment. Every page that is in use is looked at first, since LMDB dies of one
- * that is damaged: 2 to 6 s for each GB; of the values only the checksums of their keys are read.
+ * Opens the embedded store, an LMDB environment. Every page in use is checked first, because LMDB crashes on a damaged one.
+ * This takes 2 to 6 s for each GB; of the values only the checksums of their keys are read.
  *
- * Values are encoded in the caller's turn; writing and flushing go on in a thread of LMDB's. Each page is read
- * in a turn of its own: however many ask at once, what is live goes on in between.
+ * Values are encoded in the caller's turn; writing and flushing happen in a thread of LMDB. Each page is read in a turn of its
+ * own, so that live events are delivered between many reads.
  *
- * @throws StoreError `refused` when another process uses the directory, a newer version wrote it or it is damaged,
- *   `full` when there is no room, `failed` when it cannot be opened for another reason
+ * @throws StoreError `refused` when another process uses the directory, a newer version wrote it or it is damaged, `full` when
+ *   there is no room, `failed` when it cannot be opened for another reason
  */
 export function openLmdb(options: LmdbOptions): Store {
   const lock = lockDirectory(options.directory, options.clock ?? systemClock)
@@ -55,7 +55,7 @@ export function openLmdb(options: LmdbOptions): Store {
   }
 }
 
-/** @throws StoreError `refused` when the file is damaged and is not to be repaired, or cannot be */
+/** @throws StoreError `refused` when the file is damaged and must not or cannot be repaired */
 function expectWhole(options: LmdbOptions): void {
   const { directory, onRepair, clock = systemClock } = options
   const path = join(directory, 'data.lmdb')
@@ -93,13 +93,13 @@ class LmdbStore implements Store {
   readonly #tables: LmdbTables
   #size: Size
   #trim: TrimPass | undefined = undefined
-  /** Settles in the turn of the read that was asked for last. */
+  /** Settles in the turn of the last requested read. */
   #lastRead: Promise<void> = Promise.resolve()
-  /** Settles when the write that was asked for last has. */
+  /** Settles when the last requested write has settled. */
   #writing: Promise<unknown> = Promise.resolve()
-  /** The newest commit has not been kept: offsets may have been given out that no record knows of. */
+  /** The newest commit failed, so offsets may be in use that no record knows. */
   #behind = false
-  /** As before, of a session that may come back: until this life ends. */
+  /** The same for a session that may return, until this lifetime ends. */
   #isUnclean = false
   #gone: StoreError | undefined = undefined
   #told: ((fault: StoreError | undefined) => void) | undefined = undefined
@@ -114,9 +114,9 @@ class LmdbStore implements Store {
     this.#root = open<Buffer>({
       path: join(directory, 'data.lmdb'),
       encoding: 'binary',
-      // One batch is one transaction. Otherwise LMDB holds promises of its own that nobody can catch.
+      // One batch is one transaction. Otherwise LMDB creates promises of its own whose rejections cannot be caught.
       eventTurnBatching: false,
-      // With it a commit is visible, and told, before it is flushed to the disk.
+      // With it a commit is visible and acknowledged before it is flushed to the disk.
       overlappingSync: overlapsIn({ durability }),
     })
     this.#tables = new LmdbTables(this.#root, directory)
@@ -154,7 +154,7 @@ class LmdbStore implements Store {
     try {
       await this.#write(() => commit(this.#tables, batch, this.#size))
     } catch (error) {
-      // What is damaged is not given again.
+      // A batch for damaged data is not given again.
       this.#isUnclean ||= isDamage(error)
       throw error
     }
@@ -210,7 +210,7 @@ class LmdbStore implements Store {
       trimmed = step.trimmed
       return step.writes
     }).catch((error: unknown) => {
-      // The pass may believe that something is gone which is still there: the next one starts afresh.
+      // The pass may consider something removed that still exists, so the next one starts afresh.
       this.#trim = undefined
       throw error
     })
@@ -234,14 +234,14 @@ class LmdbStore implements Store {
     try {
       if (!this.#behind && !this.#isUnclean) await this.#apply(this.#tables.end(this.#size))
     } catch {
-      // Then this was no end in good order, and the next start will know.
+      // Then this was not a clean end, which the next start will detect.
     } finally {
       await this.#root.close()
       this.#lock.release()
     }
   }
 
-  /** Waits for a turn in which nobody else reads. */
+  /** Waits for a turn without another read. */
   async #turn(): Promise<void> {
     this.#mustBeOpen()
     this.#lastRead = this.#lastRead.then(() => new Promise((resolve) => this.#clock.defer(resolve)))
@@ -250,10 +250,10 @@ class LmdbStore implements Store {
   }
 
   /**
-   * Reads in a transaction that sees what the last commit has kept. LMDB's own go on for a moment with what there was
-   * at the first read of them, and one that met a broken page refuses every later read.
+   * Reads in a transaction that sees the last commit. LMDB's own transactions keep the state of their first read for a moment,
+   * and one that found a damaged page refuses every later read.
    *
-   * @throws StoreError `damaged` where what is kept is not what was given
+   * @throws StoreError `damaged` when the data is not what was stored
    */
   #reading<Result>(session: string | undefined, make: () => Result): Result {
     this.#root.resetReadTxn()
@@ -266,7 +266,7 @@ class LmdbStore implements Store {
       throw damageOf(error, session, this.#directory)
     } finally {
       if (this.#tables.broke) {
-        // A reset lets go of a transaction that is in use, and the walk that broke will not end its own use.
+        // A reset releases a transaction that is in use, and the interrupted walk will not end its own use.
         this.#root.resetReadTxn()
         for (let use = transaction.refCount ?? 1; use > 0; use--) transaction.done()
       } else transaction.done()
@@ -277,7 +277,7 @@ class LmdbStore implements Store {
     if (this.#closing !== undefined) throw new StoreError('closed', 'The store is closed.')
   }
 
-  /** Runs writes one after the other, so that each is made from what the one before has left. */
+  /** Runs writes one after the other, so that each sees the result of the previous one. */
   async #write(make: () => Writes): Promise<void> {
     this.#mustBeOpen()
     const before = this.#writing
@@ -305,7 +305,7 @@ class LmdbStore implements Store {
       return { table, key, value: value && seal(keyBytes(key), value) }
     })
     try {
-      // Nothing in here throws: keys and values were made before, so that no half of a batch is written.
+      // Nothing in here throws, because keys and values were made before; so a batch is never written in part.
       await this.#root.batch(() => {
         for (const { table, key, value } of sealed) put(table, key, value)
       })
@@ -316,7 +316,7 @@ class LmdbStore implements Store {
 }
 
 function put(table: Table, key: LmdbKey, value: Buffer | undefined): void {
-  // Both promises are that of the batch.
+  // Both promises settle with the batch.
   if (value === undefined) void table.remove(key)
   else void table.put(key, value)
 }

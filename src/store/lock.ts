@@ -13,31 +13,34 @@ import { join } from 'node:path'
 import type { Clock, Timer } from '../lib/clock.js'
 import { StoreError } from './store.js'
 
-/** A directory that this process alone uses. */
+/** The exclusive use of a directory by this process. */
 export interface DirectoryLock {
-  /** Lets others have it; harmless when done twice. */
+  /** Releases the directory; may be called twice. */
   release(): void
 }
 
 interface Owner {
   readonly pid: number
-  /** When the process was started, as the system tells it; tells it from a later one with the same pid. */
+  /** The start time of the process according to the system, which distinguishes it from a later process with the same pid. */
   readonly started: string
-  /** From where the process can be seen: containers on one volume do not see each other's. Empty where nobody knows. */
+  /**
+   * The namespace in which the process is visible: containers on one volume do not see each other's processes. Empty if
+   * unknown.
+   */
   readonly space?: string
 }
 
 const attemptsMax = 10
 
-// Whoever holds the lock touches it so often; where its process cannot be seen, it has gone when it is silent so long.
+// The owner touches the lock at this interval; an invisible owner counts as gone after the silence below.
 const touchMs = 3_000
 const silentMs = 15_000
 
 /**
- * Locks a directory with the file `lock`, which names the process that has it. A lock whose process has
- * gone, however it went, is taken over.
+ * Locks a directory with the file `lock`, which names its process. A lock whose process has ended, in whatever way, is taken
+ * over.
  *
- * @throws StoreError `refused` when a living process has it, or one that cannot be seen from here may have it
+ * @throws StoreError `refused` when a running process holds it, or an invisible one may hold it
  */
 export function lockDirectory(directory: string, clock: Clock): DirectoryLock {
   mkdirSync(directory, { recursive: true })
@@ -51,7 +54,7 @@ export function lockDirectory(directory: string, clock: Clock): DirectoryLock {
   writeFileSync(draft, mine)
   try {
     for (let attempt = 0; attempt < attemptsMax; attempt++) {
-      // A link appears at once and with its content, or not at all.
+      // A link is created atomically, with its content.
       if (attempted(() => linkSync(draft, path), 'EEXIST')) return held(path, mine, clock)
       const text = readLock(path)
       if (text === undefined) continue
@@ -71,7 +74,7 @@ function held(path: string, mine: string, clock: Clock): DirectoryLock {
   const touchLater = (): void => {
     touch = clock.after(touchMs, () => {
       const now = new Date(clock.now())
-      // One that fails is followed by others.
+      // A failure does not matter, because further touches follow.
       utimes(path, now, now, () => undefined)
       touchLater()
     })
@@ -106,7 +109,7 @@ function touchedAt(path: string): number {
   return statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0
 }
 
-/** Moves a stale lock away. Another process may have been quicker: then what was moved is its lock, and goes back. */
+/** Moves a stale lock away. If another process was quicker, the moved file is its lock, and is moved back. */
 function setAside(path: string, stale: string, aside: string): void {
   if (!attempted(() => renameSync(path, aside), 'ENOENT')) return
   if (readLock(aside) !== stale) attempted(() => linkSync(aside, path), 'EEXIST')
@@ -128,7 +131,7 @@ function parseOwner(text: string): Owner | undefined {
     if (typeof pid === 'number' && typeof started === 'string')
       return { pid, started, ...(typeof space === 'string' && { space }) }
   } catch {
-    // Not a lock that this program wrote whole: nobody holds it.
+    // Not a complete lock of this program, so nobody holds it.
   }
   return undefined
 }
@@ -137,19 +140,19 @@ function lives({ pid, started }: Owner): boolean {
   try {
     process.kill(pid, 0)
   } catch (error) {
-    // EPERM: it lives, and belongs to someone else.
+    // EPERM: the process is running and belongs to another user.
     if (codeOf(error) === 'ESRCH') return false
   }
   return startOf(pid) === started
 }
 
-/** @returns when the process was started, in ticks since the system was; empty where the system has no /proc. */
+/** @returns the start time of the process, in ticks since the system's start; empty without /proc */
 function startOf(pid: number): string {
   try {
-    // proc(5): the name in parentheses may hold anything; the start is the 20th field after it.
+    // proc(5): the name in parentheses may contain any character; the start time is the 20th field after it.
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-    // A process that was killed and that nobody has waited for holds nothing any more.
+    // A zombie process no longer uses the directory.
     if (fields[0] === 'Z') return ''
     return `${boot()}:${fields[19]}`
   } catch {
@@ -157,7 +160,7 @@ function startOf(pid: number): string {
   }
 }
 
-/** @returns what tells the processes that this one can see from all others: pid_namespaces(7) of one life of the system */
+/** @returns an id of the processes visible to this one: the pid_namespaces(7) namespace and the boot of the system */
 function spaceOf(): string {
   try {
     return `${boot()}:${readlinkSync('/proc/self/ns/pid')}`

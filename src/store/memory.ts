@@ -52,7 +52,7 @@ interface Kept {
   formerIds?: readonly number[]
 }
 
-/** @returns a store in which nothing survives: what it holds goes with the process. */
+/** @returns a store in memory, whose contents are lost when the process ends */
 export function memoryStore(): Store {
   return new MemoryStore()
 }
@@ -155,7 +155,7 @@ class MemoryStore implements Store {
         if (filter === undefined || filter(event)) events.push(event)
       }
     }
-    // The newest events may have been trimmed: there is nothing to find up to `stored`.
+    // The newest events may have been trimmed, so there are none up to `stored`.
     if (end && kept.stored > last) last = kept.stored
     return { events, last, end, trimmed: kept.trimmed }
   }
@@ -234,7 +234,7 @@ class MemoryStore implements Store {
     this.#sessions.delete(session)
   }
 
-  /** Nothing has to be written here, so that one step does it all. */
+  /** Nothing has to be written, so one step does all the work. */
   async trim(retention: Retention, now: number, held: (session: string) => boolean): Promise<Trimmed> {
     this.#mustBeOpen()
     const removed: string[] = []
@@ -265,7 +265,7 @@ class MemoryStore implements Store {
     return { removed, trimmed: cuts.map(([session, offset]) => ({ session, trimmed: offset })), more: false }
   }
 
-  /** The ended sessions, the one that ended first at the head. */
+  /** The ended sessions, in the order of their ends. */
   #ended(): string[] {
     const ended: [number, string][] = []
     for (const [session, { record }] of this.#sessions) {

@@ -2,8 +2,8 @@ import type { LmdbOptions } from './lmdb-options.js'
 import type { Store } from './store.js'
 
 /**
- * Opens the embedded store for `createHub({ store })`; the hub closes it. Loaded here, so that whoever needs no
- * store needs no database.
+ * Opens the embedded store for `createHub({ store })`; the hub closes it. The database is loaded here, so that programs without
+ * a store do not need it.
  *
  * @throws StoreError `refused`, `full` or `failed`, with one sentence
  */

@@ -1,9 +1,8 @@
 import { readFileSync, readSync } from 'node:fs'
 
 /**
- * The file of an LMDB environment as its pages lie on disk (`mdb.c` of the binding's LMDB: MDB_page_header, MDB_meta,
- * MDB_db; little endian, 64 bits). LMDB believes what a page says of itself and dies of one that lies; here every
- * page is looked at before LMDB is.
+ * The pages of an LMDB environment's file (`mdb.c` of the binding's LMDB: MDB_page_header, MDB_meta, MDB_db; little endian, 64
+ * bits). LMDB trusts the header of a page and crashes on a wrong one; here every page is checked before LMDB opens the file.
  */
 export interface PageFile {
   readonly fd: number
@@ -27,23 +26,23 @@ export interface Tree {
   readonly root: number | undefined
 }
 
-/** One of the pages from which all others are found: a commit writes the older of the two anew. */
+/** A root page: there are two, and a commit rewrites the older one. */
 export interface Meta {
   readonly free: Tree
   readonly main: Tree
   readonly lastPage: number
   readonly transaction: number
-  /** The commit had reached the disk. */
+  /** The commit has reached the disk. */
   readonly isFlushed: boolean
-  /** Which life of the system wrote it. */
+  /** The boot of the system in which it was written. */
   readonly boot: bigint
 }
 
-/** What is wrong with a page, and the keys that are lost with it: from `from` on, up to below `to`. */
+/** A fault of a page, and the range of keys that are lost with it: from `from`, up to but excluding `to`. */
 export interface PageFault {
   readonly page: number
   readonly reason: string
-  /** `cut`: the file ends before it. `head`: what stands in it is whole. */
+  /** `cut`: the file ends before it. `head`: only its header is damaged. */
   readonly kind: 'page' | 'cut' | 'head'
   readonly from?: Buffer | undefined
   readonly to?: Buffer | undefined
@@ -87,7 +86,7 @@ export function readBytes({ fd }: PageFile, at: number, length: number): Buffer 
   return bytes.subarray(0, readSync(fd, bytes, 0, length, at))
 }
 
-/** @returns the size of the file's pages, or nothing when no LMDB wrote its beginning */
+/** @returns the size of the file's pages, or undefined if it is not a file of LMDB */
 export function pageBytesOf(fd: number, bytes: number): number | undefined {
   const start = readBytes({ fd, bytes, pageBytes: 0 }, 0, headerBytes + 32)
   if (start.length < headerBytes + 32 || start.readUInt32LE(headerBytes) !== magic) return undefined
@@ -96,17 +95,17 @@ export function pageBytesOf(fd: number, bytes: number): number | undefined {
 }
 
 /**
- * The meta page that LMDB takes when nobody else has the file open: the newest, or after another life of the system
- * the newest that had reached the disk.
+ * The meta page that LMDB chooses if no other process has the file open: the newest, or after a restart of the system the
+ * newest that has reached the disk.
  *
- * @returns nothing when they contradict each other; LMDB would take one that is not the newest
+ * @returns undefined if the two contradict each other; LMDB would choose one that is not the newest
  */
 export function pickMeta(file: PageFile, overlaps: boolean): Meta | undefined {
   const first = readMeta(file, 0)
   const second = readMeta(file, file.pageBytes)
   if (first === undefined || second === undefined) return undefined
   const differ = Math.abs(first.transaction - second.transaction)
-  // Two commits one after the other, the even one in the first page; a new file has none.
+  // The two are consecutive commits, the even one in the first page; a new file has none.
   const isNew = first.transaction === 0 && second.transaction <= 1
   if (!isNew && (differ !== 1 || first.transaction % 2 !== 0)) return undefined
   if (!overlaps) return first.transaction >= second.transaction ? first : second
@@ -121,7 +120,7 @@ export function pickMeta(file: PageFile, overlaps: boolean): Meta | undefined {
   return pick(synced === undefined ? first : pick(first, synced), second)
 }
 
-/** As LMDB reads it: the hexadecimal number at its beginning. */
+/** Read as LMDB does: the hexadecimal number at the beginning. */
 function bootOfSystem(): bigint {
   try {
     const [number = ''] = /^[0-9a-f]+/.exec(readFileSync('/proc/sys/kernel/random/boot_id', 'latin1')) ?? []

@@ -1,12 +1,12 @@
 import { bigData, headerBytes, subTable } from './page-file.js'
 
-/** One entry of a page: where its parts begin, in bytes from the beginning of the page. */
+/** One entry of a page, with the places of its parts in bytes from the beginning of the page. */
 export interface Node {
   readonly key: number
   readonly keyBytes: number
   readonly data: number
   readonly dataBytes: number
-  /** What it takes of the page. */
+  /** Its size in the page. */
   readonly size: number
   readonly flags: number
   readonly child: number
@@ -16,8 +16,8 @@ const nodeBytes = 8
 const overflowBytes = 24
 
 /**
- * @returns those that lie within the page, nothing in place of others; and what is wrong with the page as a whole.
- * The nodes of a page lie side by side at its end.
+ * @returns the nodes that lie within the page, undefined in place of others, and the fault of the page as a whole. The nodes of
+ *   a page are adjacent, at its end.
  */
 export function nodesOf(
   bytes: Buffer,

@@ -11,26 +11,26 @@ import {
 } from './page-file.js'
 import { type Node, nodesOf } from './page-nodes.js'
 
-/** Where an entry stands. */
+/** The location of an entry. */
 export interface Location {
   readonly page: number
   readonly flags: number
-  /** The keys before and after it: between them lies what it should be. */
+  /** The keys before and after it; its own key must be between them. */
   around(): Range
 }
 
 type Range = Pick<PageFault, 'from' | 'to'>
 
-/** Takes what a walk finds. */
+/** Receives the entries and faults of a walk. */
 export interface Visitor {
-  /** An entry whose key is whole as far as the page can tell; `value` reads what is there, or its beginning. */
+  /** An entry whose key is intact as far as the page shows; `value` reads its value, or the beginning of it. */
   entry?(key: Buffer, value: (most?: number) => Buffer, location: Location): void
   fault(fault: PageFault): void
-  /** Integers in the machine's order rather than bytes. */
+  /** Keys are integers in the machine's byte order. */
   readonly hasNumbers?: boolean
 }
 
-/** A walk through trees of one meta page; a page that was met before is a fault. */
+/** A walk through the trees of one meta page; a page that is used twice is a fault. */
 export class PageWalk {
   readonly #file: PageFile
   readonly #meta: Meta
@@ -43,7 +43,7 @@ export class PageWalk {
     this.#met = new Uint8Array(most + 1)
   }
 
-  /** Walks through one tree, in the order of its keys; goes on behind what is damaged. */
+  /** Walks through one tree, in the order of its keys; continues after damaged pages. */
   tree({ root, depth, entries }: Tree, visitor: Visitor): void {
     let count = 0
     let faults = 0
@@ -64,7 +64,7 @@ export class PageWalk {
     }
   }
 
-  /** The pages that the list of free ones names, as if they were met. */
+  /** Marks the pages in the list of free pages as used. */
   free(visitor: Visitor): void {
     const found: [number, number][] = []
     const { free } = this.#meta
@@ -91,7 +91,7 @@ export class PageWalk {
     for (const [first, pages] of found) this.#claim(first, pages, visitor, {}, true)
   }
 
-  /** @returns whether the pages are there, and are met for the first time */
+  /** @returns whether the pages exist and have not been used before */
   #claim(page: number, pages: number, visitor: Visitor, lost: Partial<PageFault>, isFree = false): boolean {
     const fault = (reason: string, kind: PageFault['kind'] = 'page'): false => {
       visitor.fault({ ...lost, page, kind, reason })
@@ -123,7 +123,7 @@ export class PageWalk {
     if (reason !== undefined) visitor.fault({ page, kind: 'page', reason, ...range })
     const keyAt = (index: number): Buffer | undefined => {
       const node = nodes[index]
-      // The first key of a page above the leaves stands for all below the second.
+      // The first key of a branch page covers all keys below the second.
       if (node === undefined || (!isLeaf && index === 0)) return undefined
       return bytes.subarray(node.key, node.key + node.keyBytes)
     }

@@ -6,15 +6,15 @@ import { tableNames } from './lmdb-tables.js'
 import { type Salvage, salvage } from './salvage.js'
 import { seal } from './seal.js'
 
-/** What a file held, once what is whole of it has taken its place. */
+/** The result of replacing a file by its intact data. */
 export interface Repair extends Salvage {
-  /** Where the file is as it was. */
+  /** The path of the old file. */
   readonly aside: string
 }
 
 /**
- * Writes what is whole of a store's file into a new one, which takes its place; the old one stays beside it. Nobody
- * may be using it.
+ * Writes the intact data of a store's file into a new one, which replaces it; the old one stays beside it. No process may be
+ * using it.
  *
  * @throws StoreError `refused` when nothing can be read, `full` or `failed` when the new one cannot be written
  */

@@ -1,13 +1,13 @@
 import type { Extent, Retention, SessionRecord, Size } from './store.js'
 
-/** What retention knows of a block of events: the unit in which it drops them. */
+/** A block of events, the unit in which retention drops them. */
 export interface Droppable {
   readonly at: number
   readonly count: number
   readonly bytes: number
 }
 
-/** @returns whether the whole session is to go for its age. */
+/** @returns whether the whole session is due for removal because of its age */
 export function isExpired(
   record: SessionRecord,
   { at }: Extent,
@@ -20,7 +20,7 @@ export function isExpired(
   return since !== undefined && since < now - retention.ageMs
 }
 
-/** @returns whether the oldest block of a session is to go: for its age, or since enough is left without it. */
+/** @returns whether the oldest block of a session is due: because of its age, or because enough is left without it */
 export function isDue(
   oldest: Droppable,
   { events, bytes }: Extent,
@@ -35,14 +35,14 @@ export function isDue(
   )
 }
 
-/** @returns whether all sessions together are too much. */
+/** @returns whether all sessions together exceed the retention */
 export function isOver({ events, bytes }: Size, retention: Retention): boolean {
   return events > (retention.events ?? Infinity) || bytes > (retention.bytes ?? Infinity)
 }
 
 /**
- * Once no ended session is left, those that have more than an equal share of the whole lose their oldest
- * events: one pass over the sessions is enough, and a busy session does not evict a quiet one.
+ * When no ended session is left, sessions with more than an equal share lose their oldest events. So one pass over the sessions
+ * is enough, and a busy session does not evict a quiet one.
  */
 export function isAboveShare({ events, bytes }: Extent, retention: Retention, { sessions }: Size): boolean {
   return (

@@ -17,21 +17,21 @@ import {
 import { isSealed, unseal } from './seal.js'
 import { type SessionRecord, type Size, type StoredEvent, StoreError } from './store.js'
 
-/** What is lost of a session: with an epoch of its own it goes on with what is whole. */
+/** The losses of a session, which continues with its intact data and a new epoch. */
 export interface Loss {
   readonly session: string
-  /** In the words of `tableNames`. */
+  /** Names of `tableNames`. */
   readonly parts: readonly TableName[]
 }
 
-/** What a damaged file was found to hold. */
+/** The contents of a damaged file. */
 export interface Salvage {
   readonly faults: readonly FileFault[]
   readonly losses: readonly Loss[]
-  /** What is whole. */
+  /** The intact data. */
   readonly kept: Size
   readonly isCut: boolean
-  /** Some of it was written without checksums. */
+  /** Some values have no checksums. */
   readonly hasUnsealed: boolean
 }
 
@@ -41,13 +41,13 @@ interface Put {
   readonly value: Buffer
 }
 
-/** Takes what is whole. */
+/** Receives the intact entries. */
 type Sink = (puts: readonly Put[]) => void
 
 const putsAtOnce = 5_000
 
 /**
- * Reads everything that is whole in a store's file, however damaged the rest. Nobody may be writing to it.
+ * Reads all intact data of a store's file, regardless of damage elsewhere. No process may be writing to it.
  *
  * @throws StoreError `refused` when not even its first pages can be read
  */
@@ -72,18 +72,18 @@ interface Tally {
   oldest: StoredEvent | undefined
 }
 
-/** What a damaged file holds, told by the numbers of its sessions. */
+/** The contents of a damaged file, by the numbers of its sessions. */
 class Contents {
   readonly #sink: Sink
   #puts: Put[] = []
   readonly #records = new Map<string, SessionRecord>()
   readonly #extents = new Map<string, StoredExtent>()
   readonly #tallies = new Map<number, Tally>()
-  /** Numbers that something was found of. */
+  /** Numbers of sessions with any entry. */
   readonly #met = new Set<number>()
   readonly #lost = new Map<number, Set<TableName>>()
   readonly #lostIds = new Map<string, Set<TableName>>()
-  /** Of slices that may be older than what was kept: in a session that has lost one, each may be. */
+  /** Slices are held back, because in a session that has lost one, each may be out of date. */
   readonly #slices = new Map<number, Put[]>()
 
   constructor(sink: Sink) {
@@ -156,7 +156,7 @@ class Contents {
     this.#puts = []
   }
 
-  /** Once everything was taken. */
+  /** Called after all entries. */
   end(check: FileCheck, random: Random): { losses: Loss[]; size: Size } {
     const numbers = new Map([...this.#extents].map(([session, { number }]) => [number, session]))
     this.#spread(check.faults, numbers)
@@ -186,7 +186,7 @@ class Contents {
     return { losses, size }
   }
 
-  /** What stood on damaged pages is lost to all whose keys may have been there. */
+  /** Entries on damaged pages are lost for all sessions whose keys may have been there. */
   #spread(faults: readonly FileFault[], numbers: ReadonlyMap<number, string>): void {
     for (const { table, kind, from, to } of faults) {
       if (table === undefined || kind === 'head') continue
@@ -212,7 +212,7 @@ class Contents {
   #keep(session: string, extent: StoredExtent, parts: ReadonlySet<TableName>, random: Random): Size {
     const tally = this.#tallies.get(extent.number)
     const made = this.#records.get(session) ?? recordFrom(session, tally)
-    // A cursor of before may have missed what is lost: it gets a gap.
+    // A client with an old cursor may have missed lost events, so it must get a gap.
     const record = parts.size === 0 ? made : { ...made, epoch: random.id(12) }
     const { events = 0, bytes = 0 } = tally ?? {}
     const last = Math.max(extent.last, tally?.last ?? 0) as Offset
@@ -230,7 +230,7 @@ class Contents {
   }
 
   #putMade({ state }: FileCheck, { number, ...size }: Size & { number: number }, hasLost: boolean): void {
-    // Where nobody knows how often the store had ended uncleanly, offsets go on well above what was given out.
+    // If the number of unclean ends is unknown, offsets continue well above all that may be in use.
     let known = 0
     for (const { unclean } of this.#extents.values()) known = Math.max(known, unclean)
     const unclean = state?.unclean ?? known + uncleanSpare
@@ -255,7 +255,7 @@ const newExtent: StoredExtent = {
   ids: 0,
 }
 
-/** What its events say of a session whose record is lost. */
+/** Reconstructs a lost record from the session's events. */
 function recordFrom(session: string, tally: Tally | undefined): SessionRecord {
   const { oldest, newest } = tally ?? {}
   const startedAt = oldest?.time ?? 0
@@ -272,7 +272,7 @@ function decoded(key: Buffer): unknown {
   }
 }
 
-/** @returns the number of the session whose key begins so */
+/** @returns the number of the session at the beginning of a key */
 function numberOf(key: Buffer | undefined): number | undefined {
   const name = key === undefined ? undefined : decoded(key)
   const number: unknown = Array.isArray(name) ? name[0] : name

@@ -2,9 +2,9 @@ import { crc32 } from 'node:zlib'
 import { StoreError } from './store.js'
 
 /**
- * A value as it lies on disk: the byte 0xC1, the CRC-32 of its key, the CRC-32 of what follows begun with that of the
- * key (both uint32, big endian), and what the tables put there. MessagePack never uses 0xC1 and no time or number of
- * the tables begins with it, so values of format 1, which have no seal, are told apart.
+ * A value on disk: the byte 0xC1, the CRC-32 of its key, the CRC-32 of the rest continued from that of the key (both uint32,
+ * big endian), and the value of the table. MessagePack never uses 0xC1, and no time or number of the tables begins with it, so
+ * values of format 1, which have no seal, can be recognized.
  */
 const mark = 0xc1
 export const sealBytes = 9
@@ -15,7 +15,7 @@ const table = Array.from({ length: 256 }, (_, byte) => {
   return sum >>> 0
 })
 
-// A call of zlib takes about a microsecond before it looks at the first byte.
+// A call of zlib takes about a microsecond before it reads the first byte.
 const smallBytes = 512
 
 function sumOf(bytes: Uint8Array, before: number): number {
@@ -25,7 +25,7 @@ function sumOf(bytes: Uint8Array, before: number): number {
   return ~sum >>> 0
 }
 
-/** @param key as its bytes lie on disk */
+/** @param key its bytes on disk */
 export function seal(key: Uint8Array, value: Uint8Array): Buffer {
   const sealed = Buffer.allocUnsafe(sealBytes + value.length)
   const ofKey = sumOf(key, 0)
@@ -36,7 +36,7 @@ export function seal(key: Uint8Array, value: Uint8Array): Buffer {
   return sealed
 }
 
-/** @returns whether a value has a seal and it names this key; nothing is said of what follows the seal */
+/** @returns whether a value has a seal for this key; the rest of the value is not checked */
 export function isOfKey(key: Uint8Array, sealed: Buffer): boolean {
   return sealed.length >= sealBytes && sealed[0] === mark && sealed.readUInt32BE(1) === sumOf(key, 0)
 }
@@ -47,8 +47,8 @@ export function isSealed(value: Uint8Array): boolean {
 }
 
 /**
- * @returns what `seal` was given
- * @throws StoreError `damaged` when key or value are not what they were
+ * @returns the value passed to `seal`
+ * @throws StoreError `damaged` when key or value have changed
  */
 export function unseal(key: Uint8Array, sealed: Buffer): Buffer {
   if (!isOfKey(key, sealed)) throw new StoreError('damaged', 'the checksum of a key does not match')

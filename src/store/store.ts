@@ -1,92 +1,86 @@
-// Longer than 350 lines: what every store has to do, word by word; most of it is comments.
+// Longer than 350 lines: the contract of every store; most of it is comments.
 
 import type { JsonObject, JsonValue } from '../lib/json.js'
 import type { Epoch, Offset } from '../protocol/cursor.js'
 import type { HubEvent, Mode, PatchOperation } from '../protocol/frames.js'
 
 /**
- * Where events survive a restart. The hub keeps what it needs for the present in memory; the store keeps
- * the rest, and says what had been reached when a session is asked for again.
+ * The database in which events survive a restart. The hub keeps current data in memory; the store keeps the rest, and returns
+ * the last state of a session when it is loaded again.
  *
- * **Asynchronous.** Every answer comes later, and may come from another machine. A store does little work
- * in any one turn of the event loop: answers come in bounded pages, and so does trimming.
+ * **Asynchronous.** Every answer comes later, possibly from another machine. A store does little work in any one turn of the
+ * event loop: reading and trimming have bounded steps.
  *
- * **Atomic and in order.** `commit` keeps all of a batch or nothing of it. One commit is under way at a
- * time: the next is given when the one before has settled. What a commit has kept, every later call sees.
+ * **Atomic and in order.** `commit` stores all of a batch or nothing of it. Only one commit is in progress at a time: the next
+ * is called when the previous one has settled. Every later call sees the result of a commit.
  *
- * **Failure.** A call that fails rejects with a `StoreError`, changes nothing, and leaves the store usable:
- * the same batch may be given again. A store never answers with less than it holds. Reading goes on while
- * writing fails.
+ * **Failure.** A call that fails rejects with a `StoreError`, changes nothing, and leaves the store usable: the same batch may
+ * be committed again. A store never returns less than it holds. Reading continues while writing fails.
  *
- * **Damage.** What a store gives back is what it was given. Where it cannot be sure, the call fails with `damaged`, and
- * only calls that need what is damaged do: another session is never concerned. A damaged session can be removed.
+ * **Damage.** A store returns exactly what was stored. If it cannot be sure of that, the call fails with `damaged`. Only calls
+ * that need the damaged data fail; other sessions are never affected. A damaged session can be removed.
  *
- * **Offsets.** Events are delivered before they are kept, so after an unclean end the store cannot know
- * which offsets were given out. It knows a bound: a hub never lets a session's offset run more than
- * `offsetsAhead` past `last` of the session's newest settled commit. After an unclean end `load` answers
- * with `last` above that bound; after a clean one it is exact. A session that was never committed has
- * nothing to continue: it begins again with an epoch of its own.
+ * **Offsets.** Events are delivered before they are stored, so after an unclean end the store cannot know which offsets were
+ * used. It knows a bound: a session's offset is never more than `offsetsAhead` above `last` of its newest settled commit. After
+ * an unclean end `load` returns `last` above that bound; after a clean one it is exact. A session that was never committed
+ * begins again with a new epoch.
  */
 export interface Store {
-  /** What it is called where a hub tells what it is made of: `lmdb`, for example. */
+  /** Its name in `/api/about`, such as `lmdb`. */
   readonly kind?: string
-  /** What was there when the store was opened. */
+  /** The contents of the store when it was opened. */
   readonly found: Found
   /**
-   * Keeps a batch: all that the hub's sessions published since the batch before.
+   * Stores a batch: everything that the hub's sessions have published since the previous one.
    *
-   * @returns once everything is kept, as durable as the store was asked to be
+   * @returns when everything is stored, with the configured durability
    */
   commit(batch: Batch): Promise<void>
-  /** @returns what the hub needs to continue a session, or nothing when there is no such session. */
+  /** @returns the data to continue a session, or undefined if it does not exist */
   load(session: string): Promise<StoredSession | undefined>
   /** @returns a page of the events after an offset, in offset order. An unknown session has none. */
   read(session: string, after: Offset, options?: ReadOptions): Promise<Page>
   /** @returns a page of the events before an offset, the newest first. An unknown session has none. */
   readBefore(session: string, before: Offset, options?: ReadOptions): Promise<Page>
   /**
-   * Finds out where to read what was kept since some time, without reading what is older.
+   * Finds the offset at which to start reading events stored since a time, without reading older ones.
    *
    * @param at ms since 1970, of the clock of the batches
-   * @returns an offset: no event up to it was kept at that time or later
+   * @returns an offset: no event up to it was stored at that time or later
    */
   keptBefore(session: string, at: number): Promise<Offset>
-  /** @returns the newest events of a session, in offset order: what fills a ring. */
+  /** @returns the newest events of a session, in offset order, to fill a ring */
   newest(session: string, options?: ReadOptions): Promise<Page>
   /** @returns a page of the sessions in the order of their ids (by code unit), after an id. */
   sessions(after: string, limit: number): Promise<SessionPage>
   /**
-   * Forgets a session. One that is unknown is forgotten already. The caller has let go of what it had not committed: where
-   * this fails, the end of the store counts as unclean.
+   * Removes a session; an unknown one is removed already. The caller has discarded its uncommitted data, so if this fails, the
+   * end of the store counts as unclean.
    */
   remove(session: string): Promise<void>
   /**
-   * Does one small step of what retention asks for. The caller goes on while there is `more`, at its leisure.
+   * Does one small step of retention. The caller continues while there is `more`, at its own pace.
    *
-   * @param held sessions that are in use: unless they have ended, they lose old events, but are not removed
+   * @param held sessions in use: unless they have ended, they lose old events, but are not removed
    */
   trim(retention: Retention, now: number, held: (session: string) => boolean): Promise<Trimmed>
-  /** Tells when the store notices by itself that nothing can be kept, and again, with nothing, once it can. */
+  /** Reports when the store itself detects that nothing can be stored, and again, with undefined, when it can. */
   onFault?(told: (fault: StoreError | undefined) => void): void
-  /** Where the store is in this process: `load` and `newest` without waiting. A hub asks for it, see `Immediate`. */
+  /** For a store in this process: `load` and `newest` without waiting. A hub requires it, see `Immediate`. */
   readonly now?: Immediate
-  /**
-   * What has to be told to others outside; absent where the store keeps nothing of the kind. Asking for it may change what
-   * the store writes.
-   */
+  /** Messages for others outside; absent if the store has no outbox. Reading this property may create the outbox. */
   readonly outbox?: Outbox
-  /** @returns how much is kept now. */
+  /** @returns the size of the store */
   size(): Size
-  /** Waits for what is under way. Afterwards every call rejects with `closed`; closing again does nothing. */
+  /** Waits for calls in progress. Afterwards every call rejects with `closed`; closing again does nothing. */
   close(): Promise<void>
 }
 
 /**
- * What a hub asks for in the middle of a turn: publishing, joining and changing state are one synchronous step,
- * and a session that left memory comes back in it. This is the one place where a hub cannot wait, and it refuses
- * a store that has none of it: it would begin such a session anew, with another epoch. A networked store keeps
- * what these two answer at hand in this process (of each session that was written, what `load` says), or the hub
- * has to learn to load what a request names before its step.
+ * Synchronous reads. Publishing, joining and changing state are one synchronous step, in which a session that left memory is
+ * loaded again. This is the only place where a hub cannot wait, so it refuses a store without it: it would have to begin such a
+ * session again, with a new epoch. A networked store would have to cache the results of these two calls in this process (the
+ * result of `load` for each written session), or the hub would have to load the session of a request before the step.
  */
 export interface Immediate {
   load(session: string): StoredSession | undefined
@@ -109,42 +103,42 @@ export interface OutboxEntry {
   readonly value: JsonObject
 }
 
-/** An event with how it passes filters beyond its type, which no client sees. */
+/** An event, and what lets it pass filters apart from its type, which clients do not see. */
 export interface StoredEvent extends HubEvent {
-  /** `modes`: it was forced; `all`: it is the hub's own and passes everything. */
+  /** `modes`: it was forced; `all`: it is the hub's own and passes every filter. */
   readonly passes?: 'modes' | 'all'
 }
 
-/** How far a session's offset may run ahead of what its commits have settled. In offsets. */
+/** How far a session's offset may be ahead of its newest settled commit. In offsets. */
 export const offsetsAhead = 1 << 20
 
-/** Bounds of one page where the caller names none. */
+/** Default bounds of one page. */
 export const pageDefaults = { limit: 1_000, bytes: 1 << 20 } as const
 
-/** The most events a page looks at: a filter that keeps little still answers soon. */
+/** The maximum of events that a page examines, so that a selective filter still answers soon. */
 export const pageScanMax = 2_000
 
-/** Ids of published events that a session remembers, the newest ones, where its batches do not say how many. */
+/** The default number of the newest published ids that a session remembers. */
 export const publishIdsMax = 10_000
 
-/** The largest block that retention drops as one: it keeps up to this many events more than it was told. */
+/** The largest block, which retention drops as a whole: it may keep up to this many events more than configured. */
 export const blockEventsMax = 256
 
 export interface Size {
   readonly sessions: number
   readonly events: number
-  /** Bytes of the events as they are kept. */
+  /** Bytes of the stored events. */
   readonly bytes: number
 }
 
 export interface Found extends Size {
-  /** What was there had been closed in good order, or nothing was there. */
+  /** The store had been closed cleanly, or was empty. */
   readonly clean: boolean
 }
 
-/** What the hub's sessions did since the batch before. */
+/** The changes of the hub's sessions since the previous batch. */
 export interface Batch {
-  /** The hub's clock, ms since 1970: the age of what is kept. */
+  /** The hub's clock, ms since 1970, from which the age of events is computed. */
   readonly at: number
   /** Each session once. */
   readonly sessions: readonly SessionBatch[]
@@ -152,27 +146,27 @@ export interface Batch {
 
 export interface SessionBatch {
   readonly session: string
-  /** Present when the session is new, or its record changed. A new epoch replaces all that was kept. */
+  /** Present if the session is new, or its record has changed. A new epoch replaces all stored data. */
   readonly record?: SessionRecord
-  /** The newest offset that the session has given out, kept or not. */
+  /** The newest offset of the session, whether stored or not. */
   readonly last: Offset
-  /** In offset order, above all that were kept before. */
+  /** In offset order, above all events stored before. */
   readonly events?: readonly StoredEvent[]
-  /** Those that are new or changed. */
+  /** New and changed workers. */
   readonly workers?: readonly WorkerRecord[]
   /** In the order in which they happened. */
   readonly slices?: readonly SliceChange[]
-  /** What a fresh join gets of the type and key of each: the newest one, kept apart from the events. */
+  /** The newest event of a type and key, for fresh joins, stored separately from the events. */
   readonly latest?: readonly Latest[]
   /** Ids that were published, oldest first. */
   readonly ids?: readonly PublishId[]
-  /** How many of them are remembered; `publishIdsMax` unless given. */
+  /** How many ids are remembered; default `publishIdsMax`. */
   readonly idsMax?: number
-  /** Integers that stand for ids of earlier; they replace those that were kept. At most 2,101, below 2⁵³. */
+  /** Hashes of former ids, which replace the stored ones. At most 2,101 integers, below 2⁵³. */
   readonly formerIds?: readonly number[]
 }
 
-/** What became of a worker or a session, as far as its events said. */
+/** The progress of a worker or a session, according to its events. */
 export interface ProgressRecord {
   readonly result?: 'succeeded' | 'failed' | 'cancelled' | 'lost'
   readonly reason?: string
@@ -186,22 +180,22 @@ export interface ProgressRecord {
     readonly text: string
   }[]
   readonly usage?: Readonly<Record<string, number>>
-  /** Where its newest run is. */
+  /** The range of its newest run. */
   readonly run?: { readonly from: Offset; readonly until?: Offset }
   /** That run is paused. */
   readonly paused?: true
-  /** Those that were sent to its topic: all that have no final state, and the last ones that have. */
+  /** The commands to its topic: all without a final state, and the last ones with one. */
   readonly commands?: readonly CommandRecord[]
-  /** The newest attempt at each step, the step begun longest ago first. */
+  /** The newest attempt at each step, the oldest step first. */
   readonly attempts?: readonly (readonly [step: string, number: number])[]
-  /** Calls of tools that have not come to an end. */
+  /** Open tool calls. */
   readonly calls?: readonly { readonly id: string; readonly tool: string; readonly since: number }[]
   readonly stalled?: { readonly since: number; readonly why: 'call' | 'repeat' | 'silence' }
 }
 
-/** A command, and what became of it. */
+/** A command and its state. */
 export interface CommandRecord {
-  /** Of the command. */
+  /** The offset of the command. */
   readonly offset: Offset
   readonly type: string
   readonly state: 'queued' | 'delivered' | 'applied' | 'refused' | 'expired'
@@ -209,9 +203,9 @@ export interface CommandRecord {
   readonly time: number
   readonly expiresAt: number
   readonly id?: string
-  /** What it says, as a person reads it. */
+  /** Its content, as text for people. */
   readonly text?: string
-  /** Of its final state: why, when, and where the event stands that said so. */
+  /** The reason and time of its final state, and the offset of the receipt. */
   readonly reason?: string
   readonly doneAt?: number
   readonly doneOffset?: Offset
@@ -226,14 +220,14 @@ export interface SessionRecord extends ProgressRecord {
   readonly startedAt: number
   readonly endedAt?: number
   readonly outcome?: JsonValue
-  /** Halves of characters that wait for the next event of their stream: its name, and the UTF-16 code unit. */
+  /** Lone surrogates that wait for the next event of their stream: its name, and the UTF-16 code unit. */
   readonly halves?: readonly (readonly [stream: string, unit: number])[]
-  /** Open needs, and workers that failed, of the whole session: for lists that do not read its workers. */
+  /** Numbers of open needs and of failed workers of the whole session, for lists that do not read its workers. */
   readonly needsTotal?: number
   readonly failed?: number
-  /** When the first command that is under way expires. Milliseconds since 1970. */
+  /** When the first command without a final state expires. Milliseconds since 1970. */
   readonly commandsDue?: number
-  /** By worker, empty for the session's own: how long after it was last heard of it is lost. Milliseconds. */
+  /** Leases by worker, empty for the session's own: how long after its last sign of life it is lost. Milliseconds. */
   readonly leases?: Readonly<Record<string, number>>
 }
 
@@ -242,7 +236,7 @@ export interface WorkerRecord extends ProgressRecord {
   readonly status?: 'running' | 'paused' | 'ended'
   readonly startedAt: number
   readonly endedAt?: number
-  /** Events it has published. */
+  /** The number of its events. */
   readonly events: number
 }
 
@@ -254,7 +248,7 @@ export interface SliceChange {
   readonly offset: Offset
   /** Absent when the slice was removed. */
   readonly value?: JsonValue
-  /** What leads to `value` from the one before, where that is smaller: the store may keep it instead. */
+  /** The patch from the previous value, if it is smaller: the store may keep it instead of the value. */
   readonly patch?: readonly PatchOperation[]
 }
 
@@ -263,13 +257,16 @@ export interface Latest {
   readonly worker?: string
   readonly type: string
   readonly key: string
-  /** Absent when it is to be forgotten. */
+  /** Absent if the event is to be removed. */
   readonly event?: StoredEvent
 }
 
 export interface PublishId {
   readonly id: string
-  /** Whose id it is; empty for the session itself. Absent: kept before ids counted for each topic, and so for all. */
+  /**
+   * The worker that published it; empty for the session itself. Absent: stored before ids counted per topic, so it counts for
+   * all topics.
+   */
   readonly worker?: string
   readonly offset: Offset
 }
@@ -289,7 +286,7 @@ export interface StoredLatest {
   readonly event: StoredEvent
 }
 
-/** What the hub needs to continue a session. */
+/** The data to continue a session. */
 export interface StoredSession extends Extent {
   readonly record: SessionRecord
   /** The next offset is above this one. */
@@ -298,17 +295,17 @@ export interface StoredSession extends Extent {
   readonly slices: readonly StoredSlice[]
   /** In offset order. */
   readonly latest: readonly StoredLatest[]
-  /** The newest ones, as many as `idsMax` of the last batch said, oldest first. */
+  /** The newest ids, as many as `idsMax` of the last batch, oldest first. */
   readonly ids: readonly PublishId[]
-  /** As the newest batch that had some gave them. */
+  /** Those of the newest batch that contained any. */
   readonly formerIds?: readonly number[]
 }
 
-/** How much of a session is kept. */
+/** The extent of a stored session. */
 export interface Extent {
-  /** Everything up to here was trimmed; 0 when nothing was. */
+  /** Everything up to here was trimmed; 0 if nothing was. */
   readonly trimmed: Offset
-  /** The newest event that is kept, or was trimmed; 0 when there was none. */
+  /** The newest event that is stored or was trimmed; 0 if there was none. */
   readonly stored: Offset
   readonly events: number
   readonly bytes: number
@@ -317,73 +314,76 @@ export interface Extent {
 }
 
 export interface ReadOptions {
-  /** The most events on the page. */
+  /** The maximum of events on the page. */
   readonly limit?: number
-  /** The page ends soon after this many bytes of events as they are kept; it has at least one. */
+  /** The page ends soon after this many stored bytes; it has at least one event. */
   readonly bytes?: number
-  /** Runs in this process: events it refuses are passed over, and bounded by `pageScanMax`. */
+  /** Runs in this process. Events that it rejects are skipped; their number is bounded by `pageScanMax`. */
   readonly filter?: (event: StoredEvent) => boolean
 }
 
 export interface Page {
   readonly events: readonly StoredEvent[]
-  /** Every event up to here was looked at: the next page is the one after it. Of `readBefore`: down to here, before it. */
+  /**
+   * All events up to here were examined; the next page begins after it. For `readBefore`: all from here on, and the next page
+   * is before it.
+   */
   readonly last: Offset
-  /** Nothing was kept after `last` when the page was read. Of `readBefore`: nothing is kept before it. */
+  /** There was no event after `last` when the page was read. For `readBefore`: there is none before it. */
   readonly end: boolean
-  /** As in `Extent`: a reader whose position is below has missed something. */
+  /** As in `Extent`: a reader with a lower position has missed something. */
   readonly trimmed: Offset
 }
 
 export interface SessionPage {
   readonly sessions: readonly { readonly record: SessionRecord; readonly extent: Extent }[]
-  /** Sessions of the page of which not even that can be read. */
+  /** Sessions of the page whose record cannot be read. */
   readonly damaged?: readonly string[]
   readonly end: boolean
 }
 
-/** @returns the last id that a page looked at; the next page is the one after it */
+/** @returns the last id that a page examined; the next page begins after it */
 export function lastOf({ sessions, damaged }: SessionPage): string | undefined {
   const whole = sessions.at(-1)?.record.session
   const other = damaged?.at(-1)
   return whole === undefined || (other !== undefined && other > whole) ? other : whole
 }
 
-/** What is kept. Absent bounds do not bound. Ended sessions go first. */
+/** Bounds of the stored data; absent: unbounded. Ended sessions are removed first. */
 export interface Retention {
-  /** Sessions that ended, or were last written to, longer ago than this; and older events. In ms. */
+  /** Sessions that ended, or were last written to, longer ago are removed, and so are older events. In ms. */
   readonly ageMs?: number
-  /** Of one session. */
+  /** Per session. */
   readonly sessionEvents?: number
   readonly sessionBytes?: number
-  /** Of all together. */
+  /** In total. */
   readonly events?: number
   readonly bytes?: number
 }
 
 export interface Trimmed {
-  /** Sessions that are gone. */
+  /** Removed sessions. */
   readonly removed: readonly string[]
-  /** Sessions whose events up to an offset are gone. */
+  /** Sessions whose events up to an offset were removed. */
   readonly trimmed: readonly { readonly session: string; readonly trimmed: Offset }[]
   /** There is more to do. */
   readonly more: boolean
 }
 
 /**
- * A store could not do what was asked, and changed nothing.
+ * A call of a store failed and changed nothing.
  *
- * `full`: no room; `failed`: anything else that may pass; `closed`: it was closed; `refused`: it cannot be
- * opened as it is (locked by another process, or written by a newer version); `damaged`: what is kept is not what was
- * given, and will not be again: of one session where `session` names it.
+ * `full`: no room; `failed`: any other error that may be temporary; `closed`: the store was closed; `refused`: it cannot be
+ * opened (locked by another process, or written by a newer version); `damaged`: stored data is permanently damaged, that of one
+ * session if `session` is set.
  */
 export class StoreError extends Error {
   override readonly name = 'StoreError'
 
   readonly kind: StoreErrorKind
-  /** When it may be otherwise, of a store that could not be opened. Milliseconds. */
+  /** For a store that could not be opened: when to try again. Milliseconds. */
   readonly retryMs: number | undefined
-  /** Whose data is damaged. */
+  /** The session with the damaged data. */
   readonly session: string | undefined
 
   constructor(

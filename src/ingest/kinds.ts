@@ -7,10 +7,11 @@ import type { IngestKind } from './ingest.js'
 import { langgraph } from './langgraph.js'
 import { openaiChat } from './openai-chat.js'
 import { openaiResponses } from './openai-responses.js'
+import { otlp } from './otlp.js'
 
 /** What `--from` and `?from=` know, by name. */
 export const ingestKinds: ReadonlyMap<string, IngestKind> = new Map(
-  [claudeCode, anthropic, openaiResponses, openaiChat, aiSdk, agUi, langgraph].map((kind) => [
+  [claudeCode, anthropic, openaiResponses, openaiChat, aiSdk, agUi, langgraph, otlp].map((kind) => [
     kind.name,
     kind,
   ]),

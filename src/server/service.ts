@@ -15,6 +15,7 @@ import type { Context } from './context.js'
 import { BodyBudget } from './http/body-budget.js'
 import { exportRoute } from './http/export-route.js'
 import { hookRoutes } from './http/hook-routes.js'
+import { otlpRoutes } from './http/otlp-routes.js'
 import { panelRoutes } from './http/panel-routes.js'
 import { publishRoutes } from './http/publish-routes.js'
 import { type Route, Routes } from './http/routes.js'
@@ -235,6 +236,7 @@ export function routesOf(context: Context): readonly Route[] {
     exportRoute(context),
     ...publishRoutes(context),
     ...hookRoutes(context),
+    ...otlpRoutes(context),
     ...stateRoutes(context),
     socketRoute,
     ...streamRoutes(context),

@@ -1,0 +1,120 @@
+import type { JsonObject, JsonValue } from '../lib/json.js'
+import { listOf, objectOf, textOf, wordOf } from './fields.js'
+
+/** A span or a log record with its attributes as plain values, and those of what sent it below them. */
+export interface OtlpItem {
+  readonly kind: 'span' | 'log'
+  readonly name: string
+  /** Hexadecimal; empty where a log record has none. */
+  readonly traceId: string
+  readonly spanId: string
+  /** Empty for the root of a trace. */
+  readonly parentSpanId: string
+  /** Milliseconds since 1970; 0 where it says none. */
+  readonly startedAt: number
+  readonly endedAt: number
+  readonly attributes: JsonObject
+  readonly body: JsonValue
+  /** The events of a span, by name. */
+  readonly events: readonly { readonly name: string; readonly attributes: JsonObject }[]
+  /** What failed; nothing where nothing did. */
+  readonly error: string | undefined
+}
+
+/** How many values, of attributes and bodies, may be nested in each other; deeper ones are left out. */
+const valueDepthMax = 32
+
+/**
+ * @param value an `ExportTraceServiceRequest` or `ExportLogsServiceRequest`, in the JSON encoding of OTLP
+ * @returns its spans and log records in the order in which they ended
+ */
+export function otlpItems(value: JsonObject): OtlpItem[] {
+  const items: OtlpItem[] = []
+  const { resourceSpans, resourceLogs } = value
+  for (const group of [...listOf(resourceSpans), ...listOf(resourceLogs)].map(objectOf)) {
+    const shared = attributesOf(objectOf(group['resource'])['attributes'])
+    for (const scope of [...listOf(group['scopeSpans']), ...listOf(group['scopeLogs'])].map(objectOf)) {
+      for (const span of listOf(scope['spans'])) items.push(spanOf(objectOf(span), shared))
+      for (const log of listOf(scope['logRecords'])) items.push(logOf(objectOf(log), shared))
+    }
+  }
+  return items.sort((one, other) => one.endedAt - other.endedAt)
+}
+
+/** @returns by which name its sender knows the session; nothing where it does not say */
+export function otlpSession({ attributes }: OtlpItem): string | undefined {
+  return textOf(attributes['session.id']) ?? textOf(attributes['gen_ai.conversation.id'])
+}
+
+function spanOf(span: JsonObject, shared: JsonObject): OtlpItem {
+  const attributes = { ...shared, ...attributesOf(span['attributes']) }
+  const { code, message } = objectOf(span['status'])
+  const failed = code === 2 || code === 'STATUS_CODE_ERROR'
+  return {
+    kind: 'span',
+    name: wordOf(span['name']),
+    traceId: wordOf(span['traceId']),
+    spanId: wordOf(span['spanId']),
+    parentSpanId: wordOf(span['parentSpanId']),
+    startedAt: msOf(span['startTimeUnixNano']),
+    endedAt: msOf(span['endTimeUnixNano']),
+    attributes,
+    body: null,
+    events: listOf(span['events']).map((one) => {
+      const event = objectOf(one)
+      return { name: wordOf(event['name']), attributes: attributesOf(event['attributes']) }
+    }),
+    error: failed ? (textOf(message) ?? textOf(attributes['error.type']) ?? 'error') : undefined,
+  }
+}
+
+function logOf(log: JsonObject, shared: JsonObject): OtlpItem {
+  const attributes = { ...shared, ...attributesOf(log['attributes']) }
+  const at = msOf(log['timeUnixNano']) || msOf(log['observedTimeUnixNano'])
+  const body = plain(log['body'], valueDepthMax)
+  const name = textOf(log['eventName']) ?? textOf(attributes['event.name']) ?? textOf(body) ?? ''
+  return {
+    kind: 'log',
+    name,
+    traceId: wordOf(log['traceId']),
+    spanId: wordOf(log['spanId']),
+    parentSpanId: '',
+    startedAt: at,
+    endedAt: at,
+    attributes,
+    body,
+    events: [],
+    error: undefined,
+  }
+}
+
+function attributesOf(list: JsonValue | undefined): JsonObject {
+  return fromPairs(list, valueDepthMax)
+}
+
+function fromPairs(list: JsonValue | undefined, depthMax: number): JsonObject {
+  return Object.fromEntries(
+    listOf(list).map((pair) => {
+      const { key, value } = objectOf(pair)
+      return [wordOf(key), plain(value, depthMax)]
+    }),
+  )
+}
+
+/** @returns an `AnyValue` as JSON says it */
+function plain(value: JsonValue | undefined, depthMax: number): JsonValue {
+  const { stringValue, intValue, doubleValue, boolValue, bytesValue, arrayValue, kvlistValue } =
+    objectOf(value)
+  if (depthMax === 0) return null
+  if (intValue !== undefined) return Number(intValue)
+  if (arrayValue !== undefined) {
+    return listOf(objectOf(arrayValue)['values']).map((one) => plain(one, depthMax - 1))
+  }
+  if (kvlistValue !== undefined) return fromPairs(objectOf(kvlistValue)['values'], depthMax - 1)
+  return stringValue ?? doubleValue ?? boolValue ?? bytesValue ?? null
+}
+
+function msOf(nanos: JsonValue | undefined): number {
+  const ms = Math.floor(Number(nanos ?? 0) / 1e6)
+  return Number.isFinite(ms) && ms > 0 ? ms : 0
+}

@@ -1,0 +1,147 @@
+import type { Ingested } from '../../ingest/ingest.js'
+import { OtlpSession } from '../../ingest/otlp.js'
+import { type OtlpItem, otlpItems, otlpSession } from '../../ingest/otlp-items.js'
+import { partialSuccess, readOtlp } from '../../ingest/otlp-protobuf.js'
+import { isObject, type JsonValue } from '../../lib/json.js'
+import { checkEvent, checkId } from '../../protocol/check.js'
+import { ProtocolError } from '../../protocol/codes.js'
+import { ownId } from '../../protocol/foreign-id.js'
+import type { Answer } from '../../transport/transport.js'
+import type { DialectContext } from '../context.js'
+import { betweenTurns, bodyKind, contentType, parseJson, readBody, utf8 } from './body.js'
+import { json, refusal } from './problem.js'
+import type { Call, Route } from './routes.js'
+
+type Signal = 'traces' | 'logs'
+
+const protobuf = 'application/x-protobuf'
+
+/** `POST /v1/traces` and `/v1/logs`: what agents tell OpenTelemetry, as events of sessions. */
+export function otlpRoutes(context: DialectContext): Route[] {
+  const sessions = new TraceSessions()
+  return (['traces', 'logs'] as const).map((signal) => ({
+    method: 'POST',
+    path: `/v1/${signal}`,
+    access: { kind: 'any' },
+    answer: (call) => takeOtlp(context, call, signal, sessions),
+  }))
+}
+
+/** Traces whose session is remembered. */
+const tracesMax = 10_000
+
+/** Which session a trace is of: often only some of its spans say so. */
+class TraceSessions {
+  /** By trace, the one that was heard of longest ago first. */
+  readonly #names = new Map<string, string>()
+
+  note(item: OtlpItem): void {
+    const name = otlpSession(item)
+    if (name === undefined || item.traceId === '') return
+    this.#names.delete(item.traceId)
+    this.#names.set(item.traceId, name)
+    if (this.#names.size <= tracesMax) return
+    for (const oldest of this.#names.keys()) {
+      this.#names.delete(oldest)
+      return
+    }
+  }
+
+  of(item: OtlpItem): string {
+    return otlpSession(item) ?? this.#names.get(item.traceId) ?? (item.traceId || 'otlp')
+  }
+}
+
+async function takeOtlp(
+  context: DialectContext,
+  call: Call,
+  signal: Signal,
+  sessions: TraceSessions,
+): Promise<Answer | undefined> {
+  const { hub, limits } = context
+  const isProtobuf = contentType(call.request) === protobuf
+  if (!isProtobuf) bodyKind(call.request, ['json'])
+  const body = await readBody(context, call)
+  if (body === undefined) return undefined
+  const value = isProtobuf
+    ? readOtlp(body, signal, limits.depthMax)
+    : (parseJson(utf8(body, 'body'), limits, 'body') as JsonValue)
+  if (!isObject(value)) throw refusal('body', 'an object { resourceSpans } or { resourceLogs }', value)
+  await betweenTurns(context, body)
+  const { groups, total } = groupsOf(otlpItems(value), call, sessions)
+  const stored: Promise<void>[] = []
+  let rejected = 0
+  let refused: ProtocolError | undefined
+  for (const [session, items] of groups) {
+    try {
+      publish(context, call, session, items)
+      stored.push(hub.committed(session))
+    } catch (error) {
+      if (!(error instanceof ProtocolError) || isOfAll(error)) throw error
+      rejected += items.length
+      refused ??= error
+    }
+  }
+  if (refused !== undefined && rejected === total) throw refused
+  await Promise.all(stored)
+  return answer(signal, isProtobuf, rejected, refused?.message ?? '')
+}
+
+/** The same would come of what follows: whoever sends it is to try again. */
+function isOfAll({ code }: ProtocolError): boolean {
+  return code === 'unauthorized' || code === 'unavailable'
+}
+
+/** By session, as the hub knows it. */
+function groupsOf(items: readonly OtlpItem[], call: Call, sessions: TraceSessions) {
+  const groups = new Map<string, OtlpItem[]>()
+  const given = call.query.get('session') || undefined
+  for (const item of items) sessions.note(item)
+  for (const item of items) {
+    const session = ownId(given ?? sessions.of(item))
+    const group = groups.get(session)
+    if (group === undefined) groups.set(session, [item])
+    else group.push(item)
+  }
+  return { groups, total: items.length }
+}
+
+/** All of one session, or nothing. @throws ProtocolError */
+function publish(
+  { hub, limits }: DialectContext,
+  call: Call,
+  session: string,
+  items: readonly OtlpItem[],
+): void {
+  checkId(session, limits, 'session')
+  call.use(({ permissions }) => {
+    const reader = new OtlpSession((worker) => {
+      const run = hub.run(session, worker)
+      return run !== undefined && run.until === undefined
+    })
+    const found = items.flatMap((item): readonly Ingested[] => reader.take(item))
+    for (const worker of new Set(found.map((one) => one.worker))) {
+      if (worker === undefined) permissions.expectWrite({ kind: 'session', session })
+      else permissions.expectWrite({ kind: 'worker', session, worker: checkId(worker, limits, 'worker') })
+    }
+    const events = found.map(({ event }) => checkEvent(event, limits))
+    for (let at = 0; at < events.length; at += limits.publishEventsMax) {
+      const part = found.slice(at, at + limits.publishEventsMax)
+      hub.publishTo(
+        session,
+        part.map(({ worker }) => worker),
+        events.slice(at, at + part.length),
+      )
+    }
+  })
+}
+
+/** As a collector answers: nothing where all was taken. */
+function answer(signal: Signal, isProtobuf: boolean, rejected: number, reason: string): Answer {
+  if (isProtobuf) {
+    return { status: 200, headers: { 'content-type': protobuf }, body: partialSuccess(rejected, reason) }
+  }
+  if (rejected === 0) return json(200, {})
+  const name = signal === 'traces' ? 'rejectedSpans' : 'rejectedLogRecords'
+  return json(200, { partialSuccess: { [name]: String(rejected), errorMessage: reason } })
+}

@@ -4,5 +4,7 @@ import { type Section, traits } from './section.js'
 export const processSection: Section = {
   'process.started': traits({ critical: true, replay: 'all', status: 'running' }),
   'process.output': traits({ level: 'delta', replay: 'all', merge: { text: 'text' } }),
+  'process.paused': traits({ level: 'control', critical: true, replay: 'all', status: 'paused' }),
+  'process.resumed': traits({ level: 'control', critical: true, replay: 'all', status: 'running' }),
   'process.exited': traits({ critical: true, replay: 'all', rollup: true, status: 'ended', ends: 'byExit' }),
 }

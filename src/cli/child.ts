@@ -4,6 +4,7 @@ import { basename } from 'node:path'
 import type { Clock, Timer } from '../lib/clock.js'
 import { LineSplitter } from './lines.js'
 import { formatDuration } from './paint.js'
+import { Stops } from './stops.js'
 
 /** What a worker runs: text for a shell, or a program with its arguments as they are. */
 export type ChildCommand =
@@ -27,8 +28,42 @@ export interface ChildEvents {
   started(pid: number | null): void
   /** Pieces of output in order, each a line with its `\n`, or a part of one. */
   output(stream: OutputStream, texts: readonly string[]): void
+  /** It was stopped, or goes on: by us, or where the platform tells (Linux) by anybody. */
+  stopped?(isStopped: boolean): void
   /** Once, after the last output. */
   exited(exit: Exit): void
+}
+
+/** A process that was started. */
+export interface Spawned {
+  /** Absent where it could not be started. */
+  readonly pid: number | undefined
+  /** What it prints. */
+  readonly outputs: readonly SpawnedOutput[]
+  /** @returns whether it reads what it is given */
+  write(text: string): boolean
+  /** It is given nothing more to read. */
+  endInput(): void
+  /** Of its terminal, if it has one. */
+  resize?(columns: number, rows: number): void
+  /** @param tell whether it has to wait until its output is read, where its pipes do not see to that */
+  onHold?(tell: (isHeld: boolean) => void): void
+  /** @param tell once, after the last output */
+  onEnd(tell: (exit: Omit<Exit, 'durationMs'>) => void): void
+}
+
+export interface SpawnedStream {
+  on(event: 'data', listener: (bytes: Buffer) => void): unknown
+  pause(): unknown
+  resume(): unknown
+  isPaused(): boolean
+}
+
+export interface SpawnedOutput {
+  readonly name: OutputStream
+  readonly stream: SpawnedStream
+  /** It ends lines with `\r\n`, where the command wrote `\n`. */
+  readonly isTerminal?: true
 }
 
 export interface ChildOptions {
@@ -36,6 +71,10 @@ export interface ChildOptions {
   /** Whether the command reads what we were given, or what `write` gives it; otherwise it finds its input empty. */
   readonly input: 'inherit' | 'pipe' | 'ignore'
   readonly clock: Clock
+  /** Starts it in a terminal of its own, instead of with pipes. */
+  readonly terminal?: (command: ChildCommand, options: ChildOptions) => Spawned
+  /** After so long without its end the beginning of a line is shown; 1,000 unless given. */
+  readonly unfinishedMs?: number
 }
 
 export interface Child {
@@ -44,8 +83,12 @@ export interface Child {
   signal(signal: NodeJS.Signals): void
   /** Asks it to end, as Ctrl-C does; one that has not ended after so long is killed. Milliseconds. */
   cancel(graceMs: number): void
-  /** Gives it text to read. @returns whether it reads any */
+  /** Gives it something to read. @returns whether it reads any */
   write(text: string): boolean
+  /** It is given nothing more to read. */
+  endInput(): void
+  /** Of its terminal, if it has one. */
+  resize(columns: number, rows: number): void
   /** Stops and goes on reading its output: it waits when its pipe is full. */
   pause(): void
   resume(): void
@@ -54,36 +97,39 @@ export interface Child {
 /** A longer line comes in pieces. Escaped as JSON a piece stays well below what the hub takes of a line. */
 const pieceCharactersMax = 16 * 1024
 /** After so long without its end the beginning of a line is shown: a prompt, a row of dots. */
-const unfinishedMs = 1_000
+const unfinishedMsDefault = 1_000
 
 export function startChild(command: ChildCommand, options: ChildOptions, events: ChildEvents): Child {
   const { clock } = options
   const startedAt = clock.now()
-  const process_ = spawnCommand(command, options)
-  const streams = [readLines(process_, 'stdout', clock, events), readLines(process_, 'stderr', clock, events)]
-  events.started(process_.pid ?? null)
+  const spawned = options.terminal?.(command, options) ?? spawnCommand(command, options)
+  const { pid } = spawned
+  const unfinishedMs = options.unfinishedMs ?? unfinishedMsDefault
+  const readings = spawned.outputs.map((output) => readLines(output, { clock, unfinishedMs }, events))
+  events.started(pid ?? null)
   let ended = false
   let cancelled = false
   let killing: Timer | undefined
-  // One that reads nothing more is no fault of ours.
-  process_.stdin?.on('error', () => {})
-  const exited = (exit: Omit<Exit, 'durationMs'>): void => {
+  const stops = pid === undefined ? undefined : new Stops(pid, clock, events.stopped)
+  spawned.onHold?.((isHeld) => {
+    if (pid === undefined || ended) return
+    stops?.held(isHeld)
+    if (isHeld) signalGroup(pid, 'SIGSTOP')
+    else if (stops?.isStopped !== true) signalGroup(pid, 'SIGCONT')
+  })
+  spawned.onEnd((exit) => {
     if (ended) return
     ended = true
     killing?.cancel()
-    for (const stream of streams) stream.end()
+    stops?.end()
+    for (const reading of readings) reading.end()
     const durationMs = clock.now() - startedAt
     events.exited({ ...exit, durationMs, ...(cancelled && { cancelled }) })
-  }
-  process_.on('error', (error) => {
-    if (process_.pid !== undefined) return
-    const missing = 'code' in error && error.code === 'ENOENT'
-    exited({ code: missing ? 127 : 126, signal: null, error: missing ? 'command not found' : error.message })
   })
-  // Not `exit`: what the command left running may still write to its pipes.
-  process_.on('close', (code, signal) => exited({ code: code ?? exitCodeOf(signal), signal }))
   const signal = (name: NodeJS.Signals): void => {
-    if (!ended && process_.pid !== undefined) signalGroup(process_.pid, name)
+    if (ended || pid === undefined) return
+    signalGroup(pid, name)
+    if (name === 'SIGSTOP' || name === 'SIGCONT') stops?.told(name === 'SIGSTOP')
   }
   return {
     get ended() {
@@ -97,26 +143,51 @@ export function startChild(command: ChildCommand, options: ChildOptions, events:
       if (process.platform !== 'win32') signal('SIGCONT')
       killing ??= clock.after(graceMs, () => signal('SIGKILL'))
     },
-    write(text) {
-      if (process_.stdin === null || !process_.stdin.writable) return false
-      process_.stdin.write(text)
-      return true
-    },
-    pause: () => streams.forEach((stream) => stream.pause()),
-    resume: () => streams.forEach((stream) => stream.resume()),
+    write: (text) => !ended && spawned.write(text),
+    endInput: () => spawned.endInput(),
+    resize: (columns, rows) => spawned.resize?.(columns, rows),
+    pause: () => readings.forEach((reading) => reading.pause()),
+    resume: () => readings.forEach((reading) => reading.resume()),
   }
 }
 
-function spawnCommand(command: ChildCommand, options: ChildOptions): ChildProcess {
+function spawnCommand(command: ChildCommand, options: ChildOptions): Spawned {
   const spawnOptions = {
     env: options.env,
     stdio: [options.input, 'pipe', 'pipe'] as [ChildOptions['input'], 'pipe', 'pipe'],
     // A process group of its own: Ctrl-C reaches it once, through us, and so do signals to all it started.
     detached: process.platform !== 'win32',
   }
-  if (command.kind === 'shell') return spawn(command.text, { ...spawnOptions, shell: true })
-  const [program, ...words] = command.words
-  return spawn(program, words, spawnOptions)
+  const [program, ...words] = command.kind === 'program' ? command.words : [command.text]
+  const child: ChildProcess = spawn(program, words, { ...spawnOptions, shell: command.kind === 'shell' })
+  // One that reads nothing more is no fault of ours.
+  child.stdin?.on('error', () => {})
+  return {
+    pid: child.pid,
+    outputs: (['stdout', 'stderr'] as const).flatMap((name) => {
+      const stream = child[name]
+      return stream === null ? [] : { name, stream }
+    }),
+    write(text) {
+      if (child.stdin === null || !child.stdin.writable) return false
+      child.stdin.write(text)
+      return true
+    },
+    endInput: () => child.stdin?.end(),
+    onEnd(tell) {
+      child.on('error', (error) => {
+        if (child.pid !== undefined) return
+        const missing = 'code' in error && error.code === 'ENOENT'
+        tell({
+          code: missing ? 127 : 126,
+          signal: null,
+          error: missing ? 'command not found' : error.message,
+        })
+      })
+      // Not `exit`: what the command left running may still write to its pipes.
+      child.on('close', (code, signal) => tell({ code: code ?? exitCodeOf(signal), signal }))
+    },
+  }
 }
 
 function signalGroup(pid: number, signal: NodeJS.Signals): void {
@@ -134,16 +205,20 @@ interface Reading {
   end(): void
 }
 
-function readLines(child: ChildProcess, name: OutputStream, clock: Clock, events: ChildEvents): Reading {
-  const stream = child[name]
+function readLines(
+  { name, stream, isTerminal }: SpawnedOutput,
+  { clock, unfinishedMs }: { readonly clock: Clock; readonly unfinishedMs: number },
+  events: ChildEvents,
+): Reading {
   const lines = new LineSplitter(pieceCharactersMax)
   let timer: Timer | undefined
   const give = (texts: readonly string[]): void => {
-    if (texts.length > 0) events.output(name, texts)
+    if (texts.length === 0) return
+    events.output(name, isTerminal ? texts.map((text) => text.replace(/\r+\n$/, '\n')) : texts)
   }
   // By age, whatever comes meanwhile: a progress bar may write for hours without a newline.
   const hold = (): void => {
-    if (!lines.unfinished || stream?.isPaused()) {
+    if (!lines.unfinished || stream.isPaused()) {
       timer?.cancel()
       timer = undefined
       return
@@ -154,17 +229,17 @@ function readLines(child: ChildProcess, name: OutputStream, clock: Clock, events
       hold()
     })
   }
-  stream?.on('data', (bytes: Buffer) => {
+  stream.on('data', (bytes: Buffer) => {
     give(lines.write(bytes))
     hold()
   })
   return {
     pause() {
-      stream?.pause()
+      stream.pause()
       hold()
     },
     resume() {
-      stream?.resume()
+      stream.resume()
       hold()
     },
     end() {

@@ -38,6 +38,10 @@ const surroundings: Surroundings = {
   clock: systemClock,
   random: systemRandom,
   env: process.env,
+  // Only those that read it open it.
+  get stdin() {
+    return process.stdin
+  },
   stdout: process.stdout,
   stderr: process.stderr,
   onSignal(task) {

@@ -53,6 +53,11 @@ export class Screen {
     return this.#sheets.stderr.palette
   }
 
+  /** Columns of what stands before each line. */
+  get prefixWidth(): number {
+    return this.#width + 3
+  }
+
   /** Whether more output would only pile up in memory; `drained` tells its end. */
   get busy(): boolean {
     return this.#outputs().some(({ output, closed }) => output.writableNeedDrain && !closed)

@@ -3,13 +3,21 @@ import type { Clock } from '../lib/clock.js'
 import type { Random } from '../lib/random.js'
 
 /** An output stream of the process. */
-export type Output = Writable & { readonly isTTY?: boolean; readonly columns?: number }
+export type Output = Writable & {
+  readonly isTTY?: boolean
+  readonly columns?: number
+  readonly rows?: number
+}
+
+/** The input of the process. */
+export type Input = NodeJS.ReadStream
 
 /** What the commands are given of the process they run in. */
 export interface Surroundings {
   readonly clock: Clock
   readonly random: Random
   readonly env: NodeJS.ProcessEnv
+  readonly stdin: Input
   readonly stdout: Output
   readonly stderr: Output
   /**

@@ -6,6 +6,8 @@ import type { CatalogShapes } from './catalog-shapes.js'
 export interface ProcessEvents {
   'process.started': CatalogShapes['process.started']
   'process.output': CatalogShapes['process.output']
+  'process.paused': JsonObject
+  'process.resumed': JsonObject
   'process.exited': CatalogShapes['process.exited']
 }
 

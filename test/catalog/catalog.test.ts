@@ -43,7 +43,8 @@ const table: Record<SectionName, string> = {
     'execution.status ! L >byStatus · custom-event · chat.request ! · worker.lost ! L U · session.lost ! L U · worker.stalled ! U · attempt.superseded ! U',
   'task-log':
     'assistant R · toolcall R &call · toolresult R &result · cost R · error ! R -ended >failed · complete ! R -ended',
-  process: 'process.started ! R -running · process.output D R M(text) · process.exited ! R U -ended >byExit',
+  process:
+    'process.started ! R -running · process.output D R M(text) · process.paused C ! R -paused · process.resumed C ! R -running · process.exited ! R U -ended >byExit',
   anthropic: `message_start ! R · content_block_delta D R M(delta.text,delta.thinking,delta.partial_json) ·
     content_block_* ! R · message_delta R · message_stop ! R`,
   'openai-responses': `response.created ! R -running · response.output_item.added ! R · response.content_part.added ! R ·

@@ -2,7 +2,11 @@ import { spawn } from 'node:child_process'
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
+import { startChild } from '../../src/cli/child.js'
+import { loadTerminals } from '../../src/cli/terminal.js'
 import type { Hub } from '../../src/hub/hub.js'
+import { systemClock } from '../../src/lib/clock.js'
+import type { HubEvent } from '../../src/protocol/frames.js'
 import { served } from '../kit/served.js'
 import { secret } from '../kit/tokens.js'
 import { until } from '../kit/wait.js'
@@ -47,9 +51,21 @@ t.test('runcast run obeys cancel, pause, resume and input, and says what became 
   await until('it has come', () => outputOf(hub, 's', 'one').includes('got hello'))
   t.notOk(outputOf(hub, 's', 'two').includes('got'))
   t.strictSame(await send('s', 'pause'), [0, 'applied'])
+  await until('both wait', () => ['one', 'two'].every((id) => workerOf(hub, 's', id)?.status === 'paused'))
   hub.publish('sessions/s/workers/one', [{ type: 'command.input', data: { text: 'later' } }])
   t.match(await send('s/two', 'dance'), [2, /expected cancel, pause, resume, input/])
   t.strictSame(await send('s', 'resume'), [0, 'applied'])
+  await until('both go on', () => ['one', 'two'].every((id) => workerOf(hub, 's', id)?.status === 'running'))
+  const [{ data }] = hub.history('sessions/s/workers/two', { types: ['process.started'] }).events as [
+    HubEvent,
+  ]
+  const { pid } = data as { pid: number }
+  await t.test('whoever stops a worker', { skip: process.platform !== 'linux' && 'Linux' }, async () => {
+    process.kill(-pid, 'SIGSTOP')
+    await until('it waits', () => workerOf(hub, 's', 'two')?.status === 'paused')
+    process.kill(-pid, 'SIGCONT')
+    await until('it goes on', () => workerOf(hub, 's', 'two')?.status === 'running')
+  })
   await until('it has come', () => outputOf(hub, 's', 'one').includes('got later'))
   t.strictSame(await send('s/one', 'cancel', '--reason', 'enough'), [0, 'applied'])
   await until('it has ended', () => workerOf(hub, 's', 'one')?.result !== undefined)
@@ -62,6 +78,95 @@ t.test('runcast run obeys cancel, pause, resume and input, and says what became 
   t.match(hub.find('s'), { status: 'ended', result: 'cancelled' })
   t.match(await send('s', 'cancel'), [76, /has ended/])
   t.match(await send('none', 'cancel'), [76, /there is no session none/])
+})
+
+t.test('the only command reads what run is given, several read nothing', async (t) => {
+  const { hub, url } = await served(t)
+  const give = async (session: string, ...words: string[]) => {
+    const running = commandLine.start(['run', '--hub', url, '--session', session, ...words])
+    running.process.stdin.end('a line\n')
+    return running.finished
+  }
+  const cat = '--worker=w=cat; echo end'
+  t.match(await give('one', cat), { code: 0 })
+  t.equal(outputOf(hub, 'one', 'w'), 'a line\nend\n')
+  t.match(await give('two', cat, '--worker', 'other=true'), { code: 0 })
+  t.equal(outputOf(hub, 'two', 'w'), 'end\n')
+  // With --input there is more to come, of those who watch.
+  const running = commandLine.start(['run', '--hub', url, '--session', 'in', '--input', '--worker', 'w=cat'])
+  running.process.stdin.end('given\n')
+  await until('it has come', () => outputOf(hub, 'in', 'w') === 'given\n')
+  hub.publish('sessions/in', [{ type: 'command.input', data: { text: 'sent' } }])
+  await until('it has come', () => outputOf(hub, 'in', 'w') === 'given\nsent\n')
+  hub.publish('sessions/in', [{ type: 'command.cancel' }])
+  await running.finished
+})
+
+t.test('with --pty each command has a terminal of its own', async (t) => {
+  const { hub, url } = await served(t)
+  const run = (session: string, ...words: string[]) =>
+    commandLine.start(['run', '--hub', url, '--pty', '--session', session, ...words])
+  const looks = run(
+    'looks',
+    '--worker',
+    'w=test -t 0 && test -t 1 && test -t 2 && stty size; printf "1\\r2\\n"; exit 3',
+  )
+  looks.process.stdin.end()
+  t.match(await looks.finished, { code: 3 })
+  t.equal(outputOf(hub, 'looks', 'w'), '24 70\n1\r2\n')
+  t.match(workerOf(hub, 'looks', 'w'), { result: 'failed', reason: 'exit 3' })
+
+  const reads = run('reads', '--worker', 'w=read x; echo "<$x>"; cat; echo end')
+  reads.process.stdin.end('a line\n')
+  t.match(await reads.finished, { code: 0 })
+  t.equal(outputOf(hub, 'reads', 'w'), 'a line\n<a line>\nend\n')
+
+  const two = run('two', '--worker', 'a=cat; echo end', '--', 'no-such-command')
+  t.match(await two.finished, { code: 127 })
+  t.equal(outputOf(hub, 'two', 'a'), 'end\n')
+  t.match(outputOf(hub, 'two', 'no-such-command'), /not found/)
+
+  const killed = run('killed', '--', 'sh', '-c', 'kill -9 $$')
+  t.match(await killed.finished, { code: 137 })
+  t.match(workerOf(hub, 'killed', 'sh'), { reason: 'signal SIGKILL' })
+})
+
+t.test('what a terminal has printed is read to its end, however slowly', async (t) => {
+  const terminals = await loadTerminals()
+  const read: string[] = []
+  await new Promise<void>((resolve) => {
+    const child = startChild(
+      { kind: 'shell', text: 'seq 1 20000; printf end' },
+      {
+        env: process.env,
+        input: 'ignore',
+        clock: systemClock,
+        terminal: (command, options) => terminals(command, options, { columns: 80, rows: 24 }),
+      },
+      {
+        started: () => undefined,
+        output: (_, texts) => {
+          read.push(...texts)
+          child.pause()
+          // Longer than a command takes to fill a terminal, and to end.
+          const until = performance.now() + 4
+          while (performance.now() < until) continue
+          setImmediate(child.resume)
+        },
+        exited: () => resolve(),
+      },
+    )
+  })
+  t.equal(read.join(''), `${Array.from({ length: 20_000 }, (_, n) => `${n + 1}\n`).join('')}end`)
+})
+
+t.test('without its package --pty says what to install', async (t) => {
+  const missing = () => Promise.reject(new Error("Cannot find package '@lydell/node-pty'\nRequire stack"))
+  await t.rejects(loadTerminals(missing), {
+    exitCode: 1,
+    message:
+      /^--pty needs the optional package @lydell\/node-pty, which does not load here \(Cannot find.*node-pty'\)\. Install it with/,
+  })
 })
 
 t.test('one that does not end is killed after the grace; nobody is obeyed with --no-commands', async (t) => {

@@ -14,4 +14,12 @@ export {
   useSessionState,
   useStatus,
 } from './react/hooks.js'
+export {
+  type ListedSession,
+  type Needs,
+  type OpenNeed,
+  type Sessions,
+  useNeeds,
+  useSessions,
+} from './react/lists.js'
 export { createRuncastHooks, type RuncastHooks } from './react/typed-hooks.js'

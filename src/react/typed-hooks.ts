@@ -12,12 +12,15 @@ import {
   useSessionState,
   useStatus,
 } from './hooks.js'
+import { type Needs, type Sessions, useNeeds, useSessions } from './lists.js'
 
 /** The hooks for one catalog of events, and for slices of known types. */
 export interface RuncastHooks<C extends Catalog, Slices extends object> {
   readonly RuncastProvider: typeof RuncastProvider
   useClient(): Client<C> | undefined
   useStatus(): Status
+  useSessions(follows?: boolean): Sessions
+  useNeeds(topic: string | undefined): Needs
   /** Like the hook of this name; the type of the events follows from `types`. */
   useEvents<const Types extends readonly TypePattern<C>[] | undefined = undefined>(
     topic: string | undefined,
@@ -30,7 +33,15 @@ export interface RuncastHooks<C extends Catalog, Slices extends object> {
   ): Slices[Slice] | undefined
 }
 
-const hooks = { RuncastProvider, useClient, useEvents, useSessionState, useStatus }
+const hooks = {
+  RuncastProvider,
+  useClient,
+  useEvents,
+  useNeeds,
+  useSessions,
+  useSessionState,
+  useStatus,
+}
 
 /**
  * Creates the hooks for a catalog, once for a whole application. They are the hooks of this package with other types, so that

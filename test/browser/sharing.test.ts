@@ -211,7 +211,7 @@ t.test('runcast/react', { skip }, async (t) => {
   t.test('draws the example of the guide', async (t) => {
     const { hub, url } = await served(t)
     const guide = readFileSync(new URL('../../docs/guide/react.md', import.meta.url), 'utf8')
-    const example = /```tsx\n(.+?)```/s.exec(guide)?.[1] ?? ''
+    const [example = '', inbox = ''] = [...guide.matchAll(/```tsx\n(.+?)```/gs)].map(([, tsx]) => tsx)
     const { page, complaints } = await openWith(t, browser, { url, script: ' ' })
     await page.evaluate(`document.body.innerHTML = '<main id="app"></main>'`)
     const tsx = example.replace('http://127.0.0.1:4600', url)
@@ -226,6 +226,26 @@ t.test('runcast/react', { skip }, async (t) => {
     session.worker('lint').publish({ type: 'step-end' })
     await page.getByRole('heading', { name: 'Ship it' }).waitFor()
     await page.getByText('lint: all is well').waitFor()
+
+    await page.evaluate(`document.body.innerHTML = '<main id="app"></main>'`)
+    await page.addScriptTag({ content: await bundle({ tsx: inbox.replace('http://127.0.0.1:4600', url) }) })
+    hub.endSession('build-42', undefined, { result: 'failed' })
+    await page.getByText('failed').waitFor()
+    const asking = hub.session('ship')
+    asking.worker('release').publish({
+      type: 'client_input_requested',
+      data: { request_id: 'r1', prompt: 'Publish it?' },
+    })
+    await page.getByText('release: Publish it?').waitFor()
+    t.strictSame(
+      await page.locator('h2').allInnerTexts(),
+      ['ship', 'build-42'],
+      'what needs a person is first',
+    )
+    await page.getByRole('button', { name: 'Yes' }).click()
+    await page.getByText('release: Publish it?').waitFor({ state: 'detached' })
+    const [answered] = hub.history('sessions/ship/workers/release', { types: ['command.input'] }).events
+    t.match(answered?.data, { key: 'r1', text: 'yes' })
     t.strictSame(complaints, [])
   })
 

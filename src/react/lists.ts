@@ -119,7 +119,7 @@ export function useNeeds(topic: string | undefined): Needs {
   return useMemo(() => {
     const needs: OpenNeed[] = []
     let more = 0
-    const add = (about: unknown, from: Pick<OpenNeed, 'topic' | 'worker'>) => {
+    const add = (about: JsonValue | undefined, from: Pick<OpenNeed, 'topic' | 'worker'>) => {
       const { needs: listed, needsMore } = fieldsOf(about)
       more += typeof needsMore === 'number' ? needsMore : 0
       for (const need of Array.isArray(listed) ? listed : []) {

@@ -1,7 +1,13 @@
-import t from 'tap'
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import t, { type Test } from 'tap'
 import { clientSuite, type Far, ways } from '../conformance/client.js'
 import { bundle, launch, openWith, skip } from '../kit/chromium.js'
 import { farHub } from '../kit/far-hub.js'
+import { served } from '../kit/served.js'
+import { mint, secret } from '../kit/tokens.js'
 
 const seed = Number(process.env.SEED ?? 20_251)
 
@@ -24,4 +30,53 @@ t.test('the client in Chromium', { skip }, async (t) => {
       }
     })
   }
+})
+
+/** Serves one page from an origin of its own. */
+async function pageOf(t: Test, html: string): Promise<string> {
+  const server = createServer((_, response) => response.setHeader('content-type', 'text/html').end(html))
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+}
+
+t.test('a page without a build, from another origin', { skip }, async (t) => {
+  const browser = await launch(t)
+
+  t.test('follows a session by the client that the hub serves, as in the guide', async (t) => {
+    const { hub, url } = await served(t)
+    const guide = readFileSync(new URL('../../docs/guide/client.md', import.meta.url), 'utf8')
+    const html = /```html\n(.+?)```/s.exec(guide)?.[1]?.replaceAll('http://127.0.0.1:4600', url) ?? ''
+    const context = await browser.newContext()
+    t.teardown(() => context.close())
+    const page = await context.newPage()
+    await page.goto(await pageOf(t, html))
+    hub.publish('sessions/build-42/workers/lint', [
+      { type: 'process.output', data: { stream: 'stdout', text: 'all is well' } },
+    ])
+    await page.getByText('lint: all is well').waitFor()
+  })
+
+  t.test('is told which flag lets it in', async (t) => {
+    const { url } = await served(t, { serve: { auth: { secrets: [secret] } } })
+    const token = await mint({ subscribe: ['**'] })
+    const origin = await pageOf(
+      t,
+      `<pre></pre><script type="module">
+        import { connect } from '${url}/client.js'
+        const client = connect('${url}', { token: '${token}', backoff: { firstMs: 10, mostMs: 50 } })
+        client.onStatus(({ reason }) => reason && document.querySelector('pre').append(reason + '\\n'))
+      </script>`,
+    )
+    const context = await browser.newContext()
+    t.teardown(() => context.close())
+    const page = await context.newPage()
+    await page.goto(origin)
+    const said = page.getByText('refuses pages of').first()
+    await said.waitFor()
+    assert((await said.innerText()).includes(`refuses pages of ${origin}: start it with --origin ${origin}`))
+  })
 })

@@ -37,8 +37,8 @@ interface File {
 }
 
 /**
- * The panels page: `/`, `/s/{session}`, and the files it loads, by addresses relative to its own: they work under any path.
- * Nothing in them is of any session. They are read once, with the first request.
+ * The panels page: `/`, `/s/{session}`, and the files it loads, by addresses relative to its own: they work under any path. And
+ * `/client.js`, the client for pages without a build. Nothing in them is of any session. They are read once, with the first request.
  */
 export function panelRoutes(): Route[] {
   let read: Promise<ReadonlyMap<string, File>> | undefined
@@ -60,6 +60,15 @@ export function panelRoutes(): Route[] {
   return [
     { method: 'GET', path: '/', access: { kind: 'open' }, answer: page('index.html') },
     { method: 'GET', path: '/s/{session}', access: { kind: 'open' }, answer: page('session.html') },
+    {
+      method: 'GET',
+      path: '/client.js',
+      access: { kind: 'open' },
+      // A page that the hub refuses can load it, and is told so by it.
+      anyOrigin: true,
+      answer: (call) =>
+        answer('client.js', { 'cache-control': 'no-cache', 'access-control-allow-origin': '*' }, call),
+    },
     {
       method: 'GET',
       path: '/panels/{file}',

@@ -122,7 +122,7 @@ t.test(
       routes()
         .filter(({ access }) => access.kind === 'open')
         .map(({ path }) => path),
-      ['/api/ws', '/healthz', '/readyz', '/', '/s/{session}', '/panels/{file}'],
+      ['/api/ws', '/healthz', '/readyz', '/', '/s/{session}', '/client.js', '/panels/{file}'],
     )
     t.match(hub.find('s'), { status: 'running', offset: 4 }, 'nothing has changed')
     for (const route of routes().toSorted(

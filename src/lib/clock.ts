@@ -30,3 +30,17 @@ export const systemClock: Clock = {
     setImmediate(task)
   },
 }
+
+/** Keeps the process alive while somebody waits for an answer that only a timer will bring. Node alone. */
+export class Awake {
+  readonly #timer = setInterval(() => undefined, 2 ** 30).unref()
+  #held = 0
+
+  hold(): void {
+    if (this.#held++ === 0) this.#timer.ref()
+  }
+
+  release(): void {
+    if (--this.#held === 0) this.#timer.unref()
+  }
+}

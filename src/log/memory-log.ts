@@ -212,6 +212,13 @@ export class MemoryLog {
     for (const link of this.#links) this.#tell(link, session, (feed) => feed.removed(kept.epoch))
   }
 
+  sessions(after: string, limit: number): readonly string[] {
+    const ids = [...this.#sessions].flatMap(([id, { batches }]) =>
+      id > after && batches.length > 0 ? id : [],
+    )
+    return ids.toSorted().slice(0, limit)
+  }
+
   /** Calls what a link follows, after whatever is under way. */
   #tell(link: MemoryLink, session: string, tell: (feed: LogFeed) => void): void {
     const feed = link.feeds.get(session)
@@ -319,6 +326,10 @@ class MemoryLink implements SharedLog {
 
   async remove(session: string): Promise<void> {
     this.#said().remove(session)
+  }
+
+  async sessions(after: string, limit: number): Promise<readonly string[]> {
+    return this.#said().sessions(after, limit)
   }
 
   async close(): Promise<void> {

@@ -1,4 +1,5 @@
 import type { Epoch, Offset, Position } from '../protocol/cursor.js'
+import type { StoreError } from '../store/store.js'
 
 /**
  * The record that several hubs share. It puts what they submit into one order for each session, and gives the offsets;
@@ -48,6 +49,10 @@ export interface SharedLog {
   unfollow(session: string): void
   /** Forgets a session. Its followers are told; a session of the same name has another epoch. */
   remove(session: string): Promise<void>
+  /** @returns ids of sessions to which something was appended, in the order of their code units, after an id */
+  sessions(after: string, limit: number): Promise<readonly string[]>
+  /** Tells when the log cannot be reached or followed, and again, with nothing, once it can. */
+  onFault?(told: (fault: StoreError | undefined) => void): void
   /** Waits for what is under way. Afterwards every call rejects with `closed`; closing again does nothing. */
   close(): Promise<void>
 }

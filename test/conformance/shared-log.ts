@@ -21,7 +21,7 @@ export interface LogUnderTest {
   /** @returns a further hub's way to it */
   link(): SharedLog
   /** Remembers what the log holds. `failOver` brings it back: what was appended since is lost. Absent where nothing can. */
-  readonly failover?: { mark(): void; failOver(): void }
+  readonly failover?: { mark(): void | Promise<void>; failOver(): void | Promise<void> }
 }
 
 /** What a hub is told. */
@@ -83,7 +83,10 @@ const named = (...names: string[]) => names.map((name, place) => ({ place, name 
 const spans = (batches: readonly Delivered[]) => batches.map(({ from, to }) => `${from}-${to}`)
 
 /** What every shared log does, whatever it is made of. */
-export function sharedLogConformance(t: Test, setUp: (t: Test) => LogUnderTest): void {
+export function sharedLogConformance(
+  t: Test,
+  setUp: (t: Test) => LogUnderTest | Promise<LogUnderTest>,
+): void {
   const opened = async (log: LogUnderTest): Promise<{ link: SharedLog; epoch: Epoch; open: Opened }> => {
     const link = log.link()
     const open = await link.open('s')
@@ -91,7 +94,7 @@ export function sharedLogConformance(t: Test, setUp: (t: Test) => LogUnderTest):
   }
 
   t.test('a session that is mentioned begins an epoch, the same for all', async (t) => {
-    const log = setUp(t)
+    const log = await setUp(t)
     const { epoch, open } = await opened(log)
     t.match(epoch, /^[\w-]{8,64}$/)
     t.strictSame(open, { epoch, last: 0, lost: [], checkpoint: undefined, before: [], batches: [], whole: 0 })
@@ -100,7 +103,7 @@ export function sharedLogConformance(t: Test, setUp: (t: Test) => LogUnderTest):
   })
 
   t.test('batches of all hubs are in one order, with two spare offsets each', async (t) => {
-    const log = setUp(t)
+    const log = await setUp(t)
     const { link, epoch } = await opened(log)
     const other = log.link()
     t.match(await append(link, epoch, 3), { kind: 'appended', from: 0, to: 5, known: [] })
@@ -122,7 +125,7 @@ export function sharedLogConformance(t: Test, setUp: (t: Test) => LogUnderTest):
   })
 
   t.test('what a batch was given comes back as it was', async (t) => {
-    const log = setUp(t)
+    const log = await setUp(t)
     const { link, epoch } = await opened(log)
     const every = Uint8Array.from({ length: 256 }, (_, i) => i)
     const given = { session: 's', hub: 'hub-1', number: 7, epoch, at: at + 0.5, width: 2 }
@@ -137,7 +140,7 @@ export function sharedLogConformance(t: Test, setUp: (t: Test) => LogUnderTest):
   })
 
   t.test('an id that was published before stands where it stood', async (t) => {
-    const log = setUp(t)
+    const log = await setUp(t)
     const { link, epoch } = await opened(log)
     const other = log.link()
     await append(link, epoch, 2, { ids: named('/a', '/b') })
@@ -161,7 +164,7 @@ export function sharedLogConformance(t: Test, setUp: (t: Test) => LogUnderTest):
   })
 
   t.test('an id that has left the window is not new', async (t) => {
-    const log = setUp(t)
+    const log = await setUp(t)
     const { link, epoch } = await opened(log)
     const run = (from: number, count: number) =>
       append(link, epoch, count, {
@@ -177,7 +180,7 @@ export function sharedLogConformance(t: Test, setUp: (t: Test) => LogUnderTest):
   })
 
   t.test('after its end a session takes only what it has', async (t) => {
-    const log = setUp(t)
+    const log = await setUp(t)
     const { link, epoch } = await opened(log)
     await append(link, epoch, 2, { ids: named('/a', '/b') })
     await append(link, epoch, 3, { ends: true })
@@ -190,7 +193,7 @@ export function sharedLogConformance(t: Test, setUp: (t: Test) => LogUnderTest):
   })
 
   t.test('a session that was removed begins another epoch', async (t) => {
-    const log = setUp(t)
+    const log = await setUp(t)
     const { link, epoch } = await opened(log)
     const told = new Told()
     await log.link().follow('s', told)
@@ -209,7 +212,7 @@ export function sharedLogConformance(t: Test, setUp: (t: Test) => LogUnderTest):
   })
 
   t.test('says what follows a position', async (t) => {
-    const log = setUp(t)
+    const log = await setUp(t)
     const { link, epoch } = await opened(log)
     for (let i = 0; i < 3; i++) await append(link, epoch, 1)
     const since = async (after: number) => log.link().since('s', { epoch, offset: offset(after) })
@@ -223,7 +226,7 @@ export function sharedLogConformance(t: Test, setUp: (t: Test) => LogUnderTest):
   })
 
   t.test('a checkpoint divides what there is', async (t) => {
-    const log = setUp(t)
+    const log = await setUp(t)
     const { link, epoch } = await opened(log)
     let tail = 0
     for (let i = 0; i < 3; i++) {
@@ -250,7 +253,7 @@ export function sharedLogConformance(t: Test, setUp: (t: Test) => LogUnderTest):
   })
 
   t.test('history up to the checkpoint is bounded, and chatter evicts nothing critical', async (t) => {
-    const log = setUp(t)
+    const log = await setUp(t)
     const { link, epoch } = await opened(log)
     await append(link, epoch, 1, { critical: bytes('critical'), droppable: bytes('chatter') })
     for (let i = 0; i < 30; i++) await append(link, epoch, 100)
@@ -268,7 +271,7 @@ export function sharedLogConformance(t: Test, setUp: (t: Test) => LogUnderTest):
   })
 
   t.test('followers are told of each batch, the hub of its own too', async (t) => {
-    const log = setUp(t)
+    const log = await setUp(t)
     const { link, epoch } = await opened(log)
     const [other, idle] = [log.link(), log.link()]
     const [told, mine, unfollowed] = [new Told(), new Told(), new Told()]
@@ -289,7 +292,7 @@ export function sharedLogConformance(t: Test, setUp: (t: Test) => LogUnderTest):
   })
 
   t.test('who follows first and opens then misses nothing', async (t) => {
-    const log = setUp(t)
+    const log = await setUp(t)
     const { link, epoch } = await opened(log)
     let more = true
     const publishing = (async () => {
@@ -317,8 +320,23 @@ export function sharedLogConformance(t: Test, setUp: (t: Test) => LogUnderTest):
     await publishing
   })
 
+  t.test('lists the sessions that have something', async (t) => {
+    const log = await setUp(t)
+    const link = log.link()
+    const ids = ['b', 'a', 'B', 'a.1', 'z-9', 'c']
+    for (const session of ids) await append(link, (await link.open(session)).epoch, 1, { session })
+    await link.open('only mentioned')
+    const all = ids.toSorted()
+    t.strictSame(await log.link().sessions('', 100), all)
+    t.strictSame(await link.sessions('', 2), all.slice(0, 2))
+    t.strictSame(await link.sessions(all[1] ?? '', 3), all.slice(2, 5))
+    await link.remove('a')
+    t.strictSame(await link.sessions('B', 2), ['a.1', 'b'])
+    t.strictSame(await link.sessions('z-9', 2), [])
+  })
+
   t.test('a log that was closed takes nothing more', async (t) => {
-    const log = setUp(t)
+    const log = await setUp(t)
     const { link, epoch } = await opened(log)
     await link.close()
     await link.close()
@@ -332,15 +350,15 @@ export function sharedLogConformance(t: Test, setUp: (t: Test) => LogUnderTest):
   })
 
   t.test('where a tail is lost, no offset is given twice, and who had seen it is told', async (t) => {
-    const log = setUp(t)
+    const log = await setUp(t)
     const { failover } = log
     if (failover === undefined) return void t.pass('this log cannot be made to lose what it has answered')
     const { link, epoch } = await opened(log)
     await append(link, epoch, 1, { ids: named('/a') })
-    failover.mark()
+    await failover.mark()
     const lost = appended(await append(link, epoch, 1, { ids: named('/b') }))
     await link.checkpoint('s', { epoch, offset: lost.to, bytes: bytes('lost') })
-    failover.failOver()
+    await failover.failOver()
     const next = appended(await append(log.link(), epoch, 1, { ids: named('/b') }))
     t.strictSame(next.known, [], 'what was lost is new')
     t.ok(next.from > lost.to + 1_000_000)
@@ -357,7 +375,7 @@ export function sharedLogConformance(t: Test, setUp: (t: Test) => LogUnderTest):
     await link.checkpoint('s', { epoch, offset: lost.to, bytes: bytes('of what did not happen') })
     t.equal((await link.open('s')).checkpoint, undefined)
 
-    failover.failOver()
+    await failover.failOver()
     const after = appended(await append(link, epoch, 1))
     t.ok(after.from > next.to, 'also where the era before is lost')
     t.match(await since(next.to), { kind: 'lost' })

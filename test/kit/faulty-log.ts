@@ -201,6 +201,10 @@ export class FaultyLink implements SharedLog {
     return this.#call(() => this.#inner.remove(session))
   }
 
+  sessions(after: string, limit: number): Promise<readonly string[]> {
+    return this.#call(() => this.#inner.sessions(after, limit))
+  }
+
   close(): Promise<void> {
     return this.#inner.close()
   }

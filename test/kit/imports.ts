@@ -11,6 +11,7 @@ const order = [
   'ingest',
   'store',
   'log',
+  'redis',
   'session',
   'sessions',
   'delivery',

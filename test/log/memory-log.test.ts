@@ -14,7 +14,7 @@ t.test('memory', (t) => {
         t.teardown(() => link.close())
         return link
       },
-      failover: { mark: () => (image = log.image()), failOver: () => log.failOver(image) },
+      failover: { mark: () => void (image = log.image()), failOver: () => log.failOver(image) },
     }
   })
   t.end()

@@ -1,0 +1,316 @@
+import type { Extensions } from '../catalog/catalog.js'
+import { Awake, type Clock } from '../lib/clock.js'
+import type { Random } from '../lib/random.js'
+import {
+  type Append,
+  type Appended,
+  type Checkpoint,
+  type LogFeed,
+  type Opened,
+  type SharedLog,
+  type Since,
+} from '../log/shared-log.js'
+import type { Position } from '../protocol/cursor.js'
+import { StoreError } from '../store/store.js'
+import type { Address } from './address.js'
+import { readAppended, readOpened, readSince } from './answers.js'
+import { laneBytes, readTold } from './blocks.js'
+import { checkConfig, checkNode } from './checks.js'
+import type { Argument } from './connection.js'
+import { Health } from './health.js'
+import { Idle } from './idle.js'
+import { Nodes } from './nodes.js'
+import { type Script, scripts } from './scripts.js'
+import { type Shard, shardOf, shards } from './shards.js'
+
+/** Entries and bytes that each lane of a session retains up to its checkpoint. */
+const laneEntriesMax = 1_000
+const laneBytesMax = 1 << 20
+/** How long a session that is only mentioned is remembered. Seconds. */
+const mentionedSeconds = 86_400
+/** How long a replica may take to confirm. */
+const confirmMs = 1_000
+/** How long `close` waits for what is under way. */
+const closeMs = 5_000
+
+export interface RedisLogParts {
+  readonly clock: Clock
+  readonly random: Random
+  readonly address: Address
+  readonly tls: object | undefined
+  /** Whether an event is acknowledged once the engine has it, or once a replica has it as well. */
+  readonly acknowledge: 'engine' | 'replica'
+  /** How often the feed is looked after, for how long it may be dead before that is a fault, and how long a call waits for a
+   * connection that is gone. */
+  readonly canaryMs: number
+  readonly faultMs: number
+  readonly waitMs: number
+  /** After how long without an append a session is packed. */
+  readonly idleMs: number
+}
+
+/** What a log in Redis has done since it was opened. */
+export interface LogStats {
+  readonly appends: number
+  readonly bytes: number
+  /** Calls that were answered with an error. */
+  readonly failures: number
+  /** How often a connection ended, a feed was found dead, and followers were told to ask. */
+  readonly reconnects: number
+  readonly deadFeeds: number
+  readonly broken: number
+  readonly packed: number
+  /** Sessions that this hub follows. */
+  readonly followed: number
+  /** What the newest canary took to come back. Milliseconds. */
+  readonly feedMs: number
+}
+
+/** A log in Redis or Valkey: scripts give the offsets, a channel of each session is its feed. */
+export class RedisLog implements SharedLog {
+  readonly kind = 'redis'
+  readonly nodes: Nodes
+  readonly #parts: RedisLogParts
+  readonly #prefix: string
+  readonly #hub: string
+  /** By channel. */
+  readonly #feeds = new Map<string, LogFeed>()
+  readonly #health: Health
+  readonly #idle: Idle
+  readonly #awake = new Awake()
+  /** Calls that are under way. */
+  #under = 0
+  #settled: (() => void) | undefined = undefined
+  #isClosed = false
+  readonly #counts = { appends: 0, bytes: 0, failures: 0, reconnects: 0, broken: 0 }
+
+  constructor(parts: RedisLogParts) {
+    this.#parts = parts
+    const { clock, random, address, tls, canaryMs, faultMs, waitMs, idleMs } = parts
+    this.#prefix = address.db === 0 ? 'rc' : `rc${address.db}`
+    this.#hub = random.id(12)
+    const canary = (shard: Shard) => this.#key(shard, `canary:${this.#hub}`)
+    this.nodes = new Nodes({
+      clock,
+      random,
+      address,
+      tls,
+      waitMs,
+      hub: this.#hub,
+      keys: { era: (shard) => this.#key(shard, 'era'), canary },
+      channelsOf: (shard) => [...(this.#channels.get(shard.number) ?? [])],
+      onMessage: (channel, message) => this.#heard(channel, message),
+      broken: (which) => this.#broken(which),
+      onEnd: () => this.#counts.reconnects++,
+    })
+    this.#health = new Health({ clock, canaryMs, faultMs, nodes: this.nodes })
+    this.#idle = new Idle({
+      clock,
+      idleMs,
+      call: (script, session, args) => this.#call(script, session, args),
+    })
+    this.#health.start()
+  }
+
+  /** Channels that are followed, by the number of their shard. */
+  readonly #channels = new Map<number, Set<string>>()
+
+  get stats(): LogStats {
+    const { deadFeeds, feedMs } = this.#health
+    return { ...this.#counts, deadFeeds, feedMs, packed: this.#idle.packed, followed: this.#feeds.size }
+  }
+
+  /**
+   * Looks whether the engine can hold a log, and this hub follow it.
+   *
+   * @returns what may cost events, one sentence each
+   * @throws StoreError `refused` with what to do
+   */
+  async check(catalog: Extensions): Promise<readonly string[]> {
+    return this.#counted(() => this.#checked(catalog))
+  }
+
+  async #checked(catalog: Extensions): Promise<readonly string[]> {
+    await this.nodes.find()
+    const warnings = new Set<string>()
+    for (const node of this.nodes.all) for (const warning of await checkNode(node)) warnings.add(warning)
+    const first = shards[0] as Shard
+    await checkConfig(this.nodes.of(first), this.#key(first, 'config'), catalog)
+    await this.nodes.of(first).feed.ready()
+    return [...warnings]
+  }
+
+  onFault(told: (fault: StoreError | undefined) => void): void {
+    this.#health.onFault(told)
+  }
+
+  async append(batch: Append): Promise<Appended> {
+    const { session, epoch, width, ends = false, critical, droppable, ids = [] } = batch
+    const isConfirmed = this.#parts.acknowledge === 'replica'
+    const lanes = [laneBytes(batch, critical), laneBytes(batch, droppable)] as const
+    // A batch has to be somewhere.
+    if (critical === undefined && droppable === undefined) throw new TypeError('a batch without entries')
+    const args: Argument[] = [epoch, width, ends ? 1 : 0, ...lanes, isConfirmed ? 1 : 0]
+    for (const { place, name } of ids) args.push(place, name)
+    const answer = (await this.#call(scripts.append, session, args, isConfirmed)) as number[]
+    const appended = readAppended(answer)
+    if (appended.kind === 'appended') {
+      this.#counts.appends++
+      this.#counts.bytes += lanes[0].length + lanes[1].length
+      if (appended.to > appended.from) this.#idle.touched(session)
+    }
+    return appended
+  }
+
+  async open(session: string): Promise<Opened> {
+    const args = [this.#parts.random.id(12), mentionedSeconds]
+    return readOpened(await this.#call(scripts.open, session, args))
+  }
+
+  async since(session: string, { epoch, offset }: Position): Promise<Since> {
+    return readSince(await this.#call(scripts.since, session, [epoch, offset]), epoch, offset)
+  }
+
+  async checkpoint(session: string, { epoch, offset, bytes }: Checkpoint): Promise<void> {
+    await this.#call(scripts.checkpoint, session, [
+      epoch,
+      offset,
+      Buffer.from(bytes),
+      laneEntriesMax,
+      laneBytesMax,
+    ])
+  }
+
+  async follow(session: string, feed: LogFeed): Promise<void> {
+    return this.#counted(async () => {
+      const shard = shardOf(session)
+      const channel = this.#head(shard, session)
+      this.#feeds.set(channel, feed)
+      const channels = this.#channels.get(shard.number) ?? new Set()
+      this.#channels.set(shard.number, channels.add(channel))
+      try {
+        await this.nodes.subscribe(shard, channel)
+      } catch (error) {
+        if (this.#feeds.get(channel) === feed) this.unfollow(session)
+        throw error
+      }
+    })
+  }
+
+  unfollow(session: string): void {
+    const shard = shardOf(session)
+    const channel = this.#head(shard, session)
+    if (!this.#feeds.delete(channel)) return
+    this.#channels.get(shard.number)?.delete(channel)
+    if (!this.#isClosed) this.nodes.of(shard).unsubscribe([channel])
+  }
+
+  async remove(session: string): Promise<void> {
+    await this.#call(scripts.remove, session, [])
+  }
+
+  async sessions(after: string, limit: number): Promise<readonly string[]> {
+    const pages = await this.#counted(() =>
+      Promise.all(
+        shards.map((shard) =>
+          this.nodes
+            .of(shard)
+            .call(
+              'ZRANGE',
+              this.#key(shard, 'list'),
+              after === '' ? '-' : `(${after}`,
+              '+',
+              'BYLEX',
+              'LIMIT',
+              0,
+              limit,
+            ),
+        ),
+      ),
+    )
+    // By code unit, as other lists of sessions.
+    return (pages as Buffer[][]).flat().map(String).toSorted().slice(0, limit)
+  }
+
+  async close(): Promise<void> {
+    if (this.#isClosed) return
+    this.#isClosed = true
+    this.#health.stop()
+    this.#idle.stop()
+    this.#feeds.clear()
+    this.#channels.clear()
+    if (this.#under > 0) {
+      await new Promise<void>((resolve) => {
+        this.#settled = resolve
+        this.#parts.clock.after(closeMs, resolve)
+      })
+    }
+    this.nodes.close()
+  }
+
+  #key(shard: Shard, rest: string): string {
+    return `${this.#prefix}:{${shard.tag}}:${rest}`
+  }
+
+  #head(shard: Shard, session: string): string {
+    return this.#key(shard, `s:${session}`)
+  }
+
+  #expectOpen(): void {
+    if (this.#isClosed) throw new StoreError('closed', 'the log was closed')
+  }
+
+  async #call(
+    script: Script,
+    session: string,
+    args: readonly Argument[],
+    isConfirmed = false,
+  ): Promise<unknown> {
+    return this.#counted(async () => {
+      const shard = shardOf(session)
+      const head = this.#head(shard, session)
+      const keys = [head, `${head}:m`, `${head}:c`, `${head}:d`, `${head}:i`, this.#key(shard, 'list')]
+      const { answer, connection, node } = await this.nodes.run(script, shard, keys, args)
+      if (isConfirmed) await node.confirmed(connection, confirmMs)
+      return answer
+    })
+  }
+
+  async #counted<T>(call: () => Promise<T>): Promise<T> {
+    this.#expectOpen()
+    this.#under++
+    this.#awake.hold()
+    try {
+      return await call()
+    } catch (error) {
+      this.#counts.failures++
+      throw error
+    } finally {
+      this.#awake.release()
+      if (--this.#under === 0) this.#settled?.()
+    }
+  }
+
+  #heard(channel: string, message: Buffer): void {
+    const feed = this.#feeds.get(channel)
+    if (feed === undefined) return this.#health.heard(String(message))
+    let told: ReturnType<typeof readTold>
+    try {
+      told = readTold(message)
+    } catch {
+      // What cannot be read here is asked for, and said then.
+      return feed.broken()
+    }
+    if (told.kind === 'batch') feed.batch(told.batch)
+    else feed.removed(told.epoch)
+  }
+
+  #broken(which: readonly Shard[]): void {
+    for (const { number } of which) {
+      for (const channel of this.#channels.get(number) ?? []) {
+        this.#counts.broken++
+        this.#feeds.get(channel)?.broken()
+      }
+    }
+  }
+}

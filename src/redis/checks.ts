@@ -56,8 +56,8 @@ export async function checkNode(node: EngineNode): Promise<readonly string[]> {
 
 /** @returns what two catalogs have in common only if they are the same */
 function fingerprint(catalog: Extensions): string {
-  const types = Object.entries(catalog).toSorted(([a], [b]) => (a < b ? -1 : 1))
-  const text = JSON.stringify(types.map(([type, traits]) => [type, Object.entries(traits).toSorted()]))
+  const sorted = (of: object) => Object.entries(of).toSorted(([a], [b]) => (a < b ? -1 : 1))
+  const text = JSON.stringify(sorted(catalog).map(([type, traits]) => [type, sorted(traits as object)]))
   return createHash('sha256').update(text).digest('base64url').slice(0, 16)
 }
 

@@ -264,7 +264,7 @@ function targetOf({ address, tls }: NodesOptions, place: string): Target {
     return {
       ...access,
       sentinels: endpoints.map((endpoint) => ({ ...endpoint })),
-      name: name as string,
+      ...(name !== undefined && { name }),
       ...(address.tls && { enableTLSForSentinelMode: true, sentinelTLS: { ...tls } }),
     }
   }

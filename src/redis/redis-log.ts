@@ -1,15 +1,7 @@
 import type { Extensions } from '../catalog/catalog.js'
 import { Awake, type Clock } from '../lib/clock.js'
 import type { Random } from '../lib/random.js'
-import {
-  type Append,
-  type Appended,
-  type Checkpoint,
-  type LogFeed,
-  type Opened,
-  type SharedLog,
-  type Since,
-} from '../log/shared-log.js'
+import type { Append, Appended, Checkpoint, LogFeed, Opened, SharedLog, Since } from '../log/shared-log.js'
 import type { Position } from '../protocol/cursor.js'
 import { StoreError } from '../store/store.js'
 import type { Address } from './address.js'

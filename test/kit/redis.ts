@@ -7,13 +7,15 @@ import type { Test } from 'tap'
 import { freePort } from './free-port.js'
 import { until } from './wait.js'
 
+const program = 'redis-server'
+
 /** Why tests that need a Redis server are skipped, or nothing when there is one. */
-export function missingRedis(program = 'redis-server'): string | undefined {
+export function missingRedis(name = program): string | undefined {
   try {
-    execFileSync(program, ['--version'], { stdio: 'ignore' })
+    execFileSync(name, ['--version'], { stdio: 'ignore' })
     return undefined
   } catch {
-    return `${program} is not installed`
+    return `${name} is not installed`
   }
 }
 
@@ -54,7 +56,7 @@ export class RedisServer {
   /** @returns once it answers */
   async restart(): Promise<void> {
     const base = ['--port', String(this.port), '--bind', '127.0.0.1', '--dir', this.directory, '--save', '']
-    const child = spawn('redis-server', [...base, '--enable-debug-command', 'yes', ...this.#options], {
+    const child = spawn(program, [...base, '--enable-debug-command', 'yes', ...this.#options], {
       stdio: ['ignore', 'pipe', 'pipe'],
     })
     let said = ''

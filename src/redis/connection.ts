@@ -28,6 +28,9 @@ export class EngineError extends Error {
   }
 }
 
+/** A command that was not even sent: the connection had just ended. */
+export class UnsentError extends StoreError {}
+
 /** How to reach one node; with `sentinels` whichever they name. */
 export type Target = Omit<RedisOptions, 'replyMapping'>
 
@@ -135,6 +138,8 @@ function messageOf(error: unknown): string {
 function callError(error: unknown, why: string | undefined): Error {
   const message = messageOf(error)
   if (error instanceof Error && error.name === 'ReplyError') return new EngineError(message)
+  if (message.startsWith("Stream isn't writeable"))
+    return new UnsentError('failed', 'the link to the log broke')
   return new StoreError('failed', `the link to the log broke: ${why ?? message}`, { cause: error })
 }
 

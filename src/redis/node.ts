@@ -1,7 +1,7 @@
 import type { Clock } from '../lib/clock.js'
 import type { Random } from '../lib/random.js'
 import { StoreError } from '../store/store.js'
-import { type Argument, type Connection, EngineError, type Target } from './connection.js'
+import { type Argument, type Connection, EngineError, type Target, UnsentError } from './connection.js'
 import { Line } from './line.js'
 import { type Script, scripts } from './scripts.js'
 import type { Shard } from './shards.js'
@@ -104,7 +104,7 @@ export class EngineNode {
 
   /** Runs a script of a shard, whose first key is the era and whose first argument says which this hub takes it for. */
   async run(script: Script, shard: Shard, keys: readonly string[], args: readonly Argument[]): Promise<Ran> {
-    // Twice: the first time may find that the engine has changed since this connection said hello.
+    // Twice: the first time may find that the engine has changed since this connection said hello, or has just gone.
     for (let round = 0; ; round++) {
       const connection = await this.commands.ready()
       try {
@@ -112,8 +112,9 @@ export class EngineNode {
         const answer = await connection.run(script, [this.#options.keys.era(shard), ...keys], [era, ...args])
         return { answer, connection }
       } catch (error) {
-        if (!(error instanceof EngineError) || error.code !== 'ERA') throw error
-        this.commands.drop('the engine has changed')
+        const isOld = error instanceof EngineError && error.code === 'ERA'
+        if (!isOld && !(error instanceof UnsentError)) throw error
+        if (this.commands.connection === connection) this.commands.drop('the engine has changed, or is gone')
         if (round > 0) throw error
       }
     }

@@ -3,12 +3,13 @@ import { connect } from '../client/client.js'
 import type { Status } from '../client/reconnect.js'
 import { clientClock } from '../client/surroundings.js'
 import { base } from './base.js'
-import { durationText } from './format.js'
+import { countText, durationText } from './format.js'
+import { hubRequests } from './hub-requests.js'
 import { showIcon } from './icon.js'
 import { Lag } from './lag.js'
 import { fieldsOf } from './model.js'
 import { Notices } from './notices.js'
-import type { Meters } from './panel.js'
+import type { Meters } from './panel-feed.js'
 import { addressOf, home, type Place, placeOf } from './place.js'
 import { Rate } from './rate.js'
 import { SessionView } from './session-view.js'
@@ -27,6 +28,7 @@ export function App() {
   const [now, setNow] = useState(() => clientClock.now())
   const [access, setAccess] = useState<Access>(takeAccess)
   const client = useMemo(() => connect(base, access), [access])
+  const requests = useMemo(() => hubRequests(access.token), [access])
   const { status, opened } = useStatus(client)
   const listed = useSessions(client)
   /** Why the hub wants another token. */
@@ -34,7 +36,10 @@ export function App() {
   /** How the session that is shown stands, and how many sessions of each kind there are. */
   const [standing, setStanding] = useState<Standing>()
   const [counts, setCounts] = useState<ReadonlyMap<Standing, number>>(new Map())
-  const meters = useMemo<Meters>(() => ({ total: new Rate(), lag: new Lag(), gaps: 0 }), [place.session])
+  const meters = useMemo<Meters>(
+    () => ({ total: new Rate(), lag: new Lag(), gaps: new Set() }),
+    [place.session],
+  )
 
   useEffect(() => {
     let timer = clientClock.after(tickMs, tick)
@@ -123,8 +128,9 @@ export function App() {
         </main>
       ) : (
         <SessionView
-          key={place.session}
+          key={`${place.session} ${access.token ?? ''}`}
           client={client}
+          requests={requests}
           place={{ ...place, session: place.session }}
           meters={meters}
           listed={fieldsOf(listed.sessions[place.session])}
@@ -178,7 +184,7 @@ function Connection({ status, opened, meters }: Seen & { readonly meters: Meters
           cut before everything has come, {status.cutShort.links} times in a row
         </span>
       )}
-      {meters.gaps > 0 && <span class="warn">{meters.gaps === 1 ? '1 gap' : `${meters.gaps} gaps`}</span>}
+      {meters.gaps.size > 0 && <span class="warn">{countText(meters.gaps.size, 'gap')}</span>}
       {opened > 1 && <span>resumed {opened === 2 ? 'once' : `${opened - 1} times`}</span>}
     </p>
   )

@@ -1,5 +1,5 @@
 import { useLayoutEffect, useRef } from 'preact/hooks'
-import type { Row } from './log.js'
+import { type Finder, foundMax, indexOf, type Match } from './finder.js'
 import type { Seeker } from './search.js'
 
 /** The search of one panel: what is sought, how often it is there, and the way from one to the next. */
@@ -7,6 +7,7 @@ export function FindBar({
   name,
   text,
   seeker,
+  finder,
   matching,
   current,
   onText,
@@ -16,15 +17,15 @@ export function FindBar({
   readonly name: string
   readonly text: string
   readonly seeker: Seeker
-  readonly matching: readonly Row[]
-  readonly current: Row | undefined
+  readonly finder: Finder | undefined
+  readonly matching: readonly Match[]
+  readonly current: Match | undefined
   readonly onText: (text: string) => void
   readonly onStep: (by: 1 | -1) => void
   readonly onClose: () => void
 }) {
   const input = useRef<HTMLInputElement>(null)
   useLayoutEffect(() => input.current?.focus(), [])
-  const at = current === undefined ? -1 : matching.indexOf(current)
   return (
     <div class="find" role="search" aria-label={`Search in ${name}`}>
       <input
@@ -45,10 +46,7 @@ export function FindBar({
       />
       <span class="found" role="status">
         {seeker.kind === 'faulty' && seeker.why}
-        {seeker.kind === 'sought' &&
-          (matching.length === 0
-            ? 'Not found'
-            : `${at === -1 ? '' : `${at + 1} of `}${matching.length.toLocaleString('en')}`)}
+        {seeker.kind === 'sought' && countOf(matching, current, finder)}
       </span>
       <button type="button" title="Shift + Enter" onClick={() => onStep(-1)}>
         Previous
@@ -61,4 +59,22 @@ export function FindBar({
       </button>
     </div>
   )
+}
+
+/** @returns how many there are, which one is marked, and how far the hub's history is searched */
+function countOf(matching: readonly Match[], current: Match | undefined, finder: Finder | undefined): string {
+  const at = indexOf(matching, current)
+  const count = matching.length.toLocaleString('en')
+  const place = at === -1 ? '' : `${at + 1} of `
+  const searched = finder?.searched ?? { kind: 'looking' }
+  switch (searched.kind) {
+    case 'looking':
+      return `${place}${count}… searching the history`
+    case 'more':
+      return `${place}${count}, and more: the newest ${foundMax.toLocaleString('en')} of the history`
+    case 'failed':
+      return `${place}${count} loaded; the history is not searched: ${searched.why}`
+    case 'done':
+      return matching.length === 0 ? 'Not found' : `${place}${count}`
+  }
 }

@@ -27,6 +27,11 @@ export function timeText(time: number): string {
   return new Date(time).toLocaleString('en', { dateStyle: 'medium', timeStyle: 'long' })
 }
 
+/** @returns the date, where the reader is */
+export function dayText(time: number): string {
+  return new Date(time).toLocaleDateString('en', { dateStyle: 'full' })
+}
+
 /** @returns events a second */
 export function rateText(perSecond: number): string {
   if (perSecond === 0) return '0/s'

@@ -1,12 +1,15 @@
 import { useLayoutEffect, useReducer, useRef } from 'preact/hooks'
-import { type Look, spansOf } from './ansi.js'
-import { clockText, durationText, timeText } from './format.js'
-import type { Log, Row } from './log.js'
+import type { Log } from './log.js'
 import { measure } from './measure.js'
-import { pure } from './pure.js'
+import { type RowLinks, RowView } from './row-view.js'
+import type { Row } from './rows.js'
 
 const overscan = 400
 const bottomSlack = 24
+/** What is closer to an end of what is loaded than this, loads what lies beyond. CSS pixels. */
+const edgeSlack = 800
+/** The height of what stands above the first row and below the last one, where there is more. */
+const edgeHeight = 32
 
 /** How far a log is scrolled; the panel owns it, so that its buttons can move it. */
 export interface Scroll {
@@ -14,6 +17,8 @@ export interface Scroll {
   top: number
   /** The view goes to this row, as soon as it is drawn. */
   to: Row | undefined
+  /** The row at the upper edge, and how many pixels of it are above: it stays there whatever is loaded above it. */
+  at: { readonly key: string; readonly offset: number; readonly above: number } | undefined
 }
 
 /** The rows that can be seen, and room for those that cannot. */
@@ -22,17 +27,27 @@ export function LogView({
   scroll,
   label,
   since,
+  edges,
+  links,
   markOf,
   onFollow,
+  onEarlier,
+  onLater,
 }: {
   readonly log: Log
   readonly scroll: Scroll
   readonly label: string
   /** When what is shown began: times are told from it as well. Milliseconds since 1970 */
   readonly since: number | undefined
+  /** What is said where more is above, and below. */
+  readonly edges: { readonly above: string; readonly below: string }
+  readonly links: RowLinks
   /** Whether a row is one that is sought, or the one that was gone to. */
   readonly markOf: (row: Row) => '' | 'found' | 'current'
   readonly onFollow: () => void
+  /** Asked for what precedes, and follows, what is loaded. */
+  readonly onEarlier: () => void
+  readonly onLater: () => void
 }) {
   const box = useRef<HTMLDivElement>(null)
   const list = useRef<HTMLDivElement>(null)
@@ -40,30 +55,45 @@ export function LogView({
   const [, again] = useReducer((count: number, _: undefined) => count + 1, 0)
   const height = boxHeight.current
 
-  if (!scroll.follow && log.removedHeight > 0) scroll.top = Math.max(0, scroll.top - log.removedHeight)
-  const { removedHeight } = log
-  log.removedHeight = 0
+  const removedHeight = log.takeRemovedHeight()
+  if (!scroll.follow && removedHeight > 0) scroll.top = Math.max(0, scroll.top - removedHeight)
 
   const { rows } = log
-  if (scroll.to !== undefined) scroll.top = heightAbove(rows, scroll.to)
+  const edge = edges.above === '' ? 0 : edgeHeight
+  const { at } = scroll
+  if (scroll.to !== undefined) scroll.top = edge + heightAbove(rows, rows.indexOf(scroll.to))
+  else if (at !== undefined && !scroll.follow) {
+    const same = rows.findIndex(({ key }) => key === at.key)
+    const row = same === -1 ? rows.findIndex(({ offset }) => offset >= at.offset) : same
+    if (row !== -1) scroll.top = edge + heightAbove(rows, row) + at.above
+  }
   const { first, last, above, below } = scroll.follow
     ? windowFromBelow(rows, height + overscan)
-    : windowAt(rows, scroll.top - overscan, height + 2 * overscan)
+    : windowAt(rows, scroll.top - edge - overscan, height + 2 * overscan)
+  const isMoved = scroll.at !== undefined || removedHeight > 0
+  scroll.at = undefined
 
   useLayoutEffect(() => {
     const outer = box.current
     const inner = list.current
     if (outer === null || inner === null) return
     let moved = 0
+    let shift = 0
     let target: number | undefined
+    let isShort = false
     measure({
       read() {
         boxHeight.current = outer.clientHeight
+        isShort = outer.scrollHeight <= outer.clientHeight + edgeHeight
+        let top = edge + above
         Array.from(inner.children).forEach((element, at) => {
           const row = rows[first + at]
           if (row === undefined) return
           const measured = (element as HTMLElement).offsetHeight
           moved += Math.abs(measured - row.height)
+          // What turns out higher than it was taken for, above what is seen, moves nothing that is seen.
+          if (top + row.height <= scroll.top) shift += measured - row.height
+          top += row.height
           row.height = measured
         })
         // What is above it may never have been measured: only where it is drawn can be asked.
@@ -76,9 +106,13 @@ export function LogView({
         else if (target !== undefined) {
           scroll.top = outer.scrollTop = target
           scroll.to = undefined
-        } else if (removedHeight > 0) outer.scrollTop = scroll.top
+        } else if (isMoved || shift !== 0) {
+          scroll.top += shift
+          outer.scrollTop = scroll.top
+        }
         // Estimates were far off: what is visible may be too little.
         if (moved > overscan / 2) again(undefined)
+        else if (isShort && edges.above !== '' && target === undefined) onEarlier()
       },
     })
   })
@@ -98,14 +132,23 @@ export function LogView({
         const below = outer.scrollHeight - outer.scrollTop - outer.clientHeight
         const up = outer.scrollTop < scroll.top - 1
         scroll.top = outer.scrollTop
+        if (edges.above !== '' && outer.scrollTop < edgeSlack && up) onEarlier()
+        if (edges.below !== '' && below < edgeSlack && !up) onLater()
         // Rows that grow move the bottom away; only a person moves up.
-        const follow = up ? below < 1 : scroll.follow || below < bottomSlack
+        const follow = edges.below === '' && (up ? below < 1 : scroll.follow || below < bottomSlack)
         if (follow !== scroll.follow) {
           scroll.follow = follow
           onFollow()
         } else if (!follow) again(undefined)
       }}
     >
+      {edges.above !== '' && (
+        <div class="edge">
+          <button type="button" onClick={onEarlier}>
+            {edges.above}
+          </button>
+        </div>
+      )}
       <div style={{ height: `${above}px` }} />
       <div ref={list}>
         {rows.slice(first, last).map((row) => (
@@ -115,17 +158,37 @@ export function LogView({
             revision={row.revision}
             since={since}
             mark={markOf(row)}
+            links={links}
             toggled={again}
           />
         ))}
       </div>
       <div style={{ height: `${below}px` }} />
+      {edges.below !== '' && (
+        <div class="edge">
+          <button type="button" onClick={onLater}>
+            {edges.below}
+          </button>
+        </div>
+      )}
     </div>
   )
 }
 
-function heightAbove(rows: readonly Row[], row: Row): number {
-  return rows.slice(0, Math.max(0, rows.indexOf(row))).reduce((sum, { height }) => sum + height, 0)
+/** Notes which row is at the upper edge, before rows come above it. */
+export function holdPlace(log: Log, scroll: Scroll, edge: boolean): void {
+  let top = edge ? edgeHeight : 0
+  for (const row of log.rows) {
+    if (top + row.height > scroll.top) {
+      scroll.at = { key: row.key, offset: row.offset, above: scroll.top - top }
+      return
+    }
+    top += row.height
+  }
+}
+
+function heightAbove(rows: readonly Row[], at: number): number {
+  return rows.slice(0, Math.max(0, at)).reduce((sum, { height }) => sum + height, 0)
 }
 
 interface Window {
@@ -163,119 +226,4 @@ function windowAt(rows: readonly Row[], top: number, height: number): Window {
   let below = 0
   for (let at = last; at < rows.length; at += 1) below += rows[at]?.height ?? 0
   return { first, last, above, below }
-}
-
-/** One row; drawn again only when its revision changes. */
-const RowView = pure(function RowView({
-  row,
-  since,
-  mark,
-  toggled,
-}: {
-  readonly row: Row
-  readonly revision: number
-  readonly since: number | undefined
-  readonly mark: string
-  readonly toggled: (_: undefined) => void
-}) {
-  const when = `${timeText(row.time)}${since === undefined ? '' : ` · after ${durationText(row.time - since)}`}`
-  switch (row.kind) {
-    case 'line':
-      return <Line row={row} when={when} mark={mark} />
-    case 'text':
-      return (
-        <div
-          class={`row text ${/input|reasoning/.test(row.type) ? 'quiet' : ''} ${mark}`}
-          title={`${row.type} · ${when}`}
-          data-time={clockText(row.time)}
-        >
-          {row.text}
-        </div>
-      )
-    case 'notice':
-      return <div class={`row notice ${mark}`}>{row.text}</div>
-    case 'tool':
-    case 'event':
-    case 'error':
-      return <Expandable row={row} when={when} mark={mark} toggled={toggled} />
-  }
-})
-
-interface Drawn {
-  readonly row: Row
-  /** When it was published, for whoever points at it. */
-  readonly when: string
-  readonly mark: string
-}
-
-function Line({ row, when, mark }: Drawn) {
-  const { spans } = spansOf(row.text, row.look)
-  return (
-    <div
-      class={`row line ${row.stream === 'stderr' ? 'stderr' : ''} ${mark}`}
-      title={when}
-      data-time={clockText(row.time)}
-    >
-      {spans.length === 0 ? '\u00a0' : spans.map(({ text, look }) => <Piece text={text} look={look} />)}
-    </div>
-  )
-}
-
-function Piece({ text, look }: { readonly text: string; readonly look: Look }) {
-  const { color, background } = look.inverse
-    ? { color: look.background ?? 'Canvas', background: look.color ?? 'currentColor' }
-    : look
-  const classes = [
-    typeof color === 'number' ? `fg${color}` : '',
-    typeof background === 'number' ? `bg${background}` : '',
-    ...(['bold', 'faint', 'italic', 'underline', 'strike'] as const).map((name) => (look[name] ? name : '')),
-    look.inverse && typeof background === 'string' ? 'inverse' : '',
-  ].filter((name) => name !== '')
-  if (classes.length === 0 && typeof color !== 'string' && typeof background !== 'string') return <>{text}</>
-  const style = {
-    ...(typeof color === 'string' && color !== '' && !look.inverse && { color }),
-    ...(typeof background === 'string' &&
-      background !== '' &&
-      !look.inverse && { backgroundColor: background }),
-  }
-  return (
-    <span class={classes.join(' ')} style={style}>
-      {text}
-    </span>
-  )
-}
-
-const marks = { running: '◌', done: '✓', failed: '✕' } as const
-const spoken = { running: 'running', done: 'done', failed: 'failed' } as const
-
-function Expandable({ row, when, mark, toggled }: Drawn & { readonly toggled: (_: undefined) => void }) {
-  const toggle = () => {
-    row.isOpen = !row.isOpen
-    row.revision += 1
-    toggled(undefined)
-  }
-  return (
-    <div class={`row ${row.kind} ${row.outcome ?? ''} ${mark}`}>
-      {row.details === undefined ? (
-        <div class="head">
-          <span class="type">{row.type}</span>
-          <span class="summary">{row.text}</span>
-        </div>
-      ) : (
-        <button type="button" class="head" aria-expanded={row.isOpen} onClick={toggle}>
-          <span class="mark" aria-hidden="true">
-            {row.outcome === undefined ? (row.kind === 'error' ? '!' : '·') : marks[row.outcome]}
-          </span>
-          <span class="type" title={row.type}>
-            {row.name || row.type}
-          </span>
-          {row.worker !== undefined && <span class="whose">{row.worker}</span>}
-          {row.outcome && <span class="unseen">{spoken[row.outcome]}</span>}
-          <span class="summary">{row.text}</span>
-          <time title={when}>{clockText(row.time)}</time>
-        </button>
-      )}
-      {row.isOpen && <pre class="details">{JSON.stringify(row.details, undefined, 2).slice(0, 20_000)}</pre>}
-    </div>
-  )
 }

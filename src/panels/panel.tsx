@@ -1,41 +1,36 @@
-// Longer than 350 lines: one panel with all that its head and its rows can do.
-
 import type { VNode } from 'preact'
 import { useEffect, useLayoutEffect, useMemo, useReducer, useRef, useState } from 'preact/hooks'
 import type { Client } from '../client/client.js'
-import type { Changes } from '../client/subscription.js'
 import { clientClock } from '../client/surroundings.js'
-import { faultIn, passes, patternsOf } from './filter.js'
+import { patternsOf } from './filter.js'
+import { ModeField, TypesField } from './filter-fields.js'
 import { FindBar } from './find-bar.js'
+import { type Finder, following, type Match } from './finder.js'
 import { countText, durationText, rateText } from './format.js'
 import { notOnNextFrame, onNextFrame } from './frame-loop.js'
-import type { Lag } from './lag.js'
-import { Log, type Row } from './log.js'
-import { LogView, type Scroll } from './log-view.js'
-import { type Fields, fieldsOf, type PanelEvent, type PanelMode, panelModes } from './model.js'
+import type { HubRequests } from './hub-requests.js'
+import { holdPlace, LogView, type Scroll } from './log-view.js'
+import type { Fields } from './model.js'
+import { type Meters, PanelFeed } from './panel-feed.js'
+import type { Filter } from './place.js'
 import type { Rate } from './rate.js'
-import { following, isError, seekerOf } from './search.js'
+import type { Row } from './rows.js'
+import { isError, seekerOf } from './search.js'
 import { numberOf, reasonOf, standingOf, usageText } from './standing.js'
 import { StatusMark } from './status-mark.js'
 import { Steer } from './steer.js'
 import { copyText, download } from './take-away.js'
 
-/** What all panels of a session share. */
-export interface Meters {
-  readonly total: Rate
-  readonly lag: Lag
-  gaps: number
-}
+const searchAfterMs = 250
 
-/** What is chosen for all panels at once; a new object with each choice, so that it overrules a panel's own. */
-export interface Choice {
-  readonly types: string
-  readonly mode: PanelMode
-  readonly paused: boolean
+/** An event that a panel goes to; a new object with each time that somebody asks for it. */
+export interface Goal {
+  readonly offset: number
 }
 
 export interface PanelProps {
   readonly client: Client
+  readonly requests: HubRequests
   readonly topic: string
   readonly name: string
   readonly kind: 'session' | 'worker'
@@ -43,144 +38,79 @@ export interface PanelProps {
   readonly about: Fields
   readonly meters: Meters
   readonly rate: Rate
-  readonly choice: Choice
+  /** With how many events it begins. */
+  readonly lastMax: number
+  readonly filter: Filter
+  /** Whether all panels rest; a new object with each choice, so that it overrules a panel's own. */
+  readonly rest: { readonly paused: boolean }
+  readonly goal: Goal | undefined
   readonly now: number
+  readonly onFilter: (filter: Filter) => void
+  readonly hrefOf: (offset: number) => string
+  /** Told which event somebody marked. */
+  readonly onMark: (offset: number) => void
 }
 
 /** One topic, live. */
-export function Panel({ client, topic, name, kind, about, meters, rate, choice, now }: PanelProps) {
+export function Panel(props: PanelProps) {
+  const { client, requests, topic, name, kind, about, meters, rate, filter, rest, goal, now } = props
   const section = useRef<HTMLElement>(null)
-  const [log] = useState(() => new Log())
-  const [scroll] = useState<Scroll>(() => ({ follow: true, top: 0, to: undefined }))
+  const [scroll] = useState<Scroll>(() => ({ follow: true, top: 0, to: undefined, at: undefined }))
   const [, draw] = useReducer((count: number, _: undefined) => count + 1, 0)
-  const [types, setTypes] = useState(choice.types)
-  const [mode, setMode] = useState(choice.mode)
   const [said, say] = useState('')
-  const [live, setLive] = useState(false)
   /** What is searched for; nothing while nobody searches. */
   const [sought, seek] = useState<string>()
-  const [current, setCurrent] = useState<Row>()
-  const subscription = useRef<{ update(changes: Changes): void; close(): void } | undefined>(undefined)
-  const commands = useRef<Fields>({})
+  const [current, setCurrent] = useState<Match>()
   const visible = useRef(true)
   const drawn = useRef<VNode | undefined>(undefined)
   const show = useRef(() => {
     if (visible.current) draw(undefined)
   }).current
+  const changed = useRef(() => onNextFrame(show)).current
+  const made = useRef<PanelFeed | undefined>(undefined)
+  made.current ??= new PanelFeed({ client, requests }, topic, {
+    meters,
+    rate,
+    lastMax: props.lastMax,
+    onChange: changed,
+  })
+  const feed = made.current
+  const { log } = feed
+  // What a row calls is that of the latest drawing.
+  const latest = useRef(props)
+  latest.current = props
+  const links = useRef({
+    hrefOf: (row: Row) => latest.current.hrefOf(row.offset),
+    go(row: Row) {
+      setCurrent({ offset: row.offset, row })
+      latest.current.onMark(row.offset)
+    },
+  }).current
 
-  /** Follows the topic by a filter. `had`: of what types all is here already, and need not come again. */
-  const follow = (patterns: readonly string[], by: PanelMode, had?: (type: string) => boolean) => {
-    const before = subscription.current
-    const joining: PanelEvent[] = []
-    let joined = had === undefined
-    const made = client.subscribe(
-      {
-        topic,
-        mode: by,
-        replay: 'all',
-        slices: ['$commands'],
-        ...(patterns.length > 0 && { types: patterns }),
-      },
-      {
-        onEvent(event) {
-          if (!joined) return void joining.push(event)
-          log.put(event)
-          if (event.replay !== true) {
-            const time = clientClock.now()
-            rate.count(time)
-            meters.total.count(time)
-            meters.lag.count(event.time, time)
-          }
-          onNextFrame(show)
-        },
-        onState(state) {
-          commands.current = fieldsOf(state['$commands'])
-          onNextFrame(show)
-        },
-        onGap(gap) {
-          meters.gaps += 1
-          const lost = gap.dropped === undefined ? 'events' : countText(gap.dropped, 'event')
-          const now = clientClock.now()
-          if (gap.reason === 'epoch') {
-            log.beginAnew('The session began anew: what follows is a new count of its events.', now)
-          } else log.notice(`Gap: ${lost} could not be delivered (${gap.reason}).`, now, 'error')
-          onNextFrame(show)
-        },
-        onLive() {
-          setLive(true)
-          if (joined || had === undefined) return
-          joined = true
-          before?.close()
-          log.complete(joining, had)
-          onNextFrame(show)
-        },
-        onEnd({ code, reason }) {
-          if (code !== 'closed')
-            log.notice(`The hub ended this subscription: ${reason}`, clientClock.now(), 'error')
-          onNextFrame(show)
-        },
-      },
-    )
-    subscription.current = {
-      update: (changes) => made.update(changes),
-      close() {
-        made.close()
-        if (!joined) before?.close()
-      },
-    }
-  }
-
-  useEffect(() => {
-    const patterns = patternsOf(choice.types)
-    log.choose(patterns)
-    follow(patterns, choice.mode)
-    return () => {
+  useEffect(
+    () => () => {
       notOnNextFrame(show)
-      subscription.current?.close()
-    }
-  }, [client, topic])
+      feed.close()
+    },
+    [],
+  )
+  useEffect(() => feed.choose(patternsOf(filter.types), filter.mode), [filter.types, filter.mode])
 
-  const chooseTypes = (text: string) => {
-    const before = patternsOf(types)
-    const patterns = patternsOf(text)
-    const fault = faultIn(text)
-    if (fault !== undefined) sayAWhile(`${fault} is no name of a type, prefix* or !name: passed over`)
-    setTypes(text)
-    log.choose(patterns)
-    // What the filter before let through is here; the rest comes from the hub's history.
-    if (before.length > 0) follow(patterns, mode, (type) => passes(type, before))
-    else subscription.current?.update({ types: patterns.length === 0 ? null : patterns })
-    onNextFrame(show)
-  }
-  const chooseMode = (next: PanelMode) => {
-    setMode(next)
-    const patterns = patternsOf(types)
-    if (panelModes.indexOf(next) < panelModes.indexOf(mode)) follow(patterns, next, () => false)
-    else {
-      subscription.current?.update({ mode: next })
-      log.notice(`From here in mode ${next}.`, clientClock.now())
-    }
-    onNextFrame(show)
-  }
   const pause = (paused: boolean) => {
     if (paused) log.pause()
     else log.goOn()
     draw(undefined)
   }
+  const isFirst = useRef(true)
+  useEffect(() => {
+    if (!isFirst.current || rest.paused) pause(rest.paused)
+    isFirst.current = false
+  }, [rest])
   const jump = () => {
     scroll.follow = true
-    if (log.paused) log.goOn()
+    log.toEnd()
     draw(undefined)
   }
-
-  const chosen = useRef(choice)
-  useEffect(() => {
-    const before = chosen.current
-    chosen.current = choice
-    if (before.types !== choice.types) chooseTypes(choice.types)
-    if (before.mode !== choice.mode) chooseMode(choice.mode)
-    if (before.paused !== choice.paused) pause(choice.paused)
-  }, [choice])
 
   // What is out of sight is not drawn.
   useLayoutEffect(() => {
@@ -198,33 +128,69 @@ export function Panel({ client, topic, name, kind, about, meters, rate, choice, 
     say(text)
     clientClock.after(2_000, () => say(''))
   }
-  const copy = async () => {
-    const copied = await copyText(log.ndjson())
-    sayAWhile(copied ? 'Copied' : 'The browser did not let it be copied')
+  const copy = async (text: string) => {
+    sayAWhile((await copyText(text)) ? 'Copied' : 'The browser did not let it be copied')
   }
 
   const seeker = useMemo(() => seekerOf(sought ?? ''), [sought])
-  const matching = seeker.kind === 'sought' ? log.rows.filter(seeker.matches) : []
-  const found = new Set(matching)
-  const errors = log.rows.filter(isError)
+  /** What was searched for in the history, and the failures there once somebody asked for them. */
+  const finder = useFinder(seeker.kind === 'sought' ? seeker : undefined, feed, changed)
+  const errorFinder = useRef<Finder | undefined>(undefined)
+  const matching =
+    seeker.kind !== 'sought'
+      ? []
+      : (finder?.matching(log.rows) ?? log.rows.filter(seeker.matches).map(matchOf))
+  const found = new Set(matching.map(({ row }) => row))
+  const errors = errorFinder.current?.matching(log.rows) ?? log.rows.filter(isError).map(matchOf)
+
   /** Goes to a row, in the middle of what is seen. */
-  const goTo = (row: Row | undefined) => {
-    setCurrent(row)
-    if (row === undefined) return
+  const goToRow = (row: Row) => {
+    setCurrent({ offset: row.offset, row })
     scroll.follow = false
     scroll.to = row
     draw(undefined)
   }
-  const step = (by: 1 | -1) => goTo(following(matching, log.rows, current, by))
+  const goTo = async (match: Match | undefined, of: Finder | undefined) => {
+    setCurrent(match)
+    if (match === undefined) return
+    // Another part of the history may take the place of these.
+    if (match.row === undefined) of?.keep(of.matching(log.rows).map(({ offset }) => offset))
+    const row = await feed.rowOfMatch(match)
+    if (row !== undefined) goToRow(row)
+    else sayAWhile('The hub does not retain it any more')
+  }
+  const step = (by: 1 | -1) => void goTo(following(matching, current, by), finder)
+  const stepError = async (by: 1 | -1) => {
+    errorFinder.current ??= feed.find(isError, { errors: true })
+    const finder = errorFinder.current
+    if (errors.length === 0) await finder.done
+    const next = following(finder.matching(log.rows), current, by)
+    if (next === undefined) sayAWhile('No failure')
+    else await goTo(next, finder)
+  }
+  const isLive = feed.live
+  useEffect(() => {
+    if (goal === undefined || !isLive) return
+    void feed.goTo(goal.offset).then((row) => {
+      if (row !== undefined) goToRow(row)
+      else sayAWhile(`Event ${goal.offset} is not here: left out by the filter, or not retained any more`)
+    })
+  }, [goal, isLive])
+
   const keys = (event: KeyboardEvent) => {
-    const isFind = event.key === '/' || (event.key === 'f' && (event.ctrlKey || event.metaKey))
-    if (isFind && !isTyping(event)) {
+    if (isTyping(event) || event.ctrlKey || event.metaKey || event.altKey) return
+    if (event.key === '/') {
       event.preventDefault()
       event.stopPropagation()
       seek(sought ?? '')
-    } else if (event.key === 'e' && !event.ctrlKey && !event.metaKey && !isTyping(event)) {
-      goTo(following(errors, log.rows, current, event.shiftKey ? -1 : 1))
-    }
+    } else if (event.key.toLowerCase() === 'e') void stepError(event.shiftKey ? -1 : 1)
+    else if (event.key === 'Home' && (event.target as Element).matches('.log') && !log.whole) {
+      void feed.toBeginning().then(() => {
+        scroll.follow = false
+        scroll.to = log.rows[0]
+        draw(undefined)
+      })
+    } else if (event.key === 'End' && log.away) jump()
   }
 
   // The same picture again costs nothing.
@@ -236,7 +202,12 @@ export function Panel({ client, topic, name, kind, about, meters, rate, choice, 
   const endedAt = typeof about['endedAt'] === 'number' ? about['endedAt'] : now
   const usage = usageText(about['usage'])
   const id = `${kind}-${name}`
-  const isBare = live && log.rows.length === 0
+  const isBare = feed.live && log.rows.length === 0
+  const total = Math.max(numberOf(about['events']), log.whole && filter.types === '' ? log.received : 0)
+  const edges = {
+    above: log.whole || log.first === 0 ? '' : edgeText(feed, 'earlier', total),
+    below: log.away ? edgeText(feed, 'later', total) : '',
+  }
 
   drawn.current = (
     <section
@@ -245,48 +216,63 @@ export function Panel({ client, topic, name, kind, about, meters, rate, choice, 
       class={`panel ${kind}${isBare ? ' bare' : ''}`}
       aria-labelledby={id}
       data-panel={name}
-      data-live={live}
+      data-live={feed.live}
     >
       <header>
         <h2 id={id} title={name}>
           {name}
         </h2>
-        <StatusMark standing={standing} word />
-        {reason !== '' && standing !== 'succeeded' && (
-          <span class="reason" title={reason}>
-            {reason}
+        {feed.ended === undefined ? (
+          <StatusMark standing={standing} word />
+        ) : (
+          <span class="mark-of failed" title={feed.ended}>
+            <span aria-hidden="true">⊘</span> not followed
+          </span>
+        )}
+        {(feed.ended !== undefined || (reason !== '' && standing !== 'succeeded')) && (
+          <span class="reason" title={feed.ended ?? reason}>
+            {feed.ended ?? reason}
           </span>
         )}
         <span class="figures">
           {usage !== '' && <span>{usage}</span>}
           {startedAt !== undefined && <span>{durationText(endedAt - startedAt)}</span>}
           <span>{rateText(rate.perSecond(now))}</span>
-          <span>{countText(Math.max(log.received, numberOf(about['events'])), 'event')}</span>
+          {total > 0 && <span>{countText(total, 'event')}</span>}
         </span>
       </header>
       <div class="tools">
-        <TypesField label={`Types shown in ${name}`} value={types} known={log.types} onChoose={chooseTypes} />
-        <ModeField label={`Mode of ${name}`} value={mode} onChoose={chooseMode} />
+        <TypesField
+          label={`Types shown in ${name}`}
+          value={filter.types}
+          known={log.types}
+          onChoose={(types) => props.onFilter({ ...filter, types })}
+        />
+        <ModeField
+          label={`Mode of ${name}`}
+          value={filter.mode}
+          onChoose={(mode) => props.onFilter({ ...filter, mode })}
+        />
         <button type="button" class={log.paused ? 'on' : ''} onClick={() => pause(!log.paused)}>
           {log.paused ? 'Resume' : 'Pause'}
         </button>
         <button
           type="button"
-          onClick={() => void copy()}
-          title="Copies the events shown, one JSON object a line"
+          onClick={() => void copy(log.ndjson())}
+          title="Copies the events that are loaded, one JSON object a line"
         >
           Copy
         </button>
         <button
           type="button"
           onClick={() => download(`${name}.ndjson`, log.ndjson())}
-          title="The events shown"
+          title="The events that are loaded"
         >
           Download
         </button>
         <button
           type="button"
-          class={sought === undefined ? '' : 'on'}
+          class={`opens-find ${sought === undefined ? '' : 'on'}`}
           title="/"
           onClick={() => seek(sought ?? '')}
         >
@@ -297,10 +283,22 @@ export function Panel({ client, topic, name, kind, about, meters, rate, choice, 
             type="button"
             class="errors"
             title="The next failure (e), with Shift the one before"
-            onClick={(event) => goTo(following(errors, log.rows, current, event.shiftKey ? -1 : 1))}
+            onClick={(event) => void stepError(event.shiftKey ? -1 : 1)}
           >
             ✕ {errors.length.toLocaleString('en')}
             <span class="unseen"> failures: go to the next</span>
+          </button>
+        )}
+        {current !== undefined && current.offset > 0 && (
+          <button
+            type="button"
+            title="Copies the address of the marked event"
+            onClick={() => {
+              props.onMark(current.offset)
+              void copy(new URL(props.hrefOf(current.offset), location.href).href)
+            }}
+          >
+            Link
           </button>
         )}
         <span class="said" role="status">
@@ -312,7 +310,7 @@ export function Panel({ client, topic, name, kind, about, meters, rate, choice, 
         topic={topic}
         name={name}
         standing={standing}
-        commands={commands.current}
+        commands={feed.commands}
         now={now}
       />
       {sought !== undefined && (
@@ -320,6 +318,7 @@ export function Panel({ client, topic, name, kind, about, meters, rate, choice, 
           name={name}
           text={sought}
           seeker={seeker}
+          finder={finder}
           matching={matching}
           current={current}
           onText={seek}
@@ -333,7 +332,7 @@ export function Panel({ client, topic, name, kind, about, meters, rate, choice, 
       <div class="body">
         {log.rows.length === 0 && (
           <p class="empty">
-            {emptyText({ live, known: startedAt !== undefined, filtered: types !== '' || mode !== 'full' })}
+            {emptyText(feed, { known: startedAt !== undefined, filter, total: numberOf(about['events']) })}
           </p>
         )}
         <LogView
@@ -341,10 +340,16 @@ export function Panel({ client, topic, name, kind, about, meters, rate, choice, 
           scroll={scroll}
           label={`Events of ${name}`}
           since={startedAt}
-          markOf={(row) => (row === current ? 'current' : found.has(row) ? 'found' : '')}
+          edges={edges}
+          links={links}
+          markOf={(row) => (row.key === current?.row?.key ? 'current' : found.has(row) ? 'found' : '')}
           onFollow={show}
+          onEarlier={() => {
+            void feed.earlier(() => holdPlace(log, scroll, edges.above !== ''))
+          }}
+          onLater={() => void feed.later()}
         />
-        {(log.paused || !scroll.follow) && (
+        {(log.paused || log.away || !scroll.follow) && (
           <button type="button" class="jump" onClick={jump}>
             {log.paused ? `Paused · ${log.pending.length.toLocaleString('en')} new` : '↓ Newest'}
           </button>
@@ -355,84 +360,59 @@ export function Panel({ client, topic, name, kind, about, meters, rate, choice, 
   return drawn.current
 }
 
+function matchOf(row: Row): Match {
+  return { offset: row.offset, row }
+}
+
+/** Searches the history once a person has stopped typing. @returns what has been found so far */
+function useFinder(
+  sought: { readonly matches: (row: Row) => boolean; readonly q: string } | undefined,
+  feed: PanelFeed,
+  changed: () => void,
+): Finder | undefined {
+  const finder = useRef<Finder | undefined>(undefined)
+  const of = useRef(sought)
+  useEffect(() => {
+    of.current = sought
+    if (sought === undefined) return
+    const timer = clientClock.after(searchAfterMs, () => {
+      finder.current = feed.find(sought.matches, { q: sought.q })
+      changed()
+    })
+    return () => {
+      timer.cancel()
+      finder.current?.stop()
+      finder.current = undefined
+    }
+  }, [sought])
+  return of.current === sought ? finder.current : undefined
+}
+
+/** What stands at the end of what is loaded, where there is more. */
+function edgeText(feed: PanelFeed, which: 'earlier' | 'later', total: number): string {
+  if (feed.loading !== undefined) return `Loading ${which} events…`
+  if (feed.refused !== undefined) return `Not loaded: ${feed.refused} · try again`
+  return `Load ${which} events${total > 0 ? ` · ${total.toLocaleString('en')} in all` : ''}`
+}
+
 /** What stands where no row is. */
-function emptyText({ live, known, filtered }: { live: boolean; known: boolean; filtered: boolean }): string {
-  if (!live) return 'Joining…'
-  if (filtered) return 'Nothing yet. Only what the types and the mode let through is shown.'
+function emptyText(
+  feed: PanelFeed,
+  { known, filter, total }: { readonly known: boolean; readonly filter: Filter; readonly total: number },
+): string {
+  if (feed.ended !== undefined) return ''
+  if (!feed.live) return 'Joining…'
+  if (filter.types !== '' || filter.mode !== 'full') {
+    const which = [
+      filter.types === '' ? '' : `the types ${filter.types}`,
+      filter.mode === 'full' ? '' : `the mode ${filter.mode}`,
+    ]
+    const all = total === 0 ? 'Nothing yet.' : `None of ${countText(total, 'event')} passes.`
+    return `${all} Only what ${which.filter((each) => each !== '').join(' and ')} let through is shown.`
+  }
   return known ? 'Nothing yet.' : 'Nothing yet. What is published to it shows here at once.'
 }
 
 function isTyping({ target }: KeyboardEvent): boolean {
   return (target as Element).closest('input, select, textarea') !== null
-}
-
-let lists = 0
-
-/** A filter by type; takes effect when it is left or confirmed. */
-export function TypesField({
-  label,
-  value,
-  known,
-  onChoose,
-}: {
-  readonly label: string
-  readonly value: string
-  readonly known: ReadonlyMap<string, number>
-  readonly onChoose: (text: string) => void
-}) {
-  const [list] = useState(() => {
-    lists += 1
-    return `types-${lists}`
-  })
-  const [typed, type] = useState<string | undefined>(undefined)
-  return (
-    <>
-      <input
-        class="types"
-        type="text"
-        aria-label={label}
-        placeholder="All types"
-        title="Names, prefix*, and ! before either to exclude; separated by commas"
-        list={list}
-        value={typed ?? value}
-        spellcheck={false}
-        autocomplete="off"
-        autocapitalize="none"
-        onInput={(event) => type(event.currentTarget.value)}
-        onBlur={() => type(undefined)}
-        onChange={(event) => {
-          type(undefined)
-          onChoose(event.currentTarget.value)
-        }}
-      />
-      <datalist id={list}>
-        {[...known.keys()].toSorted().map((type) => (
-          <option value={type} />
-        ))}
-      </datalist>
-    </>
-  )
-}
-
-export function ModeField({
-  label,
-  value,
-  onChoose,
-}: {
-  readonly label: string
-  readonly value: PanelMode
-  readonly onChoose: (mode: PanelMode) => void
-}) {
-  return (
-    <select
-      aria-label={label}
-      title="full: everything; summary: without deltas; control: only what steers the run"
-      value={value}
-      onChange={(event) => onChoose(event.currentTarget.value as PanelMode)}
-    >
-      {panelModes.map((mode) => (
-        <option value={mode}>{mode}</option>
-      ))}
-    </select>
-  )
 }

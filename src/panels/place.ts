@@ -1,6 +1,12 @@
 import { type PanelMode, panelModes } from './model.js'
 import { type Standing, standings } from './standing.js'
 
+/** What a panel lets through. */
+export interface Filter {
+  readonly types: string
+  readonly mode: PanelMode
+}
+
 /** What a link leads to. */
 export interface Place {
   readonly session?: string
@@ -8,6 +14,10 @@ export interface Place {
   readonly workers: readonly string[]
   readonly types: string
   readonly mode: PanelMode
+  /** What single panels show instead, by worker; the session's own under the empty name. */
+  readonly panels?: { readonly [worker: string]: Filter }
+  /** The offset of an event that is gone to. */
+  readonly event?: number
   /** What the list of sessions shows; all when absent. */
   readonly show?: Standing
   /** What the list of sessions is searched for. */
@@ -21,20 +31,53 @@ export function baseOf({ pathname }: URL): string {
   return pathname.replace(/s\/[^/]+$/, '')
 }
 
-/** @returns the place that an address means: `…/s/{session}?w=a,b&types=tool_*&mode=summary` */
+/**
+ * @returns the place that an address means: `…/s/{session}?w=a,b&types=tool_*&mode=summary#o=4711`, with `types:a=` and
+ * `mode:a=` for one panel
+ */
 export function placeOf(address: URL): Place {
   const session = /\/s\/([^/]+)$/.exec(address.pathname)?.[1]
-  const mode = address.searchParams.get('mode') as PanelMode | null
-  const show = address.searchParams.get('show') as Standing | null
-  const q = address.searchParams.get('q')
+  const query = address.searchParams
+  const show = query.get('show') as Standing | null
+  const q = query.get('q')
+  const event = /^#(?:.*&)?o=(\d{1,15})(?:&|$)/.exec(address.hash)?.[1]
+  const panels: { [worker: string]: Filter } = {}
+  for (const name of query.keys()) {
+    const worker = /^(?:types|mode):(.*)$/.exec(name)?.[1]
+    if (worker === undefined || worker === '__proto__') continue
+    panels[worker] = {
+      types: query.get(`types:${worker}`) ?? query.get('types') ?? '',
+      mode: modeOf(query.get(`mode:${worker}`) ?? query.get('mode')),
+    }
+  }
   return {
     ...(session !== undefined && { session: decoded(session) }),
-    workers: (address.searchParams.get('w') ?? '').split(',').filter((worker) => worker !== ''),
-    types: address.searchParams.get('types') ?? '',
-    mode: mode !== null && panelModes.includes(mode) ? mode : 'full',
+    workers: (query.get('w') ?? '').split(',').filter((worker) => worker !== ''),
+    types: query.get('types') ?? '',
+    mode: modeOf(query.get('mode')),
+    ...(Object.keys(panels).length > 0 && { panels }),
+    ...(event !== undefined && { event: Number(event) }),
     ...(show !== null && standings.includes(show) && { show }),
     ...(q !== null && q !== '' && { q }),
   }
+}
+
+function modeOf(text: string | null): PanelMode {
+  return panelModes.find((mode) => mode === text) ?? 'full'
+}
+
+/** @returns what a panel lets through. @param worker empty for the session's own */
+export function filterOf({ panels, types, mode }: Place, worker: string): Filter {
+  return panels?.[worker] ?? { types, mode }
+}
+
+/** @returns the place with another filter of one panel */
+export function withFilter(place: Place, worker: string, filter: Filter): Place {
+  const { panels, ...rest } = place
+  const { [worker]: _, ...others } = panels ?? {}
+  const isOwn = filter.types !== place.types || filter.mode !== place.mode
+  const next = isOwn ? { ...others, [worker]: filter } : others
+  return { ...rest, ...(Object.keys(next).length > 0 && { panels: next }) }
 }
 
 /** @returns whether the panel of a worker is shown; one that begins later as well, unless only others are wanted */
@@ -55,7 +98,8 @@ export function toggled({ workers }: Pick<Place, 'workers'>, worker: string): re
 }
 
 /** @returns the address of a place under a base, without what is the default */
-export function addressOf({ session, workers, types, mode, show, q }: Place, base: string): string {
+export function addressOf(place: Place, base: string): string {
+  const { session, workers, types, mode, panels = {}, event, show, q } = place
   const query = new URLSearchParams()
   if (show !== undefined) query.set('show', show)
   if (q !== undefined && q !== '') query.set('q', q)
@@ -63,8 +107,18 @@ export function addressOf({ session, workers, types, mode, show, q }: Place, bas
   if (workers.length > 0) query.set('w', workers.join(','))
   if (types !== '') query.set('types', types)
   if (mode !== 'full') query.set('mode', mode)
-  const text = query.toString().replaceAll('%2C', ',').replaceAll('%2A', '*').replaceAll('%21', '!')
-  return `${base}s/${encodeURIComponent(session)}${text === '' ? '' : `?${text}`}`
+  for (const [worker, filter] of Object.entries(panels)) {
+    if (filter.types !== types) query.set(`types:${worker}`, filter.types)
+    if (filter.mode !== mode) query.set(`mode:${worker}`, filter.mode)
+  }
+  const text = query
+    .toString()
+    .replaceAll('%2C', ',')
+    .replaceAll('%2A', '*')
+    .replaceAll('%21', '!')
+    .replaceAll('%3A', ':')
+  const hash = event === undefined ? '' : `#o=${event}`
+  return `${base}s/${encodeURIComponent(session)}${text === '' ? '' : `?${text}`}${hash}`
 }
 
 function decoded(text: string): string {

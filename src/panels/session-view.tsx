@@ -1,13 +1,16 @@
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
 import type { Client } from '../client/client.js'
 import { base } from './base.js'
+import { ModeField, TypesField } from './filter-fields.js'
 import { countText, durationText, rateText, timeText } from './format.js'
 import { notOnNextFrame, onNextFrame } from './frame-loop.js'
+import type { HubRequests } from './hub-requests.js'
 import { type Fields, fieldsOf, type Json, type PanelMode } from './model.js'
 import { Needs } from './needs.js'
 import { Overview, type Worker } from './overview.js'
-import { type Choice, type Meters, ModeField, Panel, TypesField } from './panel.js'
-import { home, type Place, showsWorker, toggled } from './place.js'
+import { type Goal, Panel } from './panel.js'
+import { joinedEvents, type Meters } from './panel-feed.js'
+import { addressOf, filterOf, home, type Place, showsWorker, toggled, withFilter } from './place.js'
 import { Rate } from './rate.js'
 import { RateChart } from './rate-chart.js'
 import { idleText, labelsOf, titleOf } from './sessions.js'
@@ -20,6 +23,7 @@ const noTypes: ReadonlyMap<string, number> = new Map()
 /** One session: its own stream, a panel for each worker, and its state. */
 export function SessionView({
   client,
+  requests,
   place,
   meters,
   listed,
@@ -28,6 +32,7 @@ export function SessionView({
   onStanding,
 }: {
   readonly client: Client
+  readonly requests: HubRequests
   readonly place: Place & { readonly session: string }
   readonly meters: Meters
   /** What the hub's list says of it. */
@@ -39,7 +44,8 @@ export function SessionView({
 }) {
   const { session } = place
   const [state, setState] = useState<Fields>({})
-  const [choice, setChoice] = useState<Choice>({ types: place.types, mode: place.mode, paused: false })
+  const [rest, setRest] = useState({ paused: false })
+  const [target, missing, mark] = useTarget(requests, place)
   const rates = useMemo(() => new Map<string, Rate>(), [session])
   const latest = useRef<Fields>({})
   const seen = useRef(new Map<string, Fields>())
@@ -80,8 +86,8 @@ export function SessionView({
   }
 
   const choose = (types: string, mode: PanelMode) => {
-    setChoice({ ...choice, types, mode })
-    onPlace({ ...place, types, mode })
+    const { panels, ...others } = place
+    onPlace({ ...others, types, mode })
   }
   const openPanel = (worker: string) => {
     if (!isShown(worker)) onPlace({ ...place, workers: toggled(place, worker) })
@@ -89,6 +95,27 @@ export function SessionView({
     onNextFrame(() => panelOf(worker)?.scrollIntoView({ block: 'center' }))
     onNextFrame(() => panelOf(worker)?.querySelector<HTMLElement>('.log')?.focus({ preventScroll: true }))
   }
+  useEffect(() => {
+    if (target === undefined) return
+    if (target.worker !== '') openPanel(target.worker)
+    else document.querySelector('.panel.session')?.scrollIntoView({ block: 'center' })
+  }, [target, workers.some(([worker]) => worker === target?.worker)])
+  useEffect(() => {
+    // The browser's own search sees only the rows that are drawn.
+    const find = (event: KeyboardEvent) => {
+      if (event.key !== 'f' || !(event.ctrlKey || event.metaKey) || event.shiftKey || event.altKey) return
+      const from = event.target instanceof Element ? event.target : document.body
+      if (from.closest('.find') !== null) return
+      const panel = from.closest('.panel') ?? firstInSight()
+      const button = panel?.querySelector<HTMLElement>('.opens-find')
+      if (button === null || button === undefined) return
+      event.preventDefault()
+      button.click()
+      panel?.querySelector<HTMLElement>('.find input')?.focus()
+    }
+    addEventListener('keydown', find)
+    return () => removeEventListener('keydown', find)
+  }, [])
   const only = (worker: string) => {
     const isOnly = shown.length === 1 && isShown(worker) && workers.length > 1
     onPlace({ ...place, workers: isOnly ? [] : [worker] })
@@ -98,6 +125,32 @@ export function SessionView({
   useEffect(() => onStanding(standing), [standing])
   const failed = workers.filter(([, each]) => ['failed', 'lost'].includes(standingOf(each)))
   const reason = reasonOf(about) || failed.map(([worker, each]) => `${worker}: ${reasonOf(each)}`).join(', ')
+  // Many panels begin with less each: what is above comes when somebody goes there.
+  const lastMax = Math.max(100, Math.min(joinedEvents, Math.floor(6_000 / (shown.length + 1))))
+  const panel = (worker: string, each: Fields) => (
+    <Panel
+      key={worker === '' ? 'session' : `worker ${worker}`}
+      client={client}
+      requests={requests}
+      topic={`sessions/${session}${worker === '' ? '' : `/workers/${worker}`}`}
+      name={worker === '' ? session : worker}
+      kind={worker === '' ? 'session' : 'worker'}
+      about={each}
+      meters={meters}
+      rate={rateOf(worker === '' ? '' : `w:${worker}`)}
+      lastMax={lastMax}
+      filter={filterOf(place, worker)}
+      rest={rest}
+      goal={target?.worker === worker ? target.goal : undefined}
+      now={now}
+      onFilter={(filter) => onPlace(withFilter(place, worker, filter))}
+      hrefOf={(event) => addressOf({ ...place, event }, base)}
+      onMark={(event) => {
+        mark(event)
+        onPlace({ ...place, event })
+      }}
+    />
+  )
   const usage = usageText(about['usage'])
   const startedAt = about['startedAt']
   const endedAt = typeof about['endedAt'] === 'number' ? about['endedAt'] : now
@@ -152,21 +205,21 @@ export function SessionView({
         <span id="all-panels">All panels</span>
         <TypesField
           label="Types shown in all panels"
-          value={choice.types}
+          value={place.types}
           known={noTypes}
-          onChoose={(types) => choose(types, choice.mode)}
+          onChoose={(types) => choose(types, place.mode)}
         />
         <ModeField
           label="Mode of all panels"
-          value={choice.mode}
-          onChoose={(mode) => choose(choice.types, mode)}
+          value={place.mode}
+          onChoose={(mode) => choose(place.types, mode)}
         />
         <button
           type="button"
-          class={choice.paused ? 'on' : ''}
-          onClick={() => setChoice({ ...choice, paused: !choice.paused })}
+          class={rest.paused ? 'on' : ''}
+          onClick={() => setRest({ paused: !rest.paused })}
         >
-          {choice.paused ? 'Resume all' : 'Pause all'}
+          {rest.paused ? 'Resume all' : 'Pause all'}
         </button>
         {place.workers.length > 0 && (
           <button type="button" class="on" onClick={() => onPlace({ ...place, workers: [] })}>
@@ -174,6 +227,11 @@ export function SessionView({
           </button>
         )}
       </div>
+      {missing !== '' && (
+        <p class="why" role="alert">
+          {missing}
+        </p>
+      )}
       <Needs
         client={client}
         now={now}
@@ -197,35 +255,60 @@ export function SessionView({
         />
       )}
       <div class="grid">
-        <Panel
-          client={client}
-          topic={`sessions/${session}`}
-          name={session}
-          kind="session"
-          about={about}
-          meters={meters}
-          rate={rateOf('')}
-          choice={choice}
-          now={now}
-        />
+        {panel('', about)}
         {slices.length > 0 && <State slices={slices} />}
-        {shown.map(([worker, each]) => (
-          <Panel
-            key={worker}
-            client={client}
-            topic={`sessions/${session}/workers/${worker}`}
-            name={worker}
-            kind="worker"
-            about={each}
-            meters={meters}
-            rate={rateOf(`w:${worker}`)}
-            choice={choice}
-            now={now}
-          />
-        ))}
+        {shown.map(([worker, each]) => panel(worker, each))}
       </div>
     </main>
   )
+}
+
+interface Target {
+  /** Whose panel has the event; empty for the session's own. */
+  readonly worker: string
+  readonly goal: Goal
+}
+
+/**
+ * Finds out whose event it is that the address names.
+ *
+ * @returns where it is; what to say when it is nowhere; and what takes note that somebody is there already
+ */
+function useTarget(
+  requests: HubRequests,
+  { session, event }: Place & { readonly session: string },
+): [target: Target | undefined, missing: string, mark: (event: number) => void] {
+  const [target, setTarget] = useState<Target>()
+  const [missing, setMissing] = useState('')
+  const marked = useRef<number | undefined>(undefined)
+  useEffect(() => {
+    if (event === undefined || marked.current === event) return
+    const stop = new AbortController()
+    const path = `api/sessions/${session}/history`
+    const find = async () => {
+      const { epoch } = await requests.get(path, { limit: 1 }, stop.signal)
+      const after = `${typeof epoch === 'string' ? epoch : ''}:${event - 1}`
+      const { events } = await requests.get(path, { all: 1, after, limit: 1 }, stop.signal)
+      const found = fieldsOf(Array.isArray(events) ? events[0] : undefined)
+      if (found['offset'] !== event) return setMissing(`Event ${event} is not retained any more.`)
+      const { worker } = found
+      setTarget({ worker: typeof worker === 'string' ? worker : '', goal: { offset: event } })
+    }
+    setMissing('')
+    find().catch((error: unknown) => {
+      if (!stop.signal.aborted)
+        setMissing(`Event ${event}: ${error instanceof Error ? error.message : error}`)
+    })
+    return () => stop.abort()
+  }, [session, event])
+  return [
+    target,
+    missing,
+    (offset) => {
+      marked.current = offset
+      setMissing('')
+    },
+  ]
 }
 
 function startOf(about: Fields): number {
@@ -236,6 +319,15 @@ function panelOf(worker: string): Element | undefined {
   return [...document.querySelectorAll('[data-panel].worker')].find(
     (panel) => panel.getAttribute('data-panel') === worker,
   )
+}
+
+/** The panel that a person looks at who has not chosen one: of a worker, if one is in sight. */
+function firstInSight(): Element | undefined {
+  const all = [...document.querySelectorAll('.panel.worker, .panel.session')].filter((panel) => {
+    const { top, bottom } = panel.getBoundingClientRect()
+    return bottom > 60 && top < innerHeight - 60
+  })
+  return all.find((panel) => panel.matches('.worker')) ?? all[0]
 }
 
 function State({ slices }: { readonly slices: readonly (readonly [string, Json])[] }) {

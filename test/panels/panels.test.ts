@@ -1,19 +1,36 @@
 import t from 'tap'
 import { plain, spansOf } from '../../src/panels/ansi.js'
 import { faultIn, passes, patternsOf } from '../../src/panels/filter.js'
+import { Finder, following } from '../../src/panels/finder.js'
+import type { HubRequests, Query } from '../../src/panels/hub-requests.js'
 import { Lag } from '../../src/panels/lag.js'
-import { Log, rowsMax } from '../../src/panels/log.js'
+import { eventsMax, Log } from '../../src/panels/log.js'
 import type { Fields, Json, PanelEvent } from '../../src/panels/model.js'
-import { addressOf, baseOf, placeOf, showsWorker, toggled } from '../../src/panels/place.js'
+import {
+  addressOf,
+  baseOf,
+  filterOf,
+  placeOf,
+  showsWorker,
+  toggled,
+  withFilter,
+} from '../../src/panels/place.js'
 import { Rate } from '../../src/panels/rate.js'
-import { following, isError, seekerOf } from '../../src/panels/search.js'
+import { rowsMax } from '../../src/panels/rows.js'
+import { isError, seekerOf } from '../../src/panels/search.js'
 import { byStanding, needsOf, reasonOf, standingOf, usageText } from '../../src/panels/standing.js'
+import { TopicHistory } from '../../src/panels/topic-history.js'
 import type { Offset } from '../../src/protocol/cursor.js'
 
+/** Today, so that no row tells the day. */
+const noon = new Date().setHours(12, 0, 0, 0)
 let offset = 0
 function event(type: string, data: Json): PanelEvent {
   offset += 1
-  return { offset: offset as Offset, type, time: offset, data }
+  return { offset: offset as Offset, type, time: noon + offset, data }
+}
+function at(offset: number, type: string, data: Json, time = noon): PanelEvent {
+  return { offset: offset as Offset, type, time, data }
 }
 
 t.test('escape sequences become looks, and those that move the cursor nothing', async (t) => {
@@ -67,7 +84,7 @@ t.test('a log is bounded, waits while paused, and shows what is chosen', async (
   const log = new Log()
   for (let round = 0; round < rowsMax * 2; round += 1) log.put(event('tick', { round }))
   t.ok(log.rows.length <= rowsMax * 1.1)
-  t.ok(log.removedHeight > 0, 'what left is told, so that a view does not jump')
+  t.ok(log.takeRemovedHeight() > 0, 'what left is told, so that a view does not jump')
   log.pause()
   log.put(event('tock', {}))
   t.not(log.rows.at(-1)?.type, 'tock')
@@ -81,11 +98,11 @@ t.test('a log is bounded, waits while paused, and shows what is chosen', async (
 t.test('what the panel says itself stays where it was, whatever is chosen', async (t) => {
   const log = new Log()
   log.put(event('a', 1))
-  log.notice('Gap: 2 events', 5, 'error')
+  log.notice('Gap: 2 events', noon, 'gap')
   log.put(event('b', 2))
   log.pause()
   log.put(event('a', 3))
-  log.beginAnew('Anew', 9)
+  log.beginAnew('Anew', noon)
   log.put({ ...event('a', 4), offset: 1 as Offset })
   t.equal(log.rows.length, 3, 'while paused nothing is said')
   log.goOn()
@@ -99,11 +116,11 @@ t.test('what the panel says itself stays where it was, whatever is chosen', asyn
 t.test('rows that are made anew are the same ones: open if they were', async (t) => {
   const log = new Log()
   log.put(event('a', { x: 1 }))
-  log.notice('Gap', 5, 'error')
+  log.notice('Gap', noon, 'gap')
   log.put(event('process.output', { text: 'one\ntwo\n' }))
   const again = event('b', { x: 2 })
   log.put(again)
-  log.beginAnew('Anew', 9)
+  log.beginAnew('Anew', noon)
   log.put({ ...event('a', { x: 3 }), offset: again.offset })
   const { rows } = log
   t.equal(new Set(rows.map(({ key }) => key)).size, rows.length, 'each has its own key')
@@ -120,44 +137,165 @@ t.test('rows that are made anew are the same ones: open if they were', async (t)
   )
 })
 
-t.test('what a wider filter brings is put in its place, and nothing twice', async (t) => {
-  const at = (offset: number, type: string, data: Json): PanelEvent => ({
-    offset: offset as Offset,
-    type,
-    time: offset,
-    data,
-  })
+const texts = (log: Log) => log.rows.map(({ type, text }) => `${type} ${text}`)
+
+t.test('what a join brings takes the place of what was loaded, and nothing comes twice', async (t) => {
   const log = new Log()
   log.put(at(2, 'b', 'x'))
-  log.notice('Gap', 2, 'error')
+  log.notice('Gap', noon, 'gap')
   log.put(at(4, 'b', 'y'))
-  const retained = [
-    at(1, 'a', 'k'),
-    at(2, 'b', 'x'),
-    at(3, 'a', 'l'),
-    at(4, 'b', 'y'),
-    // Came while the wider filter joined.
-    at(5, 'b', 'z'),
-  ]
-  log.complete(retained, (type) => type === 'b')
-  const shown = () => log.rows.map(({ type, text }) => `${type} ${text}`)
-  t.strictSame(shown(), ['a k', 'b x', 'gap Gap', 'a l', 'b y', 'b z'])
-  const counts = { a: 2, b: 3 }
+  const retained = [at(1, 'a', 'k'), at(2, 'b', 'x'), at(3, 'a', 'l'), at(4, 'b', 'y'), at(5, 'b', 'z')]
+  log.join(retained, true)
+  t.strictSame(texts(log), ['a k', 'b x', 'gap Gap', 'a l', 'b y', 'b z'])
   t.equal(log.received, 5)
-  t.same(Object.fromEntries(log.types), counts)
-  log.complete([...retained], () => false)
-  t.equal(log.received, 5, 'what comes again is no more than it was')
-  t.same(Object.fromEntries(log.types), counts)
-  t.test('texts of a type come as a whole, in other pieces than before', async (t) => {
-    const log = new Log()
-    const word = (offset: number, content: string) => at(offset, 'llm_text_delta', { content })
-    for (const each of [word(3, 'two '), word(4, 'three')]) log.put(each)
-    log.complete([word(4, 'one two three')], () => false)
-    t.strictSame(
-      log.rows.map(({ text }) => text),
-      ['one two three'],
-    )
+  t.ok(log.whole)
+  log.pause()
+  log.join([...retained, at(6, 'a', 'm')], true)
+  t.equal(texts(log).at(-1), 'b z', 'a panel that rests gets nothing newer')
+  t.equal(log.pending.length, 1)
+  log.goOn()
+  t.equal(texts(log).at(-1), 'a m')
+})
+
+t.test('a log goes up through the history and down again to what is live, without a hole', async (t) => {
+  const note = (offset: number) => at(offset, 'note', offset)
+  const some = (from: number, to: number) =>
+    Array.from({ length: to - from + 1 }, (_, each) => note(from + each))
+  const offsets = (log: Log) => log.rows.map(({ offset }) => offset)
+  const log = new Log()
+  log.join(some(20_001, 20_100), false)
+  for (let first = 20_001; first > 20_001 - eventsMax; first -= 500)
+    log.precede(some(first - 500, first - 1), false)
+  t.equal(log.rows.length, eventsMax, 'no more than are kept')
+  t.ok(log.away, 'the newest ones have left')
+  const top = offsets(log)[0]
+  log.put(note(20_101))
+  t.equal(offsets(log).includes(20_101), false, 'what is live waits')
+  log.follow(some(log.last + 1, log.last + 50), false)
+  t.notOk(log.away, 'what waits follows directly')
+  const shown = offsets(log)
+  t.equal(shown.at(-1), 20_101)
+  t.ok((shown[0] ?? 0) > (top ?? 0), 'and the oldest ones have left')
+  t.strictSame(
+    shown,
+    shown.map((_, each) => (shown[0] ?? 0) + each),
+  )
+
+  log.goTo(some(100, 300), { whole: false, end: false })
+  t.strictSame(offsets(log), offsets({ rows: some(100, 300).map((one) => ({ offset: one.offset })) } as Log))
+  log.put(note(20_102))
+  log.follow(some(301, 800), false)
+  t.equal(log.last, 800)
+  t.ok(log.away)
+  log.toEnd()
+  t.equal(offsets(log).at(-1), 20_102, 'at once at the end')
+  t.notOk(log.whole)
+})
+
+t.test('a day has a row of its own, unless it is today', async (t) => {
+  const log = new Log()
+  const day = Date.UTC(2026, 0, 5, 12)
+  for (const time of [day, day + 60_000, day + 86_400_000, noon]) log.put(event2(time))
+  t.strictSame(
+    log.rows.map(({ kind }) => kind),
+    ['date', 'event', 'event', 'date', 'event', 'date', 'event'],
+  )
+  t.equal(log.rows[0]?.text, 'Monday, January 5, 2026')
+  function event2(time: number): PanelEvent {
+    return { ...event('note', {}), time }
+  }
+})
+
+t.test('pieces of text grow whatever the stream of the model, and a backspace takes back', async (t) => {
+  const log = new Log()
+  const delta = (text: string) => ({
+    type: 'content_block_delta',
+    index: 0,
+    delta: { type: 'text_delta', text },
   })
+  for (const text of ['Hel', 'lo']) log.put(event('content_block_delta', delta(text)))
+  log.put(event('content_block_delta', { index: 1, delta: { partial_json: '{"a"' } }))
+  for (const delta of ['1', '2']) log.put(event('response.output_text.delta', { delta, sequence_number: 4 }))
+  log.put(event('langgraph.messages', [{ content: 'x' }, {}]))
+  log.put(event('process.output', { text: 'ab\b\bcd\n' }))
+  log.put(event('message_stop', { type: 'message_stop', at: 1 }))
+  t.strictSame(texts(log), [
+    'content_block_delta Hello',
+    'content_block_delta {"a"',
+    'response.output_text.delta 12',
+    'langgraph.messages x',
+    'process.output cd',
+    'message_stop at 1',
+  ])
+  t.strictSame(
+    log.rows.slice(0, 2).map(({ isProse }) => isProse),
+    [true, false],
+    'arguments are no prose',
+  )
+})
+
+t.test('what is sought is found in what is loaded and on in the history of the hub', async (t) => {
+  const asked: Query[] = []
+  const all = Array.from({ length: 40 }, (_, each) =>
+    at(each + 1, 'note', each % 10 === 0 ? 'needle' : 'hay'),
+  )
+  const requests: HubRequests = {
+    async get(path, query) {
+      asked.push(query)
+      t.equal(path, 'api/sessions/s/history')
+      // A request looks at ten events, as that of a hub looks at a bounded number.
+      const before = Number(String(query['before'] ?? 'e:0').slice(2))
+      const from = Math.max(0, before - 11)
+      const events = all.slice(from, before - 1).filter(({ data }) => data === query['q'])
+      return {
+        epoch: 'e',
+        events: events.toReversed() as unknown as Json,
+        ...(from > 0 && { next: `e:${from + 1}` }),
+      }
+    },
+    async delete() {},
+  }
+  const log = new Log()
+  log.join(all.slice(30), false)
+  const seeker = seekerOf('needle')
+  if (seeker.kind !== 'sought') throw new Error('it is')
+  const finder = new Finder(seeker.matches)
+  const history = new TopicHistory(requests, 'sessions/s')
+  await finder.search(
+    history,
+    { patterns: ['note'], mode: 'summary', q: seeker.q },
+    [{ before: 31 }],
+    () => {},
+  )
+  t.strictSame(
+    finder.matching(log.rows).map(({ offset, row }) => [offset, row !== undefined]),
+    [
+      [1, false],
+      [11, false],
+      [21, false],
+      [31, true],
+    ],
+  )
+  t.equal(finder.searched.kind, 'done')
+  t.match(asked.at(-1), { types: 'note', level: 'summary,control', order: 'desc', q: 'needle' })
+  finder.keep([31])
+  log.goTo(all.slice(5, 15), { whole: false, end: false })
+  t.strictSame(
+    finder.matching(log.rows).map(({ offset, row }) => [offset, row !== undefined]),
+    [
+      [1, false],
+      [11, true],
+      [21, false],
+      [31, false],
+    ],
+    'what was loaded is known when it has left',
+  )
+  const page = await history.page({ patterns: [], mode: 'full', q: 'needle' }, { before: 20 }, 5)
+  t.strictSame(
+    page.events.map(({ offset }) => offset),
+    [11],
+    'a page goes on until something is found',
+  )
 })
 
 t.test('lag is told against the event that came soonest, by whatever clocks', async (t) => {
@@ -246,26 +384,33 @@ t.test('a log is searched by text and by expression, around its end', async (t) 
   const rows = log.rows
   const matching = (text: string) => {
     const seeker = seekerOf(text)
-    return seeker.kind === 'sought' ? rows.filter(seeker.matches) : []
+    return seeker.kind === 'sought' ? new Finder(seeker.matches).matching(rows) : []
   }
   t.strictSame(
-    matching('/^t.*e$/m').map(({ text }) => text),
+    matching('/^t.*e$/m').map(({ row }) => row?.text),
     ['three'],
   )
-  t.equal(matching('e_deep')[0], rows[3], 'what is open of a row is searched, too')
+  t.equal(matching('e_deep')[0]?.row, rows[3], 'what is open of a row is searched, too')
   t.equal(seekerOf('/(/').kind, 'faulty')
   t.equal(seekerOf('').kind, 'none')
+  t.match(seekerOf('/^a/im'), { q: '/(?m)^a/i' }, 'as the hub has it')
   const found = matching('T')
-  t.equal(following(found, rows, undefined, 1), found[0])
-  t.equal(following(found, rows, undefined, -1), found.at(-1))
-  t.equal(following(found, rows, found.at(-1), 1), found[0])
-  t.equal(following(found, rows, rows[0], 1), rows[1], 'from a row that is no match')
-  t.equal(following([], rows, undefined, 1), undefined)
+  t.equal(following(found, undefined, 1), found[0])
+  t.equal(following(found, undefined, -1), found.at(-1))
+  t.equal(following(found, found.at(-1), 1), found[0])
+  t.equal(following(found, { offset: rows[0]?.offset ?? 0 }, 1), found[1], 'from a row that was not gone to')
+  t.equal(following([], undefined, 1), undefined)
   t.strictSame(rows.filter(isError), [rows[3]])
 })
 
 t.test('a place and its address are one', async (t) => {
-  for (const address of ['/', '/s/a~b', '/s/x?w=a,b', '/s/x?w=a&types=tool_*,!b&mode=summary']) {
+  for (const address of [
+    '/',
+    '/s/a~b',
+    '/s/x?w=a,b',
+    '/s/x?w=a&types=tool_*,!b&mode=summary',
+    '/s/x?types=a&types:w=&mode:=control#o=4711',
+  ]) {
     const place = placeOf(new URL(address, 'http://hub/'))
     for (const base of ['/', '/live/', '/s/x/', '/s/']) {
       const under = new URL(addressOf(place, base), 'http://hub/')
@@ -276,6 +421,17 @@ t.test('a place and its address are one', async (t) => {
   t.equal(
     addressOf({ session: 'x', workers: ['a', 'b'], types: 'c*', mode: 'full' }, '/a/'),
     '/a/s/x?w=a,b&types=c*',
+  )
+  const place = withFilter({ session: 'x', workers: [], types: 'a', mode: 'full' }, 'w', {
+    types: '',
+    mode: 'full',
+  })
+  t.equal(addressOf({ ...place, event: 7 }, '/'), '/s/x?types=a&types:w=#o=7')
+  t.strictSame(filterOf(place, 'w'), { types: '', mode: 'full' })
+  t.strictSame(filterOf(place, 'v'), { types: 'a', mode: 'full' })
+  t.notOk(
+    withFilter(place, 'w', { types: 'a', mode: 'full' }).panels,
+    'one that is as all are is none of its own',
   )
 })
 

@@ -1,0 +1,265 @@
+import type { Client } from '../client/client.js'
+import { clientClock } from '../client/surroundings.js'
+import { Finder, type Match } from './finder.js'
+import { countText } from './format.js'
+import type { HubRequests } from './hub-requests.js'
+import type { Lag } from './lag.js'
+import { Log } from './log.js'
+import { type Fields, fieldsOf, type PanelEvent, type PanelMode } from './model.js'
+import type { Rate } from './rate.js'
+import type { Row } from './rows.js'
+import { type From, TopicHistory } from './topic-history.js'
+
+/** What all panels of a session share. */
+export interface Meters {
+  readonly total: Rate
+  readonly lag: Lag
+  /** Gaps that were told; one that all panels are told, as that of a hub begun anew, counts once. */
+  readonly gaps: Set<string>
+}
+
+/** With how many events a panel begins, and how many come with each step upwards or downwards. */
+export const joinedEvents = 1_000
+const pageEvents = 500
+/** Around an event that a link leads to. */
+const eventsBefore = 150
+
+/** Where what a panel shows comes from: its topic live, and the hub's history where that does not reach back. */
+export class PanelFeed {
+  readonly log = new Log()
+  /** The slice `$commands` of the topic. */
+  commands: Fields = {}
+  live = false
+  /** What the hub ended it for. */
+  ended: string | undefined
+  /** Which part of the history is being loaded, or why it could not be. */
+  loading: 'earlier' | 'later' | 'there' | undefined
+  refused: string | undefined
+  readonly #history: TopicHistory
+  readonly #client: Client
+  readonly #topic: string
+  readonly #meters: Meters
+  readonly #rate: Rate
+  readonly #lastMax: number
+  readonly #onChange: () => void
+  #patterns: readonly string[] = []
+  #mode: PanelMode = 'full'
+  #subscription: { close(): void; readonly position: string | undefined } | undefined
+  #earlierSubscription: { close(): void } | undefined
+  /** Counts what makes a page that is on its way useless. */
+  #tries = 0
+  #isJoining = false
+
+  constructor(
+    { client, requests }: { readonly client: Client; readonly requests: HubRequests },
+    topic: string,
+    {
+      meters,
+      rate,
+      lastMax = joinedEvents,
+      onChange,
+    }: {
+      readonly meters: Meters
+      readonly rate: Rate
+      readonly lastMax?: number
+      readonly onChange: () => void
+    },
+  ) {
+    this.#client = client
+    this.#topic = topic
+    this.#meters = meters
+    this.#rate = rate
+    this.#lastMax = lastMax
+    this.#onChange = onChange
+    this.#history = new TopicHistory(requests, topic)
+  }
+
+  /** Follows the topic by a filter, in the place of the one before, which is shown until all has come. */
+  choose(patterns: readonly string[], mode: PanelMode): void {
+    this.#patterns = patterns
+    this.#mode = mode
+    this.#tries += 1
+    this.loading = undefined
+    this.log.choose(patterns)
+    this.#earlierSubscription?.close()
+    this.#earlierSubscription = this.#subscription
+    this.#isJoining = true
+    let joining: PanelEvent[] | undefined = []
+    this.#subscription = this.#client.subscribe(
+      {
+        topic: this.#topic,
+        mode,
+        last: this.#lastMax,
+        slices: ['$commands'],
+        ...(patterns.length > 0 && { types: patterns }),
+      },
+      {
+        onEvent: (event) => {
+          if (joining !== undefined) joining.push(event)
+          else this.log.put(event)
+          if (event.replay !== true) {
+            const time = clientClock.now()
+            this.#rate.count(time)
+            this.#meters.total.count(time)
+            this.#meters.lag.count(event.time, time)
+          }
+          this.#onChange()
+        },
+        onState: (state) => {
+          this.commands = fieldsOf(state['$commands'])
+          this.#onChange()
+        },
+        onGap: ({ reason, dropped, after, offset }) => {
+          const now = clientClock.now()
+          if (reason === 'epoch') {
+            this.#meters.gaps.add('epoch')
+            this.#history.epoch = ''
+            this.log.beginAnew('The session began anew: what follows is a new count of its events.', now)
+          } else {
+            this.#meters.gaps.add(`${reason} ${after} ${offset}`)
+            const lost = dropped === undefined ? 'events' : countText(dropped, 'event')
+            this.log.notice(`Gap: ${lost} could not be delivered (${reason}).`, now, 'gap')
+          }
+          this.#onChange()
+        },
+        onLive: () => {
+          this.live = true
+          if (joining !== undefined) {
+            // Texts that were joined on the way count as one: fewer than were asked for does not say that this is all.
+            const [, newest = Number.POSITIVE_INFINITY] = positionOf(this.#subscription?.position)
+            this.log.join(joining, joining.length === 0 || newest <= this.#lastMax)
+            joining = undefined
+            // What is being loaded beside another filter's events is not for these.
+            this.#tries += 1
+            this.loading = undefined
+            this.#isJoining = false
+            this.#earlierSubscription?.close()
+            this.#earlierSubscription = undefined
+          }
+          this.#onChange()
+        },
+        onEnd: ({ code, reason }) => {
+          if (code === 'closed') return
+          this.ended = reason
+          this.log.notice(`The hub ended this subscription: ${reason}`, clientClock.now(), 'ended')
+          this.#onChange()
+        },
+      },
+    )
+    this.#onChange()
+  }
+
+  close(): void {
+    this.#tries += 1
+    this.#subscription?.close()
+    this.#earlierSubscription?.close()
+  }
+
+  /** Loads what precedes the first event that is shown. @param hold is called before it takes its place */
+  async earlier(hold: () => void): Promise<void> {
+    const { log } = this
+    if (log.whole || log.first === 0) return
+    await this.#load('earlier', { before: log.first }, pageEvents, ({ events, end }) => {
+      hold()
+      log.precede(events, end)
+    })
+  }
+
+  /** Loads what follows the last event that is shown, while the end is away. */
+  async later(): Promise<void> {
+    const { log } = this
+    if (!log.away) return
+    await this.#load('later', { after: log.last }, pageEvents, ({ events, end }) => log.follow(events, end))
+  }
+
+  /**
+   * Shows the part of the history around an event.
+   *
+   * @returns the row that has it; nothing when it is not retained, or left out by the filter
+   */
+  async goTo(offset: number): Promise<Row | undefined> {
+    const loaded = this.rowOf(offset)
+    if (loaded !== undefined) return loaded
+    const { log } = this
+    let before: readonly PanelEvent[] = []
+    let whole = false
+    await this.#load('there', { before: offset }, eventsBefore, (page) => {
+      before = page.events
+      whole = page.end
+    })
+    await this.#load('there', { after: offset - 1 }, pageEvents, ({ events, end }) =>
+      log.goTo([...before, ...events], { whole, end }),
+    )
+    return this.rowOf(offset)
+  }
+
+  /** @returns the row that shows an event, where it is loaded */
+  rowOf(offset: number): Row | undefined {
+    if (offset < this.log.first || offset > this.log.last) return undefined
+    return this.log.rows.findLast(
+      (row) => row.kind !== 'date' && row.kind !== 'notice' && row.offset <= offset && offset <= row.last,
+    )
+  }
+
+  /** The oldest that the hub retains: where a person goes who presses Home. */
+  async toBeginning(): Promise<void> {
+    const { log } = this
+    if (log.whole) return
+    await this.#load('there', { after: 0 }, pageEvents, ({ events, end }) =>
+      log.goTo(events, { whole: true, end }),
+    )
+  }
+
+  /** Seeks in what is loaded, and on in the history where that ends. */
+  find(matches: (row: Row) => boolean, chosen: { readonly q?: string; readonly errors?: boolean }): Finder {
+    const { log } = this
+    const finder = new Finder(matches)
+    const froms: From[] = []
+    if (!log.whole && log.first > 0) froms.push({ before: log.first })
+    if (log.away) froms.push({ after: log.last })
+    const all = { patterns: this.#patterns, mode: this.#mode, ...chosen }
+    this.#prepare()
+    void finder.search(this.#history, all, froms, this.#onChange)
+    return finder
+  }
+
+  /** Makes sure that a match is loaded. @returns its row */
+  async rowOfMatch({ offset, row }: Match): Promise<Row | undefined> {
+    return row ?? (await this.goTo(offset))
+  }
+
+  /** The epoch that the subscription is in is the history's, too. */
+  #prepare(): void {
+    const [epoch] = positionOf(this.#subscription?.position)
+    if (epoch !== undefined) this.#history.epoch = epoch
+  }
+
+  async #load(
+    what: NonNullable<PanelFeed['loading']>,
+    from: From,
+    limit: number,
+    take: (page: Awaited<ReturnType<TopicHistory['page']>>) => void,
+  ): Promise<void> {
+    if (this.#isJoining || (this.loading !== undefined && what !== 'there')) return
+    const tries = this.#tries
+    this.loading = what
+    this.refused = undefined
+    this.#onChange()
+    try {
+      this.#prepare()
+      const page = await this.#history.page({ patterns: this.#patterns, mode: this.#mode }, from, limit)
+      // A filter that was chosen meanwhile has other events.
+      if (tries === this.#tries) take(page)
+    } catch (error) {
+      this.refused = error instanceof Error ? error.message : String(error)
+    }
+    if (tries === this.#tries) this.loading = undefined
+    this.#onChange()
+  }
+}
+
+/** @returns the epoch and the offset of a cursor */
+function positionOf(cursor: string | undefined): [epoch?: string, offset?: number] {
+  const [, epoch, offset] = /^([^:]+):(\d+)/.exec(cursor ?? '') ?? []
+  return epoch === undefined ? [] : [epoch, Number(offset)]
+}

@@ -1,0 +1,161 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t from 'tap'
+import { skip } from '../kit/chromium.js'
+import { until } from '../kit/wait.js'
+import { open, panelsPage, publish } from './panels-page.js'
+
+const deadline = { timeout: 20_000 }
+const linesMax = 20_000
+
+t.test('what a panel shows of a long log, and of agents', { skip }, async (t) => {
+  const { browser, serve } = await panelsPage(t)
+  const folder = mkdtempSync(join(tmpdir(), 'runcast-'))
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+  const hub = await serve(t, '--store', 'lmdb', '--data', folder)
+
+  t.test('a log of 20,000 lines opens with the newest, and goes back to the first', async (t) => {
+    const yesterday = Date.now() - 86_400_000
+    await publish(hub, 'long/workers/w', {
+      type: 'step_failed',
+      time: yesterday,
+      data: { why: 'cold start', is_error: true },
+    })
+    const lines = Array.from({ length: linesMax }, (_, at) => ({
+      type: 'process.output',
+      data: { text: `line ${at + 1}${at % 6_000 === 100 ? ' needle' : ''}\n` },
+    }))
+    await publish(hub, 'long/workers/w', ...lines)
+    const { page, complaints } = await open(t, browser, 'about:blank')
+    let bytes = 0
+    page.on('websocket', (socket) => socket.on('framereceived', ({ payload }) => (bytes += payload.length)))
+    await page.goto(`${hub.url}/s/long`)
+    const w = page.locator('[data-panel=w]')
+    const line = (number: number) => w.locator('.line', { hasText: new RegExp(`^line ${number}( needle)?$`) })
+    const log = w.locator('.log')
+    await line(linesMax).waitFor(deadline)
+    t.ok(bytes < 300_000, `${bytes} bytes`)
+    t.match(await w.locator('header').innerText(), /20,001 events/, 'it says how many there are')
+
+    await w.getByRole('button', { name: 'Find' }).click()
+    await w.getByRole('searchbox').fill('needle')
+    await w.getByRole('search').getByText('4', { exact: true }).waitFor(deadline)
+    await page.keyboard.press('Shift+Enter')
+    await w.locator('.line.current', { hasText: 'line 18101 needle' }).waitFor(deadline)
+    await page.keyboard.press('Shift+Enter')
+    await w.locator('.line.current', { hasText: 'line 12101 needle' }).waitFor(deadline)
+    await w.getByRole('search').getByText('3 of 4').waitFor(deadline)
+    await page.keyboard.press('Escape')
+    t.match(await w.locator('.edge').first().innerText(), /Load earlier events · 20,001 in all/)
+
+    await log.press('e')
+    await w.locator('.row.error.current', { hasText: 'cold start' }).waitFor(deadline)
+    await w.locator('.row.date').first().waitFor(deadline)
+    await w.getByRole('button', { name: 'Link' }).click()
+    await page.waitForURL(/#o=\d+$/)
+
+    await publish(hub, 'long/workers/w', { type: 'process.output', data: { text: 'live\n' } })
+    await w.getByRole('button', { name: 'Newest' }).click()
+    await w.locator('.line', { hasText: /^live$/ }).waitFor(deadline)
+    await log.press('Home')
+    await line(1).waitFor(deadline)
+    // Down again, over what is loaded on the way.
+    await log.hover()
+    for (let seen = 1; seen < 700; seen += 100) {
+      await until('it comes', async () => {
+        await page.mouse.wheel(0, 700)
+        return (await line(seen + 100).count()) > 0
+      })
+    }
+    await log.press('End')
+    await w.locator('.line', { hasText: /^live$/ }).waitFor(deadline)
+
+    // And up by the wheel: what is seen does not jump while more is loaded above it.
+    await log.hover()
+    for (let seen = linesMax; seen > linesMax - 1_400; seen -= 100) {
+      await until('it comes', async () => {
+        await page.mouse.wheel(0, -700)
+        return (await line(seen - 100).count()) > 0
+      })
+    }
+    const drawn = (await w.locator('.line').allInnerTexts()).map((text) => Number(text.split(' ')[1]))
+    t.strictSame(
+      drawn,
+      drawn.map((_, at) => (drawn[0] ?? 0) + at),
+      'without a hole',
+    )
+    t.strictSame(complaints, [])
+  })
+
+  t.test(
+    'an address leads to an event and to a filter of one panel, and what is wrong is said',
+    async (t) => {
+      const { events } = (await (
+        await fetch(`${hub.url}/api/sessions/long/workers/w/history?q=line 12101&limit=1000`)
+      ).json()) as { readonly events: readonly { readonly offset: number }[] }
+      const offset = events[0]?.offset ?? 0
+      const { page, complaints } = await open(t, browser, `${hub.url}/s/long#o=${offset}`)
+      const w = page.locator('[data-panel=w]')
+      await w.locator('.line.current', { hasText: 'line 12101' }).waitFor(deadline)
+
+      const types = page.getByLabel('Types shown in w', { exact: true })
+      await types.fill('step_*')
+      await types.press('Enter')
+      await w.locator('.row', { hasText: 'cold start' }).waitFor(deadline)
+      t.match(page.url(), /\/s\/long\?types:w=step_\*#o=/)
+      await types.fill('none.such')
+      await types.press('Enter')
+      await w.locator('.empty', { hasText: 'None of 20,002 events passes' }).waitFor(deadline)
+      await types.fill('<oops>')
+      await types.press('Enter')
+      await w.getByRole('alert').getByText('“<oops>” is no type').waitFor(deadline)
+      t.match(page.url(), /types:w=none.such/, 'what is not valid changes nothing')
+      await page.goto(`${hub.url}/s/long?types:w=step_*`)
+      await w.locator('.row', { hasText: 'cold start' }).waitFor(deadline)
+      t.equal(await w.locator('.line').count(), 0)
+
+      await page.goto(`${hub.url}/s/long#o=999999`)
+      await page.getByRole('alert').getByText('Event 999999 is not retained any more.').waitFor(deadline)
+      await page.keyboard.press('Control+f')
+      await page.getByRole('searchbox', { name: 'Search in w' }).waitFor(deadline)
+      t.strictSame(complaints, [])
+    },
+  )
+
+  t.test('text of agents is Markdown, never markup; calls have what went in and came out', async (t) => {
+    const text =
+      '# Plan\n\nSee **bold** [docs](https://example.com/a) and [no](javascript:alert(1))\n\n- one\n- two\n\n<img src=x onerror=alert(1)>\n\n```js\nconst a = 1\n```\n'
+    const big = Array.from({ length: 200 }, (_, at) => `result line ${at + 1}`).join('\n')
+    await publish(
+      hub,
+      'agent/workers/coder',
+      ...text.match(/[\s\S]{1,9}/g)!.map((content) => ({ type: 'llm_text_delta', data: { content } })),
+      {
+        type: 'tool_call_started',
+        data: { tool_use_id: 'c1', tool_name: 'bash', tool_input: { command: 'x'.repeat(30_000) } },
+      },
+      { type: 'tool_call_completed', data: { tool_use_id: 'c1', tool_name: 'bash', result: big } },
+      { type: 'process.output', data: { text: 'see https://example.com/log?a=1, please\n' } },
+    )
+    const { page, complaints } = await open(t, browser, `${hub.url}/s/agent`)
+    const coder = page.locator('[data-panel=coder]')
+    const markdown = coder.locator('.markdown')
+    await markdown.locator('strong', { hasText: 'bold' }).waitFor(deadline)
+    t.strictSame(await markdown.locator('li').allInnerTexts(), ['one', 'two'])
+    t.equal(await markdown.locator('img').count(), 0)
+    t.ok(await markdown.getByText('<img src=x onerror=alert(1)>').isVisible(), 'HTML is shown as it stands')
+    t.strictSame(await markdown.locator('a').allInnerTexts(), ['docs'], 'a link leads only to the web')
+    t.equal(
+      await coder.locator('.line a:not(.stamp)').getAttribute('href'),
+      'https://example.com/log?a=1',
+      'addresses in output are links',
+    )
+    await coder.getByRole('button', { name: /bash/ }).click()
+    await coder.getByText('result line 30').waitFor(deadline)
+    t.equal(await coder.getByText('result line 31').count(), 0, 'large arguments do not cut the result off')
+    await coder.getByRole('button', { name: 'Show all 200 lines' }).click()
+    await coder.getByText('result line 200').waitFor(deadline)
+    t.strictSame(complaints, [])
+  })
+})

@@ -14,6 +14,11 @@ export function fieldsOf(value: Json | undefined): Fields {
   return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Fields) : {}
 }
 
+/** Whether a value has others in it. */
+export function isBranch(value: Json): value is Json[] | Fields {
+  return typeof value === 'object' && value !== null
+}
+
 /** @returns the first of the named fields that is text; empty when none is */
 export function textOf(fields: Fields, names: readonly string[]): string {
   for (const name of names) {

@@ -1,3 +1,5 @@
+// Longer than 350 lines: one panel with all that its head and its rows can do.
+
 import type { VNode } from 'preact'
 import { useEffect, useLayoutEffect, useMemo, useReducer, useRef, useState } from 'preact/hooks'
 import type { Client } from '../client/client.js'

@@ -1,5 +1,6 @@
 // Longer than 350 lines: all that becomes of an event in a panel, in one pass.
 
+import { clientClock } from '../client/surroundings.js'
 import { type Look, plain, spansOf } from './ansi.js'
 import { dayText } from './format.js'
 import { isProse, pieceOf } from './growing.js'
@@ -131,7 +132,7 @@ export class Rows {
   #dated(time: number): void {
     const day = new Date(time).toDateString()
     if (day === this.#day) return
-    const isToday = this.#day === '' && day === new Date().toDateString()
+    const isToday = this.#day === '' && day === new Date(clientClock.now()).toDateString()
     this.#day = day
     if (!isToday) this.#add({ kind: 'date', type: '', time, text: dayText(time) })
   }

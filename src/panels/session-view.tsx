@@ -1,22 +1,24 @@
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
 import type { Client } from '../client/client.js'
+import { clientClock } from '../client/surroundings.js'
 import { base } from './base.js'
 import { ModeField, TypesField } from './filter-fields.js'
 import { countText, durationText, rateText, timeText } from './format.js'
 import { notOnNextFrame, onNextFrame } from './frame-loop.js'
 import type { HubRequests } from './hub-requests.js'
-import { type Fields, fieldsOf, type Json, type PanelMode } from './model.js'
+import { type Fields, fieldsOf, type PanelMode } from './model.js'
 import { Needs } from './needs.js'
 import { Overview, type Worker } from './overview.js'
-import { type Goal, Panel } from './panel.js'
+import { Panel } from './panel.js'
 import { joinedEvents, type Meters } from './panel-feed.js'
 import { addressOf, filterOf, home, type Place, showsWorker, toggled, withFilter } from './place.js'
 import { Rate } from './rate.js'
 import { RateChart } from './rate-chart.js'
 import { idleText, labelsOf, titleOf } from './sessions.js'
 import { byStanding, needsOf, numberOf, reasonOf, type Standing, standingOf, usageText } from './standing.js'
-import { StateTree } from './state-tree.js'
+import { type Changed, StatePanel } from './state-panel.js'
 import { StatusMark } from './status-mark.js'
+import { useTarget } from './target.js'
 
 const noTypes: ReadonlyMap<string, number> = new Map()
 
@@ -48,6 +50,7 @@ export function SessionView({
   const [target, missing, mark] = useTarget(requests, place)
   const rates = useMemo(() => new Map<string, Rate>(), [session])
   const latest = useRef<Fields>({})
+  const changes = useRef(new Map<string, Changed>())
   const seen = useRef(new Map<string, Fields>())
 
   useEffect(() => {
@@ -56,8 +59,11 @@ export function SessionView({
       { topic: `sessions/${session}`, mode: 'control', replay: false, slices: ['*', '$session', '$workers'] },
       {
         onEvent() {},
-        onState(next) {
+        onState(next, change) {
           latest.current = next
+          if (change !== undefined) {
+            changes.current.set(change.slice, { by: change.cause?.type ?? '', at: clientClock.now() })
+          }
           onNextFrame(show)
         },
       },
@@ -78,7 +84,7 @@ export function SessionView({
   )
   const isShown = (worker: string): boolean => showsWorker(place, worker)
   const shown = workers.filter(([worker]) => isShown(worker))
-  const slices = Object.entries(state).filter(([name]) => !name.startsWith('$'))
+  const slices = useMemo(() => Object.entries(state).filter(([name]) => !name.startsWith('$')), [state])
   const rateOf = (name: string): Rate => {
     const rate = rates.get(name) ?? new Rate()
     rates.set(name, rate)
@@ -86,7 +92,7 @@ export function SessionView({
   }
 
   const choose = (types: string, mode: PanelMode) => {
-    const { panels, ...others } = place
+    const { panels: _, ...others } = place
     onPlace({ ...others, types, mode })
   }
   const openPanel = (worker: string) => {
@@ -256,59 +262,13 @@ export function SessionView({
       )}
       <div class="grid">
         {panel('', about)}
-        {slices.length > 0 && <State slices={slices} />}
+        {slices.length > 0 && (
+          <StatePanel slices={slices} changes={changes.current} now={Math.floor(now / 10_000) * 10_000} />
+        )}
         {shown.map(([worker, each]) => panel(worker, each))}
       </div>
     </main>
   )
-}
-
-interface Target {
-  /** Whose panel has the event; empty for the session's own. */
-  readonly worker: string
-  readonly goal: Goal
-}
-
-/**
- * Finds out whose event it is that the address names.
- *
- * @returns where it is; what to say when it is nowhere; and what takes note that somebody is there already
- */
-function useTarget(
-  requests: HubRequests,
-  { session, event }: Place & { readonly session: string },
-): [target: Target | undefined, missing: string, mark: (event: number) => void] {
-  const [target, setTarget] = useState<Target>()
-  const [missing, setMissing] = useState('')
-  const marked = useRef<number | undefined>(undefined)
-  useEffect(() => {
-    if (event === undefined || marked.current === event) return
-    const stop = new AbortController()
-    const path = `api/sessions/${session}/history`
-    const find = async () => {
-      const { epoch } = await requests.get(path, { limit: 1 }, stop.signal)
-      const after = `${typeof epoch === 'string' ? epoch : ''}:${event - 1}`
-      const { events } = await requests.get(path, { all: 1, after, limit: 1 }, stop.signal)
-      const found = fieldsOf(Array.isArray(events) ? events[0] : undefined)
-      if (found['offset'] !== event) return setMissing(`Event ${event} is not retained any more.`)
-      const { worker } = found
-      setTarget({ worker: typeof worker === 'string' ? worker : '', goal: { offset: event } })
-    }
-    setMissing('')
-    find().catch((error: unknown) => {
-      if (!stop.signal.aborted)
-        setMissing(`Event ${event}: ${error instanceof Error ? error.message : error}`)
-    })
-    return () => stop.abort()
-  }, [session, event])
-  return [
-    target,
-    missing,
-    (offset) => {
-      marked.current = offset
-      setMissing('')
-    },
-  ]
 }
 
 function startOf(about: Fields): number {
@@ -328,25 +288,4 @@ function firstInSight(): Element | undefined {
     return bottom > 60 && top < innerHeight - 60
   })
   return all.find((panel) => panel.matches('.worker')) ?? all[0]
-}
-
-function State({ slices }: { readonly slices: readonly (readonly [string, Json])[] }) {
-  return (
-    <section class="panel state" aria-labelledby="state">
-      <header>
-        <h2 id="state">State</h2>
-        <span class="figures">
-          <span>
-            {slices.length} {slices.length === 1 ? 'slice' : 'slices'}
-          </span>
-        </span>
-      </header>
-      {/* It scrolls, so it must be reachable by keyboard. */}
-      <div class="tree" tabIndex={0} role="group" aria-label="State of the session">
-        {slices.map(([name, value]) => (
-          <StateTree key={name} name={name} value={value} depth={0} />
-        ))}
-      </div>
-    </section>
-  )
 }

@@ -1,49 +1,89 @@
-import { useRef } from 'preact/hooks'
-import type { Json } from './model.js'
+import { useRef, useState } from 'preact/hooks'
+import { type Fields, isBranch, type Json } from './model.js'
 import { pure } from './pure.js'
 
-const childrenMax = 200
+/** How many children are drawn at first, and with each step. */
+const childrenStep = 200
+/** What opens by itself: a slice of up to so many children, and in it what has no more. */
+const openChildrenMax = 100
+const openGrandchildrenMax = 20
 
-/** A value as a tree. What did not change is the same object as before, so only changed paths are drawn, and flash. */
+/**
+ * A value as a tree. Only what is open is drawn. What did not change is the same object as before, so only changed paths
+ * are drawn again, and flash.
+ */
 export const StateTree = pure(function StateTree({
   name,
   value,
   depth,
+  note = '',
 }: {
   readonly name: string
   readonly value: Json
   readonly depth: number
+  /** What stands beside the name. */
+  readonly note?: string
 }) {
   const before = useRef(value)
   const flashes = useRef(0)
-  const isLeaf = typeof value !== 'object' || value === null
+  const [isOpen, open] = useState(() => opensItself(value, depth))
+  const [shown, showMore] = useState(childrenStep)
+  const isLeaf = !isBranch(value)
   if (before.current !== value) {
     before.current = value
     if (isLeaf) flashes.current += 1
   }
   // Two names of one animation: changing between them starts it again.
   const flash = flashes.current === 0 ? '' : flashes.current % 2 === 0 ? 'flash-even' : 'flash-odd'
-  if (isLeaf) {
-    return (
-      <div class={`leaf ${flash}`}>
-        <span class="name">{name}</span>{' '}
-        <span class={`value ${value === null ? 'null' : typeof value}`}>{String(value)}</span>
-      </div>
-    )
-  }
-  const entries = Object.entries(value as { readonly [name: string]: Json })
+  if (isLeaf) return <Leaf name={name} value={value} flash={flash} />
+  const names = Object.keys(value)
   return (
-    <details open={depth < 2}>
+    <details open={isOpen} onToggle={(event) => open(event.currentTarget.open)}>
       <summary>
         <span class="name">{name}</span>{' '}
-        <span class="size">{Array.isArray(value) ? `[${entries.length}]` : `{${entries.length}}`}</span>
+        <span class="size">{Array.isArray(value) ? `[${names.length}]` : `{${names.length}}`}</span>
+        {note !== '' && <span class="note"> {note}</span>}
       </summary>
-      <div class="branch">
-        {entries.slice(0, childrenMax).map(([key, each]) => (
-          <StateTree key={key} name={key} value={each} depth={depth + 1} />
-        ))}
-        {entries.length > childrenMax && <div class="leaf">… {entries.length - childrenMax} more</div>}
-      </div>
+      {isOpen && (
+        <div class="branch">
+          {names.slice(0, shown).map((key) => (
+            <StateTree key={key} name={key} value={(value as Fields)[key] ?? null} depth={depth + 1} />
+          ))}
+          {names.length > shown && (
+            <div class="leaf">
+              <button type="button" onClick={() => showMore(shown + childrenStep)}>
+                Show {Math.min(childrenStep, names.length - shown)} of {names.length - shown} more
+              </button>
+            </div>
+          )}
+        </div>
+      )}
     </details>
   )
 })
+
+export function Leaf({
+  name,
+  value,
+  flash = '',
+}: {
+  readonly name: string
+  readonly value: Json
+  readonly flash?: string
+}) {
+  return (
+    <div class={`leaf ${flash}`}>
+      <span class="name">{name}</span>{' '}
+      <span class={`value ${value === null ? 'null' : typeof value}`}>{textOfLeaf(value)}</span>
+    </div>
+  )
+}
+
+export function textOfLeaf(value: Json): string {
+  return typeof value === 'string' ? value : JSON.stringify(value)
+}
+
+function opensItself(value: Json, depth: number): boolean {
+  if (!isBranch(value) || depth > 1) return false
+  return Object.keys(value).length <= (depth === 0 ? openChildrenMax : openGrandchildrenMax)
+}

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { skip } from '../kit/chromium.js'
 import { until } from '../kit/wait.js'
-import { open, panelsPage, publish } from './panels-page.js'
+import { open, panelsPage, publish, put } from './panels-page.js'
 
 const deadline = { timeout: 20_000 }
 const linesMax = 20_000
@@ -60,31 +60,23 @@ t.test('what a panel shows of a long log, and of agents', { skip }, async (t) =>
     await w.locator('.line', { hasText: /^live$/ }).waitFor(deadline)
     await log.press('Home')
     await line(1).waitFor(deadline)
-    // Down again, over what is loaded on the way.
-    await log.hover()
-    for (let seen = 1; seen < 700; seen += 100) {
+    const drawn = async () =>
+      (await w.locator('.line').allInnerTexts()).map((text) => Number(text.split(' ')[1] ?? Number.NaN))
+    const wheelUntil = async (by: number, isThere: (lines: readonly number[]) => boolean) => {
+      await log.hover()
       await until('it comes', async () => {
-        await page.mouse.wheel(0, 700)
-        return (await line(seen + 100).count()) > 0
+        await page.mouse.wheel(0, by)
+        const lines = (await drawn()).filter((number) => !Number.isNaN(number))
+        const from = lines[0] ?? 0
+        if (!lines.every((number, at) => number === from + at)) throw new Error(`a hole: ${lines.join(' ')}`)
+        return isThere(lines)
       })
     }
+    // Down again, over what is loaded on the way.
+    await wheelUntil(700, (lines) => (lines.at(-1) ?? 0) > 1_200)
     await log.press('End')
     await w.locator('.line', { hasText: /^live$/ }).waitFor(deadline)
-
-    // And up by the wheel: what is seen does not jump while more is loaded above it.
-    await log.hover()
-    for (let seen = linesMax; seen > linesMax - 1_400; seen -= 100) {
-      await until('it comes', async () => {
-        await page.mouse.wheel(0, -700)
-        return (await line(seen - 100).count()) > 0
-      })
-    }
-    const drawn = (await w.locator('.line').allInnerTexts()).map((text) => Number(text.split(' ')[1]))
-    t.strictSame(
-      drawn,
-      drawn.map((_, at) => (drawn[0] ?? 0) + at),
-      'without a hole',
-    )
+    await wheelUntil(-700, (lines) => (lines[0] ?? linesMax) < linesMax - 1_500)
     t.strictSame(complaints, [])
   })
 
@@ -156,6 +148,42 @@ t.test('what a panel shows of a long log, and of agents', { skip }, async (t) =>
     t.equal(await coder.getByText('result line 31').count(), 0, 'large arguments do not cut the result off')
     await coder.getByRole('button', { name: 'Show all 200 lines' }).click()
     await coder.getByText('result line 200').waitFor(deadline)
+    t.strictSame(complaints, [])
+  })
+
+  t.test('a large state is drawn where it is open, is searched, and says what changed it', async (t) => {
+    const rows = Array.from({ length: 100 }, (_, row) =>
+      Array.from({ length: 100 }, (_, at) => row * 100 + at),
+    )
+    await put(hub, 'grid/state/rows', rows)
+    await put(
+      hub,
+      'grid/state/many',
+      Object.fromEntries(
+        rows
+          .flat(1)
+          .slice(0, 450)
+          .map((n) => [`n${n}`, n]),
+      ),
+    )
+    const { page, complaints } = await open(t, browser, `${hub.url}/s/grid`)
+    const state = page.locator('.state')
+    await state.getByText('[100]').nth(100).waitFor(deadline)
+    const nodes = await page.evaluate<number>(`document.querySelectorAll('.state *').length`)
+    t.ok(nodes < 1_000, `${nodes} elements for 10,450 numbers`)
+    await state.getByText('many').click()
+    await state.getByRole('button', { name: 'Show 200 of 250 more' }).click()
+    await state.getByRole('button', { name: 'Show 50 of 50 more' }).click()
+    await state.locator('.leaf', { hasText: 'n449 449' }).waitFor(deadline)
+    await state.getByLabel('Search the state').fill('rows.77.3')
+    t.equal(await state.locator('.leaf').count(), 11)
+    await state.getByLabel('Search the state').fill('')
+    await fetch(`${hub.url}/api/sessions/grid/state/plan`, {
+      method: 'PUT',
+      headers: { 'content-type': 'application/json', 'x-cause': '{"type":"planned"}' },
+      body: '{"done":1}',
+    })
+    await state.locator('summary', { hasText: 'by planned' }).waitFor(deadline)
     t.strictSame(complaints, [])
   })
 })

@@ -162,7 +162,7 @@ t.test('the panels page in Chromium', { skip }, async (t) => {
     await page.getByRole('button', { name: 'note' }).waitFor({ ...deadline, state: 'detached' })
     await press('Tab', 'Enter')
     await page.locator('.details', { hasText: '"name": "grep"' }).waitFor(deadline)
-    await press('Tab', 'Tab')
+    await press('Tab', 'Tab', 'Tab', 'Tab')
     t.equal(await focused(), 'State of the session')
     await press('Tab', 'Enter')
     t.equal(await page.getByText('steps').isVisible(), false, 'a slice is folded')

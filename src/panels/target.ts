@@ -1,0 +1,53 @@
+import { useEffect, useRef, useState } from 'preact/hooks'
+import type { HubRequests } from './hub-requests.js'
+import { fieldsOf } from './model.js'
+import type { Goal } from './panel.js'
+import type { Place } from './place.js'
+
+export interface Target {
+  /** Whose panel has the event; empty for the session's own. */
+  readonly worker: string
+  readonly goal: Goal
+}
+
+/**
+ * Finds out whose event it is that the address names.
+ *
+ * @returns where it is; what to say when it is nowhere; and what takes note that somebody is there already
+ */
+export function useTarget(
+  requests: HubRequests,
+  { session, event }: Place & { readonly session: string },
+): [target: Target | undefined, missing: string, mark: (event: number) => void] {
+  const [target, setTarget] = useState<Target>()
+  const [missing, setMissing] = useState('')
+  const marked = useRef<number | undefined>(undefined)
+  useEffect(() => {
+    if (event === undefined || marked.current === event) return
+    const stop = new AbortController()
+    const path = `api/sessions/${session}/history`
+    const find = async () => {
+      const { epoch } = await requests.get(path, { limit: 1 }, stop.signal)
+      const after = `${typeof epoch === 'string' ? epoch : ''}:${event - 1}`
+      const { events } = await requests.get(path, { all: 1, after, limit: 1 }, stop.signal)
+      const found = fieldsOf(Array.isArray(events) ? events[0] : undefined)
+      if (found['offset'] !== event) return setMissing(`Event ${event} is not retained any more.`)
+      const { worker } = found
+      setTarget({ worker: typeof worker === 'string' ? worker : '', goal: { offset: event } })
+    }
+    setMissing('')
+    find().catch((error: unknown) => {
+      if (!stop.signal.aborted)
+        setMissing(`Event ${event}: ${error instanceof Error ? error.message : String(error)}`)
+    })
+    return () => stop.abort()
+  }, [session, event])
+  return [
+    target,
+    missing,
+    (offset) => {
+      marked.current = offset
+      setMissing('')
+    },
+  ]
+}

@@ -29,13 +29,13 @@ export class Finder {
     this.#matches = matches
   }
 
-  /** Looks through what is not loaded: from these places on. */
-  search(history: TopicHistory, chosen: Chosen, froms: readonly From[], onChange: () => void): Promise<void> {
-    this.done = this.#search(history, chosen, froms, onChange)
-    return this.done
+  begin(search: Promise<void>): void {
+    this.searched = { kind: 'looking' }
+    this.done = search
   }
 
-  async #search(
+  /** Looks through what is not loaded: from these places on. */
+  async search(
     history: TopicHistory,
     chosen: Chosen,
     froms: readonly From[],

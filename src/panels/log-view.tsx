@@ -18,7 +18,7 @@ export interface Scroll {
   /** The view goes to this row, as soon as it is drawn. */
   to: Row | undefined
   /** The row at the upper edge, and how many pixels of it are above: it stays there whatever is loaded above it. */
-  at: { readonly key: string; readonly offset: number; readonly above: number } | undefined
+  at: { readonly key: string; readonly fromEnd: number; readonly above: number } | undefined
 }
 
 /** The rows that can be seen, and room for those that cannot. */
@@ -64,8 +64,9 @@ export function LogView({
   if (scroll.to !== undefined) scroll.top = edge + heightAbove(rows, rows.indexOf(scroll.to))
   else if (at !== undefined && !scroll.follow) {
     const same = rows.findIndex(({ key }) => key === at.key)
-    const row = same === -1 ? rows.findIndex(({ offset }) => offset >= at.offset) : same
-    if (row !== -1) scroll.top = edge + heightAbove(rows, row) + at.above
+    // The same text may come in other events than before: what is below it is as much.
+    const row = same === -1 ? rows.length - at.fromEnd : same
+    if (row >= 0) scroll.top = edge + heightAbove(rows, row) + at.above
   }
   const { first, last, above, below } = scroll.follow
     ? windowFromBelow(rows, height + overscan)
@@ -178,9 +179,9 @@ export function LogView({
 /** Notes which row is at the upper edge, before rows come above it. */
 export function holdPlace(log: Log, scroll: Scroll, edge: boolean): void {
   let top = edge ? edgeHeight : 0
-  for (const row of log.rows) {
+  for (const [at, row] of log.rows.entries()) {
     if (top + row.height > scroll.top) {
-      scroll.at = { key: row.key, offset: row.offset, above: scroll.top - top }
+      scroll.at = { key: row.key, fromEnd: log.rows.length - at, above: scroll.top - top }
       return
     }
     top += row.height

@@ -19,6 +19,8 @@ export class Log {
   away = false
   /** Whether nothing that is retained precedes what is shown. */
   whole = false
+  /** Another number with each change of which part is shown: a page that was asked for before does not fit any more. */
+  part = 0
   /** How many events have come live, or with a join. */
   received = 0
   #rows = new Rows()
@@ -81,6 +83,7 @@ export class Log {
   toEnd(): void {
     this.paused = false
     if (!this.away) return this.#takePending()
+    this.part += 1
     this.away = false
     this.whole = false
     this.#entries = this.pending
@@ -129,6 +132,7 @@ export class Log {
     const shown = this.pending.length > 0 || this.paused ? this.last : Number.POSITIVE_INFINITY
     const notices = this.#entries.filter((entry) => !isEvent(entry))
     const entries = [...events, ...notices].toSorted((one, other) => one.offset - other.offset)
+    this.part += 1
     this.received = 0
     for (const event of events) this.#count(event)
     this.away = false
@@ -138,8 +142,18 @@ export class Log {
     this.#makeRows()
   }
 
+  /** Takes events one by one in the place of those of the same offsets whose texts were joined on the way. */
+  unfold(events: readonly PanelEvent[], whole: boolean): void {
+    const newest = events.at(-1)?.offset ?? 0
+    this.part += 1
+    this.whole = whole
+    this.#entries = [...events, ...this.#entries.filter(({ offset }) => offset > newest)]
+    this.#makeRows()
+  }
+
   /** Takes in what precedes. What is too much then leaves at the end, and comes again when somebody goes there. */
   precede(events: readonly PanelEvent[], whole: boolean): void {
+    this.part += 1
     const entries = [...events, ...this.#entries]
     const left = entries.slice(eventsMax)
     this.#entries = entries.slice(0, eventsMax)
@@ -154,12 +168,15 @@ export class Log {
    * @param end whether the hub has nothing more that follows
    */
   follow(events: readonly PanelEvent[], end: boolean): void {
-    this.#entries = [...this.#entries, ...events]
-    const { last } = this
-    const next = this.pending.find(isEvent)?.offset
-    if (end || (next !== undefined && next <= last)) {
+    this.part += 1
+    const next = this.pending.findIndex(isEvent)
+    const place = this.pending[next]?.offset ?? Number.POSITIVE_INFINITY
+    // Texts that were joined on the way are one event of many: what waits is taken from one of its own events on.
+    const isReached = events.some(({ offset }) => offset >= place)
+    this.#entries.push(...(isReached ? events.filter(({ offset }) => offset <= place) : events))
+    if (isReached || end) {
       this.away = false
-      const rest = this.pending.filter(({ offset }) => offset > last)
+      const rest = isReached ? this.pending.slice(next + 1) : this.pending
       if (this.paused) this.pending = rest
       else {
         this.#entries.push(...rest)

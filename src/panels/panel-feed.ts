@@ -49,6 +49,8 @@ export class PanelFeed {
   /** Counts what makes a page that is on its way useless. */
   #tries = 0
   #isJoining = false
+  /** The newest event of a join in which texts may have been joined: where that begins is not known. */
+  #folded: number | undefined
 
   constructor(
     { client, requests }: { readonly client: Client; readonly requests: HubRequests },
@@ -128,6 +130,7 @@ export class PanelFeed {
             // Texts that were joined on the way count as one: fewer than were asked for does not say that this is all.
             const [, newest = Number.POSITIVE_INFINITY] = positionOf(this.#subscription?.position)
             this.log.join(joining, joining.length === 0 || newest <= this.#lastMax)
+            this.#folded = joining.length < this.#lastMax && !this.log.whole ? newest : undefined
             joining = undefined
             // What is being loaded beside another filter's events is not for these.
             this.#tries += 1
@@ -158,7 +161,9 @@ export class PanelFeed {
   /** Loads what precedes the first event that is shown. @param hold is called before it takes its place */
   async earlier(hold: () => void): Promise<void> {
     const { log } = this
-    if (log.whole || log.first === 0) return
+    if (log.whole || log.first === 0 || this.loading !== undefined) return
+    await this.#unfold(hold)
+    if (log.whole) return
     await this.#load('earlier', { before: log.first }, pageEvents, ({ events, end }) => {
       hold()
       log.precede(events, end)
@@ -170,6 +175,34 @@ export class PanelFeed {
     const { log } = this
     if (!log.away) return
     await this.#load('later', { after: log.last }, pageEvents, ({ events, end }) => log.follow(events, end))
+  }
+
+  /** Loads the events of a join one by one, so that what precedes them is known. */
+  async #unfold(hold: () => void): Promise<void> {
+    const [folded, tries, { part }] = [this.#folded, this.#tries, this.log]
+    if (folded === undefined || this.log.away) return
+    this.#folded = undefined
+    const events: PanelEvent[] = []
+    try {
+      this.#prepare()
+      const chosen = { patterns: this.#patterns, mode: this.#mode }
+      let whole = false
+      for await (const page of this.#history.pages(chosen, { before: folded + 1 }, this.#lastMax)) {
+        events.push(...page.events)
+        whole = page.end
+        if (events.length >= this.#lastMax) break
+      }
+      if (tries !== this.#tries || part !== this.log.part) return
+      hold()
+      this.log.unfold(
+        events.toSorted((one, other) => one.offset - other.offset),
+        whole,
+      )
+    } catch (error) {
+      this.#folded = folded
+      this.refused = error instanceof Error ? error.message : String(error)
+    }
+    this.#onChange()
   }
 
   /**
@@ -210,16 +243,29 @@ export class PanelFeed {
     )
   }
 
-  /** Seeks in what is loaded, and on in the history where that ends. */
-  find(matches: (row: Row) => boolean, chosen: { readonly q?: string; readonly errors?: boolean }): Finder {
+  /**
+   * Seeks in what is loaded, and on in the history where that ends.
+   *
+   * @param hold as of `earlier`
+   */
+  find(
+    matches: (row: Row) => boolean,
+    sought: { readonly q?: string; readonly errors?: boolean },
+    hold: () => void,
+  ): Finder {
     const { log } = this
     const finder = new Finder(matches)
-    const froms: From[] = []
-    if (!log.whole && log.first > 0) froms.push({ before: log.first })
-    if (log.away) froms.push({ after: log.last })
-    const all = { patterns: this.#patterns, mode: this.#mode, ...chosen }
-    this.#prepare()
-    void finder.search(this.#history, all, froms, this.#onChange)
+    const froms = (): From[] => [
+      ...(log.whole || log.first === 0 ? [] : [{ before: log.first }]),
+      ...(log.away ? [{ after: log.last }] : []),
+    ]
+    const search = async () => {
+      await this.#unfold(hold)
+      this.#prepare()
+      const chosen = { patterns: this.#patterns, mode: this.#mode, ...sought }
+      await finder.search(this.#history, chosen, froms(), this.#onChange)
+    }
+    finder.begin(search())
     return finder
   }
 
@@ -242,14 +288,15 @@ export class PanelFeed {
   ): Promise<void> {
     if (this.#isJoining || (this.loading !== undefined && what !== 'there')) return
     const tries = this.#tries
+    const { part } = this.log
     this.loading = what
     this.refused = undefined
     this.#onChange()
     try {
       this.#prepare()
       const page = await this.#history.page({ patterns: this.#patterns, mode: this.#mode }, from, limit)
-      // A filter that was chosen meanwhile has other events.
-      if (tries === this.#tries) take(page)
+      // A filter that was chosen meanwhile has other events; and what extends a part must find it as it was.
+      if (tries === this.#tries && (what === 'there' || part === this.log.part)) take(page)
     } catch (error) {
       this.refused = error instanceof Error ? error.message : String(error)
     }

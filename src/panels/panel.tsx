@@ -136,7 +136,8 @@ export function Panel(props: PanelProps) {
 
   const seeker = useMemo(() => seekerOf(sought ?? ''), [sought])
   /** What was searched for in the history, and the failures there once somebody asked for them. */
-  const finder = useFinder(seeker.kind === 'sought' ? seeker : undefined, feed, changed)
+  const hold = () => holdPlace(log, scroll, !log.whole)
+  const finder = useFinder(seeker.kind === 'sought' ? seeker : undefined, feed, { hold, changed })
   const errorFinder = useRef<Finder | undefined>(undefined)
   const matching =
     seeker.kind !== 'sought'
@@ -163,7 +164,7 @@ export function Panel(props: PanelProps) {
   }
   const step = (by: 1 | -1) => void goTo(following(matching, current, by), finder)
   const stepError = async (by: 1 | -1) => {
-    errorFinder.current ??= feed.find(isError, { errors: true })
+    errorFinder.current ??= feed.find(isError, { errors: true }, hold)
     const finder = errorFinder.current
     if (errors.length === 0) await finder.done
     const next = following(finder.matching(log.rows), current, by)
@@ -346,9 +347,7 @@ export function Panel(props: PanelProps) {
           links={links}
           markOf={(row) => (row.key === current?.row?.key ? 'current' : found.has(row) ? 'found' : '')}
           onFollow={show}
-          onEarlier={() => {
-            void feed.earlier(() => holdPlace(log, scroll, edges.above !== ''))
-          }}
+          onEarlier={() => void feed.earlier(hold)}
           onLater={() => void feed.later()}
         />
         {(log.paused || log.away || !scroll.follow) && (
@@ -370,7 +369,7 @@ function matchOf(row: Row): Match {
 function useFinder(
   sought: { readonly matches: (row: Row) => boolean; readonly q: string } | undefined,
   feed: PanelFeed,
-  changed: () => void,
+  { hold, changed }: { readonly hold: () => void; readonly changed: () => void },
 ): Finder | undefined {
   const finder = useRef<Finder | undefined>(undefined)
   const of = useRef(sought)
@@ -378,7 +377,7 @@ function useFinder(
     of.current = sought
     if (sought === undefined) return
     const timer = clientClock.after(searchAfterMs, () => {
-      finder.current = feed.find(sought.matches, { q: sought.q })
+      finder.current = feed.find(sought.matches, { q: sought.q }, hold)
       changed()
     })
     return () => {

@@ -7,13 +7,13 @@ import { countText, durationText } from './format.js'
 import { hubRequests } from './hub-requests.js'
 import { showIcon } from './icon.js'
 import { Lag } from './lag.js'
-import { fieldsOf } from './model.js'
 import { Notices } from './notices.js'
 import type { Meters } from './panel-feed.js'
 import { addressOf, home, type Place, placeOf } from './place.js'
 import { Rate } from './rate.js'
+import { useAbout, useSessions } from './session-list.js'
 import { SessionView } from './session-view.js'
-import { Sessions, useSessions } from './sessions.js'
+import { Sessions } from './sessions.js'
 import { marks, type Standing } from './standing.js'
 import { type Seen, useStatus } from './status.js'
 import { type Access, keepToken, TokenForm, takeAccess, tokenOfAddress } from './token.js'
@@ -31,6 +31,7 @@ export function App() {
   const requests = useMemo(() => hubRequests(access.token), [access])
   const { status, opened } = useStatus(client)
   const listed = useSessions(client)
+  const about = useAbout(requests, listed, place.session)
   /** Why the hub wants another token. */
   const [refused, setRefused] = useState<string>()
   /** How the session that is shown stands, and how many sessions of each kind there are. */
@@ -108,7 +109,14 @@ export function App() {
         <Connection status={status} opened={opened} meters={meters} />
       </header>
       {refused === undefined && (
-        <Sessions listed={listed} place={place} now={seenAt} onPlace={go} onCounts={setCounts} />
+        <Sessions
+          listed={listed}
+          requests={requests}
+          place={place}
+          now={seenAt}
+          onPlace={go}
+          onCounts={setCounts}
+        />
       )}
       {refused !== undefined ? (
         <TokenForm
@@ -133,7 +141,7 @@ export function App() {
           requests={requests}
           place={{ ...place, session: place.session }}
           meters={meters}
-          listed={fieldsOf(listed.sessions[place.session])}
+          listed={about}
           now={seenAt}
           onPlace={go}
           onStanding={setStanding}

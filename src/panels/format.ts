@@ -27,6 +27,14 @@ export function timeText(time: number): string {
   return new Date(time).toLocaleString('en', { dateStyle: 'medium', timeStyle: 'long' })
 }
 
+/** @returns the time of day, to the minute, where the reader is; with the date where that is not today's */
+export function sinceText(time: number, now: number): string {
+  const date = new Date(time)
+  const clock = clockText(time).slice(0, 5)
+  if (date.toDateString() === new Date(now).toDateString()) return clock
+  return `${date.toLocaleDateString('en', { month: 'short', day: 'numeric' })}, ${clock}`
+}
+
 /** @returns the date, where the reader is */
 export function dayText(time: number): string {
   return new Date(time).toLocaleDateString('en', { dateStyle: 'full' })

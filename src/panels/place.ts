@@ -22,6 +22,8 @@ export interface Place {
   readonly show?: Standing
   /** What the list of sessions is searched for. */
   readonly q?: string
+  /** How many sessions are listed at most, where somebody asked for more. */
+  readonly listed?: number
 }
 
 export const home: Place = { workers: [], types: '', mode: 'full' }
@@ -40,6 +42,7 @@ export function placeOf(address: URL): Place {
   const query = address.searchParams
   const show = query.get('show') as Standing | null
   const q = query.get('q')
+  const listed = /^\d{1,6}$/.exec(query.get('n') ?? '')?.[0]
   const event = /^#(?:.*&)?o=(\d{1,15})(?:&|$)/.exec(address.hash)?.[1]
   const panels: { [worker: string]: Filter } = {}
   for (const name of query.keys()) {
@@ -59,6 +62,7 @@ export function placeOf(address: URL): Place {
     ...(event !== undefined && { event: Number(event) }),
     ...(show !== null && standings.includes(show) && { show }),
     ...(q !== null && q !== '' && { q }),
+    ...(listed !== undefined && { listed: Number(listed) }),
   }
 }
 
@@ -99,10 +103,11 @@ export function toggled({ workers }: Pick<Place, 'workers'>, worker: string): re
 
 /** @returns the address of a place under a base, without what is the default */
 export function addressOf(place: Place, base: string): string {
-  const { session, workers, types, mode, panels = {}, event, show, q } = place
+  const { session, workers, types, mode, panels = {}, event, show, q, listed } = place
   const query = new URLSearchParams()
   if (show !== undefined) query.set('show', show)
   if (q !== undefined && q !== '') query.set('q', q)
+  if (listed !== undefined) query.set('n', String(listed))
   if (session === undefined) return query.size === 0 ? base : `${base}?${query}`
   if (workers.length > 0) query.set('w', workers.join(','))
   if (types !== '') query.set('types', types)

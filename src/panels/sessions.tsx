@@ -1,60 +1,35 @@
-import { useEffect, useRef, useState } from 'preact/hooks'
-import type { Client } from '../client/client.js'
+import { useEffect, useRef } from 'preact/hooks'
 import { base } from './base.js'
-import { countText, durationText, timeText } from './format.js'
-import { type Fields, fieldsOf, type Json } from './model.js'
+import { countText, durationText, sinceText, timeText } from './format.js'
+import type { HubRequests } from './hub-requests.js'
+import { type Fields, fieldsOf } from './model.js'
 import { addressOf, home, type Place } from './place.js'
+import { groupOf, labelsOf, type SessionList, titleOf, useFound } from './session-list.js'
 import { needsOf, numberOf, reasonOf, type Standing, standingOf } from './standing.js'
 import { StatusMark } from './status-mark.js'
 
-const listedMax = 200
-
 /** What a person asks of the list first, with the words for it. */
-const groups: readonly (readonly [Standing, (count: number) => string])[] = [
-  ['asks', (count) => (count === 1 ? '1 needs you' : `${count} need you`)],
+const groups: readonly (readonly [Standing, (count: string) => string])[] = [
+  ['asks', (count) => (count === '1' ? '1 needs you' : `${count} need you`)],
   ['failed', (count) => `${count} failed`],
   ['running', (count) => `${count} running`],
   ['succeeded', (count) => `${count} done`],
 ]
 
-/** @returns the group of the list that a session is in; what is over without a result is done, too */
-function groupOf(about: Fields): Standing {
-  const standing = standingOf(about)
-  if (standing === 'lost' || (standing === 'running' && numberOf(about['failed']) > 0)) return 'failed'
-  if (standing === 'stalled' || standing === 'paused' || standing === 'waiting') return 'running'
-  return standing === 'ended' || standing === 'cancelled' ? 'succeeded' : standing
-}
-
-/** What the hub lists: sessions by id, and how many it leaves out. */
-export interface SessionList {
-  readonly sessions: Fields
-  readonly more: number
-}
-
-/** @returns the hub's list, live */
-export function useSessions(client: Client): SessionList {
-  const [list, setList] = useState<SessionList>({ sessions: {}, more: 0 })
-  useEffect(() => {
-    const subscription = client.subscribe(
-      { topic: 'hub', slices: ['sessions'], replay: false },
-      { onEvent() {}, onState: (state) => setList(listOf(state['sessions'])) },
-    )
-    return () => subscription.close()
-  }, [client])
-  return list
-}
-
-type Listed = readonly [id: string, about: Fields]
+/** How many are listed at first, and with each step. */
+const listedStep = 200
 
 /** The sessions of the hub, live, in the order in which a person looks at them: the hub's. */
 export function Sessions({
-  listed: { sessions, more },
+  listed: list,
+  requests,
   place,
   now,
   onPlace,
   onCounts,
 }: {
   readonly listed: SessionList
+  readonly requests: HubRequests
   readonly place: Place
   readonly now: number
   readonly onPlace: (place: Place) => void
@@ -62,7 +37,9 @@ export function Sessions({
   readonly onCounts: (counts: ReadonlyMap<Standing, number>) => void
 }) {
   const search = useRef<HTMLInputElement>(null)
+  const rows = useRef<HTMLUListElement>(null)
   const sought = place.q ?? ''
+  const count = place.listed ?? listedStep
   useEffect(() => {
     const slash = (event: KeyboardEvent) => {
       if (event.key !== '/' || event.ctrlKey || event.metaKey || event.altKey) return
@@ -73,18 +50,17 @@ export function Sessions({
     addEventListener('keydown', slash)
     return () => removeEventListener('keydown', slash)
   }, [])
-  const all: readonly Listed[] = Object.entries(sessions).map(([id, about]) => [id, fieldsOf(about)] as const)
   const counts = new Map<Standing, number>()
-  for (const [, about] of all) counts.set(groupOf(about), (counts.get(groupOf(about)) ?? 0) + 1)
-  const said = groups.map(([group]) => counts.get(group) ?? 0).join(' ')
-  useEffect(() => onCounts(counts), [said])
-  const words = sought.trim().toLowerCase()
-  const found = all
-    .filter(([id, about]) => `${id}\n${textOf(about)}`.toLowerCase().includes(words))
-    .filter(([, about]) => place.show === undefined || groupOf(about) === place.show)
-    .toSorted(
-      (one, other) => attentionOf(one, now) - attentionOf(other, now) || timeOf(other[1]) - timeOf(one[1]),
-    )
+  for (const each of Object.values(list.sessions)) {
+    const group = groupOf(fieldsOf(each))
+    counts.set(group, (counts.get(group) ?? 0) + 1)
+  }
+  const told = groups.map(([group]) => counts.get(group) ?? 0).join(' ')
+  useEffect(() => onCounts(counts), [told])
+  const { found, more, said } = useFound(requests, list, { q: sought, show: place.show, count }, now)
+  const shown = found.slice(0, count)
+  /** The one that is reached by Tab; the others by the arrows. */
+  const entry = shown.some(([id]) => id === place.session) ? place.session : shown[0]?.[0]
 
   return (
     <nav class="sessions" aria-label="Sessions">
@@ -92,21 +68,29 @@ export function Sessions({
         ref={search}
         type="search"
         aria-keyshortcuts="/"
-        title="Press / to search, and Enter for the first one found"
+        title="Press / to search, Enter for the first one found, the arrows for the others"
         aria-label="Search sessions"
         placeholder="Search sessions, labels"
         value={sought}
-        onInput={(event) => onPlace({ ...place, q: event.currentTarget.value })}
+        onInput={(event) => {
+          const { listed: _, ...rest } = place
+          onPlace({ ...rest, q: event.currentTarget.value })
+        }}
         onKeyDown={(event) => {
-          const first = found[0]
+          const first = shown[0]
           if (event.key === 'Enter' && first !== undefined) onPlace({ ...home, session: first[0] })
+          else if (event.key === 'ArrowDown') focusRow(rows.current, 0)
+          else return
+          event.preventDefault()
         }}
       />
       <div class="groups" role="group" aria-label="Which sessions are listed">
         {groups.map(([group, words]) => {
-          const count = counts.get(group) ?? 0
-          if (count === 0 && place.show !== group) return null
-          const { show, ...rest } = place
+          const here = counts.get(group) ?? 0
+          if (here === 0 && place.show !== group) return null
+          const { show, listed: _, ...rest } = place
+          // Those that are not in the live list have failed long ago, or are done.
+          const isLeast = list.more > 0 && (group === 'failed' || group === 'succeeded')
           return (
             <button
               type="button"
@@ -115,20 +99,27 @@ export function Sessions({
               aria-pressed={show === group}
               onClick={() => onPlace(show === group ? rest : { ...rest, show: group })}
             >
-              <StatusMark standing={group} /> {words(count)}
+              <StatusMark standing={group} /> {words(`${here.toLocaleString('en')}${isLeast ? '+' : ''}`)}
             </button>
           )
         })}
       </div>
-      <ul>
-        {found.slice(0, listedMax).map(([id, about]) => {
-          const { show, q } = place
-          const to: Place = { ...home, session: id, ...(show && { show }), ...(q && { q }) }
+      <ul ref={rows} onKeyDown={moveInList}>
+        {shown.map(([id, about]) => {
+          const { show, q, listed } = place
+          const to: Place = {
+            ...home,
+            session: id,
+            ...(show && { show }),
+            ...(q && { q }),
+            ...(listed && { listed }),
+          }
           return (
             <li key={id}>
               <a
                 href={addressOf(to, base)}
                 aria-current={place.session === id ? 'page' : undefined}
+                tabIndex={id === entry ? 0 : -1}
                 onClick={(event) => {
                   if (event.metaKey || event.ctrlKey || event.shiftKey) return
                   event.preventDefault()
@@ -140,18 +131,67 @@ export function Sessions({
             </li>
           )
         })}
+        {more && (
+          <li>
+            <button
+              type="button"
+              class="more"
+              onClick={() => onPlace({ ...place, listed: count + listedStep })}
+            >
+              Show more
+              {list.more > 0 && sought === '' && place.show === undefined
+                ? ` · ${(found.length - shown.length + list.more).toLocaleString('en')} older ones`
+                : ''}
+            </button>
+          </li>
+        )}
       </ul>
-      {found.length > listedMax && <p class="empty">{found.length - listedMax} more: search for them.</p>}
-      {more > 0 && <p class="empty">{more.toLocaleString('en')} older ones are not listed.</p>}
-      {found.length === 0 && (
-        <p class="empty">
-          {all.length === 0
-            ? 'No session yet.'
-            : `No session ${words === '' ? 'of this kind' : `is like “${sought}”`}.`}
-        </p>
-      )}
+      <p class="empty" role="status">
+        {said !== ''
+          ? said
+          : shown.length > 0
+            ? ''
+            : Object.keys(list.sessions).length === 0
+              ? 'No session yet.'
+              : `No session ${sought.trim() === '' ? 'of this kind' : `is like “${sought}”`}.`}
+      </p>
     </nav>
   )
+}
+
+/** The arrows, and j and k, go through the list. */
+function moveInList(event: KeyboardEvent): void {
+  if (event.ctrlKey || event.metaKey || event.altKey) return
+  const list = event.currentTarget as HTMLUListElement
+  const at = linksOf(list).indexOf(document.activeElement as HTMLElement)
+  const last = linksOf(list).length - 1
+  switch (event.key) {
+    case 'ArrowDown':
+    case 'j':
+      focusRow(list, Math.min(last, at + 1))
+      break
+    case 'ArrowUp':
+    case 'k':
+      focusRow(list, Math.max(0, at - 1))
+      break
+    case 'Home':
+      focusRow(list, 0)
+      break
+    case 'End':
+      focusRow(list, last)
+      break
+    default:
+      return
+  }
+  event.preventDefault()
+}
+
+function focusRow(list: HTMLUListElement | null, at: number): void {
+  if (list !== null) linksOf(list)[at]?.focus()
+}
+
+function linksOf(list: HTMLUListElement): HTMLElement[] {
+  return [...list.querySelectorAll<HTMLElement>('a')]
 }
 
 /** What the list says of one session. */
@@ -166,7 +206,7 @@ function Listing({ id, about, now }: { readonly id: string; readonly about: Fiel
   const reason = reasonOf(about)
   const facts = [
     standing === 'asks' ? countText(needs, 'question') : standing,
-    startedAt > 0 ? durationText((endedAt || now) - startedAt) : '',
+    startedAt > 0 ? `${sinceText(startedAt, now)} for ${durationText((endedAt || now) - startedAt)}` : '',
     endedAt === 0 && failed > 0 ? `${failed} failed` : '',
     numberOf(about['workers']) > 0 ? countText(numberOf(about['workers']), 'worker') : '',
     endedAt > 0 ? `${durationText(now - endedAt, 'coarse')} ago` : idleText(about, now),
@@ -196,39 +236,4 @@ export function idleText(about: Fields, now: number): string {
   const lastAt = numberOf(about['lastAt'])
   const idle = now - lastAt
   return lastAt === 0 || idle < idleMs ? '' : `last event ${durationText(idle, 'coarse')} ago`
-}
-
-/** The slice has the sessions by their ids, and `more` beside them where there are others. */
-function listOf(slice: Json | undefined): SessionList {
-  const fields = fieldsOf(slice)
-  if (typeof fields['more'] !== 'number') return { sessions: fields, more: 0 }
-  const { more, ...sessions } = fields
-  return { sessions, more: numberOf(more) }
-}
-
-const recentMs = 3_600_000
-
-function attentionOf([, about]: Listed, now: number): number {
-  const group = groupOf(about)
-  if (group === 'asks') return 0
-  if (group === 'failed' && now - (numberOf(about['endedAt']) || numberOf(about['lastAt'])) < recentMs)
-    return 1
-  return numberOf(about['endedAt']) === 0 ? 2 : 3
-}
-
-/** What runs stays where it is in the list: it is sorted by when it began, not by when it was last heard of. */
-function timeOf(about: Fields): number {
-  return numberOf(about['endedAt']) || numberOf(about['startedAt'])
-}
-
-function textOf(about: Fields): string {
-  return `${titleOf(about)}\n${labelsOf(about).join('\n')}`
-}
-
-export function titleOf({ title }: Fields): string {
-  return typeof title === 'string' ? title : ''
-}
-
-export function labelsOf({ labels }: Fields): readonly string[] {
-  return Array.isArray(labels) ? labels.map(String) : []
 }

@@ -66,7 +66,7 @@ export interface Need {
 }
 
 /** Kinds are texts, keys texts or offsets. */
-function nameIn(value: Json | undefined): string {
+export function nameIn(value: Json | undefined): string {
   return typeof value === 'string' || typeof value === 'number' ? `${value}` : ''
 }
 

@@ -1,8 +1,8 @@
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
 import type { Client } from '../client/client.js'
 import { clientClock } from '../client/surroundings.js'
-import type { HubRequests, Query } from './hub-requests.js'
 import { type Fields, fieldsOf, type Json } from './model.js'
+import type { HubRequests, Query } from './requests.js'
 import { nameIn, needsOf, numberOf, type Standing, standingOf } from './standing.js'
 
 export type Listed = readonly [id: string, about: Fields]

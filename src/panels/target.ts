@@ -1,8 +1,8 @@
 import { useEffect, useRef, useState } from 'preact/hooks'
-import type { HubRequests } from './hub-requests.js'
 import { fieldsOf } from './model.js'
 import type { Goal } from './panel.js'
 import type { Place } from './place.js'
+import type { HubRequests } from './requests.js'
 
 export interface Target {
   /** Whose panel has the event; empty for the session's own. */

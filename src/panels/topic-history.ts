@@ -1,5 +1,5 @@
-import type { HubRequests, Query } from './hub-requests.js'
 import type { PanelEvent, PanelMode } from './model.js'
+import type { HubRequests, Query } from './requests.js'
 
 /** Events of one topic, as the hub retains them, and whether there are more in that direction. */
 export interface Page {

@@ -2,7 +2,6 @@ import t from 'tap'
 import { plain, spansOf } from '../../src/panels/ansi.js'
 import { faultIn, passes, patternsOf } from '../../src/panels/filter.js'
 import { Finder, following } from '../../src/panels/finder.js'
-import type { HubRequests, Query } from '../../src/panels/hub-requests.js'
 import { Lag } from '../../src/panels/lag.js'
 import { eventsMax, Log } from '../../src/panels/log.js'
 import type { Fields, Json, PanelEvent } from '../../src/panels/model.js'
@@ -16,6 +15,7 @@ import {
   withFilter,
 } from '../../src/panels/place.js'
 import { Rate } from '../../src/panels/rate.js'
+import type { HubRequests, Query } from '../../src/panels/requests.js'
 import { rowsMax } from '../../src/panels/rows.js'
 import { isError, seekerOf } from '../../src/panels/search.js'
 import { byStanding, needsOf, reasonOf, standingOf, usageText } from '../../src/panels/standing.js'
@@ -182,7 +182,10 @@ t.test('a log goes up through the history and down again to what is live, withou
   )
 
   log.goTo(some(100, 300), { whole: false, end: false })
-  t.strictSame(offsets(log), offsets({ rows: some(100, 300).map((one) => ({ offset: one.offset })) } as Log))
+  t.strictSame(
+    offsets(log),
+    some(100, 300).map(({ offset }) => offset),
+  )
   log.put(note(20_102))
   log.follow(some(301, 800), false)
   t.equal(log.last, 800)

@@ -5,6 +5,7 @@ import { systemClock } from '../lib/clock.js'
 import { systemRandom } from '../lib/random.js'
 import { defaultLimits } from '../protocol/limits.js'
 import { packageVersion } from '../server/version.js'
+import { attachCommand } from './attach.js'
 import { backupCommand } from './backup.js'
 import { completionCommand } from './completion.js'
 import { CommandError, exitCodes, exitCodesHelp } from './exit-codes.js'
@@ -70,6 +71,7 @@ function createProgram(version: string): Command {
     serveCommand,
     runCommand,
     publishCommand,
+    attachCommand,
     tailCommand,
     lsCommand,
     sendCommand,

@@ -41,8 +41,8 @@ const types = new Set([
 /** What Claude Code prints with `--output-format stream-json`, with or without `--include-partial-messages`. */
 export const claudeCode: IngestKind = {
   name: 'claude-code',
-  recognizes: ({ type, session_id: session, message }) =>
-    types.has(wordOf(type)) && (typeof session === 'string' || isObject(message)),
+  recognizes: ({ type, session_id: session, sessionId: logged, message }) =>
+    types.has(wordOf(type)) && logged === undefined && (typeof session === 'string' || isObject(message)),
   start: () => new ClaudeCodeIngest(),
 }
 

@@ -1,5 +1,6 @@
 import { isObject, type JsonObject, type JsonValue } from '../lib/json.js'
 import { ProtocolError } from '../protocol/codes.js'
+import type { NewEvent } from '../protocol/frames.js'
 
 /** @returns the value as an object; an empty one when it is none */
 export function objectOf(value: JsonValue | undefined): JsonObject {
@@ -67,6 +68,12 @@ export function workerId(name: string): string {
       .replace(/^\.+$/, 'agent')
       .slice(0, 100) || 'agent'
   )
+}
+
+/** @returns the event as of the time that its line says, as ISO 8601; as it is where it says none */
+export function timed(event: NewEvent, timestamp: JsonValue | undefined): NewEvent {
+  const time = Date.parse(wordOf(timestamp))
+  return time > 0 ? { ...event, time } : event
 }
 
 const shownMax = 100

@@ -3,6 +3,8 @@ import { agUi } from './ag-ui.js'
 import { aiSdk } from './ai-sdk.js'
 import { anthropic } from './anthropic.js'
 import { claudeCode } from './claude-code.js'
+import { claudeLog } from './claude-log.js'
+import { codex } from './codex.js'
 import type { IngestKind } from './ingest.js'
 import { langgraph } from './langgraph.js'
 import { openaiChat } from './openai-chat.js'
@@ -11,10 +13,9 @@ import { otlp } from './otlp.js'
 
 /** What `--from` and `?from=` know, by name. */
 export const ingestKinds: ReadonlyMap<string, IngestKind> = new Map(
-  [claudeCode, anthropic, openaiResponses, openaiChat, aiSdk, agUi, langgraph, otlp].map((kind) => [
-    kind.name,
-    kind,
-  ]),
+  [claudeCode, anthropic, openaiResponses, openaiChat, aiSdk, agUi, langgraph, otlp, claudeLog, codex].map(
+    (kind) => [kind.name, kind],
+  ),
 )
 
 /** @returns the one kind that an object can be of; nothing when there is none, or more than one */

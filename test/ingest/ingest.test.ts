@@ -284,6 +284,154 @@ t.test('ag-ui tells texts, chunks, tools and sub-agents', async (t) => {
   t.match(run.events.at(-1), { event: { type: 'execution_completed', data: { result: 42 } } })
 })
 
+/** A line of the log that Claude Code writes on disk. */
+const logged = (type: string, message: object | undefined, more: object = {}) => ({
+  parentUuid: null,
+  isSidechain: false,
+  sessionId: 'aaaa-bbbb',
+  cwd: '/home/u/shop',
+  version: '2.1.3',
+  timestamp: '2026-01-01T00:00:00.000Z',
+  type,
+  ...(message !== undefined && { message }),
+  ...more,
+})
+const prompted = (content: string, more: object = {}) => logged('user', { role: 'user', content }, more)
+const answered = (id: string, content: object[], reason: string | null, more: object = {}) =>
+  logged(
+    'assistant',
+    { id, model: 'opus', content, stop_reason: reason, usage: { input_tokens: 3, output_tokens: 2 } },
+    more,
+  )
+
+t.test('claude-log tells what Claude Code has written of its sessions', async (t) => {
+  const call = { type: 'tool_use', id: 't1', name: 'Bash', input: { command: 'ls' } }
+  const run = translate('claude-log', [
+    logged('summary', undefined),
+    logged('file-history-snapshot', undefined),
+    prompted('Meta', { isMeta: true }),
+    prompted('What is here?'),
+    answered('m1', [{ type: 'thinking', thinking: 'Look.' }], 'tool_use'),
+    answered('m1', [call], 'tool_use'),
+    prompted('Hurry', {}),
+    logged('user', {
+      content: [{ type: 'tool_result', tool_use_id: 't1', content: 'a.txt', is_error: false }],
+    }),
+    answered('m2', [{ type: 'thinking', thinking: 'One.' }], 'end_turn'),
+    answered('m2', [{ type: 'text', text: 'One file.' }], 'end_turn'),
+    logged('system', undefined, { subtype: 'turn_duration' }),
+    prompted('Go on'),
+    answered('m3', [{ type: 'text', text: 'half' }], null),
+    logged('user', { content: [{ type: 'text', text: '[Request interrupted by user]' }] }),
+    prompted('Again'),
+    answered('m4', [{ type: 'text', text: 'API Error: 529' }], 'stop_sequence', { isApiErrorMessage: true }),
+    prompted('And now'),
+  ])
+  t.strictSame(run.types, [
+    'execution_started',
+    'llm_reasoning_delta',
+    'tool_call_started',
+    'custom-event',
+    'tool_call_completed',
+    'llm_turn_complete',
+    'llm_reasoning_delta',
+    'client_output_delta',
+    'llm_turn_complete',
+    'execution_completed',
+    'execution_started',
+    'client_output_delta',
+    'llm_turn_complete',
+    'data-execution-cancelled',
+    'execution_started',
+    'client_output_delta',
+    'execution_failed',
+    'execution_started',
+    'execution_failed',
+  ])
+  t.match(run.of('execution_started')[0], { prompt: 'What is here?', cwd: '/home/u/shop' })
+  t.match(run.of('tool_call_completed'), [{ tool_use_id: 't1', tool_name: 'Bash', result: 'a.txt' }])
+  t.match(run.of('execution_failed'), [{ error: 'API Error: 529' }, { error: /ended before/ }])
+  t.equal(run.events[0]?.event.time, Date.UTC(2026, 0, 1))
+  const side = { isSidechain: true, agentId: 'f00dcafe99' }
+  const agents = translate('claude-log', [
+    prompted('Explore', side),
+    answered('s1', [{ type: 'text', text: 'Done.' }], 'end_turn', side),
+    answered('s2', [{ type: 'text', text: 'Old.' }], 'end_turn', { isSidechain: true }),
+  ])
+  t.strictSame([...new Set(agents.events.map(({ worker }) => worker))], ['agent-f00dcafe', 'agent'])
+})
+
+t.test('codex tells what its log has, and what codex exec prints', async (t) => {
+  const line = (type: string, payload: object) => ({ timestamp: '2026-01-01T00:00:00.000Z', type, payload })
+  const told = (type: string, more: object = {}) => line('event_msg', { type, ...more })
+  const item = (type: string, more: object) => line('response_item', { type, ...more })
+  const usage = { input_tokens: 50, cached_input_tokens: 40, output_tokens: 7 }
+  const run = translate('codex', [
+    line('session_meta', { id: 'c0de', cwd: '/home/u/shop', source: 'cli' }),
+    line('turn_context', { model: 'gpt-5-codex' }),
+    told('task_started'),
+    told('user_message', { message: 'Fix it' }),
+    item('message', { role: 'user', content: [{ type: 'input_text', text: 'Fix it' }] }),
+    item('reasoning', { summary: [{ type: 'summary_text', text: '**Look**' }], encrypted_content: 'x' }),
+    told('agent_reasoning', { text: '**Look**' }),
+    item('function_call', { name: 'shell', arguments: '{"command":["ls"]}', call_id: 'c1' }),
+    item('function_call_output', {
+      call_id: 'c1',
+      output: '{"output":"no such file","metadata":{"exit_code":2}}',
+    }),
+    told('token_count', { info: { last_token_usage: usage, total_token_usage: usage } }),
+    told('token_count', { info: null }),
+    told('agent_message', { message: 'Fixed.' }),
+    item('message', { role: 'assistant', content: [{ type: 'output_text', text: 'Fixed.' }] }),
+    told('task_complete', { last_agent_message: 'Fixed.' }),
+    told('user_message', { message: 'More' }),
+    told('turn_aborted', { reason: 'interrupted' }),
+  ])
+  t.strictSame(run.types, [
+    'execution_started',
+    'custom-event',
+    'llm_reasoning_delta',
+    'tool_call_started',
+    'tool_call_completed',
+    'llm_turn_complete',
+    'client_output_delta',
+    'execution_completed',
+    'execution_started',
+    'data-execution-cancelled',
+  ])
+  t.match(run.of('tool_call_started'), [{ tool_name: 'shell', tool_input: { command: ['ls'] } }])
+  t.match(run.of('tool_call_completed'), [{ result: 'no such file', is_error: true, tool_name: 'shell' }])
+  t.match(run.of('llm_turn_complete'), [{ model: 'gpt-5-codex', input_tokens: 50, cached_tokens: 40 }])
+
+  const command = { id: 'i1', type: 'command_execution', command: 'ls' }
+  const exec = translate('auto', [
+    { type: 'thread.started', thread_id: 't' },
+    { type: 'turn.started' },
+    { type: 'item.completed', item: { id: 'i0', type: 'reasoning', text: 'Look' } },
+    { type: 'item.started', item: { ...command, status: 'in_progress' } },
+    {
+      type: 'item.completed',
+      item: { ...command, aggregated_output: 'a', exit_code: 0, status: 'completed' },
+    },
+    { type: 'item.completed', item: { id: 'i2', type: 'agent_message', text: 'Done' } },
+    { type: 'turn.completed', usage },
+    { type: 'turn.started' },
+    { type: 'turn.failed', error: { message: 'no key' } },
+  ])
+  t.strictSame(exec.types, [
+    'execution_started',
+    'llm_reasoning_delta',
+    'tool_call_started',
+    'tool_call_completed',
+    'client_output_delta',
+    'llm_turn_complete',
+    'execution_completed',
+    'execution_started',
+    'execution_failed',
+  ])
+  t.match(exec.of('execution_failed'), [{ error: 'no key' }])
+})
+
 t.test('langgraph tells events of runs, and what its server streams by mode', async (t) => {
   const of = (event: string, run: string, data: object, parents: string[] = ['root'], name = 'n') => ({
     event,
@@ -410,6 +558,8 @@ t.test('what cannot be read is refused with what was expected', async (t) => {
     ['openai-responses', '{"a":1}', /expected an event with a type response/],
     ['ai-sdk', '{"a":1}', /expected a part of a UI message stream/],
     ['langgraph', '{"a":1}', /expected an object \{ event, data \}/],
+    ['codex', '{"a":1}', /expected a line of its log/],
+    ['claude-log', '{"a":1}', /expected an object with a type and a sessionId/],
   ]
   for (const [from, line, said] of refusals) {
     const refuse = () => new Translation(from, { dataMax }).line(line)

@@ -16,7 +16,8 @@ export interface Events<Event> {
   readonly ended?: Ending
 }
 
-export interface Asked extends Pick<SubscribeOptions, 'topic' | 'types' | 'mode' | 'replay'> {
+export interface Asked
+  extends Pick<SubscribeOptions, 'topic' | 'types' | 'mode' | 'replay' | 'last' | 'since'> {
   readonly eventsMax: number
 }
 

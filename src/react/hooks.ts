@@ -74,7 +74,7 @@ export function useStatus(): Status {
 }
 
 export interface UseEventsOptions<Types extends readonly string[] | undefined = readonly string[] | undefined>
-  extends Pick<SubscribeOptions<Types>, 'types' | 'mode' | 'replay'> {
+  extends Pick<SubscribeOptions<Types>, 'types' | 'mode' | 'replay' | 'last' | 'since'> {
   /** How many of the newest events are kept. Default 1,000. */
   readonly eventsMax?: number
 }
@@ -94,8 +94,9 @@ export function useEvents<
   const Types extends readonly string[] | undefined = readonly string[] | undefined,
 >(topic: string | undefined, options: UseEventsOptions<Types> = {}): Events<EventOf<C, Chosen<C, Types>>> {
   const client = useClient()
-  const { types, mode, replay, eventsMax = eventsMaxDefault } = options
-  const key = topic === undefined ? undefined : JSON.stringify({ topic, types, mode, replay, eventsMax })
+  const { types, mode, replay, last, since, eventsMax = eventsMaxDefault } = options
+  const asked = { topic, types, mode, replay, last, since, eventsMax }
+  const key = topic === undefined ? undefined : JSON.stringify(asked)
   const listen = useCallback(
     (listener: () => void) => {
       if (client === undefined || key === undefined) return nothing

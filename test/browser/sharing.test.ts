@@ -174,6 +174,17 @@ t.test('runcast/react', { skip }, async (t) => {
     await page.locator('ol.live li', { hasText: 'note 49' }).waitFor()
     t.strictSame(await page.locator('ol li').allInnerTexts(), ['note 47', 'note 48', 'note 49'], 'the newest')
     await until('the filter before has gone', () => hub.stats().subscriptions === 2)
+    await call(page, 'draw', url, { ...shown, lists: 1, options: { types: ['note'], last: 2 } })
+    await page.locator('ol.live li', { hasText: 'note 49' }).waitFor()
+    t.strictSame(await page.locator('ol li').allInnerTexts(), ['note 48', 'note 49'], 'the last two')
+    const later = hub.find('s')?.startedAt ?? 0
+    await call(page, 'draw', url, {
+      ...shown,
+      lists: 1,
+      options: { types: ['note'], since: later + 3_600_000 },
+    })
+    await page.locator('ol.live').waitFor()
+    t.equal(await page.locator('ol li').count(), 0, 'nothing since a time to come')
     await call(page, 'draw', url, { ...shown, lists: 1, options: { types: ['note'], replay: false } })
     await page.locator('ol.live').waitFor()
     t.equal(await page.locator('ol li').count(), 0, 'other options begin afresh')

@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import sys
+from datetime import datetime, timedelta, timezone
 
 import runcast
 import runcast.aio
@@ -40,6 +41,23 @@ async def subscribe_async():
         subscription = client.session("cuts").subscribe(types=["note", "single"], replay="all", everything=True)
         events = [event async for event in subscription]
         say([[event.type, event.data["n"] if event.type == "note" else event.data] for event in events if event.type != "complete"])
+
+
+def window():
+    """Begins with the newest events, or at a time."""
+    with runcast.connect(url) as client:
+        session = client.session("window")
+        then = datetime(2026, 1, 31, 10, 0, tzinfo=timezone.utc)
+        session.publish_many({"type": "note", "data": n, "time": round((then + timedelta(seconds=n)).timestamp() * 1000)} for n in range(10))
+        session.end()
+        for asked in ({"last": 3}, {"since": then + timedelta(seconds=8)}, {"since": 0, "last": 2, "replay": "all"}):
+            say([event.data for event in session.subscribe(types=["note"], **asked) if event.type == "note"])
+
+
+async def window_async():
+    async with runcast.aio.connect(url) as client:
+        subscription = client.session("window").subscribe(types=["note"], last=2)
+        say([event.data async for event in subscription if event.type == "note"])
 
 
 def calls():
@@ -127,9 +145,11 @@ async def steered_async():
         say(said)
 
 
-if scenario == "steered-async":
+if scenario == "window-async":
+    asyncio.run(window_async())
+elif scenario == "steered-async":
     asyncio.run(steered_async())
 elif scenario == "subscribe-async":
     asyncio.run(subscribe_async())
 else:
-    {"publish": publish, "subscribe": subscribe, "calls": calls, "steered": steered}[scenario]()
+    {"publish": publish, "subscribe": subscribe, "calls": calls, "steered": steered, "window": window}[scenario]()

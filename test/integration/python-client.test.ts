@@ -129,6 +129,14 @@ t.test('the Python client sets state, logs, reads the past, and says what is wro
   ])
 })
 
+t.test('the Python client begins with the newest events, or at a time', { skip }, async (t) => {
+  const { url } = await served(t)
+  const next = play(t, url, 'window')
+  // The end of the session is one of the newest events.
+  for (const expected of [[8, 9], [8, 9], [9]]) t.strictSame(await next(), expected)
+  t.strictSame(await play(t, url, 'window-async')(), [9])
+})
+
 t.test('the Python client passes over what it cannot read, and says it', { skip }, async (t) => {
   const blocks = [
     'not JSON',

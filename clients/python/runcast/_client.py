@@ -172,15 +172,25 @@ class Worker:
         everything: bool = False,
         after: str | None = None,
         mode: str | None = None,
+        last: int | None = None,
+        since: int | datetime | None = None,
     ) -> "Subscription":
         """Follows the topic until the session ends, over cuts and restarts of the hub.
 
         `types` are names, `prefix*`, and `!` before either to leave out. `replay` is what of the past comes
         first: `traits` (what the catalog says), `all`, or `none`. `everything` is for the workers too.
-        `after` is a cursor to go on from, such as `subscription.cursor` of an earlier one.
+        `after` is a cursor to go on from, such as `subscription.cursor` of an earlier one. `last` begins with so
+        many of the newest events, `since` with those since a time (milliseconds since 1970, or a datetime).
         """
         following = core.Following(
-            self._path, types=types, replay=replay, everything=everything, after=after, mode=mode
+            self._path,
+            types=types,
+            replay=replay,
+            everything=everything,
+            after=after,
+            mode=mode,
+            last=last,
+            since=since,
         )
         return Subscription(self._client, following)
 

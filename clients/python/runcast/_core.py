@@ -131,8 +131,13 @@ def event_body(
     if key is not None:
         body["key"] = key
     if time is not None:
-        body["time"] = int(time.astimezone(timezone.utc).timestamp() * 1000) if isinstance(time, datetime) else time
+        body["time"] = milliseconds(time)
     return body
+
+
+def milliseconds(time: int | datetime) -> int:
+    """Returns milliseconds since 1970; a datetime without a zone is local."""
+    return int(time.astimezone(timezone.utc).timestamp() * 1000) if isinstance(time, datetime) else time
 
 
 def to_json(value: Any) -> bytes:
@@ -231,6 +236,8 @@ class Following:
         everything: bool,
         after: str | None,
         mode: str | None,
+        last: int | None = None,
+        since: int | datetime | None = None,
     ) -> None:
         if replay not in ("traits", "all", "none"):
             raise ValueError(f"replay: expected traits, all or none, got {replay!r}")
@@ -239,9 +246,11 @@ class Following:
         self._replay = replay
         self._everything = everything
         self._mode = mode
+        self._last = last
+        self._since = None if since is None else milliseconds(since)
         self.cursor = after
         #: Whether what was retained is still to be read in pages, which go on where a cut link stopped.
-        self.in_pages = replay == "all" and after is None
+        self.in_pages = replay == "all" and after is None and last is None and since is None
         self.ended = False
         self.retry_s: float | None = None
         self._told: set[int] = set()
@@ -277,6 +286,8 @@ class Following:
             "mode": self._mode,
             "all": self._all,
             "replay": None if self.cursor else replay,
+            "last": None if self.cursor else self._last,
+            "since": None if self.cursor else self._since,
             "after": self.cursor,
         }
         return f"{self._base}/events{query(parameters)}"

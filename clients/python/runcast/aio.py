@@ -157,9 +157,18 @@ class Worker:
         everything: bool = False,
         after: str | None = None,
         mode: str | None = None,
+        last: int | None = None,
+        since: int | datetime | None = None,
     ) -> "Subscription":
         following = core.Following(
-            self._path, types=types, replay=replay, everything=everything, after=after, mode=mode
+            self._path,
+            types=types,
+            replay=replay,
+            everything=everything,
+            after=after,
+            mode=mode,
+            last=last,
+            since=since,
         )
         return Subscription(self._client, following)
 

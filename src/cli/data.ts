@@ -21,12 +21,21 @@ export async function withData<Result>(
   if (!existsSync(join(directory, 'data.lmdb'))) {
     throw new CommandError(exitCodes.failure, `${directory} has no hub data`)
   }
-  const store = await openData(directory)
+  const store = await openData(directory).catch((error: unknown) => {
+    throw error instanceof CommandError ? new CommandError(error.exitCode, askInstead(error.message)) : error
+  })
   try {
     return await use(store)
   } finally {
     await store.close()
   }
+}
+
+/** @returns why a directory cannot be read, and what else to do where a hub that runs has it to itself */
+export function askInstead(message: string): string {
+  return message.includes(' is in use by ')
+    ? message.replace(/: stop it, or .*$/, ': stop it, or ask its hub with --hub URL')
+    : message
 }
 
 export interface DataOptions {

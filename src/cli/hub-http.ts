@@ -23,6 +23,8 @@ export interface HubRequest {
 export interface OpenOptions {
   readonly signal: AbortSignal
   readonly silenceMsMax: number
+  /** The content type of the response; an event stream unless given. */
+  readonly accept?: string
 }
 
 export type Opened =
@@ -99,11 +101,11 @@ export class HubHttp {
    * @returns its body, or the whole answer when it is no stream
    * @throws Error when there is no answer; the body's iteration throws when it is cut or silent for too long
    */
-  open(path: string, { signal, silenceMsMax }: OpenOptions): Promise<Opened> {
+  open(path: string, { signal, silenceMsMax, accept = 'text/event-stream' }: OpenOptions): Promise<Opened> {
     return new Promise((resolve, reject) => {
       const outgoing = this.#client.get(new URL(this.name + path), {
         signal,
-        headers: { accept: 'text/event-stream', ...this.#authorization },
+        headers: { accept, ...this.#authorization },
         // A connection of its own: it is not given back.
         agent: false,
       })
@@ -114,7 +116,7 @@ export class HubHttp {
       outgoing.on('response', (incoming) => {
         const status = incoming.statusCode ?? 0
         const contentType = incoming.headers['content-type'] ?? ''
-        if (status === 200 && contentType.startsWith('text/event-stream')) {
+        if (status === 200 && contentType.startsWith(accept)) {
           return resolve({ kind: 'stream', body: incoming })
         }
         readText(incoming).then(

@@ -1,8 +1,10 @@
-import { Command } from 'commander'
+import { Command, Option } from 'commander'
 import type { Finding } from '../store/inspect.js'
 import { StoreError } from '../store/store.js'
-import { defaultData, withData } from './data.js'
+import { askInstead, defaultData, withData } from './data.js'
 import { CommandError, exitCodes } from './exit-codes.js'
+import { type HubHttp, parseObject, problemOf, reach } from './hub-http.js'
+import { askedHubOf, askedHubOption, tokenOption } from './options.js'
 import { formatBytes, formatCount, paletteFor } from './paint.js'
 import type { Surroundings } from './surroundings.js'
 
@@ -12,25 +14,42 @@ Examples:
   $ runcast inspect /var/lib/runcast
   $ runcast inspect --json | jq 'select(.faults != [])'
   $ runcast inspect --repair /var/lib/runcast
+  $ runcast inspect --hub http://127.0.0.1:4600        # what a running hub has
 
-Reads every page and every event, and checks checksums and counts. The hub must not be running. With --repair, all intact data
+Reads every page and every event, and checks checksums and counts. A hub that is running has its directory to itself; --hub asks
+it for the sessions that the token may see, and checks nothing. With --repair, all intact data
 is written to a new file, and the old file is kept beside it. A session that lost data gets a new epoch, and its clients get a
 gap.
 
 Exit codes:
   0    everything is consistent, or was repaired
   1    something is damaged, or the directory cannot be opened
-  2    the command line is invalid`
+  2    the command line is invalid
+  69   no hub answers
+  76   the hub refused the request`
 
 export function inspectCommand(surroundings: Surroundings): Command {
   return new Command('inspect')
     .summary('list and check the contents of a data directory')
     .description('Lists the sessions of a data directory, and checks that it is consistent.')
-    .argument('[data]', 'the directory', defaultData)
+    .argument('[data]', `the directory (default: "${defaultData}")`)
+    .addOption(askedHubOption())
+    .addOption(tokenOption())
     .option('--json', 'one JSON object per line')
-    .option('--repair', 'if something is damaged, save all intact data in a new file')
+    .addOption(
+      new Option('--repair', 'if something is damaged, save all intact data in a new file').conflicts('hub'),
+    )
     .addHelpText('after', examples)
-    .action(async (directory: string, { json = false, repair = false }: Options) => {
+    .action(async (data: string | undefined, options: Options) => {
+      const { json = false, repair = false } = options
+      const asked = { ...options, ...(data !== undefined && { data }) }
+      const hub = repair ? undefined : askedHubOf(asked, surroundings.env)
+      if (hub !== undefined) {
+        await inspectHub(hub, json, surroundings).finally(() => hub.close())
+        process.exitCode = exitCodes.ok
+        return
+      }
+      const directory = data ?? defaultData
       const damaged = await checkDirectory(directory, repair, surroundings)
       process.exitCode = damaged ? exitCodes.failure : await inspect(directory, json, surroundings)
     })
@@ -39,6 +58,53 @@ export function inspectCommand(surroundings: Surroundings): Command {
 interface Options {
   readonly json?: boolean
   readonly repair?: boolean
+  readonly hub?: string
+  readonly token?: string
+}
+
+interface Listed {
+  readonly id: string
+  readonly status: string
+  readonly result?: string
+  readonly epoch: string
+  readonly offset: number
+  readonly startedAt: number
+  readonly lastAt?: number
+  readonly workers: readonly { readonly events: number }[]
+}
+
+/** Lists what a running hub has: the sessions that the token may see. */
+async function inspectHub(hub: HubHttp, json: boolean, { stdout }: Surroundings): Promise<void> {
+  const ask = async (path: string): Promise<Readonly<Record<string, unknown>>> => {
+    const answer = await reach(hub, path)
+    if (answer.status >= 400) {
+      throw new CommandError(
+        exitCodes.hubRefused,
+        `the hub at ${hub.name} refused: ${problemOf(answer).detail}`,
+      )
+    }
+    return parseObject(answer.body) ?? {}
+  }
+  let count = 0
+  for (let after: unknown = ''; after !== undefined; ) {
+    const page = await ask(`/api/sessions?limit=200${after === '' ? '' : `&after=${String(after)}`}`)
+    const sessions = page['sessions'] as readonly Listed[]
+    for (const session of sessions) stdout.write(`${json ? JSON.stringify(session) : listedLine(session)}\n`)
+    count += sessions.length
+    after = page['next']
+  }
+  if (json) return
+  const { version, store } = await ask('/api/about')
+  stdout.write(
+    `${hub.name}: ${formatCount(count, 'session')}; runcast ${String(version)}, store ${String(store)}; in use, so nothing was checked\n`,
+  )
+}
+
+function listedLine({ id, status, result, epoch, offset, startedAt, lastAt, workers }: Listed): string {
+  const events = workers.reduce((sum, worker) => sum + worker.events, 0)
+  const at = new Date(lastAt ?? startedAt).toISOString().slice(0, 19)
+  const size = `${formatCount(workers.length, 'worker')}  ${formatCount(events, 'event')} of workers`
+  return `${id}  ${result ?? status}  ${size}  up to ${epoch}:${offset}  ${at}Z`
 }
 
 /**
@@ -70,7 +136,7 @@ async function checkDirectory(
     return aside === undefined
   } catch (error) {
     if (!(error instanceof StoreError)) throw error
-    throw new CommandError(exitCodes.failure, error.message.replace(/\.$/, ''))
+    throw new CommandError(exitCodes.failure, askInstead(error.message.replace(/\.$/, '')))
   }
 }
 

@@ -13,6 +13,26 @@ export function hubOption(env: NodeJS.ProcessEnv): Option {
   )
 }
 
+/** For commands that read a data directory unless a hub is named. */
+export function askedHubOption(): Option {
+  return new Option(
+    '--hub <url>',
+    'ask the hub that runs there, instead of reading a directory; also RUNCAST_HUB',
+  )
+}
+
+/** @returns the hub to ask; nothing where a directory is named, or no hub is */
+export function askedHubOf(
+  { hub, token, data }: { readonly hub?: string; readonly token?: string; readonly data?: string },
+  env: NodeJS.ProcessEnv,
+): HubHttp | undefined {
+  if (hub !== undefined && data !== undefined) {
+    throw new CommandError(exitCodes.usage, 'expected --hub or a data directory, got both')
+  }
+  const url = hub ?? (data === undefined ? env['RUNCAST_HUB'] || undefined : undefined)
+  return url === undefined ? undefined : hubOf({ hub: url, ...(token !== undefined && { token }) }, env)
+}
+
 /** The default stays out of it: `--help` would show it. */
 export function tokenOption(): Option {
   return new Option(

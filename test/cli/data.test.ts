@@ -5,6 +5,8 @@ import { open } from 'lmdb'
 import t from 'tap'
 import { openLmdb } from '../../src/store/lmdb.js'
 import { aSession, at, offset, someEvents } from '../conformance/store-kit.js'
+import { served } from '../kit/served.js'
+import { mint, secret } from '../kit/tokens.js'
 import { buildCommandLine } from './command-line.js'
 import { startFakeHub } from './fake-hub.js'
 
@@ -113,6 +115,52 @@ t.test('backup copies what a running hub has acknowledged, and a hub goes on fro
   t.match((await commandLine.run(['inspect', join(folder, 'stopped')])).stdout, /not closed cleanly/)
 })
 
+t.test('export and inspect ask a running hub, with the rights of the token', async (t) => {
+  const { hub, url } = await served(t, { serve: { auth: { secrets: [secret] } } })
+  const session = hub.session('s')
+  session.publish({ type: 'note', data: 'the session itself' })
+  for (const id of ['a', 'b']) {
+    const notes = Array.from({ length: 700 }, (_, n) => ({ type: 'note', data: `${id} ${n} \u2028` }))
+    session.worker(id).publish(notes)
+  }
+  hub.session('other').publish({ type: 'note' })
+  const env = { RUNCAST_TOKEN: await mint({ subscribe: ['sessions/s/**', 'sessions/s'] }) }
+  const exported = await commandLine.run(['export', 's', '--hub', url], env)
+  t.equal(exported.code, 0, exported.stderr)
+  const lines = exported.stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { data: string })
+  t.equal(lines.length, 1_401)
+  t.match(lines[0], { type: 'note', data: 'the session itself' })
+  const one = await commandLine.run(['export', 's', '--worker', 'b'], { ...env, RUNCAST_HUB: url })
+  t.equal(one.stdout.trim().split('\n').length, 700)
+  t.match(await commandLine.run(['export', 'other', '--hub', url], env), { code: 76, stderr: /refused/ })
+  t.match(
+    await commandLine.run(['export', 'none', '--hub', url], {
+      RUNCAST_TOKEN: await mint({ subscribe: ['**'] }),
+    }),
+    {
+      code: 1,
+      stderr: /has no session none\n$/,
+    },
+  )
+  t.match(await commandLine.run(['export', 's', '--hub', url]), { code: 76 })
+  t.match(await commandLine.run(['export', 's', '--hub', url, '--data', directory]), { code: 2 })
+  t.match(await commandLine.run(['export', 's', '--hub', 'http://127.0.0.1:1']), { code: 69 })
+
+  const listed = await commandLine.run(['inspect', '--hub', url], env)
+  t.equal(listed.code, 0, listed.stderr)
+  t.match(
+    listed.stdout,
+    /^s {2}running {2}2 workers {2}1,400 events of workers {2}up to .+:1401 .*\n.*: 1 session; .*nothing was checked\n$/,
+  )
+  const rows = (await commandLine.run(['inspect', '--hub', url, '--json'], env)).stdout
+  t.match(JSON.parse(rows), { id: 's', workers: [{ id: 'a', events: 700 }, { id: 'b' }] })
+  t.match(await commandLine.run(['inspect', '--hub', url]), { code: 76 })
+  t.match(await commandLine.run(['inspect', '--hub', url, '--repair']), { code: 2 })
+})
+
 t.test('whoever reads no more of the output ends the command, without a stack trace', async (t) => {
   const running = commandLine.start(['export', '--help'])
   running.process.stdout.destroy()
@@ -128,7 +176,10 @@ t.test('what is not there, in use or damaged is told in a sentence', async (t) =
   const store = openLmdb({ directory })
   const used = await commandLine.run(['inspect', directory])
   await store.close()
-  t.match(used, { code: 1, stderr: /is in use by the process \d+: stop it, or use another directory\n$/ })
+  t.match(used, {
+    code: 1,
+    stderr: /is in use by the process \d+: stop it, or ask its hub with --hub URL\n$/,
+  })
 
   const root = open<Buffer>({ path: join(directory, 'data.lmdb'), encoding: 'binary' })
   const table = root.openDB<Buffer>({ name: 'events', encoding: 'binary' })

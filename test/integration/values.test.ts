@@ -180,7 +180,7 @@ t.test('what goes in by any door comes out the same by every other, live and aft
     for (const door of doors) {
       const output = new PassThrough()
       const lines = text(output)
-      await exportSession(store, sessionOf(door), { data: directory }, output)
+      await exportSession(store, sessionOf(door), { directory: directory }, output)
       output.end()
       const events = (await lines)
         .trimEnd()

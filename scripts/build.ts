@@ -1,7 +1,8 @@
-/** Compiles `src` into `dist`, bundles the panels page, and makes what `package.json` names under `bin` executable. */
+/** Compiles `src` into `dist`, bundles the panels page and the MCP SDK, and makes what `package.json` names under `bin` executable. */
 import { spawnSync } from 'node:child_process'
-import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
+import { chmodSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
+import { build } from 'esbuild'
 import { noticesOf } from './notices.js'
 import { buildPanels } from './panels.js'
 
@@ -16,7 +17,26 @@ const { status } = spawnSync(
   },
 )
 if (status !== 0) process.exit(status ?? 1)
-writeFileSync('dist/THIRD-PARTY-NOTICES.txt', noticesOf(await buildPanels('dist/panels')))
+
+// The SDK and its schemas are 16 MB when they are installed, and one file of them is used by one command.
+const sdk = 'dist/cli/mcp-protocol.js'
+const { metafile } = await build({
+  entryPoints: ['src/cli/mcp-protocol.ts'],
+  outfile: sdk,
+  bundle: true,
+  minify: true,
+  platform: 'node',
+  format: 'esm',
+  target: 'node20',
+  metafile: true,
+  logLevel: 'error',
+})
+rmSync(`${sdk}.map`, { force: true })
+const { outputs } = await buildPanels('dist/panels')
+writeFileSync(
+  'dist/THIRD-PARTY-NOTICES.txt',
+  noticesOf({ inputs: {}, outputs: { ...outputs, ...metafile.outputs } }),
+)
 
 const { bin } = JSON.parse(readFileSync('package.json', 'utf8')) as { bin: Record<string, string> }
 for (const file of Object.values(bin)) {

@@ -160,3 +160,15 @@ function anchorsOf(page: string): string[] {
       .replaceAll(' ', '-'),
   )
 }
+
+t.test('llms.txt lists every guide and page of operations, and nothing that is not there', async (t) => {
+  const listed = [...read('docs/llms.txt').matchAll(/\]\(https:\/\/[^)]*\/main\/([^)]+)\)/g)].map(
+    ([, path]) => path ?? '',
+  )
+  for (const path of listed) t.ok(existsSync(join(root, path)), path)
+  for (const folder of ['docs/guide', 'docs/operations']) {
+    for (const name of readdirSync(join(root, folder)).filter((name) => name.endsWith('.md'))) {
+      t.ok(listed.includes(`${folder}/${name}`), `${folder}/${name} is listed`)
+    }
+  }
+})

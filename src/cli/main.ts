@@ -12,6 +12,7 @@ import { CommandError, exitCodes, exitCodesHelp } from './exit-codes.js'
 import { exportCommand } from './export.js'
 import { inspectCommand } from './inspect.js'
 import { lsCommand } from './ls.js'
+import { mcpCommand } from './mcp.js'
 import { paletteFor } from './paint.js'
 import { publishCommand } from './publish.js'
 import { runCommand } from './run.js'
@@ -75,6 +76,7 @@ function createProgram(version: string): Command {
     tailCommand,
     lsCommand,
     sendCommand,
+    mcpCommand,
     tokenCommand,
     inspectCommand,
     exportCommand,

@@ -2,6 +2,7 @@
 import { useCallback, useMemo } from 'react'
 import type { SentCommand } from '../client/commands.js'
 import type { Result } from '../client/over-http.js'
+import { clientClock } from '../client/surroundings.js'
 import { fieldsOf, type JsonObject, type JsonValue } from '../lib/json.js'
 import { useClient, useSessionState } from './hooks.js'
 
@@ -50,7 +51,7 @@ export function useSessions(follows = true): Sessions {
       if (typeof about === 'number') more = about
       else sessions.push({ ...fieldsOf(about), id } as unknown as ListedSession)
     }
-    const now = Date.now()
+    const now = clientClock.now()
     // A state's order is that of its changes.
     sessions.sort((one, other) => groupOf(one, now) - groupOf(other, now) || latest(other) - latest(one))
     return { sessions, more }

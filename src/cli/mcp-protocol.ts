@@ -1,0 +1,52 @@
+import { fromJsonSchema, McpServer } from '@modelcontextprotocol/server'
+import { serveStdio } from '@modelcontextprotocol/server/stdio'
+import type { JsonObject, JsonValue } from '../lib/json.js'
+
+/** Something that a model may call. */
+export interface Tool {
+  readonly name: string
+  /** For the model: what it does, and when to use it. */
+  readonly description: string
+  /** A JSON Schema of its arguments: an object. */
+  readonly input: JsonObject
+  /** Whether it only reads. */
+  readonly reads: boolean
+  /** @returns what the model is shown, as JSON; what it throws is shown as the error */
+  call(args: JsonObject, signal: AbortSignal): Promise<JsonValue>
+}
+
+/**
+ * Serves tools over stdin and stdout by the Model Context Protocol.
+ *
+ * This file alone needs the SDK: the build puts both into one file, so that nobody has to install it.
+ *
+ * @returns what ends it
+ */
+export function serveTools(
+  tools: readonly Tool[],
+  {
+    version,
+    instructions,
+    failed,
+  }: { readonly version: string; readonly instructions: string; readonly failed: (error: Error) => void },
+): { close(): Promise<void> } {
+  return serveStdio(
+    () => {
+      const server = new McpServer({ name: 'runcast', version }, { instructions })
+      for (const { name, description, input, reads, call } of tools) {
+        const annotations = { readOnlyHint: reads, destructiveHint: !reads, openWorldHint: false }
+        const inputSchema = fromJsonSchema<JsonObject>(input as never)
+        server.registerTool(name, { description, inputSchema, annotations }, async (args, { mcpReq }) => {
+          try {
+            return { content: [{ type: 'text', text: JSON.stringify(await call(args, mcpReq.signal)) }] }
+          } catch (error) {
+            const text = error instanceof Error ? error.message : String(error)
+            return { content: [{ type: 'text', text }], isError: true }
+          }
+        })
+      }
+      return server
+    },
+    { onerror: failed },
+  )
+}

@@ -14,16 +14,16 @@ import type { LinkKind, Links } from './links/links.js'
 import type { Log } from './operations/log.js'
 import type { ServerCounts } from './operations/metric-definitions.js'
 
-/** What everything that serves a hub needs. */
+/** Dependencies of all parts of a server. */
 export interface HubContext {
   readonly hub: Hub
   readonly limits: Limits
   readonly clock: Clock
-  /** Told of whatever is no peer's mistake. */
+  /** Called with errors that are not a peer's mistake. */
   readonly report: (error: unknown) => void
 }
 
-/** What decides whether a request is let in, and what it may do. */
+/** Decides whether a request is admitted, and what it may do. */
 export interface AccessContext {
   readonly authenticator: Authenticator
   readonly connectionGrants: ConnectionGrants
@@ -33,28 +33,28 @@ export interface AccessContext {
   readonly hosts: Hosts
 }
 
-/** What requests with bodies need. */
+/** Dependencies of requests with bodies. */
 export interface BodyContext extends HubContext, Pick<AccessContext, 'authenticator' | 'rateLimits'> {
   readonly bodyBudget: BodyBudget
-  /** Runs a task when the server begins to close. @returns what forgets it */
+  /** Runs a task when the server begins to stop. @returns a function that cancels this */
   readonly onClosing: (task: () => void) => () => void
 }
 
-/** What the links of connections need, WebSockets and SSE responses. */
+/** Dependencies of connections: WebSockets and SSE responses. */
 export interface LinkContext
   extends HubContext,
     Pick<AccessContext, 'authenticator' | 'connectionGrants' | 'entryQueue' | 'rateLimits'> {
   readonly links: Links
-  /** A WebSocket on which nothing came is pinged, an SSE response on which nothing was written gets a comment. */
+  /** A silent WebSocket is pinged; an SSE response without data gets a comment. */
   readonly idleTimers: Readonly<Record<LinkKind, IdleTimers>>
-  /** What may come on one WebSocket. */
+  /** The rate limits of one WebSocket. */
   readonly rates: { readonly frames: Rate; readonly bytes: Rate }
   readonly log: Log
-  /** Whether the server is about to close. */
+  /** Whether the server is stopping. */
   readonly closing: () => boolean
 }
 
-/** What requests need that name a dialect. */
+/** Dependencies of requests with a dialect. */
 export interface DialectContext extends BodyContext {
   /** The built-in dialects and the users', by name. */
   readonly dialects: ReadonlyMap<string, Dialect>
@@ -62,13 +62,13 @@ export interface DialectContext extends BodyContext {
   readonly heartbeatEventMs: number
 }
 
-/** What requests need that are answered by a stream. */
+/** Dependencies of streamed responses. */
 export interface StreamContext extends DialectContext, LinkContext {}
 
-/** What says how the server is: health, metrics. */
+/** Dependencies of health checks and metrics. */
 export interface OperationsContext extends Pick<LinkContext, 'hub' | 'links' | 'closing'> {
   readonly counts: ServerCounts
 }
 
-/** All that one server is put together from. */
+/** All dependencies of a server. */
 export interface Context extends AccessContext, StreamContext, OperationsContext {}

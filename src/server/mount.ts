@@ -20,40 +20,40 @@ import { socketPath } from './links/handshake.js'
 import { makeService, reportOf, type ServiceOptions } from './service.js'
 
 export interface MountOptions extends ServiceOptions {
-  /** The path under which the hub is, such as `/live`; what is there is all its own. The server's root unless given. */
+  /** The path of the hub, such as `/live`; all requests below it belong to the hub. Default: the server's root. */
   readonly prefix?: string
-  /** Whoever reaches the server may do everything; instead of `auth` and `authorize`. */
+  /** Gives all permissions to every client, instead of `auth` and `authorize`. */
   readonly open?: boolean
 }
 
-/** A hub within a server that is there already. Its functions need no `this`. */
+/** A hub within an existing server. Its functions need no `this`. */
 export interface Mount {
   /** Without a slash at its end; empty: the server's root. */
   readonly prefix: string
   /**
-   * Answers what is its own, and leaves the rest to `next`; without `next` that is 404. For `node:http`, Express,
-   * Connect, Fastify and Nest. Nobody may have read the body before.
+   * Answers requests of the hub, and passes others to `next`; without `next` they get 404. For `node:http`, Express, Connect,
+   * Fastify and Nest. The body must not have been read before.
    */
   readonly handle: (req: NodeRequest, res: NodeResponse, next?: (error?: unknown) => void) => void
-  /** @returns `false` for what is not its own, which then is for other listeners of `upgrade` */
+  /** @returns `false` for requests of others, which are left to other listeners of `upgrade` */
   readonly upgrade: (req: IncomingMessage, socket: Duplex, head: Buffer) => boolean
   /**
    * Answers a request of the fetch standard: SSE and HTTP, no WebSocket.
    *
-   * @param more `address` of whoever asks, which the standard does not know; without it nobody is bounded by address
+   * @param more `address` of the client, which the standard does not have; without it there are no limits per address
    */
   readonly fetch: (request: Request, more?: { readonly address?: string }) => Promise<Response>
   /**
-   * Tells clients that the hub goes away (4000), and ends once they have gone or `graceMs` (`shutdownMs` unless given)
-   * have passed. Hub and server live on; what comes from now on gets 503.
+   * Closes clients with 4000, and returns when they have gone or `graceMs` (default `shutdownMs`) have passed. The hub and the
+   * server continue; further requests get 503.
    */
   readonly close: (options?: { readonly graceMs?: number }) => Promise<void>
 }
 
 /**
- * Gives a server that is there already the routes of a hub.
+ * Gives an existing server the routes of a hub.
  *
- * @throws Error when nothing tells who may do what: `auth`, `authorize` or `open: true`; TypeError when the prefix is none
+ * @throws Error without any of `auth`, `authorize` and `open: true`; TypeError when the prefix is not valid
  */
 export function mount(hub: Hub, options: MountOptions): Mount {
   const { auth, authorize, open = false, clock = systemClock } = options
@@ -76,13 +76,13 @@ export function mount(hub: Hub, options: MountOptions): Mount {
   const nodeEndpoint = new NodeEndpoint(inside, service.bounds, { clock, requestOf: ofMount })
   const fetchEndpoint = new FetchEndpoint(inside, service.bounds)
 
-  /** The request as the hub knows it. */
+  /** The request for the service. */
   function ofMount(req: NodeRequest) {
     const { path, query } = targetOf(urlOf(req))
     return { ...requestOf(req), path: path.slice(prefix.length), query, raw: req as IncomingMessage }
   }
 
-  /** At the root the server has routes of its own. */
+  /** At the root, the surrounding server has routes of its own. */
   function owns(path: string): boolean {
     if (prefix === '') return service.has(path)
     return path === prefix || path.startsWith(`${prefix}/`)
@@ -111,7 +111,7 @@ export function mount(hub: Hub, options: MountOptions): Mount {
     },
     async fetch(request, more) {
       const { pathname } = new URL(request.url)
-      // Servers hand over more than they are asked for.
+      // Servers may pass other arguments.
       const address = typeof more?.address === 'string' ? more.address : ''
       if (owns(pathname))
         return fetchEndpoint.answer(request, headOf(request, pathname.slice(prefix.length), address))
@@ -133,12 +133,15 @@ function prefixOf(text: string): string {
   throw new TypeError(`prefix: expected a path such as /live, got ${quote(text)}`)
 }
 
-/** Express and Connect take off of `url` where they have mounted something. */
+/** Express and Connect remove the mount path from `url`. */
 function urlOf(req: NodeRequest): string {
   return (req as { readonly originalUrl?: string }).originalUrl ?? req.url ?? '/'
 }
 
-/** The page's links are relative, so its address ends in a slash; so is this one, whatever a proxy has put before it. */
+/**
+ * The page's links are relative, so its address must end in a slash. This redirect is relative too, so it works behind any
+ * proxy.
+ */
 function toItsPage(prefix: string, query: string): Answer {
   const name = prefix.slice(prefix.lastIndexOf('/') + 1)
   return {
@@ -151,7 +154,7 @@ function nothingAt(path: string): Answer {
   return problem(new ProtocolError('notFound', `There is nothing at ${path.slice(0, 200)}.`))
 }
 
-/** What came of the body is gone. */
+/** The body has already been read. */
 function wasRead(req: NodeRequest): boolean {
   const { 'content-length': length, 'transfer-encoding': coding } = req.headers
   return req.readableEnded && (coding !== undefined || Number(length ?? 0) > 0)

@@ -9,13 +9,13 @@ import { noLog } from './operations/log.js'
 import { boundsOf, makeService, reportOf, type ServiceOptions } from './service.js'
 
 export interface ServeOptions extends ServiceOptions {
-  /** 127.0.0.1 unless given. */
+  /** Default 127.0.0.1. */
   readonly host?: string
-  /** 4600 unless given; 0 takes a free one. */
+  /** Default 4600; 0 chooses a free port. */
   readonly port?: number
   /**
-   * How links are made. `auto`, unless given, takes uWebSockets.js where its addon loads, and Node's own HTTP otherwise;
-   * `uws` fails where it does not. A function makes one of one's own.
+   * The transport. `auto`, the default, uses uWebSockets.js if its addon loads, and Node's own HTTP otherwise; `uws` fails if
+   * it does not load. A function creates a custom transport.
    */
   readonly transport?: TransportName | MakeTransport
   readonly tls?: TransportOptions['tls']
@@ -26,15 +26,15 @@ export interface Server {
   readonly url: string
   readonly host: string
   readonly port: number
-  /** What makes the links, and why it does and nothing else. */
+  /** The transport, and the reason for the choice. */
   readonly transport: TransportChoice
   /**
-   * Accepts nothing new, tells clients that the hub goes away (4000) after what was published, and ends once
-   * they have gone or `graceMs` (`shutdownMs` unless given) have passed. The more there are, the longer it takes
-   * to tell them: they are not to come back all at once. The hub itself lives on.
+   * Accepts nothing new, closes clients with 4000 after all published events, and returns when they have gone or `graceMs`
+   * (default `shutdownMs`) have passed. Clients are closed one after the other, so that they do not all reconnect at once. The
+   * hub itself continues.
    */
   close(options?: { readonly graceMs?: number }): Promise<void>
-  /** Counts an error that nobody had expected, for whoever hears of it: the process that the server is in. */
+  /** Counts an uncaught error, which the process reports. */
   countUncaught(): void
 }
 
@@ -43,7 +43,7 @@ const defaultPort = 4600
 /**
  * Serves a hub over WebSocket, SSE and HTTP.
  *
- * @returns once it accepts connections
+ * @returns when it accepts connections
  * @throws Error with `code: 'EADDRINUSE'` when the port is taken
  */
 export async function serve(hub: Hub, options: ServeOptions = {}): Promise<Server> {
@@ -86,7 +86,7 @@ export async function serve(hub: Hub, options: ServeOptions = {}): Promise<Serve
   }
 }
 
-/** Loaded when something is served, so that a hub within a process needs no native code. */
+/** Loaded only for serving, so that a hub within a process needs no native code. */
 async function choiceOf(wanted: ServeOptions['transport'], limits: Limits): Promise<ChosenTransport> {
   if (typeof wanted === 'function') return { name: 'own', why: 'it was given to serve', make: wanted }
   const { chooseTransport } = await import('../transport/choice.js')

@@ -35,55 +35,55 @@ import { noServerCounts } from './operations/metric-definitions.js'
 import { checkedWebhooks, type WebhookOptions } from './webhooks/webhook-options.js'
 import { Webhooks, type WebhooksOptions } from './webhooks/webhooks.js'
 
-/** What a hub's service needs to know, whoever listens for it. */
+/** Options of a hub's service, for any kind of server. */
 export interface ServiceOptions {
-  /** Silence of an SSE response before a comment is sent; the hub's limit unless given. */
+  /** Silence of an SSE response before a comment is sent; default: the hub's limit. */
   readonly keepaliveMs?: number
-  /** Interval of the heartbeats that some dialects send; the hub's limit unless given. */
+  /** Interval of the heartbeats of some dialects; default: the hub's limit. */
   readonly heartbeatEventMs?: number
-  /** Pages of these origins may use the hub beside its own; `*` lets all. Unless given none; without keys those of loopback. */
-  readonly origins?: Origins
-  /** Addresses of proxies that are believed when they say in `X-Forwarded-For` who asks. None unless given. */
-  readonly trustedProxies?: readonly string[]
   /**
-   * Who may do what, by token. Without it and `authorize` everybody may do everything, and only loopback is served.
+   * Origins whose pages may use the hub, in addition to its own; `*` allows all. Default: none; without keys those on loopback.
    */
+  readonly origins?: Origins
+  /** Addresses of proxies whose `X-Forwarded-For` is trusted. Default: none. */
+  readonly trustedProxies?: readonly string[]
+  /** Keys and rules for tokens. Without this and `authorize` every client has all permissions, and only loopback is served. */
   readonly auth?: AuthOptions
   /**
-   * Says what a request may do that has no token of `auth`: by its cookies, or whatever else tells. It is asked for
-   * each request, and for each WebSocket once, as it opens.
+   * Returns the permissions of a request without a token of `auth`, for example by its cookies. Called for each request, and
+   * once for each WebSocket when it opens.
    */
   readonly authorize?: Authorize
   /**
-   * Names by which the hub may be called beside `localhost` and addresses. With `auth` or `authorize`, any unless given;
-   * without, none: a page from anywhere could otherwise use the hub through a name of its own (DNS rebinding).
+   * Host names of the hub, in addition to `localhost` and addresses. Default with `auth` or `authorize`: any; without: none,
+   * because any page could otherwise use the hub through a name of its own (DNS rebinding).
    */
   readonly hosts?: readonly string[]
   /** Who is told of what happens in sessions, over HTTP. Kept in the hub's store, where that has an outbox. */
   readonly webhooks?: readonly WebhookOptions[]
   readonly clock?: Clock
-  /** Takes a line for each life of a connection, and a few of its own; nobody does unless given. */
+  /** Gets one line for each closed connection, and a few others. Default: no log. */
   readonly log?: Log
-  /** Told of whatever is no peer's mistake; written to the log if there is one, otherwise to the console. */
+  /** Called with errors that are not a peer's mistake. Default: the log if there is one, otherwise the console. */
   readonly report?: (error: unknown) => void
 }
 
-/** What a transport must heed. */
+/** The bounds for a transport. */
 export type Bounds = Omit<TransportOptions, 'tls'>
 
-/** A hub as a transport sees it, and how it ends. */
+/** The service of a hub for a transport. */
 export interface HubService extends Service {
-  /** Whether there is anything at a path. */
+  /** Whether a route exists for a path. */
   has(path: string): boolean
-  /** What a transport must heed for it. */
+  /** Its bounds for the transport. */
   readonly bounds: Bounds
-  /** Counts an error that nobody had expected, for whoever hears of it: the process that the service is in. */
+  /** Counts an uncaught error, which the process reports. */
   countUncaught(): void
-  /** Lets go of what it holds, where it never came to serve. */
+  /** Releases its resources if it never began to serve. */
   release(): void
   /**
-   * Tells clients that the hub goes away (4000) after what was published, and ends once they have gone or `graceMs`
-   * have passed. What is still open then is for the transport to cut.
+   * Closes clients with 4000 after all published events, and returns when they have gone or `graceMs` have passed. The
+   * transport must cut the remaining ones.
    */
   close(graceMs: number): Promise<void>
 }
@@ -93,15 +93,15 @@ export function boundsOf(limits: Limits): Bounds {
     frameBytesMax: limits.frameBytesMax,
     backpressureBytesMax: limits.backpressureBytesMax,
     overrunBytesMax: limits.overrunBytesMax,
-    // One that is somewhat too large is read, so that its client is told what was expected.
+    // A slightly too large head is read, so that its client gets a detailed error.
     headBytesMax: 2 * (limits.headBytesMax + limits.urlLengthMax),
     linksMax: limits.connectionsMax + limits.idleLinksMax,
   }
 }
 
 /**
- * @param tokens which tokens are good; absent: nobody needs one
- * @param transport what will speak for it, where it has to tell
+ * @param tokens the token verifier; absent: no token is needed
+ * @param transport its name and reason, for `/api/about`
  */
 export function makeService(
   hub: Hub,
@@ -115,7 +115,7 @@ export function makeService(
   const report = reportOf(options)
   const { authorize } = options
   const open = tokens === undefined && authorize === undefined
-  // Where nobody is asked, whatever runs on this machine may use the hub, so a page that it serves may too.
+  // Without authorization every program on this machine may use the hub, so pages that it serves may too.
   const origins = new OriginRules({ origins: options.origins ?? [], loopback: open, log })
   const rateLimits = new RateLimits({ limits, clock, trustedProxies: options.trustedProxies ?? [] })
   const authenticator = new Authenticator({
@@ -131,7 +131,7 @@ export function makeService(
   tokens?.onWithdrawn(() => connectionGrants.review())
   const links = new Links(limits)
   let closing = false
-  /** What goes on for as long as its peer likes, and ends when the server does. */
+  /** Requests that last as long as their peer, and must end with the server. */
   const interrupted = new Set<() => void>()
   const counts = noServerCounts()
   const reportRequest = (error: unknown): void => {
@@ -146,7 +146,7 @@ export function makeService(
     bodyBudget: new BodyBudget(limits, clock),
     authenticator,
     connectionGrants,
-    // Turns are those of the sockets, whatever the time is.
+    // Uses the real event loop, even if the hub has another clock.
     entryQueue: new EntryQueue(systemClock),
     clock,
     log,
@@ -222,14 +222,14 @@ function webhooksOf(
   return checked.length === 0 ? undefined : new Webhooks({ ...parts, hub, webhooks: checked })
 }
 
-/** @returns who is told of whatever is no peer's mistake */
+/** @returns the function for errors that are not a peer's mistake */
 export function reportOf({ report, log }: ServiceOptions): (error: unknown) => void {
   if (report !== undefined) return report
   if (log === undefined) return (error) => console.error(error)
   return (err) => log.error({ err }, 'a request failed')
 }
 
-/** All that can be asked for over HTTP. */
+/** All HTTP routes. */
 export function routesOf(context: Context): readonly Route[] {
   return [
     ...sessionRoutes(context),

@@ -9,11 +9,11 @@ import { Tickets } from './tickets.js'
 import type { Tokens } from './tokens.js'
 
 export interface AuthenticatorOptions {
-  /** Absent: tokens are nothing to this hub. */
+  /** Absent: this hub does not use tokens. */
   readonly tokens: Tokens | undefined
-  /** Absent: there is no application to ask. Where there are no tokens either, everybody may do everything. */
+  /** Absent: no application is asked. Without tokens either, every request has all permissions. */
   readonly authorization: Authorization | undefined
-  /** @returns the address of whoever asks */
+  /** @returns the address of the client */
   readonly addressOf: (request: Request) => string
   readonly origins: Pick<OriginRules, 'trustsCommands'>
   readonly clock: Clock
@@ -21,7 +21,7 @@ export interface AuthenticatorOptions {
   readonly limits: Limits
 }
 
-/** Finds out what a request may do: by its token, by a ticket that stands for one, or by asking the application. */
+/** Determines the permissions of a request: by its token, by a ticket, or by asking the application. */
 export class Authenticator {
   readonly tickets: Tickets
   readonly #options: AuthenticatorOptions
@@ -31,17 +31,17 @@ export class Authenticator {
     this.tickets = new Tickets(options.clock, options.random, options.limits)
   }
 
-  /** Whether everybody may do everything. */
+  /** Whether every request has all permissions. */
   get open(): boolean {
     return this.#options.tokens === undefined && this.#options.authorization === undefined
   }
 
-  /** Whether what a browser sends by itself may say who asks. */
+  /** Whether cookies can identify the user. */
   get readsCookies(): boolean {
     return this.#options.authorization !== undefined
   }
 
-  /** @returns what the request may do; rejects or throws with ProtocolError `unauthorized` */
+  /** @returns the permissions of the request; rejects or throws with ProtocolError `unauthorized` */
   grantOf(request: Request): VerifiedGrant | Promise<VerifiedGrant> {
     if (this.open) return this.#options.origins.trustsCommands(request) ? unlocked : unlockedElsewhere
     const { tokens, authorization, addressOf } = this.#options
@@ -49,7 +49,7 @@ export class Authenticator {
     const token = bearer(request) ?? subprotocol(request) ?? query.get('token')
     if (token && tokens !== undefined) return tokens.grantOf(token)
     const ticket = query.get('ticket')
-    // It opens what a browser opens by its URL alone, nothing that changes anything.
+    // A ticket is only for requests that a browser makes by URL, which change nothing.
     if (ticket && (request.method === 'GET' || request.method === 'HEAD')) return this.#redeemed(ticket)
     if (authorization !== undefined) return authorization.grantOf(request, addressOf(request))
     throw unauthorized(
@@ -58,8 +58,8 @@ export class Authenticator {
   }
 
   /**
-   * @param held what the client has already: where tokens mean nothing, it keeps that
-   * @returns what a token stands for that a client hands over later
+   * @param held the current grant, which the client keeps if the hub does not use tokens
+   * @returns the grant of a token that a client sends later
    */
   grantOfToken(token: string, held: VerifiedGrant | undefined): VerifiedGrant | Promise<VerifiedGrant> {
     if (this.open) return held ?? unlockedElsewhere
@@ -74,7 +74,7 @@ export class Authenticator {
   }
 }
 
-/** RFC 6750 section 2.1. Other schemes may be there for somebody else. */
+/** RFC 6750 section 2.1. Other schemes may be meant for the application. */
 function bearer({ headers }: Request): string | undefined {
   return /^bearer +(.+)$/i.exec(headers.get('authorization') ?? '')?.[1]?.trim()
 }

@@ -10,14 +10,14 @@ import { expectSafe, messageOf } from './token-keys.js'
 export interface AuthorizeUrlOptions {
   /** `https`, or `http` on loopback. */
   readonly url: string
-  /** Which headers of a request are passed on; `cookie` and `authorization` unless given. */
+  /** Headers of a request that are passed on; default `cookie` and `authorization`. */
   readonly headers?: readonly string[]
 }
 
 interface AskingOptions {
   readonly clock: Clock
   readonly limits: Limits
-  /** Told when no answer comes, or one that is no answer. */
+  /** Called when there is no answer, or an invalid one. */
   readonly report: (error: unknown) => void
 }
 
@@ -31,9 +31,8 @@ interface Known {
 const maxAgeMax = 86_400
 
 /**
- * Asks another server what a request may do: `POST { method, path, headers, address }`. It answers 200 with a grant
- * and perhaps `maxAge`, how many seconds the same question has the same answer; 401 when it does not know who asks; or
- * 403.
+ * Asks another server what a request may do: `POST { method, path, headers, address }`. The answer is 200 with a grant and
+ * optionally `maxAge`, for how many seconds it may be reused for the same question; 401 if the user is unknown; or 403.
  *
  * @throws Error when the URL is not safe
  */
@@ -58,7 +57,7 @@ function questionOf({ method, path, headers, address }: AuthorizeRequest, names:
 class Asker {
   readonly #url: string
   readonly #options: AskingOptions
-  /** By a digest of the question: the headers of ten thousand may be long. The one known longest is the first. */
+  /** By a digest of the question, because the headers of ten thousand questions may be long. The oldest answer is first. */
   readonly #known = new Map<string, Known>()
   readonly #asking = new Map<string, Promise<Grant | undefined>>()
 

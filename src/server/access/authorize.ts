@@ -6,28 +6,28 @@ import type { Request } from '../../transport/transport.js'
 import { type Grant, type VerifiedGrant, verifiedGrant } from './grant.js'
 import type { OriginRules } from './origins.js'
 
-/** The head of a request of which `authorize` says what it may do. */
+/** The head of a request, for `authorize`. */
 export interface AuthorizeRequest {
   /** Upper case. */
   readonly method: string
-  /** As the hub knows it: without the prefix of a mount, and without the query. */
+  /** Without the prefix of a mount, and without the query. */
   readonly path: string
   /** Without the `?`; empty when there is none. */
   readonly query: string
-  /** By lower-case name. There is no `cookie` from a page whose cookies do not count. */
+  /** By lower-case name. Without `cookie` if the page's cookies are not trusted. */
   readonly headers: ReadonlyMap<string, string>
-  /** By name, decoded. From a page whose cookies do not count there are none. */
+  /** By name, decoded. Empty if the page's cookies are not trusted. */
   readonly cookies: ReadonlyMap<string, string>
-  /** Who asks; empty where it is not known. */
+  /** The client's address; empty if unknown. */
   readonly address: string
   /**
-   * The request of the surrounding server, with whatever its middleware has left there. Absent where the hub listens
-   * itself, and from a page whose cookies do not count.
+   * The request object of the surrounding server, with the properties that its middleware has added. Absent if the hub listens
+   * itself, or if the page's cookies are not trusted.
    */
   readonly raw?: IncomingMessage | globalThis.Request
 }
 
-/** Says what a request may do; nothing, where it is not known who asks. What it throws is answered with 500. */
+/** Returns the permissions of a request; undefined if the user is unknown. An exception is answered with 500. */
 export type Authorize = (request: AuthorizeRequest) => Grant | undefined | Promise<Grant | undefined>
 
 export interface AuthorizationOptions {
@@ -37,7 +37,7 @@ export interface AuthorizationOptions {
   readonly limits: Limits
 }
 
-/** Asks the surrounding application, and believes no page that could use the cookies of its visitor unseen. */
+/** Asks the surrounding application, without cookies from pages that could misuse those of their visitor. */
 export class Authorization {
   readonly #options: AuthorizationOptions
 
@@ -46,9 +46,8 @@ export class Authorization {
   }
 
   /**
-   * @param address of whoever asks, whom a trusted proxy may have named
-   * @returns rejects or throws with ProtocolError `unauthorized` when it is not known who asks, and with whatever
-   *   the application throws
+   * @param address of the client, which a trusted proxy may have reported
+   * @returns rejects or throws with ProtocolError `unauthorized` if the user is unknown, and with any error of the application
    */
   grantOf(request: Request, address: string): VerifiedGrant | Promise<VerifiedGrant> {
     const { authorize, origins } = this.#options
@@ -96,7 +95,7 @@ function askedWithoutCookies({ method, path, query, headers }: Request, address:
   return { method, path, query, headers: others, cookies: new Map(), address }
 }
 
-/** RFC 6265 section 5.4; of several with one name the first is the most specific. */
+/** RFC 6265 section 5.4; of several cookies with one name the first is the most specific. */
 function cookiesOf(header: string): ReadonlyMap<string, string> {
   const cookies = new Map<string, string>()
   for (const pair of header.split(';')) {

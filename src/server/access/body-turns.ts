@@ -2,7 +2,7 @@ import { Buckets } from '../../lib/bucket.js'
 import type { Clock } from '../../lib/clock.js'
 import type { Limits } from '../../protocol/limits.js'
 
-/** How often those who wait are looked after: they may have gone. Milliseconds. */
+/** How often waiting bodies are checked, because their senders may have gone. Milliseconds. */
 const lookMs = 1_000
 
 interface Waiting {
@@ -11,15 +11,15 @@ interface Waiting {
   readonly go: () => void
 }
 
-/** Those of one sender who wait. */
+/** The waiting bodies of one sender. */
 interface Line {
   readonly waiting: Waiting[]
   bytes: number
 }
 
 /**
- * What comes in bodies, so much a second of each sender. The bodies of one sender take turns, piece by piece, so that
- * none of them waits for the end of another.
+ * The rate limit of bodies for each sender. The bodies of one sender take turns, piece by piece, so that none of them waits for
+ * the end of another.
  */
 export class BodyTurns {
   readonly #buckets: Buckets
@@ -33,22 +33,22 @@ export class BodyTurns {
     this.#clock = clock
   }
 
-  /** @returns how long somebody who comes now has to wait, about. Milliseconds */
+  /** @returns about how long a new body would have to wait. Milliseconds */
   waitMs(sender: string): number {
     const bytes = this.#lines.get(sender)?.bytes ?? 0
     return this.#spend(sender, 0) + Math.ceil((bytes * 1_000) / this.#perSecond)
   }
 
-  /** Counts what has come, whatever the rate. */
+  /** Counts received bytes, regardless of the rate. */
   count(sender: string, bytes: number): void {
     this.#spend(sender, bytes)
   }
 
   /**
-   * Counts what has come once it is its turn.
+   * Counts received bytes when it is their turn.
    *
-   * @param over whether nobody waits for it any more
-   * @returns nothing where there is nothing to wait for
+   * @param over whether the body is no longer wanted
+   * @returns undefined if there is no need to wait
    */
   pass(sender: string, bytes: number, over: () => boolean): Promise<void> | undefined {
     const line = this.#lines.get(sender)

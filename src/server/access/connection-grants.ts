@@ -3,21 +3,21 @@ import type { Clock, Timer } from '../../lib/clock.js'
 import type { Permissions } from '../../protocol/permissions.js'
 import type { VerifiedGrant } from './grant.js'
 
-/** The longest that a timer may run (`setTimeout`: 2³¹ − 1 ms); after it, it is set again. Milliseconds. */
+/** The longest duration of a timer (`setTimeout`: 2³¹ − 1 ms), after which it is set again. Milliseconds. */
 const timerMsMax = 24 * 60 * 60 * 1_000
 
-/** How often it is seen whether somebody has set the clock, or the machine has slept. Milliseconds. */
+/** How often to check whether the clock was set, or the machine has slept. Milliseconds. */
 const jumpLookMs = 1_000
-/** By how much the clock may be corrected without being looked at. Milliseconds. */
+/** Corrections of the clock below this are ignored. Milliseconds. */
 const jumpMsMin = 500
 
-/** What the open connections may do. A connection whose grant has come to its end is closed. */
+/** The grants of the open connections. A connection is closed when its grant ends. */
 export class ConnectionGrants {
   readonly #clock: Clock
   readonly #grants = new Map<Connection, VerifiedGrant>()
-  /** Of those whose grant comes to an end. */
+  /** Timers of connections whose grant expires. */
   readonly #timers = new Map<Connection, Timer>()
-  /** Runs while there are such connections: their timers do not notice a clock that jumps. */
+  /** Runs while there are such connections, because their timers do not notice changes of the clock. */
   #jumps: Timer | undefined
 
   constructor(clock: Clock) {
@@ -34,15 +34,15 @@ export class ConnectionGrants {
     return this.#grants.get(connection)
   }
 
-  /** @returns why what the connection asks for must not be done any more; nothing while it may */
+  /** @returns why requests of the connection are no longer permitted; undefined while they are */
   reasonAgainst(connection: Connection): string | undefined {
     return this.#grants.get(connection)?.reasonAgainst()
   }
 
   /**
-   * The connection has another grant from now on.
+   * Replaces the grant of the connection.
    *
-   * @throws ProtocolError `unauthorized` when that has come to its end meanwhile: the one from before stays
+   * @throws ProtocolError `unauthorized` when the new grant has ended meanwhile; the previous one stays
    */
   renew(connection: Connection, grant: VerifiedGrant): void {
     if (!this.#grants.has(connection)) return
@@ -53,13 +53,13 @@ export class ConnectionGrants {
     this.#watch(connection, grant)
   }
 
-  /** The connection has gone. */
+  /** The connection has closed. */
   release(connection: Connection): void {
     this.#cancel(connection)
     this.#grants.delete(connection)
   }
 
-  /** Ends what is not good any more, whatever the reason. */
+  /** Closes connections whose grant has ended for any reason. */
   review(): void {
     for (const [connection, grant] of this.#grants) {
       const reason = grant.reasonAgainst()
@@ -70,7 +70,7 @@ export class ConnectionGrants {
   #watch(connection: Connection, grant: VerifiedGrant): void {
     this.#cancel(connection)
     const { expiresAt } = grant
-    // What was renewed may have gone by it.
+    // The renewal may have closed the connection.
     if (expiresAt === undefined || !this.#grants.has(connection)) return
     const leftMs = Math.max(0, expiresAt - this.#clock.now())
     const timer = this.#clock.after(Math.min(leftMs, timerMsMax), () => {
@@ -90,7 +90,7 @@ export class ConnectionGrants {
     this.#jumps = undefined
   }
 
-  /** A clock that was set, or a machine that slept, ends grants in a moment that no timer knew of. */
+  /** Grants may end without a timer if the clock was set or the machine has slept. */
   #lookForJumps(): void {
     if (this.#jumps !== undefined) return
     const apart = this.#clock.now() - this.#clock.elapsed()

@@ -1,16 +1,15 @@
 import type { Clock } from '../../lib/clock.js'
 
-// Each may join, at a tenth of a millisecond or two. What is live waits for no more than these.
+// Each may join, which takes 0.1 to 0.2 ms. Live events wait for no more than this.
 const entrantsPerTurn = 2
 
 /**
- * Whoever opens a stream passes here, and so does who is turned away, also with a WebSocket. Of those who come all at
- * once a few pass in each turn, in their order, and what is published meanwhile is delivered in between. Each is an
- * open link, of which there is a bounded number.
+ * Requests for streams pass through this queue, and so do refusals of streams and WebSockets. Of many that arrive at once, a
+ * few pass in each turn, in order, and events are delivered in between. Each is an open link, so their number is bounded.
  */
 export class EntryQueue {
   readonly #clock: Clock
-  /** In this turn. */
+  /** The number in this turn. */
   #entrants = 0
   readonly #waiting = new Set<() => void>()
 
@@ -18,7 +17,7 @@ export class EntryQueue {
     this.#clock = clock
   }
 
-  /** @returns nothing to whoever may pass at once */
+  /** @returns undefined if the request may pass at once */
   pass(): Promise<void> | undefined {
     if (this.#entrants === 0) this.#clock.defer(() => this.#turn())
     if (this.#entrants < entrantsPerTurn) {

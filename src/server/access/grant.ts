@@ -4,7 +4,7 @@ import type { Limits } from '../../protocol/limits.js'
 import { everything, Permissions } from '../../protocol/permissions.js'
 import type { PatternText } from '../../protocol/topic.js'
 
-/** What someone may do, as a token or `authorize` says it. Of what is absent, nothing. */
+/** The permissions in a token or from `authorize`. An absent list permits nothing. */
 export interface Grant {
   /** Patterns of topics that may be read. */
   readonly subscribe?: readonly PatternText[]
@@ -12,7 +12,7 @@ export interface Grant {
   readonly publish?: readonly PatternText[]
   /** Patterns of topics that may be sent commands; `publish` includes it. */
   readonly command?: readonly PatternText[]
-  /** Whom it is given to: requests and frames are bounded for each. Absent: for each address. */
+  /** The holder: rates of requests and frames are limited per holder. Absent: per address. */
   readonly subject?: string
   /** Milliseconds since 1970; absent: never. Connections that are open then are closed with 4501. */
   readonly expiresAt?: number
@@ -20,11 +20,11 @@ export interface Grant {
 
 export interface VerifiedGrantOptions {
   readonly permissions: Permissions
-  /** Whom it was given to: what all tokens of one holder do is counted together. Empty: nobody in particular. */
+  /** The holder: the use of all tokens of one holder is counted together. Empty: unknown. */
   readonly holder: string
-  /** Whom it was given to, as others see it; absent: nobody in particular. */
+  /** The holder's name for others; absent: unknown. */
   readonly subject?: string | undefined
-  /** What it came with, without giving it away: equal for the same token, different for any other. */
+  /** A digest of the token: equal for the same token, different for any other. */
   readonly token: string
   /** Milliseconds since 1970; absent: never. */
   readonly expiresAt?: number
@@ -33,9 +33,8 @@ export interface VerifiedGrantOptions {
 }
 
 /**
- * What a token stands for, once it has been verified. It may end at any time: by the clock, with its key, or by itself
- * being revoked. So nothing can be done with it without looking whether it is good, each time anew: an `await` in between
- * may have been its end.
+ * The permissions of a verified token. They may end at any time: by the clock, with the key, or by revocation. So each use
+ * checks the validity again, because they may have ended during an `await`.
  */
 export class VerifiedGrant {
   readonly holder: string
@@ -60,10 +59,10 @@ export class VerifiedGrant {
   }
 
   /**
-   * Does in this moment what it allows.
+   * Runs a task with the permissions.
    *
-   * @param task done at once; what it waits for must not need the permissions any more
-   * @throws ProtocolError `unauthorized` when it is not good any more; nothing was done then
+   * @param task runs at once; it must not use the permissions after an `await`
+   * @throws ProtocolError `unauthorized` when the grant is no longer valid; then the task has not run
    */
   use<Result>(task: (permissions: Permissions) => Result): Result {
     const reason = this.#reasonAgainst()
@@ -76,7 +75,7 @@ export function unauthorized(text: string): ProtocolError {
   return new ProtocolError('unauthorized', text)
 }
 
-/** What everybody has of a hub that asks nobody who they are. */
+/** The grant of every client of a hub without authorization. */
 export const unlocked = new VerifiedGrant({
   permissions: everything,
   holder: '',
@@ -84,7 +83,7 @@ export const unlocked = new VerifiedGrant({
   reasonAgainst: () => undefined,
 })
 
-/** What a page has of such a hub that is not of its origin, and of none that was listed: it steers nobody. */
+/** The grant of a page of another, unlisted origin at such a hub: it may not send commands. */
 export const unlockedElsewhere = new VerifiedGrant({
   permissions: new Permissions({ subscribe: ['**'], publish: ['**'], commandless: true }),
   holder: '',
@@ -94,8 +93,8 @@ export const unlockedElsewhere = new VerifiedGrant({
 
 /**
  * @param expiresAt milliseconds since 1970; absent: never
- * @returns whether it has come: by the wall clock, or because as much time has passed as there was. A clock that is set
- *   back gives nobody more
+ * @returns a function that tells whether the time has come: by the wall clock, or because the remaining time has elapsed. So
+ *   setting the clock back does not extend a grant
  */
 export function lifetimeOf(expiresAt: number | undefined, clock: Clock): () => boolean {
   if (expiresAt === undefined) return () => false
@@ -148,7 +147,7 @@ export function checkedGrant(
   return { permissions: permissionsOf(patterns), grant: value }
 }
 
-/** What is wrong with a pattern here is no peer's mistake. */
+/** A wrong pattern here is not a peer's mistake. */
 function permissionsOf(patterns: Pick<Grant, 'subscribe' | 'publish' | 'command'>): Permissions {
   try {
     return new Permissions(patterns)
@@ -157,5 +156,5 @@ function permissionsOf(patterns: Pick<Grant, 'subscribe' | 'publish' | 'command'
   }
 }
 
-/** Each of those whose rate is remembered has one. */
+/** Bounded, because each remembered rate keeps a subject. */
 const subjectLengthMax = 256

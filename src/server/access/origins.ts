@@ -4,14 +4,14 @@ import type { Request } from '../../transport/transport.js'
 import type { Log } from '../operations/log.js'
 
 /**
- * The names by which the hub is called, without ports; absent: any.
+ * The names of the hub, without ports; absent: any.
  *
- * A page of another name that is made to resolve to the hub's address (DNS rebinding) would be of the hub's own origin
- * for the browser, and so has to be told by the `Host` that it sends.
+ * With DNS rebinding, a page's host name resolves to the hub's address, so for the browser the page has the hub's own origin.
+ * Only the `Host` of its requests reveals it.
  */
 export type Hosts = readonly string[] | undefined
 
-/** @throws ProtocolError `forbidden` when the request calls the hub by a name that is not its own */
+/** @throws ProtocolError `forbidden` when the `Host` of the request is not a name of the hub */
 export function expectHost(request: Request, hosts: Hosts): void {
   const host = request.headers.get('host')
   if (host === undefined || hosts === undefined) return
@@ -23,7 +23,7 @@ export function expectHost(request: Request, hosts: Hosts): void {
   )
 }
 
-/** No name server can forge an address. */
+/** An address cannot be forged by DNS. */
 function isAddress(name: string): boolean {
   return isIP(name) !== 0 || (name.startsWith('[') && isIP(name.slice(1, -1)) !== 0)
 }
@@ -31,17 +31,17 @@ function isAddress(name: string): boolean {
 /** Which pages of other origins may use the hub: exact origins such as `https://app.example`, or `*` for all. */
 export type Origins = readonly string[]
 
-// One page that tries again and again fills no log, nor do pages of ever new origins.
+// Bounds the logged origins, so that pages cannot fill the log.
 const loggedOriginsMax = 100
 
-/** Decides which pages may use a hub, and logs the others: their users see no more than that it failed. */
+/** Decides which pages may use a hub, and logs the refused ones, because browsers do not show their users the reason. */
 export class OriginRules {
   readonly #origins: Origins
   readonly #loopback: boolean
   readonly #log: Log
   readonly #logged = new Set<string>()
 
-  /** @param given `loopback`: pages of this machine may use the hub as well, by its names there */
+  /** @param given `loopback`: pages on loopback may use the hub as well */
   constructor(given: { readonly origins: Origins; readonly loopback: boolean; readonly log: Log }) {
     this.#origins = given.origins
     this.#loopback = given.loopback
@@ -49,7 +49,7 @@ export class OriginRules {
   }
 
   /**
-   * Browsers name the origin of a page whenever it could do harm; other clients name none and are let through.
+   * Browsers send the origin of a page whenever it matters; other clients send none and are allowed.
    *
    * @returns whether the request comes from the hub's own pages, from an allowed origin, or from no page
    */
@@ -61,7 +61,7 @@ export class OriginRules {
     return this.#loopback && isOfLoopback(origin) && isOfLoopback(`http://${host}`)
   }
 
-  /** @returns whether a page may send commands without a token: of the hub's own, of a listed origin, or no page at all */
+  /** @returns whether commands need no token: the page is of the hub's own or a listed origin, or the client is not a page */
   trustsCommands({ headers }: Request): boolean {
     const origin = headers.get('origin')
     if (origin === undefined || isOwn(origin, headers.get('host'))) return true
@@ -69,15 +69,15 @@ export class OriginRules {
   }
 
   /**
-   * A browser sends the cookies of its user along with whatever a page asks for, whoever wrote the page.
+   * A browser sends its user's cookies with every request of any page.
    *
-   * @returns whether they may say who asks: from the hub's own pages, from a listed origin, or from no page. `*` lists
-   *   none: it is for pages that bring a token of their own
+   * @returns whether cookies can be trusted: the page is of the hub's own or a listed origin, or the client is not a page. `*`
+   *   does not count as listed; it is for pages with tokens
    */
   trustsCookies({ headers }: Request): boolean {
     const origin = headers.get('origin')
     if (origin !== undefined) return this.#origins.includes(origin) || isOwn(origin, headers.get('host'))
-    // Browsers name no origin where no script will see the answer (Fetch Metadata, section 2.3).
+    // Browsers send no origin if no script will see the answer (Fetch Metadata, section 2.3).
     const site = headers.get('sec-fetch-site')
     return site === undefined || site === 'same-origin' || site === 'none'
   }
@@ -95,7 +95,7 @@ export class OriginRules {
   }
 }
 
-/** A page without an origin of its own, such as a file, can be told from no other. */
+/** Pages without an origin, such as files, cannot be distinguished from each other. */
 function remedy(origin: string): string {
   if (origin === 'null') return 'serve the page from an origin'
   return 'start the hub with --origin and this origin, if they are to use it'
@@ -112,7 +112,7 @@ function isOwn(origin: string, host: string | undefined): boolean {
 }
 
 /**
- * @param withCookies whether cookies may say who asks
+ * @param withCookies whether cookies can identify the user
  * @returns the headers that let a page of an allowed origin read the answer: fetch standard, section 3.3
  */
 export function corsHeaders(request: Request, withCookies: boolean): Record<string, string> {
@@ -133,8 +133,8 @@ const ownHeaders =
 const headerNames = /^[\w!#$%&'*+.^`|~, -]{1,1000}$/
 
 /**
- * The clients of dialects, and tracers, send headers of their own. A page whose origin is allowed may send any: none
- * means more to the hub than the token that it would send anyway.
+ * Clients of dialects, and tracers, send headers of their own. A page of an allowed origin may send any header, because none
+ * has more effect than its token.
  *
  * @returns the further headers of the answer to a preflight request: fetch standard, section 3.3.3
  */
@@ -147,7 +147,7 @@ export function preflightHeaders({ headers }: Request, methods: string): Record<
   }
 }
 
-/** @returns whether nobody but this machine can reach the address */
+/** @returns whether only this machine can reach the address */
 export function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'))
 }

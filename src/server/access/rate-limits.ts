@@ -6,16 +6,16 @@ import type { Limits } from '../../protocol/limits.js'
 import type { Request } from '../../transport/transport.js'
 import { BodyTurns } from './body-turns.js'
 
-/** It is open how long a body is: where the next request begins is open, too (RFC 9112, section 6.3). */
+/** The length of a body is ambiguous, and so is the beginning of the next request (RFC 9112, section 6.3). */
 export class UnclearLength extends ProtocolError {
   constructor(message: string) {
     super('badFrame', message)
   }
 }
 
-/** Somebody sends more than they may. */
+/** A client exceeded a rate limit. */
 export class RateError extends ProtocolError {
-  /** When it may be tried again. Milliseconds. */
+  /** After how long to try again. Milliseconds. */
   readonly afterMs: number
 
   constructor(message: string, afterMs: number) {
@@ -27,17 +27,17 @@ export class RateError extends ProtocolError {
 export interface RateLimitsOptions {
   readonly limits: Limits
   readonly clock: Clock
-  /** Addresses of proxies of which the last entry of `X-Forwarded-For` is believed. */
+  /** Addresses of proxies whose last entry in `X-Forwarded-For` is trusted. */
   readonly trustedProxies: readonly string[]
 }
 
-/** What is looked at before a request is: whether it is too large, coded, or one too many. */
+/** The checks before a request is handled: its size, its content coding, and the rate. */
 export class RateLimits {
   readonly #limits: Limits
   readonly #clock: Clock
   readonly #trustedProxies: ReadonlySet<string>
   readonly #rates: Buckets
-  /** What comes in bodies. */
+  /** The rate limit of bodies. */
   readonly bodies: BodyTurns
 
   constructor({ limits, clock, trustedProxies }: RateLimitsOptions) {
@@ -51,19 +51,18 @@ export class RateLimits {
     this.bodies = new BodyTurns(limits, clock)
   }
 
-  /** @returns the address of whoever asks, whom a trusted proxy names */
+  /** @returns the address of the client, possibly as reported by a trusted proxy */
   addressOf({ address, headers }: Request): string {
     const peer = plainAddress(address)
     if (!this.#trustedProxies.has(peer)) return peer
-    // The last one was written by the proxy itself; those before it are anybody's invention.
+    // The proxy itself wrote the last entry; those before it may be forged.
     const forwarded = headers.get('x-forwarded-for')?.split(',').at(-1)
     return forwarded === undefined ? peer : (forwardedAddress(forwarded.trim()) ?? peer)
   }
 
   /**
-   * @throws ProtocolError `frameTooLarge` for the head, `badFrame` for a body of which it is open how long it is,
-   *   `unsupportedMediaType` for a body in any content coding: one
-   *   that unpacks to a thousand times its size is then no danger
+   * @throws ProtocolError `frameTooLarge` for the head, `badFrame` for a body of ambiguous length, `unsupportedMediaType` for a
+   *   body with a content coding, which could unpack to a thousand times its size
    */
   expectFit({ path, query, headers }: Request): void {
     const { urlLengthMax, headBytesMax } = this.#limits
@@ -82,7 +81,7 @@ export class RateLimits {
         `headers: expected at most ${headBytesMax} bytes, got ${bytes}`,
       )
     }
-    // RFC 9112 section 6.3: where it is open how long a body is, somebody before the hub may see another one.
+    // RFC 9112 section 6.3: if the length of a body is ambiguous, a proxy in front may have read another one.
     const length = headers.get('content-length')
     const transfer = headers.get('transfer-encoding')
     if (length !== undefined && !/^\d{1,15}$/.test(length))
@@ -99,7 +98,7 @@ export class RateLimits {
   }
 
   /**
-   * @param identity a token's subject, or an address; whom nobody knows, nobody can bound
+   * @param identity a token's subject, or an address; without either there is no limit
    * @param cost requests or frames
    * @throws RateError
    */
@@ -113,9 +112,9 @@ export class RateLimits {
   }
 
   /**
-   * Waits for the turn of a whole body.
+   * Waits until a whole body may be read.
    *
-   * @param identity as of `charge`
+   * @param identity as for `charge`
    * @throws RateError when that would take too long
    */
   enterBody(identity: string, over: () => boolean): Promise<void> | undefined {
@@ -130,9 +129,9 @@ const bracketed = /^\[([\da-f:.]{2,45})\](?::\d{1,5})?$/i
 const withPort = /^([\d.]{7,15}):\d{1,5}$/
 
 /**
- * Some proxies write a port beside the address. It counts for nothing: each link has another.
+ * Some proxies write a port after the address. It is ignored, because it differs for each link.
  *
- * @returns the address of an entry of `X-Forwarded-For`; nothing when it is none
+ * @returns the address in an entry of `X-Forwarded-For`; undefined if it is not an address
  */
 function forwardedAddress(entry: string): string | undefined {
   const text = bracketed.exec(entry)?.[1] ?? withPort.exec(entry)?.[1] ?? entry
@@ -140,12 +139,12 @@ function forwardedAddress(entry: string): string | undefined {
   return plainAddress(isIP(text) === 6 ? canonical(text) : text)
 }
 
-/** One address, written as RFC 5952 has it; an IPv4 address within stays as it is. */
+/** An address in the form of RFC 5952; an embedded IPv4 address keeps its form. */
 function canonical(address: string): string {
   return address.includes('.') ? address.toLowerCase() : new URL(`http://[${address}]`).hostname.slice(1, -1)
 }
 
-/** An IPv4 address as such, also where the socket is one of IPv6. */
+/** Returns an IPv4 address in its own form, even if the socket is one of IPv6. */
 export function plainAddress(address: string): string {
   return address.replace(/^(?:::ffff:|0000:0000:0000:0000:0000:ffff:)(?=\d+\.)/i, '')
 }

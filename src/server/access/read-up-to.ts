@@ -1,7 +1,7 @@
 /**
- * Reads the body of what was fetched.
+ * Reads the body of a response.
  *
- * @throws Error as soon as it is seen to be longer than `bytesMax`
+ * @throws Error as soon as it exceeds `bytesMax`
  */
 export async function readUpTo({ body }: Response, bytesMax: number): Promise<string> {
   const chunks: Uint8Array[] = []

@@ -5,23 +5,23 @@ import type { Limits } from '../../protocol/limits.js'
 export interface RevokedTokensOptions {
   readonly clock: Clock
   readonly limits: Limits
-  /** Told when the file cannot be read again; what was revoked before stays so. */
+  /** Called when reading the file again fails; the previous list stays in force. */
   readonly report: (error: unknown) => void
 }
 
-/** The tokens that were taken back before their time, by their ids (`jti`), as a file lists them. */
+/** The revoked tokens, by their ids (`jti`), from a file. */
 export class RevokedTokens {
   readonly #file: string
   readonly #options: RevokedTokensOptions
   #ids: ReadonlySet<string> = new Set()
-  /** Which state of the file has been read. */
+  /** Identifies the state of the file that was read. */
   #version = ''
   #failed = false
   #first: Promise<void> | undefined
   #timer: Timer | undefined
   #changed: () => void = () => {}
 
-  /** @throws Error that names the file, when it cannot be read or is no such list */
+  /** @throws Error that names the file, when it cannot be read or is not such a list */
   static async read(file: string, options: RevokedTokensOptions): Promise<RevokedTokens> {
     const revoked = new RevokedTokens(file, options)
     await revoked.#read()
@@ -29,7 +29,7 @@ export class RevokedTokens {
     return revoked
   }
 
-  /** Begins to read, and does not wait. What goes wrong is reported, and tried again. */
+  /** Begins to read without waiting. Errors are reported, and reading is tried again. */
   static begin(file: string, options: RevokedTokensOptions): RevokedTokens {
     const revoked = new RevokedTokens(file, options)
     revoked.#first = revoked.#readAgain()
@@ -42,7 +42,7 @@ export class RevokedTokens {
     this.#options = options
   }
 
-  /** @returns whether the file has been read, once that was tried */
+  /** @returns whether the file has been read, after the first attempt */
   async isKnown(): Promise<boolean> {
     await this.#first
     return this.#version !== ''
@@ -70,7 +70,7 @@ export class RevokedTokens {
     })
   }
 
-  /** Reports once of a file that cannot be read, and again when another state of it cannot. */
+  /** Reports a file that cannot be read once, and again when its state changes. */
   async #readAgain(): Promise<void> {
     try {
       if (await this.#read()) this.#changed()
@@ -81,7 +81,7 @@ export class RevokedTokens {
     }
   }
 
-  /** @returns whether it differs from what was read before */
+  /** @returns whether the list has changed */
   async #read(): Promise<boolean> {
     const { revokedMax, revokedBytesMax, eventIdLengthMax } = this.#options.limits
     try {
@@ -103,7 +103,7 @@ export class RevokedTokens {
   }
 }
 
-/** One in each line; blank lines and what follows a `#` at the beginning of a line say nothing. */
+/** One id per line; blank lines and lines that begin with `#` are ignored. */
 function idsOf(text: string): string[] {
   return text
     .split('\n')

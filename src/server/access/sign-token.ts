@@ -7,18 +7,18 @@ import { checkedGrant, type Grant } from './grant.js'
 import { algorithmsOf, messageOf, secretKey } from './token-keys.js'
 
 export interface SignOptions {
-  /** How the hub knows the key; what the JWK says unless given. */
+  /** The key's id at the hub; default: that of the JWK. */
   readonly kid?: string
   /** Which hubs it is meant for (`aud`). */
   readonly audience?: readonly string[]
-  /** Who gives it (`iss`). */
+  /** The issuer (`iss`). */
   readonly issuer?: string
-  /** By which it can be revoked (`jti`); random unless given. */
+  /** The id by which it can be revoked (`jti`); default: random. */
   readonly id?: string
   readonly clock?: Clock
 }
 
-/** What signs, and how. */
+/** A signing key with its algorithm. */
 export interface SigningKey {
   readonly key: KeyObject
   readonly algorithm: string
@@ -26,10 +26,10 @@ export interface SigningKey {
 }
 
 /**
- * Makes a token (JWT) that tells a hub who may do what.
+ * Creates a token (JWT) with the permissions of its holder.
  *
  * @param key a secret of at least 32 bytes (HS256), or a private key: PEM, JWK or `KeyObject`
- * @throws Error when the key cannot sign, a pattern is none, or the token is longer than a hub takes
+ * @throws Error when the key cannot sign, a pattern is not valid, or the token exceeds the hub's limit
  */
 export async function signToken(
   grant: Grant,
@@ -82,7 +82,7 @@ type Jwk = JsonWebKey & { readonly alg?: string; readonly kid?: string }
 
 /**
  * @param text PEM or JWK
- * @param name what it is, in what is said when it cannot sign
+ * @param name of the key, for error messages
  */
 export function privateSigningKey(text: string, name: string): SigningKey {
   try {

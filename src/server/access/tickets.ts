@@ -7,21 +7,21 @@ import type { VerifiedGrant } from './grant.js'
 interface Ticket {
   readonly grant: VerifiedGrant
   readonly sender: string
-  /** On the clock that never goes back. Milliseconds. */
+  /** By the monotonic clock. Milliseconds. */
   readonly until: number
 }
 
 /**
- * What stands in a URL for a token: good once, and for a short while. An `EventSource` can set no header, and URLs end
- * up in logs.
+ * Tickets replace tokens in URLs: each is valid once, for a short time. An `EventSource` cannot set headers, and URLs end up in
+ * logs.
  */
 export class Tickets {
   readonly #clock: Clock
   readonly #random: Random
   readonly #limits: Limits
-  /** The oldest first, and all are good for the same time: so the first is the first to go. */
+  /** The oldest first. All have the same lifetime, so they expire in this order. */
   readonly #open = new Map<string, Ticket>()
-  /** Of each sender, those that have any: the oldest first. */
+  /** The tickets of each sender, the oldest first. */
   readonly #ofSender = new Map<string, Set<string>>()
 
   constructor(clock: Clock, random: Random, limits: Limits) {
@@ -31,10 +31,10 @@ export class Tickets {
   }
 
   /**
-   * When there are as many as may be, the oldest of whoever has most goes for one of somebody who has fewer.
+   * At the limit, the oldest ticket of the sender with most tickets is dropped for a sender with fewer.
    *
    * @param sender a token's holder, or an address
-   * @throws ProtocolError `rateExceeded` when the sender has as many as may be, or more than all others
+   * @throws ProtocolError `rateExceeded` when the sender has reached its limit, or the total is reached and it has most
    */
   issue(grant: VerifiedGrant, sender: string): string {
     const { ticketMs, ticketsMax, ticketsPerHolderMax } = this.#limits
@@ -55,7 +55,7 @@ export class Tickets {
     return ticket
   }
 
-  /** @returns what it stands for, once; nothing when it was used, is too old, or never was */
+  /** @returns the grant of the ticket, once; undefined if it was used, has expired, or never existed */
   redeem(ticket: string): VerifiedGrant | undefined {
     const found = this.#take(ticket)
     return found === undefined || found.until <= this.#clock.elapsed() ? undefined : found.grant

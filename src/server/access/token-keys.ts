@@ -6,11 +6,11 @@ import { isObject } from '../../lib/json.js'
 import type { Limits } from '../../protocol/limits.js'
 import { readUpTo } from './read-up-to.js'
 
-/** Where the keys of tokens come from; several of each, so that they can be changed one after the other. */
+/** The sources of keys for tokens; several of each kind, so that keys can be rotated. */
 export interface KeySources {
   /** Shared secrets (HS256) of at least 32 bytes. */
   readonly secrets?: readonly (string | Uint8Array)[]
-  /** Files with a shared secret; the white space around it does not count. */
+  /** Files with a shared secret; surrounding white space is ignored. */
   readonly secretFiles?: readonly string[]
   /** Files with a public key (PEM, certificate or JWK) or a JWK set (RFC 7517). */
   readonly keyFiles?: readonly string[]
@@ -18,11 +18,11 @@ export interface KeySources {
   readonly jwksUrl?: string
 }
 
-/** A key, and the algorithms that it may verify. What a token says of its algorithm never chooses another use. */
+/** A key, and the algorithms that it may verify. The algorithm in a token never leads to another use of a key. */
 export interface Key {
   /** Its thumbprint (RFC 7638). */
   readonly id: string
-  /** As its issuer calls it. */
+  /** The issuer's id of the key. */
   readonly kid?: string
   readonly algorithms: readonly string[]
   readonly key: KeyObject
@@ -40,7 +40,7 @@ const curveAlgorithms: Readonly<Record<string, readonly string[]>> = {
   secp521r1: ['ES512'],
 }
 
-/** @returns what the key can be used for; nothing when it is none for signatures, or too weak */
+/** @returns the algorithms of the key; empty if it is not for signatures, or too weak */
 export function algorithmsOf({
   type,
   asymmetricKeyType,
@@ -74,7 +74,7 @@ interface Jwk extends JsonWebKey {
   readonly use?: unknown
 }
 
-/** @returns the key; nothing when it is none that verifies signatures */
+/** @returns the key; undefined if it cannot verify signatures */
 async function keyOf(key: KeyObject, { kid, alg, use }: Jwk = {}): Promise<Key | undefined> {
   const able = algorithmsOf(key)
   const algorithms = alg === undefined ? able : able.filter((name) => name === alg)
@@ -83,7 +83,7 @@ async function keyOf(key: KeyObject, { kid, alg, use }: Jwk = {}): Promise<Key |
   return { id, algorithms, key, ...(typeof kid === 'string' && { kid }) }
 }
 
-/** @returns the keys of a set or of a single JWK; those of a kind that is not known are passed over */
+/** @returns the keys of a set or of a single JWK; keys of an unknown kind are ignored */
 async function keysOfJson(value: unknown, name: string, secrets: 'allowed' | 'ignored'): Promise<Key[]> {
   const keys = isObject(value) && Array.isArray(value['keys']) ? (value['keys'] as unknown[]) : [value]
   const found: Key[] = []
@@ -95,7 +95,7 @@ async function keysOfJson(value: unknown, name: string, secrets: 'allowed' | 'ig
   return found
 }
 
-/** A secret that anyone can fetch is none. */
+/** A published secret is not secret, so it is ignored. */
 function importJwk(jwk: Jwk, name: string, secrets: 'allowed' | 'ignored'): KeyObject | undefined {
   if (jwk.kty === 'oct') {
     return secrets === 'allowed' ? secretKey(Buffer.from(jwk.k ?? '', 'base64url'), name) : undefined
@@ -103,7 +103,7 @@ function importJwk(jwk: Jwk, name: string, secrets: 'allowed' | 'ignored'): KeyO
   try {
     return createPublicKey({ key: jwk, format: 'jwk' })
   } catch {
-    // A kind that this Node does not know is one that no token here is signed with.
+    // Node does not know this kind of key, so it cannot verify tokens with it.
     return undefined
   }
 }
@@ -150,7 +150,7 @@ async function keysOfUrl(url: string, { keysBytesMax, keysFetchMs }: Limits): Pr
   }
 }
 
-/** @throws Error when what decides who may do what could be changed on its way */
+/** @throws Error when the URL would not protect the answer from modification */
 export function expectSafe(url: string): void {
   const { protocol, hostname } = new URL(url)
   if (protocol === 'https:') return
@@ -161,14 +161,14 @@ export function expectSafe(url: string): void {
 export interface KeysOptions {
   readonly clock: Clock
   readonly limits: Limits
-  /** Told when keys cannot be read again; the ones from before stay in force. */
+  /** Called when reading keys again fails; the previous ones stay in force. */
   readonly report: (error: unknown) => void
 }
 
-/** How soon a token with an unknown `kid` may have the keys read again. Milliseconds. */
+/** The minimum time between two reads because of unknown `kid`s. Milliseconds. */
 const cooldownMs = 10_000
 
-/** The keys in force. They are read again now and then, and when a token names one that is not known. */
+/** The keys in force. They are read again at intervals, and when a token names an unknown key. */
 export class Keys {
   readonly #sources: KeySources
   readonly #options: KeysOptions
@@ -178,7 +178,7 @@ export class Keys {
   #timer: Timer | undefined
   #changed: () => void = () => {}
 
-  /** @throws Error when a source cannot be read, or has no key */
+  /** @throws Error when a source cannot be read or has no key */
   static async read(sources: KeySources, options: KeysOptions): Promise<Keys> {
     if (sources.jwksUrl !== undefined) expectSafe(sources.jwksUrl)
     const keys = new Keys(sources, options)
@@ -189,9 +189,9 @@ export class Keys {
   }
 
   /**
-   * Begins to read, and does not wait: there are no keys before. What goes wrong is reported, and tried again.
+   * Begins to read without waiting; until then there are no keys. Errors are reported, and reading is tried again.
    *
-   * @throws Error when there is no source, or one can never be right
+   * @throws Error when there is no source, or one can never be valid
    */
   static begin(sources: KeySources, options: KeysOptions): Keys {
     const { secrets = [], secretFiles = [], keyFiles = [], jwksUrl } = sources
@@ -209,12 +209,12 @@ export class Keys {
     this.#options = options
   }
 
-  /** Calls `task` whenever other keys are in force. */
+  /** Calls `task` whenever the keys in force change. */
   onChange(task: () => void): void {
     this.#changed = task
   }
 
-  /** How many there are. */
+  /** The number of keys. */
   get known(): number {
     return this.#keys.length
   }
@@ -223,7 +223,7 @@ export class Keys {
     return this.#keys.some((key) => key.id === id)
   }
 
-  /** @returns the keys that may have signed a token with this header; one without a `kid` of its own may have any */
+  /** @returns the keys that may have signed a token with this header; keys without a `kid` match any */
   fitting(algorithm: string | undefined, kid: string | undefined): readonly Key[] {
     return this.#keys.filter(
       (key) =>
@@ -232,7 +232,7 @@ export class Keys {
     )
   }
 
-  /** Reads the keys again, unless that was done just now. @returns whether they have been read since the call */
+  /** Reads the keys again, unless that was done recently. @returns whether they were read */
   async refresh(): Promise<boolean> {
     const reading = this.#reading !== undefined
     if (!reading && this.#options.clock.elapsed() - this.#readAt < cooldownMs) return false
@@ -250,7 +250,7 @@ export class Keys {
     })
   }
 
-  /** Several at once are one. */
+  /** Concurrent calls share one read. */
   #readAgain(): Promise<void> {
     this.#reading ??= this.#read()
       .catch((error: unknown) => this.#options.report(error))

@@ -6,13 +6,13 @@ import { lifetimeOf, unauthorized, VerifiedGrant } from './grant.js'
 import { RevokedTokens } from './revoked-tokens.js'
 import { type Key, type KeySources, Keys, type KeysOptions } from './token-keys.js'
 
-/** Which tokens are good: JWTs (RFC 7519) signed with one of these keys. */
+/** The accepted tokens: JWTs (RFC 7519) signed with one of these keys. */
 export interface AuthOptions extends KeySources {
-  /** `aud` must name one of them. Without any, a token that has an audience is meant for somebody else. */
+  /** `aud` must include one of them. Without any, tokens with an audience are refused. */
   readonly audience?: readonly string[]
-  /** `iss` must be one of them; any unless given. */
+  /** `iss` must be one of them; default: any. */
   readonly issuer?: readonly string[]
-  /** A file with the ids (`jti`) of tokens that are good no more, one in each line. */
+  /** A file with the ids (`jti`) of revoked tokens, one per line. */
   readonly revokedFile?: string
 }
 
@@ -22,7 +22,7 @@ export class Tokens {
   readonly #keys: Keys
   readonly #revoked: RevokedTokens | undefined
   readonly #setting: KeysOptions
-  /** Tokens that have been verified: a client sends the same one with every request. */
+  /** Verified tokens, because a client sends the same one with every request. */
   readonly #known = new Map<string, VerifiedGrant>()
 
   /** @throws Error when there is no key, or a key or the list of revoked tokens cannot be read */
@@ -38,9 +38,9 @@ export class Tokens {
   }
 
   /**
-   * As `start`, for whoever cannot wait: until the keys and the list of revoked tokens are read, tokens wait for them.
+   * Like `start`, without waiting: verification waits until the keys and the list of revoked tokens are read.
    *
-   * @throws Error when there is no key, or one can never be right
+   * @throws Error when there is no key, or one can never be valid
    */
   static begin(options: AuthOptions, setting: KeysOptions): Tokens {
     const { revokedFile } = options
@@ -60,7 +60,7 @@ export class Tokens {
     this.#revoked = revoked
   }
 
-  /** Calls `task` when grants that were given may have lost their key, or may have been revoked. */
+  /** Calls `task` when grants may have lost their key or may have been revoked. */
   onWithdrawn(task: () => void): void {
     const forget = (): void => {
       this.#known.clear()
@@ -75,7 +75,7 @@ export class Tokens {
     this.#revoked?.close()
   }
 
-  /** @returns at once what has been verified before; rejects or throws with ProtocolError `unauthorized` */
+  /** @returns the grant, synchronously if it was verified before; rejects or throws with ProtocolError `unauthorized` */
   grantOf(token: string): VerifiedGrant | Promise<VerifiedGrant> {
     const { tokenLengthMax } = this.#setting.limits
     if (token.length > tokenLengthMax) {
@@ -91,7 +91,7 @@ export class Tokens {
     const { alg, kid } = headerOf(token)
     const grant =
       (await this.#tryKeys(token, this.#keys.fitting(alg, kid))) ??
-      // An issuer that has changed its key signs with one that is not known yet.
+      // The issuer may have changed its key.
       ((await this.#keys.refresh()) ? await this.#tryKeys(token, this.#keys.fitting(alg, kid)) : undefined)
     if (this.#revoked !== undefined && !(await this.#revoked.isKnown()))
       throw new ProtocolError('unavailable', 'The list of revoked tokens cannot be read; try again later.')
@@ -166,7 +166,7 @@ export class Tokens {
   }
 }
 
-/** @returns what tells a token from all others, and does not give it away */
+/** @returns a digest that identifies a token without revealing it */
 export function fingerprint(token: string): string {
   return createHash('sha256').update(token).digest('base64url')
 }
@@ -178,7 +178,7 @@ function headerOf(token: string): { readonly alg: string | undefined; readonly k
     const { alg, kid } = decodeProtectedHeader(token)
     return { alg, kid }
   } catch {
-    // What it says is not repeated: it may be half a secret.
+    // The message does not quote it, because it may contain a part of a secret.
     throw unauthorized('The token is no JWT.')
   }
 }

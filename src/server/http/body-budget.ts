@@ -4,20 +4,20 @@ import type { Limits } from '../../protocol/limits.js'
 
 interface Body {
   readonly sender: string
-  /** Told why it has to go. */
+  /** Called with the reason when the body is evicted. */
   readonly evict: (error: ProtocolError) => void
   bytes: number
-  /** When something came of it, on the clock that never goes back. Milliseconds. */
+  /** When its last data arrived, by the monotonic clock. Milliseconds. */
   heardAt: number
   evicted: ProtocolError | undefined
 }
 
 /**
- * What has come of all bodies that are not complete: many of them at once must not fill the memory, and those of one
- * sender must not keep out what others send.
+ * The memory of all incomplete bodies. Many at once must not fill the memory, and those of one sender must not prevent others
+ * from sending.
  *
- * When there is no room, who holds most makes it, beginning with what has been silent longest. While more than half is
- * taken, silence is short.
+ * When there is no room, the sender that holds most gives way, its longest silent body first. While more than half is in use,
+ * only short silences are permitted.
  */
 export class BodyBudget {
   readonly #limits: Limits
@@ -38,8 +38,8 @@ export class BodyBudget {
 
   /**
    * @param sender a token's holder, or an address
-   * @param evict told at most once, when the body has to make room: what is held of it counts no more
-   * @returns the share of one body, which must be given back
+   * @param evict called at most once, when the body is evicted; its bytes no longer count then
+   * @returns the share of one body, which must be released
    */
   take(sender: string, evict: (error: ProtocolError) => void): BodyShare {
     const body: Body = { sender, evict, bytes: 0, heardAt: 0, evicted: undefined }
@@ -70,7 +70,7 @@ export class BodyBudget {
     else this.#held.delete(body)
   }
 
-  /** @throws ProtocolError `unavailable` when nobody holds more than the sender of this one */
+  /** @throws ProtocolError `unavailable` when no other sender holds more */
   #makeRoom(coming: Body): void {
     while (this.#bytes > this.#limits.bodiesBytesMax) {
       let heaviest = coming.sender
@@ -86,7 +86,7 @@ export class BodyBudget {
     }
   }
 
-  /** Ends those that are silent, the heaviest senders' first, until the room is not short any more. */
+  /** Evicts silent bodies, those of the heaviest senders first, until there is enough room. */
   #look(): void {
     this.#willLook = false
     const { bodiesSilenceMs } = this.#limits
@@ -126,7 +126,7 @@ export class BodyBudget {
 export interface BodyShare {
   /**
    * @param bytes held of the body now
-   * @throws ProtocolError `unavailable` when all of them together are too much, and nobody holds more than its sender
+   * @throws ProtocolError `unavailable` when the total is too large and no other sender holds more
    */
   hold(bytes: number): void
   release(): void

@@ -8,9 +8,8 @@ import type { Call } from './routes.js'
 /**
  * Reads a whole body.
  *
- * @returns the bytes; nothing when the peer has gone
- * @throws ProtocolError `frameTooLarge` as soon as it is seen to be longer than `frameBytesMax`; `rateExceeded` when
- *   too much has come of whoever sends it
+ * @returns the bytes; undefined if the peer has gone
+ * @throws ProtocolError `frameTooLarge` as soon as it exceeds `frameBytesMax`; `rateExceeded` when the sender has sent too much
  */
 export async function readBody(
   { limits, bodyBudget, rateLimits }: Pick<BodyContext, 'limits' | 'bodyBudget' | 'rateLimits'>,
@@ -47,10 +46,10 @@ function tooLarge(bytesMax: number): ProtocolError {
   return new ProtocolError('frameTooLarge', `body: expected at most ${bytesMax} bytes`)
 }
 
-/** To read what is as large as this takes so long that what is done with it has a turn of its own. */
+/** Parsing a body of this size takes so long that it is used in another turn. */
 export const largeBytes = 64 * 1024
 
-/** @returns in another turn where a body was large, so that others have theirs before it is used */
+/** @returns in another turn if the body was large, so that other work is done in between */
 export async function betweenTurns(context: Pick<BodyContext, 'hub'>, body: Buffer): Promise<void> {
   if (body.length >= largeBytes) await anotherTurn(context)
 }
@@ -60,13 +59,13 @@ export function anotherTurn({ hub }: Pick<BodyContext, 'hub'>): Promise<void> {
   return new Promise((resolve) => hub.clock.defer(resolve))
 }
 
-/** What a body says it is. */
+/** The content type of a body. */
 export type BodyKind = 'json' | 'ndjson' | 'msgpack' | 'event-stream'
 
 const kinds: Readonly<Record<string, BodyKind>> = {
   '': 'json',
   'application/json': 'json',
-  // What `curl --data` and `fetch` claim of any text. A page cannot misuse it: its origin is checked.
+  // The default type of `curl --data` and `fetch` for any text. A page cannot misuse it, because its origin is checked.
   'application/x-www-form-urlencoded': 'json',
   'text/plain': 'json',
   'application/x-ndjson': 'ndjson',
@@ -78,7 +77,7 @@ const kinds: Readonly<Record<string, BodyKind>> = {
   'application/vnd.msgpack': 'msgpack',
 }
 
-/** @returns the content type without its parameters, in lower case; empty when there is none */
+/** @returns the content type without parameters, in lower case; empty if there is none */
 export function contentType(request: Request): string {
   return (request.headers.get('content-type') ?? '').split(';', 1)[0]?.trim().toLowerCase() ?? ''
 }
@@ -95,8 +94,8 @@ export function bodyKind(request: Request, supported: readonly BodyKind[]): Body
 }
 
 /**
- * @param name what the text is, in what is said when it is not JSON
- * @param hint what to try when it is not JSON
+ * @param name of the text, for the error message
+ * @param hint for the error message: what to try
  * @throws ProtocolError `badFrame`
  */
 export function parseJson(text: string, { depthMax }: Limits, name: string, hint = ''): unknown {

@@ -11,22 +11,22 @@ import { type BodyKind, parseJson } from './body.js'
 import { refusal } from './problem.js'
 import type { Call } from './routes.js'
 
-/** Reads a body whose objects are not the hub's own events: of a dialect, of an agent, or an event stream's. */
+/** Reads a body whose objects are not the hub's own events: those of a dialect, of an agent, or of an event stream. */
 export interface EventReader {
-  /** Whether it names the worker of each event itself. */
+  /** Whether its events name their workers. */
   readonly namesWorkers: boolean
   /** @throws ProtocolError `badFrame` */
   value(value: unknown): readonly DialectEvent[]
   /** @throws ProtocolError `badFrame` */
   line(text: string): readonly DialectEvent[]
-  /** The body is over. @returns what is still to be said */
+  /** The body has ended. @returns the remaining events */
   end(): readonly DialectEvent[]
 }
 
 /**
  * @param worker the worker of the route
- * @returns how the body of a publishing request is read; nothing where it has the hub's own events
- * @throws ProtocolError `badFrame` when the query names a dialect or a kind of agent that there is not
+ * @returns the reader of the body of a publish request; undefined if it contains the hub's own events
+ * @throws ProtocolError `badFrame` when the query names an unknown dialect or kind of agent
  */
 export function eventReaderOf(
   context: DialectContext,
@@ -45,7 +45,7 @@ export function eventReaderOf(
     return agentReader(context, call, from, worker)
   }
   if (read === undefined && kind !== 'event-stream') return undefined
-  // What a dialect makes of its events is more than commands: its end, for one.
+  // A dialect can do more than publish commands, for example end a session.
   if (read !== undefined) call.use(({ topic, permissions }) => permissions.expectWrite(topic))
   const one: ReadEvent = read ?? ((value) => ({ kind: 'event', event: checkEvent(value, limits) }))
   const value = (object: unknown): readonly DialectEvent[] => [one(object)]
@@ -61,7 +61,7 @@ export function eventReaderOf(
   }
 }
 
-/** What an agent prints, translated. Its sub-agents are workers, which the token must allow. */
+/** Translates the output of an agent. Its sub-agents are workers, which the token must permit. */
 function agentReader(
   { limits }: DialectContext,
   call: Call,
@@ -94,7 +94,7 @@ function agentReader(
   }
 }
 
-/** An event stream: the data of each block is an event, or what its `event:` names has it as data. */
+/** Reads an event stream: the data of each block is an event, or the data of the event that `event:` names. */
 function streamReader(
   value: (object: unknown) => readonly DialectEvent[],
   dataMax: number,

@@ -18,10 +18,10 @@ const contentTypes: Readonly<Record<Format, string>> = {
   text: 'text/plain; charset=utf-8',
 }
 
-/** What is read, and made text of, within one turn. */
+/** How many events are read and formatted within one turn. */
 const pageEvents = 250
 
-/** All that is retained of a session when it is asked for, running or ended, as one download. */
+/** All retained events of a session, running or ended, as one download. */
 export function exportRoute(context: HubContext): Route {
   return {
     method: 'GET',
@@ -38,7 +38,7 @@ async function exportSession(context: HubContext, call: Call): Promise<Answer | 
     const found = context.hub.find(param('session'))
     return { topic, before: found && formatCursor(found.epoch, (found.offset + 1) as Offset) }
   })
-  // What cannot be read at all is answered with a problem.
+  // If not even the first page can be read, the answer is a problem.
   const first = await pageOf(context, call, { topic, before, after: undefined })
   const head = {
     status: 200,
@@ -61,7 +61,7 @@ async function exportSession(context: HubContext, call: Call): Promise<Answer | 
     }
     download.stream.end()
   } catch (error) {
-    // A download that ends in good order would look complete.
+    // A clean end would make the download look complete.
     download.stream.cut()
     throw error
   }
@@ -74,7 +74,7 @@ interface Asked {
   readonly after: Cursor | undefined
 }
 
-/** Each page is read only while the client may still read it. */
+/** Checks the permission again before each page. */
 function pageOf({ hub }: HubContext, call: Call, { topic, before, after }: Asked) {
   const query = {
     limit: Math.min(pageEvents, hub.limits.pageItemsMax),
@@ -84,7 +84,7 @@ function pageOf({ hub }: HubContext, call: Call, { topic, before, after }: Asked
   return call.use(() => hub.readEntries(topic, query))
 }
 
-/** A response that goes on as fast as its peer reads. */
+/** A response that is written as fast as its peer reads. */
 class Download implements StreamEvents {
   stream: Stream | undefined
   gone = false
@@ -104,7 +104,7 @@ class Download implements StreamEvents {
     this.#wake?.()
   }
 
-  /** @returns once more may be written, or nobody reads any more */
+  /** @returns when more may be written, or the peer has gone */
   async write(text: string): Promise<void> {
     if (this.gone || this.stream === undefined || this.stream.write(Buffer.from(text))) return
     const { clock, limits } = this.#context
@@ -125,12 +125,12 @@ function textOf(entries: readonly Entry[], format: Format): string {
   return conflate(events).map(paragraphOf).join('')
 }
 
-/** An event as `publish` takes it, with its offset and worker. */
+/** An event in the form of `publish`, with its offset and worker. */
 function lineOf({ event: { type, data, ...rest }, force }: Entry): string {
   return `${escapeControls(JSON.stringify({ type, data, ...rest, ...(force && { force }) }))}\n`
 }
 
-/** An event as one reads it: what is text as text, each line behind the time and who it is of. */
+/** An event for people: texts as text, each line after the time and the worker. */
 function paragraphOf({ event, traits }: Entry): string {
   const { time, worker, type, data } = event
   const merged = traits.merge && mergeTextOf(traits.merge, data)
@@ -140,5 +140,5 @@ function paragraphOf({ event, traits }: Entry): string {
   return lines.map((line) => `${prefix}${line.replace(controls, '')}\n`).join('')
 }
 
-/** What steers a terminal, but for tabs; sequences of colours lose what makes them such. */
+/** Characters that control a terminal, except tabs. Removing them makes colour sequences harmless. */
 const controls = /[^\P{Cc}\t]|[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu

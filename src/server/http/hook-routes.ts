@@ -8,7 +8,7 @@ import { bodyKind, parseJson, readBody, utf8 } from './body.js'
 import { json, refusal } from './problem.js'
 import type { Call, Route } from './routes.js'
 
-/** `POST /api/hooks/claude-code`: what coding agents tell their hooks, as events of a session of their own. */
+/** `POST /api/hooks/claude-code`: publishes the hooks of coding agents as events of a session. */
 export function hookRoutes(context: DialectContext): Route[] {
   return [
     {
@@ -21,7 +21,7 @@ export function hookRoutes(context: DialectContext): Route[] {
   ]
 }
 
-/** Published to the session that `?session` names, or else to that of the agent's own id; the answer decides nothing. */
+/** Publishes to the session of `?session`, or else to one with the agent's own id. The answer leaves decisions to the agent. */
 async function takeHook(context: DialectContext, call: Call): Promise<Answer | undefined> {
   const { hub, limits } = context
   bodyKind(call.request, ['json'])

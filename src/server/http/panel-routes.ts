@@ -12,7 +12,7 @@ const types: Readonly<Record<string, string>> = {
   '.css': 'text/css; charset=utf-8',
 }
 
-/** Nothing but the hub's own files, no inline code, and no text that could become markup. */
+/** Allows only the hub's own files, no inline code, and no text that could become markup. */
 const pageHeaders: Readonly<Record<string, string>> = {
   'content-security-policy': [
     "default-src 'none'",
@@ -47,7 +47,7 @@ export function panelRoutes(): Route[] {
     const files = await read
     const file = files.get(name)
     if (file === undefined) {
-      // A page that is built while the hub runs is found by the next request.
+      // The next request finds a page that was built while the hub runs.
       if (files.size === 0) read = undefined
       throw new ProtocolError(
         'notFound',
@@ -73,7 +73,7 @@ export function panelRoutes(): Route[] {
       method: 'GET',
       path: '/panels/{file}',
       access: { kind: 'open' },
-      // The page itself asks for its scripts with an origin, which is another than `Host` behind some proxies.
+      // The page requests its scripts with an origin, which differs from `Host` behind some proxies.
       anyOrigin: true,
       // The names change with the content.
       answer: (call) =>
@@ -105,7 +105,7 @@ function answerOf(
   }
 }
 
-/** Beside the compiled server, or beside the folder of one that was bundled; for one that runs from its source, where the build puts them. */
+/** Next to the compiled server, or next to the folder of a bundled one; when run from source, in the output of the build. */
 async function readFiles(): Promise<ReadonlyMap<string, File>> {
   const folder = ['../../panels/', '../panels/', '../../../dist/panels/']
     .map((path) => fileURLToPath(new URL(path, import.meta.url)))

@@ -2,12 +2,12 @@ import type { TopicName } from '../../protocol/topic.js'
 import { flagOf } from './query.js'
 import type { Access, Asked } from './routes.js'
 
-/** The topic of a path's session; with `?all` that of all its events. */
+/** The topic of a path's session; with `?all` the topic of all its events. */
 export function sessionTopic({ param, query }: Asked): TopicName {
   return { kind: flagOf(query, 'all') ? 'all' : 'session', session: param('session') }
 }
 
-/** As `sessionTopic`; whoever names workers means all events. */
+/** Like `sessionTopic`; with `?workers` the topic of all events. */
 export function historyTopic(asked: Asked): TopicName {
   return asked.query.has('workers') ? wholeTopic(asked) : sessionTopic(asked)
 }
@@ -17,12 +17,12 @@ export function workerTopic({ param }: Asked): TopicName {
   return { kind: 'worker', session: param('session'), worker: param('worker') }
 }
 
-/** The session's own topic, whatever the query says. */
+/** The session's own topic, regardless of the query. */
 export function ownTopic({ param }: Asked): TopicName {
   return { kind: 'session', session: param('session') }
 }
 
-/** All that belongs to a session. */
+/** The topic of a whole session. */
 export function wholeTopic({ param }: Asked): TopicName {
   return { kind: 'all', session: param('session') }
 }
@@ -35,7 +35,7 @@ export function writes(topic: (asked: Asked) => TopicName): Access {
   return { kind: 'write', topic }
 }
 
-/** What is published there is looked at once it has come: commands may be sent by who may do no more. */
+/** Requires permission to send commands; the events are checked when they have arrived. */
 export function commands(topic: (asked: Asked) => TopicName): Access {
   return { kind: 'command', topic }
 }

@@ -2,7 +2,7 @@ import { ProtocolError, quote, type RequestCode, requestCodes } from '../../prot
 import type { Answer } from '../../transport/transport.js'
 import { RateError } from '../access/rate-limits.js'
 
-/** What each code says to a person; `detail` says what was wrong this time. */
+/** The title of each code for people; `detail` has the specific error. */
 const titles: Readonly<Record<RequestCode, string>> = {
   badFrame: 'The request is malformed',
   unauthorized: 'A valid token is needed',
@@ -19,7 +19,7 @@ const titles: Readonly<Record<RequestCode, string>> = {
   unavailable: 'The hub cannot take this now',
 }
 
-/** What a client must know beside the status, by code. */
+/** Additional headers, by code. */
 const headersOf: Readonly<Partial<Record<RequestCode, Readonly<Record<string, string>>>>> = {
   unauthorized: { 'www-authenticate': 'Bearer' },
   unsupportedMediaType: { 'accept-encoding': 'identity' },
@@ -29,7 +29,7 @@ const headersOf: Readonly<Partial<Record<RequestCode, Readonly<Record<string, st
 
 /**
  * @param beside further members: RFC 9457 section 3.2
- * @returns the error as a problem document, with `pointer` and `line` where the place is known
+ * @returns the error as a problem document, with `pointer` and `line` if the place is known
  */
 export function problem(error: ProtocolError, beside: object = {}): Answer {
   const { code, message, place } = error
@@ -51,7 +51,7 @@ function retryOf(error: ProtocolError): Readonly<Record<string, string>> {
   return error instanceof RateError ? { 'retry-after': String(Math.ceil(error.afterMs / 1_000)) } : {}
 }
 
-/** @returns the problem of whatever was thrown; what is no peer's mistake is reported and stays in the house. */
+/** @returns the problem document of an exception; if it is not a peer's mistake, it is reported and not shown to the client */
 export function problemOf(error: unknown, report: (error: unknown) => void): Answer {
   if (error instanceof ProtocolError) return problem(error)
   report(error)
@@ -67,7 +67,7 @@ export function json(status: number, value: object, headers: Readonly<Record<str
   }
 }
 
-/** @returns what whoever comes to a hub is told that closes */
+/** @returns the error for requests to a stopping hub */
 export function shuttingDown(): ProtocolError {
   return new ProtocolError('unavailable', 'The hub is shutting down; try again soon.')
 }

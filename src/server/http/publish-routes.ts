@@ -1,4 +1,4 @@
-// Longer than 350 lines: the way of one body from its head to its answer.
+// Longer than 350 lines: the path of one body from its head to its answer.
 
 import type { DialectEvent } from '../../codec/dialect.js'
 import type { Hub } from '../../hub/hub.js'
@@ -19,7 +19,7 @@ import { commands, ownTopic, workerTopic } from './path-topics.js'
 import { json, problem, refusal } from './problem.js'
 import type { Call, Permitted, Route } from './routes.js'
 
-/** What a publishing request has done so far: the answer, or a part of the problem. */
+/** The result of a publish request so far: the answer, or a part of the problem. */
 interface Total {
   first: Offset | 0
   last: Offset | 0
@@ -29,7 +29,7 @@ interface Total {
 
 const publishQuery = ['from', 'dialect']
 
-/** `POST …/events`: one event or many, answered once they are stored. */
+/** `POST …/events`: one event or many, answered when they are stored. */
 export function publishRoutes(context: DialectContext): Route[] {
   const answer = (call: Call): Promise<Answer | undefined> => {
     const kind = bodyKind(call.request, ['json', 'ndjson', 'msgpack', 'event-stream'])
@@ -99,24 +99,24 @@ function expectMayPublish(
   permissions.expectPublish(topic, events, hub.isCommand)
 }
 
-/** The worker of the route; a dialect may name one for each event of a session's. */
+/** The worker of the route; in a session's topic a dialect may name one for each event. */
 function workerOf(name: TopicName): string | undefined {
   return name.kind === 'worker' ? name.worker : undefined
 }
 
-/** Ends a session, unless it has ended: the same may be said again when the first answer was lost. */
+/** Ends a session, unless it has ended, because a client that lost the first answer may repeat the request. */
 function endOnce(hub: Hub, session: string, outcome: JsonValue | undefined): void {
   if (hub.find(session)?.status !== 'ended') hub.endSession(session, outcome)
 }
 
 interface ReadEvents {
   readonly events: readonly NewEvent[]
-  /** Of each event; nothing for the session's own. */
+  /** The worker of each event; undefined for the session's own. */
   readonly workers: readonly (string | undefined)[]
   readonly end: Extract<DialectEvent, { kind: 'end' }> | undefined
 }
 
-/** @throws ProtocolError with the place of the first that cannot be read, or of what follows the end */
+/** @throws ProtocolError with the place of the first value that cannot be read, or that follows the end */
 function readAll(values: readonly unknown[], read: EventReader, { publishEventsMax }: Limits): ReadEvents {
   if (values.length > publishEventsMax) {
     throw refusal('events', `at most ${publishEventsMax} events`, values.length)
@@ -148,12 +148,12 @@ function readAll(values: readonly unknown[], read: EventReader, { publishEventsM
   return { events, workers, end }
 }
 
-/** @returns the trace of a request, for its events that name none; a header that is not valid counts for nothing */
+/** @returns the trace of a request, for its events without one; an invalid header is ignored */
 function traceOf({ headers }: Request): TraceContext | undefined {
   return traceContext(headers.get('traceparent'), headers.get('tracestate'))
 }
 
-/** Both fields are the event's own or both the request's: a `tracestate` belongs to its `traceparent`. */
+/** Both fields come from the event or both from the request, because a `tracestate` belongs to its `traceparent`. */
 function withTrace(events: readonly NewEvent[], context: TraceContext | undefined): readonly NewEvent[] {
   if (context === undefined) return events
   return events.map((event) => {
@@ -178,12 +178,12 @@ function unpack(codec: { decodeAll(bytes: Uint8Array): readonly unknown[] }, bod
 }
 
 /**
- * Publishes line by line while the body arrives: what came in one chunk leaves in one flush. Waiting for what
- * came some chunks before to be stored keeps a fast producer from outrunning the store; the peer is paused
- * meanwhile. A few, so that reading goes on while the store writes.
+ * Publishes line by line while the body arrives: the lines of one chunk leave in one flush. It waits until earlier chunks are
+ * stored, so that a fast producer cannot outrun the store; the peer is paused meanwhile. It stays a few chunks ahead, so that
+ * reading continues while the store writes.
  *
- * After a bad line nothing more is published; what precedes it is kept, and counted in the problem. A server that
- * closes stops likewise, for a body may last as long as its peer.
+ * After a bad line nothing more is published; the lines before it are published and counted in the problem. A stopping server
+ * ends it in the same way, because a body may last as long as its peer.
  */
 async function publishLines(
   context: DialectContext,
@@ -197,7 +197,7 @@ async function publishLines(
   const trace = traceOf(request)
   const worker = use(({ topic }) => workerOf(topic))
   const read = eventReaderOf(context, call, kind, worker)
-  // A body may be sent for longer than a token is good.
+  // A body may last longer than its token.
   const pending = new PendingLines(limits.publishEventsMax, (events, workers) => {
     const traced = withTrace(events, trace)
     use((permitted) => {
@@ -224,7 +224,7 @@ async function publishLines(
       else take(read.line(text), line)
     }, line)
   })
-  // An agent's stream that stops, for whatever reason, has ended: those who watch it are told how.
+  // If an agent's stream stops for any reason, the run ends, so that watchers learn how.
   const endStream = (): void => checkedLine(() => take(read?.end() ?? [], last), last)
   const ahead = new Ahead(limits.aheadBytesMax)
   const body = exchange.body(limits.bodySilenceMs)[Symbol.asyncIterator]()
@@ -247,7 +247,7 @@ async function publishLines(
       await ahead.add(hub.committed(session), chunk.length)
       await rateLimits.bodies.pass(sender, chunk.length, isOver)
     }
-    // A line that the peer did not end before it went may be half of one.
+    // A line that the peer did not finish may be incomplete.
     if (exchange.gone) {
       endStream()
       pending.publish()
@@ -260,7 +260,7 @@ async function publishLines(
     await hub.committed(session)
     return json(200, total)
   } catch (error) {
-    // The first error is the one that is told.
+    // The first error is reported.
     if (read !== undefined) ignoringRefusals(endStream)
     const refused = pending.settle(error)
     await hub.committed(session)
@@ -272,8 +272,8 @@ async function publishLines(
 }
 
 /**
- * Chunks that have been published and are still being stored. With `aheadBytesMax` of 64 KiB, hardly more than a
- * chunk, the store is asked for many small commits, and took half as many events a second.
+ * Chunks that have been published and are not stored yet. With an `aheadBytesMax` of 64 KiB, hardly more than a chunk, the
+ * store gets many small commits, which halved the events per second.
  */
 class Ahead {
   readonly #bytesMax: number
@@ -284,9 +284,9 @@ class Ahead {
     this.#bytesMax = bytesMax
   }
 
-  /** @returns once few enough bytes are left to wait for; rejects as the oldest chunk does */
+  /** @returns when few enough bytes are not stored; rejects if the oldest chunk fails */
   async add(stored: Promise<void>, bytes: number): Promise<void> {
-    // Whoever waits for it, or for the last one, is told; one that nobody waits for any more must not end the hub.
+    // The error is reported to the waiter of this chunk or of the last one; without a waiter it must not crash the hub.
     stored.catch(() => {})
     this.#chunks.push({ stored, bytes })
     this.#bytes += bytes
@@ -307,7 +307,7 @@ class PendingLines {
   readonly #publish: (events: readonly NewEvent[], workers: Workers) => void
   #events: NewEvent[] = []
   #lines: number[] = []
-  /** Of each event; absent as long as none has one. */
+  /** The worker of each event; absent as long as none has one. */
   #workers: (string | undefined)[] | undefined = undefined
 
   constructor(max: number, publish: (events: readonly NewEvent[], workers: Workers) => void) {
@@ -323,7 +323,7 @@ class PendingLines {
     if (this.#events.length === this.#max) this.publish()
   }
 
-  /** Publishes what precedes the end, and ends. */
+  /** Publishes the events before the end, and ends the session. */
   end(line: number, ending: () => void): void {
     this.publish()
     try {
@@ -333,7 +333,7 @@ class PendingLines {
     }
   }
 
-  /** @throws ProtocolError with the line that the hub refused, once what precedes it has been published */
+  /** @throws ProtocolError with the refused line, after the lines before it have been published */
   publish(): void {
     const events = this.#events
     const lines = this.#lines
@@ -354,10 +354,10 @@ class PendingLines {
   }
 
   /**
-   * Publishes what precedes the error.
+   * Publishes the events before the error.
    *
-   * @returns the error as the client is to see it: the first one, where there are two
-   * @throws whatever is no peer's mistake
+   * @returns the error for the client: the first one if there are two
+   * @throws any error that is not a peer's mistake
    */
   settle(error: unknown): ProtocolError {
     const refused = ofLine(error)
@@ -383,7 +383,7 @@ function checkedLine<T>(check: () => T, line: number): T {
   try {
     return check()
   } catch (error) {
-    // What the hub refused of the lines before has its line.
+    // An error of an earlier line already has its line.
     if (error instanceof ProtocolError && error.place.line === undefined) throw at(error, line)
     throw error
   }

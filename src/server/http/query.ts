@@ -3,7 +3,7 @@ import { type Mode, modes } from '../../protocol/frames.js'
 import type { Limits } from '../../protocol/limits.js'
 import { refusal } from './problem.js'
 
-/** @returns the names of `?name=a,b&name=c`; none when it is empty, nothing when it is absent. */
+/** @returns the names of `?name=a,b&name=c`; empty if it is empty, undefined if it is absent */
 export function listOf(query: URLSearchParams, name: string): readonly string[] | undefined {
   if (!query.has(name)) return undefined
   return query
@@ -35,7 +35,7 @@ export function modeOf(query: URLSearchParams): Mode | undefined {
   return choiceOf(query, 'mode', modes)
 }
 
-/** @throws ProtocolError `badFrame` when it is given, and none of the choices */
+/** @throws ProtocolError `badFrame` when it is present and not one of the choices */
 export function choiceOf<Choice extends string>(
   query: URLSearchParams,
   name: string,
@@ -54,7 +54,7 @@ export function flagOf(query: URLSearchParams, name: string): boolean {
   return choice === undefined ? query.has(name) : choice === '1' || choice === 'true'
 }
 
-/** @throws ProtocolError `badFrame` when it is given, and no integer within the bounds */
+/** @throws ProtocolError `badFrame` when it is present and not an integer within the bounds */
 export function integerOf(
   query: URLSearchParams,
   name: string,
@@ -68,8 +68,8 @@ export function integerOf(
 }
 
 /**
- * @returns milliseconds since 1970, of `?name=` such a number or a date of ISO 8601
- * @throws ProtocolError `badFrame` when it is given, and neither
+ * @returns milliseconds since 1970, from a number or a date of ISO 8601
+ * @throws ProtocolError `badFrame` when it is present and neither
  */
 export function timeOf(query: URLSearchParams, name: string): number | undefined {
   const text = query.get(name)

@@ -15,70 +15,70 @@ import { problemOf, refusal, shuttingDown } from './problem.js'
 
 export type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
 
-/** What a request asks for, as far as its head tells. */
+/** The head of a request, for routes. */
 export interface Asked {
   readonly request: Request
   readonly query: URLSearchParams
-  /** The decoded segment that stands for `{name}` in the route's path; sessions and workers are valid ids. */
+  /** The decoded segment for `{name}` in the route's path; sessions and workers are valid ids. */
   readonly param: (name: string) => string
 }
 
 /**
- * What it takes to be answered: nothing; any token, where the route itself gives no more than the token allows; a token
- * that may read a topic, publish to it, at least send commands to it, or do either; or one that may read the figures of the hub itself.
+ * The permission that a route requires: none; any token, if the route itself returns only what the token permits; permission to
+ * read a topic, to publish to it, at least to send commands to it, or either; or permission to read the hub's metrics.
  */
 export type Access =
   | { readonly kind: 'open' | 'any' | 'hub' }
   | { readonly kind: 'read' | 'write' | 'command' | 'either'; readonly topic: (asked: Asked) => TopicName }
 
-/** One thing that can be asked for. */
+/** One route. */
 export interface Route {
   readonly method: Method
   /** Literal segments and `{parameters}`: `/api/sessions/{session}/events`. */
   readonly path: string
   readonly access: Access
   /**
-   * The query parameters that it takes beside `token` and `ticket`; any other is refused, unless the query names a
-   * dialect. Without a list it takes whatever comes: routes outside `/api/`, and those of dialects.
+   * Its query parameters, in addition to `token` and `ticket`. Any other is refused, unless the query names a dialect. Without
+   * a list any parameter is accepted: for routes outside `/api/`, and those of dialects.
    */
   readonly query?: readonly string[]
-  /** Its clients may name sessions by ids that are none of the hub's, which are escaped then. */
+  /** Its clients may use names that are not valid ids of sessions; they are escaped. */
   readonly foreignIds?: true
-  /** Answered even while the server is about to close. */
+  /** Answered even while the server is stopping. */
   readonly whileClosing?: true
-  /** Pages of any origin may have it: nothing in it is of any session, or depends on who asks. */
+  /** Pages of any origin may read it: it contains no data of sessions, and does not depend on the user. */
   readonly anyOrigin?: true
   /**
-   * Answers, or streams and returns nothing. What it throws is answered as a problem.
-   * `HEAD` comes here as well; the transport leaves out the body of its answer.
+   * Answers, or streams and returns undefined. An exception is answered as a problem. `HEAD` requests are handled too; the
+   * transport leaves out the body.
    */
   answer(call: Call): Answer | undefined | Promise<Answer | undefined>
 }
 
-/** What a request may do, in the moment in which it is asked; see `Call.use`. */
+/** The permissions of a request at one moment; see `Call.use`. */
 export interface Permitted {
-  /** The topic that the route's `access` names; `hub` where it names none. */
+  /** The topic of the route's `access`; `hub` if it names none. */
   readonly topic: TopicName
   readonly param: Asked['param']
   readonly permissions: Permissions
-  /** For what stays open, and has to be looked after. */
+  /** For responses that stay open. */
   readonly grant: VerifiedGrant
 }
 
-/** One request on its way through a route. */
+/** One request within a route. */
 export interface Call {
   readonly request: Request
   readonly exchange: Exchange
   readonly query: URLSearchParams
-  /** Who is held to the rates of what comes: the token's holder, or an address. */
+  /** The identity for rate limits: the token's holder, or an address. */
   readonly sender: string
-  /** What a streamed response must say beside its own headers; answers get them without further ado. */
+  /** Additional headers that a streamed response must send; answers get them automatically. */
   readonly headers: Readonly<Record<string, string>>
   /**
-   * Does at once what the route is there for. Nothing else tells what the request is about, so nothing can be done
-   * after an `await` without having looked again whether the client may still do it.
+   * Runs a task with the permissions and the topic. There is no other access to them, so after an `await` the permissions have
+   * to be checked again.
    *
-   * @throws ProtocolError `unauthorized` when its token is not good any more; nothing was done then
+   * @throws ProtocolError `unauthorized` when the token is no longer valid; then the task has not run
    */
   readonly use: <Result>(task: (permitted: Permitted) => Result) => Result
 }
@@ -89,14 +89,14 @@ export interface RoutesOptions {
   readonly origins: OriginRules
   readonly hosts: Hosts
   readonly authenticator: Authenticator
-  /** Told of whatever is no peer's mistake. */
+  /** Called with errors that are not a peer's mistake. */
   readonly report: (error: unknown) => void
   readonly counts: Pick<ServerCounts, 'answers' | 'requests'>
-  /** Whether the server is about to close: then only what asks after its health is answered. */
+  /** Whether the server is stopping; then only health checks are answered. */
   readonly closing: () => boolean
 }
 
-/** What every answer says: it is what it says it is, and no other origin's page may have it as a picture or script. */
+/** Headers of every answer: no content sniffing, and no use as an image or script by pages of other origins. */
 const guards: Readonly<Record<string, string>> = {
   'x-content-type-options': 'nosniff',
   'cross-origin-resource-policy': 'same-origin',
@@ -107,7 +107,7 @@ interface Pattern {
   readonly methods: Map<Method, Route>
 }
 
-/** The table of what can be asked for. */
+/** The table of routes. */
 export class Routes {
   readonly #patterns = new Map<string, Pattern>()
   readonly #options: RoutesOptions
@@ -126,12 +126,12 @@ export class Routes {
     }
   }
 
-  /** Whether a request for this path can be answered with anything but 404, by some method. */
+  /** Whether any method of this path exists. */
   has(path: string): boolean {
     return this.#match(path.split('/')) !== undefined
   }
 
-  /** Answers the request, come what may. */
+  /** Answers the request in any case. */
   answer(request: Request, exchange: Exchange): void {
     this.#options.counts.requests += 1
     void this.#answerOf(request, exchange)
@@ -148,12 +148,12 @@ export class Routes {
       })
   }
 
-  /** Requests that are being answered. */
+  /** The number of requests in progress. */
   get busy(): number {
     return this.#options.counts.requests
   }
 
-  /** @returns once no request is being answered; responses that stay open do not count. */
+  /** @returns when no request is in progress; responses that stay open do not count */
   async idle(): Promise<void> {
     if (this.busy === 0) return
     await new Promise<void>((resolve) => {
@@ -193,7 +193,7 @@ export class Routes {
     const route = pattern.methods.get((request.method === 'HEAD' ? 'GET' : request.method) as Method)
     if (route === undefined) return this.#wrongMethod(request, pattern)
     if (this.#options.closing() && route.whileClosing !== true) throw shuttingDown()
-    // Before anything else is looked at, so that a stranger learns nothing but that a token is needed.
+    // Checked first, so that a client without permission learns only that a token is needed.
     const grant = route.access.kind === 'open' ? unlocked : await this.#options.authenticator.grantOf(request)
     if (grant.holder !== '') this.#options.rateLimits.charge(grant.holder)
     const params = paramsOf(pattern, segments, this.#options.limits, route.foreignIds === true)
@@ -214,19 +214,19 @@ export class Routes {
       request,
       exchange,
       query,
-      // As of answers, below; and nobody on the way holds parts of it back to make it smaller.
+      // As for answers below; also prevents proxies from holding parts back for compression.
       headers: grant === unlocked ? headers : { ...headers, 'cache-control': 'no-store, no-transform' },
       sender,
       use: (task) => grant.use((permissions) => task({ topic, param, permissions, grant })),
     })
-    // What was read is nobody's any more whose token has ended meanwhile. What was done is done, and said.
+    // If the token has ended meanwhile, the result of a read is withheld. Completed changes are acknowledged.
     if (answer !== undefined && route.method === 'GET') grant.use(() => {})
     if (answer === undefined || grant === unlocked || grant === unlockedElsewhere) return answer
-    // Nobody between the hub and the client keeps what it took a token to get.
+    // Caches must not store answers that required a token.
     return { ...answer, headers: { ...answer.headers, 'cache-control': 'no-store' } }
   }
 
-  /** Whether pages of any origin may have what is asked for. */
+  /** Whether pages of any origin may read the answer. */
   #isForAll({ path, method }: Request): boolean {
     const routes = this.#match(path.split('/'))?.methods
     return routes?.get((method === 'HEAD' ? 'GET' : method) as Method)?.anyOrigin === true
@@ -251,7 +251,7 @@ export class Routes {
 }
 
 /**
- * @returns the topic that the route is about
+ * @returns the topic of the route
  * @throws ProtocolError `forbidden`
  */
 function permittedTopic(access: Access, asked: Asked, permissions: Permissions): TopicName {
@@ -273,7 +273,7 @@ function permittedTopic(access: Access, asked: Asked, permissions: Permissions):
   }
 }
 
-/** @throws ProtocolError `badFrame` for a parameter that would be ignored, and with it what the client meant by it */
+/** @throws ProtocolError `badFrame` for an unknown parameter, which would otherwise be ignored */
 function expectKnownQuery({ query: known }: Route, query: URLSearchParams): void {
   if (known === undefined || query.has('dialect')) return
   for (const name of query.keys()) {
@@ -282,7 +282,7 @@ function expectKnownQuery({ query: known }: Route, query: URLSearchParams): void
   }
 }
 
-/** What may stand in any URL, for clients that can set no header. */
+/** Parameters of every URL, for clients that cannot set headers. */
 const everywhere: readonly string[] = ['token', 'ticket']
 
 function isParam(segment: string): boolean {

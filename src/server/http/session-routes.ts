@@ -16,7 +16,7 @@ import type { Call, Route } from './routes.js'
 
 const historyQuery = ['after', 'before', 'order', 'limit', 'types', 'q', 'errors', 'level', 'dialect']
 
-/** Sessions: listed, read, created, ended, removed, and their retained events page by page. */
+/** Routes that list, read, create, end and remove sessions, and read their retained events page by page. */
 export function sessionRoutes(context: DialectContext): Route[] {
   const { hub } = context
   return [
@@ -31,7 +31,7 @@ export function sessionRoutes(context: DialectContext): Route[] {
       method: 'GET',
       path: '/api/sessions/{session}',
       query: [],
-      // Who publishes to a session has to know how it stands.
+      // Producers of a session need its status too.
       access: { kind: 'either', topic: ownTopic },
       answer: (call) =>
         call.use(({ param }) => {
@@ -107,7 +107,7 @@ async function lease(context: DialectContext, call: Call): Promise<Answer | unde
   return json(200, { ms })
 }
 
-/** Those that may be seen, in the order of their ids; `next` is the id to give as `after` for the next page. */
+/** Lists the permitted sessions in the order of their ids; `next` is the value of `after` for the next page. */
 async function list({ hub, limits }: DialectContext, { query, use }: Call): Promise<Answer> {
   const limit = integerOf(query, 'limit', { min: 1, max: limits.pageItemsMax }) ?? limits.pageItemsMax
   const after = query.get('after') ?? ''
@@ -200,7 +200,7 @@ async function history(context: DialectContext, { query, use }: Call): Promise<A
   return json(200, { ...page, events: records })
 }
 
-/** @returns the fields of a JSON object; none when there is no body; nothing when the peer has gone. */
+/** @returns the fields of a JSON object; empty if there is no body; undefined if the peer has gone */
 async function readFields(
   context: DialectContext,
   call: Call,

@@ -23,7 +23,7 @@ import { json } from './problem.js'
 import { slicesOf } from './query.js'
 import type { Asked, Call, Route } from './routes.js'
 
-/** The state of sessions and workers: read, set, patched, removed. Changes are answered once they are stored. */
+/** Routes that read, set, patch and remove slices of sessions and workers. Changes are answered when they are stored. */
 export function stateRoutes(context: BodyContext): Route[] {
   return [
     ...routesOf(context, '/api/sessions/{session}/state', {
@@ -39,7 +39,7 @@ export function stateRoutes(context: BodyContext): Route[] {
   ]
 }
 
-/** @param topics what is read as a whole, and where the slices are */
+/** @param topics the topic of the whole state, and that of single slices */
 function routesOf(
   context: BodyContext,
   all: string,
@@ -81,9 +81,9 @@ async function readAll(context: BodyContext, call: Call): Promise<Answer> {
 }
 
 /**
- * Many large slices become text over several turns. Values do not change, so the text is of the moment that they are from.
+ * Many large slices are converted to text over several turns. Values are immutable, so the text shows a single moment.
  *
- * @throws ProtocolError `frameTooLarge` where all topics of a session have more than one may have
+ * @throws ProtocolError `frameTooLarge` when all topics of a session together exceed the bound of one topic
  */
 async function membersOf(slices: StateSnapshot['slices'], context: BodyContext): Promise<string> {
   const { stateBytesMax } = context.limits
@@ -95,7 +95,7 @@ async function membersOf(slices: StateSnapshot['slices'], context: BodyContext):
     members.push(member)
     length += member.length
     sinceTurn += member.length
-    // What the hub keeps itself does not count for a topic's bound, and is small.
+    // The hub's own slices do not count for a topic's bound, and are small.
     if (length > stateBytesMax + largeBytes * members.length) {
       throw new ProtocolError(
         'frameTooLarge',
@@ -166,7 +166,7 @@ async function changed(
   return json(200, { offset, changed }, { etag: `"${formatCursor(epoch, offset)}"` })
 }
 
-/** @returns the JSON of the body; nothing when the peer has gone */
+/** @returns the JSON of the body; undefined if the peer has gone */
 async function readValue(
   context: BodyContext,
   call: Call,
@@ -180,7 +180,7 @@ async function readValue(
   return value
 }
 
-/** `304` to a client that has the snapshot already (RFC 9110 section 13.1.2). */
+/** Answers 304 to a client that already has the snapshot (RFC 9110 section 13.1.2). */
 function unlessKnown(request: Request, { epoch, version }: StateSnapshot, body: JsonValue): Answer {
   const etag = `"${formatCursor(epoch, version)}"`
   const headers = { etag, 'cache-control': 'no-cache' }
@@ -208,7 +208,7 @@ function causeOf({ headers }: Request, limits: Limits): Cause | undefined {
 
 const tagPattern = /^"([^"]*)"$/
 
-/** `If-Match` (RFC 9110 section 13.1.1): a tag holds as long as the slice has not changed since. */
+/** `If-Match` (RFC 9110 section 13.1.1): a tag matches as long as the slice has not changed since. */
 function unlessOf({ headers }: Request): StateOptions['unless'] {
   const text = headers.get('if-match')
   if (text === undefined) return undefined

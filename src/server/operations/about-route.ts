@@ -4,7 +4,7 @@ import { json } from '../http/problem.js'
 import type { Route } from '../http/routes.js'
 import { packageVersion } from '../version.js'
 
-/** What this hub is made of, for whoever looks for the cause of something. */
+/** Versions and parts of this hub, for diagnosis. */
 export function aboutRoute({ hub }: Pick<Context, 'hub'>, transport: TransportChoice): Route {
   const { name, why } = transport
   const about = { version: packageVersion(), node: process.version, transport: { name, why } }

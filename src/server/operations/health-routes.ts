@@ -4,7 +4,7 @@ import { json, problem } from '../http/problem.js'
 import type { Route } from '../http/routes.js'
 import { Metrics } from './metrics.js'
 
-/** For those who run the hub: is it alive, may it get requests, how is it doing. */
+/** Routes for operators: liveness, readiness, metrics. */
 export function healthRoutes(context: OperationsContext): Route[] {
   const { hub, closing } = context
   const metrics = new Metrics(context)
@@ -14,7 +14,7 @@ export function healthRoutes(context: OperationsContext): Route[] {
       path: '/healthz',
       access: { kind: 'open' },
       whileClosing: true,
-      // So that a page which the hub refuses can tell that from a hub that is not there.
+      // So that a refused page can distinguish a refusal from an unreachable hub.
       anyOrigin: true,
       answer: () => json(200, { status: 'ok' }, { 'access-control-allow-origin': '*' }),
     },

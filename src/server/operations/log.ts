@@ -1,9 +1,9 @@
-/** What a line says beside its message. Never a token, a query, or what an event carries. */
+/** The fields of a log line. They never contain a token, a query, or data of events. */
 export type Fields = Readonly<Record<string, unknown>>
 
 /**
- * Takes lines for whoever runs the hub; a `pino` logger is one. What goes wrong stands in the field `err`.
- * There is a line for each life of a connection, and none for an event.
+ * A logger for the operator, such as one of `pino`. Errors are in the field `err`. There is one line for each closed
+ * connection, and none for events.
  */
 export interface Log {
   debug(fields: Fields, message: string): void

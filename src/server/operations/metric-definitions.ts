@@ -7,20 +7,20 @@ import type { GapReason } from '../../protocol/frames.js'
 import { type Links, linkKinds } from '../links/links.js'
 import { noWebhookCounts, type WebhookCounts } from '../webhooks/webhooks.js'
 
-// Told as 0 before they have happened, so that whoever watches can tell "never" from "not there".
+// Reported as 0 before they have happened, which distinguishes "never" from "unknown".
 const gapReasons: readonly GapReason[] = ['epoch', 'evicted', 'lagging']
 const closeNames = Object.keys(closeCodes) as readonly CloseCode[]
 
 /** One number, or one for each value of a label. */
 export type Reading = number | Iterable<readonly [label: string, value: number]>
 
-/** What a server counts of itself. */
+/** Counts of the server itself. */
 export interface ServerCounts {
   /** Answers by status. */
   readonly answers: Map<number, number>
-  /** Requests that are being answered. */
+  /** Requests in progress. */
   requests: number
-  /** Mistakes of the hub's own that cost one request, and those that nobody had expected. */
+  /** Errors of the hub that cost one request, and uncaught ones. */
   requestErrors: number
   uncaughtErrors: number
   readonly webhooks: WebhookCounts
@@ -30,7 +30,7 @@ export function noServerCounts(): ServerCounts {
   return { answers: new Map(), requests: 0, requestErrors: 0, uncaughtErrors: 0, webhooks: noWebhookCounts() }
 }
 
-/** What the figures of one answer are read from. */
+/** The source of the values of one answer. */
 export interface Source extends HubStats {
   readonly links: Links
   readonly counts: ServerCounts
@@ -49,14 +49,14 @@ export interface Counted extends Named {
 
 export interface Measured extends Named {
   readonly kind: 'histogram'
-  /** From what the hub counts in to the base unit of Prometheus. */
+  /** Converts the hub's unit to the base unit of Prometheus. */
   readonly scale?: number
   read(source: Source): HistogramReading
 }
 
 type MetricDefinition = Counted | Measured
 
-/** What `/metrics` says of a hub; `docs/operations/metrics.md` shows the same table. */
+/** The metrics of a hub; `docs/operations/metrics.md` shows the same table. */
 export const metricDefinitions: readonly MetricDefinition[] = [
   {
     name: 'runcast_events_published_total',

@@ -11,7 +11,7 @@ import {
   type Source,
 } from './metric-definitions.js'
 
-/** The figures of one hub in the text format of Prometheus, with those of the process. */
+/** The metrics of one hub and of the process in the text format of Prometheus. */
 export class Metrics {
   readonly contentType = Registry.PROMETHEUS_CONTENT_TYPE
   readonly #registry = new Registry()
@@ -27,7 +27,7 @@ export class Metrics {
   }
 
   async text(): Promise<string> {
-    // One reading serves all the figures of an answer.
+    // One reading is used for all metrics of an answer.
     this.#source = this.#read()
     const histograms = metricDefinitions.flatMap((figure) =>
       figure.kind === 'histogram' ? [histogramText(figure, figure.read(this.#source))] : [],
@@ -75,8 +75,8 @@ function each(
 }
 
 /**
- * A histogram in the text format, version 0.0.4. The hub has counted it already: in a flush, a call of prom-client
- * would take longer than the rest.
+ * A histogram in the text format, version 0.0.4. The hub counts it itself, because a call of prom-client would take longer than
+ * the rest of a flush.
  */
 function histogramText(
   { name, help, scale = 1 }: Measured,
@@ -95,7 +95,7 @@ function histogramText(
 
 let ofProcess: Registry | undefined
 
-/** Memory, event loop and the like are the process's, whatever the number of hubs in it. */
+/** Memory, event loop and the like belong to the process, which may contain several hubs. */
 function processRegistry(): Registry {
   if (ofProcess === undefined) {
     ofProcess = new Registry()

@@ -5,7 +5,7 @@ import type { Span, Tracer } from '../../session/tracing.js'
 /**
  * Spans of the hub for OpenTelemetry: `createHub({ tracer: openTelemetry(api) })`.
  *
- * @param api the package `@opentelemetry/api` (1.x); where its spans go is for the SDK that is registered with it
+ * @param api the package `@opentelemetry/api` (1.x); the registered SDK decides where its spans go
  */
 export function openTelemetry(api: typeof Api): Tracer {
   const { context, createTraceState, SpanKind, SpanStatusCode, trace, TraceFlags } = api
@@ -17,7 +17,7 @@ export function openTelemetry(api: typeof Api): Tracer {
   }
   return {
     start(name, { parent, links }): Span {
-      // Who publishes within the process may be in a span of its own.
+      // A publisher within the process may have an active span.
       const around = context.active()
       const span = tracer.startSpan(
         name,

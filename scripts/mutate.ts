@@ -18,8 +18,9 @@ const suites: Readonly<Record<string, readonly string[]>> = {
     'test/session/*',
     'test/hub/hub',
     'test/delivery/*',
-    'test/sessions/leases',
-    'test/sessions/stored-sessions',
+    'test/sessions/{commands,history,leases,listing,stored-sessions}',
+    'test/integration/joins',
+    'test/server/operations/tracing',
   ],
   delivery: ['test/delivery/*', 'test/hub/*', 'test/integration/joins', 'test/integration/dialogues'],
 }

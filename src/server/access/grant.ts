@@ -28,7 +28,7 @@ export interface VerifiedGrantOptions {
   readonly token: string
   /** Milliseconds since 1970; absent: never. */
   readonly expiresAt?: number
-  /** @returns why it is not good any more; nothing while it is */
+  /** @returns why it is no longer valid; undefined while it is */
   readonly reasonAgainst: () => string | undefined
 }
 
@@ -53,7 +53,7 @@ export class VerifiedGrant {
     this.#reasonAgainst = reasonAgainst
   }
 
-  /** @returns why it is not good any more; nothing while it is */
+  /** @returns why it is no longer valid; undefined while it is */
   reasonAgainst(): string | undefined {
     return this.#reasonAgainst()
   }
@@ -104,7 +104,7 @@ export function lifetimeOf(expiresAt: number | undefined, clock: Clock): () => b
 
 const fields: readonly string[] = ['subscribe', 'publish', 'command', 'subject', 'expiresAt']
 
-/** @throws Error that names the field, when it is no grant */
+/** @throws Error that names the field, when it is not a grant */
 export function verifiedGrant(value: unknown, limits: Limits, clock: Clock): VerifiedGrant {
   const { permissions, grant } = checkedGrant(value, limits)
   const { subject, expiresAt, ...patterns } = grant
@@ -119,7 +119,7 @@ export function verifiedGrant(value: unknown, limits: Limits, clock: Clock): Ver
   })
 }
 
-/** @throws Error that names the field, when it is no grant */
+/** @throws Error that names the field, when it is not a grant */
 export function checkedGrant(
   value: unknown,
   { tokenPatternsMax }: Limits,

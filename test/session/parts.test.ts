@@ -1,0 +1,577 @@
+import t from 'tap'
+import { createCatalog } from '../../src/catalog/catalog.js'
+import { defaultTraits, type Traits } from '../../src/catalog/traits.js'
+import { Entry } from '../../src/history/entry.js'
+import type { JsonValue } from '../../src/lib/json.js'
+import type { Offset } from '../../src/protocol/cursor.js'
+import type { HubEvent, NewEvent } from '../../src/protocol/frames.js'
+import { Commands, receiptIn, sentCommand } from '../../src/session/commands.js'
+import { carries, Filter, NamePattern } from '../../src/session/filter.js'
+import { HistoryFilter } from '../../src/session/history-filter.js'
+import { hubEvent, keyOf } from '../../src/session/hub-event.js'
+import { cutTo, windowOf } from '../../src/session/replayed.js'
+import { isError, reasonText, turnOf, worst } from '../../src/session/result.js'
+import { Search } from '../../src/session/search.js'
+import { SessionLeases } from '../../src/session/session-leases.js'
+import { mayBeStuck, Stall } from '../../src/session/stall.js'
+import { type Tracer, Tracing } from '../../src/session/tracing.js'
+
+const event = (data: JsonValue, more: object = {}): HubEvent => ({
+  offset: 1 as Offset,
+  type: 'note',
+  time: 10,
+  data,
+  ...more,
+})
+
+const limits = { searchLengthMax: 20, searchWorkMax: 32_000 }
+
+t.test('a search finds text in any case, in types, workers, names, texts and numbers', async (t) => {
+  const finds = (q: string, one: HubEvent) => new Search(q, limits).matches(one)
+  const one = event({ Path: ['a', { deep: 'Timeout' }, 42, true, null] }, { worker: 'Lint' })
+  for (const q of ['NOTE', 'lint', 'path', 'deep', 'timeOUT', '42', 'true', 'null', 'meou'])
+    t.ok(finds(q, one), q)
+  for (const q of ['other', '{', 'atimeout']) t.notOk(finds(q, one), q)
+  t.notOk(finds('lint', event({ Path: 1 })), 'no worker')
+  t.ok(finds('x', event('x')), 'data that is a text')
+  t.notOk(finds('x', event(null)))
+})
+
+t.test(
+  'a search between slashes is an expression, and one that is none is refused with its place',
+  async (t) => {
+    const finds = (q: string, text: string) => new Search(q, limits).matches(event(text))
+    t.ok(finds('/after \\d+/', 'timeout after 12 s'))
+    t.notOk(finds('/after \\d+/', 'timeout after x'))
+    t.notOk(finds('/ERROR/', 'error'))
+    t.ok(finds('/ERROR/i', 'error'))
+    t.ok(finds('/a.b/x', '/A.B/x'), 'what has something behind it is a text')
+    t.ok(finds('//', 'http://x'), 'and so is an empty expression')
+    t.notOk(finds('x/a/', 'a'))
+    for (const [q, message] of [
+      ['', /^q: expected 1–20 characters, got ""$/],
+      ['x'.repeat(21), /^q: expected 1–20 characters/],
+      ['/(/', /^q: expected a regular expression of RE2, /],
+      ['/(a|b){200}/', /^q: expected a regular expression of at most 256 instructions, got one of \d+$/],
+    ] as const)
+      t.throws(() => new Search(q, limits), { code: 'badFrame', message }, q)
+    t.ok(new Search('x'.repeat(20), limits))
+  },
+)
+
+t.test('a search looks at a bounded part of an event, and counts its work', async (t) => {
+  const search = new Search('end', limits)
+  t.ok(search.matches(event(`${'x'.repeat(993)}end`)), 'within 1,000 characters, the type among them')
+  t.notOk(search.matches(event(`${'x'.repeat(994)}end`)), 'beyond')
+  t.notOk(search.matches(event(['x'.repeat(2_000), 'end'])))
+  const before = search.work
+  search.matches(event('abc'))
+  t.equal(search.work - before, 4 + 3 + 1, 'the type, the text, and one for the event')
+  const pattern = new Search('/ab/', limits)
+  pattern.matches(event('abc'))
+  t.ok(pattern.work > 8 && pattern.work % 8 === 0, 'times the instructions')
+  t.ok(search.matchesText(['a', 'the END']))
+  t.notOk(search.matchesText([`${'x'.repeat(1_000)}end`]))
+  t.notOk(search.matchesText([]))
+})
+
+const entries = [1, 2, 3, 4, 5].map(
+  (offset) => new Entry(event(null, { offset, time: offset * 10 }), defaultTraits, 1),
+)
+const offsets = (list: readonly Entry[]) => list.map(({ offset }) => offset)
+
+t.test('a window is cut from what memory has, and what is left of it from what precedes', async (t) => {
+  const cut = (window: Parameters<typeof cutTo>[0], list = entries) => {
+    const { entries, isWhole, left } = cutTo(window, list)
+    return [offsets(entries), isWhole, left]
+  }
+  t.strictSame(cut({ last: 2 }), [[4, 5], true, { last: -3 }])
+  t.strictSame(cut({ last: 5 }), [[1, 2, 3, 4, 5], true, { last: 0 }])
+  t.strictSame(cut({ last: 7 }), [[1, 2, 3, 4, 5], false, { last: 2 }])
+  t.strictSame(cut({ since: 25 }), [[3, 4, 5], true, { since: 25 }])
+  t.strictSame(cut({ since: 30 }), [[3, 4, 5], true, { since: 30 }], 'of that time or later')
+  t.strictSame(cut({ since: 5 }), [[1, 2, 3, 4, 5], false, { since: 5 }], 'there may be more before')
+  t.strictSame(cut({ since: 60 }), [[], true, { since: 60 }])
+  t.strictSame(cut({ since: 60 }, []), [[], false, { since: 60 }])
+  t.strictSame(cut({ since: 25, last: 2 }), [[4, 5], true, { since: 25, last: -1 }])
+  const complete = new Entry(event(null, { offset: 6, time: 1 }), defaultTraits, 1, { everywhere: true })
+  t.strictSame(
+    cut({ since: 60 }, [...entries, complete]),
+    [[6], true, { since: 60 }],
+    'the end is always due',
+  )
+  t.equal(windowOf({}), undefined)
+  t.strictSame(windowOf({ last: 3 }), { last: 3 })
+  t.strictSame(windowOf({ since: 4 }), { since: 4 })
+  t.strictSame(windowOf({ last: 3, since: 4 }), { last: 3, since: 4 })
+})
+
+const catalog = createCatalog()
+const made = (type: string, data: JsonValue = null, worker?: string): Entry =>
+  new Entry(event(data, { type, ...(worker && { worker }) }), catalog.traitsOf(type), 1)
+
+t.test('a filter of the history asks for types, workers, levels and errors together', async (t) => {
+  const accepts = (selection: ConstructorParameters<typeof HistoryFilter>[0], entry: Entry) =>
+    new HistoryFilter(selection).accepts(entry)
+  const delta = made('llm_text_delta', { content: 'x' }, 'a')
+  t.ok(accepts({}, delta))
+  t.notOk(accepts({ types: ['tool_*'] }, delta))
+  t.ok(accepts({ workers: ['b', 'a'] }, delta))
+  t.notOk(accepts({ workers: ['b'] }, delta))
+  t.notOk(accepts({ workers: ['b'] }, made('note')), 'the session’s own are of no worker')
+  t.ok(accepts({ levels: ['delta'] }, delta))
+  t.notOk(accepts({ levels: ['summary', 'control'] }, delta))
+  t.notOk(accepts({ errors: true }, delta))
+  t.ok(accepts({ errors: true, levels: ['summary'] }, made('error')))
+  t.ok(accepts({ errors: false }, delta))
+})
+
+t.test('an error is what its type, its data or its result says', async (t) => {
+  const says = (type: string, data: JsonValue) => isError({ type, data }, catalog.traitsOf(type))
+  t.ok(says('error', null))
+  t.ok(says('note', { is_error: true }))
+  t.notOk(says('note', { is_error: 'true' }))
+  t.ok(says('note', { success: false }))
+  t.notOk(says('note', { success: true }))
+  t.notOk(says('note', null))
+  t.ok(says('execution_failed', {}))
+  t.notOk(says('execution_completed', {}))
+  t.ok(says('process.exited', { code: 1 }))
+})
+
+t.test('every status that a runtime may say has its meaning', async (t) => {
+  const statuses: readonly [status: JsonValue, means: string | undefined][] = [
+    ['running', 'running'],
+    ['started', 'running'],
+    ['resumed', 'running'],
+    ['in_progress', 'running'],
+    ['paused', 'paused'],
+    ['completed', 'succeeded'],
+    ['complete', 'succeeded'],
+    ['succeeded', 'succeeded'],
+    ['success', 'succeeded'],
+    ['finished', 'succeeded'],
+    ['failed', 'failed'],
+    ['failure', 'failed'],
+    ['error', 'failed'],
+    ['timeout', 'failed'],
+    ['cancelled', 'cancelled'],
+    ['canceled', 'cancelled'],
+    ['aborted', 'cancelled'],
+    ['stopped', 'cancelled'],
+    ['toString', undefined],
+    [3, undefined],
+  ]
+  for (const [status, means] of statuses) {
+    const turn = turnOf({ ...defaultTraits, ends: 'byStatus' }, { status })
+    t.equal(turn?.ending?.result ?? turn?.status, means, String(status))
+  }
+  const ended = (data: JsonValue) => turnOf({ ...defaultTraits, ends: 'failed' }, data)?.ending?.reason
+  t.equal(ended({ reason: 'r', message: 'm' }), 'm')
+  t.equal(ended({ error: { code: 'c', type: 't' } }), 'c')
+  t.equal(ended({ error: { type: 't' } }), 't')
+  t.equal(ended({ error: {}, code: 5 }), '5')
+  t.equal(ended({ error: true }), undefined)
+  const exited = (data: JsonValue) => turnOf({ ...defaultTraits, ends: 'byExit' }, data)?.ending
+  t.strictSame(exited({ code: 'x' }), { result: 'failed', reason: 'exit ?' })
+  t.strictSame(exited({ code: 0 }), { result: 'succeeded' })
+  t.equal(turnOf(defaultTraits, {}), undefined)
+  t.strictSame(turnOf({ ...defaultTraits, status: 'running' }, {}), { status: 'running' })
+  t.equal(reasonText('  a \n\t b  '), 'a b')
+})
+
+t.test('failed is worse than lost, lost than cancelled, and of several alike the first counts', async (t) => {
+  const ends = (...results: ('succeeded' | 'failed' | 'cancelled' | 'lost')[]) =>
+    worst(results.map((result, id) => ({ result, id })))?.id
+  t.equal(ends(), undefined)
+  t.equal(ends('succeeded', 'cancelled'), 1)
+  t.equal(ends('cancelled', 'lost', 'succeeded'), 1)
+  t.equal(ends('lost', 'failed', 'failed'), 1)
+  t.equal(ends('failed', 'lost'), 0)
+})
+
+const stallLimits = { stalledCallMs: 100, stalledSilenceMs: 1_000, stalledRepeats: 3 }
+
+t.test('a call that stays open counts as stuck from when it began, until its result comes', async (t) => {
+  const stall = new Stall()
+  t.equal(stall.dueAt(undefined, stallLimits), undefined)
+  stall.tool('call', { tool_use_id: 'a', tool_name: 'grep', x: 1 }, 10)
+  stall.tool('call', { toolCallId: 'b', toolName: 'ls', x: 2 }, 20)
+  t.equal(stall.dueAt(undefined, stallLimits), 110)
+  t.equal(stall.dueAt(5, { ...stallLimits, stalledSilenceMs: 50 }), 55, 'what comes first')
+  t.equal(stall.dueAt(5, { ...stallLimits, stalledCallMs: 0 }), 1_005)
+  t.equal(stall.dueAt(5, { stalledCallMs: 0, stalledSilenceMs: 0, stalledRepeats: 0 }), undefined)
+  t.strictSame(stall.stall(undefined, stallLimits), { since: 10, why: 'call', tool: 'grep' })
+  t.strictSame(stall.stalled, { since: 10, why: 'call' })
+  t.equal(stall.dueAt(undefined, stallLimits), undefined, 'it is told once')
+  stall.tool('result', { toolCallId: 'b' }, 30)
+  t.notOk(stall.clears(), 'another call has ended')
+  stall.tool('result', { tool_call_id: 'unknown' }, 30)
+  t.notOk(stall.clears())
+  stall.tool('result', { call_id: 'a' }, 30)
+  t.ok(stall.clears())
+  t.notOk(stall.clears())
+  t.same([stall.calls, stall.stalled], [[], undefined])
+})
+
+t.test(
+  'a result without an id ends the oldest call, and of too many calls the oldest is forgotten',
+  async (t) => {
+    const stall = new Stall()
+    for (const at of [1, 2]) stall.tool('call', { tool: 't', at }, at)
+    stall.tool('result', {}, 3)
+    t.same(stall.calls, [{ id: '', tool: 't', since: 2 }])
+    for (let at = 3; at <= 102; at++) stall.tool('call', { at }, at)
+    t.equal(stall.calls.length, 100)
+    t.equal(stall.calls[0]?.since, 3)
+    const long = new Stall()
+    long.tool('call', { tool: 'x'.repeat(200), tool_use_id: '' }, 1)
+    t.equal(long.calls[0]?.tool.length, 128)
+  },
+)
+
+t.test('the same call in a row counts as stuck, whatever its id, until another one comes', async (t) => {
+  for (const input of ['x', 'x'.repeat(100)]) {
+    const stall = new Stall()
+    const call = (id: string, given: string, at: number) => {
+      stall.tool('call', { tool_use_id: id, tool_name: 'grep', input: given }, at)
+      stall.tool('result', { tool_use_id: id }, at)
+    }
+    call('1', `${input}a`, 1)
+    for (const at of [2, 3]) call(`${at}`, input, at)
+    t.equal(stall.dueAt(undefined, stallLimits), undefined, 'twice is not yet')
+    call('4', input, 4)
+    t.equal(stall.dueAt(undefined, stallLimits), 0)
+    t.equal(stall.dueAt(undefined, { ...stallLimits, stalledRepeats: 0 }), undefined)
+    t.strictSame(stall.stall(undefined, stallLimits), { since: 2, why: 'repeat', tool: 'grep' })
+    t.notOk(stall.clears())
+    call('5', input, 5)
+    t.notOk(stall.clears(), 'once more')
+    call('6', `${input}b`, 6)
+    t.ok(stall.clears())
+  }
+})
+
+t.test('silence under a lease counts as stuck until anything comes, and an end clears all', async (t) => {
+  const stall = new Stall()
+  t.equal(stall.dueAt(7, stallLimits), 1_007)
+  t.strictSame(stall.stall(7, stallLimits), { since: 7, why: 'silence' })
+  t.ok(stall.clears())
+  t.notOk(stall.clear())
+  stall.tool('call', {}, 1)
+  stall.stall(undefined, stallLimits)
+  t.ok(stall.clear())
+  t.same([stall.calls, stall.stalled, stall.dueAt(undefined, stallLimits)], [[], undefined, undefined])
+  stall.restore([{ id: 'a', tool: 't', since: 4 }], { since: 4, why: 'call' })
+  t.notOk(stall.clears())
+  t.notOk(mayBeStuck({ status: 'ended', startedAt: 1 }))
+  t.notOk(mayBeStuck({ status: 'running' }))
+  t.ok(mayBeStuck({ status: 'paused', startedAt: 1 }))
+})
+
+const sent = (offset: number, more: object = {}) =>
+  sentCommand(
+    { type: 'command.cancel', data: { ttlMs: 100, ...more } },
+    { offset: offset as Offset, now: 10, ttlMs: 1_000, delivered: false },
+  )
+
+t.test('a command says what it is, and how long it waits', async (t) => {
+  t.strictSame(sent(3, { reason: 'r' }), {
+    offset: 3 as Offset,
+    type: 'command.cancel',
+    state: 'queued',
+    time: 10,
+    expiresAt: 110,
+    text: 'r',
+  })
+  const one = sentCommand(
+    { type: 'x', id: 'i', data: { text: '', reason: 'y'.repeat(300), ttlMs: '5' } },
+    { offset: 4 as Offset, now: 10, ttlMs: 1_000, delivered: true },
+  )
+  t.match(one, { id: 'i', state: 'delivered', expiresAt: 1_010, text: `${'y'.repeat(199)}…` })
+  t.notOk(
+    'text' in
+      sentCommand(
+        { type: 'x', data: { text: 5 } },
+        { offset: 4 as Offset, now: 1, ttlMs: 1, delivered: true },
+      ),
+  )
+  t.strictSame(receiptIn({ offset: 3, state: 'refused', reason: 'no' }), {
+    offset: 3 as Offset,
+    state: 'refused',
+    reason: 'no',
+  })
+  t.strictSame(receiptIn({ offset: 3, state: 'applied', reason: 5 }), {
+    offset: 3 as Offset,
+    state: 'applied',
+  })
+})
+
+t.test('commands are delivered once, end once, and the last ones that ended are shown', async (t) => {
+  const commands = new Commands()
+  t.equal(commands.dueAt, undefined)
+  for (const offset of [1, 2, 3]) commands.add({ ...sent(offset), expiresAt: 200 - offset })
+  t.equal(commands.dueAt, 197)
+  t.equal(
+    commands.deliver(1 as Offset, (type) => type === 'command.cancel'),
+    2,
+    'of those after a position',
+  )
+  t.equal(
+    commands.deliver(1 as Offset, () => true),
+    0,
+  )
+  t.equal(
+    commands.deliver(0 as Offset, () => false),
+    0,
+  )
+  t.same(
+    [...commands.open].map(({ state }) => state),
+    ['queued', 'delivered', 'delivered'],
+  )
+  t.equal(commands.done({ offset: 9 as Offset, state: 'applied' }, 10 as Offset, 50), undefined)
+  const done = commands.done(
+    { offset: 2 as Offset, state: 'refused', reason: 'z'.repeat(300) },
+    10 as Offset,
+    50,
+  )
+  t.match(done, { state: 'refused', doneAt: 50, doneOffset: 10, reason: `${'z'.repeat(199)}…` })
+  t.equal(
+    commands.done({ offset: 2 as Offset, state: 'applied' }, 11 as Offset, 60),
+    undefined,
+    'the first word counts',
+  )
+  t.same([commands.size, commands.isOpen(2 as Offset), commands.isOpen(3 as Offset)], [2, false, true])
+  t.same([commands.doneAt(2 as Offset), commands.doneAt(3 as Offset)], [10, undefined])
+  const slice = commands.slice() as Record<string, object>
+  t.same(Object.keys(slice), ['1', '2', '3'])
+  t.notOk('doneOffset' in (slice['2'] ?? {}))
+  t.notOk('offset' in (slice['2'] ?? {}))
+  const again = new Commands()
+  again.restore(commands.record())
+  t.same([again.slice(), again.size, again.doneAt(2 as Offset)], [commands.slice(), 2, 10])
+  for (let offset = 20; offset < 50; offset++) {
+    again.add(sent(offset))
+    again.done({ offset: offset as Offset, state: 'applied' }, (offset + 100) as Offset, 70)
+  }
+  t.equal(Object.keys(again.slice()).length, 20 + 2)
+})
+
+const trace = (n: number) => `00-${`${n}`.padStart(32, '0')}-${'1'.padStart(16, '0')}-01`
+const traced = (n: number): NewEvent => ({ type: 'note', data: null, trace: trace(n) })
+
+t.test(
+  'a span belongs to the trace of its events, and commit and flush to the publishes they are about',
+  async (t) => {
+    const spans: object[] = []
+    let contexts = 100
+    const tracer: Tracer = {
+      start(name, from) {
+        const context = { trace: trace(contexts++) }
+        return {
+          context,
+          end: (figures, error) => spans.push({ name, from, figures, ...(error !== undefined && { error }) }),
+        }
+      },
+    }
+    const tracing = new Tracing(tracer)
+    t.equal(tracing.begin('flush'), undefined, 'nothing was published')
+    const figures = tracing.publish('sessions/s', [traced(1), traced(1), { type: 'x' }, traced(2)], () => ({
+      events: 4,
+    }))
+    t.same(figures, { events: 4 })
+    t.strictSame(spans.shift(), {
+      name: 'runcast.publish',
+      from: { parent: { trace: trace(1) }, links: [{ trace: trace(2) }] },
+      figures: { topic: 'sessions/s', events: 4 },
+    })
+    tracing.begin('flush')?.end({})
+    t.strictSame(spans.shift(), {
+      name: 'runcast.flush',
+      from: { parent: { trace: trace(100) }, links: [] },
+      figures: {},
+    })
+    t.equal(tracing.begin('flush'), undefined)
+    tracing.publish('sessions/s', [], () => ({}))
+    t.match(spans.shift(), { from: { links: [] } })
+    tracing.begin('commit')?.end({ n: 1 })
+    t.match(spans.shift(), {
+      name: 'runcast.commit',
+      from: { links: [{ trace: trace(100) }, { trace: trace(102) }] },
+    })
+    const wrong = new Error('no')
+    t.throws(
+      () =>
+        tracing.publish('sessions/s', [], () => {
+          throw wrong
+        }),
+      wrong,
+    )
+    t.match(spans.shift(), { name: 'runcast.publish', figures: { topic: 'sessions/s' }, error: wrong })
+    tracing.begin('flush')?.end({})
+    t.match(spans.shift(), { from: { parent: { trace: trace(102) } } }, 'one that failed leads to nothing')
+    for (let n = 0; n < 200; n++) tracing.publish('sessions/s', [], () => ({}))
+    spans.length = 0
+    tracing.begin('commit')?.end({})
+    t.equal((spans[0] as { from: { links: unknown[] } }).from.links.length, 128)
+    tracing.publish(
+      'sessions/s',
+      Array.from({ length: 200 }, (_, n) => traced(n + 1)),
+      () => ({}),
+    )
+    t.equal((spans[1] as { from: { links: unknown[] } }).from.links.length, 127)
+  },
+)
+
+t.test('an event has what its producer gave, and its key from its data', async (t) => {
+  const facts = (traits: Traits) => ({ traits, bytes: 1, now: 9 })
+  t.strictSame(hubEvent({ type: 'a' }, 3 as Offset, undefined, facts(defaultTraits)), {
+    offset: 3 as Offset,
+    type: 'a',
+    time: 9,
+    data: null,
+  })
+  const full: NewEvent = {
+    type: 'a',
+    time: 5,
+    data: { k: 1 },
+    id: 'i',
+    trace: trace(1),
+    tracestate: 'a=b',
+    attempt: { step: 's', number: 0 },
+  }
+  t.strictSame(hubEvent(full, 3 as Offset, 'w', facts({ ...defaultTraits, key: 'k' })), {
+    offset: 3 as Offset,
+    ...full,
+    time: 5,
+    data: { k: 1 },
+    worker: 'w',
+    key: '1',
+  } as HubEvent)
+  t.notOk(
+    'tracestate' in hubEvent({ type: 'a', tracestate: 'a=b' }, 1 as Offset, undefined, facts(defaultTraits)),
+  )
+  const keyed = { ...defaultTraits, key: 'k' }
+  t.equal(keyOf({ type: 'a', key: 'own', data: { k: 'x' } }, keyed), 'own')
+  t.equal(keyOf({ type: 'a', data: { k: 'x' } }, keyed), 'x')
+  t.equal(keyOf({ type: 'a', data: { k: true } }, keyed), undefined)
+  t.equal(keyOf({ type: 'a', data: 'k' }, keyed), undefined)
+  t.equal(keyOf({ type: 'a', data: { k: 'x' } }, defaultTraits), undefined)
+})
+
+t.test('a pattern of names includes, excludes, and names what it asks for', async (t) => {
+  const matches = (entries: readonly string[], name: string) =>
+    new NamePattern(entries, 'types').matches(name)
+  t.notOk(matches([], 'a'))
+  t.ok(matches(['!b'], 'a'))
+  t.notOk(matches(['!b'], 'b'))
+  t.notOk(matches(['a', '!b'], 'c'))
+  t.notOk(matches(['a', '!a'], 'a'), 'an exclusion wins')
+  t.notOk(matches(['!a', 'a'], 'a'))
+  t.notOk(matches(['a*', '!ab*'], 'abc'))
+  t.notOk(matches(['!a*', 'ab*'], 'abc'), 'also a shorter one')
+  t.notOk(matches(['!a*', 'a*'], 'abc'))
+  t.ok(matches(['b*', 'a*', 'ab'], 'ac'))
+  t.ok(matches(['*'], 'x'))
+  t.notOk(matches(['a*', 'c*'], 'b'))
+  t.ok(matches(['a*', 'abc*', 'b'], 'abd'), 'by a shorter prefix than the nearest')
+  for (const bad of ['', '!', 'a b', 'a*b'])
+    t.throws(
+      () => new NamePattern([bad], 'types'),
+      { message: /^types: expected name, prefix\* or !name, got / },
+      bad,
+    )
+  const names = (entries: readonly string[], name: string) => new NamePattern(entries, 'types').names(name)
+  t.ok(names(['command.*'], 'command.stop'))
+  t.ok(names(['command.stop'], 'command.stop'))
+  t.notOk(names(['*'], 'command.stop'), 'that asks for everything')
+  t.notOk(names(['!x'], 'command.stop'))
+  t.notOk(names(['command.*', '!command.stop'], 'command.stop'))
+  t.equal(new NamePattern(['a*', 'b*', 'c*'], 'types').steps, 3)
+})
+
+t.test('filters that let the same pass have the same name, and others another', async (t) => {
+  const name = (expression: ConstructorParameters<typeof Filter>[0]) => new Filter(expression).name
+  const one = name({ mode: 'full', types: ['a', 'b'], slices: ['x', 'y'] })
+  t.equal(name({ mode: 'full', types: ['b', 'a', 'a'], slices: ['y', 'x'] }), one)
+  for (const other of [
+    { mode: 'summary', types: ['a', 'b'], slices: ['x', 'y'] },
+    { mode: 'full', types: ['a'], slices: ['x', 'y'] },
+    { mode: 'full', types: ['a', 'b'], slices: ['x'] },
+    { mode: 'full', types: ['a', 'b'], slices: ['x', 'y'], notReplayed: ['a'] },
+    { mode: 'full', types: ['x', 'y'], slices: ['a', 'b'] },
+  ] as const)
+    t.not(name(other), one, JSON.stringify(other))
+})
+
+t.test('a filter decides once for each type, and keeps state from who asks for none', async (t) => {
+  const filter = new Filter({ mode: 'summary', types: ['a*', 'llm_*'] })
+  const entry = (type: string, more: object = {}) =>
+    new Entry(event(null, { type }), catalog.traitsOf(type), 1, more)
+  t.ok(filter.accepts(entry('ab')))
+  t.notOk(filter.accepts(entry('llm_text_delta')))
+  t.ok(filter.accepts(entry('llm_text_delta', { force: true })))
+  t.notOk(filter.accepts(entry('other', { force: true })))
+  t.ok(filter.accepts(entry('other', { everywhere: true })))
+  const { compared } = filter
+  t.ok(compared > 0)
+  filter.accepts(entry('ab'))
+  t.equal(filter.compared, compared, 'the verdict is known')
+  const superseded = entry('ab')
+  superseded.superseded = true
+  t.notOk(filter.accepts(superseded))
+  t.notOk(filter.accepts(entry('state.update', { slice: 'plan' })))
+  const stateful = new Filter({ mode: 'control', slices: ['p*'] })
+  t.ok(stateful.accepts(entry('state.update', { slice: 'plan' })))
+  t.notOk(stateful.accepts(entry('state.update', { slice: 'other' })))
+  t.notOk(new Filter({ mode: 'silent', slices: ['p*'] }).accepts(entry('state.update', { slice: 'plan' })))
+  const all = new Filter({ mode: 'full' })
+  all.accepts(entry('anything'))
+  t.equal(all.compared, 0)
+  for (const [slices, slice, wanted] of [
+    [['*'], '$session', true],
+    [['$session'], '$session', true],
+    [['$*'], '$workers', true],
+    [['p*'], '$session', false],
+    [['*'], '$watchers', false],
+    [['$watchers'], '$watchers', true],
+    [['$*'], '$watchers', false],
+    [['!$session'], '$session', false],
+  ] as const)
+    t.equal(new Filter({ mode: 'full', slices: [...slices] }).wantsSlice(slice), wanted, `${slices} ${slice}`)
+  t.ok(new Filter({ mode: 'full', slices: ['*'] }).watches)
+  t.ok(new Filter({ mode: 'full', slices: ['sessions'] }).watches)
+  t.notOk(new Filter({ mode: 'silent', slices: ['*'] }).watches)
+  t.notOk(new Filter({ mode: 'full', slices: ['plan'] }).watches)
+  t.same(
+    (['full', 'summary', 'control', 'silent'] as const).map((mode) =>
+      (['summary', 'delta', 'control'] as const).map((level) => carries(mode, level)),
+    ),
+    [
+      [true, true, true],
+      [true, false, true],
+      [false, false, true],
+      [false, false, false],
+    ],
+  )
+})
+
+t.test('leases are kept by worker, and say whether they have changed', async (t) => {
+  const leases = new SessionLeases()
+  t.equal(leases.record(), undefined)
+  t.notOk(leases.set('w', 0))
+  t.ok(leases.set('w', 5))
+  t.notOk(leases.set('w', 5))
+  t.ok(leases.set(undefined, 7))
+  t.same([leases.of('w'), leases.of(undefined), leases.of('v')], [5, 7, 0])
+  t.strictSame(leases.record(), { leases: { w: 5, '': 7 } })
+  const again = new SessionLeases()
+  again.restore(leases.record() ?? {})
+  again.restore({})
+  t.same([again.of('w'), again.of(undefined)], [5, 7])
+  t.ok(again.set('w', 0))
+  t.ok(again.set(undefined, 0))
+  t.equal(again.record(), undefined)
+  leases.clear()
+  t.same([leases.of('w'), leases.record()], [0, undefined])
+})

@@ -6,27 +6,27 @@ import type { HubEvent, NewEvent } from '../protocol/frames.js'
 import { formatTopic, type TopicName } from '../protocol/topic.js'
 import type { PublishResult } from '../sessions/publishing.js'
 
-/** What somebody who watches asks of an agent. */
+/** A command of a watcher to an agent. */
 export interface Command {
-  /** `cancel`, `pause`, `resume`, `input`, or what else stands after `command.`; other types as they are. */
+  /** `cancel`, `pause`, `resume`, `input`, or another name after `command.`; other types unchanged. */
   readonly name: string
   readonly type: string
   readonly offset: Offset
   readonly data: JsonObject
-  /** It was done. Of several words on a command the first one counts: by now it may have expired. */
+  /** Publishes that it was done. Only the first receipt of a command counts; it may have expired by now. */
   applied(): void
-  /** It was not, and will not be. */
+  /** Publishes that it was not done and will not be. */
   refused(reason: string): void
 }
 
-/** What following commands needs of the hub. */
+/** The part of the hub that following commands needs. */
 export interface Followable {
   readonly isCommand: (type: string) => boolean
   subscribe(topic: string, options: LocalOptions): LocalSubscription
   publish(topic: TopicName, events: readonly NewEvent[]): PublishResult
 }
 
-/** Follows the commands that are sent to a topic, from those on that have no final state. */
+/** Follows the commands to a topic, beginning with those without a final state. */
 export function commandsOf(hub: Followable, topic: TopicName): AsyncIterableIterator<Command> {
   const subscription = hub.subscribe(formatTopic(topic), { types: ['command.*'] })
   const commands: AsyncIterableIterator<Command> = {
@@ -52,7 +52,7 @@ function commandOf(hub: Followable, topic: TopicName, { type, offset, data }: Hu
     try {
       hub.publish(topic, [{ type: 'command.done', data: { offset, ...said } }])
     } catch (error) {
-      // Its session has ended, and it with it.
+      // The session has ended, and the command with it.
       if (!(error instanceof ProtocolError && error.code === 'conflict')) throw error
     }
   }

@@ -10,27 +10,27 @@ import type { Retention, Store } from '../store/store.js'
 export interface HubOptions {
   readonly clock?: Clock
   readonly random?: Random
-  /** Event types beyond the built-in ones, or traits that differ from theirs. */
+  /** Further event types, or traits that differ from the built-in ones. */
   readonly catalog?: Extensions
-  /** Shapes of events beside the built-in ones; one with the name of a built-in takes its place. */
+  /** Further dialects; one with the name of a built-in replaces it. */
   readonly dialects?: readonly Dialect[]
   /** Bounds that differ from `defaultLimits`. */
   readonly limits?: GivenLimits
-  /** Where events survive a restart; without one, history is what memory holds. The hub closes it. */
+  /** The store in which events survive a restart; without one, history is in memory only. The hub closes it. */
   readonly store?: Store
   /**
-   * Gives the offsets, and is shared by several hubs: each of them follows the sessions that it serves. It takes the place
-   * of a store. Publishing is `submit` and its like then, and what is asked for has to be opened first. The hub closes it.
+   * A log that several hubs share, which assigns the offsets; each hub follows the sessions that it serves. It replaces a
+   * store. Publish with `submit` and the like then, and `open` a session before it is read. The hub closes it.
    */
   readonly log?: SharedLog
-  /** Whether subscriptions and requests may have a slice of a topic at all; all of them unless given. */
+  /** Whether subscriptions and requests may get a slice of a topic; default: all slices. */
   readonly expose?: (slice: string, topic: string) => boolean
-  /** What the store keeps; everything unless given. */
+  /** What the store keeps; default: everything. */
   readonly retention?: Retention
-  /** Takes spans of publishing, storing and delivering; they cost nothing unless given. */
+  /** Receives spans of publishing, storing and delivering; without it they cost nothing. */
   readonly tracer?: Tracer
-  /** Told why nothing can be published any more, and again, with nothing, once it can. */
+  /** Called with the reason when nothing can be published any more, and again, with undefined, when it can. */
   readonly onStore?: (fault: string | undefined) => void
-  /** Told of every fault: a mistake of the hub's own, which cost one connection. Written to the console unless given. */
+  /** Called with every error of the hub itself that cost one connection. Default: the console. */
   readonly report?: (error: unknown, connection: string) => void
 }

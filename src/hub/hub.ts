@@ -1,4 +1,4 @@
-// Longer than 350 lines: all that a program can ask of a hub in process, one method after the other; none of them does much itself.
+// Longer than 350 lines: the whole interface of a hub in process, one method after the other; the methods delegate.
 
 import { type Catalog, createCatalog } from '../catalog/catalog.js'
 import { Codecs } from '../codec/codecs.js'
@@ -49,12 +49,12 @@ import { type Parts, partsOf } from './parts.js'
 import { SessionHandle } from './session-handle.js'
 import { type HubStats, measure, type SessionMeasures, statsOf } from './stats.js'
 
-/** @returns a hub; it does nothing until something is published, and holds nothing open. */
+/** @returns a hub; it does nothing until something is published, and does not keep the process alive */
 export function createHub(options: HubOptions = {}): Hub {
   return new Hub(options)
 }
 
-/** A change of a slice, in one of the ways there are. */
+/** A change of a slice: set, patch, merge or remove. */
 export type StateChange =
   | { readonly value: JsonValue }
   | { readonly patch: readonly PatchOperation[] }
@@ -85,16 +85,16 @@ function ownTopicOf(
   return { session: name.session, worker: name.kind === 'worker' ? name.worker : undefined }
 }
 
-/** Owns sessions and connections: takes what is published, and brings it to those who follow. */
+/** Owns sessions and connections: accepts events, and delivers them to subscribers. */
 export class Hub {
   readonly clock: Clock
   readonly random: Random
   readonly catalog: Catalog
   readonly limits: Limits
   readonly codecs: Codecs
-  /** What keeps events: `memory` where there is no store, `own` where it does not say. */
+  /** The kind of the store: `memory` without one, `own` if it has no name. */
   readonly storeKind: string
-  /** The users' own, by which the server knows them. */
+  /** Dialects of the user, for the server. */
   readonly dialects: readonly Dialect[]
   readonly #delivery: Delivery
   readonly #sessions: Sessions
@@ -106,7 +106,7 @@ export class Hub {
   readonly #turns: Turns
   readonly #log: SharedLog | undefined
   readonly #notices = new Set<(notice: Notice) => void>()
-  /** Present where a log gives the offsets. */
+  /** Present if a log assigns the offsets. */
   readonly #submitting: Submitting | undefined
 
   constructor(options: HubOptions) {
@@ -134,22 +134,22 @@ export class Hub {
     this.#submitting = parts.submitting
   }
 
-  /** Why nothing can be published now: the store fails. Nothing when all is well. */
+  /** Why nothing can be published now, because the store fails; undefined otherwise. */
   get fault(): string | undefined {
     return this.#sessions.committing?.fault?.message
   }
 
-  /** How many sessions were found damaged in the store; the others are none the worse. */
+  /** The number of damaged sessions in the store; others are not affected. */
   get damagedSessions(): number {
     return this.#sessions.committing?.damaged.size ?? 0
   }
 
   // Publishing
 
-  /** Whether events of a type are commands: of those who watch, to whoever produces to the topic. */
+  /** Whether events of a type are commands of watchers to the producer of a topic. */
   readonly isCommand = (type: string): boolean => this.catalog.traitsOf(type).command === 'request'
 
-  /** The session with that id, whether it exists or not; it is created by its first publish. */
+  /** A handle of the session with that id, which need not exist; its first publish creates it. */
   session(id: string): SessionHandle {
     checkId(id, this.limits, 'session')
     return new SessionHandle(this, id)
@@ -180,10 +180,10 @@ export class Hub {
   // Submitting: what is done through a log, or kept in a store, before it is answered
 
   /**
-   * Publishes as `publish` does. The only way to publish where a log gives the offsets.
+   * Publishes like `publish`. The only way to publish to a shared log.
    *
-   * @returns once the events are stored, or in the log
-   * @throws ProtocolError as `publish`; `unavailable` where it is not known whether they are
+   * @returns when the events are stored, or in the log
+   * @throws ProtocolError as `publish`; `unavailable` if the outcome is unknown
    */
   async submit(topic: string | TopicName, events: readonly NewEvent[]): Promise<PublishResult> {
     const { session, worker } = ownTopicOf(topic, 'publish.topic', this.limits)
@@ -198,7 +198,9 @@ export class Hub {
     return result
   }
 
-  /** Changes a slice as `setState`, `patchState`, `mergeState` and `removeState` do. @returns once it is stored, or in the log */
+  /**
+   * Changes a slice like `setState`, `patchState`, `mergeState` and `removeState`. @returns when it is stored, or in the log
+   */
   async submitState(
     topic: string | TopicName,
     slice: string,
@@ -212,7 +214,7 @@ export class Hub {
     return result
   }
 
-  /** `createSession`. @returns once it is stored, or in the log */
+  /** Like `createSession`. @returns when it is stored, or in the log */
   async submitSession(id: string, changed: { mode?: Mode; metadata?: JsonObject } = {}): Promise<boolean> {
     checkId(id, this.limits, 'session')
     if (this.#submitting !== undefined) return this.#submitting.configure(id, changed)
@@ -221,7 +223,7 @@ export class Hub {
     return isNew
   }
 
-  /** `endSession`. @returns once it is stored, or in the log */
+  /** Like `endSession`. @returns when it is stored, or in the log */
   async submitEnd(id: string, outcome?: JsonValue, said: Omit<SaidEnding, 'outcome'> = {}): Promise<void> {
     if (this.#submitting !== undefined) return this.#submitting.end(id, { ...said, outcome })
     this.endSession(id, outcome, said)
@@ -229,10 +231,10 @@ export class Hub {
   }
 
   /**
-   * Brings the session of a topic into memory where a log has it: before it is followed, read or looked for.
+   * Loads the session of a topic from the log into memory, before it is followed, read or looked up.
    *
-   * @param after the cursor that is to be gone on from
-   * @returns nothing where there is nothing to wait for; rejects with `unavailable` when the log cannot be asked
+   * @param after the cursor to resume from
+   * @returns undefined if there is nothing to wait for; rejects with `unavailable` when the log cannot be reached
    */
   open(topic: string | TopicName, after?: string): Promise<void> | undefined {
     const { followed } = this.#sessions
@@ -246,11 +248,11 @@ export class Hub {
   // Leases
 
   /**
-   * Promises that a session or worker is heard of again within `ms`; if not, the hub says that it is lost. Each event
-   * of it, and each call, renews the promise.
+   * Promises that a session or worker reports again within `ms`; otherwise the hub publishes that it is lost. Each event of it,
+   * and each call, renews the promise.
    *
    * @param ms 1,000 to 3,600,000 milliseconds; 0 gives the lease up
-   * @param holder a connection that renews it by living, until `releaseLeases`
+   * @param holder a connection that renews it while it is open, until `releaseLeases`
    * @throws ProtocolError `badFrame`, or `conflict` when the session has ended
    */
   lease(topic: string | TopicName, ms: number, holder?: object): void {
@@ -268,7 +270,7 @@ export class Hub {
     else this.#leases.hold(name.session, worker, ms, holder)
   }
 
-  /** The connection has gone: what it held runs from now. */
+  /** The connection has closed: its leases expire from now on. */
   releaseLeases(holder: object): void {
     this.#leases.released(holder)
   }
@@ -276,10 +278,10 @@ export class Hub {
   // State
 
   /**
-   * Sets a slice of `sessions/{s}` or `sessions/{s}/workers/{w}`. The value is held by reference and must not be
-   * changed any more; what it shares with the one before costs nothing.
+   * Sets a slice of `sessions/{s}` or `sessions/{s}/workers/{w}`. The value is held by reference and must not be mutated any
+   * more; parts that it shares with the previous value cost nothing.
    *
-   * @throws ProtocolError when the value is not valid, the session has ended, or `unless` says so
+   * @throws ProtocolError when the value is not valid, the session has ended, or `unless` is not met
    */
   setState(
     topic: string | TopicName,
@@ -290,7 +292,9 @@ export class Hub {
     return this.#publishing.change(topic, slice, options, (state, moment) => state.set(slice, value, moment))
   }
 
-  /** Applies a patch (RFC 6902); `conflict` names the operation that does not apply, `notFound` means no slice. */
+  /**
+   * Applies a patch (RFC 6902); `conflict` names the operation that does not apply, `notFound` means that there is no slice.
+   */
   patchState(
     topic: string | TopicName,
     slice: string,
@@ -302,7 +306,7 @@ export class Hub {
     )
   }
 
-  /** Merges into a slice (RFC 7386), or into nothing where there is none. */
+  /** Merges into a slice (RFC 7386), or creates it. */
   mergeState(
     topic: string | TopicName,
     slice: string,
@@ -330,7 +334,7 @@ export class Hub {
     return { epoch, offset, version: topic.stateOffset, slices: topic.snapshot(filter) }
   }
 
-  /** @returns once everything that the session has published so far is stored; rejects with `unavailable`. */
+  /** @returns when everything that the session has published so far is stored; rejects with `unavailable` */
   committed(id: string): Promise<void> {
     const { committing } = this.#sessions
     const journal = this.#sessions.held(id)?.journal
@@ -342,7 +346,7 @@ export class Hub {
   // Sessions
 
   /**
-   * @returns how many follow a session and how much memory holds of it
+   * @returns the number of a session's subscriptions, and its size in memory
    * @throws ProtocolError `notFound`
    */
   measure(id: string): SessionMeasures {
@@ -350,22 +354,22 @@ export class Hub {
     return measure(session, this.#delivery.countSubscriptions(session))
   }
 
-  /** @returns what is known of a session, or nothing when it was never started. */
+  /** @returns the summary of a session, or undefined if it was never started */
   find(id: string): SessionSummary | undefined {
     const session = this.#sessions.known(id)
     return session === undefined || session.status === 'waiting' ? undefined : summarize(session)
   }
 
   /**
-   * @param worker whose run is meant; the session's own unless given
-   * @returns where the newest run is; nothing where none ever said that it began
+   * @param worker the worker of the run; default: the session itself
+   * @returns the newest run; undefined if no event has begun one
    */
   run(session: string, worker?: string): Run | undefined {
     const known = this.#sessions.known(session)
     return worker === undefined ? known?.progress.run : known?.workers.get(worker)?.progress.run
   }
 
-  /** Those in memory. */
+  /** The sessions in memory. */
   sessions(): SessionSummary[] {
     return this.#sessions.summaries()
   }
@@ -381,7 +385,7 @@ export class Hub {
   }
 
   /**
-   * A page of the sessions that a query means, in memory or not, in the order that it asks for.
+   * A page of the sessions of a query, in memory or not, in the requested order.
    *
    * @param permissions decide which of them may be seen
    * @throws ProtocolError `badFrame`
@@ -401,7 +405,7 @@ export class Hub {
   }
 
   /**
-   * @param said its result and the reason for it; the worst of its workers', or its own, unless given
+   * @param said its result and reason; default: the worst of its workers, or its own
    * @throws ProtocolError `notFound`, or `conflict` when it has ended already
    */
   endSession(id: string, outcome?: JsonValue, said: Omit<SaidEnding, 'outcome'> = {}): void {
@@ -410,9 +414,9 @@ export class Hub {
   }
 
   /**
-   * Forgets a session and all that was published to it; its subscriptions are told at once.
+   * Removes a session and all its events; its subscriptions end at once.
    *
-   * @returns once it is gone from the store too; rejects with `unavailable` when that fails
+   * @returns when it is removed from the store too; rejects with `unavailable` when that fails
    * @throws ProtocolError `notFound`
    */
   removeSession(id: string): Promise<void> {
@@ -428,7 +432,7 @@ export class Hub {
   }
 
   /**
-   * A page of the events that memory holds.
+   * A page of the events in memory.
    *
    * @throws ProtocolError `notFound`, `badFrame`, or `conflict` for a cursor of another epoch
    */

@@ -4,15 +4,15 @@ import type { Offset } from '../protocol/cursor.js'
 import type { Attempt } from '../protocol/frames.js'
 import type { Progress } from './progress.js'
 
-/** Offsets that one `attempt.superseded` names at most: the newest ones. */
+/** The maximum of offsets in one `attempt.superseded`: the newest ones. */
 const offsetsMax = 1_000
 
-/** @returns whether a newer attempt at the step has begun: what this one publishes is for nobody */
+/** @returns whether a newer attempt at the step has begun, so that events of this one are not delivered */
 export function isOver({ step, number }: Attempt, progress: Progress): boolean {
   return number < (progress.attemptAt(step) ?? number)
 }
 
-/** @returns whether the attempt is the first one at its step; nothing where it has begun before, or is over */
+/** @returns whether the attempt is the first one at its step; undefined if it has begun before, or is over */
 export function begin(attempt: Attempt, progress: Progress): { readonly isFirst: boolean } | undefined {
   const before = progress.attemptAt(attempt.step)
   if (before !== undefined && attempt.number <= before) return undefined
@@ -21,9 +21,9 @@ export function begin(attempt: Attempt, progress: Progress): { readonly isFirst:
 }
 
 /**
- * Takes what former attempts at a step have published away from who comes late.
+ * Marks the events of former attempts at a step, so that they are not delivered to later joins.
  *
- * @returns the offsets of what the history has of it, in their order
+ * @returns the offsets of these events in the history, in order
  */
 export function supersede({ step, number }: Attempt, history: History): readonly Offset[] {
   const found = new Set<Offset>()

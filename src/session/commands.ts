@@ -3,19 +3,19 @@ import { fieldsOf, type JsonObject, type JsonValue } from '../lib/json.js'
 import type { Offset } from '../protocol/cursor.js'
 import type { CommandRecord } from '../store/store.js'
 
-/** What becomes of a command at last, and who says so: the agent, or by `expired` the hub. */
+/** The final state of a command. The hub publishes `expired`, the agent the others. */
 export type FinalState = 'applied' | 'refused' | 'expired'
 
-/** How many commands have reached each state, over all sessions of a hub. */
+/** The number of commands that have reached each state, over all sessions of a hub. */
 export type CommandCounts = Record<'sent' | 'delivered' | FinalState, number>
 
 export function noCommandCounts(): CommandCounts {
   return { sent: 0, delivered: 0, applied: 0, refused: 0, expired: 0 }
 }
 
-/** What `command.done` says. */
+/** The data of `command.done`. */
 export interface Receipt {
-  /** Of the command. */
+  /** The offset of the command. */
   readonly offset: Offset
   readonly state: FinalState
   readonly reason?: string | undefined
@@ -26,13 +26,13 @@ const doneShownMax = 20
 
 const textLengthMax = 200
 
-/** The commands that were sent to one topic: those under way, and the last that came to an end. */
+/** The commands to one topic: those without a final state, and the last ones with one. */
 export class Commands {
   readonly #open = new Map<Offset, CommandRecord>()
-  /** In the order in which they came to an end. */
+  /** In the order of their final states. */
   #done: readonly CommandRecord[] = []
 
-  /** Those that have no final state, in the order in which they were sent. */
+  /** Those without a final state, in the order in which they were sent. */
   get open(): Iterable<CommandRecord> {
     return this.#open.values()
   }
@@ -45,7 +45,7 @@ export class Commands {
     return this.#open.has(offset)
   }
 
-  /** When the first of them expires. Milliseconds since 1970; nothing where none is open */
+  /** When the first of them expires. Milliseconds since 1970; undefined if none is open. */
   get dueAt(): number | undefined {
     let due: number | undefined
     for (const { expiresAt } of this.#open.values()) {
@@ -60,9 +60,9 @@ export class Commands {
   }
 
   /**
-   * An agent has come that asks for commands, and is given those after `after`.
+   * An agent that asks for commands has joined, and gets those after `after`.
    *
-   * @returns of how many that is news
+   * @returns how many commands are newly delivered
    */
   deliver(after: Offset, asksFor: (type: string) => boolean): number {
     let changed = 0
@@ -74,16 +74,16 @@ export class Commands {
     return changed
   }
 
-  /** @returns where the event stands that told of the final state; nothing while there is none, or it was long ago */
+  /** @returns the offset of the receipt; undefined if there is none, or it was long ago */
   doneAt(offset: Offset): Offset | undefined {
     return this.#done.find((command) => command.offset === offset)?.doneOffset
   }
 
   /**
-   * A command has come to its final state.
+   * A command has reached its final state.
    *
-   * @param at where the event stands that says so
-   * @returns the command; nothing where none is under way at that offset
+   * @param at the offset of the receipt
+   * @returns the command; undefined if no open command has that offset
    */
   done({ offset, state, reason }: Receipt, at: Offset, now: number): CommandRecord | undefined {
     const command = this.#open.get(offset)
@@ -100,7 +100,7 @@ export class Commands {
     return ended
   }
 
-  /** What the slice `$commands` says: each command by its offset. */
+  /** The value of the slice `$commands`: each command by its offset. */
   slice(): JsonObject {
     const all = [...this.#done, ...this.#open.values()].sort((one, other) => one.offset - other.offset)
     return Object.fromEntries(
@@ -108,7 +108,7 @@ export class Commands {
     )
   }
 
-  /** What the store keeps. */
+  /** The record for the store. */
   record(): readonly CommandRecord[] {
     return [...this.#done, ...this.#open.values()]
   }
@@ -121,7 +121,7 @@ export class Commands {
   }
 }
 
-/** @returns a command as it is recorded when it is sent */
+/** @returns the record of a command that is being sent */
 export function sentCommand(
   event: { readonly type: string; readonly data?: JsonValue; readonly id?: string },
   { offset, now, ttlMs, delivered }: { offset: Offset; now: number; ttlMs: number; delivered: boolean },
@@ -139,7 +139,7 @@ export function sentCommand(
   }
 }
 
-/** @param otherwise what it is where the command does not say it */
+/** @param otherwise the default */
 function ttlOf(data: JsonValue | undefined, otherwise: number): number {
   const { ttlMs } = fieldsOf(data)
   return typeof ttlMs === 'number' ? ttlMs : otherwise
@@ -151,7 +151,7 @@ function textIn(data: JsonValue | undefined): string | undefined {
   return typeof found === 'string' ? cutText(found, textLengthMax) : undefined
 }
 
-/** @returns what a `command.done` says, which has been checked */
+/** @returns the data of a checked `command.done` */
 export function receiptIn(data: JsonValue | undefined): Receipt {
   const { offset, state, reason } = fieldsOf(data)
   return {

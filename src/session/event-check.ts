@@ -11,26 +11,26 @@ import type { Limits } from '../protocol/limits.js'
 import { expectedType, isOwnType, isType } from '../protocol/topic.js'
 import { canonicalValue } from '../protocol/value.js'
 
-// Type names that passed the pattern, so that it is asked once each; bounded, for names are the producers'.
+// Maximum of type names remembered as valid, because producers choose the names.
 const knownTypesMax = 4_096
 
-/** What is published, as the hub keeps it. */
+/** Checked events. */
 export interface CheckedEvents {
   readonly events: readonly NewEvent[]
-  /** About the bytes of each. */
+  /** About the bytes of each event. */
   readonly sizes: readonly number[]
-  /** Whether there are commands, or receipts, among them. */
+  /** Whether they include commands or receipts. */
   readonly steers: boolean
 }
 
-/** A value as the hub keeps it. */
+/** A checked value. */
 export interface CheckedValue {
   readonly value: JsonValue
   /** About the bytes of its JSON text. */
   readonly bytes: number
 }
 
-/** The door to the hub: finds out whether what is published is valid, how large it is, and makes its values canonical. */
+/** Checks published events, measures them, and makes their values canonical. Every event passes here. */
 export class EventCheck {
   readonly #limits: Limits
   readonly #catalog: Catalog
@@ -42,9 +42,9 @@ export class EventCheck {
   }
 
   /**
-   * @returns the events with canonical `data`, once all of them have been found valid. The mergeable text of an event
-   *   is left as it is: the half of a character at its end belongs to the next event.
-   * @throws ProtocolError with the place in `events` of the first one that is not
+   * @returns the events with canonical `data`, if all of them are valid. Mergeable texts are not changed, because a lone
+   *   surrogate at the end belongs to the next event.
+   * @throws ProtocolError with the place in `events` of the first invalid one
    */
   events(given: readonly NewEvent[]): CheckedEvents {
     let events = given
@@ -74,14 +74,14 @@ export class EventCheck {
     return { events, sizes, steers }
   }
 
-  /** @throws ProtocolError `frameTooLarge`, or `badFrame` where it is no JSON or too deep, with the place below `pointer` */
+  /** @throws ProtocolError `frameTooLarge`, or `badFrame` if it is not JSON or too deep, with the place below `pointer` */
   value(value: JsonValue, field: string, pointer = ''): CheckedValue {
     const bytes = measure(value, this.#limits.depthMax)
     if (bytes >= 0 && bytes <= this.#limits.frameBytesMax) return { value, bytes }
     return this.#closely(value, field, pointer)
   }
 
-  /** @throws ProtocolError when it is not a cause, or its payload is no JSON */
+  /** @throws ProtocolError when it is not a cause, or its payload is not JSON */
   cause(cause: Cause): Cause {
     const { payload } = checkCause(cause, this.#limits, 'cause')
     return payload === undefined ? cause : { ...cause, payload: this.value(payload, 'cause.payload').value }
@@ -96,7 +96,7 @@ export class EventCheck {
   }
 
   /**
-   * What comes over the wire has been checked before; what comes from within the process has not.
+   * Input from the wire has been checked before; calls within the process have not.
    *
    * @returns whether it is a command, or a receipt
    */
@@ -110,7 +110,7 @@ export class EventCheck {
     return !this.#knownTypes.has(event.type) && this.#checkType(event.type, index)
   }
 
-  /** @returns whether events of the type steer: they are looked at each time */
+  /** @returns whether the type is a command or a receipt, whose events are all checked */
   #checkType(type: string, index: number): boolean {
     const place = { pointer: `/${index}/type` }
     if (typeof type !== 'string' || !isType(type, this.#limits)) {
@@ -140,7 +140,7 @@ export class EventCheck {
   }
 }
 
-/** @returns whether there is nothing to check but its type and its data; no list of names, as this is asked of each event. */
+/** @returns whether it has only a type and data. No list of names is created, because this runs for each event. */
 function isPlain(event: NewEvent): boolean {
   if (typeof event !== 'object' || event === null) return false
   for (const name in event) if (name !== 'type' && name !== 'data') return false
@@ -153,7 +153,7 @@ function ownTypeProblem(type: string): string {
   return `${type} is the hub's own and cannot be published${instead}`
 }
 
-/** @returns the data with its mergeable text as it was given. */
+/** @returns the data with its original mergeable text */
 function withText(value: JsonValue, given: JsonValue, { merge }: Traits): JsonValue {
   const found = merge && mergeTextOf(merge, given)
   if (found === undefined || isWellFormed(found.text)) return value

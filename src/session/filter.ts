@@ -3,18 +3,18 @@ import type { Accepts, Entry } from '../history/entry.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
 import type { Mode } from '../protocol/frames.js'
 
-/** The declarative expression: what a subscription asks for. */
+/** The declarative filter expression of a subscription. */
 export interface FilterExpression {
   /** Exact names, `prefix*`, and `!` before either to exclude; absent: all. */
   readonly types?: readonly string[]
   readonly mode: Mode
   /** Names of slices, `prefix*`, `*`; absent: no state. */
   readonly slices?: readonly string[]
-  /** Types that a fresh join does not replay, whatever their traits are: a dialect's clients do not expect them. */
+  /** Types that a fresh join does not replay, regardless of their traits, because a dialect's clients do not expect them. */
   readonly notReplayed?: readonly string[]
 }
 
-/** A list of names, `prefix*` and exclusions, ready to be asked. */
+/** A compiled list of names, `prefix*` and exclusions. */
 export class NamePattern {
   readonly #exact = new Map<string, boolean>()
   /** In ascending order. */
@@ -22,7 +22,7 @@ export class NamePattern {
   readonly #otherwise: boolean
 
   /**
-   * An exclusion wins over an inclusion. A list of exclusions alone starts from all; an empty list has nothing.
+   * An exclusion takes precedence over an inclusion. A list of exclusions starts from all names; an empty list matches nothing.
    *
    * @param field where the list came from, for messages
    * @throws ProtocolError `badFrame` when an entry is not of that form
@@ -48,7 +48,7 @@ export class NamePattern {
     return 1 + Math.ceil(Math.log2(1 + this.#prefixes.length))
   }
 
-  /** Whether an entry names it, or begins it: `*` alone does not. */
+  /** Whether an entry includes it by name or by a prefix other than `*`. */
   names(name: string): boolean {
     if (!this.matches(name)) return false
     if (this.#exact.get(name) === true) return true
@@ -58,7 +58,7 @@ export class NamePattern {
   matches(name: string): boolean {
     const exact = this.#exact.get(name)
     if (exact === false) return false
-    // The longest prefix of a name is the last one that is not above it, or a prefix of that.
+    // The longest matching prefix is the last entry not above the name, or a prefix of that entry.
     let at = this.#lastUpTo(name)
     while (at >= 0) {
       const { prefix, included, shorter } = this.#prefixes[at] as Prefix
@@ -82,9 +82,9 @@ export class NamePattern {
 
 interface Prefix {
   readonly prefix: string
-  /** Whether it is included, and every shorter prefix of the list that it begins with. */
+  /** Whether it and all shorter prefixes of it in the list are included. */
   readonly included: boolean
-  /** Where the longest of these is; −1 where there is none. */
+  /** The index of the longest of these shorter prefixes, or −1. */
   readonly shorter: number
 }
 
@@ -100,32 +100,32 @@ function inOrder(prefixes: ReadonlyMap<string, boolean>): Prefix[] {
   return found
 }
 
-/** The slices that the hub keeps: two in each session's topic, and the list of sessions in the topic `hub`. */
+/** The reserved slices: two in each session's topic, and the list of sessions in the topic `hub`. */
 export const reservedSliceNames = ['$session', '$workers', 'sessions'] as const
 
 const verdictsMax = 1_024
 type Verdict = 'yes' | 'if forced' | 'no'
 
-/** A filter, compiled once from its expression; asked once for each event and feed. */
+/** A filter, compiled once from its expression, and applied once for each event and feed. */
 export class Filter implements Accepts {
   readonly expression: FilterExpression
-  /** The same for filters that let the same pass, so that they can share a feed. */
+  /** Equal for equivalent filters, which can share a feed. */
   readonly name: string
-  /** Whether it lets any state pass. */
+  /** Whether it selects any state. */
   readonly stateful: boolean
-  /** Whether it lets a slice pass that the hub keeps itself: somebody must keep it up to date. */
+  /** Whether it selects a reserved slice, which must then be kept up to date. */
   readonly watches: boolean
   readonly notReplayed: ReadonlySet<string> | undefined
-  /** Whether it asks how many watch: by exactly this name. */
+  /** Whether it selects `$watchers`, which requires exactly this name. */
   readonly asksWatchers: boolean
-  /** Neither types nor mode keep anything back. */
+  /** It selects all events. */
   readonly #hasAll: boolean
   readonly #types: NamePattern | undefined
   readonly #slices: NamePattern | undefined
   readonly #verdicts = new Map<string, Verdict>()
-  /** About how many comparisons it takes to judge a type. */
+  /** About how many comparisons a type takes. */
   readonly steps: number
-  /** Comparisons that were made so far. */
+  /** Comparisons so far. */
   compared = 0
 
   /** @throws ProtocolError `badFrame` when the expression is not valid */
@@ -163,7 +163,7 @@ export class Filter implements Accepts {
     return verdict === 'yes' || (force && verdict === 'if forced')
   }
 
-  /** `$names` only come when they are named, or with `*`. */
+  /** Names that begin with `$` are selected only if they are named, or with `*`. */
   wantsSlice(slice: string): boolean {
     if (this.#slices === undefined) return false
     if (!slice.startsWith('$')) return this.#slices.matches(slice)
@@ -177,7 +177,7 @@ export class Filter implements Accepts {
     const known = this.#verdicts.get(type)
     if (known !== undefined) return known
     const verdict = this.#judge(type, traits)
-    // Types are the producers' invention, so the memory of them is bounded.
+    // Bounded, because producers choose the type names.
     if (this.#verdicts.size < verdictsMax) this.#verdicts.set(type, verdict)
     return verdict
   }

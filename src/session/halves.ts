@@ -3,24 +3,24 @@ import type { Traits } from '../catalog/traits.js'
 import type { JsonValue } from '../lib/json.js'
 import { isHighSurrogate, isLowSurrogate, isWellFormed, wellFormed } from '../lib/text.js'
 
-/** A half of a character that waits, as the store keeps it: for what, and the UTF-16 code unit. */
+/** A waiting lone surrogate, as in the store: its stream, and the UTF-16 code unit. */
 export type Half = readonly [stream: string, unit: number]
 
-/** Streams of one session that may have a half at the same time; the oldest is dropped. */
+/** Maximum of streams of one session with a waiting surrogate; the oldest is dropped. */
 const halvesMax = 64
-/** What is longer in a stream's name does not tell it from others. */
+/** Streams are distinguished only by this many characters of their names. */
 const streamLengthMax = 1_024
 
 /**
- * The first halves of characters that producers have cut over two pieces of a mergeable text. A half is no Unicode, so
- * it can be neither stored nor sent: it waits for the next piece and becomes a part of it. What is no half that belongs
- * to the next piece becomes U+FFFD.
+ * Lone surrogates at the ends of mergeable texts, from producers that split a character over two events. A lone surrogate can
+ * be neither stored nor sent, so it waits for the next text and is prepended to it. If the two do not form a pair, it becomes
+ * U+FFFD.
  */
 export class Halves {
-  /** Absent as long as nothing waits, as in most sessions. */
+  /** Absent as long as none waits, as in most sessions. */
   #held: Map<string, number> | undefined = undefined
 
-  /** @returns the halves that wait */
+  /** @returns the waiting surrogates */
   entries(): readonly Half[] {
     return [...(this.#held ?? [])]
   }
@@ -34,8 +34,8 @@ export class Halves {
   }
 
   /**
-   * @param publisher worker, type and key: the stream that the text belongs to, together with the other fields of `data`
-   * @returns `data` with a text that is well-formed: with the half that waited for it, without the half at its end
+   * @param publisher worker, type and key, which identify the stream of the text together with the other fields of `data`
+   * @returns `data` with a well-formed text: with the surrogate that waited for it, without one at its end
    */
   join(data: JsonValue, { merge }: Traits, publisher: readonly (string | undefined)[]): JsonValue {
     const found = merge && mergeTextOf(merge, data)
@@ -51,11 +51,12 @@ export class Halves {
     return withTextAt(data, path, wellFormed(joined.slice(0, -1)))
   }
 
-  /** @returns the half that the text goes on from; empty when there is none */
+  /** @returns the surrogate that the text continues; empty if there is none */
   #taken(stream: string, common: string, text: string): string {
     const unit = this.#held?.get(stream)
     if (unit !== undefined) return this.#take(stream, unit)
-    // Fields such as the whole text so far differ from piece to piece. Then only a second half shows that it belongs.
+    // Fields such as the whole text so far differ between events. Then only a second half shows that the text continues the
+    // first.
     if (!isLowSurrogate(text.charCodeAt(0))) return ''
     for (const [other, first] of this.#held ?? [])
       if (other.startsWith(common)) return this.#take(other, first)

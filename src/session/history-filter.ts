@@ -3,17 +3,17 @@ import type { Entry } from '../history/entry.js'
 import { Filter } from './filter.js'
 import { isError } from './result.js'
 
-/** Which events of a history are meant. */
+/** A selection of events of a history. */
 export interface Selection {
   /** Exact names, `prefix*`, and `!` before either to exclude; absent: all. */
   readonly types?: readonly string[] | undefined
   readonly workers?: readonly string[] | undefined
   readonly levels?: readonly Level[] | undefined
-  /** Only those that say that something failed. */
+  /** Only events that report a failure. */
   readonly errors?: boolean | undefined
 }
 
-/** A filter of what is read of a history: what it asks for beyond types, `complete` has to meet as well. */
+/** A filter for reading a history. Unlike with subscriptions, `complete` must meet its conditions too, except for types. */
 export class HistoryFilter extends Filter {
   readonly #workers: ReadonlySet<string> | undefined
   readonly #levels: ReadonlySet<Level> | undefined

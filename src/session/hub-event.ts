@@ -3,7 +3,7 @@ import { isObject } from '../lib/json.js'
 import type { Offset } from '../protocol/cursor.js'
 import type { HubEvent, NewEvent } from '../protocol/frames.js'
 
-/** What the hub knows of an event that is being published. */
+/** Facts about an event that is being published. */
 export interface Facts {
   readonly traits: Traits
   /** About the bytes of its JSON text. */
@@ -12,11 +12,11 @@ export interface Facts {
   readonly now: number
   /** The hub itself publishes it. */
   readonly isHub?: boolean
-  /** Whether the session's mode keeps it from everybody; found out here unless given. */
+  /** Whether the session's mode withholds it; computed unless given. */
   readonly withheld?: boolean
 }
 
-/** @returns the event as everybody gets it */
+/** @returns the event as it is delivered */
 export function hubEvent(
   event: NewEvent,
   offset: Offset,
@@ -24,7 +24,7 @@ export function hubEvent(
   { traits, now }: Facts,
 ): HubEvent {
   const key = keyOf(event, traits)
-  // One shape for nearly all events, so that what reads them stays fast.
+  // The same shape for nearly all events, so that reading them stays fast.
   const made: { -readonly [name in keyof HubEvent]: HubEvent[name] } = {
     offset,
     type: event.type,
@@ -42,7 +42,7 @@ export function hubEvent(
   return made
 }
 
-/** @returns the event's key: the field of `data` that the trait `key` names where the event names none itself */
+/** @returns the event's own key, or the field of `data` that the trait `key` names */
 export function keyOf({ key: own, data }: NewEvent, { key }: Traits): string | undefined {
   if (own !== undefined || key === undefined) return own
   if (!isObject(data)) return undefined

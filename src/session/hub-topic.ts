@@ -3,7 +3,7 @@ import type { TopicName } from '../protocol/topic.js'
 import type { Timeline } from './timeline.js'
 import { StatefulTopic, type StateSetting } from './topic.js'
 
-/** `hub`: slices alone. */
+/** The topic `hub`, which has only slices. */
 export class HubTopic extends StatefulTopic {
   readonly worker = undefined
 

@@ -13,41 +13,41 @@ import type {
   WorkerRecord,
 } from '../store/store.js'
 
-/** The session that a journal is of; asked when a batch is taken. */
+/** The session of a journal, read when a batch is taken. */
 export interface JournalSource {
   readonly id: string
   readonly epoch: Epoch
   readonly offset: Offset
   record(): SessionRecord
-  /** Of what has left the window of ids. */
+  /** Hashes of the ids that have left the window. */
   formerIds(): readonly number[]
 }
 
-/** A worker that has begun, or is followed only. */
+/** A worker that has begun, or is only followed. */
 export interface RecordedWorker {
   record(): WorkerRecord | undefined
 }
 
 export interface JournalSetting {
-  /** Ids of published events that the store is to remember of a session. */
+  /** How many ids of published events the store must remember per session. */
   readonly idsMax: number
-  /** Of what all sessions have that no commit has settled. */
+  /** The weight of the uncommitted data of all sessions. */
   readonly weight: Weight
-  /** The journal has something to commit, for the first time since a batch was taken. */
+  /** Called when there is something to commit, for the first time since a batch was taken. */
   waiting(journal: Journal): void
 }
 
-/** What the store holds of a session that comes back into memory. */
+/** The stored range of a session that is loaded into memory. */
 export interface StoredRange {
   /** The newest offset. */
   readonly last: Offset
-  /** Events up to here are in the store alone. */
+  /** Events up to here are only in the store. */
   readonly floor: Offset
   /** Events up to here are not even in the store. */
   readonly trimmed: Offset
 }
 
-/** What stands between a session and the store: what no commit has settled, and what the store is known to have. */
+/** The uncommitted changes of a session, and the state of the store. */
 export class Journal {
   readonly #source: JournalSource
   readonly #setting: JournalSetting
@@ -72,22 +72,22 @@ export class Journal {
     return this.#source.epoch
   }
 
-  /** The newest offset that was given out. */
+  /** The newest offset in use. */
   get offset(): Offset {
     return this.#source.offset
   }
 
-  /** The newest offset that the store knows of. */
+  /** The newest offset in the store. */
   get kept(): Offset {
     return this.#kept
   }
 
-  /** Offsets that were given out since. */
+  /** The number of offsets since then. */
   get ahead(): number {
     return this.#source.offset - this.#kept
   }
 
-  /** Events up to here are in the store alone, if they are anywhere. */
+  /** Events up to here are at most in the store. */
   get floor(): Offset {
     return this.#floor
   }
@@ -97,12 +97,12 @@ export class Journal {
     return this.#trimmed
   }
 
-  /** Where memory began anew with what the store had; 0 otherwise. */
+  /** The offset at which the session was loaded from the store; 0 otherwise. */
   get restoredAt(): Offset {
     return this.#restoredAt
   }
 
-  /** The session is gone: nothing of it is committed any more. */
+  /** Whether the session was removed, so that nothing of it is committed any more. */
   get dropped(): boolean {
     return this.#dropped
   }
@@ -116,7 +116,7 @@ export class Journal {
     this.#open(0).ids.push(id)
   }
 
-  /** @param value what the slice has become; absent when it was removed */
+  /** @param value the new value of the slice; absent if it was removed */
   addChange(entry: Entry, value: JsonValue | undefined): void {
     const { slice, ...update } = entry.event.data as StateUpdate
     const { worker, offset } = entry.event
@@ -133,7 +133,7 @@ export class Journal {
     this.#open(0).formerIds = true
   }
 
-  /** What a fresh join got of it, it gets no more. */
+  /** Fresh joins no longer get this pinned event. */
   forget(pinned: Omit<Latest, 'event'>): void {
     this.#open(0).forgotten.push(pinned)
   }
@@ -146,12 +146,12 @@ export class Journal {
     this.#open(0).record = true
   }
 
-  /** An offset was given to what is not stored: the store has to know that it is taken. */
+  /** An offset was used for something that is not stored; the store has to know that it is in use. */
   offsetTaken(): void {
     this.#open(0)
   }
 
-  /** @returns what a commit is to store; it is of this moment, and what it is of must not change */
+  /** @returns the changes for a commit, as of this moment; their parts must not be mutated */
   take(): SessionBatch {
     const { id: session, offset: last } = this.#source
     const taken = this.#uncommitted ?? nothingUncommitted()
@@ -181,7 +181,7 @@ export class Journal {
     }
   }
 
-  /** The store has what was taken. */
+  /** The taken batch was stored. */
   settle(): void {
     if (this.#taken === undefined) return
     this.#kept = this.#taken.last
@@ -189,7 +189,7 @@ export class Journal {
     this.#taken = undefined
   }
 
-  /** The store has not got what was taken: it comes before what was added since, unless the session is gone. */
+  /** The taken batch was not stored: it is put before the changes since, unless the session was removed. */
   putBack(): void {
     const earlier = this.#taken
     if (earlier === undefined) return
@@ -211,20 +211,20 @@ export class Journal {
     }
   }
 
-  /** The session is gone: what it still has is not committed. */
+  /** The session was removed: its uncommitted changes are dropped. */
   drop(): void {
     this.#dropped = true
     this.#setting.weight.bytes -= this.#uncommitted?.bytes ?? 0
     this.#uncommitted = undefined
   }
 
-  /** Retention has taken events up to an offset out of the store. */
+  /** Retention has removed events up to an offset from the store. */
   trimmedTo(offset: Offset): void {
-    // What it has not kept cannot be gone: that is said of an earlier session of the same id.
+    // Events that are not stored cannot have been removed, so this is about an earlier session with the same id.
     if (offset > this.#trimmed && offset <= this.#kept) this.#trimmed = offset
   }
 
-  /** The session has come back from the store. */
+  /** The session was loaded from the store. */
   restored({ last, floor, trimmed }: StoredRange): void {
     this.#kept = last
     this.#restoredAt = last
@@ -267,20 +267,20 @@ function nothingUncommitted(): Uncommitted {
   }
 }
 
-/** @returns the event as a store keeps it */
+/** @returns the event for the store */
 export function storedEvent({ event, force, everywhere }: Entry): StoredEvent {
   if (everywhere) return { ...event, passes: 'all' }
   return force ? { ...event, passes: 'modes' } : event
 }
 
-/** @returns by what the store pins an event; nothing where it does not */
+/** @returns the key under which the store pins an event; undefined if it does not */
 function pinnedName({ event, traits }: Entry): Omit<Latest, 'event'> | undefined {
   const { worker, type, key = '', offset } = event
   if (traits.command === 'request') return commandName({ worker, type, offset })
   return traits.replay === 'latest' ? { ...(worker !== undefined && { worker }), type, key } : undefined
 }
 
-/** @returns by what the store pins a command that is under way */
+/** @returns the key under which the store pins a command without a final state */
 export function commandName({
   worker,
   type,

@@ -3,27 +3,27 @@ import { cutText } from '../lib/cut-text.js'
 import { isObject, type JsonObject, type JsonValue } from '../lib/json.js'
 import type { Offset } from '../protocol/cursor.js'
 
-/** A question to a person that nobody has answered yet. */
+/** An unanswered question to a person. */
 export type Need = {
   readonly kind: NeedKind
-  /** What its answer names: the request's own id, or else the offset of the question. */
+  /** The key for the answer: the request's own id, or else the offset of the question. */
   readonly key: string
   readonly offset: Offset
   /** Milliseconds since 1970. */
   readonly time: number
-  /** What is asked, as a person reads it. */
+  /** The question, as text for people. */
   readonly text: string
 }
 
-/** Needs that are listed; the rest is counted. */
+/** How many needs are listed; the others are counted. */
 export const needsListedMax = 20
 
-/** Needs that are kept to be answered; what is asked beyond them is not shown. */
+/** Maximum of open needs; further questions are ignored. */
 const needsMax = 1_000
 
 const textLengthMax = 500
 
-/** The open questions of one worker, or of a session itself, in the order in which they were asked. */
+/** The open needs of one worker, or of a session itself, in the order of the questions. */
 export class Needs {
   #open: Need[] = []
 
@@ -39,8 +39,8 @@ export class Needs {
   }
 
   /**
-   * @param kind what the answer is for; `any` answers whatever has the key
-   * @param key absent: the oldest of its kind is answered, as runtimes do that name no request
+   * @param kind the kind of the question; `any` answers any question with the key
+   * @param key absent: answers the oldest question of its kind, for runtimes that do not name requests
    * @returns whether there was such a question
    */
   answer(kind: NeedKind | 'any', key: string | undefined): boolean {
@@ -52,27 +52,27 @@ export class Needs {
     return true
   }
 
-  /** Who asked has ended. @returns whether anything was open */
+  /** The worker or session has ended. @returns whether any need was open */
   clear(): boolean {
     const any = this.#open.length > 0
     this.#open = []
     return any
   }
 
-  /** Continues as the store has it. */
+  /** Restores the stored needs. */
   restore(needs: readonly Need[]): void {
     this.#open = [...needs]
   }
 }
 
-/** @returns the fields `needs` and `needsMore` of a slice; none where nothing is open */
+/** @returns the fields `needs` and `needsMore` of a slice; empty if none is open */
 export function needsFields(open: readonly Need[]): JsonObject {
   if (open.length === 0) return {}
   const more = open.length - needsListedMax
   return { needs: open.slice(0, needsListedMax), ...(more > 0 && { needsMore: more }) }
 }
 
-/** @returns what a question asks: its first field that is meant for a person, or the tool that waits */
+/** @returns the text of a question: its first field for people, or the tool that waits */
 export function needText(data: JsonValue | undefined): string {
   if (typeof data === 'string') return cutText(data, textLengthMax)
   if (!isObject(data)) return ''
@@ -89,7 +89,7 @@ export function needText(data: JsonValue | undefined): string {
   )
 }
 
-/** @returns a text as it is, or those of a list of texts and of questions */
+/** @returns a text unchanged, or the joined texts of a list of texts and questions */
 function textOf(value: JsonValue | undefined): string {
   if (typeof value === 'string') return value.trim()
   if (!Array.isArray(value)) return ''

@@ -4,15 +4,15 @@ import type { Cause, Slices } from '../protocol/frames.js'
 import type { OwnTopic } from './topic.js'
 
 export interface StateOptions {
-  /** What led to the change. */
+  /** The cause of the change. */
   readonly cause?: Cause
-  /** Only if the slice has not changed since, or with `absent`, only if there is one. */
+  /** Makes the change only if the slice has not changed since, or with `absent`, only if it exists. */
   readonly unless?: { readonly changedSince: Position } | { readonly absent: true }
 }
 
 export interface StateResult {
   readonly epoch: Epoch
-  /** Of the change; where there was nothing to change, of the slice's last one. */
+  /** The offset of the change; if the value was already the same, of the slice's last change. */
   readonly offset: Offset
   readonly changed: boolean
 }
@@ -21,12 +21,12 @@ export interface StateSnapshot {
   readonly epoch: Epoch
   /** The session's newest offset. */
   readonly offset: Offset
-  /** The offset of the newest change of the topic's state: the same as long as nothing has changed. */
+  /** The offset of the newest change of the topic's state. */
   readonly version: Offset
   readonly slices: Slices
 }
 
-/** @throws ProtocolError `preconditionFailed`: nothing may change */
+/** @throws ProtocolError `preconditionFailed` when the change must not be made */
 export function checkUnless(
   { state, timeline }: OwnTopic,
   slice: string,

@@ -8,13 +8,13 @@ import { Needs, needsFields, needText } from './needs.js'
 import { type Ending, type Outcome, type Turn, turnOf } from './result.js'
 import { Stall, type Stalled, type StallLimits } from './stall.js'
 
-/** How exact `lastAt` is: each change of it is told to those who watch the slices. */
+/** The resolution of `lastAt`, because each change of it is sent to the followers of the slices. */
 const lastAtStepMs = 5_000
 
-/** Steps of which the newest attempt is remembered; the one begun longest ago is forgotten. */
+/** Maximum of steps whose newest attempt is remembered; the oldest step is forgotten. */
 const stepsMax = 1_000
 
-/** What a model took and gave, added up. */
+/** Sums of the token counts of models. */
 export type Usage = {
   readonly input_tokens?: number
   readonly output_tokens?: number
@@ -24,14 +24,14 @@ export type Usage = {
 
 const usageNames = ['input_tokens', 'output_tokens', 'cached_tokens', 'cost_usd'] as const
 
-/** Where a run is among the offsets: from the event that it began with to the one that ended it. */
+/** The range of offsets of a run: from its first event to the one that ended it. */
 export interface Run {
   readonly from: Offset
-  /** Absent while it is under way. */
+  /** Absent while it is active. */
   readonly until?: Offset
 }
 
-/** What became of a worker, or of a session by its own events: how it ended, what it asks, what it took. */
+/** The progress of a worker, or of a session by its own events: its result, needs, and usage. */
 export class Progress {
   #ending: Ending | undefined = undefined
   #needs: Needs | undefined = undefined
@@ -41,7 +41,7 @@ export class Progress {
   #paused = false
   #commands: Commands | undefined = undefined
   #stall: Stall | undefined = undefined
-  /** The newest attempt at each step, the step begun longest ago first. */
+  /** The newest attempt at each step, the oldest step first. */
   #attempts: Map<string, number> | undefined = undefined
   #lastAt = 0
   #heardAt = 0
@@ -58,28 +58,28 @@ export class Progress {
     return this.#needs?.open ?? []
   }
 
-  /** The newest run; absent where none ever said that it began. */
+  /** The newest run; absent if no event has begun one. */
   get run(): Run | undefined {
     return this.#run
   }
 
-  /** When it was last heard of, in steps of five seconds. Milliseconds since 1970; 0 before. */
+  /** The time of the last sign of life, in steps of five seconds. Milliseconds since 1970; 0 before the first. */
   get lastAt(): number {
     return this.#lastAt
   }
 
-  /** When it was last heard of. Milliseconds since 1970; 0 since it came back into memory. */
+  /** The time of the last sign of life. Milliseconds since 1970; 0 after it was loaded into memory. */
   get heardAt(): number {
     return this.#heardAt
   }
 
-  /** Those that were sent to its topic. */
+  /** The commands to its topic. */
   get commands(): Commands {
     this.#commands ??= new Commands()
     return this.#commands
   }
 
-  /** As `commands`; nothing where none was ever sent. */
+  /** Like `commands`; undefined if none was ever sent. */
   get sentCommands(): Commands | undefined {
     return this.#commands
   }
@@ -89,26 +89,26 @@ export class Progress {
   }
 
   /**
-   * @param silentFrom when the last event came, where it promised to be heard of
-   * @returns when it will count as stuck unless something happens; nothing where nothing makes it so
+   * @param silentFrom the time of the last event, if it has a lease
+   * @returns when it will count as stalled unless something happens; undefined if nothing can make it so
    */
   stallDueAt(silentFrom: number | undefined, limits: StallLimits): number | undefined {
     if (silentFrom !== undefined) this.#stall ??= new Stall()
     return this.#stall?.dueAt(silentFrom, limits)
   }
 
-  /** It is stuck. @returns in what, and with which tool */
+  /** It has stalled. @returns the reason, and the tool */
   stall(silentFrom: number | undefined, limits: StallLimits): ReturnType<Stall['stall']> {
     this.#stall ??= new Stall()
     return this.#stall.stall(silentFrom, limits)
   }
 
-  /** @returns the newest attempt at the step; nothing where there was none */
+  /** @returns the newest attempt at the step; undefined if there was none */
   attemptAt(step: string): number | undefined {
     return this.#attempts?.get(step)
   }
 
-  /** An attempt has begun that is newer than all before. */
+  /** An attempt has begun that is newer than all earlier ones. */
   beginAttempt({ step, number }: Attempt): void {
     this.#attempts ??= new Map()
     this.#attempts.delete(step)
@@ -121,10 +121,9 @@ export class Progress {
   }
 
   /**
-   * Takes what an event says of who published it.
+   * Updates the progress by an event of the same publisher.
    *
-   * @returns what the event makes of its publisher; `noted` where it says something else that the slices show;
-   *   nothing where they show nothing of it
+   * @returns the change of the publisher's status; `noted` if the slices change in another way; undefined if they do not change
    */
   note(event: NewEvent, offset: Offset, facts: Facts): Turn | 'noted' | undefined {
     const { traits, now } = facts
@@ -150,7 +149,7 @@ export class Progress {
     return changed ? 'noted' : undefined
   }
 
-  /** Going on after a pause, or saying once more that one runs, begins nothing. */
+  /** Resuming after a pause, or repeating that it runs, does not begin a run. */
   #note({ status }: Turn, offset: Offset, { ends }: Facts['traits']): void {
     const isActive = this.#run !== undefined && this.#run.until === undefined
     const goesOn = isActive && (this.#paused || ends !== undefined)
@@ -168,7 +167,7 @@ export class Progress {
     return this.#needs?.answer(kind, key) ?? false
   }
 
-  /** @returns whether the time that the slices say has changed */
+  /** @returns whether `lastAt` in the slices has changed */
   heard(now: number): boolean {
     this.#heardAt = now
     if (now - this.#lastAt < lastAtStepMs && now >= this.#lastAt) return false
@@ -176,20 +175,20 @@ export class Progress {
     return true
   }
 
-  /** It ends by what somebody else says of it. */
+  /** It ends by an event of another publisher, or of the hub. */
   end(ending: Ending, offset?: Offset): void {
     this.#ending = ending
     if (offset !== undefined) this.#runEnded(offset)
     this.close()
   }
 
-  /** Nothing is open any more. */
+  /** Closes all open needs and calls. */
   close(): void {
     this.#needs?.clear()
     this.#stall?.clear()
   }
 
-  /** It is heard of again after it was lost. @returns whether it had been */
+  /** It has published again after it was lost. @returns whether it had been lost */
   revive(): boolean {
     if (this.#ending?.result !== 'lost') return false
     this.#ending = undefined
@@ -225,7 +224,7 @@ export class Progress {
     return counted
   }
 
-  /** What the slices say. */
+  /** The fields for the slices. */
   fields(): JsonObject {
     return {
       ...(this.#ending !== undefined && { result: this.#ending.result }),
@@ -242,7 +241,7 @@ export class Progress {
     return this.#usage
   }
 
-  /** What the store keeps of it. */
+  /** The record for the store. */
   record(): ProgressRecord {
     return {
       ...(this.#ending !== undefined && { result: this.#ending.result }),
@@ -276,7 +275,7 @@ export class Progress {
   }
 }
 
-/** @returns the sum of what several took; nothing where none took anything */
+/** @returns the sum of several usages; undefined if there are none */
 export function sumOf(usages: Iterable<Usage | undefined>): Usage | undefined {
   let sum: Record<string, number> | undefined
   for (const usage of usages) {
@@ -288,7 +287,7 @@ export function sumOf(usages: Iterable<Usage | undefined>): Usage | undefined {
   return sum
 }
 
-/** Sums of fractions have no more digits than their parts: a millionth of a cent. */
+/** Rounds sums of fractions to a millionth of a cent. */
 function rounded(value: number): number {
   return Math.round(value * 1e8) / 1e8
 }

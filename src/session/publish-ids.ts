@@ -3,29 +3,29 @@ import type { Offset } from '../protocol/cursor.js'
 import type { PublishId } from '../store/store.js'
 
 /**
- * The producers' ids of the newest events: what was published before is not published again. Each topic has ids of its
- * own, since workers number theirs without knowing of each other.
+ * The producers' ids of the newest events, so that an event is not published twice. Each topic has its own ids, because workers
+ * number theirs independently.
  */
 export class PublishIds {
-  /** Absent as long as nobody names an id. */
+  /** Absent as long as no event has an id. */
   #offsets: Map<string, Offset> | undefined = undefined
   readonly #max: number
-  /** Those that have left the window; most sessions have none. */
+  /** Ids that have left the window; most sessions have none. */
   #former: FormerIds | undefined = undefined
-  /** There are ids that were kept before each topic had its own: they count for all. */
+  /** Some ids were stored before each topic had its own, and count for all topics. */
   #hasShared = false
 
   constructor(max: number) {
     this.#max = max
   }
 
-  /** @returns where the session, or its worker, has published the event with that id, within the window */
+  /** @returns the offset of the event with that id of the session, or of its worker, within the window */
   offsetOf(id: string, worker: string | undefined): Offset | undefined {
     const offset = this.#offsets?.get(nameOf(id, worker ?? ''))
     return offset === undefined && this.#hasShared ? this.#offsets?.get(nameOf(id, undefined)) : offset
   }
 
-  /** @returns whether the id is known to have been published, and is not in the window any more */
+  /** @returns whether the id is known to have been published, but is no longer in the window */
   hasLeft(id: string, worker: string | undefined): boolean {
     if (this.#former === undefined || this.offsetOf(id, worker) !== undefined) return false
     return (
@@ -34,14 +34,14 @@ export class PublishIds {
     )
   }
 
-  /** Takes one that is new. The window is as large as it should be only once `shrink` is called. */
+  /** Adds a new id. The window may be too large until `shrink` is called. */
   add({ id, worker, offset }: PublishId): void {
     this.#hasShared ||= worker === undefined
     this.#offsets ??= new Map()
     this.#offsets.set(nameOf(id, worker), offset)
   }
 
-  /** Lets the oldest leave the window. @returns whether `former` has changed by it */
+  /** Removes the oldest ids from the window. @returns whether this changed `former` */
   shrink(): boolean {
     const offsets = this.#offsets
     if (offsets === undefined) return false
@@ -59,12 +59,12 @@ export class PublishIds {
     return this.#former !== undefined
   }
 
-  /** What a store keeps of those that have left. */
+  /** The stored form of the ids that have left. */
   get former(): readonly number[] {
     return this.#former?.stored() ?? []
   }
 
-  /** @param former as `former` was */
+  /** @param former the earlier value of `former` */
   restore(ids: readonly PublishId[], former: readonly number[]): void {
     for (const id of ids) this.add(id)
     if (former.length === 0) return
@@ -73,7 +73,7 @@ export class PublishIds {
   }
 }
 
-/** What a worker is called has no `/` and is no `*`; an id may be any text. */
+/** Names of workers do not contain `/` and are not `*`; an id may be any text. */
 function nameOf(id: string, worker: string | undefined): string {
   return `${worker ?? '*'}/${id}`
 }

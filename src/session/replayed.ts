@@ -2,36 +2,36 @@ import type { Accepts, Entry } from '../history/entry.js'
 import type { Offset } from '../protocol/cursor.js'
 import type { Subscribe } from '../protocol/frames.js'
 
-/** What is meant of a replay: what follows `after`, up to `until`. */
+/** A part of a replay: the events after `after`, up to `until`. */
 export interface Span {
   readonly after: Offset
   readonly until: Offset
 }
 
-/** What a fresh join gets, in the order of its parts. */
+/** The replay of a fresh join, in the order of its parts. */
 export interface Replayed {
   readonly stored?: StoredPart
   readonly entries: readonly Entry[]
 }
 
-/** The beginning of a replay that memory does not hold. */
+/** The beginning of a replay, which is not in memory. */
 export interface StoredPart {
   readonly before: readonly Entry[]
-  /** In the store: what is accepted after this offset, up to `until`. */
+  /** In the store: the accepted events after this offset, up to `until`. */
   readonly after: Offset
   readonly until: Offset
-  /** What follows this offset is not replayed: it comes live. */
+  /** Events after this offset are not replayed, but delivered live. */
   readonly joined: Offset
   readonly accepts: Accepts
-  /** All that is retained; what is replayed by its traits; or what is left of either once a filter was changed. */
+  /** All retained events; those replayed by their traits; or the rest of either after a change of the filter. */
   readonly scope: 'all' | 'traits' | 'rest'
-  /** It begins where this says, which has to be found out. */
+  /** The window that determines the beginning, which has to be looked up. */
   readonly window?: ReplayWindow
 }
 
-/** What a fresh join asks for. */
+/** The replay that a fresh join requests. */
 export interface ReplayScope {
-  /** All that is retained, not what the traits say. */
+  /** All retained events, regardless of their traits. */
   readonly all: boolean
   readonly window?: ReplayWindow
 }
@@ -39,17 +39,17 @@ export interface ReplayScope {
 /** The newest events, those since some time, or the newest since then. */
 export interface ReplayWindow {
   readonly last?: number
-  /** Milliseconds since 1970: it begins with the first event of that time or a later one. */
+  /** Milliseconds since 1970: the window begins with the first event of that time or later. */
   readonly since?: number
 }
 
-/** @returns the window that a frame asks for; nothing where it asks for none */
+/** @returns the window of a frame; undefined if it has none */
 export function windowOf({ last, since }: Pick<Subscribe, 'last' | 'since'>): ReplayWindow | undefined {
   if (last === undefined && since === undefined) return undefined
   return { ...(last !== undefined && { last }), ...(since !== undefined && { since }) }
 }
 
-/** @returns what is in the window of entries in offset order, and what is left of it for what precedes them */
+/** @returns the entries in the window, and the rest of the window for the events before them */
 export function cutTo(
   { last, since }: ReplayWindow,
   entries: readonly Entry[],

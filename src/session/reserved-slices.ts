@@ -3,7 +3,7 @@ import { isObject, type JsonObject, type JsonValue } from '../lib/json.js'
 import type { SessionRecord } from '../store/store.js'
 import { type Progress, sumOf, type Usage } from './progress.js'
 
-/** What the reserved slices say of a worker. */
+/** The facts about a worker in the reserved slices. */
 export interface DescribedWorker {
   readonly id: string
   readonly status: string
@@ -14,7 +14,7 @@ export interface DescribedWorker {
   readonly progress: Progress
 }
 
-/** What the reserved slices say of a session. */
+/** The facts about a session in the reserved slices. */
 export interface DescribedSession {
   readonly status: string
   readonly startedAt: number | undefined
@@ -24,7 +24,7 @@ export interface DescribedSession {
   readonly workers: ReadonlyMap<string, DescribedWorker>
 }
 
-/** What a list of sessions says of one. */
+/** The facts about a session in the list of sessions. */
 export interface ListedSession extends DescribedSession {
   readonly metadata: JsonObject
   readonly needs: number
@@ -36,7 +36,7 @@ const titleLengthMax = 200
 const labelsMax = 20
 const labelLengthMax = 64
 
-/** @returns the slices that the hub keeps in a session's topic */
+/** @returns the reserved slices of a session's topic */
 export function slicesOf(session: DescribedSession): readonly (readonly [string, JsonValue])[] {
   const { startedAt, endedAt, outcome } = session
   const workers = [...session.workers.values()].filter(({ startedAt }) => startedAt !== undefined)
@@ -55,12 +55,12 @@ export function slicesOf(session: DescribedSession): readonly (readonly [string,
   ]
 }
 
-/** @returns what all of a session took */
+/** @returns the usage of a session and its workers */
 export function usageOf({ progress, workers }: DescribedSession): Usage | undefined {
   return sumOf([progress.usage, ...[...workers.values()].map((worker) => worker.progress.usage)])
 }
 
-/** A session that is lost takes events and shows as ended until it is heard of again. */
+/** A lost session accepts events, and appears as ended until its next event. */
 export function shownStatus({ status, progress }: Pick<DescribedSession, 'status' | 'progress'>): string {
   return progress.result === 'lost' ? 'ended' : status
 }
@@ -75,7 +75,7 @@ function aboutWorker({ status, startedAt, endedAt, events, progress }: Described
   }
 }
 
-/** @returns what a list of sessions shows of one */
+/** @returns the entry of a session in the list of sessions */
 export function aboutSession(session: ListedSession): JsonObject {
   const { startedAt, endedAt, workers, progress, needs, failed, lastAt, metadata } = session
   const { result, reason } = progress.ending ?? {}
@@ -89,7 +89,7 @@ export function aboutSession(session: ListedSession): JsonObject {
   }
 }
 
-/** @returns the same of a session that is not in memory; the store does not say how many workers it has */
+/** @returns the same for a session that is not in memory, without the number of workers, which the store does not have */
 export function aboutRecord(record: SessionRecord): JsonObject {
   const { status, startedAt, endedAt, result, needsTotal: needs, metadata } = record
   return {
@@ -101,7 +101,7 @@ export function aboutRecord(record: SessionRecord): JsonObject {
   }
 }
 
-/** What a list shows of what became of a session. */
+/** The outcome of a session in the list. */
 function aboutFacts({
   result,
   reason,
@@ -124,7 +124,7 @@ function aboutFacts({
   }
 }
 
-/** @returns the title and the labels that the metadata of a session give it */
+/** @returns the title and the labels in a session's metadata */
 function aboutMetadata(metadata: JsonValue | undefined): JsonObject {
   if (!isObject(metadata)) return {}
   const { title, labels } = metadata
@@ -135,7 +135,7 @@ function aboutMetadata(metadata: JsonValue | undefined): JsonObject {
   }
 }
 
-/** Labels are a list of texts, or an object of them, each then `name=text`. */
+/** Labels are a list of texts, or an object of texts, each of which becomes `name=text`. */
 function labelsOf(labels: JsonValue | undefined): string[] {
   if (typeof labels !== 'object' || labels === null) return []
   const all = Array.isArray(labels)

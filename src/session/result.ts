@@ -3,10 +3,10 @@ import { cutText } from '../lib/cut-text.js'
 import { fieldsOf, type JsonObject, type JsonValue } from '../lib/json.js'
 import type { HubEvent } from '../protocol/frames.js'
 
-/** What became of a worker or a session: `lost` where nobody said. */
+/** The result of a worker or session: `lost` if its lease expired. */
 export type Outcome = Result | 'lost'
 
-/** How something ended, and why. */
+/** A result and its reason. */
 export interface Ending {
   readonly result: Outcome
   readonly reason?: string
@@ -14,7 +14,7 @@ export interface Ending {
 
 const reasonLengthMax = 200
 
-/** What the states of an `execution.status` mean. */
+/** The meaning of the states of an `execution.status`. */
 const statuses: Readonly<Record<string, Result | PublisherStatus>> = {
   running: 'running',
   started: 'running',
@@ -36,13 +36,13 @@ const statuses: Readonly<Record<string, Result | PublisherStatus>> = {
   stopped: 'cancelled',
 }
 
-/** What an event says of who published it: its status, and how it ended. */
+/** The new status of an event's publisher, and its result. */
 export interface Turn {
   readonly status: PublisherStatus
   readonly ending?: Ending
 }
 
-/** @returns what an event makes of its worker or session; nothing where it says nothing of it */
+/** @returns the change of status by an event; undefined if there is none */
 export function turnOf({ ends, status }: Traits, data: JsonValue | undefined): Turn | undefined {
   if (ends === undefined) return status === undefined ? undefined : { status }
   const fields = fieldsOf(data)
@@ -53,7 +53,7 @@ export function turnOf({ ends, status }: Traits, data: JsonValue | undefined): T
   return { status: 'ended', ending: { result: found, ...(reason !== undefined && { reason }) } }
 }
 
-/** @returns whether an event says that something failed */
+/** @returns whether an event reports a failure */
 export function isError({ type, data }: Pick<HubEvent, 'type' | 'data'>, traits: Traits): boolean {
   const { is_error: isErrorSaid, success } = fieldsOf(data)
   return (
@@ -94,7 +94,7 @@ function reasonOf(ends: Ends, fields: JsonObject, result: Result): string | unde
   return undefined
 }
 
-/** @returns a reason as slices have it: one line of at most 200 characters */
+/** @returns a reason for the slices: one line of at most 200 characters */
 export function reasonText(text: string): string {
   return cutText(text.replaceAll(/\s+/g, ' ').trim(), reasonLengthMax)
 }
@@ -108,7 +108,7 @@ function textOf(value: JsonValue | undefined): string {
 
 const badness: readonly Outcome[] = ['succeeded', 'cancelled', 'lost', 'failed']
 
-/** @returns the worst of the endings that there are, the first of several alike */
+/** @returns the worst of the endings, the first of several equal ones */
 export function worst<Ended extends Ending>(endings: Iterable<Ended>): Ended | undefined {
   let found: Ended | undefined
   for (const ending of endings) {

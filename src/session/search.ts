@@ -11,22 +11,22 @@ export interface SearchLimits {
 /** The part of `searchWorkMax` that one event may take. */
 const eventShare = 1 / 32
 
-/** Instructions of a regular expression: with more of them a character takes too long. */
+/** Maximum of instructions of a regular expression; with more, each character takes too long. */
 const instructionsMax = 256
 
 /**
- * A text to search for, in any case; or between slashes a regular expression, of which the time grows with the text
- * alone: `/timeout after \d+/`, `/error/i`.
+ * A text to search for, in any case; or between slashes a regular expression, which takes linear time: `/timeout after \d+/`,
+ * `/error/i`.
  */
 export class Search {
-  /** Work that was done so far: characters looked at, times the instructions of the expression. */
+  /** The work so far: characters searched, times the instructions of the expression. */
   work = 0
   readonly #test: (text: string) => boolean
   readonly #instructions: number
-  /** What is searched of one event. Characters. */
+  /** How much of one event is searched. Characters. */
   readonly #charactersMax: number
 
-  /** @throws ProtocolError `badFrame` for an expression that is not valid, or too large */
+  /** @throws ProtocolError `badFrame` for an expression that is invalid or too large */
   constructor(q: string, { searchLengthMax, searchWorkMax }: SearchLimits) {
     if (q === '' || q.length > searchLengthMax) {
       throw new ProtocolError('badFrame', `q: expected 1–${searchLengthMax} characters, got ${quote(q)}`)
@@ -44,7 +44,7 @@ export class Search {
     this.#charactersMax = Math.ceil((searchWorkMax * eventShare) / this.#instructions)
   }
 
-  /** @returns whether the type, the worker, or a name, text or number in the data has what is searched for */
+  /** @returns whether the type, the worker, or a name, text or number in the data matches */
   matches({ type, worker, data }: HubEvent): boolean {
     let left = this.#charactersMax
     const has = (text: string): boolean => {
@@ -53,12 +53,12 @@ export class Search {
       return this.#test(part)
     }
     const found = has(type) || (worker !== undefined && has(worker)) || hasWithin(data, has, () => left > 0)
-    // An event without any text takes its time, too.
+    // An event without any text costs work too.
     this.work += (this.#charactersMax - left + 1) * this.#instructions
     return found
   }
 
-  /** @returns whether one of the texts has what is searched for */
+  /** @returns whether one of the texts matches */
   matchesText(texts: readonly string[]): boolean {
     return texts.some((text) => this.#test(text.slice(0, this.#charactersMax)))
   }

@@ -1,18 +1,18 @@
 import type { SessionRecord } from '../store/store.js'
 
-/** How long after it was last heard of a session, or one of its workers, is lost. The store keeps it. */
+/** The leases of a session and its workers: how long after the last sign of life each is lost. They are stored. */
 export class SessionLeases {
   /** Milliseconds, by worker; empty for the session's own. Absent as long as there is none. */
   #ms: Map<string, number> | undefined = undefined
 
-  /** @returns milliseconds; 0 where there is no lease */
+  /** @returns milliseconds; 0 if there is no lease */
   of(worker: string | undefined): number {
     return this.#ms?.get(worker ?? '') ?? 0
   }
 
   /**
    * @param ms 0 gives the lease up
-   * @returns whether it is another now
+   * @returns whether it has changed
    */
   set(worker: string | undefined, ms: number): boolean {
     if (this.of(worker) === ms) return false

@@ -10,48 +10,48 @@ import type { StallLimits } from './stall.js'
 import type { SharedPast } from './timeline.js'
 import type { OwnTopic, StateSetting } from './topic.js'
 
-/** `waiting`: somebody follows it, but nothing was published yet. */
+/** `waiting`: it is followed, but nothing has been published yet. */
 export type SessionStatus = 'waiting' | 'running' | 'paused' | 'ended'
 
-/** A change of a slice that is still to be made. */
+/** A requested change of a slice. */
 export interface Intent {
   readonly topic: OwnTopic
   readonly slice: string
   /** Milliseconds since 1970. */
   readonly now: number
   readonly cause?: Cause | undefined
-  /** Makes the change. Throws when it cannot, and has changed nothing then. */
+  /** Makes the change, or throws without having changed anything. */
   readonly make: (state: TopicState, moment: Moment) => Change
 }
 
-/** What a session needs of its hub. */
+/** Dependencies of a session. */
 export interface SessionSetting {
   readonly limits: HistoryLimits &
     StallLimits & { readonly publishIdsMax: number; readonly commandTtlMs: number }
   readonly state: StateSetting
-  /** Of the histories of all sessions. */
+  /** The totals of the histories of all sessions. */
   readonly totals: HistoryTotals
-  /** Of the commands of all sessions. */
+  /** The counts of the commands of all sessions. */
   readonly commandCounts: CommandCounts
   /** Those who want to be told of what happens; nothing is made for nobody. */
   readonly notices: ReadonlySet<(notice: Notice) => void>
-  /** Absent where there is no store. */
+  /** Absent without a store. */
   readonly journal: JournalSetting | undefined
-  /** Present where a log gives the offsets. */
+  /** Present if a log assigns the offsets. */
   readonly past?: SharedPast
-  /** The session's mode has kept an event from everybody. */
+  /** Called when the session's mode has withheld an event. */
   withheld(): void
-  /** Something has changed that the list of sessions shows of this one. */
+  /** Called when the session's entry in the list of sessions has changed. */
   listChanged(session: string): void
-  /** It was heard of again: the list says so some time. */
+  /** Called after a sign of life, which the list shows at some time. */
   listTouched(session: string, now: number): void
-  /** A command that was sent to it expires then, unless it has its final state. Milliseconds since 1970. */
+  /** Called with the time when a command expires, unless it has a final state by then. Milliseconds since 1970. */
   commandDue(session: string, at: number): void
-  /** It, or a worker, counts as stuck then, unless something happens. */
+  /** Called with the time when it, or a worker, counts as stalled unless something happens. */
   stallDue(session: string, worker: string | undefined, at: number): void
 }
 
-/** What whoever ends a session says of it. */
+/** The arguments of ending a session. */
 export interface SaidEnding {
   readonly outcome?: JsonValue | undefined
   readonly result?: Result | undefined

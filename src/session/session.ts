@@ -1,5 +1,5 @@
-// Longer than 350 lines: everything in a session depends on its offset, which nobody else may write. What can stand by itself
-// does: workers, leases, halves, ids of events, progress, the journal.
+// Longer than 350 lines: everything in a session depends on its offset, which no other class may write. Independent parts have
+// files of their own: workers, leases, halves, ids of events, progress, the journal.
 
 import type { Catalog } from '../catalog/catalog.js'
 import type { PublisherStatus, Traits } from '../catalog/traits.js'
@@ -33,9 +33,9 @@ import { AllTopic, OwnTopic, type Topic } from './topic.js'
 import { Worker } from './worker.js'
 import { Workers } from './workers.js'
 
-/** About what a worker weighs beside its history and state. */
+/** About the memory of a worker without its history and state. */
 export const workerBytes = 2_048
-/** How often it is looked whether somebody who waits for a person still does. Milliseconds. */
+/** How often to check whether a worker still waits for a person. Milliseconds. */
 const waitingLookMs = 60_000
 
 /** One agent run or conversation; the unit of ordering: it owns the offsets. */
@@ -47,11 +47,11 @@ export class Session implements Timeline {
   readonly all: AllTopic
   readonly journal: Journal | undefined
   readonly room: StateRoom
-  /** What the histories of its topics weigh. */
+  /** The weight of the histories of its topics. */
   readonly #history = new Weight()
-  /** Of characters that were cut over two pieces of a text. */
+  /** First halves of characters that were split over two texts. */
   readonly #halves = new Halves()
-  /** Absent as long as nobody has sent a command. */
+  /** Absent until the first command. */
   #steering: Steering | undefined = undefined
   readonly #setting: SessionSetting
   readonly #workers = new Workers()
@@ -65,12 +65,12 @@ export class Session implements Timeline {
   #mode: Mode = 'full'
   #metadata: JsonObject = {}
   readonly #leases = new SessionLeases()
-  /** What its own events say of it. */
+  /** Its progress by its own events. */
   readonly progress = new Progress()
   #completion: Entry | undefined = undefined
   #activeAt = 0
   #following: Following | undefined = undefined
-  /** The reserved slices do not say yet what has happened since. */
+  /** The reserved slices are out of date. */
   #stale = true
 
   constructor(id: string, epoch: Epoch, setting: SessionSetting) {
@@ -114,7 +114,7 @@ export class Session implements Timeline {
     return this.#outcome
   }
 
-  /** What is above it is neither kept nor delivered. */
+  /** Events above it are neither kept nor delivered. */
   get mode(): Mode {
     return this.#mode
   }
@@ -127,7 +127,7 @@ export class Session implements Timeline {
     return this.#completion
   }
 
-  /** When it was last published to. Milliseconds since 1970. */
+  /** The time of the last publish. Milliseconds since 1970. */
   get activeAt(): number {
     return this.#activeAt
   }
@@ -153,7 +153,7 @@ export class Session implements Timeline {
     return this.#following !== undefined
   }
 
-  /** Whether anybody follows the slices that the hub keeps. */
+  /** Whether the reserved slices are followed. */
   get watched(): boolean {
     return this.topic.watched || this.all.watched
   }
@@ -189,12 +189,12 @@ export class Session implements Timeline {
     this.room.add(-this.room.bytes)
   }
 
-  /** A worker that is only a placeholder goes when nobody follows it. */
+  /** Removes a worker that has not begun and is not followed. */
   mayForget(id: string): void {
     this.#workers.mayForget(id)
   }
 
-  /** @returns the worker, made as a placeholder if it is new. */
+  /** @returns the worker, created as a placeholder if it is new */
   worker(id: string): Worker {
     const known = this.#workers.byId.get(id)
     if (known !== undefined) return known
@@ -204,17 +204,17 @@ export class Session implements Timeline {
     return worker
   }
 
-  /** @returns where the worker, or the session itself, has published an event with that id, within the window. */
+  /** @returns the offset of the event with that id of the worker, or of the session itself, within the window */
   offsetOf(id: string, worker: string | undefined): Offset | undefined {
     return this.#ids.offsetOf(id, worker)
   }
 
-  /** @returns whether it was published too long ago for the hub to say where */
+  /** @returns whether it was published too long ago for the hub to know its offset */
   idHasLeft(id: string, worker: string | undefined): boolean {
     return this.#ids.hasLeft(id, worker)
   }
 
-  /** Lets the ids leave that are too many. Not in the middle of a list, which may repeat what would leave. */
+  /** Removes surplus ids from the window. Not called within a list, which may repeat the ids that would leave. */
   shrinkIds(): void {
     if (this.#ids.shrink()) this.journal?.formerIdsChanged()
   }
@@ -245,11 +245,11 @@ export class Session implements Timeline {
     this.journal?.recordChanged()
   }
 
-  /** Gives the event its offset, keeps it, and hands it to those who follow the topics that it appears in. */
+  /** Gives the event its offset, keeps it, and passes it to the followers of its topics. */
   append(event: NewEvent, worker: Worker | undefined, facts: Facts): Offset {
     const { traits, bytes, now, isHub } = facts
     this.#offset = (this.#offset + 1) as Offset
-    // Who steers is not who is steered: a command is no sign of life.
+    // A command comes from a watcher, so it is no sign of life of the producer.
     const isForeign = isHub === true || traits.command === 'request'
     if (!isForeign) this.#activeAt = now
     if (event.id !== undefined) {
@@ -264,7 +264,7 @@ export class Session implements Timeline {
       this.#stale = true
     }
     const isLate = event.attempt !== undefined && isOver(event.attempt, (worker ?? this).progress)
-    // What the hub says of somebody is no sign of life.
+    // Neither is an event of the hub.
     if (!isForeign && !isLate) this.#note(event, worker, facts)
     const isWithheld = event.force !== true && !carries(this.#mode, traits.level)
     if (isLate || ((facts.withheld ?? isWithheld) && traits.command === undefined)) {
@@ -286,7 +286,7 @@ export class Session implements Timeline {
     return entry.offset
   }
 
-  /** Whole characters alone: what is cut waits for the next event. The store keeps it in the same commit. */
+  /** Holds back a lone surrogate at the end of the text for the next event. It is stored in the same commit. */
   #whole(event: NewEvent, worker: Worker | undefined, traits: Traits): NewEvent {
     const { data = null, type } = event
     const { step, number } = event.attempt ?? {}
@@ -297,7 +297,7 @@ export class Session implements Timeline {
     return { ...event, data: joined }
   }
 
-  /** A log gives the offsets: the next one is above this. */
+  /** For a shared log, which assigns the offsets: the next one is above this. */
   goTo(offset: Offset): void {
     this.#offset = offset
   }
@@ -305,7 +305,7 @@ export class Session implements Timeline {
   /**
    * Makes a change that was drafted for a log.
    *
-   * @returns whether it is one: not when the slice is not as of the update's base any more
+   * @returns whether it was made; false if the slice is no longer at the update's base
    */
   followChange(topic: OwnTopic, update: StateUpdate, now: number): boolean {
     const moment = { offset: (this.#offset + 1) as Offset, time: now, cause: update.cause }
@@ -320,7 +320,7 @@ export class Session implements Timeline {
     return true
   }
 
-  /** Makes a change of state; if it is one, it takes the next offset. State has a place of its own beside history. */
+  /** Makes a change of state; if the value differs, it takes the next offset. State is kept separately from history. */
   change({ topic, slice, now, cause, make }: Intent): Change {
     const moment = { offset: (this.#offset + 1) as Offset, time: now, cause }
     const change = make(topic.state, moment)
@@ -344,7 +344,7 @@ export class Session implements Timeline {
     const last = this.#offset
     const slices = slicesOf(this)
     for (const [index, [slice, value]] of slices.entries()) {
-      // A log has left the last offsets of its batch to what the hubs say: each slice has its own, the same in all hubs.
+      // The log reserves the last offsets of a batch for the reserved slices: each has its own, the same in all hubs.
       if (this.past !== undefined) this.#offset = (last - slices.length + index) as Offset
       const make: Intent['make'] = (state, moment) => state.set(slice, value, moment)
       this.change({ topic: this.topic, slice, now, make })
@@ -352,7 +352,7 @@ export class Session implements Timeline {
     if (this.past !== undefined) this.#offset = last
   }
 
-  /** How many watch a topic; nothing where nobody asks any more. */
+  /** Sets the watchers of a topic; undefined if `$watchers` is no longer followed. */
   setWatchers(topic: OwnTopic, watchers: JsonObject | undefined, now: number): void {
     if (watchers === undefined && topic.state.get('$watchers') === undefined) return
     const make: Intent['make'] = (state, moment) =>
@@ -371,11 +371,10 @@ export class Session implements Timeline {
   }
 
   /**
-   * Ends, and its workers with it, by an event that stands in every topic of the session and passes every filter
-   * and mode.
+   * Ends the session and its workers by an event that is in every topic of the session and passes every filter and mode.
    *
-   * @param said what whoever ends it says of it: the outcome is as before when absent, the result is the worst of its
-   *   workers', or its own, unless given
+   * @param said without an outcome the previous one stays; without a result it is the worst of the workers' results, or the
+   *   session's own
    */
   end(event: NewEvent, facts: Facts, { outcome, result, reason }: SaidEnding): void {
     const { traits, bytes, now } = facts
@@ -386,7 +385,7 @@ export class Session implements Timeline {
     const ending = result === undefined ? this.#endingByItself() : { result }
     this.progress.end({ ...ending, ...(reason !== undefined && { reason: reasonText(reason) }) })
     this.#conclude(now)
-    // Before the event that ends everything, so that those who watch learn it too.
+    // Before the final event, so that followers still get it.
     for (const topic of this.topics()) this.setWatchers(topic, undefined, now)
     if (this.watched || this.topic.stateOffset > 0) this.refresh(now)
     this.#offset = (this.#offset + 1) as Offset
@@ -416,7 +415,7 @@ export class Session implements Timeline {
     this.#setting.listChanged(this.id)
   }
 
-  /** What the store keeps of the session itself. */
+  /** The session's own record for the store. */
   record(): SessionRecord {
     const status = this.#status
     const halves = this.#halves.entries()
@@ -439,9 +438,9 @@ export class Session implements Timeline {
   }
 
   /**
-   * Continues as the store has it.
+   * Restores the stored session.
    *
-   * @param entries the newest events; those before them are read from the store when they are asked for
+   * @param entries the newest events; earlier ones are read from the store when needed
    */
   restore(stored: StoredSession, entries: readonly Entry[], pinned: readonly Entry[]): void {
     const { record, last, workers, ids, trimmed } = stored
@@ -490,7 +489,7 @@ export class Session implements Timeline {
     if (entry.traits.rollup) visit(this.topic.history)
   }
 
-  /** What an event says of who published it. */
+  /** Updates the progress of an event's publisher. */
   #note(event: NewEvent, worker: Worker | undefined, facts: Facts): void {
     const { now } = facts
     const progress = worker?.progress ?? this.progress
@@ -499,7 +498,7 @@ export class Session implements Timeline {
     const found = progress.note(event, this.#offset, facts)
     if (found !== undefined && found !== 'noted') this.#turn(worker, found.status, now)
     const told = progress.heard(now)
-    // A session is heard of by its workers, too.
+    // Workers' events are signs of life of the session too.
     if ((worker !== undefined && this.progress.heard(now)) || told) {
       this.#stale = true
       this.#setting.listTouched(this.id, now)
@@ -537,23 +536,23 @@ export class Session implements Timeline {
     for (const tell of notices) tell(notice)
   }
 
-  /** What it may be stuck in has to be seen to. */
+  /** Schedules the check for a stall. */
   mayStall(worker: Worker | undefined, now: number): void {
     const at = this.stallDueAt(worker, now)
     if (at !== undefined) this.#setting.stallDue(this.id, worker?.id, at)
   }
 
-  /** @returns when it, or a worker, counts as stuck unless something happens; nothing where nothing makes it so */
+  /** @returns when it, or a worker, counts as stalled unless something happens; undefined if nothing can make it so */
   stallDueAt(worker: Worker | undefined, now: number): number | undefined {
     const publisher = worker ?? this
     if (!mayBeStuck(publisher)) return undefined
     const due = publisher.progress.stallDueAt(this.#silentFrom(worker), this.#setting.limits)
-    // Who waits for a person, or was told to pause, is not stuck.
+    // A publisher that waits for a person or is paused is not stalled.
     const isWaiting = publisher.status === 'paused' || publisher.progress.needs.length > 0
     return due !== undefined && isWaiting ? Math.max(due, now + waitingLookMs) : due
   }
 
-  /** It, or a worker, is stuck. @returns in what */
+  /** It, or a worker, has stalled. @returns the reason */
   stall(worker: Worker | undefined): Stalled & { readonly tool?: string } {
     const stalled = (worker ?? this).progress.stall(this.#silentFrom(worker), this.#setting.limits)
     if (worker !== undefined) this.journal?.workerChanged(worker)
@@ -561,7 +560,7 @@ export class Session implements Timeline {
     return stalled
   }
 
-  /** @returns when it was last heard of, where it promised to be; a session with workers at work is heard of by them */
+  /** @returns the time of the last sign of life if there is a lease; for a session with running workers, theirs count */
   #silentFrom(worker: Worker | undefined): number | undefined {
     if (this.#leases.of(worker?.id) === 0) return undefined
     if (worker === undefined && [...this.workers.values()].some(mayBeStuck)) return undefined
@@ -569,7 +568,7 @@ export class Session implements Timeline {
     return progress.heardAt || progress.lastAt || startedAt
   }
 
-  /** What those who watch asked of it, and what became of that. */
+  /** The commands to the session and its workers. */
   get commands(): Steering {
     this.#steering ??= new Steering(this, {
       ttlMs: this.#setting.limits.commandTtlMs,
@@ -584,7 +583,7 @@ export class Session implements Timeline {
     if (due !== undefined) this.#setting.commandDue(this.id, due)
   }
 
-  /** A person has answered. One who answers a session may mean any of its workers. @returns whether it was asked */
+  /** A person has answered. An answer to a session may be for any of its workers. @returns whether there was such a question */
   #answer({ event, traits }: Entry, worker: Worker | undefined): boolean {
     const { answers } = traits
     if (answers === undefined) return false
@@ -594,7 +593,7 @@ export class Session implements Timeline {
     return found !== undefined
   }
 
-  /** @returns where the final state of a command was told that a receipt is of; nothing where it has none */
+  /** @returns the offset of the first receipt for the same command; undefined if there is none */
   toldOf(
     { type, data }: NewEvent,
     worker: Worker | undefined,
@@ -604,7 +603,7 @@ export class Session implements Timeline {
     return (worker ?? this).progress.sentCommands?.doneAt(receiptIn(data).offset)
   }
 
-  /** An agent has come that follows the topic, and was given what follows `after`. @returns whether that is news */
+  /** An agent has joined the topic, and got the commands after `after`. @returns whether any state has changed */
   deliver(topic: Topic, filter: Filter, after: Offset, now: number): boolean {
     return this.#steering?.deliver(topic, filter, after, now) === true
   }
@@ -612,7 +611,7 @@ export class Session implements Timeline {
   /**
    * An attempt at a step is about to publish.
    *
-   * @returns what it takes the place of, as far as memory has it; nothing where it is the first, or not the newest
+   * @returns the superseded events in memory; undefined if it is the first attempt, or not the newest
    */
   supersede(attempt: Attempt, worker: Worker | undefined): readonly Offset[] | undefined {
     const { progress, topic } = worker ?? this
@@ -635,26 +634,26 @@ export class Session implements Timeline {
     else if (status !== 'ended') this.#status = status
   }
 
-  /** Something that the slices, the list and the store say of the session is another now. */
+  /** Facts in the slices, the list and the store have changed. */
   #factsChanged(): void {
     this.#stale = true
     this.journal?.recordChanged()
     this.#setting.listChanged(this.id)
   }
 
-  /** @param ms how long after it is last heard of it is lost; 0: for ever */
+  /** @param ms how long after the last sign of life it is lost; 0: never */
   lease(worker: Worker | undefined, ms: number): void {
     if (this.#leases.set(worker?.id, ms)) this.journal?.recordChanged()
   }
 
-  /** @returns how long the lease still runs; 0 where it has run out. Milliseconds */
+  /** @returns how long the lease still lasts; 0 if it has expired. Milliseconds */
   leaseLeft(worker: Worker | undefined, now: number): number {
     const ms = this.#leases.of(worker?.id)
     const heardAt = worker === undefined ? this.#activeAt : worker.progress.heardAt
     return Math.max(0, Math.min(ms, heardAt + ms - now))
   }
 
-  /** Its lease, or a worker's, has run out; the next event of the same publisher revives it. */
+  /** Its lease, or a worker's, has expired; the next event of the same publisher revives it. */
   lose(worker: Worker | undefined, reason: string, { offset, now }: { offset: Offset; now: number }): void {
     const ending = { result: 'lost', reason } as const
     this.lease(worker, 0)
@@ -670,17 +669,17 @@ export class Session implements Timeline {
     this.notify(worker, { kind: 'lost', type, offset, time: now, ...ending })
   }
 
-  /** Asks of people that nobody has answered, the workers' included. */
+  /** The number of unanswered questions to people, the workers' included. */
   get needs(): number {
     return this.progress.needs.length + this.#workers.needs
   }
 
-  /** Workers that failed or were lost. */
+  /** The number of workers that failed or were lost. */
   get failed(): number {
     return this.#workers.failed
   }
 
-  /** When it, or a worker, was last heard of. Milliseconds since 1970; 0 before. */
+  /** The time of the last sign of life of it or a worker. Milliseconds since 1970; 0 before the first. */
   get lastAt(): number {
     return this.progress.lastAt
   }

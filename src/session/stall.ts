@@ -1,16 +1,16 @@
 import type { ToolPart } from '../catalog/traits.js'
 import { fieldsOf, type JsonObject, type JsonValue } from '../lib/json.js'
 
-/** Why something seems to be stuck: a call is open for long, the same call comes again and again, or nothing comes. */
+/** The reason of a stall: a call is open for long, the same call is repeated, or nothing is published. */
 export type StallReason = 'call' | 'repeat' | 'silence'
 
 export type Stalled = {
-  /** When what is stuck began. Milliseconds since 1970. */
+  /** When the stall began. Milliseconds since 1970. */
   readonly since: number
   readonly why: StallReason
 }
 
-/** A call of a tool that has not come to its end. */
+/** An open tool call. */
 export interface OpenCall {
   readonly id: string
   readonly tool: string
@@ -18,7 +18,7 @@ export interface OpenCall {
   readonly since: number
 }
 
-/** A call that came so many times in a row. */
+/** A call that was repeated. */
 interface Repeated {
   readonly call: string
   readonly tool: string
@@ -26,20 +26,20 @@ interface Repeated {
   readonly since: number
 }
 
-/** From when on something counts as stuck; 0: never. */
+/** Thresholds of a stall; 0: never. */
 export interface StallLimits {
   readonly stalledCallMs: number
   readonly stalledSilenceMs: number
   readonly stalledRepeats: number
 }
 
-/** Calls that one worker may have open; the oldest is forgotten. */
+/** Maximum of open calls of a worker; the oldest is forgotten. */
 const callsMax = 100
 
 const idNames = ['tool_use_id', 'toolCallId', 'tool_call_id', 'call_id']
 const toolNames = ['tool_name', 'toolName', 'tool']
 
-/** @returns whether it is at work: what has ended, or has not begun, is stuck in nothing */
+/** @returns whether it is running: a worker that has not begun or has ended cannot stall */
 export function mayBeStuck({
   status,
   startedAt,
@@ -50,10 +50,10 @@ export function mayBeStuck({
   return startedAt !== undefined && status !== 'ended'
 }
 
-/** What one worker, or a session itself, may be stuck in. */
+/** Detects stalls of one worker, or of a session itself. */
 export class Stall {
   #calls: OpenCall[] = []
-  /** What was called last, how often in a row, and since when. */
+  /** The last call, how often it was repeated, and since when. */
   #last: Repeated | undefined = undefined
   #stalled: Stalled | undefined = undefined
 
@@ -61,12 +61,12 @@ export class Stall {
     return this.#stalled
   }
 
-  /** Calls that are open, the oldest first. */
+  /** The open calls, the oldest first. */
   get calls(): readonly OpenCall[] {
     return this.#calls
   }
 
-  /** A call of a tool begins or ends. */
+  /** A tool call begins or ends. */
   tool(part: ToolPart, data: JsonValue | undefined, now: number): void {
     const fields = fieldsOf(data)
     const id = wordIn(fields, idNames)
@@ -83,7 +83,7 @@ export class Stall {
     this.#last = { ...last, times: last.times + 1 }
   }
 
-  /** @returns whether an event of it ends what it was stuck in */
+  /** @returns whether the last event ended the stall */
   clears(): boolean {
     if (this.#stalled === undefined || this.#still(this.#stalled)) return false
     this.#stalled = undefined
@@ -101,7 +101,7 @@ export class Stall {
     }
   }
 
-  /** It has ended, or begins anew: nothing is open. @returns whether it was stuck */
+  /** It has ended, or begins again: nothing is open. @returns whether it was stalled */
   clear(): boolean {
     const wasStalled = this.#stalled !== undefined
     this.#calls = []
@@ -111,8 +111,8 @@ export class Stall {
   }
 
   /**
-   * @param silentFrom when the last event came, where it promised to be heard of
-   * @returns when it will count as stuck unless something happens; nothing where nothing makes it so
+   * @param silentFrom the time of the last event, if it has a lease
+   * @returns when it will count as stalled unless something happens; undefined if nothing can make it so
    */
   dueAt(silentFrom: number | undefined, limits: StallLimits): number | undefined {
     if (this.#stalled !== undefined) return undefined
@@ -126,7 +126,7 @@ export class Stall {
     return dues.length === 0 ? undefined : Math.min(...dues)
   }
 
-  /** It is stuck. @returns in what, and with which tool */
+  /** It has stalled. @returns the reason, and the tool */
   stall(silentFrom: number | undefined, limits: StallLimits): Stalled & { readonly tool?: string } {
     const { stalledCallMs, stalledRepeats } = limits
     const [call] = this.#calls
@@ -150,11 +150,11 @@ export class Stall {
   }
 }
 
-/** @returns what tells a call from others: the tool and what it is given, not the id; of long ones a digest */
+/** @returns an identification of a call: its tool and input, without the id; a digest if it is long */
 function fingerprint(fields: JsonObject): string {
   const text = JSON.stringify(Object.entries(fields).filter(([name]) => !idNames.includes(name)))
   if (text.length <= 64) return text
-  // FNV-1a, twice 32 bits: two calls that look alike by chance would have to come in a row, many times.
+  // FNV-1a, twice 32 bits: for a wrong result, several colliding calls would have to come in a row.
   let [low, high] = [0x811c9dc5, text.length]
   for (let at = 0; at < text.length; at++) {
     const unit = text.charCodeAt(at)

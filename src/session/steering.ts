@@ -10,13 +10,13 @@ import type { Intent } from './session-setting.js'
 import type { AllTopic, OwnTopic, Topic } from './topic.js'
 import type { Worker } from './worker.js'
 
-/** A command under way, and the worker that it was sent to; none for the session itself. */
+/** A command without a final state, and its worker; none for the session itself. */
 export interface Underway {
   readonly worker: Worker | undefined
   readonly command: CommandRecord
 }
 
-/** What steering needs of its session. */
+/** The part of a session that steering needs. */
 interface Steered {
   readonly offset: Offset
   readonly startedAt: number | undefined
@@ -29,13 +29,13 @@ interface Steered {
   notify(worker: Worker | undefined, facts: NoticeFacts): void
 }
 
-/** The commands that were sent to a session and its workers, and the slices `$commands` that tell what became of them. */
+/** The commands to a session and its workers, and the slices `$commands` with their states. */
 export class Steering {
   readonly #session: Steered
   readonly #ttlMs: number
   readonly #counts: CommandCounts
 
-  /** @param ttlMs of commands that do not say it */
+  /** @param ttlMs the default of commands */
   constructor(
     session: Steered,
     { ttlMs, counts }: { readonly ttlMs: number; readonly counts: CommandCounts },
@@ -45,7 +45,7 @@ export class Steering {
     this.#counts = counts
   }
 
-  /** When the first command expires. Milliseconds since 1970; nothing where none is under way */
+  /** When the first command expires. Milliseconds since 1970; undefined if none is open. */
   get dueAt(): number | undefined {
     let due: number | undefined
     for (const { progress } of this.#targets()) {
@@ -55,7 +55,7 @@ export class Steering {
     return due
   }
 
-  /** @param now milliseconds since 1970. @returns those that have expired by then, or all that are under way */
+  /** @param now milliseconds since 1970. @returns the commands that have expired by then; by default all open ones */
   expired(now = Number.POSITIVE_INFINITY): Underway[] {
     return [...this.#targets()].flatMap((target) =>
       [...(target.progress.sentCommands?.open ?? [])]
@@ -64,7 +64,7 @@ export class Steering {
     )
   }
 
-  /** An event was published that is a command, or a receipt. @returns when the command expires, if it is one */
+  /** A command or a receipt was published. @returns when the first open command expires */
   note(entry: Entry, worker: Worker | undefined, now: number): number | undefined {
     const { event, traits, offset } = entry
     const { progress, topic } = worker ?? this.#session
@@ -93,9 +93,9 @@ export class Steering {
   }
 
   /**
-   * An agent follows the topic, and was given the commands after `after`.
+   * An agent has joined the topic, and got the commands after `after`.
    *
-   * @returns whether that is news of any
+   * @returns whether the state of any command has changed
    */
   deliver(topic: Topic, filter: Filter, after: Offset, now: number): boolean {
     let told = false
@@ -111,7 +111,7 @@ export class Steering {
     return told
   }
 
-  /** The session has come back from the store. @param entries what memory has of it now */
+  /** The session was loaded from the store. @param entries its events in memory */
   restored(entries: readonly Entry[]): void {
     const { offset, startedAt = 0 } = this.#session
     for (const { progress, topic } of this.#targets()) {

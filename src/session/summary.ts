@@ -38,14 +38,14 @@ export interface SessionSummary {
   readonly outcome?: JsonValue
   readonly mode: Mode
   readonly metadata: JsonObject
-  /** How it ended, or how its own last run did. */
+  /** Its result, or that of its own last run. */
   readonly result?: Outcome
   readonly reason?: string
-  /** What its own events ask; the workers' are theirs. */
+  /** Open needs of its own events; workers have their own. */
   readonly needs?: readonly Need[]
   readonly needsMore?: number
   readonly lastAt?: number
-  /** Of the session and its workers. */
+  /** The usage of the session and its workers. */
   readonly usage?: Usage
   readonly workers: readonly WorkerSummary[]
 }

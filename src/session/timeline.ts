@@ -5,12 +5,12 @@ import type { StateRoom } from '../state/room.js'
 import type { Following } from './audience.js'
 import type { Journal } from './journal.js'
 
-/** The id of what owns the offsets of the topic `hub`; no session can have it. */
+/** The id of the timeline of the topic `hub`, which is not a valid id of a session. */
 export const hubTimeline = '$hub'
 
-/** What a hub knows of a past that a log keeps for several hubs. */
+/** What a hub knows about the past of a session in a shared log. */
 export interface SharedPast {
-  /** Where the hub took the session up: what was removed before it does not know. */
+  /** The offset at which the hub opened the session; it does not know slices removed earlier. */
   readonly openedAt: Offset
   /** Droppable events up to here may be missing. */
   readonly floor: Offset
@@ -18,10 +18,10 @@ export interface SharedPast {
   lostAt(offset: Offset): { readonly after: Offset; readonly until: Offset } | undefined
 }
 
-/** Of a session that was not opened yet. */
+/** The past of a session that has not been opened yet. */
 export const noPast: SharedPast = { openedAt: start, floor: start, lostAt: () => undefined }
 
-/** What gives the events of its topics their offsets: a session, or a list of sessions. */
+/** The owner of the offsets of its topics: a session, or a list of sessions. */
 export interface Timeline {
   readonly id: string
   readonly epoch: Epoch
@@ -30,20 +30,20 @@ export interface Timeline {
   readonly status: 'waiting' | 'running' | 'paused' | 'ended'
   /** The `complete` of a session that has ended. */
   readonly completion: Entry | undefined
-  /** What the state of its topics takes of the memory. */
+  /** The memory for the state of its topics. */
   readonly room: StateRoom
-  /** Between it and the store; absent where nothing is stored. */
+  /** Its uncommitted changes; absent without a store. */
   readonly journal: Journal | undefined
-  /** Present where a log gives the offsets. */
+  /** Present if a log assigns the offsets. */
   readonly past: SharedPast | undefined
-  /** Somebody follows the slices that the hub keeps, and they do not say yet what has happened. */
+  /** The reserved slices are followed and out of date. */
   readonly needsRefresh: boolean
-  /** Brings the slices that the hub keeps up to date. @param now milliseconds since 1970 */
+  /** Updates the reserved slices. @param now milliseconds since 1970 */
   refresh(now: number): void
-  /** @returns whether a later attempt at its step has taken the place of a stored event */
+  /** @returns whether a later attempt at its step has superseded a stored event */
   supersedes(event: Pick<HubEvent, 'attempt' | 'worker'>): boolean
-  /** Who follows any of its topics; nothing while nobody does. */
+  /** The followers of its topics; undefined if there are none. */
   readonly following: Following | undefined
-  /** Delivery says who follows it: with the first of its topics that gets an audience, until the last one loses it. */
+  /** Set by delivery when the first of its topics gets an audience, and unset when the last one loses it. */
   setFollowing(following: Following | undefined): void
 }

@@ -1,4 +1,4 @@
-// Longer than 350 lines: the kinds of topics, and what each of them shows, side by side.
+// Longer than 350 lines: the kinds of topics, side by side.
 
 import type { Catalog } from '../catalog/catalog.js'
 import type { Accepts, Entry } from '../history/entry.js'
@@ -16,16 +16,16 @@ import type { Filter } from './filter.js'
 import { cutTo, type Replayed, type ReplayScope, type Span } from './replayed.js'
 import type { Timeline } from './timeline.js'
 
-/** Events that are looked at for one page: what a filter passes over is to take little of a turn. */
+/** Maximum of events examined for one page, so that a selective filter does not take long. */
 const pageLooksMax = 5_000
 
-/** What the topics of a hub have in common to keep state. */
+/** Settings that the topics of a hub share for state. */
 export interface StateSetting {
   readonly limits: StateLimits
   readonly counts: StateCounts
-  /** @returns room for the state of one more session or list */
+  /** @returns memory for the state of one more session or list */
   readonly room: () => StateRoom
-  /** Whether subscriptions may have the slice at all. */
+  /** Whether subscriptions may get the slice. */
   readonly expose: (slice: string, topic: string) => boolean
 }
 
@@ -49,19 +49,19 @@ export abstract class Topic {
     return false
   }
 
-  /** The events that it shows, retained. */
+  /** The histories of its retained events. */
   protected abstract histories(): readonly History[]
 
-  /** The slices that it shows, by the topic that has them. */
+  /** The topics whose slices it shows. */
   protected abstract stateful(): readonly StatefulTopic[]
 
-  /** How a snapshot names the slices of a topic that it shows: this, and the name there. */
+  /** The prefix of the names of another topic's slices in a snapshot. */
   protected abstract prefixOf(topic: StatefulTopic): string
 
-  /** Droppable events evicted so far; of a view of many topics nobody knows. */
+  /** Droppable events evicted so far; unknown for a view of many topics. */
   abstract get dropped(): number
 
-  /** @returns how many of those evicted come after an offset; nothing where nobody knows */
+  /** @returns how many of those evicted come after an offset; undefined if unknown */
   abstract droppedAfter(offset: Offset): number | undefined
 
   /** Droppable events published so far. */
@@ -70,7 +70,7 @@ export abstract class Topic {
   /** @returns whether the event appears in this topic. */
   abstract shows(event: StoredEvent, catalog: Catalog): boolean
 
-  /** Who gets what is published; absent while nobody follows the topic. */
+  /** The audience of its events; absent while the topic is not followed. */
   get audience(): Audience | undefined {
     return this.#audience
   }
@@ -79,12 +79,12 @@ export abstract class Topic {
     return this.#audience !== undefined
   }
 
-  /** Whether anybody follows a slice that the hub keeps. */
+  /** Whether a reserved slice is followed. */
   get watched(): boolean {
     return this.#audience?.watchesReserved === true
   }
 
-  /** @param audience gets what is published from now on; nobody does when absent */
+  /** @param audience gets events from now on; absent: none */
   setAudience(audience: Audience | undefined): void {
     this.#audience = audience
   }
@@ -93,14 +93,14 @@ export abstract class Topic {
     return this.setting.expose(slice, this.name)
   }
 
-  /** Events from history and, for each slice that has changed, one update with what it is now. */
+  /** Events from history and, for each changed slice, one update with its current value. */
   read(after: Offset, filter: Filter, eventsMax: number, lookedAtMax = pageLooksMax): Page {
     const { offset: until } = this.timeline
     const page = readAfter(this.histories(), after, filter, { until, eventsMax, lookedAtMax })
     return { ...page, entries: this.withUpdates(page, after, filter) }
   }
 
-  /** Events of memory that are before an offset and after another, the newest first. */
+  /** Events in memory before one offset and after another, the newest first. */
   readBefore(before: Offset, filter: Accepts, bounds: Parameters<typeof readBefore>[3]): Page {
     return readBefore(this.histories(), before, filter, bounds)
   }
@@ -115,7 +115,7 @@ export abstract class Topic {
     return updates.length === 0 ? entries : [...entries, ...updates].sort((a, b) => a.offset - b.offset)
   }
 
-  /** @returns the current values of what the filter lets pass; of what has not changed after `until` */
+  /** @returns the current values of the slices of the filter that have not changed after `until` */
   snapshot(filter: Filter, until?: Offset): Slices {
     const slices: Record<string, JsonValue> = {}
     for (const topic of this.stateful()) {
@@ -135,7 +135,7 @@ export abstract class Topic {
     )
   }
 
-  /** @returns what a fresh join replays; where memory does not reach back to, the store has the middle of it. */
+  /** @returns the replay of a fresh join; if memory does not reach back far enough, the middle of it is in the store */
   replay(
     filter: Filter,
     { all, window }: ReplayScope,
@@ -154,12 +154,12 @@ export abstract class Topic {
     const stored = { ...span, joined: until, accepts }
     if (cut !== undefined)
       return { entries: cut.entries, stored: { ...stored, before: [], scope: 'all', window: cut.left } }
-    // What retention has left to memory alone: pinned events, mostly.
+    // Events that retention has removed from the store and memory still has, mostly pinned ones.
     const before = entries.filter(({ offset }) => offset <= trimmed)
     return { entries: shown, stored: { ...stored, before, scope: all ? 'all' : 'traits' } }
   }
 
-  /** The offset after which memory has every event, those included that a newer one of their key has replaced. */
+  /** The offset after which memory has every event, including those replaced by a newer one of their key. */
   get wholeAfter(): Offset {
     const { floor = start, trimmed = start } = this.timeline.journal ?? {}
     const whole = this.histories().reduce(
@@ -169,7 +169,7 @@ export abstract class Topic {
     return whole > trimmed ? whole : start
   }
 
-  /** @returns the offset after which memory has all that the filter wants; 0 when the store has no more than that. */
+  /** @returns the offset after which memory has all events of the filter; 0 if the store has no more */
   #heldAfter(filter: Accepts): Offset {
     const { journal } = this.timeline
     if (journal === undefined) return start
@@ -179,7 +179,7 @@ export abstract class Topic {
     return held > trimmed ? held : start
   }
 
-  /** @returns what a subscription with this filter can no longer get of what follows `after`. */
+  /** @returns which events after `after` a subscription with this filter can no longer get */
   lossAfter(after: Offset, filter: Filter): Loss {
     const loss = lossAfter(this.histories(), after, filter)
     const { journal, past } = this.timeline
@@ -189,11 +189,11 @@ export abstract class Topic {
     if (journal === undefined) return loss
     const { trimmed } = journal
     if (after >= trimmed) return nothingLost
-    // Nobody knows any more what was trimmed: whatever it was, it is told.
+    // What was trimmed is unknown, so it is always reported.
     return { critical: loss.critical > trimmed ? trimmed : loss.critical, droppable: trimmed }
   }
 
-  /** @returns whether what follows `after` has to be read from the store first. */
+  /** @returns whether events after `after` must be read from the store first */
   isInStore(after: Offset, filter: Filter): boolean {
     const { journal } = this.timeline
     if (journal === undefined) return false
@@ -202,7 +202,7 @@ export abstract class Topic {
     return critical > 0 || droppable > 0
   }
 
-  /** Of slices that were removed up to here nothing is known: who comes from before needs a snapshot. */
+  /** Removals of slices up to here are forgotten, so a client with an earlier position needs a snapshot. */
   get forgotten(): Offset {
     return this.stateful().reduce(
       (newest, { state }) => (state.forgotten > newest ? state.forgotten : newest),
@@ -221,10 +221,10 @@ export abstract class Topic {
 /** A topic with slices of its own. */
 export abstract class StatefulTopic extends Topic {
   #state: TopicState | undefined = undefined
-  /** Whose topic it is; absent for a session's own and the hub's. */
+  /** The worker of the topic; absent for a session's own and the hub's. */
   abstract get worker(): string | undefined
 
-  /** Most topics never have any slices, and no place for them. */
+  /** Created when first needed, because most topics never have slices. */
   get state(): TopicState {
     const { limits, counts } = this.setting
     this.#state ??= new TopicState(limits, counts, this.worker, this.timeline.room)
@@ -235,7 +235,7 @@ export abstract class StatefulTopic extends Topic {
     return this.#state !== undefined
   }
 
-  /** The topic leaves memory: what it holds no longer counts. */
+  /** The topic leaves memory: its events and slices no longer count. */
   release(): void {
     this.#state?.release()
   }
@@ -281,7 +281,7 @@ export class OwnTopic extends StatefulTopic {
     const { journal } = this.timeline
     const dropped = this.history.droppedAfter(offset)
     if (journal === undefined) return dropped
-    // Of another life of the hub, or of the session in memory, nothing was counted; what the store has left is not lost.
+    // Evictions before a restart, or before the session was loaded, were not counted; events in the store are not lost.
     const stored = this.history.droppedAfter(journal.trimmed)
     const isCounted = offset >= journal.floor && dropped !== undefined && stored !== undefined
     return isCounted ? dropped - stored : undefined
@@ -302,11 +302,11 @@ export class OwnTopic extends StatefulTopic {
   }
 }
 
-/** `sessions/{s}/**`: all that the session's other topics have. */
+/** `sessions/{s}/**`: everything in the session's other topics. */
 export class AllTopic extends Topic {
   readonly #parts: () => readonly OwnTopic[]
 
-  /** @param parts answers with the session's own topic and its workers' */
+  /** @param parts returns the session's own topic and its workers' */
   constructor(timeline: Timeline, setting: StateSetting, parts: () => readonly OwnTopic[]) {
     super({ kind: 'all', session: timeline.id }, timeline, setting)
     this.#parts = parts

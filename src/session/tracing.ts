@@ -1,19 +1,19 @@
 import type { NewEvent } from '../protocol/frames.js'
 import { type Trace, type TraceContext, traceContext } from '../protocol/trace.js'
 
-/** What a span says of itself at its end. */
+/** The attributes of a span at its end. */
 export type Figures = Readonly<Record<string, string | number>>
 
 export interface Span {
-  /** By which what follows from it can be tied to it; absent when nobody records it. */
+  /** The context for spans that follow from it; absent if it is not recorded. */
   readonly context: TraceContext | undefined
-  /** @param error why it came to nothing */
+  /** @param error the reason of a failure */
   end(figures: Figures, error?: unknown): void
 }
 
-/** Takes the spans of a hub: how what was published was stored and delivered. None of its calls may throw. */
+/** Receives the spans of a hub for publishing, storing and delivering. Its calls must not throw. */
 export interface Tracer {
-  /** @param from what led to it: a span is a part of one trace, and comes after several */
+  /** @param from the spans that led to it: a parent, or links to several */
   start(
     name: SpanName,
     from: { readonly parent?: TraceContext; readonly links: readonly TraceContext[] },
@@ -23,10 +23,10 @@ export interface Tracer {
 /** The events of one publish; one commit of the store; one turn's delivery. */
 export type SpanName = 'runcast.publish' | 'runcast.commit' | 'runcast.flush'
 
-// As many as OpenTelemetry keeps of one span.
+// OpenTelemetry's limit of links of a span.
 const linksMax = 128
 
-/** Ties the flush and the commit to the publishes that they are about: of one they are a part, of several they come after. */
+/** Connects flush and commit with their publishes: as children of one, or with links to several. */
 export class Tracing {
   readonly #tracer: Tracer
   readonly #published = { commit: [] as TraceContext[], flush: [] as TraceContext[] }
@@ -35,7 +35,7 @@ export class Tracing {
     this.#tracer = tracer
   }
 
-  /** @returns what `run` does, in a span that belongs to the trace of the first event that has one */
+  /** @returns the result of `run`, in a span of the trace of the first event that has one */
   publish<Result extends Figures>(topic: string, events: readonly NewEvent[], run: () => Result): Result {
     const [parent, ...links] = contextsOf(events)
     const span = this.#tracer.start('runcast.publish', { ...(parent && { parent }), links })
@@ -51,7 +51,9 @@ export class Tracing {
     }
   }
 
-  /** @returns the span of what brings on all that was published since the one before; nothing where none of it is recorded */
+  /**
+   * @returns the span of a flush or commit of everything published since the previous one; undefined if none of it is recorded
+   */
   begin(name: 'commit' | 'flush'): Span | undefined {
     const contexts = this.#published[name]
     if (contexts.length === 0) return undefined

@@ -31,7 +31,7 @@ export class Worker {
     return this.#status
   }
 
-  /** Events it has published. */
+  /** The number of its events. */
   get events(): number {
     return this.#events
   }
@@ -44,7 +44,7 @@ export class Worker {
     this.#events++
   }
 
-  /** What an event, or the end of its lease, says of the worker. */
+  /** Sets the status by an event, or by the end of its lease. */
   turn(status: PublisherStatus, now: number): void {
     this.#status = status
     this.#endedAt = status === 'ended' ? now : undefined
@@ -57,7 +57,7 @@ export class Worker {
     this.progress.close()
   }
 
-  /** Continues as the store has it. */
+  /** Restores the stored worker. */
   restore(record: WorkerRecord): void {
     const { startedAt, endedAt, status = 'running', events } = record
     this.#startedAt = startedAt
@@ -67,7 +67,7 @@ export class Worker {
     this.progress.restore(record)
   }
 
-  /** @returns what the store keeps of it; nothing while it is only followed */
+  /** @returns the record for the store; undefined while it is only followed */
   record(): WorkerRecord | undefined {
     const startedAt = this.#startedAt
     if (startedAt === undefined) return undefined

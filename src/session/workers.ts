@@ -3,7 +3,7 @@ import { type Ending, reasonText, worst } from './result.js'
 import type { OwnTopic } from './topic.js'
 import type { Worker } from './worker.js'
 
-/** The workers of one session, those included that are followed and have not begun. Only its session changes them. */
+/** The workers of one session, including those that are followed and have not begun. Only their session changes them. */
 export class Workers {
   readonly #byId = new Map<string, Worker>()
   #waiting = 0
@@ -17,7 +17,7 @@ export class Workers {
     return this.#waiting
   }
 
-  /** Takes a placeholder. */
+  /** Adds a placeholder. */
   add(worker: Worker): void {
     this.#byId.set(worker.id, worker)
     this.#waiting++
@@ -29,13 +29,13 @@ export class Workers {
     this.#waiting--
   }
 
-  /** The worker, a placeholder until now, continues as the store has it. */
+  /** Restores a stored worker, which was a placeholder until now. */
   restore(worker: Worker, record: WorkerRecord): void {
     worker.restore(record)
     this.#waiting--
   }
 
-  /** A worker that is only a placeholder goes when nobody follows it. */
+  /** Removes a worker that has not begun and is not followed. */
   mayForget(id: string): void {
     const worker = this.#byId.get(id)
     if (worker === undefined || worker.startedAt !== undefined || worker.topic.followed) return
@@ -58,7 +58,7 @@ export class Workers {
     return begun
   }
 
-  /** @returns the worst of how the workers ended, as the session's own ending; nothing when none has said so */
+  /** @returns the worst ending of the workers, as the session's own; undefined if none has ended */
   get ending(): Ending | undefined {
     const endings = [...this.#byId.values()].flatMap(({ id, progress: { ending } }) =>
       ending === undefined ? [] : [{ id, ...ending }],
@@ -70,14 +70,14 @@ export class Workers {
     return { result, reason: reasonText(reason === undefined ? id : `${id}: ${reason}`) }
   }
 
-  /** Questions to people that nobody has answered. */
+  /** The number of unanswered questions to people. */
   get needs(): number {
     let needs = 0
     for (const { progress } of this.#byId.values()) needs += progress.needs.length
     return needs
   }
 
-  /** Workers that failed or were lost. */
+  /** The number of workers that failed or were lost. */
   get failed(): number {
     let failed = 0
     for (const { progress } of this.#byId.values()) {

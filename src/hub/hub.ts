@@ -378,7 +378,7 @@ export class Hub {
    * A page of the sessions, in memory or not, in the order of their ids.
    *
    * @param after the id before the page; empty for the first
-   * @param permissions decide which of them may be seen
+   * @param permissions decide which sessions are visible
    */
   listSessions(after: string, limit: number, permissions: Permissions = everything): Promise<SessionPage> {
     return this.#sessions.listing.page(after, limit, permissions)
@@ -387,7 +387,7 @@ export class Hub {
   /**
    * A page of the sessions of a query, in memory or not, in the requested order.
    *
-   * @param permissions decide which of them may be seen
+   * @param permissions decide which sessions are visible
    * @throws ProtocolError `badFrame`
    */
   findSessions(query: SessionQuery, permissions: Permissions = everything): Promise<FoundPage> {

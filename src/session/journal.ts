@@ -43,7 +43,7 @@ export interface StoredRange {
   readonly last: Offset
   /** Events up to here are only in the store. */
   readonly floor: Offset
-  /** Events up to here are not even in the store. */
+  /** Events up to here were trimmed from the store. */
   readonly trimmed: Offset
 }
 
@@ -92,7 +92,7 @@ export class Journal {
     return this.#floor
   }
 
-  /** Events up to here are not even in the store. */
+  /** Events up to here were trimmed from the store. */
   get trimmed(): Offset {
     return this.#trimmed
   }

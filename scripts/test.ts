@@ -17,6 +17,7 @@ const onEveryNode = [
   'test/server/{links/*,mount*}.test.ts',
   'test/integration/{client,cuts,dialogues,kills,mirrors}.test.ts',
   'test/packages.test.ts',
+  'test/clients/clients.test.ts',
 ]
 const args = process.argv.slice(2).flatMap((arg) => (arg === '--nodes' ? onEveryNode : arg))
 endChildrenWithUs('RUNCAST_TEST_RUN')

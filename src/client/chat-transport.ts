@@ -36,6 +36,8 @@ const pauseMs = 250
  * without repeating the message. `stop` asks the agent to stop (`command.cancel`).
  */
 export class RuncastChatTransport<Chunk = JsonObject> {
+  /** Read by the SDK: a resumed stream tells the message from its beginning, and takes the place of what there is of it. */
+  readonly resumeStreamIsReplay = true
   readonly #options: ChatTransportOptions
   readonly #url: string
 

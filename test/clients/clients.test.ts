@@ -149,7 +149,13 @@ function agUiVoice(url: string, session: string): Voice {
 
 const shut = (hub: Hub, session: string) => hub.removeSession(session)
 
+/** What `ai` 7 says of itself. */
+const tooOld =
+  Number(process.versions.node.split('.')[0]) < 22 && `ai 7 wants Node 22; this is ${process.version}`
+const skipOf = (version: string) => skip || (version === 'ai7' && tooOld)
+
 for (const version of ['ai6', 'ai7']) {
+  const skip = skipOf(version)
   t.test(`${version}: a chat joins, resumes and ends by run`, { skip }, async (t) => {
     const { AbstractChat, DefaultChatTransport, readUIMessageStream } = await load(version)
     t.ok(readUIMessageStream)
@@ -599,3 +605,105 @@ function watch(t: Test, agent: Agent, url: string): () => string {
   t.teardown(() => request.destroy())
   return () => text
 }
+
+t.test(
+  'a hub that shuts down in the middle is never taken for an agent that has finished',
+  { skip },
+  async (t) => {
+    const half = 'half a mess'
+    /** Follows a run. @returns the text so far, and how it ended: `failed` or `finished` */
+    type Follow = (url: string) => Promise<{ text: () => string; ended: Promise<string> }>
+    const outcome = (done: Promise<unknown>) =>
+      done.then(
+        () => 'finished',
+        () => 'failed',
+      )
+    const chatOf =
+      (version: string, transportOf: (sdk: Client, url: string) => object): Follow =>
+      async (url) => {
+        const sdk = await load(version)
+        const state = {
+          status: 'ready',
+          error: undefined,
+          messages: [] as Client[],
+          pushMessage: (message: Client) => void state.messages.push(message),
+          popMessage: () => void state.messages.pop(),
+          replaceMessage: (index: number, message: Client) => void (state.messages[index] = message),
+          snapshot: <T>(value: T) => structuredClone(value),
+        }
+        class Chat extends sdk.AbstractChat {
+          constructor() {
+            super({ id: 'run', state, transport: transportOf(sdk, url) })
+          }
+        }
+        const chat: Client = new Chat()
+        const done = chat.resumeStream()
+        const text = () =>
+          (state.messages.at(-1)?.parts ?? []).map((part: Client) => part.text ?? '').join('')
+        return { text, ended: done.then(() => (state.status === 'error' ? 'failed' : 'finished')) }
+      }
+    const plain = (sdk: Client, url: string) => new sdk.DefaultChatTransport({ api: `${url}/api/chat` })
+    const own = (_: Client, url: string) => new RuncastChatTransport({ url, retriesMax: 1, fetch })
+    const { HttpAgent } = await load('@ag-ui/client')
+    const { Client: LangGraph } = await loadBundled(t, '@langchain/langgraph-sdk')
+    const follows: Record<string, Follow> = {
+      'ai6, its own transport': chatOf('ai6', plain),
+      "ai6, the hub's transport": chatOf('ai6', own),
+      ...(!tooOld && {
+        'ai7, its own transport': chatOf('ai7', plain),
+        "ai7, the hub's transport": chatOf('ai7', own),
+      }),
+      '@ag-ui/client': async (url) => {
+        const agent: Client = new HttpAgent({ url: `${url}/ag-ui/run`, threadId: 'run' })
+        const types: string[] = []
+        const onEvent = ({ event }: { event: { type: string } }) => void types.push(event.type)
+        const done = agent.runAgent({ runId: 'x' }, { onEvent })
+        const text = () => agent.messages.map(({ content }: Client) => content ?? '').join('')
+        // It says that a run failed by an event, and ends well.
+        return {
+          text,
+          ended: outcome(done).then((how) => (types.at(-1) === 'RUN_FINISHED' ? how : 'failed')),
+        }
+      },
+      ...Object.fromEntries(
+        ['openai6', 'openai7'].map((version): [string, Follow] => [
+          version,
+          async (url) => {
+            const { default: OpenAI } = await load(version)
+            const client = new OpenAI({ baseURL: `${url}/v1`, apiKey: 'none', maxRetries: 0 })
+            let text = ''
+            const read = async () => {
+              for await (const event of await client.responses.retrieve('run', { stream: true })) {
+                if (event.type === 'response.output_text.delta') text += event.delta
+              }
+            }
+            return { text: () => text, ended: outcome(read()) }
+          },
+        ]),
+      ),
+      '@langchain/langgraph-sdk': async (url) => {
+        const client = new LangGraph({ apiUrl: url, callerOptions: { maxRetries: 0 } })
+        let text = ''
+        const read = async () => {
+          for await (const { event, data } of client.runs.joinStream('thread', 'run')) {
+            if (event === 'messages') text += data[0].content
+          }
+        }
+        return { text: () => text, ended: outcome(read()) }
+      },
+    }
+    const { hub, server, url } = await served(t)
+    const voice = catalogVoice(hub, 'run')
+    await voice.begin()
+    await voice.text(half)
+    const runs = await Promise.all(
+      Object.entries(follows).map(async ([name, follow]) => ({ name, ...(await follow(url)) })),
+    )
+    for (const { name, text } of runs) await until(`${name} has half of it`, () => text().includes(half))
+    await server.close({ graceMs: 1_000 })
+    for (const { name, ended, text } of runs) {
+      t.equal(await ended, 'failed', `${name} was told`)
+      t.ok(text().includes(half), `${name} keeps what it has`)
+    }
+  },
+)

@@ -2,6 +2,8 @@ import { readFileSync } from 'node:fs'
 import { InvalidArgumentError } from 'commander'
 import { catalogFromConfig, type Extensions } from '../catalog/catalog.js'
 import { isObject } from '../lib/json.js'
+import { type MaskingMode, type MaskingOptions, maskingModes } from '../mask/masking.js'
+import { kindPattern, type Pattern, Patterns } from '../mask/patterns.js'
 import { quote } from '../protocol/codes.js'
 import { type LimitName, type Limits, limitNamed, limitTable } from '../protocol/limits.js'
 import { checkedWebhooks, type WebhookOptions } from '../server/webhooks/webhook-options.js'
@@ -15,6 +17,7 @@ export interface Config {
   readonly limits?: Partial<Limits>
   readonly webhooks?: readonly WebhookOptions[]
   readonly access: AccessConfig
+  readonly masking?: MaskingOptions
 }
 
 /** @throws CommandError that names the place in the file */
@@ -22,12 +25,16 @@ export function readConfig(file: string): Config {
   try {
     const value: unknown = JSON.parse(readFileSync(file, 'utf8'))
     if (!isObject(value)) throw new Error(`expected an object, got ${quote(value)}`)
-    const { catalog, limits, webhooks, ...rest } = value
+    const { catalog, limits, webhooks, masking, maskingPatterns, ...rest } = value
     return {
       access: accessFromConfig(rest),
       ...(catalog !== undefined && { catalog: catalogFromConfig(catalog) }),
       ...(webhooks !== undefined && { webhooks: webhooksFromConfig(webhooks) }),
       ...(limits !== undefined && { limits: limitsFromConfig(limits) }),
+      masking: {
+        ...(masking !== undefined && { mode: maskingFromConfig(masking) }),
+        ...(maskingPatterns !== undefined && { patterns: patternsFromConfig(maskingPatterns) }),
+      },
     }
   } catch (error) {
     throw new CommandError(exitCodes.failure, `${file}: ${reasonOf(error)}`)
@@ -37,6 +44,33 @@ export function readConfig(file: string): Config {
 function webhooksFromConfig(value: unknown): readonly WebhookOptions[] {
   checkedWebhooks(value)
   return value as readonly WebhookOptions[]
+}
+
+function maskingFromConfig(value: unknown): MaskingMode {
+  const mode = maskingModes.find((one) => one === value)
+  if (mode !== undefined) return mode
+  throw new Error(`masking: expected one of ${maskingModes.join(', ')}, got ${quote(value)}`)
+}
+
+/** `{ "kind": "expression" }` */
+function patternsFromConfig(value: unknown): readonly Pattern[] {
+  if (!isObject(value)) throw new Error(`maskingPatterns: expected an object, got ${quote(value)}`)
+  const patterns = Object.entries(value).map(([kind, pattern]): Pattern => {
+    if (!kindPattern.test(kind)) {
+      throw new Error(
+        `maskingPatterns.${kind}: expected a name of 1–32 of a–z, 0–9 and -, that begins with a letter`,
+      )
+    }
+    if (typeof pattern !== 'string' || pattern === '')
+      throw new Error(`maskingPatterns.${kind}: expected a regular expression, got ${quote(pattern)}`)
+    return { kind, pattern }
+  })
+  try {
+    new Patterns(patterns)
+  } catch (error) {
+    throw new Error(`maskingPatterns${reasonOf(error)}`)
+  }
+  return patterns
 }
 
 function limitsFromConfig(value: unknown): Partial<Limits> {

@@ -1,5 +1,6 @@
 import { type Level, pino } from 'pino'
 import { escapeControls } from '../lib/controls.js'
+import { maskedLine } from '../mask/line.js'
 import type { Log } from '../server/operations/log.js'
 import type { LogFormat, LogLevel } from './log-options.js'
 import { type Palette, paletteFor } from './paint.js'
@@ -28,10 +29,11 @@ export function openLog(
  * peer sent, or what failed, could be.
  */
 export function withoutSecrets(line: string): string {
-  return line
+  const withoutTokens = line
     .replace(/eyJ[\w-]{4,}(?:\.[\w-]*){0,4}/g, '[token]')
     .replace(/\b(bearer[ .])[\w.~+/=-]+/gi, '$1[token]')
     .replace(/([?&][\w.-]*(?:token|ticket|key|secret)=)[^&\s"'\\]+/gi, '$1[token]')
+  return maskedLine(withoutTokens)
 }
 
 interface Line {

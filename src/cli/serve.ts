@@ -1,5 +1,6 @@
 import { isIP } from 'node:net'
 import { Command, InvalidArgumentError, Option } from 'commander'
+import { type MaskingMode, maskingModes } from '../mask/masking.js'
 import type { Limits } from '../protocol/limits.js'
 import { isLoopback } from '../server/access/origins.js'
 import type { Server } from '../server/serve.js'
@@ -34,6 +35,7 @@ interface ServeCommandOptions extends AccessFlags {
   readonly heartbeatEventMs?: number
   readonly trustedProxy?: readonly string[]
   readonly limit?: Partial<Limits>
+  readonly masking?: MaskingMode
   readonly config?: string
   readonly shutdownMs?: number
   readonly logLevel: LogLevel
@@ -58,6 +60,8 @@ The config file is JSON, all of it optional:
   {
     "catalog": { "build.step": { "critical": true, "replay": "all" } },
     "limits": { "laneEventsMax": 5000 },
+    "masking": "shapes",
+    "maskingPatterns": { "staff-id": "\\bEMP-[0-9]{6}\\b" },
     "auth": { "secretFiles": ["runcast.key"], "audience": ["https://runcast.example"] },
     "authorize": { "url": "http://127.0.0.1:3000/may", "headers": ["cookie"] },
     "origins": ["https://app.example"],
@@ -117,7 +121,13 @@ export function serveCommand(surroundings: Surroundings): Command {
     )
     .option('--trusted-proxy <address>', 'trust X-Forwarded-For from this proxy; may be repeated', address)
     .option('--limit <name=n>', 'change a limit; may be repeated; overrides the config file', limitOption)
-    .option('--config <file>', 'a JSON file with catalog, limits, webhooks and access')
+    .addOption(
+      new Option(
+        '--masking <mode>',
+        'mask secrets before anything is stored or sent: those of known forms, or also values named like one (default: shapes)',
+      ).choices(maskingModes),
+    )
+    .option('--config <file>', 'a JSON file with catalog, limits, masking, webhooks and access')
     .option(
       '--shutdown-ms <n>',
       'how long shutdown may take; a second signal stops at once (default: 10000)',
@@ -183,6 +193,7 @@ async function serveHub(options: ServeCommandOptions, surroundings: Surroundings
     clock,
     random,
     ...(config.catalog && { catalog: config.catalog }),
+    masking: { ...config.masking, ...(options.masking && { mode: options.masking }) },
     limits: { ...limits, connectionsMax: links.connectionsMax, idleLinksMax: links.idleLinksMax },
     ...(store && { store }),
     ...(retention && { retention }),

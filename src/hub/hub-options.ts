@@ -3,6 +3,7 @@ import type { Dialect } from '../codec/dialect.js'
 import type { Clock } from '../lib/clock.js'
 import type { Random } from '../lib/random.js'
 import type { SharedLog } from '../log/shared-log.js'
+import type { MaskingOptions } from '../mask/masking.js'
 import type { GivenLimits } from '../protocol/limits.js'
 import type { Tracer } from '../session/tracing.js'
 import type { Retention, Store } from '../store/store.js'
@@ -16,6 +17,8 @@ export interface HubOptions {
   readonly dialects?: readonly Dialect[]
   /** Bounds that differ from `defaultLimits`. */
   readonly limits?: GivenLimits
+  /** What is masked of what is published: secrets of known forms unless given. */
+  readonly masking?: MaskingOptions
   /** The store in which events survive a restart; without one, history is in memory only. The hub closes it. */
   readonly store?: Store
   /**

@@ -11,6 +11,7 @@ import { type Clock, systemClock } from '../lib/clock.js'
 import type { JsonObject, JsonValue } from '../lib/json.js'
 import { type Random, systemRandom } from '../lib/random.js'
 import type { SharedLog } from '../log/shared-log.js'
+import { Masking } from '../mask/masking.js'
 import { checkId, checkLease } from '../protocol/check.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
 import { readCursor } from '../protocol/cursor.js'
@@ -26,6 +27,7 @@ import type { Intent, SaidEnding } from '../session/session-setting.js'
 import { type SessionSummary, summarize } from '../session/summary.js'
 import type { Topic } from '../session/topic.js'
 import { Tracing } from '../session/tracing.js'
+import type { HeldTexts } from '../sessions/held-texts.js'
 import {
   type EntryPage,
   entriesOf,
@@ -102,6 +104,9 @@ export class Hub {
   readonly #times: Parts['times']
   readonly #publishing: Publishing
   readonly #tracing: Tracing | undefined
+  /** Absent where nothing is masked. */
+  readonly #masking: Masking | undefined
+  readonly #texts: HeldTexts | undefined
   readonly #readStored: ReadStored
   readonly #turns: Turns
   readonly #log: SharedLog | undefined
@@ -119,10 +124,18 @@ export class Hub {
     this.storeKind = options.store === undefined ? 'memory' : (options.store.kind ?? 'own')
     this.dialects = options.dialects ?? []
     const { catalog, clock, limits, random } = this
-    const parts = partsOf(
-      { clock, random, catalog, limits, tracing: this.#tracing, notices: this.#notices },
-      options,
-    )
+    const { mode = 'shapes', patterns = [] } = options.masking ?? {}
+    this.#masking = mode === 'off' ? undefined : new Masking(mode, patterns, random)
+    const common = {
+      clock,
+      random,
+      catalog,
+      limits,
+      tracing: this.#tracing,
+      notices: this.#notices,
+      masking: this.#masking,
+    }
+    const parts = partsOf(common, options)
     this.#sessions = parts.sessions
     this.#delivery = parts.delivery
     this.#publishing = parts.publishing
@@ -132,6 +145,7 @@ export class Hub {
     this.#turns = new Turns(clock)
     this.#log = options.log
     this.#submitting = parts.submitting
+    this.#texts = parts.texts
   }
 
   /** Why nothing can be published now, because the store fails; undefined otherwise. */
@@ -509,12 +523,14 @@ export class Hub {
 
   /** Tells every connection that the hub goes away. */
   close(): void {
+    this.#texts?.close()
     this.flush()
     for (const connection of this.connections) connection.close('shutdown', 'the hub is shutting down')
   }
 
   /** @returns once all that was published is stored, and the store is closed. Nothing may be published after it. */
   async closeStore(): Promise<void> {
+    this.#texts?.close()
     await this.#log?.close()
     await this.#sessions.committing?.close()
   }
@@ -526,6 +542,7 @@ export class Hub {
       codecs: this.codecs,
       publishing: this.#publishing,
       leases: this.#leases,
+      masking: this.#masking,
     })
   }
 

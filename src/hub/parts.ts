@@ -2,12 +2,14 @@ import type { Catalog } from '../catalog/catalog.js'
 import { Delivery } from '../delivery/delivery.js'
 import type { Clock } from '../lib/clock.js'
 import type { Random } from '../lib/random.js'
+import type { Masking } from '../mask/masking.js'
 import type { Limits } from '../protocol/limits.js'
 import { EventCheck } from '../session/event-check.js'
 import type { Notice } from '../session/notice.js'
 import type { Timeline } from '../session/timeline.js'
 import type { Tracing } from '../session/tracing.js'
 import { DueTimes } from '../sessions/due-times.js'
+import { HeldTexts } from '../sessions/held-texts.js'
 import { Leases } from '../sessions/leases.js'
 import { OwnEvents } from '../sessions/own-events.js'
 import { Publishing } from '../sessions/publishing.js'
@@ -27,6 +29,8 @@ export interface Parts {
   readonly readStored: ReadStored
   /** Present where a log gives the offsets. */
   readonly submitting: Submitting | undefined
+  /** Texts that are kept back in part; absent where nothing is masked. */
+  readonly texts: HeldTexts | undefined
 }
 
 /** What all parts have in common. */
@@ -38,6 +42,8 @@ interface Common {
   readonly tracing: Tracing | undefined
   /** Those who want to be told of what happens in sessions. */
   readonly notices: ReadonlySet<(notice: Notice) => void>
+  /** Absent where nothing is masked. */
+  readonly masking: Masking | undefined
 }
 
 /** Puts a hub together: what is published goes from the sessions to delivery, which asks them for topics and stored pages. */
@@ -87,10 +93,11 @@ export function partsOf(common: Common, options: HubOptions): Parts {
   const check = new EventCheck(limits, catalog)
   const parts = { catalog, clock, sessions, check, onDirty }
   const own = new OwnEvents(parts)
-  const publishing = new Publishing({ ...parts, limits, own })
+  const { masking } = common
+  const texts = masking && new HeldTexts({ ...parts, masking })
+  const publishing = new Publishing({ ...parts, limits, own, masking, texts })
   const times = [commandTimes, stallTimes]
   const { followed } = sessions
-  const submitting =
-    log && followed && new Submitting({ log, hub, catalog, clock, limits, check, sessions, followed })
-  return { sessions, delivery, publishing, leases, times, readStored: readStoredEvents, submitting }
+  const submitting = log && followed && new Submitting({ ...parts, log, hub, limits, followed, masking })
+  return { sessions, delivery, publishing, leases, times, readStored: readStoredEvents, submitting, texts }
 }

@@ -2,6 +2,7 @@ import type { Codecs } from '../codec/codecs.js'
 import type { Delivery, SubscriptionCounts } from '../delivery/delivery.js'
 import type { HistoryTotals } from '../history/history.js'
 import type { HistogramReading } from '../lib/histogram.js'
+import type { Masking } from '../mask/masking.js'
 import type { CloseCode } from '../protocol/codes.js'
 import type { Offset } from '../protocol/cursor.js'
 import type { GapReason } from '../protocol/frames.js'
@@ -52,6 +53,8 @@ export interface HubStats {
   }
   /** Without the slices that the hub keeps itself. */
   readonly state: Readonly<StateCounts>
+  /** Secrets that were masked, by kind. */
+  readonly masked: ReadonlyMap<string, number>
   readonly store: StoreStats
 }
 
@@ -74,10 +77,11 @@ export interface Counted {
   readonly delivery: Delivery
   readonly codecs: Codecs
   readonly leases: Leases
+  readonly masking: Masking | undefined
 }
 
 /** Reads all figures at one moment; walks through the connections. */
-export function statsOf({ sessions, publishing, delivery, codecs, leases }: Counted): HubStats {
+export function statsOf({ sessions, publishing, delivery, codecs, leases, masking }: Counted): HubStats {
   const { connections, counts, feeds, flush } = delivery
   const { published, duplicates } = publishing.counts
   let subscriptions = 0
@@ -113,6 +117,7 @@ export function statsOf({ sessions, publishing, delivery, codecs, leases }: Coun
     commands: { ...sessions.commandCounts },
     leases: { held: leases.size, lost: { ...publishing.lost } },
     state: { ...sessions.stateCounts },
+    masked: masking?.counts ?? new Map(),
     store: sessions.committing?.stats() ?? noStore,
   }
 }

@@ -20,6 +20,7 @@ export interface Intent {
   /** Milliseconds since 1970. */
   readonly now: number
   readonly cause?: Cause | undefined
+  readonly mask?: Moment['mask']
   /** Makes the change, or throws without having changed anything. */
   readonly make: (state: TopicState, moment: Moment) => Change
 }

@@ -7,6 +7,8 @@ import { Entry } from '../history/entry.js'
 import { History } from '../history/history.js'
 import { type JsonObject, type JsonValue, jsonBytes } from '../lib/json.js'
 import { Weight } from '../lib/weight.js'
+import type { MaskedSession } from '../mask/masking.js'
+import { Masks } from '../mask/masks.js'
 import { type Epoch, type Offset, start } from '../protocol/cursor.js'
 import type { Attempt, HubEvent, Mode, NewEvent, StateUpdate } from '../protocol/frames.js'
 import type { StateRoom } from '../state/room.js'
@@ -39,7 +41,7 @@ export const workerBytes = 2_048
 const waitingLookMs = 60_000
 
 /** One agent run or conversation; the unit of ordering: it owns the offsets. */
-export class Session implements Timeline {
+export class Session implements Timeline, MaskedSession {
   readonly id: string
   readonly epoch: Epoch
   readonly topic: OwnTopic
@@ -51,6 +53,8 @@ export class Session implements Timeline {
   readonly #history = new Weight()
   /** First halves of characters that were split over two texts. */
   readonly #halves = new Halves()
+  /** Absent as long as no secret was masked. */
+  #masks: Masks | undefined = undefined
   /** Absent until the first command. */
   #steering: Steering | undefined = undefined
   readonly #setting: SessionSetting
@@ -121,6 +125,18 @@ export class Session implements Timeline {
 
   get metadata(): JsonObject {
     return this.#metadata
+  }
+
+  get masks(): Masks | undefined {
+    return this.#masks
+  }
+
+  startMasks(masks: Masks): void {
+    this.#masks = masks
+  }
+
+  masksChanged(): void {
+    this.journal?.recordChanged()
   }
 
   get completion(): Entry | undefined {
@@ -321,8 +337,8 @@ export class Session implements Timeline {
   }
 
   /** Makes a change of state; if the value differs, it takes the next offset. State is kept separately from history. */
-  change({ topic, slice, now, cause, make }: Intent): Change {
-    const moment = { offset: (this.#offset + 1) as Offset, time: now, cause }
+  change({ topic, slice, now, cause, mask, make }: Intent): Change {
+    const moment = { offset: (this.#offset + 1) as Offset, time: now, cause, mask }
     const change = make(topic.state, moment)
     if (change.kind === 'unchanged') return change
     this.#offset = moment.offset
@@ -410,6 +426,7 @@ export class Session implements Timeline {
     this.#endedAt = now
     this.#leases.clear()
     this.#halves.clear()
+    this.#masks = undefined
     for (const worker of this.#workers.conclude(now)) this.journal?.workerChanged(worker)
     this.#stale = true
     this.#setting.listChanged(this.id)
@@ -419,6 +436,7 @@ export class Session implements Timeline {
   record(): SessionRecord {
     const status = this.#status
     const halves = this.#halves.entries()
+    const masks = this.#masks?.kept()
     return {
       session: this.id,
       epoch: this.epoch,
@@ -429,6 +447,7 @@ export class Session implements Timeline {
       ...(this.#endedAt === undefined ? undefined : { endedAt: this.#endedAt }),
       ...(this.#outcome === undefined ? undefined : { outcome: this.#outcome }),
       ...(halves.length === 0 ? undefined : { halves }),
+      ...(masks && { masks }),
       ...this.progress.record(),
       ...(this.needs > 0 && { needsTotal: this.needs }),
       ...(this.failed > 0 && { failed: this.failed }),
@@ -468,6 +487,10 @@ export class Session implements Timeline {
     }
     this.#ids.restore(ids, stored.formerIds ?? [])
     this.#halves.restore(record.halves ?? [])
+    if (record.masks !== undefined) {
+      this.#masks = new Masks()
+      this.#masks.restore(record.masks)
+    }
     for (const entry of pinned) {
       if (first === undefined || entry.offset < first.offset)
         this.#eachHistory(entry, (history) => history.restore(entry))

@@ -1,6 +1,7 @@
 import type { Catalog } from '../catalog/catalog.js'
 import type { Clock } from '../lib/clock.js'
 import { type JsonObject, jsonBytes } from '../lib/json.js'
+import type { Masking } from '../mask/masking.js'
 import { checkSlice } from '../protocol/check.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
 import type { Offset } from '../protocol/cursor.js'
@@ -14,6 +15,8 @@ import type { Session } from '../session/session.js'
 import type { Intent, SaidEnding } from '../session/session-setting.js'
 import type { Worker } from '../session/worker.js'
 import type { Change } from '../state/topic-state.js'
+import type { HeldTexts } from './held-texts.js'
+import { growthOf, maskedCause, maskedConfiguration, maskedEnding, maskOf } from './masked.js'
 import type { OwnEvents, OwnEventsParts } from './own-events.js'
 import { hasEnded, type Sessions } from './sessions.js'
 import { startedWorker } from './topics.js'
@@ -62,6 +65,9 @@ export type Publisher = string | undefined | readonly (string | undefined)[]
 export interface PublishingParts extends OwnEventsParts {
   readonly limits: Limits
   readonly own: OwnEvents
+  /** Absent where nothing is masked. */
+  readonly masking: Masking | undefined
+  readonly texts: HeldTexts | undefined
 }
 
 /** Takes what producers bring, events and changes of state: into the history, on to delivery and to the store. */
@@ -73,11 +79,15 @@ export class Publishing {
   readonly #sessions: Sessions
   readonly #onDirty: PublishingParts['onDirty']
   readonly #own: OwnEvents
+  readonly #masking: Masking | undefined
+  readonly #texts: HeldTexts | undefined
   #published = 0
   #duplicates = 0
 
-  constructor({ catalog, clock, limits, check, sessions, onDirty, own }: PublishingParts) {
+  constructor({ catalog, clock, limits, check, sessions, onDirty, own, masking, texts }: PublishingParts) {
     this.#own = own
+    this.#masking = masking
+    this.#texts = texts
     this.#catalog = catalog
     this.#clock = clock
     this.#limits = limits
@@ -88,7 +98,8 @@ export class Publishing {
 
   /** Events that were published, and events whose id had been published before. */
   get counts(): { readonly published: number; readonly duplicates: number } {
-    return { published: this.#published + this.#own.published, duplicates: this.#duplicates }
+    const own = this.#own.published + (this.#texts?.published ?? 0)
+    return { published: this.#published + own, duplicates: this.#duplicates }
   }
 
   /** Leases that ran out. */
@@ -134,7 +145,9 @@ export class Publishing {
       if (offset === undefined) {
         const traits = this.#catalog.traitsOf(event.type)
         if (event.attempt !== undefined) this.#own.supersede(session, worker, event.attempt, now)
-        offset = session.append(event, worker, { traits, bytes: sizes[i] as number, now })
+        const masked = this.#texts?.masked(event, { session, worker, traits, now }) ?? event
+        const bytes = (sizes[i] as number) + growthOf(event, masked)
+        offset = session.append(masked, worker, { traits, bytes, now })
       } else duplicates++
       if (i === 0) first = offset
       if (offset > last) last = offset
@@ -250,7 +263,9 @@ export class Publishing {
       this.#sessions.expectRoomFor(session)
       if (worker !== undefined) this.#sessions.capacity.expectRoomForWorkers(name.session, [worker.id])
       if (unless !== undefined) checkUnless(topic, slice, unless)
-      change = session.change({ topic, slice, now: this.#clock.now(), cause, make })
+      const mask = maskOf(this.#masking, session)
+      const because = cause && maskedCause(cause, mask)
+      change = session.change({ topic, slice, now: this.#clock.now(), cause: because, mask, make })
     } finally {
       // A session or worker does not begin with what was refused, or changed nothing.
       if (change?.kind !== 'changed') this.#sessions.mayForget(topic)
@@ -297,7 +312,8 @@ export class Publishing {
     if (metadata !== undefined) {
       this.#sessions.capacity.expectStateRoom(held?.room.bytes ?? 0, jsonBytes(metadata))
     }
-    this.#sessions.running(id).configure(checked)
+    const session = this.#sessions.running(id)
+    session.configure(maskedConfiguration(checked, maskOf(this.#masking, session)))
     return isNew
   }
 
@@ -309,13 +325,15 @@ export class Publishing {
       throw new ProtocolError('conflict', `session ${quote(id)} has already ended`)
     this.#sessions.committing?.admit(session.journal)
     const { outcome: given } = said
-    const outcome = given === undefined ? undefined : this.#check.value(given, 'outcome').value
+    const checked = given === undefined ? undefined : this.#check.value(given, 'outcome').value
+    const { outcome, reason } = maskedEnding({ ...said, outcome: checked }, maskOf(this.#masking, session))
     const data = outcome === undefined ? {} : { outcome }
     const { bytes } = this.#check.value(data, 'outcome')
     const traits = this.#catalog.traitsOf('complete')
     const now = this.#clock.now()
+    this.#texts?.endAll(session)
     this.#own.endCommands(session, now)
-    session.end({ type: 'complete', data }, { traits, bytes, now }, { ...said, outcome })
+    session.end({ type: 'complete', data }, { traits, bytes, now }, { ...said, outcome, reason })
     this.#published++
     if (session.followed) this.#onDirty(session)
     if (session.journal === undefined) this.#sessions.capacity.ended(session)

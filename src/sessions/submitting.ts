@@ -5,6 +5,7 @@ import type { Clock } from '../lib/clock.js'
 import type { JsonObject } from '../lib/json.js'
 import { type LogEntry, type PlacedEntry, packEntries, widthOf } from '../log/entries.js'
 import type { Appended, PlacedId, SharedLog } from '../log/shared-log.js'
+import type { Masking } from '../mask/masking.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
 import type { Offset } from '../protocol/cursor.js'
 import type { Mode, NewEvent, StateUpdate } from '../protocol/frames.js'
@@ -22,6 +23,7 @@ import { StoreError } from '../store/store.js'
 import { imageOf } from './log-batch.js'
 import type { LogFollower } from './log-follower.js'
 import { type LogSessions, unavailable } from './log-sessions.js'
+import { maskedCause, maskedConfiguration, maskedEnding, maskOf } from './masked.js'
 import { checkedConfiguration, type Publisher, type PublishResult, stateTopicOf } from './publishing.js'
 import { hasEnded, type Sessions } from './sessions.js'
 
@@ -42,6 +44,8 @@ export interface SubmittingParts {
   readonly check: EventCheck
   readonly sessions: Sessions
   readonly followed: LogSessions
+  /** Absent where nothing is masked. */
+  readonly masking: Masking | undefined
 }
 
 interface IntentBase<Answer> {
@@ -251,6 +255,7 @@ export class Submitting {
 
   #compose(outgoing: Outgoing, session: Session, intent: Intent, draft: Draft): Composed {
     const { sessions } = this.#parts
+    const mask = maskOf(this.#parts.masking, session)
     switch (intent.kind) {
       case 'publish':
         return this.#composePublish(outgoing, session, intent, draft)
@@ -259,7 +264,7 @@ export class Submitting {
       case 'configure': {
         if (session.status === 'ended') throw hasEnded(session.id)
         sessions.expectRoomFor(session)
-        const { mode, metadata } = intent
+        const { mode, metadata } = maskedConfiguration(intent, mask)
         add(draft, intent, [{ kind: 'configure', mode, metadata }], 64)
         return 'taken'
       }
@@ -270,7 +275,7 @@ export class Submitting {
         if (session.status === 'ended') {
           throw new ProtocolError('conflict', `session ${quote(session.id)} has ended already`)
         }
-        const { outcome, result, reason } = intent.said
+        const { outcome, result, reason } = maskedEnding(intent.said, mask)
         add(draft, intent, [{ kind: 'end', outcome, result, reason }], 64)
         draft.ends = true
         return 'taken'
@@ -285,7 +290,7 @@ export class Submitting {
     draft: Draft,
   ): Composed {
     const { events, sizes, publisher } = intent
-    const { sessions, catalog } = this.#parts
+    const { sessions, catalog, masking } = this.#parts
     const bytes = sizes.reduce((sum, size) => sum + size, 0)
     if (draft.taken.length > 0 && draft.width + events.length > batchEntriesMax) return 'later'
     if (draft.taken.length > 0 && draft.bytes + bytes > batchBytesMax) return 'later'
@@ -303,11 +308,12 @@ export class Submitting {
       const { data = null, type } = event
       const whole =
         traits.merge === undefined ? data : halves.join(data, traits, [worker, type, keyOf(event, traits)])
+      const masked = masking === undefined ? whole : masking.value(whole, session)
       const withheld = event.force !== true && !carries(session.mode, traits.level)
       entries.push({
         kind: 'event',
         worker,
-        event: whole === data ? event : { ...event, data: whole },
+        event: masked === data ? event : { ...event, data: masked },
         bytes: sizes[index] as number,
         ...(withheld && { withheld }),
       })
@@ -320,7 +326,7 @@ export class Submitting {
   }
 
   #composeChange(session: Session, intent: Extract<Intent, { kind: 'change' }>, draft: Draft): Composed {
-    const { sessions, clock } = this.#parts
+    const { sessions, clock, masking } = this.#parts
     const { worker, slice, options, make } = intent
     const name = `${worker ?? ''}/${slice}`
     // What it is compared with is under way.
@@ -330,7 +336,9 @@ export class Submitting {
     sessions.expectRoomFor(session)
     const topic = worker === undefined ? session.topic : sessions.worker(session, worker).topic
     if (options.unless !== undefined) checkUnless(topic, slice, options.unless)
-    const moment = { offset: (session.offset + 1) as Offset, time: clock.now(), cause: options.cause }
+    const mask = maskOf(masking, session)
+    const cause = options.cause && maskedCause(options.cause, mask)
+    const moment = { offset: (session.offset + 1) as Offset, time: clock.now(), cause, mask }
     const change = topic.state.draft(slice, (state) => make(state, moment))
     if (change.kind === 'unchanged') {
       if (!intent.confirmed) return 'doubtful'

@@ -54,6 +54,8 @@ export interface Moment {
   readonly offset: Offset
   readonly time: number
   readonly cause?: Cause | undefined
+  /** Puts marks in the place of secrets: in a value, of which only what differs from the one before has to be looked at. */
+  readonly mask?: ((value: JsonValue, before: JsonValue | undefined) => JsonValue) | undefined
 }
 
 export type Change =
@@ -62,7 +64,7 @@ export type Change =
   /** The change uses the offset of the moment. */
   | { readonly kind: 'changed'; readonly entry: Entry }
 
-interface Slice extends Moment {
+interface Slice extends Omit<Moment, 'mask'> {
   readonly value: JsonValue
   readonly bytes: number
   /** One update with the full value, made when the first client needs it. */
@@ -121,12 +123,13 @@ export class TopicState {
   }
 
   /** @throws ProtocolError when the value is out of bounds; then nothing has changed. The same holds for the methods below. */
-  set(slice: string, given: JsonValue, moment: Moment): Change {
+  set(slice: string, given: JsonValue, { mask, ...moment }: Moment): Change {
     const held = this.#slices.get(slice)
     const counts = this.#countsOf(slice)
     counts.comparisons++
     // The hub's own values are canonical.
-    const value = isReserved(slice) ? given : this.#canonical(given, 'value', held?.value)
+    const canonical = isReserved(slice) ? given : this.#canonical(given, 'value', held?.value)
+    const value = mask === undefined ? canonical : mask(canonical, held?.value)
     if (held === undefined) return this.#create(slice, value, moment)
 
     const found = compareWithin(held.value, value, this.#limits.compareWorkMax)

@@ -1,6 +1,7 @@
 // Longer than 350 lines: the contract of every store; most of it is comments.
 
 import type { JsonObject, JsonValue } from '../lib/json.js'
+import type { KeptMasks } from '../mask/masks.js'
 import type { Epoch, Offset } from '../protocol/cursor.js'
 import type { HubEvent, Mode, PatchOperation } from '../protocol/frames.js'
 
@@ -229,6 +230,8 @@ export interface SessionRecord extends ProgressRecord {
   readonly commandsDue?: number
   /** Leases by worker, empty for the session's own: how long after its last sign of life it is lost. Milliseconds. */
   readonly leases?: Readonly<Record<string, number>>
+  /** What is known of its secrets, without any of them. */
+  readonly masks?: KeptMasks
 }
 
 export interface WorkerRecord extends ProgressRecord {

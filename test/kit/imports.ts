@@ -9,6 +9,7 @@ const order = [
   'history',
   'state',
   'ingest',
+  'mask',
   'store',
   'log',
   'redis',

@@ -99,6 +99,13 @@ export const metricDefinitions: readonly MetricDefinition[] = [
     ],
   },
   {
+    name: 'runcast_masked_total',
+    help: 'Secrets that were masked in what was published.',
+    kind: 'counter',
+    label: 'kind',
+    read: ({ masked }) => masked,
+  },
+  {
     name: 'runcast_flush_seconds',
     help: 'How long a flush took: one for each turn of the event loop in which something was published.',
     kind: 'histogram',

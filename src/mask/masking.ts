@@ -1,0 +1,233 @@
+import { isArray, type JsonObject, type JsonValue } from '../lib/json.js'
+import type { Random } from '../lib/random.js'
+import { besideMarks, type Found, heldLengthMax, inOrder, nothingFound, type Seeker } from './found.js'
+import { credential } from './header-shapes.js'
+import { Masks } from './masks.js'
+import { kindOfField, namedValues } from './named-values.js'
+import { kindPattern, type Pattern, Patterns } from './patterns.js'
+import { tokenFinder } from './token-finder.js'
+import { Values } from './values.js'
+import { findCookies } from './wide-shapes.js'
+
+/**
+ * What is masked: nothing; what has the form of a secret, matches a pattern or was registered; or also what stands
+ * behind a name that says so.
+ */
+export type MaskingMode = 'off' | 'shapes' | 'all'
+
+export const maskingModes: readonly MaskingMode[] = ['off', 'shapes', 'all']
+
+export interface MaskingOptions {
+  /** `shapes` unless given. */
+  readonly mode?: MaskingMode
+  /** Forms of secrets that only the user knows. */
+  readonly patterns?: readonly Pattern[]
+}
+
+/** Whose secrets they are. */
+export interface MaskedSession {
+  /** Absent as long as nothing was masked and nothing registered. */
+  readonly masks: Masks | undefined
+  /** Begins them. */
+  startMasks(masks: Masks): void
+  /** A secret was masked for the first time. */
+  masksChanged(): void
+}
+
+const commonKinds = ['authorization', 'cookie', 'jwt', 'password', 'private-key']
+/** Secrets in one event, or one value: what follows them is not looked through, so that marks do not make it long. */
+const marksInValueMax = 1_000
+/** Shorter texts hold no secret of a known form. Characters. */
+const textMin = 8
+
+/** Masks secrets in what is published, before anything is kept or sent. One for a whole hub. */
+export class Masking {
+  readonly mode: Exclude<MaskingMode, 'off'>
+  /** Secrets that were masked, by kind. Told as 0 before they have happened, for those that are no provider's. */
+  readonly counts = new Map(commonKinds.map((kind) => [kind, 0]))
+  readonly #seekers: readonly Seeker[]
+  readonly #random: Random
+  #key: string | undefined = undefined
+
+  /** @throws TypeError where a pattern is none */
+  constructor(mode: Exclude<MaskingMode, 'off'>, patterns: readonly Pattern[], random: Random) {
+    this.mode = mode
+    this.#random = random
+    this.#seekers = [
+      tokenFinder,
+      ...(patterns.length > 0 ? [patternsOf(patterns)] : []),
+      ...(mode === 'all' ? [namedValues] : []),
+    ]
+  }
+
+  /**
+   * @param known what is as it was before: what the value shares with it by reference is not looked at
+   * @returns the value with marks in the place of secrets; the same one where it has none
+   */
+  value<V extends JsonValue>(value: V, session: MaskedSession, known?: JsonValue): V {
+    return new Walk(this, session).value(value, known) as V
+  }
+
+  text(text: string, session: MaskedSession): string {
+    return this.replaced(text, this.find(text, session), session)
+  }
+
+  /** @returns the secrets of a text, in order */
+  find(text: string, { masks }: Pick<MaskedSession, 'masks'>): readonly Found[] {
+    const values = masks?.values?.find(text) ?? nothingFound
+    if (values.length === 0 && this.#seekers.length === 1) return besideMarks(text, tokenFinder.find(text))
+    const found = [...values]
+    for (const seeker of this.#seekers) found.push(...seeker.find(text))
+    return besideMarks(text, found.length > 1 ? inOrder(found) : found)
+  }
+
+  /** @returns from where on the end of a text may be the beginning of a secret; the text's length for nowhere */
+  openFrom(text: string, { masks }: Pick<MaskedSession, 'masks'>): number {
+    let open = masks?.values?.openFrom(text) ?? text.length
+    for (const seeker of this.#seekers) open = Math.min(open, seeker.openFrom(text))
+    return text.length - open > heldLengthMax ? text.length : open
+  }
+
+  replaced(text: string, found: readonly Found[], session: MaskedSession): string {
+    if (found.length === 0) return text
+    let masked = ''
+    let at = 0
+    for (const one of found) {
+      masked += text.slice(at, one.from) + this.mark(one, text.slice(one.from, one.to), session)
+      at = one.to
+    }
+    return masked + text.slice(at)
+  }
+
+  mark(found: Found, secret: string, session: MaskedSession): string {
+    this.counts.set(found.kind, (this.counts.get(found.kind) ?? 0) + 1)
+    this.#key ??= this.#random.id()
+    const { mark, isNew } = this.#masksOf(session).markOf(found, secret, this.#key)
+    if (isNew) session.masksChanged()
+    return mark
+  }
+
+  /** Makes values known to be secret, for one session: as hashes, from which they cannot be read. */
+  register(
+    values: readonly { readonly kind: string; readonly value: string }[],
+    session: MaskedSession,
+  ): void {
+    const masks = this.#masksOf(session)
+    masks.values ??= new Values(this.#random.id())
+    for (const { kind, value } of values) masks.values.add(kind, value)
+    session.masksChanged()
+  }
+
+  #masksOf(session: MaskedSession): Masks {
+    if (session.masks !== undefined) return session.masks
+    const masks = new Masks()
+    session.startMasks(masks)
+    return masks
+  }
+}
+
+/** @throws TypeError where one is none */
+function patternsOf(patterns: readonly Pattern[]): Patterns {
+  for (const { kind } of patterns) {
+    if (!kindPattern.test(kind))
+      throw new TypeError(`masking.patterns: expected a kind of 1–32 of a–z, 0–9 and -, got ${kind}`)
+  }
+  try {
+    return new Patterns(patterns)
+  } catch (error) {
+    throw new TypeError(`masking.patterns${(error as Error).message}`)
+  }
+}
+
+/** One value that is looked through. */
+class Walk {
+  readonly #masking: Masking
+  readonly #session: MaskedSession
+  #left = marksInValueMax
+
+  constructor(masking: Masking, session: MaskedSession) {
+    this.#masking = masking
+    this.#session = session
+  }
+
+  value(value: JsonValue, known?: JsonValue): JsonValue {
+    if (typeof value === 'string') return value.length < textMin ? value : this.#text(value)
+    if (typeof value !== 'object' || value === null || value === known) return value
+    return isArray(value) ? this.#list(value, known) : this.#object(value, known)
+  }
+
+  #text(text: string): string {
+    const found = this.#masking.find(text, this.#session)
+    if (found.length === 0) return text
+    this.#left -= found.length
+    if (this.#left < 0) return '[secret:more]'.slice(0, text.length)
+    return this.#masking.replaced(text, found, this.#session)
+  }
+
+  #list(items: readonly JsonValue[], known: JsonValue | undefined): JsonValue {
+    let masked: JsonValue[] | undefined
+    const before =
+      known !== undefined && typeof known === 'object' && known !== null && isArray(known) ? known : []
+    // What was removed or added is most often at the beginning, or at the end.
+    const moved = before.length - items.length
+    for (let at = 0; at < items.length; at++) {
+      const item = items[at] as JsonValue
+      if (typeof item === 'object' && (item === before[at] || item === before[at + moved])) continue
+      const made = this.value(item, before[at])
+      if (made === item) continue
+      masked ??= items.slice()
+      masked[at] = made
+    }
+    return masked ?? items
+  }
+
+  #object(object: JsonObject, known: JsonValue | undefined): JsonValue {
+    const before = typeof known === 'object' && known !== null && !isArray(known) ? known : noFields
+    let masked: Record<string, JsonValue> | undefined
+    for (const name in object) {
+      const value = object[name] as JsonValue
+      const made = this.#field(name, value, before[name])
+      const madeName = name.length < textMin ? name : this.#text(name)
+      if (masked === undefined) {
+        if (made === value && madeName === name) continue
+        masked = fieldsBefore(name, object)
+      }
+      masked[madeName] = made
+    }
+    return masked ?? object
+  }
+
+  #field(name: string, value: JsonValue, before: JsonValue | undefined): JsonValue {
+    if (typeof value === 'string' && value.length >= 4) {
+      const kind = kindOfField(name, this.#masking.mode === 'all')
+      if (kind !== undefined) return this.#whole(kind, value)
+    }
+    return this.value(value, before)
+  }
+
+  /** The text of a field that is named after what is secret. */
+  #whole(kind: string, text: string): string {
+    const found: Found[] = []
+    if (kind === 'cookie') findCookies(`cookie:${text}`, found)
+    else if (kind === 'authorization') {
+      const read = credential(text, 0)
+      if (read?.isSecret === true) found.push({ from: read.from, to: read.to, kind })
+    } else found.push({ from: 0, to: text.length, kind })
+    const shift = kind === 'cookie' ? 7 : 0
+    const moved = found.map((one) => ({ ...one, from: one.from - shift, to: one.to - shift }))
+    const others = this.#masking.find(text, this.#session)
+    return this.#masking.replaced(text, besideMarks(text, inOrder([...moved, ...others])), this.#session)
+  }
+}
+
+const noFields: JsonObject = {}
+
+/** @returns the fields that come before one */
+function fieldsBefore(name: string, object: JsonObject): Record<string, JsonValue> {
+  const fields: Record<string, JsonValue> = {}
+  for (const earlier in object) {
+    if (earlier === name) break
+    fields[earlier] = object[earlier] as JsonValue
+  }
+  return fields
+}

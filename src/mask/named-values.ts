@@ -1,0 +1,72 @@
+import type { Found, Seeker } from './found.js'
+
+const names =
+  'pass(?:word|wd|phrase)|secret|token|credentials?|api[_-]?key|access[_-]?key|private[_-]?key|auth[_-]?key'
+/** A name that says so, `=` or `:`, and what is behind it: `DB_PASSWORD=…`, `"api_key": "…"`, `--token=…`. */
+const assigned = new RegExp(
+  `(?:${names})["'\\\\]{0,3}\\s{0,4}(?::=|[=:])\\s{0,4}["'\\\\]{0,3}([^\\s"'\\\\,;&<>(){}[\\]]{6,512})`,
+  'gi',
+)
+const openAssigned = new RegExp(
+  `(?:${names})["'\\\\]{0,3}\\s{0,4}(?::=|[=:])?\\s{0,4}["'\\\\]{0,3}[^\\s"'\\\\,;&<>(){}[\\]]{0,512}$`,
+  'i',
+)
+const openLengthMax = 600
+
+/** Values whose names say that they are secret. Ordinary text has some of that form, too: `token: required`. */
+export const namedValues: Seeker = {
+  find(text) {
+    const found: Found[] = []
+    for (const match of text.matchAll(assigned)) {
+      const [whole, value = ''] = match
+      const to = match.index + whole.length
+      found.push({ from: to - value.length, to, kind: 'named-value' })
+    }
+    return found
+  },
+
+  openFrom(text) {
+    const start = Math.max(0, text.length - openLengthMax)
+    const at = text.slice(start).search(openAssigned)
+    return at < 0 ? text.length : start + at
+  },
+}
+
+/** Fields of data whose text is secret as a whole, whatever its form, in lower case without `-` and `_`. */
+const secretFields = new Map([
+  ['authorization', 'authorization'],
+  ['proxyauthorization', 'authorization'],
+  ['cookie', 'cookie'],
+  ['setcookie', 'cookie'],
+  ['xapikey', 'api-key'],
+  ['secretaccesskey', 'aws-secret'],
+  ['awssecretaccesskey', 'aws-secret'],
+])
+const secretName = new RegExp(`^(?:[a-z0-9]*[_-])?(?:${names})$`, 'i')
+
+/**
+ * @param all whether names count that only often have a secret
+ * @returns of what kind the text of a field is by its name; nothing where its name says nothing
+ */
+export function kindOfField(name: string, all: boolean): string | undefined {
+  if (name.length < 5 || name.length > 40) return undefined
+  if (mayBeSecret(name)) {
+    const kind = secretFields.get(name.toLowerCase().replace(/[-_]/g, ''))
+    if (kind !== undefined) return kind
+  }
+  return all && secretName.test(name) ? 'named-value' : undefined
+}
+
+/** By the first letter alone: it is asked of each field. */
+function mayBeSecret(name: string): boolean {
+  switch (name.charCodeAt(0) | 0x20) {
+    case 0x61: // a
+    case 0x63: // c
+    case 0x70: // p
+    case 0x73: // s
+    case 0x78: // x
+      return name.length === 6 || name.length >= 9
+    default:
+      return false
+  }
+}

@@ -1,0 +1,93 @@
+import { endOf, kinds } from './characters.js'
+import { type Found, heldLengthMax } from './found.js'
+import type { MaskedSession, Masking } from './masking.js'
+import { tokenFinder } from './token-finder.js'
+import { blockEnd } from './wide-shapes.js'
+
+/** The end of a text that comes in pieces, as far as the next piece matters for it. */
+interface Tail {
+  /** What has been sent, and may be the beginning of what a secret begins with. */
+  readonly sent: string
+  /** What waits. */
+  readonly held: string
+  /** The kind of a secret that was masked before its end was seen: what goes on like it is a part of it. */
+  readonly inside?: string
+}
+
+const nothing: Tail = { sent: '', held: '' }
+
+/** A text that comes in pieces, any of which may end within a secret. */
+export class TailedText {
+  #tail: Tail = nothing
+
+  /** Whether the next piece depends on nothing of those before. */
+  get isSettled(): boolean {
+    return this.#tail === nothing
+  }
+
+  /** Characters that wait. */
+  get heldLength(): number {
+    return this.#tail.held.length
+  }
+
+  /** @returns what of the text may be sent now, masked: all but the beginning of what may be a secret */
+  add(piece: string, masking: Masking, session: MaskedSession): string {
+    const { sent, held, inside } = this.#tail
+    const swallowed = inside === undefined ? 0 : goesOnTo(inside, piece)
+    // All of it is a part of what was masked.
+    if (inside !== undefined && swallowed === piece.length) return ''
+    const text = sent + held + piece.slice(swallowed)
+    const found = masking.find(text, session)
+    let open = masking.openFrom(text, session)
+    // A secret that reaches into what is open is open as a whole.
+    for (const { from, to } of found) if (from < open && to > open) open = from
+    if (text.length - open > heldLengthMax) {
+      this.#tail = insideOf(text, found)
+      return masked(text, [sent.length, text.length], found, masking, session)
+    }
+    const done = Math.max(open, sent.length)
+    const begun = open === text.length ? tokenFinder.beginningAt(text) : text.slice(open, done)
+    this.#tail = begun === '' && done === text.length ? nothing : { sent: begun, held: text.slice(done) }
+    return masked(text, [sent.length, done], found, masking, session)
+  }
+
+  /** @returns what waited, masked. What comes later goes on with a secret at its end, if it looks like it. */
+  release(masking: Masking, session: MaskedSession): string {
+    const { sent, held, inside } = this.#tail
+    if (inside !== undefined) return ''
+    const text = sent + held
+    const found = masking.find(text, session)
+    this.#tail = insideOf(text, found)
+    return masked(text, [sent.length, text.length], found, masking, session)
+  }
+}
+
+function insideOf(text: string, found: readonly Found[]): Tail {
+  const last = found.at(-1)
+  return last?.to === text.length ? { sent: '', held: '', inside: last.kind } : nothing
+}
+
+/** @returns a part of a text with marks in the place of the secrets that are not wholly before it */
+function masked(
+  text: string,
+  [from, to]: readonly [number, number],
+  found: readonly Found[],
+  masking: Masking,
+  session: MaskedSession,
+): string {
+  let result = ''
+  let at = from
+  for (const one of found) {
+    // What goes beyond is kept back as a whole.
+    if (one.to <= from || one.to > to) continue
+    const start = Math.max(one.from, from)
+    result += text.slice(at, start) + masking.mark(one, text.slice(one.from, one.to), session)
+    at = one.to
+  }
+  return result + text.slice(at, to)
+}
+
+/** @returns how far a piece goes on with a secret of a kind */
+function goesOnTo(kind: string, piece: string): number {
+  return kind === 'private-key' ? blockEnd(piece, 0).to : endOf(piece, 0, kinds.value)
+}

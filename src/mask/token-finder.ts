@@ -1,0 +1,220 @@
+import { followsWord, kinds, kindsOf, nextRun } from './characters.js'
+import { type Found, heldLengthMax, inOrder, nothingFound, type Seeker } from './found.js'
+import type { Shape } from './shape.js'
+import { shapes } from './shapes.js'
+import { findBlocks, findCookies, openBlock, openCookies } from './wide-shapes.js'
+
+interface Anchored {
+  readonly anchor: string
+  readonly shape: Shape
+}
+
+/** The shapes by the first three characters of what they begin with, the longest first: `sk-ant-` before `sk-`. */
+const buckets = new Map<number, readonly Anchored[]>()
+/** Which buckets there are, by some bits of their number. */
+const isBucket = new Uint8Array(2 ** 14)
+/** Beginnings of what shapes begin with. */
+const beginnings = new Set<string>()
+
+for (const shape of shapes) {
+  for (const anchor of shape.anchors) {
+    addToBucket(bucketOf(anchor, 0), { anchor, shape })
+    addBeginnings(anchor.slice(0, -1))
+  }
+}
+for (const name of ['Cookie', 'cookie', 'Set-Cookie', 'set-cookie', '-----BEGIN']) addBeginnings(name)
+
+function addToBucket(bucket: number, anchored: Anchored): void {
+  const all = [...(buckets.get(bucket) ?? []), anchored]
+  buckets.set(
+    bucket,
+    all.sort((a, b) => b.anchor.length - a.anchor.length),
+  )
+  isBucket[bucket & (isBucket.length - 1)] = 1
+}
+
+/** @returns a number for the three characters at a place */
+function bucketOf(text: string, at: number): number {
+  return (
+    (Math.imul(text.charCodeAt(at), 0x2f) ^
+      Math.imul(text.charCodeAt(at + 1), 0x3d1) ^
+      Math.imul(text.charCodeAt(at + 2), 0x1fd3)) >>>
+    0
+  )
+}
+
+function addBeginnings(text: string): void {
+  for (let length = 1; length <= text.length; length++) beginnings.add(text.slice(0, length))
+}
+
+/** Shorter beginnings are sent at once: they are in many texts, and nothing of them is secret. Characters. */
+const beginningMin = 3
+const beginningMax = Math.max(...[...beginnings].map(({ length }) => length))
+
+/** The beginning of `://`, and of what follows the number of a bot of Telegram. */
+const beforeSecret = /(?:^|[A-Za-z0-9]):(?:\/|A)?$/
+
+/** Words at the end of a text that may belong together: `{"Authorization": "Bearer …`. */
+const wordsMax = 5
+const gapMax = 8
+
+/**
+ * Finds what has the form of a secret, in time that grows with the text alone. A secret of a known form begins where no
+ * word goes on, with two characters that few words begin with: hardly any place is looked at closely. It takes the place
+ * of an Aho–Corasick automaton, which reads each character.
+ */
+export const tokenFinder: Seeker & { beginningAt(text: string): string } = {
+  find(text) {
+    const run = nextRun(text, 0)
+    return run < 0 ? nothingFound : new Scan(text).from(run)
+  },
+
+  openFrom(text) {
+    const { length } = text
+    let open = Math.min(openBlock(text), openCookies(text))
+    for (let at = lastWords(text); at < open; at++) {
+      if (isWithinWord(text, at) && at !== afterEscape(text, at - 1)) continue
+      open = Math.min(open, openAt(text, at) ?? open)
+    }
+    return length - open > heldLengthMax ? length : open
+  },
+
+  /** @returns what is not kept back at the end of a text, and may stand before a secret or begin what it begins with */
+  beginningAt(text) {
+    const before = beforeSecret.exec(text.slice(-3))?.[0]
+    if (before !== undefined) return before
+    for (let length = Math.min(beginningMin - 1, text.length); length > 0; length--) {
+      const at = text.length - length
+      if (!isWithinWord(text, at) && beginnings.has(text.slice(at))) return text.slice(at)
+    }
+    return ''
+  },
+}
+
+/** A text that has runs long enough to be looked at. */
+class Scan {
+  readonly #text: string
+  readonly #found: Found[] = []
+  /** The kinds of all characters in the runs. */
+  #kinds = 0
+
+  constructor(text: string) {
+    this.#text = text
+  }
+
+  from(first: number): readonly Found[] {
+    const text = this.#text
+    for (let run = first; run >= 0; ) {
+      const from = isBearer(text, run) ? Math.max(run, this.#take(run - 7)) : run
+      run = nextRun(text, this.#through(from))
+    }
+    if (text.length >= blockLengthMin && text.includes('-----BEGIN')) findBlocks(text, this.#found)
+    if ((this.#kinds & kinds.equals) !== 0 && text.includes('ookie')) findCookies(text, this.#found)
+    return this.#found.length > 1 ? inOrder(this.#found) : this.#found
+  }
+
+  /** Looks at each place of a run where no word goes on. @returns where the run ends, or a secret that reaches beyond it */
+  #through(from: number): number {
+    const text = this.#text
+    const afterwards = afterEscape(text, from)
+    let isWord = false
+    let all = 0
+    let at = from
+    // Never beyond the end: where V8 has once read NaN there, it computes with floating-point numbers.
+    while (at < text.length) {
+      const kind = kindsOf(text.charCodeAt(at))
+      if ((kind & runKind) === 0) break
+      all |= kind
+      const goesOn = isWord && (kind & wordKind) !== 0
+      isWord = (kind & wordKind) !== 0
+      const next = (goesOn && at !== afterwards) || !mayBegin(text, at) ? at : this.#take(at)
+      at = next > at ? next : at + 1
+    }
+    this.#kinds |= all
+    return at
+  }
+
+  /** @returns where to go on: behind a secret that begins at the place, or at the place */
+  #take(at: number): number {
+    const text = this.#text
+    for (const { anchor, shape } of anchoredAt(text, at)) {
+      if (!text.startsWith(anchor, at)) continue
+      const reading = shape.read(text, at, anchor)
+      if (reading?.isSecret !== true) continue
+      this.#found.push({ from: reading.from, to: reading.to, kind: shape.kind })
+      return reading.to
+    }
+    return at
+  }
+}
+
+const { run: runKind, word: wordKind } = kinds
+/** The first line of a private key has 27 characters or more. */
+const blockLengthMin = 40
+
+/** Whether a word goes on at a place: no secret begins there. */
+function isWithinWord(text: string, at: number): boolean {
+  return followsWord(text, at) && (kindsOf(text.charCodeAt(at)) & kinds.word) !== 0
+}
+
+/** @returns where a run begins, without the rest of an escape of JSON, or of a terminal, before it */
+function afterEscape(text: string, run: number): number {
+  if (run < 2) return run
+  const before = text.charCodeAt(run - 1)
+  if (before === 0x5c) return run + (text[run] === 'u' ? 5 : 1)
+  if (before !== 0x5b || text.charCodeAt(run - 2) !== 0x1b) return run
+  let end = run
+  while (/[\d;?]/.test(text[end] ?? '')) end++
+  return end + 1
+}
+
+function isBearer(text: string, run: number): boolean {
+  return (
+    run > 6 &&
+    text.charCodeAt(run - 1) === 0x20 &&
+    text.charCodeAt(run - 2) === 0x72 &&
+    text.startsWith('earer', run - 6)
+  )
+}
+
+function mayBegin(text: string, at: number): boolean {
+  return at < text.length - 2 && isBucket[bucketOf(text, at) & bucketMask] === 1
+}
+
+const bucketMask = isBucket.length - 1
+
+function anchoredAt(text: string, at: number): readonly Anchored[] {
+  return at < text.length - 2 ? (buckets.get(bucketOf(text, at)) ?? none) : none
+}
+
+const none: readonly Anchored[] = []
+
+/** @returns where the secret begins that may be at a place and go on; nothing for none */
+function openAt(text: string, at: number): number | undefined {
+  const left = text.length - at
+  if (left >= beginningMin && left <= beginningMax && beginnings.has(text.slice(at))) return at
+  for (const { anchor, shape } of anchoredAt(text, at)) {
+    if (!text.startsWith(anchor, at)) continue
+    const reading = shape.read(text, at, anchor)
+    if (reading !== undefined && (reading.mayGoOn ?? reading.to === text.length))
+      return Math.min(at, reading.from)
+  }
+  return undefined
+}
+
+/** @returns where the last words of a text begin, that one secret may span */
+function lastWords(text: string): number {
+  const floor = Math.max(0, text.length - heldLengthMax)
+  let at = text.length
+  let words = 0
+  let gap = 0
+  while (at > floor) {
+    const unit = text.charCodeAt(at - 1)
+    if ((kindsOf(unit) & kinds.run) !== 0) {
+      if (gap > 0 && ++words === wordsMax) break
+      gap = 0
+    } else if (unit === 0x0a || ++gap > gapMax) break
+    at--
+  }
+  return at
+}

@@ -1,0 +1,124 @@
+import { endOf, kinds } from './characters.js'
+import type { Found } from './found.js'
+import { valueAt } from './shape.js'
+
+// Secrets that span lines or that stand in lists: private keys, and the pairs of cookies.
+
+const blockLengthMax = 32_768
+const header = /-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----/y
+const partOfHeader = /^-----BEGIN(?: [A-Z0-9 ]{0,60}-{0,4})?$/
+const lastLine = /-----END[A-Z0-9 ]{0,60}-----/y
+/** A field before the key (RFC 1421), or a line of base64. */
+const line = /[A-Za-z0-9-]{2,30}: [^\r\n\\"]{0,200}|[A-Za-z0-9+/=]+/y
+/** Ends of lines, also as texts within texts escape them. */
+const lineEnds = /(?:[ \t]|\r?\n|\\r|\\n)*/y
+
+/** Adds the private keys in a text: from `-----BEGIN … PRIVATE KEY-----` to the line that ends it. */
+export function findBlocks(text: string, found: Found[]): void {
+  let at = text.indexOf('-----BEGIN')
+  while (at >= 0) {
+    header.lastIndex = at
+    const begin = header.exec(text)?.[0]
+    let to = at + 10
+    if (begin !== undefined) {
+      const body = at + begin.length
+      to = blockEnd(text, body).to
+      if (to - body >= 16) found.push({ from: at, to, kind: 'private-key' })
+    }
+    at = text.indexOf('-----BEGIN', to)
+  }
+}
+
+/** @returns where a private key ends, of which the text holds what follows the first line; and whether it does */
+export function blockEnd(text: string, body: number): { readonly to: number; readonly isWhole: boolean } {
+  const dashes = text.indexOf('-----', body)
+  if (dashes >= 0 && dashes - body < blockLengthMax && text.startsWith('END', dashes + 5)) {
+    lastLine.lastIndex = dashes
+    const last = lastLine.exec(text)?.[0]
+    if (last !== undefined) return { to: dashes + last.length, isWhole: true }
+  }
+  let to = body
+  while (to < text.length && to < body + blockLengthMax) {
+    lineEnds.lastIndex = to
+    to += lineEnds.exec(text)?.[0].length ?? 0
+    line.lastIndex = to
+    const found = line.exec(text)?.[0]
+    if (found === undefined) break
+    to += found.length
+    if (to < text.length && !/[\r\n\\]/.test(text[to] as string)) break
+  }
+  // The line that ends it may have begun.
+  return { to, isWhole: !/^-{0,5}(?:E|EN|END[A-Z0-9 ]{0,60})?-{0,5}$/.test(text.slice(to, to + 80)) }
+}
+
+/** @returns from where on a private key has begun that is not at its end; the text's length for nowhere */
+export function openBlock(text: string): number {
+  const at = text.lastIndexOf('-----BEGIN')
+  if (at < 0) return text.length
+  header.lastIndex = at
+  const begin = header.exec(text)?.[0]
+  if (begin === undefined) return partOfHeader.test(text.slice(at, at + 80)) ? at : text.length
+  return blockEnd(text, at + begin.length).isWhole ? text.length : at
+}
+
+const cookieLengthMax = 8_192
+const pair = /([^=;\s]{1,256})=([^;,\s\p{Cc}]*)/uy
+/** Where the value of the header ends, when it stands in a text of another kind. */
+const endOfCookies = /["'\r\n\\]/g
+
+interface Header {
+  readonly at: number
+  readonly from: number
+  readonly to: number
+  readonly isSet: boolean
+}
+
+/** Adds the values of the cookies in a text: of `Cookie: a=1; b=2` all, of `Set-Cookie: a=1; Path=/` the first (RFC 6265). */
+export function findCookies(text: string, found: Found[]): void {
+  let next = text.indexOf('ookie')
+  while (next >= 0) {
+    const read = headerAt(text, next)
+    if (read !== undefined) addPairs(text, read, found)
+    next = text.indexOf('ookie', Math.max(next + 5, read?.to ?? 0))
+  }
+}
+
+function addPairs(text: string, { from, to, isSet }: Header, found: Found[]): void {
+  let at = from
+  while (at < to) {
+    pair.lastIndex = at
+    const [whole, name = '', value = ''] = pair.exec(text) ?? []
+    if (whole === undefined) return
+    const start = at + name.length + 1
+    // A sentence may have them in brackets.
+    const end = Math.min(to, start + value.replace(/\)$/, '').length)
+    if (end - start >= 6) found.push({ from: start, to: end, kind: 'cookie' })
+    if (isSet) return
+    at = start + value.length
+    while (text[at] === ';' || text[at] === ' ') at++
+    if (at === start + value.length) return
+  }
+}
+
+/** @param at where `ookie` is */
+function headerAt(text: string, at: number): Header | undefined {
+  if (!/[cC]/.test(text[at - 1] ?? '')) return undefined
+  const isSet = /^[sS]et-$/.test(text.slice(Math.max(0, at - 5), at - 1))
+  const from = valueAt(text, at + 5)
+  if (from === undefined) return undefined
+  endOfCookies.lastIndex = from
+  const end = endOfCookies.exec(text)?.index ?? text.length
+  return { at: isSet ? at - 5 : at - 1, from, to: Math.min(end, from + cookieLengthMax), isSet }
+}
+
+/** @returns from where on the last header of cookies may go on; the text's length for nowhere */
+export function openCookies(text: string): number {
+  const last = text.lastIndexOf('ookie')
+  if (last < 0) return text.length
+  const read = headerAt(text, last)
+  if (read === undefined || read.to < text.length) return text.length
+  // A sentence that speaks of a cookie holds no pair.
+  const value = text.slice(read.from, read.from + 300)
+  const name = endOf(value, 0, kinds.value & ~kinds.base64)
+  return value === '' || /^[^=;\s]{1,256}(?:=|$)/.test(value) || name === value.length ? read.at : text.length
+}

@@ -1,0 +1,45 @@
+import { type JsonObject, measure } from '../lib/json.js'
+import type { Masking } from '../mask/masking.js'
+import type { Cause, NewEvent } from '../protocol/frames.js'
+import type { Session } from '../session/session.js'
+import type { Intent, SaidEnding } from '../session/session-setting.js'
+
+type Mask = NonNullable<Intent['mask']>
+
+/** @returns what masks a value of a session; nothing where nothing is masked */
+export function maskOf(masking: Masking | undefined, session: Session): Mask | undefined {
+  return masking && ((value, before) => masking.value(value, session, before))
+}
+
+export function maskedCause(cause: Cause, mask: Mask | undefined): Cause {
+  return cause.payload === undefined || mask === undefined
+    ? cause
+    : { ...cause, payload: mask(cause.payload, undefined) }
+}
+
+export function maskedConfiguration<C extends { readonly metadata?: JsonObject | undefined }>(
+  changed: C,
+  mask: Mask | undefined,
+): C {
+  const { metadata } = changed
+  if (metadata === undefined || mask === undefined) return changed
+  return { ...changed, metadata: mask(metadata, undefined) as JsonObject }
+}
+
+/** @returns what whoever ends a session says of it, without secrets */
+export function maskedEnding(said: SaidEnding, mask: Mask | undefined): SaidEnding {
+  if (mask === undefined) return said
+  const { outcome, reason } = said
+  return {
+    ...said,
+    ...(outcome !== undefined && { outcome: mask(outcome, undefined) }),
+    ...(reason !== undefined && { reason: mask(reason, undefined) as string }),
+  }
+}
+
+/** @returns about the bytes by which the masks make an event longer */
+export function growthOf(event: NewEvent, masked: NewEvent): number {
+  if (masked === event) return 0
+  const bytesOf = ({ data = null }: NewEvent): number => measure(data, Number.POSITIVE_INFINITY)
+  return bytesOf(masked) - Math.max(0, bytesOf(event))
+}

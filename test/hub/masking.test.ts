@@ -1,0 +1,215 @@
+import t from 'tap'
+import type { Events } from '../../src/protocol/frames.js'
+import { memoryStore } from '../../src/store/memory.js'
+import { randomOf, secretsOf } from '../kit/secrets.js'
+import { type Client, setUp } from './hub-kit.js'
+
+const token = secretsOf(randomOf(1)).find(({ kind }) => kind === 'anthropic-key')?.secret as string
+const mark = '[secret:anthropic-key]'
+const text = 'llm_text_delta'
+
+function eventsOf({ frames }: Client) {
+  return frames.filter((frame): frame is Events => frame.type === 'events').flatMap(({ events }) => events)
+}
+
+t.test('masks what is published, before it is kept, stored or sent', async (t) => {
+  const store = memoryStore()
+  const { hub, clock, client } = setUp({ store })
+  const one = client()
+  one.subscribe('sessions/a/**', { slices: ['*'] })
+  const session = hub.session('a')
+  hub.createSession('a', { metadata: { title: `uses ${token}` } })
+  session.publish({ type: 'step', data: { text: `key ${token}.`, list: [token] } })
+  session.worker('w').publish([{ type: 'tool_call_completed', id: '1', data: { result: token } }])
+  session.setState('plan', { key: token, n: 1 }, { type: 'planned', payload: { token } })
+  session.patchState('plan', [{ op: 'add', path: '/more', value: `x ${token}` }])
+  session.mergeState('plan', { merged: token })
+  session.worker('w').setState('own', [token])
+  session.end({ key: token }, { result: 'failed', reason: `refused ${token}` })
+  clock.runTurn()
+  await hub.committed('a')
+  const history = await hub.readHistory('sessions/a/**', {})
+  const shown = JSON.stringify([one.frames, history, hub.state('sessions/a'), hub.find('a'), hub.sessions()])
+  t.notMatch(shown, token.slice(10, 30))
+  t.same(hub.state('sessions/a', ['plan']).slices['plan'], {
+    key: mark,
+    n: 1,
+    more: `x ${mark}`,
+    merged: mark,
+  })
+  t.match(hub.find('a'), {
+    metadata: { title: `uses ${mark}` },
+    reason: `refused ${mark}`,
+    outcome: { key: mark },
+  })
+  t.equal(hub.stats().masked.get('anthropic-key'), 11)
+  const stored = store.now?.load('a')
+  t.notMatch(JSON.stringify(stored), token.slice(10, 30))
+})
+
+t.test('a secret that is already a mark makes no change of state', async (t) => {
+  const { hub } = setUp()
+  const session = hub.session('a')
+  t.equal(session.setState('env', { key: token, url: 'redis://u:passw0rd@cache/' }).changed, true)
+  t.equal(session.setState('env', { key: token, url: 'redis://u:passw0rd@cache/' }).changed, false)
+  const now = hub.state('sessions/a', ['env']).slices['env']
+  t.same(now, { key: mark, url: 'redis://u:[secret:password]@cache/' })
+  t.equal(session.setState('env', now as never).changed, false)
+  t.equal(session.mergeState('env', { n: 1 }).changed, true)
+  t.same(hub.state('sessions/a', ['env']).slices['env'], { ...(now as object), n: 1 })
+})
+
+t.test('off masks nothing', async (t) => {
+  const { hub } = setUp({ masking: { mode: 'off' } })
+  hub.session('a').publish({ type: 'step', data: token })
+  t.equal(hub.history('sessions/a').events[0]?.data, token)
+  t.same([...hub.stats().masked], [])
+})
+
+t.test(
+  'keeps back the end of a text that may be the beginning of a secret, and every event has its offset',
+  async (t) => {
+    const { hub, clock, client } = setUp()
+    const one = client()
+    one.subscribe('sessions/a')
+    const session = hub.session('a')
+    const pieces = [`first ${token.slice(0, 20)}`, token.slice(20, 60), `${token.slice(60)} and`, ' more']
+    const offsets = pieces.map((content) => session.publish({ type: text, data: { content } }).first)
+    t.same(offsets, [1, 2, 3, 4])
+    t.same(
+      hub.history('sessions/a').events.map(({ offset, data }) => [offset, data]),
+      [
+        [1, { content: 'first ' }],
+        [2, { content: '' }],
+        [3, { content: `${mark} and` }],
+        [4, { content: ' more' }],
+      ],
+    )
+    clock.runTurn()
+    t.equal(clock.timers, 0, 'nothing waits any more')
+  },
+)
+
+t.test(
+  'what is kept back comes before an event that is no text, by its publisher alone, and when its session ends',
+  async (t) => {
+    const { hub } = setUp()
+    const session = hub.session('a')
+    const half = token.slice(0, 22)
+    session.publish({ type: text, data: { content: `a ${half}` } })
+    session.worker('w').publish({ type: text, data: { content: `w ${half}` } })
+    session.worker('w').publish({ type: 'tool_call_started', data: { tool: 'x' } })
+    const result = session.publish({ type: 'tool_call_started', data: { tool: 'y' } })
+    t.same([result.first, result.last, result.accepted], [6, 6, 1])
+    session.publish({ type: text, data: { content: `b ${half}` } })
+    session.end()
+    t.same(
+      hub
+        .history('sessions/a/**')
+        .events.map(({ type, data, worker }) => [type, (data as { content?: string }).content, worker]),
+      [
+        [text, 'a ', undefined],
+        [text, 'w ', 'w'],
+        [text, half, 'w'],
+        ['tool_call_started', undefined, 'w'],
+        [text, half, undefined],
+        ['tool_call_started', undefined, undefined],
+        [text, 'b ', undefined],
+        [text, half, undefined],
+        ['complete', undefined, undefined],
+      ],
+    )
+  },
+)
+
+t.test(
+  'what is kept back is published after 200 ms, once, and a text that goes on is masked further',
+  async (t) => {
+    const { hub, clock, client } = setUp()
+    const one = client()
+    one.subscribe('sessions/a')
+    const session = hub.session('a')
+    session.publish({ type: text, id: 'x', data: { content: `a ${token.slice(0, 22)}` } })
+    clock.advance(199)
+    t.equal(hub.history('sessions/a').events.length, 1)
+    clock.advance(1)
+    const events = hub.history('sessions/a').events
+    t.same(
+      events.map(({ data, id }) => [(data as { content: string }).content, id]),
+      [
+        ['a ', 'x'],
+        [token.slice(0, 22), undefined],
+      ],
+    )
+    session.publish({ type: text, data: { content: `see ${token}` } })
+    clock.advance(200)
+    session.publish({ type: text, data: { content: `${token.slice(5, 40)} end` } })
+    clock.advance(10_000)
+    t.equal(clock.timers, 0)
+    t.equal(
+      eventsOf(one)
+        .map(({ data }) => (data as { content: string }).content)
+        .join('|'),
+      `a |${token.slice(0, 22)}|see |${mark}| end`,
+      'what goes on like the secret is a part of it',
+    )
+  },
+)
+
+t.test('two texts of one publisher that alternate do not mix', async (t) => {
+  const { hub, clock } = setUp()
+  const session = hub.session('a')
+  for (let at = 0; at < token.length; at += 10) {
+    const piece = token.slice(at, at + 10)
+    session.publish({ type: 'process.output', data: { stream: 'stdout', text: piece } })
+    session.publish({ type: 'process.output', data: { stream: 'stderr', text: piece.toUpperCase() } })
+  }
+  session.publish({ type: 'process.output', data: { stream: 'stdout', text: '\n' } })
+  clock.advance(1_000)
+  const all = hub.history('sessions/a').events.map(({ data }) => data as { stream: string; text: string })
+  const textOf = (stream: string) =>
+    all
+      .filter((data) => data.stream === stream)
+      .map((data) => data.text)
+      .join('')
+  t.equal(textOf('stdout'), `${mark}\n`)
+  t.equal(textOf('stderr'), token.toUpperCase())
+})
+
+t.test('an event that was published before changes no text', async (t) => {
+  const { hub } = setUp()
+  const session = hub.session('a')
+  const first = { type: text, id: '1', data: { content: `k ${token.slice(0, 30)}` } }
+  session.publish(first)
+  t.same(session.publish(first).duplicates, 1)
+  session.publish({ type: text, id: '2', data: { content: `${token.slice(30)} end` } })
+  t.equal(
+    hub
+      .history('sessions/a')
+      .events.map(({ data }) => (data as { content: string }).content)
+      .join('|'),
+    `k |${mark} end`,
+  )
+})
+
+t.test('closing the hub publishes what is kept back', async (t) => {
+  const store = memoryStore()
+  const { hub, clock } = setUp({ store })
+  hub.session('a').publish({ type: text, data: { content: `k ${token.slice(0, 30)}` } })
+  hub.close()
+  clock.runTurn()
+  await hub.committed('a')
+  t.equal(store.now?.load('a')?.events, 2)
+  t.equal(clock.timers, 0)
+})
+
+t.test('marks and counts outlive a session that left memory', async (t) => {
+  const store = memoryStore()
+  const { hub, clock } = setUp({ store })
+  hub.session('a').publish({ type: 'step', data: token })
+  clock.runTurn()
+  await hub.committed('a')
+  const other = setUp({ store }).hub
+  other.session('a').publish({ type: 'step', data: token })
+  t.equal(other.history('sessions/a').events.at(-1)?.data, '[secret:anthropic-key:2]')
+})

@@ -14,6 +14,7 @@ Examples:
   $ runcast run --session build-42 \\
       --worker lint='npm run lint' --worker test='npm test' --worker list='ls -R | head'
   $ runcast run --from claude-code -- claude -p --output-format stream-json --verbose 'fix the tests'
+  $ runcast run --mask-env=GITHUB_TOKEN,NPM_TOKEN -- npm publish
   $ runcast tail build-42                      # watch it from another terminal
 
 Each command is a worker of the session; its output is published line by line. A command after -- is started directly; the
@@ -25,6 +26,9 @@ The only command of a run reads the standard input; several find theirs empty. W
 its own (its output is then all stdout), and on a terminal keys go to the only command as they are typed, Ctrl-C too.
 
 Watchers may steer the commands: runcast send SESSION[/WORKER] cancel, pause or resume, and with --input also input.
+
+With --mask-env the hub gets hashes of the values and masks them wherever they are published to the session. With --mask-env=NAMES
+these variables count; without, those named like TOKEN, SECRET, KEY or PASSWORD. Values of less than 8 characters stay.
 
 The session ends when all commands have ended, unless it existed before. The exit code is that of the first command that
 failed (127: not found, 128+n: ended by signal n), else 0.
@@ -60,6 +64,11 @@ export function runCommand(surroundings: Surroundings): Command {
       secondsOption,
       10,
     )
+    .option(
+      '--mask-env [names]',
+      'mask the values of these variables of the environment, with commas; without names, of those that look secret',
+    )
+    .option('--mask-output', 'with --mask-env: mask them in the output shown here, too')
     .option('--wait <seconds>', 'how long to wait at the end for an unreachable hub', secondsOption, 30)
     .addHelpText('after', examples)
     .action(async (words: readonly string[], options: RunOptions) => {

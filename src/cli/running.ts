@@ -1,6 +1,7 @@
 // Longer than 350 lines: the commands of one run, whose start, output and end share one state.
 
 import type { Ingested } from '../ingest/ingest.js'
+import type { SecretValue } from '../mask/values.js'
 import { AgentOutput, type Printed } from './agent-output.js'
 import {
   type Child,
@@ -14,6 +15,7 @@ import {
 import { exitCodes } from './exit-codes.js'
 import { defaultHub, type HubHttp } from './hub-http.js'
 import { HeldLeases } from './leases.js'
+import { maskOfValues, secretsOfEnv } from './mask-env.js'
 import { programName } from './options.js'
 import { formatCount, formatDuration, paletteFor } from './paint.js'
 import { Screen } from './screen.js'
@@ -44,6 +46,9 @@ export interface RunOptions {
   readonly input?: boolean
   readonly pty?: boolean
   readonly grace: number
+  /** Names of variables, with commas; or those that look secret. */
+  readonly maskEnv?: string | true
+  readonly maskOutput?: boolean
 }
 
 /** What one `runcast run` starts. */
@@ -72,6 +77,9 @@ export class Run {
   /** The commands write to a pipe, and we to a terminal. */
   readonly #colours: boolean
   readonly #terminals: Terminals | undefined
+  readonly #secrets: readonly SecretValue[]
+  /** Masks what is published; what has no secret is the same. */
+  readonly #mask: (text: string) => string
   #signalled = false
   /** Why the commands' output is not being read. */
   readonly #holds = new Set<'hub' | 'screen'>()
@@ -88,6 +96,10 @@ export class Run {
     this.#terminals = terminals
     this.#surroundings = surroundings
     this.#id = surroundings.random.id(10)
+    const { maskEnv } = options
+    this.#secrets = maskEnv === undefined ? [] : secretsOfEnv(surroundings.env, maskEnv)
+    this.#mask =
+      this.#secrets.length === 0 ? (text) => text : maskOfValues(this.#secrets, surroundings.random.id())
     this.#screen = new Screen(
       surroundings,
       commands.map(({ worker }) => worker),
@@ -115,6 +127,7 @@ export class Run {
     this.#screen.tell(
       `session ${palette.bold(this.#session)}, watch it at ${this.#hub.name}/s/${this.#session} or with: ${programName(this.#surroundings.env)} tail ${this.#session}${hub}`,
     )
+    if (this.#options.maskEnv !== undefined) await this.#registerSecrets()
     if (isNew) this.#leases.hold()
     const ended = Promise.all(this.#commands.map((named) => this.#start(named)))
     this.#follow(undefined, this.#children)
@@ -131,6 +144,20 @@ export class Run {
     if (this.#firstFailure !== 0) return this.#firstFailure
     if (this.#sender.refused) return exitCodes.hubRefused
     return this.#sender.waiting > 0 ? exitCodes.hubUnavailable : exitCodes.ok
+  }
+
+  /** The hub masks the values too: also where one is cut over two lines, or others publish it. */
+  async #registerSecrets(): Promise<void> {
+    const { palette } = this.#screen
+    const secrets = this.#secrets
+    if (secrets.length === 0)
+      return this.#screen.tell(palette.yellow('no variable of the environment looks secret'))
+    const path = `/api/sessions/${this.#session}/secrets`
+    const body = JSON.stringify({ values: secrets })
+    const request = { method: 'POST', path, body, contentType: 'application/json' } as const
+    const answer = await this.#hub.ask(request).catch(() => undefined)
+    const by = answer !== undefined && answer.status < 400 ? '' : ', here alone: the hub does not know them'
+    this.#screen.tell(palette.dim(`${formatCount(secrets.length, 'secret')} of the environment masked${by}`))
   }
 
   #passOn(signal: NodeJS.Signals): void {
@@ -215,14 +242,14 @@ export class Run {
     const publish = (type: string, data: string): void => {
       const line = ++count
       const json = `{"type":"${type}","id":"${this.#id}-${worker}-${line}","time":${clock.now()},"data":${data}}`
-      this.#sender.push(worker, { json, line })
+      this.#sender.push(worker, { json: this.#mask(json), line })
     }
     const { from } = this.#options
     const agent = from === undefined ? undefined : new AgentOutput(from, worker)
     const publishMeant = ({ event, worker: named = worker }: Ingested): void => {
       const line = ++count
       const json = JSON.stringify({ ...event, id: `${this.#id}-${worker}-${line}`, time: clock.now() })
-      this.#sender.push(named, { json, line })
+      this.#sender.push(named, { json: this.#mask(json), line })
     }
     const publishOutput = (stream: string, printed: readonly Printed[]): void => {
       for (const piece of printed) {
@@ -253,7 +280,8 @@ export class Run {
           output: (stream, texts) => {
             publishOutput(stream, agent !== undefined && stream === 'stdout' ? agent.take(texts) : texts)
             this.#lines += texts.length
-            this.#screen.show(worker, stream, texts)
+            const isMasked = this.#options.maskOutput === true
+            this.#screen.show(worker, stream, isMasked ? texts.map(this.#mask) : texts)
             if (this.#screen.busy) this.#hold('screen')
           },
           stopped: (isStopped) => {

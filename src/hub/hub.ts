@@ -40,6 +40,7 @@ import type { Leases } from '../sessions/leases.js'
 import type { FoundPage } from '../sessions/listing.js'
 import type { Publisher, Publishing, PublishResult } from '../sessions/publishing.js'
 import type { ReadStored } from '../sessions/read-stored.js'
+import type { GivenSecret } from '../sessions/secrets.js'
 import type { SessionPage } from '../sessions/session-pages.js'
 import type { SessionQuery } from '../sessions/session-search.js'
 import type { Sessions } from '../sessions/sessions.js'
@@ -237,6 +238,14 @@ export class Hub {
     return isNew
   }
 
+  /** `registerSecrets`. @returns once it is stored, or in the log */
+  async submitSecrets(id: string, values: readonly GivenSecret[]): Promise<void> {
+    checkId(id, this.limits, 'session')
+    if (this.#submitting !== undefined) return this.#submitting.registerSecrets(id, values)
+    this.registerSecrets(id, values)
+    await this.committed(id)
+  }
+
   /** Like `endSession`. @returns when it is stored, or in the log */
   async submitEnd(id: string, outcome?: JsonValue, said: Omit<SaidEnding, 'outcome'> = {}): Promise<void> {
     if (this.#submitting !== undefined) return this.#submitting.end(id, { ...said, outcome })
@@ -416,6 +425,18 @@ export class Hub {
   createSession(id: string, changed: { mode?: Mode; metadata?: JsonObject } = {}): boolean {
     checkId(id, this.limits, 'session')
     return this.#publishing.create(id, changed)
+  }
+
+  /**
+   * Masks values wherever they are published to a session from now on, which begins with it. They are kept as keyed hashes
+   * until the session ends.
+   *
+   * @throws ProtocolError `badFrame` when one has less than 8 or more than 4,096 characters, `conflict` where nothing is
+   *   masked, or when the session has ended
+   */
+  registerSecrets(id: string, values: readonly GivenSecret[]): void {
+    checkId(id, this.limits, 'session')
+    this.#publishing.registerSecrets(id, values)
   }
 
   /**

@@ -6,6 +6,7 @@ import type { TopicName } from '../protocol/topic.js'
 import type { StateOptions, StateResult } from '../session/precondition.js'
 import type { SaidEnding } from '../session/session-setting.js'
 import type { Publisher, PublishResult } from '../sessions/publishing.js'
+import type { GivenSecret } from '../sessions/secrets.js'
 import { type Command, commandsOf, type Followable } from './commands.js'
 
 /** One worker's topic, for producers within the process. */
@@ -37,6 +38,7 @@ export interface Producing extends Followable {
   removeState(topic: TopicName, slice: string, options?: StateOptions): StateResult
   committed(session: string): Promise<void>
   lease(topic: TopicName, ms: number): void
+  registerSecrets(session: string, values: readonly GivenSecret[]): void
   endSession(session: string, outcome?: JsonValue, said?: Omit<SaidEnding, 'outcome'>): void
 }
 
@@ -109,6 +111,11 @@ export class SessionHandle {
   /** Promises to be heard of again within so many milliseconds; 0 gives the promise up. */
   lease(ms: number): void {
     this.#hub.lease(this.#topic, ms)
+  }
+
+  /** Masks values wherever they are published to the session from now on. They are kept as hashes, until it ends. */
+  registerSecrets(values: readonly GivenSecret[]): void {
+    this.#hub.registerSecrets(this.id, values)
   }
 
   /** @returns once everything published so far is stored. */

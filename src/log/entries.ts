@@ -1,6 +1,7 @@
 import { Packr } from 'msgpackr'
 import type { Result } from '../catalog/traits.js'
 import type { JsonObject, JsonValue } from '../lib/json.js'
+import type { KeptValue } from '../mask/values.js'
 import type { Mode, NewEvent, StateUpdate } from '../protocol/frames.js'
 import { StoreError } from '../store/store.js'
 import type { Append, Delivered } from './shared-log.js'
@@ -22,6 +23,8 @@ export type LogEntry =
       readonly kind: 'configure'
       readonly mode?: Mode | undefined
       readonly metadata?: JsonObject | undefined
+      /** Values that are secret, as hashes. */
+      readonly secrets?: readonly KeptValue[] | undefined
     }
   | {
       readonly kind: 'end'

@@ -6,7 +6,6 @@ import { Masks } from './masks.js'
 import { kindOfField, namedValues } from './named-values.js'
 import { kindPattern, type Pattern, Patterns } from './patterns.js'
 import { tokenFinder } from './token-finder.js'
-import { Values } from './values.js'
 import { findCookies } from './wide-shapes.js'
 
 /**
@@ -105,17 +104,6 @@ export class Masking {
     const { mark, isNew } = this.#masksOf(session).markOf(found, secret, this.#key)
     if (isNew) session.masksChanged()
     return mark
-  }
-
-  /** Makes values known to be secret, for one session: as hashes, from which they cannot be read. */
-  register(
-    values: readonly { readonly kind: string; readonly value: string }[],
-    session: MaskedSession,
-  ): void {
-    const masks = this.#masksOf(session)
-    masks.values ??= new Values(this.#random.id())
-    for (const { kind, value } of values) masks.values.add(kind, value)
-    session.masksChanged()
   }
 
   #masksOf(session: MaskedSession): Masks {

@@ -9,8 +9,8 @@ const marksMax = 1_000
 export interface KeptMasks {
   /** How many secrets of each kind have been masked: a mark is never given to two. */
   readonly marks?: Readonly<Record<string, number>>
-  /** Values that are known to be secret, and the key of their hashes. */
-  readonly values?: { readonly key: string; readonly list: readonly KeptValue[] }
+  /** Values that are known to be secret. */
+  readonly values?: readonly KeptValue[]
 }
 
 /**
@@ -21,7 +21,7 @@ export class Masks {
   readonly #marks = new Map<string, string>()
   readonly #counts = new Map<string, number>()
   /** What was registered for the session; absent where nothing was. */
-  values: Values | undefined = undefined
+  values: Values | undefined
 
   /**
    * @param key of the hashes by which secrets are told apart
@@ -49,14 +49,18 @@ export class Masks {
     if (this.#counts.size === 0 && values === undefined) return undefined
     return {
       ...(this.#counts.size > 0 && { marks: Object.fromEntries(this.#counts) }),
-      ...(values && { values: { key: values.key, list: [...values.kept()] } }),
+      ...(values && { values: [...values.kept()] }),
     }
   }
 
-  restore({ marks = {}, values }: KeptMasks): void {
+  restore({ marks = {}, values }: KeptMasks, key: string): void {
     for (const [kind, count] of Object.entries(marks)) this.#counts.set(kind, count)
-    if (values === undefined) return
-    this.values = new Values(values.key)
-    for (const value of values.list) this.values.restore(value)
+    if (values !== undefined) this.know(values, key)
+  }
+
+  /** @param key that they were hashed with */
+  know(values: readonly KeptValue[], key: string): void {
+    this.values ??= new Values(key)
+    for (const value of values) this.values.add(value)
   }
 }

@@ -15,10 +15,19 @@ export interface KeptValue {
   readonly name: string
 }
 
+/** A value that is known to be secret. */
+export interface SecretValue {
+  /** What its marks say: a–z, 0–9 and `-`. */
+  readonly kind: string
+  readonly value: string
+}
+
 /** Shorter values stand in ordinary words. Characters. */
 export const valueLengthMin = 8
 /** Characters. */
 export const valueLengthMax = 4_096
+/** Those that one session may have. */
+export const valuesMax = 1_000
 
 /** Recognizes exact values by a rolling fingerprint of eight characters and a keyed hash, in one pass over a text. */
 export class Values implements Seeker {
@@ -28,6 +37,7 @@ export class Values implements Seeker {
   readonly #leaving: number
   readonly #byPrint = new Map<number, KeptValue[]>()
   readonly #hashes = new Set<string>()
+  readonly #names = new Set<string>()
   /** Which fingerprints there are, by some of their bits: most places of a text are passed over by this alone. */
   readonly #sieve = new Uint8Array(4_096)
   #lengthMax = 0
@@ -41,31 +51,34 @@ export class Values implements Seeker {
     this.#leaving = power
   }
 
-  get key(): string {
-    return this.#key
-  }
-
+  /** How many there are; spellings of one count once. */
   get size(): number {
-    return this.#hashes.size
+    return this.#names.size
   }
 
   *kept(): Generator<KeptValue> {
     for (const values of this.#byPrint.values()) yield* values
   }
 
-  /** @param value 8–4096 characters; its spellings in JSON, URLs and base64 are recognized as well */
-  add(kind: string, value: string): void {
+  /**
+   * @param value 8–4096 characters
+   * @returns what recognizes it, and its spellings in JSON, URLs and base64
+   */
+  hashed({ kind, value }: SecretValue): KeptValue[] {
     const name = this.#hash(value)
-    for (const spelling of spellingsOf(value)) {
-      const { length } = spelling
-      const print = this.#printOf(spelling)
-      this.restore({ kind, length, print, hash: this.#hash(spelling), name })
-    }
+    return [...spellingsOf(value)].map((spelling) => ({
+      kind,
+      length: spelling.length,
+      print: this.#printOf(spelling),
+      hash: this.#hash(spelling),
+      name,
+    }))
   }
 
-  restore(value: KeptValue): void {
+  add(value: KeptValue): void {
     if (this.#hashes.has(value.hash)) return
     this.#hashes.add(value.hash)
+    this.#names.add(value.name)
     const others = this.#byPrint.get(value.print) ?? []
     // The longest first: of two values one may be the beginning of the other.
     this.#byPrint.set(

@@ -9,6 +9,7 @@ import { type JsonObject, type JsonValue, jsonBytes } from '../lib/json.js'
 import { Weight } from '../lib/weight.js'
 import type { MaskedSession } from '../mask/masking.js'
 import { Masks } from '../mask/masks.js'
+import type { KeptValue } from '../mask/values.js'
 import { type Epoch, type Offset, start } from '../protocol/cursor.js'
 import type { Attempt, HubEvent, Mode, NewEvent, StateUpdate } from '../protocol/frames.js'
 import type { StateRoom } from '../state/room.js'
@@ -129,6 +130,13 @@ export class Session implements Timeline, MaskedSession {
 
   get masks(): Masks | undefined {
     return this.#masks
+  }
+
+  /** Values are secret from now on. @param values hashed with the epoch as their key */
+  knowSecrets(values: readonly KeptValue[]): void {
+    this.#masks ??= new Masks()
+    this.#masks.know(values, this.epoch)
+    this.journal?.recordChanged()
   }
 
   startMasks(masks: Masks): void {
@@ -489,7 +497,7 @@ export class Session implements Timeline, MaskedSession {
     this.#halves.restore(record.halves ?? [])
     if (record.masks !== undefined) {
       this.#masks = new Masks()
-      this.#masks.restore(record.masks)
+      this.#masks.restore(record.masks, this.epoch)
     }
     for (const entry of pinned) {
       if (first === undefined || entry.offset < first.offset)

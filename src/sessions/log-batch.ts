@@ -49,7 +49,8 @@ export function applyBatch(
         break
       }
       case 'configure': {
-        const { mode, metadata } = entry
+        const { mode, metadata, secrets } = entry
+        if (secrets !== undefined) session.knowSecrets(secrets)
         session.configure({ ...(mode && { mode }), ...(metadata && { metadata }) })
         break
       }

@@ -18,6 +18,7 @@ import type { Change } from '../state/topic-state.js'
 import type { HeldTexts } from './held-texts.js'
 import { growthOf, maskedCause, maskedConfiguration, maskedEnding, maskOf } from './masked.js'
 import type { OwnEvents, OwnEventsParts } from './own-events.js'
+import { checkedSecrets, type GivenSecret, learnSecrets } from './secrets.js'
 import { hasEnded, type Sessions } from './sessions.js'
 import { startedWorker } from './topics.js'
 
@@ -65,7 +66,7 @@ export type Publisher = string | undefined | readonly (string | undefined)[]
 export interface PublishingParts extends OwnEventsParts {
   readonly limits: Limits
   readonly own: OwnEvents
-  /** Absent where nothing is masked. */
+  /** Both absent where nothing is masked. */
   readonly masking: Masking | undefined
   readonly texts: HeldTexts | undefined
 }
@@ -98,8 +99,8 @@ export class Publishing {
 
   /** Events that were published, and events whose id had been published before. */
   get counts(): { readonly published: number; readonly duplicates: number } {
-    const own = this.#own.published + (this.#texts?.published ?? 0)
-    return { published: this.#published + own, duplicates: this.#duplicates }
+    const others = this.#own.published + (this.#texts?.published ?? 0)
+    return { published: this.#published + others, duplicates: this.#duplicates }
   }
 
   /** Leases that ran out. */
@@ -264,8 +265,8 @@ export class Publishing {
       if (worker !== undefined) this.#sessions.capacity.expectRoomForWorkers(name.session, [worker.id])
       if (unless !== undefined) checkUnless(topic, slice, unless)
       const mask = maskOf(this.#masking, session)
-      const because = cause && maskedCause(cause, mask)
-      change = session.change({ topic, slice, now: this.#clock.now(), cause: because, mask, make })
+      const now = this.#clock.now()
+      change = session.change({ topic, slice, now, cause: cause && maskedCause(cause, mask), mask, make })
     } finally {
       // A session or worker does not begin with what was refused, or changed nothing.
       if (change?.kind !== 'changed') this.#sessions.mayForget(topic)
@@ -315,6 +316,14 @@ export class Publishing {
     const session = this.#sessions.running(id)
     session.configure(maskedConfiguration(checked, maskOf(this.#masking, session)))
     return isNew
+  }
+
+  /** Makes values known to be secret in a session, which begins with it. @throws ProtocolError as `Hub.registerSecrets` does */
+  registerSecrets(sessionId: string, given: readonly GivenSecret[]): void {
+    this.#sessions.expectOwnOffsets()
+    const values = checkedSecrets(given, this.#masking)
+    this.#sessions.committing?.admit(this.#sessions.held(sessionId)?.journal)
+    learnSecrets(values, this.#sessions.running(sessionId))
   }
 
   /** @throws ProtocolError `notFound`, or `conflict` when it has ended already */

@@ -6,6 +6,7 @@ import type { JsonObject } from '../lib/json.js'
 import { type LogEntry, type PlacedEntry, packEntries, widthOf } from '../log/entries.js'
 import type { Appended, PlacedId, SharedLog } from '../log/shared-log.js'
 import type { Masking } from '../mask/masking.js'
+import type { SecretValue } from '../mask/values.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
 import type { Offset } from '../protocol/cursor.js'
 import type { Mode, NewEvent, StateUpdate } from '../protocol/frames.js'
@@ -25,6 +26,7 @@ import type { LogFollower } from './log-follower.js'
 import { type LogSessions, unavailable } from './log-sessions.js'
 import { maskedCause, maskedConfiguration, maskedEnding, maskOf } from './masked.js'
 import { checkedConfiguration, type Publisher, type PublishResult, stateTopicOf } from './publishing.js'
+import { checkedSecrets, type GivenSecret, hashedSecrets } from './secrets.js'
 import { hasEnded, type Sessions } from './sessions.js'
 
 /** Entries of one batch, and about their bytes. What is submitted at once may be more. */
@@ -76,6 +78,7 @@ type Intent =
       readonly kind: 'configure'
       readonly mode: Mode | undefined
       readonly metadata: JsonObject | undefined
+      readonly secrets?: readonly SecretValue[]
     })
   | (IntentBase<void> & { readonly kind: 'end'; readonly said: SaidEnding })
 
@@ -160,6 +163,12 @@ export class Submitting {
   ): Promise<boolean> {
     const { mode, metadata } = checkedConfiguration(changed, this.#parts.check)
     return this.#submit<boolean>(session, { kind: 'configure', mode, metadata })
+  }
+
+  async registerSecrets(session: string, given: readonly GivenSecret[]): Promise<void> {
+    const secrets = checkedSecrets(given, this.#parts.masking)
+    const nothing = { mode: undefined, metadata: undefined }
+    await this.#submit<boolean>(session, { kind: 'configure', ...nothing, secrets })
   }
 
   async end(session: string, said: SaidEnding): Promise<void> {
@@ -265,7 +274,8 @@ export class Submitting {
         if (session.status === 'ended') throw hasEnded(session.id)
         sessions.expectRoomFor(session)
         const { mode, metadata } = maskedConfiguration(intent, mask)
-        add(draft, intent, [{ kind: 'configure', mode, metadata }], 64)
+        const secrets = intent.secrets && hashedSecrets(intent.secrets, session)
+        add(draft, intent, [{ kind: 'configure', mode, metadata, ...(secrets && { secrets }) }], 64)
         return 'taken'
       }
       case 'end': {

@@ -54,6 +54,30 @@ t.test('run', (t) => {
     },
   )
 
+  t.test('--mask-env masks what the environment has of secrets, before it is sent', async (t) => {
+    const hub = await fakeHub(t)
+    const env = {
+      DEPLOY_TOKEN: 'abc"def/123',
+      PLAIN: 'plain-text',
+      SSH_AUTH_SOCK: '/tmp/agent.sock',
+      OWN: 'own-secret',
+    }
+    const run = (...more: string[]) =>
+      commandLine.run(
+        ['run', '--hub', hub.url, ...more, '--worker', 'one=echo "$DEPLOY_TOKEN $PLAIN $SSH_AUTH_SOCK $OWN"'],
+        env,
+      )
+    const first = await run('--session', 'a', '--mask-env')
+    t.equal(first.code, 0)
+    t.match(first.stdout, 'abc"def/123 plain-text', 'what is shown here stays')
+    t.equal(hub.texts('one'), '[secret:deploy-token] plain-text /tmp/agent.sock own-secret\n')
+    t.match(first.stderr, /\d secrets? of the environment masked/)
+    const second = await run('--session', 'b', '--mask-env=OWN', '--mask-output')
+    t.match(second.stdout, 'abc"def/123 plain-text /tmp/agent.sock [secret:own]')
+    t.match(hub.texts('one'), /\[secret:own\]\n$/)
+    t.notMatch(JSON.stringify(hub.events), /own-secret$/)
+  })
+
   t.test('translates what an agent prints, and leaves other lines what they are', async (t) => {
     const hub = await fakeHub(t)
     const long = 'x'.repeat(100_000)

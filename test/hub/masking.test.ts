@@ -213,3 +213,66 @@ t.test('marks and counts outlive a session that left memory', async (t) => {
   other.session('a').publish({ type: 'step', data: token })
   t.equal(other.history('sessions/a').events.at(-1)?.data, '[secret:anthropic-key:2]')
 })
+
+t.test(
+  'registered values are masked in their session alone, also after a restart, until it ends',
+  async (t) => {
+    const store = memoryStore()
+    const { hub, clock } = setUp({ store })
+    const value = 'correct horse battery'
+    const session = hub.session('a')
+    session.publish({ type: 'step', data: `before ${value}` })
+    session.registerSecrets([{ value, kind: 'db-password' }, 'another value'])
+    session.publish({ type: 'step', data: { text: `x${value}y`, more: ['another value'] } })
+    for (const content of ['so cor', 'rect horse bat', 'tery it is'])
+      session.publish({ type: text, data: { content } })
+    hub.session('b').publish({ type: 'step', data: value })
+    session.setState('s', value)
+    clock.advance(1_000)
+    await hub.committed('a')
+    const [first, second, ...pieces] = hub.history('sessions/a').events
+    t.equal(first?.data, `before ${value}`, 'what was published before stays')
+    t.same(second?.data, { text: 'x[secret:db-password]y', more: ['[secret:value]'] })
+    t.equal(
+      pieces.map(({ data }) => (data as { content: string }).content).join(''),
+      'so [secret:db-password] it is',
+    )
+    t.equal(hub.state('sessions/a').slices['s'], '[secret:db-password]')
+    t.equal(hub.history('sessions/b').events[0]?.data, value)
+    const record = store.now?.load('a')?.record
+    t.ok(record?.masks)
+    t.notMatch(JSON.stringify(record), /horse|another/)
+    const next = setUp({ store })
+    next.hub.session('a').publish({ type: 'step', data: value })
+    t.match(next.hub.history('sessions/a').events.at(-1)?.data, /^\[secret:db-password(:\d)?\]$/)
+    next.hub.session('a').end()
+    next.clock.runTurn()
+    await next.hub.committed('a')
+    t.equal(store.now?.load('a')?.record.masks, undefined)
+  },
+)
+
+t.test('refuses what is no value to register, without quoting it', async (t) => {
+  const { hub } = setUp({ limits: { sessionsMax: 1 } })
+  const session = hub.session('a')
+  for (const [values, code, pointer] of [
+    ['hunter22', 'badFrame', '/values'],
+    [[], 'badFrame', '/values'],
+    [['longenough', 'hunter2'], 'badFrame', '/values/1'],
+    [[{ value: 'hunter22', kind: 'No Kind' }], 'badFrame', '/values/0/kind'],
+    [[{ value: 'hunter22', extra: 'hunter22' }], 'badFrame', '/values/0'],
+    [[7], 'badFrame', '/values/0'],
+  ] as const) {
+    t.throws(() => session.registerSecrets(values as never), {
+      code,
+      place: { pointer },
+      message: /^(?!.*hunter)/,
+    })
+  }
+  t.equal(hub.find('a'), undefined, 'what is refused begins no session')
+  session.registerSecrets(Array.from({ length: 999 }, (_, index) => `value number ${index}`))
+  t.throws(() => session.registerSecrets(['one more value', 'and another one']), { code: 'conflict' })
+  t.throws(() => setUp({ masking: { mode: 'off' } }).hub.registerSecrets('a', ['hunter22x']), {
+    code: 'conflict',
+  })
+})

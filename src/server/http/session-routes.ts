@@ -4,6 +4,7 @@ import { checkId, checkLease } from '../../protocol/check.js'
 import { ProtocolError } from '../../protocol/codes.js'
 import { type Mode, modes } from '../../protocol/frames.js'
 import { orders } from '../../sessions/history-page.js'
+import type { GivenSecret } from '../../sessions/secrets.js'
 import { isSearch, type SessionQuery, sessionOrders } from '../../sessions/session-search.js'
 import type { Answer } from '../../transport/transport.js'
 import type { DialectContext } from '../context.js'
@@ -62,6 +63,13 @@ export function sessionRoutes(context: DialectContext): Route[] {
       query: [],
       access: writes(ownTopic),
       answer: (call) => end(context, call),
+    },
+    {
+      method: 'POST',
+      path: '/api/sessions/{session}/secrets',
+      query: [],
+      access: writes(ownTopic),
+      answer: (call) => registerSecrets(context, call),
     },
     {
       method: 'PUT',
@@ -171,6 +179,19 @@ async function end(context: DialectContext, call: Call): Promise<Answer | undefi
   })
   await context.hub.committed(session)
   return json(200, summaryOf(context, session))
+}
+
+/** Values that are to be masked in the session from now on. No answer or error quotes one. */
+async function registerSecrets(context: DialectContext, call: Call): Promise<Answer | undefined> {
+  const fields = await readFields(context, call, ['values'])
+  if (fields === undefined) return undefined
+  const values = fields.values as readonly GivenSecret[]
+  const session = call.use(({ param }) => {
+    context.hub.registerSecrets(param('session'), values)
+    return param('session')
+  })
+  await context.hub.committed(session)
+  return json(200, { registered: values.length })
 }
 
 async function history(context: DialectContext, { query, use }: Call): Promise<Answer> {

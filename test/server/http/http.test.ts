@@ -346,6 +346,30 @@ t.test('publishes tens of thousands of lines of one body in order', async (t) =>
   ])
 })
 
+t.test('registers secrets of a session, and quotes none', async (t) => {
+  const { url } = await served(t)
+  const post = (path: string, value: unknown) =>
+    fetch(`${url}/api/sessions/${path}`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(value),
+    })
+  const answer = await post('vault/secrets', { values: [{ value: 'correct horse', kind: 'db-password' }] })
+  t.equal(answer.status, 200)
+  t.same(await answer.json(), { registered: 1 })
+  t.equal((await post('vault/events', { type: 'step', data: 'a correct horse b' })).status, 200)
+  const { events } = (await (await fetch(`${url}/api/sessions/vault/history`)).json()) as {
+    events: { data: unknown }[]
+  }
+  t.equal(events[0]?.data, 'a [secret:db-password] b')
+  t.match(await (await fetch(`${url}/metrics`)).text(), /^runcast_masked_total\{kind="db-password"\} 1$/m)
+  const refused = await post('vault/secrets', { values: ['hunter2'] })
+  t.equal(refused.status, 400)
+  const problem = await refused.text()
+  t.match(problem, /8–4096 characters/)
+  t.notMatch(problem, /hunter/)
+})
+
 t.test('takes a lease of a session or a worker, and refuses what is none', async (t) => {
   const { hub, url } = await served(t)
   const put = async (path: string, body: string) => {

@@ -1,0 +1,82 @@
+import { wellFormed } from '../lib/text.js'
+import type { Masking } from '../mask/masking.js'
+import { kindPattern } from '../mask/patterns.js'
+import {
+  type KeptValue,
+  type SecretValue,
+  Values,
+  valueLengthMax,
+  valueLengthMin,
+  valuesMax,
+} from '../mask/values.js'
+import { ProtocolError, quote } from '../protocol/codes.js'
+import type { Session } from '../session/session.js'
+
+/** A value that is to be masked, and what its marks say: `value` unless given. */
+export type GivenSecret = string | { readonly value: string; readonly kind?: string }
+
+/**
+ * @returns the values, once all have been found valid
+ * @throws ProtocolError `badFrame` with the place in `values`, and without the value; `conflict` where nothing is masked
+ */
+export function checkedSecrets(given: unknown, masking: Masking | undefined): readonly SecretValue[] {
+  if (!Array.isArray(given) || given.length === 0 || given.length > valuesMax) {
+    throw new ProtocolError('badFrame', `values: expected a list of 1–${valuesMax} secrets`, {
+      pointer: '/values',
+    })
+  }
+  const values = given.map((one: unknown, index) => checkedSecret(one, `/values/${index}`))
+  if (masking === undefined) {
+    throw new ProtocolError('conflict', 'this hub masks nothing: start it with --masking shapes or all')
+  }
+  return values
+}
+
+function checkedSecret(given: unknown, pointer: string): SecretValue {
+  const {
+    value,
+    kind = 'value',
+    ...others
+  } = (typeof given === 'object' && given !== null ? given : { value: given }) as Readonly<
+    Record<string, unknown>
+  >
+  const [stranger] = Object.keys(others)
+  if (stranger !== undefined) {
+    throw new ProtocolError('badFrame', `expected no field but value and kind, got ${quote(stranger)}`, {
+      pointer,
+    })
+  }
+  const isValue =
+    typeof value === 'string' && value.length >= valueLengthMin && value.length <= valueLengthMax
+  if (!isValue) {
+    throw new ProtocolError(
+      'badFrame',
+      `value: expected a text of ${valueLengthMin}–${valueLengthMax} characters`,
+      {
+        pointer,
+      },
+    )
+  }
+  if (typeof kind !== 'string' || !kindPattern.test(kind)) {
+    throw new ProtocolError('badFrame', 'kind: expected 1–32 of a–z, 0–9 and -, a letter first', {
+      pointer: `${pointer}/kind`,
+    })
+  }
+  return { kind, value: wellFormed(value) }
+}
+
+/**
+ * @returns what recognizes the values in a session, without their text
+ * @throws ProtocolError `conflict` when the session would have too many
+ */
+export function hashedSecrets(values: readonly SecretValue[], session: Session): readonly KeptValue[] {
+  if ((session.masks?.values?.size ?? 0) + values.length > valuesMax)
+    throw new ProtocolError('conflict', `a session has at most ${valuesMax} registered secrets`)
+  const hashing = new Values(session.epoch)
+  return values.flatMap((value) => hashing.hashed(value))
+}
+
+/** A session masks the values from now on. @throws ProtocolError as `hashedSecrets` does */
+export function learnSecrets(values: readonly SecretValue[], session: Session): void {
+  session.knowSecrets(hashedSecrets(values, session))
+}

@@ -168,7 +168,7 @@ t.test('llms.txt lists every guide and page of operations, and nothing that is n
   for (const path of listed) t.ok(existsSync(join(root, path)), path)
   for (const folder of ['docs/guide', 'docs/operations']) {
     for (const name of readdirSync(join(root, folder)).filter((name) => name.endsWith('.md'))) {
-      t.ok(listed.includes(`${folder}/${name}`), `${folder}/${name} is listed`)
+      t.ok(listed.includes(`${folder}/${name}`), `${folder}/${name}: add it to docs/llms.txt`)
     }
   }
 })

@@ -1,0 +1,199 @@
+import t from 'tap'
+import type { JsonValue } from '../../src/lib/json.js'
+import { Weight } from '../../src/lib/weight.js'
+import type { Offset } from '../../src/protocol/cursor.js'
+import type { PatchOperation, StateUpdate } from '../../src/protocol/frames.js'
+import { defaultLimits } from '../../src/protocol/limits.js'
+import { applyPatch, type PatchBounds, unbounded } from '../../src/state/apply.js'
+import { followPatch } from '../../src/state/follow-patch.js'
+import { StateRoom } from '../../src/state/room.js'
+import { type Change, noCounts, TopicState } from '../../src/state/topic-state.js'
+
+const at = (offset: number) => ({ offset: offset as Offset, time: 1_000 + offset })
+
+const apply = (value: JsonValue, patch: readonly object[], bounds: Partial<PatchBounds> = {}): JsonValue =>
+  applyPatch(value, patch as PatchOperation[], { ...unbounded, ...bounds })
+
+t.test('an operation that cannot be applied is refused with its place and what was expected', async (t) => {
+  const faults: readonly [patch: readonly object[], code: string, message: RegExp, pointer?: string][] = [
+    [
+      [{ op: 'set', path: '/a', value: 1 }],
+      'badFrame',
+      /expected one of add, remove, replace, move, copy, test/,
+    ],
+    [[{ op: 'add', path: '/a' }], 'badFrame', /expected a value/],
+    [[{ op: 'add', path: '/a/b/c/d/e', value: 1 }], 'badFrame', /expected a path of at most 4 names/],
+    [[{ op: 'add', path: '/a/b', value: [[[1]]] }], 'badFrame', /nested more than 4 levels deep/],
+    [[{ op: 'test', path: '/a', value: 2 }], 'conflict', /the value is another/],
+    [[{ op: 'replace', path: '/list/3', value: 2 }], 'conflict', /there is no item "3" in an array of 2/],
+    [[{ op: 'replace', path: '/list/01', value: 2 }], 'conflict', /there is no item "01" in an array of 2/],
+    [[{ op: 'add', path: '/text/x', value: 2 }], 'conflict', /"text" is neither an object nor an array/],
+    [
+      [
+        { op: 'test', path: '/text', value: 'x' },
+        { op: 'remove', path: '/none' },
+      ],
+      'conflict',
+      /patch\[1\]|none/,
+    ],
+  ]
+  const value = { a: { b: 1 }, list: [1, 2], text: 'x' }
+  for (const [patch, code, message] of faults)
+    t.throws(() => apply(value, patch, { depthMax: 4 }), { code, message }, JSON.stringify(patch))
+  t.same(value, { a: { b: 1 }, list: [1, 2], text: 'x' }, 'and nothing has changed')
+  t.same(apply(value, [{ op: 'add', path: '/a/b', value: [[1]] }], { depthMax: 4 }), {
+    ...value,
+    a: { b: [[1]] },
+  })
+  t.same(apply({ a: { b: { c: {} } } }, [{ op: 'add', path: '/a/b/c/d', value: 1 }], { depthMax: 4 }), {
+    a: { b: { c: { d: 1 } } },
+  })
+})
+
+t.test('a patch has a bounded number of operations, and of work', async (t) => {
+  const add = { op: 'add', path: '/-', value: 1 }
+  t.same(apply([], [add, add], { patchOperationsMax: 2 }), [1, 1])
+  t.throws(() => apply([], [add, add, add], { patchOperationsMax: 2 }), {
+    code: 'badFrame',
+    message: 'patch: expected at most 2 operations, got 3',
+  })
+  // Without `copy`, what lies on a path is copied once, and costs nothing.
+  const names = Object.fromEntries(Array.from({ length: 100 }, (_, n) => [`n${n}`, n]))
+  const change = { op: 'replace', path: '/o/n1', value: 2 }
+  const copy = { op: 'copy', from: '/o', path: '/p' }
+  const all = { o: names, l: Array.from({ length: 100 }, (_, n) => n) }
+  t.ok(apply(all, [change, change], { patchWorkMax: 1 }))
+  const work = (patch: readonly object[]): number => {
+    let [low, high] = [0, 1e9]
+    while (low < high) {
+      const middle = Math.floor((low + high) / 2)
+      try {
+        apply(all, patch, { patchWorkMax: middle })
+        high = middle
+      } catch {
+        low = middle + 1
+      }
+    }
+    return low
+  }
+  const once = work([copy])
+  t.ok(once >= 690, 'a copy costs the bytes of its text')
+  t.equal(
+    work([change, copy, change]) - once,
+    512 * 100,
+    'and then each object and member that is copied again',
+  )
+  const copyList = { op: 'copy', from: '/l', path: '/m' }
+  const changeList = { op: 'replace', path: '/l/1', value: 2 }
+  t.equal(work([copyList, changeList]) - work([copyList]), 8 * 100, 'or item')
+})
+
+t.test('a client refuses a patch that does not fit, and never reads what is inherited', async (t) => {
+  const follow = (value: JsonValue, ...patch: object[]) => followPatch(value, patch as PatchOperation[])
+  const values: JsonValue[] = [null, 'text', 5, true, { a: null }, { a: [1] }, [1]]
+  for (const value of values) {
+    for (const path of ['/a/b', '/toString', '/length', '/x', '/00', '/1e0']) {
+      t.throws(() => follow(value, { op: 'test', path, value: 1 }), Error, `${JSON.stringify(value)} ${path}`)
+      t.throws(() => follow(value, { op: 'copy', from: path, path: '/c' }), Error)
+    }
+  }
+  t.same(follow({ a: [1] }, { op: 'copy', from: '/a/0', path: '/c' }), { a: [1], c: 1 })
+  t.same(follow([1], { op: 'test', path: '/0', value: 1 }), [1])
+  t.same(follow({ '~/': 1 }, { op: 'replace', path: '/~0~1', value: 2 }), { '~/': 2 })
+})
+
+function stateOf() {
+  const weight = new Weight()
+  const counts = noCounts()
+  const state = new TopicState(defaultLimits, counts, undefined, new StateRoom(weight))
+  return { state, counts, weight }
+}
+
+const updateOf = (change: Change): StateUpdate => {
+  if (change.kind !== 'changed') throw new Error('expected a change')
+  return change.entry.event.data as StateUpdate
+}
+
+const picture = ({ state, weight }: Pick<ReturnType<typeof stateOf>, 'state' | 'weight'>) => ({
+  slices: state.snapshot(() => true),
+  offset: state.offset,
+  bytes: state.bytes,
+  weight: weight.bytes,
+  size: state.size,
+  removed: state.changedAt('gone'),
+})
+
+t.test('a draft of a change leaves everything as it was, and gives the update', async (t) => {
+  const made = stateOf()
+  const { state } = made
+  state.set('plan', { a: 1 }, at(1))
+  state.set('gone', 1, at(2))
+  state.remove('gone', at(3))
+  const before = picture(made)
+  const drafts: readonly [slice: string, make: (state: TopicState) => Change, update: object][] = [
+    ['plan', (state) => state.set('plan', { a: 1, b: [1, 2, 3] }, at(9)), { slice: 'plan', base: 1 }],
+    ['plan', (state) => state.remove('plan', at(9)), { slice: 'plan', base: 1, removed: true }],
+    ['new', (state) => state.set('new', 'x'.repeat(1_000), at(9)), { slice: 'new', base: 0 }],
+    ['gone', (state) => state.set('gone', 5, at(9)), { slice: 'gone', base: 0, value: 5 }],
+  ]
+  for (const [slice, make, update] of drafts) {
+    t.match(updateOf(state.draft(slice, make)), update)
+    t.same(picture(made), before, `${slice} ${JSON.stringify(update)}`)
+  }
+  const wrong = new Error('no')
+  const failing = () => {
+    state.set('new', 1, at(9))
+    throw wrong
+  }
+  t.throws(() => state.draft('new', failing), wrong)
+  t.same(picture(made), before)
+})
+
+t.test(
+  'a drafted change is followed on its base only, and comes to the same state as making it',
+  async (t) => {
+    const [first, second] = [stateOf(), stateOf()]
+    const changes: ((state: TopicState, moment: ReturnType<typeof at>) => Change)[] = [
+      (state, moment) => state.set('plan', { steps: [1, 2, 3], title: 'x'.repeat(100) }, moment),
+      (state, moment) => state.set('plan', { steps: [1, 2, 3, 4], title: 'x'.repeat(100) }, moment),
+      (state, moment) => state.set('note', null, moment),
+      (state, moment) => state.remove('note', moment),
+      (state, moment) => state.set('note', 5, moment),
+      (state, moment) => state.remove('plan', moment),
+    ]
+    for (const [index, make] of changes.entries()) {
+      const moment = at(index + 1)
+      const made = make(first.state, moment)
+      const update = updateOf(made)
+      t.equal(second.state.follow({ ...update, base: 77 as Offset }, moment), undefined, 'of another base')
+      const followed = second.state.follow(update, moment)
+      t.same(followed?.event.data, update)
+      t.equal(followed?.offset, moment.offset)
+      if (made.kind === 'changed' && !('removed' in update)) t.equal(followed?.bytes, made.entry.bytes)
+      t.same(picture(second), picture(first), JSON.stringify(update).slice(0, 80))
+      t.same(second.state.changedAt('note'), first.state.changedAt('note'))
+    }
+  },
+)
+
+t.test('a change of kind is said as the value, and counted as such', async (t) => {
+  const long = 'x'.repeat(200)
+  const kinds: JsonValue[] = [null, long, 5, true, [long, 1], { a: long, b: 1 }]
+  for (const before of kinds) {
+    for (const after of kinds) {
+      if (before === after) continue
+      const { state, counts } = stateOf()
+      state.set('slice', before, at(1))
+      t.ok(
+        'value' in updateOf(state.set('slice', after, at(2))),
+        JSON.stringify([before, after]).slice(0, 60),
+      )
+      t.equal(counts.patches, 0)
+    }
+  }
+  const { state, counts } = stateOf()
+  state.set('slice', { a: long, b: 1 }, at(1))
+  t.ok('patch' in updateOf(state.set('slice', { a: long, b: 2 }, at(2))))
+  t.ok('patch' in updateOf(state.set('slice', { a: long, b: 2, c: 1 }, at(3))))
+  t.same([counts.patches, counts.comparisons], [2, 3])
+})

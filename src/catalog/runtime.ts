@@ -2,7 +2,7 @@ import { type Section, traits } from './section.js'
 import { defaultTraits } from './traits.js'
 
 const lost = traits({ critical: true, replay: 'latest', rollup: true })
-const told = traits({ critical: true, rollup: true })
+const derived = traits({ critical: true, rollup: true })
 
 /**
  * Events of an agent runtime. `state.initial` and `state.update` belong to the hub and `heartbeat` to the transport, so they
@@ -18,6 +18,6 @@ export const runtime: Section = {
   'worker.lost': lost,
   'session.lost': lost,
   // The hub publishes these when a worker seems to be stuck, and when a step begins again.
-  'worker.stalled': told,
-  'attempt.superseded': told,
+  'worker.stalled': derived,
+  'attempt.superseded': derived,
 }

@@ -114,7 +114,7 @@ class TabLink implements Link {
     this.#hall = new Channel(tabs.name)
     this.#line = new Channel(`${tabs.name} ${this.#id}`)
     this.#hall.onmessage = ({ data }) => this.#called(data as Called)
-    this.#line.onmessage = ({ data }) => this.#told(data as Down)
+    this.#line.onmessage = ({ data }) => this.#receive(data as Down)
     // Its own lock first, because the leading tab requests it as soon as it lets this tab in.
     this.#hold(`${tabs.name} ${this.#id}`, {}, () => {
       this.#join()
@@ -201,7 +201,7 @@ class TabLink implements Link {
     other.enter()
   }
 
-  #told(down: Down): void {
+  #receive(down: Down): void {
     if (this.#phase !== 'joining' && this.#phase !== 'joined') return
     switch (down.kind) {
       case 'hello':
@@ -251,7 +251,7 @@ class OtherTab implements Member {
     this.#line = line
     this.#relay = relay
     this.#left = left
-    line.onmessage = ({ data }) => this.#told(data as Up)
+    line.onmessage = ({ data }) => this.#receive(data as Up)
   }
 
   /** Aborted when its end no longer matters. */
@@ -283,7 +283,7 @@ class OtherTab implements Member {
     this.#left()
   }
 
-  #told(up: Up): void {
+  #receive(up: Up): void {
     switch (up.kind) {
       case 'frames':
         return this.#relay.send(this, up.frames)

@@ -236,9 +236,12 @@ export class CatchUp {
   }
 
   /** @returns what follows the position in history: conflated, and no more than fits one frame. */
-  #page({ feed }: Subscription, { position, exact }: Behind): { entries: readonly Entry[]; last: Offset } {
+  #page(
+    { feed }: Subscription,
+    { position, unconflated }: Behind,
+  ): { entries: readonly Entry[]; last: Offset } {
     const page = feed.topic.read(position, feed.filter, batchEventsMax)
-    const entries = exact ? page.entries : this.#conflated(page.entries)
+    const entries = unconflated ? page.entries : this.#conflated(page.entries)
     const to = catchUpEnd(entries, 0)
     if (to === entries.length) return { entries, last: page.last }
     return { entries: entries.slice(0, to), last: (entries[to - 1] as Entry).offset }
@@ -282,7 +285,7 @@ export class CatchUp {
 
   #take(
     subscription: Subscription,
-    { position, told: after, liveSent }: Behind,
+    { position, clientPosition: after, liveSent }: Behind,
     { entries, last }: { readonly entries: readonly Entry[]; readonly last: Offset },
   ): void {
     // A batch without events tells the client that its position has moved; `live`, or the next one, says the same.

@@ -29,7 +29,7 @@ export function lagOf({ topic, filter }: Feed, state: Behind): Lag {
     kind: 'gap',
     gap: {
       reason: 'lagging',
-      after: state.told,
+      after: state.clientPosition,
       offset: forgot && forgotten > loss.droppable ? forgotten : loss.droppable,
       ...(dropped > 0 ? { dropped } : undefined),
     },

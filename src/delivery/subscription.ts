@@ -45,11 +45,11 @@ export interface Behind {
   /** Everything up to here has been matched, and sent if it matched. */
   readonly position: Offset
   /** What the client was told of it: less where nothing matched. What is sent next begins there. */
-  readonly told: Offset
+  readonly clientPosition: Offset
   /** Whether `live` was sent: all that was due on join or resume. */
   readonly liveSent: boolean
   /** Nothing may be conflated: the client may have some of what follows its cursor, and tells it by offset. */
-  readonly exact: boolean
+  readonly unconflated: boolean
   /** The newest loss that a gap has told of. */
   readonly gapTold: Offset
   /** How many droppable events the topic had dropped when this began. */
@@ -214,7 +214,7 @@ export class Subscription implements Member {
     this.#state = {
       ...behindAt(this.#feed, position, { liveSent: false }),
       // With many topics on one link the cursor stands only at the end of a flush; a cut may come before.
-      exact: this.link.codec.trailer !== undefined,
+      unconflated: this.link.codec.trailer !== undefined,
       gapTold,
       droppedBefore: Number.POSITIVE_INFINITY,
     }
@@ -256,8 +256,8 @@ export class Subscription implements Member {
   }
 
   /** Everything up to an offset has been matched, and the client told so unless it is to be told later. */
-  advance(position: Offset, told = position): void {
-    this.#change({ position, told })
+  advance(position: Offset, clientPosition = position): void {
+    this.#change({ position, clientPosition })
   }
 
   /** The client was told of a loss, and of how much was dropped so far. */
@@ -267,7 +267,7 @@ export class Subscription implements Member {
 
   /** All that was due on join or resume has been sent: the client knows its position. */
   markLive(): void {
-    this.#change({ liveSent: true, exact: false, told: this.reached })
+    this.#change({ liveSent: true, unconflated: false, clientPosition: this.reached })
   }
 
   /** A snapshot of state is sent. */
@@ -349,7 +349,7 @@ export class Subscription implements Member {
   rewind(position: Offset): void {
     if (this.#state.kind !== 'behind' || this.#state.position <= position) return
     // What was evicted of it since is a loss that nobody was told of.
-    this.#change({ position, told: position, gapTold: position })
+    this.#change({ position, clientPosition: position, gapTold: position })
   }
 
   /** Its connection has got a second subscription, or has lost it. */
@@ -421,9 +421,9 @@ function behindAt(feed: Feed, position: Offset, { liveSent }: Pick<Behind, 'live
   return {
     kind: 'behind',
     position,
-    told: position,
+    clientPosition: position,
     liveSent,
-    exact: false,
+    unconflated: false,
     gapTold: position,
     droppedBefore: feed.topic.droppableTotal,
     snapshotAt: start,

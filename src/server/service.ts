@@ -181,8 +181,8 @@ export function makeService(
     for (const interrupt of interrupted) interrupt()
     hub.flush()
     const ms = Math.min(limits.spreadMs, graceMs / 2, links.size)
-    const told = links.closeAll(sendAway, { clock, ms }).then(() => links.empty())
-    await withinMs(clock, graceMs, Promise.all([told, routes.idle()]))
+    const closed = links.closeAll(sendAway, { clock, ms }).then(() => links.empty())
+    await withinMs(clock, graceMs, Promise.all([closed, routes.idle()]))
     webhooks?.close()
     const left = { connections: links.size, requests: routes.busy }
     log.info({ ms: Math.round(clock.elapsed() - began), ...left }, 'closed')

@@ -420,9 +420,9 @@ export class Session implements Timeline, MaskedSession {
     this.journal?.recordChanged()
     for (const topic of this.topics()) appendTo(topic, entry)
     this.all.audience?.pend(entry)
-    const told = this.progress.ending
-    const kind = told?.result === 'failed' ? 'failed' : 'ended'
-    this.notify(undefined, { kind, type: event.type, offset: this.#offset, time: now, ...told })
+    const shown = this.progress.ending
+    const kind = shown?.result === 'failed' ? 'failed' : 'ended'
+    this.notify(undefined, { kind, type: event.type, offset: this.#offset, time: now, ...shown })
   }
 
   #endingByItself(): Ending {
@@ -528,9 +528,9 @@ export class Session implements Timeline, MaskedSession {
     if (revived && worker !== undefined) worker.turn('running', now)
     const found = progress.note(event, this.#offset, facts)
     if (found !== undefined && found !== 'noted') this.#turn(worker, found.status, now)
-    const told = progress.heard(now)
+    const hasMoved = progress.heard(now)
     // Workers' events are signs of life of the session too.
-    if ((worker !== undefined && this.progress.heard(now)) || told) {
+    if ((worker !== undefined && this.progress.heard(now)) || hasMoved) {
       this.#stale = true
       this.#setting.listTouched(this.id, now)
     }

@@ -98,7 +98,7 @@ export class Steering {
    * @returns whether the state of any command has changed
    */
   deliver(topic: Topic, filter: Filter, after: Offset, now: number): boolean {
-    let told = false
+    let changed = false
     for (const target of this.#targets()) {
       if (topic !== this.#session.all && topic !== target.topic) continue
       const { sentCommands } = target.progress
@@ -106,9 +106,9 @@ export class Steering {
       if (delivered === 0) continue
       this.#counts.delivered += delivered
       this.#show(target === this.#session ? undefined : (target as Worker), now)
-      told = true
+      changed = true
     }
-    return told
+    return changed
   }
 
   /** The session was loaded from the store. @param entries its events in memory */

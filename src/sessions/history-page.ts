@@ -115,7 +115,7 @@ class Reading {
   lookedAt = 0
   #done = false
   /** Everything up to here was looked at; where the newest come first, everything from here on. */
-  #place: Offset
+  #position: Offset
   #bytes = 0
   readonly entries: Entry[] = []
   readonly #topic: Topic
@@ -145,16 +145,16 @@ class Reading {
     this.#order = order
     this.#after = this.#offsetOf(query.after, 'after') ?? start
     this.#before = this.#offsetOf(query.before, 'before') ?? (Number.MAX_SAFE_INTEGER as Offset)
-    this.#place = order === 'asc' ? this.#after : this.#end
+    this.#position = order === 'asc' ? this.#after : this.#end
     this.#filter = new HistoryFilter({ types, workers, levels: level, errors })
     this.#search = q === undefined ? undefined : new Search(q, limits)
-    this.#done = this.#isAtEnd(this.#place)
+    this.#done = this.#isAtEnd(this.#position)
   }
 
   /** Where to go on; nothing at the end. */
   get next(): Cursor | undefined {
-    if (this.#isAtEnd(this.#place)) return undefined
-    return formatCursor(this.#topic.timeline.epoch, this.#place)
+    if (this.#isAtEnd(this.#position)) return undefined
+    return formatCursor(this.#topic.timeline.epoch, this.#position)
   }
 
   get done(): boolean {
@@ -179,13 +179,13 @@ class Reading {
 
   /** @returns the part that comes next, from memory or the store; nothing where it is damaged, unless it is the first */
   async part(readStored: ReadStored): Promise<StoredPage | undefined> {
-    const [topic, filter, place] = [this.#topic, this.#filter, this.#place]
+    const [topic, filter, offset] = [this.#topic, this.#filter, this.#position]
     const limit = this.#search === undefined ? this.#limit - this.entries.length : storedEventsMax
     // In memory alone there is no more than memory has.
     const whole = topic.timeline.journal === undefined ? start : topic.wholeAfter
-    const isInStore = this.#order === 'asc' ? place < whole : place <= whole + 1
+    const isInStore = this.#order === 'asc' ? offset < whole : offset <= whole + 1
     if (whole === start || !isInStore) return this.held(whole)
-    const part = this.#order === 'asc' ? { after: place, limit } : { before: place, limit }
+    const part = this.#order === 'asc' ? { after: offset, limit } : { before: offset, limit }
     const stored = await readStored(topic, filter, part).catch((error: unknown): undefined => {
       // What is damaged is told by the request that begins there.
       if (!isDamaged(error) || this.entries.length === 0) throw error
@@ -203,9 +203,9 @@ class Reading {
     const eventsMax = this.#search === undefined ? this.#limit - this.entries.length : storedEventsMax
     const lookedAtMax = Math.min(looksPerTurn, this.#limits.historyLooksMax)
     if (this.#order === 'asc')
-      return { ...topic.read(this.#place, filter, eventsMax, lookedAtMax), end: false }
+      return { ...topic.read(this.#position, filter, eventsMax, lookedAtMax), end: false }
     const after = Math.max(down, this.#after) as Offset
-    return { ...topic.readBefore(this.#place, filter, { after, eventsMax, lookedAtMax }), end: false }
+    return { ...topic.readBefore(this.#position, filter, { after, eventsMax, lookedAtMax }), end: false }
   }
 
   /** Takes what is meant of a part. Whoever iterates gives a turn back at each step. */
@@ -231,7 +231,7 @@ class Reading {
     }
     const isEnough =
       this.lookedAt >= historyLooksMax || (search !== undefined && search.work >= searchWorkMax)
-    this.#place = last
+    this.#position = last
     this.#done ||= this.#isFull || isEnough || this.#isAtEnd(last)
   }
 
@@ -245,13 +245,13 @@ class Reading {
     return this.entries.length >= this.#limit || this.#bytes > this.#limits.pageBytesMax
   }
 
-  #stop(place: Offset): void {
-    this.#place = place
+  #stop(offset: Offset): void {
+    this.#position = offset
     this.#done = true
   }
 
-  #isAtEnd(place: Offset): boolean {
-    return this.#order === 'asc' ? place >= this.#end - 1 : place <= this.#after + 1
+  #isAtEnd(offset: Offset): boolean {
+    return this.#order === 'asc' ? offset >= this.#end - 1 : offset <= this.#after + 1
   }
 
   page(): HistoryPage {

@@ -116,16 +116,16 @@ async function beginOf(
   const keptBefore = await committing?.store.keptBefore(topic.timeline.id, since).catch((error: unknown) => {
     throw committing.damaged.answerTo(error)
   })
-  let place = Math.max(keptBefore ?? after, after) as Offset
-  for (let lookedAt = 0; place < until && lookedAt < looksMax; ) {
-    const page = await readStored(source, topic, accepts, { after: place, limit: storedEventsMax })
+  let offset = Math.max(keptBefore ?? after, after) as Offset
+  for (let lookedAt = 0; offset < until && lookedAt < looksMax; ) {
+    const page = await readStored(source, topic, accepts, { after: offset, limit: storedEventsMax })
     const first = page.entries.find(({ event }) => event.time >= since)
     if (first !== undefined) return (first.offset - 1) as Offset
     if (page.end) break
-    place = page.last
+    offset = page.last
     lookedAt += page.lookedAt
   }
-  return place
+  return offset
 }
 
 async function newestOf(
@@ -134,15 +134,15 @@ async function newestOf(
   count: number,
   { accepts, after, until }: Bounds,
 ): Promise<Offset> {
-  let place = (until + 1) as Offset
+  let offset = (until + 1) as Offset
   let left = count
-  for (let lookedAt = 0; lookedAt < source.looksMax && place > after + 1; ) {
-    const page = await readStored(source, topic, accepts, { before: place, limit: left })
+  for (let lookedAt = 0; lookedAt < source.looksMax && offset > after + 1; ) {
+    const page = await readStored(source, topic, accepts, { before: offset, limit: left })
     left -= page.entries.length
-    if (left <= 0) return ((page.entries.at(-1)?.offset ?? place) - 1) as Offset
-    place = page.last
+    if (left <= 0) return ((page.entries.at(-1)?.offset ?? offset) - 1) as Offset
+    offset = page.last
     lookedAt += page.lookedAt
     if (page.end) return after
   }
-  return Math.max(after, place - 1) as Offset
+  return Math.max(after, offset - 1) as Offset
 }

@@ -108,12 +108,12 @@ async function* listed(
     }
     return
   }
-  // Those that come into memory, or leave it, meanwhile are told once.
-  const told = new Set<string>()
+  // Those that come into memory, or leave it, meanwhile are listed once.
+  const listed = new Set<string>()
   let some: Listed[] = []
   for (const [id, session] of held) {
     if (session.status === 'waiting') continue
-    told.add(id)
+    listed.add(id)
     some.push([id, aboutSession(session)])
     if (some.length < looksPerTurn) continue
     yield some
@@ -123,7 +123,7 @@ async function* listed(
   for (let after = '', end = store === undefined; !end; ) {
     const page = await store?.sessions(after, looksPerTurn)
     if (page === undefined) return
-    const records = page.sessions.map(({ record }) => record).filter(({ session }) => !told.has(session))
+    const records = page.sessions.map(({ record }) => record).filter(({ session }) => !listed.has(session))
     yield records.map((record) => [record.session, aboutRecord(record)])
     after = lastOf(page) ?? after
     end = page.end

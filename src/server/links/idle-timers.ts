@@ -2,7 +2,7 @@ import type { Clock, Timer } from '../../lib/clock.js'
 
 /** Whom one waits to hear of. An object, and not a function: there is one for each connection already. */
 export interface IdleLink {
-  /** Called after each `ms` of one silence: the first time with 1, then 2. */
+  /** Called after each `ms` of one timer: the first time with 1, then 2. */
   silent(times: number): void
 }
 
@@ -22,7 +22,7 @@ export class IdleTimers {
   #timer: Timer | undefined = undefined
   readonly #report: (error: unknown) => void
 
-  /** @param report told of what those throw who are told of a silence */
+  /** @param report told of what those throw who are told of a timer */
   constructor(clock: Clock, ms: number, report: (error: unknown) => void) {
     this.clock = clock
     this.ms = ms
@@ -30,11 +30,11 @@ export class IdleTimers {
   }
 
   begin(who: IdleLink): IdleTimer {
-    const silence = new IdleTimer(this, who)
+    const timer = new IdleTimer(this, who)
     this.#running++
-    this.#push(silence)
-    if (this.#heap[0] === silence) this.#arm()
-    return silence
+    this.#push(timer)
+    if (this.#heap[0] === timer) this.#arm()
+    return timer
   }
 
   /** One of them has. */
@@ -68,26 +68,26 @@ export class IdleTimers {
       }
     }
     this.#arm()
-    for (const silence of lasted) {
+    for (const timer of lasted) {
       try {
-        silence.tell()
+        timer.tell()
       } catch (error) {
         this.#report(error)
       }
     }
   }
 
-  #push(silence: IdleTimer): void {
+  #push(timer: IdleTimer): void {
     const heap = this.#heap
-    let at = heap.push(silence) - 1
+    let at = heap.push(timer) - 1
     while (at > 0) {
       const above = (at - 1) >> 1
       const parent = heap[above] as IdleTimer
-      if (parent.due <= silence.due) break
+      if (parent.due <= timer.due) break
       heap[at] = parent
       at = above
     }
-    heap[at] = silence
+    heap[at] = timer
   }
 
   /** Takes the first one out. */
@@ -101,18 +101,18 @@ export class IdleTimers {
   /** Brings the first one, which is due later now, to its place. */
   #sink(): void {
     const heap = this.#heap
-    const silence = heap[0] as IdleTimer
+    const timer = heap[0] as IdleTimer
     let at = 0
     for (;;) {
       let below = 2 * at + 1
       if (below + 1 < heap.length && (heap[below + 1] as IdleTimer).due < (heap[below] as IdleTimer).due)
         below++
       const child = heap[below]
-      if (child === undefined || child.due >= silence.due) break
+      if (child === undefined || child.due >= timer.due) break
       heap[at] = child
       at = below
     }
-    heap[at] = silence
+    heap[at] = timer
   }
 }
 
@@ -154,7 +154,7 @@ export class IdleTimer {
     this.#timers.ended()
   }
 
-  /** @returns whether the silence has lasted. Either way it is due later now. */
+  /** @returns whether the timer has lasted. Either way it is due later now. */
   look(now: number): boolean {
     const { ms } = this.#timers
     const silentMs = now - this.#since

@@ -57,8 +57,8 @@ export class RunLink extends StreamLink {
     this.#above = options.above
   }
 
-  override begin(stream: Stream, silence: IdleTimer): boolean {
-    const goOn = super.begin(stream, silence)
+  override begin(stream: Stream, idleTimer: IdleTimer): boolean {
+    const goOn = super.begin(stream, idleTimer)
     if (this.#cutOnceBegun) this.cut()
     return goOn && !this.#cutOnceBegun
   }

@@ -150,7 +150,7 @@ class StreamClient implements StreamEvents, Patience {
   readonly #forget: Opening['forget']
   #connection: Connection | undefined
   #link: StreamLink | undefined
-  #life: ConnectionLog | undefined
+  #log: ConnectionLog | undefined
 
   constructor(context: LinkContext, address: string, forget: Opening['forget']) {
     this.#context = context
@@ -172,7 +172,7 @@ class StreamClient implements StreamEvents, Patience {
     this.#link = link
     links.add('sse', connection, this.#address)
     connectionGrants.hold(connection, grant)
-    this.#life = new ConnectionLog(this.#context, { connection, transport: 'sse', address: this.#address })
+    this.#log = new ConnectionLog(this.#context, { connection, transport: 'sse', address: this.#address })
   }
 
   drained(): void {
@@ -199,7 +199,7 @@ class StreamClient implements StreamEvents, Patience {
     } catch (error) {
       report(error)
     }
-    this.#life?.end()
+    this.#log?.end()
   }
 }
 
@@ -226,7 +226,7 @@ export class StreamLink implements Link, IdleLink {
   #waiting: Uint8Array[] | undefined
   #waitingBytes = 0
   #stream: Stream | undefined = undefined
-  #silence: IdleTimer | undefined = undefined
+  #idleTimer: IdleTimer | undefined = undefined
   #ended = false
 
   constructor(
@@ -249,12 +249,12 @@ export class StreamLink implements Link, IdleLink {
    *
    * @returns whether the hub was told to wait, and need not wait any more
    */
-  begin(stream: Stream, silence: IdleTimer): boolean {
+  begin(stream: Stream, idleTimer: IdleTimer): boolean {
     const waited = this.#waitingBytes > this.#backpressureBytesMax
     const chunk = Buffer.concat(this.#waiting ?? [])
     this.#waiting = undefined
     this.#stream = stream
-    this.#silence = silence
+    this.#idleTimer = idleTimer
     const room = this.write(chunk)
     if (this.#ended) stream.end()
     return waited && room && !this.#ended
@@ -267,7 +267,7 @@ export class StreamLink implements Link, IdleLink {
   write(chunk: Chunk): boolean {
     if (!(chunk instanceof Uint8Array)) throw new TypeError('expected bytes, got a frame')
     if (this.#stream !== undefined) {
-      this.#silence?.broken()
+      this.#idleTimer?.broken()
       const room = this.#stream.write(chunk)
       if (!room && !this.#ended)
         this.#stall ??= this.#patience.clock.after(this.#stalledMs, () => this.#patience.stalled())
@@ -286,7 +286,7 @@ export class StreamLink implements Link, IdleLink {
 
   /** The response has gone. */
   gone(): void {
-    this.#silence?.end()
+    this.#idleTimer?.end()
     this.drained()
   }
 

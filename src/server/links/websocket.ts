@@ -41,9 +41,9 @@ export class Client implements SocketEvents, IdleLink, Closable {
   readonly #context: LinkContext
   readonly #socket: Socket
   readonly #connection: Connection
-  readonly #silence: IdleTimer
+  readonly #idleTimer: IdleTimer
   readonly #binary: boolean
-  readonly #life: ConnectionLog
+  readonly #log: ConnectionLog
   readonly #address: string
   readonly #frames: Bucket
   readonly #bytes: Bucket
@@ -68,15 +68,15 @@ export class Client implements SocketEvents, IdleLink, Closable {
       onTooLarge: (reason) => clock.defer(() => this.#connection.close('frameTooLarge', reason)),
     })
     this.#connection = grant.use((permissions) => hub.connect(link, { permissions, subject: grant.subject }))
-    this.#silence = idleTimers.websocket.begin(this)
-    this.#life = new ConnectionLog(context, { connection: this.#connection, transport: 'websocket', address })
+    this.#idleTimer = idleTimers.websocket.begin(this)
+    this.#log = new ConnectionLog(context, { connection: this.#connection, transport: 'websocket', address })
     connectionGrants.hold(this.#connection, grant)
     if (grant.expiresAt !== undefined) this.#sayAuthorized(grant)
   }
 
   message(bytes: Uint8Array, binary: boolean): void {
-    this.#silence.broken()
-    this.#life.received = (this.#life.received ?? 0) + 1
+    this.#idleTimer.broken()
+    this.#log.received = (this.#log.received ?? 0) + 1
     if (!this.#connection.open || !this.#mayCome(bytes.length)) return
     const value = this.#decoded(bytes, binary)
     if (value === undefined) return
@@ -127,7 +127,7 @@ export class Client implements SocketEvents, IdleLink, Closable {
 
   /** Pings and pongs are work like any frame, and are counted like one. */
   pulse(): void {
-    this.#silence.broken()
+    this.#idleTimer.broken()
     if (this.#connection.open) this.#mayCome(0)
   }
 
@@ -148,7 +148,7 @@ export class Client implements SocketEvents, IdleLink, Closable {
   closed(code: number): void {
     this.#performWaiting(Number.POSITIVE_INFINITY)
     this.#context.hub.releaseLeases(this)
-    this.#silence.end()
+    this.#idleTimer.end()
     this.#context.links.remove('websocket', this, this.#address)
     this.#context.connectionGrants.release(this.#connection)
     try {
@@ -156,7 +156,7 @@ export class Client implements SocketEvents, IdleLink, Closable {
     } catch (error) {
       this.#context.report(error)
     }
-    this.#life.end(code)
+    this.#log.end(code)
   }
 
   get #codec() {

@@ -236,12 +236,9 @@ export class CatchUp {
   }
 
   /** @returns what follows the position in history: conflated, and no more than fits one frame. */
-  #page(
-    { feed }: Subscription,
-    { position, unconflated }: Behind,
-  ): { entries: readonly Entry[]; last: Offset } {
+  #page({ feed }: Subscription, { position, oneByOne }: Behind): { entries: readonly Entry[]; last: Offset } {
     const page = feed.topic.read(position, feed.filter, batchEventsMax)
-    const entries = unconflated ? page.entries : this.#conflated(page.entries)
+    const entries = oneByOne ? page.entries : this.#conflated(page.entries)
     const to = catchUpEnd(entries, 0)
     if (to === entries.length) return { entries, last: page.last }
     return { entries: entries.slice(0, to), last: (entries[to - 1] as Entry).offset }

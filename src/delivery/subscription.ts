@@ -49,7 +49,7 @@ export interface Behind {
   /** Whether `live` was sent: all that was due on join or resume. */
   readonly liveSent: boolean
   /** Nothing may be conflated: the client may have some of what follows its cursor, and tells it by offset. */
-  readonly unconflated: boolean
+  readonly oneByOne: boolean
   /** The newest loss that a gap has told of. */
   readonly gapTold: Offset
   /** How many droppable events the topic had dropped when this began. */
@@ -214,7 +214,7 @@ export class Subscription implements Member {
     this.#state = {
       ...behindAt(this.#feed, position, { liveSent: false }),
       // With many topics on one link the cursor stands only at the end of a flush; a cut may come before.
-      unconflated: this.link.codec.trailer !== undefined,
+      oneByOne: this.link.codec.trailer !== undefined,
       gapTold,
       droppedBefore: Number.POSITIVE_INFINITY,
     }
@@ -267,7 +267,7 @@ export class Subscription implements Member {
 
   /** All that was due on join or resume has been sent: the client knows its position. */
   markLive(): void {
-    this.#change({ liveSent: true, unconflated: false, clientPosition: this.reached })
+    this.#change({ liveSent: true, oneByOne: false, clientPosition: this.reached })
   }
 
   /** A snapshot of state is sent. */
@@ -423,7 +423,7 @@ function behindAt(feed: Feed, position: Offset, { liveSent }: Pick<Behind, 'live
     position,
     clientPosition: position,
     liveSent,
-    unconflated: false,
+    oneByOne: false,
     gapTold: position,
     droppedBefore: feed.topic.droppableTotal,
     snapshotAt: start,

@@ -43,6 +43,9 @@ if (files === undefined || !Number.isInteger(size) || !Number.isInteger(seed)) {
   process.exit(2)
 }
 
+// As in `npm test`: Stryker runs each file by itself, where tap would wait for half a minute only.
+process.env['TAP_TIMEOUT'] ??= '300'
+
 const results = await new Stryker({
   mutate: [`src/${folder}/${values.file}.ts`],
   plugins: ['@stryker-mutator/tap-runner', './scripts/mutant-sample.ts'],

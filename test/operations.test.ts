@@ -159,7 +159,7 @@ const noBounds = (
   'defaultPort start format headBytes extentBytes recordsFrom ' +
   'byteOrderMark bigData corrupted pageNotFound headerBytes magic mark nodeBytes overflowBytes sealBytes subTable version ' +
   'blocksPerEvent farthest cutJoinPace rounding levelsAround itemWork memberWork overheadBytes nudgeBytes frameBytes unsignedMax ' +
-  'erasBegin hashChars one several shardsMax slotsMax versionMin'
+  'topicsNamed erasBegin hashChars one several shardsMax slotsMax versionMin'
 ).split(' ')
 
 /** @returns what an expression of numbers and constants of its file comes to; nothing for any other */

@@ -90,6 +90,12 @@ export class Connection implements Subscriber, Sender {
     return this.#subscriptions.size
   }
 
+  /** What it follows, each topic once. */
+  topics(): TopicName[] {
+    const topics = new Set([...this.#subscriptions.values()].map(({ feed }) => feed.topic))
+    return [...topics].map(({ parsedName }) => parsedName)
+  }
+
   /** Subscriptions that it ever had. */
   get subscribed(): number {
     return this.#subscribed

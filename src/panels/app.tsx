@@ -5,6 +5,7 @@ import { clientClock } from '../client/surroundings.js'
 import { base } from './base.js'
 import { countText, durationText } from './format.js'
 import { hubRequests } from './hub-requests.js'
+import { HubView } from './hub-view.js'
 import { showIcon } from './icon.js'
 import { Lag } from './lag.js'
 import { Notices } from './notices.js'
@@ -76,13 +77,15 @@ export function App() {
   const seenAt = lastSeen.current
 
   const go = (next: Place) => {
-    const isOther = next.session !== place.session
+    const isOther = next.session !== place.session || next.view !== place.view
     history[isOther ? 'pushState' : 'replaceState'](null, '', addressOf(next, base))
     setPlace(next)
   }
 
   return (
-    <div class={`page ${refused !== undefined ? 'refused' : place.session === undefined ? 'at-home' : ''}`}>
+    <div
+      class={`page ${refused !== undefined ? 'refused' : place.session === undefined && place.view === undefined ? 'at-home' : ''}`}
+    >
       <a
         class="skip"
         href="#main"
@@ -106,6 +109,18 @@ export function App() {
           Runcast
         </a>
         <Notices counts={counts} />
+        <a
+          class="to-hub"
+          href={addressOf({ ...home, view: 'hub' }, base)}
+          aria-current={place.view === 'hub' ? 'page' : undefined}
+          onClick={(event) => {
+            if (event.metaKey || event.ctrlKey || event.shiftKey) return
+            event.preventDefault()
+            go({ ...home, view: 'hub' })
+          }}
+        >
+          Hub
+        </a>
         <Connection status={status} opened={opened} meters={meters} />
       </header>
       {refused === undefined && (
@@ -126,6 +141,8 @@ export function App() {
             setAccess({ token: next })
           }}
         />
+      ) : place.view === 'hub' ? (
+        <HubView requests={requests} />
       ) : place.session === undefined ? (
         <main class="welcome" id="main" tabIndex={-1}>
           <h1>What runs, as it runs</h1>

@@ -219,6 +219,16 @@ export class Log {
       .join('')
   }
 
+  /** What the rows say, a line each. */
+  text(): string {
+    return this.rows
+      .map(({ kind, type, name, text }) =>
+        kind === 'line' || kind === 'text' ? text : `${name ?? type} ${text}`.trim(),
+      )
+      .map((line) => `${line}\n`)
+      .join('')
+  }
+
   #take(entry: Entry): void {
     if (!isEvent(entry) && entry.anew) {
       this.#earlier = [...this.#earlier, ...this.#entries].slice(-eventsMax)

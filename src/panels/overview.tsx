@@ -1,13 +1,18 @@
+import { useState } from 'preact/hooks'
 import { countText, durationText } from './format.js'
 import type { Fields } from './model.js'
 import { numberOf, reasonOf, standingOf, usageText } from './standing.js'
 import { StatusMark } from './status-mark.js'
 
+/** How many rows are drawn at first, and with each step; with how many workers they are searched. */
+const rowsStep = 100
+const searchedMin = 20
+
 export type Worker = readonly [id: string, about: Fields]
 
 /** A row a worker on one time axis: how it stands, when it ran, and what to know of it. */
 export function Overview({
-  workers,
+  workers: all,
   now,
   isShown,
   onOpen,
@@ -23,14 +28,28 @@ export function Overview({
   /** Hides it, or shows it again. */
   readonly onHide: (worker: string) => void
 }) {
+  const [text, search] = useState('')
+  const [max, setMax] = useState(rowsStep)
+  const words = text.trim().toLowerCase()
+  const found = words === '' ? all : all.filter(([worker]) => worker.toLowerCase().includes(words))
+  const workers = found.slice(0, max)
   const spans = workers.map(([, about]) => spanOf(about, now))
   const from = Math.min(...spans.map(([start]) => start))
   const length = Math.max(1, ...spans.map(([, end]) => end - from))
-  const isOnlyOne = workers.filter(([worker]) => isShown(worker)).length === 1
+  const isOnlyOne = all.filter(([worker]) => isShown(worker)).length === 1
   return (
     <section class="overview" aria-labelledby="overview">
       <header>
-        <h2 id="overview">{countText(workers.length, 'worker')}</h2>
+        <h2 id="overview">{countText(all.length, 'worker')}</h2>
+        {all.length > searchedMin && (
+          <input
+            type="search"
+            aria-label="Search workers"
+            placeholder="Search workers"
+            value={text}
+            onInput={(event) => search(event.currentTarget.value)}
+          />
+        )}
         <span class="axis" aria-hidden="true">
           <span>0</span>
           <span>{durationText(length)}</span>
@@ -76,6 +95,14 @@ export function Overview({
             </li>
           )
         })}
+        {found.length > max && (
+          <li>
+            <button type="button" onClick={() => setMax(max + rowsStep)}>
+              Show {Math.min(rowsStep, found.length - max)} more of {countText(found.length - max, 'worker')}
+            </button>
+          </li>
+        )}
+        {found.length === 0 && <li class="empty">No worker is like “{text}”.</li>}
       </ul>
     </section>
   )

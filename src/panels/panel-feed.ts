@@ -1,5 +1,6 @@
 import type { Client } from '../client/client.js'
 import { clientClock } from '../client/surroundings.js'
+import type { StateChange } from '../client/view-events.js'
 import { Finder, type Match } from './finder.js'
 import { countText } from './format.js'
 import type { Lag } from './lag.js'
@@ -41,6 +42,8 @@ export class PanelFeed {
   readonly #meters: Meters
   readonly #rate: Rate
   readonly #lastMax: number
+  readonly #slices: readonly string[]
+  readonly #onState: (state: Fields, change: StateChange | undefined) => void
   readonly #onChange: () => void
   #patterns: readonly string[] = []
   #mode: PanelMode = 'full'
@@ -59,11 +62,16 @@ export class PanelFeed {
       meters,
       rate,
       lastMax = joinedEvents,
+      slices = [],
+      onState = () => undefined,
       onChange,
     }: {
       readonly meters: Meters
       readonly rate: Rate
       readonly lastMax?: number
+      /** Of the topic's state, what `onState` is told of. */
+      readonly slices?: readonly string[]
+      readonly onState?: (state: Fields, change: StateChange | undefined) => void
       readonly onChange: () => void
     },
   ) {
@@ -72,6 +80,8 @@ export class PanelFeed {
     this.#meters = meters
     this.#rate = rate
     this.#lastMax = lastMax
+    this.#slices = ['$commands', ...slices]
+    this.#onState = onState
     this.#onChange = onChange
     this.#history = new TopicHistory(requests, topic)
   }
@@ -92,7 +102,7 @@ export class PanelFeed {
         topic: this.#topic,
         mode,
         last: this.#lastMax,
-        slices: ['$commands'],
+        slices: this.#slices,
         ...(patterns.length > 0 && { types: patterns }),
       },
       {
@@ -107,7 +117,8 @@ export class PanelFeed {
           }
           this.#onChange()
         },
-        onState: (state) => {
+        onState: (state, change) => {
+          this.#onState(state, change)
           this.commands = fieldsOf(state['$commands'])
           this.#onChange()
         },

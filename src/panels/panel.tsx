@@ -4,6 +4,7 @@ import type { VNode } from 'preact'
 import { useEffect, useLayoutEffect, useMemo, useReducer, useRef, useState } from 'preact/hooks'
 import type { Client } from '../client/client.js'
 import { clientClock } from '../client/surroundings.js'
+import type { StateChange } from '../client/view-events.js'
 import { patternsOf } from './filter.js'
 import { ModeField, TypesField } from './filter-fields.js'
 import { FindBar } from './find-bar.js'
@@ -40,6 +41,12 @@ export interface PanelProps {
   readonly about: Fields
   readonly meters: Meters
   readonly rate: Rate
+  /**
+   * Slices of the topic's state beside those that the panel shows, and who is told of them: a second subscription to the
+   * same topic would take a response of its own over SSE.
+   */
+  readonly slices?: readonly string[]
+  readonly onState?: (state: Fields, change: StateChange | undefined) => void
   /** With how many events it begins. */
   readonly lastMax: number
   readonly filter: Filter
@@ -65,15 +72,19 @@ export function Panel(props: PanelProps) {
   const [current, setCurrent] = useState<Match>()
   const visible = useRef(true)
   const drawn = useRef<VNode | undefined>(undefined)
+  const made = useRef<PanelFeed | undefined>(undefined)
+  const drawnLive = useRef(false)
   const show = useRef(() => {
-    if (visible.current) draw(undefined)
+    // Out of sight nothing is drawn but that it has joined: readers of the screen read it there, too.
+    if (visible.current || made.current?.live !== drawnLive.current) draw(undefined)
   }).current
   const changed = useRef(() => onNextFrame(show)).current
-  const made = useRef<PanelFeed | undefined>(undefined)
   made.current ??= new PanelFeed({ client, requests }, topic, {
     meters,
     rate,
     lastMax: props.lastMax,
+    ...(props.slices && { slices: props.slices }),
+    ...(props.onState && { onState: props.onState }),
     onChange: changed,
   })
   const feed = made.current
@@ -197,7 +208,8 @@ export function Panel(props: PanelProps) {
   }
 
   // The same picture again costs nothing.
-  if (!visible.current && drawn.current !== undefined) return drawn.current
+  if (!visible.current && drawn.current !== undefined && drawnLive.current === feed.live) return drawn.current
+  drawnLive.current = feed.live
 
   const standing = standingOf(about)
   const reason = reasonOf(about)
@@ -261,8 +273,8 @@ export function Panel(props: PanelProps) {
         </button>
         <button
           type="button"
-          onClick={() => void copy(log.ndjson())}
-          title="Copies the events that are loaded, one JSON object a line"
+          onClick={(event) => void copy(event.shiftKey ? log.text() : log.ndjson())}
+          title="Copies the events that are loaded, one JSON object a line; with Shift their text"
         >
           Copy
         </button>

@@ -10,6 +10,8 @@ export interface Filter {
 /** What a link leads to. */
 export interface Place {
   readonly session?: string
+  /** The hub itself, in the place of a session. */
+  readonly view?: 'hub'
   /** Which workers are shown: names, or `!name` for all but these; all when there are none. */
   readonly workers: readonly string[]
   readonly types: string
@@ -55,6 +57,7 @@ export function placeOf(address: URL): Place {
   }
   return {
     ...(session !== undefined && { session: decoded(session) }),
+    ...(session === undefined && query.get('view') === 'hub' && { view: 'hub' }),
     workers: (query.get('w') ?? '').split(',').filter((worker) => worker !== ''),
     types: query.get('types') ?? '',
     mode: modeOf(query.get('mode')),
@@ -108,6 +111,7 @@ export function addressOf(place: Place, base: string): string {
   if (show !== undefined) query.set('show', show)
   if (q !== undefined && q !== '') query.set('q', q)
   if (listed !== undefined) query.set('n', String(listed))
+  if (session === undefined && place.view !== undefined) query.set('view', place.view)
   if (session === undefined) return query.size === 0 ? base : `${base}?${query}`
   if (workers.length > 0) query.set('w', workers.join(','))
   if (types !== '') query.set('types', types)

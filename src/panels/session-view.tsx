@@ -1,10 +1,12 @@
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
 import type { Client } from '../client/client.js'
 import { clientClock } from '../client/surroundings.js'
+import type { StateChange } from '../client/view-events.js'
 import { base } from './base.js'
 import { ModeField, TypesField } from './filter-fields.js'
 import { countText, durationText, rateText, timeText } from './format.js'
 import { notOnNextFrame, onNextFrame } from './frame-loop.js'
+import { Metadata } from './metadata.js'
 import { type Fields, fieldsOf, type PanelMode } from './model.js'
 import { Needs } from './needs.js'
 import { Overview, type Worker } from './overview.js'
@@ -20,6 +22,11 @@ import { byStanding, needsOf, numberOf, reasonOf, type Standing, standingOf, usa
 import { type Changed, StatePanel } from './state-panel.js'
 import { StatusMark } from './status-mark.js'
 import { useTarget } from './target.js'
+
+/** Each panel follows its worker: so many at first, those that need a look before the others, and with each step. */
+const panelsStep = 60
+
+const sessionSlices = ['*', '$session', '$workers']
 
 const noTypes: ReadonlyMap<string, number> = new Map()
 
@@ -54,26 +61,15 @@ export function SessionView({
   const changes = useRef(new Map<string, Changed>())
   const seen = useRef(new Map<string, Fields>())
 
-  useEffect(() => {
-    const show = () => setState(latest.current)
-    const subscription = client.subscribe(
-      { topic: `sessions/${session}`, mode: 'control', replay: false, slices: ['*', '$session', '$workers'] },
-      {
-        onEvent() {},
-        onState(next, change) {
-          latest.current = next
-          if (change !== undefined) {
-            changes.current.set(change.slice, { by: change.cause?.type ?? '', at: clientClock.now() })
-          }
-          onNextFrame(show)
-        },
-      },
-    )
-    return () => {
-      notOnNextFrame(show)
-      subscription.close()
+  const show = useRef(() => setState(latest.current)).current
+  const onState = useRef((next: Fields, change: StateChange | undefined) => {
+    latest.current = next
+    if (change !== undefined) {
+      changes.current.set(change.slice, { by: change.cause?.type ?? '', at: clientClock.now() })
     }
-  }, [client, session])
+    onNextFrame(show)
+  }).current
+  useEffect(() => () => notOnNextFrame(show), [])
 
   // A hub that has lost its memory does not know them any more; their panels stay.
   for (const [worker, about] of Object.entries(fieldsOf(state['$workers'])))
@@ -86,6 +82,10 @@ export function SessionView({
   const isShown = (worker: string): boolean => showsWorker(place, worker)
   const shown = workers.filter(([worker]) => isShown(worker))
   const slices = useMemo(() => Object.entries(state).filter(([name]) => !name.startsWith('$')), [state])
+  const [panelsMax, setPanelsMax] = useState(panelsStep)
+  const [opened, setOpened] = useState<readonly string[]>([])
+  const ranked = shown.filter(([worker]) => opened.includes(worker))
+  const panels = [...ranked, ...shown.filter(([worker]) => !opened.includes(worker))].slice(0, panelsMax)
   const rateOf = (name: string): Rate => {
     const rate = rates.get(name) ?? new Rate()
     rates.set(name, rate)
@@ -98,6 +98,7 @@ export function SessionView({
   }
   const openPanel = (worker: string) => {
     if (!isShown(worker)) onPlace({ ...place, workers: toggled(place, worker) })
+    if (!panels.some(([one]) => one === worker)) setOpened([worker, ...opened])
     // Once it is drawn.
     onNextFrame(() => panelOf(worker)?.scrollIntoView({ block: 'center' }))
     onNextFrame(() => panelOf(worker)?.querySelector<HTMLElement>('.log')?.focus({ preventScroll: true }))
@@ -110,6 +111,14 @@ export function SessionView({
   useEffect(() => {
     // The browser's own search sees only the rows that are drawn.
     const find = (event: KeyboardEvent) => {
+      if (event.key === 'a' && !isModified(event) && !isTyping(event)) {
+        const field = document.querySelector<HTMLElement>('.needs input, .needs .answers button')
+        if (field === null) return
+        event.preventDefault()
+        field.focus()
+        field.scrollIntoView({ block: 'center' })
+        return
+      }
       if (event.key !== 'f' || !(event.ctrlKey || event.metaKey) || event.shiftKey || event.altKey) return
       const from = event.target instanceof Element ? event.target : document.body
       if (from.closest('.find') !== null) return
@@ -133,7 +142,7 @@ export function SessionView({
   const failed = workers.filter(([, each]) => ['failed', 'lost'].includes(standingOf(each)))
   const reason = reasonOf(about) || failed.map(([worker, each]) => `${worker}: ${reasonOf(each)}`).join(', ')
   // Many panels begin with less each: what is above comes when somebody goes there.
-  const lastMax = Math.max(100, Math.min(joinedEvents, Math.floor(6_000 / (shown.length + 1))))
+  const lastMax = Math.max(100, Math.min(joinedEvents, Math.floor(6_000 / (panels.length + 1))))
   const panel = (worker: string, each: Fields) => (
     <Panel
       key={worker === '' ? 'session' : `worker ${worker}`}
@@ -145,6 +154,7 @@ export function SessionView({
       about={each}
       meters={meters}
       rate={rateOf(worker === '' ? '' : `w:${worker}`)}
+      {...(worker === '' && { slices: sessionSlices, onState })}
       lastMax={lastMax}
       filter={filterOf(place, worker)}
       rest={rest}
@@ -261,13 +271,23 @@ export function SessionView({
           onHide={(worker) => onPlace({ ...place, workers: toggled(place, worker) })}
         />
       )}
-      <div class="grid">
+      <Metadata requests={requests} session={session} />
+      <div class={`grid ${panels.length === 1 ? 'one' : ''}`}>
         {panel('', about)}
         {slices.length > 0 && (
           <StatePanel slices={slices} changes={changes.current} now={Math.floor(now / 10_000) * 10_000} />
         )}
-        {shown.map(([worker, each]) => panel(worker, each))}
+        {panels.map(([worker, each]) => panel(worker, each))}
       </div>
+      {shown.length > panels.length && (
+        <p class="more-panels">
+          <button type="button" onClick={() => setPanelsMax(panelsMax + panelsStep)}>
+            Show {Math.min(panelsStep, shown.length - panels.length)} more panels
+          </button>{' '}
+          of {countText(shown.length - panels.length, 'worker')} that are not shown; a click on a row above
+          opens one.
+        </p>
+      )}
     </main>
   )
 }
@@ -280,6 +300,14 @@ function panelOf(worker: string): Element | undefined {
   return [...document.querySelectorAll('[data-panel].worker')].find(
     (panel) => panel.getAttribute('data-panel') === worker,
   )
+}
+
+function isModified({ ctrlKey, metaKey, altKey }: KeyboardEvent): boolean {
+  return ctrlKey || metaKey || altKey
+}
+
+function isTyping({ target }: KeyboardEvent): boolean {
+  return target instanceof Element && target.closest('input, select, textarea') !== null
 }
 
 /** The panel that a person looks at who has not chosen one: of a worker, if one is in sight. */

@@ -60,7 +60,8 @@ export function TokenForm({
       <form
         onSubmit={(event) => {
           event.preventDefault()
-          const token = input.current?.value.trim() ?? ''
+          // What is pasted often comes with the quotes that stood around it.
+          const token = (input.current?.value ?? '').replaceAll(/^[\s"'“”‘’„«»]+|[\s"'“”‘’„«»]+$/g, '')
           if (token !== '') onToken(token)
         }}
       >

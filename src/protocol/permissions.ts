@@ -98,6 +98,11 @@ export class Permissions {
   get readsHub(): boolean {
     return covers(this.#read, { kind: 'hub' })
   }
+
+  /** Whether the metrics of the hub and every topic of every session may be read. */
+  get readsAll(): boolean {
+    return this.readsHub && covers(this.#read, { kind: 'all', session: '' })
+  }
 }
 
 /** All permissions, for hubs without authorization. */

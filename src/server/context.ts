@@ -9,6 +9,7 @@ import type { EntryQueue } from './access/entry-queue.js'
 import type { Hosts, OriginRules } from './access/origins.js'
 import type { RateLimits } from './access/rate-limits.js'
 import type { BodyBudget } from './http/body-budget.js'
+import type { OpenConnections } from './links/connection-log.js'
 import type { IdleTimers } from './links/idle-timers.js'
 import type { LinkKind, Links } from './links/links.js'
 import type { Log } from './operations/log.js'
@@ -50,6 +51,7 @@ export interface LinkContext
   /** The rate limits of one WebSocket. */
   readonly rates: { readonly frames: Rate; readonly bytes: Rate }
   readonly log: Log
+  readonly connections: OpenConnections
   /** Whether the server is stopping. */
   readonly closing: () => boolean
 }
@@ -66,7 +68,8 @@ export interface DialectContext extends BodyContext {
 export interface StreamContext extends DialectContext, LinkContext {}
 
 /** Dependencies of health checks and metrics. */
-export interface OperationsContext extends Pick<LinkContext, 'hub' | 'links' | 'closing'> {
+export interface OperationsContext
+  extends Pick<LinkContext, 'hub' | 'limits' | 'links' | 'connections' | 'closing'> {
   readonly counts: ServerCounts
 }
 

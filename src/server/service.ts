@@ -22,6 +22,7 @@ import { type Route, Routes } from './http/routes.js'
 import { sessionRoutes } from './http/session-routes.js'
 import { stateRoutes } from './http/state-routes.js'
 import { ticketRoutes } from './http/ticket-routes.js'
+import { OpenConnections } from './links/connection-log.js'
 import { dialectRoutes } from './links/dialect-routes.js'
 import { socketRoute, upgrade } from './links/handshake.js'
 import { IdleTimers } from './links/idle-timers.js'
@@ -29,6 +30,7 @@ import { type Closable, Links } from './links/links.js'
 import { retryMsOf } from './links/stream-link.js'
 import { streamRoutes } from './links/stream-routes.js'
 import { aboutRoute } from './operations/about-route.js'
+import { connectionRoutes } from './operations/connection-routes.js'
 import { healthRoutes } from './operations/health-routes.js'
 import { type Log, noLog } from './operations/log.js'
 import { noServerCounts } from './operations/metric-definitions.js'
@@ -146,6 +148,7 @@ export function makeService(
     bodyBudget: new BodyBudget(limits, clock),
     authenticator,
     connectionGrants,
+    connections: new OpenConnections(),
     // Uses the real event loop, even if the hub has another clock.
     entryQueue: new EntryQueue(systemClock),
     clock,
@@ -243,6 +246,7 @@ export function routesOf(context: Context): readonly Route[] {
     ...dialectRoutes(context),
     ...ticketRoutes(context),
     ...healthRoutes(context),
+    ...connectionRoutes(context),
     ...panelRoutes(),
   ]
 }

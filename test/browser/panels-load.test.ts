@@ -24,8 +24,8 @@ t.test('the panels page under load', { skip }, async (t) => {
         .locator('.panel.worker')
         .nth(49)
         .waitFor({ state: 'attached', ...deadline })
-      // The session's own panel, its state, and the workers.
-      await followed(hub, 'many', 52)
+      // The session's own panel, which has its state as well, and the workers.
+      await followed(hub, 'many', 51)
 
       const load = new Load(hub, workers)
       const going = load.run(2_000)

@@ -141,13 +141,13 @@ t.test('the panels page in Chromium', { skip }, async (t) => {
     await press('Enter')
     await page.getByRole('heading', { name: 'other', level: 1 }).waitFor(deadline)
     await page.getByRole('button', { name: 'grep' }).waitFor(deadline)
-    await press('Shift+Tab', 'Shift+Tab', 'Shift+Tab')
+    await press('Shift+Tab', 'Shift+Tab', 'Shift+Tab', 'Shift+Tab')
     t.equal(await focused(), 'Skip the list of sessions')
     await press('Enter', 'Tab', 'Tab', 'ArrowDown')
     await page.waitForURL(/mode=summary/)
     await press('Tab', 'Enter')
     await page.getByRole('button', { name: 'Paused · 0 new' }).waitFor(deadline)
-    await press('Enter', 'Tab')
+    await press('Enter', 'Tab', 'Tab')
     t.equal(await focused(), 'Types shown in other')
     await page.keyboard.type('tool_*')
     await publish(hub, 'other', { type: 'later' })
@@ -373,7 +373,14 @@ t.test('the panels page in Chromium', { skip }, async (t) => {
     await page.getByLabel('Token').fill('a.b.c')
     await page.getByRole('button', { name: 'Connect' }).click()
     await page.getByRole('alert').getByText('The token is no JWT').waitFor(deadline)
-    await page.getByLabel('Token').fill(token)
+    await page.getByLabel('Token').fill('a“b.c.d')
+    await page.getByRole('button', { name: 'Connect' }).click()
+    await page
+      .getByRole('alert')
+      .getByText('The token is no JWT')
+      .waitFor({ ...deadline, state: 'detached' })
+    await page.getByRole('alert').waitFor(deadline)
+    await page.getByLabel('Token').fill(`“${token}”`)
     await page.getByRole('button', { name: 'Connect' }).click()
     await page.getByRole('link', { name: /demo/ }).click()
     await page.locator('[data-panel=w] .line', { hasText: 'for those who may' }).waitFor(deadline)
@@ -391,6 +398,74 @@ t.test('the panels page in Chromium', { skip }, async (t) => {
     await linked.page.getByRole('alert').getByText('The token is no JWT').waitFor(deadline)
     t.equal(linked.page.url(), `${hub.url}/s/demo?types=process.*`, 'also when the page is open already')
     t.same([...complaints, ...given.complaints], [])
+  })
+
+  t.test('shows each of five tabs over SSE, and a wrong address as a page', async (t) => {
+    const hub = await serve(t)
+    await runThree(hub, 'demo')
+    const context = await browser.newContext()
+    t.teardown(() => context.close())
+    await context.routeWebSocket(/api.ws/, (socket) => socket.close())
+    for (let tab = 1; tab <= 5; tab += 1) {
+      const page = await context.newPage()
+      await page.goto(`${hub.url}/s/demo`)
+      await page.locator('[data-panel=a] .line', { hasText: 'plain' }).waitFor(deadline)
+      await page.locator('[data-panel=b] .line', { hasText: 'oops' }).waitFor(deadline)
+    }
+    const page = await context.newPage()
+    await page.goto(`${hub.url}/no<b>where`)
+    await page.getByRole('heading', { name: 'There is no such thing' }).waitFor(deadline)
+    await page.goto(`${hub.url}/s/bad name`)
+    await page.getByRole('heading', { level: 1 }).waitFor(deadline)
+  })
+
+  t.test('shows six hundred workers, those that failed first', async (t) => {
+    const hub = await serve(t)
+    const names = Array.from({ length: 600 }, (_, at) => `w${String(at).padStart(3, '0')}`)
+    for (let at = 0; at < names.length; at += 50) {
+      await Promise.all(
+        names.slice(at, at + 50).map((name) =>
+          publish(hub, `crowd/workers/${name}`, {
+            type: 'process.exited',
+            data: { code: name === 'w517' ? 9 : 0 },
+          }),
+        ),
+      )
+    }
+    const { page, complaints } = await open(t, browser, `${hub.url}/s/crowd`)
+    const overview = page.getByRole('list', { name: 'Workers on one time axis' })
+    await page.getByRole('heading', { name: '600 workers' }).waitFor(deadline)
+    t.match(await overview.getByRole('listitem').first().innerText(), /w517/)
+    t.equal(await overview.getByRole('listitem').count(), 101)
+    t.equal(await page.locator('.panel.worker').count(), 60)
+    await page.getByLabel('Search workers').fill('w599')
+    await overview
+      .getByRole('button', { name: /^w599|w599/ })
+      .first()
+      .click()
+    await page.locator('[data-panel=w599] .row', { hasText: 'process.exited' }).waitFor(deadline)
+    t.strictSame(complaints, [])
+  })
+
+  t.test('shows the hub to those who run it, and closes a connection', async (t) => {
+    const hub = await serve(t)
+    await publish(hub, 'demo', { type: 'note', data: 1 })
+    const other = await open(t, browser, `${hub.url}/s/demo`)
+    await other.page.locator('.row', { hasText: 'note' }).waitFor(deadline)
+    const { page, complaints } = await open(t, browser, hub.url)
+    await page.getByRole('link', { name: 'Hub', exact: true }).click()
+    await page.getByRole('heading', { name: '2 connections' }).waitFor(deadline)
+    t.match(page.url(), /\?view=hub$/)
+    await page.getByText('memory, in order').waitFor(deadline)
+    const row = page.getByRole('row').filter({ hasText: 'sessions/demo' })
+    t.match(await row.innerText(), /127\.0\.0\.1.*websocket msgpack/s)
+    await row.getByRole('button', { name: 'Close 127.0.0.1' }).click()
+    await row.getByRole('button', { name: 'Close it now' }).click()
+    await page.getByRole('heading', { name: '1 connection', exact: true }).waitFor(deadline)
+    await other.page.getByText('Closed · closed by an operator').waitFor(deadline)
+    await page.getByText('Limits in effect').click()
+    await page.getByText('connectionsMax').waitFor(deadline)
+    t.strictSame(complaints, [])
   })
 
   t.test('says how the connection is doing though it opened before the page could look', async (t) => {

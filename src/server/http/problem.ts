@@ -58,6 +58,33 @@ export function problemOf(error: unknown, report: (error: unknown) => void): Ans
   return problem(new ProtocolError('internalError', 'Internal error; see the log of the hub.'))
 }
 
+const escapes: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' }
+
+/** @returns the same as a page, for a person who opened a wrong address. @param answer of `problem` */
+export function problemPage(answer: Answer): Answer {
+  const { title, detail } = JSON.parse(String(answer.body)) as {
+    readonly title: string
+    readonly detail: string
+  }
+  const text = (value: string): string => value.replaceAll(/[&<>"]/g, (character) => escapes[character] ?? '')
+  const body = `<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>${text(title)} · Runcast</title>
+<h1>${text(title)}</h1>
+<p>${text(detail)}</p>
+<p>The list of sessions is at the address of the hub, a session at <code>/s/</code> and its id.</p>
+</html>
+`
+  const headers = {
+    ...answer.headers,
+    'content-type': 'text/html; charset=utf-8',
+    'content-security-policy': "default-src 'none'",
+  }
+  return { ...answer, headers, body }
+}
+
 /** @returns a JSON answer */
 export function json(status: number, value: object, headers: Readonly<Record<string, string>> = {}): Answer {
   return {

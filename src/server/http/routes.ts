@@ -11,7 +11,7 @@ import { unlocked, unlockedElsewhere, type VerifiedGrant } from '../access/grant
 import { corsHeaders, expectHost, type Hosts, type OriginRules, preflightHeaders } from '../access/origins.js'
 import { type RateLimits, UnclearLength } from '../access/rate-limits.js'
 import type { ServerCounts } from '../operations/metric-definitions.js'
-import { problemOf, refusal, shuttingDown } from './problem.js'
+import { problemOf, problemPage, refusal, shuttingDown } from './problem.js'
 
 export type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
 
@@ -25,10 +25,11 @@ export interface Asked {
 
 /**
  * The permission that a route requires: none; any token, if the route itself returns only what the token permits; permission to
- * read a topic, to publish to it, at least to send commands to it, or either; or permission to read the hub's metrics.
+ * read a topic, to publish to it, at least to send commands to it, or either; permission to read the hub's metrics;
+ * or permission to read those and every topic.
  */
 export type Access =
-  | { readonly kind: 'open' | 'any' | 'hub' }
+  | { readonly kind: 'open' | 'any' | 'hub' | 'operate' }
   | { readonly kind: 'read' | 'write' | 'command' | 'either'; readonly topic: (asked: Asked) => TopicName }
 
 /** One route. */
@@ -173,7 +174,8 @@ export class Routes {
       const answer = await this.#dispatch(request, exchange, { ...guards, ...cors })
       return answer && { ...answer, headers: { ...guards, ...answer.headers, ...cors } }
     } catch (error) {
-      const answer = problemOf(error, this.#options.report)
+      const problem = problemOf(error, this.#options.report)
+      const answer = isOfPerson(request) ? problemPage(problem) : problem
       const last = error instanceof UnclearLength
       return { ...answer, headers: { ...guards, ...answer.headers, ...cors }, ...(last && { last }) }
     }
@@ -250,6 +252,13 @@ export class Routes {
   }
 }
 
+/** Whether a browser asks for a page: programs that ask for what is under `/api/` get problem documents. */
+function isOfPerson({ method, path, headers }: Request): boolean {
+  return (
+    method === 'GET' && !/^\/(api|v1)(\/|$)/.test(path) && /\btext\/html\b/.test(headers.get('accept') ?? '')
+  )
+}
+
 /**
  * @returns the topic of the route
  * @throws ProtocolError `forbidden`
@@ -262,6 +271,9 @@ function permittedTopic(access: Access, asked: Asked, permissions: Permissions):
     case 'hub':
       if (permissions.readsHub) return { kind: 'hub' }
       throw new ProtocolError('forbidden', 'the token does not permit reading hub')
+    case 'operate':
+      if (permissions.readsAll) return { kind: 'hub' }
+      throw new ProtocolError('forbidden', 'the token does not permit reading hub and **')
     default: {
       const name = access.topic(asked)
       const readsInstead = access.kind === 'either' && !permissions.mayWrite(name)

@@ -7,6 +7,7 @@ import type { LinkKind } from './links.js'
 interface ConnectionLogParts {
   readonly log: Log
   readonly clock: Clock
+  readonly connections: OpenConnections
 }
 
 export interface LoggedConnection {
@@ -15,23 +16,43 @@ export interface LoggedConnection {
   readonly address: string
 }
 
-/** One connection from its opening to its end, told in one line. */
+/** The connections that are open, by their ids, in the order in which they opened. */
+export class OpenConnections extends Map<string, ConnectionLog> {
+  #opened = 0
+
+  /** @returns a higher number for each connection than for those that opened before */
+  number(): number {
+    this.#opened += 1
+    return this.#opened
+  }
+}
+
+/** One connection from its opening to its end: listed while it is open, told in one line then. */
 export class ConnectionLog {
+  readonly connection: Connection
+  readonly transport: LinkKind
+  readonly address: string
+  /** Higher than that of each that opened before. */
+  readonly number: number
   readonly #context: ConnectionLogParts
-  readonly #connection: Connection
-  readonly #transport: LinkKind
-  readonly #address: string
   readonly #openedAt: number
   /** Frames that came from the client; absent where there are none. */
   received: number | undefined
 
   constructor(context: ConnectionLogParts, { connection, transport, address }: LoggedConnection) {
+    this.number = context.connections.number()
     this.#context = context
-    this.#connection = connection
-    this.#transport = transport
-    this.#address = address
+    this.connection = connection
+    this.transport = transport
+    this.address = address
+    context.connections.set(connection.id, this)
     this.#openedAt = context.clock.elapsed()
     context.log.debug({ connection: connection.id, transport, address }, 'connection opened')
+  }
+
+  /** @returns for how long it has been open. Milliseconds */
+  openedFor(): number {
+    return Math.round(this.#context.clock.elapsed() - this.#openedAt)
   }
 
   /**
@@ -40,14 +61,15 @@ export class ConnectionLog {
    * @param code of the close frame, where the transport has one
    */
   end(code?: number): void {
-    const { log, clock } = this.#context
-    const connection = this.#connection
+    const { log, connections } = this.#context
+    const { connection } = this
+    connections.delete(connection.id)
     log.info(
       {
         connection: connection.id,
-        transport: this.#transport,
-        address: this.#address,
-        ms: Math.round(clock.elapsed() - this.#openedAt),
+        transport: this.transport,
+        address: this.address,
+        ms: this.openedFor(),
         subscriptions: connection.subscribed,
         ...(this.received !== undefined && { received: this.received }),
         events: connection.events,

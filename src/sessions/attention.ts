@@ -1,14 +1,14 @@
 import type { JsonObject } from '../lib/json.js'
 
-/** How long a failure comes before what runs. Milliseconds. */
+/** How long failed sessions are listed before running ones. Milliseconds. */
 const failureMs = 3_600_000
 
-/** A session and what a list shows of it, as `aboutSession`. */
+/** A session and its entry in a list, see `aboutSession`. */
 export type Listed = readonly [id: string, about: JsonObject]
 
 /**
- * Puts sessions in the order in which a person looks at them: those that need someone, then those that failed within
- * the hour, then those that run by their last activity, then those that have ended, the newest first.
+ * Sorts sessions by urgency: those with open needs, those that failed within the last hour, running ones by their last
+ * activity, ended ones, the newest first.
  *
  * @param now milliseconds since 1970
  */
@@ -22,7 +22,7 @@ export function byAttention(sessions: readonly Listed[], now: number): Listed[] 
   return ranked.map(({ listed }) => listed)
 }
 
-/** @returns the place of its group; the first one is looked at first */
+/** @returns the rank of its group, the most urgent first */
 export function rankOf({ needs, failed, result, status, endedAt, lastAt }: JsonObject, now: number): number {
   if (Number(needs ?? 0) > 0) return 0
   const hasFailed = result === 'failed' || result === 'lost' || Number(failed ?? 0) > 0
@@ -30,7 +30,7 @@ export function rankOf({ needs, failed, result, status, endedAt, lastAt }: JsonO
   return status === 'ended' ? 3 : 2
 }
 
-/** @returns when it was last heard of, milliseconds since 1970 */
+/** @returns the time of its last sign of life, milliseconds since 1970 */
 export function activityOf({ endedAt, lastAt, startedAt }: JsonObject): number {
   return Number(endedAt ?? lastAt ?? startedAt ?? 0)
 }

@@ -12,41 +12,43 @@ export interface CapacityOptions {
   readonly totals: Readonly<HistoryTotals>
   readonly clock: Clock
   readonly sessions: ReadonlyMap<string, Session>
-  /** Those that can come back from the store, and that nobody follows, the one idle longest first. */
+  /** Sessions that the store has and that are not followed, the longest idle first. */
   readonly idle: () => Session[]
-  /** Takes a session out of memory that can come back. */
+  /** Releases a session from memory that can be loaded again. */
   readonly release: (session: Session) => void
-  /** Removes a session for good; its subscriptions are told. */
+  /** Removes a session; its subscriptions end. */
   readonly forget: (session: Session) => void
 }
 
-/** How much of it memory is freed to once it is full, so that who leaves is not asked for each event. */
+/** When memory is full it is freed down to this part, so that this is not repeated for each event. */
 const afterRelief = 31 / 32
 
-/** The part of all memory that one session may hold before its history goes first. */
+/** The part of all memory above which a session's history is evicted first. */
 const ownShare = 1 / 8
 
-/** The part of all memory that sessions which have ended may hold together before they go for the others. */
+/** The part of all memory that ended sessions together may hold before they are removed for others. */
 const endedShare = 1 / 4
 
-/** How often one holds the history of the session in the middle before it pays first: where all hold as much, nobody is to blame. */
+/**
+ * A session's history is evicted first only above this multiple of the median, because equal sessions should be treated alike.
+ */
 const heavyFactor = 4
 
-/** So many sessions tell how much the one in the middle holds. */
+/** The size of the sample for the median. */
 const sampleMax = 1_001
 
-/** The part of all memory that state may take before those who have more than their share of it are refused more. */
+/** The part of all memory above which sessions with more than their share of state are refused more. */
 const stateShare = 1 / 2
 
-/** The part of all memory of which each session may have an equal share for its state, however much others have. */
+/** The part of all memory of which each session may always have an equal share for its state. */
 const ownStateShare = 1 / 8
 
-/** What all sessions together weigh in memory, and who leaves when it is too much or time is up. */
+/** The memory of all sessions together, and the choice of what leaves when it is full or a retention time has passed. */
 export class Capacity {
-  /** Of state, and of what else is kept of sessions and workers for as long as they are there. */
+  /** State, and other data that is kept as long as its session or worker. */
   readonly #state = new Weight()
   readonly #options: CapacityOptions
-  /** Until when sessions stay that ended and that no store has, the first one first, on the clock that never jumps. */
+  /** The removal times of ended sessions without a store, in order, by the monotonic clock. */
   readonly #ended = new Map<Session, number>()
   #timer: Timer | undefined = undefined
 
@@ -54,12 +56,12 @@ export class Capacity {
     this.#options = options
   }
 
-  /** What history and state weigh. */
+  /** The size of history and state. */
   get bytes(): number {
     return this.#options.totals.bytes + this.#state.bytes
   }
 
-  /** Whether anybody may have so much more of the room for state. */
+  /** Whether there is so much more room for state. */
   hasStateRoom(more: number): boolean {
     return this.#state.bytes + more <= this.#options.limits.memoryBytesMax * stateShare
   }
@@ -72,10 +74,9 @@ export class Capacity {
   readonly #expectStateRoom = (held: number, more: number): void => this.expectStateRoom(held, more)
 
   /**
-   * Makes room for what is about to be published, if there is none.
+   * Makes room before publishing, if there is none.
    *
-   * @throws ProtocolError `unavailable` when nothing is left that could leave: sessions came back with their state that
-   *   somebody follows
+   * @throws ProtocolError `unavailable` when nothing more can leave, because followed sessions were loaded with their state
    */
   expectRoom(): void {
     const { memoryBytesMax } = this.#options.limits
@@ -89,9 +90,9 @@ export class Capacity {
   }
 
   /**
-   * @param held what a session has of the room for state
-   * @param more what it wants beside it
-   * @throws ProtocolError `unavailable` when state takes its part of the memory, and the session would have more than its share
+   * @param held the session's part of the room for state
+   * @param more how much it requests in addition
+   * @throws ProtocolError `unavailable` when the room for state is used up, and the session would exceed its share
    */
   expectStateRoom(held: number, more: number): void {
     const { limits, sessions } = this.#options
@@ -122,13 +123,13 @@ export class Capacity {
     this.expectStateRoom(session?.room.bytes ?? 0, begins * workerBytes)
   }
 
-  /** The session has ended, and there is no store: it leaves after a while. */
+  /** The session has ended, and without a store it is removed after a while. */
   ended(session: Session): void {
     this.#ended.set(session, this.#options.clock.elapsed() + this.#options.limits.endedRetentionMs)
     if (this.#ended.size === 1) this.#wait()
   }
 
-  /** The session is not in memory any more. */
+  /** The session has left memory. */
   left(session: Session): void {
     session.release()
     if (!this.#ended.delete(session) || this.#ended.size > 0) return
@@ -152,10 +153,10 @@ export class Capacity {
   }
 
   /**
-   * In this order: history of those that hold far more than others, the heaviest first; sessions that have ended, while
-   * these hold more than their part; those that the store has and nobody follows, the one idle longest first; and history
-   * of all, again the heaviest first, and of none below an equal share. A reader finds what has gone evicted. So who
-   * publishes much empties nobody else's history.
+   * Frees memory in this order: history of sessions that hold far more than others, the heaviest first; ended sessions, while
+   * they hold more than their part; stored sessions that are not followed, the longest idle first; history of all sessions, the
+   * heaviest first, and of none below an equal share. For readers the events are evicted. So a busy session does not empty the
+   * history of others.
    */
   #relieve(bytes: number): void {
     const { memoryBytesMax } = this.#options.limits
@@ -166,7 +167,7 @@ export class Capacity {
     for (const session of this.#ended.keys()) ended += session.historyBytes
     const most = memoryBytesMax * endedShare
     const share = most / this.#ended.size
-    // First those that hold more than their share of it.
+    // First those that hold more than their share.
     for (const least of [share, 0]) {
       this.#forget(least, ({ historyBytes }) => {
         if (isDone() || ended <= most) return false
@@ -178,14 +179,14 @@ export class Capacity {
     this.#shrinkHeaviest(bytes, 0)
   }
 
-  /** Forgets sessions that have ended, the first one first. @param least of history, what one holds that goes */
+  /** Removes ended sessions, the oldest first. @param least only sessions with at least this much history */
   #forget(least: number, goes: (session: Session) => boolean): void {
     for (const session of this.#ended.keys()) {
       if (session.historyBytes >= least && goes(session)) this.#options.forget(session)
     }
   }
 
-  /** Lets sessions leave memory that can come back, until it is enough. */
+  /** Releases sessions that can be loaded again, until there is enough room. */
   #release(isDone: () => boolean): void {
     if (isDone()) return
     const { idle, release } = this.#options
@@ -195,7 +196,7 @@ export class Capacity {
     }
   }
 
-  /** @returns the history of the session in the middle; where there are many, of the one in the middle of some */
+  /** @returns the median size of the histories, of a sample if there are many */
   #middle(): number {
     const { sessions } = this.#options
     const step = Math.ceil(sessions.size / sampleMax)
@@ -206,7 +207,7 @@ export class Capacity {
     return sizes[Math.floor((sizes.length - 1) / 2)] ?? 0
   }
 
-  /** @param share what each keeps, however much is to be freed */
+  /** @param share how much each session keeps in any case */
   #shrinkHeaviest(bytes: number, share: number): void {
     if (this.bytes <= bytes) return
     const heavy: Session[] = []

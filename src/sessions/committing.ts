@@ -17,15 +17,15 @@ export interface CommittingOptions {
   readonly clock: Clock
   /** Ids of published events that the store remembers of a session. */
   readonly publishIdsMax: number
-  /** What has not been kept yet, in bytes: beyond it publishing is refused. */
+  /** Maximum of uncommitted bytes, beyond which publishing is refused. */
   readonly uncommittedBytesMax: number
   readonly retention?: Retention
-  /** Told why nothing can be kept any more, and again, with nothing, once something was kept. */
+  /** Called with the reason when commits fail, and again, with undefined, when one succeeds. */
   readonly onStore?: (fault: string | undefined) => void
   readonly tracing?: Tracing
-  /** A session has something to commit, for the first time since the commit before. */
+  /** Called when a session has something to commit, for the first time since the previous commit. */
   readonly waiting: (session: string) => void
-  /** All that the session had has been committed. */
+  /** Called when everything of the session is committed. */
   readonly committed: (journal: Journal) => void
   /** Retention has removed a session, or a session's events up to an offset. */
   readonly removed: (session: string) => void
@@ -37,10 +37,10 @@ const retryMs = 250
 const retryMsMax = 5_000
 
 /**
- * Brings what the sessions publish into the store: one commit at a time, each with everything that came since
- * the one before. Delivery does not wait for it; acknowledgements do.
+ * Commits the changes of all sessions to the store: one commit at a time, each with everything since the previous one.
+ * Acknowledgements wait for it; delivery does not.
  *
- * While commits fail, publishing is refused, and the same batch is tried again until it is kept.
+ * While commits fail, publishing is refused, and the same batch is tried again until it succeeds.
  */
 export class Committing {
   readonly store: Store
@@ -49,16 +49,16 @@ export class Committing {
   readonly #dirty = new Set<Journal>()
   #committing: ReadonlySet<Journal> | undefined = undefined
   #scheduled = false
-  /** Those who wait for the commit under way, and for the one after it. */
+  /** The waiters for the current commit, and for the next one. */
   #current: Waiting | undefined = undefined
   #next: Waiting | undefined = undefined
   #fault: StoreError | undefined = undefined
-  /** What the store has noticed by itself. */
+  /** A fault that the store itself has reported. */
   #noticed: StoreError | undefined = undefined
   readonly damaged = new DamagedSessions()
   readonly removals: Removals
   readonly #trimming: Trimming | undefined
-  /** One of these broke a commit: each is committed alone. */
+  /** One of these caused a commit to fail, so each is committed alone. */
   readonly #suspects = new Set<Journal>()
   #retryMs = retryMs
   #retry: Timer | undefined = undefined
@@ -77,7 +77,7 @@ export class Committing {
     this.#trimming = this.#trimmingOf(options)
   }
 
-  /** Why nothing can be published now; nothing when all is well. */
+  /** Why nothing can be published now; undefined otherwise. */
   get fault(): StoreError | undefined {
     return this.#noticed ?? this.#fault
   }
@@ -96,15 +96,15 @@ export class Committing {
     }
   }
 
-  /** What the journals of sessions need. */
+  /** The dependencies of journals. */
   get journals(): JournalSetting {
     const { publishIdsMax: idsMax } = this.#options
     return { idsMax, weight: this.#uncommitted, waiting: (journal) => this.#touch(journal) }
   }
 
   /**
-   * @param journal of the session, unless it is new
-   * @throws ProtocolError `unavailable` when the store fails, or does not keep up; `damaged` when the session is
+   * @param journal of the session; absent if it is new
+   * @throws ProtocolError `unavailable` when the store fails or does not keep up; `damaged` when the session is damaged
    */
   admit(journal?: Journal): void {
     const { fault } = this
@@ -126,8 +126,8 @@ export class Committing {
   }
 
   /**
-   * @returns once all that the session has published is kept; rejects at once while the store fails, and with `damaged`
-   *   where the session is
+   * @returns when everything that the session has published is stored; rejects at once while the store fails, and with
+   *   `damaged` if the session is damaged
    */
   committed(journal: Journal): Promise<void> {
     const kept = this.#nextFor(journal)
@@ -148,7 +148,7 @@ export class Committing {
 
   async #wholly(journal: Journal, kept: Promise<void>): Promise<void> {
     await kept
-    // One by one, a commit keeps only a part of what was waited for.
+    // While sessions are committed one by one, a commit contains only a part of them.
     while (this.#suspects.has(journal)) await (this.#nextFor(journal) ?? Promise.resolve())
     if (!journal.dropped) return
     await this.removals.outcomeOf(journal)
@@ -161,21 +161,21 @@ export class Committing {
     if ((before === undefined) !== (this.fault === undefined)) this.#options.onStore?.(this.fault?.message)
   }
 
-  /** @returns whether there is something of the session to keep, or being kept. */
+  /** @returns whether the session has uncommitted changes */
   busy(journal: Journal): boolean {
     return this.#dirty.has(journal) || this.#committing?.has(journal) === true
   }
 
-  /** The session is gone: what it still has is not kept. */
+  /** The session was removed: its uncommitted changes are dropped. */
   drop(journal: Journal): void {
     this.#dirty.delete(journal)
     journal.drop()
   }
 
   /**
-   * Forgets a session, here and in the store.
+   * Removes a session, here and in the store.
    *
-   * @throws ProtocolError `unavailable` when the store fails: then the session is there again
+   * @throws ProtocolError `unavailable` when the store fails; then the session still exists
    */
   remove(journal: Journal): Promise<void> {
     this.drop(journal)
@@ -183,8 +183,8 @@ export class Committing {
   }
 
   /**
-   * @returns once the session has more in the store than up to an offset, however long the store fails, or has no more
-   *   to keep. A read may show more than was told to be kept: the next to be told is then nothing new.
+   * @returns when the store has more of the session than up to an offset, or the session has no uncommitted changes, however
+   *   long the store fails. A read may return more than was acknowledged; the next acknowledgement then brings nothing new
    */
   async progress(journal: Journal, after: Offset): Promise<void> {
     while (journal.kept <= after && this.busy(journal) && !this.#ended) {
@@ -193,7 +193,7 @@ export class Committing {
     }
   }
 
-  /** @returns once everything is kept and the store is closed, or cannot be kept. */
+  /** @returns when everything is stored, or cannot be, and the store is closed */
   async close(): Promise<void> {
     this.#ended = true
     this.#progress?.resolve()
@@ -238,9 +238,9 @@ export class Committing {
 
   async #commit(): Promise<void> {
     if (this.#committing !== undefined) return
-    // Where all that failed is gone, an empty commit says whether the store works again.
+    // If all failed changes are gone, an empty commit shows whether the store works again.
     if (this.#dirty.size === 0 && this.#fault === undefined) {
-      // What somebody waits for has gone with its session.
+      // The awaited changes were removed with their session.
       this.#next?.resolve()
       this.#next = undefined
       return
@@ -266,7 +266,7 @@ export class Committing {
     }
   }
 
-  /** All that have something to commit; or one of those of which one broke a commit. */
+  /** All journals with changes, or a single one while the cause of a failed commit is sought. */
   #nextBatch(): ReadonlySet<Journal> {
     for (const suspect of this.#suspects) {
       if (this.#dirty.has(suspect)) return new Set([suspect])
@@ -316,9 +316,9 @@ export class Committing {
   }
 
   /**
-   * Takes the session that broke a commit out of what is to be kept, so that the others go on.
+   * Excludes the session that caused a commit to fail, so that the others continue.
    *
-   * @returns whether it is found, or will be
+   * @returns whether it is known, or will be found
    */
   #isolate(given: ReadonlySet<Journal>, fault: StoreError): boolean {
     const found =
@@ -329,7 +329,7 @@ export class Committing {
       this.drop(found)
     } else if (fault.session === undefined) for (const journal of given) this.#suspects.add(journal)
     else return false
-    // Those who wait for the others wait for the commits that follow.
+    // Waiters for other sessions wait for the commits that follow.
     const [current, next] = [this.#current, this.#next]
     this.#committing = undefined
     this.#current = undefined

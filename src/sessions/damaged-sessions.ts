@@ -1,23 +1,23 @@
 import { ProtocolError } from '../protocol/codes.js'
 import { StoreError } from '../store/store.js'
 
-/** The sessions that were found damaged in the store, until they are gone. */
+/** The damaged sessions in the store, until they are removed. */
 export class DamagedSessions {
   readonly #found = new Set<string>()
-  /** Those that cannot be written to, and why. */
+  /** Sessions that cannot be written to, with the reason. */
   readonly #unwritable = new Map<string, string>()
 
   get size(): number {
     return this.#found.size
   }
 
-  /** A commit met the session's damage: nothing can be added to it. */
+  /** A commit failed on the session's damage: it cannot be written to. */
   add(session: string, reason: string): void {
     this.#found.add(session)
     this.#unwritable.set(session, reason)
   }
 
-  /** The session is gone: another of its id is another one. */
+  /** The session was removed; a new one with its id is not damaged. */
   delete(session: string): void {
     this.#found.delete(session)
     this.#unwritable.delete(session)
@@ -29,7 +29,7 @@ export class DamagedSessions {
     if (reason !== undefined) throw new ProtocolError('damaged', reason)
   }
 
-  /** @returns what is answered where a call of the store has failed; whose data is damaged is remembered */
+  /** @returns the error for the client after a failed call of the store; a damaged session is remembered */
   answerTo(error: unknown): unknown {
     if (!(error instanceof StoreError)) return error
     if (error.kind !== 'damaged') return unavailable(error)
@@ -38,7 +38,7 @@ export class DamagedSessions {
   }
 }
 
-/** @returns what is answered while the store fails */
+/** @returns the error for clients while the store fails */
 export function unavailable({ message }: StoreError): ProtocolError {
   return new ProtocolError('unavailable', message)
 }

@@ -1,6 +1,6 @@
 import type { Clock, Timer } from '../lib/clock.js'
 
-/** Whoever is told that a time has come. @returns when the next one is, milliseconds since 1970; nothing for none */
+/** Called when a time has come. @returns the next time, milliseconds since 1970; undefined for none */
 export type Due = (session: string, worker: string | undefined) => number | undefined
 
 interface Waiting {
@@ -9,12 +9,12 @@ interface Waiting {
 }
 
 /**
- * The longest that a timer runs before it is looked again: `setTimeout` takes no more than 2³¹ − 1 ms, and a clock that
- * was set makes a time come sooner.
+ * The longest duration of a timer before the time is checked again: `setTimeout` accepts at most 2³¹ − 1 ms, and the clock may
+ * be set.
  */
 const timerMsMax = 24 * 60 * 60 * 1_000
 
-/** When something is to be seen to, of a session or a worker: one timer for each. */
+/** Due times of sessions and workers, with one timer for each. */
 export class DueTimes {
   readonly #clock: Clock
   readonly #due: Due
@@ -38,7 +38,7 @@ export class DueTimes {
     times.set(name, { at, timer: this.#clock.after(ms, () => this.#come(session, worker)) })
   }
 
-  /** The session has ended or is gone. */
+  /** The session has ended or was removed. */
   dropAll(session: string): void {
     for (const { timer } of this.#waiting.get(session)?.values() ?? []) timer.cancel()
     this.#waiting.delete(session)

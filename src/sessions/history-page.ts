@@ -13,13 +13,13 @@ import { type ReadStored, type StoredPage, storedEventsMax } from './read-stored
 import type { Turns } from './turns.js'
 
 export interface HistoryQuery {
-  /** Only what follows this. */
+  /** Only events after this. */
   readonly after?: Cursor
-  /** Only what precedes this. */
+  /** Only events before this. */
   readonly before?: Cursor
   /** `asc`, the default: the oldest first; `desc`: the newest. */
   readonly order?: Order
-  /** Events of the page; 1 to `pageItemsMax`, 100 unless given. */
+  /** Maximum of events on the page; 1 to `pageItemsMax`, default 100. */
   readonly limit?: number
   readonly types?: readonly string[]
   /** Only events of these workers. */
@@ -28,7 +28,7 @@ export interface HistoryQuery {
   readonly level?: readonly Level[]
   /** Only events that say that something failed. */
   readonly errors?: boolean
-  /** A text that they have somewhere, or a regular expression between slashes. */
+  /** Only events that contain this text, or match a regular expression between slashes. */
   readonly q?: string
 }
 
@@ -46,18 +46,18 @@ export interface HistoryPage {
   readonly first: Offset
   readonly last: Offset
   readonly events: readonly HubEvent[]
-  /** Where to go on, as `after`, or where the newest come first as `before`; absent at the end. The page may be empty. */
+  /** The `after` of the next page, or with `desc` its `before`; absent at the end. The page may be empty. */
   readonly next?: Cursor
 }
 
 const pageItems = 100
-/** What is looked at within one turn. */
+/** How many events are examined within one turn. */
 const looksPerTurn = 2_000
-/** What is searched within one turn; as `searchWorkMax`. */
+/** How much is searched within one turn, in the unit of `searchWorkMax`. */
 const workPerTurn = 1024 * 1024
 
 /**
- * A page of what memory has of a topic.
+ * A page of a topic's events in memory.
  *
  * @throws ProtocolError `badFrame`, or `conflict` for a cursor of another epoch
  */
@@ -73,7 +73,7 @@ interface StoredReading {
   readonly turns: Turns
 }
 
-/** `pageOf`, going on in the store where memory does not reach back to; what takes long gives turns back. */
+/** Like `pageOf`, but continues in the store where memory does not reach back. Long work is divided into turns. */
 export async function storedPageOf(
   topic: Topic,
   query: HistoryQuery,
@@ -83,7 +83,7 @@ export async function storedPageOf(
   return reading.page()
 }
 
-/** `storedPageOf`, with what the hub knows of each event. */
+/** Like `storedPageOf`, with the entry of each event. */
 export async function entriesOf(
   topic: Topic,
   query: HistoryQuery,
@@ -110,11 +110,11 @@ async function read(
   return reading
 }
 
-/** One request for a page, as far as it has come. */
+/** The progress of one request for a page. */
 class Reading {
   lookedAt = 0
   #done = false
-  /** Everything up to here was looked at; where the newest come first, everything from here on. */
+  /** All events up to here were examined; with `desc`, all from here on. */
   #position: Offset
   #bytes = 0
   readonly entries: Entry[] = []
@@ -151,7 +151,7 @@ class Reading {
     this.#done = this.#isAtEnd(this.#position)
   }
 
-  /** Where to go on; nothing at the end. */
+  /** The cursor to continue from; undefined at the end. */
   get next(): Cursor | undefined {
     if (this.#isAtEnd(this.#position)) return undefined
     return formatCursor(this.#topic.timeline.epoch, this.#position)
@@ -161,7 +161,7 @@ class Reading {
     return this.#done
   }
 
-  /** The first offset that is not meant, above all that are. */
+  /** The first offset above the requested range. */
   get #end(): Offset {
     return Math.min(this.#before, this.#topic.timeline.offset + 1) as Offset
   }
@@ -177,27 +177,27 @@ class Reading {
     )
   }
 
-  /** @returns the part that comes next, from memory or the store; nothing where it is damaged, unless it is the first */
+  /** @returns the next part, from memory or the store; undefined if it is damaged, unless it is the first */
   async part(readStored: ReadStored): Promise<StoredPage | undefined> {
     const [topic, filter, offset] = [this.#topic, this.#filter, this.#position]
     const limit = this.#search === undefined ? this.#limit - this.entries.length : storedEventsMax
-    // In memory alone there is no more than memory has.
+    // Without a store, memory has everything.
     const whole = topic.timeline.journal === undefined ? start : topic.wholeAfter
     const isInStore = this.#order === 'asc' ? offset < whole : offset <= whole + 1
     if (whole === start || !isInStore) return this.held(whole)
     const part = this.#order === 'asc' ? { after: offset, limit } : { before: offset, limit }
     const stored = await readStored(topic, filter, part).catch((error: unknown): undefined => {
-      // What is damaged is told by the request that begins there.
+      // The damage is reported by the request that begins there.
       if (!isDamaged(error) || this.entries.length === 0) throw error
     })
     if (stored?.end !== true) return stored
     if (this.#order === 'desc') return { ...stored, last: (this.#after + 1) as Offset }
-    // The end of the store is where memory begins; where it is not, there is no more for now.
+    // The store should end where memory begins; if it ends before, there is no more for now.
     if (stored.last < topic.wholeAfter) this.#done = true
     return stored
   }
 
-  /** @returns what memory has next. @param down to where it is read backwards */
+  /** @returns the next part in memory. @param down the end of reading backwards */
   held(down: Offset): StoredPage {
     const [topic, filter] = [this.#topic, this.#filter]
     const eventsMax = this.#search === undefined ? this.#limit - this.entries.length : storedEventsMax
@@ -208,7 +208,7 @@ class Reading {
     return { ...topic.readBefore(this.#position, filter, { after, eventsMax, lookedAtMax }), end: false }
   }
 
-  /** Takes what is meant of a part. Whoever iterates gives a turn back at each step. */
+  /** Adds the matching entries of a part. The caller gives the turn back at each step. */
   *take({ entries, last, lookedAt }: StoredPage): Generator<void> {
     const search = this.#search
     const { historyLooksMax, searchWorkMax } = this.#limits
@@ -240,7 +240,7 @@ class Reading {
     this.#bytes += entry.bytes
   }
 
-  /** A page has one event at least, and ends after the one that makes it too large. */
+  /** A page has at least one event, and ends after the one that exceeds the size. */
   get #isFull(): boolean {
     return this.entries.length >= this.#limit || this.#bytes > this.#limits.pageBytesMax
   }

@@ -7,7 +7,7 @@ import type { StateSetting } from '../session/topic.js'
 import type { StateRoom } from '../state/room.js'
 import { noCounts } from '../state/topic-state.js'
 
-/** The topic `hub` as those see it who may see the same sessions: one slice, with offsets of its own. */
+/** The topic `hub` for clients with the same visible sessions: one slice, with offsets of its own. */
 export class HubList implements Timeline {
   readonly id = hubTimeline
   readonly epoch: Epoch
@@ -17,14 +17,14 @@ export class HubList implements Timeline {
   readonly journal = undefined
   readonly room: StateRoom
   readonly past = undefined
-  /** The sessions that may be seen; absent: all. */
+  /** The visible sessions; absent: all. */
   readonly ids: readonly string[] | undefined
   readonly #slice: (ids: readonly string[] | undefined) => JsonObject
   #offset: Offset = start
   #following: Following | undefined = undefined
   #stale = true
 
-  /** @param slice answers with the slice `sessions` of those that may be seen */
+  /** @param slice returns the slice `sessions` of the visible ones */
   constructor(
     epoch: Epoch,
     ids: readonly string[] | undefined,
@@ -34,7 +34,7 @@ export class HubList implements Timeline {
     this.ids = ids
     this.#slice = slice
     this.room = state.room()
-    // The hub bounds the slice itself, and nobody counts it.
+    // The hub bounds the slice itself, and it is not counted.
     const unbounded = { sliceBytesMax: Number.POSITIVE_INFINITY, stateBytesMax: Number.POSITIVE_INFINITY }
     this.topic = new HubTopic(this, {
       ...state,
@@ -63,7 +63,7 @@ export class HubList implements Timeline {
     this.#following = following
   }
 
-  /** Something has changed that it shows. */
+  /** Facts in the list have changed. */
   changed(): void {
     this.#stale = true
   }

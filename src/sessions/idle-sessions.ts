@@ -1,19 +1,19 @@
 import type { Session } from '../session/session.js'
 
-/** Sessions that nobody follows and that the store has whole; when there are too many, the longest idle leave memory. */
+/** Sessions that are not followed and completely stored; if there are too many, the longest idle leave memory. */
 export class IdleSessions {
   /** In the order in which they became idle. */
   readonly #idle = new Map<string, Session>()
   readonly #max: number
   readonly #release: (session: Session) => void
 
-  /** @param release takes a session out of memory */
+  /** @param release releases a session from memory */
   constructor(max: number, release: (session: Session) => void) {
     this.#max = Math.max(1, max)
     this.#release = release
   }
 
-  /** Nobody follows the session, and all of it is committed. */
+  /** The session is not followed, and everything of it is committed. */
   add(session: Session): void {
     this.#idle.delete(session.id)
     this.#idle.set(session.id, session)
@@ -24,7 +24,7 @@ export class IdleSessions {
     }
   }
 
-  /** Those that nobody follows, in the order in which they became idle. */
+  /** The idle sessions, in the order in which they became idle. */
   sessions(): Session[] {
     return [...this.#idle.values()].filter(({ followed }) => !followed)
   }

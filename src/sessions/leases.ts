@@ -1,20 +1,20 @@
 import type { Clock, Timer } from '../lib/clock.js'
 
-/** Whoever is told when a lease runs out. @returns milliseconds that are left after all; 0 where it has run out */
+/** Called when a lease may have expired. @returns the milliseconds that are left; 0 if it has expired */
 export type RunOut = (session: string, worker: string | undefined) => number
 
 interface Lease {
   readonly session: string
   readonly worker: string | undefined
   readonly ms: number
-  /** A connection that renews it by living. */
+  /** The connection that renews it while it is open. */
   holder: object | undefined
   timer: Timer | undefined
 }
 
 /**
- * Promises of producers to be heard of again. A lease is renewed by a request, by any event of its worker or session,
- * or as long as the connection lives that asked for it.
+ * Promises of producers to report again. A lease is renewed by a request, by any event of its worker or session, or by the
+ * connection that requested it as long as it is open.
  */
 export class Leases {
   readonly #clock: Clock
@@ -29,7 +29,7 @@ export class Leases {
     this.#runOut = runOut
   }
 
-  /** How many there are. */
+  /** The number of leases. */
   get size(): number {
     let size = 0
     for (const leases of this.#leases.values()) size += leases.size
@@ -39,7 +39,7 @@ export class Leases {
   /**
    * Begins or renews a lease.
    *
-   * @param holder the connection that renews it by living; absent: it runs from now
+   * @param holder the connection that renews it while it is open; absent: it expires from now on
    */
   hold(session: string, worker: string | undefined, ms: number, holder?: object): void {
     this.drop(session, worker)
@@ -53,7 +53,7 @@ export class Leases {
     held.add(lease)
   }
 
-  /** A connection has gone: what it held runs from now. */
+  /** A connection has closed: its leases expire from now on. */
   released(holder: object): void {
     for (const lease of this.#held.get(holder) ?? []) {
       lease.holder = undefined
@@ -66,7 +66,7 @@ export class Leases {
     return this.#leases.get(session)?.has(worker ?? '') === true
   }
 
-  /** The lease is given up, or what it is of has ended. */
+  /** The lease was given up, or its session or worker has ended. */
   drop(session: string, worker: string | undefined): void {
     const leases = this.#leases.get(session)
     const lease = leases?.get(worker ?? '')
@@ -77,7 +77,7 @@ export class Leases {
     if (leases.size === 0) this.#leases.delete(session)
   }
 
-  /** The session has ended or is gone. */
+  /** The session has ended or was removed. */
   dropAll(session: string): void {
     for (const worker of this.#leases.get(session)?.keys() ?? []) {
       this.drop(session, worker === '' ? undefined : worker)

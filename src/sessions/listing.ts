@@ -12,7 +12,7 @@ import { type SessionPage, type SessionSources, sessionPage, summaries } from '.
 import { findSessions, type SessionQuery } from './session-search.js'
 import type { Turns } from './turns.js'
 
-/** Sessions that a query means, and where its next page begins. */
+/** The sessions of a query, and the beginning of the next page. */
 export interface FoundPage {
   readonly sessions: readonly SessionSummary[]
   readonly next?: string
@@ -26,7 +26,7 @@ interface ListingParts {
   readonly clock: Clock
 }
 
-/** Lists the sessions of a hub, in memory or not, page by page; none comes into memory by it. */
+/** Lists the sessions of a hub, in memory or not, page by page, without loading them. */
 export class Listing {
   readonly #parts: ListingParts
   readonly #sources: SessionSources
@@ -45,7 +45,7 @@ export class Listing {
   }
 
   /**
-   * A page of the sessions that may be seen, in the order of their ids.
+   * A page of the visible sessions, in the order of their ids.
    *
    * @param after the id before the page; empty for the first
    */
@@ -54,7 +54,7 @@ export class Listing {
   }
 
   /**
-   * A page of the sessions that may be seen and that a query means.
+   * A page of the visible sessions of a query.
    *
    * @throws ProtocolError `badFrame`
    */
@@ -78,7 +78,7 @@ export class Listing {
   async #loaded(id: string): Promise<StoredSession | undefined> {
     const { committing } = this.#parts
     return committing?.store.load(id).catch((error: unknown): undefined => {
-      // The others of the list are none the worse for it.
+      // Other sessions in the list are not affected.
       if (!isDamaged(committing.damaged.answerTo(error))) throw committing.damaged.answerTo(error)
     })
   }

@@ -18,10 +18,9 @@ export interface Applying {
 }
 
 /**
- * Does to a session what a batch of the log says. It depends on nothing but the session and the batch, so that all hubs
- * come to the same.
+ * Applies a batch of the log to a session. The result depends only on the session and the batch, so it is the same in all hubs.
  *
- * @returns the places of entries that mean nothing: changes of slices that had changed before them
+ * @returns the indexes of entries without effect: changes of slices that had changed before them
  */
 export function applyBatch(
   session: Session,
@@ -58,7 +57,7 @@ export function applyBatch(
         const { kind: _, ...said } = entry
         const data = said.outcome === undefined ? {} : { outcome: said.outcome }
         const bytes = measure(data, Number.POSITIVE_INFINITY)
-        // Two offsets before its own are for what the hub says of the session.
+        // The two offsets before its own are reserved for the reserved slices.
         session.goTo((from + place + 2) as Offset)
         const facts = { traits: catalog.traitsOf('complete'), bytes, now: at }
         session.end({ type: 'complete', data }, facts, said)
@@ -70,12 +69,12 @@ export function applyBatch(
   return meaningless
 }
 
-/** What a session has come to, as far as it cannot be computed from the events that are retained. */
+/** The state of a session that cannot be computed from its retained events. */
 interface Image extends Pick<StoredSession, 'record' | 'workers' | 'slices' | 'latest'> {
   readonly completion?: StoredEvent
 }
 
-/** @returns what `restoreImage` takes */
+/** @returns the input of `restoreImage` */
 export function imageOf(session: Session): Uint8Array {
   const pinned = new Map<Offset, StoredEvent>()
   for (const history of session.histories()) {
@@ -105,7 +104,7 @@ function slicesOf({ worker, state }: OwnTopic): StoredSlice[] {
   }))
 }
 
-/** Brings a session to where it was when the image was made. @param before batches that led there, for its history */
+/** Restores a session from an image. @param before batches before the image, for its history */
 export function restoreImage(
   session: Session,
   { offset, bytes }: { readonly offset: Offset; readonly bytes: Uint8Array },
@@ -128,7 +127,7 @@ export function restoreImage(
   restoreSession(session, stored, { events, catalog })
 }
 
-/** @returns the events of a batch as they were published: without what the session's mode kept from everybody */
+/** @returns the events of a batch without those that the session's mode withheld */
 function eventsOf(batch: Delivered, catalog: Catalog): StoredEvent[] {
   const { from, at, known } = batch
   const events: StoredEvent[] = []

@@ -5,20 +5,20 @@ import type { Epoch, Offset } from '../protocol/cursor.js'
 import type { Session } from '../session/session.js'
 import { type Applying, applyBatch } from './log-batch.js'
 
-/** Batches that wait for those before them; what does not fit is asked for. */
+/** Maximum of batches that wait for earlier ones; others are requested from the log. */
 const aheadMax = 1_000
 const retryMs = 250
 const retryMsMax = 5_000
 
-/** What a hub has appended and waits for. */
+/** A batch that this hub has appended and waits for. */
 export interface OwnBatch {
   readonly entries: readonly PlacedEntry[]
   /**
-   * @param meaningless places of changes that had no effect
+   * @param meaningless indexes of changes without effect
    * @param began whether the session began with it
    */
   applied(meaningless: ReadonlySet<number>, began: boolean): void
-  /** What the session has come to here is no good any more. */
+  /** The local state of the session is no longer valid. */
   abandoned(): void
 }
 
@@ -27,26 +27,28 @@ export interface FollowerParts extends Applying {
   /** The hub's own id. */
   readonly hub: string
   readonly clock: Clock
-  /** The session has something for those who follow it. */
+  /** Called when the session has events for its followers. */
   readonly onDirty: (session: Session) => void
-  /** What the hub has of the session is of a past that did not happen, or too old: it has to be opened anew. */
+  /** Called when the local state is of a lost past, or too old: the session must be opened again. */
   readonly stale: (session: Session) => void
   /** The session was removed. */
   readonly removed: (session: Session) => void
 }
 
-/** Keeps a session where the log is: applies each batch once and in order, and asks the log for what the feed lost. */
+/**
+ * Keeps a session up to date with the log: applies each batch once and in order, and requests batches that the feed has lost.
+ */
 export class LogFollower implements LogFeed {
   readonly session: Session
-  /** Of the newest checkpoint that the hub knows of. Bytes. */
+  /** The size of the newest known checkpoint. Bytes. */
   imageBytes = 0
   readonly #parts: FollowerParts
-  /** What came and does not follow directly, in the order in which it came. */
+  /** Batches that do not follow directly, in order of arrival. */
   #ahead: Delivered[] = []
   readonly #own = new Map<number, OwnBatch>()
-  /** Where those of them end that were appended. */
+  /** The ends of own appended batches. */
   readonly #ends = new Map<number, Offset>()
-  /** The question under way, and the one after it. */
+  /** The current request to the log, and the next one. */
   #asking: Promise<void> | undefined = undefined
   #next: Promise<void> | undefined = undefined
   #retry: Timer | undefined = undefined
@@ -61,17 +63,17 @@ export class LogFollower implements LogFeed {
     this.#parts = parts
   }
 
-  /** As far as is known, it is where the log is. */
+  /** Whether it is up to date with the log, as far as is known. */
   get live(): boolean {
     return this.#asking === undefined && this.#retry === undefined && !this.#left
   }
 
-  /** The hub holds the session no more. */
+  /** Whether the hub has released the session. */
   get left(): boolean {
     return this.#left
   }
 
-  /** Batches of this hub that are under way. */
+  /** Whether batches of this hub are in progress. */
   get busy(): boolean {
     return this.#own.size > 0
   }
@@ -85,7 +87,7 @@ export class LogFollower implements LogFeed {
     this.#own.set(number, batch)
   }
 
-  /** It was appended, and this is how it is told. */
+  /** The batch was appended. */
   answered(batch: Delivered): void {
     if (!this.#own.has(batch.number)) return
     this.#ends.set(batch.number, batch.to)
@@ -99,7 +101,7 @@ export class LogFollower implements LogFeed {
     this.#ends.delete(number)
   }
 
-  /** What was appended and is not where it should be has been lost. */
+  /** Abandons own batches that are not at their offsets, because they were lost. */
   #abandonLost(): void {
     for (const [number, end] of this.#ends) {
       if (end > this.session.offset) continue
@@ -112,7 +114,7 @@ export class LogFollower implements LogFeed {
   batch(batch: Delivered): void {
     if (this.#left) return
     const { epoch, offset } = this.session
-    // Of another lifetime: only the log knows whether it is the one before or the next.
+    // Another epoch: only the log knows whether it is an earlier or a later one.
     if (batch.epoch !== epoch) return this.#askSoon()
     if (batch.to <= offset) return
     if (this.#asking !== undefined || batch.from !== offset) {
@@ -134,7 +136,7 @@ export class LogFollower implements LogFeed {
   }
 
   /**
-   * @returns once the session is where the log was when this was called
+   * @returns when the session is as far as the log was at the time of the call
    * @throws StoreError when the log cannot be asked
    */
   catchUp(): Promise<void> {
@@ -148,7 +150,7 @@ export class LogFollower implements LogFeed {
     return this.#next
   }
 
-  /** The hub lets go of the session. */
+  /** The hub releases the session. */
   leave(): void {
     if (this.#left) return
     this.#left = true
@@ -161,7 +163,7 @@ export class LogFollower implements LogFeed {
   }
 
   #askSoon(): void {
-    // A failure is asked again by itself.
+    // After a failure it is tried again.
     this.catchUp().catch(() => undefined)
   }
 
@@ -198,7 +200,7 @@ export class LogFollower implements LogFeed {
     }
   }
 
-  /** What came while the log was asked may follow now. */
+  /** Batches that arrived meanwhile may follow now. */
   #takeAhead(): void {
     if (this.#retry !== undefined) return
     const ahead = this.#ahead

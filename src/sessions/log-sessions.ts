@@ -8,13 +8,13 @@ import { applyBatch, restoreImage } from './log-batch.js'
 import { type FollowerParts, LogFollower } from './log-follower.js'
 
 export interface LogSessionsParts extends FollowerParts {
-  /** Makes a session that takes its offsets from the log. */
+  /** Creates a session whose offsets come from the log. */
   readonly make: (id: string, epoch: Epoch) => Session
   /** The session is in memory from now on. */
   readonly hold: (session: Session) => void
 }
 
-/** What the feed brings while a session is being opened. */
+/** Collects the batches of the feed while a session is being opened. */
 class Gate implements LogFeed {
   #follower: LogFollower | undefined = undefined
   #batches: Delivered[] = []
@@ -45,7 +45,7 @@ class Gate implements LogFeed {
   }
 }
 
-/** The sessions that a hub follows in the log: opens what is asked for, and lets go of it. */
+/** The sessions that a hub follows in the log: opens and releases them. */
 export class LogSessions {
   readonly #parts: LogSessionsParts
   readonly #followers = new Map<string, LogFollower>()
@@ -55,14 +55,14 @@ export class LogSessions {
     this.#parts = parts
   }
 
-  /** @returns what keeps a session where the log is, if it is in memory */
+  /** @returns the follower of a session in memory */
   get(id: string): LogFollower | undefined {
     return this.#followers.get(id)
   }
 
   /**
-   * @param position of somebody who wants to go on from there
-   * @returns whether the session is in memory, and as far as that
+   * @param position of a client that resumes
+   * @returns whether the session is in memory, and has reached the position
    */
   isReady(id: string, position?: Position): boolean {
     const follower = this.#followers.get(id)
@@ -70,8 +70,7 @@ export class LogSessions {
   }
 
   /**
-   * Brings a session into memory, and where it is, to a position that it has not reached yet. One that does not exist
-   * is there as a placeholder.
+   * Loads a session into memory, and brings it up to a position. One that does not exist becomes a placeholder.
    *
    * @throws ProtocolError `unavailable` when the log cannot be asked
    */
@@ -79,7 +78,7 @@ export class LogSessions {
     try {
       let follower = this.#followers.get(id) ?? (await this.#load(id))
       if (!follower.live || isAhead(position, follower.session)) await follower.catchUp()
-      // What the log said may have made an end of what was here.
+      // The log's answer may have ended the local session.
       if (follower.left) follower = this.#followers.get(id) ?? (await this.#load(id))
       return follower
     } catch (error) {
@@ -87,7 +86,7 @@ export class LogSessions {
     }
   }
 
-  /** Removes a session, for all hubs. @throws ProtocolError `unavailable` when it is not known whether it is gone */
+  /** Removes a session, for all hubs. @throws ProtocolError `unavailable` when the outcome is unknown */
   async remove(id: string): Promise<void> {
     try {
       await this.#parts.log.remove(id)
@@ -139,11 +138,11 @@ export class LogSessions {
 }
 
 function isAhead(position: Position | undefined, { epoch, offset }: Session): boolean {
-  // Another epoch may be one that has begun since.
+  // Another epoch may have begun since.
   return position !== undefined && (position.epoch !== epoch || position.offset > offset)
 }
 
-/** @returns what who asked for something is told */
+/** @returns the error for the client */
 export function unavailable(error: unknown): unknown {
   return error instanceof StoreError ? new ProtocolError('unavailable', error.message) : error
 }

@@ -1,2 +1,4 @@
-/** What the attacker does when it does not attack: what is slow then is the machine. */
-export const controlName = 'none: the attacker works for itself'
+/** What the attacker is told. */
+export type AttackerWord =
+  | 'stop'
+  | { readonly attack: string; readonly url: string; readonly perSecond: number }

@@ -27,11 +27,52 @@ export interface Reading {
 const mib = 1024 * 1024
 const main = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
 
+/** How long turns of the hub's event loop were, in milliseconds that its main thread had the core. */
+export interface Turns {
+  /** A moment taken at random falls into a longer turn once in a hundred times. */
+  readonly p99: number
+  readonly max: number
+  /** What part of the time its main thread waited for a core. Per cent. */
+  readonly waited: number
+}
+
+/** Often enough to tell turns apart, seldom enough to cost a hundredth of a core. */
+const turnMs = 1
+
 /**
  * Runs in the hub's process before anything else: counts the timers that are pending, which Node does not tell of those
  * that keep no process alive, and when asked collects garbage, so that two readings can be compared.
+ *
+ * When asked it also measures turns: what the loop did between two ticks of a timer, less the time for which its thread
+ * waited for the core, which is the machine's doing (the second number in `schedstat`, proc(5), in nanoseconds).
  */
 const probe = `
+  import { openSync, readSync } from 'node:fs'
+  const text = Buffer.alloc(64)
+  let stat, turns, since = 0, wait = 0
+  const waited = () => Number(text.latin1Slice(0, readSync(stat, text, 0, 64, 0)).split(' ')[1]) / 1e6
+  const spent = () => performance.eventLoopUtilization().active - waited()
+  const measure = (before) => {
+    if (turns === undefined) return
+    const now = spent()
+    turns.push(now - before)
+    set(measure, ${turnMs}, now)
+  }
+  process.on('SIGWINCH', () => {
+    if (turns === undefined) {
+      stat ??= openSync('/proc/thread-self/schedstat', 'r')
+      turns = []
+      since = performance.now()
+      wait = waited()
+      return measure(spent())
+    }
+    const lengths = turns.sort((a, b) => b - a), all = performance.now() - since
+    turns = undefined
+    let sum = 0, p99 = 0
+    for (const ms of lengths) if ((sum += ms) >= all / 100) { p99 = ms; break }
+    const probe = { p99, max: lengths[0] ?? 0, waited: ((waited() - wait) / all) * 100 }
+    process.stderr.write(JSON.stringify({ probe }) + '\\n')
+  })
   const pending = new Set(), set = setTimeout, clear = clearTimeout
   globalThis.setTimeout = (task, ms, ...words) => {
     const timer = set(() => { pending.delete(timer); task(...words) }, ms)
@@ -54,6 +95,7 @@ export class HubProcess {
   /** The last lines that it wrote, for whoever wonders why it ended. */
   readonly #said: string[]
   #timers = 0
+  #turns: Turns = { p99: Number.NaN, max: Number.NaN, waited: Number.NaN }
   #probed: (() => void) | undefined = undefined
 
   private constructor(url: string, child: ChildProcess, directory: string, said: string[]) {
@@ -95,7 +137,9 @@ export class HubProcess {
   }
 
   #hear(line: string): void {
-    this.#timers = (JSON.parse(line) as { probe: { timers: number } }).probe.timers
+    const { probe } = JSON.parse(line) as { probe: { timers: number } | Turns }
+    if ('timers' in probe) this.#timers = probe.timers
+    else this.#turns = probe
     this.#probed?.()
   }
 
@@ -139,6 +183,21 @@ export class HubProcess {
     })
     this.#child.kill('SIGUSR2')
     await probed
+  }
+
+  /** Measures from now on how long its turns are (Linux). */
+  beginTurns(): void {
+    this.#child.kill('SIGWINCH')
+  }
+
+  /** @returns what was measured since `beginTurns` */
+  async endTurns(): Promise<Turns> {
+    const probed = new Promise<void>((resolve) => {
+      this.#probed = resolve
+    })
+    this.#child.kill('SIGWINCH')
+    await probed
+    return this.#turns
   }
 
   /** Ends it in good order, and removes its store. @returns the exit code */

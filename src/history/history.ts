@@ -42,6 +42,9 @@ interface Evicted {
 // Further types share one offset, so that made-up type names cannot fill memory.
 const evictedTypesMax = 256
 
+/** About what the mark of a type takes beside its name. */
+const markBytes = 128
+
 /**
  * The retained events of one topic, in two lanes: critical events and droppable ones, each bounded by count and both together
  * by bytes. Droppable events never evict a critical one.
@@ -72,6 +75,8 @@ export class History {
   #bytes = 0
   /** The bytes of pinned events that have left their lane. */
   #pinnedBytes = 0
+  /** Of what is remembered of evicted types. */
+  #marksBytes = 0
 
   /**
    * @param totals of all histories of the hub
@@ -131,6 +136,7 @@ export class History {
     while (this.#bytes > bytes && this.droppable.length > 0) this.#evict(this.droppable)
     while (this.#bytes > bytes && this.critical.length > 0) this.#evict(this.critical)
     while (this.#bytes > bytes && (this.#pinned?.size ?? 0) > 0) this.#forgetOldestPinned()
+    if (this.#bytes > bytes) this.#joinMarks()
   }
 
   /** Pins an event that left its lane before the session left memory. */
@@ -205,7 +211,7 @@ export class History {
   }
 
   get #laneBytes(): number {
-    return this.#bytes - this.#pinnedBytes
+    return this.#bytes - this.#pinnedBytes - this.#marksBytes
   }
 
   /** Pinned events that have left their lane may take as much room as the lanes. */
@@ -256,10 +262,24 @@ export class History {
     if (evicted !== undefined) evicted.last = later(evicted.last, offset)
     else if (this.#evicted.size < evictedTypesMax) {
       this.#evicted.set(name, { type, traits, force, last: offset })
-    } else {
-      const lane = traits.critical ? 'critical' : 'droppable'
-      this.#evictedOthers = { ...this.#evictedOthers, [lane]: later(this.#evictedOthers[lane], offset) }
-    }
+      this.#marksBytes += name.length + markBytes
+      this.#weigh(name.length + markBytes)
+    } else this.#markOther(traits, offset)
+  }
+
+  #markOther({ critical }: Traits, offset: Offset): void {
+    const others = this.#evictedOthers
+    this.#evictedOthers = critical
+      ? { ...others, critical: later(others.critical, offset) }
+      : { ...others, droppable: later(others.droppable, offset) }
+  }
+
+  /** All types share one mark from now on: some who have missed nothing are told of a gap. */
+  #joinMarks(): void {
+    for (const { traits, last } of this.#evicted?.values() ?? []) this.#markOther(traits, last)
+    this.#evicted?.clear()
+    this.#weigh(-this.#marksBytes)
+    this.#marksBytes = 0
   }
 }
 

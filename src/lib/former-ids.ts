@@ -20,6 +20,11 @@ export class FormerIds {
   #left = 0
   #every = 1
 
+  /** Of how many it knows. */
+  get size(): number {
+    return this.#first.size + this.#sample.size
+  }
+
   has(name: string): boolean {
     const hash = hashOf(name)
     return this.#first.has(hash) || this.#sample.has(hash)

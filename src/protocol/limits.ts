@@ -319,6 +319,18 @@ export const limitTable = {
     guards: 'frames of a WebSocket at once, pings and pongs included',
     exceeding: 'closed with 4004',
   },
+  pulseRateMax: {
+    value: 100,
+    unit: 'pings and pongs a second',
+    guards: 'pings and pongs of a WebSocket on average',
+    exceeding: 'closed with 4004',
+  },
+  pulseBurstMax: {
+    value: 1_000,
+    unit: 'pings and pongs',
+    guards: 'pings and pongs of a WebSocket at once',
+    exceeding: 'closed with 4004',
+  },
   byteRateMax: {
     value: 16 * mib,
     unit: 'bytes a second',
@@ -332,13 +344,13 @@ export const limitTable = {
     exceeding: 'closed with 4004',
   },
   bodyRateMax: {
-    value: 256 * mib,
+    value: 64 * mib,
     unit: 'bytes a second',
     guards: 'bodies sent with the same token, or from the same address without one, on average',
     exceeding: 'reading pauses; the senders take turns',
   },
   bodyBurstMax: {
-    value: 1_024 * mib,
+    value: 64 * mib,
     unit: 'bytes',
     guards: 'bodies sent with the same token, or from the same address without one, at once',
     exceeding: 'reading pauses; the senders take turns',
@@ -393,7 +405,7 @@ export const limitTable = {
     value: 256 * mib,
     unit: 'bytes',
     guards:
-      'history and state of all sessions in memory, their metadata and outcomes, and 2 KiB for each worker',
+      'history and state of all sessions in memory, their metadata, outcomes, open questions, attempts and ids, and 2 KiB for each worker',
     exceeding:
       'first, history is evicted from sessions that hold more than an eighth and much more than the others; then sessions leave memory: ended ones, while these hold more than a quarter, and stored ones; then history is evicted from the sessions that hold most. State that would take more than half of it is unavailable to sessions that have more than their share',
   },

@@ -8,6 +8,7 @@ import type { ConnectionGrants } from './access/connection-grants.js'
 import type { EntryQueue } from './access/entry-queue.js'
 import type { Hosts, OriginRules } from './access/origins.js'
 import type { RateLimits } from './access/rate-limits.js'
+import type { WorkTurns } from './access/work-turns.js'
 import type { BodyBudget } from './http/body-budget.js'
 import type { OpenConnections } from './links/connection-log.js'
 import type { IdleTimers } from './links/idle-timers.js'
@@ -30,12 +31,15 @@ export interface AccessContext {
   readonly connectionGrants: ConnectionGrants
   readonly entryQueue: EntryQueue
   readonly rateLimits: RateLimits
+  readonly workTurns: WorkTurns
   readonly origins: OriginRules
   readonly hosts: Hosts
 }
 
 /** Dependencies of requests with bodies. */
-export interface BodyContext extends HubContext, Pick<AccessContext, 'authenticator' | 'rateLimits'> {
+export interface BodyContext
+  extends HubContext,
+    Pick<AccessContext, 'authenticator' | 'rateLimits' | 'workTurns'> {
   readonly bodyBudget: BodyBudget
   /** Runs a task when the server begins to stop. @returns a function that cancels this */
   readonly onClosing: (task: () => void) => () => void
@@ -44,12 +48,12 @@ export interface BodyContext extends HubContext, Pick<AccessContext, 'authentica
 /** Dependencies of connections: WebSockets and SSE responses. */
 export interface LinkContext
   extends HubContext,
-    Pick<AccessContext, 'authenticator' | 'connectionGrants' | 'entryQueue' | 'rateLimits'> {
+    Pick<AccessContext, 'authenticator' | 'connectionGrants' | 'entryQueue' | 'rateLimits' | 'workTurns'> {
   readonly links: Links
   /** A silent WebSocket is pinged; an SSE response without data gets a comment. */
   readonly idleTimers: Readonly<Record<LinkKind, IdleTimers>>
   /** The rate limits of one WebSocket. */
-  readonly rates: { readonly frames: Rate; readonly bytes: Rate }
+  readonly rates: { readonly frames: Rate; readonly bytes: Rate; readonly pulses: Rate }
   readonly log: Log
   readonly connections: OpenConnections
   /** Whether the server is stopping. */

@@ -11,6 +11,7 @@ import { EntryQueue } from './access/entry-queue.js'
 import { OriginRules, type Origins } from './access/origins.js'
 import { RateLimits } from './access/rate-limits.js'
 import type { AuthOptions, Tokens } from './access/tokens.js'
+import { WorkTurns } from './access/work-turns.js'
 import type { Context } from './context.js'
 import { BodyBudget } from './http/body-budget.js'
 import { exportRoute } from './http/export-route.js'
@@ -151,6 +152,7 @@ export function makeService(
     connections: new OpenConnections(),
     // Uses the real event loop, even if the hub has another clock.
     entryQueue: new EntryQueue(systemClock),
+    workTurns: new WorkTurns(systemClock),
     clock,
     log,
     counts,
@@ -159,6 +161,7 @@ export function makeService(
     dialects: new Map([...builtInDialects, ...hub.dialects].map((dialect) => [dialect.name, dialect])),
     rates: {
       frames: { perSecond: limits.frameRateMax, burst: limits.frameBurstMax },
+      pulses: { perSecond: limits.pulseRateMax, burst: limits.pulseBurstMax },
       bytes: { perSecond: limits.byteRateMax, burst: limits.byteBurstMax },
     },
     idleTimers: {

@@ -23,9 +23,21 @@ const needsMax = 1_000
 
 const textLengthMax = 500
 
+/** About what a question takes beside its text and key. Bytes. */
+const overheadBytes = 128
+
+/** What one takes at most, with the key that a producer may give. Bytes. */
+export const needBytesMax = 1_024
+
 /** The open needs of one worker, or of a session itself, in the order of the questions. */
 export class Needs {
   #open: Need[] = []
+  readonly #weigh: (bytes: number) => void
+
+  /** @param weigh told what they take more, or less. Bytes */
+  constructor(weigh: (bytes: number) => void) {
+    this.#weigh = weigh
+  }
 
   get open(): readonly Need[] {
     return this.#open
@@ -35,6 +47,7 @@ export class Needs {
   ask(need: Need): boolean {
     if (this.#open.length >= needsMax || this.#open.some((one) => isSame(one, need))) return false
     this.#open.push(need)
+    this.#weigh(bytesOf(need))
     return true
   }
 
@@ -48,13 +61,14 @@ export class Needs {
       (need) => (kind === 'any' || need.kind === kind) && (key === undefined || need.key === key),
     )
     if (at === -1 || (kind === 'any' && key === undefined)) return false
-    this.#open.splice(at, 1)
+    for (const need of this.#open.splice(at, 1)) this.#weigh(-bytesOf(need))
     return true
   }
 
   /** The worker or session has ended. @returns whether any need was open */
   clear(): boolean {
     const any = this.#open.length > 0
+    for (const need of this.#open) this.#weigh(-bytesOf(need))
     this.#open = []
     return any
   }
@@ -62,6 +76,7 @@ export class Needs {
   /** Restores the stored needs. */
   restore(needs: readonly Need[]): void {
     this.#open = [...needs]
+    for (const need of needs) this.#weigh(bytesOf(need))
   }
 }
 
@@ -100,6 +115,10 @@ function textOf(value: JsonValue | undefined): string {
     })
     .filter(Boolean)
     .join(' ')
+}
+
+function bytesOf({ key, text }: Need): number {
+  return key.length + text.length + overheadBytes
 }
 
 function isSame(one: Need, other: Need): boolean {

@@ -14,6 +14,9 @@ const lastAtStepMs = 5_000
 /** Maximum of steps whose newest attempt is remembered; the oldest step is forgotten. */
 const stepsMax = 1_000
 
+/** About what a step takes beside its name. Bytes. */
+export const stepBytes = 96
+
 /** Sums of the token counts of models. */
 export type Usage = {
   readonly input_tokens?: number
@@ -45,6 +48,12 @@ export class Progress {
   #attempts: Map<string, number> | undefined = undefined
   #lastAt = 0
   #heardAt = 0
+  readonly #weigh: (bytes: number) => void
+
+  /** @param weigh told what it keeps more of, or less, as long as its session is in memory. Bytes */
+  constructor(weigh: (bytes: number) => void) {
+    this.#weigh = weigh
+  }
 
   get ending(): Ending | undefined {
     return this.#ending
@@ -111,11 +120,12 @@ export class Progress {
   /** An attempt has begun that is newer than all earlier ones. */
   beginAttempt({ step, number }: Attempt): void {
     this.#attempts ??= new Map()
-    this.#attempts.delete(step)
+    if (!this.#attempts.delete(step)) this.#weigh(step.length + stepBytes)
     this.#attempts.set(step, number)
     if (this.#attempts.size <= stepsMax) return
     for (const oldest of this.#attempts.keys()) {
       this.#attempts.delete(oldest)
+      this.#weigh(-oldest.length - stepBytes)
       return
     }
   }
@@ -132,7 +142,7 @@ export class Progress {
     if (asks !== undefined) {
       const key = keyOf(event, traits) ?? String(offset)
       const need = { kind: asks, key, offset, time: event.time ?? now, text: needText(event.data) }
-      this.#needs ??= new Needs()
+      this.#needs ??= new Needs(this.#weigh)
       changed = this.#needs.ask(need)
     }
     if (answers !== undefined) changed = this.answer(answers, keyOf(event, traits)) || changed
@@ -268,9 +278,10 @@ export class Progress {
     this.#parent = parent
     this.#lastAt = lastAt
     this.#usage = usage
-    if (needs.length > 0) (this.#needs ??= new Needs()).restore(needs)
+    if (needs.length > 0) (this.#needs ??= new Needs(this.#weigh)).restore(needs)
     if (commands.length > 0) this.commands.restore(commands)
     if (attempts.length > 0) this.#attempts = new Map(attempts)
+    for (const [step] of attempts) this.#weigh(step.length + stepBytes)
     if (calls.length > 0 || stalled !== undefined) (this.#stall ??= new Stall()).restore(calls, stalled)
   }
 }

@@ -2,6 +2,10 @@ import { FormerIds } from '../lib/former-ids.js'
 import type { Offset } from '../protocol/cursor.js'
 import type { PublishId } from '../store/store.js'
 
+/** About what an id takes beside its name and its worker's, and one that has left. Bytes. */
+export const idBytes = 96
+const hashBytes = 48
+
 /**
  * The producers' ids of the newest events, so that an event is not published twice. Each topic has its own ids, because workers
  * number theirs independently.
@@ -14,9 +18,15 @@ export class PublishIds {
   #former: FormerIds | undefined = undefined
   /** Some ids were stored before each topic had its own, and count for all topics. */
   #hasShared = false
+  #bytes = 0
 
   constructor(max: number) {
     this.#max = max
+  }
+
+  /** About what they take. */
+  get bytes(): number {
+    return this.#bytes + (this.#former?.size ?? 0) * hashBytes
   }
 
   /** @returns the offset of the event with that id of the session, or of its worker, within the window */
@@ -38,7 +48,9 @@ export class PublishIds {
   add({ id, worker, offset }: PublishId): void {
     this.#hasShared ||= worker === undefined
     this.#offsets ??= new Map()
-    this.#offsets.set(nameOf(id, worker), offset)
+    const name = nameOf(id, worker)
+    if (!this.#offsets.has(name)) this.#bytes += name.length + idBytes
+    this.#offsets.set(name, offset)
   }
 
   /** Removes the oldest ids from the window. @returns whether this changed `former` */
@@ -49,6 +61,7 @@ export class PublishIds {
     for (const oldest of offsets.keys()) {
       if (offsets.size <= this.#max) break
       offsets.delete(oldest)
+      this.#bytes -= oldest.length + idBytes
       this.#former ??= new FormerIds()
       if (this.#former.add(oldest)) changed = true
     }

@@ -61,6 +61,8 @@ export class Session implements Timeline, MaskedSession {
   readonly #setting: SessionSetting
   readonly #workers = new Workers()
   readonly #ids: PublishIds
+  /** What of them the room has been told. */
+  #idsBytes = 0
   #past: SharedPast | undefined
   #offset: Offset = start
   #status: SessionStatus = 'waiting'
@@ -71,7 +73,7 @@ export class Session implements Timeline, MaskedSession {
   #metadata: JsonObject = {}
   readonly #leases = new SessionLeases()
   /** Its progress by its own events. */
-  readonly progress = new Progress()
+  readonly progress: Progress
   #completion: Entry | undefined = undefined
   #activeAt = 0
   #following: Following | undefined = undefined
@@ -83,12 +85,15 @@ export class Session implements Timeline, MaskedSession {
     this.epoch = epoch
     this.#setting = setting
     this.room = setting.state.room()
+    this.progress = new Progress(this.#weigh)
     this.#past = setting.past
     this.#ids = new PublishIds(setting.limits.publishIdsMax)
     this.journal = setting.journal && new Journal(this, setting.journal)
     this.topic = this.#ownTopic()
     this.all = new AllTopic(this, setting.state, () => this.topics())
   }
+
+  readonly #weigh = (bytes: number): void => this.room.add(bytes)
 
   get offset(): Offset {
     return this.#offset
@@ -222,7 +227,7 @@ export class Session implements Timeline, MaskedSession {
   worker(id: string): Worker {
     const known = this.#workers.byId.get(id)
     if (known !== undefined) return known
-    const worker = new Worker(id, this.#ownTopic(id))
+    const worker = new Worker(id, this.#ownTopic(id), this.#weigh)
     this.#workers.add(worker)
     if (this.#completion !== undefined) worker.topic.history.append(this.#completion)
     return worker
@@ -241,6 +246,14 @@ export class Session implements Timeline, MaskedSession {
   /** Removes surplus ids from the window. Not called within a list, which may repeat the ids that would leave. */
   shrinkIds(): void {
     if (this.#ids.shrink()) this.journal?.formerIdsChanged()
+    this.#weighIds()
+  }
+
+  #weighIds(): void {
+    const { bytes } = this.#ids
+    if (bytes === this.#idsBytes) return
+    this.room.add(bytes - this.#idsBytes)
+    this.#idsBytes = bytes
   }
 
   /** Whether ids have left the window. */
@@ -494,6 +507,7 @@ export class Session implements Timeline, MaskedSession {
       topic.state.restore(slice, value, { offset, time: record.startedAt })
     }
     this.#ids.restore(ids, stored.formerIds ?? [])
+    this.#weighIds()
     this.#halves.restore(record.halves ?? [])
     if (record.masks !== undefined) {
       this.#masks = new Masks()

@@ -11,11 +11,13 @@ export class Worker {
   #endedAt: number | undefined = undefined
   #status: PublisherStatus = 'running'
   #events = 0
-  readonly progress = new Progress()
+  readonly progress: Progress
 
-  constructor(id: string, topic: OwnTopic) {
+  /** @param weigh as of `Progress` */
+  constructor(id: string, topic: OwnTopic, weigh: (bytes: number) => void) {
     this.id = id
     this.topic = topic
+    this.progress = new Progress(weigh)
   }
 
   /** Milliseconds since 1970; absent while it is only followed. */

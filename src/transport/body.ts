@@ -1,3 +1,5 @@
+import type { Coming, Intake } from './intake.js'
+
 /** How a body slows its sender down. The calls alternate. */
 export interface Flow {
   pause(): void
@@ -6,18 +8,26 @@ export interface Flow {
 
 /**
  * The body of a request between a transport and one reader. The sender is paused while a chunk waits for the reader, so at most
- * the result of one read of the socket is held (512 KiB with uWebSockets.js).
+ * the result of one read of the socket is held (512 KiB with uWebSockets.js), and while other bodies have their turn.
  */
-export class Body implements AsyncIterable<Uint8Array> {
+export class Body implements AsyncIterable<Uint8Array>, Coming {
   readonly #flow: Flow
+  readonly #intake: Intake | undefined
   readonly #waiting: Uint8Array[] = []
   #paused = false
+  /** A chunk came that the reader did not wait for, and it has not asked for another since. */
+  #isAhead = false
+  /** By the intake. */
+  #held = false
   #ended = false
+  bytes = 0
   /** The reader, while it waits for a chunk. */
   #wanted: ((result: IteratorResult<Uint8Array, undefined>) => void) | undefined
 
-  constructor(flow: Flow) {
+  /** @param intake whose turns it takes; without one it takes none */
+  constructor(flow: Flow, intake?: Intake) {
     this.#flow = flow
+    this.#intake = intake
   }
 
   /**
@@ -31,8 +41,16 @@ export class Body implements AsyncIterable<Uint8Array> {
       if (this.#wanted === undefined) this.#waiting.push(chunk)
       else this.#give({ value: chunk, done: false })
     }
-    if (last) this.#end()
-    else if (this.#waiting.length > 0) this.#pause()
+    if (last) return this.#end()
+    if (this.#waiting.length > 0) this.#isAhead = true
+    this.bytes += chunk.length
+    this.#intake?.add(this, chunk.length)
+    this.#steer()
+  }
+
+  hold(isHeld: boolean): void {
+    this.#held = isHeld
+    this.#steer()
   }
 
   /** Tells the flow that the body is still wanted, however slowly it arrives. */
@@ -56,7 +74,8 @@ export class Body implements AsyncIterable<Uint8Array> {
   #end(): void {
     if (this.#ended) return
     this.#ended = true
-    this.#resume()
+    this.#intake?.delete(this)
+    this.#steer()
     this.#give({ value: undefined, done: true })
   }
 
@@ -76,7 +95,8 @@ export class Body implements AsyncIterable<Uint8Array> {
     if (this.#ended) return Promise.resolve({ value: undefined, done: true })
     return new Promise((resolve) => {
       this.#wanted = resolve
-      this.#resume()
+      this.#isAhead = false
+      this.#steer()
     })
   }
 
@@ -86,15 +106,12 @@ export class Body implements AsyncIterable<Uint8Array> {
     wanted?.(result)
   }
 
-  #pause(): void {
-    if (this.#paused) return
-    this.#paused = true
-    this.#flow.pause()
-  }
-
-  #resume(): void {
-    if (!this.#paused) return
-    this.#paused = false
-    this.#flow.resume()
+  /** Pauses the sender, or lets it go on. */
+  #steer(): void {
+    const paused = !this.#ended && (this.#held || this.#isAhead)
+    if (paused === this.#paused) return
+    this.#paused = paused
+    if (paused) this.#flow.pause()
+    else this.#flow.resume()
   }
 }

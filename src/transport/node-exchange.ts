@@ -85,7 +85,7 @@ export class NodeExchange implements Exchange, Flow {
 
   #read(): Body {
     const req = this.#req
-    const body = new Body(this)
+    const body = new Body(this, this.#means.streams.intake)
     this.#count()
     req.on('data', (chunk: Buffer) => body.push(chunk, false))
     req.on('end', () => {

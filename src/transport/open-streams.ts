@@ -1,4 +1,5 @@
 import type { Clock, Timer } from '../lib/clock.js'
+import { Intake } from './intake.js'
 
 /**
  * How often open responses and bodies are touched. uWebSockets.js cuts a response 10 s after a write that did not leave at
@@ -10,11 +11,13 @@ export const streamTouchMs = 4_000
 /** The open responses and incomplete bodies of one transport. */
 export class OpenStreams<Open extends { touch(): void } = { touch(): void }> {
   readonly clock: Clock
+  readonly intake: Intake
   readonly #streams = new Set<Open>()
   #timer: Timer | undefined
 
   constructor(clock: Clock) {
     this.clock = clock
+    this.intake = new Intake(clock)
   }
 
   add(stream: Open): void {

@@ -18,7 +18,7 @@ export class UwsExchange implements Exchange, Flow {
   readonly #options: TransportOptions
   readonly #streams: OpenStreams
   /** Absent after the answer, so that a response that streams for hours does not keep its request. */
-  #body: Body | undefined = new Body(this)
+  #body: Body | undefined
   #gone = false
   #answered = false
   #onGone: (() => void) | undefined
@@ -37,6 +37,7 @@ export class UwsExchange implements Exchange, Flow {
     this.#keepsLink = (headers.get('connection') ?? 'keep-alive').toLowerCase() === 'keep-alive'
     this.#options = options
     this.#streams = streams
+    this.#body = new Body(this, streams.intake)
     res.onAborted(() => this.#aborted())
     res.onData((chunk, last) => {
       this.#silenceMs = 0

@@ -32,9 +32,12 @@ export const fairnessAttacks: Readonly<Record<string, Attack>> = {
     withClients(target, 64, async (clients) => {
       const head =
         'POST /api/sessions/own/workers/w/events HTTP/1.1\nhost: 127.0.0.1\ncontent-type: application/x-ndjson\ncontent-length: 2000000\n\n'
-      for (const client of clients) {
-        client.send(head)
-        client.socket.write(Buffer.alloc(1_000_000, 'x'))
+      for (const client of clients) client.send(head)
+      // In pieces: who shares a core with the attacker must not wait for the kernel to take megabytes at once.
+      const piece = Buffer.alloc(50_000, 'x')
+      for (let sent = 0; sent < 1_000_000; sent += piece.length) {
+        for (const { socket } of clients) socket.write(piece)
+        await new Promise((resolve) => setImmediate(resolve))
       }
       await othersPublish(target, 20)
     }),

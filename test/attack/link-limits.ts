@@ -88,6 +88,29 @@ export const linkLimits = {
     t.match(await client.closed, { code: 4004, reason: /10 frames/ })
   },
 
+  async pulseBurstMax(t) {
+    const { client } = await still(t, { pulseBurstMax: 3 })
+    for (let sent = 0; sent < 2; sent += 1) client.socket.ping()
+    client.socket.pong()
+    await new Promise((resolve) => client.socket.once('pong', resolve))
+    await ping(client, 3)
+    client.socket.ping()
+    t.match(await client.closed, { code: 4004, reason: /100 pings and pongs a second/ })
+  },
+
+  async pulseRateMax(t) {
+    const { client, clock } = await still(t, { pulseBurstMax: 1, pulseRateMax: 10 })
+    const pong = () => new Promise((resolve) => client.socket.once('pong', resolve))
+    client.socket.ping()
+    await pong()
+    clock.advance(100)
+    client.socket.ping()
+    await pong()
+    clock.advance(99)
+    client.socket.ping()
+    t.match(await client.closed, { code: 4004, reason: /10 pings and pongs/ })
+  },
+
   async byteBurstMax(t) {
     const { client } = await still(t, { byteBurstMax: 45 })
     await ping(client, 3)

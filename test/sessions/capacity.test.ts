@@ -154,3 +154,87 @@ t.test('retention does not believe a clock that jumps', async (t) => {
   for (let hour = 0; hour < 25; hour += 1) await clock.pass(dayMs / 24)
   t.equal(store.size().sessions, 0)
 })
+
+t.test('what events leave behind counts as long as it is there, and goes with its session', (t) => {
+  const hub = createHub({ limits: { publishIdsMax: 50, laneEventsMax: 1, historyBytesMax: 10_000 } })
+  const topic = 'sessions/s/workers/w'
+  const grown = (what: () => void): number => {
+    const before = hub.stats().memoryBytes
+    what()
+    return hub.stats().memoryBytes - before
+  }
+  const one = [{ type: 'note' }]
+  hub.publish(topic, one)
+
+  const ids = grown(() => {
+    for (let at = 0; at < 50; at += 1) hub.publish(topic, [{ type: 'note', id: `${at}`.padEnd(200, 'i') }])
+  })
+  t.ok(ids > 50 * 200, `ids: ${ids}`)
+  const window = grown(() => {
+    for (let at = 50; at < 100; at += 1) hub.publish(topic, [{ type: 'note', id: `${at}`.padEnd(200, 'i') }])
+  })
+  t.ok(window < 50 * 100, `of those that have left the window a hash is kept: ${window}`)
+
+  const asked = grown(() => {
+    for (let at = 0; at < 20; at += 1) {
+      const data = { prompt: 'p'.repeat(400) }
+      hub.publish(topic, [{ type: 'client_input_requested', data, key: `k${at}` }])
+    }
+  })
+  t.ok(asked > 20 * 400, `questions: ${asked}`)
+  const answered = grown(() => {
+    for (let at = 0; at < 20; at += 1)
+      hub.publish(topic, [{ type: 'client_input_received', key: `k${at}`, data: {} }])
+  })
+  t.ok(answered < -20 * 400, `answered ones: ${answered}`)
+
+  const attempts = grown(() => {
+    for (let at = 0; at < 20; at += 1) {
+      hub.publish(topic, [{ type: 'note', attempt: { step: `${at}`.padEnd(200, 's'), number: 1 } }])
+      hub.publish(topic, [{ type: 'note', attempt: { step: `${at}`.padEnd(200, 's'), number: 2 } }])
+    }
+  })
+  t.ok(attempts > 20 * 200 && attempts < 20 * 400, `each step once: ${attempts}`)
+
+  const types = grown(() => {
+    for (let at = 0; at < 300; at += 1) hub.publish(topic, [{ type: `${at}`.padEnd(100, 't') }])
+  })
+  t.ok(types > 256 * 100, `types of which something was evicted: ${types}`)
+
+  void hub.removeSession('s')
+  t.equal(hub.stats().memoryBytes, 0)
+  t.end()
+})
+
+t.test('a session that asks and names without end leaves the others their room', (t) => {
+  const hub = createHub({ limits: { memoryBytesMax: 4_000_000 } })
+  hub.publish('sessions/modest', [{ type: 'execution_started' }])
+  let refused: ProtocolError | undefined
+  for (let at = 0; at < 20_000 && refused === undefined; at += 1) {
+    const event = {
+      type: 'client_input_requested',
+      id: `${at}`.padEnd(200, 'i'),
+      key: `${at}`,
+      data: { prompt: 'p'.repeat(400) },
+    }
+    try {
+      hub.publish(`sessions/greedy/workers/w${at % 5}`, [event])
+    } catch (error) {
+      refused = error as ProtocolError
+    }
+  }
+  t.equal(refused?.code, 'unavailable')
+  t.equal(hub.setState('sessions/modest', 'plan', 'x'.repeat(100_000)).changed, true)
+  t.equal(hub.history('sessions/modest').events.length, 1)
+  t.end()
+})
+
+t.test('what is remembered of evicted types makes room as well', (t) => {
+  const hub = createHub({ limits: { memoryBytesMax: 400_000, laneEventsMax: 1 } })
+  for (let worker = 0; worker < 40; worker += 1) {
+    for (let at = 0; at < 200; at += 1)
+      hub.publish(`sessions/greedy/workers/w${worker}`, [{ type: `${at}`.padEnd(100, 't') }])
+  }
+  t.ok(hub.stats().memoryBytes <= 410_000, `${hub.stats().memoryBytes}`)
+  t.end()
+})

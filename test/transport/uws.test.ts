@@ -7,6 +7,7 @@ import t, { type Test } from 'tap'
 import { systemClock } from '../../src/lib/clock.js'
 import { Backlog, sliceBytesMax } from '../../src/transport/backlog.js'
 import { Body } from '../../src/transport/body.js'
+import { Intake } from '../../src/transport/intake.js'
 import type { Service, Stream, TransportOptions } from '../../src/transport/transport.js'
 import { transportConformance } from '../conformance/transport.js'
 import { serve } from '../conformance/transport-kit.js'
@@ -192,6 +193,69 @@ t.test('Body', async (t) => {
     const chunks: string[] = []
     for await (const chunk of body) chunks.push(String(chunk))
     t.same(chunks, ['a'])
+  })
+})
+
+t.test('Intake', async (t) => {
+  const chunk = Buffer.alloc(200_000)
+
+  /** Bodies whose readers want all of it, and which of them are paused. */
+  function bodies(count: number) {
+    const ends: (() => void)[] = []
+    const clock = new SimulatedClock()
+    clock.defer = (task) => void ends.push(task)
+    const intake = new Intake(clock)
+    const paused = new Set<number>()
+    const all = Array.from({ length: count }, (_, at) => {
+      const body = new Body({ pause: () => paused.add(at), resume: () => paused.delete(at) }, intake)
+      void (async () => {
+        for await (const _ of body);
+      })()
+      return body
+    })
+    const settled = () => new Promise<void>((resolve) => setImmediate(resolve))
+    return { ends, paused, all, settled }
+  }
+
+  t.test('lets large bodies go on by turns once a turn has brought enough', async (t) => {
+    const { ends, paused, all, settled } = bodies(4)
+    await settled()
+    for (const body of all.slice(0, 3)) body.push(chunk, false)
+    await settled()
+    t.same([...paused], [0, 1, 2], 'a small one is never held')
+    ends.shift()?.()
+    await settled()
+    t.same([...paused], [2], 'as many as bring about what a turn may')
+    ends.shift()?.()
+    t.same([...paused], [])
+    t.equal(ends.length, 0, 'nothing is asked for where nothing waits')
+  })
+
+  t.test('holds what was silent as soon as others have brought enough', async (t) => {
+    const { ends, paused, all, settled } = bodies(3)
+    await settled()
+    for (const body of all) body.push(chunk, false)
+    for (let turn = 0; turn < 3; turn += 1) ends.shift()?.()
+    await settled()
+    t.equal(paused.size, 0)
+    all[1]?.push(chunk, false)
+    await settled()
+    all[1]?.push(chunk, false)
+    t.same([...paused].toSorted(), [0, 1, 2], 'they could all send at once')
+    ends.shift()?.()
+    t.equal(paused.size, 0, 'what brought nothing takes no part of the turn')
+  })
+
+  t.test('forgets a body that has ended while it was held', async (t) => {
+    const { ends, paused, all, settled } = bodies(2)
+    await settled()
+    for (const body of all) body.push(chunk, false)
+    await settled()
+    t.equal(paused.size, 2)
+    all[0]?.discard()
+    t.same([...paused], [1])
+    ends.shift()?.()
+    t.equal(paused.size, 0)
   })
 })
 

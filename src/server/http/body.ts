@@ -8,14 +8,15 @@ import type { Call } from './routes.js'
 /**
  * Reads a whole body.
  *
- * @returns the bytes; undefined if the peer has gone
+ * @returns the bytes, in a turn of their own if they are many; undefined if the peer has gone
  * @throws ProtocolError `frameTooLarge` as soon as it exceeds `frameBytesMax`; `rateExceeded` when the sender has sent too much
  */
 export async function readBody(
-  { limits, bodyBudget, rateLimits }: Pick<BodyContext, 'limits' | 'bodyBudget' | 'rateLimits'>,
+  context: Pick<BodyContext, 'limits' | 'bodyBudget' | 'rateLimits' | 'workTurns'>,
   { request, exchange, sender }: Pick<Call, 'request' | 'exchange' | 'sender'>,
 ): Promise<Buffer | undefined> {
-  const { frameBytesMax } = limits
+  const { bodyBudget, rateLimits } = context
+  const { frameBytesMax } = context.limits
   const announced = Number(request.headers.get('content-length') ?? 0)
   if (announced > frameBytesMax) throw tooLarge(frameBytesMax)
   await rateLimits.enterBody(sender, () => exchange.gone)
@@ -35,6 +36,7 @@ export async function readBody(
       share.hold(bytes)
       chunks.push(chunk)
     }
+    await turnFor(context, sender, bytes)
   } finally {
     share.release()
   }
@@ -46,17 +48,16 @@ function tooLarge(bytesMax: number): ProtocolError {
   return new ProtocolError('frameTooLarge', `body: expected at most ${bytesMax} bytes`)
 }
 
-/** Parsing a body of this size takes so long that it is used in another turn. */
+/** Parsing or using a body of this size takes so long that it has a turn of its own. */
 export const largeBytes = 64 * 1024
 
-/** @returns in another turn if the body was large, so that other work is done in between */
-export async function betweenTurns(context: Pick<BodyContext, 'hub'>, body: Buffer): Promise<void> {
-  if (body.length >= largeBytes) await anotherTurn(context)
-}
-
-/** @returns in another turn */
-export function anotherTurn({ hub }: Pick<BodyContext, 'hub'>): Promise<void> {
-  return new Promise((resolve) => hub.clock.defer(resolve))
+/** @returns in a turn of its own if there are many bytes; for each step that is done with them */
+export async function turnFor(
+  { workTurns }: Pick<BodyContext, 'workTurns'>,
+  sender: string,
+  bytes: number,
+): Promise<void> {
+  if (bytes >= largeBytes) await workTurns.take(sender)
 }
 
 /** The content type of a body. */

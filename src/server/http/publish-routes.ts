@@ -13,7 +13,7 @@ import type { TopicName } from '../../protocol/topic.js'
 import { type TraceContext, traceContext } from '../../protocol/trace.js'
 import type { Answer, Request } from '../../transport/transport.js'
 import type { DialectContext } from '../context.js'
-import { type BodyKind, betweenTurns, bodyKind, parseJson, readBody, utf8 } from './body.js'
+import { type BodyKind, bodyKind, largeBytes, parseJson, readBody, turnFor, utf8 } from './body.js'
 import { type EventReader, eventReaderOf } from './event-reader.js'
 import { commands, ownTopic, workerTopic } from './path-topics.js'
 import { json, problem, refusal } from './problem.js'
@@ -68,7 +68,7 @@ async function publishWhole(
     kind === 'msgpack'
       ? unpack(hub.codecs.msgpack, body)
       : parseJson(utf8(body, 'body'), limits, 'body', hint)
-  await betweenTurns(context, body)
+  await turnFor(context, call.sender, body.length)
   const trace = traceOf(call.request)
   const total: Total = { first: 0, last: 0, accepted: 0, duplicates: 0 }
   const stored = call.use((permitted) => {
@@ -241,9 +241,12 @@ async function publishLines(
   try {
     await rateLimits.bodies.pass(sender, 0, isOver)
     for await (const chunk of { [Symbol.asyncIterator]: () => body }) {
-      reader.push(chunk)
-      share.hold(reader.restBytes)
-      pending.publish()
+      for (let at = 0; at < chunk.length; at += largeBytes) {
+        await turnFor(context, sender, chunk.length)
+        reader.push(chunk.subarray(at, at + largeBytes))
+        share.hold(reader.restBytes)
+        pending.publish()
+      }
       await ahead.add(hub.committed(session), chunk.length)
       await rateLimits.bodies.pass(sender, chunk.length, isOver)
     }

@@ -8,16 +8,7 @@ import { formatTopic, type TopicName } from '../../protocol/topic.js'
 import type { StateOptions, StateResult, StateSnapshot } from '../../session/precondition.js'
 import type { Answer, Request } from '../../transport/transport.js'
 import type { BodyContext } from '../context.js'
-import {
-  anotherTurn,
-  betweenTurns,
-  bodyKind,
-  contentType,
-  largeBytes,
-  parseJson,
-  readBody,
-  utf8,
-} from './body.js'
+import { bodyKind, contentType, largeBytes, parseJson, readBody, turnFor, utf8 } from './body.js'
 import { ownTopic, reads, sessionTopic, workerTopic, writes } from './path-topics.js'
 import { json } from './problem.js'
 import { slicesOf } from './query.js'
@@ -77,7 +68,7 @@ async function readAll(context: BodyContext, call: Call): Promise<Answer> {
   if (answer.status === 304) return answer
   const { epoch, offset } = snapshot
   const head = JSON.stringify({ epoch, offset }).slice(0, -1)
-  return { ...answer, body: `${head},"slices":{${await membersOf(snapshot.slices, context)}}}` }
+  return { ...answer, body: `${head},"slices":{${await membersOf(snapshot.slices, context, call.sender)}}}` }
 }
 
 /**
@@ -85,7 +76,11 @@ async function readAll(context: BodyContext, call: Call): Promise<Answer> {
  *
  * @throws ProtocolError `frameTooLarge` when all topics of a session together exceed the bound of one topic
  */
-async function membersOf(slices: StateSnapshot['slices'], context: BodyContext): Promise<string> {
+async function membersOf(
+  slices: StateSnapshot['slices'],
+  context: BodyContext,
+  sender: string,
+): Promise<string> {
   const { stateBytesMax } = context.limits
   const members: string[] = []
   let length = 0
@@ -103,8 +98,8 @@ async function membersOf(slices: StateSnapshot['slices'], context: BodyContext):
       )
     }
     if (sinceTurn < largeBytes) continue
+    await turnFor(context, sender, sinceTurn)
     sinceTurn = 0
-    await anotherTurn(context)
   }
   return members.join(',')
 }
@@ -176,7 +171,7 @@ async function readValue(
   const body = await readBody(context, call)
   if (body === undefined) return undefined
   const value = parseJson(utf8(body, 'body'), context.limits, 'body') as JsonValue
-  await betweenTurns(context, body)
+  await turnFor(context, call.sender, body.length)
   return value
 }
 

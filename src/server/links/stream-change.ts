@@ -6,7 +6,7 @@ import type { Answer } from '../../transport/transport.js'
 import { unlocked, type VerifiedGrant } from '../access/grant.js'
 import { fingerprint } from '../access/tokens.js'
 import type { StreamContext } from '../context.js'
-import { betweenTurns, bodyKind, parseJson, readBody, utf8 } from '../http/body.js'
+import { bodyKind, parseJson, readBody, turnFor, utf8 } from '../http/body.js'
 import { json, problem, refusal } from '../http/problem.js'
 import type { Call } from '../http/routes.js'
 
@@ -30,7 +30,7 @@ export async function change(
   const body = await readBody(context, call)
   if (body === undefined) return undefined
   const value = parseJson(utf8(body, 'body'), limits, 'body')
-  await betweenTurns(context, body)
+  await turnFor(context, call.sender, body.length)
   const frames: readonly unknown[] = Array.isArray(value) ? value : [value]
   if (frames.length > limits.streamFramesMax) {
     throw refusal('body', `at most ${limits.streamFramesMax} frames`, frames.length)

@@ -20,11 +20,12 @@ import type { Socket, SocketEvents } from '../../transport/transport.js'
 import type { VerifiedGrant } from '../access/grant.js'
 import { RateError } from '../access/rate-limits.js'
 import type { LinkContext } from '../context.js'
-import { largeBytes } from '../http/body.js'
+import { largeBytes, turnFor } from '../http/body.js'
 import { ConnectionLog } from './connection-log.js'
 import type { IdleLink, IdleTimer } from './idle-timers.js'
 import type { Closable } from './links.js'
 import { SocketLink } from './socket-link.js'
+import { WaitingFrames } from './waiting-frames.js'
 
 export const subprotocols = ['runcast.v1.msgpack', 'runcast.v1.json'] as const
 export type Subprotocol = (typeof subprotocols)[number]
@@ -47,10 +48,12 @@ export class Client implements SocketEvents, IdleLink, Closable {
   readonly #address: string
   readonly #frames: Bucket
   readonly #bytes: Bucket
+  /** Absent until the first one comes. */
+  #pulses: Bucket | undefined
   /** The newest request for other rights. */
   #authorizing: Authorize | undefined
-  /** Frames that wait for a turn of their own, and those that came after them. */
-  #waiting: { readonly value: JsonValue; readonly isLarge: boolean }[] | undefined
+  /** Absent until the first large one comes. */
+  #waiting: WaitingFrames | undefined
 
   constructor(context: LinkContext, socket: Socket, { protocol, address, grant, receiveBytesMax }: Welcome) {
     const { hub, clock, rates, connectionGrants, idleTimers } = context
@@ -78,32 +81,21 @@ export class Client implements SocketEvents, IdleLink, Closable {
     this.#idleTimer.broken()
     this.#log.received = (this.#log.received ?? 0) + 1
     if (!this.#connection.open || !this.#mayCome(bytes.length)) return
+    if (bytes.length >= largeBytes) this.#waiting ??= this.#waitingFrames()
+    if (this.#waiting?.take(bytes, binary) === true) return
     const value = this.#decoded(bytes, binary)
-    if (value === undefined) return
-    const isLarge = bytes.length >= largeBytes
-    if (this.#waiting === undefined && !isLarge) return this.#perform(value)
-    if (this.#waiting === undefined) this.#inAnotherTurn()
-    this.#waiting ??= []
-    this.#waiting.push({ value, isLarge })
+    if (value !== undefined) this.#perform(value)
   }
 
-  #inAnotherTurn(): void {
-    this.#context.hub.clock.defer(() => this.#performWaiting(1))
-  }
-
-  /** Does what was decoded in turns before, in order. @param largeMax beyond so many large ones the rest waits again */
-  #performWaiting(largeMax: number): void {
-    const waiting = this.#waiting ?? []
-    this.#waiting = undefined
-    let large = 0
-    for (const [at, { value, isLarge }] of waiting.entries()) {
-      if (!this.#connection.open) return
-      if (isLarge && ++large > largeMax) {
-        this.#waiting = waiting.slice(at)
-        return this.#inAnotherTurn()
-      }
-      this.#perform(value)
-    }
+  #waitingFrames(): WaitingFrames {
+    const { holder = '' } = this.#context.connectionGrants.grantOf(this.#connection) ?? {}
+    const sender = holder === '' ? this.#address : holder
+    return new WaitingFrames({
+      decode: (bytes, binary) => this.#decoded(bytes, binary),
+      perform: (value) => this.#perform(value),
+      isOpen: () => this.#connection.open,
+      turn: (bytes) => turnFor(this.#context, sender, bytes),
+    })
   }
 
   #perform(value: JsonValue): void {
@@ -125,10 +117,21 @@ export class Client implements SocketEvents, IdleLink, Closable {
     this.#connection.drained()
   }
 
-  /** Pings and pongs are work like any frame, and are counted like one. */
+  /**
+   * Pings and pongs are work like any frame, and are counted like one. They are so small that ten thousand come in one read,
+   * and nobody needs so many: they have a rate of their own.
+   */
   pulse(): void {
+    if (!this.#connection.open) return
     this.#idleTimer.broken()
-    if (this.#connection.open) this.#mayCome(0)
+    const { clock, rates, limits } = this.#context
+    const now = clock.elapsed()
+    this.#pulses ??= new Bucket(rates.pulses, now)
+    if (this.#pulses.take(1, now) === 0) this.#mayCome(0)
+    else {
+      const most = `${limits.pulseRateMax} pings and pongs a second`
+      this.#connection.close('rateExceeded', `expected at most ${most}`)
+    }
   }
 
   close(code: CloseCode, reason: string, retryMs?: number): void {
@@ -146,7 +149,7 @@ export class Client implements SocketEvents, IdleLink, Closable {
   }
 
   closed(code: number): void {
-    this.#performWaiting(Number.POSITIVE_INFINITY)
+    this.#waiting?.finish()
     this.#context.hub.releaseLeases(this)
     this.#idleTimer.end()
     this.#context.links.remove('websocket', this, this.#address)

@@ -1,5 +1,6 @@
 import t from 'tap'
 import { EntryQueue } from '../../../src/server/access/entry-queue.js'
+import { WorkTurns } from '../../../src/server/access/work-turns.js'
 import { SimulatedClock } from '../../kit/clock.js'
 
 /** A queue whose turns end one by one. */
@@ -43,4 +44,31 @@ t.test('who comes alone does not wait', async (t) => {
     for (let who = 0; who < 2; who++) t.equal(queue.pass(), undefined)
     await endTurn()
   }
+})
+
+t.test('large work is done once in a turn, and the senders take turns', async (t) => {
+  const ends: (() => void)[] = []
+  const clock = new SimulatedClock()
+  clock.defer = (task) => void ends.push(task)
+  const turns = new WorkTurns(clock)
+  const done: string[] = []
+  const work = async (sender: string, name: string) => {
+    await turns.take(sender)
+    done.push(name)
+  }
+  for (const name of ['a1', 'a2', 'a3']) void work('a', name)
+  for (const name of ['b1', 'b2']) void work('b', name)
+  const endTurn = async () => {
+    t.ok(ends.length <= 1)
+    ends.shift()?.()
+    await new Promise<void>((resolve) => setImmediate(resolve))
+  }
+  for (let turn = 1; turn < 5; turn += 1) {
+    await endTurn()
+    t.equal(done.length, turn + 1)
+  }
+  t.same(done, ['a1', 'a2', 'b1', 'a3', 'b2'])
+  await endTurn()
+  t.equal(ends.length, 0, 'nothing is asked for where nothing waits')
+  t.equal(turns.take('c'), undefined, 'who comes then begins at once')
 })

@@ -1,0 +1,80 @@
+import type { JsonValue } from '../../lib/json.js'
+import { largeBytes } from '../http/body.js'
+
+/** A frame that has not been done. */
+interface Frame {
+  readonly size: number
+  readonly binary: boolean
+  /** Until it is decoded. */
+  bytes: Uint8Array | undefined
+  value: JsonValue | undefined
+}
+
+/** What waits beyond that is decoded as it comes: its values are what a peer may send, its bytes would come on top. */
+const undecodedBytesMax = 2 * 1024 * 1024
+
+interface Doing {
+  /** @returns nothing when it could not be decoded: the connection is closed then */
+  decode(bytes: Uint8Array, binary: boolean): JsonValue | undefined
+  perform(value: JsonValue): void
+  isOpen(): boolean
+  /** @returns once so many bytes may be worked on */
+  turn(bytes: number): Promise<void>
+}
+
+/** The large frames of one WebSocket, which wait for turns of their own, and those that come after them. */
+export class WaitingFrames {
+  readonly #doing: Doing
+  #waiting: Frame[] = []
+  #bytes = 0
+
+  constructor(doing: Doing) {
+    this.#doing = doing
+  }
+
+  /** @returns whether the frame waits; where not, it is to be done at once */
+  take(bytes: Uint8Array, binary: boolean): boolean {
+    if (this.#waiting.length === 0 && bytes.length < largeBytes) return false
+    // It can send more than there are turns for, and WebSockets are not paused.
+    const isLate = this.#bytes > undecodedBytesMax
+    const value = isLate ? this.#doing.decode(bytes, binary) : undefined
+    if (isLate && value === undefined) return true
+    // The memory is the transport's, and is used again after this call.
+    const held = isLate ? undefined : bytes.slice()
+    this.#bytes += bytes.length
+    this.#waiting.push({ size: bytes.length, binary, bytes: held, value })
+    if (this.#waiting.length === 1) void this.#work()
+    return true
+  }
+
+  /** Does what waits at once. */
+  finish(): void {
+    const waiting = this.#waiting
+    this.#waiting = []
+    for (const frame of waiting) {
+      if (!this.#doing.isOpen() || !this.#reads(frame) || frame.value === undefined) return
+      this.#doing.perform(frame.value)
+    }
+  }
+
+  /** Does in order what waits: what is large is decoded in one turn and done in another. */
+  async #work(): Promise<void> {
+    for (let [first] = this.#waiting; first !== undefined; [first] = this.#waiting) {
+      if (first.value === undefined) {
+        await this.#doing.turn(first.size)
+        if (!this.#reads(first)) return
+      }
+      await this.#doing.turn(first.size)
+      if (first !== this.#waiting[0]) return
+      this.#waiting.shift()
+      this.#bytes -= first.size
+      if (this.#doing.isOpen() && first.value !== undefined) this.#doing.perform(first.value)
+    }
+  }
+
+  #reads(frame: Frame): boolean {
+    if (frame.bytes !== undefined) frame.value = this.#doing.decode(frame.bytes, frame.binary)
+    frame.bytes = undefined
+    return frame.value !== undefined
+  }
+}

@@ -8,7 +8,7 @@ import { ProtocolError } from '../../protocol/codes.js'
 import { ownId } from '../../protocol/foreign-id.js'
 import type { Answer } from '../../transport/transport.js'
 import type { DialectContext } from '../context.js'
-import { betweenTurns, bodyKind, contentType, parseJson, readBody, utf8 } from './body.js'
+import { bodyKind, contentType, parseJson, readBody, turnFor, utf8 } from './body.js'
 import { json, refusal } from './problem.js'
 import type { Call, Route } from './routes.js'
 
@@ -67,7 +67,7 @@ async function takeOtlp(
     ? readOtlp(body, signal, limits.depthMax)
     : (parseJson(utf8(body, 'body'), limits, 'body') as JsonValue)
   if (!isObject(value)) throw refusal('body', 'an object { resourceSpans } or { resourceLogs }', value)
-  await betweenTurns(context, body)
+  await turnFor(context, call.sender, body.length)
   const { groups, total } = groupsOf(otlpItems(value), call, sessions)
   const stored: Promise<void>[] = []
   let rejected = 0

@@ -404,7 +404,7 @@ export class Hub {
    * @param permissions decide which sessions are visible
    */
   listSessions(after: string, limit: number, permissions: Permissions = everything): Promise<SessionPage> {
-    return this.#sessions.listing.page(after, limit, permissions)
+    return this.#sessions.listing.page(after, limit, permissions, this.#turns)
   }
 
   /**

@@ -48,6 +48,8 @@ export class Progress {
   #attempts: Map<string, number> | undefined = undefined
   #lastAt = 0
   #heardAt = 0
+  /** Another one whenever `fields` may say something else. */
+  version = 0
   readonly #weigh: (bytes: number) => void
 
   /** @param weigh told what it keeps more of, or less, as long as its session is in memory. Bytes */
@@ -108,6 +110,7 @@ export class Progress {
 
   /** It has stalled. @returns the reason, and the tool */
   stall(silentFrom: number | undefined, limits: StallLimits): ReturnType<Stall['stall']> {
+    this.version++
     this.#stall ??= new Stall()
     return this.#stall.stall(silentFrom, limits)
   }
@@ -136,6 +139,7 @@ export class Progress {
    * @returns the change of the publisher's status; `noted` if the slices change in another way; undefined if they do not change
    */
   note(event: NewEvent, offset: Offset, facts: Facts): Turn | 'noted' | undefined {
+    this.version++
     const { traits, now } = facts
     const { asks, answers } = traits
     let changed = false
@@ -174,6 +178,7 @@ export class Progress {
 
   /** @returns whether there was such a question */
   answer(kind: Parameters<Needs['answer']>[0], key: string | undefined): boolean {
+    this.version++
     return this.#needs?.answer(kind, key) ?? false
   }
 
@@ -182,11 +187,13 @@ export class Progress {
     this.#heardAt = now
     if (now - this.#lastAt < lastAtStepMs && now >= this.#lastAt) return false
     this.#lastAt = now
+    this.version++
     return true
   }
 
   /** It ends by an event of another publisher, or of the hub. */
   end(ending: Ending, offset?: Offset): void {
+    this.version++
     this.#ending = ending
     if (offset !== undefined) this.#runEnded(offset)
     this.close()
@@ -194,6 +201,7 @@ export class Progress {
 
   /** Closes all open needs and calls. */
   close(): void {
+    this.version++
     this.#needs?.clear()
     this.#stall?.clear()
   }
@@ -201,6 +209,7 @@ export class Progress {
   /** It has published again after it was lost. @returns whether it had been lost */
   revive(): boolean {
     if (this.#ending?.result !== 'lost') return false
+    this.version++
     this.#ending = undefined
     if (this.#run !== undefined) this.#run = { from: this.#run.from }
     return true
@@ -270,6 +279,7 @@ export class Progress {
   }
 
   restore(record: ProgressRecord): void {
+    this.version++
     const { result, reason, parent, lastAt = 0, needs = [], usage, run, paused } = record
     const { commands = [], attempts = [], calls = [], stalled } = record
     this.#run = run

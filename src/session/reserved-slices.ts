@@ -3,6 +3,12 @@ import { isObject, type JsonObject, type JsonValue } from '../lib/json.js'
 import type { SessionRecord } from '../store/store.js'
 import { type Progress, sumOf, type Usage } from './progress.js'
 
+/** What was said of a worker last, and of which version of its progress. */
+export interface Said {
+  readonly version: number
+  readonly about: JsonObject
+}
+
 /** The facts about a worker in the reserved slices. */
 export interface DescribedWorker {
   readonly id: string
@@ -12,6 +18,7 @@ export interface DescribedWorker {
   readonly endedAt: number | undefined
   readonly events: number
   readonly progress: Progress
+  said: Said | undefined
 }
 
 /** The facts about a session in the reserved slices. */
@@ -65,14 +72,28 @@ export function shownStatus({ status, progress }: Pick<DescribedSession, 'status
   return progress.result === 'lost' ? 'ended' : status
 }
 
-function aboutWorker({ status, startedAt, endedAt, events, progress }: DescribedWorker): JsonObject {
-  return {
+/** @returns the same object as before where nothing has changed: comparing it then costs nothing */
+function aboutWorker(worker: DescribedWorker): JsonObject {
+  const { status, startedAt, endedAt, events, progress } = worker
+  const { version } = progress
+  if (worker.said?.version === version) {
+    const { about } = worker.said
+    const isSame =
+      about['events'] === events &&
+      about['status'] === status &&
+      about['startedAt'] === startedAt &&
+      about['endedAt'] === endedAt
+    if (isSame) return about
+  }
+  const about = {
     status,
     ...(startedAt !== undefined && { startedAt }),
     ...(endedAt !== undefined && { endedAt }),
     events,
     ...progress.fields(),
   }
+  worker.said = { version, about }
+  return about
 }
 
 /** @returns the entry of a session in the list of sessions */

@@ -49,8 +49,8 @@ export class Listing {
    *
    * @param after the id before the page; empty for the first
    */
-  page(after: string, limit: number, { sessions: seen }: Permissions): Promise<SessionPage> {
-    return sessionPage(this.#sources, { after, limit, seen })
+  page(after: string, limit: number, { sessions: seen }: Permissions, turns: Turns): Promise<SessionPage> {
+    return sessionPage(this.#sources, { after, limit, seen }, turns)
   }
 
   /**

@@ -2,6 +2,7 @@ import type { JsonObject } from '../lib/json.js'
 import type { Session } from '../session/session.js'
 import { type SessionSummary, summarize } from '../session/summary.js'
 import { lastOf, type Store } from '../store/store.js'
+import type { Turns } from './turns.js'
 
 export interface SessionPage {
   readonly sessions: readonly SessionSummary[]
@@ -28,8 +29,19 @@ export interface SessionPageQuery {
   readonly seen: readonly string[] | undefined
 }
 
-/** @returns a page of the sessions that may be seen, in memory or not, in the order of their ids */
-export async function sessionPage(sources: SessionSources, query: SessionPageQuery): Promise<SessionPage> {
+/** Sessions in memory whose ids are looked at in one turn: about a millisecond. */
+const looksPerTurn = 2_000
+
+/**
+ * Looks at the sessions in memory over several turns. What begins or goes meanwhile may be in the page or not.
+ *
+ * @returns a page of the sessions that may be seen, in memory or not, in the order of their ids
+ */
+export async function sessionPage(
+  sources: SessionSources,
+  query: SessionPageQuery,
+  turns: Turns,
+): Promise<SessionPage> {
   const { after, limit, seen } = query
   if (seen !== undefined) {
     return summaries(
@@ -39,14 +51,25 @@ export async function sessionPage(sources: SessionSources, query: SessionPageQue
     )
   }
   const stored = await sources.store?.sessions(after, limit)
-  const last = stored === undefined || stored.end ? undefined : lastOf(stored)
-  const ids = new Set(stored?.sessions.map(({ record }) => record.session))
+  let last = stored === undefined || stored.end ? undefined : lastOf(stored)
+  let ids = new Set(stored?.sessions.map(({ record }) => record.session))
+  let looks = 0
   for (const { id, status } of sources.held.values()) {
-    if (status !== 'waiting' && id > after && (last === undefined || id <= last)) ids.add(id)
+    looks += 1
+    if (looks % looksPerTurn === 0) await turns.next()
+    if (status === 'waiting' || id <= after || (last !== undefined && id > last)) continue
+    ids.add(id)
+    if (ids.size < 2 * limit + looksPerTurn) continue
+    // The page may lack some that have gone meanwhile: twice as many as it needs are kept.
+    ids = new Set(sorted(ids).slice(0, 2 * limit))
+    last = [...ids].at(-1)
   }
-  const sorted = [...ids].toSorted((one, other) => (one < other ? -1 : 1))
-  const page = await summaries(sources, sorted, limit)
+  const page = await summaries(sources, sorted(ids), limit)
   return { ...page, end: page.end && last === undefined }
+}
+
+function sorted(ids: Iterable<string>): string[] {
+  return [...ids].sort((one, other) => (one < other ? -1 : 1))
 }
 
 /** @returns of the sessions with these ids those that there are, at most so many */

@@ -1,5 +1,7 @@
 import t from 'tap'
+import { createHub } from '../../src/hub/hub.js'
 import { openLmdb } from '../../src/store/lmdb.js'
+import { SimulatedClock } from '../kit/clock.js'
 import { served } from '../kit/served.js'
 import { aDirectory } from './committing-kit.js'
 
@@ -52,3 +54,37 @@ for (const place of ['memory', 'store'] as const) {
     t.match(await ids('order=random'), /^400 order: expected one of/)
   })
 }
+
+t.test('a page of many sessions in memory is found over several turns, in the order of ids', async (t) => {
+  const clock = new SimulatedClock()
+  const hub = createHub({ clock })
+  const count = 10_000
+  // In another order than that of their ids.
+  for (let at = 0; at < count; at += 1) {
+    hub.publish(`sessions/s${String((at * 7_919) % count).padStart(5, '0')}`, [{ type: 'note' }])
+  }
+  const settled = () => new Promise<void>((resolve) => setImmediate(resolve))
+  const read = async (after: string, limit: number) => {
+    let found: Awaited<ReturnType<typeof hub.listSessions>> | undefined
+    void hub.listSessions(after, limit).then((page) => (found = page))
+    let turns = 0
+    for (await settled(); found === undefined; await settled()) {
+      clock.runTurn()
+      turns += 1
+    }
+    return { ...found, turns }
+  }
+  const first = await read('', 1_000)
+  t.ok(first.turns >= 4, `${first.turns} turns`)
+  const ids: string[] = []
+  for (let after = '', end = false; !end; ) {
+    const page = await read(after, 1_000)
+    ids.push(...page.sessions.map(({ id }) => id))
+    after = ids.at(-1) as string
+    end = page.end
+  }
+  t.same(
+    ids,
+    Array.from({ length: count }, (_, at) => `s${String(at).padStart(5, '0')}`),
+  )
+})

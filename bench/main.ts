@@ -17,6 +17,7 @@ import { latency } from './scenarios/latency.js'
 import { micro } from './scenarios/micro.js'
 import { publish } from './scenarios/publish.js'
 import type { Results, Scenario } from './scenarios/scenario.js'
+import { search } from './scenarios/search.js'
 import { sessions } from './scenarios/sessions.js'
 import { slow } from './scenarios/slow.js'
 import { state } from './scenarios/state.js'
@@ -33,6 +34,7 @@ const scenarios: readonly Scenario[] = [
   connections,
   publish,
   latency,
+  search,
   micro,
 ]
 const peerNames = peers.map(({ name }) => name)
@@ -41,7 +43,7 @@ const help = `Measures what a delivery costs, and shows it as a ratio to a basel
 
 Usage: npm run bench -- [SCENARIO …] [options]
 
-Scenarios (all but micro unless named):
+Scenarios (all but search and micro unless named):
 ${scenarios.map(({ name, about }) => `  ${name.padEnd(12)}${about}`).join('\n')}
 
 Options:

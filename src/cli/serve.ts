@@ -292,7 +292,7 @@ function greet({ url, transport, kept, hint }: Greeting, { stdout, env }: Surrou
   const hub = url === 'http://127.0.0.1:4600' ? '' : ` --hub ${url}`
   const tries = [
     ...(hint === undefined ? [] : [hint]),
-    `${program} run${hub} --session demo -- ls -la`,
+    `${program} run${hub} --session demo --replace -- ls -la`,
     `${program} tail${hub} demo`,
     `curl -N${hint === undefined ? '' : ' -H "authorization: Bearer $RUNCAST_TOKEN"'} '${url}/api/sessions/demo/events?all=1'`,
   ]

@@ -310,6 +310,17 @@ async function cursorOfHub(url: string): Promise<string | undefined> {
   return undefined
 }
 
+t.test('the hint of a hub how to run something works when it is typed, and again', async (t) => {
+  const hub = await serve(t)
+  const [, hint = ''] = /^ {2}(?:npx )?runcast (run .*)$/m.exec(hub.running.output()) ?? []
+  for (let times = 0; times < 2; times++) {
+    const { code, stderr } = await commandLine.run(hint.split(' '))
+    t.equal(code, 0, stderr)
+  }
+  const tail = /^ {2}(?:npx )?runcast (tail .*)$/m.exec(hub.running.output())?.[1] ?? ''
+  t.match(await commandLine.run(tail.split(' ')), { code: 0, stdout: /"command":"ls -la"/ })
+})
+
 t.test('serve refuses what it cannot do in one sentence', async (t) => {
   const taken = createServer()
   await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve))

@@ -3,11 +3,11 @@ import type { Entry } from '../history/entry.js'
 import type { Offset } from '../protocol/cursor.js'
 import type { Topic } from '../session/topic.js'
 
-// One batch is one frame; the rest of a large flush follows in frames of its own.
+// Maximum of events in a batch, which is one frame; a large flush has several.
 export const batchEventsMax = 1_000
 const batchBytesMax = 256 * 1024
 
-// Of a replay: parts so small that one takes little of a turn, and whoever leaves after the first has cost no more.
+// Maximum of events in a part of a replay: small enough to take little of a turn, and to waste little if the client leaves.
 const replayEventsMax = 100
 const replayBytesMax = 32 * 1024
 
@@ -17,7 +17,7 @@ export interface Span {
   readonly last: Offset
 }
 
-/** What a frame of events says of the feed that it is from. */
+/** The fields of a frame of events that identify its feed. */
 export interface FeedLabel {
   readonly number: number
   readonly topic: Topic
@@ -25,7 +25,7 @@ export interface FeedLabel {
 
 /**
  * @param span absent for a part of a replay, which does not move the position
- * @param once no other batch has the events for now
+ * @param once no other batch has these events for now
  */
 export function encodeBatch(
   { number, topic }: FeedLabel,
@@ -37,7 +37,7 @@ export function encodeBatch(
   return codec.batch({ feed: number, topic: topic.name, epoch: topic.timeline.epoch, span, events, once })
 }
 
-/** @returns the bytes of a chunk; a frame that is handed over within the process has none */
+/** @returns the bytes of a chunk; 0 for a frame within the process */
 export function bytesOf(chunk: Chunk): number {
   return chunk instanceof Uint8Array ? chunk.length : 0
 }
@@ -47,10 +47,10 @@ export function batchEnd(entries: readonly Entry[], from: number): number {
   return endOf(entries, from, batchEventsMax, batchBytesMax)
 }
 
-// Of what was missed: on a slow link that is cut again and again a frame has to get through before the next cut.
+// Maximum bytes of a frame of missed events, so that one gets through a slow link before it is cut again.
 const catchUpBytesMax = 64 * 1024
 
-/** As `batchEnd`, for those who catch up. */
+/** Like `batchEnd`, for catching up. */
 export function catchUpEnd(entries: readonly Entry[], from: number): number {
   return endOf(entries, from, batchEventsMax, catchUpBytesMax)
 }

@@ -12,18 +12,18 @@ import type { Outbox } from './outbox.js'
 import { bringUpToDate, type Services } from './services.js'
 import type { Beginning, Behind, Replaying, Sending, Subscription } from './subscription.js'
 
-// Steps of catching up within one turn: a bound on what one connection may take from the others at a time.
+// Maximum of steps of one connection within one turn, so that others get their share.
 const stepsPerTurnMax = 16
 
-/** Brings the subscriptions of one connection that are behind to where their feeds are, from history. */
+/** Brings the subscriptions of one connection that are behind up to their feeds, from history. */
 export class CatchUp {
   readonly #outbox: Outbox
   readonly #services: Services
-  /** Absent while all are in step, as they are most of the time. */
+  /** Absent while all are in step, which is the usual case. */
   #behind: Set<Subscription> | undefined = undefined
-  /** Nothing is to begin now: it is under way, or several requests are being done as one. */
+  /** Nothing may begin now: it is running, or several requests are handled as one. */
   #held = false
-  /** It goes on in another turn. */
+  /** It continues in another turn. */
   #deferred = false
 
   constructor(outbox: Outbox, services: Services) {
@@ -37,14 +37,14 @@ export class CatchUp {
   }
 
   /**
-   * Answers a subscription that begins. One with a snapshot waits where there is no room for it: a thousand snapshots are
-   * paced as replays are, and what waits is the wish alone.
+   * Answers a new subscription. One with a snapshot waits if there is no room for it: snapshots are paced like replays, and
+   * only the request waits, not the data.
    *
-   * @param given absent where it goes on through another filter
+   * @param given absent if it continues with another filter
    */
   answer(subscription: Subscription, given?: Beginning): void {
     this.add(subscription)
-    // One that waited to begin still has to.
+    // A subscription that was waiting still has to begin.
     const beginning = subscription.answered() ?? given
     if (!subscription.feed.filter.stateful) this.#answer(subscription, beginning)
     else if (this.#outbox.full || this.#services.pace.isSpent) subscription.await(beginning)
@@ -60,11 +60,11 @@ export class CatchUp {
     this.#outbox.say(subscribed, aboutOf(feed))
   }
 
-  /** One that waited for room is answered by what there is now. */
+  /** A subscription that waited for room gets the current state. */
   #join(subscription: Subscription): void {
     const { topic, filter } = subscription.feed
     bringUpToDate(this.#services, topic, filter)
-    // What that brought to others of the connection may have filled the link.
+    // Data for other subscriptions of the connection may have filled the link.
     if (this.#outbox.open && !this.#outbox.full) this.#answer(subscription, subscription.answered())
   }
 
@@ -77,20 +77,20 @@ export class CatchUp {
     this.#behind?.delete(subscription)
   }
 
-  /** Runs what may put several subscriptions behind, and goes on once all of it is done. */
+  /** Runs requests that may put several subscriptions behind, and proceeds when all of them are done. */
   after(requests: () => void): void {
     if (this.#held) return requests()
     this.#held = true
     try {
       requests()
     } finally {
-      // Those that were done before one was refused go on.
+      // Subscriptions of requests before a refused one proceed.
       this.#held = false
       this.proceed()
     }
   }
 
-  /** Goes on as far as the link and the turn allow. */
+  /** Proceeds as far as the link and the turn allow. */
   proceed(): void {
     const { open, full, link } = this.#outbox
     const behind = this.#behind
@@ -109,7 +109,7 @@ export class CatchUp {
     }
   }
 
-  /** Goes on in another turn. */
+  /** Proceeds in another turn. */
   goOnLater(): void {
     if (this.#deferred) return
     this.#deferred = true
@@ -121,7 +121,7 @@ export class CatchUp {
 
   /** As many steps as one turn allows. */
   #steps(behind: ReadonlySet<Subscription>): void {
-    // Replays first: until they are done, a link over many topics has no position to go on from.
+    // Replays first, because until they are done a link over many topics has no position to resume from.
     const replaying = [...behind].filter(({ isReplaying }) => isReplaying)
     const { pace } = this.#services
     let steps = stepsPerTurnMax
@@ -135,7 +135,7 @@ export class CatchUp {
     this.#outbox.sayPositions()
   }
 
-  /** What is written counts for what all may write in this turn. */
+  /** Written data counts for the budget of all connections in this turn. */
   #paced(write: () => void): void {
     const before = this.#outbox.written
     this.#services.pace.spend(() => {
@@ -182,7 +182,7 @@ export class CatchUp {
     )
   }
 
-  /** @param chunk a part of a replay; all who get it share it, but for where each of them may come back */
+  /** @param chunk a part of a replay, shared by all clients except for their cursors */
   #writeReplay(subscription: Subscription, chunk: Chunk, events: number): void {
     const { codec } = this.#outbox.link
     const { timeline } = subscription.feed.topic
@@ -191,7 +191,7 @@ export class CatchUp {
     this.#outbox.writeEvents(own ?? chunk, events)
   }
 
-  /** One frame of a replay, or the store is asked for the next of it. */
+  /** Sends one frame of a replay, or requests the next part from the store. */
   #replay(subscription: Subscription, state: Replaying): void {
     const { feed } = subscription
     const { codec } = this.#outbox.link
@@ -216,14 +216,14 @@ export class CatchUp {
     }
   }
 
-  /** A page of what follows the position; at the end of it the subscription joins its feed. */
+  /** Sends a page of events after the position; at the end the subscription joins its feed. */
   #goOn(subscription: Subscription, state: Behind): void {
     const { feed } = subscription
     const { topic, filter } = feed
     this.#services.flush.flush(topic.timeline)
-    // What that brought to others of the connection may have filled the link, and a snapshot may follow.
+    // Data for other subscriptions may have filled the link, and a snapshot may have to follow.
     if (this.#outbox.full || !this.#tellLoss(subscription, state)) return
-    // The snapshot that belongs to the loss comes first.
+    // The snapshot of the gap comes first.
     if (subscription.state !== state) return
     const { position: after } = state
     if (topic.isInStore(after, filter)) {
@@ -235,7 +235,7 @@ export class CatchUp {
     if (page.last === topic.timeline.offset) this.#arrive(subscription, state)
   }
 
-  /** @returns what follows the position in history: conflated, and no more than fits one frame. */
+  /** @returns the events after the position in history: conflated, and at most one frame */
   #page({ feed }: Subscription, { position, oneByOne }: Behind): { entries: readonly Entry[]; last: Offset } {
     const page = feed.topic.read(position, feed.filter, batchEventsMax)
     const entries = oneByOne ? page.entries : this.#conflated(page.entries)
@@ -244,7 +244,7 @@ export class CatchUp {
     return { entries: entries.slice(0, to), last: (entries[to - 1] as Entry).offset }
   }
 
-  /** Waits for the store, and goes on when it has answered. */
+  /** Reads from the store, and proceeds when it has answered. */
   #read<Page>(
     subscription: Subscription,
     asked: Replaying | Behind,
@@ -254,7 +254,7 @@ export class CatchUp {
     subscription.read(asked)
     page
       .then((read) => {
-        // A page that nobody waits for any more is asked for again by whoever wants it.
+        // If nobody waits for the page any more, it is read again when needed.
         if (subscription.haveRead(asked) && this.#waits(subscription)) {
           this.#outbox.link.cork(() => {
             this.#paced(() => take(read))
@@ -265,7 +265,7 @@ export class CatchUp {
       })
       .catch((error: unknown) => {
         if (!isDamaged(error)) return this.#outbox.fail(error)
-        // The others of the connection go on.
+        // Other subscriptions of the connection continue.
         if (subscription.haveRead(asked) && this.#behind?.has(subscription))
           subscription.endDamaged(error.message)
         this.proceed()
@@ -274,7 +274,7 @@ export class CatchUp {
 
   #takeStored(subscription: Subscription, state: Behind, page: StoredPage): void {
     const { topic, filter } = subscription.feed
-    // Retention may have taken some of it since the store was asked.
+    // Retention may have removed some events meanwhile.
     if (!this.#tellLoss(subscription, state) || subscription.state !== state) return
     const entries = this.#conflated(topic.withUpdates(page, state.position, filter))
     this.#take(subscription, state, { entries, last: page.last })
@@ -285,7 +285,7 @@ export class CatchUp {
     { position, clientPosition: after, liveSent }: Behind,
     { entries, last }: { readonly entries: readonly Entry[]; readonly last: Offset },
   ): void {
-    // A batch without events tells the client that its position has moved; `live`, or the next one, says the same.
+    // A batch without events only moves the client's position, which `live` or the next batch does too.
     if (entries.length === 0 && !(liveSent && last > position)) return subscription.advance(last, after)
     subscription.advance(last)
     let before = after
@@ -300,7 +300,7 @@ export class CatchUp {
     }
   }
 
-  /** All that there was has been sent. */
+  /** Everything has been sent. */
   #arrive(subscription: Subscription, { liveSent }: Behind): void {
     const { feed } = subscription
     if (!liveSent) {
@@ -314,7 +314,7 @@ export class CatchUp {
     if (feed.topic.timeline.status === 'ended') subscription.endIfDone()
   }
 
-  /** @returns whether the subscription can go on; not when it missed a critical event. */
+  /** @returns whether the subscription can continue; false if it missed a critical event */
   #tellLoss(subscription: Subscription, state: Behind): boolean {
     const { feed } = subscription
     const lag = lagOf(feed, state)

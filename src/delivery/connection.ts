@@ -1,4 +1,4 @@
-// Longer than 350 lines: what a client may do on a connection, one method each, and what that changes in its subscriptions.
+// Longer than 350 lines: the requests of a client, one method each, and their effects on subscriptions.
 
 import type { About, Chunk } from '../codec/codec.js'
 import type { Given } from '../protocol/check.js'
@@ -26,17 +26,17 @@ interface Newcomer extends Beginning {
 }
 
 export interface ConnectionOptions {
-  /** Ends the link once every session that it follows has ended and all of it was delivered. */
+  /** Ends the link when every session that it follows has ended and everything was delivered. */
   readonly endsWithSessions?: boolean
-  /** Types that its fresh joins do not replay, whatever their traits are. */
+  /** Types that its fresh joins do not replay, regardless of their traits. */
   readonly notReplayed?: readonly string[]
-  /** Everything unless given. */
+  /** Default: everything. */
   readonly permissions?: Permissions
-  /** Whom the token was given to: told to those who ask for `$watchers`. */
+  /** The holder of the token, shown in `$watchers`. */
   readonly subject?: string | undefined
 }
 
-/** One open link, and what it follows. */
+/** One open link, and its subscriptions. */
 export class Connection implements Subscriber, Sender {
   readonly id: string
   readonly #subscriptions = new Map<number, Subscription>()
@@ -47,7 +47,7 @@ export class Connection implements Subscriber, Sender {
   readonly #catchUp: CatchUp
   #permissions: Permissions
   #subject: string | undefined
-  /** How many subscriptions each topic has; counted only where there are many. */
+  /** The number of subscriptions per topic; counted only if there are many. */
   #perTopic: Map<Topic, number> | undefined = undefined
   #subscribed = 0
 
@@ -66,12 +66,12 @@ export class Connection implements Subscriber, Sender {
     return this.#outbox.link
   }
 
-  /** What the client may do now. */
+  /** The client's current permissions. */
   get permissions(): Permissions {
     return this.#permissions
   }
 
-  /** Whom its token was given to. */
+  /** The holder of its token. */
   get subject(): string | undefined {
     return this.#subject
   }
@@ -85,7 +85,7 @@ export class Connection implements Subscriber, Sender {
     return this.#outbox.full
   }
 
-  /** Subscriptions that it has. */
+  /** The number of its subscriptions. */
   get size(): number {
     return this.#subscriptions.size
   }
@@ -96,12 +96,12 @@ export class Connection implements Subscriber, Sender {
     return [...topics].map(({ parsedName }) => parsedName)
   }
 
-  /** Subscriptions that it ever had. */
+  /** The number of subscriptions since it opened. */
   get subscribed(): number {
     return this.#subscribed
   }
 
-  /** Events that it was given; in full once it has been closed. */
+  /** The number of events sent to it; exact after it has been closed. */
   get events(): number {
     return this.#outbox.events
   }
@@ -111,7 +111,7 @@ export class Connection implements Subscriber, Sender {
     return this.#outbox.bytes
   }
 
-  /** Absent when the client, or whatever lies between, ended it. */
+  /** Absent if the client or the network ended it. */
   get ending(): Ending | undefined {
     return this.#outbox.ending
   }
@@ -127,7 +127,7 @@ export class Connection implements Subscriber, Sender {
   }
 
   /**
-   * Does what a client asks for.
+   * Handles a request of the client.
    *
    * @throws ProtocolError when it cannot; nothing has changed then
    */
@@ -144,11 +144,11 @@ export class Connection implements Subscriber, Sender {
   }
 
   /**
-   * Lets the client do something else from now on. Subscriptions beyond it end; one to the topic `hub` begins anew
-   * where other sessions may be seen.
+   * Replaces the client's permissions. Subscriptions that they do not permit end; one to the topic `hub` begins again if other
+   * sessions are visible.
    *
-   * @param reason told to those that end
-   * @param subject whom it is given to now
+   * @param reason sent to subscriptions that end
+   * @param subject the new holder
    */
   permit(permissions: Permissions, reason: string, subject?: string): void {
     this.#permissions = permissions
@@ -169,34 +169,34 @@ export class Connection implements Subscriber, Sender {
   }
 
   /**
-   * Runs several `receive` as one: nothing is delivered until all of them are done. Over many topics a position
-   * told in between would leave out those that are still to be subscribed to.
+   * Runs several `receive` as one: nothing is delivered until all of them are done. Otherwise, over many topics, a position
+   * sent in between would lack those that are not subscribed yet.
    */
   together(requests: () => void): void {
     this.#catchUp.after(requests)
   }
 
-  /** Says a frame that is not an event. */
+  /** Sends a frame that is not an event. */
   say(frame: ControlFrame, about?: About): void {
     this.#outbox.say(frame, about)
   }
 
-  /** The transport can take more. */
+  /** The transport can accept more. */
   drained(): void {
     if (this.#outbox.drained()) this.#catchUp.proceed()
   }
 
-  /** The link has gone. */
+  /** The link has closed. */
   closed(): void {
     this.#outbox.closed()
   }
 
-  /** @param retryMs how long the client should wait before it comes back, where the hub has an opinion */
+  /** @param retryMs how long the client should wait before it reconnects; absent: the client decides */
   close(code: CloseCode, reason: string, retryMs?: number): void {
     this.#outbox.close(code, reason, retryMs)
   }
 
-  /** Something went wrong in what is done for this connection: it ends, and the others live on. */
+  /** An error in the work for this connection ends it; others are not affected. */
   fail(error: unknown): void {
     this.#outbox.fail(error)
   }
@@ -315,8 +315,8 @@ export class Connection implements Subscriber, Sender {
   }
 
   /**
-   * @throws ProtocolError `conflict` when another subscription of the connection has the same feed: `events` could
-   *   not say which of the two they are for
+   * @throws ProtocolError `conflict` when another subscription of the connection has the same feed, because `events` name only
+   *   the feed
    */
   #newFeed(topic: Topic, filter: Filter): Feed {
     const feed = this.#services.feeds.of(topic, filter)
@@ -342,7 +342,7 @@ export class Connection implements Subscriber, Sender {
     return subscription
   }
 
-  /** @throws ProtocolError `conflict`: each flush writes one frame for each of them */
+  /** @throws ProtocolError `conflict` when the topic has too many, because each flush writes one frame for each of them */
   #expectRoomFor(topic: Topic): void {
     const { topicSubscriptionsMax } = this.#services.limits
     if (this.#subscriptions.size < topicSubscriptionsMax) return

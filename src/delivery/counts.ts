@@ -1,16 +1,16 @@
 import type { CloseCode } from '../protocol/codes.js'
 import type { GapNotice, GapReason } from '../protocol/frames.js'
 
-/** What the connections of a hub count together. */
+/** Counts over all connections of a hub. */
 export class DeliveryCounts {
-  /** Events handed to links, and the bytes of their frames. */
+  /** Events passed to links, and the bytes of their frames. */
   delivered = 0
   deliveredBytes = 0
   /** Events that became part of another before they were delivered. */
   conflated = 0
-  /** Events that were passed over because a subscription lagged, once for each, as far as the hub can tell. */
+  /** Events that were skipped because a subscription lagged, once for each subscription, as far as the hub can tell. */
   passedOver = 0
-  /** Mistakes of the hub's own, each of which cost a connection. */
+  /** Errors of the hub itself, each of which cost a connection. */
   faults = 0
   readonly gaps = new Map<GapReason, number>()
   readonly closed = new Map<CloseCode, number>()

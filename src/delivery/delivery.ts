@@ -25,11 +25,11 @@ export interface DeliveryOptions {
   readonly limits: Limits
   readonly tracing: Tracing | undefined
   readonly topics: Topics
-  /** Told of every mistake of the hub's own, which cost one connection. */
+  /** Called with every error of the hub itself that cost one connection. */
   readonly report: (error: unknown, connection: string) => void
 }
 
-/** How many follow a session. */
+/** The subscriptions of a session. */
 export interface SubscriptionCounts {
   /** Subscriptions to the session and its workers. */
   readonly subscriptions: number
@@ -37,7 +37,7 @@ export interface SubscriptionCounts {
   readonly lagging: number
 }
 
-/** The connections of a hub, and what brings them what is published. */
+/** The connections of a hub, and the delivery of events to them. */
 export class Delivery {
   readonly counts = new DeliveryCounts()
   readonly feeds: Feeds
@@ -45,7 +45,7 @@ export class Delivery {
   readonly #services: Services
   readonly #random: Random
   readonly #connections = new Map<string, Connection>()
-  /** Closed while feeds were being walked. */
+  /** Connections that closed during a walk over feeds. */
   readonly #leaving: Connection[] = []
 
   constructor({ clock, random, limits, tracing, topics, report }: DeliveryOptions) {
@@ -89,7 +89,7 @@ export class Delivery {
     }
   }
 
-  /** Takes a link that has opened; its transport tells the connection when it drains and when it has gone. */
+  /** Adds an open link; its transport notifies the connection when it drains and when it has closed. */
   connect(link: Link, options: ConnectionOptions): Connection {
     const connection = new Connection(this.#random.id(), this.#services, link, options)
     this.#connections.set(connection.id, connection)
@@ -103,12 +103,12 @@ export class Delivery {
     return this.#connections
   }
 
-  /** Brings everything in step up to the offset of the topic's session, and what the filter watches up to date. */
+  /** Flushes the topic's session, and updates the reserved slices of the filter. */
   bringUpToDate(topic: Topic, filter: Filter): void {
     bringUpToDate(this.#services, topic, filter)
   }
 
-  /** A session is about to be gone: its subscriptions are told. */
+  /** A session is being removed: its subscriptions end. */
   removed(session: Session): void {
     this.flush.flush(session)
     for (const member of membersOf(this.feeds.followed(session))) {
@@ -116,14 +116,14 @@ export class Delivery {
     }
   }
 
-  /** What the hub had of a session is no good any more: those who follow it come back with their cursors. */
+  /** The hub's copy of a session is no longer valid: connections that follow it are closed, and resume with their cursors. */
   stale(session: Session): void {
     for (const member of membersOf(this.feeds.followed(session))) {
       member.comeBack(`what the hub had of session ${session.id} is not what the log has`)
     }
   }
 
-  /** @returns how many follow a session */
+  /** @returns the numbers of subscriptions of a session */
   countSubscriptions(timeline: Timeline): SubscriptionCounts {
     let subscriptions = 0
     let inStep = 0
@@ -151,12 +151,12 @@ export class Delivery {
   }
 }
 
-/** All feeds of what is followed, at this moment. */
+/** The current feeds of a followed timeline. */
 function feedsOf(followed: Followed | undefined): Feed[] {
   return followed === undefined ? [] : followed.topics.flatMap(({ feeds }) => [...feeds.values()])
 }
 
-/** All subscriptions to what is followed, at this moment: one that is told may leave. */
+/** The current subscriptions of a followed timeline, as a copy, because they may leave during the walk. */
 function membersOf(followed: Followed | undefined): Member[] {
   return feedsOf(followed).flatMap(({ subscriptions }) => [...subscriptions])
 }

@@ -10,14 +10,14 @@ import { Replay } from './replay.js'
 /** The members in step with a feed whose links speak one codec. */
 export interface Members {
   readonly codec: Codec
-  /** In no order; each knows its place in it. */
+  /** Unordered; each member knows its index. */
   readonly list: Membership[]
   /**
-   * For each of them the link that a flush may write to at once, if it may. Between two writes the kernel takes the
-   * caches for itself; what a delivery has to look up must be little.
+   * The link of each member to which a flush may write directly, if any. The kernel empties the caches between two writes, so a
+   * delivery should look up little.
    */
   readonly links: (Link | undefined)[]
-  /** What every member has been given since the first joined. */
+  /** The totals that every member has been sent since the first joined. */
   events: number
   bytes: number
 }
@@ -28,9 +28,9 @@ export class Feed {
   readonly number: number
   readonly topic: Topic
   readonly filter: Filter
-  /** Its subscriptions, in step or not; the feed goes with the last one. */
+  /** Its subscriptions, in step or not; the feed is removed with the last one. */
   readonly subscriptions = new Set<Member>()
-  /** Those in step, by codec: they have got everything up to `flushed`. */
+  /** The members in step, by codec, which have received everything up to `flushed`. */
   readonly members: Members[] = []
   #sent: Offset
   #flushed: Offset
@@ -58,7 +58,7 @@ export class Feed {
     return this.members.length > 0
   }
 
-  /** A batch is about to be handed to the members: it ends at this offset. */
+  /** A batch that ends at this offset is about to be sent to the members. */
   markSent(last: Offset): void {
     this.#sent = last
     this.#flushed = last
@@ -69,7 +69,7 @@ export class Feed {
     this.#flushed = offset
   }
 
-  /** @returns the place of a member that has everything up to the session's offset, while nothing is pending */
+  /** @returns the membership of a member that has everything up to the session's offset, while nothing is pending */
   join(member: Member): Membership {
     const { codec } = member.link
     const { offset } = this.topic.timeline
@@ -93,7 +93,7 @@ export class Feed {
     return membership
   }
 
-  /** @returns what the member was given since it joined */
+  /** @returns the totals that the member was sent since it joined */
   leave(membership: Membership): { readonly events: number; readonly bytes: number } {
     const at = this.#indexOf(membership)
     const members = this.members[at] as Members
@@ -109,7 +109,7 @@ export class Feed {
     return { events: members.events - eventsBefore, bytes: members.bytes - bytesBefore }
   }
 
-  /** Its connection has got a second subscription, or has lost it. */
+  /** Its connection got a second subscription, or lost it. */
   relink(membership: Membership): void {
     const members = this.members[this.#indexOf(membership)] as Members
     members.links[membership.index] = membership.member.directLink
@@ -119,7 +119,7 @@ export class Feed {
     return this.members.findIndex(({ codec }) => codec === member.link.codec)
   }
 
-  /** @returns what a fresh join replays now; conflated once, and shared by all who join at the same offset. */
+  /** @returns the replay of a fresh join; conflated once, and shared by all joins at the same offset */
   replay(scope: ReplayScope): Replay {
     const until = this.topic.timeline.offset
     if (this.#replay?.until !== until || !isSame(this.#replay.scope, scope)) {
@@ -129,20 +129,20 @@ export class Feed {
     return this.#replay.replay
   }
 
-  /** @returns what is left for a join at `until` that was cut, once everything up to `after` had come */
+  /** @returns the rest of the replay for an interrupted join at `until` that has received everything up to `after` */
   restOfReplay(scope: ReplayScope | undefined, after: Offset, until: Offset): Replay {
     if (scope === undefined) return this.last().after(after)
     const { entries, stored } = this.topic.replay(this.filter, scope, { after, until })
     return new Replay(entries, stored)
   }
 
-  /** @returns what every join gets even without a replay: the `complete` of a session that has ended. */
+  /** @returns the part that every join gets even without a replay: the `complete` of an ended session */
   last(): Replay {
     const { completion } = this.topic.timeline
     return new Replay(completion === undefined ? [] : [completion])
   }
 
-  /** What was kept for joins has become useless, or old. */
+  /** The replay kept for joins is outdated. */
   forgetReplay(): void {
     this.#replay = undefined
   }

@@ -6,15 +6,15 @@ import type { Topic } from '../session/topic.js'
 import { Feed } from './feed.js'
 import { Followed, TopicFeeds } from './topic-feeds.js'
 
-// As long as a crowd of clients takes to come back after a cut.
+// About as long as many clients take to reconnect after an interruption.
 const replayKeptMs = 1_000
 
-/** The feeds of a hub: finds, numbers and counts them, and keeps what they replay for a moment. */
+/** The feeds of a hub: finds, numbers and counts them, and keeps their replays for a moment. */
 export class Feeds {
   readonly #clock: Clock
   readonly #perTopicMax: number
   readonly #topics = new Map<Topic, TopicFeeds>()
-  /** By name, with how many feeds have it: ten thousand sessions are mostly followed through one. */
+  /** Filters by name, with the number of their feeds; ten thousand sessions usually share one filter. */
   readonly #filters = new Map<string, { readonly filter: Filter; feeds: number }>()
   readonly #replays = new Set<Feed>()
   #number = 0
@@ -26,17 +26,17 @@ export class Feeds {
     this.#perTopicMax = perTopicMax
   }
 
-  /** Those that ask how many watch. */
+  /** The number of feeds that follow `$watchers`. */
   get asking(): number {
     return this.#asking
   }
 
-  /** How many there are. */
+  /** The number of feeds. */
   get size(): number {
     return this.#size
   }
 
-  /** @returns what is followed of a session or list; nothing when nobody follows it */
+  /** @returns the followers of a session or list; undefined if there are none */
   followed(timeline: Timeline): Followed | undefined {
     // Nobody else sets it.
     return timeline.following as Followed | undefined
@@ -72,7 +72,7 @@ export class Feeds {
     return shared.filter
   }
 
-  /** Keeps what a join replays for those who join about now; not for ever, for it may be a megabyte a feed. */
+  /** Keeps a replay for further joins for a moment; not longer, because it may be a megabyte per feed. */
   keepReplay(feed: Feed): void {
     if (this.#replays.size === 0) {
       this.#clock.after(replayKeptMs, () => {

@@ -12,19 +12,19 @@ import type { Feeds } from './feeds.js'
 import type { BatchCount, Membership } from './member.js'
 import type { Followed, TopicFeeds } from './topic-feeds.js'
 
-// A feed that matched nothing for so many offsets tells its position all the same, so that a client that comes
-// back later does not ask for what it was never meant to get.
+// After this many offsets without a match a feed sends its position all the same, so that a later resume does not examine those
+// events again.
 const quietOffsetsMax = 256
 
-// A turn that takes longer than the last one holds up everything else: heartbeats, requests, acknowledgements.
+// A flush above the last bound holds up everything else: heartbeats, requests, acknowledgements.
 const flushMsBounds = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250]
-// Events that are looked at, names that are compared and bytes that are encoded, for all feeds in one turn: some 15 ms.
+// The budget of events examined, names compared and bytes encoded, for all feeds in one turn: some 15 ms.
 const flushWorkMax = 400_000
 
-// To encode so many bytes takes about as long as to look at an event.
+// Encoding this many bytes takes about as long as examining an event.
 const bytesPerUnit = 128
 
-// What is as little as this is done all the same.
+// A feed with less work than this is always flushed.
 const alwaysDone = 400
 
 const flushEventsBounds = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000]
@@ -37,7 +37,7 @@ export interface FlushOptions {
   readonly counts: DeliveryCounts
   /** Events that may wait for the end of the turn, in one session. */
   readonly pendingEventsMax: number
-  /** Told what was flushed, once it has been. */
+  /** Called after a flush, with what was flushed. */
   readonly after: (flushed: readonly Followed[]) => void
 }
 
@@ -46,9 +46,9 @@ export interface Queued {
   writeQueued(): void
 }
 
-/** Brings what was published to the subscriptions in step: one turn, one flush. */
+/** Delivers events to the subscriptions in step: one flush per turn. */
 export class Flush {
-  /** How long flushes took, and how many events each brought. */
+  /** The durations of flushes, and their numbers of events. */
   readonly ms = new Histogram(flushMsBounds)
   readonly events = new Histogram(flushEventsBounds)
   readonly #options: FlushOptions
@@ -56,14 +56,14 @@ export class Flush {
   #queued: Queued[] = []
   #scheduled = false
   #busy = false
-  /** What may still be done in this turn, as `flushWorkMax` counts it. */
+  /** The rest of the budget in this turn, in the unit of `flushWorkMax`. */
   #workLeft = flushWorkMax
 
   constructor(options: FlushOptions) {
     this.#options = options
   }
 
-  /** Feeds are being walked: nobody may leave them now. */
+  /** Whether a walk over feeds is in progress, during which no member may leave. */
   get busy(): boolean {
     return this.#busy
   }
@@ -150,13 +150,13 @@ export class Flush {
         }
         this.#spend(entries.length + feed.filter.compared - compared)
       }
-      // Those of workers appear in `sessions/{s}/**` again.
+      // Workers' events also appear in `sessions/{s}/**`, so they are not counted twice.
       events = topic.topic.isWhole ? Math.max(events, entries.length) : events + entries.length
     }
     return events
   }
 
-  /** Where it may be too much for one turn, those that are made of little come first. */
+  /** If it may be too much for one turn, feeds with simple filters come first. */
   #inOrder({ feeds }: TopicFeeds, events: number): Iterable<Feed> {
     if (feeds.size === 1 || 4 * feeds.size * events <= this.#workLeft) return feeds.values()
     return [...feeds.values()].sort((one, other) => one.filter.steps - other.filter.steps)
@@ -171,7 +171,7 @@ export class Flush {
     this.#workLeft -= work
   }
 
-  /** @param moment `once`: nobody else gets the events */
+  /** @param moment `once`: no other feed gets the events */
   #flushFeed(
     feed: Feed,
     pending: readonly Entry[],
@@ -201,9 +201,8 @@ export class Flush {
   }
 
   /**
-   * Hands one chunk to all members. The simple equivalent is `for (const { member } of list) member.queue(chunk, batch)`;
-   * from the end, since a connection that is full leaves the list and the last one, which has had its chunk, takes its
-   * place.
+   * Passes one chunk to all members. The simple equivalent is `for (const { member } of list) member.queue(chunk, batch)`; from
+   * the end, because a full connection leaves the list and the last one, which has had its chunk, takes its index.
    */
   #hand(members: Members, chunk: Chunk, batch: BatchCount): void {
     const { list, links } = members
@@ -238,12 +237,12 @@ export class Flush {
   }
 }
 
-/** What is pending is too much for one turn: the members of this feed get it from history. */
+/** The pending events are too much for one turn: the members of this feed get them from history. */
 function postpone(feed: Feed): void {
   for (const { list } of feed.members.slice()) for (const { member } of list.slice()) member.postpone()
 }
 
-/** @returns the events that the feed's filter lets pass; the same list when all do. */
+/** @returns the events of the feed's filter; the same list if all match */
 function select(pending: readonly Entry[], { filter }: Feed): readonly Entry[] {
   let passed: Entry[] | undefined
   for (let i = 0; i < pending.length; i++) {

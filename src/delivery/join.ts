@@ -8,12 +8,12 @@ import { SnapshotParts, type SnapshotPlace } from './snapshot-parts.js'
 import type { Beginning, Subscription } from './subscription.js'
 
 /**
- * Decides where a new subscription begins. One synchronous step with what follows it, so that nothing can be
- * published in between.
+ * Decides where a new subscription begins. One synchronous step with what follows it, so that nothing can be published in
+ * between.
  *
- * A fresh join is at the session's offset; what it replays does not move it. A resume is at its cursor. A cursor
- * of another epoch begins this epoch: nothing of it was received. A join that was cut goes on where it was, as long as
- * all that follows it is there; otherwise it begins anew.
+ * A fresh join begins at the session's offset; its replay does not move the position. A resume begins at its cursor. With a
+ * cursor of another epoch it begins at 0, because nothing of this epoch was received. An interrupted join continues if
+ * everything after it is retained; otherwise it starts again.
  */
 export function join(subscription: Subscription, beginning: Beginning): Subscribed {
   const { from } = beginning
@@ -29,7 +29,7 @@ export function join(subscription: Subscription, beginning: Beginning): Subscrib
   const loss = topic.lossAfter(position, feed.filter)
   const lost = loss.critical > loss.droppable ? loss.critical : loss.droppable
   const progress = same ? progressOf(from) : undefined
-  // A slice that was removed meanwhile may be forgotten: only a snapshot tells of it.
+  // The removal of a slice may be forgotten, so only a snapshot shows it.
   const forgot = feed.filter.stateful && (position <= topic.forgotten || isForeign(feed))
   if (progress?.replayed !== undefined && (lost > 0 || forgot)) return joinAfresh(subscription, scope)
   subscription.resume(position, lost > position ? lost : position)
@@ -59,15 +59,15 @@ export function join(subscription: Subscription, beginning: Beginning): Subscrib
   }
 }
 
-/** @returns what is replayed; nothing where nothing is */
+/** @returns the scope of the replay; undefined if nothing is replayed */
 function scopeOf({ replay, window }: Beginning): ReplayScope | undefined {
   if (window !== undefined) return { all: true, window }
   return replay === false ? undefined : { all: replay === 'all' }
 }
 
 /**
- * What the client has seen after the beginning of the range did not happen. It goes on from its end, which nothing was ever
- * said of, with what the slices are now.
+ * The events that the client has received in the lost range are void. It continues from the end of the range, with the current
+ * slices.
  */
 function joinAfterLoss(
   subscription: Subscription,
@@ -84,7 +84,7 @@ function joinAfterLoss(
   }
 }
 
-/** Whether another hub may have told what the hubs say of a session themselves on another base. */
+/** Whether another hub may have sent reserved slices with another base. */
 function isForeign({ filter, topic }: Feed): boolean {
   return filter.watches && topic.timeline.past !== undefined
 }
@@ -97,14 +97,14 @@ function joinAfresh(subscription: Subscription, scope: ReplayScope | undefined):
   return { ...headOf(subscription), offset, resumed: false, ...snapshotFor(subscription, { kind: 's' }) }
 }
 
-/** @returns what tells that a subscription goes on through another filter */
+/** @returns the frame for a subscription that continues with another filter */
 export function goOn(subscription: Subscription): Subscribed {
   const gap = subscription.takeSkipped()
   return {
     ...headOf(subscription),
     offset: subscription.clientPosition,
     resumed: true,
-    // What the filter let pass before may have been less, or nothing.
+    // The previous filter may have selected fewer slices, or none.
     ...snapshotFor(subscription),
     ...(gap && { gap }),
   }
@@ -116,13 +116,13 @@ function headOf({ feed, number: sub }: Subscription) {
 }
 
 interface Progress {
-  /** The part of the snapshot that has come; absent when all of it has. */
+  /** The received part of the snapshot; absent if it is complete. */
   readonly snapshot?: SnapshotPlace
-  /** Up to where the replay has come; absent where none follows. */
+  /** The offset up to which the replay was received; absent if there is none. */
   readonly replayed?: Offset
 }
 
-/** @returns how far the join has come that a cursor is of; nothing when it was complete */
+/** @returns the progress of the join in a cursor; undefined if it was complete */
 function progressOf({ join: text }: Position): Progress | undefined {
   if (text === undefined) return undefined
   if (text.startsWith('r')) return { replayed: Number(text.slice(1)) as Offset }
@@ -136,16 +136,16 @@ function restOf(progress: Progress | undefined, { offset: until }: Position): Sn
   return { kind: progress.replayed === undefined ? 'g' : 's', from: progress.snapshot, until }
 }
 
-/** Which snapshot a join is to have; `kind` as a cursor names it. */
+/** The snapshot for a join; `kind` as in a cursor. */
 export interface SnapshotRest {
   readonly kind: 's' | 'g'
-  /** What had come of it. */
+  /** The received part. */
   readonly from?: SnapshotPlace
-  /** What has changed after this offset follows as updates. */
+  /** Changes after this offset follow as updates. */
   readonly until?: Offset
 }
 
-/** @returns the slices that a client begins with, or begins again with after a gap; or in how many parts they follow */
+/** @returns the snapshot at the beginning or after a gap, or the number of parts that follow */
 export function snapshotFor(
   subscription: Subscription,
   rest?: SnapshotRest,
@@ -162,7 +162,7 @@ export function snapshotFor(
   return { parts: parts.count }
 }
 
-/** @returns the expression after an `update`; `null` sets a field back to its default. */
+/** @returns the expression after an `update`; `null` resets a field to its default */
 export function changed(before: FilterExpression, { types, mode, slices }: Update): FilterExpression {
   const typesNow = types === undefined ? before.types : types
   const slicesNow = slices === undefined ? before.slices : slices
@@ -173,7 +173,7 @@ export function changed(before: FilterExpression, { types, mode, slices }: Updat
   }
 }
 
-/** @returns what a control frame says of the feed that it is about */
+/** @returns the subscription of a control frame, for the codec */
 export function aboutOf({ topic }: Feed): About {
   return { topic: topic.name, epoch: topic.timeline.epoch }
 }

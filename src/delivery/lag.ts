@@ -3,12 +3,12 @@ import type { GapNotice } from '../protocol/frames.js'
 import type { Feed } from './feed.js'
 import type { Behind } from './subscription.js'
 
-/** What a subscription that is behind can no longer get, and was not told of. */
+/** The unreported loss of a subscription that is behind. */
 export type Lag =
   | { readonly kind: 'none' }
-  /** It may not be passed over. */
+  /** A critical event is missing. */
   | { readonly kind: 'critical' }
-  /** `gapTold`, `droppedBefore`: what it will have been told of. */
+  /** `gapTold`, `droppedBefore`: the loss that will have been reported. */
   | {
       readonly kind: 'gap'
       readonly gap: GapNotice
@@ -16,7 +16,7 @@ export type Lag =
       readonly droppedBefore: number
     }
 
-/** @returns what of history it has lost since it fell behind */
+/** @returns what it has lost since it fell behind */
 export function lagOf({ topic, filter }: Feed, state: Behind): Lag {
   const { position, gapTold, droppedBefore, snapshotAt } = state
   const loss = topic.lossAfter(position > gapTold ? position : gapTold, filter)

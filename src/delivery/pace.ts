@@ -3,33 +3,33 @@ import type { Clock } from '../lib/clock.js'
 /** A thousand events of 500 bytes. */
 export const catchUpBytesPerTurn = 512 * 1024
 
-// What is live waits for no more than this, and the frame that exceeds it.
+// Live events wait for no more than this, and the frame that exceeds it.
 const catchUpMsPerTurn = 0.2
 
 /**
- * What all connections together may be sent of history in one turn. A crowd that joins or comes back at once gets
- * it over several turns, and what is published meanwhile is delivered in between.
+ * The budget of history for all connections in one turn. Many clients that join or resume at once are served over several
+ * turns, and live events are delivered in between.
  */
 export class Pace {
   readonly #clock: Clock
   #leftBytes = catchUpBytesPerTurn
   #leftMs = catchUpMsPerTurn
-  /** Somebody has written something in this turn. */
+  /** Something was written in this turn. */
   #isOn = false
 
   constructor(clock: Clock) {
     this.#clock = clock
   }
 
-  /** Whoever wants to send more comes back in the next turn. */
+  /** Whether further data must wait for the next turn. */
   get isSpent(): boolean {
     return this.#leftBytes <= 0 || this.#leftMs <= 0
   }
 
   /**
-   * Counts what is written, and the time it takes. The last one may exceed them, so that each frame leaves in one piece.
+   * Counts the written bytes, and the time. The last write may exceed the budget, so that each frame leaves in one piece.
    *
-   * @param write answers how many bytes it wrote
+   * @param write returns the number of bytes
    */
   spend(write: () => number): void {
     if (!this.#isOn) {

@@ -14,19 +14,19 @@ import type { Pace } from './pace.js'
 import type { Presence } from './presence.js'
 import type { StoredReplays } from './stored-replays.js'
 
-/** What delivery needs of the sessions. */
+/** The part of the sessions that delivery needs. */
 export interface Topics {
   /**
    * @param permissions decide what the topic `hub` shows
-   * @returns the topic, made as a placeholder when its session or worker does not exist yet
+   * @returns the topic, created as a placeholder if its session or worker does not exist yet
    */
   topicToFollow(name: TopicName, permissions: Permissions): Topic
-  /** A topic has lost a subscription: placeholders go when nobody follows them. */
+  /** A topic has lost a subscription: placeholders that are not followed are removed. */
   mayForget(topic: Topic): void
   /**
-   * A subscription has begun that may ask for commands.
+   * A subscription that may include commands has begun.
    *
-   * @param after what came before, it was not given
+   * @param after commands up to here were not sent to it
    */
   deliver(topic: Topic, filter: Filter, after: Offset): void
   /** Sets the slice `$watchers`, or removes it. @returns whether the topic has begun */
@@ -35,7 +35,7 @@ export interface Topics {
   readonly findWindow: FindWindow
 }
 
-/** What a connection needs of the rest of the hub. */
+/** The part of the hub that a connection needs. */
 export interface Services extends Topics {
   readonly limits: Limits
   readonly clock: Clock
@@ -45,13 +45,13 @@ export interface Services extends Topics {
   readonly pace: Pace
   readonly presence: Presence
   readonly storedReplays: StoredReplays
-  /** Counts and reports a mistake of the hub's own, which costs one connection. */
+  /** Counts and reports an error of the hub itself, which costs one connection. */
   reportFault(error: unknown, connection: string): void
-  /** The connection of that id has closed: it has to leave its feeds. */
+  /** The connection with that id has closed, and must leave its feeds. */
   left(connection: string): void
 }
 
-/** Brings everything in step up to the offset of the topic's session, and what the filter watches up to date. */
+/** Flushes the topic's session, and updates the reserved slices of the filter. */
 export function bringUpToDate(
   { flush, clock }: Pick<Services, 'flush' | 'clock'>,
   topic: Topic,

@@ -1,4 +1,4 @@
-// Longer than 350 lines: the states of a subscription and every step between them, which read best side by side.
+// Longer than 350 lines: the states of a subscription and every step between them, side by side.
 
 import type { Chunk } from '../codec/codec.js'
 import type { Entry } from '../history/entry.js'
@@ -12,60 +12,60 @@ import { Replay, type ReplayPage } from './replay.js'
 import type { SnapshotParts } from './snapshot-parts.js'
 import type { StoredFrames } from './stored-replays.js'
 
-/** The connection, as its subscriptions see it. */
+/** The connection, for its subscriptions. */
 export interface Subscriber {
   readonly link: Link
   readonly subject: string | undefined
   readonly directLink: Link | undefined
-  /** @param after what the subscription had before this batch */
+  /** @param after the subscription's position before this batch */
   queue(subscription: Subscription, chunk: Chunk, events: number, after: Offset): void
   markFull(): void
-  /** What the subscription would get now comes from history, in a later turn. */
+  /** The subscription gets its events from history, in a later turn. */
   postpone(subscription: Subscription): void
   fail(error: unknown): void
-  /** Events were handed to its link. */
+  /** Events were passed to its link. */
   count(events: number, bytes: number): void
   unsubscribe(subscription: Subscription, code: UnsubscribedCode, reason: string): void
   comeBack(reason: string): void
   endIfDone(): void
 }
 
-/** Where a subscription is to begin. */
+/** The beginning of a subscription. */
 export interface Beginning {
   /** The position to resume from. */
   readonly from: Position | undefined
   readonly replay: boolean | 'all'
-  /** Of a fresh join, instead of what `replay` says. */
+  /** For a fresh join, instead of `replay`. */
   readonly window?: ReplayWindow
 }
 
-/** Out of the feed: it continues from history, after its position, and then joins the feed again. */
+/** Not in the feed: it continues from history, after its position, and then joins the feed again. */
 export interface Behind {
   readonly kind: 'behind'
   /** Everything up to here has been matched, and sent if it matched. */
   readonly position: Offset
-  /** What the client was told of it: less where nothing matched. What is sent next begins there. */
+  /** The position that the client knows: lower if nothing matched since. The next frame begins there. */
   readonly clientPosition: Offset
-  /** Whether `live` was sent: all that was due on join or resume. */
+  /** Whether `live` was sent. */
   readonly liveSent: boolean
-  /** Nothing may be conflated: the client may have some of what follows its cursor, and tells it by offset. */
+  /** Nothing may be conflated, because the client may have some events after its cursor, and recognizes them by offset. */
   readonly oneByOne: boolean
-  /** The newest loss that a gap has told of. */
+  /** The newest loss that was reported by a gap. */
   readonly gapTold: Offset
   /** How many droppable events the topic had dropped when this began. */
   readonly droppedBefore: number
-  /** The newest snapshot of state that it got is of this moment. */
+  /** The offset of the newest snapshot that it received. */
   readonly snapshotAt: Offset
 }
 
-/** A fresh join still has to get a replay, or the rest of it, before it goes on from its position. */
+/** A fresh join that still has to get its replay, or the rest of it, before it continues from its position. */
 export type Replaying = ReplayingStored | ReplayingHeld
 
 interface ReplayingStored {
   readonly kind: 'replaying'
   readonly from: 'store'
   readonly replay: Replay
-  /** Everything up to here has come from the store. */
+  /** Everything up to here was sent from the store. */
   readonly after: Offset
   /** Absent until the store has answered. */
   readonly frames: StoredFrames | undefined
@@ -77,13 +77,13 @@ interface ReplayingHeld {
   readonly kind: 'replaying'
   readonly from: 'memory'
   readonly page: ReplayPage
-  /** Everything up to here had come before. */
+  /** Everything up to here was sent before. */
   readonly after: Offset
   readonly next: number
   readonly afterwards: Behind
 }
 
-/** The store has been asked, for what is meant to come next. An answer to something else is not used. */
+/** A read of the store is in progress. An answer to an earlier request is not used. */
 export interface Reading {
   readonly kind: 'reading'
   readonly next: Replaying | Behind
@@ -93,21 +93,21 @@ export interface Reading {
 export interface Sending {
   readonly kind: 'snapshot'
   readonly parts: SnapshotParts
-  /** Of a join: how a cursor names it. */
+  /** For a join: its kind in a cursor. */
   readonly of: 's' | 'g' | undefined
   readonly next: Replaying | Behind
 }
 
-/** It has not been answered: there is no room for its snapshot yet, which is read when it is sent. */
+/** Not answered yet, because there is no room for its snapshot, which is read when it is sent. */
 export interface Joining {
   readonly kind: 'joining'
-  /** Absent where it goes on through another filter. */
+  /** Absent if it continues with another filter. */
   readonly beginning: Beginning | undefined
-  /** Where it goes on then. */
+  /** The state after the snapshot. */
   readonly next: Replaying | Behind
 }
 
-/** In step: a member of the feed. Otherwise it is to be brought there. */
+/** A `Membership` is in step; the other states lead to it. */
 export type SubscriptionState = Membership | Joining | Sending | Replaying | Reading | Behind
 
 /** One connection's interest in one feed. */
@@ -117,9 +117,9 @@ export class Subscription implements Member {
   readonly #subscriber: Subscriber
   #feed: Feed
   #state: SubscriptionState
-  /** Where it was when it became silent. */
+  /** The position when it became silent. */
   #silentFrom: Offset | undefined
-  /** What it has passed over while it was silent. */
+  /** The events that it has skipped while it was silent. */
   #skipped: GapNotice | undefined
 
   /** It begins behind, at the session's offset. */
@@ -143,13 +143,13 @@ export class Subscription implements Member {
     return this.#state.kind === 'inStep'
   }
 
-  /** Whether it still has to get some of a replay. */
+  /** Whether a part of its replay is still due. */
   get isReplaying(): boolean {
     const state = this.#state
     return state.kind !== 'inStep' && coreOf(state).kind === 'replaying'
   }
 
-  /** Where a client may come back with what it has been sent; nothing where it has to join afresh. */
+  /** The position from which the client can resume; undefined if it has to join afresh. */
   get resumption(): Position | undefined {
     const state = this.#state
     const { epoch } = this.#feed.topic.timeline
@@ -178,12 +178,12 @@ export class Subscription implements Member {
     return sent > state.position ? sent : state.position
   }
 
-  /** There is no room for the answer. @param beginning absent where it goes on through another filter */
+  /** There is no room for the answer. @param beginning absent if it continues with another filter */
   await(beginning: Beginning | undefined): void {
     if (this.#state.kind !== 'inStep') this.#state = { kind: 'joining', beginning, next: coreOf(this.#state) }
   }
 
-  /** It is being answered. @returns where it is to begin, if it waited for that */
+  /** It is being answered. @returns its beginning, if it was waiting */
   answered(): Beginning | undefined {
     const state = this.#state
     if (state.kind !== 'joining') return undefined
@@ -191,13 +191,13 @@ export class Subscription implements Member {
     return state.beginning
   }
 
-  /** A snapshot is to leave in parts, before all else. @param of how a cursor names a join that is cut meanwhile */
+  /** A snapshot is sent in parts, before anything else. @param of the kind of an interrupted join in a cursor */
   send(parts: SnapshotParts, of: 's' | 'g' | undefined): void {
     if (this.#state.kind === 'inStep' || parts.done) return
     this.#state = { kind: 'snapshot', parts, of, next: coreOf(this.#state) }
   }
 
-  /** All of the snapshot has left. */
+  /** The whole snapshot was sent. */
   snapshotSent(): void {
     if (this.#state.kind === 'snapshot') this.#state = this.#state.next
   }
@@ -213,7 +213,7 @@ export class Subscription implements Member {
   resume(position: Offset, gapTold: Offset): void {
     this.#state = {
       ...behindAt(this.#feed, position, { liveSent: false }),
-      // With many topics on one link the cursor stands only at the end of a flush; a cut may come before.
+      // With many topics on one link the cursor is sent only at the end of a flush, and the link may break before.
       oneByOne: this.link.codec.trailer !== undefined,
       gapTold,
       droppedBefore: Number.POSITIVE_INFINITY,
@@ -221,7 +221,7 @@ export class Subscription implements Member {
     this.#beginSilence(position)
   }
 
-  /** Begins a replay, if there is anything to replay. @param after what had come of it before */
+  /** Begins a replay, if there is one. @param after the part that was received before */
   begin(replay: Replay, after: Offset = start): void {
     if (this.#state.kind === 'inStep') return
     const afterwards = behindOf(this.#state)

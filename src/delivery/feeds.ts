@@ -43,8 +43,8 @@ export class Feeds {
   }
 
   /**
-   * @returns the topic's feed of the filter, made if there is none.
-   * @throws ProtocolError `conflict` when the topic is seen through too many filters already
+   * @returns the topic's feed of the filter, created if there is none
+   * @throws ProtocolError `conflict` when the topic already has too many filters
    */
   of(topic: Topic, filter: Filter): Feed {
     const held = this.#topics.get(topic)

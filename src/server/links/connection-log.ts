@@ -20,23 +20,23 @@ export interface LoggedConnection {
 export class OpenConnections extends Map<string, ConnectionLog> {
   #opened = 0
 
-  /** @returns a higher number for each connection than for those that opened before */
+  /** @returns a number for a new connection, higher than all before */
   number(): number {
     this.#opened += 1
     return this.#opened
   }
 }
 
-/** One connection from its opening to its end: listed while it is open, told in one line then. */
+/** The log of one connection: it is listed while it is open, and gets one log line at its end. */
 export class ConnectionLog {
   readonly connection: Connection
   readonly transport: LinkKind
   readonly address: string
-  /** Higher than that of each that opened before. */
+  /** Higher than those of all connections that opened before. */
   readonly number: number
   readonly #context: ConnectionLogParts
   readonly #openedAt: number
-  /** Frames that came from the client; absent where there are none. */
+  /** The number of frames from the client; absent if it cannot send any. */
   received: number | undefined
 
   constructor(context: ConnectionLogParts, { connection, transport, address }: LoggedConnection) {
@@ -56,9 +56,9 @@ export class ConnectionLog {
   }
 
   /**
-   * The link has gone, and the connection has left its feeds.
+   * The link has closed, and the connection has left its feeds.
    *
-   * @param code of the close frame, where the transport has one
+   * @param code of the close frame, if the transport has one
    */
   end(code?: number): void {
     const { log, connections } = this.#context

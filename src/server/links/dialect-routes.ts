@@ -20,10 +20,10 @@ import { cursorOf, hasAll, head, open, type Patience, StreamLink, sessionOf } fr
 
 type Streaming = Dialect & { readonly stream: DialectStream }
 
-/** The session of clients whose requests name none: they come from where there was but one. */
+/** The session of requests without a session, whose clients were written for servers with a single one. */
 const onlySession = 'default'
 
-/** The routes that the dialects have of their own. */
+/** The routes of the dialects themselves. */
 export function dialectRoutes(context: StreamContext): Route[] {
   const routes: Route[] = []
   for (const dialect of context.dialects.values()) {
@@ -50,7 +50,7 @@ function streams(dialect: Dialect): dialect is Streaming {
   return dialect.stream !== undefined
 }
 
-/** An id out of the path, or out of the query where the path has no place for it. */
+/** An id from the path, or from the query if the path has no parameter for it. */
 function idOf({ limits }: DialectContext, asked: Asked, path: string, name: string): string | undefined {
   if (path.includes(`{${name}}`)) return asked.param(name)
   const text = asked.query.get(name)
@@ -58,8 +58,8 @@ function idOf({ limits }: DialectContext, asked: Asked, path: string, name: stri
 }
 
 /**
- * @returns the dialect that `?dialect=` names; nothing when there is none
- * @throws ProtocolError `badFrame` when there is no such dialect, or it has no `part`
+ * @returns the dialect of `?dialect=`; undefined without this parameter
+ * @throws ProtocolError `badFrame` when the dialect does not exist, or has no `part`
  */
 export function dialectOf<Part extends 'stream' | 'runs' | 'publish' | 'records'>(
   { dialects }: DialectContext,
@@ -80,11 +80,11 @@ export function dialectOf<Part extends 'stream' | 'runs' | 'publish' | 'records'
 /** Reads one object of a producer. */
 export type ReadEvent = (value: unknown) => DialectEvent
 
-/** A producer's own id of an event whose shape has no place for one, and which is taken out of it. */
+/** The field with the producer's own id, for shapes without a place for one. It is removed from the event. */
 const idName = '$id'
 
 /**
- * @returns how `?dialect=` reads what is published; nothing when it is not asked for. `?force` passes every mode.
+ * @returns the reader of published objects for `?dialect=`; undefined without this parameter. `?force` passes every mode.
  * @throws ProtocolError `badFrame` when there is no such dialect
  */
 export function readerOf(context: DialectContext, call: Call): ReadEvent | undefined {
@@ -115,7 +115,7 @@ function withoutId(value: JsonValue): readonly [JsonValue | undefined, JsonValue
   return [id, rest]
 }
 
-/** Streams a topic to a client that reads in a dialect. */
+/** Streams a topic in a dialect. */
 export async function streamDialect(
   context: StreamContext,
   call: Call,
@@ -153,7 +153,7 @@ export async function streamDialect(
   return undefined
 }
 
-/** What is no cursor came from another server: the client joins afresh. */
+/** An id that is not a cursor came from another server, so the client joins afresh. */
 function positionOf(call: Call, { ids }: DialectStream): Position | undefined {
   const cursor = ids === 'cursor' ? cursorOf(call) : undefined
   return cursor === undefined ? undefined : readCursor(cursor)
@@ -166,7 +166,7 @@ interface Returning {
   readonly following: Following
 }
 
-/** Whether a client that comes back has nothing more to come back for: the session has ended, and it has it all. */
+/** Whether a client that reconnects has everything of an ended session. */
 async function isOver(
   context: StreamContext,
   { request }: Call,
@@ -178,7 +178,7 @@ async function isOver(
   if (stream.ids === 'count') return request.headers.has('last-event-id')
   if (position?.epoch !== session.epoch) return false
   if (hasAll(context, topic, position)) return true
-  // Many readers take an id from blocks with data alone, and the end may have none.
+  // Many readers use ids only of blocks with data, and the last block may have none.
   const after = formatCursor(position.epoch, position.offset)
   const { events } = await hub.readHistory(topic, { after, limit: 2, ...(types && { types }) })
   return events.every((event) => stream.block(event, session.id) === '')
@@ -197,7 +197,7 @@ function subscribeOf(
   const mode = modeOf(query) ?? following.mode
   const { slices } = following
   const replay = replayOf(query)
-  // Those who get all from the start, unless they ask for less, are as if they came back from before it.
+  // Clients that get everything from the start, unless they ask for less, resume from before it.
   const fromStart = following.fromStart === true && replay !== false
   const session = fromStart ? hub.find(sessionOf(topic)) : undefined
   const from = position ?? (session && { epoch: session.epoch, offset: start })
@@ -221,7 +221,7 @@ interface DialectLinkOptions {
   readonly comments: readonly string[]
 }
 
-/** A response in a dialect: with ids of its own where the dialect counts them, and heartbeats. */
+/** A response in a dialect: with its own ids if the dialect counts them, and with heartbeats. */
 class DialectLink extends StreamLink {
   readonly #codec: DialectCodec
   #nextId = 1
@@ -237,7 +237,7 @@ class DialectLink extends StreamLink {
     return super.write(chunk instanceof Uint8Array ? this.#numbered(chunk) : chunk)
   }
 
-  /** @param hasRoom a heartbeat that would only wait is left out */
+  /** @param hasRoom heartbeats are skipped while there is no room */
   beat(clock: Clock, ms: number, hasRoom: () => boolean): void {
     this.#timer = clock.after(ms, () => {
       const chunk = this.#codec.heartbeat()

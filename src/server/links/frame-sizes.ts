@@ -5,12 +5,12 @@ import type { Events, HubFrame } from '../../protocol/frames.js'
 const unpackr = new Unpackr({ useRecords: false, mapsAsObjects: true, int64AsType: 'number' })
 const decoder = new TextDecoder()
 
-/** A frame cut to what a client takes; `tooLarge`: one of its events alone is more, at this offset. */
+/** A frame cut to a client's limit; `tooLarge`: a single event, at this offset, exceeds the limit. */
 export type Cut =
   | { readonly kind: 'frames'; readonly frames: readonly Uint8Array[] }
   | { readonly kind: 'tooLarge'; readonly offset: number | undefined }
 
-/** @returns a frame that the hub has encoded itself */
+/** @returns the decoded frame, which the hub has encoded itself */
 export function decodeFrame(bytes: Uint8Array, binary: boolean): HubFrame {
   const value: unknown = binary ? unpackr.unpack(bytes) : JSON.parse(decoder.decode(bytes))
   return value as HubFrame
@@ -18,8 +18,8 @@ export function decodeFrame(bytes: Uint8Array, binary: boolean): HubFrame {
 
 /**
  * Cuts a frame of events between its events, so that no piece is larger than `bytesMax`. Other frames are never that large,
- * since snapshots come in parts where a client says what it takes. Decodes and encodes anew: hardly any frame is larger than
- * what clients take, and those that are shared stay as they are for all others.
+ * because snapshots come in parts for clients with a limit. Decodes and encodes again, because few frames exceed the limits and
+ * shared frames must not change for other clients.
  */
 export function cutFrame(codec: Pick<Codec, 'control'>, frame: HubFrame, bytesMax: number): Cut {
   if (frame.type !== 'events') return { kind: 'tooLarge', offset: undefined }

@@ -12,13 +12,13 @@ import { Client, type Subprotocol, subprotocols, type Welcome } from './websocke
 
 export const socketPath = '/api/ws'
 
-/** Of the largest frame that a client takes. Bytes. */
+/** Bounds of the largest frame that a client accepts. Bytes. */
 const receiveBounds = { min: 64 * 1024, max: 2 ** 31 - 1 }
 
-/** What a frame that waits takes beside its bytes. */
+/** The memory of a waiting frame in addition to its bytes. */
 const frameOverhead = 128
 
-/** What a request gets that asks for no WebSocket where they are. */
+/** The answer to a request without an upgrade on the path of WebSockets. */
 export const socketRoute: Route = {
   method: 'GET',
   path: socketPath,
@@ -29,7 +29,7 @@ export const socketRoute: Route = {
   },
 }
 
-/** Accepts a WebSocket at `/api/ws`, or says why not. */
+/** Accepts a WebSocket at `/api/ws`, or refuses it with the reason. */
 export function upgrade(context: Context, request: Request): Upgrade {
   try {
     const address = expectWelcome(context, request)
@@ -47,7 +47,7 @@ export function upgrade(context: Context, request: Request): Upgrade {
   }
 }
 
-/** Of hundreds who come at once a few are answered in each turn. */
+/** Of hundreds that arrive at once, a few are answered in each turn. */
 function refusal({ entryQueue, report }: Context, error: unknown): Answer | Promise<Answer> {
   const answer = (): Answer => problemOf(error, report)
   return entryQueue.pass()?.then(answer) ?? answer()
@@ -55,7 +55,7 @@ function refusal({ entryQueue, report }: Context, error: unknown): Answer | Prom
 
 type Open = Extract<Upgrade, { readonly kind: 'accepted' }>['open']
 
-/** A browser cannot see why a handshake failed: who may not come in is told by the close code. */
+/** A browser cannot see why a handshake failed, so a client without permission gets a close code. */
 function grantee(context: Context, request: Request, visitor: Peer): Open {
   try {
     const grant = context.authenticator.grantOf(request)
@@ -75,7 +75,7 @@ function grantee(context: Context, request: Request, visitor: Peer): Open {
   }
 }
 
-/** @throws what is no peer's mistake */
+/** @throws errors that are not a peer's mistake */
 function turnedAway(socket: Socket, error: unknown): SocketEvents {
   if (!(error instanceof ProtocolError)) throw error
   socket.close(closeCodes[closeCodeOf(error)], error.message)
@@ -83,7 +83,7 @@ function turnedAway(socket: Socket, error: unknown): SocketEvents {
   return { message: nothing, tooLarge: nothing, drained: nothing, pulse: nothing, closed: nothing }
 }
 
-/** Only what could not be found out may be tried again. */
+/** Only if the permission could not be determined may the client try again. */
 function closeCodeOf({ code }: ProtocolError): CloseCode {
   switch (code) {
     case 'unavailable':
@@ -96,7 +96,7 @@ function closeCodeOf({ code }: ProtocolError): CloseCode {
   }
 }
 
-/** @returns the address of whoever asks */
+/** @returns the address of the client */
 function expectWelcome({ rateLimits, hosts, origins, links, closing }: Context, request: Request): string {
   const address = rateLimits.addressOf(request)
   rateLimits.expectFit(request)
@@ -115,9 +115,9 @@ function expectWelcome({ rateLimits, hosts, origins, links, closing }: Context, 
 }
 
 /**
- * @returns the first subprotocol on the client's list that the hub speaks; nothing when there is no list, or
- *   nothing but a token on it
- * @throws ProtocolError `badFrame` when the hub speaks none of them
+ * @returns the first subprotocol in the client's list that the hub supports; undefined if there is no list, or only a token in
+ *   it
+ * @throws ProtocolError `badFrame` when the hub supports none of them
  */
 function chooseSubprotocol(header: string | undefined): Subprotocol | undefined {
   const offered = (header ?? '')
@@ -131,12 +131,12 @@ function chooseSubprotocol(header: string | undefined): Subprotocol | undefined 
 
 type Peer = Omit<Welcome, 'grant'>
 
-/** A WebSocket that is open, and waits for its token to be verified. What it sends waits with it. */
+/** An open WebSocket whose token is being verified. Its frames wait meanwhile. */
 class PendingSocket implements SocketEvents, Closable {
   readonly #context: Context
   readonly #socket: Socket
   readonly #visitor: Peer
-  /** Absent where nothing waits: most of them send nothing before they are welcomed, and stay for long. */
+  /** Absent if nothing waits, because most clients send nothing before `welcome`. */
   #share: BodyShare | undefined
   #early: { readonly bytes: Uint8Array; readonly binary: boolean }[] = []
   #earlyBytes = 0
@@ -217,7 +217,7 @@ class PendingSocket implements SocketEvents, Closable {
     })
   }
 
-  /** It waits no more. */
+  /** The wait is over. */
   #end(): void {
     this.#ended = true
     this.#early = []
@@ -225,7 +225,7 @@ class PendingSocket implements SocketEvents, Closable {
     this.#share = undefined
   }
 
-  /** One frame may be as large as any. */
+  /** A single frame may have the full size. */
   #expectFit(): void {
     const { frameBytesMax } = this.#context.limits
     if (this.#early.length === 0 || this.#earlyBytes <= frameBytesMax) return

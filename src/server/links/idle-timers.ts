@@ -1,22 +1,22 @@
 import type { Clock, Timer } from '../../lib/clock.js'
 
-/** Whom one waits to hear of. An object, and not a function: there is one for each connection already. */
+/** The owner of an idle timer. An object instead of a function, because each connection has one already. */
 export interface IdleLink {
   /** Called after each `ms` of one timer: the first time with 1, then 2. */
   silent(times: number): void
 }
 
-/** So many that have ended are always let be. */
+/** Up to this many ended timers always stay in the heap. */
 const endedMax = 64
 
 /**
- * The silences of one length, of all connections: one timer looks at whichever is due first. A timer of its own for
- * each connection takes 0.5 KB.
+ * The idle timers of one duration, of all connections, with a single system timer for the first that is due. A system timer for
+ * each connection would take 0.5 KB.
  */
 export class IdleTimers {
   readonly clock: Clock
   readonly ms: number
-  /** A binary heap by `due`. Those that have ended are in it for a while: they are less than half of it, or few. */
+  /** A binary heap by `due`. Ended timers stay in it for a while: less than half of it, or few. */
   #heap: IdleTimer[] = []
   #running = 0
   #timer: Timer | undefined = undefined
@@ -37,16 +37,16 @@ export class IdleTimers {
     return timer
   }
 
-  /** One of them has. */
+  /** A timer has ended. */
   ended(): void {
     this.#running--
     if (this.#running > 0 && this.#heap.length < 2 * this.#running + endedMax) return
-    // What is sorted is a heap.
+    // A sorted list is a heap.
     this.#heap = this.#heap.filter(({ running }) => running).sort((a, b) => a.due - b.due)
     this.#arm()
   }
 
-  /** Sets the timer for the first that is due. */
+  /** Sets the system timer for the first that is due. */
   #arm(): void {
     this.#timer?.cancel()
     this.#timer = undefined
@@ -56,7 +56,7 @@ export class IdleTimers {
     this.#timer = this.clock.after(leftMs, () => this.#look())
   }
 
-  /** Armed before anyone is told, so that whoever is told may end any of them. */
+  /** Armed before the calls, because a callee may end any timer. */
   #look(): void {
     const now = this.clock.elapsed()
     const lasted: IdleTimer[] = []
@@ -90,7 +90,7 @@ export class IdleTimers {
     heap[at] = timer
   }
 
-  /** Takes the first one out. */
+  /** Removes the first one. */
   #pop(): void {
     const last = this.#heap.pop() as IdleTimer
     if (this.#heap.length === 0) return
@@ -98,7 +98,7 @@ export class IdleTimers {
     this.#sink()
   }
 
-  /** Brings the first one, which is due later now, to its place. */
+  /** Restores the order of the heap after the first one's due time has grown. */
   #sink(): void {
     const heap = this.#heap
     const timer = heap[0] as IdleTimer
@@ -117,13 +117,13 @@ export class IdleTimers {
 }
 
 /**
- * How long nothing has been heard of one connection.
+ * Measures the silence of one connection.
  *
- * `broken` only notes the time; whoever looks finds out whether there is still something to wait for. So a busy
- * connection costs no timers, and an idle one a look in each `ms`.
+ * `broken` only notes the time; the check decides later. So a busy connection costs no timers, and an idle one a check in each
+ * `ms`.
  */
 export class IdleTimer {
-  /** When to look next. Milliseconds, as the clock's `elapsed`. */
+  /** The time of the next check. Milliseconds, as the clock's `elapsed`. */
   due: number
   readonly #timers: IdleTimers
   #who: IdleLink | undefined
@@ -141,7 +141,7 @@ export class IdleTimer {
     return this.#who !== undefined
   }
 
-  /** Something was heard. */
+  /** Ends the silence. */
   broken(): void {
     this.#since = this.#timers.clock.elapsed()
     this.#times = 0
@@ -149,12 +149,12 @@ export class IdleTimer {
 
   end(): void {
     if (this.#who === undefined) return
-    // It may be looked for long after: nothing of its connection should stay until then.
+    // The timer may stay in the heap for long, and must not keep its connection in memory.
     this.#who = undefined
     this.#timers.ended()
   }
 
-  /** @returns whether the timer has lasted. Either way it is due later now. */
+  /** @returns whether the silence has lasted; in either case the next check is later */
   look(now: number): boolean {
     const { ms } = this.#timers
     const silentMs = now - this.#since

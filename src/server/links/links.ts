@@ -6,12 +6,12 @@ import type { Limits } from '../../protocol/limits.js'
 export type LinkKind = 'websocket' | 'sse'
 export const linkKinds: readonly LinkKind[] = ['websocket', 'sse']
 
-/** What can be told to close. */
+/** A link that can be closed. */
 export interface Closable {
   close(code: CloseCode, reason: string, retryMs?: number): void
 }
 
-// Often enough that what is closed at once is a small part.
+// Short enough that each step closes only a small part.
 const closeEveryMs = 50
 
 /** The open links of a server: counted, bounded, and closed with it. */
@@ -22,7 +22,7 @@ export class Links {
   readonly #byAddress = new Map<string, number>()
   readonly #open: Readonly<Record<LinkKind, Set<Closable>>> = { websocket: new Set(), sse: new Set() }
   readonly #opened: Record<LinkKind, number> = { websocket: 0, sse: 0 }
-  /** Who waits until there is none. */
+  /** Waiters for the end of the last link. */
   readonly #emptied: (() => void)[] = []
 
   constructor({ connectionsMax, connectionsPerAddressMax }: Limits) {
@@ -38,14 +38,14 @@ export class Links {
     return this.#open[kind].size
   }
 
-  /** @returns how many there were so far, those that are open included. */
+  /** @returns the number of links so far, open ones included */
   opened(kind: LinkKind): number {
     return this.#opened[kind]
   }
 
   /**
-   * @param address empty where nobody knows it
-   * @throws ProtocolError when there are as many as may be: `unavailable` at all, `rateExceeded` of one address
+   * @param address empty if unknown
+   * @throws ProtocolError at a limit: `unavailable` for all links, `rateExceeded` for those of one address
    */
   expectRoom(address: string): void {
     if (this.size >= this.#max) {
@@ -68,7 +68,7 @@ export class Links {
     this.#byAddress.set(address, (this.#byAddress.get(address) ?? 0) + 1)
   }
 
-  /** The same link is closed by another from now on. */
+  /** Replaces the object that closes a link. */
   replace(kind: LinkKind, link: Closable, by: Closable): void {
     if (this.#open[kind].delete(link)) this.#open[kind].add(by)
   }
@@ -83,9 +83,9 @@ export class Links {
   }
 
   /**
-   * Closes those that are open now, evenly over a while.
+   * Closes all open links, evenly over a period.
    *
-   * @returns once all of them have been told
+   * @returns when all of them have been asked to close
    */
   async closeAll(close: (link: Closable) => void, over: { clock: Clock; ms: number }): Promise<void> {
     const links = linkKinds.flatMap((kind) => [...this.#open[kind]])
@@ -97,7 +97,7 @@ export class Links {
     }
   }
 
-  /** @returns once the last link has gone. */
+  /** @returns when the last link has closed */
   async empty(): Promise<void> {
     if (this.size === 0) return
     await new Promise<void>((resolve) => void this.#emptied.push(resolve))

@@ -7,29 +7,29 @@ import type { SessionSummary } from '../../session/summary.js'
 import type { StreamContext } from '../context.js'
 import { RunTelling } from './run-telling.js'
 
-// The fold of a prelude goes over all of a session; of a longer one over its newest run alone.
+// The fold of a prelude covers the whole session; for longer sessions only the newest run.
 const foldedEventsMax = 20_000
 
 const pageMax = 1_000
 
-/** A dialect that tells runs, by the name that its frames are counted under. */
+/** A dialect that tells runs, with the name for its counts. */
 export interface Telling {
   readonly name: string
   readonly runs: DialectRuns
 }
 
-/** What is asked for, and of whose run. */
+/** A request for a run. */
 export interface Asking extends Telling {
   readonly topic: TopicName
   readonly asked: RunQuery
 }
 
-/** Where a response begins. */
+/** The beginning of a response. */
 interface Beginning {
   readonly mode: 'silent' | 'waiting' | 'telling'
-  /** What precedes it is folded first, from here. */
+  /** Earlier events are folded first, from here. */
   readonly foldFrom: Offset
-  /** The client has all up to here. */
+  /** The client has received everything up to here. */
   readonly after: Offset
   readonly point: RunPoint
   readonly above?: number
@@ -43,7 +43,7 @@ export function workerIn(topic: TopicName): string | undefined {
   return topic.kind === 'worker' ? topic.worker : undefined
 }
 
-/** Whether a client comes back from the midst of the newest run, which may have ended meanwhile. */
+/** Whether a client resumes within the newest run, which may have ended meanwhile. */
 export function isWithin({ hub }: StreamContext, topic: TopicName, cursor: string | undefined): boolean {
   const session = hub.find(sessionIn(topic))
   const position = cursor === undefined ? undefined : readCursor(cursor)
@@ -53,7 +53,7 @@ export function isWithin({ hub }: StreamContext, topic: TopicName, cursor: strin
   return position.offset >= from && position.offset < until
 }
 
-/** Whether something may still be told of the newest run; a session that never says that a run begins is one. */
+/** Whether the newest run is active; a session without a beginning of a run is one run. */
 export function isActive({ hub }: StreamContext, topic: TopicName): boolean {
   const session = hub.find(sessionIn(topic))
   if (session === undefined || session.status === 'ended' || session.offset === start) return false
@@ -96,7 +96,7 @@ export async function beginning(
   const run = session && hub.run(session.id, workerIn(topic))
   const from = run?.from ?? start
   const before = (from === start ? start : from - 1) as Offset
-  // A run that was asked for just now is yet to begin.
+  // A run that was just requested has not begun yet.
   const active = isActive(context, topic) && !asks
   if (since !== undefined) {
     return { mode: 'waiting', foldFrom: since, after: since, point: telling.begin(start, 'waiting') }
@@ -131,7 +131,7 @@ function min(one: Offset, other: Offset): Offset {
   return one < other ? one : other
 }
 
-/** Folds what precedes where a response begins. */
+/** Folds the events before the beginning of a response. */
 async function folded(
   context: StreamContext,
   { topic }: Asking,
@@ -142,7 +142,7 @@ async function folded(
   const { above } = begun
   for await (const event of between(context, topic, begun.foldFrom, begun.after)) {
     const told = telling.tell(point, event)
-    // By a client's own count its place is before the first block that it has not. The end is told to whoever asks.
+    // With a client's own count, the response begins before the first missing block. The end is always sent.
     const isNext = above !== undefined && told.blocks.some(({ number = 0 }) => number > above)
     if (isNext || (begun.mode === 'telling' && told.turn === 'ends')) {
       return { ...begun, after: (event.offset - 1) as Offset, point }

@@ -10,8 +10,8 @@ import { type RunTelling, textOf } from './run-telling.js'
 import { type Patience, StreamLink } from './stream-link.js'
 
 /**
- * `silent`: the fold is brought to where the session is; `waiting`: for the next run; `telling`: of one; `over`: it has
- * ended, or is not to be told any more.
+ * `silent`: the fold catches up with the session; `waiting`: for the next run; `telling`: a run is being told; `over`: the run
+ * or the response has ended.
  */
 type Mode = 'silent' | 'waiting' | 'telling' | 'over'
 
@@ -20,20 +20,20 @@ export interface RunLinkOptions {
   readonly patience: Patience
   readonly telling: RunTelling
   readonly session: string
-  /** How far the fold has come, and whether the client knows all of it. */
+  /** The point of the fold, and whether the client knows everything up to it. */
   readonly point: RunPoint
   readonly mode: Exclude<Mode, 'over'>
-  /** The client has all blocks up to this one by its own count. */
+  /** The client has received all blocks up to this one by its own count. */
   readonly above: number | undefined
-  /** The clients of a topic that are told alike. */
+  /** The kind of clients. */
   readonly variant: string
-  /** The state of the session at this moment. */
+  /** The current state of the session. */
   readonly slices: () => Slices
 }
 
 const encoder = new TextEncoder()
 
-/** A response that tells one run. It gets the hub's frames as they are. */
+/** A response that tells one run. It gets the hub's frames as objects. */
 export class RunLink extends StreamLink {
   override readonly codec: RunCodec
   readonly #options: RunLinkOptions
@@ -44,7 +44,7 @@ export class RunLink extends StreamLink {
   #point: RunPoint
   #mode: Mode
   #above: number | undefined
-  /** Something of the run was missed before it was joined. */
+  /** Events of the run were missed before the join. */
   #holed = false
   #cutOnceBegun = false
 
@@ -96,7 +96,7 @@ export class RunLink extends StreamLink {
         return super.write(this.codec.comment('hub.gap', gap))
       }
       case 'gap':
-        // What follows would be told as if nothing lay between.
+        // Otherwise later events would be told as if nothing were missing.
         return this.#break('The client was too slow: a part of the run is gone.')
       case 'live':
         return this.#live(frame.offset)
@@ -139,7 +139,7 @@ export class RunLink extends StreamLink {
     return this.#point.phase === 'ended' ? this.#finish() : room
   }
 
-  /** Folds an event of which the client is told nothing; but where a run begins, or the one that it joined ends. */
+  /** Folds an event without telling the client, unless a run begins, or the joined run ends. */
   #quietly(event: HubEvent): boolean {
     const before = this.#point
     const { point, blocks, turn } = this.#options.telling.tell(before, event)
@@ -156,7 +156,7 @@ export class RunLink extends StreamLink {
     return true
   }
 
-  /** The first events after those that the client has by its own count. */
+  /** Tells the first events after those that the client has by its own count. */
   #aboveOnly(events: readonly HubEvent[]): boolean {
     let text = ''
     let turn: string | undefined
@@ -172,7 +172,7 @@ export class RunLink extends StreamLink {
     return turn === 'ends' ? this.#finish() : room
   }
 
-  /** Those who are equally far and know all of the run share what they know. */
+  /** Clients at the same point that know the whole run share the point. */
   #meet(offset: Offset): void {
     if (this.#shared === undefined || this.#holed) return
     this.#point = this.codec.meet(this.#shared, offset, this.#point)
@@ -189,7 +189,7 @@ export class RunLink extends StreamLink {
     return true
   }
 
-  /** Ends before the run does: that must not look as if it had finished. */
+  /** Ends the response before the run ends, which must not look like a clean end. */
   #break(reason: string): boolean {
     if (this.#mode === 'over') return true
     const text = this.codec.runs.broken?.(this.#point.state, reason)
@@ -204,7 +204,7 @@ export class RunLink extends StreamLink {
   }
 }
 
-/** @returns the name of those who are told alike */
+/** @returns the key of clients that are told the same */
 export function keyOf(topic: string, epoch: Epoch, variant: string): string {
   return `${topic} ${epoch} ${variant}`
 }

@@ -71,6 +71,11 @@ export class Masking {
     return this.replaced(text, this.find(text, session), session)
   }
 
+  /** Whether a text may be sent as it is, whatever follows it: most may, and finding that out costs little. */
+  isPlain(text: string, { masks }: Pick<MaskedSession, 'masks'>): boolean {
+    return this.#seekers.length === 1 && masks?.values === undefined && tokenFinder.isPlain(text)
+  }
+
   /** @returns the secrets of a text, in order */
   find(text: string, { masks }: Pick<MaskedSession, 'masks'>): readonly Found[] {
     const values = masks?.values?.find(text) ?? nothingFound

@@ -22,7 +22,18 @@ for (const shape of shapes) {
     addBeginnings(anchor.slice(0, -1))
   }
 }
-for (const name of ['Cookie', 'cookie', 'Set-Cookie', 'set-cookie', '-----BEGIN']) addBeginnings(name)
+for (const name of ['Cookie', 'cookie', 'Set-Cookie', 'set-cookie', '-----BEGIN']) {
+  isBucket[bucketOf(name, 0) & (isBucket.length - 1)] = 1
+  addBeginnings(name)
+}
+/** Characters, and pairs of them, that something begins with: asked of the end of each text. */
+const isFirst = new Uint8Array(128)
+const isFirstPair = new Uint8Array(128 * 128)
+for (const beginning of beginnings) {
+  const [first, second] = [beginning.charCodeAt(0), beginning.charCodeAt(1)]
+  if (beginning.length === 1) isFirst[first] = 1
+  if (beginning.length === 2) isFirstPair[first * 128 + second] = 1
+}
 
 function addToBucket(bucket: number, anchored: Anchored): void {
   const all = [...(buckets.get(bucket) ?? []), anchored]
@@ -63,7 +74,12 @@ const gapMax = 8
  * word goes on, with two characters that few words begin with: hardly any place is looked at closely. It takes the place
  * of an Aho–Corasick automaton, which reads each character.
  */
-export const tokenFinder: Seeker & { beginningAt(text: string): string } = {
+export const tokenFinder: Seeker & {
+  /** @returns what is not kept back at the end of a text, and may stand before a secret or begin what it begins with */
+  beginningAt(text: string): string
+  /** Whether a text has no secret, and nothing at its end that may be the beginning of one: most have not, and cost little. */
+  isPlain(text: string): boolean
+} = {
   find(text) {
     const run = nextRun(text, 0)
     return run < 0 ? nothingFound : new Scan(text).from(run)
@@ -71,16 +87,17 @@ export const tokenFinder: Seeker & { beginningAt(text: string): string } = {
 
   openFrom(text) {
     const { length } = text
-    let open = Math.min(openBlock(text), openCookies(text))
-    for (let at = lastWords(text); at < open; at++) {
+    let open = length < wideMin ? length : Math.min(openBlock(text), openCookies(text))
+    for (let at = lastWords(text); at < open - 2; at++) {
+      if (!mayBegin(text, at)) continue
       if (isWithinWord(text, at) && at !== afterEscape(text, at - 1)) continue
       open = Math.min(open, openAt(text, at) ?? open)
     }
     return length - open > heldLengthMax ? length : open
   },
 
-  /** @returns what is not kept back at the end of a text, and may stand before a secret or begin what it begins with */
   beginningAt(text) {
+    if (!mayEndWithBeginning(text)) return ''
     const before = beforeSecret.exec(text.slice(-3))?.[0]
     if (before !== undefined) return before
     for (let length = Math.min(beginningMin - 1, text.length); length > 0; length--) {
@@ -89,6 +106,26 @@ export const tokenFinder: Seeker & { beginningAt(text: string): string } = {
     }
     return ''
   },
+
+  isPlain(text) {
+    return !mayEndWithBeginning(text) && nextRun(text, 0) < 0 && this.openFrom(text) === text.length
+  },
+}
+
+/** Shorter texts have neither a header of cookies nor the first line of a private key. */
+const wideMin = 7
+
+function mayEndWithBeginning(text: string): boolean {
+  const at = text.length - 1
+  if (at < 0) return false
+  const last = text.charCodeAt(at)
+  if (last >= 128) return false
+  if (last === 0x3a || last === 0x2f || isFirst[last] === 1) {
+    // Within a word only what follows `:` counts.
+    if (at === 0 || !isWithinWord(text, at)) return true
+  }
+  const before = at > 0 ? text.charCodeAt(at - 1) : 128
+  return before < 128 && isFirstPair[before * 128 + last] === 1 && !isWithinWord(text, at - 1)
 }
 
 /** A text that has runs long enough to be looked at. */

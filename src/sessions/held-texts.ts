@@ -76,6 +76,9 @@ export class HeldTexts {
       const masked = this.#parts.masking.value(data, session)
       return masked === data ? event : { ...event, data: masked }
     }
+    const isAlone = this.#held.size === 0 || !this.#held.has(session.id)
+    if (isAlone && isTextAlone(data, text.path) && this.#parts.masking.isPlain(text.text, session))
+      return event
     return this.#piece(event, text, { session, worker, traits, now })
   }
 

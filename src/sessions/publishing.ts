@@ -1,3 +1,5 @@
+// Longer than 350 lines: everything that a producer may do to a session, each checked, masked and answered in the same way.
+
 import type { Catalog } from '../catalog/catalog.js'
 import type { Clock } from '../lib/clock.js'
 import { type JsonObject, jsonBytes } from '../lib/json.js'

@@ -1,3 +1,5 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
 import type { JsonValue } from '../../src/lib/json.js'
@@ -326,4 +328,49 @@ t.test('checksums of GitHub and npm', async (t) => {
   t.equal(tokenChecksum('zQWBuTSOoRi4A9spHcVY5ncnsDkxkJ'), '0mLq17')
   t.ok(hasChecksum('zQWBuTSOoRi4A9spHcVY5ncnsDkxkJ0mLq17'))
   t.notOk(hasChecksum('zQWBuTSOoRi4A9spHcVY5ncnsDkxkJ0mLq18'))
+})
+
+t.test('changes fewer than 1 of 100,000 ordinary events: code, prose, hashes, ids, addresses', async (t) => {
+  const root = fileURLToPath(new URL('../../', import.meta.url))
+  // What is about secrets has some.
+  const paths = ['src', 'docs', 'scripts'].flatMap((folder) =>
+    readdirSync(root + folder, { recursive: true, encoding: 'utf8' })
+      .filter(
+        (path) => /\.(?:tsx?|md|css|json)$/.test(path) && !/secrets|mask|tokens?|threats|access/.test(path),
+      )
+      .map((path) => `${root}${folder}/${path}`),
+  )
+  const lines = [...paths, `${root}package-lock.json`].flatMap((path) =>
+    readFileSync(path, 'utf8').split('\n'),
+  )
+  t.ok(lines.length > 50_000, `${lines.length} lines`)
+  const random = randomOf(21)
+  const some = (characters: string, length: number) =>
+    Array.from({ length }, () => characters[Math.floor(random() * characters.length)]).join('')
+  const [hex, base64] = [
+    '0123456789abcdef',
+    'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/',
+  ]
+  const others = [
+    () => `commit ${some(hex, 40)}`,
+    () => `${some(hex, 8)}-${some(hex, 4)}-${some(hex, 4)}-${some(hex, 4)}-${some(hex, 12)}`,
+    () => `sha256:${some(hex, 64)}`,
+    () => `"integrity": "sha512-${some(base64, 86)}=="`,
+    () => `https://example.com/${some(hex, 8)}/${some(base64.slice(0, 62), 22)}?page=${some(hex, 3)}`,
+    () => `data:image/png;base64,${some(base64, 200)}`,
+    () => `call_${some(base64.slice(0, 62), 24)} msg_${some(base64.slice(0, 62), 24)} req_${some(hex, 24)}`,
+    () => `/tmp/${some(hex, 12)}/node_modules/.pnpm/${some(hex, 20)}/index.js:${some('123456789', 3)}`,
+  ]
+  const one = masking()
+  const session = new Session()
+  const changed: JsonValue[] = []
+  for (let number = 0; number < 100_000; number++) {
+    const text =
+      number % 2 === 0
+        ? (lines[(number * 7) % lines.length] as string)
+        : (others[(number % 16) >> 1] as () => string)()
+    const data = { text, index: number, id: some(hex, 16) }
+    if (one.value(data, session) !== data) changed.push(text)
+  }
+  t.same(changed, [])
 })

@@ -29,7 +29,7 @@ export interface ChildEvents {
   /** Pieces of output in order, each a line with its `\n`, or a part of one. */
   output(stream: OutputStream, texts: readonly string[]): void
   /** It was stopped, or goes on: by us, or where the platform tells (Linux) by anybody. */
-  stopped?(isStopped: boolean): void
+  readonly stopped?: (isStopped: boolean) => void
   /** Once, after the last output. */
   exited(exit: Exit): void
 }

@@ -3,10 +3,11 @@ import type { HubEvent } from '../protocol/frames.js'
 import { defaultLimits } from '../protocol/limits.js'
 import { Search } from '../session/search.js'
 import { refusing } from './options.js'
+import { colourSequence } from './paint.js'
 import { type ShownEvent, shownText, sourceOf, withShownText } from './transcript.js'
 
 /** What a line has beside its text: colours, and its end. */
-const noText = /\u001b\[[0-9;:]*m|[\r\n]+$/g
+const noText = new RegExp(`${colourSequence}|[\\r\\n]+$`, 'g')
 
 /** A longer line that has not ended is looked at in pieces. Characters. */
 const lineLengthMax = 16 * 1024

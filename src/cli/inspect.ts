@@ -86,12 +86,12 @@ async function inspectHub(hub: HubHttp, json: boolean, { stdout }: Surroundings)
     return parseObject(answer.body) ?? {}
   }
   let count = 0
-  for (let after: unknown = ''; after !== undefined; ) {
-    const page = await ask(`/api/sessions?limit=200${after === '' ? '' : `&after=${String(after)}`}`)
+  for (let after: string | undefined = ''; after !== undefined; ) {
+    const page = await ask(`/api/sessions?limit=200${after === '' ? '' : `&after=${after}`}`)
     const sessions = page['sessions'] as readonly Listed[]
     for (const session of sessions) stdout.write(`${json ? JSON.stringify(session) : listedLine(session)}\n`)
     count += sessions.length
-    after = page['next']
+    after = page['next'] as string | undefined
   }
   if (json) return
   const { version, store } = await ask('/api/about')

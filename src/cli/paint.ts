@@ -80,7 +80,9 @@ export function formatBytes(bytes: number): string {
   return `${(bytes / 1_000_000).toFixed(1)} MB`
 }
 
-const escape = '\u001b'
+export const escape = '\u001b'
+/** The source of a regular expression: what sets a colour. */
+export const colourSequence = `${escape}\\[[0-9;:]*m`
 const bell = '\u0007'
 /** A control character (C0, DEL or C1) other than tab and line feed, or one that turns the direction of text. */
 const control = /[^\P{Cc}\t\n]|[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/u

@@ -1,7 +1,9 @@
 import { eastAsianWidth } from 'get-east-asian-width'
+import { colourSequence, escape } from './paint.js'
 
 const graphemes = new Intl.Segmenter(undefined, { granularity: 'grapheme' })
 const tabWidth = 8
+const tokens = new RegExp(`${colourSequence}|\\s+|[^\\s${escape}]+`, 'g')
 /** Where less is left for the text, it is the terminal that breaks lines. */
 const roomMin = 12
 
@@ -31,8 +33,8 @@ export function wrap(text: string, { columns, start, column, indent }: WrapOptio
     wrapped += `\n${indent}`
     at = start
   }
-  for (const [token] of text.matchAll(/\u001b\[[0-9;:]*m|\s+|[^\s\u001b]+/g)) {
-    if (token.startsWith('\u001b')) {
+  for (const [token] of text.matchAll(tokens)) {
+    if (token.startsWith(escape)) {
       wrapped += token
       continue
     }

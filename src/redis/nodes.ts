@@ -76,12 +76,21 @@ export class Nodes {
   }
 
   async run(script: Script, shard: Shard, keys: readonly string[], args: readonly Argument[]) {
+    return this.#routed(shard, async (node) => ({ ...(await node.run(script, shard, keys, args)), node }))
+  }
+
+  /** One command without an era, of a shard: it only reads. */
+  async call(shard: Shard, command: string, ...args: readonly Argument[]): Promise<unknown> {
+    return this.#routed(shard, (node) => node.call(command, ...args))
+  }
+
+  async #routed<T>(shard: Shard, call: (node: EngineNode) => Promise<T>): Promise<T> {
     const { clock, waitMs } = this.#options
     const until = clock.elapsed() + waitMs
     for (let round = 0; ; round++) {
       const node = this.of(shard)
       try {
-        return { ...(await node.run(script, shard, keys, args)), node }
+        return await call(node)
       } catch (error) {
         // None of these has had an effect.
         if (!(error instanceof EngineError) || !(await this.#follows(error, shard, node, round)))

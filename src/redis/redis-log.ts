@@ -205,18 +205,17 @@ export class RedisLog implements SharedLog {
     const pages = await this.#counted(() =>
       Promise.all(
         shards.map((shard) =>
-          this.nodes
-            .of(shard)
-            .call(
-              'ZRANGE',
-              this.#key(shard, 'list'),
-              after === '' ? '-' : `(${after}`,
-              '+',
-              'BYLEX',
-              'LIMIT',
-              0,
-              limit,
-            ),
+          this.nodes.call(
+            shard,
+            'ZRANGE',
+            this.#key(shard, 'list'),
+            after === '' ? '-' : `(${after}`,
+            '+',
+            'BYLEX',
+            'LIMIT',
+            0,
+            limit,
+          ),
         ),
       ),
     )

@@ -1,60 +1,18 @@
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { createHub } from '../../src/hub/hub.js'
-import { systemClock } from '../../src/lib/clock.js'
 import { systemRandom } from '../../src/lib/random.js'
-import type { Delivered, LogFeed } from '../../src/log/shared-log.js'
-import type { Epoch, Offset } from '../../src/protocol/cursor.js'
+import type { Delivered } from '../../src/log/shared-log.js'
+import type { Offset } from '../../src/protocol/cursor.js'
 import { type Address, readAddress } from '../../src/redis/address.js'
 import { type RedisLogOptions, redisLog } from '../../src/redis/open.js'
-import { RedisLog, type RedisLogParts } from '../../src/redis/redis-log.js'
 import { shardOf, shards } from '../../src/redis/shards.js'
 import { sharedLogConformance } from '../conformance/shared-log.js'
 import { Proxy } from '../kit/proxy.js'
 import { missingRedis, RedisServer } from '../kit/redis.js'
 import { until } from '../kit/wait.js'
+import { append, linkTo, Told } from './log-kit.js'
 
 const skip = missingRedis() ?? false
-
-/** @returns a hub's way to the log, which is closed at the end */
-function linkTo(t: Test, url: string, more: Partial<RedisLogParts> = {}): RedisLog {
-  const log = new RedisLog({
-    clock: systemClock,
-    random: systemRandom,
-    address: readAddress(url),
-    tls: undefined,
-    acknowledge: 'engine',
-    canaryMs: 100,
-    faultMs: 10_000,
-    waitMs: 5_000,
-    idleMs: 30_000,
-    ...more,
-  })
-  t.teardown(() => log.close())
-  return log
-}
-
-let number = 0
-
-function append(log: RedisLog, epoch: Epoch, names: readonly string[] = [], session = 's') {
-  const batch = { session, hub: 'h', number: ++number, epoch, at: 0, width: Math.max(1, names.length) }
-  const ids = names.map((name, place) => ({ place, name }))
-  return log.append({ ...batch, droppable: Buffer.from(`${number}`), ids })
-}
-
-class Told implements LogFeed {
-  readonly batches: Delivered[] = []
-  breaks = 0
-
-  batch(batch: Delivered): void {
-    this.batches.push(batch)
-  }
-
-  broken(): void {
-    this.breaks++
-  }
-
-  removed(): void {}
-}
 
 /** @returns bytes of Redis that all keys which have a text in their name take */
 async function memoryOf(server: RedisServer, text: string): Promise<number> {

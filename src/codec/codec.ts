@@ -39,6 +39,8 @@ export interface Codec {
   readonly encodings: number
   /** Whether a batch names its feed: if so, other feeds cannot share it. */
   readonly namesFeeds: boolean
+  /** Nothing that its clients get may be conflated: they know what they have by the event. */
+  readonly oneByOne?: boolean
   /** @returns one connection's frame, or undefined if this codec has no form for it */
   control(frame: ControlFrame, about?: About): Chunk | undefined
   /** @returns the batch for every subscription of the feed with this codec */

@@ -57,6 +57,10 @@ export class RunCodec implements Codec {
     this.#words = new SseCodec('data', 'one', counts)
   }
 
+  get oneByOne(): boolean {
+    return this.runs.oneByOne === true
+  }
+
   get encodings(): number {
     return this.#count.encodings
   }

@@ -12,6 +12,8 @@ export interface DialectRuns<State = unknown> {
   readonly routes: readonly RunRoute[]
   /** The `id` of the blocks: the cursor, by which clients resume, or none. */
   readonly ids: 'cursor' | 'none'
+  /** Events are never joined: clients tell by the ids of blocks which of a run that is told again they have. */
+  readonly oneByOne?: true
   /**
    * The answer while no run is active: 204; or the newest run again, and a problem if the session does not exist; or the next
    * run.

@@ -214,7 +214,7 @@ export class Subscription implements Member {
     this.#state = {
       ...behindAt(this.#feed, position, { liveSent: false }),
       // With many topics on one link the cursor is sent only at the end of a flush, and the link may break before.
-      oneByOne: this.link.codec.trailer !== undefined,
+      oneByOne: this.link.codec.trailer !== undefined || this.link.codec.oneByOne === true,
       gapTold,
       droppedBefore: Number.POSITIVE_INFINITY,
     }
@@ -267,7 +267,11 @@ export class Subscription implements Member {
 
   /** All that was due on join or resume has been sent: the client knows its position. */
   markLive(): void {
-    this.#change({ liveSent: true, oneByOne: false, clientPosition: this.reached })
+    this.#change({
+      liveSent: true,
+      oneByOne: this.link.codec.oneByOne === true,
+      clientPosition: this.reached,
+    })
   }
 
   /** A snapshot of state is sent. */
@@ -284,7 +288,8 @@ export class Subscription implements Member {
   fallBehind(): void {
     const position = this.clientPosition
     this.#leaveStep()
-    this.#state = behindAt(this.#feed, position, { liveSent: true })
+    const oneByOne = this.link.codec.oneByOne === true
+    this.#state = { ...behindAt(this.#feed, position, { liveSent: true }), oneByOne }
   }
 
   /** Goes on through another feed of the topic, or anew through its own, from where it is. */

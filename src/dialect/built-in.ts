@@ -3,6 +3,7 @@ import { agUi } from './ag-ui.js'
 import { aiSdk } from './ai-sdk.js'
 import { executionLog } from './execution-log.js'
 import { langgraph } from './langgraph.js'
+import { langgraphEvents } from './langgraph-events.js'
 import { openaiResponses } from './openai-responses.js'
 import { runtimeActions } from './runtime-actions.js'
 import { runtimeState } from './runtime-state.js'
@@ -21,4 +22,5 @@ export const builtInDialects: readonly Dialect[] = [
   openaiResponses,
   agUi,
   langgraph,
+  langgraphEvents,
 ]

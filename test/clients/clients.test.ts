@@ -313,6 +313,30 @@ for (const version of ['ai6', 'ai7']) {
       t.equal(third.status, 'error', 'half a message is never a whole one')
     })
 
+    t.test('a message that is resumed while a tool is called takes its own place', async (t) => {
+      const { hub, url } = await served(t)
+      class Conversation extends AbstractChat {
+        constructor() {
+          super({ id: 'open', state: new State(), transport: new RuncastChatTransport({ url, fetch }) })
+        }
+      }
+      const say = (type: string, data: JsonObject) => void hub.session('open').publish({ type, data })
+      say('ai-sdk.start', {})
+      say('ai-sdk.tool-input-start', { toolCallId: 't', toolName: 'ls' })
+      say('ai-sdk.tool-input-delta', { toolCallId: 't', inputTextDelta: '{"a":' })
+      const chat: Client = new Conversation()
+      const states = () => (chat.messages.at(-1)?.parts ?? []).map(({ state }: Client) => state)
+      const before = chat.resumeStream()
+      await until('the call is open', () => states().includes('input-streaming'))
+      const again = chat.resumeStream()
+      await before
+      say('ai-sdk.tool-input-available', { toolCallId: 't', toolName: 'ls', input: { a: 1 } })
+      await until('the call is known', () => states().includes('input-available'))
+      t.strictSame(states(), ['input-available'])
+      say('ai-sdk.finish', {})
+      await again
+    })
+
     t.test('a client of version 6 never sees what it does not know', async (t) => {
       const { hub, url } = await served(t)
       const parts = [
@@ -574,6 +598,76 @@ t.test('@langchain/langgraph-sdk: a run is joined, cut, and goes on where it was
     })
   }
 })
+
+t.test(
+  '@langchain/langgraph-sdk: a thread is followed by protocol v2, from run to run',
+  { skip },
+  async (t) => {
+    const { Client: LangGraph } = await loadBundled(t, '@langchain/langgraph-sdk')
+    const { hub, server, url } = await served(t)
+    const client = new LangGraph({ apiUrl: url, callerOptions: { maxRetries: 0 } })
+    const follow = async (maxReconnectAttempts = 5) => {
+      const options = { assistantId: 'agent', maxReconnectAttempts, reconnectDelayMs: () => 1 }
+      const thread: Client = client.threads.stream('th', options)
+      t.teardown(() => thread.close())
+      const events: Client[] = []
+      const read = async () => {
+        for await (const event of await thread.subscribe(['messages', 'tools', 'lifecycle']))
+          events.push(event)
+      }
+      const done = read().catch(() => undefined)
+      const of = (method: string) =>
+        events.filter((event) => event.method === method).map(({ params }) => params.data)
+      const text = () =>
+        of('messages')
+          .map(({ delta }) => delta?.text ?? '')
+          .join('')
+      const ends = () => of('lifecycle').map(({ event }) => event)
+      return { thread, events, of, text, ends, done }
+    }
+    const early = await follow()
+    await until('it waits for a run', () => hub.stats().subscriptions === 1)
+    const voice = catalogVoice(hub, 'th')
+    await voice.begin()
+    await voice.text('Hello ')
+    await until('it has the text so far', () => early.text() === 'Hello ')
+    for (const connection of hub.connections) connection.close('lagging', 'to see it come back')
+    await voice.text('world')
+    await until('it has come back, and has nothing twice', () => early.text() === 'Hello world')
+    const late = await follow()
+    await until('a late joiner has it too', () => late.text() === 'Hello world')
+    await voice.call('t1', 'ls', { path: '/' })
+    await voice.result('t1', 'ls', ['a.txt'])
+    await voice.text('.')
+    await voice.end()
+    for (const one of [early, late]) {
+      await until('the run has ended', () => one.ends().at(-1) === 'completed')
+      t.strictSame(one.ends(), ['started', 'completed'])
+      t.equal(one.text(), 'Hello world.')
+      t.match(one.of('tools'), [
+        { event: 'tool-started', tool_call_id: 't1', tool_name: 'ls', input: { path: '/' } },
+        { event: 'tool-finished', tool_call_id: 't1', output: ['a.txt'] },
+      ])
+      const blocks = one.of('messages').filter(({ event }) => event === 'content-block-finish')
+      t.match(
+        blocks.map(({ content }) => content),
+        [{ text: 'Hello world' }, { type: 'tool_call', name: 'ls', args: { path: '/' } }, { text: '.' }],
+      )
+    }
+    const body = JSON.stringify({ channels: ['lifecycle', 'odd'] })
+    const bad = await fetch(`${url}/threads/th/stream/events`, { method: 'POST', body })
+    t.match([bad.status, await bad.json()], [400, { detail: /channels: expected a list of/ }])
+    await early.thread.close()
+    const last = await follow(0)
+    await until('it waits for the next run', () => hub.stats().subscriptions > 0)
+    await voice.begin()
+    await voice.text('half')
+    await until('it has the second run alone', () => last.text() === 'half')
+    await server.close({ graceMs: 1_000 })
+    await last.done
+    t.strictSame(last.ends(), ['started'], 'half a message is never a whole one')
+  },
+)
 
 t.test('a thousand watchers of a run cost one encoding an event', { skip }, async (t) => {
   const { hub, url } = await served(t)

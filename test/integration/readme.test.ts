@@ -1,0 +1,175 @@
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import t, { type Test } from 'tap'
+import { freePort } from '../kit/free-port.js'
+import { until } from '../kit/wait.js'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+const readme = readFileSync(join(root, 'README.md'), 'utf8')
+
+/** What is typed in a terminal, block by block. */
+const blocks = [...readme.matchAll(/^```sh\n(.*?)^```/gms)].map(([, block = '']) => block)
+
+interface Terminal {
+  readonly process: ChildProcess
+  /** What has been shown so far. */
+  shown(): string
+  /** Waits until a text is shown, as long as a build takes on a busy machine. */
+  shows(text: string | RegExp): Promise<void>
+  /** @returns the exit code */
+  readonly ended: Promise<number | null>
+  /** Ctrl-C, for all that runs in it. */
+  stop(): Promise<void>
+}
+
+/** What the test runner, and npm, add for all that they start. */
+const asInATerminal = 'unset NODE_OPTIONS FORCE_COLOR ${!npm_*} ${!TAP*} ${!_TAPJS*}'
+
+/** Types commands into a terminal of their own. */
+function type(t: Test, text: string, { cwd, port }: { cwd: string; port: number }): Terminal {
+  const env = { ...process.env, RUNCAST_HUB: `http://127.0.0.1:${port}`, NO_COLOR: '1' }
+  const typed = text.replaceAll('127.0.0.1:4600', `127.0.0.1:${port}`)
+  const child = spawn('bash', ['-c', `${asInATerminal}\n${typed}`], {
+    cwd,
+    env,
+    detached: true,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  let all = ''
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding('utf8').on('data', (part: string) => {
+      all += part
+    })
+  }
+  const ended = new Promise<number | null>((resolve) => child.on('close', resolve))
+  const kill = (signal: NodeJS.Signals) => {
+    try {
+      process.kill(-(child.pid as number), signal)
+    } catch {
+      // All of it has ended.
+    }
+  }
+  t.teardown(() => kill('SIGKILL'))
+  return {
+    process: child,
+    shown: () => all,
+    shows: (wanted) =>
+      until(
+        `${wanted} is shown by ${typed.slice(0, 60)}`,
+        () => (typeof wanted === 'string' ? all.includes(wanted) : wanted.test(all)),
+        240_000,
+      ).catch((error: Error) => {
+        throw new Error(`${error.message}; shown was: ${all.slice(-2_000)}`)
+      }),
+    ended,
+    async stop() {
+      kill('SIGINT')
+      await ended
+    },
+  }
+}
+
+/** @returns a folder with what a clone would have: the files that git knows, and no packages */
+function fresh(t: Test): string {
+  const cwd = mkdtempSync(join(tmpdir(), 'runcast-readme-'))
+  t.teardown(() => rmSync(cwd, { recursive: true, force: true }))
+  const copy = `git ls-files -z -co --exclude-standard | tar --null --ignore-failed-read -T - -c | tar -x -C '${cwd}'`
+  const { status, stderr } = spawnSync('bash', ['-o', 'pipefail', '-c', copy], {
+    cwd: root,
+    encoding: 'utf8',
+  })
+  if (status !== 0) throw new Error(`no copy was made: ${stderr}`)
+  return cwd
+}
+
+t.test('what the README says is typed from its top to its end, and shows what it says', async (t) => {
+  const [installed, started, followed, published, wrapped, state, ...more] = blocks as [
+    string,
+    string,
+    string,
+    string,
+    string,
+    string,
+  ]
+  t.strictSame(more, [], 'a new block is to be typed here, too')
+  t.match(
+    installed,
+    /npx runcast serve.*\n.*npm install runcast/,
+    'of the registry; test/packages.test.ts installs the tarballs',
+  )
+
+  const cwd = fresh(t)
+  const port = await freePort()
+  const at = { cwd, port }
+  const [first = ''] = started.split('\n')
+  t.match(first, /^npm ci && npm start /)
+  const install = process.env['CI'] === undefined ? '' : 'npm ci && '
+  // Without the network: what is installed here already.
+  if (install === '') symlinkSync(join(root, 'node_modules'), join(cwd, 'node_modules'))
+  const hub = type(t, `${install}npm start -- --port ${port}`, at)
+  await hub.shows(`Runcast listens on http://127.0.0.1:${port}`)
+  await hub.shows('Events are kept in ./runcast-data.')
+
+  const watching = type(t, followed, at)
+  await until('it follows', async () => {
+    const answer = await fetch(`http://127.0.0.1:${port}/metrics`)
+    return /runcast_subscriptions\S* [1-9]/.test(await answer.text())
+  })
+  const publishing = type(t, published, at)
+  t.equal(await publishing.ended, 0)
+  t.match(publishing.shown(), /"accepted":1/)
+  await watching.shows(/event: goal_progress\ndata: .*"data":\{"done":0\.5\}/)
+
+  const [tail = '', run = ''] = wrapped.trim().split('\n')
+  const tailing = type(t, tail, at)
+  await tailing.shows('goal_progress')
+  const running = type(t, run, at)
+  const code = await running.ended
+  // Whether the code is clean is for the linter to say; run ends as it did.
+  const failed = /^lint +\| ✗ exited with (\d+)/m.exec(running.shown())?.[1]
+  t.equal(code, Number(failed ?? 0), 'the first exit code that is not zero')
+  t.match(running.shown(), /session demo, watch it at http:\S+\/s\/demo or with: npx runcast tail demo/)
+  t.match(running.shown(), /list +\| src\/cli/)
+  t.match(running.shown(), /^list +\| ✓ done/m)
+  t.match(running.shown(), /2 commands · .*[\d,]+ lines/)
+  await tailing.shows(/"type":"process\.exited".*"worker":"lint"/)
+  await tailing.shows(/"type":"process\.exited".*"worker":"list"/)
+  const session = async () =>
+    (await (await fetch(`http://127.0.0.1:${port}/api/sessions/demo`)).json()) as { status: string }
+  t.match(await session(), { status: 'running' }, 'run ends only what it began')
+
+  const changing = type(t, state, at)
+  await changing.shows(/event: state\.initial\ndata: .*"plan":\{"goal":"release"/)
+  await changing.shows(
+    /event: state\.update\ndata: .*"base":\d+.*\[\{"op":"replace","path":"\/done","value":1\}\].*"cause":\{"type":"linted"\}/,
+  )
+  await changing.shows(/"slices":\{.*"\$session":.*"\$workers":/)
+  for (const [command, wanted] of [
+    ['npx runcast tail demo --state', /"plan":\{"goal":"release"/],
+    ['npx runcast tail hub --state', /"sessions":\{"demo":/],
+  ] as const) {
+    t.ok(readme.includes(`\`${command}\``), `${command} is still in the README`)
+    const showing = type(t, command, at)
+    await showing.shows(wanted)
+    await showing.stop()
+  }
+
+  // The hints that the hub and run print, as they are printed.
+  const hints = [...hub.shown().matchAll(/^ {2}((?:npx )?runcast .*|curl .*)$/gm)].map(
+    ([, hint = '']) => hint,
+  )
+  t.equal(hints.length, 3)
+  for (const hint of hints) {
+    const typed = type(t, hint.replace(/^runcast /, 'npx runcast '), at)
+    if (hint.includes(' run ')) t.equal(await typed.ended, 0, hint)
+    else {
+      await typed.shows('process.started')
+      await typed.stop()
+    }
+  }
+  t.match(await session(), { status: 'running' })
+  await hub.stop()
+})

@@ -40,3 +40,12 @@ export function besideMarks(text: string, found: readonly Found[]): readonly Fou
   const marks = [...text.matchAll(mark)].map((one) => ({ from: one.index, to: one.index + one[0].length }))
   return found.filter(({ from, to }) => !marks.some((one) => from >= one.from && to <= one.to))
 }
+
+/** @returns the place, or where the mark begins that it is within: what was masked before it was published is not cut */
+export function beforeMark(text: string, at: number): number {
+  const start = at === 0 || at === text.length ? -1 : text.lastIndexOf('[secret:', at - 1)
+  if (start < 0) return at
+  mark.lastIndex = start
+  const found = mark.exec(text)
+  return found?.index === start && start + found[0].length > at ? start : at
+}

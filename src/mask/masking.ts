@@ -1,6 +1,14 @@
 import { isArray, type JsonObject, type JsonValue } from '../lib/json.js'
 import type { Random } from '../lib/random.js'
-import { besideMarks, type Found, heldLengthMax, inOrder, nothingFound, type Seeker } from './found.js'
+import {
+  beforeMark,
+  besideMarks,
+  type Found,
+  heldLengthMax,
+  inOrder,
+  nothingFound,
+  type Seeker,
+} from './found.js'
 import { credential } from './header-shapes.js'
 import { Masks } from './masks.js'
 import { kindOfField, namedValues } from './named-values.js'
@@ -89,6 +97,7 @@ export class Masking {
   openFrom(text: string, { masks }: Pick<MaskedSession, 'masks'>): number {
     let open = masks?.values?.openFrom(text) ?? text.length
     for (const seeker of this.#seekers) open = Math.min(open, seeker.openFrom(text))
+    open = beforeMark(text, open)
     return text.length - open > heldLengthMax ? text.length : open
   }
 

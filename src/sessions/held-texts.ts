@@ -207,11 +207,13 @@ export class HeldTexts {
     const isHeld = text.heldLength > 0
     const rest = text.release(masking, session)
     if (!isHeld) return
-    const { type, key, force, attempt, data = null } = event
+    const { type, key, time, force, attempt, data = null } = event
     const made: NewEvent = {
       type,
       data: withTextAt(data, path, rest),
       ...(key !== undefined && { key }),
+      // It is a part of what was published then.
+      ...(time !== undefined && { time }),
       ...(force !== undefined && { force }),
       ...(attempt !== undefined && { attempt }),
     }

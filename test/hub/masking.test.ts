@@ -276,3 +276,28 @@ t.test('refuses what is no value to register, without quoting it', async (t) => 
     code: 'conflict',
   })
 })
+
+t.test(
+  'what is kept back has the time of its text, and a mark that a producer made is not cut',
+  async (t) => {
+    const { hub, clock } = setUp()
+    const session = hub.session('a')
+    session.registerSecrets(['a rather long secret value'])
+    session.publish({ type: text, time: 5, data: { content: 'with [secret:deploy-token]' } })
+    clock.advance(200)
+    t.same(
+      hub.history('sessions/a').events.map(({ time, data }) => [time, data]),
+      [
+        [5, { content: '' }],
+        [5, { content: 'with [secret:deploy-token]' }],
+      ],
+    )
+    session.publish({
+      type: text,
+      time: 6,
+      data: { content: 'before [secret:deploy-token] then some more of it' },
+    })
+    const shown = hub.history('sessions/a').events.at(-1)
+    t.same(shown?.data, { content: 'before ' })
+  },
+)

@@ -12,23 +12,18 @@ import type { Limits } from '../protocol/limits.js'
 import { formatTopic, type TopicName, topicNameOf } from '../protocol/topic.js'
 import { type Commands, receiptIn } from '../session/commands.js'
 import type { EventCheck } from '../session/event-check.js'
-import { needBytesMax } from '../session/needs.js'
 import { checkUnless, type StateOptions, type StateResult } from '../session/precondition.js'
-import { stepBytes } from '../session/progress.js'
-import { idBytes } from '../session/publish-ids.js'
 import type { Session } from '../session/session.js'
 import type { Intent, SaidEnding } from '../session/session-setting.js'
 import type { Worker } from '../session/worker.js'
 import type { Change } from '../state/topic-state.js'
 import type { HeldTexts } from './held-texts.js'
+import { expectRoomForFacts } from './lasting-facts.js'
 import { growthOf, maskedCause, maskedConfiguration, maskedEnding, maskOf } from './masked.js'
 import type { OwnEvents, OwnEventsParts } from './own-events.js'
 import { checkedSecrets, type GivenSecret, learnSecrets } from './secrets.js'
 import { hasEnded, type Sessions } from './sessions.js'
 import { startedWorker } from './topics.js'
-
-/** What an event may leave for as long as its session is in memory: an id, a question, an attempt. */
-const factsBytesMax = 2_048
 
 export type PublishResult = {
   /** Where the first and the last of the events stand, duplicates included. */
@@ -130,11 +125,9 @@ export class Publishing {
     this.#sessions.capacity.expectRoom()
     // Before the session begins: what is refused begins nothing.
     this.#sessions.committing?.admit(this.#sessions.held(sessionId)?.journal)
-    this.#sessions.capacity.expectRoomForWorkers(
-      sessionId,
-      typeof publisher === 'object' ? publisher : [publisher],
-    )
-    this.#expectRoomForFacts(sessionId, events)
+    const publishers = typeof publisher === 'object' ? publisher : [publisher]
+    this.#sessions.capacity.expectRoomForWorkers(sessionId, publishers)
+    expectRoomForFacts(this.#sessions, sessionId, events, this.#catalog)
     if (steers) this.#expectCommandable(sessionId, publisher, events)
     const session = this.#sessions.running(sessionId)
     if (session.hasFormerIds) this.#expectNoneLeft(session, publisher, events)
@@ -193,23 +186,6 @@ export class Publishing {
     const last = offsets.reduce((newest, offset) => (offset > newest ? offset : newest))
     this.#duplicates += events.length
     return { first: offsets[0] as Offset, last, accepted: 0, duplicates: events.length }
-  }
-
-  /**
-   * Ids, questions and attempts stay when their events have left.
-   *
-   * @throws ProtocolError `unavailable` when state takes its part of the memory, and the session would have more than its share
-   */
-  #expectRoomForFacts(sessionId: string, events: readonly NewEvent[]): void {
-    const { capacity } = this.#sessions
-    if (capacity.hasStateRoom(events.length * factsBytesMax)) return
-    let bytes = 0
-    for (const { id, attempt, type } of events) {
-      if (id !== undefined) bytes += id.length + idBytes
-      if (attempt !== undefined) bytes += attempt.step.length + stepBytes
-      if (this.#catalog.traitsOf(type).asks !== undefined) bytes += needBytesMax
-    }
-    capacity.expectStateRoom(this.#sessions.held(sessionId)?.room.bytes ?? 0, bytes)
   }
 
   /** @throws ProtocolError `conflict` when one was published too long ago to say where: it is no new one */

@@ -1,7 +1,7 @@
-/** `tsx scripts/screenshot.ts [folder]`: pictures of the panels page while real commands run, for the README; in another folder, a narrow one as well. */
+/** `tsx scripts/screenshot.ts [folder]`: pictures of the panels page while real commands run, for the README and the guide. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
-import { chromium } from 'playwright-core'
+import { chromium, type Page } from 'playwright-core'
 import { buildPanels } from './panels.js'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
@@ -83,6 +83,62 @@ async function agent(url: string, session: string): Promise<void> {
   await post(`${state}/budget`, { tokens: 18_240, usd: 0.31 }, 'PUT')
 }
 
+interface Shot {
+  readonly name: string
+  readonly colorScheme: 'light' | 'dark'
+  readonly width: number
+  readonly height: number
+  /** Brings in sight what the picture is of. */
+  show(page: Page): Promise<void>
+}
+
+const failed = async (page: Page) => {
+  const panel = page.locator('[data-panel=test]')
+  await panel.scrollIntoViewIfNeeded()
+  await panel.getByText('FAIL', { exact: true }).waitFor()
+  await page.locator('#main').evaluate((element) => element.scrollTo(0, 0))
+}
+
+const shots: readonly Shot[] = [
+  { name: 'panels', colorScheme: 'light', width: 1600, height: 1360, show: failed },
+  { name: 'panels-dark', colorScheme: 'dark', width: 1600, height: 1360, show: failed },
+  {
+    name: 'panels-asks',
+    colorScheme: 'light',
+    width: 1200,
+    height: 640,
+    async show(page) {
+      await page.getByLabel('Answer to release').fill('4.2.0')
+    },
+  },
+  {
+    name: 'panels-search',
+    colorScheme: 'light',
+    width: 1200,
+    height: 520,
+    async show(page) {
+      await page.goto(`${page.url()}?w=test`)
+      const panel = page.locator('[data-panel=test]')
+      await panel.scrollIntoViewIfNeeded()
+      await panel.getByRole('button', { name: 'Find' }).click()
+      await panel.getByRole('searchbox').fill('/number 4\\d/')
+      await panel.getByRole('searchbox').press('Enter')
+      await panel.locator('.row.current').waitFor()
+      await panel.getByText('1 of 10', { exact: true }).waitFor()
+      await panel.scrollIntoViewIfNeeded()
+    },
+  },
+  {
+    name: 'panels-phone',
+    colorScheme: 'light',
+    width: 390,
+    height: 844,
+    async show(page) {
+      await page.getByLabel('Answer to release').waitFor()
+    },
+  },
+]
+
 try {
   await buildPanels('dist/panels')
   const hub = runcast('serve', '--port', '0', '--store', 'memory')
@@ -96,29 +152,24 @@ try {
   const run = runcast('run', '--hub', url, '--session', session, ...workers)
   run.stdout?.resume()
   await agent(url, session)
+  await post(`${url}/api/sessions/${session}/workers/release/events`, {
+    type: 'client_input_requested',
+    data: { request_id: 'r1', prompt: 'Which version number should the release have?' },
+  })
 
   const browser = await chromium.launch({
     executablePath: process.env['RUNCAST_CHROMIUM'] ?? '/usr/bin/chromium',
     args: chromiumArgs,
   })
-  const shots = [
-    { name: 'panels', colorScheme: 'light', width: 1600, height: 1024, waitFor: 'FAIL' },
-    { name: 'panels-dark', colorScheme: 'dark', width: 1600, height: 1024, waitFor: 'FAIL' },
-    { name: 'panels-narrow', colorScheme: 'light', width: 412, height: 900, waitFor: 'FAIL' },
-  ] as const
-  await Promise.all(
-    shots
-      .filter(({ width }) => width > 1000 || folder !== 'docs/images')
-      .map(async ({ name, colorScheme, width, height, waitFor }) => {
-        const page = await browser.newPage({ colorScheme, viewport: { width, height } })
-        await page.goto(`${url}/s/${session}`)
-        // What is out of sight is not drawn.
-        await page.locator('[data-panel=test]').scrollIntoViewIfNeeded()
-        await page.locator('[data-panel=test]').getByText(waitFor).waitFor({ timeout: 30_000 })
-        await page.locator('.state .leaf').first().waitFor()
-        await page.screenshot({ path: `${folder}/${name}.png` })
-      }),
-  )
+  for (const { name, colorScheme, width, height, show } of shots) {
+    const page = await browser.newPage({ colorScheme, viewport: { width, height } })
+    await page.goto(`${url}/s/${session}`)
+    // What is out of sight is not drawn, and what has failed moves to the front: the list of workers tells.
+    await page.locator('.overview li.failed', { hasText: 'test' }).waitFor({ timeout: 120_000 })
+    await show(page)
+    await page.screenshot({ path: `${folder}/${name}.png` })
+    await page.close()
+  }
   await browser.close()
 } finally {
   for (const child of children) child.kill()

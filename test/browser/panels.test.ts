@@ -483,7 +483,7 @@ t.test('the panels page in Chromium', { skip }, async (t) => {
     await locked.getByText('This hub asks for a token').waitFor(deadline)
   })
 
-  t.test('has no serious fault that axe finds, in light, dark and narrow', async (t) => {
+  t.test('has no fault that axe finds, in light, dark and narrow', async (t) => {
     const hub = await serve(t)
     await runThree(hub, 'demo')
     await put(hub, 'demo/state/plan', { steps: ['lint', 'test'], done: false })
@@ -491,6 +491,7 @@ t.test('the panels page in Chromium', { skip }, async (t) => {
       ['light', 1400],
       ['dark', 1400],
       ['light', 412],
+      ['dark', 320],
     ] as const) {
       const { page, complaints } = await open(t, browser, `${hub.url}/s/demo`, colorScheme)
       // High enough for all panels: what is out of sight is not drawn.
@@ -506,8 +507,7 @@ t.test('the panels page in Chromium', { skip }, async (t) => {
       // From outside the page, which itself must not run what is not the hub's.
       await page.evaluate(axe.source)
       const found = await page.evaluate<Finding[]>('axe.run(document).then(({ violations }) => violations)')
-      const serious = found.filter(({ impact }) => impact === 'serious' || impact === 'critical')
-      const said = serious.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`)
+      const said = found.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`)
       t.strictSame(said, [], `${colorScheme}, ${width}`)
       t.strictSame(complaints, [])
     }
@@ -516,7 +516,6 @@ t.test('the panels page in Chromium', { skip }, async (t) => {
 
 interface Finding {
   readonly id: string
-  readonly impact: string | null
   readonly nodes: readonly { readonly html: string }[]
 }
 

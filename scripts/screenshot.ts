@@ -96,7 +96,7 @@ const failed = async (page: Page) => {
   const panel = page.locator('[data-panel=test]')
   await panel.scrollIntoViewIfNeeded()
   await panel.getByText('FAIL', { exact: true }).waitFor()
-  await page.locator('#main').evaluate((element) => element.scrollTo(0, 0))
+  await page.evaluate(`document.querySelector('#main').scrollTo(0, 0)`)
 }
 
 const shots: readonly Shot[] = [

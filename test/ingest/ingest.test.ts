@@ -432,6 +432,28 @@ t.test('codex tells what its log has, and what codex exec prints', async (t) => 
   t.match(exec.of('execution_failed'), [{ error: 'no key' }])
 })
 
+const fixtures = new URL(
+  '../clients/node_modules/@langchain/core/dist/utils/testing/openai_stream_fixtures.js',
+  import.meta.url,
+)
+const skipFixtures = existsSync(fixtures) ? false : 'npm ci --prefix test/clients'
+
+t.test('the streams that packages ship as fixtures', { skip: skipFixtures }, async (t) => {
+  const shipped = (await import(fixtures.href)) as Record<string, (model?: string) => readonly object[]>
+  const of = (name: string) => translate('openai-chat', shipped[name]?.() ?? [])
+  const spoken = of('openAITextOnlyChunksWithUsage')
+  t.equal(spoken.text, 'Hello world')
+  t.match(spoken.of('llm_turn_complete'), [{ input_tokens: 10, output_tokens: 2 }])
+  for (const name of ['openAITextOnlyChunks', 'openAIReasoningTextChunks', 'openAIToolCallChunks']) {
+    const run = of(name)
+    t.equal(run.types[0], 'execution_started', name)
+    t.equal(run.types.at(-1), 'execution_completed', name)
+  }
+  t.ok(of('openAIReasoningTextChunks').of('llm_reasoning_delta').length > 0)
+  const [call] = of('openAIToolCallChunks').of('tool_call_started')
+  t.match(call, { tool_name: String, tool_input: Object })
+})
+
 t.test('langgraph tells events of runs, and what its server streams by mode', async (t) => {
   const of = (event: string, run: string, data: object, parents: string[] = ['root'], name = 'n') => ({
     event,

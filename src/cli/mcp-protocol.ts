@@ -33,12 +33,13 @@ export function serveTools(
   return serveStdio(
     () => {
       const server = new McpServer({ name: 'runcast', version }, { instructions })
-      for (const { name, description, input, reads, call } of tools) {
+      for (const tool of tools) {
+        const { name, description, input, reads } = tool
         const annotations = { readOnlyHint: reads, destructiveHint: !reads, openWorldHint: false }
-        const inputSchema = fromJsonSchema<JsonObject>(input as never)
+        const inputSchema = fromJsonSchema<JsonObject>(input)
         server.registerTool(name, { description, inputSchema, annotations }, async (args, { mcpReq }) => {
           try {
-            return { content: [{ type: 'text', text: JSON.stringify(await call(args, mcpReq.signal)) }] }
+            return { content: [{ type: 'text', text: JSON.stringify(await tool.call(args, mcpReq.signal)) }] }
           } catch (error) {
             const text = error instanceof Error ? error.message : String(error)
             return { content: [{ type: 'text', text }], isError: true }

@@ -148,8 +148,8 @@ export function toolsOf(client: Client, hub: HubHttp): readonly Tool[] {
 
 /** @throws InvalidArgumentError when an id is none: it becomes a part of a URL */
 function topicOf({ session, worker }: JsonObject): string {
-  const own = `sessions/${idOption(`${session}`)}`
-  return worker === undefined ? own : `${own}/workers/${idOption(`${worker}`)}`
+  const own = `sessions/${idOption(session as string)}`
+  return worker === undefined ? own : `${own}/workers/${idOption(worker as string)}`
 }
 
 async function listSessions(client: Client, args: JsonObject, signal: AbortSignal): Promise<JsonValue> {
@@ -188,13 +188,13 @@ function shown(about: Partial<SessionSummary> | WorkerSummary): JsonObject {
 async function readEvents(hub: HubHttp, args: JsonObject): Promise<JsonValue> {
   const { worker, search, errors, types, from } = args
   const order = (args['order'] as 'asc' | 'desc' | undefined) ?? 'desc'
-  const query = new URLSearchParams({ order, limit: String(args['limit'] ?? 50) })
+  const query = new URLSearchParams({ order, limit: String((args['limit'] as number | undefined) ?? 50) })
   if (worker === undefined) query.set('all', '1')
   if (search !== undefined) query.set('q', search as string)
   if (errors === true) query.set('errors', '1')
   if (types !== undefined) query.set('types', (types as readonly string[]).join())
   if (from !== undefined) query.set(order === 'asc' ? 'after' : 'before', from as string)
-  const answer = await reach(hub, `/api/${topicOf(args)}/history?${query}`)
+  const answer = await reach(hub, `/api/${topicOf(args)}/history?${query.toString()}`)
   if (answer.status >= 400) throw new Error(problemOf(answer).detail)
   const { events, next } = parseObject(answer.body) as unknown as {
     readonly events: readonly HubEvent[]
@@ -211,7 +211,7 @@ function line({ offset, type, time, worker, data }: HubEvent): JsonObject {
     time: new Date(time).toISOString(),
     ...(worker !== undefined && { worker }),
     type,
-    ...(data !== undefined && { data: cut as JsonValue }),
+    ...(data !== undefined && { data: cut }),
   }
 }
 
@@ -227,7 +227,7 @@ function waitForResult(client: Client, args: JsonObject, signal: AbortSignal): P
       signal.removeEventListener('abort', abort)
       task()
     }
-    const abort = () => finish(() => reject(signal.reason))
+    const abort = () => finish(() => reject(signal.reason as Error))
     const timer = setTimeout(() => finish(() => resolve({ waiting: true, ...standing })), seconds * 1_000)
     const subscription = client.subscribe(
       {

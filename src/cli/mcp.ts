@@ -33,7 +33,8 @@ export function mcpCommand(surroundings: Surroundings): Command {
     .action((options: McpOptions) => serve(options, surroundings))
 }
 
-async function serve(options: McpOptions, { env, stdin, stderr, onSignal }: Surroundings): Promise<void> {
+async function serve(options: McpOptions, surroundings: Surroundings): Promise<void> {
+  const { env, stdin, stderr } = surroundings
   const hub = hubOf(options, env)
   const { url, token } = hub
   const { serveTools } = await import('./mcp-protocol.js')
@@ -49,7 +50,7 @@ async function serve(options: McpOptions, { env, stdin, stderr, onSignal }: Surr
     failed: ({ message }) => tell(message),
   })
   await new Promise<void>((resolve) => {
-    onSignal(() => resolve())
+    surroundings.onSignal(() => resolve())
     stdin.once('end', resolve).once('close', resolve)
   })
   client.close()

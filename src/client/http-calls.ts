@@ -132,7 +132,7 @@ function paused(clock: ClientClock, ms: number, signal: AbortSignal): Promise<vo
   return new Promise((resolve, reject) => {
     const abort = () => {
       timer.cancel()
-      reject(signal.reason)
+      reject(signal.reason as Error)
     }
     const timer = clock.after(ms, () => {
       signal.removeEventListener('abort', abort)

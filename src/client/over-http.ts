@@ -158,7 +158,7 @@ export async function* readHistory(
     ...(all && { all: '1' }),
   }
   const path = `api/${all ? topic.slice(0, -3) : topic}/history`
-  let [from, to] = [after as string | undefined, before as string | undefined]
+  let [from, to]: readonly (string | undefined)[] = [after, before]
   for (;;) {
     const page = await call(
       caller,

@@ -46,7 +46,7 @@ const frames: Readonly<Record<string, readonly [frame: ControlFrame, about?: Abo
   part: [{ type: 'part', sub: 5, slice: 'a', index: 0, text: '1', last: true }, about],
   'part with a cursor': [
     { type: 'part', sub: 5, slice: 'a', index: 0, text: '\u0085' },
-    { ...about, cursor: 'e1:4~s1.a' as NonNullable<About['cursor']> },
+    { ...about, cursor: 'e1:4~s1.a' },
   ],
   live: [{ type: 'live', sub: 5, offset: at(4) }, about],
   'live of nothing known': [{ type: 'live', sub: 5, offset: at(4) }],
@@ -197,7 +197,7 @@ t.test('a replayed event says in its id how far the join has come, as each clien
   const events = variantsOf(note(2), note(4))
   const block = (offset: number, id = '') =>
     `${id}event: note\ndata: {${T},"replay":true,"offset":${offset},"type":"note","time":1,"data":${offset}}\n\n`
-  const chunk = codec.batch({ feed: 1, topic, epoch, span: undefined, events }) as Uint8Array
+  const chunk = codec.batch({ feed: 1, topic, epoch, span: undefined, events })
   t.equal(textOf(chunk), block(2) + block(4))
   const join = (offset: number) => codec.withCursor(chunk, { epoch, offset: at(offset) })
   t.equal(textOf(join(7)), block(2, 'id: e1:7~r2\n') + block(4, 'id: e1:7~r4\n'))
@@ -207,7 +207,7 @@ t.test('a replayed event says in its id how far the join has come, as each clien
   t.equal(codec.withCursor(other, { epoch, offset: at(7) }), other, 'what was not replayed stays as it is')
   const many = new Codecs().sse('named', 'many')
   const shared = many.batch({ feed: 1, topic, epoch, span: undefined, events: variantsOf(note(2)) })
-  t.equal(many.withCursor(shared as Uint8Array, { epoch, offset: at(7) }), shared)
+  t.equal(many.withCursor(shared, { epoch, offset: at(7) }), shared)
 })
 
 t.test('a block ends with its empty line, or where the bytes do', async (t) => {

@@ -263,7 +263,7 @@ t.test('a topic that leaves memory takes its weight along, and counts no more', 
 t.test('a pinned event that is restored counts, and goes when pinned events are too many', async (t) => {
   const totals = noTotals()
   const history = new History({ ...roomy, historyBytesMax: 100, pinnedMax: 3 }, totals)
-  for (const [offset, key] of [...'abcd'].entries())
+  for (const [offset, key] of ['a', 'b', 'c', 'd'].entries())
     history.restore(entry(offset + 1, { type: 'gauge', key, bytes: 40 }))
   t.same(offsetsOf(history.pinned()), [3, 4], 'as many as fit')
   t.same([history.bytes, totals.bytes, totals.events], [80, 80, 0])

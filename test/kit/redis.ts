@@ -36,8 +36,18 @@ export class RedisServer {
   /** @param options as on the command line of `redis-server`; without, nothing is kept over a restart */
   static async start(t: Test, options: readonly string[] = []): Promise<RedisServer> {
     return RedisServer.#started(t, (port, directory) => [
-      ...['--port', String(port), '--bind', '127.0.0.1', '--dir', directory, '--save', ''],
-      ...['--enable-debug-command', 'yes', '--repl-diskless-sync-delay', '0'],
+      '--port',
+      String(port),
+      '--bind',
+      '127.0.0.1',
+      '--dir',
+      directory,
+      '--save',
+      '',
+      '--enable-debug-command',
+      'yes',
+      '--repl-diskless-sync-delay',
+      '0',
       ...options,
     ])
   }

@@ -24,7 +24,7 @@ class Producer {
   readonly #log: SharedLog
   readonly #session: string
   readonly #done: Promise<void>
-  #goesOn = true
+  readonly #stop = new AbortController()
   #ids = 0
 
   constructor(log: SharedLog, session: string) {
@@ -40,13 +40,13 @@ class Producer {
   }
 
   async stop(): Promise<void> {
-    this.#goesOn = false
+    this.#stop.abort()
     await this.#done
   }
 
   async #run(): Promise<void> {
     let epoch: string | undefined
-    for (let id = `/${this.#ids}`; this.#goesOn; ) {
+    for (let id = `/${this.#ids}`; !this.#stop.signal.aborted; ) {
       try {
         epoch ??= (await this.#log.open(this.#session)).epoch
         const answer = await append(this.#log, epoch, [id], this.#session)

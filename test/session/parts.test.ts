@@ -164,7 +164,7 @@ t.test('every status that a runtime may say has its meaning', async (t) => {
   ]
   for (const [status, means] of statuses) {
     const turn = turnOf({ ...defaultTraits, ends: 'byStatus' }, { status })
-    t.equal(turn?.ending?.result ?? turn?.status, means, String(status))
+    t.equal(turn?.ending?.result ?? turn?.status, means, JSON.stringify(status))
   }
   const ended = (data: JsonValue) => turnOf({ ...defaultTraits, ends: 'failed' }, data)?.ending?.reason
   t.equal(ended({ reason: 'r', message: 'm' }), 'm')
@@ -447,7 +447,7 @@ t.test('an event has what its producer gave, and its key from its data', async (
     data: { k: 1 },
     worker: 'w',
     key: '1',
-  } as HubEvent)
+  })
   t.notOk(
     'tracestate' in hubEvent({ type: 'a', tracestate: 'a=b' }, 1 as Offset, undefined, facts(defaultTraits)),
   )
@@ -538,7 +538,11 @@ t.test('a filter decides once for each type, and keeps state from who asks for n
     [['$*'], '$watchers', false],
     [['!$session'], '$session', false],
   ] as const)
-    t.equal(new Filter({ mode: 'full', slices: [...slices] }).wantsSlice(slice), wanted, `${slices} ${slice}`)
+    t.equal(
+      new Filter({ mode: 'full', slices: [...slices] }).wantsSlice(slice),
+      wanted,
+      `${slices.join()} ${slice}`,
+    )
   t.ok(new Filter({ mode: 'full', slices: ['*'] }).watches)
   t.ok(new Filter({ mode: 'full', slices: ['sessions'] }).watches)
   t.notOk(new Filter({ mode: 'silent', slices: ['*'] }).watches)

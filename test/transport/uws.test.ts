@@ -241,7 +241,11 @@ t.test('Intake', async (t) => {
     all[1]?.push(chunk, false)
     await settled()
     all[1]?.push(chunk, false)
-    t.same([...paused].toSorted(), [0, 1, 2], 'they could all send at once')
+    t.same(
+      [...paused].toSorted((one, other) => one - other),
+      [0, 1, 2],
+      'they could all send at once',
+    )
     ends.shift()?.()
     t.equal(paused.size, 0, 'what brought nothing takes no part of the turn')
   })

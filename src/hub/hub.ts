@@ -38,12 +38,13 @@ import {
 } from '../sessions/history-page.js'
 import type { Leases } from '../sessions/leases.js'
 import type { FoundPage } from '../sessions/listing.js'
+import type { LogDuties } from '../sessions/log-duties.js'
 import type { Publisher, Publishing, PublishResult } from '../sessions/publishing.js'
 import type { ReadStored } from '../sessions/read-stored.js'
 import type { GivenSecret } from '../sessions/secrets.js'
 import type { SessionPage } from '../sessions/session-pages.js'
 import type { SessionQuery } from '../sessions/session-search.js'
-import type { Sessions } from '../sessions/sessions.js'
+import type { Sessions, Wanted } from '../sessions/sessions.js'
 import type { Submitting } from '../sessions/submitting.js'
 import { Turns } from '../sessions/turns.js'
 import type { Outbox } from '../store/store.js'
@@ -114,6 +115,7 @@ export class Hub {
   readonly #notices = new Set<(notice: Notice) => void>()
   /** Present if a log assigns the offsets. */
   readonly #submitting: Submitting | undefined
+  readonly #duties: LogDuties | undefined
 
   constructor(options: HubOptions) {
     this.clock = options.clock ?? systemClock
@@ -147,6 +149,7 @@ export class Hub {
     this.#log = options.log
     this.#submitting = parts.submitting
     this.#texts = parts.texts
+    this.#duties = parts.duties
   }
 
   /** Why nothing can be published now, because the store fails; undefined otherwise. */
@@ -200,17 +203,30 @@ export class Hub {
    * @returns when the events are stored, or in the log
    * @throws ProtocolError as `publish`; `unavailable` if the outcome is unknown
    */
-  async submit(topic: string | TopicName, events: readonly NewEvent[]): Promise<PublishResult> {
-    const { session, worker } = ownTopicOf(topic, 'publish.topic', this.limits)
-    return this.submitTo(session, worker, events)
+  submit(topic: string | TopicName, events: readonly NewEvent[]): Promise<PublishResult> {
+    try {
+      const { session, worker } = ownTopicOf(topic, 'publish.topic', this.limits)
+      return this.submitTo(session, worker, events)
+    } catch (error) {
+      return Promise.reject(error)
+    }
   }
 
   /** `submit`, for ids that have been checked; `publisher` as in `publishTo`. */
-  async submitTo(session: string, publisher: Publisher, events: readonly NewEvent[]): Promise<PublishResult> {
+  submitTo(session: string, publisher: Publisher, events: readonly NewEvent[]): Promise<PublishResult> {
     if (this.#submitting !== undefined) return this.#submitting.publish(session, publisher, events)
-    const result = this.publishTo(session, publisher, events)
-    await this.committed(session)
-    return result
+    return this.#stored(session, () => this.publishTo(session, publisher, events))
+  }
+
+  /** No async function: where nothing is stored, the answer is there at once, and costs one promise. */
+  #stored<Result>(session: string, task: () => Result): Promise<Result> {
+    try {
+      const result = task()
+      const { committing } = this.#sessions
+      return committing === undefined ? Promise.resolve(result) : this.committed(session).then(() => result)
+    } catch (error) {
+      return Promise.reject(error)
+    }
   }
 
   /**
@@ -253,19 +269,48 @@ export class Hub {
     await this.committed(id)
   }
 
+  /** Whether a log gives the offsets: then what is published has to be submitted, and what is asked for opened. */
+  get isShared(): boolean {
+    return this.#log !== undefined
+  }
+
   /**
-   * Loads the session of a topic from the log into memory, before it is followed, read or looked up.
+   * Loads the session of a topic from the log into memory, before it is followed. It stays until the end of the turn, and as
+   * long as it is followed.
    *
    * @param after the cursor to resume from
    * @returns undefined if there is nothing to wait for; rejects with `unavailable` when the log cannot be reached
    */
   open(topic: string | TopicName, after?: string): Promise<void> | undefined {
+    return this.#sessions.followed && this.openAll([{ topic, after }])
+  }
+
+  /** `open`, of several at once. */
+  openAll(
+    topics: readonly { readonly topic: string | TopicName; readonly after?: string | undefined }[],
+  ): Promise<void> | undefined {
     const { followed } = this.#sessions
     if (followed === undefined) return undefined
+    const wanted: Wanted[] = []
+    let areReady = true
+    for (const { topic, after } of topics) {
+      const name = topicNameOf(topic, 'topic', this.limits)
+      if (name.kind === 'hub') continue
+      const position = after === undefined ? undefined : readCursor(after)
+      wanted.push({ id: name.session, position })
+      areReady &&= followed.isReady(name.session, position)
+    }
+    return areReady ? undefined : this.#sessions.open(wanted)
+  }
+
+  /**
+   * `open`, as far as the log is now: before something is read or looked for, so that it has all that was acknowledged
+   * at any hub.
+   */
+  catchUp(topic: string | TopicName): Promise<void> | undefined {
+    if (this.#sessions.followed === undefined) return undefined
     const name = topicNameOf(topic, 'topic', this.limits)
-    if (name.kind === 'hub') return undefined
-    const position = after === undefined ? undefined : readCursor(after)
-    return followed.isReady(name.session, position) ? undefined : this.#sessions.open(name.session, position)
+    return name.kind === 'hub' ? undefined : this.#sessions.open([{ id: name.session, fresh: true }])
   }
 
   // Leases
@@ -279,6 +324,27 @@ export class Hub {
    * @throws ProtocolError `badFrame`, or `conflict` when the session has ended
    */
   lease(topic: string | TopicName, ms: number, holder?: object): void {
+    const { session, worker } = this.#leaseOf(topic, ms)
+    this.#publishing.lease(session, worker, ms)
+    if (ms === 0) this.#leases.drop(session, worker)
+    else this.#leases.hold(session, worker, ms, holder)
+  }
+
+  /** `lease`. @returns once it is stored */
+  async submitLease(topic: string | TopicName, ms: number, holder?: object): Promise<void> {
+    const { session, worker } = this.#leaseOf(topic, ms)
+    if (this.#submitting === undefined) {
+      this.lease(topic, ms, holder)
+      return this.committed(session)
+    }
+    await this.#submitting.lease(session, worker, ms)
+    if (ms > 0 && holder !== undefined) this.#leases.hold(session, worker, ms, holder)
+  }
+
+  #leaseOf(
+    topic: string | TopicName,
+    ms: number,
+  ): { readonly session: string; readonly worker: string | undefined } {
     checkLease(ms, 'lease.ms')
     const name = topicNameOf(topic, 'lease.topic', this.limits)
     if (name.kind !== 'session' && name.kind !== 'worker') {
@@ -287,10 +353,7 @@ export class Hub {
         `lease.topic: expected a session or a worker, got ${quote(formatTopic(name))}`,
       )
     }
-    const worker = name.kind === 'worker' ? name.worker : undefined
-    this.#publishing.lease(name.session, worker, ms)
-    if (ms === 0) this.#leases.drop(name.session, worker)
-    else this.#leases.hold(name.session, worker, ms, holder)
+    return { session: name.session, worker: name.kind === 'worker' ? name.worker : undefined }
   }
 
   /** The connection has closed: its leases expire from now on. */
@@ -455,7 +518,7 @@ export class Hub {
    * @throws ProtocolError `notFound`
    */
   removeSession(id: string): Promise<void> {
-    const opening = this.open({ kind: 'session', session: id })
+    const opening = this.catchUp({ kind: 'session', session: id })
     if (opening !== undefined) return opening.then(() => this.#sessions.remove(id))
     this.#dropTimes(id)
     return this.#sessions.remove(id)
@@ -477,6 +540,8 @@ export class Hub {
 
   /** `history`, going on in the store where memory does not reach back to. */
   async readHistory(topicName: string | TopicName, query: HistoryQuery = {}): Promise<HistoryPage> {
+    const opening = this.catchUp(topicName)
+    if (opening !== undefined) await opening
     return storedPageOf(this.#startedTopic(topicName), query, {
       limits: this.limits,
       readStored: this.#readStored,
@@ -485,7 +550,9 @@ export class Hub {
   }
 
   /** `readHistory`, with what the hub knows of each event. */
-  readEntries(topicName: string | TopicName, query: HistoryQuery = {}): Promise<EntryPage> {
+  async readEntries(topicName: string | TopicName, query: HistoryQuery = {}): Promise<EntryPage> {
+    const opening = this.catchUp(topicName)
+    if (opening !== undefined) await opening
     return entriesOf(this.#startedTopic(topicName), query, {
       limits: this.limits,
       readStored: this.#readStored,
@@ -537,6 +604,11 @@ export class Hub {
     return this.#sessions.committing?.store.outbox
   }
 
+  /** @returns once all that was submitted is in the log, or refused; nothing where nothing is under way */
+  async settled(): Promise<void> {
+    await this.#submitting?.settled()
+  }
+
   /** Delivers what was published in this turn at once. */
   flush(): void {
     this.#delivery.flush.flushAll()
@@ -552,6 +624,8 @@ export class Hub {
   /** @returns once all that was published is stored, and the store is closed. Nothing may be published after it. */
   async closeStore(): Promise<void> {
     this.#texts?.close()
+    this.#duties?.close()
+    await this.#submitting?.settled()
     await this.#log?.close()
     await this.#sessions.committing?.close()
   }
@@ -562,6 +636,7 @@ export class Hub {
       delivery: this.#delivery,
       codecs: this.codecs,
       publishing: this.#publishing,
+      submitting: this.#submitting,
       leases: this.#leases,
       masking: this.#masking,
     })

@@ -11,6 +11,7 @@ import type { Tracing } from '../session/tracing.js'
 import { DueTimes } from '../sessions/due-times.js'
 import { HeldTexts } from '../sessions/held-texts.js'
 import { Leases } from '../sessions/leases.js'
+import { LogDuties } from '../sessions/log-duties.js'
 import { OwnEvents } from '../sessions/own-events.js'
 import { Publishing } from '../sessions/publishing.js'
 import { findWindow, type ReadStored, readStored } from '../sessions/read-stored.js'
@@ -31,6 +32,7 @@ export interface Parts {
   readonly submitting: Submitting | undefined
   /** Texts that are kept back in part; absent where nothing is masked. */
   readonly texts: HeldTexts | undefined
+  readonly duties: LogDuties | undefined
 }
 
 /** What all parts have in common. */
@@ -54,9 +56,20 @@ export function partsOf(common: Common, options: HubOptions): Parts {
     throw new TypeError('log: a hub has a log or a store, and was given both')
   }
   const hub = log === undefined ? '' : common.random.id()
-  const leases = new Leases(clock, (session, worker) => own.runOut(session, worker))
-  const commandTimes = new DueTimes(clock, (session) => own.expire(session))
-  const stallTimes = new DueTimes(clock, (session, worker) => own.stall(session, worker))
+  const leases: Leases = new Leases(
+    clock,
+    (session, worker) => {
+      if (duties === undefined) return own.runOut(session, worker)
+      duties.runOut(session, worker)
+      return 0
+    },
+    log && ((session, worker, ms) => duties?.renew(session, worker, ms)),
+  )
+  const commandTimes: DueTimes = new DueTimes(clock, (session) => (duties ?? own).expire(session))
+  const stallTimes: DueTimes = new DueTimes(clock, (session, worker) =>
+    (duties ?? own).stall(session, worker),
+  )
+  const times = [commandTimes, stallTimes]
   const onDirty = (timeline: Timeline): void => delivery.flush.onDirty(timeline)
   const sessions: Sessions = new Sessions({
     ...common,
@@ -67,7 +80,13 @@ export function partsOf(common: Common, options: HubOptions): Parts {
     expose: options.expose ?? (() => true),
     onDirty,
     onLease: (session, worker, ms) => {
-      if (!leases.has(session, worker)) leases.hold(session, worker, ms)
+      if (log !== undefined) leases.follow(session, worker, ms)
+      else if (!leases.has(session, worker)) leases.hold(session, worker, ms)
+    },
+    onDelivered: (session, worker, commands) => duties?.delivered(session, worker, commands),
+    onOver: (session) => {
+      leases.dropAll(session)
+      for (const one of times) one.dropAll(session)
     },
     onCommandDue: (session, at) => commandTimes.wait(session, undefined, at),
     onStallDue: (session, worker, at) => stallTimes.wait(session, worker, at),
@@ -96,8 +115,11 @@ export function partsOf(common: Common, options: HubOptions): Parts {
   const { masking } = common
   const texts = masking && new HeldTexts({ ...parts, masking })
   const publishing = new Publishing({ ...parts, limits, own, masking, texts })
-  const times = [commandTimes, stallTimes]
   const { followed } = sessions
   const submitting = log && followed && new Submitting({ ...parts, log, hub, limits, followed, masking })
-  return { sessions, delivery, publishing, leases, times, readStored: readStoredEvents, submitting, texts }
+  const watched = { leases, commandTimes, stallTimes, lost: own.lost }
+  const duties: LogDuties | undefined =
+    submitting && new LogDuties({ clock, random: common.random, catalog, check, submitting, ...watched })
+  const more = { texts, submitting, duties }
+  return { sessions, delivery, publishing, leases, times, readStored: readStoredEvents, ...more }
 }

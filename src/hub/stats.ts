@@ -12,6 +12,7 @@ import type { Leases } from '../sessions/leases.js'
 import type { Publishing } from '../sessions/publishing.js'
 import type { Sessions } from '../sessions/sessions.js'
 import { noStore, type StoreStats } from '../sessions/store-stats.js'
+import type { Submitting } from '../sessions/submitting.js'
 import type { StateCounts } from '../state/topic-state.js'
 
 /** Figures since the hub was made, and what is open now. */
@@ -74,6 +75,7 @@ export interface SessionMeasures extends SubscriptionCounts {
 export interface Counted {
   readonly sessions: Sessions
   readonly publishing: Publishing
+  readonly submitting: Submitting | undefined
   readonly delivery: Delivery
   readonly codecs: Codecs
   readonly leases: Leases
@@ -81,9 +83,17 @@ export interface Counted {
 }
 
 /** Reads all figures at one moment; walks through the connections. */
-export function statsOf({ sessions, publishing, delivery, codecs, leases, masking }: Counted): HubStats {
+export function statsOf({
+  sessions,
+  publishing,
+  submitting,
+  delivery,
+  codecs,
+  leases,
+  masking,
+}: Counted): HubStats {
   const { connections, counts, feeds, flush } = delivery
-  const { published, duplicates } = publishing.counts
+  const { published, duplicates } = submitting?.counts ?? publishing.counts
   let subscriptions = 0
   let lagging = 0
   let waitingBytes = 0

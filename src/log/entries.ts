@@ -2,7 +2,8 @@ import { Packr } from 'msgpackr'
 import type { Result } from '../catalog/traits.js'
 import type { JsonObject, JsonValue } from '../lib/json.js'
 import type { KeptValue } from '../mask/values.js'
-import type { Mode, NewEvent, StateUpdate } from '../protocol/frames.js'
+import type { Offset } from '../protocol/cursor.js'
+import type { Attempt, Mode, NewEvent, StateUpdate } from '../protocol/frames.js'
 import { StoreError } from '../store/store.js'
 import type { Append, Delivered } from './shared-log.js'
 
@@ -16,6 +17,10 @@ export type LogEntry =
       readonly bytes: number
       /** The session's mode keeps it from everybody. */
       readonly withheld?: boolean
+      /** It is a command or a receipt, and changes the slice `$commands`. A receipt means nothing where there is one already. */
+      readonly steers?: boolean
+      /** A hub says it, and not the worker itself. */
+      readonly byHub?: boolean
     }
   /** Means nothing when the slice is not as of `base` any more. */
   | { readonly kind: 'change'; readonly worker?: string | undefined; readonly update: StateUpdate }
@@ -31,6 +36,44 @@ export type LogEntry =
       readonly outcome?: JsonValue | undefined
       readonly result?: Result | undefined
       readonly reason?: string | undefined
+      /** So many commands may expire with it. */
+      readonly room: number
+    }
+  /** A new attempt at a step begins. Means nothing where the newest one is not `base` any more. */
+  | {
+      readonly kind: 'attempt'
+      readonly worker?: string | undefined
+      readonly attempt: Attempt
+      readonly base?: number | undefined
+      /** What it takes the place of. */
+      readonly offsets: readonly Offset[]
+      /** The same, of this batch: places. */
+      readonly places: readonly number[]
+    }
+  /** Somebody follows who was given these commands. */
+  | {
+      readonly kind: 'delivered'
+      readonly worker?: string | undefined
+      readonly commands: readonly Offset[]
+    }
+  | { readonly kind: 'lease'; readonly worker?: string | undefined; readonly ms: number }
+  /** A lease has run out. Means nothing where its holder was heard of after `seen`. */
+  | {
+      readonly kind: 'lost'
+      readonly worker?: string | undefined
+      readonly seen: Offset
+      readonly reason: string
+    }
+  /** Somebody is stuck. Means nothing where it was heard of after `seen`. */
+  | {
+      readonly kind: 'stalled'
+      readonly worker?: string | undefined
+      readonly seen: Offset
+      readonly stalled: {
+        readonly since: number
+        readonly why: 'call' | 'repeat' | 'silence'
+        readonly tool?: string
+      }
     }
 
 /** An entry, and its place in the batch. */
@@ -49,11 +92,18 @@ const version = 1
 const packr = new Packr({ useRecords: false, variableMapSize: true, useToJSON: false })
 
 /**
- * Offsets that an entry takes. The end of a session has two before its own: what the hubs say of the session comes
- * before the event that ends it.
+ * Offsets that an entry takes. What steers has one for the slice after its own. The end of a session has two before its own:
+ * what the hubs say of the session comes before the event that ends it, and before that the commands that expire.
  */
-export function widthOf({ kind }: LogEntry): number {
-  return kind === 'end' ? 3 : 1
+export function widthOf(entry: LogEntry): number {
+  switch (entry.kind) {
+    case 'event':
+      return entry.steers === true ? 2 : 1
+    case 'end':
+      return 2 * entry.room + 3
+    default:
+      return 1
+  }
 }
 
 /** @returns the lanes of a batch, as MessagePack of `[version, place, entry, place, entry, …]` */

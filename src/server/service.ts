@@ -185,6 +185,8 @@ export function makeService(
     const began = clock.elapsed()
     log.info({ connections: links.size, graceMs }, 'closing')
     for (const interrupt of interrupted) interrupt()
+    // What was given to a log is answered, and told, before those who wait for it are sent away.
+    if (hub.isShared) await withinMs(clock, graceMs / 2, hub.settled())
     hub.flush()
     const ms = Math.min(limits.spreadMs, graceMs / 2, links.size)
     const closed = links.closeAll(sendAway, { clock, ms }).then(() => links.empty())

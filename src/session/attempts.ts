@@ -25,17 +25,31 @@ export function begin(attempt: Attempt, progress: Progress): { readonly isFirst:
  *
  * @returns the offsets of these events in the history, in order
  */
-export function supersede({ step, number }: Attempt, history: History): readonly Offset[] {
-  const found = new Set<Offset>()
+export function supersede(attempt: Attempt, history: History): readonly Offset[] {
+  const found = takenPlaceOf(attempt, history)
+  for (const entry of found) entry.superseded = true
+  return offsetsOf(found)
+}
+
+/** @returns what `supersede` would */
+export function supersededBy(attempt: Attempt, history: History): readonly Offset[] {
+  return offsetsOf(takenPlaceOf(attempt, history))
+}
+
+function takenPlaceOf({ step, number }: Attempt, history: History): ReadonlySet<Entry> {
+  const found = new Set<Entry>()
   const visit = (entry: Entry): void => {
     const { attempt } = entry.event
-    if (attempt?.step !== step || attempt.number >= number || entry.superseded) return
-    entry.superseded = true
-    found.add(entry.offset)
+    if (attempt?.step === step && attempt.number < number && !entry.superseded) found.add(entry)
   }
   for (const lane of [history.critical, history.droppable]) {
     for (let index = 0; index < lane.length; index++) visit(lane.at(index))
   }
   for (const entry of history.pinned()) visit(entry)
-  return [...found].sort((one, other) => one - other).slice(-offsetsMax)
+  return found
+}
+
+function offsetsOf(entries: ReadonlySet<Entry>): readonly Offset[] {
+  const offsets = new Set([...entries].map(({ offset }) => offset))
+  return [...offsets].sort((one, other) => one - other).slice(-offsetsMax)
 }

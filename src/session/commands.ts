@@ -65,10 +65,23 @@ export class Commands {
    * @returns how many commands are newly delivered
    */
   deliver(after: Offset, asksFor: (type: string) => boolean): number {
+    return this.deliverThese(this.waiting(after, asksFor))
+  }
+
+  /** @returns where those stand that nobody was given yet, of those that an agent asks for */
+  waiting(after: Offset, asksFor: (type: string) => boolean): readonly Offset[] {
+    return [...this.#open.values()]
+      .filter(({ state, offset, type }) => state === 'queued' && offset > after && asksFor(type))
+      .map(({ offset }) => offset)
+  }
+
+  /** @returns of how many it is news that an agent was given them */
+  deliverThese(offsets: readonly Offset[]): number {
     let changed = 0
-    for (const command of this.#open.values()) {
-      if (command.state !== 'queued' || command.offset <= after || !asksFor(command.type)) continue
-      this.#open.set(command.offset, { ...command, state: 'delivered' })
+    for (const offset of offsets) {
+      const command = this.#open.get(offset)
+      if (command?.state !== 'queued') continue
+      this.#open.set(offset, { ...command, state: 'delivered' })
       changed++
     }
     return changed

@@ -1,5 +1,5 @@
 import { fieldsOf, type JsonObject, type JsonValue } from '../lib/json.js'
-import type { Offset } from '../protocol/cursor.js'
+import { type Offset, start } from '../protocol/cursor.js'
 import type { Attempt, NewEvent } from '../protocol/frames.js'
 import type { ProgressRecord } from '../store/store.js'
 import { Commands } from './commands.js'
@@ -56,6 +56,7 @@ export class Progress {
   constructor(weigh: (bytes: number) => void) {
     this.#weigh = weigh
   }
+  #heardOffset = start
 
   get ending(): Ending | undefined {
     return this.#ending
@@ -84,6 +85,11 @@ export class Progress {
     return this.#heardAt
   }
 
+  /** Where it was last heard of. */
+  get heardOffset(): Offset {
+    return this.#heardOffset
+  }
+
   /** The commands to its topic. */
   get commands(): Commands {
     this.#commands ??= new Commands()
@@ -108,11 +114,17 @@ export class Progress {
     return this.#stall?.dueAt(silentFrom, limits)
   }
 
-  /** It has stalled. @returns the reason, and the tool */
-  stall(silentFrom: number | undefined, limits: StallLimits): ReturnType<Stall['stall']> {
+  /** @returns why it has stalled, if it has, and the tool */
+  stuckIn(silentFrom: number | undefined, limits: StallLimits): ReturnType<Stall['stuckIn']> {
+    this.#stall ??= new Stall()
+    return this.#stall.stuckIn(silentFrom, limits)
+  }
+
+  /** It is stuck. */
+  stall(stalled: Stalled): void {
     this.version++
     this.#stall ??= new Stall()
-    return this.#stall.stall(silentFrom, limits)
+    this.#stall.stall(stalled)
   }
 
   /** @returns the newest attempt at the step; undefined if there was none */
@@ -182,9 +194,15 @@ export class Progress {
     return this.#needs?.answer(kind, key) ?? false
   }
 
+  /** It was heard of, whatever it said. */
+  heardAgain(offset: Offset): void {
+    this.#heardOffset = offset
+  }
+
   /** @returns whether `lastAt` in the slices has changed */
-  heard(now: number): boolean {
+  heard(now: number, offset: Offset): boolean {
     this.#heardAt = now
+    this.#heardOffset = offset
     if (now - this.#lastAt < lastAtStepMs && now >= this.#lastAt) return false
     this.#lastAt = now
     this.version++

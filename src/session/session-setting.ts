@@ -1,6 +1,7 @@
 import type { Result } from '../catalog/traits.js'
 import type { HistoryLimits, HistoryTotals } from '../history/history.js'
 import type { JsonValue } from '../lib/json.js'
+import type { Offset } from '../protocol/cursor.js'
 import type { Cause } from '../protocol/frames.js'
 import type { Change, Moment, TopicState } from '../state/topic-state.js'
 import type { CommandCounts } from './commands.js'
@@ -40,6 +41,10 @@ export interface SessionSetting {
   readonly journal: JournalSetting | undefined
   /** Present if a log assigns the offsets. */
   readonly past?: SharedPast
+  /** As `past`: milliseconds on this hub's own clock, which does not go back. */
+  readonly elapsed?: () => number
+  /** As `past`: somebody follows who was given commands. All hubs have to be told before anything is changed. */
+  readonly delivered?: (session: string, worker: string | undefined, commands: readonly Offset[]) => void
   /** Called when the session's mode has withheld an event. */
   withheld(): void
   /** Called when the session's entry in the list of sessions has changed. */

@@ -76,6 +76,7 @@ export class Session implements Timeline, MaskedSession {
   readonly progress: Progress
   #completion: Entry | undefined = undefined
   #activeAt = 0
+  #activeOffset: Offset = start
   #following: Following | undefined = undefined
   /** The reserved slices are out of date. */
   #stale = true
@@ -288,7 +289,7 @@ export class Session implements Timeline, MaskedSession {
     this.#offset = (this.#offset + 1) as Offset
     // A command comes from a watcher, so it is no sign of life of the producer.
     const isForeign = isHub === true || traits.command === 'request'
-    if (!isForeign) this.#activeAt = now
+    if (!isForeign) this.#isHeard(now)
     if (event.id !== undefined) {
       const published = { id: event.id, worker: worker?.id ?? '', offset: this.#offset }
       this.#ids.add(published)
@@ -349,7 +350,7 @@ export class Session implements Timeline, MaskedSession {
     const entry = topic.state.follow(update, moment)
     if (entry === undefined) return false
     this.#offset = moment.offset
-    this.#activeAt = now
+    this.#isHeard(now)
     if (topic.exposes(update.slice)) {
       topic.audience?.pend(entry)
       this.all.audience?.pend(entry)
@@ -493,6 +494,8 @@ export class Session implements Timeline, MaskedSession {
     this.room.add(jsonBytes(this.#metadata) + (record.outcome === undefined ? 0 : jsonBytes(record.outcome)))
     this.progress.restore(record)
     this.#leases.restore(record)
+    const { elapsed } = this.#setting
+    if (elapsed !== undefined) for (const { worker } of this.leases()) this.#leases.heard(worker, elapsed())
     this.#offset = last
     const first = entries[0]
     const older = first === undefined ? stored.stored : ((first.offset - 1) as Offset)
@@ -542,9 +545,11 @@ export class Session implements Timeline, MaskedSession {
     if (revived && worker !== undefined) worker.turn('running', now)
     const found = progress.note(event, this.#offset, facts)
     if (found !== undefined && found !== 'noted') this.#turn(worker, found.status, now)
-    const hasMoved = progress.heard(now)
+    const hasMoved = progress.heard(now, this.#offset)
+    if (worker !== undefined && this.#setting.elapsed !== undefined)
+      this.#leases.heard(worker.id, this.#setting.elapsed())
     // Workers' events are signs of life of the session too.
-    if ((worker !== undefined && this.progress.heard(now)) || hasMoved) {
+    if ((worker !== undefined && this.progress.heard(now, this.#offset)) || hasMoved) {
       this.#stale = true
       this.#setting.listTouched(this.id, now)
     }
@@ -597,12 +602,16 @@ export class Session implements Timeline, MaskedSession {
     return due !== undefined && isWaiting ? Math.max(due, now + waitingLookMs) : due
   }
 
-  /** It, or a worker, has stalled. @returns the reason */
-  stall(worker: Worker | undefined): Stalled & { readonly tool?: string } {
-    const stalled = (worker ?? this).progress.stall(this.#silentFrom(worker), this.#setting.limits)
+  /** @returns what it, or a worker, is stuck in, where it is */
+  stuckIn(worker: Worker | undefined): Stalled & { readonly tool?: string } {
+    return (worker ?? this).progress.stuckIn(this.#silentFrom(worker), this.#setting.limits)
+  }
+
+  /** It, or a worker, has stalled. */
+  stall(worker: Worker | undefined, stalled: Stalled): void {
+    ;(worker ?? this).progress.stall(stalled)
     if (worker !== undefined) this.journal?.workerChanged(worker)
     this.#factsChanged()
-    return stalled
   }
 
   /** @returns the time of the last sign of life if there is a lease; for a session with running workers, theirs count */
@@ -615,9 +624,11 @@ export class Session implements Timeline, MaskedSession {
 
   /** The commands to the session and its workers. */
   get commands(): Steering {
+    const { delivered } = this.#setting
     this.#steering ??= new Steering(this, {
       ttlMs: this.#setting.limits.commandTtlMs,
       counts: this.#setting.commandCounts,
+      delivered: delivered && ((worker, commands) => delivered(this.id, worker, commands)),
     })
     return this.#steering
   }
@@ -689,11 +700,45 @@ export class Session implements Timeline, MaskedSession {
   /** @param ms how long after the last sign of life it is lost; 0: never */
   lease(worker: Worker | undefined, ms: number): void {
     if (this.#leases.set(worker?.id, ms)) this.journal?.recordChanged()
+    const { elapsed } = this.#setting
+    if (elapsed !== undefined) this.#leases.heard(worker?.id, elapsed())
+  }
+
+  /** Whose leases there are: nothing for its own. Milliseconds. */
+  *leases(): Iterable<{ readonly worker: string | undefined; readonly ms: number }> {
+    for (const worker of this.#leases.holders()) yield { worker, ms: this.#leases.of(worker) }
+  }
+
+  leaseOf(worker: Worker | undefined): number {
+    return this.#leases.of(worker?.id)
+  }
+
+  /** Where it was last heard of what a lease is of: of a session by anything that is done to it. */
+  heardOffset(worker: Worker | undefined): Offset {
+    return worker === undefined ? this.#activeOffset : worker.progress.heardOffset
+  }
+
+  /** A renewed lease is a sign of life. @param offset of it, or where the session comes back, of the last one */
+  heardAgain(worker: Worker | undefined, offset: Offset): void {
+    if (worker === undefined) this.#activeOffset = offset
+    else worker.progress.heardAgain(offset)
+  }
+
+  #isHeard(now: number): void {
+    this.#activeAt = now
+    this.#activeOffset = this.#offset
+    const { elapsed } = this.#setting
+    if (elapsed !== undefined) this.#leases.heard(undefined, elapsed())
   }
 
   /** @returns how long the lease still lasts; 0 if it has expired. Milliseconds */
   leaseLeft(worker: Worker | undefined, now: number): number {
     const ms = this.#leases.of(worker?.id)
+    const { elapsed } = this.#setting
+    if (elapsed !== undefined) {
+      const left = (this.#leases.heardAt(worker?.id) ?? elapsed()) + ms - elapsed()
+      return Math.max(0, Math.min(ms, left))
+    }
     const heardAt = worker === undefined ? this.#activeAt : worker.progress.heardAt
     return Math.max(0, Math.min(ms, heardAt + ms - now))
   }

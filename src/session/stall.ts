@@ -126,28 +126,32 @@ export class Stall {
     return dues.length === 0 ? undefined : Math.min(...dues)
   }
 
-  /** It has stalled. @returns the reason, and the tool */
-  stall(silentFrom: number | undefined, limits: StallLimits): Stalled & { readonly tool?: string } {
+  /** @returns why it has stalled, if it has, and the tool */
+  stuckIn(silentFrom: number | undefined, limits: StallLimits): Stalled & { readonly tool?: string } {
     const { stalledCallMs, stalledRepeats } = limits
     const [call] = this.#calls
     const last = this.#last
     const due = this.dueAt(silentFrom, limits)
     if (stalledRepeats > 0 && last !== undefined && last.times >= stalledRepeats) {
-      return this.#isStuck('repeat', last)
+      return stuck('repeat', last)
     }
     const isCall = call !== undefined && stalledCallMs > 0 && due === call.since + stalledCallMs
-    return isCall ? this.#isStuck('call', call) : this.#isStuck('silence', { since: silentFrom ?? 0 })
+    return isCall ? stuck('call', call) : stuck('silence', { since: silentFrom ?? 0 })
   }
 
-  #isStuck(why: StallReason, { since, tool }: { readonly since: number; readonly tool?: string }) {
+  /** It is stuck. */
+  stall({ since, why }: Stalled): void {
     this.#stalled = { since, why }
-    return { ...this.#stalled, ...(tool && { tool }) }
   }
 
   restore(calls: readonly OpenCall[], stalled: Stalled | undefined): void {
     this.#calls = [...calls]
     this.#stalled = stalled
   }
+}
+
+function stuck(why: StallReason, { since, tool }: { readonly since: number; readonly tool?: string }) {
+  return { since, why, ...(tool && { tool }) }
 }
 
 /** @returns an identification of a call: its tool and input, without the id; a digest if it is long */

@@ -29,20 +29,26 @@ interface Steered {
   notify(worker: Worker | undefined, facts: NoticeFacts): void
 }
 
+export interface SteeringOptions {
+  /** Of commands that do not say it. */
+  readonly ttlMs: number
+  readonly counts: CommandCounts
+  /** Present where several hubs follow the session: told what somebody who follows here was given, to tell it to all. */
+  readonly delivered: ((worker: string | undefined, commands: readonly Offset[]) => void) | undefined
+}
+
 /** The commands to a session and its workers, and the slices `$commands` with their states. */
 export class Steering {
   readonly #session: Steered
   readonly #ttlMs: number
   readonly #counts: CommandCounts
+  readonly #delivered: SteeringOptions['delivered']
 
-  /** @param ttlMs the default of commands */
-  constructor(
-    session: Steered,
-    { ttlMs, counts }: { readonly ttlMs: number; readonly counts: CommandCounts },
-  ) {
+  constructor(session: Steered, { ttlMs, counts, delivered }: SteeringOptions) {
     this.#session = session
     this.#ttlMs = ttlMs
     this.#counts = counts
+    this.#delivered = delivered
   }
 
   /** When the first command expires. Milliseconds since 1970; undefined if none is open. */
@@ -80,8 +86,10 @@ export class Steering {
       }
     } else {
       const { type } = event
-      const delivered =
+      const isFollowed =
         topic.audience?.names(type) === true || this.#session.all.audience?.names(type) === true
+      const delivered = isFollowed && this.#delivered === undefined
+      if (isFollowed) this.#delivered?.(worker?.id, [offset])
       this.#counts.sent++
       if (delivered) this.#counts.delivered++
       const sent = sentCommand(event, { offset, now, ttlMs: this.#ttlMs, delivered })
@@ -102,7 +110,15 @@ export class Steering {
     for (const target of this.#targets()) {
       if (topic !== this.#session.all && topic !== target.topic) continue
       const { sentCommands } = target.progress
-      const delivered = sentCommands?.deliver(after, (type) => filter.names(type)) ?? 0
+      if (sentCommands === undefined) continue
+      const asksFor = (type: string) => filter.names(type)
+      if (this.#delivered !== undefined) {
+        const waiting = sentCommands.waiting(after, asksFor)
+        if (waiting.length > 0)
+          this.#delivered(target === this.#session ? undefined : (target as Worker).id, waiting)
+        continue
+      }
+      const delivered = sentCommands.deliver(after, asksFor)
       if (delivered === 0) continue
       this.#counts.delivered += delivered
       this.#show(target === this.#session ? undefined : (target as Worker), now)
@@ -111,12 +127,21 @@ export class Steering {
     return changed
   }
 
+  /** As `deliver`, where all hubs are told of it. */
+  deliverThese(commands: readonly Offset[], worker: Worker | undefined, now: number): void {
+    const delivered = (worker ?? this.#session).progress.commands.deliverThese(commands)
+    if (delivered === 0) return
+    this.#counts.delivered += delivered
+    this.#show(worker, now)
+  }
+
   /** The session was loaded from the store. @param entries its events in memory */
   restored(entries: readonly Entry[]): void {
     const { offset, startedAt = 0 } = this.#session
     for (const { progress, topic } of this.#targets()) {
       const commands = progress.sentCommands
-      if (commands === undefined) continue
+      // A log has kept the slice itself, as all hubs have it.
+      if (commands === undefined || topic.state.get('$commands') !== undefined) continue
       topic.state.restore('$commands', commands.slice(), { offset, time: startedAt })
     }
     for (const { event, traits, offset } of entries) {

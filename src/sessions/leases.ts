@@ -3,6 +3,9 @@ import type { Clock, Timer } from '../lib/clock.js'
 /** Called when a lease may have expired. @returns the milliseconds that are left; 0 if it has expired */
 export type RunOut = (session: string, worker: string | undefined) => number
 
+/** Tells the hubs of a log that the holder of a lease lives. */
+export type Renew = (session: string, worker: string | undefined, ms: number) => void
+
 interface Lease {
   readonly session: string
   readonly worker: string | undefined
@@ -19,14 +22,19 @@ interface Lease {
 export class Leases {
   readonly #clock: Clock
   readonly #runOut: RunOut
+  readonly #renew: Renew | undefined
+  /** Connections that have gone. */
+  readonly #released = new WeakSet<object>()
   /** By session, then by worker; empty for the session's own. */
   readonly #leases = new Map<string, Map<string, Lease>>()
   /** By the connection that renews them. */
   readonly #held = new Map<object, Set<Lease>>()
 
-  constructor(clock: Clock, runOut: RunOut) {
+  /** @param renew told from time to time that a holder lives, where other hubs have to know */
+  constructor(clock: Clock, runOut: RunOut, renew?: Renew) {
     this.#clock = clock
     this.#runOut = runOut
+    this.#renew = renew
   }
 
   /** The number of leases. */
@@ -41,8 +49,9 @@ export class Leases {
    *
    * @param holder the connection that renews it while it is open; absent: it expires from now on
    */
-  hold(session: string, worker: string | undefined, ms: number, holder?: object): void {
+  hold(session: string, worker: string | undefined, ms: number, given?: object): void {
     this.drop(session, worker)
+    const holder = given !== undefined && this.#released.has(given) ? undefined : given
     const lease: Lease = { session, worker, ms, holder, timer: undefined }
     let leases = this.#leases.get(session)
     if (leases === undefined) this.#leases.set(session, (leases = new Map()))
@@ -51,12 +60,31 @@ export class Leases {
     let held = this.#held.get(holder)
     if (held === undefined) this.#held.set(holder, (held = new Set()))
     held.add(lease)
+    this.#keepAlive(lease)
+  }
+
+  /** A log says that there is a lease, or none any more: 0 milliseconds. What a connection renews here stays as it is. */
+  follow(session: string, worker: string | undefined, ms: number): void {
+    if (ms === 0) return this.drop(session, worker)
+    if (this.#leases.get(session)?.get(worker ?? '')?.holder !== undefined) return
+    this.hold(session, worker, ms)
+  }
+
+  #keepAlive(lease: Lease): void {
+    const renew = this.#renew
+    if (renew === undefined) return
+    lease.timer = this.#clock.after(lease.ms / 2, () => {
+      renew(lease.session, lease.worker, lease.ms)
+      this.#keepAlive(lease)
+    })
   }
 
   /** A connection has closed: its leases expire from now on. */
   released(holder: object): void {
+    this.#released.add(holder)
     for (const lease of this.#held.get(holder) ?? []) {
       lease.holder = undefined
+      lease.timer?.cancel()
       this.#arm(lease, lease.ms)
     }
     this.#held.delete(holder)

@@ -1,12 +1,15 @@
 import type { Catalog } from '../catalog/catalog.js'
-import { measure } from '../lib/json.js'
-import { type PlacedEntry, unpackEntries } from '../log/entries.js'
+import { type JsonObject, measure } from '../lib/json.js'
+import { type LogEntry, type PlacedEntry, unpackEntries } from '../log/entries.js'
 import type { Delivered } from '../log/shared-log.js'
 import type { Offset } from '../protocol/cursor.js'
+import { receiptIn } from '../session/commands.js'
 import { hubEvent } from '../session/hub-event.js'
 import { storedEvent } from '../session/journal.js'
 import type { Session } from '../session/session.js'
+import { mayBeStuck } from '../session/stall.js'
 import type { OwnTopic } from '../session/topic.js'
+import type { Worker } from '../session/worker.js'
 import { pack, unpack } from '../store/block.js'
 import type { StoredEvent, StoredSession, StoredSlice } from '../store/store.js'
 import { restoreSession } from './restore.js'
@@ -15,67 +18,197 @@ export interface Applying {
   readonly catalog: Catalog
   /** The session begins. @param now milliseconds since 1970 */
   readonly begin: (session: Session, now: number) => void
+  /** A session, or a worker, has a lease now, or none any more: 0 milliseconds. */
+  readonly leased: (session: Session, worker: string | undefined, ms: number) => void
+  /** The session has ended. */
+  readonly ended: (session: Session) => void
 }
+
+/** Kinds of entries that a session may begin with. */
+const beginning: readonly LogEntry['kind'][] = ['event', 'change', 'configure', 'attempt', 'lease']
 
 /**
  * Applies a batch of the log to a session. The result depends only on the session and the batch, so it is the same in all hubs.
  *
- * @returns the indexes of entries without effect: changes of slices that had changed before them
+ * @returns the places of entries without effect, because of what came before them
  */
 export function applyBatch(
   session: Session,
   { from, to, at, known }: Delivered,
   entries: readonly PlacedEntry[],
-  { catalog, begin }: Applying,
+  applying: Applying,
 ): ReadonlySet<number> {
   const meaningless = new Set<number>()
   for (const { place, entry } of entries) {
     if (known.includes(place)) continue
-    if (session.status === 'waiting') begin(session, at)
-    session.goTo((from + place) as Offset)
-    switch (entry.kind) {
-      case 'event': {
-        const { event, bytes, withheld = false } = entry
-        const worker = entry.worker === undefined ? undefined : session.worker(entry.worker)
-        session.append(event, worker, { traits: catalog.traitsOf(event.type), bytes, now: at, withheld })
-        break
-      }
-      case 'change': {
-        const worker = entry.worker === undefined ? undefined : session.worker(entry.worker)
-        const isMade = session.followChange(worker?.topic ?? session.topic, entry.update, at)
-        if (!isMade) meaningless.add(place)
-        else if (worker !== undefined) session.startWorker(worker, at)
-        break
-      }
-      case 'configure': {
-        const { mode, metadata, secrets } = entry
-        if (secrets !== undefined) session.knowSecrets(secrets)
-        session.configure({ ...(mode && { mode }), ...(metadata && { metadata }) })
-        break
-      }
-      case 'end': {
-        const { kind: _, ...said } = entry
-        const data = said.outcome === undefined ? {} : { outcome: said.outcome }
-        const bytes = measure(data, Number.POSITIVE_INFINITY)
-        // The two offsets before its own are reserved for the reserved slices.
-        session.goTo((from + place + 2) as Offset)
-        const facts = { traits: catalog.traitsOf('complete'), bytes, now: at }
-        session.end({ type: 'complete', data }, facts, said)
-        break
-      }
+    if (session.status === 'waiting') {
+      if (!beginning.includes(entry.kind)) continue
+      applying.begin(session, at)
     }
+    session.goTo((from + place) as Offset)
+    if (!applyEntry(session, entry, { from, at }, applying)) meaningless.add(place)
   }
   session.goTo(to)
   return meaningless
 }
 
+/** @returns whether it had an effect */
+function applyEntry(
+  session: Session,
+  entry: LogEntry,
+  { from, at }: Pick<Delivered, 'from' | 'at'>,
+  { catalog, leased, ended }: Applying,
+): boolean {
+  switch (entry.kind) {
+    case 'event':
+      return applyEvent(session, entry, at, catalog)
+    case 'change': {
+      const worker = entry.worker === undefined ? undefined : session.worker(entry.worker)
+      const isMade = session.followChange(worker?.topic ?? session.topic, entry.update, at)
+      if (isMade && worker !== undefined) session.startWorker(worker, at)
+      return isMade
+    }
+    case 'configure': {
+      const { mode, metadata, secrets } = entry
+      if (secrets !== undefined) session.knowSecrets(secrets)
+      session.configure({ ...(mode && { mode }), ...(metadata && { metadata }) })
+      return true
+    }
+    case 'attempt': {
+      const { attempt, base, offsets, places } = entry
+      const worker = entry.worker === undefined ? undefined : session.worker(entry.worker)
+      if ((worker ?? session).progress.attemptAt(attempt.step) !== base) return false
+      // Each hub takes out of its history what it has; all of them tell the same.
+      if (session.supersede(attempt, worker) === undefined) return true
+      const all = [...offsets, ...places.map((place) => (from + place + 1) as Offset)]
+      tell(session, worker, { type: 'attempt.superseded', data: { ...attempt, offsets: all }, at }, catalog)
+      return true
+    }
+    case 'delivered': {
+      const worker = knownWorker(session, entry.worker)
+      if (worker !== 'unknown') session.commands.deliverThese(entry.commands, worker, at)
+      return true
+    }
+    case 'lease': {
+      const worker = entry.worker === undefined ? undefined : session.worker(entry.worker)
+      if (worker !== undefined) session.startWorker(worker, at)
+      session.lease(worker, entry.ms)
+      session.heardAgain(worker, (session.offset + 1) as Offset)
+      session.mayStall(worker, at)
+      leased(session, entry.worker, entry.ms)
+      return true
+    }
+    case 'lost': {
+      const { seen, reason } = entry
+      const worker = knownWorker(session, entry.worker)
+      if (worker === 'unknown' || session.leaseOf(worker) === 0) return false
+      if (session.heardOffset(worker) > seen) return false
+      leased(session, entry.worker, 0)
+      if (worker !== undefined && worker.status === 'ended') {
+        session.lease(worker, 0)
+        return false
+      }
+      const type = worker === undefined ? 'session.lost' : 'worker.lost'
+      const offset = tell(session, worker, { type, data: { reason }, at }, catalog)
+      session.lose(worker, reason, { offset, now: at })
+      return true
+    }
+    case 'stalled': {
+      const { seen, stalled } = entry
+      const worker = knownWorker(session, entry.worker)
+      if (worker === 'unknown' || !mayBeStuck(worker ?? session)) return false
+      const { progress } = worker ?? session
+      if (progress.stalled !== undefined || progress.heardOffset > seen) return false
+      session.stall(worker, stalled)
+      tell(session, worker, { type: 'worker.stalled', data: stalled, at }, catalog)
+      return true
+    }
+    case 'end': {
+      const { kind: _, room, ...said } = entry
+      const place = session.offset
+      // In the order in which they were sent: that of the workers is not the same at all hubs.
+      const all = session.commands.expired().toSorted((a, b) => a.command.offset - b.command.offset)
+      const expired = all.slice(0, room)
+      for (const { worker, command } of expired) {
+        const data = { offset: command.offset, state: 'expired', reason: 'the session has ended' }
+        tell(session, worker, { type: 'command.done', data, at }, catalog)
+      }
+      const data = said.outcome === undefined ? {} : { outcome: said.outcome }
+      const bytes = measure(data, Number.POSITIVE_INFINITY)
+      // The two offsets before its own are reserved for the reserved slices.
+      session.goTo((place + 2 * room + 2) as Offset)
+      session.end({ type: 'complete', data }, { traits: catalog.traitsOf('complete'), bytes, now: at }, said)
+      ended(session)
+      return true
+    }
+  }
+}
+
+function applyEvent(
+  session: Session,
+  entry: Extract<LogEntry, { kind: 'event' }>,
+  at: number,
+  catalog: Catalog,
+): boolean {
+  const { event, bytes, withheld = false, steers = false, byHub = false } = entry
+  const traits = catalog.traitsOf(event.type)
+  if (steers && traits.command === 'receipt') {
+    const worker = knownWorker(session, entry.worker)
+    if (worker === 'unknown') return false
+    // The first word on a command counts, whoever says it.
+    const { sentCommands } = (worker ?? session).progress
+    if (sentCommands?.isOpen(receiptIn(event.data).offset) !== true) return false
+  }
+  const worker = entry.worker === undefined ? undefined : session.worker(entry.worker)
+  session.append(event, worker, { traits, bytes, now: at, withheld, ...(byHub && { isHub: true }) })
+  return true
+}
+
+/** @returns the worker that an entry is about; nothing for the session itself */
+function knownWorker(session: Session, id: string | undefined): Worker | 'unknown' | undefined {
+  if (id === undefined) return undefined
+  const worker = session.workers.get(id)
+  return worker?.startedAt === undefined ? 'unknown' : worker
+}
+
+/** Says what the hubs say themselves. @returns where it stands */
+function tell(
+  session: Session,
+  worker: Worker | undefined,
+  { type, data, at }: { readonly type: string; readonly data: JsonObject; readonly at: number },
+  catalog: Catalog,
+): Offset {
+  const bytes = measure(data, Number.POSITIVE_INFINITY)
+  return session.append({ type, data }, worker, {
+    traits: catalog.traitsOf(type),
+    bytes,
+    now: at,
+    isHub: true,
+  })
+}
+
 /** The state of a session that cannot be computed from its retained events. */
 interface Image extends Pick<StoredSession, 'record' | 'workers' | 'slices' | 'latest'> {
   readonly completion?: StoredEvent
+  /** Of what the history has: what the batches alone do not tell, because it depends on what came before them. */
+  readonly told: readonly StoredEvent[]
+  /** Where the session, and each worker, was last heard of; empty: the session by events of its own. */
+  readonly heard: readonly (readonly [worker: string, offset: Offset])[]
+  /** The same of the session, by whatever was done to it. */
+  readonly active: Offset
 }
 
 /** @returns the input of `restoreImage` */
-export function imageOf(session: Session): Uint8Array {
+export function imageOf(session: Session, catalog: Catalog): Uint8Array {
+  const told = new Map<Offset, StoredEvent>()
+  for (const history of session.histories()) {
+    for (const lane of [history.critical, history.droppable]) {
+      for (let index = 0; index < lane.length; index++) {
+        const entry = lane.at(index)
+        if (isTold(entry.event.type, catalog)) told.set(entry.offset, storedEvent(entry))
+      }
+    }
+  }
   const pinned = new Map<Offset, StoredEvent>()
   for (const history of session.histories()) {
     for (const entry of history.pinned()) pinned.set(entry.offset, storedEvent(entry))
@@ -91,18 +224,32 @@ export function imageOf(session: Session): Uint8Array {
         return { ...(worker !== undefined && { worker }), type, key, event }
       }),
     ...(session.completion && { completion: storedEvent(session.completion) }),
+    told: [...told.values()].sort((a, b) => a.offset - b.offset),
+    heard: [
+      ['', session.progress.heardOffset],
+      ...[...session.workers.values()].map(({ id, progress }) => [id, progress.heardOffset] as const),
+    ],
+    active: session.heardOffset(undefined),
   }
   return pack(image)
 }
 
 function slicesOf({ worker, state }: OwnTopic): StoredSlice[] {
-  return [...state.kept()].map(([slice, value, offset]) => ({
-    ...(worker !== undefined && { worker }),
-    slice,
-    value,
-    offset,
-  }))
+  const kept = [...state.kept()].map(([slice, value, offset]) => ({ slice, value, offset }))
+  const commands = state.get('$commands')
+  // Each hub names the same base for what changes in it next.
+  if (commands !== undefined) {
+    kept.push({ slice: '$commands', value: commands, offset: state.offsetOf('$commands') })
+  }
+  return kept.map((slice) => ({ ...(worker !== undefined && { worker }), ...slice }))
 }
+
+/** What an entry says beside what it is: only who has applied it knows whether it was told. */
+function isTold(type: string, catalog: Catalog): boolean {
+  return toldTypes.includes(type) || catalog.traitsOf(type).command === 'receipt'
+}
+
+const toldTypes: readonly string[] = ['attempt.superseded', 'worker.lost', 'session.lost', 'worker.stalled']
 
 /** Restores a session from an image. @param before batches before the image, for its history */
 export function restoreImage(
@@ -111,8 +258,9 @@ export function restoreImage(
   before: readonly Delivered[],
   catalog: Catalog,
 ): void {
-  const { completion, ...image } = unpack<Image>(Buffer.from(bytes))
-  const events = before.flatMap((batch) => eventsOf(batch, catalog))
+  const { completion, told, heard, active, ...image } = unpack<Image>(Buffer.from(bytes))
+  const events = [...before.flatMap((batch) => eventsOf(batch, catalog)), ...told]
+  events.sort((one, other) => one.offset - other.offset)
   if (completion !== undefined) events.push(completion)
   const stored: StoredSession = {
     ...image,
@@ -125,6 +273,8 @@ export function restoreImage(
     at: image.record.startedAt,
   }
   restoreSession(session, stored, { events, catalog })
+  for (const [id, at] of heard) (session.workers.get(id) ?? session).progress.heardAgain(at)
+  session.heardAgain(undefined, active)
 }
 
 /** @returns the events of a batch without those that the session's mode withheld */
@@ -133,6 +283,7 @@ function eventsOf(batch: Delivered, catalog: Catalog): StoredEvent[] {
   const events: StoredEvent[] = []
   for (const { place, entry } of unpackEntries(batch)) {
     if (entry.kind !== 'event' || entry.withheld === true || known.includes(place)) continue
+    if (isTold(entry.event.type, catalog)) continue
     const { event, worker, bytes } = entry
     const facts = { traits: catalog.traitsOf(event.type), bytes, now: at }
     const made = hubEvent(event, (from + place + 1) as Offset, worker, facts)

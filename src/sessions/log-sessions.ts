@@ -12,6 +12,16 @@ export interface LogSessionsParts extends FollowerParts {
   readonly make: (id: string, epoch: Epoch) => Session
   /** The session is in memory from now on. */
   readonly hold: (session: Session) => void
+  /** The session is where the log was when it was asked. */
+  readonly opened: (session: Session) => void
+}
+
+/** How far a session has to be. */
+export interface OpenOptions {
+  /** Of somebody who wants to go on from there. */
+  readonly position?: Position | undefined
+  /** As far as the log is now, so that it has all that was acknowledged anywhere. */
+  readonly fresh?: boolean
 }
 
 /** Collects the batches of the feed while a session is being opened. */
@@ -70,14 +80,16 @@ export class LogSessions {
   }
 
   /**
-   * Loads a session into memory, and brings it up to a position. One that does not exist becomes a placeholder.
+   * Loads a session into memory, and brings it up to where it has to be. One that does not exist becomes a placeholder.
    *
    * @throws ProtocolError `unavailable` when the log cannot be asked
    */
-  async open(id: string, position?: Position): Promise<LogFollower> {
+  async open(id: string, { position, fresh = false }: OpenOptions = {}): Promise<LogFollower> {
     try {
-      let follower = this.#followers.get(id) ?? (await this.#load(id))
-      if (!follower.live || isAhead(position, follower.session)) await follower.catchUp()
+      const held = this.#followers.get(id)
+      let follower = held ?? (await this.#load(id))
+      const isOld = fresh && held !== undefined
+      if (isOld || !follower.live || isAhead(position, follower.session)) await follower.catchUp()
       // The log's answer may have ended the local session.
       if (follower.left) follower = this.#followers.get(id) ?? (await this.#load(id))
       return follower
@@ -114,7 +126,7 @@ export class LogSessions {
   }
 
   async #opened(id: string): Promise<LogFollower> {
-    const { log, catalog, make, hold } = this.#parts
+    const { log, catalog, make, hold, opened: seen } = this.#parts
     const gate = new Gate()
     await log.follow(id, gate)
     try {
@@ -128,6 +140,7 @@ export class LogSessions {
       session.goTo(last)
       session.setPast({ openedAt: last, floor: whole, lostAt: (offset) => follower.lostAt(offset) })
       this.#followers.set(id, follower)
+      seen(session)
       gate.open(follower)
       return follower
     } catch (error) {

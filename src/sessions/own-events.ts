@@ -84,7 +84,8 @@ export class OwnEvents {
     const now = this.#clock.now()
     const due = session.stallDueAt(worker, now)
     if (due === undefined || due > now) return due
-    const stalled = session.stall(worker)
+    const stalled = session.stuckIn(worker)
+    session.stall(worker, stalled)
     const type = 'worker.stalled'
     const offset = this.#tell(session, worker, type, stalled, now)
     session.notify(worker, { kind: 'stalled', type, offset, time: now, stalled })

@@ -63,6 +63,38 @@ export function checkedConfiguration(
   return { ...(mode && { mode }), ...(metadata && { metadata }) }
 }
 
+/**
+ * Commands begin nothing, and receipts are of commands that were sent.
+ *
+ * @throws ProtocolError `notFound` where there is nobody to command, `conflict` where too many are under way already
+ */
+export function expectCommandable(
+  session: Session,
+  publisher: Publisher,
+  events: readonly NewEvent[],
+  { catalog, limits }: { readonly catalog: Catalog; readonly limits: Limits },
+): void {
+  const sent = new Map<Commands, number>()
+  for (const [index, { type, data }] of events.entries()) {
+    const { command } = catalog.traitsOf(type)
+    if (command === undefined) continue
+    const id = typeof publisher === 'object' ? publisher[index] : publisher
+    const { commands } = (id === undefined ? session : startedWorker(session, id)).progress
+    if (command === 'request') {
+      const count = (sent.get(commands) ?? 0) + 1
+      sent.set(commands, count)
+      const { commandsMax } = limits
+      if (commands.size + count <= commandsMax) continue
+      throw new ProtocolError('conflict', `${commandsMax} commands are under way to this topic already`)
+    }
+    const { offset } = receiptIn(data)
+    if (commands.isOpen(offset) || commands.doneAt(offset) !== undefined) continue
+    throw new ProtocolError('conflict', `${type}: no command is under way at offset ${offset}`, {
+      pointer: `/${index}/data/offset`,
+    })
+  }
+}
+
 /** A worker, or nothing for the session itself; or one of these for each event. */
 export type Publisher = string | undefined | readonly (string | undefined)[]
 
@@ -128,7 +160,10 @@ export class Publishing {
     const publishers = typeof publisher === 'object' ? publisher : [publisher]
     this.#sessions.capacity.expectRoomForWorkers(sessionId, publishers)
     expectRoomForFacts(this.#sessions, sessionId, events, this.#catalog)
-    if (steers) this.#expectCommandable(sessionId, publisher, events)
+    if (steers) {
+      const parts = { catalog: this.#catalog, limits: this.#limits }
+      expectCommandable(this.#sessions.started(sessionId), publisher, events, parts)
+    }
     const session = this.#sessions.running(sessionId)
     if (session.hasFormerIds) this.#expectNoneLeft(session, publisher, events)
     const workers = typeof publisher === 'object' ? this.#workers(session, publisher) : undefined
@@ -199,40 +234,6 @@ export class Publishing {
           'nothing of these events is published now',
       )
     }
-  }
-
-  /**
-   * Commands begin nothing, and receipts are of commands that were sent.
-   *
-   * @throws ProtocolError `notFound` where there is nobody to command, `conflict` where too many are under way already
-   */
-  #expectCommandable(sessionId: string, publisher: Publisher, events: readonly NewEvent[]): void {
-    const session = this.#sessions.started(sessionId)
-    const sent = new Map<Commands, number>()
-    for (const [index, { type, data }] of events.entries()) {
-      const { command } = this.#catalog.traitsOf(type)
-      if (command === undefined) continue
-      const id = typeof publisher === 'object' ? publisher[index] : publisher
-      const { commands } = (id === undefined ? session : startedWorker(session, id)).progress
-      if (command === 'request') {
-        const count = (sent.get(commands) ?? 0) + 1
-        sent.set(commands, count)
-        this.#expectRoomFor(commands.size + count)
-      } else {
-        const { offset } = receiptIn(data)
-        if (commands.isOpen(offset) || commands.doneAt(offset) !== undefined) continue
-        throw new ProtocolError('conflict', `${type}: no command is under way at offset ${offset}`, {
-          pointer: `/${index}/data/offset`,
-        })
-      }
-    }
-  }
-
-  /** @throws ProtocolError `conflict` */
-  #expectRoomFor(commands: number): void {
-    const { commandsMax } = this.#limits
-    if (commands <= commandsMax) return
-    throw new ProtocolError('conflict', `${commandsMax} commands are under way to this topic already`)
   }
 
   /** @returns the worker of each id, all of them or, with an error, none. */

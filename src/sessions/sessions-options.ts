@@ -2,6 +2,7 @@ import type { Catalog } from '../catalog/catalog.js'
 import type { Clock } from '../lib/clock.js'
 import type { Random } from '../lib/random.js'
 import type { SharedLog } from '../log/shared-log.js'
+import type { Offset } from '../protocol/cursor.js'
 import type { Limits } from '../protocol/limits.js'
 import type { Notice } from '../session/notice.js'
 import type { Session } from '../session/session.js'
@@ -29,6 +30,10 @@ export interface SessionsOptions {
   readonly onDirty: (timeline: Timeline) => void
   /** Told of a lease that a session of an earlier life has. */
   readonly onLease: (session: string, worker: string | undefined, ms: number) => void
+  /** As `log`: told what somebody who follows here was given of commands. */
+  readonly onDelivered: (session: string, worker: string | undefined, commands: readonly Offset[]) => void
+  /** As `log`: told that nothing of a session has to be seen to any more, because it has ended or is gone. */
+  readonly onOver: (session: string) => void
   /** Told when a command expires that was sent to a session. Milliseconds since 1970. */
   readonly onCommandDue: (session: string, at: number) => void
   /** Told when a session, or a worker, counts as stuck unless something happens. */

@@ -3,7 +3,7 @@
 import { noTotals } from '../history/history.js'
 import type { JsonObject } from '../lib/json.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
-import type { Offset, Position } from '../protocol/cursor.js'
+import type { Offset } from '../protocol/cursor.js'
 import { noCommandCounts } from '../session/commands.js'
 import type { Filter } from '../session/filter.js'
 import { aboutRecord, aboutSession } from '../session/reserved-slices.js'
@@ -20,12 +20,17 @@ import { Committing } from './committing.js'
 import { isDamaged } from './damaged-sessions.js'
 import { IdleSessions } from './idle-sessions.js'
 import { Listing } from './listing.js'
-import { LogSessions } from './log-sessions.js'
+import { LogSessions, type OpenOptions } from './log-sessions.js'
 import { restoreSession } from './restore.js'
 import { SessionLists } from './session-lists.js'
 import type { SessionsOptions } from './sessions-options.js'
 import { StoredSessions } from './stored-sessions.js'
 import { Topics } from './topics.js'
+
+/** A session that is to be opened in the log, and how far it has to be. */
+export interface Wanted extends OpenOptions {
+  readonly id: string
+}
 
 /** The sessions of a hub: those in memory, and through the store those that are not. */
 export class Sessions {
@@ -48,6 +53,8 @@ export class Sessions {
   readonly topics: Topics
   readonly #setting: SessionSetting
   #isSubmitting: (session: string) => boolean = () => false
+  /** Sessions that are being opened in the log, and how often: they stay until the end of the turn in which they are. */
+  readonly #opening = new Map<string, number>()
 
   constructor(options: SessionsOptions) {
     this.#options = options
@@ -78,7 +85,11 @@ export class Sessions {
       commandCounts: this.commandCounts,
       notices: options.notices,
       journal: this.committing?.journals,
-      ...(options.log && { past: noPast }),
+      ...(options.log && {
+        past: noPast,
+        elapsed: () => clock.elapsed(),
+        delivered: options.onDelivered,
+      }),
       withheld: () => {
         this.#withheld++
       },
@@ -155,10 +166,29 @@ export class Sessions {
       throw new TypeError('a hub with a log has no synchronous writing: submit instead')
   }
 
-  /** Brings a session of the log into memory; it leaves again when nobody wants it at the end of the turn. */
-  async open(id: string, position?: Position): Promise<void> {
-    const follower = await this.followed?.open(id, position)
-    if (follower !== undefined) this.#options.clock.defer(() => this.mayForget(follower.session.topic))
+  /** Brings sessions of the log into memory; they leave again when nobody wants them at the end of the turn. */
+  async open(wanted: readonly Wanted[]): Promise<void> {
+    const { followed } = this
+    if (followed === undefined) return
+    for (const { id } of wanted) {
+      this.#opening.set(id, (this.#opening.get(id) ?? 0) + 1)
+      this.#idle.delete(id)
+    }
+    try {
+      await Promise.all(wanted.map(({ id, ...options }) => followed.open(id, options)))
+    } finally {
+      this.#options.clock.defer(() => this.#opened(wanted))
+    }
+  }
+
+  #opened(wanted: readonly Wanted[]): void {
+    for (const { id } of wanted) {
+      const left = (this.#opening.get(id) ?? 0) - 1
+      if (left > 0) this.#opening.set(id, left)
+      else this.#opening.delete(id)
+      const session = this.#held.get(id)
+      if (session !== undefined) this.mayForget(session.topic)
+    }
   }
 
   /** @returns the session, made as a placeholder when there is none; of a log's only one that was opened. */
@@ -292,8 +322,13 @@ export class Sessions {
 
   /** Whether it can come back when it has left memory. */
   #isKept({ id, journal }: Session): boolean {
-    if (this.followed !== undefined) return !this.#isSubmitting(id)
+    if (this.followed !== undefined) return !this.#isUnderWay(id)
     return journal !== undefined && this.committing?.busy(journal) === false
+  }
+
+  /** Somebody is about to use what the log has of it, or something of it is under way to the log. */
+  #isUnderWay(id: string): boolean {
+    return this.#opening.has(id) || this.#isSubmitting(id)
   }
 
   /** Tells which sessions must stay, because something of them is under way to the log. */
@@ -327,12 +362,26 @@ export class Sessions {
         else this.lists.changed(session.id)
       },
       begin: (session, now) => this.#begin(session, now),
+      leased: ({ id }, worker, ms) => options.onLease(id, worker, ms),
+      ended: ({ id }) => options.onOver(id),
       onDirty: (session) => {
         if (session.followed) onDirty(session)
       },
       stale: (session) => this.#stale(session),
-      removed: (session) => this.forget(session),
+      removed: (session) => {
+        options.onOver(session.id)
+        this.forget(session)
+      },
+      opened: (session) => this.#seeTo(session),
     })
+  }
+
+  /** What a session of the log has promised has to be seen to by every hub that has held it. */
+  #seeTo(session: Session): void {
+    if (session.status === 'ended') return
+    const { dueAt } = session.commands
+    if (dueAt !== undefined) this.#options.onCommandDue(session.id, dueAt)
+    for (const { worker, ms } of session.leases()) this.#options.onLease(session.id, worker, ms)
   }
 
   /** The store has sessions of an earlier life. */
@@ -369,7 +418,7 @@ export class Sessions {
     if (session === undefined || session !== topic.timeline) return
     if (name.kind === 'worker') session.mayForget(name.worker)
     if (session.status === 'waiting' && !session.followed) {
-      if (!this.#isSubmitting(session.id)) this.#left(session)
+      if (!this.#isUnderWay(session.id)) this.#left(session)
     } else this.#mayRest(session)
   }
 

@@ -3,35 +3,37 @@
 import type { Catalog } from '../catalog/catalog.js'
 import type { Clock } from '../lib/clock.js'
 import type { JsonObject } from '../lib/json.js'
-import { type LogEntry, type PlacedEntry, packEntries, widthOf } from '../log/entries.js'
-import type { Appended, PlacedId, SharedLog } from '../log/shared-log.js'
+import { type LogEntry, packEntries } from '../log/entries.js'
+import type { Appended, SharedLog } from '../log/shared-log.js'
 import type { Masking } from '../mask/masking.js'
-import type { SecretValue } from '../mask/values.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
 import type { Offset } from '../protocol/cursor.js'
-import type { Mode, NewEvent, StateUpdate } from '../protocol/frames.js'
+import type { Mode, NewEvent } from '../protocol/frames.js'
 import type { Limits } from '../protocol/limits.js'
 import type { TopicName } from '../protocol/topic.js'
 import type { EventCheck } from '../session/event-check.js'
-import { carries } from '../session/filter.js'
 import { Halves } from '../session/halves.js'
-import { keyOf } from '../session/hub-event.js'
-import { checkUnless, type StateOptions, type StateResult } from '../session/precondition.js'
+import type { StateOptions, StateResult } from '../session/precondition.js'
 import type { Session } from '../session/session.js'
 import type { SaidEnding } from '../session/session-setting.js'
-import type { Change, Moment, TopicState } from '../state/topic-state.js'
 import { StoreError } from '../store/store.js'
 import { imageOf } from './log-batch.js'
+import {
+  type AnswerOf,
+  type Composed,
+  Draft,
+  Drafting,
+  type EventPlace,
+  type Given,
+  type Intent,
+  type MakeChange,
+} from './log-drafts.js'
 import type { LogFollower } from './log-follower.js'
 import { type LogSessions, unavailable } from './log-sessions.js'
-import { maskedCause, maskedConfiguration, maskedEnding, maskOf } from './masked.js'
 import { checkedConfiguration, type Publisher, type PublishResult, stateTopicOf } from './publishing.js'
-import { checkedSecrets, type GivenSecret, hashedSecrets } from './secrets.js'
+import { checkedSecrets, type GivenSecret } from './secrets.js'
 import { hasEnded, type Sessions } from './sessions.js'
-
-/** Entries of one batch, and about their bytes. What is submitted at once may be more. */
-const batchEntriesMax = 1_000
-const batchBytesMax = 512 * 1024
+import { type Waiting, waiting } from './waiting.js'
 
 /** What one that has no events counts for while it waits. */
 const intentBytes = 128
@@ -50,54 +52,6 @@ export interface SubmittingParts {
   readonly masking: Masking | undefined
 }
 
-interface IntentBase<Answer> {
-  readonly resolve: (answer: Answer) => void
-  readonly reject: (error: unknown) => void
-  /** The session is as far as the log was when this was submitted: what it says now is final. */
-  confirmed: boolean
-}
-
-type MakeChange = (state: TopicState, moment: Moment) => Change
-
-/** What is to be submitted. */
-type Intent =
-  | (IntentBase<PublishResult> & {
-      readonly kind: 'publish'
-      readonly publisher: Publisher
-      readonly events: readonly NewEvent[]
-      readonly sizes: readonly number[]
-    })
-  | (IntentBase<StateResult> & {
-      readonly kind: 'change'
-      readonly worker: string | undefined
-      readonly slice: string
-      readonly options: StateOptions
-      readonly make: MakeChange
-    })
-  | (IntentBase<boolean> & {
-      readonly kind: 'configure'
-      readonly mode: Mode | undefined
-      readonly metadata: JsonObject | undefined
-      readonly secrets?: readonly SecretValue[]
-    })
-  | (IntentBase<void> & { readonly kind: 'end'; readonly said: SaidEnding })
-
-type Given<I> = I extends Intent ? Omit<I, 'resolve' | 'reject' | 'confirmed'> : never
-
-/** One batch that is being made up. */
-interface Draft {
-  readonly entries: PlacedEntry[]
-  readonly ids: PlacedId[]
-  readonly taken: { readonly intent: Intent; readonly place: number }[]
-  readonly slices: Set<string>
-  width: number
-  bytes: number
-  ends: boolean
-}
-
-/** What became of an intent that was to be put into a batch: `doubtful` when only the log knows whether it can be. */
-type Composed = 'taken' | 'answered' | 'later' | 'doubtful'
-
 /** What one session has to submit. */
 interface Outgoing {
   readonly session: string
@@ -105,6 +59,8 @@ interface Outgoing {
   isRunning: boolean
   /** Of characters that were cut over two pieces of a text: they are made whole before they reach the log. */
   readonly halves: Halves
+  /** Settles once nothing is left to submit. */
+  readonly done: Waiting
 }
 
 /**
@@ -113,6 +69,7 @@ interface Outgoing {
  */
 export class Submitting {
   readonly #parts: SubmittingParts
+  readonly #drafting: Drafting
   readonly #outgoing = new Map<string, Outgoing>()
   #numbers = 0
   /** Of events that wait to be in the log. About. */
@@ -122,6 +79,7 @@ export class Submitting {
 
   constructor(parts: SubmittingParts) {
     this.#parts = parts
+    this.#drafting = new Drafting(parts)
     parts.sessions.keepWhile((session) => this.#outgoing.has(session))
   }
 
@@ -133,13 +91,7 @@ export class Submitting {
   /** Publishes all of the events, or none. @throws ProtocolError as `Hub.submit` does, and so in what follows */
   async publish(session: string, publisher: Publisher, given: readonly NewEvent[]): Promise<PublishResult> {
     const { events, sizes, steers } = this.#parts.check.events(given)
-    if (steers || events.some(({ attempt }) => attempt !== undefined)) {
-      throw new ProtocolError(
-        'unavailable',
-        'a hub with a log takes neither commands nor attempts of steps yet',
-      )
-    }
-    return this.#submit<PublishResult>(session, { kind: 'publish', publisher, events, sizes })
+    return this.#submit(session, { kind: 'publish', publisher, events, sizes, steers })
   }
 
   async change(
@@ -153,7 +105,7 @@ export class Submitting {
     const cause = given && check.cause(given)
     const worker = name.kind === 'worker' ? name.worker : undefined
     const options = { ...(cause && { cause }), ...(unless && { unless }) }
-    return this.#submit<StateResult>(name.session, { kind: 'change', worker, slice, options, make })
+    return this.#submit(name.session, { kind: 'change', worker, slice, options, make })
   }
 
   /** @returns whether the session is new */
@@ -162,22 +114,45 @@ export class Submitting {
     changed: { readonly mode?: Mode; readonly metadata?: JsonObject },
   ): Promise<boolean> {
     const { mode, metadata } = checkedConfiguration(changed, this.#parts.check)
-    return this.#submit<boolean>(session, { kind: 'configure', mode, metadata })
+    return this.#submit(session, { kind: 'configure', mode, metadata })
+  }
+
+  async lease(session: string, worker: string | undefined, ms: number): Promise<void> {
+    return this.#submit(session, { kind: 'lease', worker, ms })
+  }
+
+  /**
+   * Says what the hub itself has to say of a session, once it is as far as the log was.
+   *
+   * @returns how much of it meant anything
+   */
+  async own(session: string, entriesOf: (session: Session) => readonly LogEntry[]): Promise<number> {
+    return this.#submit(session, { kind: 'own', entriesOf })
+  }
+
+  /** @returns once nothing is under way that was submitted before */
+  async settled(): Promise<void> {
+    while (this.#outgoing.size > 0) {
+      await Promise.all([...this.#outgoing.values()].map(({ done }) => done.promise))
+    }
   }
 
   async registerSecrets(session: string, given: readonly GivenSecret[]): Promise<void> {
     const secrets = checkedSecrets(given, this.#parts.masking)
     const nothing = { mode: undefined, metadata: undefined }
-    await this.#submit<boolean>(session, { kind: 'configure', ...nothing, secrets })
+    await this.#submit(session, { kind: 'configure', ...nothing, secrets })
   }
 
   async end(session: string, said: SaidEnding): Promise<void> {
     const { outcome: given } = said
     const outcome = given === undefined ? undefined : this.#parts.check.value(given, 'outcome').value
-    return this.#submit<void>(session, { kind: 'end', said: { ...said, outcome } })
+    return this.#submit(session, { kind: 'end', said: { ...said, outcome } })
   }
 
-  #submit<Answer>(session: string, given: Given<Extract<Intent, IntentBase<Answer>>>): Promise<Answer> {
+  #submit<Kind extends Intent['kind']>(
+    session: string,
+    given: Given<Kind> & { readonly kind: Kind },
+  ): Promise<AnswerOf<Kind>> {
     const { uncommittedBytesMax } = this.#parts.limits
     if (this.#waitingBytes > uncommittedBytesMax) {
       throw new ProtocolError(
@@ -185,13 +160,13 @@ export class Submitting {
         `the log does not keep up: ${uncommittedBytesMax} bytes wait for it; wait for acknowledgements`,
       )
     }
-    const sizes = 'sizes' in given ? given.sizes : [intentBytes]
+    const sizes = 'sizes' in given ? (given.sizes as readonly number[]) : [intentBytes]
     const bytes = sizes.reduce((sum, size) => sum + size, 0)
     this.#waitingBytes += bytes
-    const submitted = new Promise<Answer>((resolve, reject) => {
+    const submitted = new Promise<AnswerOf<Kind>>((resolve, reject) => {
       let outgoing = this.#outgoing.get(session)
       if (outgoing === undefined) {
-        outgoing = { session, intents: [], isRunning: false, halves: new Halves() }
+        outgoing = { session, intents: [], isRunning: false, halves: new Halves(), done: waiting() }
         this.#outgoing.set(session, outgoing)
       }
       outgoing.intents.push({ ...given, resolve, reject, confirmed: false } as unknown as Intent)
@@ -218,147 +193,41 @@ export class Submitting {
     }
     outgoing.isRunning = false
     this.#outgoing.delete(outgoing.session)
+    outgoing.done.resolve()
     const session = this.#parts.sessions.held(outgoing.session)
     if (session !== undefined) this.#parts.sessions.mayForget(session.topic)
   }
 
   async #round(outgoing: Outgoing, follower: LogFollower): Promise<void> {
     const { session } = follower
-    const draft: Draft = {
-      entries: [],
-      ids: [],
-      taken: [],
-      slices: new Set(),
-      width: 0,
-      bytes: 0,
-      ends: false,
-    }
-    const waiting = outgoing.intents
+    const draft = new Draft()
+    const left = outgoing.intents
     outgoing.intents = []
     let composed: Composed | undefined
-    while (waiting.length > 0 && !draft.ends) {
-      const intent = waiting[0] as Intent
+    while (left.length > 0 && !draft.ends) {
+      const intent = left[0] as Intent
       composed = this.#composed(outgoing, session, intent, draft)
       if (composed === 'later' || composed === 'doubtful') break
-      waiting.shift()
+      left.shift()
     }
-    outgoing.intents = [...waiting, ...outgoing.intents]
+    outgoing.intents = [...left, ...outgoing.intents]
     if (draft.taken.length > 0) {
       if (!(await this.#append(outgoing, follower, draft))) return
     } else if (composed === 'doubtful') await follower.catchUp()
     else return
     // What waited before the log was asked is after what it has answered.
-    for (const intent of waiting) intent.confirmed = true
+    for (const intent of left) intent.confirmed = true
   }
 
   #composed(outgoing: Outgoing, session: Session, intent: Intent, draft: Draft): Composed {
     try {
-      return this.#compose(outgoing, session, intent, draft)
+      return this.#drafting.compose(session, intent, draft, outgoing.halves)
     } catch (error) {
       // It may be otherwise by now: only the log knows.
       if (error instanceof ProtocolError && !intent.confirmed) return 'doubtful'
       intent.reject(error)
       return 'answered'
     }
-  }
-
-  #compose(outgoing: Outgoing, session: Session, intent: Intent, draft: Draft): Composed {
-    const { sessions } = this.#parts
-    const mask = maskOf(this.#parts.masking, session)
-    switch (intent.kind) {
-      case 'publish':
-        return this.#composePublish(outgoing, session, intent, draft)
-      case 'change':
-        return this.#composeChange(session, intent, draft)
-      case 'configure': {
-        if (session.status === 'ended') throw hasEnded(session.id)
-        sessions.expectRoomFor(session)
-        const { mode, metadata } = maskedConfiguration(intent, mask)
-        const secrets = intent.secrets && hashedSecrets(intent.secrets, session)
-        add(draft, intent, [{ kind: 'configure', mode, metadata, ...(secrets && { secrets }) }], 64)
-        return 'taken'
-      }
-      case 'end': {
-        if (session.status === 'waiting') {
-          throw new ProtocolError('notFound', `there is no session ${quote(session.id)}`)
-        }
-        if (session.status === 'ended') {
-          throw new ProtocolError('conflict', `session ${quote(session.id)} has ended already`)
-        }
-        const { outcome, result, reason } = maskedEnding(intent.said, mask)
-        add(draft, intent, [{ kind: 'end', outcome, result, reason }], 64)
-        draft.ends = true
-        return 'taken'
-      }
-    }
-  }
-
-  #composePublish(
-    { halves }: Outgoing,
-    session: Session,
-    intent: Extract<Intent, { kind: 'publish' }>,
-    draft: Draft,
-  ): Composed {
-    const { events, sizes, publisher } = intent
-    const { sessions, catalog, masking } = this.#parts
-    const bytes = sizes.reduce((sum, size) => sum + size, 0)
-    if (draft.taken.length > 0 && draft.width + events.length > batchEntriesMax) return 'later'
-    if (draft.taken.length > 0 && draft.bytes + bytes > batchBytesMax) return 'later'
-    const hasEvery = events.length > 0 && events.every(({ id }) => id !== undefined)
-    // Whether all of it was published before only the log knows.
-    if (session.status === 'ended' && !hasEvery) throw hasEnded(session.id)
-    sessions.capacity.expectRoom()
-    sessions.expectRoomFor(session)
-    const workers = new Set(typeof publisher === 'object' ? publisher : [publisher])
-    for (const worker of workers) if (worker !== undefined) sessions.worker(session, worker)
-    const entries: LogEntry[] = []
-    for (const [index, event] of events.entries()) {
-      const worker = typeof publisher === 'object' ? publisher[index] : publisher
-      const traits = catalog.traitsOf(event.type)
-      const { data = null, type } = event
-      const whole =
-        traits.merge === undefined ? data : halves.join(data, traits, [worker, type, keyOf(event, traits)])
-      const masked = masking === undefined ? whole : masking.value(whole, session)
-      const withheld = event.force !== true && !carries(session.mode, traits.level)
-      entries.push({
-        kind: 'event',
-        worker,
-        event: masked === data ? event : { ...event, data: masked },
-        bytes: sizes[index] as number,
-        ...(withheld && { withheld }),
-      })
-      if (event.id !== undefined) {
-        draft.ids.push({ place: draft.width + index, name: `${worker ?? ''}/${event.id}` })
-      }
-    }
-    add(draft, intent, entries, bytes)
-    return 'taken'
-  }
-
-  #composeChange(session: Session, intent: Extract<Intent, { kind: 'change' }>, draft: Draft): Composed {
-    const { sessions, clock, masking } = this.#parts
-    const { worker, slice, options, make } = intent
-    const name = `${worker ?? ''}/${slice}`
-    // What it is compared with is under way.
-    if (draft.slices.has(name) || draft.width >= batchEntriesMax || draft.bytes > batchBytesMax)
-      return 'later'
-    if (session.status === 'ended') throw hasEnded(session.id)
-    sessions.expectRoomFor(session)
-    const topic = worker === undefined ? session.topic : sessions.worker(session, worker).topic
-    if (options.unless !== undefined) checkUnless(topic, slice, options.unless)
-    const mask = maskOf(masking, session)
-    const cause = options.cause && maskedCause(options.cause, mask)
-    const moment = { offset: (session.offset + 1) as Offset, time: clock.now(), cause, mask }
-    const change = topic.state.draft(slice, (state) => make(state, moment))
-    if (change.kind === 'unchanged') {
-      if (!intent.confirmed) return 'doubtful'
-      intent.resolve({ epoch: session.epoch, offset: change.offset, changed: false })
-      return 'answered'
-    }
-    const update = change.entry.event.data as unknown as StateUpdate
-    draft.slices.add(name)
-    add(draft, intent, [{ kind: 'change', worker, update }], change.entry.bytes)
-    return 'taken'
   }
 
   /** @returns whether the session is as far as the log was when this was called */
@@ -432,21 +301,16 @@ export class Submitting {
     refusal: Exclude<Appended, { kind: 'appended' }>,
   ): Promise<void> {
     const again: Intent[] = []
-    for (const [index, { intent, place }] of taken.entries()) {
-      const end = taken[index + 1]?.place ?? Number.POSITIVE_INFINITY
+    for (const { intent, place, end, events } of taken) {
       if (refusal.kind === 'left' && refusal.place >= place && refusal.place < end) {
-        intent.reject(this.#hasLeft(intent, refusal.place - place))
+        const index = events.findIndex((one) => 'place' in one && one.place === refusal.place)
+        intent.reject(this.#hasLeft(intent, index))
       } else if (refusal.kind === 'ended' && intent.kind === 'publish') {
-        const known = refusal.known.filter((one) => one.place >= place && one.place < end)
-        const { events } = intent
-        if (events.length > 0 && known.length === events.length) {
-          this.#duplicates += known.length
-          intent.resolve(
-            resultOf(
-              known.map(({ offset }) => offset),
-              known.length,
-            ),
-          )
+        const before = new Map(refusal.known.map((one) => [one.place, one.offset]))
+        const offsets = events.flatMap((one) => ('known' in one ? one.known : (before.get(one.place) ?? [])))
+        if (events.length > 0 && offsets.length === events.length) {
+          this.#duplicates += offsets.length
+          intent.resolve(resultOf(offsets, offsets.length))
         } else intent.reject(hasEnded(outgoing.session))
       } else {
         intent.confirmed = true
@@ -468,7 +332,7 @@ export class Submitting {
 
   #answer(
     outgoing: Outgoing,
-    { epoch }: Session,
+    session: Session,
     { taken }: Draft,
     {
       from,
@@ -482,21 +346,37 @@ export class Submitting {
   ): void {
     const before = new Map(known.map(({ place, offset }) => [place, offset]))
     const again: Intent[] = []
-    for (const { intent, place } of taken) {
+    for (const { intent, place, end, events } of taken) {
       switch (intent.kind) {
         case 'publish': {
-          const offsets = intent.events.map(
-            (_, index) => before.get(place + index) ?? ((from + place + index + 1) as Offset),
-          )
-          const duplicates = intent.events.filter((_, index) => before.has(place + index)).length
+          const isKnown = (one: EventPlace) =>
+            'known' in one || before.has(one.place) || meaningless.has(one.place)
+          const offsets = events.map((one, index) => {
+            if ('known' in one) return one.known
+            // The word on its command that counts is another one.
+            const told = meaningless.has(one.place) ? this.#toldOf(session, intent, index) : undefined
+            return before.get(one.place) ?? told ?? ((from + one.place + 1) as Offset)
+          })
+          const duplicates = events.filter(isKnown).length
           this.#published += offsets.length - duplicates
           this.#duplicates += duplicates
           intent.resolve(resultOf(offsets, duplicates))
           break
         }
-        case 'change':
+        case 'change': {
+          const { epoch } = session
           if (meaningless.has(place)) again.push(intent)
           else intent.resolve({ epoch, offset: (from + place + 1) as Offset, changed: true })
+          break
+        }
+        case 'own': {
+          let meant = 0
+          for (let at = place; at < end; at++) if (!meaningless.has(at)) meant++
+          intent.resolve(meant)
+          break
+        }
+        case 'lease':
+          intent.resolve()
           break
         case 'configure':
           intent.resolve(began && place === 0)
@@ -511,26 +391,25 @@ export class Submitting {
     outgoing.intents = [...again, ...outgoing.intents]
   }
 
+  #toldOf(session: Session, intent: Extract<Intent, { kind: 'publish' }>, index: number): Offset | undefined {
+    const { events, publisher } = intent
+    const id = typeof publisher === 'object' ? publisher[index] : publisher
+    const worker = id === undefined ? undefined : session.workers.get(id)
+    const event = events[index]
+    return event && session.toldOf(event, worker, this.#parts.catalog)
+  }
+
   /** Where much follows the newest checkpoint, who opens the session would have much to do. */
   #keepImage(follower: LogFollower, tailBytes: number): void {
     const { session, live, imageBytes } = follower
     if (!live || tailBytes < Math.max(this.#parts.limits.logTailBytes, imageBytes)) return
-    const bytes = imageOf(session)
+    const bytes = imageOf(session, this.#parts.catalog)
     follower.imageBytes = bytes.length
     // One that is not kept is made again after the next batch.
     this.#parts.log
       .checkpoint(session.id, { epoch: session.epoch, offset: session.offset, bytes })
       .catch(() => undefined)
   }
-}
-
-function add(draft: Draft, intent: Intent, entries: readonly LogEntry[], bytes: number): void {
-  draft.taken.push({ intent, place: draft.width })
-  for (const entry of entries) {
-    draft.entries.push({ place: draft.width, entry })
-    draft.width += widthOf(entry)
-  }
-  draft.bytes += bytes
 }
 
 function resultOf(offsets: readonly Offset[], duplicates: number): PublishResult {

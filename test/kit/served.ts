@@ -6,6 +6,7 @@ import type { HubOptions } from '../../src/hub/hub-options.js'
 import { type ServeOptions, type Server, serve } from '../../src/server/serve.js'
 import { chooseTransport, type TransportName, transportNames } from '../../src/transport/choice.js'
 import { transportOptions } from '../conformance/transport-kit.js'
+import { hubOverLog, overLog } from './over-log.js'
 
 /** What the hubs of tests speak through, unless a test says otherwise: for a whole run, what the environment says. */
 let transport: TransportName = transportNames.find((name) => name === process.env.RUNCAST_TRANSPORT) ?? 'auto'
@@ -56,7 +57,9 @@ export async function served(
   t: Test,
   options: { readonly hub?: HubOptions; readonly serve?: ServeOptions } = {},
 ): Promise<Served> {
-  const hub = createHub({ report: (error) => t.error(error, 'nothing is reported'), ...options.hub })
+  const given: HubOptions = { report: (error) => t.error(error, 'nothing is reported'), ...options.hub }
+  const isKept = given.store !== undefined || given.log !== undefined
+  const hub = overLog && !isKept ? hubOverLog(given) : createHub(given)
   const server = await serve(hub, {
     port: 0,
     transport,

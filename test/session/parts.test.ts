@@ -192,6 +192,13 @@ t.test('failed is worse than lost, lost than cancelled, and of several alike the
 
 const stallLimits = { stalledCallMs: 100, stalledSilenceMs: 1_000, stalledRepeats: 3 }
 
+/** Finds out what it is stuck in, and marks it as such. */
+function stuck(stall: Stall, silentFrom: number | undefined) {
+  const found = stall.stuckIn(silentFrom, stallLimits)
+  stall.stall(found)
+  return found
+}
+
 t.test('a call that stays open counts as stuck from when it began, until its result comes', async (t) => {
   const stall = new Stall()
   t.equal(stall.dueAt(undefined, stallLimits), undefined)
@@ -201,7 +208,7 @@ t.test('a call that stays open counts as stuck from when it began, until its res
   t.equal(stall.dueAt(5, { ...stallLimits, stalledSilenceMs: 50 }), 55, 'what comes first')
   t.equal(stall.dueAt(5, { ...stallLimits, stalledCallMs: 0 }), 1_005)
   t.equal(stall.dueAt(5, { stalledCallMs: 0, stalledSilenceMs: 0, stalledRepeats: 0 }), undefined)
-  t.strictSame(stall.stall(undefined, stallLimits), { since: 10, why: 'call', tool: 'grep' })
+  t.strictSame(stuck(stall, undefined), { since: 10, why: 'call', tool: 'grep' })
   t.strictSame(stall.stalled, { since: 10, why: 'call' })
   t.equal(stall.dueAt(undefined, stallLimits), undefined, 'it is told once')
   stall.tool('result', { toolCallId: 'b' }, 30)
@@ -243,7 +250,7 @@ t.test('the same call in a row counts as stuck, whatever its id, until another o
     call('4', input, 4)
     t.equal(stall.dueAt(undefined, stallLimits), 0)
     t.equal(stall.dueAt(undefined, { ...stallLimits, stalledRepeats: 0 }), undefined)
-    t.strictSame(stall.stall(undefined, stallLimits), { since: 2, why: 'repeat', tool: 'grep' })
+    t.strictSame(stuck(stall, undefined), { since: 2, why: 'repeat', tool: 'grep' })
     t.notOk(stall.clears())
     call('5', input, 5)
     t.notOk(stall.clears(), 'once more')
@@ -255,11 +262,11 @@ t.test('the same call in a row counts as stuck, whatever its id, until another o
 t.test('silence under a lease counts as stuck until anything comes, and an end clears all', async (t) => {
   const stall = new Stall()
   t.equal(stall.dueAt(7, stallLimits), 1_007)
-  t.strictSame(stall.stall(7, stallLimits), { since: 7, why: 'silence' })
+  t.strictSame(stuck(stall, 7), { since: 7, why: 'silence' })
   t.ok(stall.clears())
   t.notOk(stall.clear())
   stall.tool('call', {}, 1)
-  stall.stall(undefined, stallLimits)
+  stuck(stall, undefined)
   t.ok(stall.clear())
   t.same([stall.calls, stall.stalled, stall.dueAt(undefined, stallLimits)], [[], undefined, undefined])
   stall.restore([{ id: 'a', tool: 't', since: 4 }], { since: 4, why: 'call' })

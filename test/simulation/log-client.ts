@@ -229,7 +229,7 @@ export class LogClient {
 
   /** The slices of producers, or those of the hubs. */
   slices(own: boolean): Record<string, JsonValue> {
-    const isOwn = (name: string): boolean => name.startsWith('$')
+    const isOwn = (name: string): boolean => /(^|\/)\$/.test(name)
     return Object.fromEntries(
       [...this.mirror].filter(([name]) => isOwn(name) === own).map(([name, { value }]) => [name, value]),
     )

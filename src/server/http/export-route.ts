@@ -6,6 +6,7 @@ import { type Cursor, formatCursor, type Offset } from '../../protocol/cursor.js
 import { isOwnType, type TopicName } from '../../protocol/topic.js'
 import type { Answer, Stream, StreamEvents } from '../../transport/transport.js'
 import type { HubContext } from '../context.js'
+import { opened } from '../opened.js'
 import { reads, wholeTopic } from './path-topics.js'
 import { choiceOf } from './query.js'
 import type { Call, Route } from './routes.js'
@@ -34,6 +35,7 @@ export function exportRoute(context: HubContext): Route {
 
 async function exportSession(context: HubContext, call: Call): Promise<Answer | undefined> {
   const format = choiceOf(call.query, 'format', formats) ?? 'ndjson'
+  await opened(context.hub, call)
   const { topic, before } = call.use(({ topic, param }) => {
     const found = context.hub.find(param('session'))
     return { topic, before: found && formatCursor(found.epoch, (found.offset + 1) as Offset) }

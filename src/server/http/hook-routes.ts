@@ -39,13 +39,13 @@ async function takeHook(context: DialectContext, call: Call): Promise<Answer | u
   }
   const workers = events.map(({ worker }) => named(worker))
   const checked = events.map(({ event }) => checkEvent(event, limits))
-  await call.use(({ permissions }) => {
+  const submitted = call.use(({ permissions }) => {
     for (const worker of new Set(workers)) {
       if (worker === undefined) permissions.expectWrite({ kind: 'session', session })
       else permissions.expectWrite({ kind: 'worker', session, worker: checkId(worker, limits, 'worker') })
     }
-    hub.publishTo(session, workers, checked)
-    return hub.committed(session)
+    return hub.submitTo(session, workers, checked)
   })
+  await submitted
   return json(200, {})
 }

@@ -69,21 +69,23 @@ async function takeOtlp(
   if (!isObject(value)) throw refusal('body', 'an object { resourceSpans } or { resourceLogs }', value)
   await turnFor(context, call.sender, body.length)
   const { groups, total } = groupsOf(otlpItems(value), call, sessions)
-  const stored: Promise<void>[] = []
+  // What each session is told depends on what it has: on that of a log, once it is here.
+  const ids = [...groups.keys()].map((id) => checkedId(id, limits)).filter((id) => id !== undefined)
+  await hub.openAll(ids.map((session) => ({ topic: { kind: 'session', session } })))
+  const submitted = await Promise.allSettled(
+    [...groups].map(([session, items]) => publish(context, call, session, items)),
+  )
   let rejected = 0
   let refused: ProtocolError | undefined
-  for (const [session, items] of groups) {
-    try {
-      publish(context, call, session, items)
-      stored.push(hub.committed(session))
-    } catch (error) {
-      if (!(error instanceof ProtocolError) || isOfAll(error)) throw error
-      rejected += items.length
-      refused ??= error
-    }
+  for (const [index, items] of [...groups.values()].entries()) {
+    const outcome = submitted[index]
+    if (outcome?.status !== 'rejected') continue
+    const error: unknown = outcome.reason
+    if (!(error instanceof ProtocolError) || isOfAll(error)) throw error
+    rejected += items.length
+    refused ??= error
   }
   if (refused !== undefined && rejected === total) throw refused
-  await Promise.all(stored)
   return answer(signal, isProtobuf, rejected, refused?.message ?? '')
 }
 
@@ -106,15 +108,25 @@ function groupsOf(items: readonly OtlpItem[], call: Call, sessions: TraceSession
   return { groups, total: items.length }
 }
 
+/** @returns the id; nothing where it is none, which is refused later */
+function checkedId(session: string, limits: DialectContext['limits']): string | undefined {
+  try {
+    return checkId(session, limits, 'session')
+  } catch (error) {
+    if (error instanceof ProtocolError) return undefined
+    throw error
+  }
+}
+
 /** All of one session, or nothing. @throws ProtocolError */
-function publish(
+async function publish(
   { hub, limits }: DialectContext,
   call: Call,
   session: string,
   items: readonly OtlpItem[],
-): void {
+): Promise<void> {
   checkId(session, limits, 'session')
-  call.use(({ permissions }) => {
+  const submitted = call.use(({ permissions }) => {
     const reader = new OtlpSession((worker) => {
       const run = hub.run(session, worker)
       return run !== undefined && run.until === undefined
@@ -125,15 +137,15 @@ function publish(
       else permissions.expectWrite({ kind: 'worker', session, worker: checkId(worker, limits, 'worker') })
     }
     const events = found.map(({ event }) => checkEvent(event, limits))
+    const parts: Promise<unknown>[] = []
     for (let at = 0; at < events.length; at += limits.publishEventsMax) {
       const part = found.slice(at, at + limits.publishEventsMax)
-      hub.publishTo(
-        session,
-        part.map(({ worker }) => worker),
-        events.slice(at, at + part.length),
-      )
+      const workers = part.map(({ worker }) => worker)
+      parts.push(hub.submitTo(session, workers, events.slice(at, at + part.length)))
     }
+    return Promise.all(parts)
   })
+  await submitted
 }
 
 /** As a collector answers: nothing where all was taken. */

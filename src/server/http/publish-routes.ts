@@ -71,22 +71,23 @@ async function publishWhole(
   await turnFor(context, call.sender, body.length)
   const trace = traceOf(call.request)
   const total: Total = { first: 0, last: 0, accepted: 0, duplicates: 0 }
-  const stored = call.use((permitted) => {
-    const session = permitted.param('session')
-    if (read === undefined) {
-      const events = Array.isArray(value) ? checkEvents(value, limits) : [checkEvent(value, limits)]
+  if (read === undefined) {
+    const events = Array.isArray(value) ? checkEvents(value, limits) : [checkEvent(value, limits)]
+    const submitted = call.use((permitted) => {
       expectMayPublish(hub, permitted, events)
-      add(total, hub.publish(permitted.topic, withTrace(events, trace)))
-    } else {
-      const { events, workers, end } = readAll(Array.isArray(value) ? value : [value], read, limits)
-      const named = read.namesWorkers ? workers : (worker ?? workers)
-      expectMayPublish(hub, permitted, events)
-      if (events.length > 0) add(total, hub.publishTo(session, named, withTrace(events, trace)))
-      if (end !== undefined) endOnce(hub, session, end.outcome)
-    }
-    return hub.committed(session)
+      return hub.submit(permitted.topic, withTrace(events, trace))
+    })
+    return json(200, await submitted)
+  }
+  const { events, workers, end } = readAll(Array.isArray(value) ? value : [value], read, limits)
+  const named = read.namesWorkers ? workers : (worker ?? workers)
+  const submitted = call.use((permitted) => {
+    expectMayPublish(hub, permitted, events)
+    if (events.length === 0) return undefined
+    return hub.submitTo(permitted.param('session'), named, withTrace(events, trace))
   })
-  await stored
+  if (submitted !== undefined) add(total, await submitted)
+  if (end !== undefined) await endOnce(hub, call, end.outcome)
   return json(200, total)
 }
 
@@ -105,8 +106,11 @@ function workerOf(name: TopicName): string | undefined {
 }
 
 /** Ends a session, unless it has ended, because a client that lost the first answer may repeat the request. */
-function endOnce(hub: Hub, session: string, outcome: JsonValue | undefined): void {
-  if (hub.find(session)?.status !== 'ended') hub.endSession(session, outcome)
+async function endOnce(hub: Hub, { use }: Pick<Call, 'use'>, outcome: JsonValue | undefined): Promise<void> {
+  const session = use(({ param }) => param('session'))
+  const opening = hub.catchUp({ kind: 'session', session })
+  if (opening !== undefined) await opening
+  await use(() => (hub.find(session)?.status === 'ended' ? undefined : hub.submitEnd(session, outcome)))
 }
 
 interface ReadEvents {
@@ -200,21 +204,19 @@ async function publishLines(
   // A body may last longer than its token.
   const pending = new PendingLines(limits.publishEventsMax, (events, workers) => {
     const traced = withTrace(events, trace)
-    use((permitted) => {
+    return use((permitted) => {
       expectMayPublish(hub, permitted, traced)
-      add(
-        total,
-        read === undefined
-          ? hub.publish(permitted.topic, traced)
-          : hub.publishTo(session, read.namesWorkers ? workers : (worker ?? workers), traced),
-      )
+      const named = read === undefined || !read.namesWorkers ? (worker ?? workers) : workers
+      if (hub.isShared) return hub.submitTo(session, named, traced).then((result) => add(total, result))
+      add(total, hub.publishTo(session, named, traced))
+      return undefined
     })
   })
   let last = 0
   const take = (found: readonly DialectEvent[], line: number): void => {
     for (const one of found) {
       if (one.kind === 'event') pending.add(one.event, line, one.worker)
-      else pending.end(line, () => use(() => endOnce(hub, session, one.outcome)))
+      else pending.end(line, () => endOnce(hub, call, one.outcome))
     }
   }
   const reader = new LineReader(limits.lineBytesMax, (text, line) => {
@@ -246,6 +248,7 @@ async function publishLines(
         reader.push(chunk.subarray(at, at + largeBytes))
         share.hold(reader.restBytes)
         pending.publish()
+        if (pending.underWay !== undefined) await pending.underWay
       }
       await ahead.add(hub.committed(session), chunk.length)
       await rateLimits.bodies.pass(sender, chunk.length, isOver)
@@ -254,18 +257,20 @@ async function publishLines(
     if (exchange.gone) {
       endStream()
       pending.publish()
+      await pending.underWay
       return undefined
     }
     if (stopped !== undefined) throw stopped
     reader.end()
     endStream()
     pending.publish()
+    await pending.underWay
     await hub.committed(session)
     return json(200, total)
   } catch (error) {
     // The first error is reported.
     if (read !== undefined) ignoringRefusals(endStream)
-    const refused = pending.settle(error)
+    const refused = await pending.settle(error)
     await hub.committed(session)
     return problem(refused, total)
   } finally {
@@ -304,18 +309,35 @@ class Ahead {
 
 type Workers = readonly (string | undefined)[] | undefined
 
+/** What is done at once, or later where a log has to be asked. */
+type Doing = Promise<void> | undefined
+
+/** Events of lines, to be published together. */
+interface Lines {
+  readonly events: readonly NewEvent[]
+  readonly lines: readonly number[]
+  readonly workers: Workers
+}
+
 /** The events of lines that have been read but not published. */
 class PendingLines {
   readonly #max: number
-  readonly #publish: (events: readonly NewEvent[], workers: Workers) => void
+  readonly #publish: (events: readonly NewEvent[], workers: Workers) => Doing
+  /** What goes on in a log, one after the other; after one that was refused comes nothing more. */
+  #underWay: Promise<void> | undefined = undefined
   #events: NewEvent[] = []
   #lines: number[] = []
   /** The worker of each event; absent as long as none has one. */
   #workers: (string | undefined)[] | undefined = undefined
 
-  constructor(max: number, publish: (events: readonly NewEvent[], workers: Workers) => void) {
+  constructor(max: number, publish: (events: readonly NewEvent[], workers: Workers) => Doing) {
     this.#max = max
     this.#publish = publish
+  }
+
+  /** Rejects as the first does that was refused; nothing where everything was done at once. */
+  get underWay(): Promise<void> | undefined {
+    return this.#underWay
   }
 
   add(event: NewEvent, line: number, worker?: string): void {
@@ -327,33 +349,52 @@ class PendingLines {
   }
 
   /** Publishes the events before the end, and ends the session. */
-  end(line: number, ending: () => void): void {
+  end(line: number, ending: () => Promise<void>): void {
     this.publish()
-    try {
-      ending()
-    } catch (error) {
-      throw error instanceof ProtocolError ? at(error, line) : error
-    }
+    this.#after(() =>
+      ending().catch((error: unknown) => {
+        throw error instanceof ProtocolError ? at(error, line) : error
+      }),
+    )
   }
 
   /** @throws ProtocolError with the refused line, after the lines before it have been published */
   publish(): void {
-    const events = this.#events
-    const lines = this.#lines
-    const workers = this.#workers
-    if (events.length === 0) return
+    const found: Lines = { events: this.#events, lines: this.#lines, workers: this.#workers }
+    if (found.events.length === 0) return
     this.#events = []
     this.#lines = []
     this.#workers = undefined
-    try {
-      this.#publish(events, workers)
-    } catch (error) {
-      if (!(error instanceof ProtocolError)) throw error
-      const index = indexOf(error.place)
-      if (index === undefined) throw at(error, lines[0] ?? 0)
-      if (index > 0) this.#publish(events.slice(0, index), workers)
-      throw at(error, lines[index] ?? 0, withoutIndex(error.place))
-    }
+    this.#after(() => {
+      try {
+        const doing = this.#publish(found.events, found.workers)
+        return doing?.catch((error: unknown) => this.#refuse(found, error))
+      } catch (error) {
+        return this.#refuse(found, error)
+      }
+    })
+  }
+
+  /** Does it at once, unless something is under way. */
+  #after(step: () => Doing): void {
+    const before = this.#underWay
+    const doing = before === undefined ? step() : before.then(step)
+    // Whoever waits for it is told.
+    doing?.catch(() => {})
+    this.#underWay = doing
+  }
+
+  /** @throws the error, with its line, once what precedes it has been published */
+  #refuse({ events, lines, workers }: Lines, error: unknown): Doing {
+    if (!(error instanceof ProtocolError)) throw error
+    const index = indexOf(error.place)
+    if (index === undefined) throw at(error, lines[0] ?? 0)
+    const refused = at(error, lines[index] ?? 0, withoutIndex(error.place))
+    const doing = index > 0 ? this.#publish(events.slice(0, index), workers) : undefined
+    if (doing === undefined) throw refused
+    return doing.then(() => {
+      throw refused
+    })
   }
 
   /**
@@ -362,11 +403,12 @@ class PendingLines {
    * @returns the error for the client: the first one if there are two
    * @throws any error that is not a peer's mistake
    */
-  settle(error: unknown): ProtocolError {
+  async settle(error: unknown): Promise<ProtocolError> {
     const refused = ofLine(error)
     if (refused === undefined) throw error
     try {
       this.publish()
+      await this.#underWay
       return refused
     } catch (earlier) {
       if (earlier instanceof ProtocolError) return earlier

@@ -9,6 +9,7 @@ import { isSearch, type SessionQuery, sessionOrders } from '../../sessions/sessi
 import type { Answer } from '../../transport/transport.js'
 import type { DialectContext } from '../context.js'
 import { dialectOf } from '../links/dialect-routes.js'
+import { opened } from '../opened.js'
 import { bodyKind, parseJson, readBody, turnFor, utf8 } from './body.js'
 import { historyTopic, ownTopic, reads, wholeTopic, workerTopic, writes } from './path-topics.js'
 import { json, refusal } from './problem.js'
@@ -34,11 +35,13 @@ export function sessionRoutes(context: DialectContext): Route[] {
       query: [],
       // Producers of a session need its status too.
       access: { kind: 'either', topic: ownTopic },
-      answer: (call) =>
-        call.use(({ param }) => {
+      answer: async (call) => {
+        await opened(hub, call)
+        return call.use(({ param }) => {
           const session = param('session')
           return json(200, { ...summaryOf(context, session), ...hub.measure(session) })
-        }),
+        })
+      },
     },
     {
       method: 'PUT',
@@ -107,11 +110,7 @@ async function lease(context: DialectContext, call: Call): Promise<Answer | unde
   const fields = await readFields(context, call, ['ms'])
   if (fields === undefined) return undefined
   const ms = checkLease(fields.ms, 'ms')
-  const session = call.use(({ param, topic }) => {
-    context.hub.lease(topic, ms)
-    return param('session')
-  })
-  await context.hub.committed(session)
+  await call.use(({ topic }) => context.hub.submitLease(topic, ms))
   return json(200, { ms })
 }
 
@@ -146,6 +145,13 @@ function summaryOf({ hub }: DialectContext, session: string): object {
   return summary
 }
 
+/** What became of a session by what was done to it. */
+async function openedSummary(context: DialectContext, session: string): Promise<object> {
+  const opening = context.hub.open({ kind: 'session', session })
+  if (opening !== undefined) await opening
+  return summaryOf(context, session)
+}
+
 async function create(context: DialectContext, call: Call): Promise<Answer | undefined> {
   const fields = await readFields(context, call, ['mode', 'metadata'])
   if (fields === undefined) return undefined
@@ -153,14 +159,13 @@ async function create(context: DialectContext, call: Call): Promise<Answer | und
   if (mode !== undefined && !modes.includes(mode as Mode))
     throw refusal('mode', `one of ${modes.join(', ')}`, mode)
   if (metadata !== undefined && !isObject(metadata)) throw refusal('metadata', 'an object', metadata)
-  return call.use(({ param }) => {
-    const session = param('session')
-    const isNew = context.hub.createSession(session, {
-      ...(mode === undefined ? {} : { mode: mode as Mode }),
-      ...(metadata === undefined ? {} : { metadata: metadata as JsonObject }),
-    })
-    return json(isNew ? 201 : 200, summaryOf(context, session))
-  })
+  const session = call.use(({ param }) => param('session'))
+  const changed = {
+    ...(mode === undefined ? {} : { mode: mode as Mode }),
+    ...(metadata === undefined ? {} : { metadata: metadata as JsonObject }),
+  }
+  const isNew = await call.use(() => context.hub.submitSession(session, changed))
+  return json(isNew ? 201 : 200, await openedSummary(context, session))
 }
 
 const results = ['succeeded', 'failed', 'cancelled'] as const
@@ -173,12 +178,10 @@ async function end(context: DialectContext, call: Call): Promise<Answer | undefi
   if (result !== undefined && known === undefined)
     throw refusal('result', `one of ${results.join(', ')}`, result)
   if (reason !== undefined && typeof reason !== 'string') throw refusal('reason', 'a text', reason)
-  const session = call.use(({ param }) => {
-    context.hub.endSession(param('session'), outcome as JsonValue | undefined, { result: known, reason })
-    return param('session')
-  })
-  await context.hub.committed(session)
-  return json(200, summaryOf(context, session))
+  const session = call.use(({ param }) => param('session'))
+  const said = { result: known, reason }
+  await call.use(() => context.hub.submitEnd(session, outcome as JsonValue | undefined, said))
+  return json(200, await openedSummary(context, session))
 }
 
 /** Values that are to be masked in the session from now on. No answer or error quotes one. */
@@ -186,11 +189,7 @@ async function registerSecrets(context: DialectContext, call: Call): Promise<Ans
   const fields = await readFields(context, call, ['values'])
   if (fields === undefined) return undefined
   const values = fields.values as readonly GivenSecret[]
-  const session = call.use(({ param }) => {
-    context.hub.registerSecrets(param('session'), values)
-    return param('session')
-  })
-  await context.hub.committed(session)
+  await call.use(({ param }) => context.hub.submitSecrets(param('session'), values))
   return json(200, { registered: values.length })
 }
 

@@ -1,3 +1,4 @@
+import type { StateChange } from '../../hub/hub.js'
 import type { JsonValue } from '../../lib/json.js'
 import { checkCause, checkPatch } from '../../protocol/check.js'
 import { ProtocolError } from '../../protocol/codes.js'
@@ -5,9 +6,10 @@ import { formatCursor, parseCursor } from '../../protocol/cursor.js'
 import type { Cause } from '../../protocol/frames.js'
 import type { Limits } from '../../protocol/limits.js'
 import { formatTopic, type TopicName } from '../../protocol/topic.js'
-import type { StateOptions, StateResult, StateSnapshot } from '../../session/precondition.js'
+import type { StateOptions, StateSnapshot } from '../../session/precondition.js'
 import type { Answer, Request } from '../../transport/transport.js'
 import type { BodyContext } from '../context.js'
+import { opened } from '../opened.js'
 import { bodyKind, contentType, largeBytes, parseJson, readBody, turnFor, utf8 } from './body.js'
 import { ownTopic, reads, sessionTopic, workerTopic, writes } from './path-topics.js'
 import { json } from './problem.js'
@@ -63,6 +65,7 @@ function routesOf(
 async function readAll(context: BodyContext, call: Call): Promise<Answer> {
   const { hub, limits } = context
   const names = slicesOf(call.query, limits)
+  await opened(hub, call)
   const snapshot = call.use(({ topic }) => hub.state(topic, names))
   const answer = unlessKnown(call.request, snapshot, null)
   if (answer.status === 304) return answer
@@ -105,7 +108,8 @@ async function membersOf(
 }
 
 /** The value alone. */
-function readOne({ hub }: BodyContext, call: Call): Answer {
+async function readOne({ hub }: BodyContext, call: Call): Promise<Answer> {
+  await opened(hub, call)
   return call.use(({ topic, param }) => {
     const slice = param('slice')
     const snapshot = hub.state(topic, [slice])
@@ -120,14 +124,14 @@ async function set(context: BodyContext, call: Call): Promise<Answer | undefined
   const options = optionsOf(call.request, context.limits)
   const value = await readValue(context, call, () => bodyKind(call.request, ['json']))
   if (value === undefined) return undefined
-  return changed(context, call, ({ topic, slice }) => context.hub.setState(topic, slice, value, options))
+  return changed(context, call, { value }, options)
 }
 
 const patchType = 'application/json-patch+json'
 const mergeType = 'application/merge-patch+json'
 
 async function patch(context: BodyContext, call: Call): Promise<Answer | undefined> {
-  const { hub, limits } = context
+  const { limits } = context
   const options = optionsOf(call.request, limits)
   const type = contentType(call.request)
   const value = await readValue(context, call, () => {
@@ -135,29 +139,23 @@ async function patch(context: BodyContext, call: Call): Promise<Answer | undefin
     throw new ProtocolError('unsupportedMediaType', `content-type: expected ${patchType} or ${mergeType}`)
   })
   if (value === undefined) return undefined
-  if (type === mergeType) {
-    return changed(context, call, ({ topic, slice }) => hub.mergeState(topic, slice, value, options))
-  }
-  const operations = checkPatch(value, limits, 'patch')
-  return changed(context, call, ({ topic, slice }) => hub.patchState(topic, slice, operations, options))
+  const change = type === mergeType ? { merge: value } : { patch: checkPatch(value, limits, 'patch') }
+  return changed(context, call, change, options)
 }
 
 function remove(context: BodyContext, call: Call): Promise<Answer> {
   const options = optionsOf(call.request, context.limits)
-  return changed(context, call, ({ topic, slice }) => context.hub.removeState(topic, slice, options))
+  return changed(context, call, { removed: true }, options)
 }
 
 async function changed(
   { hub }: BodyContext,
   { use }: Call,
-  change: (at: { readonly topic: TopicName; readonly slice: string }) => StateResult,
+  change: StateChange,
+  options: StateOptions,
 ): Promise<Answer> {
-  const { session, result } = use(({ topic, param }) => ({
-    session: param('session'),
-    result: change({ topic, slice: param('slice') }),
-  }))
-  const { epoch, offset, changed } = result
-  await hub.committed(session)
+  const submitted = use(({ topic, param }) => hub.submitState(topic, param('slice'), change, options))
+  const { epoch, offset, changed } = await submitted
   return json(200, { offset, changed }, { etag: `"${formatCursor(epoch, offset)}"` })
 }
 

@@ -15,6 +15,7 @@ import { reads } from '../http/path-topics.js'
 import { refusal } from '../http/problem.js'
 import { flagOf, integerOf, listOf, modeOf, replayOf, slicesOf } from '../http/query.js'
 import type { Asked, Call, Route } from '../http/routes.js'
+import { opened } from '../opened.js'
 import { runRoutes } from './run-routes.js'
 import { cursorOf, hasAll, head, open, type Patience, StreamLink, sessionOf } from './stream-link.js'
 
@@ -124,6 +125,7 @@ export async function streamDialect(
   const { hub, limits, clock } = context
   const topic = call.use((permitted) => permitted.topic)
   const { stream } = dialect
+  await opened(hub, call)
   if (stream.unknown !== 'wait' && hub.find(sessionOf(topic)) === undefined) {
     if (stream.unknown === 'empty') return { ...head, body: '' }
     throw new ProtocolError('notFound', `There is no session ${sessionOf(topic)}.`)
@@ -137,6 +139,7 @@ export async function streamDialect(
     isKnown: (type) => hub.catalog.knows(type),
   })
   if (await isOver(context, call, { stream, topic, position, following })) return { status: 204 }
+  await opened(hub, call)
   const codec = hub.codecs.dialect(dialect)
   let link: DialectLink | undefined
   const makeLink = (patience: Patience) => {

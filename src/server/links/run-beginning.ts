@@ -80,7 +80,8 @@ function endingOf(session: SessionSummary | undefined): RunEnding {
 
 interface Joining {
   readonly telling: RunTelling
-  readonly asks: boolean
+  /** Where what the client asks for stands, if it was published now. */
+  readonly request: Offset | undefined
   readonly cursor: string | undefined
   readonly since: Offset | undefined
 }
@@ -88,7 +89,7 @@ interface Joining {
 export async function beginning(
   context: StreamContext,
   asking: Asking,
-  { telling, asks, cursor, since }: Joining,
+  { telling, request, cursor, since }: Joining,
 ): Promise<Beginning> {
   const { hub } = context
   const { runs, topic, asked } = asking
@@ -96,23 +97,23 @@ export async function beginning(
   const run = session && hub.run(session.id, workerIn(topic))
   const from = run?.from ?? start
   const before = (from === start ? start : from - 1) as Offset
-  // A run that was just requested has not begun yet.
-  const active = isActive(context, topic) && !asks
+  // A run that was just requested has not begun yet, or only after the request.
+  const active = isActive(context, topic) && request === undefined
+  const reached = request ?? session?.offset ?? start
   if (since !== undefined) {
     return { mode: 'waiting', foldFrom: since, after: since, point: telling.begin(start, 'waiting') }
   }
   if (runs.prelude !== undefined) {
-    const offset = session?.offset ?? start
-    const foldFrom = offset > foldedEventsMax ? before : start
-    const phase = foldFrom === start && run === undefined && !asks ? 'running' : 'waiting'
+    const foldFrom = reached > foldedEventsMax ? before : start
+    const phase = foldFrom === start && run === undefined && request === undefined ? 'running' : 'waiting'
     const point = telling.begin(start, phase)
     const mode = active ? 'silent' : 'waiting'
-    return folded(context, asking, telling, { mode, foldFrom, after: offset, point })
+    return folded(context, asking, telling, { mode, foldFrom, after: reached, point })
   }
   if (!active && runs.idle === 'next') {
     const isNew = session === undefined
     const point = telling.begin(start, isNew ? 'running' : 'waiting')
-    return { mode: isNew ? 'telling' : 'waiting', foldFrom: start, after: session?.offset ?? start, point }
+    return { mode: isNew ? 'telling' : 'waiting', foldFrom: start, after: reached, point }
   }
   const point = telling.begin(from, 'running')
   const whole: Beginning = { mode: 'telling', foldFrom: before, after: before, point }
@@ -159,6 +160,8 @@ export async function* between(
   from: Offset,
   to: Offset,
 ): AsyncGenerator<HubEvent> {
+  const opening = hub.catchUp(topic)
+  if (opening !== undefined) await opening
   const session = hub.find(sessionIn(topic))
   if (session === undefined) return
   for (let after = from; after < to; ) {

@@ -123,7 +123,8 @@ async function tell(context: StreamContext, call: Call, asking: Asking): Promise
   const { hub, limits } = context
   const { runs, topic, asked, name } = asking
   const session = sessionIn(topic)
-  const asks = ask(context, call, asking)
+  await catchUp(context, asking)
+  const request = await ask(context, call, asking)
   if (runs.idle === 'newest' && hub.find(session) === undefined) {
     throw new ProtocolError('notFound', `There is no session ${session}.`)
   }
@@ -134,7 +135,8 @@ async function tell(context: StreamContext, call: Call, asking: Asking): Promise
   const codec = hub.codecs.runs(name, runs)
   const variant = runs.variant?.(asked) ?? ''
   const telling = tellingOf(context, asking, variant)
-  const begun = await beginning(context, asking, { telling, asks, cursor, since })
+  const begun = await beginning(context, asking, { telling, request, cursor, since })
+  await catchUp(context, asking)
   const epoch = hub.find(session)?.epoch
   const key = epoch === undefined ? undefined : keyOf(formatTopic(topic), epoch, variant)
   let after = begun.after
@@ -162,6 +164,7 @@ async function tell(context: StreamContext, call: Call, asking: Asking): Promise
   const names = Object.keys(own)
   const exposed = call.headers['access-control-expose-headers']
   await open(context, call, makeLink, {
+    topic,
     subscribes: () => [
       {
         type: 'subscribe',
@@ -180,19 +183,35 @@ async function tell(context: StreamContext, call: Call, asking: Asking): Promise
   return undefined
 }
 
-/** Publishes what a posted body asks for, where no run is active and the token allows it. @returns whether it was */
-function ask(context: StreamContext, call: Call, { runs, topic, asked }: Asking): boolean {
+/** What is asked of a session next has to see all that was acknowledged at any hub. */
+async function catchUp({ hub }: StreamContext, { topic }: Asking): Promise<void> {
+  const opening = hub.catchUp(topic)
+  if (opening !== undefined) await opening
+}
+
+/**
+ * Publishes what a posted body asks for, where no run is active and the token allows it.
+ *
+ * @returns where it stands; nothing where nothing was published now
+ */
+async function ask(
+  context: StreamContext,
+  call: Call,
+  { runs, topic, asked }: Asking,
+): Promise<Offset | undefined> {
   const { hub, limits } = context
   const session = sessionIn(topic)
-  if (isActive(context, topic) && hub.run(session, workerIn(topic)) !== undefined) return false
+  if (isActive(context, topic) && hub.run(session, workerIn(topic)) !== undefined) return undefined
   const request = runs.request?.(asked)
-  if (request === undefined) return false
-  return call.use(({ permissions }) => {
-    if (!permissions.mayWrite({ kind: 'session', session })) return false
-    if (hub.find(session)?.status === 'ended') return false
-    const { duplicates } = hub.publishTo(session, undefined, [checkEvent(request, limits)])
-    return duplicates === 0
+  if (request === undefined) return undefined
+  const submitted = call.use(({ permissions }) => {
+    if (!permissions.mayWrite({ kind: 'session', session })) return undefined
+    if (hub.find(session)?.status === 'ended') return undefined
+    return hub.submitTo(session, undefined, [checkEvent(request, limits)])
   })
+  if (submitted === undefined) return undefined
+  const { first, duplicates } = await submitted
+  return duplicates === 0 ? first : undefined
 }
 
 /** A whole answer of what is known of the newest run. */
@@ -204,6 +223,7 @@ async function documentOf(
 ): Promise<Answer> {
   const { hub } = context
   const { runs, topic, asked } = asking
+  await catchUp(context, asking)
   const session = hub.find(sessionIn(topic))
   if (session === undefined) throw new ProtocolError('notFound', `There is no session ${sessionIn(topic)}.`)
   const telling = tellingOf(context, asking, runs.variant?.(asked) ?? '')
@@ -214,6 +234,7 @@ async function documentOf(
     if (point.phase === 'ended') break
     point = telling.tell(point, event).point
   }
+  await catchUp(context, asking)
   call.use(({ permissions }) => permissions.expectRead(topic))
   return json(200, document.body(point.state, runSummary(context, topic, session), asked))
 }

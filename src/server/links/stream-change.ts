@@ -9,6 +9,7 @@ import type { StreamContext } from '../context.js'
 import { bodyKind, parseJson, readBody, turnFor, utf8 } from '../http/body.js'
 import { json, problem, refusal } from '../http/problem.js'
 import type { Call } from '../http/routes.js'
+import { followedBy } from './stream-link.js'
 
 /** What may be asked of a response over many topics. */
 const changes: readonly ClientFrame['type'][] = ['subscribe', 'update', 'unsubscribe', 'authorize']
@@ -39,6 +40,7 @@ export async function change(
   rateLimits.charge(address, frames.length)
   if (call.sender !== address) rateLimits.charge(call.sender, frames.length)
   const renewal = await renewalOf(context, frames)
+  if (context.hub.isShared) await context.hub.openAll(followedBy(frames, limits))
   return call.use(({ grant }) => {
     if (expectHolder(context, connection, grant).token !== grant.token) {
       const [first] = frames

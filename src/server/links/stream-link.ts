@@ -63,7 +63,7 @@ export async function open(
   context: LinkContext,
   call: Call,
   makeLink: (patience: Patience) => StreamLink,
-  { subscribes, frames = [], forget, notReplayed, headers: further = {} }: Opening,
+  { topic, subscribes, frames = [], forget, notReplayed, headers: further = {} }: Opening,
 ): Promise<Connection | undefined> {
   const { hub, limits, links, rateLimits, idleTimers } = context
   const { request, exchange } = call
@@ -74,6 +74,10 @@ export async function open(
     return undefined
   }
   await context.entryQueue.pass()
+  if (hub.isShared) {
+    const known = typeof subscribes === 'function' ? [] : subscribes
+    await hub.openAll([...(topic === undefined ? [] : [{ topic }]), ...known, ...followedBy(frames, limits)])
+  }
   if (exchange.gone) return undefined
   if (context.closing()) throw shuttingDown()
   links.expectRoom(address)
@@ -104,6 +108,19 @@ export async function open(
   })
 }
 
+/** @returns what the frames subscribe to, but for those that are refused afterwards */
+export function followedBy(frames: readonly unknown[], limits: Limits): Given<Subscribe>[] {
+  return frames.flatMap((value) => {
+    try {
+      const frame = checkFrame(value, limits)
+      return frame.type === 'subscribe' ? frame : []
+    } catch (error) {
+      if (error instanceof ProtocolError) return []
+      throw error
+    }
+  })
+}
+
 /** One that is refused is told so on the response, and the others go on. */
 function receive(connection: Connection, value: unknown, limits: Limits): void {
   const { sub } = (value ?? {}) as { readonly sub?: unknown }
@@ -120,6 +137,8 @@ function receive(connection: Connection, value: unknown, limits: Limits): void {
 interface Opening {
   /** Types that a fresh join does not replay, whatever their traits are. */
   readonly notReplayed?: readonly string[]
+  /** What `subscribes` will be about, where that is known only once it is called. */
+  readonly topic?: TopicName
   /** A mistake in one of them is answered instead of the response. */
   readonly subscribes: readonly Given<Subscribe>[] | (() => readonly Given<Subscribe>[])
   /** `subscribe` frames, not checked yet. */

@@ -89,6 +89,7 @@ async function streamOne(context: StreamContext, call: Call): Promise<Answer | u
   const takesParts = flagOf(call.query, 'parts')
   const after = cursorOf(call)
   const position = after === undefined ? undefined : (readCursor(after) ?? foreign)
+  if (position !== undefined) await context.hub.open(topic, formatPosition(position))
   if (position !== undefined && hasAll(context, topic, position)) return { status: 204 }
   const beginning = { takesParts, goesOn: position?.join !== undefined }
   await open(context, call, (patience) => new StreamLink(codec, context.limits, patience, beginning), {
@@ -121,6 +122,7 @@ async function streamMany(
     call.use(({ permissions }) => permissions.expectRead(topic))
     return subscribeOf(context, call, { sub: index + 1, topic, position: positionOf(topic) })
   })
+  if (after !== undefined) await context.hub.openAll(subscribes)
   if (
     asked > 0 &&
     frames.length === 0 &&

@@ -16,17 +16,21 @@ const undecodedBytesMax = 2 * 1024 * 1024
 interface Doing {
   /** @returns nothing when it could not be decoded: the connection is closed then */
   decode(bytes: Uint8Array, binary: boolean): JsonValue | undefined
-  perform(value: JsonValue): void
+  /** @returns nothing, unless what comes after it has to wait; never rejects */
+  perform(value: JsonValue): Promise<void> | undefined
+  /** Whether what waited may still be done. */
   isOpen(): boolean
   /** @returns once so many bytes may be worked on */
   turn(bytes: number): Promise<void>
 }
 
-/** The large frames of one WebSocket, which wait for turns of their own, and those that come after them. */
+/** The frames of one WebSocket that wait: large ones for turns of their own, some for a log, others for those before them. */
 export class WaitingFrames {
   readonly #doing: Doing
   #waiting: Frame[] = []
   #bytes = 0
+  /** One that is being done, and that the others wait for. */
+  #held: Promise<void> | undefined = undefined
 
   constructor(doing: Doing) {
     this.#doing = doing
@@ -34,7 +38,7 @@ export class WaitingFrames {
 
   /** @returns whether the frame waits; where not, it is to be done at once */
   take(bytes: Uint8Array, binary: boolean): boolean {
-    if (this.#waiting.length === 0 && bytes.length < largeBytes) return false
+    if (this.#waiting.length === 0 && this.#held === undefined && bytes.length < largeBytes) return false
     // It can send more than there are turns for, and WebSockets are not paused.
     const isLate = this.#bytes > undecodedBytesMax
     const value = isLate ? this.#doing.decode(bytes, binary) : undefined
@@ -43,8 +47,17 @@ export class WaitingFrames {
     const held = isLate ? undefined : bytes.slice()
     this.#bytes += bytes.length
     this.#waiting.push({ size: bytes.length, binary, bytes: held, value })
-    if (this.#waiting.length === 1) void this.#work()
+    if (this.#waiting.length === 1 && this.#held === undefined) void this.#work()
     return true
+  }
+
+  /** What comes from now on waits for this. */
+  hold(doing: Promise<void>): void {
+    this.#held = doing
+    void doing.then(() => {
+      this.#held = undefined
+      if (this.#waiting.length > 0) void this.#work()
+    })
   }
 
   /** Does what waits at once. */
@@ -53,7 +66,7 @@ export class WaitingFrames {
     this.#waiting = []
     for (const frame of waiting) {
       if (!this.#doing.isOpen() || !this.#reads(frame) || frame.value === undefined) return
-      this.#doing.perform(frame.value)
+      void this.#doing.perform(frame.value)
     }
   }
 
@@ -68,7 +81,10 @@ export class WaitingFrames {
       if (first !== this.#waiting[0]) return
       this.#waiting.shift()
       this.#bytes -= first.size
-      if (this.#doing.isOpen() && first.value !== undefined) this.#doing.perform(first.value)
+      if (first.value === undefined || !this.#doing.isOpen()) continue
+      this.#held = this.#doing.perform(first.value)
+      if (this.#held !== undefined) await this.#held
+      this.#held = undefined
     }
   }
 

@@ -1,5 +1,7 @@
+// Longer than 350 lines: all that one WebSocket can ask for, one method each, and how each is answered; what waits is beside it.
+
 import type { Connection } from '../../delivery/connection.js'
-import type { Hub } from '../../hub/hub.js'
+import type { StateChange } from '../../hub/hub.js'
 import { Bucket } from '../../lib/bucket.js'
 import type { JsonValue } from '../../lib/json.js'
 import { type Checked, checkFrame } from '../../protocol/check.js'
@@ -7,15 +9,16 @@ import { type CloseCode, ProtocolError } from '../../protocol/codes.js'
 import type {
   Authorize,
   ClientFrame,
+  ControlFrame,
   Failed,
   Lease,
   Merge,
   Patch,
   Publish,
-  Set,
+  Set as SetState,
+  Subscribe,
 } from '../../protocol/frames.js'
-import { formatTopic, type TopicName } from '../../protocol/topic.js'
-import type { StateResult } from '../../session/precondition.js'
+import { formatTopic } from '../../protocol/topic.js'
 import type { Socket, SocketEvents } from '../../transport/transport.js'
 import type { VerifiedGrant } from '../access/grant.js'
 import { RateError } from '../access/rate-limits.js'
@@ -54,6 +57,8 @@ export class Client implements SocketEvents, IdleLink, Closable {
   #authorizing: Authorize | undefined
   /** Absent until the first large one comes. */
   #waiting: WaitingFrames | undefined
+  /** What a log was given and has not answered yet. */
+  readonly #submitted = new Set<Promise<void>>()
 
   constructor(context: LinkContext, socket: Socket, { protocol, address, grant, receiveBytesMax }: Welcome) {
     const { hub, clock, rates, connectionGrants, idleTimers } = context
@@ -84,7 +89,10 @@ export class Client implements SocketEvents, IdleLink, Closable {
     if (bytes.length >= largeBytes) this.#waiting ??= this.#waitingFrames()
     if (this.#waiting?.take(bytes, binary) === true) return
     const value = this.#decoded(bytes, binary)
-    if (value !== undefined) this.#perform(value)
+    const doing = value === undefined ? undefined : this.#perform(value)
+    if (doing === undefined) return
+    this.#waiting ??= this.#waitingFrames()
+    this.#waiting.hold(doing)
   }
 
   #waitingFrames(): WaitingFrames {
@@ -93,17 +101,45 @@ export class Client implements SocketEvents, IdleLink, Closable {
     return new WaitingFrames({
       decode: (bytes, binary) => this.#decoded(bytes, binary),
       perform: (value) => this.#perform(value),
-      isOpen: () => this.#connection.open,
+      isOpen: () => this.#mayGoOn(),
       turn: (bytes) => turnFor(this.#context, sender, bytes),
     })
   }
 
-  #perform(value: JsonValue): void {
+  /** @returns nothing, unless the frame has to wait for what a log says */
+  #perform(value: JsonValue): Promise<void> | undefined {
     try {
-      this.#do(checkFrame(value, this.#context.limits))
+      const frame = checkFrame(value, this.#context.limits)
+      const opening = frame.type === 'subscribe' ? this.#opening(frame) : undefined
+      if (opening === undefined) {
+        this.#do(frame)
+        return undefined
+      }
+      return opening
+        .then(() => {
+          if (this.#mayGoOn()) this.#do(frame)
+        })
+        .catch((error: unknown) => this.#refuse(value, error))
     } catch (error) {
       this.#refuse(value, error)
+      return undefined
     }
+  }
+
+  /** @returns once what is to be followed is there, with what the same client has published before */
+  #opening({ topic, after }: Checked<Subscribe>): Promise<void> | undefined {
+    const { hub } = this.#context
+    if (!hub.isShared || !this.#connection.permissions.mayRead(topic)) return undefined
+    if (this.#submitted.size === 0) return hub.open(topic, after)
+    return Promise.all(this.#submitted).then(() => hub.open(topic, after))
+  }
+
+  /** Whether a frame may still be done that had to wait. */
+  #mayGoOn(): boolean {
+    if (!this.#connection.open) return false
+    const ended = this.#context.connectionGrants.reasonAgainst(this.#connection)
+    if (ended !== undefined) this.#connection.close('unauthorized', ended)
+    return ended === undefined
   }
 
   tooLarge(): void {
@@ -229,24 +265,38 @@ export class Client implements SocketEvents, IdleLink, Closable {
   #publish(frame: Checked<Publish>): void {
     const { hub } = this.#context
     this.#connection.permissions.expectPublish(frame.topic, frame.events, hub.isCommand)
-    const { first, last, duplicates } = hub.publish(frame.topic, frame.events)
-    const answer = { type: 'published', ...refOf(frame), first, last, duplicates } as const
-    this.#whenCommitted(frame, () => this.#connection.say(answer))
+    this.#answer(frame, hub.submit(frame.topic, frame.events), ({ first, last, duplicates }) => ({
+      type: 'published',
+      ...refOf(frame),
+      first,
+      last,
+      duplicates,
+    }))
   }
 
   #lease(frame: Checked<Lease>): void {
     const { topic, ms } = frame
     this.#connection.permissions.expectWrite(topic)
-    this.#context.hub.lease(topic, ms, this)
-    const answer = { type: 'leased', ...refOf(frame), topic: formatTopic(topic), ms } as const
-    this.#whenCommitted(frame, () => this.#connection.say(answer))
+    this.#answer(frame, this.#context.hub.submitLease(topic, ms, this), () => ({
+      type: 'leased',
+      ...refOf(frame),
+      topic: formatTopic(topic),
+      ms,
+    }))
   }
 
-  #changeState(frame: Checked<Set | Patch | Merge>): void {
-    this.#connection.permissions.expectWrite(frame.topic)
-    const { offset, changed } = changeOf(this.#context.hub, frame)
-    const answer = { type: 'updated', ...refOf(frame), offset, changed } as const
-    this.#whenCommitted(frame, () => this.#connection.say(answer))
+  #changeState(frame: Checked<SetState | Patch | Merge>): void {
+    const { topic, slice, cause } = frame
+    this.#connection.permissions.expectWrite(topic)
+    const submitted = this.#context.hub.submitState(topic, slice, changeOf(frame), {
+      ...(cause && { cause }),
+    })
+    this.#answer(frame, submitted, ({ offset, changed }) => ({
+      type: 'updated',
+      ...refOf(frame),
+      offset,
+      changed,
+    }))
   }
 
   /** Until the new token has been verified, the one before is in force. */
@@ -272,14 +322,18 @@ export class Client implements SocketEvents, IdleLink, Closable {
     this.#connection.say({ type: 'authorized', ...(leftMs !== undefined && { expiresInMs: leftMs }) })
   }
 
-  /** Answers a request to publish once what it published is stored. */
-  #whenCommitted(frame: { readonly topic: TopicName }, answer: () => void): void {
-    const { topic } = frame
-    if (topic.kind === 'hub') return answer()
-    this.#context.hub
-      .committed(topic.session)
-      .then(answer)
+  /** Answers a request once what it published is stored, or in the log. */
+  #answer<Result>(
+    frame: object,
+    submitted: Promise<Result>,
+    answerOf: (result: Result) => ControlFrame,
+  ): void {
+    const answered = submitted
+      .then((result) => this.#connection.say(answerOf(result)))
       .catch((error: unknown) => this.#refuse(frame, error))
+    if (!this.#context.hub.isShared) return
+    this.#submitted.add(answered)
+    void answered.then(() => this.#submitted.delete(answered))
   }
 
   #refuse(frame: object | JsonValue, error: unknown): void {
@@ -296,16 +350,14 @@ function expectRate(afterMs: number, most: string): void {
   if (afterMs > 0) throw new RateError(`expected at most ${most} a second`, afterMs)
 }
 
-function changeOf(hub: Hub, frame: Checked<Set | Patch | Merge>): StateResult {
-  const { topic, slice, cause } = frame
-  const options = cause === undefined ? {} : { cause }
+function changeOf(frame: Checked<SetState | Patch | Merge>): StateChange {
   switch (frame.type) {
     case 'set':
-      return hub.setState(topic, slice, frame.value, options)
+      return { value: frame.value }
     case 'patch':
-      return hub.patchState(topic, slice, frame.patch, options)
+      return { patch: frame.patch }
     case 'merge':
-      return hub.mergeState(topic, slice, frame.merge, options)
+      return { merge: frame.merge }
   }
 }
 

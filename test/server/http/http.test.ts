@@ -606,7 +606,11 @@ t.test('reports what is no peer’s mistake, and keeps it in the house', async (
   const reported: unknown[] = []
   const { hub, url } = await served(t, { serve: { report: (error) => reported.push(error) } })
   const broken = new Error('the disk burns')
-  t.intercept(hub, 'committed', { value: () => Promise.reject(broken) })
+  t.intercept(hub, 'publishTo', {
+    value() {
+      throw broken
+    },
+  })
   for (const type of ['application/json', ndjson]) {
     const reply = await post(`${url}/api/sessions/s/events`, '{"type":"a"}', type)
     isProblem(t, reply, { status: 500, detail: 'Internal error; see the log of the hub.' })

@@ -1,0 +1,320 @@
+import type { Catalog } from '../catalog/catalog.js'
+import type { Clock } from '../lib/clock.js'
+import type { JsonObject } from '../lib/json.js'
+import { type LogEntry, type PlacedEntry, widthOf } from '../log/entries.js'
+import type { PlacedId } from '../log/shared-log.js'
+import type { Masking } from '../mask/masking.js'
+import type { SecretValue } from '../mask/values.js'
+import { ProtocolError, quote } from '../protocol/codes.js'
+import type { Offset } from '../protocol/cursor.js'
+import type { Mode, NewEvent, StateUpdate } from '../protocol/frames.js'
+import type { Limits } from '../protocol/limits.js'
+import { supersededBy } from '../session/attempts.js'
+import { carries } from '../session/filter.js'
+import type { Halves } from '../session/halves.js'
+import { keyOf } from '../session/hub-event.js'
+import { checkUnless, type StateOptions, type StateResult } from '../session/precondition.js'
+import type { Session } from '../session/session.js'
+import type { SaidEnding } from '../session/session-setting.js'
+import type { Change, Moment, TopicState } from '../state/topic-state.js'
+import { expectRoomForFacts } from './lasting-facts.js'
+import { maskedCause, maskedConfiguration, maskedEnding, maskOf } from './masked.js'
+import { expectCommandable, type Publisher, type PublishResult } from './publishing.js'
+import { hashedSecrets } from './secrets.js'
+import { hasEnded, type Sessions } from './sessions.js'
+
+/** Entries of one batch, and about their bytes. What is submitted at once may be more. */
+const batchEntriesMax = 1_000
+const batchBytesMax = 512 * 1024
+
+/** Commands that may be sent at other hubs while the end of their session is on its way: they expire with the others. */
+const racingCommands = 4
+
+export interface DraftingParts {
+  readonly catalog: Catalog
+  readonly clock: Clock
+  readonly limits: Limits
+  readonly sessions: Sessions
+  readonly masking: Masking | undefined
+}
+
+interface IntentBase<Answer> {
+  readonly resolve: (answer: Answer) => void
+  readonly reject: (error: unknown) => void
+  /** The session is as far as the log was when this was submitted: what it says now is final. */
+  confirmed: boolean
+}
+
+export type MakeChange = (state: TopicState, moment: Moment) => Change
+
+/** What is to be submitted. */
+export type Intent =
+  | (IntentBase<PublishResult> & {
+      readonly kind: 'publish'
+      readonly publisher: Publisher
+      readonly events: readonly NewEvent[]
+      readonly sizes: readonly number[]
+      /** There are commands or receipts among them. */
+      readonly steers: boolean
+    })
+  | (IntentBase<StateResult> & {
+      readonly kind: 'change'
+      readonly worker: string | undefined
+      readonly slice: string
+      readonly options: StateOptions
+      readonly make: MakeChange
+    })
+  | (IntentBase<boolean> & {
+      readonly kind: 'configure'
+      readonly mode: Mode | undefined
+      readonly metadata: JsonObject | undefined
+      readonly secrets?: readonly SecretValue[]
+    })
+  | (IntentBase<void> & {
+      readonly kind: 'lease'
+      readonly worker: string | undefined
+      readonly ms: number
+    })
+  /** What a hub has to say itself, of the session as it is when its turn has come; how many entries of it meant anything. */
+  | (IntentBase<number> & {
+      readonly kind: 'own'
+      readonly entriesOf: (session: Session) => readonly LogEntry[]
+    })
+  | (IntentBase<void> & { readonly kind: 'end'; readonly said: SaidEnding })
+
+export type AnswerOf<Kind extends Intent['kind']> = Parameters<Extract<Intent, { kind: Kind }>['resolve']>[0]
+
+export type Given<Kind extends Intent['kind']> = Omit<
+  Extract<Intent, { kind: Kind }>,
+  'resolve' | 'reject' | 'confirmed'
+>
+
+/** Where an event stands: its place in the batch; or it was published before. */
+export type EventPlace = { readonly place: number } | { readonly known: Offset }
+
+/** An intent that is in a batch, and where. */
+export interface Taken {
+  readonly intent: Intent
+  /** Of the first of its entries. */
+  readonly place: number
+  readonly end: number
+  /** Of each event. */
+  readonly events: readonly EventPlace[]
+}
+
+/** One batch that is being made up. */
+export class Draft {
+  readonly entries: PlacedEntry[] = []
+  readonly ids: PlacedId[] = []
+  readonly taken: Taken[] = []
+  /** Of slices, and steps of attempts: what is compared with them has to wait for the next batch. */
+  readonly touched = new Set<string>()
+  mode: Mode | undefined = undefined
+  width = 0
+  bytes = 0
+  ends = false
+
+  /** Whether so much more is too much. */
+  isTooMuch(entries: number, bytes: number): boolean {
+    if (this.taken.length === 0) return false
+    return this.width + entries > batchEntriesMax || this.bytes + bytes > batchBytesMax
+  }
+
+  add(intent: Intent, entries: readonly LogEntry[], bytes: number, events: readonly EventPlace[] = []): void {
+    const place = this.width
+    for (const entry of entries) {
+      this.entries.push({ place: this.width, entry })
+      this.width += widthOf(entry)
+    }
+    this.taken.push({ intent, place, end: this.width, events })
+    this.bytes += bytes
+  }
+}
+
+/**
+ * What became of an intent that was to be put into a batch. `doubtful`: only the log knows whether it can be; `later`: once
+ * this batch is done.
+ */
+export type Composed = 'taken' | 'answered' | 'later' | 'doubtful'
+
+/** Puts what is submitted into batches: as the session is here, which may be behind. */
+export class Drafting {
+  readonly #parts: DraftingParts
+
+  constructor(parts: DraftingParts) {
+    this.#parts = parts
+  }
+
+  /**
+   * @param halves of characters that were cut over two pieces of a text: they are made whole before they reach the log
+   * @throws ProtocolError where it cannot be done
+   */
+  compose(session: Session, intent: Intent, draft: Draft, halves: Halves): Composed {
+    const mask = maskOf(this.#parts.masking, session)
+    switch (intent.kind) {
+      case 'publish':
+        return this.#publish(session, intent, draft, halves)
+      case 'change':
+        return this.#change(session, intent, draft)
+      case 'configure': {
+        this.#expectRunning(session)
+        const { mode, metadata } = maskedConfiguration(intent, mask)
+        const secrets = intent.secrets && hashedSecrets(intent.secrets, session)
+        draft.add(intent, [{ kind: 'configure', mode, metadata, ...(secrets && { secrets }) }], 64)
+        draft.mode = mode ?? draft.mode
+        return 'taken'
+      }
+      case 'lease': {
+        this.#expectRunning(session)
+        const { worker, ms } = intent
+        if (worker !== undefined) this.#parts.sessions.worker(session, worker)
+        draft.add(intent, [{ kind: 'lease', worker, ms }], 64)
+        return 'taken'
+      }
+      case 'own': {
+        // It says what has not happened: that must not be because nobody has told this hub.
+        if (!intent.confirmed) return 'doubtful'
+        const entries = session.status === 'ended' ? [] : intent.entriesOf(session)
+        if (entries.length > 0) {
+          draft.add(intent, entries, 256 * entries.length)
+          return 'taken'
+        }
+        intent.resolve(0)
+        return 'answered'
+      }
+      case 'end': {
+        if (session.status === 'waiting') {
+          throw new ProtocolError('notFound', `there is no session ${quote(session.id)}`)
+        }
+        if (session.status === 'ended') {
+          throw new ProtocolError('conflict', `session ${quote(session.id)} has already ended`)
+        }
+        const { outcome, result, reason } = maskedEnding(intent.said, mask)
+        const room = session.commands.expired().length + racingCommands
+        draft.add(intent, [{ kind: 'end', outcome, result, reason, room }], 64)
+        draft.ends = true
+        return 'taken'
+      }
+    }
+  }
+
+  #expectRunning(session: Session): void {
+    if (session.status === 'ended') throw hasEnded(session.id)
+    this.#parts.sessions.expectRoomFor(session)
+  }
+
+  #publish(
+    session: Session,
+    intent: Extract<Intent, { kind: 'publish' }>,
+    draft: Draft,
+    halves: Halves,
+  ): Composed {
+    const { events, sizes, publisher, steers } = intent
+    const { sessions, catalog, limits, masking } = this.#parts
+    const bytes = sizes.reduce((sum, size) => sum + size, 0)
+    if (draft.isTooMuch(events.length, bytes)) return 'later'
+    const hasEvery = events.length > 0 && events.every(({ id }) => id !== undefined)
+    // Whether all of it was published before only the log knows.
+    if (session.status === 'ended' && !hasEvery) throw hasEnded(session.id)
+    sessions.capacity.expectRoom()
+    sessions.expectRoomFor(session)
+    const workers = new Set(typeof publisher === 'object' ? publisher : [publisher])
+    sessions.capacity.expectRoomForWorkers(session.id, [...workers])
+    expectRoomForFacts(sessions, session.id, events, catalog)
+    if (steers && session.status !== 'ended') {
+      expectCommandable(sessions.started(session.id), publisher, events, { catalog, limits })
+    }
+    for (const worker of workers) if (worker !== undefined) sessions.worker(session, worker)
+    const attempts = new Map<string, number>()
+    const entries: LogEntry[] = []
+    const places: EventPlace[] = []
+    let { width } = draft
+    const add = (entry: LogEntry): number => {
+      const place = width
+      entries.push(entry)
+      width += widthOf(entry)
+      return place
+    }
+    for (const [index, event] of events.entries()) {
+      const worker = typeof publisher === 'object' ? publisher[index] : publisher
+      const traits = catalog.traitsOf(event.type)
+      const told = steers
+        ? session.toldOf(event, worker === undefined ? undefined : session.worker(worker), catalog)
+        : undefined
+      if (told !== undefined) {
+        places.push({ known: told })
+        continue
+      }
+      if (event.attempt !== undefined) {
+        const { step, number } = event.attempt
+        const name = `attempt ${worker ?? ''}/${step}`
+        if (draft.touched.has(name)) return 'later'
+        const target = worker === undefined ? session : session.worker(worker)
+        const base = attempts.get(name) ?? target.progress.attemptAt(step)
+        if (base === undefined || number > base) {
+          // An attempt of the same request has taken the place of what the history has.
+          const isFirst = base === undefined || attempts.has(name)
+          const offsets = isFirst ? [] : supersededBy(event.attempt, target.topic.history)
+          const before = events.slice(0, index).flatMap((one, at) => {
+            const by = typeof publisher === 'object' ? publisher[at] : publisher
+            const place = places[at]
+            const isFormer = by === worker && one.attempt?.step === step && one.attempt.number === base
+            return isFormer && place !== undefined && 'place' in place ? [place.place] : []
+          })
+          add({ kind: 'attempt', worker, attempt: { step, number }, base, offsets, places: before })
+          attempts.set(name, number)
+        }
+      }
+      const { data = null, type } = event
+      const stream = [worker, type, keyOf(event, traits), ...attemptOf(event)]
+      const whole = traits.merge === undefined ? data : halves.join(data, traits, stream)
+      const masked = masking === undefined ? whole : masking.value(whole, session)
+      const mode = draft.mode ?? session.mode
+      const withheld = event.force !== true && traits.command === undefined && !carries(mode, traits.level)
+      const place = add({
+        kind: 'event',
+        worker,
+        event: masked === data ? event : { ...event, data: masked },
+        bytes: sizes[index] as number,
+        ...(withheld && { withheld }),
+        ...(traits.command !== undefined && { steers: true }),
+      })
+      places.push({ place })
+      if (event.id !== undefined) draft.ids.push({ place, name: `${worker ?? ''}/${event.id}` })
+    }
+    for (const name of attempts.keys()) draft.touched.add(name)
+    draft.add(intent, entries, bytes, places)
+    return 'taken'
+  }
+
+  #change(session: Session, intent: Extract<Intent, { kind: 'change' }>, draft: Draft): Composed {
+    const { sessions, clock, masking } = this.#parts
+    const { worker, slice, options, make } = intent
+    const name = `slice ${worker ?? ''}/${slice}`
+    // What it is compared with is under way.
+    if (draft.touched.has(name) || draft.isTooMuch(1, 0)) return 'later'
+    this.#expectRunning(session)
+    sessions.capacity.expectRoom()
+    if (worker !== undefined) sessions.capacity.expectRoomForWorkers(session.id, [worker])
+    const topic = worker === undefined ? session.topic : sessions.worker(session, worker).topic
+    if (options.unless !== undefined) checkUnless(topic, slice, options.unless)
+    const mask = maskOf(masking, session)
+    const cause = options.cause && maskedCause(options.cause, mask)
+    const moment = { offset: (session.offset + 1) as Offset, time: clock.now(), cause, mask }
+    const change = topic.state.draft(slice, (state) => make(state, moment))
+    if (change.kind === 'unchanged') {
+      if (!intent.confirmed) return 'doubtful'
+      intent.resolve({ epoch: session.epoch, offset: change.offset, changed: false })
+      return 'answered'
+    }
+    const update = change.entry.event.data as unknown as StateUpdate
+    draft.touched.add(name)
+    draft.add(intent, [{ kind: 'change', worker, update }], change.entry.bytes)
+    return 'taken'
+  }
+}
+
+/** Texts of different attempts are different texts. */
+function attemptOf({ attempt }: NewEvent): string[] {
+  return attempt === undefined ? [] : [attempt.step, String(attempt.number)]
+}

@@ -1,0 +1,136 @@
+import type { Catalog } from '../catalog/catalog.js'
+import type { Clock } from '../lib/clock.js'
+import type { Random } from '../lib/random.js'
+import type { LogEntry } from '../log/entries.js'
+import { ProtocolError } from '../protocol/codes.js'
+import type { Offset } from '../protocol/cursor.js'
+import type { EventCheck } from '../session/event-check.js'
+import type { Session } from '../session/session.js'
+import type { DueTimes } from './due-times.js'
+import type { Leases } from './leases.js'
+import type { Submitting } from './submitting.js'
+
+/** Of several hubs that see to the same thing, one comes first, by chance; the others find it done. */
+const spreadMs = 400
+/** After which what could not be said is tried again. */
+const retryMs = 1_000
+
+export interface LogDutiesParts {
+  readonly clock: Clock
+  readonly random: Random
+  readonly catalog: Catalog
+  readonly check: EventCheck
+  readonly submitting: Submitting
+  readonly leases: Leases
+  readonly commandTimes: DueTimes
+  readonly stallTimes: DueTimes
+  /** Leases that ran out, and this hub was the one to say so. */
+  readonly lost: { sessions: number; workers: number }
+}
+
+/**
+ * What a hub says itself of the sessions of a log: that somebody is lost or stuck, that a command expired or has reached who
+ * follows it. All hubs that have held the session see to it; an entry that comes too late means nothing.
+ */
+export class LogDuties {
+  readonly #parts: LogDutiesParts
+  #closed = false
+
+  constructor(parts: LogDutiesParts) {
+    this.#parts = parts
+  }
+
+  /** A lease may have run out. */
+  runOut(id: string, workerId: string | undefined): void {
+    const { leases, lost } = this.#parts
+    this.#soon(id, (session) => {
+      const worker = workerId === undefined ? undefined : session.workers.get(workerId)
+      if ((workerId !== undefined && worker === undefined) || session.leaseOf(worker) === 0) return []
+      const leftMs = session.leaseLeft(worker, 0)
+      if (leftMs > 0) {
+        leases.follow(id, workerId, leftMs)
+        return []
+      }
+      const reason = 'its lease ran out without a sign of life'
+      return [{ kind: 'lost', worker: workerId, seen: session.heardOffset(worker), reason }]
+    }).then((meant) => {
+      lost[workerId === undefined ? 'sessions' : 'workers'] += meant
+    })
+  }
+
+  /** Commands may have expired. */
+  expire(id: string): undefined {
+    const { clock, check, commandTimes } = this.#parts
+    this.#soon(id, (session) => {
+      const now = clock.now()
+      const all = session.commands.expired()
+      const next = all.map(({ command }) => command.expiresAt).filter((at) => at > now)
+      if (next.length > 0) commandTimes.wait(id, undefined, Math.min(...next))
+      return session.commands.expired(now).map(({ worker, command }): LogEntry => {
+        const data = { offset: command.offset, state: 'expired' }
+        const { bytes } = check.value(data, 'data')
+        const event = { type: 'command.done', data }
+        return { kind: 'event', worker: worker?.id, event, bytes, steers: true, byHub: true }
+      })
+    })
+  }
+
+  /** A session, or a worker, may be stuck. */
+  stall(id: string, workerId: string | undefined): undefined {
+    const { clock, stallTimes } = this.#parts
+    this.#soon(id, (session) => {
+      const worker = workerId === undefined ? undefined : session.workers.get(workerId)
+      if (workerId !== undefined && worker === undefined) return []
+      const now = clock.now()
+      const due = session.stallDueAt(worker, now)
+      if (due === undefined) return []
+      if (due > now) {
+        stallTimes.wait(id, workerId, due)
+        return []
+      }
+      const { heardOffset: seen } = (worker ?? session).progress
+      return [{ kind: 'stalled', worker: workerId, seen, stalled: session.stuckIn(worker) }]
+    })
+  }
+
+  /** Somebody follows here who was given commands. */
+  delivered(id: string, worker: string | undefined, commands: readonly Offset[]): void {
+    this.#say(id, () => [{ kind: 'delivered', worker, commands }])
+  }
+
+  /** A connection has a lease, and lives. */
+  renew(id: string, worker: string | undefined, ms: number): void {
+    const { submitting, leases } = this.#parts
+    submitting.lease(id, worker, ms).catch((error: unknown) => {
+      // The log is away, and so for all who could say that its holder is lost.
+      if (error instanceof ProtocolError && error.code === 'unavailable') return
+      leases.drop(id, worker)
+    })
+  }
+
+  /** The hub goes away. */
+  close(): void {
+    this.#closed = true
+  }
+
+  #soon(id: string, entriesOf: (session: Session) => readonly LogEntry[]): Promise<number> {
+    const { clock, random } = this.#parts
+    return new Promise((resolve) => {
+      clock.after(Math.round(random.fraction() * spreadMs), () => resolve(this.#say(id, entriesOf)))
+    })
+  }
+
+  async #say(id: string, entriesOf: (session: Session) => readonly LogEntry[]): Promise<number> {
+    const { submitting, clock } = this.#parts
+    while (!this.#closed) {
+      try {
+        return await submitting.own(id, entriesOf)
+      } catch (error) {
+        // What is refused for good is nobody's business any more.
+        if (!(error instanceof ProtocolError && error.code === 'unavailable')) return 0
+      }
+      await new Promise<void>((resolve) => clock.after(retryMs, resolve))
+    }
+    return 0
+  }
+}

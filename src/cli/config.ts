@@ -10,12 +10,14 @@ import { checkedWebhooks, type WebhookOptions } from '../server/webhooks/webhook
 import { type AccessConfig, accessFromConfig } from './access.js'
 import { CommandError, exitCodes } from './exit-codes.js'
 import { reasonOf } from './hub-http.js'
+import { type LogConfig, logFromConfig } from './shared-log.js'
 
 /** What the config file may say. */
 export interface Config {
   readonly catalog?: Extensions
   readonly limits?: Partial<Limits>
   readonly webhooks?: readonly WebhookOptions[]
+  readonly log?: LogConfig
   readonly access: AccessConfig
   readonly masking?: MaskingOptions
 }
@@ -25,11 +27,12 @@ export function readConfig(file: string): Config {
   try {
     const value: unknown = JSON.parse(readFileSync(file, 'utf8'))
     if (!isObject(value)) throw new Error(`expected an object, got ${quote(value)}`)
-    const { catalog, limits, webhooks, masking, maskingPatterns, ...rest } = value
+    const { catalog, limits, webhooks, log, masking, maskingPatterns, ...rest } = value
     return {
       access: accessFromConfig(rest),
       ...(catalog !== undefined && { catalog: catalogFromConfig(catalog) }),
       ...(webhooks !== undefined && { webhooks: webhooksFromConfig(webhooks) }),
+      ...(log !== undefined && { log: logFromConfig(log) }),
       ...(limits !== undefined && { limits: limitsFromConfig(limits) }),
       masking: {
         ...(masking !== undefined && { mode: maskingFromConfig(masking) }),

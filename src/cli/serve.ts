@@ -17,12 +17,13 @@ import { formatFor, type LogFormat, type LogLevel, logFormats, logLevels } from 
 import { connectionsTold, howToRaise, linksMaxOf, openFilesMax } from './open-files.js'
 import { integerOption, programName } from './options.js'
 import { formatBytes, formatCount, paletteFor } from './paint.js'
+import { addLogOptions, type LogFlags, openSharedLog, storeOptionOf } from './shared-log.js'
 import { endWhenAsked } from './shutdown.js'
 import type { Surroundings } from './surroundings.js'
 
 const dayMs = 24 * 60 * 60 * 1_000
 
-interface ServeCommandOptions extends AccessFlags {
+interface ServeCommandOptions extends AccessFlags, LogFlags {
   readonly port: number
   readonly host: string
   readonly transport: TransportName
@@ -41,6 +42,7 @@ interface ServeCommandOptions extends AccessFlags {
   readonly logLevel: LogLevel
   readonly logFormat?: LogFormat
   readonly otel?: true
+  readonly storeOption: string | undefined
   readonly version: string
 }
 
@@ -50,6 +52,8 @@ Examples:
   $ runcast serve --port 4700 --keepalive-ms 5000
   $ runcast serve --data /var/lib/runcast --durability power --retain-days 30 --retain-bytes 10g
   $ runcast serve --store memory
+  $ RUNCAST_LOG=redis://:password@10.0.0.7 runcast serve
+  $ runcast serve --log redis-sentinel://10.0.0.7,10.0.0.8,10.0.0.9/runcast --acknowledge replica
   $ runcast serve --config runcast.json
   $ runcast serve --limit frameBytesMax=65536 --limit connectionsPerAddressMax=50
   $ runcast serve --trusted-proxy 127.0.0.1
@@ -62,6 +66,7 @@ The config file is JSON, all of it optional:
     "limits": { "laneEventsMax": 5000 },
     "masking": "shapes",
     "maskingPatterns": { "staff-id": "\\bEMP-[0-9]{6}\\b" },
+    "log": { "url": "rediss://10.0.0.7", "acknowledge": "replica", "ca": "ca.pem" },
     "auth": { "secretFiles": ["runcast.key"], "audience": ["https://runcast.example"] },
     "authorize": { "url": "http://127.0.0.1:3000/may", "headers": ["cookie"] },
     "origins": ["https://app.example"],
@@ -145,10 +150,15 @@ export function serveCommand(surroundings: Surroundings): Command {
       ).choices(logFormats),
     )
     .option('--otel', 'send spans to OpenTelemetry; needs @opentelemetry/api and an SDK')
-  return addAccessOptions(command)
+  return addAccessOptions(addLogOptions(command))
     .addHelpText('after', examples)
-    .action(async (options: Omit<ServeCommandOptions, 'version'>, { parent }: Command) => {
-      process.exitCode = await serveHub({ ...options, version: parent?.version() ?? '' }, surroundings)
+    .action(async (options: Omit<ServeCommandOptions, 'version' | 'storeOption'>, command: Command) => {
+      const { parent } = command
+      const version = parent?.version() ?? ''
+      process.exitCode = await serveHub(
+        { ...options, storeOption: storeOptionOf(command), version },
+        surroundings,
+      )
     })
 }
 
@@ -184,8 +194,17 @@ async function serveHub(options: ServeCommandOptions, surroundings: Surroundings
     for (const { session, parts } of losses)
       log.error({ session, parts }, 'a session lost data and continues with a new epoch')
   }
+  const sharedLog = await openSharedLog(
+    {
+      ...options,
+      config: config.log,
+      catalog: config.catalog,
+      onWarning: (warning) => log.warn({}, warning),
+    },
+    surroundings,
+  )
   const store =
-    options.store === 'memory'
+    options.store === 'memory' || sharedLog !== undefined
       ? undefined
       : await openData(data, { ...(durability && { durability }), onWait, onRepair })
   const retention = retentionOf(options)
@@ -196,12 +215,14 @@ async function serveHub(options: ServeCommandOptions, surroundings: Surroundings
     masking: { ...config.masking, ...(options.masking && { mode: options.masking }) },
     limits: { ...limits, connectionsMax: links.connectionsMax, idleLinksMax: links.idleLinksMax },
     ...(store && { store }),
+    ...(sharedLog && { log: sharedLog }),
     ...(retention && { retention }),
     ...(tracer && { tracer }),
     report: (err, connection) => log.error({ err, connection }, 'a connection failed'),
     onStore: (fault) => {
-      if (fault === undefined) log.info({}, 'the store works again')
-      else log.error({ fault }, 'the store fails: publishing is refused until it works again')
+      const kept = sharedLog === undefined ? 'store' : 'log'
+      if (fault === undefined) log.info({}, `the ${kept} works again`)
+      else log.error({ fault }, `the ${kept} fails: publishing is refused until it works again`)
     },
   })
   const { host, port, keepaliveMs, heartbeatEventMs, trustedProxy } = options
@@ -229,7 +250,7 @@ async function serveHub(options: ServeCommandOptions, surroundings: Surroundings
   if (access.auth !== undefined && access.tls === undefined && !isLoopback(host))
     log.warn({}, 'tokens are sent unencrypted: use --tls-cert and --tls-key, or a proxy with TLS')
   if (logFormat !== 'json') {
-    const kept = store && storeLine(data, store.found)
+    const kept = store ? storeLine(data, store.found) : sharedLog && logLine(sharedLog.shown)
     const { url, transport } = server
     greet({ url, transport, kept, hint: hintOfToken(access, env) }, surroundings)
   }
@@ -238,7 +259,11 @@ async function serveHub(options: ServeCommandOptions, surroundings: Surroundings
       version: options.version,
       node: process.version,
       pid: process.pid,
-      ...(store ? { data, ...store.found } : { store: 'memory' }),
+      ...(store
+        ? { data, ...store.found }
+        : sharedLog
+          ? { sharedLog: sharedLog.shown }
+          : { store: 'memory' }),
     },
     'started',
   )
@@ -252,9 +277,10 @@ async function serveHub(options: ServeCommandOptions, surroundings: Surroundings
         // The rest is for the store.
         await server.close({ graceMs: 0.75 * shutdownMs })
         await hub.closeStore()
-        if (hub.fault !== undefined)
-          log.error({ fault: hub.fault }, 'the store fails: data that was not stored is lost')
-        return hub.fault === undefined
+        // What a log has not taken was not acknowledged.
+        if (hub.fault === undefined || sharedLog !== undefined) return true
+        log.error({ fault: hub.fault }, 'the store fails: data that was not stored is lost')
+        return false
       },
     },
     surroundings,
@@ -314,6 +340,11 @@ function storeLine(directory: string, { sessions, events, bytes, clean }: Found)
   const found = `${formatCount(sessions, 'session')} with ${formatCount(events, 'event')} (${formatBytes(bytes)})`
   const end = clean ? '' : ' The last hub on it was killed; all that it acknowledged is there.'
   return `Events are kept in ${directory}, which has ${found}.${end}`
+}
+
+/** Says where events are kept when several hubs share them. */
+function logLine(shown: string): string {
+  return `Events are kept in ${shown}, which other hubs may share.`
 }
 
 function retentionOf({ retainDays: days, retainBytes: bytes }: ServeCommandOptions): Retention | undefined {

@@ -112,6 +112,7 @@ export class Hub {
   readonly #readStored: ReadStored
   readonly #turns: Turns
   readonly #log: SharedLog | undefined
+  #logFault: string | undefined = undefined
   readonly #notices = new Set<(notice: Notice) => void>()
   /** Present if a log assigns the offsets. */
   readonly #submitting: Submitting | undefined
@@ -124,7 +125,8 @@ export class Hub {
     this.catalog = createCatalog(options.catalog, this.limits)
     this.#tracing = options.tracer && new Tracing(options.tracer)
     this.codecs = new Codecs(this.clock, this.limits.depthMax)
-    this.storeKind = options.store === undefined ? 'memory' : (options.store.kind ?? 'own')
+    this.storeKind =
+      options.log?.kind ?? (options.store === undefined ? 'memory' : (options.store.kind ?? 'own'))
     this.dialects = options.dialects ?? []
     const { catalog, clock, limits, random } = this
     const { mode = 'shapes', patterns = [] } = options.masking ?? {}
@@ -147,14 +149,18 @@ export class Hub {
     this.#readStored = parts.readStored
     this.#turns = new Turns(clock)
     this.#log = options.log
+    options.log?.onFault?.((fault) => {
+      this.#logFault = fault?.message
+      options.onStore?.(fault?.message)
+    })
     this.#submitting = parts.submitting
     this.#texts = parts.texts
     this.#duties = parts.duties
   }
 
-  /** Why nothing can be published now, because the store fails; undefined otherwise. */
+  /** Why nothing can be published now, because the store or the log fails; undefined otherwise. */
   get fault(): string | undefined {
-    return this.#sessions.committing?.fault?.message
+    return this.#logFault ?? this.#sessions.committing?.fault?.message
   }
 
   /** The number of damaged sessions in the store; others are not affected. */
@@ -639,6 +645,7 @@ export class Hub {
       submitting: this.#submitting,
       leases: this.#leases,
       masking: this.#masking,
+      log: { stats: this.#log?.stats, failing: this.#logFault !== undefined },
     })
   }
 

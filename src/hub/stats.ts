@@ -3,6 +3,7 @@ import type { Delivery, SubscriptionCounts } from '../delivery/delivery.js'
 import type { HistoryTotals } from '../history/history.js'
 import type { HistogramReading } from '../lib/histogram.js'
 import type { Masking } from '../mask/masking.js'
+import { type LogStats, noLog } from '../log/shared-log.js'
 import type { CloseCode } from '../protocol/codes.js'
 import type { Offset } from '../protocol/cursor.js'
 import type { GapReason } from '../protocol/frames.js'
@@ -57,6 +58,8 @@ export interface HubStats {
   /** Secrets that were masked, by kind. */
   readonly masked: ReadonlyMap<string, number>
   readonly store: StoreStats
+  /** Of the log that several hubs share. */
+  readonly log: LogStats & { readonly failing: boolean }
 }
 
 /** How many follow a session, and what memory holds of it. */
@@ -80,6 +83,7 @@ export interface Counted {
   readonly codecs: Codecs
   readonly leases: Leases
   readonly masking: Masking | undefined
+  readonly log: { readonly stats?: LogStats | undefined; readonly failing: boolean }
 }
 
 /** Reads all figures at one moment; walks through the connections. */
@@ -91,6 +95,7 @@ export function statsOf({
   codecs,
   leases,
   masking,
+  log,
 }: Counted): HubStats {
   const { connections, counts, feeds, flush } = delivery
   const { published, duplicates } = submitting?.counts ?? publishing.counts
@@ -129,6 +134,7 @@ export function statsOf({
     state: { ...sessions.stateCounts },
     masked: masking?.counts ?? new Map(),
     store: sessions.committing?.stats() ?? noStore,
+    log: { ...noLog, ...log.stats, failing: log.failing },
   }
 }
 

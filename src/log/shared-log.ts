@@ -53,8 +53,44 @@ export interface SharedLog {
   sessions(after: string, limit: number): Promise<readonly string[]>
   /** Tells when the log cannot be reached or followed, and again, with nothing, once it can. */
   onFault?(told: (fault: StoreError | undefined) => void): void
+  /** What it has done since it was opened, where it counts. */
+  readonly stats?: LogStats
   /** Waits for what is under way. Afterwards every call rejects with `closed`; closing again does nothing. */
   close(): Promise<void>
+}
+
+/** How a log fares, as one hub sees it. */
+export interface LogStats {
+  readonly appends: number
+  /** Bytes of the batches that were appended. */
+  readonly bytes: number
+  /** Calls that failed. */
+  readonly failures: number
+  /** Connections that ended. */
+  readonly reconnects: number
+  /** Feeds that were found dead. */
+  readonly deadFeeds: number
+  /** How often a session had to be asked for, because its feed may have lost something. */
+  readonly broken: number
+  /** Idle sessions that were made small. */
+  readonly packed: number
+  /** Sessions that this hub follows. */
+  readonly followed: number
+  /** How long the newest batch that was looked for took to come by the feed. Milliseconds. */
+  readonly feedMs: number
+}
+
+/** Of a hub without a log. */
+export const noLog: LogStats = {
+  appends: 0,
+  bytes: 0,
+  failures: 0,
+  reconnects: 0,
+  deadFeeds: 0,
+  broken: 0,
+  packed: 0,
+  followed: 0,
+  feedMs: 0,
 }
 
 /** What a hub is told of one session. Nothing comes within a call of the log. */

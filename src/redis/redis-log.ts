@@ -1,7 +1,16 @@
 import type { Extensions } from '../catalog/catalog.js'
 import { Awake, type Clock } from '../lib/clock.js'
 import type { Random } from '../lib/random.js'
-import type { Append, Appended, Checkpoint, LogFeed, Opened, SharedLog, Since } from '../log/shared-log.js'
+import type {
+  Append,
+  Appended,
+  Checkpoint,
+  LogFeed,
+  LogStats,
+  Opened,
+  SharedLog,
+  Since,
+} from '../log/shared-log.js'
 import type { Position } from '../protocol/cursor.js'
 import { StoreError } from '../store/store.js'
 import type { Address } from './address.js'
@@ -39,23 +48,6 @@ export interface RedisLogParts {
   readonly waitMs: number
   /** After how long without an append a session is packed. */
   readonly idleMs: number
-}
-
-/** What a log in Redis has done since it was opened. */
-export interface LogStats {
-  readonly appends: number
-  readonly bytes: number
-  /** Calls that were answered with an error. */
-  readonly failures: number
-  /** How often a connection ended, a feed was found dead, and followers were told to ask. */
-  readonly reconnects: number
-  readonly deadFeeds: number
-  readonly broken: number
-  readonly packed: number
-  /** Sessions that this hub follows. */
-  readonly followed: number
-  /** What the newest canary took to come back. Milliseconds. */
-  readonly feedMs: number
 }
 
 /** A log in Redis or Valkey: scripts give the offsets, a channel of each session is its feed. */
@@ -134,6 +126,11 @@ export class RedisLog implements SharedLog {
 
   onFault(told: (fault: StoreError | undefined) => void): void {
     this.#health.onFault(told)
+  }
+
+  /** The engine's URL without the password. */
+  get shown(): string {
+    return this.#parts.address.shown
   }
 
   async append(batch: Append): Promise<Appended> {

@@ -357,4 +357,57 @@ export const metricDefinitions: readonly MetricDefinition[] = [
     kind: 'gauge',
     read: ({ store }) => store.kept.bytes,
   },
+  {
+    name: 'runcast_log_appends_total',
+    help: 'Batches that this hub has appended to the log that it shares with others.',
+    kind: 'counter',
+    read: ({ log }) => log.appends,
+  },
+  {
+    name: 'runcast_log_bytes_total',
+    help: 'Bytes of these batches.',
+    kind: 'counter',
+    read: ({ log }) => log.bytes,
+  },
+  {
+    name: 'runcast_log_faults_total',
+    help: 'What went wrong with the log: a `call` failed, a `connection` ended, a `feed` was found dead.',
+    kind: 'counter',
+    label: 'what',
+    read: ({ log }) => [
+      ['call', log.failures],
+      ['connection', log.reconnects],
+      ['feed', log.deadFeeds],
+    ],
+  },
+  {
+    name: 'runcast_log_repairs_total',
+    help: 'How often the log was asked for what the feed of a session may have lost.',
+    kind: 'counter',
+    read: ({ log }) => log.broken,
+  },
+  {
+    name: 'runcast_log_failing',
+    help: '1 while the log cannot be reached or followed for more than ten seconds: the hub is not ready.',
+    kind: 'gauge',
+    read: ({ log }) => (log.failing ? 1 : 0),
+  },
+  {
+    name: 'runcast_log_followed_sessions',
+    help: 'Sessions of the log that this hub follows.',
+    kind: 'gauge',
+    read: ({ log }) => log.followed,
+  },
+  {
+    name: 'runcast_log_feed_seconds',
+    help: 'How long the newest canary took from its publishing until it came back by the feed.',
+    kind: 'gauge',
+    read: ({ log }) => log.feedMs / 1_000,
+  },
+  {
+    name: 'runcast_log_packed_total',
+    help: 'Idle sessions whose batches this hub has packed into one block.',
+    kind: 'counter',
+    read: ({ log }) => log.packed,
+  },
 ]

@@ -1,0 +1,140 @@
+import { readFileSync } from 'node:fs'
+import { type Command, Option } from 'commander'
+import type { Extensions } from '../catalog/catalog.js'
+import { isObject } from '../lib/json.js'
+import { quote } from '../protocol/codes.js'
+import type { RedisLog } from '../redis/redis-log.js'
+import { StoreError } from '../store/store.js'
+import { CommandError, exitCodes } from './exit-codes.js'
+import { reasonOf } from './hub-http.js'
+import type { Surroundings } from './surroundings.js'
+
+const acknowledgements = ['engine', 'replica'] as const
+type Acknowledge = (typeof acknowledgements)[number]
+
+/** What the command line says of the log that several hubs share. */
+export interface LogFlags {
+  readonly log?: string
+  readonly acknowledge?: Acknowledge
+}
+
+/** The same, as the config file says it. */
+export interface LogConfig {
+  readonly url: string
+  readonly acknowledge?: Acknowledge
+  /** Files. */
+  readonly ca?: string
+  readonly cert?: string
+  readonly key?: string
+}
+
+export function addLogOptions(command: Command): Command {
+  return command
+    .addOption(
+      new Option(
+        '--log <url>',
+        'share the sessions with other hubs, over Redis or Valkey; takes the place of the store',
+      ).env('RUNCAST_LOG'),
+    )
+    .addOption(
+      new Option(
+        '--acknowledge <by>',
+        'with --log: acknowledge an event once Redis has it, or a replica as well (default: engine)',
+      ).choices(acknowledgements),
+    )
+}
+
+/** @throws Error that names the place */
+export function logFromConfig(value: unknown): LogConfig {
+  if (typeof value === 'string') return { url: value }
+  if (!isObject(value)) throw new Error(`log: expected a URL or an object, got ${quote(value)}`)
+  const config: Record<string, string> = {}
+  for (const [name, text] of Object.entries(value)) {
+    if (!['url', 'acknowledge', 'ca', 'cert', 'key'].includes(name)) throw new Error(`log.${name}: unknown`)
+    if (typeof text !== 'string') throw new Error(`log.${name}: expected a text, got ${quote(text)}`)
+    config[name] = text
+  }
+  const { url, acknowledge, ...files } = config
+  if (url === undefined) throw new Error('log.url: is missing')
+  if (acknowledge !== undefined && !isAcknowledge(acknowledge)) {
+    throw new Error(`log.acknowledge: expected engine or replica, got ${quote(acknowledge)}`)
+  }
+  return { url, ...(acknowledge !== undefined && { acknowledge }), ...files }
+}
+
+function isAcknowledge(text: string): text is Acknowledge {
+  return (acknowledgements as readonly string[]).includes(text)
+}
+
+/** @returns an option of the command line that means the store, if one was given */
+export function storeOptionOf(command: Command): string | undefined {
+  const isGiven = (name: string) => command.getOptionValueSource(name) === 'cli'
+  // A store in memory says that nothing is kept here, which is right.
+  if (isGiven('store') && command.getOptionValue('store') !== 'memory') return '--store lmdb'
+  return command.options.find(
+    (option) => storeOptions.includes(option.attributeName()) && isGiven(option.attributeName()),
+  )?.long
+}
+
+const storeOptions = ['data', 'durability', 'retainDays', 'retainBytes']
+
+export interface OpenLogOptions extends LogFlags {
+  readonly config: LogConfig | undefined
+  readonly catalog: Extensions | undefined
+  /** One of the store's that was given. */
+  readonly storeOption: string | undefined
+  readonly onWarning: (warning: string) => void
+}
+
+/**
+ * Opens the log that the options or the config file name, if one does.
+ *
+ * @throws CommandError with one sentence, without the password
+ */
+export async function openSharedLog(
+  { log, acknowledge, config, catalog, storeOption, onWarning }: OpenLogOptions,
+  { clock, random }: Surroundings,
+): Promise<RedisLog | undefined> {
+  const url = log ?? config?.url
+  if (url === undefined) {
+    if (acknowledge === undefined) return undefined
+    throw new CommandError(exitCodes.usage, '--acknowledge says what a log does: give --log too')
+  }
+  if (storeOption !== undefined) {
+    throw new CommandError(
+      exitCodes.usage,
+      `${storeOption} is of the store, and the log takes its place: leave one of them out`,
+    )
+  }
+  const { redisLog } = await import('../redis/open.js')
+  try {
+    const by = acknowledge ?? config?.acknowledge
+    return await redisLog({
+      url,
+      tls: filesOf(config),
+      ...(by !== undefined && { acknowledge: by }),
+      ...(catalog && { catalog }),
+      onWarning,
+      clock,
+      random,
+    })
+  } catch (error) {
+    if (!(error instanceof StoreError)) throw error
+    throw new CommandError(exitCodes.failure, `--log: ${error.message.replace(/\.$/, '')}`)
+  }
+}
+
+/** @throws CommandError that names the file */
+function filesOf(config: LogConfig | undefined): { ca?: Buffer; cert?: Buffer; key?: Buffer } {
+  const read: { ca?: Buffer; cert?: Buffer; key?: Buffer } = {}
+  for (const name of ['ca', 'cert', 'key'] as const) {
+    const file = config?.[name]
+    if (file === undefined) continue
+    try {
+      read[name] = readFileSync(file)
+    } catch (error) {
+      throw new CommandError(exitCodes.failure, `log.${name}: ${reasonOf(error)}`)
+    }
+  }
+  return read
+}

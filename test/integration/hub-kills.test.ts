@@ -1,3 +1,7 @@
+import { execFileSync, spawn } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { createParser } from 'eventsource-parser'
 import t from 'tap'
 import { WebSocket } from 'ws'
@@ -10,6 +14,17 @@ import { until } from '../kit/wait.js'
 // RUNCAST_KILLS=120 for the long run: 100 hubs and 20 times Redis.
 const kills = Number(process.env['RUNCAST_KILLS'] ?? 6)
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
+
+const nginxProgram = 'nginx'
+
+function missingNginx(): string | false {
+  try {
+    execFileSync(nginxProgram, ['-v'], { stdio: 'ignore' })
+    return false
+  } catch {
+    return 'nginx is not installed'
+  }
+}
 
 /** A hub of the cluster, which is started again after it was killed. */
 interface Member {
@@ -223,6 +238,58 @@ t.test('three hubs over one Redis', { skip: missingRedis() ?? false }, async (t)
       },
     )
   }
+  await t.test(
+    'nginx as the manual has it goes on when a hub is gone',
+    { skip: missingNginx() },
+    async (t) => {
+      const folder = mkdtempSync(join(tmpdir(), 'runcast-nginx-'))
+      const listen = await freePort()
+      const ports = [listen, ...members.map(({ port }) => port)]
+      const manual = new URL('../../docs/operations/nginx-cluster.conf', import.meta.url)
+      const text = readFileSync(manual, 'utf8').replaceAll(
+        /127\.0\.0\.1:460(\d)/g,
+        (_, n) => `127.0.0.1:${ports[n]}`,
+      )
+      writeFileSync(join(folder, 'nginx-cluster.conf'), text)
+      const nginx = spawn(nginxProgram, ['-p', folder, '-c', 'nginx-cluster.conf'], { stdio: 'ignore' })
+      const ended = new Promise((resolve) => nginx.on('exit', resolve))
+      t.teardown(async () => {
+        nginx.kill('SIGTERM')
+        await ended
+        rmSync(folder, { recursive: true, force: true })
+      })
+      const url = `http://127.0.0.1:${listen}`
+      const status = (path: string) =>
+        fetch(url + path).then(
+          (answer) => answer.status,
+          () => 0,
+        )
+      await until('nginx answers', async () => (await status('/readyz')) === 200)
+      const acknowledged = new Map<string, number>()
+      const seen = new Seen()
+      const watching = new AbortController()
+      const watch = watchWebSocket('proxied', () => listen, seen, watching.signal)
+      let over = false
+      const producer = produce(
+        { session: 'proxied', name: 'p', port: () => listen },
+        acknowledged,
+        () => over,
+      )
+      await until('it is published', () => acknowledged.size > 20)
+      const gone = members.pop() as Member
+      gone.hub.process.kill('SIGKILL')
+      await gone.hub.finished
+      for (let i = 0; i < 10; i++) t.equal(await status('/readyz'), 200)
+      const { size } = acknowledged
+      await until('it goes on', () => acknowledged.size > size + 20)
+      over = true
+      await producer
+      await until('all is seen', () => new Set(seen.events.values()).size === acknowledged.size)
+      watching.abort()
+      await watch
+      t.strictSame([seen.faults, seen.gaps, seen.events.size], [[], 0, acknowledged.size])
+    },
+  )
   for (const { hub } of members) {
     hub.process.kill('SIGINT')
     t.equal((await hub.finished).code, 0)

@@ -1,3 +1,5 @@
+// Longer than 350 lines: the options of one command with their help, and the order in which a hub is put together.
+
 import { isIP } from 'node:net'
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { type MaskingMode, maskingModes } from '../mask/masking.js'

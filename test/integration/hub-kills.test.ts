@@ -268,6 +268,7 @@ t.test('three hubs over one Redis', { skip: missingRedis() ?? false }, async (t)
       const acknowledged = new Map<string, number>()
       const seen = new Seen()
       const watching = new AbortController()
+      await fetch(`${url}/api/sessions/proxied`, { method: 'PUT' })
       const watch = watchWebSocket('proxied', () => listen, seen, watching.signal)
       let over = false
       const producer = produce(

@@ -1,6 +1,8 @@
+import type { Catalog } from '../catalog/catalog.js'
 import { cutText } from '../lib/cut-text.js'
 import { fieldsOf, type JsonObject, type JsonValue } from '../lib/json.js'
 import type { Offset } from '../protocol/cursor.js'
+import type { NewEvent } from '../protocol/frames.js'
 import type { CommandRecord } from '../store/store.js'
 
 /** The final state of a command. The hub publishes `expired`, the agent the others. */
@@ -172,4 +174,14 @@ export function receiptIn(data: JsonValue | undefined): Receipt {
     state: state as FinalState,
     ...(typeof reason === 'string' && { reason }),
   }
+}
+
+/** @returns the offset of the first receipt for the same command; undefined if there is none, or the event is no receipt */
+export function firstReceipt(
+  { type, data }: NewEvent,
+  { sentCommands }: { readonly sentCommands: Commands | undefined },
+  catalog: Pick<Catalog, 'traitsOf'>,
+): Offset | undefined {
+  if (catalog.traitsOf(type).command !== 'receipt') return undefined
+  return sentCommands?.doneAt(receiptIn(data).offset)
 }

@@ -6,6 +6,9 @@ import type { PublishId } from '../store/store.js'
 export const idBytes = 96
 const hashBytes = 48
 
+/** What others may ask of the ids of a session. */
+export type KnownIds = Pick<PublishIds, 'offsetOf' | 'hasLeft' | 'hasFormer'>
+
 /**
  * The producers' ids of the newest events, so that an event is not published twice. Each topic has its own ids, because workers
  * number theirs independently.
@@ -19,14 +22,14 @@ export class PublishIds {
   /** Some ids were stored before each topic had its own, and count for all topics. */
   #hasShared = false
   #bytes = 0
+  readonly #weigh: (bytes: number) => void
+  /** The bytes that `weigh` was called with. */
+  #weighed = 0
 
-  constructor(max: number) {
+  /** @param weigh is called with the change of about what the ids take. Bytes */
+  constructor(max: number, weigh: (bytes: number) => void) {
     this.#max = max
-  }
-
-  /** About what they take. */
-  get bytes(): number {
-    return this.#bytes + (this.#former?.size ?? 0) * hashBytes
+    this.#weigh = weigh
   }
 
   /** @returns the offset of the event with that id of the session, or of its worker, within the window */
@@ -53,7 +56,7 @@ export class PublishIds {
     this.#offsets.set(name, offset)
   }
 
-  /** Removes the oldest ids from the window. @returns whether this changed `former` */
+  /** Removes the oldest ids from the window, and weighs the ids. @returns whether this changed `former` */
   shrink(): boolean {
     const offsets = this.#offsets
     if (offsets === undefined) return false
@@ -65,6 +68,7 @@ export class PublishIds {
       this.#former ??= new FormerIds()
       if (this.#former.add(oldest)) changed = true
     }
+    this.#weighAgain()
     return changed
   }
 
@@ -80,9 +84,18 @@ export class PublishIds {
   /** @param former the earlier value of `former` */
   restore(ids: readonly PublishId[], former: readonly number[]): void {
     for (const id of ids) this.add(id)
-    if (former.length === 0) return
-    this.#former ??= new FormerIds()
-    this.#former.restore(former)
+    if (former.length > 0) {
+      this.#former ??= new FormerIds()
+      this.#former.restore(former)
+    }
+    this.#weighAgain()
+  }
+
+  #weighAgain(): void {
+    const bytes = this.#bytes + (this.#former?.size ?? 0) * hashBytes
+    if (bytes === this.#weighed) return
+    this.#weigh(bytes - this.#weighed)
+    this.#weighed = bytes
   }
 }
 

@@ -7,24 +7,42 @@ export class SessionLeases {
   /** When this hub last heard of them, where several hubs follow the session: each has a clock of its own. */
   #heard: Map<string, number> | undefined = undefined
 
-  /** @returns when this hub has last heard of it, as `heard` was told; nothing where it has not */
-  heardAt(worker: string | undefined): number | undefined {
-    return this.#heard?.get(worker ?? '')
+  readonly #elapsed: (() => number) | undefined
+
+  /** @param elapsed milliseconds on a clock that does not go back; given if several hubs follow the session */
+  constructor(elapsed?: () => number) {
+    this.#elapsed = elapsed
   }
 
-  /** This hub has heard of it. @param at milliseconds, on a clock that does not go back */
-  heard(worker: string | undefined, at: number): void {
-    if (this.of(worker) > 0) (this.#heard ??= new Map()).set(worker ?? '', at)
+  /** This hub has got a sign of life. Without a clock of its own nothing is noted. */
+  heard(worker: string | undefined): void {
+    if (this.#elapsed === undefined || this.of(worker) === 0) return
+    this.#heard ??= new Map()
+    this.#heard.set(worker ?? '', this.#elapsed())
   }
 
-  /** Whose they are; nothing for the session itself. */
-  *holders(): Iterable<string | undefined> {
-    for (const worker of this.#ms?.keys() ?? []) yield worker === '' ? undefined : worker
+  /** @returns the leases, without a worker for the session's own */
+  *all(): Iterable<{ readonly worker: string | undefined; readonly ms: number }> {
+    for (const [worker, ms] of this.#ms ?? []) yield { worker: worker === '' ? undefined : worker, ms }
   }
 
   /** @returns milliseconds; 0 if there is no lease */
   of(worker: string | undefined): number {
     return this.#ms?.get(worker ?? '') ?? 0
+  }
+
+  /**
+   * @param heardAt the time of the last sign of life; used only without an own clock. Milliseconds since 1970, as `now`
+   * @returns how long the lease still lasts; 0 if it has expired. Milliseconds
+   */
+  left(
+    worker: string | undefined,
+    { heardAt, now }: { readonly heardAt: number; readonly now: number },
+  ): number {
+    const ms = this.of(worker)
+    if (this.#elapsed === undefined) return Math.max(0, Math.min(ms, heardAt + ms - now))
+    const at = this.#elapsed()
+    return Math.max(0, Math.min(ms, (this.#heard?.get(worker ?? '') ?? at) + ms - at))
   }
 
   /**
@@ -51,7 +69,9 @@ export class SessionLeases {
       : { leases: Object.fromEntries(this.#ms) }
   }
 
+  /** Where several hubs follow the session, this hub counts the leases from now on. */
   restore({ leases = {} }: Pick<SessionRecord, 'leases'>): void {
     for (const [worker, ms] of Object.entries(leases)) this.set(worker, ms)
+    for (const { worker } of this.all()) this.heard(worker)
   }
 }

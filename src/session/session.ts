@@ -1,7 +1,6 @@
 // Longer than 350 lines: everything in a session depends on its offset, which no other class may write. Independent parts have
-// files of their own: workers, leases, halves, ids of events, progress, the journal.
+// files of their own: workers, leases, stalls, notices, commands, halves, ids of events, progress, histories, the journal.
 
-import type { Catalog } from '../catalog/catalog.js'
 import type { PublisherStatus, Traits } from '../catalog/traits.js'
 import { Entry } from '../history/entry.js'
 import { History } from '../history/history.js'
@@ -17,19 +16,20 @@ import { type Change, isReserved } from '../state/topic-state.js'
 import type { SessionRecord, StoredSession } from '../store/store.js'
 import { begin, isOver, supersede } from './attempts.js'
 import type { Following } from './audience.js'
-import { receiptIn } from './commands.js'
 import { carries, type Filter } from './filter.js'
 import { Halves } from './halves.js'
 import { type Facts, hubEvent, keyOf } from './hub-event.js'
 import { Journal } from './journal.js'
-import type { NoticeFacts } from './notice.js'
+import { type NoticeFacts, noticesOfTurn, notify } from './notice.js'
 import { Progress } from './progress.js'
-import { PublishIds } from './publish-ids.js'
+import { type KnownIds, PublishIds } from './publish-ids.js'
 import { slicesOf } from './reserved-slices.js'
-import { type Ending, reasonText, type Turn } from './result.js'
+import { restoreHistories } from './restored-histories.js'
+import { type Ending, reasonText } from './result.js'
 import { SessionLeases } from './session-leases.js'
 import type { Intent, SaidEnding, SessionSetting, SessionStatus } from './session-setting.js'
-import { mayBeStuck, type Stalled } from './stall.js'
+import type { Stalled } from './stall.js'
+import { stallDueAt, stuckIn } from './stall-times.js'
 import { Steering } from './steering.js'
 import type { SharedPast, Timeline } from './timeline.js'
 import { AllTopic, OwnTopic, type Topic } from './topic.js'
@@ -38,8 +38,6 @@ import { Workers } from './workers.js'
 
 /** About the memory of a worker without its history and state. */
 export const workerBytes = 2_048
-/** How often to check whether a worker still waits for a person. Milliseconds. */
-const waitingLookMs = 60_000
 
 /** One agent run or conversation; the unit of ordering: it owns the offsets. */
 export class Session implements Timeline, MaskedSession {
@@ -61,8 +59,6 @@ export class Session implements Timeline, MaskedSession {
   readonly #setting: SessionSetting
   readonly #workers = new Workers()
   readonly #ids: PublishIds
-  /** What of them the room has been told. */
-  #idsBytes = 0
   #past: SharedPast | undefined
   #offset: Offset = start
   #status: SessionStatus = 'waiting'
@@ -71,7 +67,7 @@ export class Session implements Timeline, MaskedSession {
   #outcome: JsonValue | undefined = undefined
   #mode: Mode = 'full'
   #metadata: JsonObject = {}
-  readonly #leases = new SessionLeases()
+  readonly #leases: SessionLeases
   /** Its progress by its own events. */
   readonly progress: Progress
   #completion: Entry | undefined = undefined
@@ -88,7 +84,8 @@ export class Session implements Timeline, MaskedSession {
     this.room = setting.state.room()
     this.progress = new Progress(this.#weigh)
     this.#past = setting.past
-    this.#ids = new PublishIds(setting.limits.publishIdsMax)
+    this.#leases = new SessionLeases(setting.elapsed)
+    this.#ids = new PublishIds(setting.limits.publishIdsMax, this.#weigh)
     this.journal = setting.journal && new Journal(this, setting.journal)
     this.topic = this.#ownTopic()
     this.all = new AllTopic(this, setting.state, () => this.topics())
@@ -234,32 +231,14 @@ export class Session implements Timeline, MaskedSession {
     return worker
   }
 
-  /** @returns the offset of the event with that id of the worker, or of the session itself, within the window */
-  offsetOf(id: string, worker: string | undefined): Offset | undefined {
-    return this.#ids.offsetOf(id, worker)
-  }
-
-  /** @returns whether it was published too long ago for the hub to know its offset */
-  idHasLeft(id: string, worker: string | undefined): boolean {
-    return this.#ids.hasLeft(id, worker)
-  }
-
   /** Removes surplus ids from the window. Not called within a list, which may repeat the ids that would leave. */
   shrinkIds(): void {
     if (this.#ids.shrink()) this.journal?.formerIdsChanged()
-    this.#weighIds()
   }
 
-  #weighIds(): void {
-    const { bytes } = this.#ids
-    if (bytes === this.#idsBytes) return
-    this.room.add(bytes - this.#idsBytes)
-    this.#idsBytes = bytes
-  }
-
-  /** Whether ids have left the window. */
-  get hasFormerIds(): boolean {
-    return this.#ids.hasFormer
+  /** The producers' ids of its events. */
+  get ids(): KnownIds {
+    return this.#ids
   }
 
   formerIds(): readonly number[] {
@@ -494,8 +473,6 @@ export class Session implements Timeline, MaskedSession {
     this.room.add(jsonBytes(this.#metadata) + (record.outcome === undefined ? 0 : jsonBytes(record.outcome)))
     this.progress.restore(record)
     this.#leases.restore(record)
-    const { elapsed } = this.#setting
-    if (elapsed !== undefined) for (const { worker } of this.leases()) this.#leases.heard(worker, elapsed())
     this.#offset = last
     const first = entries[0]
     const older = first === undefined ? stored.stored : ((first.offset - 1) as Offset)
@@ -510,31 +487,14 @@ export class Session implements Timeline, MaskedSession {
       topic.state.restore(slice, value, { offset, time: record.startedAt })
     }
     this.#ids.restore(ids, stored.formerIds ?? [])
-    this.#weighIds()
     this.#halves.restore(record.halves ?? [])
     if (record.masks !== undefined) {
       this.#masks = new Masks()
       this.#masks.restore(record.masks, this.epoch)
     }
-    for (const entry of pinned) {
-      if (first === undefined || entry.offset < first.offset)
-        this.#eachHistory(entry, (history) => history.restore(entry))
-    }
-    for (const entry of entries) {
-      if (entry.everywhere) this.#completion = entry
-      entry.superseded = this.supersedes(entry.event)
-      this.#eachHistory(entry, (history) => history.append(entry))
-    }
+    this.#completion = restoreHistories(this, entries, pinned)
     const isSteered = [this, ...this.workers.values()].some(({ progress }) => progress.sentCommands)
     if (isSteered) this.commands.restored(entries)
-  }
-
-  #eachHistory(entry: Entry, visit: (history: History) => void): void {
-    const { worker: id } = entry.event
-    if (entry.everywhere) return this.histories().forEach(visit)
-    if (id === undefined) return visit(this.topic.history)
-    visit(this.worker(id).topic.history)
-    if (entry.traits.rollup) visit(this.topic.history)
   }
 
   /** Updates the progress of an event's publisher. */
@@ -546,44 +506,23 @@ export class Session implements Timeline, MaskedSession {
     const found = progress.note(event, this.#offset, facts)
     if (found !== undefined && found !== 'noted') this.#turn(worker, found.status, now)
     const hasMoved = progress.heard(now, this.#offset)
-    if (worker !== undefined && this.#setting.elapsed !== undefined)
-      this.#leases.heard(worker.id, this.#setting.elapsed())
+    if (worker !== undefined) this.#leases.heard(worker.id)
     // Workers' events are signs of life of the session too.
     if ((worker !== undefined && this.progress.heard(now, this.#offset)) || hasMoved) {
       this.#stale = true
       this.#setting.listTouched(this.id, now)
     }
     if (found !== undefined || revived) this.#factsChanged()
-    if (found !== undefined && this.#setting.notices.size > 0) this.#noticeTurn(event, worker, found, now)
+    if (found !== undefined && this.#setting.notices.size > 0) {
+      const told = { type: event.type, offset: this.#offset, time: now }
+      for (const one of noticesOfTurn(progress, found, told)) this.notify(worker, one)
+    }
     if (found !== undefined || facts.traits.tool !== undefined) this.mayStall(worker, now)
   }
 
-  /** Who asked to be told of ends and questions is told. */
-  #noticeTurn({ type }: NewEvent, worker: Worker | undefined, found: Turn | 'noted', time: number): void {
-    const { ending, needs } = (worker ?? this).progress
-    const facts = { type, offset: this.#offset, time }
-    const asked = needs.at(-1)
-    if (asked?.offset === this.#offset) {
-      const { kind, key, text } = asked
-      this.notify(worker, { ...facts, kind: 'needs', need: { kind, key, text } })
-    }
-    if (found === 'noted' || found.status !== 'ended') return
-    this.notify(worker, { ...facts, kind: ending?.result === 'failed' ? 'failed' : 'ended', ...ending })
-  }
-
-  /** Tells what has happened to it, or to a worker, to those who asked to be told. */
+  /** Reports what has happened to it, or to a worker, to all who want its notices. */
   notify(worker: Worker | undefined, facts: NoticeFacts): void {
-    const { notices } = this.#setting
-    if (notices.size === 0) return
-    const { title } = this.#metadata
-    const notice = {
-      session: this.id,
-      epoch: this.epoch,
-      ...(worker !== undefined && { worker: worker.id }),
-      ...(typeof title === 'string' && title !== '' && { title: reasonText(title) }),
-      ...facts,
-    }
-    for (const tell of notices) tell(notice)
+    notify(this.#setting.notices, { session: this, worker: worker?.id }, facts)
   }
 
   /** Schedules the check for a stall. */
@@ -594,17 +533,12 @@ export class Session implements Timeline, MaskedSession {
 
   /** @returns when it, or a worker, counts as stalled unless something happens; undefined if nothing can make it so */
   stallDueAt(worker: Worker | undefined, now: number): number | undefined {
-    const publisher = worker ?? this
-    if (!mayBeStuck(publisher)) return undefined
-    const due = publisher.progress.stallDueAt(this.#silentFrom(worker), this.#setting.limits)
-    // A publisher that waits for a person or is paused is not stalled.
-    const isWaiting = publisher.status === 'paused' || publisher.progress.needs.length > 0
-    return due !== undefined && isWaiting ? Math.max(due, now + waitingLookMs) : due
+    return stallDueAt(this, worker, { limits: this.#setting.limits, now })
   }
 
-  /** @returns what it, or a worker, is stuck in, where it is */
-  stuckIn(worker: Worker | undefined): Stalled & { readonly tool?: string } {
-    return (worker ?? this).progress.stuckIn(this.#silentFrom(worker), this.#setting.limits)
+  /** @returns what it, or a worker, is stuck in */
+  stuckIn(worker: Worker | undefined): ReturnType<typeof stuckIn> {
+    return stuckIn(this, worker, this.#setting.limits)
   }
 
   /** It, or a worker, has stalled. */
@@ -612,14 +546,6 @@ export class Session implements Timeline, MaskedSession {
     ;(worker ?? this).progress.stall(stalled)
     if (worker !== undefined) this.journal?.workerChanged(worker)
     this.#factsChanged()
-  }
-
-  /** @returns the time of the last sign of life if there is a lease; for a session with running workers, theirs count */
-  #silentFrom(worker: Worker | undefined): number | undefined {
-    if (this.#leases.of(worker?.id) === 0) return undefined
-    if (worker === undefined && [...this.workers.values()].some(mayBeStuck)) return undefined
-    const { progress, startedAt } = worker ?? this
-    return progress.heardAt || progress.lastAt || startedAt
   }
 
   /** The commands to the session and its workers. */
@@ -634,29 +560,9 @@ export class Session implements Timeline, MaskedSession {
   }
 
   #steer(entry: Entry, worker: Worker | undefined, now: number): void {
-    if (entry.traits.answers !== undefined && this.#answer(entry, worker)) this.#factsChanged()
+    if (entry.traits.answers !== undefined && this.commands.answer(entry, worker)) this.#factsChanged()
     const due = this.commands.note(entry, worker, now)
     if (due !== undefined) this.#setting.commandDue(this.id, due)
-  }
-
-  /** A person has answered. An answer to a session may be for any of its workers. @returns whether there was such a question */
-  #answer({ event, traits }: Entry, worker: Worker | undefined): boolean {
-    const { answers } = traits
-    if (answers === undefined) return false
-    const asked = worker === undefined ? [this, ...this.workers.values()] : [worker]
-    const found = asked.find(({ progress }) => progress.answer(answers, event.key))
-    if (found instanceof Worker) this.journal?.workerChanged(found)
-    return found !== undefined
-  }
-
-  /** @returns the offset of the first receipt for the same command; undefined if there is none */
-  toldOf(
-    { type, data }: NewEvent,
-    worker: Worker | undefined,
-    catalog: Pick<Catalog, 'traitsOf'>,
-  ): Offset | undefined {
-    if (catalog.traitsOf(type).command !== 'receipt') return undefined
-    return (worker ?? this).progress.sentCommands?.doneAt(receiptIn(data).offset)
   }
 
   /** An agent has joined the topic, and got the commands after `after`. @returns whether any state has changed */
@@ -700,25 +606,20 @@ export class Session implements Timeline, MaskedSession {
   /** @param ms how long after the last sign of life it is lost; 0: never */
   lease(worker: Worker | undefined, ms: number): void {
     if (this.#leases.set(worker?.id, ms)) this.journal?.recordChanged()
-    const { elapsed } = this.#setting
-    if (elapsed !== undefined) this.#leases.heard(worker?.id, elapsed())
+    this.#leases.heard(worker?.id)
   }
 
-  /** Whose leases there are: nothing for its own. Milliseconds. */
-  *leases(): Iterable<{ readonly worker: string | undefined; readonly ms: number }> {
-    for (const worker of this.#leases.holders()) yield { worker, ms: this.#leases.of(worker) }
+  /** The leases of it and its workers. */
+  get leases(): Pick<SessionLeases, 'of' | 'all'> {
+    return this.#leases
   }
 
-  leaseOf(worker: Worker | undefined): number {
-    return this.#leases.of(worker?.id)
-  }
-
-  /** Where it was last heard of what a lease is of: of a session by anything that is done to it. */
+  /** The offset of the last sign of life of it, or of a worker. Any change to the session is one of the session. */
   heardOffset(worker: Worker | undefined): Offset {
     return worker === undefined ? this.#activeOffset : worker.progress.heardOffset
   }
 
-  /** A renewed lease is a sign of life. @param offset of it, or where the session comes back, of the last one */
+  /** A renewed lease is a sign of life. @param offset of this one or, when the session is restored, of the last one */
   heardAgain(worker: Worker | undefined, offset: Offset): void {
     if (worker === undefined) this.#activeOffset = offset
     else worker.progress.heardAgain(offset)
@@ -727,20 +628,13 @@ export class Session implements Timeline, MaskedSession {
   #isHeard(now: number): void {
     this.#activeAt = now
     this.#activeOffset = this.#offset
-    const { elapsed } = this.#setting
-    if (elapsed !== undefined) this.#leases.heard(undefined, elapsed())
+    this.#leases.heard(undefined)
   }
 
   /** @returns how long the lease still lasts; 0 if it has expired. Milliseconds */
   leaseLeft(worker: Worker | undefined, now: number): number {
-    const ms = this.#leases.of(worker?.id)
-    const { elapsed } = this.#setting
-    if (elapsed !== undefined) {
-      const left = (this.#leases.heardAt(worker?.id) ?? elapsed()) + ms - elapsed()
-      return Math.max(0, Math.min(ms, left))
-    }
     const heardAt = worker === undefined ? this.#activeAt : worker.progress.heardAt
-    return Math.max(0, Math.min(ms, heardAt + ms - now))
+    return this.#leases.left(worker?.id, { heardAt, now })
   }
 
   /** Its lease, or a worker's, has expired; the next event of the same publisher revives it. */

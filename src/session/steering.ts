@@ -33,7 +33,7 @@ export interface SteeringOptions {
   /** Of commands that do not say it. */
   readonly ttlMs: number
   readonly counts: CommandCounts
-  /** Present where several hubs follow the session: told what somebody who follows here was given, to tell it to all. */
+  /** Present if several hubs follow the session: reports to all of them which commands a follower here has got. */
   readonly delivered: ((worker: string | undefined, commands: readonly Offset[]) => void) | undefined
 }
 
@@ -68,6 +68,16 @@ export class Steering {
         .filter(({ expiresAt }) => expiresAt <= now)
         .map((command) => ({ worker: target === this.#session ? undefined : (target as Worker), command })),
     )
+  }
+
+  /** A person has answered. An answer to a session may be for any of its workers. @returns whether there was such a question */
+  answer({ event, traits }: Entry, worker: Worker | undefined): boolean {
+    const { answers } = traits
+    if (answers === undefined) return false
+    const asked = worker === undefined ? [...this.#targets()] : [worker]
+    const found = asked.find(({ progress }) => progress.answer(answers, event.key))
+    if (found !== undefined && found !== this.#session) this.#session.journal?.workerChanged(found as Worker)
+    return found !== undefined
   }
 
   /** A command or a receipt was published. @returns when the first open command expires */
@@ -127,7 +137,7 @@ export class Steering {
     return changed
   }
 
-  /** As `deliver`, where all hubs are told of it. */
+  /** As `deliver`, at every hub that follows the session. */
   deliverThese(commands: readonly Offset[], worker: Worker | undefined, now: number): void {
     const delivered = (worker ?? this.#session).progress.commands.deliverThese(commands)
     if (delivered === 0) return
@@ -170,7 +180,7 @@ export class Steering {
   }
 }
 
-/** What is told of a command that nobody follows. */
+/** @returns the notice of a command that nobody follows */
 function noticeOf({ type, offset, time, id, text, expiresAt }: CommandRecord): NoticeFacts {
   const command = { ...(id !== undefined && { id }), ...(text !== undefined && { text }), expiresAt }
   return { kind: 'command', type, offset, time, command }

@@ -101,7 +101,7 @@ function applyEntry(
     case 'lost': {
       const { seen, reason } = entry
       const worker = knownWorker(session, entry.worker)
-      if (worker === 'unknown' || session.leaseOf(worker) === 0) return false
+      if (worker === 'unknown' || session.leases.of(worker?.id) === 0) return false
       if (session.heardOffset(worker) > seen) return false
       leased(session, entry.worker, 0)
       if (worker !== undefined && worker.status === 'ended') {

@@ -10,6 +10,7 @@ import type { Offset } from '../protocol/cursor.js'
 import type { Mode, NewEvent, StateUpdate } from '../protocol/frames.js'
 import type { Limits } from '../protocol/limits.js'
 import { supersededBy } from '../session/attempts.js'
+import { firstReceipt } from '../session/commands.js'
 import { carries } from '../session/filter.js'
 import type { Halves } from '../session/halves.js'
 import { keyOf } from '../session/hub-event.js'
@@ -239,7 +240,7 @@ export class Drafting {
       const worker = typeof publisher === 'object' ? publisher[index] : publisher
       const traits = catalog.traitsOf(event.type)
       const told = steers
-        ? session.toldOf(event, worker === undefined ? undefined : session.worker(worker), catalog)
+        ? firstReceipt(event, (worker === undefined ? session : session.worker(worker)).progress, catalog)
         : undefined
       if (told !== undefined) {
         places.push({ known: told })

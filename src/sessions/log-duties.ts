@@ -45,7 +45,7 @@ export class LogDuties {
     const { leases, lost } = this.#parts
     this.#soon(id, (session) => {
       const worker = workerId === undefined ? undefined : session.workers.get(workerId)
-      if ((workerId !== undefined && worker === undefined) || session.leaseOf(worker) === 0) return []
+      if ((workerId !== undefined && worker === undefined) || session.leases.of(workerId) === 0) return []
       const leftMs = session.leaseLeft(worker, 0)
       if (leftMs > 0) {
         leases.follow(id, workerId, leftMs)

@@ -10,7 +10,7 @@ import type { Offset } from '../protocol/cursor.js'
 import { type Mode, modes, type NewEvent } from '../protocol/frames.js'
 import type { Limits } from '../protocol/limits.js'
 import { formatTopic, type TopicName, topicNameOf } from '../protocol/topic.js'
-import { type Commands, receiptIn } from '../session/commands.js'
+import { type Commands, firstReceipt, receiptIn } from '../session/commands.js'
 import type { EventCheck } from '../session/event-check.js'
 import { checkUnless, type StateOptions, type StateResult } from '../session/precondition.js'
 import type { Session } from '../session/session.js'
@@ -165,7 +165,7 @@ export class Publishing {
       expectCommandable(this.#sessions.started(sessionId), publisher, events, parts)
     }
     const session = this.#sessions.running(sessionId)
-    if (session.hasFormerIds) this.#expectNoneLeft(session, publisher, events)
+    if (session.ids.hasFormer) this.#expectNoneLeft(session, publisher, events)
     const workers = typeof publisher === 'object' ? this.#workers(session, publisher) : undefined
     const one = typeof publisher === 'string' ? this.#sessions.worker(session, publisher) : undefined
     const now = this.#clock.now()
@@ -177,9 +177,10 @@ export class Publishing {
       if (i > 0 && session.followed) this.#onDirty(session)
       const event = events[i] as NewEvent
       const worker = workers === undefined ? one : workers[i]
-      let offset = event.id === undefined ? undefined : session.offsetOf(event.id, worker?.id)
+      let offset = event.id === undefined ? undefined : session.ids.offsetOf(event.id, worker?.id)
       // The first word on a command counts, whoever says it.
-      if (offset === undefined && steers) offset = session.toldOf(event, worker, this.#catalog)
+      if (offset === undefined && steers)
+        offset = firstReceipt(event, (worker ?? session).progress, this.#catalog)
       if (offset === undefined) {
         const traits = this.#catalog.traitsOf(event.type)
         if (event.attempt !== undefined) this.#own.supersede(session, worker, event.attempt, now)
@@ -214,7 +215,7 @@ export class Publishing {
     const offsets: Offset[] = []
     for (const [index, { id }] of events.entries()) {
       const worker = typeof publisher === 'object' ? publisher[index] : publisher
-      const offset = id === undefined ? undefined : session.offsetOf(id, worker)
+      const offset = id === undefined ? undefined : session.ids.offsetOf(id, worker)
       if (offset === undefined) return undefined
       offsets.push(offset)
     }
@@ -227,7 +228,7 @@ export class Publishing {
   #expectNoneLeft(session: Session, publisher: Publisher, events: readonly NewEvent[]): void {
     for (const [index, { id }] of events.entries()) {
       const worker = typeof publisher === 'object' ? publisher[index] : publisher
-      if (id === undefined || !session.idHasLeft(id, worker)) continue
+      if (id === undefined || !session.ids.hasLeft(id, worker)) continue
       throw new ProtocolError(
         'conflict',
         `events[${index}].id: ${quote(id)} was published before, and more than ${this.#limits.publishIdsMax} ids ago; ` +

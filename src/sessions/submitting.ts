@@ -11,6 +11,7 @@ import type { Offset } from '../protocol/cursor.js'
 import type { Mode, NewEvent } from '../protocol/frames.js'
 import type { Limits } from '../protocol/limits.js'
 import type { TopicName } from '../protocol/topic.js'
+import { firstReceipt } from '../session/commands.js'
 import type { EventCheck } from '../session/event-check.js'
 import { Halves } from '../session/halves.js'
 import type { StateOptions, StateResult } from '../session/precondition.js'
@@ -396,7 +397,7 @@ export class Submitting {
     const id = typeof publisher === 'object' ? publisher[index] : publisher
     const worker = id === undefined ? undefined : session.workers.get(id)
     const event = events[index]
-    return event && session.toldOf(event, worker, this.#parts.catalog)
+    return event && firstReceipt(event, (worker ?? session).progress, this.#parts.catalog)
   }
 
   /** Where much follows the newest checkpoint, who opens the session would have much to do. */

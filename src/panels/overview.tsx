@@ -1,12 +1,14 @@
 import { useState } from 'preact/hooks'
 import { countText, durationText } from './format.js'
 import type { Fields } from './model.js'
+import { Slices } from './slices.js'
 import { numberOf, reasonOf, standingOf, usageText } from './standing.js'
 import { StatusMark } from './status-mark.js'
 
 /** How many rows are drawn at first, and with each step; with how many workers they are searched. */
 const rowsStep = 100
 const searchedMin = 20
+const rowsPerFrame = 25
 
 export type Worker = readonly [id: string, about: Fields]
 
@@ -57,44 +59,46 @@ export function Overview({
       </header>
       {/* It scrolls, so it must be reachable by keyboard. */}
       <ul tabIndex={0} aria-label="Workers on one time axis">
-        {workers.map(([worker, about], at) => {
-          const [start, end] = spans[at] as readonly [number, number]
-          const standing = standingOf(about)
-          const reason = reasonOf(about)
-          const shown = isShown(worker)
-          return (
-            <li key={worker} class={shown ? standing : `${standing} hidden`}>
-              <button
-                type="button"
-                class="open"
-                onClick={() => onOpen(worker)}
-                title={`Go to the panel of ${worker}`}
-              >
-                <StatusMark standing={standing} />
-                <span class="id">{worker}</span>
-                <span class="track" aria-hidden="true">
-                  <span
-                    class="bar"
-                    style={{
-                      left: `${(100 * (start - from)) / length}%`,
-                      width: `max(3px, ${(100 * (end - start)) / length}%)`,
-                    }}
-                  />
-                </span>
-                <span class="span">{durationText(end - start)}</span>
-                <span class="reason">{reason}</span>
-                <span class="usage">{usageText(about['usage'])}</span>
-              </button>
-              <button type="button" aria-pressed={shown && isOnlyOne} onClick={() => onOnly(worker)}>
-                Only<span class="unseen"> {worker}</span>
-              </button>
-              <button type="button" aria-pressed={!shown} onClick={() => onHide(worker)}>
-                {shown ? 'Hide' : 'Show'}
-                <span class="unseen"> {worker}</span>
-              </button>
-            </li>
-          )
-        })}
+        <Slices step={rowsPerFrame}>
+          {workers.map(([worker, about], at) => {
+            const [start, end] = spans[at] as readonly [number, number]
+            const standing = standingOf(about)
+            const reason = reasonOf(about)
+            const shown = isShown(worker)
+            return (
+              <li key={worker} class={shown ? standing : `${standing} hidden`}>
+                <button
+                  type="button"
+                  class="open"
+                  onClick={() => onOpen(worker)}
+                  title={`Go to the panel of ${worker}`}
+                >
+                  <StatusMark standing={standing} />
+                  <span class="id">{worker}</span>
+                  <span class="track" aria-hidden="true">
+                    <span
+                      class="bar"
+                      style={{
+                        left: `${(100 * (start - from)) / length}%`,
+                        width: `max(3px, ${(100 * (end - start)) / length}%)`,
+                      }}
+                    />
+                  </span>
+                  <span class="span">{durationText(end - start)}</span>
+                  <span class="reason">{reason}</span>
+                  <span class="usage">{usageText(about['usage'])}</span>
+                </button>
+                <button type="button" aria-pressed={shown && isOnlyOne} onClick={() => onOnly(worker)}>
+                  Only<span class="unseen"> {worker}</span>
+                </button>
+                <button type="button" aria-pressed={!shown} onClick={() => onHide(worker)}>
+                  {shown ? 'Hide' : 'Show'}
+                  <span class="unseen"> {worker}</span>
+                </button>
+              </li>
+            )
+          })}
+        </Slices>
         {found.length > max && (
           <li>
             <button type="button" onClick={() => setMax(max + rowsStep)}>

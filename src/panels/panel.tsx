@@ -11,6 +11,7 @@ import { FindBar } from './find-bar.js'
 import { type Finder, following, type Match } from './finder.js'
 import { countText, durationText, rateText } from './format.js'
 import { notOnNextFrame, onNextFrame } from './frame-loop.js'
+import { notWhenIdle, whenIdle } from './idle-loop.js'
 import { holdPlace, LogView, type Scroll } from './log-view.js'
 import type { Fields } from './model.js'
 import { type Meters, PanelFeed } from './panel-feed.js'
@@ -74,9 +75,16 @@ export function Panel(props: PanelProps) {
   const drawn = useRef<VNode | undefined>(undefined)
   const made = useRef<PanelFeed | undefined>(undefined)
   const drawnLive = useRef(false)
+  const drawnAbout = useRef(about)
+  const isStale = useRef(false)
+  // Out of sight it is drawn when the page has time: readers of the screen, and searches of the browser, go there, too.
+  const showLater = useRef(() => {
+    isStale.current = true
+    draw(undefined)
+  }).current
   const show = useRef(() => {
-    // Out of sight nothing is drawn but that it has joined: readers of the screen read it there, too.
     if (visible.current || made.current?.live !== drawnLive.current) draw(undefined)
+    else whenIdle(showLater)
   }).current
   const changed = useRef(() => onNextFrame(show)).current
   made.current ??= new PanelFeed({ client, requests }, topic, {
@@ -103,6 +111,7 @@ export function Panel(props: PanelProps) {
   useEffect(
     () => () => {
       notOnNextFrame(show)
+      notWhenIdle(showLater)
       feed.close()
     },
     [],
@@ -208,8 +217,18 @@ export function Panel(props: PanelProps) {
   }
 
   // The same picture again costs nothing.
-  if (!visible.current && drawn.current !== undefined && drawnLive.current === feed.live) return drawn.current
+  if (
+    !visible.current &&
+    drawn.current !== undefined &&
+    drawnLive.current === feed.live &&
+    !isStale.current
+  ) {
+    if (about !== drawnAbout.current) whenIdle(showLater)
+    return drawn.current
+  }
   drawnLive.current = feed.live
+  drawnAbout.current = about
+  isStale.current = false
 
   const standing = standingOf(about)
   const reason = reasonOf(about)

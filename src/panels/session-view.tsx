@@ -18,6 +18,7 @@ import { RateChart } from './rate-chart.js'
 import type { HubRequests } from './requests.js'
 import { labelsOf, titleOf } from './session-list.js'
 import { idleText } from './sessions.js'
+import { Slices } from './slices.js'
 import { byStanding, needsOf, numberOf, reasonOf, type Standing, standingOf, usageText } from './standing.js'
 import { type Changed, StatePanel } from './state-panel.js'
 import { StatusMark } from './status-mark.js'
@@ -25,6 +26,8 @@ import { useTarget } from './target.js'
 
 /** Each panel follows its worker: so many at first, those that need a look before the others, and with each step. */
 const panelsStep = 60
+/** A panel takes milliseconds to begin. */
+const panelsPerFrame = 4
 
 const sessionSlices = ['*', '$session', '$workers']
 
@@ -98,7 +101,8 @@ export function SessionView({
   }
   const openPanel = (worker: string) => {
     if (!isShown(worker)) onPlace({ ...place, workers: toggled(place, worker) })
-    if (!panels.some(([one]) => one === worker)) setOpened([worker, ...opened])
+    // The first ones are drawn at once.
+    if (panelOf(worker) === undefined) setOpened([worker, ...opened])
     // Once it is drawn.
     onNextFrame(() => panelOf(worker)?.scrollIntoView({ block: 'center' }))
     onNextFrame(() => panelOf(worker)?.querySelector<HTMLElement>('.log')?.focus({ preventScroll: true }))
@@ -277,7 +281,7 @@ export function SessionView({
         {slices.length > 0 && (
           <StatePanel slices={slices} changes={changes.current} now={Math.floor(now / 10_000) * 10_000} />
         )}
-        {panels.map(([worker, each]) => panel(worker, each))}
+        <Slices step={panelsPerFrame}>{panels.map(([worker, each]) => panel(worker, each))}</Slices>
       </div>
       {shown.length > panels.length && (
         <p class="more-panels">

@@ -66,6 +66,21 @@ t.test('the panels page under load', { skip }, async (t) => {
     },
   )
 
+  t.test('draws what is out of sight as well, once there is time for it', async (t) => {
+    const hub = await serve(t)
+    const workers = Array.from({ length: 30 }, (_, at) => `w${String(at).padStart(2, '0')}`)
+    for (const worker of workers) await publish(hub, `far/workers/${worker}`, { type: 'step', data: {} })
+    const { page } = await open(t, browser, `${hub.url}/s/far`)
+    await followed(hub, 'far', 31)
+    const last = page.locator('.panel.worker').nth(29)
+    await last.locator('.row', { hasText: 'step' }).waitFor({ state: 'attached', ...deadline })
+    const name = await last.getAttribute('data-panel')
+    await publish(hub, `far/workers/${name}`, { type: 'note', data: 'said out of sight' })
+    await last.locator('.row', { hasText: 'said out of sight' }).waitFor({ state: 'attached', ...deadline })
+    await last.locator('header', { hasText: '2 events' }).waitFor({ state: 'attached', ...deadline })
+    t.equal(await page.evaluate('scrollY'), 0, 'nobody went there')
+  })
+
   t.test('scrolls through ten thousand rows, of which only those in sight are drawn', async (t) => {
     const hub = await serve(t)
     const text = (from: number) => Array.from({ length: 1_000 }, (_, at) => `row ${from + at + 1}\n`).join('')

@@ -27,6 +27,14 @@ window.WebSocket = class extends Socket {
   }
 }`
 
+/** How many panels came at once, at most. */
+const countsPanels = `
+window.most = 0
+new MutationObserver((records) => {
+  const added = records.flatMap(({ addedNodes }) => [...addedNodes])
+  window.most = Math.max(window.most, added.filter((node) => node.matches?.('.panel')).length)
+}).observe(document, { childList: true, subtree: true })`
+
 t.test('the panels page in Chromium', { skip }, async (t) => {
   process.env['RUNCAST_SECRET'] = secret
   const { commandLine, browser, serve } = await panelsPage(t)
@@ -432,12 +440,20 @@ t.test('the panels page in Chromium', { skip }, async (t) => {
         ),
       )
     }
-    const { page, complaints } = await open(t, browser, `${hub.url}/s/crowd`)
+    const { page, complaints } = await open(t, browser, 'about:blank')
+    await page.addInitScript({ content: countsPanels })
+    await page.goto(`${hub.url}/s/crowd`)
     const overview = page.getByRole('list', { name: 'Workers on one time axis' })
     await page.getByRole('heading', { name: '600 workers' }).waitFor(deadline)
     t.match(await overview.getByRole('listitem').first().innerText(), /w517/)
+    await overview.getByRole('listitem').nth(100).waitFor(deadline)
     t.equal(await overview.getByRole('listitem').count(), 101)
+    await page
+      .locator('.panel.worker')
+      .nth(59)
+      .waitFor({ state: 'attached', ...deadline })
     t.equal(await page.locator('.panel.worker').count(), 60)
+    t.ok((await page.evaluate<number>('window.most')) < 10, 'a few panels at a time')
     await page.getByLabel('Search workers').fill('w599')
     await overview
       .getByRole('button', { name: /^w599|w599/ })

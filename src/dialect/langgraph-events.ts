@@ -1,14 +1,29 @@
 import { type Dialect, dataBlock } from '../codec/dialect.js'
 import type { Block, DialectRuns, RunEnding, RunFacts, RunQuery, Told } from '../codec/runs.js'
-import type { JsonObject, JsonValue } from '../lib/json.js'
+import type { JsonValue } from '../lib/json.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
 import type { HubEvent } from '../protocol/frames.js'
 import { fieldsOf } from './fields.js'
-import { closed, type Flow, flowed, type Move, noFlow } from './flow.js'
-import { failureText, saidBy, type Usage } from './said.js'
+import { noFlow } from './flow.js'
+import { type MessageMode, type Mode, modesOf } from './langgraph-modes.js'
+import {
+  closedAll,
+  finished,
+  type GraphMessage,
+  resultOf,
+  type State,
+  say,
+  spoken,
+  type Telling,
+  type Writing,
+} from './langgraph-telling.js'
+import { failureText, type Said, saidBy } from './said.js'
 
 // Of one event there may be so many: their numbers lie between those of the events before and after it.
 const perEvent = 64
+
+// Of the messages of a graph that are kept in mind; of more the oldest is forgotten.
+const messagesMax = 100
 
 const channels = [
   'lifecycle',
@@ -22,31 +37,6 @@ const channels = [
   'tasks',
 ]
 
-/** What asks a person. */
-const asking = new Set(['client_input_requested', 'data-permission-request', 'credentials_required'])
-
-/** The message that is being written, and its blocks. */
-interface Open {
-  readonly id: string
-  readonly index: number
-  /** Of the block that is open: what came so far. */
-  readonly text: string
-}
-
-interface State {
-  /** Those that are asked for. */
-  readonly channels: readonly string[]
-  readonly begun: boolean
-  readonly flow: Flow
-  readonly message: Open | undefined
-}
-
-/** What is told of an event, in the order in which it is told. */
-interface Telling {
-  readonly state: State
-  readonly told: readonly (readonly [method: string, data: JsonObject])[]
-}
-
 /**
  * The events of LangGraph's protocol v2: `POST /threads/{thread}/stream/events` with `{ channels, since? }`, where the thread is
  * the session. A response tells one run; its clients come back, and are told the next.
@@ -57,7 +47,13 @@ const runs: DialectRuns<State> = {
   oneByOne: true,
   idle: 'next',
   variant: (asked) => channelsOf(asked).join(','),
-  begin: (variant) => ({ channels: variant.split(','), begun: false, flow: noFlow, message: undefined }),
+  begin: (variant) => ({
+    channels: variant.split(','),
+    begun: false,
+    flow: noFlow,
+    message: undefined,
+    messages: [],
+  }),
   tell,
   after({ body }) {
     const { since } = fieldsOf(body ?? null)
@@ -86,32 +82,117 @@ function channelsOf({ body }: RunQuery): readonly string[] {
 
 function tell(state: State, event: HubEvent, facts: RunFacts): Told<State> {
   if (!facts.own) return { state, blocks: [] }
-  let telling: Telling = { state, told: [] }
+  let telling: Telling = { state, told: [], namespace: [] }
   const said = saidBy(event)
-  const isFirst = facts.opens || said !== undefined || facts.ending !== undefined
+  const graph = modesOf(event)
+  const isFirst = facts.opens || said !== undefined || graph !== undefined || facts.ending !== undefined
   if (isFirst && !state.begun) {
-    telling = {
-      state: { ...state, begun: true },
-      told: [['lifecycle', { event: 'started', graph_name: 'agent' }]],
-    }
+    telling = say(telling, 'lifecycle', { event: 'started', graph_name: 'agent' }, { begun: true })
   }
-  if (facts.ending !== undefined) telling = last(telling, event, facts.ending)
-  else if (said !== undefined) {
-    const { flow, moves } = flowed(telling.state.flow, said)
-    telling = moves.reduce((before, move) => moved(before, move, event), {
-      ...telling,
-      state: { ...telling.state, flow },
-    })
-  }
+  if (facts.ending !== undefined) {
+    const { ending } = facts
+    const isError = graph !== undefined && ending.result === 'failed'
+    telling = last(telling, event, isError ? { ...ending, reason: failureText(graph.data) } : ending)
+  } else if (graph !== undefined) {
+    const within = { ...telling, namespace: graph.namespace }
+    telling = graph.modes.reduce((before, mode) => graphTold(before, mode, event), within)
+  } else if (said !== undefined) telling = spoken(telling, said, event)
   return { state: telling.state, blocks: blocksOf(telling, event) }
 }
 
+function graphTold(telling: Telling, mode: Mode, event: HubEvent): Telling {
+  switch (mode.kind) {
+    case 'data':
+      return say(telling, mode.method, mode.data)
+    case 'message':
+      return written(telling, mode, event)
+    case 'result': {
+      const { call, result, failed } = mode
+      const calling = telling.state.messages.find(
+        ({ over, flow: { open, calls } }) =>
+          !over && (calls.some(({ id }) => id === call) || (open?.kind === 'typing' && open.id === call)),
+      )
+      const before = calling === undefined ? telling : ended(telling, calling, event)
+      return say(before, 'tools', resultOf(call, result, failed))
+    }
+  }
+}
+
+/** More of a message of a graph. */
+function written(telling: Telling, mode: MessageMode, event: HubEvent): Telling {
+  const key = [...telling.namespace, mode.id ?? ''].join('|')
+  const known = telling.state.messages.find((one) => one.key === key)
+  const before: GraphMessage = known ?? {
+    key,
+    namespace: telling.namespace,
+    flow: noFlow,
+    message: undefined,
+    text: 0,
+    reasoning: 0,
+    whole: false,
+    stops: false,
+    over: false,
+    usage: undefined,
+  }
+  // Who publishes chunks and whole messages tells each text twice.
+  if (mode.whole ? before.over : before.whole) return telling
+  const text = mode.whole ? mode.text.slice(before.text) : mode.text
+  const reasoning = mode.whole ? mode.reasoning.slice(before.reasoning) : mode.reasoning
+  const more: Said[] = [{ kind: 'reasoning', text: reasoning }]
+  if (text !== '') more.push({ kind: 'text', text })
+  let next = more.reduce((one, said) => spoken(one, said, event), taken(telling, before, mode.id))
+  for (const call of mode.calls) next = called(next, call, event)
+  const message: GraphMessage = {
+    ...before,
+    text: before.text + text.length,
+    reasoning: before.reasoning + reasoning.length,
+    whole: mode.whole,
+    stops: before.stops || mode.stops,
+    over: false,
+    usage: mode.usage ?? before.usage,
+  }
+  const over = mode.over || (message.stops && message.usage !== undefined)
+  return over ? ended(kept(next, message), message, event) : kept(next, message)
+}
+
+function called(telling: Telling, call: MessageMode['calls'][number], event: HubEvent): Telling {
+  const { open, calls } = telling.state.flow
+  if (call.kind === 'call') {
+    return calls.some(({ id }) => id === call.id) ? telling : spoken(telling, call, event)
+  }
+  const id = call.id || (open?.kind === 'typing' ? open.id : '')
+  return id === '' ? telling : spoken(telling, { ...call, id }, event)
+}
+
+/** @returns the telling with a message of a graph in hand */
+function taken(telling: Telling, { flow, message }: Writing, named?: string): Telling {
+  return { ...telling, state: { ...telling.state, flow, message }, named }
+}
+
+/** Puts back what is in hand. */
+function kept(telling: Telling, about: GraphMessage): Telling {
+  const { flow, message, messages } = telling.state
+  const one = { ...about, flow, message }
+  const others = messages.filter(({ key }) => key !== about.key)
+  const { state, ...rest } = taken(telling, { flow: noFlow, message: undefined })
+  return { ...rest, state: { ...state, messages: [...others, one].slice(-messagesMax) } }
+}
+
+/** A message of a graph is over. */
+function ended(telling: Telling, { key }: GraphMessage, event: HubEvent): Telling {
+  const one = telling.state.messages.find((message) => message.key === key)
+  if (one === undefined || one.over) return telling
+  const within = { ...taken(telling, one), namespace: one.namespace }
+  const done = kept(finished(closedAll(within, event), one.usage), { ...one, over: true })
+  return { ...done, namespace: telling.namespace }
+}
+
 function blocksOf({ state, told }: Telling, { offset, time }: HubEvent): readonly Block[] {
-  return told.slice(0, perEvent).flatMap(([method, data], at) => {
+  return told.slice(0, perEvent).flatMap(([method, data, namespace], at) => {
     const number = offset * perEvent + at
     const channel = method.startsWith('input.') ? 'input' : method
     if (!state.channels.includes(channel)) return []
-    const params = { namespace: [], timestamp: time, data }
+    const params = { namespace, timestamp: time, data }
     return [
       {
         text: dataBlock({ type: 'event', event_id: `${offset}.${at}`, seq: number, method, params }),
@@ -121,103 +202,9 @@ function blocksOf({ state, told }: Telling, { offset, time }: HubEvent): readonl
   })
 }
 
-function say({ state, told }: Telling, method: string, data: JsonObject, more: Partial<State> = {}): Telling {
-  return { state: { ...state, ...more }, told: [...told, [method, data]] }
-}
-
-function moved(telling: Telling, move: Move, event: HubEvent): Telling {
-  switch (move.kind) {
-    case 'openText':
-      return openBlock(telling, { type: 'text', text: '' }, event)
-    case 'text':
-      return grown(telling, { type: 'text-delta', text: move.text }, move.text)
-    case 'closeText':
-      return closeBlock(telling, (text) => ({ type: 'text', text }))
-    case 'openReasoning':
-      return openBlock(telling, { type: 'reasoning', reasoning: '' }, event)
-    case 'reasoning':
-      return grown(telling, { type: 'reasoning-delta', reasoning: move.text }, move.text)
-    case 'closeReasoning':
-      return closeBlock(telling, (reasoning) => ({ type: 'reasoning', reasoning }))
-    case 'openCall':
-      return openBlock(telling, { type: 'tool_call_chunk', id: move.id, name: move.name, args: '' }, event)
-    case 'typing':
-      return grown(telling, { type: 'tool-call-delta', args: move.text }, move.text)
-    case 'closeCall': {
-      const { id, name, input } = move
-      const args = fieldsOf(input)
-      const done = closeBlock(telling, () => ({ type: 'tool_call', id, name, args }))
-      return say(done, 'tools', { event: 'tool-started', tool_call_id: id, tool_name: name, input })
-    }
-    case 'result': {
-      const { id, result, failed } = move
-      const data: JsonObject = failed
-        ? { event: 'tool-error', tool_call_id: id, message: failureText(result) }
-        : { event: 'tool-finished', tool_call_id: id, output: result }
-      return say(finished(telling, undefined), 'tools', data)
-    }
-    case 'turn':
-      return finished(telling, move.usage)
-    case 'other': {
-      const { name, data } = move
-      if (!asking.has(name)) return say(telling, 'custom', { name, payload: data })
-      const { request_id: id } = fieldsOf(data)
-      const asked = typeof id === 'string' ? id : String(event.offset)
-      return say(telling, 'input.requested', { interrupt_id: asked, payload: data })
-    }
-  }
-}
-
-/** A block begins, and with the first the message that it is in. */
-function openBlock(telling: Telling, content: JsonObject, { offset }: HubEvent): Telling {
-  const { message } = telling.state
-  const id = message?.id ?? `message-${offset}`
-  const index = message === undefined ? 0 : message.index + 1
-  const begun =
-    message === undefined ? say(telling, 'messages', { event: 'message-start', role: 'ai', id }) : telling
-  return say(
-    begun,
-    'messages',
-    { event: 'content-block-start', index, content },
-    { message: { id, index, text: '' } },
-  )
-}
-
-function grown(telling: Telling, delta: JsonObject, text: string): Telling {
-  const { message } = telling.state
-  if (message === undefined) return telling
-  const next = { ...message, text: message.text + text }
-  const data = { event: 'content-block-delta', index: message.index, delta }
-  return say(telling, 'messages', data, { message: next })
-}
-
-function closeBlock(telling: Telling, content: (text: string) => JsonObject): Telling {
-  const { message } = telling.state
-  if (message === undefined) return telling
-  const { index, text } = message
-  return say(telling, 'messages', { event: 'content-block-finish', index, content: content(text) })
-}
-
-function finished(telling: Telling, usage: Usage | undefined): Telling {
-  if (telling.state.message === undefined) return telling
-  const about = usage && {
-    usage: {
-      input_tokens: usage.input,
-      output_tokens: usage.output,
-      total_tokens: usage.input + usage.output,
-      input_token_details: { cache_read: usage.cached },
-    },
-  }
-  return say(telling, 'messages', { event: 'message-finish', ...about }, { message: undefined })
-}
-
 function last(telling: Telling, event: HubEvent, { result, reason }: RunEnding): Telling {
-  const { flow, moves } = closed(telling.state.flow)
-  const before = { ...telling, state: { ...telling.state, flow } }
-  const done = finished(
-    moves.reduce((one, move) => moved(one, move, event), before),
-    undefined,
-  )
+  const before = telling.state.messages.reduce((one, message) => ended(one, message, event), telling)
+  const done = finished(closedAll(before, event), undefined)
   if (result === 'succeeded') return say(done, 'lifecycle', { event: 'completed', graph_name: 'agent' })
   if (result === 'cancelled') return say(done, 'lifecycle', { event: 'interrupted', graph_name: 'agent' })
   return say(done, 'lifecycle', {

@@ -95,6 +95,31 @@ function ownVoice(
   }
 }
 
+function langGraphVoice(url: string, session: string): Voice {
+  const chunk = (fields: JsonObject) => ({
+    event: 'messages',
+    data: [{ type: 'AIMessageChunk', id: 'm', content: '', ...fields }, { langgraph_node: 'n' }],
+  })
+  const result = (id: string, name: string, content: JsonObject[string]) => ({
+    event: 'messages',
+    data: [
+      { type: 'tool', id: `result-${id}`, tool_call_id: id, name, content },
+      { langgraph_node: 'tools' },
+    ],
+  })
+  return ownVoice(url, session, 'langgraph', {
+    begin: () => [{ event: 'metadata', data: { run_id: session } }],
+    text: (content: string) => [chunk({ content })],
+    call: (id: string, name: string, input: JsonObject) => [
+      chunk({ tool_call_chunks: [{ id, name, args: '', index: 0 }] }),
+      chunk({ tool_call_chunks: [{ id: null, name: null, args: JSON.stringify(input), index: 0 }] }),
+    ],
+    result: (id: string, name: string, content: JsonObject[string]) => [result(id, name, content)],
+    end: () => [{ event: 'end', data: null }],
+    fail: (text: string) => [{ event: 'error', data: { error: 'RunFailed', message: text } }],
+  })
+}
+
 function aiSdkVoice(url: string, session: string): Voice {
   let part = 0
   return ownVoice(url, session, 'ai-sdk', {
@@ -541,20 +566,7 @@ t.test('@langchain/langgraph-sdk: a run is joined, cut, and goes on where it was
   for (const own of [false, true]) {
     const { hub, url } = await served(t)
     const client = new LangGraph({ apiUrl: url, callerOptions: { maxRetries: 0 } })
-    const message = (content: string) => ({
-      event: 'messages',
-      data: [{ type: 'AIMessageChunk', id: 'm', content }, { langgraph_node: 'n' }],
-    })
-    const voice = own
-      ? ownVoice(url, 'run', 'langgraph', {
-          begin: () => [{ event: 'metadata', data: { run_id: 'run' } }],
-          text: (content: string) => [message(content)],
-          call: () => [],
-          result: () => [],
-          end: () => [{ event: 'end', data: null }],
-          fail: (text: string) => [{ event: 'error', data: { error: 'RunFailed', message: text } }],
-        })
-      : catalogVoice(hub, 'run')
+    const voice = own ? langGraphVoice(url, 'run') : catalogVoice(hub, 'run')
     t.test(voice.name, async (t) => {
       const follow = (options?: JsonObject) => {
         const events: { id: string; event: string; data: Client }[] = []
@@ -599,75 +611,78 @@ t.test('@langchain/langgraph-sdk: a run is joined, cut, and goes on where it was
   }
 })
 
-t.test(
-  '@langchain/langgraph-sdk: a thread is followed by protocol v2, from run to run',
-  { skip },
-  async (t) => {
-    const { Client: LangGraph } = await loadBundled(t, '@langchain/langgraph-sdk')
-    const { hub, server, url } = await served(t)
-    const client = new LangGraph({ apiUrl: url, callerOptions: { maxRetries: 0 } })
-    const follow = async (maxReconnectAttempts = 5) => {
-      const options = { assistantId: 'agent', maxReconnectAttempts, reconnectDelayMs: () => 1 }
-      const thread: Client = client.threads.stream('th', options)
-      t.teardown(() => thread.close())
-      const events: Client[] = []
-      const read = async () => {
-        for await (const event of await thread.subscribe(['messages', 'tools', 'lifecycle']))
-          events.push(event)
+for (const own of [false, true]) {
+  const shape = own ? 'its own shape' : 'the built-in catalog'
+  t.test(
+    `@langchain/langgraph-sdk: protocol v2 follows a thread of ${shape}, from run to run`,
+    { skip },
+    async (t) => {
+      const { Client: LangGraph } = await loadBundled(t, '@langchain/langgraph-sdk')
+      const { hub, server, url } = await served(t)
+      const client = new LangGraph({ apiUrl: url, callerOptions: { maxRetries: 0 } })
+      const follow = async (maxReconnectAttempts = 5) => {
+        const options = { assistantId: 'agent', maxReconnectAttempts, reconnectDelayMs: () => 1 }
+        const thread: Client = client.threads.stream('th', options)
+        t.teardown(() => thread.close())
+        const events: Client[] = []
+        const read = async () => {
+          for await (const event of await thread.subscribe(['messages', 'tools', 'lifecycle']))
+            events.push(event)
+        }
+        const done = read().catch(() => undefined)
+        const of = (method: string) =>
+          events.filter((event) => event.method === method).map(({ params }) => params.data)
+        const text = () =>
+          of('messages')
+            .map(({ delta }) => delta?.text ?? '')
+            .join('')
+        const ends = () => of('lifecycle').map(({ event }) => event)
+        return { thread, events, of, text, ends, done }
       }
-      const done = read().catch(() => undefined)
-      const of = (method: string) =>
-        events.filter((event) => event.method === method).map(({ params }) => params.data)
-      const text = () =>
-        of('messages')
-          .map(({ delta }) => delta?.text ?? '')
-          .join('')
-      const ends = () => of('lifecycle').map(({ event }) => event)
-      return { thread, events, of, text, ends, done }
-    }
-    const early = await follow()
-    await until('it waits for a run', () => hub.stats().subscriptions === 1)
-    const voice = catalogVoice(hub, 'th')
-    await voice.begin()
-    await voice.text('Hello ')
-    await until('it has the text so far', () => early.text() === 'Hello ')
-    for (const connection of hub.connections) connection.close('lagging', 'to see it come back')
-    await voice.text('world')
-    await until('it has come back, and has nothing twice', () => early.text() === 'Hello world')
-    const late = await follow()
-    await until('a late joiner has it too', () => late.text() === 'Hello world')
-    await voice.call('t1', 'ls', { path: '/' })
-    await voice.result('t1', 'ls', ['a.txt'])
-    await voice.text('.')
-    await voice.end()
-    for (const one of [early, late]) {
-      await until('the run has ended', () => one.ends().at(-1) === 'completed')
-      t.strictSame(one.ends(), ['started', 'completed'])
-      t.equal(one.text(), 'Hello world.')
-      t.match(one.of('tools'), [
-        { event: 'tool-started', tool_call_id: 't1', tool_name: 'ls', input: { path: '/' } },
-        { event: 'tool-finished', tool_call_id: 't1', output: ['a.txt'] },
-      ])
-      const blocks = one.of('messages').filter(({ event }) => event === 'content-block-finish')
-      t.match(
-        blocks.map(({ content }) => content),
-        [{ text: 'Hello world' }, { type: 'tool_call', name: 'ls', args: { path: '/' } }, { text: '.' }],
-      )
-    }
-    const body = JSON.stringify({ channels: ['lifecycle', 'odd'] })
-    const bad = await fetch(`${url}/threads/th/stream/events`, { method: 'POST', body })
-    t.match([bad.status, await bad.json()], [400, { detail: /channels: expected a list of/ }])
-    await early.thread.close()
-    const last = await follow(0)
-    await until('it waits for the next run', () => hub.stats().subscriptions > 0)
-    await voice.begin()
-    await voice.text('half')
-    await until('it has the second run alone', () => last.text() === 'half')
-    await server.close({ graceMs: 1_000 })
-    await last.done
-    t.strictSame(last.ends(), ['started'], 'half a message is never a whole one')
-  },
-)
+      const early = await follow()
+      await until('it waits for a run', () => hub.stats().subscriptions === 1)
+      const voice = own ? langGraphVoice(url, 'th') : catalogVoice(hub, 'th')
+      await voice.begin()
+      await voice.text('Hello ')
+      await until('it has the text so far', () => early.text() === 'Hello ')
+      for (const connection of hub.connections) connection.close('lagging', 'to see it come back')
+      await voice.text('world')
+      await until('it has come back, and has nothing twice', () => early.text() === 'Hello world')
+      const late = await follow()
+      await until('a late joiner has it too', () => late.text() === 'Hello world')
+      await voice.call('t1', 'ls', { path: '/' })
+      await voice.result('t1', 'ls', ['a.txt'])
+      await voice.text('.')
+      await voice.end()
+      for (const one of [early, late]) {
+        await until('the run has ended', () => one.ends().at(-1) === 'completed')
+        t.strictSame(one.ends(), ['started', 'completed'])
+        t.equal(one.text(), 'Hello world.')
+        t.match(one.of('tools'), [
+          { event: 'tool-started', tool_call_id: 't1', tool_name: 'ls', input: { path: '/' } },
+          { event: 'tool-finished', tool_call_id: 't1', output: ['a.txt'] },
+        ])
+        const blocks = one.of('messages').filter(({ event }) => event === 'content-block-finish')
+        t.match(
+          blocks.map(({ content }) => content),
+          [{ text: 'Hello world' }, { type: 'tool_call', name: 'ls', args: { path: '/' } }, { text: '.' }],
+        )
+      }
+      const body = JSON.stringify({ channels: ['lifecycle', 'odd'] })
+      const bad = await fetch(`${url}/threads/th/stream/events`, { method: 'POST', body })
+      t.match([bad.status, await bad.json()], [400, { detail: /channels: expected a list of/ }])
+      await early.thread.close()
+      const last = await follow(0)
+      await until('it waits for the next run', () => hub.stats().subscriptions > 0)
+      await voice.begin()
+      await voice.text('half')
+      await until('it has the second run alone', () => last.text() === 'half')
+      await server.close({ graceMs: 1_000 })
+      await last.done
+      t.strictSame(last.ends(), ['started'], 'half a message is never a whole one')
+    },
+  )
+}
 
 t.test('a thousand watchers of a run cost one encoding an event', { skip }, async (t) => {
   const { hub, url } = await served(t)

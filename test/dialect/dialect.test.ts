@@ -5,20 +5,24 @@ import { promisify } from 'node:util'
 import t from 'tap'
 import { createCatalog } from '../../src/catalog/catalog.js'
 import type { Dialect } from '../../src/codec/dialect.js'
-import type { DialectRuns } from '../../src/codec/runs.js'
+import type { DialectRuns, RunQuery } from '../../src/codec/runs.js'
 import { builtInDialects } from '../../src/dialect/built-in.js'
 import { createHub } from '../../src/hub/hub.js'
 import type { JsonObject, JsonValue } from '../../src/lib/json.js'
 import { ProtocolError } from '../../src/protocol/codes.js'
-import type { Offset } from '../../src/protocol/cursor.js'
+import { type Epoch, formatCursor, type Offset } from '../../src/protocol/cursor.js'
 import { foreignId, ownId } from '../../src/protocol/foreign-id.js'
 import type { HubEvent, NewEvent, Slices } from '../../src/protocol/frames.js'
+import { defaultLimits } from '../../src/protocol/limits.js'
+import { IdleTimers } from '../../src/server/links/idle-timers.js'
+import { RunLink } from '../../src/server/links/run-link.js'
 import { RunTelling } from '../../src/server/links/run-telling.js'
 import { memoryLink } from '../../src/transport/memory.js'
 import { SimulatedClock } from '../kit/clock.js'
 import { SeededRandom } from '../kit/random.js'
 
 const run = promisify(execFile)
+const none = 0 as Offset
 
 /** What a dialect makes of what, in no language's own terms: `test/dialect/golden/<dialect>.json`. */
 interface Golden {
@@ -188,6 +192,59 @@ t.test('a thousand clients of a dialect cost one encoding an event', async (t) =
   t.equal(hub.stats().encodings.get('sse:session-bus'), 10)
   for (const peer of peers) peer.cut()
 })
+
+for (const { name, runs } of builtInDialects) {
+  if (runs === undefined) continue
+  t.test(`a thousand clients of ${name} in mid-run cost one encoding an event`, async (t) => {
+    const clock = new SimulatedClock()
+    const hub = createHub({ clock, random: new SeededRandom(1) })
+    const codec = hub.codecs.runs(name, runs as DialectRuns)
+    const say = (...events: NewEvent[]) => {
+      hub.session('a').publish(events)
+      hub.flush()
+      clock.runTurn()
+    }
+    const text = (content: string) => ({ type: 'client_output_delta', data: { content } })
+    say({ type: 'execution_started' }, text('so far'))
+    const variant = runs.variant?.({ query: new URLSearchParams() } as RunQuery) ?? ''
+    const ended = () => ({ result: 'succeeded' }) as const
+    const subject = { runs: runs as DialectRuns, variant, session: 'a', worker: undefined, ended }
+    const telling = new RunTelling({ ...subject, catalog: createCatalog() })
+    const { epoch = '' as Epoch, offset = 0 as Offset } = hub.find('a') ?? {}
+    const before = [...(await hub.readHistory('sessions/a')).events]
+    const fold = () =>
+      before.reduce((at, event) => telling.tell(at, event).point, telling.begin(none, 'waiting'))
+    const joined =
+      runs.prelude === undefined
+        ? ({ mode: 'telling', after: none, point: telling.begin(1 as Offset, 'running') } as const)
+        : ({ mode: 'silent', after: offset, point: fold() } as const)
+    const timers = new IdleTimers(clock, 1e6, (error) => t.fail(String(error)))
+    const patience = { clock, retryMs: 1, stalled: () => {} }
+    const limits = defaultLimits
+    let chunks: Uint8Array[] = []
+    const write = (chunk: Uint8Array) => chunks.push(chunk) > 0
+    const cork = (writes: () => void) => writes()
+    const stream = { waiting: 0, write, cork, end: () => {}, cut: () => t.fail('it was cut') }
+    for (let n = 0; n < 1_000; n++) {
+      const link = new RunLink(codec, {
+        ...{ limits, patience, telling, session: 'a', variant, above: undefined, slices: () => ({}) },
+        ...joined,
+      })
+      const after = formatCursor(epoch, joined.after)
+      hub.connect(link).receive({ type: 'subscribe', sub: 1, topic: 'sessions/a', after })
+      link.begin(stream, timers.begin(link))
+    }
+    clock.runTurn()
+    t.ok(Buffer.concat(chunks.slice(-2)).includes('so far'), 'they have the text so far')
+    const encoded = codec.encodings
+    chunks = []
+    for (let n = 0; n < 10; n++) say(text(`<${n}>`))
+    t.equal(chunks.length, 10_000, 'each client is told each event')
+    t.equal(new Set(chunks).size, 10, 'they share the bytes')
+    t.ok(Buffer.concat([...new Set(chunks)]).includes('<9>'))
+    t.equal(codec.encodings - encoded, 10)
+  })
+}
 
 t.test('a name of elsewhere becomes an id of the hub, and comes back', async (t) => {
   const names: [string, string][] = [

@@ -176,12 +176,14 @@ t.test('three hubs over one Redis', { skip: missingRedis() ?? false }, async (t)
         const acknowledged = new Map<string, number>()
         const watching = new AbortController()
         const clients = { webSocket: new Seen(), sse: new Seen() }
-        await fetch(`http://127.0.0.1:${anyPort()}/api/sessions/${session}`, { method: 'PUT' })
         const watches = [
           watchWebSocket(session, anyPort, clients.webSocket, watching.signal),
           watchSse(session, anyPort, clients.sse, watching.signal),
         ]
-        await until('both follow', () => clients.webSocket.isLive && clients.sse.isLive)
+        await until(
+          'both follow a session that does not exist yet',
+          () => clients.webSocket.isLive && clients.sse.isLive,
+        )
         let over = false
         const producers = ['a', 'b'].map((name) =>
           produce({ session, name, port: anyPort }, acknowledged, () => over),
@@ -268,8 +270,11 @@ t.test('three hubs over one Redis', { skip: missingRedis() ?? false }, async (t)
       const acknowledged = new Map<string, number>()
       const seen = new Seen()
       const watching = new AbortController()
-      await fetch(`${url}/api/sessions/proxied`, { method: 'PUT' })
       const watch = watchWebSocket('proxied', () => listen, seen, watching.signal)
+      // A join does not replay notes: one that was published before it would not be seen.
+      await until('it follows a session that does not exist yet', () => seen.isLive)
+      await redis.kill()
+      await redis.restart()
       let over = false
       const producer = produce(
         { session: 'proxied', name: 'p', port: () => listen },

@@ -164,6 +164,57 @@ t.test('what was opened late is what was followed from the beginning', async (t)
   )
 })
 
+t.test(
+  'who waits for a session to begin gets its first event, whatever the log went through meanwhile',
+  async (t) => {
+    type Setup = ReturnType<typeof setUp>
+    const faults: Record<string, (setup: Setup) => void> = {
+      'a dead feed': ({ links }) => links[0]?.deafen(),
+      'a broken link': ({ links }) => links[0]?.cut(500),
+      'a restart': ({ log }) => log.failOver(log.image()),
+      'a dead feed and a restart': ({ log, links }) => {
+        links[0]?.deafen()
+        log.failOver(log.image())
+      },
+    }
+    for (const [name, strike] of Object.entries(faults)) {
+      const setup = setUp(t)
+      const { hubs, clock, done, follow, events } = setup
+      const { frames, connection } = await follow(hubs[0], topic, undefined, ['plan'])
+      t.ok(
+        frames.some(({ type }) => type === 'live'),
+        name,
+      )
+      strike(setup)
+      const { first } = await done(hubs[1].submit(topic, [{ type: 'note' }]))
+      for (let i = 0; i < 200 && events(frames).length === 0; i++) await clock.pass(10)
+      t.strictSame(events(frames), [`${first} note`], name)
+      t.notOk(
+        frames.some(({ type }) => type === 'gap'),
+        `${name}: nothing was lost`,
+      )
+      t.ok(connection.open, name)
+    }
+  },
+)
+
+t.test('who waits for a session that the log forgets comes back for its first event', async (t) => {
+  const { hubs, log, clock, done, follow, events } = setUp(t)
+  const before = log.image()
+  const { frames, connection } = await follow(hubs[0], topic, undefined, ['plan'])
+  const epoch = frames.flatMap((frame) => (frame.type === 'subscribed' ? frame.epoch : []))[0]
+  log.failOver(before)
+  const { first } = await done(hubs[1].submit(topic, [{ type: 'note' }]))
+  for (let i = 0; i < 200 && connection.open; i++) await clock.pass(10)
+  t.notOk(connection.open, 'its hub had another lifetime of the session')
+  t.strictSame(events(frames), [])
+  const again = await follow(hubs[0], topic, `${epoch}:0`, ['plan'])
+  await clock.pass(10)
+  t.strictSame(events(again.frames), [`${first} note`])
+  const gaps = again.frames.flatMap((frame) => (frame.type === 'subscribed' ? frame.gap?.reason : []))
+  t.strictSame(gaps, ['epoch'], 'and it is told of that')
+})
+
 t.test('a hub with a log writes by submitting alone, and has no store', (t) => {
   const { hubs } = setUp(t)
   const [a] = hubs

@@ -125,7 +125,7 @@ class AgUiIngest implements Ingest {
     if (open !== undefined) open.json += delta ?? ''
   }
 
-  /** A chunk opens what it names; what comes next closes it. */
+  /** A chunk opens the part that it names; the next part closes it. */
   #chunk(worker: string | undefined, value: JsonObject): readonly Ingested[] {
     const call = textOf(value['toolCallId'])
     const closed = call === undefined || call === this.#chunkCall ? [] : this.#closeChunk()
@@ -174,7 +174,7 @@ function of(worker: string | undefined, events: readonly NewEvent[]): readonly I
   return events.map((event) => (worker === undefined ? { event } : { event, worker }))
 }
 
-/** @returns the fields that there are */
+/** @returns the fields that are present */
 function named(fields: Readonly<Record<string, JsonValue | undefined>>): JsonObject {
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as JsonObject
 }

@@ -75,7 +75,7 @@ class UiMessageIngest implements Ingest {
       case 'tool-input-error':
         return this.#called(call, value, type === 'tool-input-error')
       case 'tool-output-available':
-        // A preliminary output is followed by another.
+        // Another output follows a preliminary one.
         return value['preliminary'] === true
           ? [custom(value)]
           : [this.#returned(call, value['output'] ?? null, false)]
@@ -142,7 +142,7 @@ class UiMessageIngest implements Ingest {
     return [runStarted(about)]
   }
 
-  /** Applications hand on what a run took in the metadata of its message. */
+  /** Applications pass the usage of a run in the metadata of its message. */
   #note(metadata: JsonObject): void {
     const usage = metadata['totalUsage'] ?? metadata['usage']
     if (isObject(usage)) this.#usage = usage

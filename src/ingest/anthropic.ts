@@ -41,17 +41,17 @@ interface OpenCall {
 
 /** Reads the events of one message after the other. `claude-code` prints the same within its own. */
 export class Messages {
-  /** The message that is being written; nothing between two. */
+  /** The message that is being written; absent between two messages. */
   message: string | undefined
   model: string | undefined
   stopReason: string | undefined
-  /** Why the message says that it ended otherwise than well. */
+  /** The reason that the message gives for ending abnormally. */
   explanation: string | undefined
   #usage: JsonObject = {}
   readonly #calls = new Map<JsonValue, OpenCall>()
   readonly #names = new Map<string, string>()
 
-  /** @returns what an event of the stream has become; undefined when it is none of the API's */
+  /** @returns the events made from an event of the stream; undefined if the API has no such event */
   take(value: JsonObject): readonly NewEvent[] | undefined {
     const { type, index = 0 } = value
     switch (type) {
@@ -79,7 +79,7 @@ export class Messages {
     }
   }
 
-  /** @returns what a whole block of a message has become, as a message that is not streamed has it */
+  /** @returns the events made from a complete block, as in a message that is not streamed */
   whole(block: JsonObject, message: string | undefined): readonly NewEvent[] {
     const { type } = block
     if (type === 'text') return ofText(block['text'], (content) => text(content, message))
@@ -125,7 +125,7 @@ export class Messages {
         if (call !== undefined) call.json += textOf(delta['partial_json']) ?? ''
         return []
       }
-      // A signature is for the provider alone.
+      // Only the provider uses the signature.
       case 'signature_delta':
         return []
       default:
@@ -148,7 +148,7 @@ export class Messages {
   #stop(): readonly NewEvent[] {
     const turn = turnOf(this.model, this.#usage, this.stopReason)
     this.message = undefined
-    // Messages that only call tools from code come without any usage.
+    // Messages that only call tools from code have no usage.
     return turn.inputTokens + turn.outputTokens === 0 ? [] : [turnComplete(turn)]
   }
 }
@@ -193,7 +193,7 @@ class AnthropicIngest implements Ingest {
   }
 }
 
-/** @returns the usage of a message; the provider counts what it read from a cache, or wrote to it, apart */
+/** @returns the usage of a message; the provider counts tokens read from or written to its cache separately */
 export function turnOf(model: string | undefined, usage: JsonObject, stopReason?: string): Turn {
   const cached = countOf(usage['cache_read_input_tokens'])
   return {
@@ -205,7 +205,7 @@ export function turnOf(model: string | undefined, usage: JsonObject, stopReason?
   }
 }
 
-/** A tool says that it failed by a flag, by an error in the place of its result, or by a code other than 0. */
+/** A tool reports a failure by a flag, by an error instead of a result, or by an exit code other than 0. */
 function hasFailed(block: JsonObject, result: JsonValue): boolean {
   const { type, return_code: code } = objectOf(result)
   return (

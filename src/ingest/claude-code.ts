@@ -38,7 +38,7 @@ const types = new Set([
   'control_response',
 ])
 
-/** What Claude Code prints with `--output-format stream-json`, with or without `--include-partial-messages`. */
+/** The output of Claude Code with `--output-format stream-json`, with or without `--include-partial-messages`. */
 export const claudeCode: IngestKind = {
   name: 'claude-code',
   recognizes: ({ type, session_id: session, sessionId: logged, message }) =>
@@ -55,9 +55,9 @@ const askingTool = 'AskUserQuestion'
 class Agent {
   readonly worker: string | undefined
   readonly messages = new Messages()
-  /** The message whose text came in pieces already. */
+  /** The message whose text has already come in pieces. */
   streamed: string | undefined
-  /** The message that is being printed, one block a line, and what it says that it took. */
+  /** The message that is being printed, one block a line, and its usage. */
   #message: string | undefined
   #turn: Turn | undefined
 
@@ -65,7 +65,7 @@ class Agent {
     this.worker = worker
   }
 
-  /** @returns the turn before, once another message begins */
+  /** @returns the previous turn when another message begins */
   turn(message: JsonObject): readonly NewEvent[] {
     const id = textOf(message['id'])
     const before = id === this.#message ? [] : this.rest()
@@ -94,13 +94,13 @@ class ClaudeCodeIngest implements Ingest {
   readonly #main = new Agent(undefined)
   /** By the tool call that started each. */
   readonly #agents = new Map<string, Agent>()
-  /** How many workers there are of each name. */
+  /** The number of workers with each name. */
   readonly #named = new Map<string, number>()
   readonly #asked = new Set<string>()
   #phase: 'waiting' | 'running' | 'ended' = 'waiting'
-  /** What the agent itself has said since it last called a tool: its result may say it again. */
+  /** The agent's own text since its last tool call; the result may repeat it. */
   #shown = ''
-  /** What the turns of the run have said so far: the result has the sum. */
+  /** The usage of the run's turns so far; the result has the sum. */
   #told = { inputTokens: 0, outputTokens: 0, cachedTokens: 0 }
 
   take(value: JsonObject): readonly Ingested[] {
@@ -156,7 +156,7 @@ class ClaudeCodeIngest implements Ingest {
     for (const block of listOf(message['content'])) {
       if (!isObject(block)) continue
       const { type } = block
-      // What came in pieces is here once more, whole.
+      // The text that came in pieces is repeated here as a whole.
       if (agent.streamed !== undefined && agent.streamed === id && (type === 'text' || type === 'thinking'))
         continue
       events.push(...this.#say(agent, agent.messages.whole(block, id)))
@@ -165,7 +165,7 @@ class ClaudeCodeIngest implements Ingest {
     return events
   }
 
-  /** A call that starts an agent makes a worker of it; one that asks a person is a question. */
+  /** A call that starts an agent becomes a worker; a call that asks a person becomes a question. */
   #called(agent: Agent, { id, name, input }: JsonObject): readonly Ingested[] {
     const call = wordOf(id)
     if (name === askingTool) {
@@ -202,7 +202,7 @@ class ClaudeCodeIngest implements Ingest {
     return events
   }
 
-  /** The agent that a call had started has given back its report. */
+  /** The agent that a call started has returned its report. */
   #returned(call: string, block: JsonObject): readonly Ingested[] {
     const agent = this.#agents.get(call)
     if (agent === undefined) return []
@@ -247,7 +247,7 @@ class ClaudeCodeIngest implements Ingest {
     return [{ event: text(content) }]
   }
 
-  /** The last turn takes what the sum has more than the turns before said: they are printed before they are over. */
+  /** The last turn gets the rest of the sum, because turns are printed before their usage is complete. */
   #lastTurn(value: JsonObject): Turn {
     const { model } = this.#main.messages
     const { model: lastModel, stopReason } = this.#main.lastTurn ?? {}
@@ -288,7 +288,7 @@ class ClaudeCodeIngest implements Ingest {
     return [{ event: runStarted(about) }]
   }
 
-  /** The agent whose call a message belongs to; its messages may come before the call itself does. */
+  /** The agent whose call a message belongs to. Its messages may come before the call itself. */
   #agentOf(call: JsonValue | undefined): Agent {
     return (typeof call === 'string' ? this.#agents.get(call) : undefined) ?? this.#main
   }
@@ -310,7 +310,7 @@ class ClaudeCodeIngest implements Ingest {
   }
 }
 
-/** A result that is nothing but text is that text. */
+/** A result that contains only text becomes that text. */
 function plainContent(content: JsonValue | undefined): JsonValue {
   const blocks = listOf(content)
   const isText = blocks.length > 0 && blocks.every((block) => objectOf(block)['type'] === 'text')

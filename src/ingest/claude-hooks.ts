@@ -15,9 +15,9 @@ import {
 import { errorText, objectOf, textOf, unlike, wordOf, workerId } from './fields.js'
 import type { Ingested } from './ingest.js'
 
-/** What Claude Code tells a hook of a session. */
+/** The object that Claude Code passes to a hook. */
 export interface HookCall {
-  /** Its own id of the session. */
+  /** Claude Code's own id of the session. */
   readonly session: string
   readonly events: readonly Ingested[]
 }
@@ -26,10 +26,10 @@ export interface HookCall {
 const askingTool = 'AskUserQuestion'
 
 /**
- * Reads what Claude Code gives its hooks: one object for each thing that happens. A prompt begins a run, and `Stop` ends it;
+ * Reads the objects that Claude Code passes to its hooks. A prompt begins a run, and `Stop` ends it;
  * sub-agents are workers.
  *
- * @throws ProtocolError `badFrame` when it is none of its objects
+ * @throws ProtocolError `badFrame` if it is not such an object
  */
 export function hookCall(value: JsonObject): HookCall {
   const [session, name] = [textOf(value['session_id']), textOf(value['hook_event_name'])]
@@ -86,7 +86,7 @@ function returned(value: JsonObject, result: JsonValue, failed: boolean): readon
   return tool === askingTool ? [completed, inputReceived(id, result)] : [completed]
 }
 
-/** Somebody is waited for, or it is news. */
+/** A notification asks for a person, or only reports something. */
 function notified(value: JsonObject): NewEvent {
   const kind = wordOf(value['notification_type'])
   const message = wordOf(value['message'])
@@ -97,7 +97,7 @@ function notified(value: JsonObject): NewEvent {
   return custom(value)
 }
 
-/** A call has an id in newer versions; by its tool the older ones are paired. */
+/** Newer versions give each call an id; calls of older versions are paired by their tool. */
 function idOf(value: JsonObject): string {
   return textOf(value['tool_use_id']) ?? `${wordOf(value['tool_name'])}-call`
 }

@@ -31,16 +31,16 @@ export const claudeLog: IngestKind = {
   start: () => new ClaudeLogIngest(),
 }
 
-/** How a message ends that is the last one of its turn. */
+/** The stop reasons of the last message of a turn. */
 const last = new Set(['end_turn', 'stop_sequence', 'max_tokens', 'refusal'])
 const interrupted = '[Request interrupted by user'
 
-/** The agent of the session, or one that it started. */
+/** The agent of the session, or one of its sub-agents. */
 class Agent {
   readonly worker: string | undefined
   readonly messages = new Messages()
   isRunning = false
-  /** The message that is being written, one block a line, and what it says that it took. */
+  /** The message that is being written, one block a line, and its usage. */
   message: string | undefined
   turn: Turn | undefined
 
@@ -81,13 +81,13 @@ class ClaudeLogIngest implements Ingest {
         return answered(agent, value)
       case 'system':
         return system(agent, value)
-      // Of the program's own: titles, snapshots of files, what waits to be said.
+      // The program's own entries: titles, snapshots of files, queued prompts.
       default:
         return []
     }
   }
 
-  /** Older versions write what a sub-agent does into the same log, newer ones into one of its own. */
+  /** Older versions log a sub-agent in the same file; newer versions give it a file of its own. */
   #agentOf({ isSidechain, agentId }: JsonObject): Agent {
     const worker =
       isSidechain === true ? workerId(`agent-${wordOf(agentId).slice(0, 8)}`.replace(/-$/, '')) : undefined
@@ -109,14 +109,14 @@ function end(agent: Agent, event: NewEvent): readonly NewEvent[] {
   return [...turnIn(agent), event]
 }
 
-/** @returns the turn whose message is over, once */
+/** @returns the turn of a complete message, once */
 function turnIn(agent: Agent): readonly NewEvent[] {
   const { turn } = agent
   agent.turn = undefined
   return turn === undefined ? [] : [turnComplete(turn)]
 }
 
-/** What a person said, or what a tool gave back. */
+/** A person's message, or a tool's result. */
 function said(agent: Agent, value: JsonObject): readonly NewEvent[] {
   const { content } = objectOf(value['message'])
   const results = listOf(content)
@@ -158,7 +158,7 @@ function answered(agent: Agent, value: JsonObject): readonly NewEvent[] {
     ]
   }
   agent.turn = turnOf(textOf(message['model']), objectOf(message['usage']), reason)
-  // A message may say on each of its lines how it ends: its text is the last of them.
+  // Each line of a message may have its stop reason; the text is on the last one.
   const isLast = reason !== undefined && last.has(reason) && content.some(({ type }) => type === 'text')
   return isLast
     ? [
@@ -177,7 +177,7 @@ function system(agent: Agent, value: JsonObject): readonly NewEvent[] {
   switch (value['subtype']) {
     case 'compact_boundary':
       return [{ type: 'context_compacted', data: objectOf(value['compactMetadata']) }]
-    // Written when the agent waits for the next prompt.
+    // The agent writes it when it waits for the next prompt.
     case 'turn_duration':
       return end(agent, runCompleted())
     default:

@@ -30,7 +30,7 @@ import type { Ingest, Ingested, IngestKind } from './ingest.js'
 const logged = new Set(['session_meta', 'turn_context', 'event_msg', 'response_item', 'compacted'])
 const printed = /^(thread\.started|turn\.(started|completed|failed)|item\.(started|updated|completed))$/
 
-/** Codex: the log of each session in `~/.codex/sessions/`, and what `codex exec --json` prints. */
+/** Codex: the log of each session in `~/.codex/sessions/`, and the output of `codex exec --json`. */
 export const codex: IngestKind = {
   name: 'codex',
   recognizes: ({ type, payload, item, usage, thread_id: thread }) =>
@@ -43,12 +43,12 @@ export const codex: IngestKind = {
 class CodexIngest implements Ingest {
   #isRunning = false
   #model: string | undefined
-  /** Whether anything was of this kind: only then may the rest be odd. */
+  /** Whether an object of this kind was read; unknown objects are accepted only after that. */
   #isKnown = false
-  /** What went wrong in the turn. */
+  /** The error of the turn. */
   #error: string | undefined
   readonly #names = new Map<string, string>()
-  /** Items of `codex exec` whose call was told. */
+  /** Items of `codex exec` whose call has been published. */
   readonly #called = new Set<string>()
 
   take(value: JsonObject): readonly Ingested[] {
@@ -98,7 +98,7 @@ class CodexIngest implements Ingest {
     }
   }
 
-  /** Events of its user interface: what begins and ends, and what it took. */
+  /** Events of its user interface: beginnings, ends and usage. */
   #told(payload: JsonObject): readonly NewEvent[] {
     switch (payload['type']) {
       case 'task_started':
@@ -121,7 +121,7 @@ class CodexIngest implements Ingest {
       case 'stream_error':
         this.#error = errorText(payload, 'The agent reported an error.')
         return []
-      // What was said and done is in the items.
+      // Texts and calls are in the items.
       default:
         return []
     }
@@ -159,7 +159,7 @@ class CodexIngest implements Ingest {
     }
   }
 
-  /** An item of `codex exec`, which comes again as it goes on. */
+  /** An item of `codex exec`, which is repeated as it progresses. */
   #piece(item: JsonObject, isDone: boolean): readonly NewEvent[] {
     const { type, id: given, status } = item
     const id = wordOf(given)
@@ -185,7 +185,7 @@ class CodexIngest implements Ingest {
     return toolStarted(id, name, input)
   }
 
-  /** @returns what a turn took; nothing where nothing is said, or the same is said again */
+  /** @returns the usage of a turn; nothing if there is none, or it is only repeated */
   #turn(usage: JsonObject): readonly NewEvent[] {
     const [input, output] = [countOf(usage['input_tokens']), countOf(usage['output_tokens'])]
     if (input + output === 0) return []
@@ -213,7 +213,7 @@ class CodexIngest implements Ingest {
   }
 }
 
-/** A tool gives back a text, JSON text with an exit code, or an object that says whether it succeeded. */
+/** A tool returns a text, a JSON text with an exit code, or an object with a success flag. */
 function outputOf(value: JsonValue | undefined): { readonly result: JsonValue; readonly failed: boolean } {
   const output = parsed(value)
   const { output: inner, content, success, metadata } = objectOf(output)

@@ -1,11 +1,11 @@
 import type { JsonObject, JsonValue } from '../lib/json.js'
 import type { NewEvent } from '../protocol/frames.js'
 
-/** What a language model took and gave in one turn. */
+/** The usage of a language model in one turn. */
 export interface Turn {
   readonly model?: string
   readonly stopReason?: string
-  /** All that went in, what came from a cache included. */
+  /** All input, including the part from a cache. */
   readonly inputTokens: number
   readonly outputTokens: number
   /** The part of `inputTokens` that came from a cache. */
@@ -13,7 +13,7 @@ export interface Turn {
   readonly costUsd?: number
 }
 
-/** Text that the user sees. */
+/** Text that is shown to the user. */
 export function text(content: string, message?: string): NewEvent {
   return event('client_output_delta', { content, ...(message !== undefined && { message }) })
 }
@@ -79,7 +79,7 @@ export function inputReceived(id: string, answer: JsonValue): NewEvent {
   return event('client_input_received', { request_id: id, answer })
 }
 
-/** What has no counterpart in the catalog is kept as it came. */
+/** Objects without a counterpart in the catalog are kept unchanged. */
 export function custom(data: JsonValue): NewEvent {
   return event('custom-event', data)
 }

@@ -2,17 +2,17 @@ import { isObject, type JsonObject, type JsonValue } from '../lib/json.js'
 import { ProtocolError } from '../protocol/codes.js'
 import type { NewEvent } from '../protocol/frames.js'
 
-/** @returns the value as an object; an empty one when it is none */
+/** @returns the value if it is an object, otherwise an empty object */
 export function objectOf(value: JsonValue | undefined): JsonObject {
   return isObject(value) ? value : {}
 }
 
-/** @returns the value as a list; an empty one when it is none */
+/** @returns the value if it is a list, otherwise an empty list */
 export function listOf(value: JsonValue | undefined): readonly JsonValue[] {
   return Array.isArray(value) ? value : []
 }
 
-/** @returns the text; nothing when it is none, or empty */
+/** @returns the value if it is a text that is not empty */
 export function textOf(value: JsonValue | undefined): string | undefined {
   return typeof value === 'string' && value !== '' ? value : undefined
 }
@@ -22,12 +22,12 @@ export function wordOf(value: JsonValue | undefined): string {
   return typeof value === 'string' || typeof value === 'number' ? String(value) : ''
 }
 
-/** @returns the number; 0 when it is none */
+/** @returns the value if it is a number, otherwise 0 */
 export function countOf(value: JsonValue | undefined): number {
   return typeof value === 'number' && value > 0 ? value : 0
 }
 
-/** @returns a text of JSON as its value; the text itself where it is no JSON; `{}` for an empty one */
+/** @returns the value of a JSON text; the text itself if it is not JSON; `{}` if it is empty */
 export function parsed(value: JsonValue | undefined): JsonValue {
   if (typeof value !== 'string') return value ?? {}
   if (value.trim() === '') return {}
@@ -38,7 +38,7 @@ export function parsed(value: JsonValue | undefined): JsonValue {
   }
 }
 
-/** @returns what an error object or text of a provider says */
+/** @returns the message of a provider's error, which may be an object or a text */
 export function errorText(value: JsonValue | undefined, otherwise: string): string {
   const { message, error, code, type } = objectOf(value)
   return (
@@ -52,7 +52,7 @@ export function errorText(value: JsonValue | undefined, otherwise: string): stri
   )
 }
 
-/** @returns the text of a content that is a text, or a list of blocks with some */
+/** @returns the text of a content, which may be a text or a list of blocks */
 export function contentText(content: JsonValue | undefined): string {
   if (typeof content === 'string') return content
   return listOf(content)
@@ -60,7 +60,7 @@ export function contentText(content: JsonValue | undefined): string {
     .join('')
 }
 
-/** @returns an id of the design's letters that a name of elsewhere stands for */
+/** @returns a valid id for a foreign name */
 export function workerId(name: string): string {
   return (
     name
@@ -70,7 +70,7 @@ export function workerId(name: string): string {
   )
 }
 
-/** @returns the event as of the time that its line says, as ISO 8601; as it is where it says none */
+/** @returns the event with the time of its line, which is ISO 8601; unchanged if the line has none */
 export function timed(event: NewEvent, timestamp: JsonValue | undefined): NewEvent {
   const time = Date.parse(wordOf(timestamp))
   return time > 0 ? { ...event, time } : event
@@ -84,10 +84,10 @@ export function shown(value: JsonObject): string {
   return text.length > shownMax ? `${text.slice(0, shownMax)}…` : text
 }
 
-/** What a stream of another kind, or something else altogether, is answered with. */
+/** The error for input that is not of the expected kind. */
 export function unlike(kind: string, expected: string, value: JsonObject): ProtocolError {
   return new ProtocolError('badFrame', `expected ${expected}, as ${kind} prints, got ${shown(value)}`)
 }
 
-/** What ends a stream that stops before its end. */
+/** The event for a stream that stops before its end. */
 export const cutShort = 'The stream ended before the agent said that it had finished.'

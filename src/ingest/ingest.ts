@@ -1,27 +1,27 @@
 import type { JsonObject } from '../lib/json.js'
 import type { NewEvent } from '../protocol/frames.js'
 
-/** One event of the built-in catalog that something an agent printed has become. */
+/** One event of the built-in catalog, made from an agent's output. */
 export interface Ingested {
   readonly event: NewEvent
-  /** The sub-agent that it is of; absent for the agent itself. */
+  /** The sub-agent that published it; absent for the agent itself. */
   readonly worker?: string
 }
 
 /** Reads the objects of one stream, in their order. It is pure: the same objects give the same events. */
 export interface Ingest {
   /**
-   * @returns what one object of the stream has become; nothing where it only prepares for what comes
-   * @throws ProtocolError `badFrame` when it is none of this kind
+   * @returns the events made from one object of the stream; none if it only prepares for later ones
+   * @throws ProtocolError `badFrame` if the object is not of this kind
    */
   take(value: JsonObject): readonly Ingested[]
-  /** The stream is over. @returns how it ended, where the stream did not say so itself */
+  /** The stream has ended. @returns the events of its end, unless the stream reported the end itself */
   end(): readonly Ingested[]
 }
 
-/** What one family of agents prints. */
+/** One kind of agent output. */
 export interface IngestKind {
-  /** What `--from` and `?from=` say. */
+  /** The value of `--from` and `?from=`. */
   readonly name: string
   /** Whether an object can only be of this kind. */
   recognizes(value: JsonObject): boolean

@@ -11,14 +11,14 @@ import { openaiChat } from './openai-chat.js'
 import { openaiResponses } from './openai-responses.js'
 import { otlp } from './otlp.js'
 
-/** What `--from` and `?from=` know, by name. */
+/** The kinds of `--from` and `?from=`, by name. */
 export const ingestKinds: ReadonlyMap<string, IngestKind> = new Map(
   [claudeCode, anthropic, openaiResponses, openaiChat, aiSdk, agUi, langgraph, otlp, claudeLog, codex].map(
     (kind) => [kind.name, kind],
   ),
 )
 
-/** @returns the one kind that an object can be of; nothing when there is none, or more than one */
+/** @returns the only kind that fits the object; nothing if none or several fit */
 export function recognize(value: JsonObject): IngestKind | undefined {
   const found = [...ingestKinds.values()].filter((kind) => kind.recognizes(value))
   return found.length === 1 ? found[0] : undefined

@@ -45,10 +45,10 @@ export const langgraph: IngestKind = {
 
 class LangGraphIngest implements Ingest {
   #phase: 'waiting' | 'running' | 'ended' = 'waiting'
-  /** The run that everything else is within. */
+  /** The outermost run. */
   #root: string | undefined
   #model: string | undefined
-  /** What has been told of each message whose text comes whole each time. */
+  /** The published text of each message that is repeated as a whole. */
   readonly #told = new Map<string, string>()
   readonly #calls = new Map<string, { name: string; json: string }>()
   readonly #names = new Map<string, string>()
@@ -162,7 +162,7 @@ class LangGraphIngest implements Ingest {
     return [...(thought === '' ? [] : [reasoning(thought)]), ...(shown === '' ? [] : [text(shown, message)])]
   }
 
-  /** A message that comes whole each time: what it has more than the last time is new. */
+  /** A message that is repeated as a whole: only the added text is new. */
   #partial(message: JsonObject): readonly NewEvent[] {
     if (!wordOf(message['type']).toLowerCase().startsWith('ai')) return []
     const id = textOf(message['id']) ?? ''
@@ -212,7 +212,7 @@ class LangGraphIngest implements Ingest {
     ]
   }
 
-  /** A graph that waits for a person says so in the place of an update. */
+  /** A graph that waits for a person sends an interrupt instead of an update. */
   #interrupts(data: JsonObject): readonly NewEvent[] {
     return listOf(data['__interrupt__']).map((interrupt, at) => {
       const { id, interrupt_id: olderId, value } = objectOf(interrupt)

@@ -25,7 +25,7 @@ import {
 } from './fields.js'
 import type { Ingest, Ingested, IngestKind } from './ingest.js'
 
-/** The chat completions of OpenAI, and of the many servers that speak it. A run may take several completions. */
+/** The chat completions of OpenAI and compatible servers. A run may take several completions. */
 export const openaiChat: IngestKind = {
   name: 'openai-chat',
   recognizes: ({ object, choices }) =>
@@ -33,7 +33,7 @@ export const openaiChat: IngestKind = {
   start: () => new ChatIngest(),
 }
 
-/** A call whose arguments come in pieces. */
+/** A tool call whose arguments come in pieces. */
 interface OpenCall {
   id: string
   name: string
@@ -83,7 +83,7 @@ class ChatIngest implements Ingest {
   }
 
   #choice(choice: JsonObject): readonly NewEvent[] {
-    // Several answers to one question would be read as one text.
+    // Several choices would be merged into one text.
     if (countOf(choice['index']) > 0) return []
     const delta = objectOf(choice['delta'] ?? choice['message'])
     const events: NewEvent[] = []
@@ -110,7 +110,7 @@ class ChatIngest implements Ingest {
       open.name ||= textOf(name) ?? ''
       return []
     }
-    // Some servers number no calls: another id is another call.
+    // Some servers send no index; then another id means another call.
     const before = open === undefined ? [] : this.#called()
     const call = textOf(id) ?? `${this.#id ?? 'call'}-${wordOf(number)}`
     this.#calls.set(number, { id: call, name: textOf(name) ?? '', json })
@@ -139,7 +139,7 @@ class ChatIngest implements Ingest {
     return [runStarted(this.#model === undefined ? {} : { model: this.#model })]
   }
 
-  /** The completion is over: its usage comes after its last text, or never. */
+  /** The completion has ended. Its usage comes after its last text, or never. */
   #close(): readonly NewEvent[] {
     const events = [...this.#called()]
     if (this.#id === undefined || this.#finish === undefined) return events

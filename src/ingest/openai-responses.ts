@@ -27,7 +27,7 @@ import {
 } from './fields.js'
 import type { Ingest, Ingested, IngestKind } from './ingest.js'
 
-/** The Responses API of OpenAI, and of servers that speak it. Each response is a run. */
+/** The Responses API of OpenAI and compatible servers. Each response is a run. */
 export const openaiResponses: IngestKind = {
   name: 'openai-responses',
   recognizes: ({ type }) => wordOf(type).startsWith('response.'),
@@ -36,12 +36,12 @@ export const openaiResponses: IngestKind = {
 
 const textDeltas = new Set(['response.output_text.delta', 'response.refusal.delta'])
 const reasoningDeltas = new Set(['response.reasoning_text.delta', 'response.reasoning_summary_text.delta'])
-/** What carries the arguments of a call whole, before the call is made. */
+/** Events with the complete arguments of a call, before the call is made. */
 const argumentsDone = /^response\.(\w+_call_arguments|\w+_call_code|custom_tool_call_input)\.done$/
-/** Pieces and steps of a call that the whole of it says again. */
+/** Pieces and steps of a call, which the complete call repeats. */
 const ofCalls =
   /^response\.(\w+_call|\w+_call_arguments|\w+_call_code|custom_tool_call_input|mcp_list_tools)\./
-/** What says again, whole or as a frame of it, what comes in pieces. */
+/** Events that repeat, or only frame, text that comes in pieces. */
 const repeats =
   /^response\.(in_progress|queued|content_part\.|output_text\.done|refusal\.done|reasoning_text\.done|reasoning_summary_text\.done|reasoning_summary_part\.done)/
 const providerTools = new Set([
@@ -56,7 +56,7 @@ class ResponsesIngest implements Ingest {
   #phase: 'waiting' | 'running' | 'ended' = 'waiting'
   #model: string | undefined
   #error: string | undefined
-  /** Items whose text, or whose reasoning, has come in pieces. */
+  /** Items whose text or reasoning has come in pieces. */
   readonly #streamed = new Set<string>()
   readonly #items = new Map<string, JsonObject>()
   readonly #started = new Set<string>()
@@ -206,7 +206,7 @@ class ResponsesIngest implements Ingest {
   }
 }
 
-/** The id by which a call and its output name each other. */
+/** The id that a call and its output have in common. */
 function callOf(item: JsonObject): string {
   return textOf(item['call_id']) ?? wordOf(item['id'])
 }

@@ -1,27 +1,27 @@
 import type { JsonObject, JsonValue } from '../lib/json.js'
 import { listOf, objectOf, textOf, wordOf } from './fields.js'
 
-/** A span or a log record with its attributes as plain values, and those of what sent it below them. */
+/** A span or log record with its attributes as plain values, together with those of its resource. */
 export interface OtlpItem {
   readonly kind: 'span' | 'log'
   readonly name: string
-  /** Hexadecimal; empty where a log record has none. */
+  /** Hexadecimal; empty for a log record without one. */
   readonly traceId: string
   readonly spanId: string
   /** Empty for the root of a trace. */
   readonly parentSpanId: string
-  /** Milliseconds since 1970; 0 where it says none. */
+  /** Milliseconds since 1970; 0 if it has none. */
   readonly startedAt: number
   readonly endedAt: number
   readonly attributes: JsonObject
   readonly body: JsonValue
   /** The events of a span, by name. */
   readonly events: readonly { readonly name: string; readonly attributes: JsonObject }[]
-  /** What failed; nothing where nothing did. */
+  /** The error message; absent without an error. */
   readonly error: string | undefined
 }
 
-/** How many values, of attributes and bodies, may be nested in each other; deeper ones are left out. */
+/** The maximum nesting of values in attributes and bodies; deeper values are left out. */
 const valueDepthMax = 32
 
 /**
@@ -41,7 +41,7 @@ export function otlpItems(value: JsonObject): OtlpItem[] {
   return items.sort((one, other) => one.endedAt - other.endedAt)
 }
 
-/** @returns by which name its sender knows the session; nothing where it does not say */
+/** @returns the sender's name of the session; nothing if it has none */
 export function otlpSession({ attributes }: OtlpItem): string | undefined {
   return textOf(attributes['session.id']) ?? textOf(attributes['gen_ai.conversation.id'])
 }
@@ -101,7 +101,7 @@ function fromPairs(list: JsonValue | undefined, depthMax: number): JsonObject {
   )
 }
 
-/** @returns an `AnyValue` as JSON says it */
+/** @returns the plain value of an `AnyValue` */
 function plain(value: JsonValue | undefined, depthMax: number): JsonValue {
   const { stringValue, intValue, doubleValue, boolValue, bytesValue, arrayValue, kvlistValue } =
     objectOf(value)

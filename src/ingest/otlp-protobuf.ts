@@ -2,7 +2,7 @@ import { BinaryReader, BinaryWriter, WireType } from '@bufbuild/protobuf/wire'
 import type { JsonObject, JsonValue } from '../lib/json.js'
 import { ProtocolError } from '../protocol/codes.js'
 
-/** How a field is read: a scalar, or the fields of a message. */
+/** The type of a field: a scalar, or a message with its fields. */
 type Kind = 'text' | 'hex' | 'base64' | 'nanos' | 'int' | 'double' | 'bool' | (() => Message)
 
 interface Field {
@@ -13,7 +13,7 @@ interface Field {
 
 type Message = Readonly<Record<number, Field>>
 
-// What is read of opentelemetry-proto 1.x; the numbers of its fields never change. The rest is passed over.
+// The fields of opentelemetry-proto 1.x that are read. Field numbers never change. Other fields are skipped.
 
 const anyValue = (): Message => ({
   1: { name: 'stringValue', kind: 'text' },
@@ -89,8 +89,8 @@ const logs: Message = {
 /**
  * Reads an `ExportTraceServiceRequest` or `ExportLogsServiceRequest` in protobuf.
  *
- * @param depthMax how deeply values may be nested
- * @returns the same as the JSON encoding of OTLP has it
+ * @param depthMax the maximum nesting of values
+ * @returns the request as in the JSON encoding of OTLP
  * @throws ProtocolError `badFrame`
  */
 export function readOtlp(bytes: Uint8Array, what: 'traces' | 'logs', depthMax: number): JsonObject {
@@ -103,7 +103,7 @@ export function readOtlp(bytes: Uint8Array, what: 'traces' | 'logs', depthMax: n
   }
 }
 
-/** @returns the answer of a collector that took all but some: `rejected_spans` or `rejected_log_records`, and why */
+/** @returns a partial success: the number of `rejected_spans` or `rejected_log_records`, and the reason */
 export function partialSuccess(rejected: number, reason: string): Uint8Array {
   const writer = new BinaryWriter()
   if (rejected === 0) return writer.finish()

@@ -26,12 +26,12 @@ import {
 import type { Ingest, Ingested, IngestKind } from './ingest.js'
 import { type OtlpItem, otlpItems } from './otlp-items.js'
 
-/** As long as an event's id may be. */
+/** The maximum length of an event's id. */
 const idLengthMax = 256
 
-/** What the spans and log records of one session become. */
+/** Makes events from the spans and log records of one session. */
 export class OtlpSession {
-  /** Whether the session itself, or a worker, is at work; told for what was published before. */
+  /** Whether the session itself, or a worker, is running, by the events published before. */
   readonly #isRunning: (worker: string | undefined) => boolean
   readonly #running = new Map<string | undefined, boolean>()
 
@@ -61,7 +61,7 @@ export class OtlpSession {
         ...(model !== undefined && { model }),
         ...(service !== undefined && { service }),
       }
-      // Once a trace: a span that comes after the end of its run does not begin another.
+      // Once per trace: a span that comes after the end of its run does not begin another run.
       say(runStarted(data), 'run', item.startedAt)
       this.#running.set(worker, true)
     }
@@ -77,7 +77,7 @@ export class OtlpSession {
     return found
   }
 
-  /** @returns how what was begun here has ended, where nothing said so */
+  /** @returns the ends of runs that began here and whose end was not reported */
   end(): readonly Ingested[] {
     const open = [...this.#running].filter(([, runs]) => runs)
     return open.map(([worker]) => ({ event: runFailed(cutShort), ...(worker !== undefined && { worker }) }))
@@ -88,7 +88,7 @@ export class OtlpSession {
   }
 }
 
-/** An event, and its name within its trace: the same is told by spans and by log records, and counts once. */
+/** An event and its name within its trace. Spans and log records may report the same thing, which counts once. */
 interface Told {
   readonly event: NewEvent
   readonly name: string
@@ -138,7 +138,7 @@ function fromLog(log: OtlpItem): Told[] {
   }
 }
 
-/** One call of a model: what it said, the tools that it called and were answered before, and what it took. */
+/** One call of a model: its text, its tool calls, the results of earlier calls, and its usage. */
 function turnOf(item: OtlpItem): Told[] {
   const { attributes, spanId, events, error } = item
   const told: Told[] = []
@@ -165,13 +165,13 @@ function isNoTurn({ name }: Told): boolean {
   return !name.endsWith('-turn')
 }
 
-/** Attributes of instrumentations from before the conventions: `gen_ai.completion.0.content`. */
+/** Attributes of instrumentations that are older than the conventions: `gen_ai.completion.0.content`. */
 function numbered({ attributes, spanId }: OtlpItem): Told[] {
   const said = textOf(attributes['gen_ai.completion.0.content'])
   return said === undefined ? [] : [{ event: text(said, spanId), name: `${spanId}-text-0-0` }]
 }
 
-/** The form of the conventions before 1.37: a choice with a message of OpenAI's. */
+/** The form of the conventions before 1.37: a choice with an OpenAI message. */
 function choice({ spanId }: OtlpItem, body: JsonObject): Told[] {
   const message = objectOf(parsed(body['message']))
   const calls = listOf(message['tool_calls']).map((one) => {
@@ -249,7 +249,7 @@ function usageOf(attributes: JsonObject): NewEvent {
   return turnComplete({
     ...(model !== undefined && { model }),
     ...(typeof stopReason === 'string' && { stopReason }),
-    // Claude Code counts apart what came from its cache.
+    // Claude Code counts cached tokens separately.
     inputTokens:
       of('gen_ai.usage.input_tokens', 'gen_ai.usage.prompt_tokens') +
       (attributes['input_tokens'] === undefined
@@ -270,12 +270,12 @@ function partsOf({ parts }: JsonObject): readonly JsonObject[] {
   return listOf(parts).map(objectOf)
 }
 
-/** What tells log records of one trace apart. */
+/** Distinguishes the log records of one trace. */
 function sequence({ attributes, endedAt }: OtlpItem): string {
   return wordOf(attributes['event.sequence']) || String(endedAt)
 }
 
-/** What the file exporter of OpenTelemetry's collector writes: one request a line. */
+/** The format of the file exporter of OpenTelemetry's collector: one request a line. */
 export const otlp: IngestKind = {
   name: 'otlp',
   recognizes: ({ resourceSpans, resourceLogs }) =>

@@ -5,11 +5,11 @@ import { objectOf, shown } from './fields.js'
 import type { Ingest, Ingested, IngestKind } from './ingest.js'
 import { ingestKinds, recognize } from './kinds.js'
 
-/** What `--from` and `?from=` take: the name of a kind, or `auto`, which looks at the first object. */
+/** The values of `--from` and `?from=`: the name of a kind, or `auto`, which decides by the first object. */
 export const ingestNames: readonly string[] = [...ingestKinds.keys(), 'auto']
 
 /**
- * Translates what an agent prints, one stream from its first line to its last.
+ * Translates one stream of an agent's output, from its first line to its last.
  *
  * The lines are JSON objects, or those of an event stream (HTML Living Standard, section 9.2.6), whose `data` is
  * JSON. Blank lines may be left out: a `data` that is complete JSON is complete.
@@ -23,9 +23,9 @@ export class Translation {
 
   /**
    * @param name one of `ingestNames`
-   * @param options.worker the worker that the agent is; its sub-agents are named after it
+   * @param options.worker the worker of the agent; its sub-agents are named after it
    * @param options.dataMax the longest `data` of a block, in UTF-16 units
-   * @throws ProtocolError `badFrame` when there is no such kind
+   * @throws ProtocolError `badFrame` if there is no such kind
    */
   constructor(name: string, options: { readonly worker?: string; readonly dataMax: number }) {
     if (!ingestNames.includes(name)) {
@@ -40,20 +40,20 @@ export class Translation {
     this.#choose(ingestKinds.get(name))
   }
 
-  /** @throws ProtocolError `badFrame` when the line is neither JSON nor one of an event stream, or of another kind */
+  /** @throws ProtocolError `badFrame` if the line is neither JSON nor a line of an event stream, or is of another kind */
   line(text: string): readonly Ingested[] {
     const line = text.trim()
     if (line === doneMark) return this.#done()
     return EventLines.isField(line) ? this.#field(line) : this.value(json(line))
   }
 
-  /** @throws ProtocolError `badFrame` when it is no object, or of another kind */
+  /** @throws ProtocolError `badFrame` if it is not an object, or is of another kind */
   value(value: JsonValue): readonly Ingested[] {
     if (!isObject(value)) throw new ProtocolError('badFrame', `expected an object, got ${quote(value)}`)
     return this.#named(this.#ingestOf(value).take(value))
   }
 
-  /** @returns how the stream ended, where it did not say so itself */
+  /** @returns the events of the stream's end, unless the stream reported the end itself */
   end(): readonly Ingested[] {
     const { rest } = this.#blocks
     if (rest !== '') throw new ProtocolError('badFrame', `data: expected JSON, got ${quote(rest)}`)
@@ -95,7 +95,7 @@ export class Translation {
     return this.#choose(found) as Ingest
   }
 
-  /** The first object of another kind says which it is; later ones are kept as they are. */
+  /** A first object of another kind is refused; later ones are kept unchanged. */
   #expectKind(value: JsonObject): void {
     const kind = this.#kind
     if (kind === undefined || this.#name === 'auto') return
@@ -116,7 +116,7 @@ export class Translation {
     return this.#ingest
   }
 
-  /** Sub-agents are workers of their own, named after the worker that the agent is. */
+  /** Sub-agents are workers of their own, named after the agent's worker. */
   #named(found: readonly Ingested[]): readonly Ingested[] {
     const base = this.#worker
     if (base === undefined) return found
@@ -134,7 +134,7 @@ export class Translation {
   }
 }
 
-/** What only the block's `event` names, as LangGraph's modes, is given to the kinds beside its data. */
+/** Some kinds, such as LangGraph's modes, need the `event` of a block as well as its data. */
 function inBlock({ event, data }: JsonBlock): JsonValue {
   if (event === undefined || event === 'message') return data
   const named = isObject(data) && ['type', 'choices', 'event'].some((name) => data[name] !== undefined)

@@ -1,9 +1,9 @@
 import { isObject, type JsonObject, type JsonValue } from '../lib/json.js'
 import { applyPatch } from '../state/apply.js'
 
-/** What a client of AG-UI knows of a thread that was told all of it: what is open, and every message so far. */
+/** The state of an AG-UI client that has received the whole thread: its open parts and all messages so far. */
 export interface Thread {
-  /** `RUN_STARTED` of the run under way. */
+  /** `RUN_STARTED` of the current run. */
   readonly run: JsonObject | undefined
   readonly steps: readonly JsonObject[]
   readonly agents: readonly JsonObject[]
@@ -11,9 +11,9 @@ export interface Thread {
   readonly spans: readonly JsonObject[]
   readonly open: readonly OpenPart[]
   readonly messages: readonly JsonObject[]
-  /** The state that was published in this shape; absent where the state is that of the slices. */
+  /** The state that was published in this shape; absent if the slices are the state. */
   readonly state: JsonValue | undefined
-  /** What chunks without an id go on with. */
+  /** The part that chunks without an id continue. */
   readonly chunk: OpenPart | undefined
 }
 
@@ -35,10 +35,10 @@ export const noThread: Thread = {
   chunk: undefined,
 }
 
-// Of a longer thread the older messages are left out of a snapshot.
+// A snapshot of a longer thread leaves out the oldest messages.
 const messagesMax = 1_000
 
-/** @returns the thread after an event, which must fit what is open */
+/** @returns the thread after an event, which must fit the open parts */
 export function after(thread: Thread, event: JsonObject): Thread {
   const { type } = event
   switch (type) {
@@ -93,7 +93,7 @@ export function after(thread: Thread, event: JsonObject): Thread {
   }
 }
 
-/** @returns the events that an event stands for: chunks open what they name, and end what was open before */
+/** @returns the events that an event stands for: a chunk opens the part that it names, and ends the previous one */
 export function expanded(thread: Thread, event: JsonObject): readonly JsonObject[] {
   const type = wordIn(event, 'type')
   const { chunk } = thread
@@ -113,14 +113,14 @@ export function expanded(thread: Thread, event: JsonObject): readonly JsonObject
   return events
 }
 
-/** Remembers what an event with chunks has left open. */
+/** Remembers the part that a chunk leaves open. */
 export function withChunk(thread: Thread, event: JsonObject): Thread {
   const isChunk = wordIn(event, 'type').endsWith('_CHUNK')
   const chunk = isChunk ? thread.open.at(-1) : undefined
   return chunk === thread.chunk ? thread : { ...thread, chunk }
 }
 
-/** @returns what ends all that is open, so that the run can end */
+/** @returns the events that close all open parts, so that the run can end */
 export function endings(thread: Thread): readonly JsonObject[] {
   return [
     ...thread.open.toReversed().map(endOf),
@@ -136,7 +136,7 @@ export function endings(thread: Thread): readonly JsonObject[] {
   ]
 }
 
-/** @returns what ends all that is open of one agent */
+/** @returns the events that close all open parts of one agent */
 export function endingsOf(thread: Thread, agent: string): readonly JsonObject[] {
   const its = (event: JsonObject): boolean => event['subagentRunId'] === agent
   return endings({
@@ -149,8 +149,8 @@ export function endingsOf(thread: Thread, agent: string): readonly JsonObject[] 
 }
 
 /**
- * @returns what a client begins with that joins now: the run, the state, all messages with what is written of them so
- *   far, and once more the beginning of all that is open. It goes on with what is new
+ * @returns the first events for a client that joins now: the run, the state, all messages including the incomplete
+ *   ones, and the beginnings of all open parts. New events follow
  */
 export function prelude(thread: Thread, run: JsonObject, state: JsonObject): readonly JsonObject[] {
   const snapshot = thread.state ?? state
@@ -169,7 +169,7 @@ export function prelude(thread: Thread, run: JsonObject, state: JsonObject): rea
 function opened(thread: Thread, kind: OpenPart['kind'], start: JsonObject): Thread {
   const id = wordIn(start, kind === 'call' ? 'toolCallId' : 'messageId')
   const part = { kind, id, start, text: '' }
-  // Messages stand in the order in which they began.
+  // Messages are in the order of their beginnings.
   return withMessage({ ...thread, open: [...thread.open, part] }, messageOf(part))
 }
 
@@ -203,7 +203,7 @@ function messageOf({ kind, id, start, text }: OpenPart): JsonObject {
   return { id: start['parentMessageId'] ?? id, role: 'assistant', toolCalls: [call], ...of(start) }
 }
 
-/** A call joins the message that it belongs to. */
+/** Adds a call to its message. */
 function withMessage(thread: Thread, message: JsonObject): Thread {
   const at = thread.messages.findIndex(({ id }) => id === message['id'])
   const before = thread.messages[at]
@@ -244,7 +244,7 @@ function endOf({ kind, id, start }: OpenPart): JsonObject {
   return { type: kind === 'text' ? 'TEXT_MESSAGE_END' : 'REASONING_MESSAGE_END', messageId: id, ...of(start) }
 }
 
-/** Whose it is. */
+/** The fields that name the agent. */
 function of({ subagentRunId }: JsonObject): JsonObject {
   return subagentRunId === undefined ? {} : { subagentRunId }
 }
@@ -262,7 +262,7 @@ function patched(state: JsonValue | undefined, delta: JsonValue | undefined): Js
   try {
     return applyPatch(state ?? {}, listOf(delta) as never)
   } catch {
-    // Its clients leave the state as it is, too, where a patch does not apply.
+    // AG-UI clients also leave the state unchanged if a patch does not apply.
     return state
   }
 }

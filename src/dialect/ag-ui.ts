@@ -22,18 +22,18 @@ const types =
 
 interface State {
   readonly thread: Thread
-  /** Of each agent that has said something in this run; the session's own under the empty name. */
+  /** The flow of each agent that has published in this run; the session's own has the empty name. */
   readonly flows: { readonly [worker: string]: Flow }
-  /** What ids of this run begin with: those of messages are of the whole thread. */
+  /** The prefix of this run's ids, because message ids must be unique in the whole thread. */
   readonly run: string
 }
 
 /**
  * AG-UI: a thread is a session, a sub-agent a worker of it. `POST /ag-ui/{thread}`, or `/ag-ui` with the thread in the
- * body: the run that is under way, or the next one. Its protocol has no cursor: who joins in mid-run gets the state,
- * every message so far, and the beginning of all that is open once more.
+ * body: the current run, or the next one. The protocol has no cursor: a client that joins during a run gets the state,
+ * all messages so far, and the beginnings of all open parts.
  *
- * Published in this shape, an event has the type that it has there, and the other fields as its data.
+ * An event published in this shape keeps its type, and its other fields become the data.
  */
 const runs: DialectRuns<State> = {
   routes: [
@@ -97,7 +97,7 @@ function withChunks({ state, events }: Telling, type: string): Telling {
   return { state: { ...state, thread: withChunk(state.thread, { type }) }, events }
 }
 
-/** A run begins; one of which it was told already, because the session had begun before, goes on. */
+/** A run begins. If the client has already got its beginning, because the session had begun before, the run continues. */
 function opened(state: State, event: HubEvent, { session }: RunFacts): Telling {
   const run = String(event.offset)
   const fresh = { ...state, run, flows: {} }
@@ -116,13 +116,13 @@ function started(threadId: string, runId: string): JsonObject {
   return { type: 'RUN_STARTED', threadId, runId }
 }
 
-/** What was published in this shape; chunks are told as what they stand for. */
+/** Events published in this shape. Chunks are sent as the events that they stand for. */
 function ownEvents({ thread }: State, { type, data }: HubEvent): readonly JsonObject[] {
   if (type === 'RUN_FINISHED' || type === 'RUN_ERROR') return []
   return expanded(thread, { type, ...fieldsOf(data) })
 }
 
-/** The agent of a worker begins with the first thing that it says. */
+/** A worker's agent begins with its first event. */
 function withAgent(told: Telling, worker: string, data: JsonValue): Telling {
   const { agents } = told.state.thread
   const subagentRunId = agentOf(told.state.run, worker)
@@ -142,7 +142,7 @@ function agentOf(run: string, worker: string): string {
   return run === '' ? worker : `${worker}-${run}`
 }
 
-/** What a worker says that is no text and no tool: that it begins, or how it ended. */
+/** The beginning or the end of a worker. */
 function ofAgent(told: Telling, event: HubEvent, worker: string): Telling {
   const { type, data } = event
   if (type === 'execution_started' || type === 'process.started') return withAgent(told, worker, data)
@@ -238,7 +238,7 @@ function lastEvents(
   }
 }
 
-/** A change of a slice as one of the whole state. */
+/** Makes a change of a slice a change of the whole state. */
 function stateDelta({ data, worker }: HubEvent): JsonObject {
   const update = data as StateUpdate
   const slice = worker === undefined ? update.slice : `workers/${worker}/${update.slice}`
@@ -256,7 +256,7 @@ function stateDelta({ data, worker }: HubEvent): JsonObject {
   return { type: 'STATE_DELTA', delta: [operation] }
 }
 
-/** The messages that an agent was asked with are the thread's. */
+/** The messages of an agent's input belong to the thread. */
 function asked(state: State, { messages }: JsonObject): State {
   if (!Array.isArray(messages)) return state
   return {
@@ -274,7 +274,7 @@ function threadIn(body: JsonValue): string | undefined {
   return typeof threadId === 'string' && threadId !== '' ? threadId : undefined
 }
 
-/** What a front-end posts is asked of the agent, if a person said something last; once, by the id of the run. */
+/** Passes the last message of a front-end's request to the agent if a person wrote it; once per run id. */
 function request({ body }: RunQuery): NewEvent | undefined {
   const { runId, messages, tools, context, forwardedProps, state, resume } = fieldsOf(body ?? null)
   const last = Array.isArray(messages) ? messages.at(-1) : undefined

@@ -9,9 +9,9 @@ import { failureText, saidBy, type Usage } from './said.js'
 
 const prefix = 'ai-sdk.'
 
-/** Parts that clients of version 6 do not know, and that are fatal to them. */
+/** Parts that clients of version 6 do not know and fail on. */
 const newParts = ['custom', 'reasoning-file', 'reset-step', 'steering-message', 'tool-approval-response']
-/** What `finishReason` may be; `interrupted` in version 7 alone. */
+/** The values of `finishReason`; `interrupted` only in version 7. */
 const reasons = ['stop', 'length', 'content-filter', 'tool-calls', 'error', 'other']
 
 interface State {
@@ -24,9 +24,9 @@ interface State {
 
 /**
  * The UI message stream of the AI SDK (`ai` 5 to 7): `GET /api/chat/{chat}/stream`, by which its clients resume. They
- * have no cursor: the message that is being written is told again from its beginning. 204 where none is.
+ * have no cursor: the message that is being written is sent again from its beginning. Without one the answer is 204.
  *
- * Published in this shape, a part is an event `ai-sdk.<type>` whose data are the other fields.
+ * A part published in this shape is an event `ai-sdk.<type>`, and its other fields are the data.
  */
 const runs: DialectRuns<State> = {
   routes: [{ path: '/api/chat/{session}/stream' }],
@@ -65,12 +65,12 @@ function tell(state: State, event: HubEvent, facts: RunFacts): Told<State> {
   return moves.reduce<Told<State>>((told, move) => joined(told, moved(told.state, move)), joined(begun, next))
 }
 
-/** @param then what follows */
+/** @param then the parts that follow */
 function joined(told: Told<State>, then: Told<State>): Told<State> {
   return { state: then.state, blocks: [...told.blocks, ...then.blocks] }
 }
 
-/** The message has an id of its own: told again, it takes the place of what a client has of it. */
+/** The message has an id of its own: sent again, it replaces the client's incomplete copy. */
 function begin(state: State, event: HubEvent, { session, opens }: RunFacts): Told<State> {
   if (state.begun) return { state, blocks: [] }
   const { message } = fieldsOf(event.data)
@@ -130,7 +130,7 @@ function turn(state: State, { input, output, cached }: Usage, model: string | un
   return { state: { ...state, usage, inStep: false }, blocks }
 }
 
-/** A step begins with what is first in it. */
+/** A step begins with its first part. */
 function inStep(state: State, value: JsonObject): Told<State> {
   if (state.inStep) return { state, blocks: [part(value)] }
   return { state: { ...state, inStep: true }, blocks: [part({ type: 'start-step' }), part(value)] }
@@ -165,7 +165,7 @@ function lastPart(result: RunEnding['result'], reason: string | undefined): Bloc
   }
 }
 
-/** What was published in this shape is told as it came, as far as the client knows it. */
+/** Parts published in this shape are sent unchanged, if the client knows them. */
 function ownPart(state: State, { type: full, offset, data }: HubEvent, facts: RunFacts): Told<State> {
   const type = full === failedFinish ? 'finish' : full.slice(prefix.length)
   const fields: Record<string, JsonValue> = { ...fieldsOf(data) }
@@ -191,7 +191,7 @@ function part(value: JsonObject): Block {
 
 const done: Block = { text: 'data: [DONE]\n\n' }
 
-/** What the SDK says after an error; the run has failed all the same. */
+/** The parts that the SDK sends after an error; the run has failed nevertheless. */
 const failedFinish = `${prefix}finish-failed`
 
 function read(value: JsonValue): DialectEvent {

@@ -3,7 +3,7 @@ import { isObject, type JsonObject, type JsonValue } from '../lib/json.js'
 import type { HubEvent } from '../protocol/frames.js'
 import { fieldsOf } from './fields.js'
 
-/** Stream events that are events of the execution, and as which type they are logged. What is not here is not. */
+/** Stream events that are logged as events of the execution, and their types in the log. Others are not logged. */
 const logged: Readonly<Record<string, string>> = {
   'data-execution-start': 'execution_start',
   'data-execution-end': 'execution_end',
@@ -42,7 +42,7 @@ export const executionLog: Dialect = {
   records: { types: Object.keys(logged), record },
 }
 
-/** Where a field may stand: under these names, or as the `id` of an object of that name. */
+/** The names of a field; its value may also be the `id` of an object with such a name. */
 const steps = ['step_id', 'stepId', 'step']
 const artifacts = ['artifact_id', 'artifactId', 'artifact']
 const durations = ['duration_ms', 'durationMs', 'duration']
@@ -66,7 +66,7 @@ function record({ offset, type, time, worker, data }: HubEvent): JsonObject | un
   }
 }
 
-/** Takes the first of the fields that fits out of the payload; an object stays there, and its id is told. */
+/** Takes the first fitting field out of the payload. An object stays in the payload, and its id is used. */
 function take(
   payload: Record<string, JsonValue>,
   names: readonly string[],

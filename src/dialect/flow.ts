@@ -1,12 +1,12 @@
 import type { JsonValue } from '../lib/json.js'
 import type { Said, Usage } from './said.js'
 
-/** What is open in the output of one agent: at most one text, reasoning or input that is typed at a time. */
+/** The open parts in the output of one agent: at most one text, reasoning or growing input at a time. */
 export interface Flow {
   readonly open: Open | undefined
   /** Calls whose result has not come. */
   readonly calls: readonly Call[]
-  /** Of all that was opened so far: it makes ids that are the same each time that the run is told. */
+  /** The number of parts opened so far. Ids made from it are the same each time the run is sent. */
   readonly opened: number
 }
 
@@ -20,7 +20,7 @@ type Open =
   | { readonly kind: 'reasoning'; readonly id: string }
   | { readonly kind: 'typing'; readonly id: string; readonly name: string; readonly json: string }
 
-/** What protocols that open and close their parts say of it. */
+/** The steps of protocols that open and close their parts. */
 export type Move =
   | { readonly kind: 'openText' | 'closeText' | 'openReasoning' | 'closeReasoning'; readonly id: string }
   | { readonly kind: 'text' | 'reasoning'; readonly id: string; readonly text: string }
@@ -51,10 +51,10 @@ export interface Flowed {
 
 export const noFlow: Flow = { open: undefined, calls: [], opened: 0 }
 
-// Calls without a result; of more the oldest is no longer known by name.
+// Maximum of calls without a result; beyond it the oldest is forgotten.
 const openCallsMax = 1_000
 
-/** @returns what something that was said means to those who are told all that precedes it */
+/** @returns the steps that an event makes for clients that have received everything before it */
 export function flowed(flow: Flow, said: Said): Flowed {
   switch (said.kind) {
     case 'text':
@@ -161,7 +161,7 @@ function onCall(flow: Flow, { id: given, name, input }: Extract<Said, { kind: 'c
   }
 }
 
-/** A result of a call that was not told of tells of it. One without an id is of the oldest open call of its name. */
+/** A result of an unknown call opens the call first. A result without an id belongs to the oldest open call with its name. */
 function onResult(flow: Flow, said: Extract<Said, { kind: 'result' }>): Flowed {
   const before = closed(flow)
   const { result, failed } = said

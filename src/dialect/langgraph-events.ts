@@ -19,10 +19,10 @@ import {
 } from './langgraph-telling.js'
 import { failureText, type Said, saidBy } from './said.js'
 
-// Of one event there may be so many: their numbers lie between those of the events before and after it.
+// Maximum of messages per event: their numbers lie between those of the events before and after it.
 const perEvent = 64
 
-// Of the messages of a graph that are kept in mind; of more the oldest is forgotten.
+// Maximum of messages of a graph that are remembered; beyond it the oldest is forgotten.
 const messagesMax = 100
 
 const channels = [

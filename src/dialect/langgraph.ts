@@ -12,11 +12,11 @@ const name = /^[a-z][a-z0-9_-]*(\/[a-z]+)?(\|.*)?$/
 
 const modesMax = 20
 
-/** What comes whatever modes a client asks for. */
+/** Events that are sent in every mode. */
 const always = ['metadata', 'error', 'end', 'feedback']
 
 interface State {
-  /** The modes that are asked for; all where there are none. */
+  /** The requested modes; all of them if none is requested. */
   readonly modes: readonly string[]
   readonly begun: boolean
   readonly flow: Flow
@@ -24,10 +24,10 @@ interface State {
 
 /**
  * The streams of LangGraph's server: `GET /threads/{thread}/runs/{run}/stream`, where the run is the session, and
- * `GET /threads/{thread}/stream`, where the thread is. Clients resume with `Last-Event-ID`, and ask after the run when a
- * response ends.
+ * `GET /threads/{thread}/stream`, where the thread is the session. Clients resume with `Last-Event-ID`, and ask for the
+ * run's status when a response ends.
  *
- * Published in this shape, `{ event, data }` is an event `langgraph.<mode>`, with both as its data.
+ * `{ event, data }` published in this shape is an event `langgraph.<mode>` with both fields as its data.
  */
 const runs: DialectRuns<State> = {
   routes: [
@@ -53,7 +53,7 @@ export const langgraph: Dialect = {
   namedBlocks: true,
 }
 
-/** A client names what it asks for otherwise than what it gets is named. */
+/** Some modes have another name in requests than in events. */
 function modesOf(query: URLSearchParams): readonly string[] {
   const asked = query.getAll('stream_mode').map((mode) => (mode === 'messages-tuple' ? 'messages' : mode))
   if (asked.length > modesMax || asked.some((mode) => mode !== '' && !name.test(mode))) {
@@ -101,7 +101,7 @@ function block({ modes }: State, event: string, data: JsonValue): readonly Block
   return asked ? [{ text: dataBlock(data, event) }] : []
 }
 
-/** A part of a message, as the mode `messages` has it: a chunk, and what is known of it. */
+/** A part of a message in the mode `messages`: a chunk and its metadata. */
 function messages(state: State, move: Move, node: string): readonly Block[] {
   const about = { langgraph_node: node }
   const chunk = (id: string, fields: JsonObject): JsonValue => [
@@ -155,7 +155,7 @@ function ownEvent(state: State, { data }: HubEvent): Told<State> {
   return { state: state.begun ? state : { ...state, begun: true }, blocks: block(state, event, inner) }
 }
 
-/** What the status of a run is there. */
+/** The status of a run in LangGraph's words. */
 const statuses = {
   waiting: 'pending',
   running: 'running',

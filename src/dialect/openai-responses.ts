@@ -7,16 +7,16 @@ import { fieldsOf, objectOf, textField } from './fields.js'
 import { closed, type Flow, flowed, type Move, noFlow } from './flow.js'
 import { resultText, saidBy } from './said.js'
 
-/** What the API says of an error, which is not the end of its response. */
+/** The API's event for an error, which does not end its response. */
 const errorType = 'response.error'
 
-// Of one event there may be so many blocks; their numbers lie between those of the events before and after it.
+// Maximum of blocks per event: their numbers lie between those of the events before and after it.
 const blocksPerEvent = 16
 
 interface State {
-  /** The last whole response that the producer sent, for those that speak the API themselves. */
+  /** The last complete response of a producer that uses this API itself. */
   readonly own: JsonObject | undefined
-  /** The response as it is now, but for its output; absent before it began. */
+  /** The current response without its output; absent before its beginning. */
   readonly response: JsonObject | undefined
   readonly output: readonly JsonObject[]
   /** The item that is being written. */
@@ -28,7 +28,7 @@ interface State {
  * The Responses API of OpenAI: `GET /v1/responses/{id}`, whole or with `stream=true`, after `starting_after`. A response
  * is the newest run of the session of that id.
  *
- * Published in this shape, an event has the type that it has there, and the other fields as its data.
+ * An event published in this shape keeps its type, and its other fields become the data.
  */
 const runs: DialectRuns<State> = {
   routes: [
@@ -113,7 +113,7 @@ function begun(state: State, event: HubEvent, { session }: RunFacts, blocks: Blo
   return { ...state, response }
 }
 
-/** @param status of what is closed: a text whose run has failed is no whole one */
+/** @param status of the closed items; a text of a failed run is incomplete */
 function moved(state: State, move: Move, blocks: Blocks, status = 'completed'): State {
   const index = state.output.length
   const at = { output_index: index, content_index: 0 }
@@ -269,7 +269,7 @@ function endingOf(result: RunEnding['result'], message: string): JsonObject {
   }
 }
 
-/** What was published in this shape is told as it came, with the producer's numbers where it numbers. */
+/** Events published in this shape are sent unchanged, with the producer's sequence numbers if it has any. */
 function ownEvent(state: State, { type: full, offset, data }: HubEvent): Told<State> {
   const type = full === errorType ? 'error' : full
   const fields = fieldsOf(data)
@@ -282,7 +282,7 @@ function ownEvent(state: State, { type: full, offset, data }: HubEvent): Told<St
   return { state: output === next.output ? next : { ...next, output }, blocks: [block] }
 }
 
-/** @returns the response as it is, with the item that is being written */
+/** @returns the current response with the item that is being written */
 function document(state: State, { session, status, startedAt }: RunSummary): JsonObject {
   const own = state.own
   if (own !== undefined) {

@@ -3,7 +3,7 @@ import type { JsonObject } from '../lib/json.js'
 import type { HubEvent, StateUpdate } from '../protocol/frames.js'
 import { fieldsOf } from './fields.js'
 
-/** What its clients get beside the state. */
+/** Events that clients get in addition to the state. */
 export const lifecycle = ['execution.status', 'custom-event']
 
 /** An event stream of a runtime: named events, whose ids count from 1 in each response. */
@@ -19,7 +19,7 @@ export const actions: DialectStream = {
   heartbeat: (nowMs) => dataBlock({ type: 'heartbeat', timestamp: nowMs }, 'heartbeat'),
 }
 
-/** `GET /stream/actions`: what the runtime does, and heartbeats. */
+/** `GET /stream/actions`: the runtime's events and heartbeats. */
 export const runtimeActions: Dialect = { name: 'runtime-actions', stream: actions }
 
 function runtimeEvent({ type, time: timestamp, data }: HubEvent): JsonObject | undefined {
@@ -35,7 +35,7 @@ function runtimeEvent({ type, time: timestamp, data }: HubEvent): JsonObject | u
   }
 }
 
-/** A slice that was removed has become null. */
+/** A removed slice is sent as null. */
 function change(update: StateUpdate): JsonObject {
   const { slice, cause } = update
   return {

@@ -2,11 +2,11 @@ import { isObject, type JsonValue } from '../lib/json.js'
 import type { HubEvent } from '../protocol/frames.js'
 import { fieldsOf } from './fields.js'
 
-/** What an event of the built-in catalog says, whichever of its sections it is of. */
+/** The meaning of an event of the built-in catalog, the same for all its sections. */
 export type Said =
   | { readonly kind: 'text' | 'textEnd'; readonly id?: string; readonly text: string }
   | { readonly kind: 'reasoning'; readonly text: string }
-  /** The input of a tool call, as it is typed. */
+  /** A piece of the input of a tool call. */
   | { readonly kind: 'typing'; readonly id: string; readonly name?: string; readonly text: string }
   | { readonly kind: 'call'; readonly id?: string; readonly name: string; readonly input: JsonValue }
   | {
@@ -17,7 +17,7 @@ export type Said =
       readonly failed: boolean
     }
   | { readonly kind: 'turn'; readonly model?: string; readonly usage: Usage }
-  /** A person is asked, or it is something that no dialect has a word for. */
+  /** A question to a person, or an event that no dialect can express. */
   | { readonly kind: 'other'; readonly name: string; readonly data: JsonValue }
 
 export interface Usage {
@@ -26,7 +26,7 @@ export interface Usage {
   readonly cached: number
 }
 
-/** @returns what an event says; nothing where it says nothing to who reads along */
+/** @returns the meaning of an event; nothing if it has none for a reader */
 export function saidBy({ type, data }: HubEvent): Said | undefined {
   const fields = fieldsOf(data)
   switch (type) {
@@ -110,12 +110,12 @@ function count(value: JsonValue | undefined): number {
   return typeof value === 'number' && value > 0 ? value : 0
 }
 
-/** @returns what a tool gave as text */
+/** @returns the output of a tool as text */
 export function resultText(result: JsonValue): string {
   return typeof result === 'string' ? result : JSON.stringify(result)
 }
 
-/** @returns what a failed tool said */
+/** @returns the error text of a failed tool */
 export function failureText(result: JsonValue): string {
   if (isObject(result)) {
     const { message, error } = result

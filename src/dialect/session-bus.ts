@@ -5,15 +5,15 @@ import { ProtocolError, quote } from '../protocol/codes.js'
 import type { HubEvent } from '../protocol/frames.js'
 import { objectOf, textField } from './fields.js'
 
-/** Where `data` keeps what stands beside it in this dialect, such as `node_id`, so that it is not lost. */
+/** The field of `data` that keeps the fields beside it in this dialect, such as `node_id`. */
 const beside = '$bus'
 
 const workerPrefix = 'worker:'
 
-/** What its clients do not expect of the past: the catalog replays more than it did when they were written. */
+/** Types that clients do not expect in a replay; the catalog replays more than when these clients were written. */
 const notReplayed = ['tool_call_started', 'tool_call_completed', 'execution_completed', 'execution_failed']
 
-/** What its clients get who ask for no types: those of the first release, which they know. */
+/** The types for clients that request none: those of the first release. */
 const defaultTypes = Object.keys(section).filter(
   (type) => type !== 'llm_reasoning_delta' && type !== 'credentials_provided',
 )
@@ -21,7 +21,7 @@ const defaultTypes = Object.keys(section).filter(
 /**
  * The session bus of an agent framework: `data: { type, stream_id, data, timestamp, … }`, without `event:`.
  *
- * A session's stream leaves the workers' chatter out, as its topic does; a worker's route has all of it.
+ * A session's stream has the events of its topic, without those of only one worker; a worker's route has all of its events.
  */
 export const sessionBus: Dialect = {
   name: 'session-bus',
@@ -55,7 +55,7 @@ function busEvent({ type, time, worker, data }: HubEvent, session: string): Json
   }
 }
 
-/** As Python writes and reads it, of any version. */
+/** ISO 8601 as all versions of Python write and read it. */
 function isoTime(ms: number): string {
   return new Date(ms).toISOString().replace('Z', '+00:00')
 }
@@ -85,7 +85,7 @@ function withBeside(data: JsonValue, rest: JsonObject): JsonObject {
   })
 }
 
-/** @returns milliseconds since 1970, of ISO 8601 or of seconds. A time without a zone is UTC. */
+/** @returns milliseconds since 1970 from ISO 8601 or seconds. A time without a zone is UTC. */
 function timeOf(timestamp: JsonValue): number {
   if (typeof timestamp === 'number' && timestamp >= 0) return timestamp < 1e11 ? timestamp * 1000 : timestamp
   const text = typeof timestamp === 'string' ? timestamp : ''

@@ -5,7 +5,7 @@ import { fieldsOf, objectOf, textField } from './fields.js'
 
 const prefix = 'data-'
 
-/** What its clients do not expect of the past. */
+/** Types that clients do not expect in a replay. */
 const notReplayed = [
   'data-execution-end',
   'data-execution-failed',

@@ -21,7 +21,7 @@ export const taskLog: Dialect = {
   publish: read,
 }
 
-/** Runtimes that print their tool calls publish them as text: `name(arguments)` or `name arguments`. */
+/** Some runtimes publish their tool calls as text: `name(arguments)` or `name arguments`. */
 const textCall = /^\s*([A-Za-z0-9_.:/-]+?)\s*(?:\(([\s\S]*)\)\s*|:?\s+([\s\S]*)|:?\s*([{[][\s\S]*))?$/
 
 function toolcall(data: JsonValue): JsonObject {
@@ -35,7 +35,7 @@ function toolcall(data: JsonValue): JsonObject {
     : { tool, args: argumentsOf(inner ?? spaced ?? braced ?? '') }
 }
 
-/** What is no JSON stays text. */
+/** Text that is not JSON stays text. */
 function argumentsOf(text: string): JsonValue {
   if (text.trim() === '') return {}
   try {
@@ -45,7 +45,7 @@ function argumentsOf(text: string): JsonValue {
   }
 }
 
-/** `{ type, … }`, `{ type, data: … }`, the same with `event`, or the object alone, which says what it is. */
+/** `{ type, … }`, `{ type, data: … }`, the same with `event`, or an object whose fields show its type. */
 function read(value: JsonValue): DialectEvent {
   const object = objectOf(value, 'an object { type, … }')
   const { type: named, event, ...rest } = object

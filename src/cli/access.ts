@@ -11,7 +11,7 @@ import { CommandError, exitCodes } from './exit-codes.js'
 import { reasonOf } from './hub-http.js'
 import { collect, programName } from './options.js'
 
-/** What the command line says of who may use the hub. */
+/** The options of the command line for access to the hub. */
 export interface AccessFlags {
   readonly tokenSecretFile?: readonly string[]
   readonly tokenSecretEnv?: readonly string[]
@@ -28,7 +28,7 @@ export interface AccessFlags {
   readonly tlsKey?: string
 }
 
-/** The same, as the config file says it. */
+/** The same options in the config file. */
 export interface AccessConfig {
   readonly auth?: AuthOptions
   readonly origins?: readonly string[]
@@ -38,7 +38,7 @@ export interface AccessConfig {
 }
 
 export interface Access extends Pick<ServeOptions, 'auth' | 'origins' | 'hosts' | 'tls'> {
-  /** Which server is asked what a request may do. */
+  /** The server that decides what a request may do. */
   readonly authorize?: AuthorizeUrlOptions
 }
 
@@ -78,7 +78,7 @@ export function addAccessOptions(command: Command): Command {
     .option('--tls-key <file>', 'the private key of that certificate (PEM)')
 }
 
-/** @throws CommandError when something that is needed is not there */
+/** @throws CommandError if a required part is missing */
 export function accessOf(flags: AccessFlags, config: AccessConfig, env: NodeJS.ProcessEnv): Access {
   const auth = authOf(flags, config.auth, env)
   const origins = flags.origin ?? config.origins
@@ -94,7 +94,7 @@ export function accessOf(flags: AccessFlags, config: AccessConfig, env: NodeJS.P
   }
 }
 
-/** @throws CommandError when others can reach the hub, and nothing tells who may do what */
+/** @throws CommandError if other machines can reach the hub and no access is configured */
 export function expectKey(host: string, { auth, authorize }: Access, env: NodeJS.ProcessEnv): void {
   if (auth !== undefined || authorize !== undefined || isLoopback(host)) return
   const program = programName(env)
@@ -107,7 +107,7 @@ or let another server tell who may do what, with --authorize-url.`,
   )
 }
 
-/** @returns a command that gets a token for the examples; nothing where none is needed */
+/** @returns a command that gets a token for the examples; nothing if none is needed */
 export function hintOfToken({ auth }: Access, env: NodeJS.ProcessEnv): string | undefined {
   if (auth === undefined) return undefined
   const [file] = auth.secretFiles ?? []

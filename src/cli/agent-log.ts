@@ -10,31 +10,31 @@ import { ProtocolError } from '../protocol/codes.js'
 import { ownId } from '../protocol/foreign-id.js'
 import { defaultLimits } from '../protocol/limits.js'
 
-/** Whose log it is, as its lines say. */
+/** The agent of a log, by the log's lines. */
 export interface Identity {
-  /** What the agent calls its session, or the name of the file. */
+  /** The agent's own id of its session, or the name of the file. */
   readonly session: string
   readonly kind: string
   readonly cwd: string | undefined
-  /** The session of the agent that started this one, where that has a log of its own. */
+  /** The session of the agent that started this one, if that agent has a log of its own. */
   readonly parent: string | undefined
 }
 
-/** What a line has become. */
+/** The events made from a line. */
 export interface LogEvent {
   readonly line: number
   readonly at: number
   readonly ingested: Ingested
 }
 
-/** What is read of a log at once. Bytes. */
+/** Maximum of bytes that are read from a log at once. */
 const readBytesMax = 4 * 1024 * 1024
 const titleLengthMax = 80
 
 /** A log that an agent writes, read from its beginning and followed as it grows. */
 export class AgentLog {
   readonly path: string
-  /** The bytes that were read. */
+  /** The number of bytes read so far. */
   #offset = 0
   readonly #reader: LineReader
   readonly #kind: string | undefined
@@ -57,24 +57,24 @@ export class AgentLog {
     return basename(this.path).replace(/\.\w+$/, '')
   }
 
-  /** Known once a line was read that says it. */
+  /** Known once a line with it was read. */
   get identity(): Identity | undefined {
     return this.#identity
   }
 
-  /** What the agent was asked first; nothing before. */
+  /** The agent's first prompt; absent before it. */
   get title(): string | undefined {
     return this.#title
   }
 
-  /** A line that could not be read; told once. */
+  /** A line that could not be read; reported once. */
   takeFault(): string | undefined {
     const fault = this.#fault
     this.#fault = undefined
     return fault
   }
 
-  /** @returns what has come since; nothing where the file has not grown, or cannot be read any more */
+  /** @returns the new lines; none if the file has not grown or can no longer be read */
   async read(): Promise<readonly LogEvent[]> {
     const size = sizeOf(this.path)
     if (this.#isBroken || size === undefined || size <= this.#offset) return []
@@ -85,7 +85,7 @@ export class AgentLog {
         this.#reader.push(chunk as Buffer)
       }
     } catch (error) {
-      // A line that is too long, or no UTF-8: what follows cannot be told from it.
+      // The line is too long or not UTF-8, so the beginning of the next one is not known.
       this.#isBroken = true
       this.#fault = error instanceof Error ? error.message : String(error)
     }
@@ -134,12 +134,12 @@ export class AgentLog {
   }
 }
 
-/** @returns the id of a session of the hub for what an agent calls its own */
+/** @returns the id of the hub's session for an agent's session */
 export function sessionIdOf(name: string): string {
   return ownId(name).slice(0, defaultLimits.idLengthMax)
 }
 
-/** @returns the bytes of a file; nothing where it has gone */
+/** @returns the size of a file in bytes; nothing if it is gone */
 export function sizeOf(path: string): number | undefined {
   return statSync(path, { throwIfNoEntry: false })?.size
 }

@@ -3,10 +3,10 @@ import { Translation } from '../ingest/translate.js'
 import { ProtocolError } from '../protocol/codes.js'
 import { defaultLimits } from '../protocol/limits.js'
 
-/** What an agent has printed, in order: what it means, or a line that is none of its kind and stays output. */
+/** An agent's output in order: its events, or a line of another kind, which stays output. */
 export type Printed = Ingested | string
 
-/** Puts the lines together that an agent prints, and translates them. */
+/** Joins the pieces of an agent's lines, and translates the lines. */
 export class AgentOutput {
   readonly #translation: Translation
   /** The beginning of a line that has not ended. */
@@ -29,7 +29,7 @@ export class AgentOutput {
     return printed
   }
 
-  /** The agent has ended. @returns what was left of its last line, and how the agent's stream ended */
+  /** The agent has ended. @returns the rest of its last line, and the events of the stream's end */
   end(): readonly Printed[] {
     const printed: Printed[] = []
     if (this.#rest !== '') this.#line(this.#rest, printed)
@@ -37,7 +37,7 @@ export class AgentOutput {
     try {
       printed.push(...this.#translation.end())
     } catch (error) {
-      // Half a block of an event stream: that it was cut is told by the exit.
+      // Half a block of an event stream: the exit reports the cut.
       if (!(error instanceof ProtocolError)) throw error
     }
     return printed

@@ -33,9 +33,9 @@ agent's own id; with --session each is a worker of that session. Logs that were 
 beginning, and any other once it is written to. What was published before is not published again.
 ${exitCodesHelp}`
 
-/** How often the logs are looked at. Milliseconds. */
+/** How often the logs are checked. Milliseconds. */
 const lookMs = 500
-/** Events of a session that are looked at to find out how far it was published. */
+/** Events of a session that are read to find the last published line. */
 const lookBack = 1_000
 
 export function attachCommand(surroundings: Surroundings): Command {
@@ -57,10 +57,10 @@ export function attachCommand(surroundings: Surroundings): Command {
     })
 }
 
-/** A directory with logs, and of which kind they are. */
+/** A directory with logs of one kind. */
 interface Place {
   readonly directory: string
-  /** Absent: each log says it. */
+  /** Absent: each log's lines determine it. */
   readonly kind: string | undefined
 }
 
@@ -88,7 +88,7 @@ async function attach(
     throw new CommandError(exitCodes.failure, `there is no directory ${missing.directory}`)
   const hub = hubOf(options, surroundings.env)
   try {
-    // Says at once when nobody answers, or the token is no good.
+    // Reports at once that the hub does not answer or refuses the token.
     await lookUpSession(hub, options.session ?? 'attach')
     return await new Attachment(places, hub, options, surroundings).toItsEnd()
   } finally {
@@ -96,12 +96,12 @@ async function attach(
   }
 }
 
-/** Where the events of one log go. */
+/** The target of one log's events. */
 interface Target {
   readonly session: string
   readonly worker: string | undefined
   readonly sender: Sender
-  /** The line that was published last, in an earlier life of this command. */
+  /** The last line that an earlier run of this command has published. */
   readonly published: number
 }
 
@@ -111,11 +111,11 @@ class Attachment {
   readonly #options: AttachOptions
   readonly #surroundings: Surroundings
   readonly #logs = new Map<string, AgentLog>()
-  /** The bytes of logs that are too old, until they grow. */
+  /** The sizes of logs that are too old; they are read once they grow. */
   readonly #old = new Map<string, number>()
   readonly #targets = new Map<AgentLog, Target | 'refused'>()
   readonly #senders = new Map<string, Sender>()
-  /** By the id of an agent, the session that it is in. */
+  /** The session of each agent, by the agent's id. */
   readonly #roots = new Map<string, string>()
   #signal: NodeJS.Signals | undefined
   #wake = (): void => {}
@@ -177,7 +177,7 @@ class Attachment {
     }
   }
 
-  /** @returns whether there was anything */
+  /** @returns whether anything was read */
   async #publishAll(): Promise<boolean> {
     let any = false
     for (const log of this.#logs.values()) {
@@ -212,7 +212,7 @@ class Attachment {
     await sender.room()
   }
 
-  /** An agent is a session, or a worker of one: of that of `--session`, or of that of the agent that started it. */
+  /** An agent becomes a session, or a worker of `--session` or of the session of the agent that started it. */
   async #targetOf(log: AgentLog, identity: Identity): Promise<Target | 'refused'> {
     const { session: own, parent, kind } = identity
     const short = own.replaceAll(/[^A-Za-z0-9]/g, '').slice(-8)
@@ -247,7 +247,7 @@ class Attachment {
     await this.#hub.ask({ method: 'PUT', path: `/api/sessions/${session}`, body })
   }
 
-  /** @returns the newest line of the log that the session has; 0 where it has none, or that cannot be asked */
+  /** @returns the number of the log's last line in the session; 0 if there is none, or it cannot be read */
   async #publishedLine(session: string, worker: string | undefined, name: string): Promise<number> {
     const topic = worker === undefined ? session : `${session}/workers/${worker}`
     const query = `order=desc&limit=${lookBack}`
@@ -302,7 +302,7 @@ function logsIn(directory: string): string[] {
     .map((path) => join(directory, path))
 }
 
-/** What may not be read, or goes while it is looked at, is passed over. */
+/** Files that may not be read, or disappear meanwhile, are skipped. */
 function filesIn(directory: string): readonly string[] {
   try {
     return readdirSync(directory, { recursive: true, encoding: 'utf8' })

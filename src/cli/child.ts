@@ -6,7 +6,7 @@ import { LineSplitter } from './lines.js'
 import { formatDuration } from './paint.js'
 import { Stops } from './stops.js'
 
-/** What a worker runs: text for a shell, or a program with its arguments as they are. */
+/** The command of a worker: text for a shell, or a program with its arguments. */
 export type ChildCommand =
   | { readonly kind: 'shell'; readonly text: string }
   | { readonly kind: 'program'; readonly words: readonly [string, ...string[]] }
@@ -14,13 +14,13 @@ export type ChildCommand =
 export type OutputStream = 'stdout' | 'stderr'
 
 export interface Exit {
-  /** As a shell would say it: 128 + n after signal n, 127 when the command was not found. */
+  /** As in a shell: 128 + n after signal n, 127 if the command was not found. */
   readonly code: number
   readonly signal: NodeJS.Signals | null
   readonly durationMs: number
-  /** Somebody who watches has cancelled it. */
+  /** A watcher has cancelled it. */
   readonly cancelled?: true
-  /** Why the command could not be started at all. */
+  /** The reason that the command could not be started. */
   readonly error?: string
 }
 
@@ -28,7 +28,7 @@ export interface ChildEvents {
   started(pid: number | null): void
   /** Pieces of output in order, each a line with its `\n`, or a part of one. */
   output(stream: OutputStream, texts: readonly string[]): void
-  /** It was stopped, or goes on: by us, or where the platform tells (Linux) by anybody. */
+  /** It was stopped or continued: by this process or, on Linux, by any other. */
   readonly stopped?: (isStopped: boolean) => void
   /** Once, after the last output. */
   exited(exit: Exit): void
@@ -38,17 +38,17 @@ export interface ChildEvents {
 export interface Spawned {
   /** Absent where it could not be started. */
   readonly pid: number | undefined
-  /** What it prints. */
+  /** Its output. */
   readonly outputs: readonly SpawnedOutput[]
-  /** @returns whether it reads what it is given */
+  /** @returns whether it reads its input */
   write(text: string): boolean
   /** It is given nothing more to read. */
   endInput(): void
   /** Of its terminal, if it has one. */
   resize?(columns: number, rows: number): void
-  /** @param tell whether it has to wait until its output is read, where its pipes do not see to that */
+  /** @param tell is called with whether it must wait until its output is read, if its pipes do not ensure that */
   onHold?(tell: (isHeld: boolean) => void): void
-  /** @param tell once, after the last output */
+  /** @param tell is called once, after the last output */
   onEnd(tell: (exit: Omit<Exit, 'durationMs'>) => void): void
 }
 
@@ -68,35 +68,35 @@ export interface SpawnedOutput {
 
 export interface ChildOptions {
   readonly env: NodeJS.ProcessEnv
-  /** Whether the command reads what we were given, or what `write` gives it; otherwise it finds its input empty. */
+  /** Whether the command reads this process's input, or the input from `write`; otherwise its input is empty. */
   readonly input: 'inherit' | 'pipe' | 'ignore'
   readonly clock: Clock
   /** Starts it in a terminal of its own, instead of with pipes. */
   readonly terminal?: (command: ChildCommand, options: ChildOptions) => Spawned
-  /** After so long without its end the beginning of a line is shown; 1,000 unless given. */
+  /** The time after which an incomplete line is shown; 1,000 by default. Milliseconds. */
   readonly unfinishedMs?: number
 }
 
 export interface Child {
   readonly ended: boolean
-  /** To the command and all that it started. Harmless after its end. */
+  /** Sends a signal to the command and all its children. Harmless after its end. */
   signal(signal: NodeJS.Signals): void
-  /** Asks it to end, as Ctrl-C does; one that has not ended after so long is killed. Milliseconds. */
+  /** Asks it to end, as Ctrl-C does; if it has not ended after this time, it is killed. Milliseconds. */
   cancel(graceMs: number): void
-  /** Gives it something to read. @returns whether it reads any */
+  /** Writes to its input. @returns whether it reads its input */
   write(text: string): boolean
   /** It is given nothing more to read. */
   endInput(): void
   /** Of its terminal, if it has one. */
   resize(columns: number, rows: number): void
-  /** Stops and goes on reading its output: it waits when its pipe is full. */
+  /** Pauses and resumes reading its output; the command waits when its pipe is full. */
   pause(): void
   resume(): void
 }
 
-/** A longer line comes in pieces. Escaped as JSON a piece stays well below what the hub takes of a line. */
+/** A longer line comes in pieces. Escaped as JSON, a piece stays well below the hub's limit for a line. */
 const pieceCharactersMax = 16 * 1024
-/** After so long without its end the beginning of a line is shown: a prompt, a row of dots. */
+/** The time after which an incomplete line is shown, such as a prompt or a row of dots. */
 const unfinishedMsDefault = 1_000
 
 export function startChild(command: ChildCommand, options: ChildOptions, events: ChildEvents): Child {
@@ -139,7 +139,7 @@ export function startChild(command: ChildCommand, options: ChildOptions, events:
     cancel(graceMs) {
       cancelled = true
       signal('SIGINT')
-      // One that is paused could not end.
+      // A paused command could not end.
       if (process.platform !== 'win32') signal('SIGCONT')
       killing ??= clock.after(graceMs, () => signal('SIGKILL'))
     },
@@ -155,12 +155,12 @@ function spawnCommand(command: ChildCommand, options: ChildOptions): Spawned {
   const spawnOptions = {
     env: options.env,
     stdio: [options.input, 'pipe', 'pipe'] as [ChildOptions['input'], 'pipe', 'pipe'],
-    // A process group of its own: Ctrl-C reaches it once, through us, and so do signals to all it started.
+    // A process group of its own: Ctrl-C reaches it only through this process, and signals reach all its children.
     detached: process.platform !== 'win32',
   }
   const [program, ...words] = command.kind === 'program' ? command.words : [command.text]
   const child: ChildProcess = spawn(program, words, { ...spawnOptions, shell: command.kind === 'shell' })
-  // One that reads nothing more is no fault of ours.
+  // A command that no longer reads its input is not an error.
   child.stdin?.on('error', () => {})
   return {
     pid: child.pid,
@@ -184,7 +184,7 @@ function spawnCommand(command: ChildCommand, options: ChildOptions): Spawned {
           error: missing ? 'command not found' : error.message,
         })
       })
-      // Not `exit`: what the command left running may still write to its pipes.
+      // Not `exit`: children that are still running may write to its pipes.
       child.on('close', (code, signal) => tell({ code: code ?? exitCodeOf(signal), signal }))
     },
   }
@@ -216,7 +216,7 @@ function readLines(
     if (texts.length === 0) return
     events.output(name, isTerminal ? texts.map((text) => text.replace(/\r+\n$/, '\n')) : texts)
   }
-  // By age, whatever comes meanwhile: a progress bar may write for hours without a newline.
+  // By age, regardless of further output: a progress bar may write for hours without a newline.
   const hold = (): void => {
     if (!lines.unfinished || stream.isPaused()) {
       timer?.cancel()
@@ -254,7 +254,7 @@ export function exitCodeOf(signal: NodeJS.Signals | null): number {
   return 128 + (signal === null ? 0 : constants.signals[signal])
 }
 
-/** @returns an exit in words: how it was, and after how long */
+/** @returns a description of an exit: its kind, and the duration */
 export function exitText(exit: Omit<Exit, 'signal'> & { readonly signal: string | null }): {
   readonly how: string
   readonly after: string
@@ -274,7 +274,7 @@ export function commandText(command: ChildCommand): string {
     .join(' ')
 }
 
-/** @returns a worker's name for a command that was given none: that of its program */
+/** @returns the default name of a command's worker: that of its program */
 export function workerNameOf(command: ChildCommand): string {
   const program = command.kind === 'shell' ? (command.text.trim().split(/\s+/, 1)[0] ?? '') : command.words[0]
   return (

@@ -40,7 +40,7 @@ function wordsOf(commands: readonly Command[]): Words[] {
   }))
 }
 
-/** They have no quotes of their own: the words are ours. */
+/** The words are our own and contain no quotes. */
 const scripts: Readonly<Record<Shell, (commands: readonly Words[]) => string>> = {
   bash: (commands) => `_runcast() {
   local word=\${COMP_WORDS[COMP_CWORD]}
@@ -83,7 +83,7 @@ compdef _runcast runcast
       .concat('\n'),
 }
 
-/** @returns a description that no shell reads anything into */
+/** @returns a description without characters that are special in a shell */
 function plain(text: string): string {
   return text.replaceAll(/['"`$\\[\]:]/g, '')
 }

@@ -12,7 +12,7 @@ import { CommandError, exitCodes } from './exit-codes.js'
 import { reasonOf } from './hub-http.js'
 import { type LogConfig, logFromConfig } from './shared-log.js'
 
-/** What the config file may say. */
+/** The fields of the config file. */
 export interface Config {
   readonly catalog?: Extensions
   readonly limits?: Partial<Limits>

@@ -6,13 +6,13 @@ import type { Repair } from '../store/repair.js'
 import { type Store, StoreError } from '../store/store.js'
 import { CommandError, exitCodes } from './exit-codes.js'
 
-/** Where `serve` keeps events unless told otherwise. */
+/** The default data directory of `serve`. */
 export const defaultData = './runcast-data'
 
 /**
- * Opens a data directory that is there, uses it and closes it.
+ * Opens an existing data directory, uses it and closes it.
  *
- * @throws CommandError with one sentence when it is not there, in use, or of another version
+ * @throws CommandError with one sentence if it does not exist, is in use, or has another version
  */
 export async function withData<Result>(
   directory: string,
@@ -31,7 +31,7 @@ export async function withData<Result>(
   }
 }
 
-/** @returns why a directory cannot be read, and what else to do where a hub that runs has it to itself */
+/** @returns the reason that a directory cannot be read, and the alternative if a running hub has locked it */
 export function askInstead(message: string): string {
   return message.includes(' is in use by ')
     ? message.replace(/: stop it, or .*$/, ': stop it, or ask its hub with --hub URL')
@@ -40,9 +40,9 @@ export function askInstead(message: string): string {
 
 export interface DataOptions {
   readonly durability?: 'process' | 'power'
-  /** What is whole of a damaged directory is kept, and told what was lost; it is refused unless given. */
+  /** Keeps the undamaged part of a damaged directory, and is called with the losses; without it the directory is refused. */
   readonly onRepair?: (repair: Repair) => void
-  /** Told that a container which is gone, or goes, still seems to use the directory; then it is tried once more. */
+  /** Called when a container that has ended, or is ending, still seems to use the directory; then opening is tried once more. */
   readonly onWait?: (why: string, ms: number) => void
 }
 

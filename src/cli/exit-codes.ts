@@ -1,4 +1,4 @@
-/** What a command ends with; `sysexits.h` where it has a word for it. */
+/** The exit codes of commands, from `sysexits.h` where it has a fitting one. */
 export const exitCodes = {
   ok: 0,
   failure: 1,
@@ -18,7 +18,7 @@ Exit codes:
   76   the hub refused the request
   128+n  ended by signal n (130 for Ctrl-C)`
 
-/** An expected end of a command: what to tell, and the code to end with. */
+/** An expected end of a command: the message and the exit code. */
 export class CommandError extends Error {
   override readonly name = 'CommandError'
   readonly exitCode: number

@@ -55,14 +55,14 @@ export function exportCommand(surroundings: Surroundings): Command {
 /** A hub writes as fast as it is read. */
 const silenceMsMax = 60_000
 
-/** @throws CommandError also where the download was cut, for what was written is then not all */
+/** @throws CommandError also if the download was cut, because the file is then incomplete */
 async function download(
   hub: HubHttp,
   session: string,
   { worker }: ExportOptions,
   output: Output,
 ): Promise<void> {
-  // Says what to do where there is no hub, or no such session.
+  // Reports what to do if there is no hub or no such session.
   const state = await lookUpSession(hub, session)
   if (state === 'absent') throw new CommandError(exitCodes.failure, `${hub.name} has no session ${session}`)
   const { signal } = new AbortController()

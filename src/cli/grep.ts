@@ -6,32 +6,32 @@ import { refusing } from './options.js'
 import { colourSequence } from './paint.js'
 import { type ShownEvent, shownText, sourceOf, withShownText } from './transcript.js'
 
-/** What a line has beside its text: colours, and its end. */
+/** The parts of a line other than its text: colours, and its end. */
 const noText = new RegExp(`${colourSequence}|[\\r\\n]+$`, 'g')
 
-/** A longer line that has not ended is looked at in pieces. Characters. */
+/** A longer incomplete line is searched in pieces. Characters. */
 const lineLengthMax = 16 * 1024
 
 /**
- * Lets through what has a text, or fits a regular expression of RE2 between slashes: of text that grows the lines, of
- * other events the whole.
+ * Passes events that contain a text, or match an RE2 expression between slashes: of growing text the matching lines, of
+ * other events the whole event.
  */
 export class Grep {
   readonly #search: Search
-  /** Lines that have not ended, by what they are of. */
+  /** The incomplete lines, by their sources. */
   readonly #rests = new Map<string, { readonly event: ShownEvent; readonly text: string }>()
 
   constructor(q: string) {
-    // It is our own time that a costly expression takes.
+    // A costly expression takes only the user's own time.
     this.#search = new Search(q, { ...defaultLimits, searchWorkMax: Number.MAX_SAFE_INTEGER })
   }
 
-  /** @returns whether an event as it is has it */
+  /** @returns whether the unchanged event matches */
   matches(event: ShownEvent): boolean {
     return this.#search.matches({ ...event, data: event.data as JsonValue } as HubEvent)
   }
 
-  /** @returns what is shown of an event: a text that grows only as far as its lines have ended */
+  /** @returns the shown part of an event: of growing text only the complete lines */
   take(event: ShownEvent): ShownEvent | undefined {
     const text = shownText(event)
     if (text === undefined) return this.matches(event) ? event : undefined
@@ -43,7 +43,7 @@ export class Grep {
     return this.#linesOf(event, whole.slice(0, end))
   }
 
-  /** @returns what is left of lines that do not end any more */
+  /** @returns the rest of lines that no longer end */
   end(): readonly ShownEvent[] {
     const rests = [...this.#rests.values()]
     this.#rests.clear()

@@ -23,7 +23,7 @@ export interface HubRequest {
 export interface OpenOptions {
   readonly signal: AbortSignal
   readonly silenceMsMax: number
-  /** The content type of the response; an event stream unless given. */
+  /** The content type of the response; an event stream by default. */
   readonly accept?: string
 }
 
@@ -31,21 +31,21 @@ export type Opened =
   | { readonly kind: 'stream'; readonly body: AsyncIterable<Buffer> }
   | { readonly kind: 'answer'; readonly answer: HubAnswer }
 
-/** Longest silence of a hub that is asked something. */
+/** The longest time to wait for a response. */
 const answerMs = 10_000
-/** What is read of an answer; the hub's are far smaller. Bytes. */
+/** Maximum size of a response; the hub's are far smaller. Bytes. */
 const answerBytesMax = 4 * 1024 * 1024
 
 /** Requests to one hub over kept-alive connections. */
 export class HubHttp {
   readonly url: URL
-  /** A JWT, for a hub that asks for one. */
+  /** A JWT, for a hub that requires one. */
   readonly token: string | undefined
   readonly #client: typeof http | typeof https
   readonly #agent: http.Agent
   readonly #authorization: { readonly authorization?: string }
 
-  /** @param token a JWT, for a hub that asks for one */
+  /** @param token a JWT, for a hub that requires one */
   constructor(url: URL, token?: string) {
     this.url = url
     this.token = token
@@ -58,14 +58,14 @@ export class HubHttp {
     return this.#authorization.authorization !== undefined
   }
 
-  /** As it is shown to people: without the last slash. */
+  /** The hub's address without the last slash, as it is shown. */
   get name(): string {
     return this.url.href.replace(/\/$/, '')
   }
 
   /**
-   * @returns the answer, whatever its status
-   * @throws Error when there is none: refused, cut, or silent for 10 s
+   * @returns the response with any status
+   * @throws Error if there is none: refused, cut, or silent for 10 s
    */
   ask(request: HubRequest): Promise<HubAnswer> {
     return new Promise((resolve, reject) => {
@@ -98,15 +98,15 @@ export class HubHttp {
   /**
    * Opens a response that stays open.
    *
-   * @returns its body, or the whole answer when it is no stream
-   * @throws Error when there is no answer; the body's iteration throws when it is cut or silent for too long
+   * @returns its body, or the whole response if it is not a stream
+   * @throws Error if there is no response; iterating the body throws if it is cut or silent for too long
    */
   open(path: string, { signal, silenceMsMax, accept = 'text/event-stream' }: OpenOptions): Promise<Opened> {
     return new Promise((resolve, reject) => {
       const outgoing = this.#client.get(new URL(this.name + path), {
         signal,
         headers: { accept, ...this.#authorization },
-        // A connection of its own: it is not given back.
+        // It has a connection of its own, which is not reused.
         agent: false,
       })
       outgoing.setTimeout(silenceMsMax, () => {
@@ -154,12 +154,12 @@ export function parseHubUrl(text: string): URL {
   return url
 }
 
-/** The problem document (RFC 9457) of an answer, as far as it is one. */
+/** The problem document (RFC 9457) of a response, if it has one. */
 export interface Problem {
   readonly detail: string
   /** Line of the NDJSON body, from 1. */
   readonly line?: number
-  /** How many lines before it were taken. */
+  /** The number of lines before it that were accepted. */
   readonly accepted?: number
 }
 
@@ -177,7 +177,7 @@ export function problemOf(answer: HubAnswer): Problem {
   }
 }
 
-/** @returns the object that `text` is, or undefined when it is not JSON or not an object */
+/** @returns the object in the text, or undefined if it is not JSON or not an object */
 export function parseObject(text: string): Readonly<Record<string, unknown>> | undefined {
   try {
     const value: unknown = JSON.parse(text)
@@ -187,18 +187,18 @@ export function parseObject(text: string): Readonly<Record<string, unknown>> | u
   }
 }
 
-/** What the hub tells of a session; nothing (`unknown`) where the token does not allow asking. */
+/** The hub's record of a session; `unknown` if the token does not allow reading it. */
 export type SessionState = 'absent' | 'open' | 'ended' | 'unknown'
 
 /**
- * Asks for a session, and so whether a hub is there at all.
+ * Requests a session, which also shows whether the hub can be reached.
  *
  * @throws CommandError `hubUnavailable` with what to do, or `hubRefused`
  */
 export async function lookUpSession(hub: HubHttp, session: string): Promise<SessionState> {
   const answer = await reach(hub, `/api/sessions/${session}`)
   if (answer.status === 404) return 'absent'
-  // A token may allow publishing to one worker alone: what it allows is seen when that is tried.
+  // A token may allow publishing to one worker only, which the first publish shows.
   if (answer.status === 403) return 'unknown'
   if (answer.status === 401) {
     throw new CommandError(
@@ -219,7 +219,7 @@ export async function lookUpSession(hub: HubHttp, session: string): Promise<Sess
     )
   }
   const { status, result } = parseObject(answer.body) ?? {}
-  // One that was lost goes on with its next event.
+  // A lost session continues with its next event.
   return status === 'ended' && result !== 'lost' ? 'ended' : 'open'
 }
 
@@ -236,7 +236,7 @@ const reasons: Readonly<Record<string, string>> = {
   EHOSTUNREACH: 'host unreachable',
 }
 
-/** @returns an error of the network or a file in words */
+/** @returns the text of an error of the network or a file */
 export function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error)
   const code = 'code' in error && typeof error.code === 'string' ? error.code : ''
@@ -244,7 +244,7 @@ export function reasonOf(error: unknown): string {
 }
 
 /**
- * Asks the hub something.
+ * Sends a request to the hub.
  *
  * @throws CommandError `hubUnavailable` with what to do
  */

@@ -13,7 +13,7 @@ export class InputError extends Error {
   }
 }
 
-/** @throws InputError when the line is no JSON */
+/** @throws InputError if the line is not JSON */
 export function parseLine(text: string, line: number): unknown {
   try {
     return JSON.parse(text)
@@ -22,13 +22,13 @@ export function parseLine(text: string, line: number): unknown {
   }
 }
 
-/** An event as it is sent, and the worker that the line names. */
+/** An event to send, and the worker that the line names. */
 export interface Line {
   readonly json: string
   readonly worker?: string
 }
 
-/** @returns the event that the line is, with an id; the rest of it stays as it was written */
+/** @returns the event in the line, with an id and otherwise unchanged */
 export function eventOf(value: unknown, text: string, line: number, id: string): Line {
   try {
     if (isExported(value)) return exportedEvent(value, id)
@@ -40,7 +40,7 @@ export function eventOf(value: unknown, text: string, line: number, id: string):
   }
 }
 
-/** @returns the object with an id that the hub takes out again: the shape itself may have no place for one */
+/** @returns the object with an id that the hub removes again, because the shape itself may have no field for it */
 export function dialectLine(value: unknown, line: number, id: string): Line {
   if (!isObject(value)) {
     throw new InputError(line, `expected an object, got ${quote(value)}`)
@@ -48,12 +48,12 @@ export function dialectLine(value: unknown, line: number, id: string): Line {
   return { json: JSON.stringify({ $id: id, ...value }) }
 }
 
-/** A line of `runcast export` has what a hub adds to an event. */
+/** A line of `runcast export` has the fields that a hub adds to an event. */
 function isExported(value: unknown): value is { readonly offset: unknown; readonly worker?: unknown } {
   return typeof value === 'object' && value !== null && Object.hasOwn(value, 'offset')
 }
 
-/** @returns the event as it was published; its offset is the new hub's to give */
+/** @returns the event as it was published, without its offset, which the new hub assigns */
 function exportedEvent(
   { offset: _, worker, ...event }: { offset: unknown; worker?: unknown },
   id: string,
@@ -62,7 +62,7 @@ function exportedEvent(
   return worker === undefined ? { json } : { json, worker: checkId(worker, defaultLimits, 'worker') }
 }
 
-/** @returns the type that a field of the object names, fit for an event; undefined when there is none */
+/** @returns a valid type of an event from a field of the object; undefined if there is none */
 export function typeIn(value: unknown, field: string): string | undefined {
   if (typeof value !== 'object' || value === null || !Object.hasOwn(value, field)) return undefined
   const named = (value as Readonly<Record<string, unknown>>)[field]

@@ -73,7 +73,7 @@ interface Listed {
   readonly workers: readonly { readonly events: number }[]
 }
 
-/** Lists what a running hub has: the sessions that the token may see. */
+/** Lists the sessions of a running hub that the token may see. */
 async function inspectHub(hub: HubHttp, json: boolean, { stdout }: Surroundings): Promise<void> {
   const ask = async (path: string): Promise<Readonly<Record<string, unknown>>> => {
     const answer = await reach(hub, path)
@@ -108,9 +108,9 @@ function listedLine({ id, status, result, epoch, offset, startedAt, lastAt, work
 }
 
 /**
- * Looks at the file before the database does, which dies of damaged pages.
+ * Checks the file before the database opens it, because damaged pages would crash the database.
  *
- * @returns whether it is damaged still
+ * @returns whether it is still damaged
  */
 async function checkDirectory(
   directory: string,
@@ -121,7 +121,7 @@ async function checkDirectory(
   const { red } = paletteFor(stderr, env)
   try {
     const found = inspectFile(directory, repair)
-    // What is damaged within whole pages is told with its session.
+    // Damage within readable pages is reported with its session.
     if (found === undefined || (found.faults.length === 0 && !repair)) return false
     const { faults, losses, kept, aside } = found
     for (const { page, table, reason } of faults) {

@@ -2,7 +2,7 @@
 export interface Outgoing {
   /** The event as one line of JSON, with the `id` that makes sending it again harmless. */
   readonly json: string
-  /** Where it came from, such as the line of a file: named when the hub refuses the event. */
+  /** Its source, such as the line of a file; it is named if the hub refuses the event. */
   readonly line: number
 }
 
@@ -24,7 +24,7 @@ export class Lane {
     this.#events.push(event)
   }
 
-  /** @returns at least one event of those that wait */
+  /** @returns at least one of the waiting events */
   head(eventsMax: number, charactersMax: number): readonly Outgoing[] {
     let until = this.#from
     let characters = 0
@@ -38,7 +38,7 @@ export class Lane {
 
   drop(count: number): void {
     this.#from += count
-    // Moving the rest only when it is the smaller half keeps dropping O(1) per event.
+    // The rest moves only if it is the smaller half, so dropping is O(1) per event.
     if (this.#from * 2 < this.#events.length) return
     this.#events = this.#events.slice(this.#from)
     this.#from = 0

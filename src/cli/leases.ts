@@ -1,18 +1,18 @@
 import type { Clock, Timer } from '../lib/clock.js'
 import type { HubHttp } from './hub-http.js'
 
-/** How long after the last sign of life what was run counts as lost. */
+/** How long after the last sign of life a worker counts as lost. */
 const leaseMs = 15_000
 
 /**
- * Holds leases on the workers of a session, and on the session itself where it was begun here: when this process is
- * killed, the hub says that they are lost.
+ * Holds leases on the workers of a session, and on the session itself if this process began it: if this process is
+ * killed, the hub reports them as lost.
  */
 export class HeldLeases {
   readonly #hub: HubHttp
   readonly #clock: Clock
   readonly #session: string
-  /** Paths of what is held. */
+  /** Paths of the held leases. */
   readonly #held = new Set<string>()
   #timer: Timer | undefined
 
@@ -30,7 +30,7 @@ export class HeldLeases {
     this.#timer ??= this.#clock.after(leaseMs / 3, () => this.#renew())
   }
 
-  /** What has ended needs none. */
+  /** A worker that has ended needs no lease. */
   ended(worker: string): void {
     this.#held.delete(this.#pathOf(worker))
   }

@@ -4,7 +4,7 @@ import { StringDecoder } from 'node:string_decoder'
  * Cuts a stream of UTF-8 bytes into lines.
  *
  * Every line keeps its `\n`; only the last may be without. Characters cut by a chunk's end are put together
- * again, bad bytes become U+FFFD. A line longer than `charactersMax` (UTF-16 units) comes in several pieces,
+ * again; invalid bytes become U+FFFD. A line longer than `charactersMax` (UTF-16 units) comes in several pieces,
  * of which the last alone ends in `\n`; no piece ends within a surrogate pair.
  */
 export class LineSplitter {
@@ -27,7 +27,7 @@ export class LineSplitter {
   }
 
   /**
-   * @returns the beginning of the unfinished line, up to the last carriage return if it has one; what follows of it comes
+   * @returns the beginning of the unfinished line, up to the last carriage return if it has one; the rest comes
    *   as a line of its own
    */
   take(): string {
@@ -37,7 +37,7 @@ export class LineSplitter {
     return taken
   }
 
-  /** @returns what is left when the stream has ended */
+  /** @returns the rest when the stream has ended */
   end(): string[] {
     const lines = this.#split(this.#rest + this.#decoder.end())
     const last = this.#rest

@@ -6,7 +6,7 @@ import type { LogFormat, LogLevel } from './log-options.js'
 import { type Palette, paletteFor } from './paint.js'
 import type { Surroundings } from './surroundings.js'
 
-/** A log on standard error: one line of JSON each, or, for people, of text. */
+/** A log on standard error, with one line per message: JSON, or text for people. */
 export function openLog(
   { level, format }: { readonly level: LogLevel; readonly format: LogFormat },
   { stderr, env }: Surroundings,
@@ -25,8 +25,8 @@ export function openLog(
 }
 
 /**
- * Nothing that opens a door may stand in a line. No line is made of a token or a query; but texts that quote what a
- * peer sent, or what failed, could be.
+ * A line must not contain secrets. No line is made of a token or a query, but texts that quote a peer's input or
+ * an error could contain one.
  */
 export function withoutSecrets(line: string): string {
   const withoutTokens = line
@@ -44,7 +44,7 @@ interface Line {
   readonly [field: string]: unknown
 }
 
-/** `12:00:00.000 info  message  name=value …`, and what went wrong below. */
+/** `12:00:00.000 info  message  name=value …`, with the error below. */
 export function pretty(json: string, { dim, red, yellow, cyan, bold }: Palette): string {
   const { level, time, msg, err, ...fields } = JSON.parse(json) as Line
   const paint = { error: red, fatal: red, warn: yellow, info: cyan, debug: dim, trace: dim }[level]
@@ -58,7 +58,7 @@ function withoutControls(text: string): string {
   return escapeControls(text.replace(/(?!\n)\p{Cc}/gu, ' '))
 }
 
-/** In quotes unless it is one printable word: what a peer sent must not steer the terminal. */
+/** In quotes unless it is one printable word, because a peer's text must not control the terminal. */
 function plain(value: unknown): string {
   return typeof value === 'string' && /^[!#-<>-~]+$/.test(value)
     ? value

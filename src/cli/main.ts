@@ -28,10 +28,10 @@ function endAtOnce(signal: NodeJS.Signals): never {
   process.exit(128 + constants.signals[signal])
 }
 
-// Process 1, as in a container, is not ended by a signal that it does not listen for.
+// A signal without a listener does not end process 1, as in a container.
 if (process.pid === 1) for (const signal of signals) process.on(signal, endAtOnce)
 
-// As SIGPIPE, which Node ignores, would end `runcast --help | head -1`. Commands that listen decide for themselves.
+// Ends `runcast --help | head -1` as SIGPIPE would, which Node ignores. Commands with a listener decide for themselves.
 process.stdout.on('error', () => {
   if (process.stdout.listenerCount('error') === 1) endAtOnce('SIGPIPE')
 })
@@ -40,7 +40,7 @@ const surroundings: Surroundings = {
   clock: systemClock,
   random: systemRandom,
   env: process.env,
-  // Only those that read it open it.
+  // Only commands that read the input open it.
   get stdin() {
     return process.stdin
   },
@@ -109,7 +109,7 @@ function isLongVersion(words: readonly string[]): boolean {
   return words.includes('--verbose') && words.some((word) => word === '--version' || word === '-V')
 }
 
-/** The version, and what a hub would run on here. */
+/** The version, and the platform of a hub on this machine. */
 async function longVersion(): Promise<string> {
   const { chooseTransport } = await import('../transport/choice.js')
   const { headBytesMax } = defaultLimits
@@ -121,7 +121,7 @@ async function longVersion(): Promise<string> {
   ].join('\n')
 }
 
-/** Ends with the code that the command decided on; a mistake of ours is told in full. */
+/** Ends with the command's exit code; an unexpected error is reported in full. */
 async function main(): Promise<void> {
   // Pending timers do not keep the process alive, but a command that waits must.
   const alive = setInterval(() => {}, 2 ** 30)

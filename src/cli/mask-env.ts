@@ -2,14 +2,14 @@ import { inOrder } from '../mask/found.js'
 import { kindPattern } from '../mask/patterns.js'
 import { type SecretValue, Values, valueLengthMax, valueLengthMin } from '../mask/values.js'
 
-/** Names of variables whose value is secret in all likelihood. */
+/** Names of variables whose values are probably secret. */
 const secretName =
   /(?:^|_)(?:KEY|APIKEY|TOKEN|SECRET|PASS|PASSWD|PASSWORD|PASSPHRASE|CREDENTIALS?|PAT|DSN|AUTH|COOKIE)(?:_|$)|(?:DATABASE|REDIS|MONGO\w*|AMQP|WEBHOOK)_UR[IL]$/i
-/** A path to a secret is none: `SSH_AUTH_SOCK`, `GOOGLE_APPLICATION_CREDENTIALS`. */
+/** A path to a secret is not secret: `SSH_AUTH_SOCK`, `GOOGLE_APPLICATION_CREDENTIALS`. */
 const path = /^(?:\/|~\/|\.\.?\/|[A-Z]:\\)/
 
 /**
- * @param names those that are meant, with commas; otherwise those that look secret
+ * @param names the variables, separated by commas; by default those that look secret
  * @returns the values of the environment that are secret, each with the name of its variable as its kind
  */
 export function secretsOfEnv(env: NodeJS.ProcessEnv, names: string | true): readonly SecretValue[] {
@@ -30,7 +30,7 @@ function kindOf(name: string): string {
   return kindPattern.test(kind) ? kind : 'value'
 }
 
-/** @returns what masks values in a text, with the marks that the hub gives them */
+/** @returns a function that masks values in a text, with the same marks as the hub */
 export function maskOfValues(secrets: readonly SecretValue[], key: string): (text: string) => string {
   const values = new Values(key)
   for (const secret of secrets) for (const hashed of values.hashed(secret)) values.add(hashed)

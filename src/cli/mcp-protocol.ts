@@ -2,25 +2,25 @@ import { fromJsonSchema, McpServer } from '@modelcontextprotocol/server'
 import { serveStdio } from '@modelcontextprotocol/server/stdio'
 import type { JsonObject, JsonValue } from '../lib/json.js'
 
-/** Something that a model may call. */
+/** A tool for a model. */
 export interface Tool {
   readonly name: string
-  /** For the model: what it does, and when to use it. */
+  /** A description for the model: what the tool does, and when to use it. */
   readonly description: string
   /** A JSON Schema of its arguments: an object. */
   readonly input: JsonObject
   /** Whether it only reads. */
   readonly reads: boolean
-  /** @returns what the model is shown, as JSON; what it throws is shown as the error */
+  /** @returns the result for the model, as JSON; a thrown error is shown to the model */
   call(args: JsonObject, signal: AbortSignal): Promise<JsonValue>
 }
 
 /**
  * Serves tools over stdin and stdout by the Model Context Protocol.
  *
- * This file alone needs the SDK: the build puts both into one file, so that nobody has to install it.
+ * Only this file needs the SDK. The build bundles both into one file, so that users need not install the SDK.
  *
- * @returns what ends it
+ * @returns a function that ends it
  */
 export function serveTools(
   tools: readonly Tool[],

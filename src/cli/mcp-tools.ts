@@ -6,7 +6,7 @@ import { type HubHttp, parseObject, problemOf, reach } from './hub-http.js'
 import type { Tool } from './mcp-protocol.js'
 import { idOption } from './options.js'
 
-/** Longest text of one event that a model is shown: its context is small. Characters. */
+/** Maximum length of one event's text for a model, whose context is small. Characters. */
 const textMax = 4_000
 const secondsMax = 600
 const outcomeSecondsDefault = 30
@@ -17,12 +17,12 @@ const worker = {
   description: 'The id of a worker of the session; without it, the session itself.',
 } as const
 
-/** For the model: what the tools are for. */
+/** The purpose of the tools, for the model. */
 export const instructions =
   'Runcast shows what AI agents, jobs and scripts do while they run. A session is one run; its workers are its parts. ' +
   'Start with list_sessions; read what a worker said with read_events; a session with `needs` waits for an answer.'
 
-/** @returns what a model may do with a hub, with the rights of the token of both */
+/** @returns the tools of a model for a hub, with the permissions of the token */
 export function toolsOf(client: Client, hub: HubHttp): readonly Tool[] {
   return [
     {
@@ -146,7 +146,7 @@ export function toolsOf(client: Client, hub: HubHttp): readonly Tool[] {
   ]
 }
 
-/** @throws InvalidArgumentError when an id is none: it becomes a part of a URL */
+/** @throws InvalidArgumentError if an id is not valid, because it becomes a part of a URL */
 function topicOf({ session, worker }: JsonObject): string {
   const own = `sessions/${idOption(session as string)}`
   return worker === undefined ? own : `${own}/workers/${idOption(worker as string)}`
@@ -215,7 +215,7 @@ function line({ offset, type, time, worker, data }: HubEvent): JsonObject {
   }
 }
 
-/** @returns how a session or worker stands, once something has become of it, or the time is over */
+/** @returns the state of a session or worker when it has changed, or the time is over */
 function waitForResult(client: Client, args: JsonObject, signal: AbortSignal): Promise<JsonValue> {
   const { session, worker } = args
   const seconds = (args['seconds'] as number | undefined) ?? 60

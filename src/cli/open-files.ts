@@ -1,20 +1,20 @@
 import { defaultLimits, type Limits } from '../protocol/limits.js'
 import { CommandError, exitCodes } from './exit-codes.js'
 
-/** Files that the process opens beside its links: the store's, the listening socket, what Node itself holds. */
+/** Files that the process opens in addition to its links: the store's, the listening socket, Node's own. */
 const ownFiles = 256
-/** With fewer files there is no room for a hub. */
+/** The minimum of files for a hub. */
 const filesMin = 256
-/** Fewer connections than this are told of, also where nobody has asked for more. */
+/** A smaller number of connections is reported even if nobody has configured more. */
 export const connectionsTold = 10_000
 
 export const howToRaise = 'ulimit -n, LimitNOFILE= of systemd or --ulimit nofile= of a container'
 
 /**
- * Beyond what the system lets the process open, connections would wait unanswered, and the hub for room in vain. Where
- * it is little, a part of it is for each use.
+ * Beyond the system's limit of open files, connections would wait unanswered. If the limit
+ * is low, each use gets a part of it.
  *
- * @throws CommandError when it is too little for a hub
+ * @throws CommandError if it is too low for a hub
  */
 export function linksMaxOf(
   {
@@ -35,7 +35,7 @@ export function linksMaxOf(
   return { files, connectionsMax: Math.min(connectionsMax, left - idle), idleLinksMax: idle }
 }
 
-/** @returns what `ulimit -n` says; nothing where that is not known, or there is no bound */
+/** @returns the value of `ulimit -n`; nothing if it is unknown or unlimited */
 export function openFilesMax(): number | undefined {
   const { userLimits } = process.report.getReport() as {
     readonly userLimits?: { readonly open_files?: { readonly soft: number | string } }

@@ -13,7 +13,7 @@ export function hubOption(env: NodeJS.ProcessEnv): Option {
   )
 }
 
-/** For commands that read a data directory unless a hub is named. */
+/** The options of commands that read a data directory unless a hub is given. */
 export function askedHubOption(): Option {
   return new Option(
     '--hub <url>',
@@ -21,7 +21,7 @@ export function askedHubOption(): Option {
   )
 }
 
-/** @returns the hub to ask; nothing where a directory is named, or no hub is */
+/** @returns the hub of the command; nothing if a directory is given, or no hub */
 export function askedHubOf(
   { hub, token, data }: { readonly hub?: string; readonly token?: string; readonly data?: string },
   env: NodeJS.ProcessEnv,
@@ -33,7 +33,7 @@ export function askedHubOf(
   return url === undefined ? undefined : hubOf({ hub: url, ...(token !== undefined && { token }) }, env)
 }
 
-/** The default stays out of it: `--help` would show it. */
+/** It has no default, because `--help` would show it. */
 export function tokenOption(): Option {
   return new Option(
     '--token <jwt>',
@@ -41,7 +41,7 @@ export function tokenOption(): Option {
   )
 }
 
-/** @returns the hub that the command line means, with the token for it */
+/** @returns the hub of the command line with its token */
 export function hubOf(
   { hub, token }: { readonly hub: string; readonly token?: string },
   env: NodeJS.ProcessEnv,
@@ -89,7 +89,7 @@ export function secondsOption(text: string): number {
   return value
 }
 
-/** @returns what `check` does; a protocol error becomes one of usage */
+/** @returns the result of `check`; a protocol error becomes a usage error */
 export function refusing<T>(check: () => T): T {
   try {
     return check()
@@ -105,7 +105,7 @@ export function newSessionId(random: Random): string {
   return Array.from({ length: 8 }, () => alphabet[Math.floor(random.fraction() * alphabet.length)]).join('')
 }
 
-/** @returns how the command line was started, and so can be started again: through npx where it is not installed */
+/** @returns the way to start the command line again: through npx if it is not installed */
 export function programName(env: NodeJS.ProcessEnv): string {
   return env['npm_command'] === undefined ? 'runcast' : 'npx runcast'
 }

@@ -3,7 +3,7 @@ import { withoutReturns } from '../lib/controls.js'
 
 export type Paint = (text: string) => string
 
-/** Colours of one output stream; every one is the identity where colours are unwanted. */
+/** Colours of one output stream; each is the identity if colours are off. */
 export interface Palette {
   readonly coloured: boolean
   readonly dim: Paint
@@ -22,7 +22,7 @@ function ansi(open: number, close: number): Paint {
   return (text) => `\u001b[${open}m${text}\u001b[${close}m`
 }
 
-// Red is kept for failures, and yellow for warnings.
+// Red is reserved for failures, yellow for warnings.
 const workerColours = [36, 35, 34, 32, 96, 95, 94, 92].map((colour) => ansi(colour, 39))
 
 const plainPalette: Palette = {
@@ -49,7 +49,7 @@ const ansiPalette: Palette = {
 
 /**
  * Colours go to terminals only. `NO_COLOR` (no-color.org) turns them off and `FORCE_COLOR` turns them on,
- * whatever the stream is.
+ * for all streams.
  */
 export function paletteFor(stream: Writable & { readonly isTTY?: boolean }, env: NodeJS.ProcessEnv): Palette {
   if (env['NO_COLOR']) return plainPalette
@@ -81,17 +81,17 @@ export function formatBytes(bytes: number): string {
 }
 
 export const escape = '\u001b'
-/** The source of a regular expression: what sets a colour. */
+/** The source of a regular expression for sequences that set a colour. */
 export const colourSequence = `${escape}\\[[0-9;:]*m`
 const bell = '\u0007'
-/** A control character (C0, DEL or C1) other than tab and line feed, or one that turns the direction of text. */
+/** A control character (C0, DEL or C1) other than tab and line feed, or one that changes the direction of text. */
 const control = /[^\P{Cc}\t\n]|[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/u
 const controls = new RegExp(control, 'gu')
 const colour = /^\[[0-9;:]*m/
 const sequence = /^\[[0-?]*[ -/]*[@-~]?/
 
 /**
- * Makes text of others harmless on a terminal: of all control sequences (ECMA-48) only colours stay, and
+ * Makes foreign text harmless on a terminal: of all control sequences (ECMA-48) only colours stay, and
  * they end with the text. Of a line that was overwritten with `\r` the last version stays.
  */
 export function terminalText(text: string): string {
@@ -103,15 +103,15 @@ export function terminalText(text: string): string {
   return `${shown}${shown.includes(escape) ? `${escape}[0m` : ''}${newline}`
 }
 
-/** @returns whether a piece of a line that goes on begins again where the line began, as a progress bar does */
+/** @returns whether a piece of an unfinished line restarts at the line's beginning, as a progress bar does */
 export function overwrites(text: string): boolean {
   return withoutReturns(text.replace(/\n$/, '')).includes('\r')
 }
 
-/** What goes back to the beginning of a terminal's line, and clears it. */
+/** Returns to the beginning of a terminal's line, and clears the line. */
 export const lineAgain = `\r${escape}[K`
 
-/** @returns what may be shown of the text between one ESC and the next */
+/** @returns the harmless part of the text between one ESC and the next */
 function afterEscape(text: string): string {
   const kept = colour.exec(text)?.[0]
   if (kept !== undefined) return escape + kept + text.slice(kept.length).replace(controls, '')

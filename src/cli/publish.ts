@@ -145,7 +145,7 @@ class Publishing {
   async toItsEnd(file: string): Promise<number> {
     const input = file === '-' ? process.stdin : createReadStream(file)
     const restore = this.#surroundings.onSignal((signal) => {
-      // Once ends the reading; a second time there is only the hub to wait for.
+      // The first signal ends the reading; a second one ends the wait for the hub.
       if (this.#signal !== undefined) this.#sender.stop()
       this.#signal = signal
       input.destroy()
@@ -179,7 +179,7 @@ class Publishing {
     reader.end()
   }
 
-  /** Says how an agent's stream ended, also where a line of it could not be read. */
+  /** Publishes the end of an agent's stream, even if one of its lines could not be read. */
   #endStream(): void {
     try {
       this.#translated(this.#line + 1, (to) => to.end())
@@ -189,7 +189,7 @@ class Publishing {
     }
   }
 
-  /** Publishes what an agent's line, or the end of its stream, has become. */
+  /** Publishes the events of an agent's line, or of the end of its stream. */
   #translated(line: number, translate: (to: Translation) => readonly Ingested[]): void {
     if (this.#translation === undefined) return
     try {
@@ -213,7 +213,7 @@ class Publishing {
     sender.stop()
   }
 
-  /** @throws InputError or ProtocolError when the line is no event and cannot become one */
+  /** @throws InputError or ProtocolError if the line is not an event and cannot become one */
   #event(text: string, line: number): Line {
     const id = `${this.#id}-${line}`
     const value = parseLine(text, line)

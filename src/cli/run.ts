@@ -76,7 +76,7 @@ export function runCommand(surroundings: Surroundings): Command {
     })
 }
 
-/** @returns the code of the first command that failed, or else what became of the publishing */
+/** @returns the exit code of the first failed command, otherwise that of publishing */
 async function run(
   commands: readonly NamedCommand[],
   options: RunOptions,
@@ -87,7 +87,7 @@ async function run(
   const session = options.session ?? newSessionId(surroundings.random)
   try {
     const isNew = await prepareSession(hub, session, options.replace === true)
-    // Without a token everybody may, or the session could not have been looked up.
+    // Without a token everybody may; otherwise the session could not have been read.
     if (hub.hasToken) for (const { worker } of commands) await expectMayPublish(hub, session, worker)
     const ends = options.end === true || (isNew && options.keepOpen !== true)
     return await new Run(hub, session, { commands, options, terminals }, surroundings).toItsEnd({
@@ -101,7 +101,7 @@ async function run(
 
 /**
  * @returns whether the session begins here
- * @throws CommandError when there is no hub, or the session has ended
+ * @throws CommandError if there is no hub, or the session has ended
  */
 async function prepareSession(hub: HubHttp, session: string, replace: boolean): Promise<boolean> {
   const status = await lookUpSession(hub, session)
@@ -123,14 +123,14 @@ async function prepareSession(hub: HubHttp, session: string, replace: boolean): 
 }
 
 /**
- * Publishes nothing, which begins nothing either, to see whether it is refused.
+ * Publishes an empty list, which begins nothing, to see whether the hub refuses it.
  *
- * @throws CommandError before anything is started whose output nobody would get
+ * @throws CommandError before any command is started whose output could not be published
  */
 async function expectMayPublish(hub: HubHttp, session: string, worker: string): Promise<void> {
   const path = `/api/sessions/${session}/workers/${worker}/events`
   const probe = { method: 'POST', path, body: '', contentType: 'application/x-ndjson' } as const
-  // A hub that has gone is waited for like later.
+  // If the hub is away, the command waits for it, as it does later.
   const answer = await hub.ask(probe).catch(() => undefined)
   if (answer === undefined || (answer.status !== 401 && answer.status !== 403)) return
   throw new CommandError(
@@ -150,7 +150,7 @@ function commandsOf(words: readonly string[], workers: readonly NamedCommand[]):
     }
     return workers
   }
-  // One word with spaces can only be meant for a shell.
+  // One word with spaces is a command for a shell.
   const command: ChildCommand =
     rest.length === 0 && /\s/.test(first)
       ? { kind: 'shell', text: first }

@@ -24,7 +24,7 @@ import { obey, Steering } from './steering.js'
 import type { Surroundings } from './surroundings.js'
 import type { TerminalSize, Terminals } from './terminal.js'
 
-/** After so long the echo of what is typed is shown. */
+/** The time after which the echo of typed text is shown. */
 const echoMs = 50
 
 export interface NamedCommand {
@@ -46,16 +46,16 @@ export interface RunOptions {
   readonly input?: boolean
   readonly pty?: boolean
   readonly grace: number
-  /** Names of variables, with commas; or those that look secret. */
+  /** Names of variables, separated by commas; by default those that look secret. */
   readonly maskEnv?: string | true
   readonly maskOutput?: boolean
 }
 
-/** What one `runcast run` starts. */
+/** The commands of one `runcast run`. */
 export interface Started {
   readonly commands: readonly NamedCommand[]
   readonly options: RunOptions
-  /** Present where each command gets a terminal. */
+  /** Present if each command gets a terminal. */
   readonly terminals: Terminals | undefined
 }
 
@@ -72,16 +72,16 @@ export class Run {
   readonly #id: string
   readonly #children: Child[] = []
   readonly #leases: HeldLeases
-  /** Absent where nobody who watches is obeyed. */
+  /** Absent if watchers may not send commands. */
   readonly #steering: Steering | undefined
-  /** The commands write to a pipe, and we to a terminal. */
+  /** The commands write to a pipe, and this process to a terminal. */
   readonly #colours: boolean
   readonly #terminals: Terminals | undefined
   readonly #secrets: readonly SecretValue[]
-  /** Masks what is published; what has no secret is the same. */
+  /** Masks published values; a value without a secret is returned unchanged. */
   readonly #mask: (text: string) => string
   #signalled = false
-  /** Why the commands' output is not being read. */
+  /** The reasons that the commands' output is not being read. */
   readonly #holds = new Set<'hub' | 'screen'>()
   #lines = 0
   #failures = 0
@@ -137,7 +137,7 @@ export class Run {
     await ended
     takeBack()
     await this.#finish(ends)
-    // With its session a lease has ended, too.
+    // A lease ends with its session.
     await this.#leases.release({ tell: !ends })
     restore()
     this.#tellSummary()
@@ -146,7 +146,7 @@ export class Run {
     return this.#sender.waiting > 0 ? exitCodes.hubUnavailable : exitCodes.ok
   }
 
-  /** The hub masks the values too: also where one is cut over two lines, or others publish it. */
+  /** The hub also masks the values, even if one is split over two lines or others publish it. */
   async #registerSecrets(): Promise<void> {
     const { palette } = this.#screen
     const secrets = this.#secrets
@@ -161,7 +161,7 @@ export class Run {
   }
 
   #passOn(signal: NodeJS.Signals): void {
-    // After the commands there is only the hub to wait for.
+    // After the commands only the hub is waited for.
     if (this.#children.every((child) => child.ended)) return this.#sender.stop()
     for (const child of this.#children) child.signal(this.#signalled ? 'SIGKILL' : signal)
     this.#screen.tell(this.#signalled ? 'killed' : `${signal} passed on; again to kill`)
@@ -170,7 +170,7 @@ export class Run {
     this.#letEnd(this.#children)
   }
 
-  /** Obeys what is sent to the worker, or to the session. */
+  /** Applies the commands that are sent to the worker or the session. */
   #follow(worker: string | undefined, children: readonly Child[]): void {
     this.#steering?.follow(worker, (command) => {
       const refused = obey(children, command, this.#options.grace * 1_000)
@@ -193,16 +193,16 @@ export class Run {
   }
 
   /**
-   * Hands what we are given to read on to the only command, unless it reads that itself.
+   * Passes this process's input to the only command, unless the command reads it itself.
    *
-   * @returns what ends that
+   * @returns a function that ends it
    */
   #handInputOn(): () => void {
     const [child] = this.#children
     if (this.#input !== 'pipe' || this.#children.length > 1 || child === undefined) return () => {}
     const { stdin } = this.#surroundings
     const pass = (text: string): void => void child.write(text)
-    // With --input there is more to come, of those who watch.
+    // With --input more may come from watchers.
     const end = (): void => {
       if (this.#options.input !== true) child.endInput()
     }
@@ -216,14 +216,14 @@ export class Run {
     }
   }
 
-  /** Whether somebody types what the only command reads in its terminal. */
+  /** Whether a person types the input of the only command in its terminal. */
   get #isTyped(): boolean {
     return (
       this.#terminals !== undefined && this.#commands.length === 1 && this.#surroundings.stdin.isTTY === true
     )
   }
 
-  /** Of the terminals of the commands: what is left of ours beside the names. */
+  /** The columns of the commands' terminals: this terminal's without the names. */
   get #size(): TerminalSize {
     const { stdout } = this.#surroundings
     const { columns = 80, rows = 24 } = stdout.isTTY === true ? stdout : {}
@@ -308,7 +308,7 @@ export class Run {
     if (terminals === undefined) return {}
     return {
       terminal: (command, options) => terminals(command, options, this.#size),
-      // What is typed is shown as it is echoed.
+      // Typed text is shown as soon as it is echoed.
       ...(this.#isTyped && { unfinishedMs: echoMs }),
     }
   }
@@ -347,7 +347,7 @@ export class Run {
             palette.dim(`, ${formatCount(news.waiting, 'event')} to send`),
         )
       case 'full':
-        // A hub that is merely slower than the commands is no news.
+        // A hub that is only slower than the commands is not reported.
         if (news.away)
           this.#screen.tell(palette.yellow('no room to keep more: the commands wait for the hub'))
         return this.#hold('hub')

@@ -2,16 +2,16 @@ import type { OutputStream } from './child.js'
 import { lineAgain, overwrites, type Palette, paletteFor, terminalText } from './paint.js'
 import type { Output, Surroundings } from './surroundings.js'
 
-/** How runcast calls itself among the workers. */
+/** Runcast's own name among the workers. */
 const self = 'runcast'
 
-/** One place where lines appear: a terminal, a file, a pipe. */
+/** One output for lines: a terminal, a file or a pipe. */
 interface Sheet {
   readonly output: Output
   readonly palette: Palette
-  /** Whose line has not ended yet. */
+  /** The worker with an unfinished line. */
   open: string | undefined
-  /** It ended in a carriage return: what comes next takes its place. */
+  /** It ended in a carriage return: the next text replaces it. */
   returned: boolean
   /** Nobody reads any more. */
   closed: boolean
@@ -20,14 +20,14 @@ interface Sheet {
 /**
  * Shows lines of several workers, each behind its worker's name in its own colour.
  *
- * On a terminal the text is made harmless (`terminalText`); files and pipes get it as it is.
+ * On a terminal the text is made harmless (`terminalText`); files and pipes get it unchanged.
  */
 export class Screen {
   readonly #sheets: { readonly stdout: Sheet; readonly stderr: Sheet }
   readonly #prefixes = new Map<string, { readonly stdout: string; readonly stderr: string }>()
   readonly #width: number
 
-  /** @param names of the workers that are known already: they get the first colours, and set the width */
+  /** @param names of the workers that are already known; they get the first colours, and set the width */
   constructor({ stdout, stderr, env }: Surroundings, names: readonly string[]) {
     const out: Sheet = {
       output: stdout,
@@ -36,7 +36,7 @@ export class Screen {
       returned: false,
       closed: false,
     }
-    // Two terminals are one: a line that is open on either is open on both.
+    // If both outputs are terminals they are the same one, so an unfinished line is unfinished on both.
     const oneTerminal = stdout.isTTY === true && stderr.isTTY === true
     const err = oneTerminal ? out : { ...out, output: stderr, palette: paletteFor(stderr, env) }
     this.#sheets = { stdout: out, stderr: err }
@@ -53,17 +53,17 @@ export class Screen {
     return this.#sheets.stderr.palette
   }
 
-  /** Columns of what stands before each line. */
+  /** The width of the prefix of each line. Columns. */
   get prefixWidth(): number {
     return this.#width + 3
   }
 
-  /** Whether more output would only pile up in memory; `drained` tells its end. */
+  /** Whether more output would only pile up in memory; `drained` reports the end of this. */
   get busy(): boolean {
     return this.#outputs().some(({ output, closed }) => output.writableNeedDrain && !closed)
   }
 
-  /** Calls `task` whenever an output has been read so far that more may come. */
+  /** Calls `task` when an output has been read far enough for more. */
   onDrain(task: () => void): void {
     for (const { output } of this.#outputs()) {
       output.on('drain', task)
@@ -89,7 +89,7 @@ export class Screen {
     sheet.output.write(shown)
   }
 
-  /** Says something of our own, about one worker or the whole. Goes to stderr. */
+  /** Shows a message of runcast itself, about one worker or the whole run, on stderr. */
   tell(text: string, worker = self): void {
     const sheet = this.#sheets.stderr
     if (sheet.closed) return

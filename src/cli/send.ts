@@ -91,7 +91,7 @@ async function send(
   }
 }
 
-/** @returns what became of it; in words where that is not known when the time is over, or may not be read */
+/** @returns the final state of the command, or a text if it is unknown when the time is over, or may not be read */
 async function within(seconds: number, outcome: Promise<Outcome>): Promise<Outcome | string> {
   let timer: NodeJS.Timeout | undefined
   const over = new Promise<string>((resolve) => {
@@ -100,7 +100,7 @@ async function within(seconds: number, outcome: Promise<Outcome>): Promise<Outco
   try {
     return await Promise.race([outcome, over])
   } catch (error) {
-    // Who may command need not be allowed to read.
+    // Permission to command does not include permission to read.
     if (error instanceof ClosedError) return `sent; what becomes of it cannot be seen (${error.message})`
     throw error
   } finally {

@@ -9,19 +9,19 @@ import {
 } from './hub-http.js'
 import { Lane, type Outgoing } from './lane.js'
 
-/** What a sender has to tell. */
+/** The events of a sender. */
 export type SenderNews =
   | { readonly kind: 'away'; readonly answered: boolean; readonly reason: string; readonly waiting: number }
   | { readonly kind: 'back'; readonly awayMs: number; readonly waiting: number }
-  /** No room for more until `room`: whoever produces must stop. */
+  /** No room for more until `room`: the producer must stop. */
   | { readonly kind: 'full'; readonly away: boolean }
   | { readonly kind: 'room' }
-  /** The last news: the hub will not take what it was sent, and nothing more is sent. */
+  /** The last event: the hub refuses the events, and nothing more is sent. */
   | { readonly kind: 'refused'; readonly status: number; readonly detail: string; readonly line?: number }
 
 /**
- * @param doing what goes on meanwhile: `waiting`
- * @returns what a person is told of a hub that takes nothing for now
+ * @param doing the current activity, such as `waiting`
+ * @returns the message for people about a hub that accepts nothing at the moment
  */
 export function awayText(
   name: string,
@@ -36,7 +36,7 @@ export function awayText(
 export interface SenderOptions {
   readonly hub: HubHttp
   readonly session: string
-  /** What the hub is to know of the shape of the events: `?dialect=…`; nothing unless given. */
+  /** The query for the shape of the events: `?dialect=…`; empty by default. */
   readonly query?: string
   readonly clock: Clock
   readonly tell: (news: SenderNews) => void
@@ -44,16 +44,16 @@ export interface SenderOptions {
 }
 
 export interface SenderBounds {
-  /** What may wait for the hub, in events and UTF-16 units of JSON; more of either is `full`. */
+  /** Maximum of waiting events, in number and UTF-16 units of JSON; more of either is `full`. */
   readonly eventsMax: number
   readonly charactersMax: number
   /**
-   * What one request carries. Well below the hub's window of ids (10,000), so that a batch which is sent
-   * again is recognised whatever the other workers of the session did meanwhile.
+   * Maximum of events per request. It is well below the hub's window of ids (10,000), so that the hub recognises a batch
+   * that is sent again, regardless of the session's other workers.
    */
   readonly batchEventsMax: number
   readonly batchCharactersMax: number
-  /** Longest pause before asking a hub that is away again. Milliseconds. */
+  /** Longest pause between two attempts while the hub is away. Milliseconds. */
   readonly retryMsMax: number
 }
 
@@ -71,12 +71,12 @@ type Delivery =
   | { readonly kind: 'stopped' }
 
 /**
- * Publishes events of one session's workers over HTTP, each batch again and again until the hub has
+ * Publishes events of one session's workers over HTTP, and repeats each batch until the hub has
  * acknowledged it.
  *
  * The events of a worker arrive in the order they were pushed in. One request is in flight at a time; the
- * workers take turns, so that a talkative one does not hold up the others. What the hub has not
- * acknowledged is kept, within bounds, while it is away.
+ * workers take turns, so that a busy one does not delay the others. Events that the hub has not
+ * acknowledged are kept, within bounds, while it is away.
  */
 export class Sender {
   readonly #hub: HubHttp
@@ -114,12 +114,12 @@ export class Sender {
     return this.#events
   }
 
-  /** Events that the hub has acknowledged, and how many of them it knew already. */
+  /** Events that the hub has acknowledged, and how many of them were duplicates. */
   get acknowledged(): { readonly events: number; readonly duplicates: number } {
     return { events: this.#accepted, duplicates: this.#duplicates }
   }
 
-  /** Whether the hub would not take what it was sent. */
+  /** Whether the hub has refused the events. */
   get refused(): boolean {
     return this.#refused
   }
@@ -148,7 +148,7 @@ export class Sender {
     }
     if (!this.#sending) {
       this.#sending = true
-      // Deferred, so that what comes in one turn leaves in one request.
+      // Deferred, so that the events of one turn leave in one request.
       this.#clock.defer(() => void this.#send())
     }
   }
@@ -167,7 +167,7 @@ export class Sender {
       : Promise.resolve()
   }
 
-  /** Ends the session once everything is acknowledged. A session that has ended already is as good. */
+  /** Ends the session once everything is acknowledged. It is not an error if the session has already ended. */
   async end(outcome: Readonly<Record<string, number | string>>): Promise<void> {
     await this.drained()
     if (this.#stopped) return
@@ -179,7 +179,7 @@ export class Sender {
     if (delivery.kind === 'refused' && delivery.answer.status !== 409) this.#refuse(delivery.answer, [])
   }
 
-  /** Sends nothing more. What waits is dropped. */
+  /** Sends nothing more, and drops the waiting events. */
   stop(): void {
     if (this.#stopped) return
     this.#stopped = true
@@ -205,7 +205,7 @@ export class Sender {
     this.#settle(this.#idle)
   }
 
-  /** The lane whose turn it is: one that has something, and was not the last if another has. */
+  /** The next lane: one with events, and not the previous one if another has events. */
   #next(): Lane | undefined {
     for (const [name, lane] of this.#lanes) {
       if (lane.empty) continue
@@ -223,7 +223,7 @@ export class Sender {
     this.#events -= batch.length
     for (const event of batch) this.#characters -= event.json.length
     lane.drop(batch.length)
-    // Half empty before going on: going on at once would stop again after a few events.
+    // It continues when half empty; otherwise it would stop again after a few events.
     if (
       this.#full &&
       this.#events <= this.#bounds.eventsMax / 2 &&
@@ -245,13 +245,13 @@ export class Sender {
     this.#tell({
       kind: 'refused',
       status: answer.status,
-      // The line of the request says nothing to whoever reads this.
+      // The line number of the request means nothing to the user.
       detail: detail.replace(/^line \d+: /, ''),
       ...(refused !== undefined && line !== undefined && { line }),
     })
   }
 
-  /** One request, as often as it takes: a lost answer is not told from a lost request. */
+  /** Sends one request as often as necessary, because a lost response cannot be distinguished from a lost request. */
   async #deliver(request: HubRequest): Promise<Delivery> {
     for (let attempt = 1; !this.#stopped; attempt++) {
       let reason: string
@@ -273,7 +273,7 @@ export class Sender {
         reason = reasonOf(error)
         refusedToConnect = error instanceof Error && 'code' in error && error.code === 'ECONNREFUSED'
       }
-      // A kept-alive connection that the hub closed just now is no news: the next attempt opens another.
+      // A kept-alive connection that the hub has just closed is not reported: the next attempt opens another.
       if (attempt > 1 || refusedToConnect) this.#hubIsAway(reason, answered)
       await this.#pause(Math.min(this.#bounds.retryMsMax, 50 * 2 ** (attempt - 1)))
     }
@@ -308,7 +308,7 @@ export class Sender {
   }
 }
 
-/** Statuses that say: not now. */
+/** Statuses after which a later attempt may succeed. */
 function mayPass(status: number): boolean {
   return status >= 500 || status === 408 || status === 429
 }

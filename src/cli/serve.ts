@@ -177,7 +177,7 @@ async function serveHub(options: ServeCommandOptions, surroundings: Surroundings
     import('./log.js'),
   ])
   const { logLevel: level, logFormat } = options
-  // Whoever reads the log may go; the hub goes on.
+  // If the reader of the log goes away, the hub continues.
   for (const output of [stdout, stderr]) output.on('error', () => undefined)
   const log = openLog({ level, format: logFormat ?? formatFor(surroundings) }, surroundings)
   const tracer = options.otel === true ? await openTracer() : undefined
@@ -279,7 +279,7 @@ async function serveHub(options: ServeCommandOptions, surroundings: Surroundings
         // The rest is for the store.
         await server.close({ graceMs: 0.75 * shutdownMs })
         await hub.closeStore()
-        // What a log has not taken was not acknowledged.
+        // Events that the log has not taken were not acknowledged.
         if (hub.fault === undefined || sharedLog !== undefined) return true
         log.error({ fault: hub.fault }, 'the store fails: data that was not stored is lost')
         return false
@@ -289,10 +289,10 @@ async function serveHub(options: ServeCommandOptions, surroundings: Surroundings
   )
 }
 
-/** Damaged pages that the log names; `runcast inspect` names all. */
+/** Maximum of damaged pages that the log lists; `runcast inspect` lists all. */
 const pagesToldMax = 20
 
-/** @throws CommandError when the package is not there */
+/** @throws CommandError if the package is not installed */
 async function openTracer(): Promise<Tracer> {
   const [{ openTelemetry }, api] = await Promise.all([
     import('../server/operations/open-telemetry.js'),
@@ -313,7 +313,7 @@ interface Greeting {
   readonly hint: string | undefined
 }
 
-/** Says where the hub listens and what to do with it: commands that work as they stand. */
+/** Reports where the hub listens, with commands that work unchanged. */
 function greet({ url, transport, kept, hint }: Greeting, { stdout, env }: Surroundings): void {
   const { bold, dim, cyan } = paletteFor(stdout, env)
   const program = programName(env)
@@ -336,7 +336,7 @@ ${dim(`${kept ?? 'Events are kept in memory: nothing survives a restart.'} Ctrl-
   )
 }
 
-/** Says where events are kept, and what was found there. */
+/** Reports where events are kept, and what was found there. */
 function storeLine(directory: string, { sessions, events, bytes, clean }: Found): string {
   if (sessions === 0) return `Events are kept in ${directory}.`
   const found = `${formatCount(sessions, 'session')} with ${formatCount(events, 'event')} (${formatBytes(bytes)})`
@@ -344,7 +344,7 @@ function storeLine(directory: string, { sessions, events, bytes, clean }: Found)
   return `Events are kept in ${directory}, which has ${found}.${end}`
 }
 
-/** Says where events are kept when several hubs share them. */
+/** Reports where events are kept if several hubs share them. */
 function logLine(shown: string): string {
   return `Events are kept in ${shown}, which other hubs may share.`
 }

@@ -12,13 +12,13 @@ import type { Surroundings } from './surroundings.js'
 const acknowledgements = ['engine', 'replica'] as const
 type Acknowledge = (typeof acknowledgements)[number]
 
-/** What the command line says of the log that several hubs share. */
+/** The options of the command line for the log that several hubs share. */
 export interface LogFlags {
   readonly log?: string
   readonly acknowledge?: Acknowledge
 }
 
-/** The same, as the config file says it. */
+/** The same options in the config file. */
 export interface LogConfig {
   readonly url: string
   readonly acknowledge?: Acknowledge
@@ -66,10 +66,10 @@ function isAcknowledge(text: string): text is Acknowledge {
   return (acknowledgements as readonly string[]).includes(text)
 }
 
-/** @returns an option of the command line that means the store, if one was given */
+/** @returns a given option of the command line that concerns the store, if there is one */
 export function storeOptionOf(command: Command): string | undefined {
   const isGiven = (name: string) => command.getOptionValueSource(name) === 'cli'
-  // A store in memory says that nothing is kept here, which is right.
+  // A store in memory is accepted, because it means that nothing is kept here.
   if (isGiven('store') && command.getOptionValue('store') !== 'memory') return '--store lmdb'
   return command.options.find(
     (option) => storeOptions.includes(option.attributeName()) && isGiven(option.attributeName()),

@@ -2,30 +2,30 @@ import type { Log } from '../server/operations/log.js'
 import { exitCodes } from './exit-codes.js'
 import type { Surroundings } from './surroundings.js'
 
-/** Why a hub ends: somebody asked for it, or something went wrong that nobody had expected. */
+/** The reason that a hub ends: a request, or an unexpected error. */
 export type Asked =
   | { readonly kind: 'signal'; readonly signal: NodeJS.Signals }
   | { readonly kind: 'fault'; readonly error: unknown }
 
 export interface ShutdownOptions {
   readonly log: Log
-  /** Told of every error that nobody had expected. */
+  /** Called with every unexpected error. */
   readonly uncaught: () => void
-  /** Ends all in good order. @returns whether everything that was published is stored */
+  /** Closes everything in order. @returns whether all published events are stored */
   readonly close: (asked: Asked) => Promise<boolean>
   /** The longest that `close` may take. */
   readonly shutdownMs: number
 }
 
 /**
- * Waits until the hub is asked to end, and ends it: within `shutdownMs`, or at once when it is asked again.
+ * Waits until the hub is asked to end, and ends it within `shutdownMs`, or at once on a second request.
  *
- * @returns what the process ends with
+ * @returns the exit code of the process
  */
 export async function endWhenAsked(options: ShutdownOptions, surroundings: Surroundings): Promise<number> {
   const { log, close, shutdownMs } = options
   const asked = await untilAsked(options, surroundings)
-  // A mistake of the event loop's own may keep timers from firing: then a second signal still ends the process.
+  // An error in the event loop may keep timers from firing; a second signal still ends the process.
   const late = surroundings.clock.after(shutdownMs, () => {
     log.error({ shutdownMs }, 'shutdown took too long: data that was not stored is lost')
     surroundings.exit(codeOf(asked, false))
@@ -43,7 +43,7 @@ export async function endWhenAsked(options: ShutdownOptions, surroundings: Surro
 function untilAsked({ log, uncaught }: ShutdownOptions, surroundings: Surroundings): Promise<Asked> {
   return new Promise((resolve) => {
     const restore = surroundings.onSignal((signal) => {
-      // The next one ends the process the hard way, whatever it is doing.
+      // The next signal ends the process immediately.
       restore()
       log.info({ signal }, 'shutting down')
       resolve({ kind: 'signal', signal })

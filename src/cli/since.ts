@@ -1,6 +1,6 @@
 import { InvalidArgumentError } from 'commander'
 
-/** Where `tail --since` begins: after a cursor, or so long ago, or at a time. Milliseconds. */
+/** The start of `tail --since`: after a cursor, at an age, or at a time. Milliseconds. */
 export type Since =
   | { readonly kind: 'cursor'; readonly cursor: string }
   | { readonly kind: 'ago'; readonly ms: number }
@@ -8,7 +8,7 @@ export type Since =
 
 const unitsMs: Readonly<Record<string, number>> = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 }
 
-/** @returns `10m` or `1h30m` as an age and a date of ISO 8601 as a time; what is neither is a cursor */
+/** @returns an age for `10m` or `1h30m`, a time for an ISO 8601 date, otherwise a cursor */
 export function sinceOption(text: string): Since {
   if (/^(\d{1,9}[smhd])+$/.test(text)) {
     const parts = [...text.matchAll(/(\d+)([smhd])/g)]

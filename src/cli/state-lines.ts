@@ -7,20 +7,20 @@ import { StateMirror } from '../state/mirror.js'
 import { parsePointer } from '../state/pointer.js'
 import { type Palette, terminalText } from './paint.js'
 
-/** Lines of one publisher: a worker, or the session itself where there is no name. */
+/** Lines of one publisher: a worker, or the session itself without a name. */
 export interface PublisherLines {
   readonly worker: string
   readonly lines: readonly string[]
 }
 
-/** Of one slice; what is more is counted. */
+/** Maximum of lines of one slice; the others are counted. */
 const outlineLinesMax = 40
 const changesMax = 20
 const widthMin = 20
 const widthDefault = 100
 
 /**
- * Writes state for people: what the slices are at first, and then what changed in them, path by path. It mirrors
+ * Writes state for people: first the slices, and then their changes, path by path. It mirrors
  * them as any client does.
  */
 export class StateLines {
@@ -29,10 +29,10 @@ export class StateLines {
   /** The topic is `sessions/{s}/**`, where a worker's slice is named `workers/{w}/{slice}`. */
   readonly #all: boolean
   #mirror: StateMirror | undefined
-  /** A snapshot tells no offset over SSE; it holds all that came before the next update. */
+  /** A snapshot has no offset over SSE; it contains everything before the next update. */
   #snapshot: Slices | undefined
 
-  /** @param columns that a line may take; infinite where nobody knows */
+  /** @param columns of a line; infinite if unknown */
   constructor(palette: Palette, { columns, all }: { readonly columns: () => number; readonly all: boolean }) {
     this.#palette = palette
     this.#columns = columns
@@ -47,7 +47,7 @@ export class StateLines {
     for (const [name, value] of Object.entries(slices)) {
       const { worker, slice } = this.#ownerOf(name)
       const old = before[name]
-      // What is known from before a cut is not told again; what has changed meanwhile is.
+      // State that is known from before a cut is not shown again; changes since then are.
       const lines = old === undefined ? this.#value(slice, value) : this.#difference(slice, old, value)
       shown.set(worker, [...(shown.get(worker) ?? []), ...lines])
     }
@@ -111,7 +111,7 @@ export class StateLines {
     let value = before
     for (const operation of patch) {
       if (lines.length === changesMax) break
-      // Places in lists are those of the moment at which the operation is applied.
+      // Indexes of lists are valid at the moment when the operation is applied.
       if (changes.includes(operation)) lines.push(indent + this.#change(operation, value, slice.length + 3))
       value = followPatch(value, [operation])
     }
@@ -120,7 +120,7 @@ export class StateLines {
     return [head, ...lines, ...this.#more(changes.length - lines.length, 'changes')]
   }
 
-  /** Of a slice whose value is not known, as after `--since`: what the update says, without what was before. */
+  /** The update of a slice with an unknown value, as after `--since`: only the new values. */
   #unknown(update: StateUpdate): string[] {
     if (!('patch' in update)) return []
     const lines = update.patch

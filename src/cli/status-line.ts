@@ -4,7 +4,7 @@ import type { Surroundings } from './surroundings.js'
 
 const repaintMs = 200
 
-/** A line at the foot of the terminal that says how far the work is; without a terminal nothing but what is told. */
+/** A line at the bottom of the terminal with the progress; without a terminal only the messages are shown. */
 export class StatusLine {
   readonly palette: Palette
   readonly #surroundings: Surroundings
@@ -12,7 +12,7 @@ export class StatusLine {
   #timer: Timer | undefined
   #shown = false
 
-  /** @param text asked for five times a second until `end` */
+  /** @param text is called five times a second until `end` */
   constructor(surroundings: Surroundings, text: () => string) {
     this.#surroundings = surroundings
     this.#text = text
@@ -20,7 +20,7 @@ export class StatusLine {
     if (surroundings.stderr.isTTY) this.#later()
   }
 
-  /** Says something that stays. */
+  /** Shows a message that stays. */
   tell(text: string): void {
     this.#clear()
     this.#surroundings.stderr.write(`${this.palette.dim('runcast:')} ${text}\n`)

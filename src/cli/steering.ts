@@ -3,10 +3,10 @@ import type { Command, Commands } from '../client/commands.js'
 import type { Child } from './child.js'
 import { type HubHttp, reasonOf } from './hub-http.js'
 
-/** Does what a command asks. @returns why it cannot be done; nothing where it was */
+/** Applies a command. @returns the reason if it cannot be applied */
 export type Obey = (command: Command) => string | undefined
 
-/** Follows the commands that are sent to a session and its workers, and says what became of each. */
+/** Follows the commands to a session and its workers, and publishes the receipt of each. */
 export class Steering {
   readonly #client: Client
   readonly #session: string
@@ -15,7 +15,7 @@ export class Steering {
   #told = false
   readonly #receipts = new Set<Promise<void>>()
 
-  /** @param refused told why commands to a topic cannot be followed */
+  /** @param refused is called with the reason that commands to a topic cannot be followed */
   constructor(hub: HubHttp, session: string, refused: (reason: string) => void) {
     this.#client = connect(hub.name, {
       transport: 'sse',
@@ -48,7 +48,7 @@ export class Steering {
     }
   }
 
-  /** @returns once the hub has what was said of the commands so far */
+  /** @returns when the hub has all receipts so far */
   async settled(): Promise<void> {
     await Promise.all(this.#receipts)
   }
@@ -59,7 +59,7 @@ export class Steering {
   }
 }
 
-/** Does what somebody who watches asks of commands that run. @returns why it cannot be done; nothing where it was */
+/** Applies a watcher's command to running commands. @returns the reason if it cannot be applied */
 export function obey(
   children: readonly Child[],
   { name, data }: Command,

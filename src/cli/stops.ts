@@ -1,20 +1,20 @@
 import { readFileSync } from 'node:fs'
 import type { Clock, Timer } from '../lib/clock.js'
 
-/** How often a process is looked at. */
+/** How often the state of a process is read. */
 const lookMs = 1_000
 
-/** Tells when a process is stopped (SIGSTOP) and when it goes on, whoever sent the signal. */
+/** Reports when a process is stopped (SIGSTOP) and when it continues, regardless of the sender of the signal. */
 export class Stops {
   readonly #pid: number
   readonly #clock: Clock
   readonly #tell: ((isStopped: boolean) => void) | undefined
   #timer: Timer | undefined
   #isStopped = false
-  /** It is stopped for another reason, which nobody is told of. */
+  /** It is stopped for another reason, which is not reported. */
   #isHeld = false
 
-  /** @param tell absent: nobody asks, and nothing is looked at */
+  /** @param tell absent: nothing is checked */
   constructor(pid: number, clock: Clock, tell?: (isStopped: boolean) => void) {
     this.#pid = pid
     this.#clock = clock
@@ -32,7 +32,7 @@ export class Stops {
     this.#later()
   }
 
-  /** We have sent the signal. */
+  /** This process has sent the signal. */
   told(isStopped: boolean): void {
     this.#note(isStopped)
     // It takes a moment until the process is seen to be in that state.
@@ -60,11 +60,11 @@ export class Stops {
   }
 }
 
-/** @returns the state that Linux tells of a process (proc(5)); nothing where it is gone */
+/** @returns the state of a process on Linux (proc(5)); nothing if the process is gone */
 function isStoppedNow(pid: number): boolean | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
-    // The name in parentheses may have any character.
+    // The name in parentheses may contain any character.
     const state = stat.charAt(stat.lastIndexOf(')') + 2)
     return state === 'T' || state === 't'
   } catch {

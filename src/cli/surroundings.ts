@@ -12,7 +12,7 @@ export type Output = Writable & {
 /** The input of the process. */
 export type Input = NodeJS.ReadStream
 
-/** What the commands are given of the process they run in. */
+/** The parts of the process that commands use. */
 export interface Surroundings {
   readonly clock: Clock
   readonly random: Random
@@ -21,12 +21,12 @@ export interface Surroundings {
   readonly stdout: Output
   readonly stderr: Output
   /**
-   * Calls `task` on every signal that asks the process to end, instead of ending it.
+   * Calls `task` on every signal to end the process, instead of ending it.
    *
-   * @returns what restores the default
+   * @returns a function that restores the default
    */
   onSignal(task: (signal: NodeJS.Signals) => void): () => void
-  /** Calls `task` on every error that nobody caught, instead of ending the process. */
+  /** Calls `task` on every uncaught error, instead of ending the process. */
   onFault(task: (error: unknown) => void): void
   /** Ends the process at once. */
   exit(code: number): void

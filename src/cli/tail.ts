@@ -114,7 +114,7 @@ function typesOption(text: string): readonly string[] {
   )
 }
 
-/** @throws CommandError for a cursor of another form than the topic's, and for a time where there are no events */
+/** @throws CommandError for a cursor that does not fit the topic, and for a time if the topic has no events */
 function checkSince({ kind }: TopicName, since: Since): void {
   const isCombined = kind === 'hub'
   if (since.kind !== 'cursor') {

@@ -36,10 +36,10 @@ type Ending =
   | { readonly kind: 'refused'; readonly reason: string }
 
 const retryMsMax = 5_000
-/** A hub writes a comment every 15 s of silence, unless it is told otherwise. */
+/** A hub writes a comment after every 15 s of silence by default. */
 const silenceMsMax = 60_000
 
-/** A topic that is shown from its past on until it ends, whatever happens to the link. */
+/** Shows a topic from its past until its end, across reconnects. */
 export class Tailing {
   readonly #hub: HubHttp
   readonly #topic: TopicName
@@ -50,7 +50,7 @@ export class Tailing {
   readonly #state: StateLines | undefined
   readonly #abort = new AbortController()
   #cursor: string | undefined
-  /** Where a past of less than all begins. */
+  /** The beginning of a past that is not complete. */
   readonly #window: { readonly last?: number; readonly since?: number }
   /** Events of workers that were shown of the past, until all that are shown are. */
   #replayed: number | undefined = 0
@@ -58,7 +58,7 @@ export class Tailing {
   #signal: NodeJS.Signals | undefined
   #away = false
   #attempts = 0
-  /** What ended the following for good, as the hub said it on the stream. */
+  /** The hub's final error on the stream. */
   #last: Ending | undefined
 
   constructor(hub: HubHttp, topic: TopicName, options: TailOptions, surroundings: Surroundings) {
@@ -83,7 +83,7 @@ export class Tailing {
       this.#transcript = transcript
       this.#state = new StateLines(palette, { columns: () => transcript.room, all: topic.kind === 'all' })
     }
-    // Whoever read us has read enough.
+    // The reader of the output has closed it.
     stdout.on('error', () => this.#abort.abort())
   }
 
@@ -223,7 +223,7 @@ export class Tailing {
     }
   }
 
-  /** Says once, after the past, how much of it was not shown. */
+  /** Reports once, after the past, how much of it was not shown. */
   async #tellLeftOut(replayed: number): Promise<void> {
     this.#replayed = undefined
     const { since, last, replay } = this.#options
@@ -234,7 +234,7 @@ export class Tailing {
     if (text !== undefined) this.tell(this.#palette.dim(text))
   }
 
-  /** Reads no faster than what is shown can be taken: the hub then sends what it may conflate as one. */
+  /** Reads no faster than the output is read; meanwhile the hub conflates. */
   #room(): Promise<void> {
     const { stdout } = this.#surroundings
     if (!stdout.writableNeedDrain || this.#abort.signal.aborted) return Promise.resolve()
@@ -259,7 +259,7 @@ export class Tailing {
   }
 }
 
-/** @returns what a topic has beside what was shown of it; nothing where that was all */
+/** @returns the part of a topic that was not shown; nothing if all of it was shown */
 function leftOutText(
   topic: TopicName,
   { history, workers, offset }: Readonly<Record<string, unknown>>,
@@ -276,7 +276,7 @@ function leftOutText(
     .filter(({ id }) => topic.kind !== 'worker' || id === topic.worker)
     .reduce((sum, { events }) => sum + (typeof events === 'number' ? events : 0), 0)
   const hint = '--replay all shows all that are kept'
-  // Of what a session itself published nobody has kept count.
+  // The session's own events are not counted.
   if (topic.kind === 'session')
     return offset === 0 ? undefined : `the past is shown as far as --replay ${replay} says; ${hint}`
   if (total <= replayed) return undefined
@@ -291,7 +291,7 @@ const gapTexts: Readonly<Record<string, string>> = {
 }
 
 function endingOf(answer: Parameters<typeof problemOf>[0]): Ending {
-  // What a client that has all of an ended session is told.
+  // The response for a client that already has all of an ended session.
   if (answer.status === 204) return { kind: 'ended' }
   const { detail } = problemOf(answer)
   return answer.status >= 500 || answer.status === 429

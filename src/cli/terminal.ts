@@ -8,27 +8,27 @@ import { reasonOf } from './hub-http.js'
 
 type Pty = typeof import('@lydell/node-pty')
 
-/** Ctrl-D, which a terminal takes as the end of what is typed. */
+/** Ctrl-D, which a terminal takes as the end of input. */
 const endOfInput = '\u0004'
 
-/** What is kept of a command whose output is not being read; then the command is stopped. Bytes. */
+/** Maximum of unread output of a command; beyond it the command is stopped. Bytes. */
 const heldBytesMax = 1024 * 1024
 
-/** What is passed on within one turn. Bytes. */
+/** Maximum of output that is passed on within one turn. Bytes. */
 const pieceBytes = 4 * 1024
 
 /** Starts a command in a terminal of its own. */
 export type Terminals = (command: ChildCommand, options: ChildOptions, size: TerminalSize) => Spawned
 
-/** Of a terminal, in characters. */
+/** The size of a terminal in characters. */
 export interface TerminalSize {
   readonly columns: number
   readonly rows: number
 }
 
 /**
- * @returns what starts commands in terminals of their own
- * @throws CommandError where the package for it is not installed, or has no build for this platform
+ * @returns a function that starts commands in terminals of their own
+ * @throws CommandError if its package is not installed, or has no build for this platform
  */
 export async function loadTerminals(
   load: () => Promise<Pty> = () => import('@lydell/node-pty'),
@@ -59,11 +59,11 @@ function spawnInTerminal(
     rows,
     cwd: process.cwd(),
     env,
-    // Bytes as they come: lines are put together elsewhere.
+    // Bytes as they come; lines are joined elsewhere.
     encoding: null,
   })
   const output = new HeldOutput()
-  // Without an encoding it gives what it has read.
+  // Without an encoding it returns bytes.
   terminal.onData((bytes: unknown) => output.take(bytes as Buffer))
   readRestBeforeClose(terminal, output)
   if (input === 'ignore') terminal.write(endOfInput)
@@ -73,7 +73,7 @@ function spawnInTerminal(
     onHold: (tell) => output.onHold(tell),
     write(text) {
       if (input === 'ignore') return false
-      // Enter is a carriage return; the terminal makes a newline of it for those who read lines.
+      // Enter is a carriage return, which the terminal turns into a newline for line readers.
       terminal.write(text.replaceAll('\n', '\r'))
       return true
     },
@@ -84,8 +84,8 @@ function spawnInTerminal(
 }
 
 /**
- * Node takes a terminal to be at its end once nobody has it open any more and a read brought less than was asked for, and
- * one brings some 4 KiB at most: what its command printed last would be lost. It is read here, before the terminal is closed.
+ * Node considers a terminal ended when no process has it open and a read returned less than requested, and
+ * a read returns at most about 4 KiB. The command's last output would be lost, so it is read here before the terminal is closed.
  */
 function readRestBeforeClose(terminal: IPty, output: HeldOutput): void {
   const { fd, _socket: socket } = terminal as { fd?: number; _socket?: Pick<Readable, 'destroy'> }
@@ -100,15 +100,15 @@ function readRestBeforeClose(terminal: IPty, output: HeldOutput): void {
         output.take(Buffer.from(bytes.subarray(0, count)))
       }
     } catch {
-      // At the end (EIO), or somebody else has it open still (EAGAIN).
+      // It has ended (EIO), or another process still has it open (EAGAIN).
     }
     return destroy(error)
   }
 }
 
 /**
- * What a terminal has printed and nobody has read. The package loses what it has in hand when a terminal that is not being
- * read comes to its end, so it is read always.
+ * The unread output of a terminal. The package loses its buffer when a terminal that is not being
+ * read ends, so it is always read.
  */
 class HeldOutput implements SpawnedStream {
   readonly #chunks: Buffer[] = []
@@ -124,12 +124,12 @@ class HeldOutput implements SpawnedStream {
     this.#flow()
   }
 
-  /** @param tell whether the command is to wait, for nothing more is kept */
+  /** @param tell is called with whether the command must wait, because nothing more is kept */
   onHold(tell: (isFull: boolean) => void): void {
     this.#hold = tell
   }
 
-  /** Calls `task` when all has been read that came before. */
+  /** Calls `task` when everything before this call has been read. */
   onceRead(task: () => void): void {
     this.#read = () => {
       this.#read = undefined
@@ -145,7 +145,7 @@ class HeldOutput implements SpawnedStream {
     this.#bytes += bytes.length
     this.#flow()
     if (this.#bytes <= heldBytesMax) return
-    // Again, where somebody has let it go on meanwhile.
+    // Repeated, because another process may have continued it meanwhile.
     this.#isFull = true
     this.#hold?.(true)
   }
@@ -188,7 +188,7 @@ class HeldOutput implements SpawnedStream {
   }
 }
 
-/** Through a shell, which says that there is no such command, and ends with 127. */
+/** Through a shell, which reports a missing command, and ends with 127. */
 function shellOf(command: ChildCommand): [string, string[]] {
   if (process.platform === 'win32') {
     const words = command.kind === 'shell' ? [command.text] : command.words

@@ -18,7 +18,7 @@ interface TokenOptions {
   readonly subscribe?: readonly string[]
   readonly publish?: readonly string[]
   readonly command?: readonly string[]
-  /** Seconds; 0: for ever. */
+  /** Seconds; 0: no expiry. */
   readonly ttl: number
   readonly subject?: string
   readonly audience?: readonly string[]
@@ -70,7 +70,7 @@ export function tokenCommand(surroundings: Surroundings): Command {
     })
 }
 
-/** 256 bits, which is what HS256 asks for, as text that fits an environment variable too. Characters. */
+/** 256 bits, which HS256 requires, as text that also fits an environment variable. Characters. */
 const secretLength = 43
 
 function writeKey(file: string, { random, stdout, stderr, env }: Surroundings): void {

@@ -6,7 +6,7 @@ import { exitText } from './child.js'
 import { type Palette, terminalText } from './paint.js'
 import { wrap } from './wrap.js'
 
-/** An event as it comes over SSE, as far as it was understood. */
+/** An event from SSE, with the fields that could be read. */
 export interface ShownEvent {
   readonly type: string
   readonly time: number
@@ -17,10 +17,10 @@ export interface ShownEvent {
 /** A longer name moves its own line alone. */
 const widthMax = 20
 
-/** The hub may know more types; what is shown of those is their data. */
+/** The hub may know more types; their data is shown. */
 const catalog = createCatalog()
 
-/** Texts that speak for themselves; others are shown behind their type. */
+/** Types whose texts are shown without their type. */
 const plainTexts: ReadonlySet<string> = new Set(['process.output', 'client_output_delta'])
 
 function mergeTextIn({ type, data }: ShownEvent) {
@@ -28,7 +28,7 @@ function mergeTextIn({ type, data }: ShownEvent) {
   return merge === undefined || data === undefined ? undefined : mergeTextOf(merge, data as JsonValue)
 }
 
-/** @returns the text of an event that is a piece of a longer one; nothing of any other event */
+/** @returns the text of an event that is a piece of a longer text; nothing for other events */
 export function shownText(event: ShownEvent): string | undefined {
   return mergeTextIn(event)?.text
 }
@@ -41,30 +41,30 @@ export function withShownText(event: ShownEvent, text: string): ShownEvent {
     : { ...event, data: withTextAt(event.data as JsonValue, found.path, text) }
 }
 
-/** @returns what the texts of an event belong to: those of one source follow each other */
+/** @returns the source of an event's text; texts of one source are joined */
 export function sourceOf({ type, worker, data }: ShownEvent): string {
   return `${type} ${worker} ${isObject(data) ? String(data['stream']) : ''}`
 }
 
 /**
- * Writes events for people: time, worker, and what happened. Output of processes reads as it did where it was
+ * Writes events for people: time, worker, and content. Output of processes looks as it did when it was
  * printed, other events as their type and data.
  */
 export class Transcript {
   readonly #palette: Palette
   readonly #columns: () => number
-  /** By worker, in order of appearance: which decides its colour. */
+  /** By worker, in order of appearance, which decides the colour. */
   readonly #indexes = new Map<string, number>()
   #width = 0
-  /** Whose line has not ended yet. */
+  /** The worker with an unfinished line. */
   #open: string | undefined
   /** The column that the open line has reached. */
   #column = 0
   #day: string | undefined
 
   /**
-   * @param columns of the terminal; infinite where lines are not to be cut
-   * @param now ms since 1970: days other than this one are named
+   * @param columns of the terminal; infinite if lines must not be cut
+   * @param now ms since 1970; other days are shown with their date
    */
   constructor(palette: Palette, columns: () => number, now?: number) {
     this.#palette = palette
@@ -80,7 +80,7 @@ export class Transcript {
     return `${day}${this.end()}${this.#prefix(event)}${this.#described(event)}\n`
   }
 
-  /** @returns the text of lines that belong together: the first tells when and who */
+  /** @returns the text of lines that belong together; the first has the time and the worker */
   lines(event: Pick<ShownEvent, 'time' | 'worker'>, lines: readonly string[]): string {
     if (lines.length === 0) return ''
     const day = this.#dayLine(event)
@@ -88,12 +88,12 @@ export class Transcript {
     return `${day}${this.end()}${first}${lines.join(`\n${this.#indent(event.worker)}`)}\n`
   }
 
-  /** Columns that are left beside the time and the worker. */
+  /** Columns that are left after the time and the worker. */
   get room(): number {
     return this.#columns() - timeWidth - this.#width - 4
   }
 
-  /** @returns what ends the line that is open, if one is */
+  /** @returns the end of the unfinished line, if there is one */
   end(): string {
     const ended = this.#open === undefined ? '' : '\n'
     this.#open = undefined
@@ -148,13 +148,13 @@ export class Transcript {
     const json = data === undefined || data === null ? '' : terminalText(JSON.stringify(data))
     const shown = json === '{}' || json === '' ? '' : ` ${json}`
     const weight = weightOf(type, data)
-    // What failed, or waits for someone, is read to its end.
+    // Failures and questions are shown in full.
     if (weight !== undefined) return this.#palette[weight](this.#whole(`${type}${shown}`, worker))
     const room = this.#columns() - this.#startOf(worker) - type.length
     return cyan(type) + dim(shown.length > room ? `${shown.slice(0, Math.max(room - 1, 10))}…` : shown)
   }
 
-  /** What an agent does, in the words of a terminal. */
+  /** An agent's actions as text. */
   #said(type: string, data: Readonly<Record<string, unknown>>, worker: string): string | undefined {
     const { bold, dim, green, red } = this.#palette
     const cut = (value: unknown): string => {
@@ -187,7 +187,7 @@ export class Transcript {
     }
   }
 
-  /** @returns a text of one line over as many as it takes */
+  /** @returns a text of one line, wrapped */
   #whole(text: string, worker: string): string {
     const start = this.#startOf(worker)
     const cut = text.length > wholeLengthMax ? `${text.slice(0, wholeLengthMax)}…` : text
@@ -200,13 +200,13 @@ export class Transcript {
     return timeWidth + (name === 0 ? 0 : name + 1) + 2
   }
 
-  /** What stands before the text of a line that goes on. */
+  /** The prefix of a continued line. */
   #indent(worker: string): string {
     const { dim, coloured } = this.#palette
     return `${' '.repeat(this.#startOf(worker) - 2)}${dim(coloured ? '│' : '|')} `
   }
 
-  /** @returns a line with the date, where it is another one than before */
+  /** @returns a line with the date, if it has changed */
   #dayLine({ time }: Pick<ShownEvent, 'time'>): string {
     const day = dayOf(time)
     const before = this.#day
@@ -229,10 +229,10 @@ export class Transcript {
 }
 
 const timeWidth = 9
-/** Of what failed. Characters. */
+/** Maximum length of an error. Characters. */
 const wholeLengthMax = 2_000
 
-/** @returns the colour of what should not be missed; nothing for other events */
+/** @returns the colour of an important event; nothing for other events */
 function weightOf(type: string, data: unknown): 'red' | 'yellow' | undefined {
   const traits = catalog.traitsOf(type)
   const value = data as JsonValue | undefined

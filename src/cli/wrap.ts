@@ -4,7 +4,7 @@ import { colourSequence, escape } from './paint.js'
 const graphemes = new Intl.Segmenter(undefined, { granularity: 'grapheme' })
 const tabWidth = 8
 const tokens = new RegExp(`${colourSequence}|\\s+|[^\\s${escape}]+`, 'g')
-/** Where less is left for the text, it is the terminal that breaks lines. */
+/** If fewer columns are left for the text, the terminal breaks the lines. */
 const roomMin = 12
 
 export interface WrapOptions {
@@ -12,17 +12,17 @@ export interface WrapOptions {
   readonly columns: number
   /** The column at which the text of every line begins, from 0. */
   readonly start: number
-  /** The column that was reached already. */
+  /** The column that has already been reached. */
   readonly column: number
-  /** What stands before the text of a line that goes on. */
+  /** The prefix of a continued line. */
   readonly indent: string
 }
 
 /**
- * Breaks a line of text before what no longer fits, at spaces where there are some, so that it goes on below its own
+ * Breaks a line of text that does not fit, at spaces if there are any, and continues it below its own
  * beginning.
  *
- * @param text one line without its newline; of control sequences it has only colours
+ * @param text one line without its newline, and without control sequences other than colours
  * @returns the text to write, and the column that it reaches
  */
 export function wrap(text: string, { columns, start, column, indent }: WrapOptions): Wrapped {
@@ -43,7 +43,7 @@ export function wrap(text: string, { columns, start, column, indent }: WrapOptio
       wrapped += token
       at += width
     } else if (/^\s/.test(token)) {
-      // Spaces that do not fit are where the line is broken.
+      // The line is broken at spaces that do not fit.
       breakLine()
     } else {
       if (at > start && width <= columns - start) breakLine()
@@ -74,6 +74,6 @@ export function widthOf(text: string, column = 0): number {
 function graphemeWidth(grapheme: string, column: number): number {
   if (grapheme === '\t') return tabWidth - (column % tabWidth)
   if (/^[\p{Mark}\p{Format}\p{Control}]/u.test(grapheme)) return 0
-  // The variation selector that makes a picture of a sign.
+  // The variation selector that turns a character into an emoji.
   return grapheme.includes('\ufe0f') ? 2 : eastAsianWidth(grapheme.codePointAt(0) ?? 0)
 }

@@ -11,7 +11,7 @@ export interface LocalOptions {
   readonly replay?: boolean | 'all'
   readonly last?: number
   readonly since?: number
-  /** Told when something can no longer be delivered. */
+  /** Called when something can no longer be delivered. */
   readonly onGap?: (gap: Omit<Gap, 'type' | 'sub'>) => void
 }
 
@@ -27,7 +27,7 @@ export interface LocalConnection {
   closed(): void
 }
 
-// Events that may wait for their reader before it lags.
+// Maximum of events that wait for their reader before it lags.
 const waitingMax = 1_024
 
 /** A link to a reader within the process: a bounded queue of events. */
@@ -70,10 +70,10 @@ export class LocalLink implements Link {
     this.end()
   }
 
-  /** Events that wait within the process are no bytes. */
+  /** Events that wait within the process have no bytes. */
   readonly waiting = 0
 
-  /** @throws ProtocolError when the topic or the filter is not valid */
+  /** @throws ProtocolError if the topic or the filter is not valid */
   follow(connection: LocalConnection, topic: string, { onGap, ...options }: LocalOptions): LocalSubscription {
     this.#connection = connection
     this.#onGap = onGap

@@ -6,16 +6,16 @@ import { bytesOf } from './batches.js'
 import type { Link } from './link.js'
 import type { Services } from './services.js'
 
-/** Of joins over many topics, so that a link that is cut in their midst has got somewhere. */
+/** For joins over many topics, so that a link that is cut during a join has made progress. */
 const progressBytes = 16 * 1024
 
 /** Why the hub ended a connection. */
 export type Ending =
   | { readonly kind: 'closed'; readonly code: CloseCode; readonly reason: string }
-  /** Everything that it followed had ended. */
+  /** All of its subscriptions had ended. */
   | { readonly kind: 'done' }
 
-/** Takes back a batch that could not be written: it will come from history, after the position. */
+/** Takes back a batch that could not be written; it is read from history later, after the position. */
 interface Rewinding {
   rewind(position: Offset): void
 }
@@ -47,7 +47,7 @@ export class Outbox {
   #full = false
   #overflowBytes = 0
   #written = 0
-  /** How much that was when the positions were told, and how long they were. */
+  /** The value of it when the positions were last sent, and the size of the positions. */
   #toldAt = 0
   #toldBytes = 0
   #events = 0
@@ -79,17 +79,17 @@ export class Outbox {
     return this.#bytes
   }
 
-  /** Bytes that catching up has written, frames of all kinds. */
+  /** Bytes of all frames that catching up has written. */
   get written(): number {
     return this.#written
   }
 
-  /** Absent when the client, or whatever lies between, ended it. */
+  /** Absent if the client, or something between, ended it. */
   get ending(): Ending | undefined {
     return this.#ending
   }
 
-  /** Says a frame that is not an event. */
+  /** Writes a frame that is not an event. */
   say(frame: ControlFrame, about?: About): void {
     if (!this.#open) return
     const chunk = this.link.codec.control(frame, about)
@@ -97,7 +97,7 @@ export class Outbox {
     const bytes = bytesOf(chunk)
     const { overrunBytesMax } = this.#services.limits
     if (bytes > overrunBytesMax) {
-      // Cut for it, a client would come back for the same again and again.
+      // If this cut the connection, the client would request the same again and again.
       return this.close(
         'frameTooLarge',
         `a snapshot of ${bytes} bytes is more than ${overrunBytesMax}: ask for it in parts, or for fewer slices`,
@@ -108,7 +108,7 @@ export class Outbox {
     if (!this.link.write(chunk)) this.markFull()
   }
 
-  /** Writes a frame of so many events. */
+  /** Writes a frame with a number of events. */
   writeEvents(chunk: Chunk, events: number): void {
     const bytes = bytesOf(chunk)
     this.#written += bytes
@@ -129,7 +129,7 @@ export class Outbox {
     this.#outgoing = []
     if (!this.#open) return
     try {
-      // One chunk with nothing to say after it leaves in one piece by itself.
+      // One chunk without a trailer leaves in one piece anyway.
       if (outgoing.length === 1 && this.link.codec.trailer === undefined) {
         return this.#writeBatch(outgoing[0] as Outgoing)
       }
@@ -142,7 +142,7 @@ export class Outbox {
     }
   }
 
-  /** Where the codec has a trailer, tells how far each session has been sent. */
+  /** If the codec has a trailer, writes how far each session has been sent. */
   sayPositions(): void {
     const { codec } = this.link
     if (codec.trailer === undefined || !this.#open) return
@@ -152,14 +152,14 @@ export class Outbox {
     if (chunk !== undefined && !this.link.write(chunk)) this.markFull()
   }
 
-  /** As `sayPositions`, now and then: the positions of a thousand sessions are longer than what they are told of. */
+  /** As `sayPositions`, but not every time, because the positions of a thousand sessions are longer than the events. */
   sayProgress(): void {
     if (this.link.codec.trailer === undefined) return
     const due = Math.max(progressBytes, 8 * this.#toldBytes)
     if (this.#written - this.#toldAt >= due) this.sayPositions()
   }
 
-  /** Events were handed to the link, or were not after all. */
+  /** Events were passed to the link, or were taken back. */
   count(events: number, bytes: number): void {
     this.#events += events
     this.#bytes += bytes
@@ -187,7 +187,7 @@ export class Outbox {
     this.#services.left(this.#sender.id)
   }
 
-  /** @param retryMs how long the client should wait before it comes back, where the hub has an opinion */
+  /** @param retryMs how long the client should wait before it reconnects, if the hub sets it */
   close(code: CloseCode, reason: string, retryMs?: number): void {
     if (!this.#open) return
     this.#ending = { kind: 'closed', code, reason }
@@ -196,14 +196,14 @@ export class Outbox {
     this.closed()
   }
 
-  /** Ends in good order: there is nothing more to say. */
+  /** Ends normally: nothing more follows. */
   end(): void {
     this.#ending = { kind: 'done' }
     this.link.end()
     this.closed()
   }
 
-  /** Something went wrong in what is done for this connection: it ends, and the others live on. */
+  /** An error occurred for this connection: it ends, and the others continue. */
   fail(error: unknown): void {
     const { id } = this.#sender
     this.#services.reportFault(error, id)
@@ -218,7 +218,7 @@ export class Outbox {
   #writeBatch({ subscription, chunk, events, after }: Outgoing): void {
     const bytes = bytesOf(chunk)
     if (this.#full) {
-      // Not written: it will come from history, from where the feed was before this flush.
+      // Not written: it is read from history, from the feed's position before this flush.
       subscription.rewind(after)
       this.count(-events, -bytes)
       return
@@ -233,7 +233,7 @@ export class Outbox {
     counts.deliveredBytes += bytes
   }
 
-  /** Answers to a client that asks but does not read are bounded as well. */
+  /** Answers to a client that sends requests but does not read are also bounded. */
   #overflow(chunk: Chunk): void {
     this.#overflowBytes += chunk instanceof Uint8Array ? chunk.length : 1_024
     if (this.#overflowBytes > this.#services.limits.answerBytesMax) {

@@ -4,8 +4,8 @@ import type { Subscription } from './subscription.js'
 type Resumable = Pick<Subscription, 'feed' | 'resumption'>
 
 /**
- * @returns for each session the lowest position, by its id; while one of several topics of it is being joined, for each
- *   topic its own, by its name. Of one that has had nothing there is nothing to say: it joins afresh.
+ * @returns for each session the lowest position, by its id; while one of its several topics is being joined, for each
+ *   topic its own, by its name. A topic without any position is left out: it is joined afresh.
  */
 export function positionsOf(subscriptions: readonly Resumable[]): ReadonlyMap<string, Position> {
   const positions = lowestBy(subscriptions, ({ feed }) => feed.topic.timeline.id)
@@ -29,7 +29,7 @@ function lowestBy(
   return positions
 }
 
-/** @returns the position from which both go on; nothing where one cursor cannot say it */
+/** @returns the position from which both continue; nothing if one cursor cannot express it */
 function lowest(one: Position | undefined, other: Position | undefined): Position | undefined {
   if (one === undefined || other === undefined || one.join !== undefined || other.join !== undefined)
     return undefined

@@ -5,10 +5,10 @@ import type { Topic } from '../session/topic.js'
 import type { Feeds } from './feeds.js'
 import type { Link } from './link.js'
 
-/** How often those who ask are told how many watch. Milliseconds. */
+/** How often `$watchers` is updated. Milliseconds. */
 const watchersEveryMs = 1_000
 
-/** Subjects that are named; the others are counted. */
+/** Maximum of subjects that are named; the others are counted. */
 const subjectsMax = 100
 
 export interface PresenceParts {
@@ -23,7 +23,7 @@ interface Told {
   timer: Timer | undefined
 }
 
-/** Counts who follows the topics of which somebody asks for `$watchers`, and nothing where nobody does. */
+/** Counts the watchers of topics whose `$watchers` is followed, and of no others. */
 export class Presence {
   readonly #parts: PresenceParts
   readonly #told = new Map<Timeline, Map<Topic, Told>>()
@@ -32,7 +32,7 @@ export class Presence {
     this.#parts = parts
   }
 
-  /** A subscription to the topic has begun, ended, or asks for something else. */
+  /** A subscription to the topic has begun, ended or changed. */
   changed({ timeline }: Topic): void {
     const { feeds } = this.#parts
     const told = this.#told.get(timeline)
@@ -54,7 +54,7 @@ export class Presence {
     told.timer = clock.after(Math.max(0, told.at + watchersEveryMs - clock.elapsed()), () => {
       told.timer = undefined
       told.at = clock.elapsed()
-      // What has not begun has no state: it is looked at again.
+      // A topic that has not begun has no state, so it is checked again.
       if (!setWatchers(topic, this.#count(topic))) this.#tell(topic)
     })
   }
@@ -67,7 +67,7 @@ export class Presence {
     this.#parts.setWatchers(topic, undefined)
   }
 
-  /** Connections that follow the topic, or all of its session; agents that follow commands are none of them. */
+  /** Connections that follow the topic, or all of its session, without agents that follow commands. */
   #count(topic: Topic): JsonObject {
     const links = new Set<Link>()
     const subjects = new Set<string>()

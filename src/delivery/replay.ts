@@ -12,7 +12,7 @@ interface Part {
   readonly to: number
 }
 
-/** Events of a replay that memory holds, and the frames made of them, which all who get them share. */
+/** Events of a replay in memory, and their frames, which all recipients share. */
 export class ReplayPage {
   readonly entries: readonly Entry[]
   readonly #parts = new Map<Codec, Map<number, Part>>()
@@ -36,8 +36,8 @@ export class ReplayPage {
 }
 
 /**
- * What a fresh join to a feed gets: what the store has of it, then what memory holds. All who join at the same offset
- * share it, and the frames made of it: a thousand clients that come back at once cost one selection and one frame for
+ * The replay of a fresh join to a feed: first from the store, then from memory. All joins at the same offset
+ * share it and its frames: a thousand clients that reconnect at once cost one selection and one frame for
  * each codec.
  */
 export class Replay {
@@ -54,7 +54,7 @@ export class Replay {
     return this.stored === undefined && this.#entries.length === 0
   }
 
-  /** @returns what memory holds after what the store gave, which may have reached into it */
+  /** @returns the part in memory after the stored part, which may overlap it */
   held(after: Offset): ReplayPage {
     if (this.#held?.after !== after) {
       const left = this.#entries.filter(({ offset }) => offset > after)
@@ -63,12 +63,12 @@ export class Replay {
     return this.#held.page
   }
 
-  /** @returns what follows an offset, of a replay that memory holds */
+  /** @returns the events after an offset, of a replay in memory */
   after(last: Offset): Replay {
     return new Replay(this.#entries.filter(({ offset }) => offset > last))
   }
 
-  /** @returns what remains of it that is accepted. */
+  /** @returns the rest of it that is accepted */
   filtered(accepts: (entry: Entry) => boolean): Replay {
     const { stored } = this
     const remaining = stored && {

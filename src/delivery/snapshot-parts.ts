@@ -4,27 +4,27 @@ import type { Part, Slices } from '../protocol/frames.js'
 
 /**
  * UTF-16 units of one part. As JSON or MessagePack they are at most three times as many bytes, and with what is around
- * them no more than the 64 KiB that every client takes; a link that lives for two seconds carries some of them.
+ * them no more than the 64 KiB that every client accepts; even a link that lasts two seconds carries some of them.
  */
 const partUnits = 16 * 1024
 
-/** Where a snapshot goes on that was cut: the slices before this one have come, and of this one so many units. */
+/** The position at which a cut snapshot continues: all slices before this one were sent, and this many units of it. */
 export interface SnapshotPlace {
   readonly slice: string
   readonly units: number
 }
 
-/** How many parts a value takes; values do not change, and a thousand clients may join at once. */
+/** The number of parts per value; values do not change, and a thousand clients may join at once. */
 const counted = new WeakMap<object, number>()
 
 /** A snapshot that leaves in parts, the slices in the order of their names. A slice becomes text when its turn comes. */
 export class SnapshotParts {
-  /** How many there are. */
+  /** The number of parts. */
   readonly count: number
   readonly #slices: Slices
   readonly #names: readonly string[]
   #at = 0
-  /** Of the slice at hand. */
+  /** The text of the current slice. */
   #text: string | undefined
   #units = 0
   #sent: SnapshotPlace | undefined
@@ -37,7 +37,7 @@ export class SnapshotParts {
     this.#sent = from
     if (from !== undefined && this.#names[0] === from.slice) {
       const text = this.#textOf(from.slice)
-      // A text that has been sent whole is not this one.
+      // A text that was sent completely is not the current one.
       this.#units = Math.min(from.units, text.length)
       if (this.#units === text.length) this.#nextSlice()
     }
@@ -48,7 +48,7 @@ export class SnapshotParts {
     return this.#at >= this.#names.length
   }
 
-  /** @returns what has been sent, as a cursor says it; nothing where nothing has */
+  /** @returns the sent part, as in a cursor; nothing if none was sent */
   progress(kind: 's' | 'g'): JoinText | undefined {
     return this.#sent && `${kind}${this.#sent.units}.${this.#sent.slice}`
   }

@@ -9,19 +9,19 @@ import { encodeBatch, replayPart } from './batches.js'
 import type { DeliveryCounts } from './counts.js'
 import type { Feed } from './feed.js'
 
-// Of the data of their events; as frames they take about as much.
+// Bytes of the data of their events; the frames take about as much.
 const keptBytesMax = 16 * 1024 * 1024
 
-// What is kept of a frame beside its bytes.
+// About the memory of a frame in addition to its bytes.
 const frameBytes = 1024
 
-// Those who come back after a cut, and those who join a session one after the other, find it read and encoded.
+// Clients that reconnect, or join a session one after the other, find the page read and encoded.
 const keptMs = 5_000
 
 /** A page of the store as it is replayed. */
 export interface StoredFrames {
   readonly list: readonly StoredFrame[]
-  /** Everything up to here was looked at. */
+  /** All events up to here were examined. */
   readonly last: Offset
 }
 
@@ -32,11 +32,11 @@ interface StoredFrame {
   readonly last: Offset
 }
 
-/** A page that was read and encoded. Its events are not kept: a page of small ones has a thousand things to collect. */
+/** A page that was read and encoded. Its events are not kept, because a page of small ones has a thousand objects to collect. */
 interface Reading {
   readonly frames: StoredFrames
   readonly bytes: number
-  /** It is the same for every replay of that scope that goes as far. */
+  /** Whether it is the same for every replay of that scope that reaches as far. */
   readonly isWhole: boolean
 }
 
@@ -46,7 +46,7 @@ interface Kept {
   readonly joined: Offset
   /** Known once it has been read. */
   bytes: number
-  /** Somebody has asked for it of late. */
+  /** Whether it was requested recently. */
   used: boolean
 }
 
@@ -57,10 +57,10 @@ export interface StoredReplaysOptions {
   readonly findWindow: FindWindow
 }
 
-/** What fresh joins replay from the store: each page is read and encoded once for all who join within seconds. */
+/** The stored pages for fresh joins: each page is read and encoded once for all joins within seconds. */
 export class StoredReplays {
   readonly #options: StoredReplaysOptions
-  /** The one asked for last stands last. */
+  /** In the order of the last requests. */
   readonly #kept = new Map<string, Kept>()
   #bytes = 0
   #isSweeping = false
@@ -73,12 +73,12 @@ export class StoredReplays {
     this.#options = options
   }
 
-  /** @returns the page that follows an offset; it may go on where memory begins */
+  /** @returns the page after an offset; it may reach into memory */
   async frames(feed: Feed, codec: Codec, part: StoredPart, from: Offset): Promise<StoredFrames> {
     const begin = part.window === undefined ? from : await this.#beginOf(feed, part)
     const after = begin > from ? begin : from
     if (after >= part.until) return { list: [], last: part.until }
-    // What is left of a replay when the filter has changed in its midst is nobody else's.
+    // The rest of a replay whose filter has changed is not shared.
     if (part.scope === 'rest') return (await this.#read(feed, codec, part, after)).frames
     const name = this.#nameOf(feed, codec, part, after)
     const before = this.#kept.get(name)
@@ -128,7 +128,7 @@ export class StoredReplays {
       const last = due[from - 1]?.offset ?? after
       list.push({ chunk: encodeBatch(feed, codec, undefined, events), events: events.length, last })
     }
-    // A store that has nothing more, and will not have, has given all it can.
+    // The store has nothing more, and will have nothing more.
     const last = stored.end && stored.last <= after ? until : stored.last
     const isReplayed = scope === 'all' || stored.entries.every(({ traits }) => traits.replay === 'all')
     return {
@@ -155,7 +155,7 @@ export class StoredReplays {
       }
       return frames
     } catch (error) {
-      // Whoever comes next asks again.
+      // The next join requests it again.
       if (this.#kept.get(name) === kept) this.#drop(name)
       throw error
     }

@@ -3,7 +3,7 @@ import type { Clock, Timer } from '../lib/clock.js'
 /** Called when a lease may have expired. @returns the milliseconds that are left; 0 if it has expired */
 export type RunOut = (session: string, worker: string | undefined) => number
 
-/** Tells the hubs of a log that the holder of a lease lives. */
+/** Reports to the hubs of a log that the holder of a lease is alive. */
 export type Renew = (session: string, worker: string | undefined, ms: number) => void
 
 interface Lease {
@@ -30,7 +30,7 @@ export class Leases {
   /** By the connection that renews them. */
   readonly #held = new Map<object, Set<Lease>>()
 
-  /** @param renew told from time to time that a holder lives, where other hubs have to know */
+  /** @param renew is called from time to time for each live holder, if other hubs follow the session */
   constructor(clock: Clock, runOut: RunOut, renew?: Renew) {
     this.#clock = clock
     this.#runOut = runOut
@@ -63,7 +63,7 @@ export class Leases {
     this.#keepAlive(lease)
   }
 
-  /** A log says that there is a lease, or none any more: 0 milliseconds. What a connection renews here stays as it is. */
+  /** The log has a new lease, or its end: 0 milliseconds. Leases that a connection renews here stay unchanged. */
   follow(session: string, worker: string | undefined, ms: number): void {
     if (ms === 0) return this.drop(session, worker)
     if (this.#leases.get(session)?.get(worker ?? '')?.holder !== undefined) return

@@ -18,7 +18,7 @@ export interface Applying {
   readonly catalog: Catalog
   /** The session begins. @param now milliseconds since 1970 */
   readonly begin: (session: Session, now: number) => void
-  /** A session, or a worker, has a lease now, or none any more: 0 milliseconds. */
+  /** A session or worker has a new lease, or no longer one: 0 milliseconds. */
   readonly leased: (session: Session, worker: string | undefined, ms: number) => void
   /** The session has ended. */
   readonly ended: (session: Session) => void
@@ -30,7 +30,7 @@ const beginning: readonly LogEntry['kind'][] = ['event', 'change', 'configure', 
 /**
  * Applies a batch of the log to a session. The result depends only on the session and the batch, so it is the same in all hubs.
  *
- * @returns the places of entries without effect, because of what came before them
+ * @returns the indexes of entries without effect because of earlier ones
  */
 export function applyBatch(
   session: Session,
@@ -78,7 +78,7 @@ function applyEntry(
       const { attempt, base, offsets, places } = entry
       const worker = entry.worker === undefined ? undefined : session.worker(entry.worker)
       if ((worker ?? session).progress.attemptAt(attempt.step) !== base) return false
-      // Each hub takes out of its history what it has; all of them tell the same.
+      // Each hub removes the events that its history has; all hubs publish the same event.
       if (session.supersede(attempt, worker) === undefined) return true
       const all = [...offsets, ...places.map((place) => (from + place + 1) as Offset)]
       tell(session, worker, { type: 'attempt.superseded', data: { ...attempt, offsets: all }, at }, catalog)
@@ -126,7 +126,7 @@ function applyEntry(
     case 'end': {
       const { kind: _, room, ...said } = entry
       const place = session.offset
-      // In the order in which they were sent: that of the workers is not the same at all hubs.
+      // In the order of their offsets, because the order of the workers differs between hubs.
       const all = session.commands.expired().toSorted((a, b) => a.command.offset - b.command.offset)
       const expired = all.slice(0, room)
       for (const { worker, command } of expired) {
@@ -155,7 +155,7 @@ function applyEvent(
   if (steers && traits.command === 'receipt') {
     const worker = knownWorker(session, entry.worker)
     if (worker === 'unknown') return false
-    // The first word on a command counts, whoever says it.
+    // The first receipt for a command counts, from any sender.
     const { sentCommands } = (worker ?? session).progress
     if (sentCommands?.isOpen(receiptIn(event.data).offset) !== true) return false
   }
@@ -164,14 +164,14 @@ function applyEvent(
   return true
 }
 
-/** @returns the worker that an entry is about; nothing for the session itself */
+/** @returns the worker of an entry; nothing for the session itself */
 function knownWorker(session: Session, id: string | undefined): Worker | 'unknown' | undefined {
   if (id === undefined) return undefined
   const worker = session.workers.get(id)
   return worker?.startedAt === undefined ? 'unknown' : worker
 }
 
-/** Says what the hubs say themselves. @returns where it stands */
+/** Publishes an event of the hubs themselves. @returns its offset */
 function tell(
   session: Session,
   worker: Worker | undefined,
@@ -190,11 +190,11 @@ function tell(
 /** The state of a session that cannot be computed from its retained events. */
 interface Image extends Pick<StoredSession, 'record' | 'workers' | 'slices' | 'latest'> {
   readonly completion?: StoredEvent
-  /** Of what the history has: what the batches alone do not tell, because it depends on what came before them. */
+  /** Retained events that the batches alone do not determine, because they depend on earlier ones. */
   readonly told: readonly StoredEvent[]
-  /** Where the session, and each worker, was last heard of; empty: the session by events of its own. */
+  /** The offsets of the last sign of life by publisher; empty for the session's own events. */
   readonly heard: readonly (readonly [worker: string, offset: Offset])[]
-  /** The same of the session, by whatever was done to it. */
+  /** The offset of the last change to the session. */
   readonly active: Offset
 }
 
@@ -237,14 +237,14 @@ export function imageOf(session: Session, catalog: Catalog): Uint8Array {
 function slicesOf({ worker, state }: OwnTopic): StoredSlice[] {
   const kept = [...state.kept()].map(([slice, value, offset]) => ({ slice, value, offset }))
   const commands = state.get('$commands')
-  // Each hub names the same base for what changes in it next.
+  // All hubs need the same base for its next change.
   if (commands !== undefined) {
     kept.push({ slice: '$commands', value: commands, offset: state.offsetOf('$commands') })
   }
   return kept.map((slice) => ({ ...(worker !== undefined && { worker }), ...slice }))
 }
 
-/** What an entry says beside what it is: only who has applied it knows whether it was told. */
+/** Whether the batches alone do not show if an event of this type was published. */
 function isTold(type: string, catalog: Catalog): boolean {
   return toldTypes.includes(type) || catalog.traitsOf(type).command === 'receipt'
 }

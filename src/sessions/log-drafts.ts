@@ -24,11 +24,11 @@ import { expectCommandable, type Publisher, type PublishResult } from './publish
 import { hashedSecrets } from './secrets.js'
 import { hasEnded, type Sessions } from './sessions.js'
 
-/** Entries of one batch, and about their bytes. What is submitted at once may be more. */
+/** Maximum of entries in one batch, and of their bytes. One submission may exceed it. */
 const batchEntriesMax = 1_000
 const batchBytesMax = 512 * 1024
 
-/** Commands that may be sent at other hubs while the end of their session is on its way: they expire with the others. */
+/** Room for commands that other hubs may send while the end of the session is in progress; they expire with the others. */
 const racingCommands = 4
 
 export interface DraftingParts {
@@ -42,13 +42,13 @@ export interface DraftingParts {
 interface IntentBase<Answer> {
   readonly resolve: (answer: Answer) => void
   readonly reject: (error: unknown) => void
-  /** The session is as far as the log was when this was submitted: what it says now is final. */
+  /** The session is as far as the log was at the time of submitting, so a refusal is final. */
   confirmed: boolean
 }
 
 export type MakeChange = (state: TopicState, moment: Moment) => Change
 
-/** What is to be submitted. */
+/** A request to submit. */
 export type Intent =
   | (IntentBase<PublishResult> & {
       readonly kind: 'publish'
@@ -76,7 +76,7 @@ export type Intent =
       readonly worker: string | undefined
       readonly ms: number
     })
-  /** What a hub has to say itself, of the session as it is when its turn has come; how many entries of it meant anything. */
+  /** The hub's own entries, made when it is their turn; the answer is the number of entries with an effect. */
   | (IntentBase<number> & {
       readonly kind: 'own'
       readonly entriesOf: (session: Session) => readonly LogEntry[]
@@ -90,10 +90,10 @@ export type Given<Kind extends Intent['kind']> = Omit<
   'resolve' | 'reject' | 'confirmed'
 >
 
-/** Where an event stands: its place in the batch; or it was published before. */
+/** The location of an event: its index in the batch, or the offset of its first publish. */
 export type EventPlace = { readonly place: number } | { readonly known: Offset }
 
-/** An intent that is in a batch, and where. */
+/** An intent in a batch, and its location. */
 export interface Taken {
   readonly intent: Intent
   /** Of the first of its entries. */
@@ -103,12 +103,12 @@ export interface Taken {
   readonly events: readonly EventPlace[]
 }
 
-/** One batch that is being made up. */
+/** A batch that is being composed. */
 export class Draft {
   readonly entries: PlacedEntry[] = []
   readonly ids: PlacedId[] = []
   readonly taken: Taken[] = []
-  /** Of slices, and steps of attempts: what is compared with them has to wait for the next batch. */
+  /** Changed slices and steps; intents that are compared with them must wait for the next batch. */
   readonly touched = new Set<string>()
   mode: Mode | undefined = undefined
   width = 0
@@ -133,12 +133,12 @@ export class Draft {
 }
 
 /**
- * What became of an intent that was to be put into a batch. `doubtful`: only the log knows whether it can be; `later`: once
- * this batch is done.
+ * The result of adding an intent to a batch. `doubtful`: only the log can decide; `later`: when
+ * this batch is complete.
  */
 export type Composed = 'taken' | 'answered' | 'later' | 'doubtful'
 
-/** Puts what is submitted into batches: as the session is here, which may be behind. */
+/** Composes batches by the local state of the session, which may be behind the log. */
 export class Drafting {
   readonly #parts: DraftingParts
 
@@ -147,8 +147,8 @@ export class Drafting {
   }
 
   /**
-   * @param halves of characters that were cut over two pieces of a text: they are made whole before they reach the log
-   * @throws ProtocolError where it cannot be done
+   * @param halves of characters that were split over two texts; they are joined before they reach the log
+   * @throws ProtocolError if the intent is refused
    */
   compose(session: Session, intent: Intent, draft: Draft, halves: Halves): Composed {
     const mask = maskOf(this.#parts.masking, session)
@@ -215,7 +215,7 @@ export class Drafting {
     const bytes = sizes.reduce((sum, size) => sum + size, 0)
     if (draft.isTooMuch(events.length, bytes)) return 'later'
     const hasEvery = events.length > 0 && events.every(({ id }) => id !== undefined)
-    // Whether all of it was published before only the log knows.
+    // Only the log knows whether all of it was published before.
     if (session.status === 'ended' && !hasEvery) throw hasEnded(session.id)
     sessions.capacity.expectRoom()
     sessions.expectRoomFor(session)
@@ -253,7 +253,7 @@ export class Drafting {
         const target = worker === undefined ? session : session.worker(worker)
         const base = attempts.get(name) ?? target.progress.attemptAt(step)
         if (base === undefined || number > base) {
-          // An attempt of the same request has taken the place of what the history has.
+          // An attempt in the same request has already superseded these events of the history.
           const isFirst = base === undefined || attempts.has(name)
           const offsets = isFirst ? [] : supersededBy(event.attempt, target.topic.history)
           const before = events.slice(0, index).flatMap((one, at) => {
@@ -292,7 +292,7 @@ export class Drafting {
     const { sessions, clock, masking } = this.#parts
     const { worker, slice, options, make } = intent
     const name = `slice ${worker ?? ''}/${slice}`
-    // What it is compared with is under way.
+    // The value that it is compared with is in progress.
     if (draft.touched.has(name) || draft.isTooMuch(1, 0)) return 'later'
     this.#expectRunning(session)
     sessions.capacity.expectRoom()

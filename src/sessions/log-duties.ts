@@ -10,9 +10,9 @@ import type { DueTimes } from './due-times.js'
 import type { Leases } from './leases.js'
 import type { Submitting } from './submitting.js'
 
-/** Of several hubs that see to the same thing, one comes first, by chance; the others find it done. */
+/** A random delay, so that of several hubs with the same duty one is first and the others find it done. */
 const spreadMs = 400
-/** After which what could not be said is tried again. */
+/** The delay before a failed entry is submitted again. */
 const retryMs = 1_000
 
 export interface LogDutiesParts {
@@ -24,13 +24,13 @@ export interface LogDutiesParts {
   readonly leases: Leases
   readonly commandTimes: DueTimes
   readonly stallTimes: DueTimes
-  /** Leases that ran out, and this hub was the one to say so. */
+  /** The number of expired leases that this hub reported. */
   readonly lost: { sessions: number; workers: number }
 }
 
 /**
- * What a hub says itself of the sessions of a log: that somebody is lost or stuck, that a command expired or has reached who
- * follows it. All hubs that have held the session see to it; an entry that comes too late means nothing.
+ * The events that a hub itself publishes for the sessions of a log: a publisher is lost or stalled, a command has expired or
+ * was delivered. All hubs that have held the session do this; an entry that comes too late has no effect.
  */
 export class LogDuties {
   readonly #parts: LogDutiesParts
@@ -40,7 +40,7 @@ export class LogDuties {
     this.#parts = parts
   }
 
-  /** A lease may have run out. */
+  /** A lease may have expired. */
   runOut(id: string, workerId: string | undefined): void {
     const { leases, lost } = this.#parts
     this.#soon(id, (session) => {
@@ -75,7 +75,7 @@ export class LogDuties {
     })
   }
 
-  /** A session, or a worker, may be stuck. */
+  /** A session or worker may have stalled. */
   stall(id: string, workerId: string | undefined): undefined {
     const { clock, stallTimes } = this.#parts
     this.#soon(id, (session) => {
@@ -93,22 +93,22 @@ export class LogDuties {
     })
   }
 
-  /** Somebody follows here who was given commands. */
+  /** A follower at this hub has got commands. */
   delivered(id: string, worker: string | undefined, commands: readonly Offset[]): void {
     this.#say(id, () => [{ kind: 'delivered', worker, commands }])
   }
 
-  /** A connection has a lease, and lives. */
+  /** A connection with a lease is alive. */
   renew(id: string, worker: string | undefined, ms: number): void {
     const { submitting, leases } = this.#parts
     submitting.lease(id, worker, ms).catch((error: unknown) => {
-      // The log is away, and so for all who could say that its holder is lost.
+      // While the log is away, no hub can report the holder as lost.
       if (error instanceof ProtocolError && error.code === 'unavailable') return
       leases.drop(id, worker)
     })
   }
 
-  /** The hub goes away. */
+  /** The hub closes. */
   close(): void {
     this.#closed = true
   }
@@ -126,7 +126,7 @@ export class LogDuties {
       try {
         return await submitting.own(id, entriesOf)
       } catch (error) {
-        // What is refused for good is nobody's business any more.
+        // An entry that is refused is not needed any more.
         if (!(error instanceof ProtocolError && error.code === 'unavailable')) return 0
       }
       await new Promise<void>((resolve) => clock.after(retryMs, resolve))

@@ -137,7 +137,7 @@ export class LogFollower implements LogFeed {
 
   /**
    * @returns when the session is as far as the log was at the time of the call
-   * @throws StoreError when the log cannot be asked
+   * @throws StoreError if the log cannot be read
    */
   catchUp(): Promise<void> {
     if (this.#asking === undefined) return this.#ask()

@@ -12,15 +12,15 @@ export interface LogSessionsParts extends FollowerParts {
   readonly make: (id: string, epoch: Epoch) => Session
   /** The session is in memory from now on. */
   readonly hold: (session: Session) => void
-  /** The session is where the log was when it was asked. */
+  /** The session is as far as the log was at the time of the request. */
   readonly opened: (session: Session) => void
 }
 
-/** How far a session has to be. */
+/** The position that a session must reach. */
 export interface OpenOptions {
-  /** Of somebody who wants to go on from there. */
+  /** The position of a client that resumes. */
   readonly position?: Position | undefined
-  /** As far as the log is now, so that it has all that was acknowledged anywhere. */
+  /** The current end of the log, so that the session has everything that any hub has acknowledged. */
   readonly fresh?: boolean
 }
 
@@ -80,9 +80,9 @@ export class LogSessions {
   }
 
   /**
-   * Loads a session into memory, and brings it up to where it has to be. One that does not exist becomes a placeholder.
+   * Loads a session into memory, and brings it up to the required position. A session that does not exist becomes a placeholder.
    *
-   * @throws ProtocolError `unavailable` when the log cannot be asked
+   * @throws ProtocolError `unavailable` if the log cannot be read
    */
   async open(id: string, { position, fresh = false }: OpenOptions = {}): Promise<LogFollower> {
     try {

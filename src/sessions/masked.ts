@@ -6,7 +6,7 @@ import type { Intent, SaidEnding } from '../session/session-setting.js'
 
 type Mask = NonNullable<Intent['mask']>
 
-/** @returns what masks a value of a session; nothing where nothing is masked */
+/** @returns a function that masks values of a session; nothing if masking is off */
 export function maskOf(masking: Masking | undefined, session: Session): Mask | undefined {
   return masking && ((value, before) => masking.value(value, session, before))
 }
@@ -26,7 +26,7 @@ export function maskedConfiguration<C extends { readonly metadata?: JsonObject |
   return { ...changed, metadata: mask(metadata, undefined) as JsonObject }
 }
 
-/** @returns what whoever ends a session says of it, without secrets */
+/** @returns the outcome and the reason of a session's end, masked */
 export function maskedEnding(said: SaidEnding, mask: Mask | undefined): SaidEnding {
   if (mask === undefined) return said
   const { outcome, reason } = said
@@ -37,7 +37,7 @@ export function maskedEnding(said: SaidEnding, mask: Mask | undefined): SaidEndi
   }
 }
 
-/** @returns about the bytes by which the masks make an event longer */
+/** @returns about the number of bytes that masking adds to an event */
 export function growthOf(event: NewEvent, masked: NewEvent): number {
   if (masked === event) return 0
   const bytesOf = ({ data = null }: NewEvent): number => measure(data, Number.POSITIVE_INFINITY)

@@ -16,20 +16,20 @@ export interface OwnEventsParts {
   readonly clock: Clock
   readonly check: EventCheck
   readonly sessions: Sessions
-  /** Told that a session has something for those who follow it. */
+  /** Called when a session has something for its followers. */
   readonly onDirty: (timeline: Timeline) => void
 }
 
-/** What the hub itself says of sessions and workers: that they are lost or stuck, that a command expired, a step began anew. */
+/** Publishes the hub's own events: lost and stalled publishers, expired commands, superseded attempts. */
 export class OwnEvents {
   readonly #catalog: Catalog
   readonly #clock: Clock
   readonly #check: EventCheck
   readonly #sessions: Sessions
   readonly #onDirty: OwnEventsParts['onDirty']
-  /** How many it has published. */
+  /** The number of published events. */
   published = 0
-  /** Leases that ran out. */
+  /** The number of expired leases. */
   readonly lost = { sessions: 0, workers: 0 }
 
   constructor({ catalog, clock, check, sessions, onDirty }: OwnEventsParts) {
@@ -40,16 +40,16 @@ export class OwnEvents {
     this.#onDirty = onDirty
   }
 
-  /** A new attempt at a step: those who watch are told what it takes the place of. */
+  /** A new attempt at a step: publishes which events it supersedes. */
   supersede(session: Session, worker: Worker | undefined, attempt: Attempt, now: number): void {
     const offsets = session.supersede(attempt, worker)
     if (offsets !== undefined) this.#tell(session, worker, 'attempt.superseded', { ...attempt, offsets }, now)
   }
 
   /**
-   * Commands may have expired, and have their final state then.
+   * Commands may have expired; this is then their final state.
    *
-   * @returns when the next one expires. Milliseconds since 1970; nothing for none
+   * @returns when the next one expires. Milliseconds since 1970; nothing if there is none
    */
   expire(sessionId: string): number | undefined {
     const session = this.#timed(sessionId)
@@ -60,7 +60,7 @@ export class OwnEvents {
     return session.commands.dueAt
   }
 
-  /** A session is about to end, and so are all commands that are under way. */
+  /** A session is about to end; all open commands expire. */
   endCommands(session: Session, now: number): void {
     this.#expireAll(session, session.commands.expired(), now, 'the session has ended')
   }
@@ -73,9 +73,9 @@ export class OwnEvents {
   }
 
   /**
-   * A session, or a worker, may be stuck: then the hub says so.
+   * A session or worker may have stalled; if so, the hub publishes it.
    *
-   * @returns when it is to be looked at again. Milliseconds since 1970; nothing for never
+   * @returns the time of the next check. Milliseconds since 1970; nothing for never
    */
   stall(sessionId: string, workerId: string | undefined): number | undefined {
     const session = this.#timed(sessionId)
@@ -94,9 +94,9 @@ export class OwnEvents {
   }
 
   /**
-   * A lease may have run out: then the hub says so of whose it was.
+   * A lease may have expired; if so, the hub publishes that its holder is lost.
    *
-   * @returns milliseconds that are left of it, because it was heard of meanwhile
+   * @returns the milliseconds that are left after a sign of life; 0 if the lease is over
    */
   runOut(sessionId: string, workerId: string | undefined): number {
     const session = this.#timed(sessionId)
@@ -118,9 +118,9 @@ export class OwnEvents {
     return 0
   }
 
-  /** @returns a session that is running, for a timer: where it cannot be had now, there is nobody to tell */
+  /** @returns the session of a timer if it is running and available */
   #timed(id: string): Session | undefined {
-    // What one hub says by its own clock would be at offsets that no other hub knows of.
+    // Events by one hub's own clock would have offsets that other hubs do not know.
     if (this.#sessions.followed !== undefined) return undefined
     try {
       const session = this.#sessions.known(id)

@@ -26,7 +26,7 @@ import { hasEnded, type Sessions } from './sessions.js'
 import { startedWorker } from './topics.js'
 
 export type PublishResult = {
-  /** Where the first and the last of the events stand, duplicates included. */
+  /** The first and the last offset of the events, including duplicates. */
   readonly first: Offset
   readonly last: Offset
   /** Events that were published now. */
@@ -35,7 +35,7 @@ export type PublishResult = {
   readonly duplicates: number
 }
 
-/** @returns the topic of a change of state, once it and the slice have been found valid */
+/** @returns the topic of a change of state, after checking it and the slice */
 export function stateTopicOf(topicName: string | TopicName, slice: string, limits: Limits): StateTopicName {
   const name = topicNameOf(topicName, 'topic', limits)
   if (name.kind === 'hub') throw new ProtocolError('forbidden', 'topic: only the hub sets the state of hub')
@@ -51,7 +51,7 @@ export function stateTopicOf(topicName: string | TopicName, slice: string, limit
 
 type StateTopicName = Extract<TopicName, { kind: 'session' | 'worker' }>
 
-/** @returns what is to be changed, once it has been found valid @throws ProtocolError `badFrame` */
+/** @returns the checked configuration @throws ProtocolError `badFrame` */
 export function checkedConfiguration(
   { mode, metadata: given }: { readonly mode?: Mode; readonly metadata?: JsonObject },
   check: EventCheck,
@@ -64,9 +64,9 @@ export function checkedConfiguration(
 }
 
 /**
- * Commands begin nothing, and receipts are of commands that were sent.
+ * Commands do not begin a session or worker, and a receipt needs its command.
  *
- * @throws ProtocolError `notFound` where there is nobody to command, `conflict` where too many are under way already
+ * @throws ProtocolError `notFound` if the target does not exist, `conflict` if too many commands are open
  */
 export function expectCommandable(
   session: Session,
@@ -101,12 +101,12 @@ export type Publisher = string | undefined | readonly (string | undefined)[]
 export interface PublishingParts extends OwnEventsParts {
   readonly limits: Limits
   readonly own: OwnEvents
-  /** Both absent where nothing is masked. */
+  /** Both absent if masking is off. */
   readonly masking: Masking | undefined
   readonly texts: HeldTexts | undefined
 }
 
-/** Takes what producers bring, events and changes of state: into the history, on to delivery and to the store. */
+/** Takes events and changes of state from producers, and passes them to the history, delivery and the store. */
 export class Publishing {
   readonly #catalog: Catalog
   readonly #clock: Clock
@@ -138,7 +138,7 @@ export class Publishing {
     return { published: this.#published + others, duplicates: this.#duplicates }
   }
 
-  /** Leases that ran out. */
+  /** The number of expired leases. */
   get lost(): OwnEvents['lost'] {
     return this.#own.lost
   }
@@ -155,7 +155,7 @@ export class Publishing {
     const known = this.#publishedBefore(sessionId, publisher, events)
     if (known !== undefined) return known
     this.#sessions.capacity.expectRoom()
-    // Before the session begins: what is refused begins nothing.
+    // Before the session begins, because a refused request must begin nothing.
     this.#sessions.committing?.admit(this.#sessions.held(sessionId)?.journal)
     const publishers = typeof publisher === 'object' ? publisher : [publisher]
     this.#sessions.capacity.expectRoomForWorkers(sessionId, publishers)
@@ -178,7 +178,7 @@ export class Publishing {
       const event = events[i] as NewEvent
       const worker = workers === undefined ? one : workers[i]
       let offset = event.id === undefined ? undefined : session.ids.offsetOf(event.id, worker?.id)
-      // The first word on a command counts, whoever says it.
+      // The first receipt for a command counts, from any sender.
       if (offset === undefined && steers)
         offset = firstReceipt(event, (worker ?? session).progress, this.#catalog)
       if (offset === undefined) {
@@ -202,8 +202,8 @@ export class Publishing {
   }
 
   /**
-   * @returns the answer for events that an ended session has all of already: whoever lost the first one asks again.
-   *   Nothing for a session that takes events, or will say that it does not.
+   * @returns the answer for events that an ended session already has, for a producer that lost the first answer.
+   *   Nothing if the session accepts events, or is about to refuse them.
    */
   #publishedBefore(
     sessionId: string,
@@ -224,7 +224,7 @@ export class Publishing {
     return { first: offsets[0] as Offset, last, accepted: 0, duplicates: events.length }
   }
 
-  /** @throws ProtocolError `conflict` when one was published too long ago to say where: it is no new one */
+  /** @throws ProtocolError `conflict` if an event was published too long ago for its offset to be known */
   #expectNoneLeft(session: Session, publisher: Publisher, events: readonly NewEvent[]): void {
     for (const [index, { id }] of events.entries()) {
       const worker = typeof publisher === 'object' ? publisher[index] : publisher
@@ -272,7 +272,7 @@ export class Publishing {
       const now = this.#clock.now()
       change = session.change({ topic, slice, now, cause: cause && maskedCause(cause, mask), mask, make })
     } finally {
-      // A session or worker does not begin with what was refused, or changed nothing.
+      // A refused change, or one without effect, does not begin a session or worker.
       if (change?.kind !== 'changed') this.#sessions.mayForget(topic)
     }
     if (change.kind === 'unchanged') return { epoch: session.epoch, offset: change.offset, changed: false }
@@ -322,7 +322,7 @@ export class Publishing {
     return isNew
   }
 
-  /** Makes values known to be secret in a session, which begins with it. @throws ProtocolError as `Hub.registerSecrets` does */
+  /** Registers secret values for a session, which begins with it. @throws ProtocolError as `Hub.registerSecrets` does */
   registerSecrets(sessionId: string, given: readonly GivenSecret[]): void {
     this.#sessions.expectOwnOffsets()
     const values = checkedSecrets(given, this.#masking)
@@ -330,7 +330,7 @@ export class Publishing {
     learnSecrets(values, this.#sessions.running(sessionId))
   }
 
-  /** @throws ProtocolError `notFound`, or `conflict` when it has ended already */
+  /** @throws ProtocolError `notFound`, or `conflict` if it has already ended */
   end(id: string, said: SaidEnding): void {
     this.#sessions.expectOwnOffsets()
     const session = this.#sessions.started(id)

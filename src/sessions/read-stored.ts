@@ -7,18 +7,18 @@ import type { StoredEvent } from '../store/store.js'
 import type { Committing } from './committing.js'
 import { entryOf } from './restore.js'
 
-/** A part of what the store has of a topic. */
+/** A part of a topic's stored events. */
 export interface StoredPage {
   readonly entries: readonly Entry[]
-  /** Everything up to here was looked at; where it was read backwards, down to here. */
+  /** All events up to here were examined; when reading backwards, down to here. */
   readonly last: Offset
   /** The store had nothing more. */
   readonly end: boolean
-  /** Events that were looked at, of other topics too. */
+  /** The number of examined events, including other topics'. */
   readonly lookedAt: number
 }
 
-/** What follows an offset, or what is before one, the newest first. */
+/** Events after an offset, or events before one, the newest first. */
 export type StoredPart = ({ readonly after: Offset } | { readonly before: Offset }) & {
   readonly limit: number
 }
@@ -26,7 +26,7 @@ export type StoredPart = ({ readonly after: Offset } | { readonly before: Offset
 /** Reads a topic's events in the store. */
 export type ReadStored = (topic: Topic, filter: Accepts, part: StoredPart) => Promise<StoredPage>
 
-/** What one page of the store has at most: to read it and to make frames of it must take little of a turn. */
+/** Maximum of events on one stored page: reading it and making its frames must take only a small part of a turn. */
 export const storedEventsMax = 250
 
 const storedPageBytes = 256 * 1024
@@ -36,7 +36,7 @@ interface StoredSource {
   readonly catalog: Catalog
 }
 
-/** @returns a page of a topic's events that are in the store, once there are any after `after` */
+/** @returns a page of a topic's stored events, when there are any after `after` */
 export async function readStored(
   { committing, catalog }: StoredSource,
   topic: Topic,
@@ -47,7 +47,7 @@ export async function readStored(
   if (committing === undefined || journal === undefined) {
     return { entries: [], last: 'after' in part ? part.after : part.before, end: true, lookedAt: 0 }
   }
-  // All of what is before an offset has to be there.
+  // All events before the offset must be stored first.
   await committing.progress(journal, 'after' in part ? part.after : ((part.before - 2) as Offset))
   const { kept, session } = journal
   const entries: Entry[] = []
@@ -77,12 +77,12 @@ export async function readStored(
     const last = stored.end ? ((stored.trimmed + 1) as Offset) : stored.last
     return { entries, last, end: stored.end, lookedAt }
   }
-  // Offsets up to `kept` that no event has were given out and left empty.
+  // Offsets up to `kept` without an event were assigned and left empty.
   const last = stored.end && kept > stored.last ? kept : stored.last
   return { entries, last, end: stored.end, lookedAt }
 }
 
-/** What is asked for of the beginning of a replay. */
+/** The requested beginning of a replay. */
 export interface WindowQuery {
   readonly window: ReplayWindow
   readonly accepts: Accepts
@@ -94,7 +94,7 @@ export interface WindowQuery {
 /** Finds the offset after which a window begins. */
 export type FindWindow = (topic: Topic, query: WindowQuery) => Promise<Offset>
 
-/** `FindWindow`, looking at so many events and no more: then it begins there. */
+/** `FindWindow` with a maximum of examined events; the window begins where it is reached. */
 export async function findWindow(
   source: StoredSource & { readonly looksMax: number },
   topic: Topic,

@@ -3,12 +3,12 @@ import type { Journal } from '../session/journal.js'
 import type { Store, StoredSession } from '../store/store.js'
 import type { DamagedSessions } from './damaged-sessions.js'
 
-/** Sessions on their way out of the store. */
+/** Sessions that are being removed from the store. */
 export class Removals {
   readonly #store: Store
   readonly #damaged: DamagedSessions
   readonly #leaving = new Set<string>()
-  /** Of sessions that could not be removed, and come back: offsets up to here were given out, and not all were kept. */
+  /** Sessions that could not be removed: offsets up to here were assigned, and not all were stored. */
   readonly #reached = new Map<string, { readonly epoch: Epoch; readonly offset: Offset }>()
   readonly #removals = new WeakMap<Journal, Promise<void>>()
 
@@ -20,7 +20,7 @@ export class Removals {
   /**
    * Forgets a session, here and in the store.
    *
-   * @throws ProtocolError `unavailable` when the store fails: then the session is there again
+   * @throws ProtocolError `unavailable` if the store fails; then the session exists again
    */
   async remove(journal: Journal): Promise<void> {
     const { session, epoch, offset } = journal
@@ -31,7 +31,7 @@ export class Removals {
     this.#reached.delete(session)
   }
 
-  /** @returns a session as the store has it; its offsets go on where they were, also where it could not be removed */
+  /** @returns a session as stored; its offsets continue, even if it could not be removed */
   continued(stored: StoredSession): StoredSession {
     const { session, epoch } = stored.record
     const reached = this.#reached.get(session)
@@ -39,7 +39,7 @@ export class Removals {
     return isBehind ? { ...stored, last: reached.offset } : stored
   }
 
-  /** @returns once the session is gone, if it is being removed; rejects where it is there again, without what it had not kept */
+  /** @returns when a session that is being removed is gone; rejects if it exists again, without its uncommitted changes */
   outcomeOf(journal: Journal): Promise<void> | undefined {
     return this.#removals.get(journal)
   }
@@ -57,7 +57,7 @@ export class Removals {
     }
   }
 
-  /** @returns whether the store has a session of that id that is about to be gone. */
+  /** @returns whether the store has a session with that id that is being removed */
   leaves(id: string): boolean {
     return this.#leaving.has(id)
   }

@@ -4,7 +4,7 @@ import { type JsonObject, measure } from '../lib/json.js'
 import type { Session } from '../session/session.js'
 import type { StoredEvent, StoredSession } from '../store/store.js'
 
-/** Brings a session back into memory. @param events the newest ones, in offset order */
+/** Restores a session in memory. @param events the newest ones, in the order of their offsets */
 export function restoreSession(
   session: Session,
   stored: StoredSession,
@@ -30,7 +30,7 @@ export function entryOf({ passes, ...event }: StoredEvent, catalog: Catalog): En
   })
 }
 
-/** Retention may have taken the `complete` of a session that is still there. */
+/** Retention may have removed the `complete` of a session that still exists. */
 function completionOf({ record, last }: StoredSession): StoredEvent {
   const { endedAt = record.startedAt, outcome } = record
   const data = outcome === undefined ? {} : { outcome }

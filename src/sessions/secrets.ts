@@ -12,12 +12,12 @@ import {
 import { ProtocolError, quote } from '../protocol/codes.js'
 import type { Session } from '../session/session.js'
 
-/** A value that is to be masked, and what its marks say: `value` unless given. */
+/** A value to mask, and the name in its marks: `value` by default. */
 export type GivenSecret = string | { readonly value: string; readonly kind?: string }
 
 /**
- * @returns the values, once all have been found valid
- * @throws ProtocolError `badFrame` with the place in `values`, and without the value; `conflict` where nothing is masked
+ * @returns the values, after checking all of them
+ * @throws ProtocolError `badFrame` with the index in `values`, without the value; `conflict` if masking is off
  */
 export function checkedSecrets(given: unknown, masking: Masking | undefined): readonly SecretValue[] {
   if (!Array.isArray(given) || given.length === 0 || given.length > valuesMax) {
@@ -66,8 +66,8 @@ function checkedSecret(given: unknown, pointer: string): SecretValue {
 }
 
 /**
- * @returns what recognizes the values in a session, without their text
- * @throws ProtocolError `conflict` when the session would have too many
+ * @returns the hashes that recognize the values in a session, without their text
+ * @throws ProtocolError `conflict` if the session would have too many
  */
 export function hashedSecrets(values: readonly SecretValue[], session: Session): readonly KeptValue[] {
   if ((session.masks?.values?.size ?? 0) + values.length > valuesMax)
@@ -76,7 +76,7 @@ export function hashedSecrets(values: readonly SecretValue[], session: Session):
   return values.flatMap((value) => hashing.hashed(value))
 }
 
-/** A session masks the values from now on. @throws ProtocolError as `hashedSecrets` does */
+/** The session masks the values from now on. @throws ProtocolError as `hashedSecrets` does */
 export function learnSecrets(values: readonly SecretValue[], session: Session): void {
   session.knowSecrets(hashedSecrets(values, session))
 }

@@ -13,21 +13,21 @@ import { listedMax, type StoredSessions } from './stored-sessions.js'
 const touchedEveryMs = 5_000
 
 export interface SessionListsOptions {
-  /** All sessions that a list may show, and what memory has not of them. */
+  /** All sessions that a list may show, including those that are not in memory. */
   readonly sessions: ReadonlyMap<string, Session>
   readonly stored: StoredSessions
-  /** How many the store has. */
+  /** The number of sessions in the store. */
   readonly kept: () => number
   readonly state: StateSetting
   readonly random: Random
   readonly clock: Clock
-  /** Told that a list has something to deliver. */
+  /** Called when a list has something to deliver. */
   readonly onDirty: (list: Timeline) => void
 }
 
 /**
- * The topic `hub`, once for each set of sessions that somebody may see: its own offsets and epoch, its own feeds.
- * So what one may not see is neither compared nor encoded for it, and those who see the same share all of it.
+ * The topic `hub`, once for each set of visible sessions, with its own offsets, epoch and feeds.
+ * So hidden sessions are neither compared nor encoded, and clients with the same visible sessions share everything.
  */
 export class SessionLists {
   /** The list of all sessions. */
@@ -48,7 +48,7 @@ export class SessionLists {
     return this.#lists.get(name) ?? this.#made(name, ids)
   }
 
-  /** A list that nobody follows is forgotten; all of them but the whole one. */
+  /** Forgets a list without followers, except the list of all sessions. */
   mayForget(topic: Topic): void {
     if (topic === this.whole.topic || topic.followed) return
     for (const [name, list] of this.#lists) {
@@ -58,7 +58,7 @@ export class SessionLists {
     }
   }
 
-  /** Something that a list shows of this session has changed. */
+  /** The session's entry in the lists has changed. */
   changed(id: string): void {
     for (const list of this.#lists.values()) {
       if (list.ids?.includes(id) === false) continue
@@ -67,7 +67,7 @@ export class SessionLists {
     }
   }
 
-  /** A session was heard of: what the lists say of that is a few seconds old at most, and told no more often. */
+  /** The session has given a sign of life. The lists show it within a few seconds, and update it no more often. */
   touched(now: number): void {
     if (Math.abs(now - this.#touchedAt) < touchedEveryMs) return
     this.#touchedAt = now
@@ -77,7 +77,7 @@ export class SessionLists {
     }
   }
 
-  /** @returns the slice `sessions`: by id, what changes seldom; `more` counts those that it leaves out */
+  /** @returns the slice `sessions`: by id, the fields that change seldom; `more` counts the omitted sessions */
   #slice(ids: readonly string[] | undefined): JsonObject {
     const { sessions, stored, kept } = this.#options
     const held = ids === undefined ? [...sessions.values()] : ids.flatMap((id) => sessions.get(id) ?? [])

@@ -10,12 +10,12 @@ export interface SessionPage {
   readonly end: boolean
 }
 
-/** Where the sessions of a page may be. */
+/** The sources of a page. */
 export interface SessionSources {
   /** Those in memory. */
   readonly held: ReadonlyMap<string, Session>
   readonly store: Store | undefined
-  /** @returns what the store has of a session, without bringing it into memory */
+  /** @returns the stored record of a session, without loading it into memory */
   readonly inStore: (id: string) => Promise<SessionSummary | undefined>
   /** The same, as `aboutSession`. */
   readonly aboutInStore: (id: string) => Promise<JsonObject | undefined>
@@ -25,17 +25,17 @@ export interface SessionPageQuery {
   /** The id before the page; empty for the first. */
   readonly after: string
   readonly limit: number
-  /** Those that may be seen; absent: all. */
+  /** The visible sessions; absent: all. */
   readonly seen: readonly string[] | undefined
 }
 
-/** Sessions in memory whose ids are looked at in one turn: about a millisecond. */
+/** Maximum of sessions in memory that are examined within one turn: about a millisecond. */
 const looksPerTurn = 2_000
 
 /**
- * Looks at the sessions in memory over several turns. What begins or goes meanwhile may be in the page or not.
+ * Examines the sessions in memory over several turns. A session that begins or leaves meanwhile may be missing.
  *
- * @returns a page of the sessions that may be seen, in memory or not, in the order of their ids
+ * @returns a page of the visible sessions, in memory or not, in the order of their ids
  */
 export async function sessionPage(
   sources: SessionSources,
@@ -60,7 +60,7 @@ export async function sessionPage(
     if (status === 'waiting' || id <= after || (last !== undefined && id > last)) continue
     ids.add(id)
     if (ids.size < 2 * limit + looksPerTurn) continue
-    // The page may lack some that have gone meanwhile: twice as many as it needs are kept.
+    // Some may leave meanwhile, so twice as many as needed are kept.
     ids = new Set(sorted(ids).slice(0, 2 * limit))
     last = [...ids].at(-1)
   }
@@ -72,7 +72,7 @@ function sorted(ids: Iterable<string>): string[] {
   return [...ids].sort((one, other) => (one < other ? -1 : 1))
 }
 
-/** @returns of the sessions with these ids those that there are, at most so many */
+/** @returns the existing sessions with these ids, up to the maximum */
 export async function summaries(
   { held, inStore }: Pick<SessionSources, 'held' | 'inStore'>,
   ids: readonly string[],

@@ -16,23 +16,23 @@ export const sessionStatuses = ['running', 'paused', 'ended'] as const
 export const sessionResults = ['succeeded', 'failed', 'cancelled', 'lost'] as const
 
 export interface SessionQuery {
-  /** `next` of the page before. */
+  /** `next` of the previous page. */
   readonly after?: string
-  /** Sessions of the page; 1 to `pageItemsMax`. */
+  /** Maximum of sessions on the page; 1 to `pageItemsMax`. */
   readonly limit: number
-  /** By id, the default; by what a person looks at first; by start or last activity, the newest first. */
+  /** By id, the default; by urgency; by start or last activity, the newest first. */
   readonly order?: SessionOrder
   readonly status?: readonly string[]
   readonly result?: readonly string[]
   /** Only those that wait for a person. */
   readonly needs?: boolean
-  /** Labels that all have to be there. */
+  /** Labels that a session must have, all of them. */
   readonly labels?: readonly string[]
   /** A text in the id, the title, a label or the reason; or a regular expression between slashes. */
   readonly q?: string
 }
 
-/** Where a session stands in an order: by rank, then by time, the newest first, then by id. */
+/** The position of a session in an order: by rank, then by time, the newest first, then by id. */
 interface Place {
   readonly rank: number
   readonly time: number
@@ -45,16 +45,16 @@ export interface FoundSessions {
   readonly next?: string
 }
 
-/** What is looked at within one turn: about a millisecond. */
+/** Maximum of sessions that are examined within one turn: about a millisecond. */
 const looksPerTurn = 200
 
-/** Whether a query asks for more than a page in the order of ids. */
+/** Whether a query is more than a page in the order of ids. */
 export function isSearch({ order = 'id', status, result, needs, labels, q }: SessionQuery): boolean {
   return order !== 'id' || needs === true || q !== undefined || [status, result, labels].some((list) => list)
 }
 
 /**
- * Looks through all sessions that may be seen, a bounded number in a turn; keeps no more than a page of them.
+ * Examines all visible sessions, a bounded number per turn, and keeps no more than a page of them.
  *
  * @throws ProtocolError `badFrame`
  */
@@ -95,7 +95,7 @@ export async function findSessions(
   }
 }
 
-/** All sessions that may be seen, once each, some at a time. */
+/** All visible sessions, once each, in parts. */
 async function* listed(
   { held, store, aboutInStore }: SessionSources,
   seen: readonly string[] | undefined,
@@ -108,7 +108,7 @@ async function* listed(
     }
     return
   }
-  // Those that come into memory, or leave it, meanwhile are listed once.
+  // Sessions that are loaded or released meanwhile are listed once.
   const listed = new Set<string>()
   let some: Listed[] = []
   for (const [id, session] of held) {

@@ -11,35 +11,35 @@ import type { StateSetting } from '../session/topic.js'
 import type { Tracing } from '../session/tracing.js'
 import type { Retention, Store } from '../store/store.js'
 
-/** What the sessions need of their hub. */
+/** The dependencies of the sessions on their hub. */
 export interface SessionsOptions {
   readonly clock: Clock
   readonly random: Random
   readonly catalog: Catalog
   readonly limits: Limits
   readonly store: Store | undefined
-  /** Gives the offsets, for this hub and others; there is no store then. */
+  /** Assigns the offsets for several hubs; then there is no store. */
   readonly log: { readonly log: SharedLog; readonly hub: string } | undefined
   readonly retention: Retention | undefined
   readonly onStore: ((fault: string | undefined) => void) | undefined
   readonly tracing: Tracing | undefined
-  /** Those who want to be told of what happens in sessions. */
+  /** The listeners for notices of sessions. */
   readonly notices: ReadonlySet<(notice: Notice) => void>
   readonly expose: StateSetting['expose']
-  /** Told that a session, or a list of them, may have something for those who follow it. */
+  /** Called when a session, or a list of sessions, may have something for its followers. */
   readonly onDirty: (timeline: Timeline) => void
-  /** Told of a lease that a session of an earlier life has. */
+  /** Called for each lease of a session that was loaded. */
   readonly onLease: (session: string, worker: string | undefined, ms: number) => void
-  /** As `log`: told what somebody who follows here was given of commands. */
+  /** As `log`: called with the commands that a follower at this hub has got. */
   readonly onDelivered: (session: string, worker: string | undefined, commands: readonly Offset[]) => void
-  /** As `log`: told that nothing of a session has to be seen to any more, because it has ended or is gone. */
+  /** As `log`: called when a session has no duties any more, because it has ended or is gone. */
   readonly onOver: (session: string) => void
-  /** Told when a command expires that was sent to a session. Milliseconds since 1970. */
+  /** Called with the time when a command to a session expires. Milliseconds since 1970. */
   readonly onCommandDue: (session: string, at: number) => void
-  /** Told when a session, or a worker, counts as stuck unless something happens. */
+  /** Called with the time when a session or worker counts as stalled unless something happens. */
   readonly onStallDue: (session: string, worker: string | undefined, at: number) => void
-  /** Told that a session is about to be gone: those who follow it have to leave. */
+  /** Called before a session is removed: its subscriptions end. */
   readonly onRemoved: (session: Session) => void
-  /** Told that what memory has of a session is no good: those who follow it have to come back. */
+  /** Called when the local state of a session is no longer valid: its followers must join again. */
   readonly onStale: (session: Session) => void
 }

@@ -1,4 +1,4 @@
-// Longer than 350 lines: which sessions are in memory, and every way in and out, whoever gives the offsets.
+// Longer than 350 lines: the sessions in memory, and all ways in and out of it, with a store or a log.
 
 import { noTotals } from '../history/history.js'
 import type { JsonObject } from '../lib/json.js'
@@ -27,15 +27,15 @@ import type { SessionsOptions } from './sessions-options.js'
 import { StoredSessions } from './stored-sessions.js'
 import { Topics } from './topics.js'
 
-/** A session that is to be opened in the log, and how far it has to be. */
+/** A session to open in the log, and the position that it must reach. */
 export interface Wanted extends OpenOptions {
   readonly id: string
 }
 
-/** The sessions of a hub: those in memory, and through the store those that are not. */
+/** The sessions of a hub, in memory or only in the store. */
 export class Sessions {
   readonly committing: Committing | undefined
-  /** The sessions that are followed in a log; absent where this hub gives the offsets. */
+  /** The sessions that are followed in a log; absent if this hub assigns the offsets. */
   readonly followed: LogSessions | undefined
   readonly capacity: Capacity
   readonly stateCounts: StateCounts = noCounts()
@@ -53,7 +53,7 @@ export class Sessions {
   readonly topics: Topics
   readonly #setting: SessionSetting
   #isSubmitting: (session: string) => boolean = () => false
-  /** Sessions that are being opened in the log, and how often: they stay until the end of the turn in which they are. */
+  /** Sessions that are being opened in the log, and how often. They stay until the end of the turn in which they are open. */
   readonly #opening = new Map<string, number>()
 
   constructor(options: SessionsOptions) {
@@ -109,17 +109,17 @@ export class Sessions {
     }
   }
 
-  /** Those in memory that were not started. */
+  /** The sessions in memory that were not started. */
   get waiting(): number {
     return this.#waiting
   }
 
-  /** How many are in memory. */
+  /** The number of sessions in memory. */
   get size(): number {
     return this.#held.size
   }
 
-  /** Events that no one gets, because their session's mode does not carry them. */
+  /** The number of events that were withheld by their session's mode. */
   get withheld(): number {
     return this.#withheld
   }
@@ -131,7 +131,7 @@ export class Sessions {
 
   /**
    * @returns the session, from memory or from the store
-   * @throws ProtocolError `damaged` when the store cannot give it back as it was
+   * @throws ProtocolError `damaged` if the store cannot restore it completely
    */
   known(id: string): Session | undefined {
     const session = this.#held.get(id)
@@ -160,13 +160,13 @@ export class Sessions {
     return restored
   }
 
-  /** @throws TypeError where a log gives the offsets: what is published has to be submitted */
+  /** @throws TypeError if a log assigns the offsets, because events must then be submitted */
   expectOwnOffsets(): void {
     if (this.followed !== undefined)
       throw new TypeError('a hub with a log has no synchronous writing: submit instead')
   }
 
-  /** Brings sessions of the log into memory; they leave again when nobody wants them at the end of the turn. */
+  /** Loads sessions of the log into memory; they leave again if they are not used at the end of the turn. */
   async open(wanted: readonly Wanted[]): Promise<void> {
     const { followed } = this
     if (followed === undefined) return
@@ -191,7 +191,7 @@ export class Sessions {
     }
   }
 
-  /** @returns the session, made as a placeholder when there is none; of a log's only one that was opened. */
+  /** @returns the session, created as a placeholder if there is none; a session of a log only if it was opened */
   session(id: string): Session {
     const known = this.known(id)
     if (known !== undefined) return known
@@ -206,7 +206,7 @@ export class Sessions {
 
   /**
    * @returns the session, started if it was not
-   * @throws ProtocolError `conflict` when it has ended
+   * @throws ProtocolError `conflict` if it has ended
    */
   running(id: string): Session {
     const session = this.session(id)
@@ -219,7 +219,7 @@ export class Sessions {
     return session
   }
 
-  /** @throws ProtocolError `notFound` when it was never started */
+  /** @throws ProtocolError `notFound` if it was never started */
   started(id: string): Session {
     const session = this.known(id)
     if (session === undefined || session.status === 'waiting') {
@@ -228,7 +228,7 @@ export class Sessions {
     return session
   }
 
-  /** @throws ProtocolError `unavailable` when the session would start, and is one too many */
+  /** @throws ProtocolError `unavailable` if the session would start, and exceed the limit */
   expectRoomFor(session: Session): void {
     const { sessionsMax } = this.#options.limits
     if (session.status !== 'waiting' || this.#held.size - this.#waiting < sessionsMax) return
@@ -239,7 +239,7 @@ export class Sessions {
     )
   }
 
-  /** @returns the worker, for somebody who publishes to it. */
+  /** @returns the worker, for publishing to it */
   worker(session: Session, id: string): Worker {
     const { workersMax } = this.#options.limits
     if (
@@ -252,9 +252,9 @@ export class Sessions {
   }
 
   /**
-   * A subscription has begun that may ask for commands: an agent has come.
+   * A subscription has begun that may follow commands.
    *
-   * @param after what came before, it was not given
+   * @param after the subscription has not got the events up to here
    */
   deliver(topic: Topic, filter: Filter, after: Offset): void {
     const { timeline } = topic
@@ -267,7 +267,7 @@ export class Sessions {
   setWatchers(topic: Topic, watchers: JsonObject | undefined): boolean {
     const session = this.#held.get(topic.timeline.id)
     if (session === undefined || session !== topic.timeline || !(topic instanceof OwnTopic)) return true
-    // What one hub says by its own count would be at offsets that no other hub of the log knows of.
+    // Changes by one hub's own count would have offsets that other hubs of the log do not know.
     if (this.followed !== undefined) return true
     if (session.status === 'ended') return true
     if (session.status === 'waiting') return false
@@ -276,20 +276,20 @@ export class Sessions {
     return true
   }
 
-  /** Those in memory that were started. */
+  /** The sessions in memory that were started. */
   summaries(): SessionSummary[] {
     return [...this.#held.values()].filter(({ status }) => status !== 'waiting').map(summarize)
   }
 
   /**
-   * Forgets a session, in memory and in the store; one that is damaged there too.
+   * Removes a session from memory and the store, even if it is damaged there.
    *
    * @throws ProtocolError `notFound`
    */
   remove(id: string): Promise<void> {
     try {
       const session = this.started(id)
-      // Those who follow it are told when the log says so, here as elsewhere.
+      // Its followers are notified when the log reports it, as at other hubs.
       if (this.followed !== undefined) return this.followed.remove(id)
       this.forget(session)
       return (session.journal && this.committing?.remove(session.journal)) ?? Promise.resolve()
@@ -301,48 +301,48 @@ export class Sessions {
     }
   }
 
-  /** Forgets what memory has of the session; its subscriptions are told at once. */
+  /** Removes the session from memory; its subscriptions are notified at once. */
   forget(session: Session): void {
     this.#options.onRemoved(session)
     this.#left(session)
     this.lists.changed(session.id)
   }
 
-  /** It leaves memory, and the store has it. */
+  /** Releases a stored session from memory. */
   #rest(session: Session): void {
     this.#stored.add(session.id, aboutSession(session))
     this.#left(session)
   }
 
-  /** A session that nobody follows, and that the store has all of, may leave memory. */
+  /** A session without followers that is completely stored may leave memory. */
   #mayRest(session: Session): void {
     if (session.followed || session.status === 'waiting') return
     if (this.#isKept(session)) this.#idle.add(session)
   }
 
-  /** Whether it can come back when it has left memory. */
+  /** Whether it can be loaded again after it has left memory. */
   #isKept({ id, journal }: Session): boolean {
     if (this.followed !== undefined) return !this.#isUnderWay(id)
     return journal !== undefined && this.committing?.busy(journal) === false
   }
 
-  /** Somebody is about to use what the log has of it, or something of it is under way to the log. */
+  /** Whether it is about to be used, or changes of it are on their way to the log. */
   #isUnderWay(id: string): boolean {
     return this.#opening.has(id) || this.#isSubmitting(id)
   }
 
-  /** Tells which sessions must stay, because something of them is under way to the log. */
+  /** Sets which sessions must stay, because changes of them are on their way to the log. */
   keepWhile(isSubmitting: (session: string) => boolean): void {
     this.#isSubmitting = isSubmitting
   }
 
-  /** A session of the log begins with what was applied to it. */
+  /** A session of the log begins with the entries that were applied to it. */
   #begin(session: Session, now: number): void {
     if (this.#held.get(session.id) === session) this.#waiting--
     session.start(now)
   }
 
-  /** What the log says, and what this hub has of it, are two things: it is opened anew when it is asked for. */
+  /** The local session does not match the log: it is opened anew when it is requested. */
   #stale(session: Session): void {
     this.#options.onStale(session)
     this.#left(session)
@@ -376,7 +376,7 @@ export class Sessions {
     })
   }
 
-  /** What a session of the log has promised has to be seen to by every hub that has held it. */
+  /** Every hub that has held a session of the log watches its commands and leases. */
   #seeTo(session: Session): void {
     if (session.status === 'ended') return
     const { dueAt } = session.commands
@@ -384,7 +384,7 @@ export class Sessions {
     for (const { worker, ms } of session.leases.all()) this.#options.onLease(session.id, worker, ms)
   }
 
-  /** The store has sessions of an earlier life. */
+  /** The store has sessions of an earlier run of the hub. */
   #found(records: readonly SessionRecord[]): void {
     for (const record of records) {
       const { session, status } = record
@@ -409,12 +409,12 @@ export class Sessions {
     this.capacity.left(session)
   }
 
-  /** Placeholders go when nobody follows them; what is in the store may leave memory. */
+  /** Removes placeholders without followers; stored sessions may leave memory. */
   mayForget(topic: Topic): void {
     const name = topic.parsedName
     if (name.kind === 'hub') return this.lists.mayForget(topic)
     const session = this.#held.get(name.session)
-    // It may have been removed, and another one begun.
+    // It may have been removed, and another session with its id begun.
     if (session === undefined || session !== topic.timeline) return
     if (name.kind === 'worker') session.mayForget(name.worker)
     if (session.status === 'waiting' && !session.followed) {
@@ -456,7 +456,7 @@ export class Sessions {
     })
   }
 
-  /** Retention has taken the session out of the store. */
+  /** Retention has removed the session from the store. */
   #removed(id: string): void {
     const session = this.#held.get(id)
     if (session === undefined) {
@@ -465,7 +465,7 @@ export class Sessions {
     }
     const { journal } = session
     if (session.status !== 'ended' && this.#isWanted(session)) {
-      // It was wanted again while it was being removed: it goes on, without its past.
+      // It was used again while it was being removed, so it continues without its past.
       journal?.trimmedTo(journal.kept)
       journal?.recordChanged()
       return

@@ -1,23 +1,23 @@
 import { Histogram, type HistogramReading } from '../lib/histogram.js'
 import type { Size } from '../store/store.js'
 
-/** How the store fares. */
+/** Statistics of the store. */
 export interface StoreStats {
-  /** How long commits took, those that failed included. Milliseconds. */
+  /** The duration of commits, including failed ones. Milliseconds. */
   readonly commitMs: HistogramReading
   /** Commits that failed; the same batch is tried again. */
   readonly failures: number
   readonly failing: boolean
-  /** Sessions with something that no commit has taken yet, or that is being kept now. */
+  /** The number of sessions with uncommitted changes, including those of the current commit. */
   readonly waitingSessions: number
-  /** What these sessions have to keep. About the bytes of its JSON text. */
+  /** The uncommitted changes of these sessions. About the bytes of their JSON text. */
   readonly waitingBytes: number
   readonly kept: Size
-  /** Sessions that were found damaged, until they are removed. */
+  /** The number of damaged sessions that are not removed. */
   readonly damagedSessions: number
 }
 
-// A commit of the embedded store takes under a millisecond; beyond a second producers have noticed.
+// A commit of the embedded store takes less than a millisecond; producers notice more than a second.
 export const commitMsBounds = [0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 1_000, 5_000]
 
 /** Of a hub without a store. */

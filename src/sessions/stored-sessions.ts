@@ -3,30 +3,30 @@ import type { JsonObject } from '../lib/json.js'
 import { lastOf, type SessionRecord, type Store, StoreError } from '../store/store.js'
 import { byAttention } from './attention.js'
 
-/** How many a list shows, and how many are remembered for it: those that a person looks at first. */
+/** Maximum of sessions that a list shows and remembers: the most urgent ones. */
 export const listedMax = 1_000
 
-/** What is read of the store at once: about a millisecond. */
+/** Maximum of sessions that are read from the store at once: about a millisecond. */
 const pageSessions = 200
 
-/** Beyond so many, those of earlier lives are listed once they are asked for. */
+/** Beyond this number, sessions of earlier runs are listed only when they are requested. */
 const soughtMax = 200_000
 
 /**
- * What a list shows of sessions that the store has and memory has not: they have left it, or are of an earlier life
+ * The list entries of sessions that are only in the store: they have left memory, or are from an earlier run
  * of the hub.
  */
 export class StoredSessions {
   readonly #clock: Clock
   readonly #sessions = new Map<string, JsonObject>()
-  /** Some were too many to be remembered. */
+  /** Whether some were not remembered, because there were too many. */
   isPartial = false
 
   constructor(clock: Clock) {
     this.#clock = clock
   }
 
-  /** @param ids those that may be seen; all of them unless given */
+  /** @param ids the visible ones; all by default */
   entries(ids: readonly string[] | undefined): readonly (readonly [string, JsonObject])[] {
     if (ids === undefined) return [...this.#sessions]
     return ids.flatMap((id) => {
@@ -38,19 +38,19 @@ export class StoredSessions {
   /** @param about as `aboutSession` */
   add(id: string, about: JsonObject): void {
     this.#sessions.set(id, about)
-    // Down to the most at once and not one by one: all of them are looked at.
+    // Removes the surplus at once and not one by one, because each time all are examined.
     if (this.#sessions.size >= 2 * listedMax) this.#keepFirst()
   }
 
-  /** @returns whether it was there */
+  /** @returns whether it was listed */
   delete(id: string): boolean {
     return this.#sessions.delete(id)
   }
 
   /**
-   * Reads which sessions the store has, in steps. A store that fails or closes ends it.
+   * Reads the stored sessions in steps, until the store fails or closes.
    *
-   * @param found told the records of each step
+   * @param found is called with the records of each step
    */
   static async seek(store: Store, found: (records: readonly SessionRecord[]) => void): Promise<void> {
     try {

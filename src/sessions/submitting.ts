@@ -1,4 +1,4 @@
-// Longer than 350 lines: the way of what is submitted, from its queue over a batch to its answer.
+// Longer than 350 lines: the path of a submission from its queue through a batch to its answer.
 
 import type { Catalog } from '../catalog/catalog.js'
 import type { Clock } from '../lib/clock.js'
@@ -36,7 +36,7 @@ import { checkedSecrets, type GivenSecret } from './secrets.js'
 import { hasEnded, type Sessions } from './sessions.js'
 import { type Waiting, waiting } from './waiting.js'
 
-/** What one that has no events counts for while it waits. */
+/** The size that a waiting intent without events counts for. Bytes. */
 const intentBytes = 128
 
 export interface SubmittingParts {
@@ -49,31 +49,31 @@ export interface SubmittingParts {
   readonly check: EventCheck
   readonly sessions: Sessions
   readonly followed: LogSessions
-  /** Absent where nothing is masked. */
+  /** Absent if masking is off. */
   readonly masking: Masking | undefined
 }
 
-/** What one session has to submit. */
+/** The waiting submissions of one session. */
 interface Outgoing {
   readonly session: string
   intents: Intent[]
   isRunning: boolean
-  /** Of characters that were cut over two pieces of a text: they are made whole before they reach the log. */
+  /** Halves of characters that were split over two texts; they are joined before they reach the log. */
   readonly halves: Halves
-  /** Settles once nothing is left to submit. */
+  /** Settles when nothing is left to submit. */
   readonly done: Waiting
 }
 
 /**
- * Takes what producers bring to a session that a log gives its offsets: puts it into batches, one under way a session,
- * and answers once it is in the log and done here too.
+ * Submits events and changes to sessions of a log: puts them into batches, one in progress per session,
+ * and answers when a batch is in the log and applied here.
  */
 export class Submitting {
   readonly #parts: SubmittingParts
   readonly #drafting: Drafting
   readonly #outgoing = new Map<string, Outgoing>()
   #numbers = 0
-  /** Of events that wait to be in the log. About. */
+  /** About the bytes of the events that wait for the log. */
   #waitingBytes = 0
   #published = 0
   #duplicates = 0
@@ -123,15 +123,15 @@ export class Submitting {
   }
 
   /**
-   * Says what the hub itself has to say of a session, once it is as far as the log was.
+   * Submits the hub's own entries for a session, when the session is as far as the log was.
    *
-   * @returns how much of it meant anything
+   * @returns the number of entries with an effect
    */
   async own(session: string, entriesOf: (session: Session) => readonly LogEntry[]): Promise<number> {
     return this.#submit(session, { kind: 'own', entriesOf })
   }
 
-  /** @returns once nothing is under way that was submitted before */
+  /** @returns when all earlier submissions are complete */
   async settled(): Promise<void> {
     while (this.#outgoing.size > 0) {
       await Promise.all([...this.#outgoing.values()].map(({ done }) => done.promise))
@@ -174,7 +174,7 @@ export class Submitting {
       if (outgoing.isRunning) return
       outgoing.isRunning = true
       const running = outgoing
-      // At the end of the turn: what one turn submits goes together.
+      // At the end of the turn, so that the submissions of one turn share a batch.
       this.#parts.clock.defer(() => void this.#run(running))
     })
     return submitted.finally(() => {
@@ -216,7 +216,7 @@ export class Submitting {
       if (!(await this.#append(outgoing, follower, draft))) return
     } else if (composed === 'doubtful') await follower.catchUp()
     else return
-    // What waited before the log was asked is after what it has answered.
+    // Submissions from before the request to the log come after its answer.
     for (const intent of left) intent.confirmed = true
   }
 
@@ -224,7 +224,7 @@ export class Submitting {
     try {
       return this.#drafting.compose(session, intent, draft, outgoing.halves)
     } catch (error) {
-      // It may be otherwise by now: only the log knows.
+      // It may have changed since; only the log knows.
       if (error instanceof ProtocolError && !intent.confirmed) return 'doubtful'
       intent.reject(error)
       return 'answered'
@@ -354,7 +354,7 @@ export class Submitting {
             'known' in one || before.has(one.place) || meaningless.has(one.place)
           const offsets = events.map((one, index) => {
             if ('known' in one) return one.known
-            // The word on its command that counts is another one.
+            // Another receipt for its command counts.
             const told = meaningless.has(one.place) ? this.#toldOf(session, intent, index) : undefined
             return before.get(one.place) ?? told ?? ((from + one.place + 1) as Offset)
           })
@@ -388,7 +388,7 @@ export class Submitting {
           break
       }
     }
-    // Compared with what the slice has become meanwhile.
+    // Compared with the current value of the slice.
     outgoing.intents = [...again, ...outgoing.intents]
   }
 
@@ -400,13 +400,13 @@ export class Submitting {
     return event && firstReceipt(event, (worker ?? session).progress, this.#parts.catalog)
   }
 
-  /** Where much follows the newest checkpoint, who opens the session would have much to do. */
+  /** Makes a checkpoint if much follows the newest one, because opening the session would take long. */
   #keepImage(follower: LogFollower, tailBytes: number): void {
     const { session, live, imageBytes } = follower
     if (!live || tailBytes < Math.max(this.#parts.limits.logTailBytes, imageBytes)) return
     const bytes = imageOf(session, this.#parts.catalog)
     follower.imageBytes = bytes.length
-    // One that is not kept is made again after the next batch.
+    // A checkpoint that was not stored is made again after the next batch.
     this.#parts.log
       .checkpoint(session.id, { epoch: session.epoch, offset: session.offset, bytes })
       .catch(() => undefined)

@@ -7,7 +7,7 @@ import type { Topic } from '../session/topic.js'
 import type { Worker } from '../session/worker.js'
 import type { SessionLists } from './session-lists.js'
 
-/** Where topics are found. */
+/** The sources of topics. */
 export interface TopicSources {
   readonly lists: SessionLists
   /** Sessions in memory that were not started. */
@@ -30,7 +30,7 @@ export class Topics {
     this.#limits = limits
   }
 
-  /** As `session`, for somebody who follows: those who do cannot keep others from publishing. */
+  /** As `session`, for followers, which cannot keep producers from publishing. */
   #sessionToFollow(id: string): Session {
     const { sessionsMax } = this.#limits
     if (this.#sessions.waiting >= sessionsMax && this.#sessions.held(id) === undefined) {
@@ -53,7 +53,7 @@ export class Topics {
 
   /**
    * @param permissions decide what the topic `hub` shows
-   * @returns the topic, made as a placeholder when its session or worker does not exist yet
+   * @returns the topic, created as a placeholder if its session or worker does not exist yet
    */
   toFollow(name: TopicName, permissions: Permissions): Topic {
     switch (name.kind) {
@@ -68,7 +68,7 @@ export class Topics {
     }
   }
 
-  /** @returns the worker, for somebody who follows it: those who do cannot keep others from publishing. */
+  /** @returns the worker, for followers, which cannot keep producers from publishing */
   #workerToFollow(session: Session, id: string): Worker {
     const { workersMax } = this.#limits
     if (session.waitingWorkers >= workersMax && !session.workers.has(id)) {

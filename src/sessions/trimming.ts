@@ -9,16 +9,16 @@ export interface TrimmingOptions {
   /** Retention has removed a session, or a session's events up to an offset. */
   readonly removed: (session: string) => void
   readonly trimmed: (session: string, trimmed: Offset) => void
-  /** Whether the session is wanted: it is not removed, then. */
+  /** Whether the session is in use; then it is not removed. */
   readonly holds: (session: string) => boolean
 }
 
 const trimEveryMs = 60_000
 
-/** Takes out of the store what retention does not keep. */
+/** Removes from the store what retention does not keep. */
 export class Trimming {
   readonly #options: TrimmingOptions
-  /** The wall clock less the one that never jumps, when the hub began. Milliseconds. */
+  /** The wall clock minus the monotonic clock when the hub began. Milliseconds. */
   readonly #began: number
   #timer: Timer | undefined = undefined
   #ended = false
@@ -43,14 +43,14 @@ export class Trimming {
   }
 
   /**
-   * What is removed is gone for good, so a clock that was set ahead does not count: no more time has passed than the
+   * Removal cannot be undone, so a clock that was set ahead does not count: no more time has passed than the
    * machine has run since the hub began. Milliseconds since 1970.
    */
   #retentionNow(): number {
     return Math.min(this.#options.clock.now(), this.#began + this.#options.clock.elapsed())
   }
 
-  /** Does what retention asks for, in small steps; one that fails is left for the next time. */
+  /** Applies retention in small steps; a failed step is repeated the next time. */
   async #trim(): Promise<void> {
     const { store, retention, holds, removed, trimmed } = this.#options
     for (let more = true; more && !this.#ended; ) {

@@ -161,12 +161,13 @@ try {
     executablePath: process.env['RUNCAST_CHROMIUM'] ?? '/usr/bin/chromium',
     args: chromiumArgs,
   })
-  for (const { name, colorScheme, width, height, show } of shots) {
+  for (const shot of shots) {
+    const { name, colorScheme, width, height } = shot
     const page = await browser.newPage({ colorScheme, viewport: { width, height } })
     await page.goto(`${url}/s/${session}`)
     // What is out of sight is not drawn, and what has failed moves to the front: the list of workers tells.
     await page.locator('.overview li.failed', { hasText: 'test' }).waitFor({ timeout: 120_000 })
-    await show(page)
+    await shot.show(page)
     await page.screenshot({ path: `${folder}/${name}.png` })
     await page.close()
   }

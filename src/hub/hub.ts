@@ -214,7 +214,7 @@ export class Hub {
       const { session, worker } = ownTopicOf(topic, 'publish.topic', this.limits)
       return this.submitTo(session, worker, events)
     } catch (error) {
-      return Promise.reject(error)
+      return Promise.reject(error instanceof Error ? error : new Error(String(error)))
     }
   }
 
@@ -231,7 +231,7 @@ export class Hub {
       const { committing } = this.#sessions
       return committing === undefined ? Promise.resolve(result) : this.committed(session).then(() => result)
     } catch (error) {
-      return Promise.reject(error)
+      return Promise.reject(error instanceof Error ? error : new Error(String(error)))
     }
   }
 

@@ -116,22 +116,21 @@ export class Translation {
     return this.#ingest
   }
 
-  /** Sub-agents are workers of their own, named after the agent's worker. */
   #named(found: readonly Ingested[]): readonly Ingested[] {
-    const base = this.#worker
-    if (base === undefined) return found
-    return found.map(({ event, worker }) => {
-      if (worker === undefined) return { event, worker: base }
-      const name = `${base}.${worker}`
-      if (event.type !== 'execution_started') return { event, worker: name }
-      const { parent } = objectOf(event.data)
-      const data = {
-        ...objectOf(event.data),
-        parent: typeof parent === 'string' ? `${base}.${parent}` : base,
-      }
-      return { event: { ...event, data }, worker: name }
-    })
+    return this.#worker === undefined ? found : underWorker(this.#worker, found)
   }
+}
+
+/** Names sub-agents, which are workers of their own, after the worker of their agent. */
+export function underWorker(base: string, found: readonly Ingested[]): readonly Ingested[] {
+  return found.map(({ event, worker }) => {
+    if (worker === undefined) return { event, worker: base }
+    const name = `${base}.${worker}`
+    if (event.type !== 'execution_started') return { event, worker: name }
+    const { parent } = objectOf(event.data)
+    const data = { ...objectOf(event.data), parent: typeof parent === 'string' ? `${base}.${parent}` : base }
+    return { event: { ...event, data }, worker: name }
+  })
 }
 
 /** Some kinds, such as LangGraph's modes, need the `event` of a block as well as its data. */

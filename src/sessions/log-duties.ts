@@ -43,7 +43,7 @@ export class LogDuties {
   /** A lease may have expired. */
   runOut(id: string, workerId: string | undefined): void {
     const { leases, lost } = this.#parts
-    this.#soon(id, (session) => {
+    void this.#soon(id, (session) => {
       const worker = workerId === undefined ? undefined : session.workers.get(workerId)
       if ((workerId !== undefined && worker === undefined) || session.leases.of(workerId) === 0) return []
       const leftMs = session.leaseLeft(worker, 0)
@@ -61,7 +61,7 @@ export class LogDuties {
   /** Commands may have expired. */
   expire(id: string): undefined {
     const { clock, check, commandTimes } = this.#parts
-    this.#soon(id, (session) => {
+    void this.#soon(id, (session) => {
       const now = clock.now()
       const all = session.commands.expired()
       const next = all.map(({ command }) => command.expiresAt).filter((at) => at > now)
@@ -78,7 +78,7 @@ export class LogDuties {
   /** A session or worker may have stalled. */
   stall(id: string, workerId: string | undefined): undefined {
     const { clock, stallTimes } = this.#parts
-    this.#soon(id, (session) => {
+    void this.#soon(id, (session) => {
       const worker = workerId === undefined ? undefined : session.workers.get(workerId)
       if (workerId !== undefined && worker === undefined) return []
       const now = clock.now()
@@ -95,7 +95,7 @@ export class LogDuties {
 
   /** A follower at this hub has got commands. */
   delivered(id: string, worker: string | undefined, commands: readonly Offset[]): void {
-    this.#say(id, () => [{ kind: 'delivered', worker, commands }])
+    void this.#say(id, () => [{ kind: 'delivered', worker, commands }])
   }
 
   /** A connection with a lease is alive. */

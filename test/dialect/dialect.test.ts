@@ -198,7 +198,7 @@ for (const { name, runs } of builtInDialects) {
   t.test(`a thousand clients of ${name} in mid-run cost one encoding an event`, async (t) => {
     const clock = new SimulatedClock()
     const hub = createHub({ clock, random: new SeededRandom(1) })
-    const codec = hub.codecs.runs(name, runs as DialectRuns)
+    const codec = hub.codecs.runs(name, runs)
     const say = (...events: NewEvent[]) => {
       hub.session('a').publish(events)
       hub.flush()
@@ -208,9 +208,9 @@ for (const { name, runs } of builtInDialects) {
     say({ type: 'execution_started' }, text('so far'))
     const variant = runs.variant?.({ query: new URLSearchParams() } as RunQuery) ?? ''
     const ended = () => ({ result: 'succeeded' }) as const
-    const subject = { runs: runs as DialectRuns, variant, session: 'a', worker: undefined, ended }
+    const subject = { runs, variant, session: 'a', worker: undefined, ended }
     const telling = new RunTelling({ ...subject, catalog: createCatalog() })
-    const { epoch = '' as Epoch, offset = 0 as Offset } = hub.find('a') ?? {}
+    const { epoch, offset } = hub.find('a') as { readonly epoch: Epoch; readonly offset: Offset }
     const before = [...(await hub.readHistory('sessions/a')).events]
     const fold = () =>
       before.reduce((at, event) => telling.tell(at, event).point, telling.begin(none, 'waiting'))
@@ -227,7 +227,13 @@ for (const { name, runs } of builtInDialects) {
     const stream = { waiting: 0, write, cork, end: () => {}, cut: () => t.fail('it was cut') }
     for (let n = 0; n < 1_000; n++) {
       const link = new RunLink(codec, {
-        ...{ limits, patience, telling, session: 'a', variant, above: undefined, slices: () => ({}) },
+        limits,
+        patience,
+        telling,
+        session: 'a',
+        variant,
+        above: undefined,
+        slices: () => ({}),
         ...joined,
       })
       const after = formatCursor(epoch, joined.after)

@@ -578,7 +578,7 @@ t.test('hooks of Claude Code become a session, with its tools, its sub-agents an
   t.notOk(hub.find('c0ffee')?.needs, 'nobody is waited for any more')
   await call({ hook_event_name: 'Stop' }, '?session=team&worker=fix')
   await call({ hook_event_name: 'SubagentStart', ...agent }, '?session=team&worker=fix')
-  t.match(hub.find('team')?.workers, [{ id: 'fix' }, { id: 'fix.Explore-a1b2c3d4' }])
+  t.match(hub.find('team')?.workers, [{ id: 'fix' }, { id: 'fix.Explore-a1b2c3d4', parent: 'fix' }])
   t.match(await call({}), { status: 400, detail: /expected an object \{ session_id, hook_event_name/ })
   t.match(await call({ hook_event_name: 'Stop' }, '?sesion=x'), {
     status: 400,

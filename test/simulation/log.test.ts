@@ -184,6 +184,11 @@ class Publishers {
         this.#events.set(offset + 2 * entry.room + 2, { type: 'complete' })
         return
       }
+      case 'change':
+      case 'configure':
+      case 'delivered':
+      case 'stalled':
+        return
     }
   }
 }

@@ -1,4 +1,5 @@
 import { hookCall } from '../../ingest/claude-hooks.js'
+import { underWorker } from '../../ingest/translate.js'
 import { isObject, type JsonValue } from '../../lib/json.js'
 import { checkEvent, checkId } from '../../protocol/check.js'
 import { ownId } from '../../protocol/foreign-id.js'
@@ -33,12 +34,9 @@ async function takeHook(context: DialectContext, call: Call): Promise<Answer | u
   const session = checkId(call.query.get('session') || ownId(own), limits, 'session')
   const base = call.query.get('worker') || undefined
   if (base !== undefined) checkId(base, limits, 'worker')
-  const named = (worker: string | undefined): string | undefined => {
-    if (base === undefined || worker === undefined) return worker ?? base
-    return `${base}.${worker}`
-  }
-  const workers = events.map(({ worker }) => named(worker))
-  const checked = events.map(({ event }) => checkEvent(event, limits))
+  const named = base === undefined ? events : underWorker(base, events)
+  const workers = named.map(({ worker }) => worker)
+  const checked = named.map(({ event }) => checkEvent(event, limits))
   const submitted = call.use(({ permissions }) => {
     for (const worker of new Set(workers)) {
       if (worker === undefined) permissions.expectWrite({ kind: 'session', session })

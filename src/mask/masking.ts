@@ -25,15 +25,15 @@ export type MaskingMode = 'off' | 'shapes' | 'all'
 export const maskingModes: readonly MaskingMode[] = ['off', 'shapes', 'all']
 
 export interface MaskingOptions {
-  /** `shapes` unless given. */
+  /** `shapes` by default. */
   readonly mode?: MaskingMode
   /** Forms of secrets that only the user knows. */
   readonly patterns?: readonly Pattern[]
 }
 
-/** Whose secrets they are. */
+/** The session that the secrets belong to. */
 export interface MaskedSession {
-  /** Absent as long as nothing was masked and nothing registered. */
+  /** Absent until a secret is masked or registered. */
   readonly masks: Masks | undefined
   /** Begins them. */
   startMasks(masks: Masks): void
@@ -50,13 +50,13 @@ const textMin = 8
 /** Masks secrets in what is published, before anything is kept or sent. One for a whole hub. */
 export class Masking {
   readonly mode: Exclude<MaskingMode, 'off'>
-  /** Secrets that were masked, by kind. Told as 0 before they have happened, for those that are no provider's. */
+  /** The number of masked secrets by kind. Kinds that are not a provider's are reported as 0 from the beginning. */
   readonly counts = new Map(commonKinds.map((kind) => [kind, 0]))
   readonly #seekers: readonly Seeker[]
   readonly #random: Random
   #key: string | undefined = undefined
 
-  /** @throws TypeError where a pattern is none */
+  /** @throws TypeError if a pattern is not valid */
   constructor(mode: Exclude<MaskingMode, 'off'>, patterns: readonly Pattern[], random: Random) {
     this.mode = mode
     this.#random = random
@@ -69,7 +69,7 @@ export class Masking {
 
   /**
    * @param known what is as it was before: what the value shares with it by reference is not looked at
-   * @returns the value with marks in the place of secrets; the same one where it has none
+   * @returns the value with marks instead of secrets; the same value if it has none
    */
   value<V extends JsonValue>(value: V, session: MaskedSession, known?: JsonValue): V {
     return new Walk(this, session).value(value, known) as V
@@ -79,7 +79,7 @@ export class Masking {
     return this.replaced(text, this.find(text, session), session)
   }
 
-  /** Whether a text may be sent as it is, whatever follows it: most may, and finding that out costs little. */
+  /** Whether a text may be sent unchanged regardless of what follows. Most may, and this check is cheap. */
   isPlain(text: string, { masks }: Pick<MaskedSession, 'masks'>): boolean {
     return this.#seekers.length === 1 && masks?.values === undefined && tokenFinder.isPlain(text)
   }
@@ -128,7 +128,7 @@ export class Masking {
   }
 }
 
-/** @throws TypeError where one is none */
+/** @throws TypeError if one is not valid */
 function patternsOf(patterns: readonly Pattern[]): Patterns {
   for (const { kind } of patterns) {
     if (!kindPattern.test(kind))
@@ -141,7 +141,7 @@ function patternsOf(patterns: readonly Pattern[]): Patterns {
   }
 }
 
-/** One value that is looked through. */
+/** The search of one value. */
 class Walk {
   readonly #masking: Masking
   readonly #session: MaskedSession
@@ -224,7 +224,7 @@ class Walk {
 
 const noFields: JsonObject = {}
 
-/** @returns the fields that come before one */
+/** @returns the fields before one */
 function fieldsBefore(name: string, object: JsonObject): Record<string, JsonValue> {
   const fields: Record<string, JsonValue> = {}
   for (const earlier in object) {

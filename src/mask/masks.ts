@@ -2,14 +2,14 @@ import { createHmac } from 'node:crypto'
 import type { Found } from './found.js'
 import { type KeptValue, Values } from './values.js'
 
-/** Secrets of one session that have a mark of their own. Those beyond share one. */
+/** Maximum of secrets of one session with marks of their own. The others share one. */
 const marksMax = 1_000
 
-/** What of the masks of a session outlives the process. */
+/** The stored form of a session's masks. */
 export interface KeptMasks {
-  /** How many secrets of each kind have been masked: a mark is never given to two. */
+  /** The number of masked secrets by kind, so that no two secrets get the same mark. */
   readonly marks?: Readonly<Record<string, number>>
-  /** Values that are known to be secret. */
+  /** The registered secret values. */
   readonly values?: readonly KeptValue[]
 }
 
@@ -20,12 +20,12 @@ export interface KeptMasks {
 export class Masks {
   readonly #marks = new Map<string, string>()
   readonly #counts = new Map<string, number>()
-  /** What was registered for the session; absent where nothing was. */
+  /** The registered values of the session; absent if there are none. */
   values: Values | undefined
 
   /**
-   * @param key of the hashes by which secrets are told apart
-   * @returns the mark of a secret, and whether it is the first time that it was seen
+   * @param key of the hashes that distinguish secrets
+   * @returns the mark of a secret, and whether the secret is new
    */
   markOf(
     { kind, name }: Found,
@@ -43,7 +43,7 @@ export class Masks {
     return { mark, isNew: true }
   }
 
-  /** @returns what the store keeps; nothing where there is nothing to keep */
+  /** @returns the stored form; nothing if there is nothing to store */
   kept(): KeptMasks | undefined {
     const { values } = this
     if (this.#counts.size === 0 && values === undefined) return undefined
@@ -58,7 +58,7 @@ export class Masks {
     if (values !== undefined) this.know(values, key)
   }
 
-  /** @param key that they were hashed with */
+  /** @param key of the hashes */
   know(values: readonly KeptValue[], key: string): void {
     this.values ??= new Values(key)
     for (const value of values) this.values.add(value)

@@ -13,7 +13,7 @@ const openAssigned = new RegExp(
 )
 const openLengthMax = 600
 
-/** Values whose names say that they are secret. Ordinary text has some of that form, too: `token: required`. */
+/** Values whose names show that they are secret. Ordinary text may have the same form: `token: required`. */
 export const namedValues: Seeker = {
   find(text) {
     const found: Found[] = []
@@ -45,8 +45,8 @@ const secretFields = new Map([
 const secretName = new RegExp(`^(?:[a-z0-9]*[_-])?(?:${names})$`, 'i')
 
 /**
- * @param all whether names count that only often have a secret
- * @returns of what kind the text of a field is by its name; nothing where its name says nothing
+ * @param all whether to include names that only often have a secret
+ * @returns the kind of a field's secret text by the field's name; nothing for other names
  */
 export function kindOfField(name: string, all: boolean): string | undefined {
   if (name.length < 5 || name.length > 40) return undefined
@@ -57,7 +57,7 @@ export function kindOfField(name: string, all: boolean): string | undefined {
   return all && secretName.test(name) ? 'named-value' : undefined
 }
 
-/** By the first letter alone: it is asked of each field. */
+/** Only by the first letter, because each field is checked. */
 function mayBeSecret(name: string): boolean {
   switch (name.charCodeAt(0) | 0x20) {
     case 0x61: // a

@@ -3,25 +3,25 @@ import type { Found, Seeker } from './found.js'
 
 /** A form of secrets that only the user knows. */
 export interface Pattern {
-  /** What it is called in the marks and in the metric: a–z, 0–9 and `-`. */
+  /** Its name in the marks and in the metric: a–z, 0–9 and `-`. */
   readonly kind: string
   /** A regular expression of RE2. Its first group is what is secret; the whole match where it has none. */
   readonly pattern: string
 }
 
-/** Instructions of all expressions together: with more of them a character takes too long. */
+/** Maximum of instructions of all expressions together; more would take too long per character. */
 const instructionsMax = 512
 export const patternsMax = 32
 export const kindPattern = /^[a-z][a-z0-9-]{0,31}$/
 
-/** What a text keeps back of its last word when there are patterns: nobody knows what they match. Characters. */
+/** How much of a text's last word is held back if there are patterns, because their matches are unknown. Characters. */
 const wordMax = 256
 
-/** The user's own patterns, matched in time that grows with the text alone. */
+/** The user's own patterns, matched in time linear in the text. */
 export class Patterns implements Seeker {
   readonly #patterns: readonly { readonly kind: string; readonly expression: RE2JS }[]
 
-  /** @throws TypeError that names the pattern and what is wrong with it */
+  /** @throws TypeError that names the pattern and its error */
   constructor(patterns: readonly Pattern[]) {
     if (patterns.length > patternsMax)
       throw new TypeError(`: expected at most ${patternsMax} patterns, got ${patterns.length}`)

@@ -1,16 +1,16 @@
 import { endOf } from './characters.js'
 
-/** What stands at a place that a shape begins at. */
+/** A match of a shape. */
 export interface Reading {
   /** What is masked, if it is a secret. */
   readonly from: number
   readonly to: number
   readonly isSecret: boolean
-  /** Whether more text could change that; unless given, where it ends at the end of the text. */
+  /** Whether more text could change the match; by default if it ends at the end of the text. */
   readonly mayGoOn?: boolean
 }
 
-/** How secrets of one kind are told from other text. */
+/** Recognizes secrets of one kind. */
 export interface Shape {
   readonly kind: string
   /** What it begins with: at least three characters, all of the kind `run` but for a blank at the end. */
@@ -22,8 +22,8 @@ export interface Shape {
 const gapMax = 8
 
 /**
- * @param after where a name ends
- * @returns the value that it has by `=` or `:`, in quotes or not
+ * @param after the end of a name
+ * @returns its value after `=` or `:`, with or without quotes
  */
 export function secretAfter(
   text: string,
@@ -38,7 +38,7 @@ export function secretAfter(
   return { from, to, isSecret: length >= min }
 }
 
-/** @returns where the value begins that follows `=` or `:`; nothing where there is neither */
+/** @returns the beginning of the value after `=` or `:`; nothing if there is neither */
 export function valueAt(text: string, after: number): number | undefined {
   let at = after
   let isNamed = false

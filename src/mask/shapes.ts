@@ -5,17 +5,17 @@ import { type Reading, type Shape, secretAfter } from './shape.js'
 
 const { word, url, hex, upper, base64, value, digit } = kinds
 
-/** How a token goes on after what it begins with. */
+/** The form of a token after its prefix. */
 interface Body {
   readonly of: number
   readonly min: number
-  /** A longer one is no token of this kind; as long as it likes unless given. */
+  /** Maximum length; unlimited by default. */
   readonly max?: number
   /** Whether it is one at all, by its first 128 characters. */
   readonly is?: (sample: string) => boolean
 }
 
-/** What no token is longer than, if nothing else bounds it. Characters. */
+/** Maximum length of a token without another bound. Characters. */
 const bodyLengthMax = 2_048
 /** What is looked at to find out whether it is one at all: little, as a text may have one beginning after the other. */
 const sampleLength = 128
@@ -39,14 +39,14 @@ function token(kind: string, anchors: string, { of, min, max = bodyLengthMax, is
   }
 }
 
-/** Whether it is no word for a token such as `xxxxxxxx`, or `your-token-here`. */
+/** Whether it is not a placeholder such as `xxxxxxxx` or `your-token-here`. */
 function isVaried(sample: string): boolean {
   return (
     different(sample) >= 6 && (sample.length >= 64 || /\d/.test(sample) || /[A-Z][^A-Z]*[A-Z]/.test(sample))
   )
 }
 
-/** @returns how many different characters of ASCII a text has */
+/** @returns the number of different ASCII characters in a text */
 function different(text: string): number {
   let [low, high, count] = [0, 0, 0]
   for (let at = 0; at < text.length && count < 8; at++) {
@@ -74,7 +74,7 @@ function isRandom(sample: string): boolean {
   return digits >= 2 && different(sample) >= 8 && (uppers > 0 || others === 0 || digits >= 5)
 }
 
-/** A checksum that is right leaves no doubt; one that is wrong stands in examples. */
+/** A correct checksum proves a token; examples have a wrong one. */
 function isChecked(sample: string): boolean {
   return isVaried(sample) || (sample.length === 36 && hasChecksum(sample))
 }
@@ -120,7 +120,7 @@ const telegram: Shape = {
   read(text, at) {
     let number = at
     while (number > 0 && at - number < 12 && (kindsOf(text.charCodeAt(number - 1)) & digit) !== 0) number--
-    // A text may begin within the number.
+    // The text may begin within the number.
     if (number > 0 && at - number < 8) return undefined
     const to = endOf(text, at + 1, url, 36)
     const length = to - at - 1

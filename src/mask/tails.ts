@@ -4,13 +4,13 @@ import type { MaskedSession, Masking } from './masking.js'
 import { tokenFinder } from './token-finder.js'
 import { blockEnd } from './wide-shapes.js'
 
-/** The end of a text that comes in pieces, as far as the next piece matters for it. */
+/** The end of a text that comes in pieces, as far as the next piece may change it. */
 interface Tail {
-  /** What has been sent, and may be the beginning of what a secret begins with. */
+  /** The sent end of the text that may begin a secret's prefix. */
   readonly sent: string
-  /** What waits. */
+  /** The text that is held back. */
   readonly held: string
-  /** The kind of a secret that was masked before its end was seen: what goes on like it is a part of it. */
+  /** The kind of a secret that was masked before its end was seen; matching text after it is a part of it. */
   readonly inside?: string
 }
 
@@ -20,21 +20,21 @@ const nothing: Tail = { sent: '', held: '' }
 export class TailedText {
   #tail: Tail = nothing
 
-  /** Whether the next piece depends on nothing of those before. */
+  /** Whether the next piece does not depend on earlier ones. */
   get isSettled(): boolean {
     return this.#tail === nothing
   }
 
-  /** Characters that wait. */
+  /** The number of characters that are held back. */
   get heldLength(): number {
     return this.#tail.held.length
   }
 
-  /** @returns what of the text may be sent now, masked: all but the beginning of what may be a secret */
+  /** @returns the part of the text that may be sent now, masked: everything but a possible beginning of a secret */
   add(piece: string, masking: Masking, session: MaskedSession): string {
     const { sent, held, inside } = this.#tail
     const swallowed = inside === undefined ? 0 : goesOnTo(inside, piece)
-    // All of it is a part of what was masked.
+    // All of it is a part of the masked secret.
     if (inside !== undefined && swallowed === piece.length) return ''
     const text = sent + held + piece.slice(swallowed)
     const found = masking.find(text, session)
@@ -67,7 +67,7 @@ function insideOf(text: string, found: readonly Found[]): Tail {
   return last?.to === text.length ? { sent: '', held: '', inside: last.kind } : nothing
 }
 
-/** @returns a part of a text with marks in the place of the secrets that are not wholly before it */
+/** @returns a part of a text with marks instead of the secrets that are not completely before it */
 function masked(
   text: string,
   [from, to]: readonly [number, number],
@@ -78,7 +78,7 @@ function masked(
   let result = ''
   let at = from
   for (const one of found) {
-    // What goes beyond is kept back as a whole.
+    // A secret that goes beyond the part is held back as a whole.
     if (one.to <= from || one.to > to) continue
     const start = Math.max(one.from, from)
     result += text.slice(at, start) + masking.mark(one, text.slice(one.from, one.to), session)
@@ -87,7 +87,7 @@ function masked(
   return result + text.slice(at, to)
 }
 
-/** @returns how far a piece goes on with a secret of a kind */
+/** @returns how far a piece continues a secret of a kind */
 function goesOnTo(kind: string, piece: string): number {
   return kind === 'private-key' ? blockEnd(piece, 0).to : endOf(piece, 0, kinds.value)
 }

@@ -11,9 +11,9 @@ interface Anchored {
 
 /** The shapes by the first three characters of what they begin with, the longest first: `sk-ant-` before `sk-`. */
 const buckets = new Map<number, readonly Anchored[]>()
-/** Which buckets there are, by some bits of their number. */
+/** The existing buckets, by some bits of their number. */
 const isBucket = new Uint8Array(2 ** 14)
-/** Beginnings of what shapes begin with. */
+/** Beginnings of the prefixes of shapes. */
 const beginnings = new Set<string>()
 
 for (const shape of shapes) {
@@ -26,7 +26,7 @@ for (const name of ['Cookie', 'cookie', 'Set-Cookie', 'set-cookie', '-----BEGIN'
   isBucket[bucketOf(name, 0) & (isBucket.length - 1)] = 1
   addBeginnings(name)
 }
-/** Characters, and pairs of them, that something begins with: asked of the end of each text. */
+/** First characters, and pairs of them, of prefixes; the end of each text is checked for them. */
 const isFirst = new Uint8Array(128)
 const isFirstPair = new Uint8Array(128 * 128)
 for (const beginning of beginnings) {
@@ -44,7 +44,7 @@ function addToBucket(bucket: number, anchored: Anchored): void {
   isBucket[bucket & (isBucket.length - 1)] = 1
 }
 
-/** @returns a number for the three characters at a place */
+/** @returns a number for three characters */
 function bucketOf(text: string, at: number): number {
   return (
     (Math.imul(text.charCodeAt(at), 0x2f) ^
@@ -58,7 +58,7 @@ function addBeginnings(text: string): void {
   for (let length = 1; length <= text.length; length++) beginnings.add(text.slice(0, length))
 }
 
-/** Shorter beginnings are sent at once: they are in many texts, and nothing of them is secret. Characters. */
+/** Shorter beginnings are sent at once, because they are frequent and not secret. Characters. */
 const beginningMin = 3
 const beginningMax = Math.max(...[...beginnings].map(({ length }) => length))
 
@@ -112,7 +112,7 @@ export const tokenFinder: Seeker & {
   },
 }
 
-/** Shorter texts have neither a header of cookies nor the first line of a private key. */
+/** Minimum length of a text with a cookie header or the first line of a private key. */
 const wideMin = 7
 
 function mayEndWithBeginning(text: string): boolean {
@@ -189,7 +189,7 @@ const { run: runKind, word: wordKind } = kinds
 /** The first line of a private key has 27 characters or more. */
 const blockLengthMin = 40
 
-/** Whether a word goes on at a place: no secret begins there. */
+/** Whether a word continues here, so that no secret begins. */
 function isWithinWord(text: string, at: number): boolean {
   return followsWord(text, at) && (kindsOf(text.charCodeAt(at)) & kinds.word) !== 0
 }
@@ -226,7 +226,7 @@ function anchoredAt(text: string, at: number): readonly Anchored[] {
 
 const none: readonly Anchored[] = []
 
-/** @returns where the secret begins that may be at a place and go on; nothing for none */
+/** @returns the beginning of a possible secret that may continue; nothing if there is none */
 function openAt(text: string, at: number): number | undefined {
   const left = text.length - at
   if (left >= beginningMin && left <= beginningMax && beginnings.has(text.slice(at))) return at
@@ -239,7 +239,7 @@ function openAt(text: string, at: number): number | undefined {
   return undefined
 }
 
-/** @returns where the last words of a text begin, that one secret may span */
+/** @returns the beginning of the last words of a text that one secret may span */
 function lastWords(text: string): number {
   const floor = Math.max(0, text.length - heldLengthMax)
   let at = text.length

@@ -2,7 +2,7 @@ import { createHmac } from 'node:crypto'
 import { wellFormed } from '../lib/text.js'
 import type { Found, Seeker } from './found.js'
 
-/** A value that is known to be secret, as it is kept: without its text. */
+/** The stored form of a registered secret value, without its text. */
 export interface KeptValue {
   readonly kind: string
   /** Characters. */
@@ -15,18 +15,18 @@ export interface KeptValue {
   readonly name: string
 }
 
-/** A value that is known to be secret. */
+/** A registered secret value. */
 export interface SecretValue {
-  /** What its marks say: a–z, 0–9 and `-`. */
+  /** The name in its marks: a–z, 0–9 and `-`. */
   readonly kind: string
   readonly value: string
 }
 
-/** Shorter values stand in ordinary words. Characters. */
+/** Minimum length; shorter values occur in ordinary words. Characters. */
 export const valueLengthMin = 8
 /** Characters. */
 export const valueLengthMax = 4_096
-/** Those that one session may have. */
+/** Maximum of values per session. */
 export const valuesMax = 1_000
 
 /** Recognizes exact values by a rolling fingerprint of eight characters and a keyed hash, in one pass over a text. */
@@ -38,7 +38,7 @@ export class Values implements Seeker {
   readonly #byPrint = new Map<number, KeptValue[]>()
   readonly #hashes = new Set<string>()
   readonly #names = new Set<string>()
-  /** Which fingerprints there are, by some of their bits: most places of a text are passed over by this alone. */
+  /** The existing fingerprints, by some of their bits. This check alone skips most positions of a text. */
   readonly #sieve = new Uint8Array(4_096)
   #lengthMax = 0
 
@@ -51,7 +51,7 @@ export class Values implements Seeker {
     this.#leaving = power
   }
 
-  /** How many there are; spellings of one count once. */
+  /** The number of values; spellings of one count once. */
   get size(): number {
     return this.#names.size
   }
@@ -62,7 +62,7 @@ export class Values implements Seeker {
 
   /**
    * @param value 8–4096 characters
-   * @returns what recognizes it, and its spellings in JSON, URLs and base64
+   * @returns the hashes that recognize it and its spellings in JSON, URLs and base64
    */
   hashed({ kind, value }: SecretValue): KeptValue[] {
     const name = this.#hash(value)
@@ -140,7 +140,7 @@ function sieveOf(print: number): number {
   return (print ^ (print >>> 12)) & 4_095
 }
 
-/** @returns a value as texts may have it: by itself, in JSON, in a URL, in base64 */
+/** @returns the spellings of a value: unchanged, in JSON, in a URL, in base64 */
 function spellingsOf(value: string): ReadonlySet<string> {
   const base64 = Buffer.from(value, 'utf8').toString('base64')
   return new Set([

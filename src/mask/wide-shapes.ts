@@ -2,7 +2,7 @@ import { endOf, kinds } from './characters.js'
 import type { Found } from './found.js'
 import { valueAt } from './shape.js'
 
-// Secrets that span lines or that stand in lists: private keys, and the pairs of cookies.
+// Secrets that span lines or are in lists: private keys, and the pairs of cookies.
 
 const blockLengthMax = 32_768
 const header = /-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----/y
@@ -29,7 +29,7 @@ export function findBlocks(text: string, found: Found[]): void {
   }
 }
 
-/** @returns where a private key ends, of which the text holds what follows the first line; and whether it does */
+/** @returns the end of a private key after its first line, and whether the key is complete */
 export function blockEnd(text: string, body: number): { readonly to: number; readonly isWhole: boolean } {
   const dashes = text.indexOf('-----', body)
   if (dashes >= 0 && dashes - body < blockLengthMax && text.startsWith('END', dashes + 5)) {
@@ -51,7 +51,7 @@ export function blockEnd(text: string, body: number): { readonly to: number; rea
   return { to, isWhole: !/^-{0,5}(?:E|EN|END[A-Z0-9 ]{0,60})?-{0,5}$/.test(text.slice(to, to + 80)) }
 }
 
-/** @returns from where on a private key has begun that is not at its end; the text's length for nowhere */
+/** @returns the beginning of an incomplete private key; the text's length if there is none */
 export function openBlock(text: string): number {
   const at = text.lastIndexOf('-----BEGIN')
   if (at < 0) return text.length
@@ -63,7 +63,7 @@ export function openBlock(text: string): number {
 
 const cookieLengthMax = 8_192
 const pair = /([^=;\s]{1,256})=([^;,\s\p{Cc}]*)/uy
-/** Where the value of the header ends, when it stands in a text of another kind. */
+/** The end of the header's value in a text of another kind. */
 const endOfCookies = /["'\r\n\\]/g
 
 interface Header {
@@ -90,7 +90,7 @@ function addPairs(text: string, { from, to, isSet }: Header, found: Found[]): vo
     const [whole, name = '', value = ''] = pair.exec(text) ?? []
     if (whole === undefined) return
     const start = at + name.length + 1
-    // A sentence may have them in brackets.
+    // A sentence may put them in brackets.
     const end = Math.min(to, start + value.replace(/\)$/, '').length)
     if (end - start >= 6) found.push({ from: start, to: end, kind: 'cookie' })
     if (isSet) return
@@ -100,7 +100,7 @@ function addPairs(text: string, { from, to, isSet }: Header, found: Found[]): vo
   }
 }
 
-/** @param at where `ookie` is */
+/** @param at the index of `ookie` */
 function headerAt(text: string, at: number): Header | undefined {
   if (!/[cC]/.test(text[at - 1] ?? '')) return undefined
   const isSet = /^[sS]et-$/.test(text.slice(Math.max(0, at - 5), at - 1))
@@ -117,7 +117,7 @@ export function openCookies(text: string): number {
   if (last < 0) return text.length
   const read = headerAt(text, last)
   if (read === undefined || read.to < text.length) return text.length
-  // A sentence that speaks of a cookie holds no pair.
+  // A sentence about a cookie has no pair.
   const value = text.slice(read.from, read.from + 300)
   const name = endOf(value, 0, kinds.value & ~kinds.base64)
   return value === '' || /^[^=;\s]{1,256}(?:=|$)/.test(value) || name === value.length ? read.at : text.length

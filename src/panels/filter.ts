@@ -1,9 +1,9 @@
-/** @returns the patterns that a person typed, separated by commas or blanks */
+/** @returns the typed patterns, separated by commas or blanks */
 export function patternsOf(text: string): string[] {
   return partsOf(text).filter((pattern) => isPattern.test(pattern))
 }
 
-/** @returns what a person typed that is no pattern; nothing where all are */
+/** @returns the first typed text that is not a valid pattern; nothing if all are valid */
 export function faultIn(text: string): string | undefined {
   return partsOf(text).find((part) => !isPattern.test(part))
 }
@@ -14,7 +14,7 @@ function partsOf(text: string): string[] {
   return text.split(/[\s,]+/).filter((part) => part !== '')
 }
 
-/** @returns whether a type passes: the rule of the protocol's `types`, for events that are here already */
+/** @returns whether a type passes by the rule of the protocol's `types`, for events that are already loaded */
 export function passes(type: string, patterns: readonly string[]): boolean {
   const hits = (pattern: string): boolean =>
     pattern.endsWith('*') ? type.startsWith(pattern.slice(0, -1)) : type === pattern

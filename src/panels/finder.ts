@@ -1,21 +1,21 @@
 import type { Row } from './rows.js'
 import type { Chosen, From, TopicHistory } from './topic-history.js'
 
-/** One place that was sought: a row that is loaded, or an event that is not. */
+/** One match: a loaded row, or an event that is not loaded. */
 export interface Match {
   readonly offset: number
   readonly row?: Row
 }
 
-/** How far the search in the hub's history has come. */
+/** The progress of the search in the hub's history. */
 export type Searched =
   | { readonly kind: 'looking' | 'done' | 'more' }
   | { readonly kind: 'failed'; readonly why: string }
 
-/** How many events of the history are found at most. */
+/** Maximum of found events of the history. */
 export const foundMax = 1_000
 
-/** What is sought in one panel: in its rows, and on in the hub's history where they end. */
+/** The search of one panel: in its rows, and beyond them in the hub's history. */
 export class Finder {
   searched: Searched = { kind: 'done' }
   /** Once all of the history that is not loaded has been looked through. */
@@ -34,7 +34,7 @@ export class Finder {
     this.done = search
   }
 
-  /** Looks through what is not loaded: from these places on. */
+  /** Searches the events that are not loaded, from these positions on. */
   async search(
     history: TopicHistory,
     chosen: Chosen,
@@ -65,7 +65,7 @@ export class Finder {
     this.#stop.abort()
   }
 
-  /** Remembers events, which may not be loaded for long. */
+  /** Remembers found events, which may not stay loaded. */
   keep(offsets: readonly number[]): void {
     this.#past = [...new Set([...this.#past, ...offsets])].toSorted((one, other) => one - other)
   }

@@ -16,7 +16,7 @@ export function onNextFrame(task: Task): void {
   })
 }
 
-/** No frame is painted any more that the task was for. */
+/** Cancels the task. */
 export function notOnNextFrame(task: Task): void {
   due.delete(task)
 }

@@ -2,7 +2,7 @@ import { base } from './base.js'
 import { fieldsOf, type Json } from './model.js'
 import type { HubRequests } from './requests.js'
 
-/** Requests with this token, if there is one. */
+/** Makes requests with this token, if there is one. */
 export function hubRequests(token: string | undefined): HubRequests {
   const headers = token === undefined ? {} : { authorization: `Bearer ${token}` }
   const ask = async (address: URL, init: RequestInit): Promise<Response> => {

@@ -7,7 +7,7 @@ const colours: Partial<Record<Standing, string>> = {
   stalled: '#b45309',
 }
 
-/** Draws the icon of the tab in the colour of what needs a look. */
+/** Draws the icon of the tab in the colour of the most urgent state. */
 export function showIcon(standing: Standing | undefined): void {
   const link = document.querySelector<HTMLLinkElement>('link[rel=icon]')
   const fill = encodeURIComponent((standing && colours[standing]) ?? '#0f766e')

@@ -2,7 +2,7 @@ import { passes } from './filter.js'
 import type { PanelEvent } from './model.js'
 import { type Entry, isEvent, type Notice, type Row, Rows } from './rows.js'
 
-/** How many events a panel keeps at most. */
+/** Maximum of events of a panel. */
 export const eventsMax = 10_000
 
 /**
@@ -10,18 +10,18 @@ export const eventsMax = 10_000
  * part; what comes while another is shown, or while the panel rests, waits in `pending`.
  */
 export class Log {
-  /** How many events of each type have come. */
+  /** The number of received events by type. */
   readonly types = new Map<string, number>()
   /** What waits until the panel goes on, or comes to the end again: the newest, without a hole. */
   pending: Entry[] = []
   paused = false
   /** Whether what is shown ends before the newest event that had come. */
   away = false
-  /** Whether nothing that is retained precedes what is shown. */
+  /** Whether the shown part begins with the oldest retained event. */
   whole = false
   /** Another number with each change of which part is shown: a page that was asked for before does not fit any more. */
   part = 0
-  /** How many events have come live, or with a join. */
+  /** The number of events that came live or with a join. */
   received = 0
   #rows = new Rows()
   /** Of the present epoch, by offset. */
@@ -79,7 +79,7 @@ export class Log {
     if (!this.away) this.#takePending()
   }
 
-  /** Shows the newest events again, wherever the panel was. */
+  /** Shows the newest events again. */
   toEnd(): void {
     this.paused = false
     if (!this.away) return this.#takePending()
@@ -97,13 +97,13 @@ export class Log {
     for (const entry of pending) this.#take(entry)
   }
 
-  /** Says something of the panel's own. */
+  /** Shows a notice of the panel itself. */
   notice(text: string, time: number, notice: Notice['notice'] = 'notice'): void {
     const offset = (this.pending.at(-1) ?? this.#entries.at(-1))?.offset ?? 0
     this.#put({ notice, text, time, offset, anew: false })
   }
 
-  /** Says that what follows belongs to another epoch. */
+  /** Shows that the following events belong to another epoch. */
   beginAnew(text: string, time: number): void {
     // What was away in the past of the one before has no history to go back through.
     if (this.away) this.toEnd()
@@ -194,7 +194,7 @@ export class Log {
     this.#rows.removedHeight = removed
   }
 
-  /** Shows another part of the history in the place of what is loaded. */
+  /** Replaces the loaded events by another part of the history. */
   goTo(
     events: readonly PanelEvent[],
     { whole, end }: { readonly whole: boolean; readonly end: boolean },
@@ -219,7 +219,7 @@ export class Log {
       .join('')
   }
 
-  /** What the rows say, a line each. */
+  /** The text of the rows, one line each. */
   text(): string {
     return this.rows
       .map(({ kind, type, name, text }) =>

@@ -9,17 +9,17 @@ export type PanelMode = NonNullable<Changes['mode']>
 /** The modes that a panel offers. */
 export const panelModes: readonly PanelMode[] = ['full', 'summary', 'control']
 
-/** @returns the value's fields; none when it is no object */
+/** @returns the value's fields; none if it is not an object */
 export function fieldsOf(value: Json | undefined): Fields {
   return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Fields) : {}
 }
 
-/** Whether a value has others in it. */
+/** Whether a value contains other values. */
 export function isBranch(value: Json): value is Json[] | Fields {
   return typeof value === 'object' && value !== null
 }
 
-/** @returns the first of the named fields that is text; empty when none is */
+/** @returns the first of the named fields that is text; empty if none is */
 export function textOf(fields: Fields, names: readonly string[]): string {
   for (const name of names) {
     const value = fields[name]

@@ -11,7 +11,7 @@ import type { HubRequests } from './requests.js'
 import type { Row } from './rows.js'
 import { type From, TopicHistory } from './topic-history.js'
 
-/** What all panels of a session share. */
+/** The shared parts of all panels of a session. */
 export interface Meters {
   readonly total: Rate
   readonly lag: Lag
@@ -19,19 +19,19 @@ export interface Meters {
   readonly gaps: Set<string>
 }
 
-/** With how many events a panel begins, and how many come with each step upwards or downwards. */
+/** The number of events at the beginning of a panel, and of each step upwards or downwards. */
 export const joinedEvents = 1_000
 const pageEvents = 500
-/** Around an event that a link leads to. */
+/** The number of events around the target of a link. */
 const eventsBefore = 150
 
-/** Where what a panel shows comes from: its topic live, and the hub's history where that does not reach back. */
+/** The source of a panel's events: its live topic, and the hub's history before that. */
 export class PanelFeed {
   readonly log = new Log()
   /** The slice `$commands` of the topic. */
   commands: Fields = {}
   live = false
-  /** What the hub ended it for. */
+  /** The reason that the hub ended it. */
   ended: string | undefined
   /** Which part of the history is being loaded, or why it could not be. */
   loading: 'earlier' | 'later' | 'there' | undefined

@@ -1,16 +1,16 @@
 import { type PanelMode, panelModes } from './model.js'
 import { type Standing, standings } from './standing.js'
 
-/** What a panel lets through. */
+/** The filter of a panel. */
 export interface Filter {
   readonly types: string
   readonly mode: PanelMode
 }
 
-/** What a link leads to. */
+/** The target of a link. */
 export interface Place {
   readonly session?: string
-  /** The hub itself, in the place of a session. */
+  /** The hub itself instead of a session. */
   readonly view?: 'hub'
   /** Which workers are shown: names, or `!name` for all but these; all when there are none. */
   readonly workers: readonly string[]
@@ -18,11 +18,11 @@ export interface Place {
   readonly mode: PanelMode
   /** What single panels show instead, by worker; the session's own under the empty name. */
   readonly panels?: { readonly [worker: string]: Filter }
-  /** The offset of an event that is gone to. */
+  /** The offset of the target event. */
   readonly event?: number
-  /** What the list of sessions shows; all when absent. */
+  /** The group that the list of sessions shows; absent: all. */
   readonly show?: Standing
-  /** What the list of sessions is searched for. */
+  /** The search text of the list of sessions. */
   readonly q?: string
   /** How many sessions are listed at most, where somebody asked for more. */
   readonly listed?: number
@@ -73,7 +73,7 @@ function modeOf(text: string | null): PanelMode {
   return panelModes.find((mode) => mode === text) ?? 'full'
 }
 
-/** @returns what a panel lets through. @param worker empty for the session's own */
+/** @returns the filter of a panel. @param worker empty for the session's own */
 export function filterOf({ panels, types, mode }: Place, worker: string): Filter {
   return panels?.[worker] ?? { types, mode }
 }
@@ -104,7 +104,7 @@ export function toggled({ workers }: Pick<Place, 'workers'>, worker: string): re
   return others.length < workers.length ? others : [...others, worker]
 }
 
-/** @returns the address of a place under a base, without what is the default */
+/** @returns the address of a place under a base, without default values */
 export function addressOf(place: Place, base: string): string {
   const { session, workers, types, mode, panels = {}, event, show, q, listed } = place
   const query = new URLSearchParams()

@@ -1,4 +1,4 @@
-/** How many seconds a rate remembers. */
+/** The number of seconds that a rate covers. */
 export const rateSeconds = 120
 
 /** Events by second, over the last two minutes. */

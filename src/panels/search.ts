@@ -1,6 +1,6 @@
 import type { Row } from './rows.js'
 
-/** What a log is searched for. */
+/** A query for a log. */
 export type Seeker =
   | { readonly kind: 'none' }
   | {

@@ -57,15 +57,15 @@ export function useAbout(requests: HubRequests, list: SessionList, session: stri
 export interface Wanted {
   readonly q: string
   readonly show: Standing | undefined
-  /** How many are listed. */
+  /** Maximum of listed sessions. */
   readonly count: number
 }
 
-/** What came of a search. */
+/** The result of a search. */
 export interface FoundSessions {
   /** In the order in which a person looks at them. */
   readonly found: readonly Listed[]
-  /** Whether there are more than these. */
+  /** Whether there are more. */
   readonly more: boolean
   /** What the hub is asked, or why it refused. */
   readonly said: string

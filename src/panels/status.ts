@@ -4,7 +4,7 @@ import type { Status } from '../client/reconnect.js'
 
 export interface Seen {
   readonly status: Status
-  /** How often the connection has opened. */
+  /** The number of times that the connection has opened. */
   readonly opened: number
 }
 

@@ -1,4 +1,4 @@
-/** Copies a text. @returns whether the browser let it be copied */
+/** Copies a text. @returns whether the browser allowed it */
 export async function copyText(text: string): Promise<boolean> {
   // Over plain HTTP there is no clipboard, only the old way.
   if (navigator.clipboard === undefined) return copyBySelection(text)
@@ -25,7 +25,7 @@ function copyBySelection(text: string): boolean {
   }
 }
 
-/** Hands a text to the browser as a file. */
+/** Downloads a text as a file. */
 export function download(name: string, text: string): void {
   const link = document.createElement('a')
   link.href = URL.createObjectURL(new Blob([text], { type: 'application/x-ndjson' }))

@@ -7,7 +7,7 @@ export interface Page {
   readonly end: boolean
 }
 
-/** Which events of a topic are meant. */
+/** The filter for events of a topic. */
 export interface Chosen {
   readonly patterns: readonly string[]
   readonly mode: PanelMode
@@ -23,7 +23,7 @@ const levels: Readonly<Record<string, string>> = { summary: 'summary,control', c
 /** One request looks at a bounded number of events, and may find none of them. */
 const requestsMax = 200
 
-/** What the hub retains of one topic. */
+/** The retained events of one topic. */
 export class TopicHistory {
   readonly #requests: HubRequests
   readonly #topic: string

@@ -24,6 +24,7 @@ export interface Scroll {
 /** The rows that can be seen, and room for those that cannot. */
 export function LogView({
   log,
+  rows,
   scroll,
   label,
   since,
@@ -35,6 +36,8 @@ export function LogView({
   onLater,
 }: {
   readonly log: Log
+  /** All rows of the log, or those that somebody chose to see. */
+  readonly rows: readonly Row[]
   readonly scroll: Scroll
   readonly label: string
   /** When what is shown began: times are told from it as well. Milliseconds since 1970 */
@@ -55,10 +58,11 @@ export function LogView({
   const [, again] = useReducer((count: number, _: undefined) => count + 1, 0)
   const height = boxHeight.current
 
-  const removedHeight = log.takeRemovedHeight()
+  const isAll = rows === log.rows
+  const removed = log.takeRemovedHeight()
+  const removedHeight = isAll ? removed : 0
   if (!scroll.follow && removedHeight > 0) scroll.top = Math.max(0, scroll.top - removedHeight)
 
-  const { rows } = log
   const edge = edges.above === '' ? 0 : edgeHeight
   const { at } = scroll
   if (scroll.to !== undefined) scroll.top = edge + heightAbove(rows, rows.indexOf(scroll.to))
@@ -113,7 +117,7 @@ export function LogView({
         }
         // Estimates were far off: what is visible may be too little.
         if (moved > overscan / 2) again(undefined)
-        else if (isShort && edges.above !== '' && target === undefined) onEarlier()
+        else if (isShort && isAll && edges.above !== '' && target === undefined) onEarlier()
       },
     })
   })
@@ -177,11 +181,11 @@ export function LogView({
 }
 
 /** Notes which row is at the upper edge, before rows come above it. */
-export function holdPlace(log: Log, scroll: Scroll, edge: boolean): void {
+export function holdPlace(rows: readonly Row[], scroll: Scroll, edge: boolean): void {
   let top = edge ? edgeHeight : 0
-  for (const [at, row] of log.rows.entries()) {
+  for (const [at, row] of rows.entries()) {
     if (top + row.height > scroll.top) {
-      scroll.at = { key: row.key, fromEnd: log.rows.length - at, above: scroll.top - top }
+      scroll.at = { key: row.key, fromEnd: rows.length - at, above: scroll.top - top }
       return
     }
     top += row.height

@@ -71,6 +71,8 @@ export function Panel(props: PanelProps) {
   /** What is searched for; nothing while nobody searches. */
   const [sought, seek] = useState<string>()
   const [current, setCurrent] = useState<Match>()
+  /** Whether only failures are shown. */
+  const onlyFailures = useRef(false)
   const visible = useRef(true)
   const drawn = useRef<VNode | undefined>(undefined)
   const made = useRef<PanelFeed | undefined>(undefined)
@@ -155,8 +157,9 @@ export function Panel(props: PanelProps) {
   }
 
   const seeker = useMemo(() => seekerOf(sought ?? ''), [sought])
+  const rowsShown = (): readonly Row[] => (onlyFailures.current ? log.rows.filter(isError) : log.rows)
   /** What was searched for in the history, and the failures there once somebody asked for them. */
-  const hold = () => holdPlace(log, scroll, !log.whole)
+  const hold = () => holdPlace(rowsShown(), scroll, !log.whole)
   const finder = useFinder(seeker.kind === 'sought' ? seeker : undefined, feed, { hold, changed })
   const errorFinder = useRef<Finder | undefined>(undefined)
   const matching =
@@ -169,8 +172,18 @@ export function Panel(props: PanelProps) {
   /** Goes to a row, in the middle of what is seen. */
   const goToRow = (row: Row) => {
     setCurrent({ offset: row.offset, row })
+    if (!isError(row)) onlyFailures.current = false
     scroll.follow = false
     scroll.to = row
+    draw(undefined)
+  }
+  const showOnlyFailures = (only: boolean) => {
+    onlyFailures.current = only
+    // Whoever went to a failure wants to see next what surrounds it.
+    const row = current?.row
+    if (row !== undefined && log.rows.includes(row) && isError(row)) return goToRow(row)
+    scroll.follow = !log.away
+    scroll.top = 0
     draw(undefined)
   }
   const goTo = async (match: Match | undefined, of: Finder | undefined) => {
@@ -236,6 +249,7 @@ export function Panel(props: PanelProps) {
   const endedAt = typeof about['endedAt'] === 'number' ? about['endedAt'] : now
   const usage = usageText(about['usage'])
   const id = `${kind}-${name}`
+  const rows = rowsShown()
   const isBare = feed.live && log.rows.length === 0
   const total = Math.max(numberOf(about['events']), log.whole && filter.types === '' ? log.received : 0)
   const edges = {
@@ -323,6 +337,17 @@ export function Panel(props: PanelProps) {
             <span class="unseen"> failures: go to the next</span>
           </button>
         )}
+        {(errors.length > 0 || onlyFailures.current) && (
+          <button
+            type="button"
+            aria-pressed={onlyFailures.current}
+            class={onlyFailures.current ? 'on' : ''}
+            title="Shows only the failures among the events that are loaded"
+            onClick={() => showOnlyFailures(!onlyFailures.current)}
+          >
+            Only failures
+          </button>
+        )}
         {current !== undefined && current.offset > 0 && (
           <button
             type="button"
@@ -369,8 +394,12 @@ export function Panel(props: PanelProps) {
             {emptyText(feed, { known: startedAt !== undefined, filter, total: numberOf(about['events']) })}
           </p>
         )}
+        {log.rows.length > 0 && rows.length === 0 && (
+          <p class="empty">No failure among the events that are loaded.</p>
+        )}
         <LogView
           log={log}
+          rows={rows}
           scroll={scroll}
           label={`Events of ${name}`}
           since={startedAt}

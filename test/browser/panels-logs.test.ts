@@ -226,4 +226,39 @@ t.test('what a panel shows of a long log, and of agents', { skip }, async (t) =>
     await list.getByText('Invalid regular expression').waitFor(deadline)
     t.strictSame(complaints, [])
   })
+
+  t.test('shows only failures on request, those to come too, and what surrounds one', async (t) => {
+    const notes = (from: number) =>
+      Array.from({ length: 200 }, (_, at) => ({ type: 'note', data: from + at }))
+    const failure = (why: string) => ({ type: 'step_failed', data: { why, is_error: true } })
+    await publish(
+      hub,
+      'mixed/workers/w',
+      ...notes(1_000),
+      failure('first'),
+      ...notes(2_000),
+      failure('second'),
+    )
+    const { page, complaints } = await open(t, browser, `${hub.url}/s/mixed`)
+    const w = page.locator('[data-panel=w]')
+    const only = w.getByRole('button', { name: 'Only failures' })
+    await only.click()
+    const isShown = async (count: number) => {
+      await w
+        .locator('.row.error')
+        .nth(count - 1)
+        .waitFor(deadline)
+      t.equal(await w.locator('.row').count(), count)
+    }
+    await isShown(2)
+    await publish(hub, 'mixed/workers/w', ...notes(3_000), failure('third'))
+    await isShown(3)
+    t.equal(await only.getAttribute('aria-pressed'), 'true')
+    await w.locator('.log').press('e')
+    await w.locator('.row.error.current').waitFor(deadline)
+    await only.click()
+    await w.locator('.row', { hasText: 'note' }).first().waitFor(deadline)
+    await w.locator('.row.error.current').waitFor(deadline)
+    t.strictSame(complaints, [])
+  })
 })

@@ -1,8 +1,8 @@
-import { type ComponentChildren, toChildArray } from 'preact'
+import { type ComponentChildren, toChildArray, type VNode } from 'preact'
 import { useEffect, useReducer, useRef } from 'preact/hooks'
 import { notOnNextFrame, onNextFrame } from './frame-loop.js'
 
-/** Draws its children a few a frame, so that many that begin together do not block the page. */
+/** Draws its children, which have keys, a few at a time, so that many that begin together do not block the page. */
 export function Slices({
   step,
   children,
@@ -11,14 +11,21 @@ export function Slices({
   readonly step: number
   readonly children: ComponentChildren
 }) {
-  const all = toChildArray(children)
-  const count = useRef(0)
-  count.current = Math.min(all.length, count.current + step)
+  const all = toChildArray(children) as readonly VNode[]
+  const drawn = useRef<ReadonlySet<unknown>>(new Set())
+  let room = step
+  // What is drawn stays, wherever others come in before it.
+  const shown = all.filter(({ key }) => {
+    if (drawn.current.has(key)) return true
+    room -= 1
+    return room >= 0
+  })
+  drawn.current = new Set(shown.map(({ key }) => key))
   const [, draw] = useReducer((frames: number, _: undefined) => frames + 1, 0)
   const more = useRef(() => draw(undefined)).current
   useEffect(() => {
-    if (count.current < all.length) onNextFrame(more)
+    if (shown.length < all.length) onNextFrame(more)
   })
   useEffect(() => () => notOnNextFrame(more), [])
-  return <>{all.slice(0, count.current)}</>
+  return <>{shown}</>
 }

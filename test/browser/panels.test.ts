@@ -453,7 +453,8 @@ t.test('the panels page in Chromium', { skip }, async (t) => {
       .nth(59)
       .waitFor({ state: 'attached', ...deadline })
     t.equal(await page.locator('.panel.worker').count(), 60)
-    t.ok((await page.evaluate<number>('window.most')) < 10, 'a few panels at a time')
+    const most = await page.evaluate<number>('window.most')
+    t.ok(most < 20, `a few panels at a time, not sixty: ${most}`)
     await page.getByLabel('Search workers').fill('w599')
     await overview
       .getByRole('button', { name: /^w599|w599/ })

@@ -1,4 +1,6 @@
+import type { Catalog } from '../catalog/catalog.js'
 import type { Clock } from '../lib/clock.js'
+import type { SharedLog } from '../log/shared-log.js'
 import type { Limits } from '../protocol/limits.js'
 import type { Permissions } from '../protocol/permissions.js'
 import { aboutRecord } from '../session/reserved-slices.js'
@@ -8,9 +10,14 @@ import { type SessionSummary, summarize } from '../session/summary.js'
 import type { StoredSession } from '../store/store.js'
 import type { Committing } from './committing.js'
 import { isDamaged } from './damaged-sessions.js'
+import { unavailable } from './log-sessions.js'
+import { readLogged } from './read-logged.js'
 import { type SessionPage, type SessionSources, sessionPage, summaries } from './session-pages.js'
 import { findSessions, type SessionQuery } from './session-search.js'
 import type { Turns } from './turns.js'
+
+/** Maximum of sessions of a page where a log has them: each that is not in memory is read whole. */
+const loggedPage = 100
 
 /** The sessions of a query, and the beginning of the next page. */
 export interface FoundPage {
@@ -21,6 +28,9 @@ export interface FoundPage {
 interface ListingParts {
   readonly held: ReadonlyMap<string, Session>
   readonly committing: Committing | undefined
+  /** What several hubs share; there is no store then. */
+  readonly log: SharedLog | undefined
+  readonly catalog: Catalog
   readonly setting: SessionSetting
   readonly limits: Limits
   readonly clock: Clock
@@ -36,7 +46,8 @@ export class Listing {
     this.#sources = {
       held: parts.held,
       store: parts.committing?.store,
-      inStore: (id) => this.#summaryInStore(id),
+      kept: (after, limit) => this.#kept(after, limit),
+      inStore: (id) => (parts.log ? this.#summaryInLog(id, parts.log) : this.#summaryInStore(id)),
       aboutInStore: async (id) => {
         const stored = await this.#loaded(id)
         return stored && aboutRecord(stored.record)
@@ -45,16 +56,18 @@ export class Listing {
   }
 
   /**
-   * A page of the visible sessions, in the order of their ids.
+   * A page of the visible sessions, in the order of their ids; with a log those of all hubs, and at most 100.
    *
    * @param after the id before the page; empty for the first
+   * @throws ProtocolError `unavailable` when the log cannot be asked
    */
   page(after: string, limit: number, { sessions: seen }: Permissions, turns: Turns): Promise<SessionPage> {
-    return sessionPage(this.#sources, { after, limit, seen }, turns)
+    const most = this.#parts.log === undefined ? limit : Math.min(limit, loggedPage)
+    return sessionPage(this.#sources, { after, limit: most, seen }, turns)
   }
 
   /**
-   * A page of the visible sessions of a query.
+   * A page of the visible sessions of a query; with a log of those that this hub has in memory.
    *
    * @throws ProtocolError `badFrame`
    */
@@ -63,6 +76,25 @@ export class Listing {
     const { ids, next } = await findSessions(this.#sources, query, { seen, limits, turns, now: clock.now() })
     const { sessions } = await summaries(this.#sources, ids, ids.length)
     return { sessions, ...(next !== undefined && { next }) }
+  }
+
+  async #kept(
+    after: string,
+    limit: number,
+  ): Promise<{ readonly ids: readonly string[]; readonly end: boolean }> {
+    const { log, committing } = this.#parts
+    if (log !== undefined) {
+      const ids = await answerOf(log.sessions(after, limit))
+      return { ids, end: ids.length < limit }
+    }
+    const page = await committing?.store.sessions(after, limit)
+    return { ids: page?.sessions.map(({ record }) => record.session) ?? [], end: page?.end ?? true }
+  }
+
+  async #summaryInLog(id: string, log: SharedLog): Promise<SessionSummary | undefined> {
+    const { catalog, setting } = this.#parts
+    const session = await answerOf(readLogged({ log, catalog, setting }, id))
+    return session.status === 'waiting' ? undefined : summarize(session)
   }
 
   async #summaryInStore(id: string): Promise<SessionSummary | undefined> {
@@ -81,5 +113,14 @@ export class Listing {
       // Other sessions in the list are not affected.
       if (!isDamaged(committing.damaged.answerTo(error))) throw committing.damaged.answerTo(error)
     })
+  }
+}
+
+/** @throws ProtocolError `unavailable` when the log does not answer */
+async function answerOf<T>(answer: Promise<T>): Promise<T> {
+  try {
+    return await answer
+  } catch (error) {
+    throw unavailable(error)
   }
 }

@@ -1,7 +1,7 @@
 import type { JsonObject } from '../lib/json.js'
 import type { Session } from '../session/session.js'
 import { type SessionSummary, summarize } from '../session/summary.js'
-import { lastOf, type Store } from '../store/store.js'
+import type { Store } from '../store/store.js'
 import type { Turns } from './turns.js'
 
 export interface SessionPage {
@@ -15,9 +15,14 @@ export interface SessionSources {
   /** Those in memory. */
   readonly held: ReadonlyMap<string, Session>
   readonly store: Store | undefined
-  /** @returns the stored record of a session, without loading it into memory */
+  /** @returns the ids after this one in the store or the log, in their order, and whether there are no more */
+  readonly kept: (
+    after: string,
+    limit: number,
+  ) => Promise<{ readonly ids: readonly string[]; readonly end: boolean }>
+  /** @returns a session of the store or the log, without loading it into memory */
   readonly inStore: (id: string) => Promise<SessionSummary | undefined>
-  /** The same, as `aboutSession`. */
+  /** A session of the store, as `aboutSession`. */
   readonly aboutInStore: (id: string) => Promise<JsonObject | undefined>
 }
 
@@ -50,9 +55,9 @@ export async function sessionPage(
       limit,
     )
   }
-  const stored = await sources.store?.sessions(after, limit)
-  let last = stored === undefined || stored.end ? undefined : lastOf(stored)
-  let ids = new Set(stored?.sessions.map(({ record }) => record.session))
+  const kept = await sources.kept(after, limit)
+  let last = kept.end ? undefined : kept.ids.at(-1)
+  let ids = new Set(kept.ids)
   let looks = 0
   for (const { id, status } of sources.held.values()) {
     looks += 1

@@ -102,7 +102,15 @@ export class Sessions {
     const kept = () => this.committing?.store.size().sessions ?? 0
     this.lists = new SessionLists({ sessions, stored, kept, state, random, clock, onDirty })
     const { committing } = this
-    this.listing = new Listing({ held: sessions, committing, setting: this.#setting, limits, clock })
+    this.listing = new Listing({
+      held: sessions,
+      committing,
+      log: options.log?.log,
+      catalog: options.catalog,
+      setting: this.#setting,
+      limits,
+      clock,
+    })
     this.topics = new Topics(this, limits)
     if (this.committing !== undefined) {
       void StoredSessions.seek(this.committing.store, (records) => this.#found(records))

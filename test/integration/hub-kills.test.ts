@@ -240,6 +240,19 @@ t.test('three hubs over one Redis', { skip: missingRedis() ?? false }, async (t)
       },
     )
   }
+  await t.test('each hub lists the sessions of all', async (t) => {
+    const sessions = Array.from({ length: kills }, (_, kill) => `round-${kill}`).toSorted()
+    for (const { port } of members) {
+      const listed: string[] = []
+      for (let next: string | undefined = ''; next !== undefined; ) {
+        const answer = await fetch(`http://127.0.0.1:${port}/api/sessions?after=${next}`)
+        const page = (await answer.json()) as { sessions: { id: string }[]; next?: string }
+        listed.push(...page.sessions.map(({ id }) => id))
+        next = page.next
+      }
+      t.strictSame(listed, sessions)
+    }
+  })
   await t.test(
     'nginx as the manual has it goes on when a hub is gone',
     { skip: missingNginx() },

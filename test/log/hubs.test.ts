@@ -2,6 +2,7 @@ import t from 'tap'
 import { createHub, type Hub } from '../../src/hub/hub.js'
 import { MemoryLog } from '../../src/log/memory-log.js'
 import type { Offset } from '../../src/protocol/cursor.js'
+import { Permissions } from '../../src/protocol/permissions.js'
 import { memoryStore } from '../../src/store/memory.js'
 import { SimulatedClock } from '../kit/clock.js'
 import { SeededRandom } from '../kit/random.js'
@@ -213,6 +214,58 @@ t.test('who waits for a session that the log forgets comes back for its first ev
   t.strictSame(events(again.frames), [`${first} note`])
   const gaps = again.frames.flatMap((frame) => (frame.type === 'subscribed' ? frame.gap?.reason : []))
   t.strictSame(gaps, ['epoch'], 'and it is told of that')
+})
+
+t.test('each hub lists the sessions of all, without following them', async (t) => {
+  const { hubs, links, log, done, clock } = setUp(t)
+  const [a, b] = hubs
+  for (const id of ['c', 'a', 'b']) {
+    await done(a.submit(`sessions/${id}`, [{ type: 'execution_started', data: { text: id } }]))
+    await done(a.submit(`sessions/${id}/workers/w`, [{ type: 'execution_failed', data: { error: 'no' } }]))
+    await done(a.submitState(`sessions/${id}`, 'plan', { value: id }))
+    // So much that the log has a checkpoint of it.
+    for (let i = 0; id === 'b' && i < 200; i++) {
+      await done(a.submit('sessions/b/workers/v', [{ type: 'note', data: { text: 'x'.repeat(1_000), i } }]))
+    }
+  }
+  await done(a.submitEnd('c'))
+  await done(Promise.resolve(b.open('sessions/mentioned')))
+  t.ok(log.image().sessions.get('b')?.checkpoint, 'there is a checkpoint')
+  const before = b.stats()
+  const listed = await done(a.listSessions('', 10))
+  t.same(
+    listed.sessions.map(({ id, status }) => [id, status]),
+    [
+      ['a', 'running'],
+      ['b', 'running'],
+      ['c', 'ended'],
+    ],
+  )
+  t.ok(listed.end)
+  t.same(await done(b.listSessions('', 10)), listed, 'another hub says the same of all of them')
+  t.same(b.sessions(), [], 'and has none of them in memory')
+  t.same({ ...b.stats(), uptimeMs: 0 }, { ...before, uptimeMs: 0 }, 'they count for nothing there')
+  t.same(await done(b.listSessions('a', 1)), { sessions: listed.sessions.slice(1, 2), end: false })
+  const some = new Permissions({ subscribe: ['sessions/a', 'sessions/none'] })
+  t.same(await done(b.listSessions('', 10, some)), { sessions: listed.sessions.slice(0, 1), end: true })
+  // What was only looked at is not there when it goes on.
+  await done(a.submit('sessions/a', [{ type: 'note' }]))
+  await clock.pass(10)
+  t.same(await done(b.listSessions('', 10)), await done(a.listSessions('', 10)))
+  links[1]?.cut(500)
+  await t.rejects(done(b.listSessions('', 10)), { code: 'unavailable' })
+})
+
+t.test('a page of the sessions of a log has at most 100', async (t) => {
+  const { hubs, done } = setUp(t)
+  const [a, b] = hubs
+  for (let i = 0; i < 120; i++) await done(a.submit(`sessions/${1_000 + i}`, [{ type: 'note' }]))
+  for (const hub of [a, b]) {
+    const first = await done(hub.listSessions('', 1_000))
+    t.match([first.sessions.length, first.end, first.sessions.at(-1)?.id], [100, false, '1099'])
+    const second = await done(hub.listSessions('1099', 1_000))
+    t.match([second.sessions.length, second.end, second.sessions.at(-1)?.id], [20, true, '1119'])
+  }
 })
 
 t.test('a hub with a log writes by submitting alone, and has no store', (t) => {

@@ -54,7 +54,7 @@ Examples:
   $ runcast serve --port 4700 --keepalive-ms 5000
   $ runcast serve --data /var/lib/runcast --durability power --retain-days 30 --retain-bytes 10g
   $ runcast serve --store memory
-  $ RUNCAST_LOG=redis://:password@10.0.0.7 runcast serve
+  $ RUNCAST_LOG=redis://:…@10.0.0.7 runcast serve
   $ runcast serve --log redis-sentinel://10.0.0.7,10.0.0.8,10.0.0.9/runcast --acknowledge replica
   $ runcast serve --config runcast.json
   $ runcast serve --limit frameBytesMax=65536 --limit connectionsPerAddressMax=50

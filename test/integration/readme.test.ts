@@ -141,12 +141,18 @@ t.test('what the README says is typed from its top to its end, and shows what it
     (await (await fetch(`http://127.0.0.1:${port}/api/sessions/demo`)).json()) as { status: string }
   t.match(await session(), { status: 'running' }, 'run ends only what it began')
 
-  const changing = type(t, state, at)
+  // A person sees what the command in the background shows before they type the next.
+  const lines = state.trim().split('\n')
+  const background = lines.findIndex((line) => line.endsWith(' &'))
+  t.match(lines[0], /^demo=/)
+  const changing = type(t, [...lines.slice(0, background + 1), 'wait'].join('\n'), at)
   await changing.shows(/event: state\.initial\ndata: .*"plan":\{"goal":"release"/)
+  const changed = type(t, [lines[0], ...lines.slice(background + 1)].join('\n'), at)
+  t.equal(await changed.ended, 0)
+  t.match(changed.shown(), /"slices":\{.*"\$session":.*"\$workers":/)
   await changing.shows(
     /event: state\.update\ndata: .*"base":\d+.*\[\{"op":"replace","path":"\/done","value":1\}\].*"cause":\{"type":"linted"\}/,
   )
-  await changing.shows(/"slices":\{.*"\$session":.*"\$workers":/)
   for (const [command, wanted] of [
     ['npx runcast tail demo --state', /"plan":\{"goal":"release"/],
     ['npx runcast tail hub --state', /"sessions":\{"demo":/],

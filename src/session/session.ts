@@ -1,7 +1,7 @@
 // Longer than 350 lines: everything in a session depends on its offset, which no other class may write. Independent parts have
-// files of their own: workers, leases, stalls, notices, commands, halves, ids of events, progress, histories, the journal.
+// files of their own: workers, publishers (leases, stalls, notices), commands, halves, ids of events, histories, the journal.
 
-import type { PublisherStatus, Traits } from '../catalog/traits.js'
+import type { Traits } from '../catalog/traits.js'
 import { Entry } from '../history/entry.js'
 import { History } from '../history/history.js'
 import { type JsonObject, type JsonValue, jsonBytes } from '../lib/json.js'
@@ -20,16 +20,13 @@ import { carries, type Filter } from './filter.js'
 import { Halves } from './halves.js'
 import { type Facts, hubEvent, keyOf } from './hub-event.js'
 import { Journal } from './journal.js'
-import { type NoticeFacts, noticesOfTurn, notify } from './notice.js'
 import { Progress } from './progress.js'
 import { type KnownIds, PublishIds } from './publish-ids.js'
+import { Publishers } from './publishers.js'
 import { slicesOf } from './reserved-slices.js'
 import { restoreHistories } from './restored-histories.js'
 import { type Ending, reasonText } from './result.js'
-import { SessionLeases } from './session-leases.js'
 import type { Intent, SaidEnding, SessionSetting, SessionStatus } from './session-setting.js'
-import type { Stalled } from './stall.js'
-import { stallDueAt, stuckIn } from './stall-times.js'
 import { Steering } from './steering.js'
 import type { SharedPast, Timeline } from './timeline.js'
 import { AllTopic, OwnTopic, type Topic } from './topic.js'
@@ -67,12 +64,11 @@ export class Session implements Timeline, MaskedSession {
   #outcome: JsonValue | undefined = undefined
   #mode: Mode = 'full'
   #metadata: JsonObject = {}
-  readonly #leases: SessionLeases
+  /** Its workers and itself, as those who publish to it. */
+  readonly publishers: Publishers
   /** Its progress by its own events. */
   readonly progress: Progress
   #completion: Entry | undefined = undefined
-  #activeAt = 0
-  #activeOffset: Offset = start
   #following: Following | undefined = undefined
   /** The reserved slices are out of date. */
   #stale = true
@@ -84,7 +80,7 @@ export class Session implements Timeline, MaskedSession {
     this.room = setting.state.room()
     this.progress = new Progress(this.#weigh)
     this.#past = setting.past
-    this.#leases = new SessionLeases(setting.elapsed)
+    this.publishers = this.#publishers()
     this.#ids = new PublishIds(setting.limits.publishIdsMax, this.#weigh)
     this.journal = setting.journal && new Journal(this, setting.journal)
     this.topic = this.#ownTopic()
@@ -156,7 +152,7 @@ export class Session implements Timeline, MaskedSession {
 
   /** The time of the last publish. Milliseconds since 1970. */
   get activeAt(): number {
-    return this.#activeAt
+    return this.publishers.activeAt
   }
 
   get workers(): ReadonlyMap<string, Worker> {
@@ -268,7 +264,7 @@ export class Session implements Timeline, MaskedSession {
     this.#offset = (this.#offset + 1) as Offset
     // A command comes from a watcher, so it is no sign of life of the producer.
     const isForeign = isHub === true || traits.command === 'request'
-    if (!isForeign) this.#isHeard(now)
+    if (!isForeign) this.publishers.heard(now)
     if (event.id !== undefined) {
       const published = { id: event.id, worker: worker?.id ?? '', offset: this.#offset }
       this.#ids.add(published)
@@ -282,7 +278,7 @@ export class Session implements Timeline, MaskedSession {
     }
     const isLate = event.attempt !== undefined && isOver(event.attempt, (worker ?? this).progress)
     // Neither is an event of the hub.
-    if (!isForeign && !isLate) this.#note(event, worker, facts)
+    if (!isForeign && !isLate) this.publishers.note(event, worker, facts)
     const isWithheld = event.force !== true && !carries(this.#mode, traits.level)
     if (isLate || ((facts.withheld ?? isWithheld) && traits.command === undefined)) {
       this.#setting.withheld()
@@ -329,7 +325,7 @@ export class Session implements Timeline, MaskedSession {
     const entry = topic.state.follow(update, moment)
     if (entry === undefined) return false
     this.#offset = moment.offset
-    this.#isHeard(now)
+    this.publishers.heard(now)
     if (topic.exposes(update.slice)) {
       topic.audience?.pend(entry)
       this.all.audience?.pend(entry)
@@ -345,7 +341,7 @@ export class Session implements Timeline, MaskedSession {
     this.#offset = moment.offset
     if (isReserved(slice)) this.journal?.offsetTaken()
     else {
-      this.#activeAt = now
+      this.publishers.heard(now)
       this.journal?.addChange(change.entry, topic.state.get(slice))
     }
     if (topic.exposes(slice)) {
@@ -415,7 +411,7 @@ export class Session implements Timeline, MaskedSession {
     this.all.audience?.pend(entry)
     const shown = this.progress.ending
     const kind = shown?.result === 'failed' ? 'failed' : 'ended'
-    this.notify(undefined, { kind, type: event.type, offset: this.#offset, time: now, ...shown })
+    this.publishers.notify(undefined, { kind, type: event.type, offset: this.#offset, time: now, ...shown })
   }
 
   #endingByItself(): Ending {
@@ -425,7 +421,7 @@ export class Session implements Timeline, MaskedSession {
   #conclude(now: number): void {
     this.#status = 'ended'
     this.#endedAt = now
-    this.#leases.clear()
+    this.publishers.dropLeases()
     this.#halves.clear()
     this.#masks = undefined
     for (const worker of this.#workers.conclude(now)) this.journal?.workerChanged(worker)
@@ -453,7 +449,7 @@ export class Session implements Timeline, MaskedSession {
       ...(this.needs > 0 && { needsTotal: this.needs }),
       ...(this.failed > 0 && { failed: this.failed }),
       ...(this.#steering?.dueAt !== undefined && { commandsDue: this.#steering.dueAt }),
-      ...this.#leases.record(),
+      ...this.publishers.record(),
     }
   }
 
@@ -472,7 +468,7 @@ export class Session implements Timeline, MaskedSession {
     this.#metadata = (record.metadata ?? {}) as JsonObject
     this.room.add(jsonBytes(this.#metadata) + (record.outcome === undefined ? 0 : jsonBytes(record.outcome)))
     this.progress.restore(record)
-    this.#leases.restore(record)
+    this.publishers.restore(record)
     this.#offset = last
     const first = entries[0]
     const older = first === undefined ? stored.stored : ((first.offset - 1) as Offset)
@@ -495,57 +491,6 @@ export class Session implements Timeline, MaskedSession {
     this.#completion = restoreHistories(this, entries, pinned)
     const isSteered = [this, ...this.workers.values()].some(({ progress }) => progress.sentCommands)
     if (isSteered) this.commands.restored(entries)
-  }
-
-  /** Updates the progress of an event's publisher. */
-  #note(event: NewEvent, worker: Worker | undefined, facts: Facts): void {
-    const { now } = facts
-    const progress = worker?.progress ?? this.progress
-    const revived = progress.revive()
-    if (revived && worker !== undefined) worker.turn('running', now)
-    const found = progress.note(event, this.#offset, facts)
-    if (found !== undefined && found !== 'noted') this.#turn(worker, found.status, now)
-    const hasMoved = progress.heard(now, this.#offset)
-    if (worker !== undefined) this.#leases.heard(worker.id)
-    // Workers' events are signs of life of the session too.
-    if ((worker !== undefined && this.progress.heard(now, this.#offset)) || hasMoved) {
-      this.#stale = true
-      this.#setting.listTouched(this.id, now)
-    }
-    if (found !== undefined || revived) this.#factsChanged()
-    if (found !== undefined && this.#setting.notices.size > 0) {
-      const told = { type: event.type, offset: this.#offset, time: now }
-      for (const one of noticesOfTurn(progress, found, told)) this.notify(worker, one)
-    }
-    if (found !== undefined || facts.traits.tool !== undefined) this.mayStall(worker, now)
-  }
-
-  /** Reports what has happened to it, or to a worker, to all who want its notices. */
-  notify(worker: Worker | undefined, facts: NoticeFacts): void {
-    notify(this.#setting.notices, { session: this, worker: worker?.id }, facts)
-  }
-
-  /** Schedules the check for a stall. */
-  mayStall(worker: Worker | undefined, now: number): void {
-    const at = this.stallDueAt(worker, now)
-    if (at !== undefined) this.#setting.stallDue(this.id, worker?.id, at)
-  }
-
-  /** @returns when it, or a worker, counts as stalled unless something happens; undefined if nothing can make it so */
-  stallDueAt(worker: Worker | undefined, now: number): number | undefined {
-    return stallDueAt(this, worker, { limits: this.#setting.limits, now })
-  }
-
-  /** @returns what it, or a worker, is stuck in */
-  stuckIn(worker: Worker | undefined): ReturnType<typeof stuckIn> {
-    return stuckIn(this, worker, this.#setting.limits)
-  }
-
-  /** It, or a worker, has stalled. */
-  stall(worker: Worker | undefined, stalled: Stalled): void {
-    ;(worker ?? this).progress.stall(stalled)
-    if (worker !== undefined) this.journal?.workerChanged(worker)
-    this.#factsChanged()
   }
 
   /** The commands to the session and its workers. */
@@ -590,67 +535,11 @@ export class Session implements Timeline, MaskedSession {
     return progress !== undefined && isOver(attempt, progress)
   }
 
-  /** A session ends only when it is ended. */
-  #turn(worker: Worker | undefined, status: PublisherStatus, now: number): void {
-    if (worker !== undefined) worker.turn(status, now)
-    else if (status !== 'ended') this.#status = status
-  }
-
   /** Facts in the slices, the list and the store have changed. */
   #factsChanged(): void {
     this.#stale = true
     this.journal?.recordChanged()
     this.#setting.listChanged(this.id)
-  }
-
-  /** @param ms how long after the last sign of life it is lost; 0: never */
-  lease(worker: Worker | undefined, ms: number): void {
-    if (this.#leases.set(worker?.id, ms)) this.journal?.recordChanged()
-    this.#leases.heard(worker?.id)
-  }
-
-  /** The leases of it and its workers. */
-  get leases(): Pick<SessionLeases, 'of' | 'all'> {
-    return this.#leases
-  }
-
-  /** The offset of the last sign of life of it, or of a worker. Any change to the session is one of the session. */
-  heardOffset(worker: Worker | undefined): Offset {
-    return worker === undefined ? this.#activeOffset : worker.progress.heardOffset
-  }
-
-  /** A renewed lease is a sign of life. @param offset of this one or, when the session is restored, of the last one */
-  heardAgain(worker: Worker | undefined, offset: Offset): void {
-    if (worker === undefined) this.#activeOffset = offset
-    else worker.progress.heardAgain(offset)
-  }
-
-  #isHeard(now: number): void {
-    this.#activeAt = now
-    this.#activeOffset = this.#offset
-    this.#leases.heard(undefined)
-  }
-
-  /** @returns how long the lease still lasts; 0 if it has expired. Milliseconds */
-  leaseLeft(worker: Worker | undefined, now: number): number {
-    const heardAt = worker === undefined ? this.#activeAt : worker.progress.heardAt
-    return this.#leases.left(worker?.id, { heardAt, now })
-  }
-
-  /** Its lease, or a worker's, has expired; the next event of the same publisher revives it. */
-  lose(worker: Worker | undefined, reason: string, { offset, now }: { offset: Offset; now: number }): void {
-    const ending = { result: 'lost', reason } as const
-    this.lease(worker, 0)
-    if (worker === undefined) {
-      this.progress.end(ending, offset)
-    } else {
-      worker.turn('ended', now)
-      worker.progress.end(ending, offset)
-      this.journal?.workerChanged(worker)
-    }
-    this.#factsChanged()
-    const type = worker === undefined ? 'session.lost' : 'worker.lost'
-    this.notify(worker, { kind: 'lost', type, offset, time: now, ...ending })
   }
 
   /** The number of unanswered questions to people, the workers' included. */
@@ -666,6 +555,22 @@ export class Session implements Timeline, MaskedSession {
   /** The time of the last sign of life of it or a worker. Milliseconds since 1970; 0 before the first. */
   get lastAt(): number {
     return this.progress.lastAt
+  }
+
+  #publishers(): Publishers {
+    const setting = this.#setting
+    return new Publishers(this, {
+      setting,
+      turned: (status) => {
+        // A session ends only when it is ended.
+        if (status !== 'ended') this.#status = status
+      },
+      factsChanged: () => this.#factsChanged(),
+      lastAtChanged: (now) => {
+        this.#stale = true
+        setting.listTouched(this.id, now)
+      },
+    })
   }
 
   #ownTopic(worker?: string): OwnTopic {

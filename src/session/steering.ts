@@ -25,8 +25,8 @@ interface Steered {
   readonly progress: Progress
   readonly workers: ReadonlyMap<string, Worker>
   readonly journal: Journal | undefined
+  readonly publishers: { notify(worker: Worker | undefined, facts: NoticeFacts): void }
   change(intent: Intent): unknown
-  notify(worker: Worker | undefined, facts: NoticeFacts): void
 }
 
 export interface SteeringOptions {
@@ -104,7 +104,7 @@ export class Steering {
       if (delivered) this.#counts.delivered++
       const sent = sentCommand(event, { offset, now, ttlMs: this.#ttlMs, delivered })
       commands.add(sent)
-      if (!delivered) this.#session.notify(worker, noticeOf(sent))
+      if (!delivered) this.#session.publishers.notify(worker, noticeOf(sent))
     }
     this.#show(worker, now)
     return commands.dueAt

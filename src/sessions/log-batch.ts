@@ -92,25 +92,25 @@ function applyEntry(
     case 'lease': {
       const worker = entry.worker === undefined ? undefined : session.worker(entry.worker)
       if (worker !== undefined) session.startWorker(worker, at)
-      session.lease(worker, entry.ms)
-      session.heardAgain(worker, (session.offset + 1) as Offset)
-      session.mayStall(worker, at)
+      session.publishers.lease(worker, entry.ms)
+      session.publishers.heardAgain(worker, (session.offset + 1) as Offset)
+      session.publishers.mayStall(worker, at)
       leased(session, entry.worker, entry.ms)
       return true
     }
     case 'lost': {
       const { seen, reason } = entry
       const worker = knownWorker(session, entry.worker)
-      if (worker === 'unknown' || session.leases.of(worker?.id) === 0) return false
-      if (session.heardOffset(worker) > seen) return false
+      if (worker === 'unknown' || session.publishers.leases.of(worker?.id) === 0) return false
+      if (session.publishers.heardOffset(worker) > seen) return false
       leased(session, entry.worker, 0)
       if (worker !== undefined && worker.status === 'ended') {
-        session.lease(worker, 0)
+        session.publishers.lease(worker, 0)
         return false
       }
       const type = worker === undefined ? 'session.lost' : 'worker.lost'
       const offset = tell(session, worker, { type, data: { reason }, at }, catalog)
-      session.lose(worker, reason, { offset, now: at })
+      session.publishers.lose(worker, reason, { offset, now: at })
       return true
     }
     case 'stalled': {
@@ -119,7 +119,7 @@ function applyEntry(
       if (worker === 'unknown' || !mayBeStuck(worker ?? session)) return false
       const { progress } = worker ?? session
       if (progress.stalled !== undefined || progress.heardOffset > seen) return false
-      session.stall(worker, stalled)
+      session.publishers.stall(worker, stalled)
       tell(session, worker, { type: 'worker.stalled', data: stalled, at }, catalog)
       return true
     }
@@ -229,7 +229,7 @@ export function imageOf(session: Session, catalog: Catalog): Uint8Array {
       ['', session.progress.heardOffset],
       ...[...session.workers.values()].map(({ id, progress }) => [id, progress.heardOffset] as const),
     ],
-    active: session.heardOffset(undefined),
+    active: session.publishers.heardOffset(undefined),
   }
   return pack(image)
 }
@@ -274,7 +274,7 @@ export function restoreImage(
   }
   restoreSession(session, stored, { events, catalog })
   for (const [id, at] of heard) (session.workers.get(id) ?? session).progress.heardAgain(at)
-  session.heardAgain(undefined, active)
+  session.publishers.heardAgain(undefined, active)
 }
 
 /** @returns the events of a batch without those that the session's mode withheld */

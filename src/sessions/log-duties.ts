@@ -45,14 +45,15 @@ export class LogDuties {
     const { leases, lost } = this.#parts
     void this.#soon(id, (session) => {
       const worker = workerId === undefined ? undefined : session.workers.get(workerId)
-      if ((workerId !== undefined && worker === undefined) || session.leases.of(workerId) === 0) return []
-      const leftMs = session.leaseLeft(worker, 0)
+      if ((workerId !== undefined && worker === undefined) || session.publishers.leases.of(workerId) === 0)
+        return []
+      const leftMs = session.publishers.leaseLeft(worker, 0)
       if (leftMs > 0) {
         leases.follow(id, workerId, leftMs)
         return []
       }
       const reason = 'its lease ran out without a sign of life'
-      return [{ kind: 'lost', worker: workerId, seen: session.heardOffset(worker), reason }]
+      return [{ kind: 'lost', worker: workerId, seen: session.publishers.heardOffset(worker), reason }]
     }).then((meant) => {
       lost[workerId === undefined ? 'sessions' : 'workers'] += meant
     })
@@ -82,14 +83,14 @@ export class LogDuties {
       const worker = workerId === undefined ? undefined : session.workers.get(workerId)
       if (workerId !== undefined && worker === undefined) return []
       const now = clock.now()
-      const due = session.stallDueAt(worker, now)
+      const due = session.publishers.stallDueAt(worker, now)
       if (due === undefined) return []
       if (due > now) {
         stallTimes.wait(id, workerId, due)
         return []
       }
       const { heardOffset: seen } = (worker ?? session).progress
-      return [{ kind: 'stalled', worker: workerId, seen, stalled: session.stuckIn(worker) }]
+      return [{ kind: 'stalled', worker: workerId, seen, stalled: session.publishers.stuckIn(worker) }]
     })
   }
 

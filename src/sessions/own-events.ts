@@ -82,13 +82,13 @@ export class OwnEvents {
     const worker = workerId === undefined ? undefined : session?.workers.get(workerId)
     if (session === undefined || (workerId !== undefined && worker === undefined)) return undefined
     const now = this.#clock.now()
-    const due = session.stallDueAt(worker, now)
+    const due = session.publishers.stallDueAt(worker, now)
     if (due === undefined || due > now) return due
-    const stalled = session.stuckIn(worker)
-    session.stall(worker, stalled)
+    const stalled = session.publishers.stuckIn(worker)
+    session.publishers.stall(worker, stalled)
     const type = 'worker.stalled'
     const offset = this.#tell(session, worker, type, stalled, now)
-    session.notify(worker, { kind: 'stalled', type, offset, time: now, stalled })
+    session.publishers.notify(worker, { kind: 'stalled', type, offset, time: now, stalled })
     if (session.followed) this.#onDirty(session)
     return undefined
   }
@@ -103,17 +103,17 @@ export class OwnEvents {
     if (session === undefined) return 0
     const worker = workerId === undefined ? undefined : session.workers.get(workerId)
     if (workerId !== undefined && worker?.status !== 'running' && worker?.status !== 'paused') {
-      if (worker !== undefined) session.lease(worker, 0)
+      if (worker !== undefined) session.publishers.lease(worker, 0)
       return 0
     }
     const now = this.#clock.now()
-    const leftMs = session.leaseLeft(worker, now)
+    const leftMs = session.publishers.leaseLeft(worker, now)
     if (leftMs > 0) return leftMs
     const type = worker === undefined ? 'session.lost' : 'worker.lost'
     const reason = 'its lease ran out without a sign of life'
     this.lost[worker === undefined ? 'sessions' : 'workers']++
     const offset = this.#tell(session, worker, type, { reason }, now)
-    session.lose(worker, reason, { offset, now })
+    session.publishers.lose(worker, reason, { offset, now })
     if (session.followed) this.#onDirty(session)
     return 0
   }

@@ -297,8 +297,8 @@ export class Publishing {
     const now = this.#clock.now()
     const worker = workerId === undefined ? undefined : this.#sessions.worker(session, workerId)
     if (worker !== undefined) session.startWorker(worker, now)
-    session.lease(worker, ms)
-    session.mayStall(worker, now)
+    session.publishers.lease(worker, ms)
+    session.publishers.mayStall(worker, now)
     if (session.followed) this.#onDirty(session)
   }
 

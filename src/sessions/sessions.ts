@@ -389,7 +389,8 @@ export class Sessions {
     if (session.status === 'ended') return
     const { dueAt } = session.commands
     if (dueAt !== undefined) this.#options.onCommandDue(session.id, dueAt)
-    for (const { worker, ms } of session.leases.all()) this.#options.onLease(session.id, worker, ms)
+    for (const { worker, ms } of session.publishers.leases.all())
+      this.#options.onLease(session.id, worker, ms)
   }
 
   /** The store has sessions of an earlier run of the hub. */

@@ -9,6 +9,7 @@ import { ProtocolError } from '../../src/protocol/codes.js'
 import type { Offset } from '../../src/protocol/cursor.js'
 import type { NewEvent } from '../../src/protocol/frames.js'
 import { Commands } from '../../src/session/commands.js'
+import { Publishers as SessionPublishers } from '../../src/session/publishers.js'
 import { Session } from '../../src/session/session.js'
 import { LogFollower } from '../../src/sessions/log-follower.js'
 import { LogSessions } from '../../src/sessions/log-sessions.js'
@@ -800,7 +801,7 @@ const mutations: Readonly<Record<string, Mutation>> = {
     ),
   },
   'who was heard of is not lost': {
-    patch: patched(Session.prototype, 'heardOffset', () => () => 0 as Offset),
+    patch: patched(SessionPublishers.prototype, 'heardOffset', () => () => 0 as Offset),
   },
   'who reads asks the log first': {
     patch: patched(

@@ -12,18 +12,16 @@ import type { JsonObject, JsonValue } from '../lib/json.js'
 import { type Random, systemRandom } from '../lib/random.js'
 import type { SharedLog } from '../log/shared-log.js'
 import { Masking } from '../mask/masking.js'
-import { checkId, checkLease } from '../protocol/check.js'
-import { ProtocolError, quote } from '../protocol/codes.js'
-import { readCursor } from '../protocol/cursor.js'
+import { checkId } from '../protocol/check.js'
 import type { Mode, NewEvent, PatchOperation } from '../protocol/frames.js'
 import { type Limits, limitsOf } from '../protocol/limits.js'
 import { everything, type Permissions } from '../protocol/permissions.js'
-import { formatTopic, type TopicName, topicNameOf } from '../protocol/topic.js'
+import { type TopicName, topicNameOf } from '../protocol/topic.js'
 import { Filter } from '../session/filter.js'
 import type { Notice } from '../session/notice.js'
 import type { StateOptions, StateResult, StateSnapshot } from '../session/precondition.js'
 import type { Run } from '../session/progress.js'
-import type { Intent, SaidEnding } from '../session/session-setting.js'
+import type { SaidEnding } from '../session/session-setting.js'
 import { type SessionSummary, summarize } from '../session/summary.js'
 import type { Topic } from '../session/topic.js'
 import { Tracing } from '../session/tracing.js'
@@ -44,49 +42,22 @@ import type { ReadStored } from '../sessions/read-stored.js'
 import type { GivenSecret } from '../sessions/secrets.js'
 import type { SessionPage } from '../sessions/session-pages.js'
 import type { SessionQuery } from '../sessions/session-search.js'
-import type { Sessions, Wanted } from '../sessions/sessions.js'
+import type { Sessions } from '../sessions/sessions.js'
 import type { Submitting } from '../sessions/submitting.js'
 import { Turns } from '../sessions/turns.js'
 import type { Outbox } from '../store/store.js'
 import type { HubOptions } from './hub-options.js'
+import { catchUpTopic, openTopics, type WantedTopic } from './opening.js'
+import { leasedTopicOf, ownTopicOf } from './own-topic.js'
 import { type Parts, partsOf } from './parts.js'
 import { SessionHandle } from './session-handle.js'
+import { makerOf, type StateChange } from './state-change.js'
 import { type HubStats, measure, type SessionMeasures, statsOf } from './stats.js'
+import { Submissions } from './submissions.js'
 
 /** @returns a hub; it does nothing until something is published, and does not keep the process alive */
 export function createHub(options: HubOptions = {}): Hub {
   return new Hub(options)
-}
-
-/** A change of a slice: set, patch, merge or remove. */
-export type StateChange =
-  | { readonly value: JsonValue }
-  | { readonly patch: readonly PatchOperation[] }
-  | { readonly merge: JsonValue }
-  | { readonly removed: true }
-
-function changeOf(slice: string, change: StateChange): Intent['make'] {
-  if ('value' in change) return (state, moment) => state.set(slice, change.value, moment)
-  if ('patch' in change) return (state, moment) => state.patch(slice, change.patch, moment)
-  if ('merge' in change) return (state, moment) => state.merge(slice, change.merge, moment)
-  return (state, moment) => state.remove(slice, moment)
-}
-
-/** @throws ProtocolError unless it is the topic of a session or a worker */
-function ownTopicOf(
-  topic: string | TopicName,
-  field: string,
-  limits: Limits,
-): { readonly session: string; readonly worker: string | undefined } {
-  const name = topicNameOf(topic, field, limits)
-  if (name.kind === 'hub') throw new ProtocolError('forbidden', `${field}: only the hub publishes to hub`)
-  if (name.kind === 'all') {
-    throw new ProtocolError(
-      'badFrame',
-      `${field}: expected a session or a worker, got ${quote(formatTopic(name))}`,
-    )
-  }
-  return { session: name.session, worker: name.kind === 'worker' ? name.worker : undefined }
 }
 
 /** Owns sessions and connections: accepts events, and delivers them to subscribers. */
@@ -116,6 +87,7 @@ export class Hub {
   readonly #notices = new Set<(notice: Notice) => void>()
   /** Present if a log assigns the offsets. */
   readonly #submitting: Submitting | undefined
+  readonly #submissions: Submissions
   readonly #duties: LogDuties | undefined
 
   constructor(options: HubOptions) {
@@ -154,6 +126,11 @@ export class Hub {
       options.onStore?.(fault?.message)
     })
     this.#submitting = parts.submitting
+    this.#submissions = new Submissions(this, {
+      isStored: parts.sessions.committing !== undefined,
+      leases: parts.leases,
+      submitting: parts.submitting,
+    })
     this.#texts = parts.texts
     this.#duties = parts.duties
   }
@@ -210,69 +187,39 @@ export class Hub {
    * @throws ProtocolError as `publish`; `unavailable` if the outcome is unknown
    */
   submit(topic: string | TopicName, events: readonly NewEvent[]): Promise<PublishResult> {
-    try {
-      const { session, worker } = ownTopicOf(topic, 'publish.topic', this.limits)
-      return this.submitTo(session, worker, events)
-    } catch (error) {
-      return Promise.reject(error instanceof Error ? error : new Error(String(error)))
-    }
+    return this.#submissions.publish(topic, events)
   }
 
   /** `submit`, for ids that have been checked; `publisher` as in `publishTo`. */
   submitTo(session: string, publisher: Publisher, events: readonly NewEvent[]): Promise<PublishResult> {
-    if (this.#submitting !== undefined) return this.#submitting.publish(session, publisher, events)
-    return this.#stored(session, () => this.publishTo(session, publisher, events))
-  }
-
-  /** No async function: where nothing is stored, the answer is there at once, and costs one promise. */
-  #stored<Result>(session: string, task: () => Result): Promise<Result> {
-    try {
-      const result = task()
-      const { committing } = this.#sessions
-      return committing === undefined ? Promise.resolve(result) : this.committed(session).then(() => result)
-    } catch (error) {
-      return Promise.reject(error instanceof Error ? error : new Error(String(error)))
-    }
+    return this.#submissions.publishTo(session, publisher, events)
   }
 
   /**
    * Changes a slice like `setState`, `patchState`, `mergeState` and `removeState`. @returns when it is stored, or in the log
    */
-  async submitState(
+  submitState(
     topic: string | TopicName,
     slice: string,
     change: StateChange,
     options: StateOptions = {},
   ): Promise<StateResult> {
-    const make = changeOf(slice, change)
-    if (this.#submitting !== undefined) return this.#submitting.change(topic, slice, options, make)
-    const result = this.#publishing.change(topic, slice, options, make)
-    await this.committed(ownTopicOf(topic, 'topic', this.limits).session)
-    return result
+    return this.#submissions.state(topic, slice, change, options)
   }
 
   /** Like `createSession`. @returns when it is stored, or in the log */
-  async submitSession(id: string, changed: { mode?: Mode; metadata?: JsonObject } = {}): Promise<boolean> {
-    checkId(id, this.limits, 'session')
-    if (this.#submitting !== undefined) return this.#submitting.configure(id, changed)
-    const isNew = this.createSession(id, changed)
-    await this.committed(id)
-    return isNew
+  submitSession(id: string, changed: { mode?: Mode; metadata?: JsonObject } = {}): Promise<boolean> {
+    return this.#submissions.session(id, changed)
   }
 
   /** `registerSecrets`. @returns once it is stored, or in the log */
-  async submitSecrets(id: string, values: readonly GivenSecret[]): Promise<void> {
-    checkId(id, this.limits, 'session')
-    if (this.#submitting !== undefined) return this.#submitting.registerSecrets(id, values)
-    this.registerSecrets(id, values)
-    await this.committed(id)
+  submitSecrets(id: string, values: readonly GivenSecret[]): Promise<void> {
+    return this.#submissions.secrets(id, values)
   }
 
   /** Like `endSession`. @returns when it is stored, or in the log */
-  async submitEnd(id: string, outcome?: JsonValue, said: Omit<SaidEnding, 'outcome'> = {}): Promise<void> {
-    if (this.#submitting !== undefined) return this.#submitting.end(id, { ...said, outcome })
-    this.endSession(id, outcome, said)
-    await this.committed(id)
+  submitEnd(id: string, outcome?: JsonValue, said: Omit<SaidEnding, 'outcome'> = {}): Promise<void> {
+    return this.#submissions.end(id, outcome, said)
   }
 
   /** Whether a log gives the offsets: then what is published has to be submitted, and what is asked for opened. */
@@ -292,21 +239,8 @@ export class Hub {
   }
 
   /** `open`, of several at once. */
-  openAll(
-    topics: readonly { readonly topic: string | TopicName; readonly after?: string | undefined }[],
-  ): Promise<void> | undefined {
-    const { followed } = this.#sessions
-    if (followed === undefined) return undefined
-    const wanted: Wanted[] = []
-    let areReady = true
-    for (const { topic, after } of topics) {
-      const name = topicNameOf(topic, 'topic', this.limits)
-      if (name.kind === 'hub') continue
-      const position = after === undefined ? undefined : readCursor(after)
-      wanted.push({ id: name.session, position })
-      areReady &&= followed.isReady(name.session, position)
-    }
-    return areReady ? undefined : this.#sessions.open(wanted)
+  openAll(topics: readonly WantedTopic[]): Promise<void> | undefined {
+    return openTopics(this.#sessions, topics, this.limits)
   }
 
   /**
@@ -314,9 +248,7 @@ export class Hub {
    * at any hub.
    */
   catchUp(topic: string | TopicName): Promise<void> | undefined {
-    if (this.#sessions.followed === undefined) return undefined
-    const name = topicNameOf(topic, 'topic', this.limits)
-    return name.kind === 'hub' ? undefined : this.#sessions.open([{ id: name.session, fresh: true }])
+    return catchUpTopic(this.#sessions, topic, this.limits)
   }
 
   // Leases
@@ -330,36 +262,15 @@ export class Hub {
    * @throws ProtocolError `badFrame`, or `conflict` when the session has ended
    */
   lease(topic: string | TopicName, ms: number, holder?: object): void {
-    const { session, worker } = this.#leaseOf(topic, ms)
+    const { session, worker } = leasedTopicOf(topic, ms, this.limits)
     this.#publishing.lease(session, worker, ms)
     if (ms === 0) this.#leases.drop(session, worker)
     else this.#leases.hold(session, worker, ms, holder)
   }
 
   /** `lease`. @returns once it is stored */
-  async submitLease(topic: string | TopicName, ms: number, holder?: object): Promise<void> {
-    const { session, worker } = this.#leaseOf(topic, ms)
-    if (this.#submitting === undefined) {
-      this.lease(topic, ms, holder)
-      return this.committed(session)
-    }
-    await this.#submitting.lease(session, worker, ms)
-    if (ms > 0 && holder !== undefined) this.#leases.hold(session, worker, ms, holder)
-  }
-
-  #leaseOf(
-    topic: string | TopicName,
-    ms: number,
-  ): { readonly session: string; readonly worker: string | undefined } {
-    checkLease(ms, 'lease.ms')
-    const name = topicNameOf(topic, 'lease.topic', this.limits)
-    if (name.kind !== 'session' && name.kind !== 'worker') {
-      throw new ProtocolError(
-        'badFrame',
-        `lease.topic: expected a session or a worker, got ${quote(formatTopic(name))}`,
-      )
-    }
-    return { session: name.session, worker: name.kind === 'worker' ? name.worker : undefined }
+  submitLease(topic: string | TopicName, ms: number, holder?: object): Promise<void> {
+    return this.#submissions.lease(topic, ms, holder)
   }
 
   /** The connection has closed: its leases expire from now on. */
@@ -381,7 +292,7 @@ export class Hub {
     value: JsonValue,
     options: StateOptions = {},
   ): StateResult {
-    return this.#publishing.change(topic, slice, options, (state, moment) => state.set(slice, value, moment))
+    return this.changeState(topic, slice, { value }, options)
   }
 
   /**
@@ -393,9 +304,7 @@ export class Hub {
     patch: readonly PatchOperation[],
     options: StateOptions = {},
   ): StateResult {
-    return this.#publishing.change(topic, slice, options, (state, moment) =>
-      state.patch(slice, patch, moment),
-    )
+    return this.changeState(topic, slice, { patch }, options)
   }
 
   /** Merges into a slice (RFC 7386), or creates it. */
@@ -405,13 +314,21 @@ export class Hub {
     merge: JsonValue,
     options: StateOptions = {},
   ): StateResult {
-    return this.#publishing.change(topic, slice, options, (state, moment) =>
-      state.merge(slice, merge, moment),
-    )
+    return this.changeState(topic, slice, { merge }, options)
   }
 
   removeState(topic: string | TopicName, slice: string, options: StateOptions = {}): StateResult {
-    return this.#publishing.change(topic, slice, options, (state, moment) => state.remove(slice, moment))
+    return this.changeState(topic, slice, { removed: true }, options)
+  }
+
+  /** Makes any of these changes. */
+  changeState(
+    topic: string | TopicName,
+    slice: string,
+    change: StateChange,
+    options: StateOptions = {},
+  ): StateResult {
+    return this.#publishing.change(topic, slice, options, makerOf(slice, change))
   }
 
   /**
@@ -611,8 +528,8 @@ export class Hub {
   }
 
   /** @returns once all that was submitted is in the log, or refused; nothing where nothing is under way */
-  async settled(): Promise<void> {
-    await this.#submitting?.settled()
+  settled(): Promise<void> {
+    return this.#submissions.settled()
   }
 
   /** Delivers what was published in this turn at once. */
@@ -631,7 +548,7 @@ export class Hub {
   async closeStore(): Promise<void> {
     this.#texts?.close()
     this.#duties?.close()
-    await this.#submitting?.settled()
+    await this.#submissions.settled()
     await this.#log?.close()
     await this.#sessions.committing?.close()
   }

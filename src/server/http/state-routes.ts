@@ -1,4 +1,4 @@
-import type { StateChange } from '../../hub/hub.js'
+import type { StateChange } from '../../hub/state-change.js'
 import type { JsonValue } from '../../lib/json.js'
 import { checkCause, checkPatch } from '../../protocol/check.js'
 import { ProtocolError } from '../../protocol/codes.js'

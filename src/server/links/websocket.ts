@@ -1,7 +1,7 @@
 // Longer than 350 lines: all that one WebSocket can ask for, one method each, and how each is answered; what waits is beside it.
 
 import type { Connection } from '../../delivery/connection.js'
-import type { StateChange } from '../../hub/hub.js'
+import type { StateChange } from '../../hub/state-change.js'
 import { Bucket } from '../../lib/bucket.js'
 import type { JsonValue } from '../../lib/json.js'
 import { type Checked, checkFrame } from '../../protocol/check.js'

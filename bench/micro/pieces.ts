@@ -30,6 +30,8 @@ export interface Piece {
   verify(returned: number): void
 }
 
+const { Masking } = (await dist('mask/masking.js')) as typeof import('../../src/mask/masking.js')
+
 const pad = padFor(200)
 
 function eventAt(offset: number, type = benchType): HubEvent {
@@ -48,7 +50,15 @@ function expectEqual(name: string, returned: number, expected: number): void {
 
 /** Every piece, with its input ready. */
 export function allPieces(): Piece[] {
-  return [ringAppend(), ringRead(), filterAccepts(), ...flushes(), ...codecs(), ...comparisons()]
+  return [
+    ringAppend(),
+    ringRead(),
+    filterAccepts(),
+    ...flushes(),
+    ...codecs(),
+    ...comparisons(),
+    ...maskings(),
+  ]
 }
 
 function ringAppend(): Piece {
@@ -215,6 +225,40 @@ function comparisons(): Piece[] {
         return compare(before, after).patch.length
       },
       verify: (returned: number) => expectEqual(name, returned, 2),
+    }
+  })
+}
+
+/** Texts without secrets, each of about 200 characters: prose has few long words, code some, and a log hardly anything else. */
+const plainTexts = {
+  prose:
+    'Agents print credentials: in the output of a command, in a stack trace, in the answer of a model. The hub sees every ' +
+    'event once, before it is kept, stored or sent, so it looks for them there.',
+  code:
+    'export function measureArray(items: readonly JsonValue[], depthMax: number): number {\n  let bytes = 2\n  for (let i = 0; ' +
+    'i < items.length; i++) {\n    const size = measure(items[i] as JsonValue, depthMax)\n',
+  log:
+    'GET https://example.com/api/sessions/build-42/events?after=1234567890 200 12ms ' +
+    '/usr/local/lib/node_modules/example/dist/hub/hub.js:123:45 6f1c9a52-1d7c-4e4c-8f57-0d9b5b7c2c11',
+}
+
+function maskings(): Piece[] {
+  const masking = new Masking('shapes', [], { id: () => 'bench', fraction: () => 0 })
+  const session = { masks: undefined, startMasks: () => {}, masksChanged: () => {} }
+  const times = 256
+  return Object.entries(plainTexts).map(([name, text]) => {
+    // As `JSON.parse` makes them: each text in one piece of its own.
+    const values = Array.from({ length: times }, () => JSON.parse(JSON.stringify({ text })) as JsonValue)
+    return {
+      name: `masking: look through 200 characters of ${name}`,
+      times,
+      unit: 'event',
+      run() {
+        let unchanged = 0
+        for (const value of values) if (masking.value(value, session) === value) unchanged++
+        return unchanged
+      },
+      verify: (returned: number) => expectEqual(`masking ${name}`, returned, times),
     }
   })
 }

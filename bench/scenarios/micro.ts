@@ -12,7 +12,7 @@ interface Sample {
 /** Parts of the hub by themselves, without a network; for those who change them. */
 export const micro: Scenario = {
   name: 'micro',
-  about: 'ring, filter, flush, codecs and comparison by themselves, without a network',
+  about: 'ring, filter, flush, codecs, comparison and masking by themselves, without a network',
   onlyNamed: true,
   cells: () => ['all'],
   async run({ runs, progress }) {

@@ -42,6 +42,10 @@ function hasDigit(text: string): boolean {
 }
 
 const passwordMax = 512
+/** ASCII characters behind the user and the host of a URL. */
+const endsUser = Uint8Array.from({ length: 128 }, (_, unit) =>
+  Number(/[\s/?#"'`<>,)\]}\\]/.test(String.fromCharCode(unit))),
+)
 
 /** `scheme://user:password@host` (RFC 3986, section 3.2.1), which clients of databases take. */
 export const urlPassword: Shape = {
@@ -56,10 +60,10 @@ export const urlPassword: Shape = {
     const end = Math.min(text.length, user + passwordMax)
     let to = user
     for (; to < end; to++) {
-      const character = text[to] as string
-      if (/[\s/?#"'`<>,)\]}\\]/.test(character)) break
-      if (character === ':' && from === undefined) from = to + 1
-      if (character === '@') last = to
+      const unit = text.charCodeAt(to)
+      if (unit < 128 ? endsUser[unit] === 1 : /\s/.test(text[to] as string)) break
+      if (unit === 0x3a && from === undefined) from = to + 1
+      if (unit === 0x40) last = to
     }
     const mayGoOn = to === text.length && to < user + passwordMax
     if (from !== undefined && last > from) {

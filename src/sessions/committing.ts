@@ -218,6 +218,7 @@ export class Committing {
       retention,
       trimmed,
       holds,
+      damaged: (session) => this.damaged.note(session),
       removed: (session) => {
         this.damaged.delete(session)
         removed(session)

@@ -11,6 +11,11 @@ export class DamagedSessions {
     return this.#found.size
   }
 
+  /** A part of the session is damaged; it may still be possible to write to it. */
+  note(session: string): void {
+    this.#found.add(session)
+  }
+
   /** A commit failed on the session's damage: it cannot be written to. */
   add(session: string, reason: string): void {
     this.#found.add(session)
@@ -33,7 +38,7 @@ export class DamagedSessions {
   answerTo(error: unknown): unknown {
     if (!(error instanceof StoreError)) return error
     if (error.kind !== 'damaged') return unavailable(error)
-    if (error.session !== undefined) this.#found.add(error.session)
+    if (error.session !== undefined) this.note(error.session)
     return new ProtocolError('damaged', error.message)
   }
 }

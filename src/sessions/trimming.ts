@@ -9,6 +9,8 @@ export interface TrimmingOptions {
   /** Retention has removed a session, or a session's events up to an offset. */
   readonly removed: (session: string) => void
   readonly trimmed: (session: string, trimmed: Offset) => void
+  /** The session is damaged, and keeps what is due. */
+  readonly damaged: (session: string) => void
   /** Whether the session is in use; then it is not removed. */
   readonly holds: (session: string) => boolean
 }
@@ -52,12 +54,13 @@ export class Trimming {
 
   /** Applies retention in small steps; a failed step is repeated the next time. */
   async #trim(): Promise<void> {
-    const { store, retention, holds, removed, trimmed } = this.#options
+    const { store, retention, holds, removed, trimmed, damaged } = this.#options
     for (let more = true; more && !this.#ended; ) {
       try {
         const step = await store.trim(retention, this.#retentionNow(), holds)
         for (const session of step.removed) removed(session)
         for (const cut of step.trimmed) trimmed(cut.session, cut.trimmed)
+        for (const session of step.damaged ?? []) damaged(session)
         more = step.more
       } catch (error) {
         if (error instanceof StoreError) return

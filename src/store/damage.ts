@@ -1,9 +1,10 @@
 import { StoreError } from './store.js'
 
-// Error numbers of LMDB: a page that is missing or of the wrong kind, or an environment or transaction that failed on one.
+// Error numbers of LMDB: a page that is missing or of the wrong kind, and an environment, transaction, cursor or page that
+// failed on one.
 const pageNotFound = -30_797
 const corrupted = -30_796
-const broken = [pageNotFound, corrupted, -30_795, -30_793, -30_782]
+const broken = [pageNotFound, corrupted, -30_795, -30_793, -30_787, -30_786, -30_782, -30_779]
 
 /** @returns whether an error reports damaged data */
 export function isDamage(error: unknown): boolean {

@@ -140,7 +140,7 @@ function commitSlices(
     const name = JSON.stringify([worker, slice])
     let keys = kept.get(name)
     if (keys === undefined) {
-      keys = [...tables.slices.getKeys(within([number, worker, slice]))]
+      keys = tables.keys(tables.slices, within([number, worker, slice]))
       kept.set(name, keys)
     }
     const key = [number, worker, slice, offset]
@@ -171,7 +171,7 @@ function commitIds(
     ),
   })
   if (Math.floor(total / idsSlack) > Math.floor(ids / idsSlack) && total > idsMax) {
-    const old = tables.ids.getKeys({
+    const old = tables.keys(tables.ids, {
       start: [number, 1],
       end: [number, total - idsMax],
       limit: idsSlack * 4,
@@ -203,7 +203,8 @@ export function removeSession(tables: LmdbTables, session: string, { entries, si
   return { sessions, events: size.events - extent.events, bytes: size.bytes - extent.bytes }
 }
 
-function whole<Value>(read: () => Value): Value | 'damaged' {
+/** @returns what is read, unless it is damaged */
+export function whole<Value>(read: () => Value): Value | 'damaged' {
   try {
     return read()
   } catch (error) {

@@ -206,7 +206,7 @@ export function keptBefore(tables: LmdbTables, session: string, at: number): Off
 
 function keysFrom(tables: LmdbTables, number: number, offset: number): LmdbKey[] {
   if (tables.broke) return []
-  return [...tables.events.getKeys({ start: [number, offset], end: [number + 1], limit: 1 })]
+  return tables.keys(tables.events, { start: [number, offset], end: [number + 1], limit: 1 })
 }
 
 /** Reports which events cannot be read; a block's key has the offset of its last one. */
@@ -244,24 +244,36 @@ export function newest(tables: LmdbTables, session: string, { limit, bytes, scan
   return { events: events.reverse(), last: stored, end: true, trimmed }
 }
 
-export function sessions(tables: LmdbTables, after: string, limit: number): SessionPage {
+/** @returns the ids of a page of sessions, and the next one; after it the transaction may be of no use */
+export function sessionIds(tables: LmdbTables, after: string, limit: number): string[] {
+  const range = { ...(after !== '' && { start: after, exclusiveStart: true }), limit: limit + 1 }
+  const ids = new Set(tables.keys(tables.extents, range))
+  try {
+    // One of the two may be lost.
+    for (const id of tables.keys(tables.records, range)) ids.add(id)
+  } catch (error) {
+    // The page of a record is damaged, which shows when that record is read.
+    if (!isDamage(error)) throw error
+  }
+  return ([...ids] as string[]).toSorted().slice(0, limit + 1)
+}
+
+/** @param ids see `sessionIds` */
+export function sessions(tables: LmdbTables, ids: readonly string[], limit: number): SessionPage {
   const found: { record: SessionRecord; extent: Extent }[] = []
   const damaged: string[] = []
-  const start = after === '' ? {} : { start: after, exclusiveStart: true }
-  // One of the two may be lost.
-  const both = [tables.records, tables.extents].flatMap((table) => [
-    ...table.getKeys({ ...start, limit: limit + 1 }),
-  ]) as string[]
-  const ids = [...new Set(both)].toSorted().slice(0, limit + 1)
   for (const session of ids.slice(0, limit)) {
     try {
       const record = tables.record(session)
       const extent = tables.extent(session)
+      if (record === undefined && extent === undefined) continue
       if (record === undefined || extent === undefined) throw lost(session)
       found.push({ record, extent: shown(extent) })
     } catch (error) {
       if (!isDamage(error)) throw error
       damaged.push(session)
+      // The others need another transaction.
+      if (tables.broke) return { sessions: found, damaged, end: session === ids.at(-1) }
     }
   }
   const end = ids.length <= limit

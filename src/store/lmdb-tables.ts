@@ -185,6 +185,15 @@ export class LmdbTables {
     }
   }
 
+  /** @throws StoreError `damaged` at the first entry whose page, or that of its value, is damaged */
+  keys(table: Table, options: RangeOptions): LmdbKey[] {
+    try {
+      return [...table.getKeys(options)]
+    } catch (error) {
+      throw this.#damage(error)
+    }
+  }
+
   /** LMDB found a damaged page, and the transaction refuses all further reads. */
   #damage(error: unknown): unknown {
     if (error instanceof StoreError || !isDamage(error)) return error
@@ -263,7 +272,8 @@ export function formerIdsKey(number: number): LmdbKey {
   return [number, 0]
 }
 
-const extentBytes = 9 * 8
+/** Without `idsMax`, which takes eight more. */
+export const extentBytes = 9 * 8
 
 export function packExtent(extent: StoredExtent): Buffer {
   const { number, last, trimmed, stored, events, bytes, at, unclean, ids, idsMax } = extent

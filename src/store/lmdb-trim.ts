@@ -1,7 +1,7 @@
 import type { Offset } from '../protocol/cursor.js'
 import { readHead } from './block.js'
 import { isDamage } from './damage.js'
-import { removeSession } from './lmdb-commit.js'
+import { removeSession, whole } from './lmdb-commit.js'
 import {
   type LmdbKey,
   type LmdbTables,
@@ -36,6 +36,7 @@ class Work {
   readonly entries: Write[] = []
   readonly removed: string[] = []
   readonly trimmed: { session: string; trimmed: Offset }[] = []
+  readonly damaged: string[] = []
   size: Size
   blocks = 0
 
@@ -46,37 +47,51 @@ class Work {
 
 type Phase = 'sessions' | 'ended' | 'shares' | 'done'
 
+/** What cannot be written because of damage: numbers of sessions, and ids of those whose number cannot be read. */
+export type Unwritable = Set<number | string>
+
 /** One pass of retention over the store, in steps. */
 export class TrimPass {
   readonly #tables: LmdbTables
+  readonly #unwritable: Unwritable
   #phase: Phase = 'sessions'
   /** The session that was examined last. */
   #after = ''
 
-  constructor(tables: LmdbTables) {
+  constructor(tables: LmdbTables, unwritable: Unwritable) {
     this.#tables = tables
+    this.#unwritable = unwritable
   }
 
   step(terms: Terms): Step {
     const work = new Work(terms.size)
     const swept = this.#sweepLeft(work)
     if (swept) this.#advance(work, terms)
-    const { removed, trimmed } = work
+    const { removed, trimmed, damaged } = work
     const more = !swept || this.#phase !== 'done' || removed.length > 0
-    return { writes: this.#tables.writes(work.entries, work.size), trimmed: { removed, trimmed, more } }
+    const done = { removed, trimmed, ...(damaged.length > 0 && { damaged }), more }
+    return { writes: this.#tables.writes(work.entries, work.size), trimmed: done }
   }
 
   /** Removes the remaining data of removed sessions. @returns whether nothing is left */
   #sweepLeft(work: Work): boolean {
     const { left, events, workers, slices, latest, ids } = this.#tables
-    for (const key of left.getKeys({ limit: sessionsPerStep })) {
-      for (const table of [events, workers, slices, latest, ids]) {
-        const limit = entriesPerStep - work.entries.length
-        for (const entry of table.getKeys({ ...within([key as number]), limit }))
-          work.entries.push({ table, key: entry })
-        if (work.entries.length >= entriesPerStep) return false
+    for (const key of left.getKeys({ limit: sessionsPerStep + this.#unwritable.size })) {
+      if (this.#unwritable.has(key as number)) continue
+      try {
+        for (const table of [events, workers, slices, latest, ids]) {
+          const limit = entriesPerStep - work.entries.length
+          for (const entry of this.#tables.keys(table, { ...within([key as number]), limit }))
+            work.entries.push({ table, key: entry })
+          if (work.entries.length >= entriesPerStep) return false
+        }
+        work.entries.push({ table: left, key })
+      } catch (error) {
+        if (!isDamage(error)) throw error
+        // Only a repair removes the rest.
+        this.#unwritable.add(key as number)
+        return false
       }
-      work.entries.push({ table: left, key })
     }
     return work.entries.length === 0
   }
@@ -107,7 +122,7 @@ export class TrimPass {
   /** @returns whether all sessions have been examined */
   #eachSession(work: Work, look: (session: string) => boolean): boolean {
     const start = this.#after === '' ? {} : { start: this.#after, exclusiveStart: true }
-    const sessions = [...this.#tables.extents.getKeys({ ...start, limit: sessionsPerStep })] as string[]
+    const sessions = this.#tables.keys(this.#tables.extents, { ...start, limit: sessionsPerStep }) as string[]
     for (const session of sessions) {
       if (work.entries.length >= entriesPerStep || work.blocks >= blocksPerStep) return false
       try {
@@ -116,14 +131,21 @@ export class TrimPass {
       } catch (error) {
         // A damaged session keeps its data until it is removed.
         if (!isDamage(error)) throw error
+        work.damaged.push(session)
       }
       this.#after = session
+      // The others need another transaction.
+      if (this.#tables.broke) return false
     }
     return sessions.length < sessionsPerStep
   }
 
   #trimSession(session: string, work: Work, { retention, now, held }: Terms): boolean {
     const extent = this.#tables.extent(session)
+    if (this.#isUnwritable(session, extent)) {
+      work.damaged.push(session)
+      return true
+    }
     const record = this.#tables.record(session)
     if (extent === undefined || record === undefined) return true
     if (isExpired(record, extent, retention, now, held(session))) {
@@ -135,7 +157,7 @@ export class TrimPass {
 
   #cutToShare(session: string, work: Work, { retention }: Terms): boolean {
     const extent = this.#tables.extent(session)
-    if (extent === undefined) return true
+    if (extent === undefined || this.#isUnwritable(session, extent)) return true
     const isToGo = (_: Droppable, rest: StoredExtent) =>
       isOver(work.size, retention) && isAboveShare(rest, retention, work.size)
     return this.#cut(session, extent, work, isToGo)
@@ -143,14 +165,23 @@ export class TrimPass {
 
   /** @returns whether no ended session is left, or there is room again */
   #removeEnded(work: Work, { retention }: Terms): boolean {
-    const keys = [...this.#tables.ended.getKeys({ limit: sessionsPerStep })] as [number, string][]
+    const limit = sessionsPerStep + this.#unwritable.size
+    const keys = this.#tables.keys(this.#tables.ended, { limit }) as [number, string][]
     for (const key of keys) {
       if (!isOver(work.size, retention)) return true
+      if (this.#tables.broke) return false
+      if (this.#isUnwritable(key[1])) continue
       // Also if the record with the time of its end is damaged.
       work.entries.push({ table: this.#tables.ended, key })
       this.#remove(key[1], work)
     }
-    return keys.length < sessionsPerStep
+    return keys.length < limit
+  }
+
+  #isUnwritable(session: string, extent = whole(() => this.#tables.extent(session))): boolean {
+    if (this.#unwritable.size === 0) return false
+    if (this.#unwritable.has(session)) return true
+    return extent !== undefined && extent !== 'damaged' && this.#unwritable.has(extent.number)
   }
 
   #remove(session: string, work: Work): void {
@@ -170,6 +201,11 @@ export class TrimPass {
     let whole = true
     const blocks = this.#tables.range(events, within([extent.number]))
     for (let next = oldestOf(blocks); next !== undefined; next = oldestOf(blocks)) {
+      if (next === 'damaged') {
+        // It is kept until its session is removed.
+        work.damaged.push(session)
+        break
+      }
       const { key, block } = next
       if (!isToGo(block, rest)) break
       if (work.blocks >= blocksPerStep) {
@@ -192,10 +228,10 @@ export class TrimPass {
   }
 }
 
-/** @returns the next block; undefined at the end, or if it is damaged: a damaged block is kept until its session is removed */
+/** @returns the next block; undefined at the end */
 function oldestOf(
   blocks: Iterator<{ readonly key: LmdbKey; readonly value: Buffer }>,
-): { readonly key: LmdbKey; readonly block: Droppable } | undefined {
+): { readonly key: LmdbKey; readonly block: Droppable } | 'damaged' | undefined {
   try {
     const { done, value: entry } = blocks.next()
     if (done === true) return undefined
@@ -203,6 +239,6 @@ function oldestOf(
     return { key: entry.key, block: { at, count, bytes: entry.value.length } }
   } catch (error) {
     if (!isDamage(error)) throw error
-    return undefined
+    return 'damaged'
   }
 }

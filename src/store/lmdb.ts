@@ -7,15 +7,15 @@ import { checkFile, describe } from './check-file.js'
 import { damageOf, isDamage } from './damage.js'
 import { watchFile } from './directory-watch.js'
 import { commit, remove } from './lmdb-commit.js'
-import { causeOf, storeError } from './lmdb-error.js'
+import { storeError } from './lmdb-error.js'
+import type { Owner } from './lmdb-fault.js'
 import { type LmdbOptions, overlapsIn } from './lmdb-options.js'
-import { keptBefore, load, newest, read, readBefore, sessions } from './lmdb-read.js'
-import { keyBytes, type LmdbKey, LmdbTables, type Table, type Writes } from './lmdb-tables.js'
+import { keptBefore, load, newest, read, readBefore, sessionIds, sessions } from './lmdb-read.js'
+import { LmdbTables, type Writes } from './lmdb-tables.js'
 import { TrimPass } from './lmdb-trim.js'
+import { LmdbWriter } from './lmdb-write.js'
 import { type DirectoryLock, lockDirectory } from './lock.js'
-import { LmdbOutbox } from './outbox.js'
 import { repairFile } from './repair.js'
-import { seal } from './seal.js'
 import {
   type Batch,
   type Found,
@@ -72,6 +72,10 @@ function expectWhole(options: LmdbOptions): void {
   onRepair(repairFile(directory, overlaps, clock.now()))
 }
 
+function closed(): StoreError {
+  return new StoreError('closed', 'The store is closed.')
+}
+
 class LmdbStore implements Store {
   readonly kind = 'lmdb'
   readonly found: Found
@@ -91,21 +95,19 @@ class LmdbStore implements Store {
   readonly #lock: DirectoryLock
   readonly #root: RootDatabase<Buffer>
   readonly #tables: LmdbTables
-  #size: Size
+  readonly #writer: LmdbWriter
   #trim: TrimPass | undefined = undefined
+  /** What retention cannot remove, see `Unwritable`. */
+  readonly #unwritable = new Set<number | string>()
   /** Settles in the turn of the last requested read. */
   #lastRead: Promise<void> = Promise.resolve()
-  /** Settles when the last requested write has settled. */
-  #writing: Promise<unknown> = Promise.resolve()
   /** The newest commit failed, so offsets may be in use that no record knows. */
   #behind = false
   /** The same for a session that may return, until this lifetime ends. */
   #isUnclean = false
-  #gone: StoreError | undefined = undefined
   #told: ((fault: StoreError | undefined) => void) | undefined = undefined
   readonly #endWatch: () => void
   #closing: Promise<void> | undefined = undefined
-  #outbox: LmdbOutbox | undefined = undefined
 
   constructor({ directory, durability = 'process', clock = systemClock }: LmdbOptions, lock: DirectoryLock) {
     this.#directory = directory
@@ -127,15 +129,18 @@ class LmdbStore implements Store {
       throw error
     }
     const { sessions, events, bytes } = this.found
-    this.#size = { sessions, events, bytes }
+    this.#writer = new LmdbWriter({
+      directory,
+      root: this.#root,
+      tables: this.#tables,
+      size: { sessions, events, bytes },
+      reading: (read) => this.#reading(undefined, read),
+    })
     this.#endWatch = watchFile(join(directory, 'data.lmdb'), clock, (isThere) => this.#notice(isThere))
   }
 
   get outbox(): Outbox {
-    this.#outbox ??= new LmdbOutbox(this.#tables, this.#tables.outbox, () =>
-      this.#write(() => ({ entries: [], size: this.#size })),
-    )
-    return this.#outbox
+    return this.#writer.outbox
   }
 
   onFault(told: (fault: StoreError | undefined) => void): void {
@@ -144,15 +149,15 @@ class LmdbStore implements Store {
 
   #notice(isThere: boolean): void {
     const message = `${join(this.#directory, 'data.lmdb')} was removed or replaced while it was in use: put it back, or start again.`
-    this.#gone = isThere ? undefined : new StoreError('failed', message)
-    this.#told?.(this.#gone)
+    this.#writer.refusal = isThere ? undefined : new StoreError('failed', message)
+    this.#told?.(this.#writer.refusal)
   }
 
   async commit(batch: Batch): Promise<void> {
     this.#mustBeOpen()
     this.#behind = true
     try {
-      await this.#write(() => commit(this.#tables, batch, this.#size))
+      await this.#writer.write(() => commit(this.#tables, batch, this.#writer.size))
     } catch (error) {
       // A batch for damaged data is not given again.
       this.#isUnclean ||= isDamage(error)
@@ -190,27 +195,37 @@ class LmdbStore implements Store {
 
   async sessions(after: string, limit: number): Promise<SessionPage> {
     await this.#turn()
-    return this.#reading(undefined, () => sessions(this.#tables, after, limit))
+    const ids = this.#reading(undefined, () => sessionIds(this.#tables, after, limit))
+    return this.#reading(undefined, () => sessions(this.#tables, ids, limit))
   }
 
   async remove(session: string): Promise<void> {
+    this.#mustBeOpen()
     try {
-      await this.#write(() => remove(this.#tables, session, this.#size))
+      await this.#writer.write(() => remove(this.#tables, session, this.#writer.size))
     } catch (error) {
       this.#isUnclean = true
       throw error
     }
+    // A new session may have this id.
+    this.#unwritable.delete(session)
   }
 
   async trim(retention: Retention, now: number, held: (session: string) => boolean): Promise<Trimmed> {
+    this.#mustBeOpen()
     let trimmed: Trimmed = { removed: [], trimmed: [], more: false }
-    await this.#write(() => {
-      this.#trim ??= new TrimPass(this.#tables)
-      const step = this.#trim.step({ retention, now, held, size: this.#size })
+    const make = (): Writes => {
+      this.#trim ??= new TrimPass(this.#tables, this.#unwritable)
+      const step = this.#trim.step({ retention, now, held, size: this.#writer.size })
       trimmed = step.trimmed
       return step.writes
-    }).catch((error: unknown) => {
-      // The pass may consider something removed that still exists, so the next one starts afresh.
+    }
+    // The pass may consider something removed that still exists, so the next one starts afresh.
+    const without = (owner: Owner): boolean => {
+      this.#trim = undefined
+      return this.#passOver(owner)
+    }
+    await this.#writer.write(make, without).catch((error: unknown) => {
       this.#trim = undefined
       throw error
     })
@@ -219,7 +234,7 @@ class LmdbStore implements Store {
   }
 
   size(): Size {
-    return this.#size
+    return this.#writer.size
   }
 
   close(): Promise<void> {
@@ -228,11 +243,12 @@ class LmdbStore implements Store {
   }
 
   async #close(): Promise<void> {
-    await this.#outbox?.flush().catch(() => undefined)
-    await this.#writing
+    await this.#writer.settled()
+    this.#writer.refusal = closed()
     this.#endWatch()
     try {
-      if (!this.#behind && !this.#isUnclean) await this.#apply(this.#tables.end(this.#size))
+      if (!this.#behind && !this.#isUnclean)
+        await this.#writer.apply(this.#tables.end(this.#writer.size).entries)
     } catch {
       // Then this was not a clean end, which the next start will detect.
     } finally {
@@ -274,49 +290,14 @@ class LmdbStore implements Store {
   }
 
   #mustBeOpen(): void {
-    if (this.#closing !== undefined) throw new StoreError('closed', 'The store is closed.')
+    if (this.#closing !== undefined) throw closed()
   }
 
-  /** Runs writes one after the other, so that each sees the result of the previous one. */
-  async #write(make: () => Writes): Promise<void> {
-    this.#mustBeOpen()
-    const before = this.#writing
-    const done = before.then(async () => {
-      if (this.#gone !== undefined) throw this.#gone
-      const writes = this.#reading(undefined, make)
-      const told = this.#outbox?.take() ?? []
-      if (writes.entries.length + told.length === 0) return
-      try {
-        await this.#apply({ ...writes, entries: [...writes.entries, ...told] })
-      } catch (error) {
-        this.#outbox?.putBack(told)
-        throw error
-      }
-      this.#size = writes.size
-    })
-    this.#writing = done.catch(() => undefined)
-    await done
+  /** Retention does without a session that cannot be written. @returns whether this is new */
+  #passOver({ session = '', number }: Owner): boolean {
+    const name = number ?? session
+    if (this.#unwritable.has(name)) return false
+    this.#unwritable.add(name)
+    return true
   }
-
-  async #apply({ entries }: Writes): Promise<void> {
-    let bytes = 0
-    const sealed = entries.map(({ table, key, value }) => {
-      bytes += value?.length ?? 0
-      return { table, key, value: value && seal(keyBytes(key), value) }
-    })
-    try {
-      // Nothing in here throws, because keys and values were made before; so a batch is never written in part.
-      await this.#root.batch(() => {
-        for (const { table, key, value } of sealed) put(table, key, value)
-      })
-    } catch (error) {
-      throw storeError(await causeOf(error), this.#directory, bytes)
-    }
-  }
-}
-
-function put(table: Table, key: LmdbKey, value: Buffer | undefined): void {
-  // Both promises settle with the batch.
-  if (value === undefined) void table.remove(key)
-  else void table.put(key, value)
 }

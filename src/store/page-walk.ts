@@ -178,7 +178,11 @@ export class PageWalk {
     }
     if (!this.#claim(first, pages, visitor, location.around())) return Buffer.alloc(0)
     const start = readBytes(this.#file, first * pageBytes, headerBytes + length)
-    const isHead = numberAt(start, 0) === first && start.readUInt16LE(18) === flags.overflow
+    // LMDB takes a page of a later transaction for one that it has not written yet.
+    const isHead =
+      numberAt(start, 0) === first &&
+      numberAt(start, 8) <= this.#meta.transaction &&
+      start.readUInt16LE(18) === flags.overflow
     if (!isHead || start.readUInt32LE(20) !== pages) fault('the head of a value in it is not its own', 'head')
     return start.subarray(headerBytes)
   }

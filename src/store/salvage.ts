@@ -4,6 +4,7 @@ import type { Offset } from '../protocol/cursor.js'
 import { pack, readEvents, readHead, unpack } from './block.js'
 import { checkFile, describe, type FileCheck, type FileEntry, type FileFault } from './check-file.js'
 import {
+  extentBytes,
   format,
   keyBytes,
   keyOf,
@@ -107,7 +108,8 @@ class Contents {
     const { value } = put
     if (table === 'records') return void this.#records.set(String(name), unpack<SessionRecord>(value))
     if (table === 'extents') {
-      if (value.length !== 72) throw new StoreError('damaged', 'an extent has the wrong length')
+      if (value.length !== extentBytes && value.length !== extentBytes + 8)
+        throw new StoreError('damaged', 'an extent has the wrong length')
       return void this.#extents.set(String(name), unpackExtent(value))
     }
     if (table === 'outbox') {

@@ -369,6 +369,8 @@ export interface Trimmed {
   readonly removed: readonly string[]
   /** Sessions whose events up to an offset were removed. */
   readonly trimmed: readonly { readonly session: string; readonly trimmed: Offset }[]
+  /** Sessions that keep what is due because it is damaged. */
+  readonly damaged?: readonly string[]
   /** There is more to do. */
   readonly more: boolean
 }

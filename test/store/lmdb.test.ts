@@ -1,11 +1,9 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import {
-  closeSync,
   cpSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
-  openSync,
   readdirSync,
   readFileSync,
   renameSync,
@@ -14,7 +12,6 @@ import {
   truncateSync,
   utimesSync,
   writeFileSync,
-  writeSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -28,12 +25,13 @@ import { type Clock, systemClock } from '../../src/lib/clock.js'
 import { systemRandom } from '../../src/lib/random.js'
 import { inspectFile } from '../../src/store/inspect-file.js'
 import { openLmdb } from '../../src/store/lmdb.js'
-import { keyBytes, keyOf, tableNames } from '../../src/store/lmdb-tables.js'
+import { keyOf, tableNames } from '../../src/store/lmdb-tables.js'
 import { salvage } from '../../src/store/salvage.js'
 import { isSealed } from '../../src/store/seal.js'
 import { offsetsAhead, type Store, type StoreError } from '../../src/store/store.js'
 import { aSession, at, offset, readAll, someEvents } from '../conformance/store-kit.js'
 import { until } from '../kit/wait.js'
+import { breakValues } from './break-values.js'
 
 function aDirectory(t: Test): string {
   const directory = mkdtempSync(join(tmpdir(), 'runcast-lmdb-'))
@@ -378,28 +376,6 @@ t.test('a page that breaks while the store is in use is a fault of its session a
   t.strictSame(await readAll(store, 'bad', offset(1)), large(2), 'what follows the damage is read')
   t.equal((await readAll(store, 'good')).length, 2)
 })
-
-/** Makes the large values of a session's events point to pages that are not there. */
-function breakValues(path: string, number: number): void {
-  const bytes = readFileSync(path)
-  const fd = openSync(path, 'r+')
-  for (let page = 2 * 4_096; page < bytes.length; page += 4_096) {
-    const count = bytes.readUInt16LE(page + 18) === 2 ? bytes.readUInt16LE(page + 20) / 2 : 0
-    for (let index = 0; index < count; index++) {
-      const node = page + 24 + bytes.readUInt16LE(page + 24 + 2 * index)
-      const key = bytes.subarray(node + 8, node + 8 + bytes.readUInt16LE(node + 6))
-      if (
-        bytes.readUInt16LE(node + 4) !== 1 ||
-        !key.subarray(0, 9).equals(keyBytes([number, 1]).subarray(0, 9))
-      )
-        continue
-      const nowhere = Buffer.alloc(8)
-      nowhere.writeUInt32LE(0x0fff_ffff)
-      writeSync(fd, nowhere, 0, 8, node + 8 + key.length)
-    }
-  }
-  closeSync(fd)
-}
 
 t.test('a directory that is taken away is noticed, and nothing is told to be kept', async (t) => {
   const directory = aDirectory(t)

@@ -1,0 +1,121 @@
+import type { RootDatabase } from 'lmdb'
+import { damageOf, isDamage } from './damage.js'
+import { causeOf, storeError } from './lmdb-error.js'
+import { findFault, type Owner, ownerOf, put } from './lmdb-fault.js'
+import { keyBytes, type LmdbTables, type Write, type Writes } from './lmdb-tables.js'
+import { LmdbOutbox } from './outbox.js'
+import { seal } from './seal.js'
+import { type Size, StoreError } from './store.js'
+
+export interface LmdbWriterOptions {
+  readonly directory: string
+  readonly root: RootDatabase<Buffer>
+  readonly tables: LmdbTables
+  /** The size of the store when it was opened. */
+  readonly size: Size
+  /** Runs reads in a transaction that sees the last commit. */
+  readonly reading: <Result>(read: () => Result) => Result
+}
+
+/** Writes transactions, one after the other. A transaction that meets damage changes nothing, and is a fault of its session. */
+export class LmdbWriter {
+  readonly #options: LmdbWriterOptions
+  #size: Size
+  /** Settles when the last requested write has settled. */
+  #last: Promise<unknown> = Promise.resolve()
+  #outbox: LmdbOutbox | undefined = undefined
+  /** Why nothing can be written now. */
+  refusal: StoreError | undefined = undefined
+
+  constructor(options: LmdbWriterOptions) {
+    this.#options = options
+    this.#size = options.size
+  }
+
+  /** After the last transaction. */
+  get size(): Size {
+    return this.#size
+  }
+
+  get outbox(): LmdbOutbox {
+    const { tables, reading } = this.#options
+    this.#outbox ??= new LmdbOutbox(tables, reading, () =>
+      this.write(() => ({ entries: [], size: this.#size })),
+    )
+    return this.#outbox
+  }
+
+  /**
+   * Each `make` sees the result of the previous transaction, and is called again after a fault.
+   *
+   * @param without called with the session on whose damage the transaction failed; returns whether `make` does without it now
+   * @throws StoreError `damaged` when the session's data cannot be written; `full` or `failed` when nothing can
+   */
+  async write(make: () => Writes, without: (owner: Owner) => boolean = () => false): Promise<void> {
+    const done = this.#last.then(async () => {
+      while (!(await this.#try(make, without)));
+    })
+    this.#last = done.catch(() => undefined)
+    await done
+  }
+
+  /** @returns when everything requested so far was written, or cannot be */
+  async settled(): Promise<void> {
+    await this.#outbox?.flush().catch(() => undefined)
+    await this.#last
+  }
+
+  /** @returns false if it is to be tried again */
+  async #try(make: () => Writes, without: (owner: Owner) => boolean): Promise<boolean> {
+    if (this.refusal !== undefined) throw this.refusal
+    const { directory, reading, tables } = this.#options
+    const { entries, size } = reading(make)
+    const told = this.#outbox?.take() ?? []
+    const all = [...entries, ...told]
+    if (all.length === 0) return true
+    const fault = await this.apply(all).catch((error: unknown) => {
+      this.#outbox?.putBack(told)
+      throw error
+    })
+    if (fault === undefined) {
+      this.#size = size
+      return true
+    }
+    const { entry, error } = fault
+    this.#outbox?.putBack(told.filter((each) => each !== entry))
+    if (told.includes(entry)) return false
+    const owner = reading(() => ownerOf(tables, entry, entries))
+    if (owner === undefined) throw storeError(error, directory, 0)
+    if (!without(owner)) throw damageOf(error, owner.session, directory)
+    return false
+  }
+
+  /**
+   * @returns the entry that cannot be written because of damage; then nothing was written
+   * @throws StoreError `full` or `failed` when nothing could be written for another reason
+   */
+  async apply(entries: readonly Write[]): Promise<{ entry: Write; error: unknown } | undefined> {
+    const { directory, root, tables } = this.#options
+    let bytes = 0
+    const sealed = entries.map(({ table, key, value }) => {
+      bytes += value?.length ?? 0
+      return { table, key, ...(value && { value: seal(keyBytes(key), value) }) }
+    })
+    try {
+      // Nothing in here throws, because keys and values were made before; so a batch is never written in part.
+      await root.batch(() => {
+        for (const { table, key, value } of sealed) put(table, key, value)
+      })
+      return undefined
+    } catch (failure) {
+      const cause = await causeOf(failure)
+      const index = isDamage(cause) ? findFault(root, tables.meta, sealed) : undefined
+      const entry = index === undefined ? undefined : entries[index]
+      if (entry !== undefined) {
+        const reason = 'a page of it can be neither replaced nor removed'
+        return { entry, error: new StoreError('damaged', reason, { cause }) }
+      }
+      throw storeError(cause, directory, bytes)
+    }
+  }
+}

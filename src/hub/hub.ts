@@ -13,6 +13,7 @@ import { type Random, systemRandom } from '../lib/random.js'
 import type { SharedLog } from '../log/shared-log.js'
 import { Masking } from '../mask/masking.js'
 import { checkId } from '../protocol/check.js'
+import type { Offset } from '../protocol/cursor.js'
 import type { Mode, NewEvent, PatchOperation } from '../protocol/frames.js'
 import { type Limits, limitsOf } from '../protocol/limits.js'
 import { everything, type Permissions } from '../protocol/permissions.js'
@@ -367,6 +368,11 @@ export class Hub {
   find(id: string): SessionSummary | undefined {
     const session = this.#sessions.known(id)
     return session === undefined || session.status === 'waiting' ? undefined : summarize(session)
+  }
+
+  /** @returns the offset of the event that ended a session, after which nothing comes; undefined unless it was ended */
+  endOf(id: string): Offset | undefined {
+    return this.#sessions.known(id)?.completion?.offset
   }
 
   /**

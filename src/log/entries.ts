@@ -21,6 +21,8 @@ export type LogEntry =
       readonly steers?: boolean
       /** A hub says it, and not the worker itself. */
       readonly byHub?: boolean
+      /** Lone surrogates that wait for the next text of the session from here on; absent where they are as before. */
+      readonly halves?: readonly (readonly [stream: string, unit: number])[]
     }
   /** Means nothing when the slice is not as of `base` any more. */
   | { readonly kind: 'change'; readonly worker?: string | undefined; readonly update: StateUpdate }

@@ -113,6 +113,9 @@ export class MemoryLog {
   }
 
   append(batch: Append): Appended {
+    if (batch.critical === undefined && batch.droppable === undefined) {
+      throw new TypeError('a batch without entries')
+    }
     const kept = this.#touched(batch.session)
     if (kept === undefined || kept.epoch !== batch.epoch) return { kind: 'epoch' }
     const from = kept.last

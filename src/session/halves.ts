@@ -19,14 +19,21 @@ const streamLengthMax = 1_024
 export class Halves {
   /** Absent as long as none waits, as in most sessions. */
   #held: Map<string, number> | undefined = undefined
+  #changes = 0
+
+  /** Grows with each change of what waits. */
+  get changes(): number {
+    return this.#changes
+  }
 
   /** @returns the waiting surrogates */
   entries(): readonly Half[] {
     return [...(this.#held ?? [])]
   }
 
+  /** Replaces the waiting surrogates. */
   restore(halves: readonly Half[]): void {
-    if (halves.length > 0) this.#held = new Map(halves)
+    this.#held = halves.length > 0 ? new Map(halves) : undefined
   }
 
   clear(): void {
@@ -64,12 +71,14 @@ export class Halves {
   }
 
   #take(stream: string, unit: number): string {
+    this.#changes++
     this.#held?.delete(stream)
     if (this.#held?.size === 0) this.#held = undefined
     return String.fromCharCode(unit)
   }
 
   #hold(stream: string, unit: number): void {
+    this.#changes++
     this.#held ??= new Map()
     this.#held.set(stream, unit)
     if (this.#held.size <= halvesMax) return

@@ -14,6 +14,8 @@ export interface Facts {
   readonly isHub?: boolean
   /** Whether the session's mode withholds it; computed unless given. */
   readonly withheld?: boolean
+  /** Characters that were split over two texts are joined already. */
+  readonly isWhole?: boolean
 }
 
 /** @returns the event as it is delivered */

@@ -17,7 +17,7 @@ import type { SessionRecord, StoredSession } from '../store/store.js'
 import { begin, isOver, supersede } from './attempts.js'
 import type { Following } from './audience.js'
 import { carries, type Filter } from './filter.js'
-import { Halves } from './halves.js'
+import { type Half, Halves } from './halves.js'
 import { type Facts, hubEvent, keyOf } from './hub-event.js'
 import { Journal } from './journal.js'
 import { Progress } from './progress.js'
@@ -286,7 +286,8 @@ export class Session implements Timeline, MaskedSession {
       return this.#offset
     }
     const passage = event.force === true ? { force: true } : undefined
-    const whole = traits.merge === undefined ? event : this.#whole(event, worker, traits)
+    const isWhole = facts.isWhole === true || traits.merge === undefined
+    const whole = isWhole ? event : this.#whole(event, worker, traits)
     const entry = new Entry(hubEvent(whole, this.#offset, worker?.id, facts), traits, bytes, passage)
     this.journal?.add(entry)
     if (worker === undefined) appendTo(this.topic, entry)
@@ -297,6 +298,16 @@ export class Session implements Timeline, MaskedSession {
     this.all.audience?.pend(entry)
     if (traits.command !== undefined) this.#steer(entry, worker, now)
     return entry.offset
+  }
+
+  /** Lone surrogates that wait for the next text. */
+  get halves(): readonly Half[] {
+    return this.#halves.entries()
+  }
+
+  /** A batch of a log says which surrogates wait after it. */
+  keepHalves(halves: readonly Half[]): void {
+    this.#halves.restore(halves)
   }
 
   /** Holds back a lone surrogate at the end of the text for the next event. It is stored in the same commit. */

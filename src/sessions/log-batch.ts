@@ -150,7 +150,7 @@ function applyEvent(
   at: number,
   catalog: Catalog,
 ): boolean {
-  const { event, bytes, withheld = false, steers = false, byHub = false } = entry
+  const { event, bytes, withheld = false, steers = false, byHub = false, halves } = entry
   const traits = catalog.traitsOf(event.type)
   if (steers && traits.command === 'receipt') {
     const worker = knownWorker(session, entry.worker)
@@ -160,7 +160,15 @@ function applyEvent(
     if (sentCommands?.isOpen(receiptIn(event.data).offset) !== true) return false
   }
   const worker = entry.worker === undefined ? undefined : session.worker(entry.worker)
-  session.append(event, worker, { traits, bytes, now: at, withheld, ...(byHub && { isHub: true }) })
+  session.append(event, worker, {
+    traits,
+    bytes,
+    now: at,
+    withheld,
+    isWhole: true,
+    ...(byHub && { isHub: true }),
+  })
+  if (halves !== undefined) session.keepHalves(halves)
   return true
 }
 

@@ -12,7 +12,7 @@ import type { Limits } from '../protocol/limits.js'
 import { supersededBy } from '../session/attempts.js'
 import { firstReceipt } from '../session/commands.js'
 import { carries } from '../session/filter.js'
-import type { Halves } from '../session/halves.js'
+import { Halves } from '../session/halves.js'
 import { keyOf } from '../session/hub-event.js'
 import { checkUnless, type StateOptions, type StateResult } from '../session/precondition.js'
 import type { Session } from '../session/session.js'
@@ -114,6 +114,16 @@ export class Draft {
   width = 0
   bytes = 0
   ends = false
+  #halves: Halves | undefined = undefined
+
+  /** @returns the surrogates that wait after what the batch has so far; they become the session's with the batch */
+  halvesOf(session: Session): Halves {
+    if (this.#halves === undefined) {
+      this.#halves = new Halves()
+      this.#halves.restore(session.halves)
+    }
+    return this.#halves
+  }
 
   /** Whether so much more is too much. */
   isTooMuch(entries: number, bytes: number): boolean {
@@ -147,14 +157,13 @@ export class Drafting {
   }
 
   /**
-   * @param halves of characters that were split over two texts; they are joined before they reach the log
    * @throws ProtocolError if the intent is refused
    */
-  compose(session: Session, intent: Intent, draft: Draft, halves: Halves): Composed {
+  compose(session: Session, intent: Intent, draft: Draft): Composed {
     const mask = maskOf(this.#parts.masking, session)
     switch (intent.kind) {
       case 'publish':
-        return this.#publish(session, intent, draft, halves)
+        return this.#publish(session, intent, draft)
       case 'change':
         return this.#change(session, intent, draft)
       case 'configure': {
@@ -204,12 +213,7 @@ export class Drafting {
     this.#parts.sessions.expectRoomFor(session)
   }
 
-  #publish(
-    session: Session,
-    intent: Extract<Intent, { kind: 'publish' }>,
-    draft: Draft,
-    halves: Halves,
-  ): Composed {
+  #publish(session: Session, intent: Extract<Intent, { kind: 'publish' }>, draft: Draft): Composed {
     const { events, sizes, publisher, steers } = intent
     const { sessions, catalog, limits, masking } = this.#parts
     const bytes = sizes.reduce((sum, size) => sum + size, 0)
@@ -268,7 +272,9 @@ export class Drafting {
       }
       const { data = null, type } = event
       const stream = [worker, type, keyOf(event, traits), ...attemptOf(event)]
-      const whole = traits.merge === undefined ? data : halves.join(data, traits, stream)
+      const halves = traits.merge && draft.halvesOf(session)
+      const changes = halves?.changes
+      const whole = halves === undefined ? data : halves.join(data, traits, stream)
       const masked = masking === undefined ? whole : masking.value(whole, session)
       const mode = draft.mode ?? session.mode
       const withheld = event.force !== true && traits.command === undefined && !carries(mode, traits.level)
@@ -279,11 +285,16 @@ export class Drafting {
         bytes: sizes[index] as number,
         ...(withheld && { withheld }),
         ...(traits.command !== undefined && { steers: true }),
+        ...(halves?.changes !== changes && { halves: halves?.entries() ?? [] }),
       })
       places.push({ place })
       if (event.id !== undefined) draft.ids.push({ place, name: `${worker ?? ''}/${event.id}` })
     }
     for (const name of attempts.keys()) draft.touched.add(name)
+    // As in a hub without a log, a session begins even with no events.
+    if (events.length === 0 && session.status === 'waiting') {
+      add({ kind: 'configure', mode: undefined, metadata: undefined })
+    }
     draft.add(intent, entries, bytes, places)
     return 'taken'
   }

@@ -13,7 +13,6 @@ import type { Limits } from '../protocol/limits.js'
 import type { TopicName } from '../protocol/topic.js'
 import { firstReceipt } from '../session/commands.js'
 import type { EventCheck } from '../session/event-check.js'
-import { Halves } from '../session/halves.js'
 import type { StateOptions, StateResult } from '../session/precondition.js'
 import type { Session } from '../session/session.js'
 import type { SaidEnding } from '../session/session-setting.js'
@@ -58,8 +57,6 @@ interface Outgoing {
   readonly session: string
   intents: Intent[]
   isRunning: boolean
-  /** Halves of characters that were split over two texts; they are joined before they reach the log. */
-  readonly halves: Halves
   /** Settles when nothing is left to submit. */
   readonly done: Waiting
 }
@@ -167,7 +164,7 @@ export class Submitting {
     const submitted = new Promise<AnswerOf<Kind>>((resolve, reject) => {
       let outgoing = this.#outgoing.get(session)
       if (outgoing === undefined) {
-        outgoing = { session, intents: [], isRunning: false, halves: new Halves(), done: waiting() }
+        outgoing = { session, intents: [], isRunning: false, done: waiting() }
         this.#outgoing.set(session, outgoing)
       }
       outgoing.intents.push({ ...given, resolve, reject, confirmed: false } as unknown as Intent)
@@ -207,7 +204,7 @@ export class Submitting {
     let composed: Composed | undefined
     while (left.length > 0 && !draft.ends) {
       const intent = left[0] as Intent
-      composed = this.#composed(outgoing, session, intent, draft)
+      composed = this.#composed(session, intent, draft)
       if (composed === 'later' || composed === 'doubtful') break
       left.shift()
     }
@@ -220,9 +217,9 @@ export class Submitting {
     for (const intent of left) intent.confirmed = true
   }
 
-  #composed(outgoing: Outgoing, session: Session, intent: Intent, draft: Draft): Composed {
+  #composed(session: Session, intent: Intent, draft: Draft): Composed {
     try {
-      return this.#drafting.compose(session, intent, draft, outgoing.halves)
+      return this.#drafting.compose(session, intent, draft)
     } catch (error) {
       // It may have changed since; only the log knows.
       if (error instanceof ProtocolError && !intent.confirmed) return 'doubtful'
@@ -236,6 +233,13 @@ export class Submitting {
     const { log, hub, clock, catalog } = this.#parts
     const { session } = follower
     const { entries, ids, taken, width, ends } = draft
+    if (entries.length === 0) {
+      // Receipts that were told before, which the log need not hear again.
+      const from = session.offset
+      const unchanged = { kind: 'appended', from, to: from, known: [], tailBytes: 0 } as const
+      this.#answer(outgoing, session, draft, { ...unchanged, meaningless: new Set(), began: false })
+      return false
+    }
     const number = ++this.#numbers
     const batch = {
       hub,

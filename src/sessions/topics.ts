@@ -33,7 +33,11 @@ export class Topics {
   /** As `session`, for followers, which cannot keep producers from publishing. */
   #sessionToFollow(id: string): Session {
     const { sessionsMax } = this.#limits
-    if (this.#sessions.waiting >= sessionsMax && this.#sessions.held(id) === undefined) {
+    const held = this.#sessions.held(id)
+    // Opened in a log, it is in memory before anybody follows it.
+    const isOpened = held?.status === 'waiting' && !held.followed
+    const others = this.#sessions.waiting - (isOpened ? 1 : 0)
+    if (others >= sessionsMax && (held === undefined || isOpened)) {
       throw new ProtocolError(
         'unavailable',
         `${sessionsMax} sessions that do not exist yet are followed already (sessionsMax)`,

@@ -80,7 +80,7 @@ t.test(
     const proxy = await Proxy.open(Number(new URL(url).port))
     t.teardown(() => proxy.close())
     const through = `http://127.0.0.1:${proxy.port}`
-    const session = hub.session('long')
+    const topic = 'sessions/long'
     const follower = new Follower(`${through.replace('http', 'ws')}/api/ws`)
     const source = new EventSource(`${through}/api/sessions/long/events?types=step,execution_*`)
     t.teardown(() => {
@@ -98,15 +98,17 @@ t.test(
     await until('both follow', () => follower.cursor !== undefined && live > 0)
 
     // This EventSource takes an id from blocks with data alone: before its first event it could but join afresh.
-    const due: number[] = [session.publish({ type: 'step' }).last]
+    const due: number[] = [(await hub.submit(topic, [{ type: 'step' }])).last]
     await until('both have an event', () => follower.events.length > 0 && heard.length > 0)
     for (let n = 0; n < published; ) {
       const count = random.integer(1, 20)
+      const under: ReturnType<typeof hub.submit>[] = []
       for (let i = 0; i < count && n < published; i++, n++) {
         const type = random.pick(['step', 'execution_started', 'tool_call_started', 'llm_text_delta'])
-        const { last } = session.publish({ type, data: { n } })
-        if (type === 'step' || type === 'execution_started') due.push(last)
+        const submitted = hub.submit(topic, [{ type, data: { n } }])
+        if (type === 'step' || type === 'execution_started') under.push(submitted)
       }
+      due.push(...(await Promise.all(under)).map(({ last }) => last))
       await new Promise(setImmediate)
       // A client that is away must not be away for longer than the history lasts.
       if (random.chance((cuts * 12) / published)) {

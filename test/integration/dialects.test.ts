@@ -161,9 +161,15 @@ t.test(
     const steps = Array.from({ length: 20 }, (_, n) => ({ n, text: 'a step of the plan' }))
     session.setState('plan', { steps })
     session.setState('secret', 1)
+    let isThere = false
+    void hub.settled().then(() => (isThere = true))
+    await until('the state is there', () => {
+      clock.runTurn()
+      return isThere
+    })
     const state = await parsed(t, `${url}/events?slices=plan`)
     const actions = await parsed(t, `${url}/stream/actions?session=default`)
-    await until('the state is there', () => state.events.length === 1)
+    await until('the state is told', () => state.events.length === 1)
     const turn = async (n: number, m: number) =>
       until(`${n} and ${m} have come`, () => {
         clock.runTurn()

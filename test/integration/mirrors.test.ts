@@ -41,12 +41,14 @@ t.test(
     const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
     t.equal((await lines.next()).value, 'ready')
     const before = hub.stats()
-
+    const topic = 'sessions/mirrored'
+    let changed: ReturnType<typeof hub.submitState>
     const expected: [number, string][] = []
-    const note = () => {
+    const note = async () => {
+      const { offset } = await changed
       const { slices } = hub.state('sessions/mirrored')
       const shown = Object.fromEntries(Object.entries(slices).filter(([name]) => !name.startsWith('$')))
-      expected.push([hub.find('mirrored')?.offset as number, digest(shown)])
+      expected.push([offset, digest(shown)])
     }
     let plan = { steps: [{ id: 1, done: false }], 'a/b~c': 'ü', note: null as JsonValue }
     let chat = Array.from({ length: 50 }, (_, n) => ({ n, text: `message ${n}` }))
@@ -54,7 +56,7 @@ t.test(
       switch (random.integer(0, 4)) {
         case 0:
           plan = { ...plan, steps: [...plan.steps, { id: n + 2, done: false }] }
-          session.setState('plan', plan)
+          changed = hub.submitState(topic, 'plan', { value: plan })
           break
         case 1:
           plan = {
@@ -62,24 +64,24 @@ t.test(
             'a/b~c': `${n} ⇄`,
             note: random.pick<JsonValue>([null, { deep: [n] }, `x${n}`, [n]]),
           }
-          session.setState('plan', plan)
+          changed = hub.submitState(topic, 'plan', { value: plan })
           break
         case 2:
           chat = [{ n: -n - 1, text: 'first' }, ...chat]
-          session.setState('chat', chat)
+          changed = hub.submitState(topic, 'chat', { value: chat })
           break
         case 3:
           chat = chat.filter((_, index) => index !== chat.length >> 1).concat({ n: 1_000 + n, text: 'last' })
-          session.setState('chat', chat)
+          changed = hub.submitState(topic, 'chat', { value: chat })
           break
         default:
-          session.setState(`small ${n % 3}`.replace(' ', '-'), n)
+          changed = hub.submitState(topic, `small-${n % 3}`, { value: n })
       }
-      note()
+      await note()
       if (random.chance(0.5)) await new Promise(setImmediate)
     }
-    session.setState('done', true)
-    note()
+    changed = hub.submitState(topic, 'done', { value: true })
+    await note()
 
     const histories = JSON.parse((await lines.next()).value as string) as [number, string][][]
     t.equal(histories.length, clients)

@@ -59,7 +59,7 @@ export async function served(
 ): Promise<Served> {
   const given: HubOptions = { report: (error) => t.error(error, 'nothing is reported'), ...options.hub }
   const isKept = given.store !== undefined || given.log !== undefined
-  const hub = overLog && !isKept ? hubOverLog(given) : createHub(given)
+  const hub = overLog && !isKept ? await hubOverLog(given) : createHub(given)
   const server = await serve(hub, {
     port: 0,
     transport,
@@ -68,6 +68,7 @@ export async function served(
   })
   t.teardown(async () => {
     await server.close({ graceMs: 1_000 })
+    if (overLog) await hub.closeStore()
     const { connections, subscriptions, feeds } = hub.stats()
     assert.deepEqual({ connections, subscriptions, feeds }, { connections: 0, subscriptions: 0, feeds: 0 })
   })

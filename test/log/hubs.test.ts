@@ -139,6 +139,55 @@ t.test('a session ends once, takes nothing more, and begins anew when it was rem
   t.match(await done(b.submit(topic, [{ type: 'x', id: '1' }])), { first: 1, accepted: 1 })
 })
 
+t.test(
+  'a character that was split over two texts is whole, wherever its second half is published',
+  async (t) => {
+    const { hubs, done, follow, clock } = setUp(t)
+    const [a, b] = hubs
+    const [first = '', second = ''] = '😀'.split('')
+    const text = (content: string) => ({ type: 'llm_text_delta', data: { content } })
+    const contents = (hub: Hub) =>
+      hub.history(topic).events.map(({ data }) => (data as { content: string }).content)
+    await follow(b, topic)
+    // Nothing is under way any more when the second half comes.
+    await done(a.submit(topic, [text(`one ${first}`)]))
+    await done(a.submit(topic, [text(`${second}!`)]))
+    await done(b.submit(topic, [text(`two ${first}`)]))
+    await done(a.submit(topic, [text(`${second}?${first}`), text(`${second}.`)]))
+    await clock.pass(10)
+    const whole = ['one ', '😀!', 'two ', '😀?', '😀.']
+    for (const hub of hubs) t.strictSame(contents(hub), whole)
+    // One that nothing follows is dropped with the end.
+    await done(a.submit(topic, [text(first)]))
+    await done(b.submitEnd('s'))
+    t.strictSame(contents(b).slice(0, 6), [...whole, ''])
+  },
+)
+
+t.test('a half that waits is in the checkpoint', async (t) => {
+  const { hubs, done, log } = setUp(t, 2, { limits: { logTailBytes: 4_096 } })
+  const [a, b] = hubs
+  const [first = '', second = ''] = '😀'.split('')
+  const text = (content: string) => ({ type: 'llm_text_delta', data: { content } })
+  await done(a.submit(topic, [text(first)]))
+  for (let i = 0; i < 10; i++) {
+    await done(a.submit(`${topic}/workers/w`, [{ type: 'note', data: 'x'.repeat(1_000) }]))
+  }
+  t.ok(log.image().sessions.get('s')?.checkpoint !== undefined)
+  await done(b.submit(topic, [text(second)]))
+  t.match(b.history(topic, { order: 'desc', limit: 1 }).events, [{ data: { content: '😀' } }])
+})
+
+t.test('publishing no events begins a session, and nothing else', async (t) => {
+  const { hubs, done } = setUp(t)
+  const [a, b] = hubs
+  const nothing = { first: 0, last: 0, accepted: 0, duplicates: 0 }
+  t.strictSame(await done(a.submit(topic, [])), nothing)
+  await done(Promise.resolve(b.catchUp(topic)).then(() => t.match(b.find('s'), { status: 'running' })))
+  t.strictSame(await done(b.submit(topic, [])), nothing)
+  t.strictSame(b.history(topic).events, [])
+})
+
 t.test('what was opened late is what was followed from the beginning', async (t) => {
   const { hubs, done, clock, log } = setUp(t, 2)
   const [a, b] = hubs

@@ -4,6 +4,7 @@ import type { Connection } from '../../delivery/connection.js'
 import type { Link } from '../../delivery/link.js'
 import type { Hub } from '../../hub/hub.js'
 import type { Clock, Timer } from '../../lib/clock.js'
+import { isObject } from '../../lib/json.js'
 import { checkFrame, type Given } from '../../protocol/check.js'
 import { type CloseCode, ProtocolError } from '../../protocol/codes.js'
 import type { Position } from '../../protocol/cursor.js'
@@ -51,7 +52,7 @@ export function sessionOf(name: TopicName): string {
 export function hasAll({ hub }: LinkContext, topic: TopicName, position: Position | undefined): boolean {
   const session = hub.find(sessionOf(topic))
   if (position === undefined || position.join !== undefined || session?.status !== 'ended') return false
-  return position.epoch === session.epoch && position.offset >= session.offset
+  return position.epoch === session.epoch && position.offset >= (hub.endOf(session.id) ?? session.offset)
 }
 
 /**
@@ -112,7 +113,8 @@ export async function open(
 export function followedBy(frames: readonly unknown[], limits: Limits): Given<Subscribe>[] {
   return frames.flatMap((value) => {
     try {
-      const frame = checkFrame(value, limits)
+      // A copy, because the check replaces the topic, and the frame is checked again when it is done.
+      const frame = checkFrame(isObject(value) ? { ...value } : value, limits)
       return frame.type === 'subscribe' ? frame : []
     } catch (error) {
       if (error instanceof ProtocolError) return []

@@ -164,7 +164,7 @@ t.test('ends the reading of lines, and tells how far it came', async (t) => {
     'application/x-ndjson',
     '{"type":"a"}\n{"type":"b"}\n{"ty',
   )
-  await until('two lines were published', () => hub.find('t')?.offset === 2)
+  await until('two lines were published', () => hub.stats().published === 2)
   const closing = server.close({ graceMs: 60_000 })
   const answer = await answered
   t.equal(answer.status, 503)

@@ -4,6 +4,7 @@ import { WebSocket } from 'ws'
 import type { Hub } from '../../../src/hub/hub.js'
 import { defaultLimits } from '../../../src/protocol/limits.js'
 import { SimulatedClock } from '../../kit/clock.js'
+import { exact } from '../../kit/over-log.js'
 import { dial, served } from '../../kit/served.js'
 import { until } from '../../kit/wait.js'
 
@@ -59,10 +60,10 @@ t.test('welcomes, subscribes, publishes and answers a ping', async (t) => {
   )
   t.match(
     frames.find((frame) => frame?.type === 'events'),
-    { after: 0, last: 1, events: [{ offset: 1, type: 'a' }] },
+    { after: 0, last: exact(1), events: [{ offset: 1, type: 'a' }] },
   )
   dialogue.send({ type: 'update', sub: 7, types: ['b'] })
-  t.match(await dialogue.next(), { type: 'subscribed', sub: 7, offset: 1, resumed: true })
+  t.match(await dialogue.next(), { type: 'subscribed', sub: 7, offset: exact(1), resumed: true })
   dialogue.send({ type: 'unsubscribe', sub: 7 })
   t.match(await dialogue.expect('unsubscribed'), { sub: 7, code: 'asked' })
   dialogue.send({ type: 'ping', ref: 3 })
@@ -294,10 +295,10 @@ t.test('a large frame is done in a turn of its own, and what follows it after it
   // What was sent before the end is done.
   dialogue.socket.close()
   await dialogue.closed
-  await until('all is done', () => hub.find('s')?.offset === 5)
+  await until('all is done', () => hub.stats().published === 3)
   t.strictSame(
-    hub.history(topic).events.map(({ offset, type }) => `${offset} ${type}`),
-    ['2 one', '4 two', '5 three'],
+    hub.history(topic).events.map(({ type }) => type),
+    ['one', 'two', 'three'],
   )
   t.equal((hub.state(topic, ['a']).slices['a'] as unknown[]).length, 60_001)
 })

@@ -2,7 +2,7 @@
 import { spawnSync } from 'node:child_process'
 import { copyFileSync, rmSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { build } from 'esbuild'
+import { bundleClient } from './client-bundle.js'
 import { noticesOf } from './notices.js'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
@@ -11,19 +11,7 @@ const folder = 'packages/client'
 const dist = `${folder}/dist`
 rmSync(dist, { recursive: true, force: true })
 
-// MessagePack is in the bundle: the package that it comes from brings a native addon, which no page can use.
-const { metafile } = await build({
-  entryPoints: ['src/client.ts', 'src/react.ts', 'src/chat.ts'],
-  outdir: dist,
-  bundle: true,
-  splitting: true,
-  format: 'esm',
-  platform: 'browser',
-  target: 'es2022',
-  external: ['react'],
-  metafile: true,
-  logLevel: 'warning',
-})
+const { metafile } = await bundleClient(dist)
 writeFileSync(`${dist}/THIRD-PARTY-NOTICES.txt`, noticesOf(metafile))
 copyFileSync('LICENSE', `${folder}/LICENSE`)
 

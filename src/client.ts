@@ -39,6 +39,7 @@ export type {
   AnyCatalog,
   Catalog,
   Chosen,
+  Delivered,
   EventOf,
   JsonInput,
   NewEventOf,

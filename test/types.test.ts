@@ -7,7 +7,7 @@ import ts from 'typescript'
 const root = fileURLToPath(new URL('..', import.meta.url))
 
 /** Modules of others that examples use, which this project does not install. */
-const others = ['@ai-sdk/react']
+const others = ['@ai-sdk/react', '@vitejs/plugin-react', 'vite']
 
 /** Programs that do not stand on any disk, beside the project's own source. */
 function complaintsOf(files: ReadonlyMap<string, string>): string[] {
@@ -20,6 +20,7 @@ function complaintsOf(files: ReadonlyMap<string, string>): string[] {
     module: ts.ModuleKind.NodeNext,
     moduleResolution: ts.ModuleResolutionKind.NodeNext,
     jsx: ts.JsxEmit.ReactJSX,
+    allowImportingTsExtensions: true,
     lib: ['lib.es2022.d.ts', 'lib.esnext.disposable.d.ts', 'lib.dom.d.ts', 'lib.dom.iterable.d.ts'],
     types: ['node'],
     skipLibCheck: true,
@@ -27,6 +28,7 @@ function complaintsOf(files: ReadonlyMap<string, string>): string[] {
       runcast: [join(root, 'src/index.ts')],
       'runcast/client': [join(root, 'src/client.ts')],
       '@runcast/client': [join(root, 'src/client.ts')],
+      '@runcast/client/react': [join(root, 'src/react.ts')],
       'runcast/react': [join(root, 'src/react.ts')],
     },
   }
@@ -94,7 +96,7 @@ void connect<BuiltInCatalog>('http://127.0.0.1:4600').publish('sessions/s', { ty
 t.test('the types help those who use them, and the examples of the docs have no error', async (t) => {
   const files = new Map([[join(root, 'examples/uses.ts'), uses]])
   for (const path of pages()) {
-    const blocks = readFileSync(join(root, path), 'utf8').matchAll(/^```(tsx?)\n(.*?)^```/gms)
+    const blocks = readFileSync(join(root, path), 'utf8').matchAll(/^```(tsx?)(?: \S+)?\n(.*?)^```/gms)
     for (const [, language, code = ''] of blocks) {
       // What imports nothing is a line of a program that stands elsewhere on the page.
       if (!code.includes('import ')) continue
@@ -102,7 +104,14 @@ t.test('the types help those who use them, and the examples of the docs have no 
       files.set(join(root, name), `${code}\nexport {}\n`)
     }
   }
-  t.ok(files.size > 6, `${files.size} examples were found`)
+  const inExamples = readdirSync(join(root, 'examples'), { recursive: true, encoding: 'utf8' }).filter(
+    (path) => /\.tsx?$/.test(path) && !path.includes('node_modules'),
+  )
+  t.ok(inExamples.length > 6, 'the examples were found')
+  for (const path of inExamples) {
+    files.set(join(root, 'examples', path), readFileSync(join(root, 'examples', path), 'utf8'))
+  }
+  t.ok(files.size - inExamples.length > 6, `${files.size} examples were found`)
   t.strictSame(complaintsOf(files), [])
 })
 

@@ -21,7 +21,7 @@ export interface CatalogShapes {
   toolresult: { readonly tool: string; readonly success: boolean; readonly output: JsonValue }
   cost: { readonly cost: number }
   error: { readonly error: string }
-  complete: { readonly outcome?: string }
+  complete: { readonly outcome?: JsonValue }
   'execution.status': {
     readonly status: string
     readonly executionId?: string

@@ -41,7 +41,7 @@ import {
 } from './subscription.js'
 import { baseUrl, type ClientClock, clientClock, clientRandom, page } from './surroundings.js'
 import { Tokens } from './tokens.js'
-import type { AnyCatalog, Catalog, Chosen, EventOf, JsonInput, NewEventOf } from './typed.js'
+import type { AnyCatalog, Catalog, Chosen, Delivered, EventOf, JsonInput, NewEventOf } from './typed.js'
 import type { View } from './view.js'
 
 const timeoutMsDefault = 60_000
@@ -163,7 +163,7 @@ export class Client<C extends Catalog = AnyCatalog> {
    */
   subscribe<const Types extends readonly string[] | undefined = undefined>(
     options: SubscribeOptions<Types>,
-    listener: Listener<EventOf<C, Chosen<C, Types>>> = {},
+    listener: Listener<EventOf<C, Delivered<C, Types>>> = {},
   ): Subscription<C, Types> {
     const subscription = new Subscription<C, Types>(this.#seam, options, listener)
     if (this.status.kind === 'closed') {

@@ -3,7 +3,7 @@ import { type Cursor, parseCursor } from '../protocol/cursor.js'
 import type { ClientFrame, HubEvent, Mode, UnsubscribedCode } from '../protocol/frames.js'
 import { ClosedError } from './errors.js'
 import { Queue } from './queue.js'
-import type { AnyCatalog, Catalog, Chosen, EventOf } from './typed.js'
+import type { AnyCatalog, Catalog, Delivered, EventOf } from './typed.js'
 import { View } from './view.js'
 import type { Interest, Loss, StateChange } from './view-events.js'
 
@@ -92,8 +92,8 @@ export class Subscription<
 {
   readonly view: View
   readonly #client: Subscriptions
-  readonly #listener: Listener<EventOf<C, Chosen<C, Types>>>
-  readonly #queue: Queue<EventOf<C, Chosen<C, Types>>> | undefined
+  readonly #listener: Listener<EventOf<C, Delivered<C, Types>>>
+  readonly #queue: Queue<EventOf<C, Delivered<C, Types>>> | undefined
   readonly #queueEventsMax: number
   #phase: 'following' | 'resting' | 'ended' = 'following'
   #live = false
@@ -101,7 +101,7 @@ export class Subscription<
   constructor(
     client: Subscriptions,
     options: SubscribeOptions<Types>,
-    listener: Listener<EventOf<C, Chosen<C, Types>>>,
+    listener: Listener<EventOf<C, Delivered<C, Types>>>,
   ) {
     const { after, queueEventsMax, ...interest } = options
     // Throws here for values that cannot be sent, instead of on each new link.
@@ -190,7 +190,7 @@ export class Subscription<
     this.#listener.onEnd?.(ending)
   }
 
-  [Symbol.asyncIterator](): AsyncIterator<EventOf<C, Chosen<C, Types>>, undefined> {
+  [Symbol.asyncIterator](): AsyncIterator<EventOf<C, Delivered<C, Types>>, undefined> {
     const queue = this.#queue
     if (queue === undefined)
       throw new TypeError('subscription: expected either onEvent or for await, got both')
@@ -212,7 +212,10 @@ export class Subscription<
 
   #event(event: HubEvent, replayed: boolean): void {
     if (this.#phase === 'ended') return
-    const shown = (replayed ? { ...event, replay: true } : event) as unknown as EventOf<C, Chosen<C, Types>>
+    const shown = (replayed ? { ...event, replay: true } : event) as unknown as EventOf<
+      C,
+      Delivered<C, Types>
+    >
     if (this.#queue === undefined) return this.#listener.onEvent?.(shown)
     this.#queue.put(shown)
     if (this.#phase === 'following' && this.#queue.length >= this.#queueEventsMax) this.#leave('resting')

@@ -52,6 +52,11 @@ export type Chosen<
         : TypeIn<C>
   : TypeIn<C>
 
+/** The types that a subscription delivers: `complete`, which ends a session, passes every filter. */
+export type Delivered<C extends Catalog, Types extends readonly string[] | undefined> =
+  | Chosen<C, Types>
+  | Extract<TypeIn<C>, 'complete'>
+
 /** An event as a producer of a catalog publishes it. */
 export type NewEventOf<C extends Catalog, Type extends TypeIn<C> = TypeIn<C>> =
   Type extends TypeIn<C>

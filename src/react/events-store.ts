@@ -6,7 +6,7 @@ import { Listeners, type Store } from './shared.js'
 
 /** The result of `useEvents`: immutable, a new object after every change. */
 export interface Events<Event> {
-  /** The newest `eventsMax`, oldest first. */
+  /** The newest `eventsMax`, oldest first. `complete`, which passes every filter, only if `types` select it. */
   readonly events: readonly Event[]
   /** Whether everything from before the join has been received. */
   readonly live: boolean
@@ -26,10 +26,21 @@ type AnyEvent = EventOf<AnyCatalog>
 /** The value before anything has been received, and on the server. */
 export const noEvents: Events<AnyEvent> = { events: [], live: false }
 
+/** @returns whether a list of names, `prefix*` and exclusions selects the type, as the hub reads it */
+function selects(types: readonly string[], type: string): boolean {
+  const names = (pattern: string) =>
+    pattern.endsWith('*') ? type.startsWith(pattern.slice(0, -1)) : pattern === type
+  const excluded = types.filter((pattern) => pattern.startsWith('!'))
+  if (excluded.some((pattern) => names(pattern.slice(1)))) return false
+  const included = types.filter((pattern) => !pattern.startsWith('!'))
+  return included.length === 0 ? excluded.length > 0 : included.some(names)
+}
+
 /** The events of one subscription, for all components with the same arguments. */
 export class EventsStore implements Store<Events<AnyEvent>> {
   shown = noEvents
   readonly #eventsMax: number
+  readonly #showsComplete: boolean
   readonly #listeners: Listeners
   readonly #subscription: Subscription
   /** At most twice as many as are shown, so that old ones are removed in batches. */
@@ -39,6 +50,7 @@ export class EventsStore implements Store<Events<AnyEvent>> {
 
   constructor(client: Client, { eventsMax, ...asked }: Asked, forget: () => void) {
     this.#eventsMax = eventsMax
+    this.#showsComplete = asked.types === undefined || selects(asked.types, 'complete')
     this.#listeners = new Listeners(() => {
       this.#subscription.close()
       forget()
@@ -63,6 +75,8 @@ export class EventsStore implements Store<Events<AnyEvent>> {
   }
 
   #put(event: AnyEvent): void {
+    // It passes every filter, and would stand in a list of other types.
+    if (event.type === 'complete' && !this.#showsComplete) return
     this.#events.push(event)
     if (this.#events.length >= 2 * this.#eventsMax) this.#events = this.#newest()
     this.#changed()

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import type { Page } from 'playwright-core'
 import { renderToString } from 'react-dom/server'
 import t, { type Test } from 'tap'
@@ -189,6 +189,22 @@ t.test('runcast/react', { skip }, async (t) => {
     await page.locator('ol.live').waitFor()
     t.equal(await page.locator('ol li').count(), 0, 'other options begin afresh')
 
+    const others = { types: ['note', 'comp*'], last: 1 }
+    await call(page, 'draw', url, {
+      ...shown,
+      lists: 1,
+      options: { types: ['note'], last: 1 },
+      other: others,
+    })
+    await page.locator('ol.live').nth(1).waitFor()
+    hub.endSession('s')
+    await page.locator('li', { hasText: 'complete' }).waitFor()
+    t.strictSame(
+      await page.locator('ol li').allInnerTexts(),
+      ['note 49', 'note 49', 'complete {}'],
+      'the end of the session is in a list that asks for it, and in no other',
+    )
+
     await call(page, 'draw', url, { topic: 'rooms/7', lists: 1, slices: [] })
     await page.locator('ol.refused').waitFor()
     await call(page, 'draw', url, { lists: 1, slices: ['plan'] })
@@ -201,6 +217,55 @@ t.test('runcast/react', { skip }, async (t) => {
     t.equal(hub.stats().connections, 1, 'the client is its owner’s')
     t.strictSame(complaints, [])
   })
+
+  const react19 = new URL('../frameworks/node_modules/', import.meta.url).pathname
+  for (const [version, modules] of [
+    ['18', {}],
+    ['19', { react: `${react19}react`, 'react-dom': `${react19}react-dom` }],
+  ] as const) {
+    const absent = version === '19' && !existsSync(`${react19}react-dom`) && 'npm ci --prefix test/frameworks'
+    t.test(`follows once what suspends, in React ${version}`, { skip: absent }, async (t) => {
+      const { hub, url } = await served(t)
+      for (const id of ['a', 'b']) hub.session(id).publish({ type: 'note', data: `${id}1` })
+      const held = await bundle('test/browser/react-app.ts', modules)
+      const { page, complaints } = await openWith(t, browser, { url, script: held })
+      const sent: string[] = []
+      page.on('websocket', (socket) => socket.on('framesent', ({ payload }) => sent.push(String(payload))))
+      const subscribed = () => sent.filter((frame) => frame.includes('"subscribe"')).length
+
+      await call(page, 'closeGate', 'sessions/a')
+      await call(page, 'drawHeld', url)
+      await page.getByText('waiting').waitFor()
+      await until('it is connected', () => hub.stats().connections === 1)
+      t.equal(hub.stats().subscriptions, 0, 'what was never there follows nothing')
+      await call(page, 'openGate')
+      await page.locator('#sessions-a.live').getByText('note "a1"').waitFor()
+      t.equal(subscribed(), 1, 'two components in strict mode share one subscription')
+
+      await call(page, 'closeGate', 'sessions/a')
+      await call(page, 'suspend')
+      await page.getByText('waiting').waitFor()
+      hub.publish('sessions/a', [{ type: 'note', data: 'a2' }])
+      await call(page, 'openGate')
+      await page.locator('#sessions-a').getByText('note "a2"').waitFor()
+      t.equal(subscribed(), 1, 'it has not begun anew')
+      t.equal(await page.locator('li').count(), 2)
+
+      await call(page, 'closeGate', 'sessions/b')
+      await call(page, 'move', 'sessions/b')
+      hub.publish('sessions/a', [{ type: 'note', data: 'a3' }])
+      await page.locator('#sessions-a').getByText('note "a3"').waitFor()
+      t.equal(await page.getByText('waiting').count(), 0, 'what was there stays until the other is ready')
+      await call(page, 'openGate')
+      await page.locator('#sessions-b.live').getByText('note "b1"').waitFor()
+      await until('only the other is followed', () => hub.stats().subscriptions === 1)
+      t.equal(subscribed(), 2)
+      await call(page, 'leave')
+      await until('nothing is followed', () => hub.stats().subscriptions === 0)
+      hub.publish('sessions/b', [{ type: 'note', data: 'b2' }])
+      t.strictSame(complaints, [])
+    })
+  }
 
   t.test('begins the list anew with another epoch, and goes on after a cut', async (t) => {
     const first = await farHub(t)
@@ -222,12 +287,16 @@ t.test('runcast/react', { skip }, async (t) => {
   t.test('draws the example of the guide', async (t) => {
     const { hub, url } = await served(t)
     const guide = readFileSync(new URL('../../docs/guide/react.md', import.meta.url), 'utf8')
-    const [example = '', inbox = ''] = [...guide.matchAll(/```tsx\n(.+?)```/gs)].map(([, tsx]) => tsx)
+    const [example = '', inbox = ''] = [...guide.matchAll(/```tsx.*?\n(.+?)```/gs)].map(([, tsx]) => tsx)
     const { page, complaints } = await openWith(t, browser, { url, script: ' ' })
-    await page.evaluate(`document.body.innerHTML = '<main id="app"></main>'`)
-    const tsx = example.replace('http://127.0.0.1:4600', url)
-    t.not(tsx, example, 'it names the hub')
-    await page.addScriptTag({ content: await bundle({ tsx }) })
+    // As the template of Vite has it.
+    const drawn = async (app: string) => {
+      await page.evaluate(`document.body.innerHTML = '<main id="root"></main>'`)
+      const main = `import { createRoot } from 'react-dom/client'
+        createRoot(document.querySelector('#root')!).render(<App />)`
+      await page.addScriptTag({ content: await bundle({ tsx: `${app}\n${main}` }) })
+    }
+    await drawn(example)
     const session = hub.session('build-42')
     await page.getByText('connected').waitFor()
     session.setState('plan', { goal: 'Ship it' })
@@ -238,9 +307,8 @@ t.test('runcast/react', { skip }, async (t) => {
     await page.getByRole('heading', { name: 'Ship it' }).waitFor()
     await page.getByText('lint: all is well').waitFor()
 
-    await page.evaluate(`document.body.innerHTML = '<main id="app"></main>'`)
-    await page.addScriptTag({ content: await bundle({ tsx: inbox.replace('http://127.0.0.1:4600', url) }) })
     hub.endSession('build-42', undefined, { result: 'failed' })
+    await drawn(inbox)
     await page.getByText('failed').waitFor()
     const asking = hub.session('ship')
     asking.worker('release').publish({

@@ -226,8 +226,15 @@ t.test('types', async (t) => {
       random,
     })
     t.teardown(() => client.close())
-    const show = (event: EventOf<BuiltInCatalog, 'process.output' | 'process.exited'>): string =>
-      event.type === 'process.output' ? event.data.text : String(event.data.code)
+    // The end of a session passes every filter.
+    const show = (
+      event: EventOf<BuiltInCatalog, 'process.output' | 'process.exited' | 'complete'>,
+    ): string =>
+      event.type === 'process.output'
+        ? event.data.text
+        : event.type === 'complete'
+          ? 'over'
+          : String(event.data.code)
     const seen: string[] = []
     client.subscribe(
       { topic: 'sessions/s', types: ['process.o*', 'process.exited'] },

@@ -1,9 +1,10 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 import type { Test } from 'tap'
+import { bundleClient } from '../../scripts/client-bundle.js'
 import { buildPanels } from '../../scripts/panels.js'
 import { freePort } from '../kit/free-port.js'
 import { secret } from '../kit/tokens.js'
@@ -26,10 +27,13 @@ export function examples(): ReadonlyMap<string, string> {
   )
 }
 
-/** Puts the package where the examples find it, from the present sources. */
-export async function installRuncast(): Promise<void> {
-  const folder = `${here}node_modules/runcast`
-  rmSync(folder, { recursive: true, force: true })
+/** Where the applications of this process are: test files that run at once do not share a folder. */
+const apps = join(here, '.apps', String(process.pid))
+
+/** Puts the package where applications find it, from the present sources; removed at the end of the test. */
+export async function installRuncast(t: Test): Promise<void> {
+  const folder = `${apps}/node_modules/runcast`
+  t.teardown(() => rmSync(apps, { recursive: true, force: true }))
   const sources = readdirSync(`${root}src`, { recursive: true, encoding: 'utf8' })
   await build({
     absWorkingDir: root,
@@ -45,8 +49,17 @@ export async function installRuncast(): Promise<void> {
   writeFileSync(`${folder}/package.json`, readFileSync(`${root}package.json`))
 }
 
+/** Puts the package for front-ends there. */
+export async function installClient(t: Test): Promise<void> {
+  const folder = `${apps}/node_modules/@runcast/client`
+  t.teardown(() => rmSync(apps, { recursive: true, force: true }))
+  await bundleClient(`${folder}/dist`)
+  writeFileSync(`${folder}/package.json`, readFileSync(`${root}packages/client/package.json`))
+}
+
 export interface App {
   readonly origin: string
+  readonly folder: string
   /** What it has written so far. */
   readonly output: () => string
   /** Asks it to end. @returns its code once it has */
@@ -54,28 +67,40 @@ export interface App {
 }
 
 export interface AppOptions {
-  /** What runs it: Node unless given. */
-  readonly command?: readonly string[]
+  /** What runs `main`: Node unless given; or all of the words, for a port. */
+  readonly command?: readonly string[] | ((port: number) => readonly string[])
   /** By path. */
   readonly files: Readonly<Record<string, string>>
+  /** What is run, and the name of its folder. */
   readonly main: string
+  readonly env?: Readonly<Record<string, string>>
+  /** What it answers once it is there. */
+  readonly path?: string
+}
+
+/** @returns the files of a folder of the project, as an application has them */
+export function filesOf(folder: string): Record<string, string> {
+  const paths = readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
+  const own = paths.filter((path) => !/^(node_modules|dist|\.next)\b/.test(path))
+  const files = own.filter((path) => statSync(join(root, folder, path)).isFile())
+  return Object.fromEntries(files.map((path) => [path, readFileSync(join(root, folder, path), 'utf8')]))
 }
 
 /** Runs an application in a folder and a process of its own, until the test ends. */
 export async function start(
   t: Test,
-  { command = [process.execPath], files, main }: AppOptions,
+  { command = [process.execPath], files, main, env = {}, path = '/hello' }: AppOptions,
 ): Promise<App> {
-  const folder = join(here, '.apps', `${main.replace(/\W/g, '-')}-${process.pid}`)
+  const folder = join(apps, main.replace(/\W/g, '-'))
   for (const [path, text] of Object.entries(files)) {
     mkdirSync(dirname(join(folder, path)), { recursive: true })
     writeFileSync(join(folder, path), text)
   }
   const port = await freePort()
-  const [program = '', ...words] = command
-  const child = spawn(program, [...words, main], {
+  const [program = '', ...words] = typeof command === 'function' ? command(port) : [...command, main]
+  const child = spawn(program, words, {
     cwd: folder,
-    env: { ...process.env, PORT: String(port), RUNCAST_SECRET: secret, NEXT_TELEMETRY_DISABLED: '1' },
+    env: { ...process.env, PORT: String(port), RUNCAST_SECRET: secret, NEXT_TELEMETRY_DISABLED: '1', ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   let output = ''
@@ -91,7 +116,7 @@ export async function start(
     'the application answers',
     async () => {
       if (child.exitCode !== null) throw new Error(`${main} ended with ${child.exitCode}:\n${output}`)
-      return (await fetch(`${origin}/hello`).catch(() => undefined))?.ok === true
+      return (await fetch(`${origin}${path}`).catch(() => undefined))?.ok === true
     },
     90_000,
   ).catch((error: unknown) => {
@@ -99,6 +124,7 @@ export async function start(
   })
   return {
     origin,
+    folder,
     output: () => output,
     end() {
       child.kill('SIGTERM')

@@ -177,7 +177,7 @@ async function expectAll(t: Test, app: App): Promise<void> {
 }
 
 t.before(async () => {
-  if (missing('express') === false) await installRuncast()
+  if (missing('express') === false) await installRuncast(t)
 })
 
 t.test('Chromium for the pages', { skip: noBrowser }, async () => {

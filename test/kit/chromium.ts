@@ -26,8 +26,14 @@ export async function launch(t: Test): Promise<Browser> {
   return browser
 }
 
-/** @returns a script that makes the exports of a module, or of a text in TypeScript and JSX, the global `bundle` */
-export async function bundle(from: string | { readonly tsx: string }): Promise<string> {
+/**
+ * @param modules where packages other than this project's own come from, by name
+ * @returns a script that makes the exports of a module, or of a text in TypeScript and JSX, the global `bundle`
+ */
+export async function bundle(
+  from: string | { readonly tsx: string },
+  modules: Readonly<Record<string, string>> = {},
+): Promise<string> {
   const { outputFiles } = await build({
     absWorkingDir: root,
     ...(typeof from === 'string'
@@ -35,7 +41,7 @@ export async function bundle(from: string | { readonly tsx: string }): Promise<s
       : { stdin: { contents: from.tsx, loader: 'tsx', resolveDir: root } }),
     jsx: 'automatic',
     // As users import them.
-    alias: { 'runcast/client': './src/client.ts', 'runcast/react': './src/react.ts' },
+    alias: { '@runcast/client': './src/client.ts', '@runcast/client/react': './src/react.ts', ...modules },
     bundle: true,
     format: 'iife',
     globalName: 'bundle',

@@ -1,0 +1,173 @@
+import { spawn, spawnSync } from 'node:child_process'
+import { readdirSync, readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import type { Browser, Page } from 'playwright-core'
+import t, { type Test } from 'tap'
+import { complaintsOf, launch, skip as noBrowser } from '../kit/chromium.js'
+import { served } from '../kit/served.js'
+import { until } from '../kit/wait.js'
+import { filesOf, installClient, installRuncast, missing, start } from './apps.js'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+const vite = fileURLToPath(new URL('node_modules/vite/bin/vite.js', import.meta.url))
+const next = fileURLToPath(new URL('node_modules/next/dist/bin/next', import.meta.url))
+const skip = missing('vite') || missing('next') || noBrowser
+
+interface Manifest {
+  readonly dependencies?: Readonly<Record<string, string>>
+  readonly devDependencies?: Readonly<Record<string, string>>
+}
+
+const manifestOf = (folder: string): Manifest =>
+  JSON.parse(readFileSync(`${root}${folder}/package.json`, 'utf8'))
+
+const isVite =
+  (...words: readonly string[]) =>
+  (port: number) => [
+    process.execPath,
+    vite,
+    ...words,
+    '--host',
+    '127.0.0.1',
+    '--port',
+    `${port}`,
+    '--strictPort',
+  ]
+
+t.test(
+  'the examples name the versions that they are tested with, and are told of in their README',
+  async (t) => {
+    const tested = { ...manifestOf('').devDependencies, ...manifestOf('test/frameworks').dependencies }
+    for (const name of readdirSync(`${root}examples`, { withFileTypes: true }).flatMap((entry) =>
+      entry.isDirectory() ? entry.name : [],
+    )) {
+      const { dependencies, devDependencies } = manifestOf(`examples/${name}`)
+      for (const [needed, version] of Object.entries({ ...dependencies, ...devDependencies })) {
+        if (version.startsWith('file:') || needed.startsWith('@types/')) continue
+        t.equal(version, tested[needed], `${name}: ${needed}`)
+      }
+      const readme = readFileSync(`${root}examples/${name}/README.md`, 'utf8')
+      t.match(readFileSync(`${root}examples/README.md`, 'utf8'), `(${name}/README.md)`)
+      for (const [, path = ''] of readme.matchAll(/^\| `(\S+)` \|/gm))
+        t.ok(path in filesOf(`examples/${name}`), path)
+    }
+  },
+)
+
+t.test('in Chromium', { skip }, async (t) => {
+  const browser = await launch(t)
+  await Promise.all([installClient(t), installRuncast(t)])
+
+  t.test('the chat: several people see, write in and stop the same answers', async (t) => {
+    const { hub, url } = await served(t)
+    const env = { RUNCAST_HUB: url }
+    const app = await start(t, {
+      main: 'chat',
+      files: filesOf('examples/chat'),
+      command: isVite(),
+      env,
+      path: '/',
+    })
+    startAgent(t, app.folder, env)
+    await until('the agent follows', () => hub.stats().subscriptions === 1)
+    const complaints: string[] = []
+    const [ann, bob] = await Promise.all([
+      open(t, browser, `${app.origin}/`, complaints),
+      open(t, browser, `${app.origin}/?by=bob`, complaints),
+    ])
+    await say(ann, 'Hello')
+    for (const page of [ann, bob]) await page.getByText('2 viewers').waitFor()
+    await bob.getByText('ann: Hello').waitFor()
+    for (const page of [ann, bob]) await page.getByText(/agent: You said “Hello”.* sees it grow\./).waitFor()
+    // An answer of a thousand words is still on its way when somebody stops it.
+    await say(bob, 'word '.repeat(1_000))
+    await ann.getByText(/agent: You said “word word/).waitFor()
+    await ann.getByRole('button', { name: 'Stop' }).click()
+    for (const page of [ann, bob]) await page.getByText('(stopped)').waitFor()
+    await ann.reload()
+    await ann.getByText('(stopped)').waitFor()
+    t.same(await ann.locator('li').allInnerTexts(), await bob.locator('li').allInnerTexts())
+    t.equal(await ann.locator('li').count(), 4)
+    t.strictSame(complaints, [])
+  })
+
+  t.test('the wall: a tile for each worker, as long as it has something to show', async (t) => {
+    const { hub, url } = await served(t)
+    const env = { RUNCAST_HUB: url }
+    const files = filesOf('examples/wall')
+    const app = await start(t, { main: 'wall', files, command: isVite(), env, path: '/' })
+    const built = spawnSync(process.execPath, [vite, 'build'], { cwd: app.folder, encoding: 'utf8' })
+    t.equal(built.status, 0, built.stderr)
+    const complaints: string[] = []
+    const page = await open(t, browser, app.origin, complaints)
+    await page.getByText('live').waitFor()
+    const tile = (name: string) => page.locator('article', { has: page.getByRole('heading', { name }) })
+
+    const demo = hub.session('demo')
+    const output = (text: string) => ({ type: 'process.output', data: { stream: 'stdout', text } })
+    demo.worker('count').publish([{ type: 'process.started', data: { command: 'count' } }, output('1\n2\n')])
+    await tile('demo / count').getByText('1 2').waitFor()
+    await tile('demo / count').getByText('running').waitFor()
+    const asked = { request_id: 'r', prompt: 'Go on?' }
+    demo.worker('ask').publish([{ type: 'client_input_requested', data: asked }])
+    await tile('demo / ask').getByText('needs you').waitFor()
+    hub
+      .session('broken')
+      .worker('test')
+      .publish([output('no'), { type: 'process.exited', data: { code: 1 } }])
+    await tile('broken / test').getByText('failed').waitFor()
+    hub.endSession('broken')
+    hub.endSession('demo', undefined, { result: 'succeeded' })
+    await tile('demo / count').waitFor({ state: 'detached' })
+    t.strictSame(await page.getByRole('heading').allInnerTexts(), ['broken / test'], 'what failed stays')
+    t.strictSame(complaints, [])
+  })
+
+  t.test('Next: jobs of the server are live in every browser', async (t) => {
+    const app = await start(t, {
+      main: 'next',
+      files: filesOf('examples/next'),
+      command: (port) => [process.execPath, next, 'dev', '--hostname', '127.0.0.1', '--port', `${port}`],
+      path: '/',
+    })
+    const complaints: string[] = []
+    const pages = await Promise.all([1, 2].map(() => open(t, browser, app.origin, complaints)))
+    for (const page of pages) await page.getByText('connected').waitFor()
+    await pages[0]?.getByRole('button', { name: 'Start a job' }).click()
+    for (const page of pages) {
+      await page.getByText('fetch … index … check …').waitFor()
+      await page.getByText('ended').waitFor()
+      t.equal(await page.getByRole('progressbar').getAttribute('value'), '3')
+    }
+    const own = await open(t, browser, `${app.origin}/live/`, complaints)
+    await own.getByText('Connected · SSE').waitFor()
+    // The page of the hub tries a WebSocket first, which Next ends.
+    t.strictSame(
+      complaints.filter((text) => !text.includes('WebSocket')),
+      [],
+    )
+  })
+})
+
+async function open(t: Test, browser: Browser, url: string, complaints: string[]): Promise<Page> {
+  const page = await browser.newPage()
+  t.teardown(() => page.close())
+  const own = complaintsOf(page)
+  own.push = (...texts) => complaints.push(...texts)
+  await page.goto(url)
+  return page
+}
+
+async function say(page: Page, text: string): Promise<void> {
+  await page.getByLabel('Message').fill(text)
+  await page.getByRole('button', { name: 'Send' }).click()
+}
+
+function startAgent(t: Test, cwd: string, env: Record<string, string>): void {
+  const agent = spawn(process.execPath, ['agent.mjs'], {
+    cwd,
+    env: { ...process.env, ...env },
+    stdio: 'inherit',
+  })
+  t.teardown(() => new Promise((resolve) => agent.once('exit', resolve) && agent.kill('SIGKILL')))
+}

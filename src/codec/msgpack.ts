@@ -7,6 +7,7 @@ import { checkPlain } from './plain-msgpack.js'
 import { readPlain } from './read-msgpack.js'
 import type { Variants } from './variants.js'
 import { wideText } from './wide-text.js'
+import { writePlain } from './write-msgpack.js'
 
 /** Plain MessagePack, readable by any library: no records, no extensions, maps with string keys. */
 const packr = new Packr({
@@ -24,6 +25,9 @@ const packr = new Packr({
 // took a fifth of the time with few subscribers (`npm run bench -- fanout --only ws-10-10-200`).
 const slabBytes = 64 * 1024
 
+// Longer frames have memory of their own.
+const sharedBytesMax = slabBytes / 4
+
 const emptyArray = 0x90
 
 // The texts of a live batch's head, between its numbers. The head is written by hand, because packing it took as long as
@@ -32,6 +36,8 @@ const text = (...texts: string[]): Buffer => Buffer.concat(texts.map((one) => Bu
 const opening = Buffer.concat([Buffer.from([0x85]), text('type', 'events', 'feed')])
 const [beforeAfter, beforeLast, beforeEvents] = [text('after'), text('last'), text('events')]
 const liveTextBytes = opening.length + beforeAfter.length + beforeLast.length + beforeEvents.length
+// The most that the feed, the two positions and the number of events take.
+const batchNumbersBytes = 4 * 5
 
 /** @returns a value in plain MessagePack. */
 export function pack(value: object): Uint8Array {
@@ -109,7 +115,7 @@ export class MsgpackCodec implements Codec {
     for (let i = 0; i < events.length; i++) bytes += this.#event(events[i] as Variants).length
 
     const chunk = this.#room(bytes)
-    let at = packed === undefined ? writeLiveHead(chunk, feed, span as Span) : writeBytes(chunk, 0, packed)
+    let at = packed === undefined ? writeLiveHead(chunk, 0, feed, span as Span) : writeBytes(chunk, 0, packed)
     at = writeArrayHead(chunk, at, events.length)
     for (let i = 0; i < events.length; i++) {
       const packed = (events[i] as Variants).packed as Uint8Array
@@ -138,7 +144,7 @@ export class MsgpackCodec implements Codec {
 
   /** The simple equivalent is `Buffer.allocUnsafe(bytes)`: see `slabBytes`. */
   #room(bytes: number): Buffer {
-    if (bytes > slabBytes / 4) return Buffer.allocUnsafeSlow(bytes)
+    if (bytes > sharedBytesMax) return Buffer.allocUnsafeSlow(bytes)
     if (this.#used + bytes > this.#slab.length) {
       this.#slab = Buffer.allocUnsafeSlow(slabBytes)
       this.#used = 0
@@ -151,10 +157,48 @@ export class MsgpackCodec implements Codec {
   /** Makes the same bytes without a buffer for each event. */
   #onceOnly(feed: number, span: Span, events: readonly Variants[]): Uint8Array {
     this.encodings += events.length
+    return this.#written(feed, span, events) ?? this.#packed(feed, span, events)
+  }
+
+  /** @returns the batch, written where it stays; undefined if it takes a quarter of a slab or more */
+  #written(feed: number, span: Span, events: readonly Variants[]): Uint8Array | undefined {
+    // Most fit into what is left of a slab, so that is tried before it is given up.
+    return (
+      this.#writeBatch(feed, span, events) ??
+      (this.#hasRoom ? undefined : this.#writeAnew(feed, span, events))
+    )
+  }
+
+  get #hasRoom(): boolean {
+    return this.#slab.length - this.#used >= sharedBytesMax
+  }
+
+  #writeAnew(feed: number, span: Span, events: readonly Variants[]): Uint8Array | undefined {
+    this.#slab = Buffer.allocUnsafeSlow(slabBytes)
+    this.#used = 0
+    return this.#writeBatch(feed, span, events)
+  }
+
+  /** @returns the batch in the slab; undefined if it does not fit */
+  #writeBatch(feed: number, span: Span, events: readonly Variants[]): Uint8Array | undefined {
+    const slab = this.#slab
+    const from = this.#used
+    if (from + liveTextBytes + batchNumbersBytes > slab.length) return undefined
+    let at = writeArrayHead(slab, writeLiveHead(slab, from, feed, span), events.length)
+    for (let i = 0; i < events.length; i++) {
+      at = writePlain(slab, at, (events[i] as Variants).event as unknown as JsonValue)
+      if (at < 0 || at - from > sharedBytesMax) return undefined
+    }
+    this.#used = at
+    return slab.subarray(from, at)
+  }
+
+  /** Makes the same bytes of a longer batch. */
+  #packed(feed: number, span: Span, events: readonly Variants[]): Uint8Array {
     const packed = packInPlace(events.map(({ event }) => event))
     const { start, end } = packed
     const chunk = this.#room(liveHeadBytes(feed, span) + end - start)
-    packed.copy(chunk, writeLiveHead(chunk, feed, span), start, end)
+    packed.copy(chunk, writeLiveHead(chunk, 0, feed, span), start, end)
     if (end - start > slabBytes) packr.useBuffer(Buffer.allocUnsafeSlow(libraryBytes))
     return chunk
   }
@@ -182,8 +226,8 @@ function liveHeadBytes(feed: number, { after, last }: Span): number {
 }
 
 /** The simple equivalent is `packedHead`. */
-function writeLiveHead(to: Buffer, feed: number, { after, last }: Span): number {
-  let at = writeUnsigned(to, writeBytes(to, 0, opening), feed)
+function writeLiveHead(to: Buffer, from: number, feed: number, { after, last }: Span): number {
+  let at = writeUnsigned(to, writeBytes(to, from, opening), feed)
   at = writeUnsigned(to, writeBytes(to, at, beforeAfter), after)
   at = writeUnsigned(to, writeBytes(to, at, beforeLast), last)
   return writeBytes(to, at, beforeEvents)

@@ -114,7 +114,7 @@ export class Flush {
     try {
       for (const followed of dirty) {
         const { timeline } = followed
-        if (timeline.needsRefresh) timeline.refresh(clock.now())
+        if (followed.needsRefresh) timeline.refresh(clock.now())
         events += this.#flushTopics(followed)
       }
       this.#writeQueued()
@@ -134,31 +134,36 @@ export class Flush {
     const topics = followed.take()
     for (const topic of topics) {
       const entries = topic.take()
-      const once = topics.length === 1 && topic.feeds.size === 1
-      for (const feed of this.#inOrder(topic, entries.length)) {
-        feed.forgetReplay()
-        if (!feed.inStep) continue
-        if (this.#workLeft <= 0 && entries.length * (1 + feed.filter.steps) > alwaysDone) {
-          postpone(feed)
-          continue
+      const { only } = topic
+      if (only !== undefined) this.#flushWithin(only, entries, { offset, once: topics.length === 1 })
+      else
+        for (const feed of this.#inOrder(topic, entries.length)) {
+          this.#flushWithin(feed, entries, { offset, once: false })
         }
-        const { compared } = feed.filter
-        try {
-          this.#flushFeed(feed, entries, { offset, once })
-        } catch (error) {
-          for (const member of feed.subscriptions) member.fail(error)
-        }
-        this.#spend(entries.length + feed.filter.compared - compared)
-      }
       // Workers' events also appear in `sessions/{s}/**`, so they are not counted twice.
       events = topic.topic.isWhole ? Math.max(events, entries.length) : events + entries.length
     }
     return events
   }
 
+  /** Flushes a feed, or postpones it if this turn has no time for it. @param moment as in `#flushFeed` */
+  #flushWithin(feed: Feed, entries: readonly Entry[], moment: { offset: Offset; once: boolean }): void {
+    feed.forgetReplay()
+    if (!feed.inStep) return
+    const { filter } = feed
+    if (this.#workLeft <= 0 && entries.length * (1 + filter.steps) > alwaysDone) return postpone(feed)
+    const { compared } = filter
+    try {
+      this.#flushFeed(feed, entries, moment)
+    } catch (error) {
+      for (const member of feed.subscriptions) member.fail(error)
+    }
+    this.#spend(entries.length + filter.compared - compared)
+  }
+
   /** If it may be too much for one turn, feeds with simple filters come first. */
   #inOrder({ feeds }: TopicFeeds, events: number): Iterable<Feed> {
-    if (feeds.size === 1 || 4 * feeds.size * events <= this.#workLeft) return feeds.values()
+    if (4 * feeds.size * events <= this.#workLeft) return feeds.values()
     return [...feeds.values()].sort((one, other) => one.filter.steps - other.filter.steps)
   }
 

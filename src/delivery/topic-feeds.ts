@@ -13,6 +13,8 @@ export class Followed implements Following {
   readonly topics: TopicFeeds[] = []
   #dirty: TopicFeeds[] = nothing
   #pending = 0
+  /** Feeds of its topics that let a slice of the hub's own pass. */
+  #watching = 0
 
   constructor(timeline: Timeline) {
     this.timeline = timeline
@@ -25,7 +27,16 @@ export class Followed implements Following {
 
   /** Whether a flush has something to bring. */
   get unflushed(): boolean {
-    return this.#pending > 0 || this.timeline.needsRefresh
+    return this.#pending > 0 || this.needsRefresh
+  }
+
+  /** Whether reserved slices are out of date, and followed. */
+  get needsRefresh(): boolean {
+    return this.#watching > 0 && this.timeline.needsRefresh
+  }
+
+  watching(more: 1 | -1): void {
+    this.#watching += more
   }
 
   /** @param isFirst it is the first one of its topic since the last flush */
@@ -52,6 +63,8 @@ export class TopicFeeds implements Audience {
   readonly followed: Followed
   /** By the names of their filters. */
   readonly feeds = new Map<string, Feed>()
+  // Most sessions have one feed. With ten thousand of them nothing is in the processor's caches, and a map is three places.
+  #only: Feed | undefined = undefined
   #pending: Entry[] = nothing
   /** Feeds that let a slice of the hub's own pass. */
   #watching = 0
@@ -77,16 +90,33 @@ export class TopicFeeds implements Audience {
     return false
   }
 
+  /** Its only feed; undefined if there are several. */
+  get only(): Feed | undefined {
+    return this.#only
+  }
+
   add(feed: Feed): void {
     this.feeds.set(feed.filter.name, feed)
-    if (feed.filter.watches) this.#watching++
+    this.#setOnly()
+    if (feed.filter.watches) this.#watch(1)
     if (feed.filter.asksWatchers) this.#asking++
   }
 
   delete(feed: Feed): void {
     if (!this.feeds.delete(feed.filter.name)) return
-    if (feed.filter.watches) this.#watching--
+    this.#setOnly()
+    if (feed.filter.watches) this.#watch(-1)
     if (feed.filter.asksWatchers) this.#asking--
+  }
+
+  #setOnly(): void {
+    const [first] = this.feeds.values()
+    this.#only = this.feeds.size === 1 ? first : undefined
+  }
+
+  #watch(more: 1 | -1): void {
+    this.#watching += more
+    this.followed.watching(more)
   }
 
   pend(entry: Entry): void {

@@ -14,15 +14,14 @@ export interface Passage {
 }
 
 const unforced: Passage = {}
+const forced: Passage = { force: true }
 
 /** An event in the history, with its traits, size and encoded variants. */
 export class Entry extends Variants {
   readonly traits: Traits
   /** About the bytes of its JSON text. */
   readonly bytes: number
-  readonly force: boolean
-  readonly everywhere: boolean
-  readonly slice: string | undefined
+  readonly #passage: Passage
   /** A later attempt at its step has replaced it, so it is no longer delivered. */
   superseded = false
 
@@ -30,9 +29,21 @@ export class Entry extends Variants {
     super(event)
     this.traits = traits
     this.bytes = bytes
-    this.force = passage.force === true
-    this.everywhere = passage.everywhere === true
-    this.slice = passage.slice
+    // Shared by nearly all events: they are most of what a hub holds, so each of their fields counts.
+    const isShared = passage.everywhere !== true && passage.slice === undefined
+    this.#passage = isShared ? (passage.force === true ? forced : unforced) : passage
+  }
+
+  get force(): boolean {
+    return this.#passage.force === true
+  }
+
+  get everywhere(): boolean {
+    return this.#passage.everywhere === true
+  }
+
+  get slice(): string | undefined {
+    return this.#passage.slice
   }
 
   get offset(): Offset {

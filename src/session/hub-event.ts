@@ -26,14 +26,13 @@ export function hubEvent(
   { traits, now }: Facts,
 ): HubEvent {
   const key = keyOf(event, traits)
-  // The same shape for nearly all events, so that reading them stays fast.
-  const made: { -readonly [name in keyof HubEvent]: HubEvent[name] } = {
-    offset,
-    type: event.type,
-    time: event.time ?? now,
-    data: event.data ?? null,
-  }
-  if (worker !== undefined) made.worker = worker
+  const { type } = event
+  const time = event.time ?? now
+  const data = event.data ?? null
+  // Two shapes for nearly all events, so that reading them stays fast, and no field is added later: each object with added
+  // fields has a second one for them, which the collector copies too.
+  const made: { -readonly [name in keyof HubEvent]: HubEvent[name] } =
+    worker === undefined ? { offset, type, time, data } : { offset, type, time, data, worker }
   if (event.id !== undefined) made.id = event.id
   if (key !== undefined) made.key = key
   if (event.trace !== undefined) {

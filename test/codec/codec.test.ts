@@ -1,11 +1,14 @@
 import { createParser } from 'eventsource-parser'
 import fc from 'fast-check'
+import { Packr } from 'msgpackr'
 import t from 'tap'
 import type { Chunk } from '../../src/codec/codec.js'
 import { Codecs } from '../../src/codec/codecs.js'
 import { Variants } from '../../src/codec/variants.js'
+import { writePlain } from '../../src/codec/write-msgpack.js'
 import { systemClock } from '../../src/lib/clock.js'
 import { EventStreamReader, type StreamEvent } from '../../src/lib/event-stream.js'
+import type { JsonValue } from '../../src/lib/json.js'
 import { type Offset, parseCursor } from '../../src/protocol/cursor.js'
 import type { ControlFrame, Events, HubEvent } from '../../src/protocol/frames.js'
 import { epoch, type ReadBatch, someEvents, testCodec, topic } from '../conformance/codec.js'
@@ -357,6 +360,33 @@ t.test('a batch that nobody else needs has the same bytes, and keeps nothing', a
       }
     }
   }
+})
+
+t.test('values are written in place with the bytes that a library packs them in', async (t) => {
+  const packr = new Packr({ useRecords: false, variableMapSize: true, useToJSON: false })
+  const to = Buffer.alloc(1_000_000)
+  const same = (value: JsonValue, from = 3): boolean => {
+    const end = writePlain(to, from, value)
+    return end > 0 && packr.pack(value).equals(to.subarray(from, end))
+  }
+  const sizes = [0, 1, 31, 32, 63, 64, 255, 256, 65_535, 65_536]
+  for (const size of sizes) {
+    t.ok(same('x'.repeat(size)), `${size} letters`)
+    t.ok(same('é'.repeat(size)), `${size} wide letters`)
+    t.ok(same(Array.from({ length: size }, () => 1)), `${size} items`)
+    t.ok(same(Object.fromEntries(Array.from({ length: size }, (_, n) => [`f${n}`, n]))), `${size} fields`)
+    for (const value of [size, -size, size - 1, size / 3, size * 65_537]) t.ok(same(value), String(value))
+  }
+  fc.assert(
+    fc.property(fc.jsonValue({ maxDepth: 4, stringUnit: 'grapheme' }), (value) => same(value as JsonValue)),
+    { numRuns: 500 },
+  )
+
+  t.equal(writePlain(Buffer.alloc(300), 0, 'x'.repeat(300)), -1)
+  t.equal(writePlain(Buffer.alloc(30), 0, ['x'.repeat(10), 'x'.repeat(10)]), -1)
+  t.equal(writePlain(to, 0, { a: undefined } as unknown as JsonValue), -1)
+  const half = writePlain(to, 0, 'a\ud83d')
+  t.equal(new Codecs().msgpack.decode(to.subarray(0, half)), 'a\ufffd')
 })
 
 t.test('a small event is not kept in a piece of memory that a large one has needed', async (t) => {

@@ -3,6 +3,7 @@ import { defaultTraits } from './traits.js'
 
 const lost = traits({ critical: true, replay: 'latest', rollup: true })
 const derived = traits({ critical: true, rollup: true })
+const message = traits({ critical: true, replay: 'all' })
 
 /**
  * Events of an agent runtime. `state.initial` and `state.update` belong to the hub and `heartbeat` to the transport, so they
@@ -20,4 +21,8 @@ export const runtime: Section = {
   // The hub publishes these when a worker seems to be stuck, and when a step begins again.
   'worker.stalled': derived,
   'attempt.superseded': derived,
+  // The hub publishes these for the messages of durable streams.
+  'stream.json': message,
+  'stream.text': message,
+  'stream.bytes': message,
 }

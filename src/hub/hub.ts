@@ -47,6 +47,7 @@ import type { Sessions } from '../sessions/sessions.js'
 import type { Submitting } from '../sessions/submitting.js'
 import { Turns } from '../sessions/turns.js'
 import type { Outbox } from '../store/store.js'
+import { DurableStreams } from './durable-streams.js'
 import type { HubOptions } from './hub-options.js'
 import { catchUpTopic, openTopics, type WantedTopic } from './opening.js'
 import { leasedTopicOf, ownTopicOf } from './own-topic.js'
@@ -90,6 +91,8 @@ export class Hub {
   readonly #submitting: Submitting | undefined
   readonly #submissions: Submissions
   readonly #duties: LogDuties | undefined
+  /** Sessions that are durable streams. */
+  readonly streams: DurableStreams
 
   constructor(options: HubOptions) {
     this.clock = options.clock ?? systemClock
@@ -134,6 +137,15 @@ export class Hub {
     })
     this.#texts = parts.texts
     this.#duties = parts.duties
+    this.streams = new DurableStreams({
+      clock,
+      sessions: parts.sessions,
+      publishing: parts.publishing,
+      submitting: parts.submitting,
+      catchUp: (topic) => this.catchUp(topic),
+      committed: (session) => this.committed(session),
+      remove: (session) => this.removeSession(session),
+    })
   }
 
   /** Why nothing can be published now, because the store or the log fails; undefined otherwise. */

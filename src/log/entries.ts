@@ -4,7 +4,7 @@ import type { JsonObject, JsonValue } from '../lib/json.js'
 import type { KeptValue } from '../mask/values.js'
 import type { Offset } from '../protocol/cursor.js'
 import type { Attempt, Mode, NewEvent, StateUpdate } from '../protocol/frames.js'
-import { StoreError } from '../store/store.js'
+import { StoreError, type StreamProducer } from '../store/store.js'
 import type { Append, Delivered } from './shared-log.js'
 
 /** What a batch is made of: what producers did to a session, as all hubs that follow it do it again. */
@@ -66,6 +66,8 @@ export type LogEntry =
       readonly seen: Offset
       readonly reason: string
     }
+  /** A request to a durable stream, decided by the state of the stream when it is applied. */
+  | { readonly kind: 'stream'; readonly change: StreamChange; readonly messages: readonly StreamMessage[] }
   /** Somebody is stuck. Means nothing where it was heard of after `seen`. */
   | {
       readonly kind: 'stalled'
@@ -77,6 +79,33 @@ export type LogEntry =
         readonly tool?: string
       }
     }
+
+/** A request to a durable stream, as its protocol has them. */
+export type StreamChange =
+  | {
+      readonly kind: 'create'
+      readonly contentType: string
+      readonly ttlSeconds?: number | undefined
+      /** RFC 3339 */
+      readonly expiresAt?: string | undefined
+      readonly closes: boolean
+    }
+  | {
+      readonly kind: 'append'
+      /** Absent if there are no messages, because it only closes. */
+      readonly contentType?: string | undefined
+      readonly closes: boolean
+      readonly seq?: string | undefined
+      readonly producer?: StreamProducer | undefined
+    }
+  /** It was read. */
+  | { readonly kind: 'touch' }
+
+/** A message of a durable stream as an event, and about the bytes of its JSON text. */
+export interface StreamMessage {
+  readonly event: NewEvent
+  readonly bytes: number
+}
 
 /** An entry, and its place in the batch. */
 export interface PlacedEntry {
@@ -103,6 +132,8 @@ export function widthOf(entry: LogEntry): number {
       return entry.steers === true ? 2 : 1
     case 'end':
       return 2 * entry.room + 3
+    case 'stream':
+      return Math.max(1, entry.messages.length)
     default:
       return 1
   }

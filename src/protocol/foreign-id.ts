@@ -13,6 +13,19 @@ const mark = '~~'
  */
 export function ownId(foreign: string): string {
   if (own.test(foreign) && !isForbiddenName(foreign)) return foreign
+  return escapedId(foreign)
+}
+
+/**
+ * Like `ownId`, but no two names have the same id, because producers create what they name.
+ *
+ * @param path of a durable stream, decoded
+ */
+export function streamId(path: string): string {
+  return path.startsWith(mark) ? escapedId(path) : ownId(path)
+}
+
+function escapedId(foreign: string): string {
   let escaped = mark
   for (const byte of encoder.encode(foreign)) {
     const letter = String.fromCharCode(byte)

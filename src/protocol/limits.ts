@@ -80,6 +80,18 @@ export const limitTable = {
     guards: 'commands under way to one topic',
     exceeding: 'conflict',
   },
+  longPollMs: {
+    value: 30_000,
+    unit: 'ms',
+    guards: 'how long a long-poll of a durable stream waits for data',
+    exceeding: 'answered with 204',
+  },
+  durableSseMs: {
+    value: 60_000,
+    unit: 'ms',
+    guards: 'an SSE response of a durable stream',
+    exceeding: 'it ends, and the client reconnects',
+  },
   commandTtlMs: {
     value: 3_600_000,
     unit: 'ms',

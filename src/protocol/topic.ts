@@ -39,6 +39,9 @@ const ownTypes: ReadonlySet<string> = new Set([
   'session.lost',
   'worker.stalled',
   'attempt.superseded',
+  'stream.json',
+  'stream.text',
+  'stream.bytes',
 ])
 
 /** @returns whether only the hub itself publishes events of that type. */

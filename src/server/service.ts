@@ -13,6 +13,7 @@ import { RateLimits } from './access/rate-limits.js'
 import type { AuthOptions, Tokens } from './access/tokens.js'
 import { WorkTurns } from './access/work-turns.js'
 import type { Context } from './context.js'
+import { durableRoutes } from './durable/stream-routes.js'
 import { BodyBudget } from './http/body-budget.js'
 import { exportRoute } from './http/export-route.js'
 import { hookRoutes } from './http/hook-routes.js'
@@ -249,6 +250,7 @@ export function routesOf(context: Context): readonly Route[] {
     socketRoute,
     ...streamRoutes(context),
     ...dialectRoutes(context),
+    ...durableRoutes(context),
     ...ticketRoutes(context),
     ...healthRoutes(context),
     ...connectionRoutes(context),

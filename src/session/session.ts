@@ -13,9 +13,10 @@ import { type Epoch, type Offset, start } from '../protocol/cursor.js'
 import type { Attempt, HubEvent, Mode, NewEvent, StateUpdate } from '../protocol/frames.js'
 import type { StateRoom } from '../state/room.js'
 import { type Change, isReserved } from '../state/topic-state.js'
-import type { SessionRecord, StoredSession } from '../store/store.js'
+import type { SessionRecord, StoredSession, StreamRecord } from '../store/store.js'
 import { begin, isOver, supersede } from './attempts.js'
 import type { Following } from './audience.js'
+import { weightOf } from './durable-stream.js'
 import { carries, type Filter } from './filter.js'
 import { type Half, Halves } from './halves.js'
 import { type Facts, hubEvent, keyOf } from './hub-event.js'
@@ -69,6 +70,7 @@ export class Session implements Timeline, MaskedSession {
   /** Its progress by its own events. */
   readonly progress: Progress
   #completion: Entry | undefined = undefined
+  #stream: StreamRecord | undefined = undefined
   #following: Following | undefined = undefined
   /** The reserved slices are out of date. */
   #stale = true
@@ -125,6 +127,17 @@ export class Session implements Timeline, MaskedSession {
 
   get metadata(): JsonObject {
     return this.#metadata
+  }
+
+  /** Its state as a durable stream; undefined if it is none. */
+  get stream(): StreamRecord | undefined {
+    return this.#stream
+  }
+
+  setStream(stream: StreamRecord): void {
+    this.room.add(weightOf(stream) - (this.#stream === undefined ? 0 : weightOf(this.#stream)))
+    this.#stream = stream
+    this.journal?.recordChanged()
   }
 
   get masks(): Masks | undefined {
@@ -408,6 +421,10 @@ export class Session implements Timeline, MaskedSession {
     }
     const ending = result === undefined ? this.#endingByItself() : { result }
     this.progress.end({ ...ending, ...(reason !== undefined && { reason: reasonText(reason) }) })
+    // Nothing can follow in an ended session.
+    if (this.#stream !== undefined && this.#stream.closed === undefined) {
+      this.setStream({ ...this.#stream, closed: {} })
+    }
     this.#conclude(now)
     // Before the final event, so that followers still get it.
     for (const topic of this.topics()) this.setWatchers(topic, undefined, now)
@@ -456,6 +473,7 @@ export class Session implements Timeline, MaskedSession {
       ...(this.#outcome === undefined ? undefined : { outcome: this.#outcome }),
       ...(halves.length === 0 ? undefined : { halves }),
       ...(masks && { masks }),
+      ...(this.#stream && { stream: this.#stream }),
       ...this.progress.record(),
       ...(this.needs > 0 && { needsTotal: this.needs }),
       ...(this.failed > 0 && { failed: this.failed }),
@@ -480,6 +498,10 @@ export class Session implements Timeline, MaskedSession {
     this.room.add(jsonBytes(this.#metadata) + (record.outcome === undefined ? 0 : jsonBytes(record.outcome)))
     this.progress.restore(record)
     this.publishers.restore(record)
+    if (record.stream !== undefined) {
+      this.#stream = record.stream
+      this.room.add(weightOf(record.stream))
+    }
     this.#offset = last
     const first = entries[0]
     const older = first === undefined ? stored.stored : ((first.offset - 1) as Offset)

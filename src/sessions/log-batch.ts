@@ -4,6 +4,7 @@ import { type LogEntry, type PlacedEntry, unpackEntries } from '../log/entries.j
 import type { Delivered } from '../log/shared-log.js'
 import type { Offset } from '../protocol/cursor.js'
 import { receiptIn } from '../session/commands.js'
+import { changeStream, isMessage, type StreamOutcome } from '../session/durable-stream.js'
 import { hubEvent } from '../session/hub-event.js'
 import { storedEvent } from '../session/journal.js'
 import type { Session } from '../session/session.js'
@@ -24,38 +25,59 @@ export interface Applying {
   readonly ended: (session: Session) => void
 }
 
-/** Kinds of entries that a session may begin with. */
+/** What became of a batch, by the places of its entries. */
+export interface Applied {
+  /** Entries without effect because of earlier ones. */
+  readonly meaningless: ReadonlySet<number>
+  readonly outcomes: ReadonlyMap<number, StreamOutcome>
+}
+
+/** Kinds of entries that a session may begin with, beside the creation of a durable stream. */
 const beginning: readonly LogEntry['kind'][] = ['event', 'change', 'configure', 'attempt', 'lease']
 
 /**
  * Applies a batch of the log to a session. The result depends only on the session and the batch, so it is the same in all hubs.
  *
- * @returns the indexes of entries without effect because of earlier ones
+ * @returns the entries without effect because of earlier ones, and the answers to requests to a durable stream
  */
 export function applyBatch(
   session: Session,
   { from, to, at, known }: Delivered,
   entries: readonly PlacedEntry[],
   applying: Applying,
-): ReadonlySet<number> {
+): Applied {
   const meaningless = new Set<number>()
+  const outcomes = new Map<number, StreamOutcome>()
   for (const { place, entry } of entries) {
     if (known.includes(place)) continue
-    if (session.status === 'waiting') {
+    const isCreating = entry.kind === 'stream' && entry.change.kind === 'create'
+    if (session.status === 'waiting' && !isCreating) {
+      if (entry.kind === 'stream') outcomes.set(place, { kind: 'refused', stream: undefined, why: 'missing' })
       if (!beginning.includes(entry.kind)) continue
       applying.begin(session, at)
     }
     session.goTo((from + place) as Offset)
-    if (!applyEntry(session, entry, { from, at }, applying)) meaningless.add(place)
+    if (entry.kind === 'stream') outcomes.set(place, applyToStream(session, entry, at, applying))
+    else if (!applyEntry(session, entry, { from, at }, applying)) meaningless.add(place)
   }
   session.goTo(to)
-  return meaningless
+  return { meaningless, outcomes }
+}
+
+function applyToStream(
+  session: Session,
+  { change, messages }: Extract<LogEntry, { kind: 'stream' }>,
+  now: number,
+  { begin, catalog }: Applying,
+): StreamOutcome {
+  const start = session.status === 'waiting' ? () => begin(session, now) : undefined
+  return changeStream(session, change, messages, { catalog, now, ...(start && { start }) })
 }
 
 /** @returns whether it had an effect */
 function applyEntry(
   session: Session,
-  entry: LogEntry,
+  entry: Exclude<LogEntry, { kind: 'stream' }>,
   { from, at }: Pick<Delivered, 'from' | 'at'>,
   { catalog, leased, ended }: Applying,
 ): boolean {
@@ -200,6 +222,8 @@ interface Image extends Pick<StoredSession, 'record' | 'workers' | 'slices' | 'l
   readonly completion?: StoredEvent
   /** Retained events that the batches alone do not determine, because they depend on earlier ones. */
   readonly told: readonly StoredEvent[]
+  /** The offsets of retained messages of a durable stream: the batches alone do not show which requests were refused. */
+  readonly messages?: readonly Offset[]
   /** The offsets of the last sign of life by publisher; empty for the session's own events. */
   readonly heard: readonly (readonly [worker: string, offset: Offset])[]
   /** The offset of the last change to the session. */
@@ -209,11 +233,13 @@ interface Image extends Pick<StoredSession, 'record' | 'workers' | 'slices' | 'l
 /** @returns the input of `restoreImage` */
 export function imageOf(session: Session, catalog: Catalog): Uint8Array {
   const told = new Map<Offset, StoredEvent>()
+  const messages: Offset[] = []
   for (const history of session.histories()) {
     for (const lane of [history.critical, history.droppable]) {
       for (let index = 0; index < lane.length; index++) {
         const entry = lane.at(index)
         if (isTold(entry.event.type, catalog)) told.set(entry.offset, storedEvent(entry))
+        if (isMessage(entry.event.type)) messages.push(entry.offset)
       }
     }
   }
@@ -233,6 +259,7 @@ export function imageOf(session: Session, catalog: Catalog): Uint8Array {
       }),
     ...(session.completion && { completion: storedEvent(session.completion) }),
     told: [...told.values()].sort((a, b) => a.offset - b.offset),
+    ...(messages.length > 0 && { messages }),
     heard: [
       ['', session.progress.heardOffset],
       ...[...session.workers.values()].map(({ id, progress }) => [id, progress.heardOffset] as const),
@@ -266,8 +293,9 @@ export function restoreImage(
   before: readonly Delivered[],
   catalog: Catalog,
 ): void {
-  const { completion, told, heard, active, ...image } = unpack<Image>(Buffer.from(bytes))
-  const events = [...before.flatMap((batch) => eventsOf(batch, catalog)), ...told]
+  const { completion, told, messages = [], heard, active, ...image } = unpack<Image>(Buffer.from(bytes))
+  const taken: ReadonlySet<Offset> = new Set(messages)
+  const events = [...before.flatMap((batch) => eventsOf(batch, taken, catalog)), ...told]
   events.sort((one, other) => one.offset - other.offset)
   if (completion !== undefined) events.push(completion)
   const stored: StoredSession = {
@@ -285,11 +313,21 @@ export function restoreImage(
   session.publishers.heardAgain(undefined, active)
 }
 
-/** @returns the events of a batch without those that the session's mode withheld */
-function eventsOf(batch: Delivered, catalog: Catalog): StoredEvent[] {
+/**
+ * @param taken the offsets of messages of a durable stream
+ * @returns the events of a batch without those that the session's mode withheld
+ */
+function eventsOf(batch: Delivered, taken: ReadonlySet<Offset>, catalog: Catalog): StoredEvent[] {
   const { from, at, known } = batch
   const events: StoredEvent[] = []
   for (const { place, entry } of unpackEntries(batch)) {
+    if (entry.kind === 'stream') {
+      for (const [index, { event, bytes }] of entry.messages.entries()) {
+        const offset = (from + place + index + 1) as Offset
+        const facts = { traits: catalog.traitsOf(event.type), bytes, now: at }
+        if (taken.has(offset)) events.push({ ...hubEvent(event, offset, undefined, facts), passes: 'modes' })
+      }
+    }
     if (entry.kind !== 'event' || entry.withheld === true || known.includes(place)) continue
     if (isTold(entry.event.type, catalog)) continue
     const { event, worker, bytes } = entry

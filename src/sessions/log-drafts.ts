@@ -1,7 +1,13 @@
 import type { Catalog } from '../catalog/catalog.js'
 import type { Clock } from '../lib/clock.js'
 import type { JsonObject } from '../lib/json.js'
-import { type LogEntry, type PlacedEntry, widthOf } from '../log/entries.js'
+import {
+  type LogEntry,
+  type PlacedEntry,
+  type StreamChange,
+  type StreamMessage,
+  widthOf,
+} from '../log/entries.js'
 import type { PlacedId } from '../log/shared-log.js'
 import type { Masking } from '../mask/masking.js'
 import type { SecretValue } from '../mask/values.js'
@@ -11,6 +17,7 @@ import type { Mode, NewEvent, StateUpdate } from '../protocol/frames.js'
 import type { Limits } from '../protocol/limits.js'
 import { supersededBy } from '../session/attempts.js'
 import { firstReceipt } from '../session/commands.js'
+import { decide, type StreamOutcome } from '../session/durable-stream.js'
 import { carries } from '../session/filter.js'
 import { Halves } from '../session/halves.js'
 import { keyOf } from '../session/hub-event.js'
@@ -18,8 +25,9 @@ import { checkUnless, type StateOptions, type StateResult } from '../session/pre
 import type { Session } from '../session/session.js'
 import type { SaidEnding } from '../session/session-setting.js'
 import type { Change, Moment, TopicState } from '../state/topic-state.js'
+import type { StreamRecord } from '../store/store.js'
 import { expectRoomForFacts } from './lasting-facts.js'
-import { maskedCause, maskedConfiguration, maskedEnding, maskOf } from './masked.js'
+import { maskedCause, maskedConfiguration, maskedEnding, maskedMessage, maskOf } from './masked.js'
 import { expectCommandable, type Publisher, type PublishResult } from './publishing.js'
 import { hashedSecrets } from './secrets.js'
 import { hasEnded, type Sessions } from './sessions.js'
@@ -27,6 +35,9 @@ import { hasEnded, type Sessions } from './sessions.js'
 /** Maximum of entries in one batch, and of their bytes. One submission may exceed it. */
 const batchEntriesMax = 1_000
 const batchBytesMax = 512 * 1024
+
+/** About what an entry takes beside its messages. Bytes. */
+const intentBytes = 64
 
 /** Room for commands that other hubs may send while the end of the session is in progress; they expire with the others. */
 const racingCommands = 4
@@ -82,6 +93,12 @@ export type Intent =
       readonly entriesOf: (session: Session) => readonly LogEntry[]
     })
   | (IntentBase<void> & { readonly kind: 'end'; readonly said: SaidEnding })
+  | (IntentBase<StreamOutcome> & {
+      readonly kind: 'stream'
+      readonly change: StreamChange
+      readonly messages: readonly StreamMessage[]
+      readonly sizes: readonly number[]
+    })
 
 export type AnswerOf<Kind extends Intent['kind']> = Parameters<Extract<Intent, { kind: Kind }>['resolve']>[0]
 
@@ -111,6 +128,8 @@ export class Draft {
   /** Changed slices and steps; intents that are compared with them must wait for the next batch. */
   readonly touched = new Set<string>()
   mode: Mode | undefined = undefined
+  /** The durable stream after the requests so far, if they are decided as expected. */
+  stream: StreamRecord | undefined = undefined
   width = 0
   bytes = 0
   ends = false
@@ -205,6 +224,8 @@ export class Drafting {
         draft.ends = true
         return 'taken'
       }
+      case 'stream':
+        return this.#stream(session, intent, draft)
     }
   }
 
@@ -296,6 +317,28 @@ export class Drafting {
       add({ kind: 'configure', mode: undefined, metadata: undefined })
     }
     draft.add(intent, entries, bytes, places)
+    return 'taken'
+  }
+
+  /** What changes nothing is answered here, once the session is as far as the log; the rest is decided where it is applied. */
+  #stream(session: Session, intent: Extract<Intent, { kind: 'stream' }>, draft: Draft): Composed {
+    const { sessions, clock, masking } = this.#parts
+    const { change, messages, sizes } = intent
+    const bytes = sizes.reduce((sum, size) => sum + size, 0)
+    if (draft.isTooMuch(messages.length, bytes)) return 'later'
+    const stream = draft.stream ?? session.stream
+    const isTaken = stream === undefined && session.status !== 'waiting'
+    const { outcome, next } = decide(stream, change, { now: clock.now(), isTaken })
+    if (next === undefined || session.status === 'ended') {
+      if (!intent.confirmed) return 'doubtful'
+      intent.resolve(outcome)
+      return 'answered'
+    }
+    sessions.capacity.expectRoom()
+    sessions.expectRoomFor(session)
+    const masked = messages.map((message) => maskedMessage(message, masking, session))
+    draft.add(intent, [{ kind: 'stream', change, messages: masked }], bytes + intentBytes)
+    draft.stream = next
     return 'taken'
   }
 

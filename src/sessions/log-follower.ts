@@ -3,7 +3,7 @@ import { type PlacedEntry, unpackEntries } from '../log/entries.js'
 import { type Delivered, type LogFeed, type LostRange, lostAt, type SharedLog } from '../log/shared-log.js'
 import type { Epoch, Offset } from '../protocol/cursor.js'
 import type { Session } from '../session/session.js'
-import { type Applying, applyBatch } from './log-batch.js'
+import { type Applied, type Applying, applyBatch } from './log-batch.js'
 
 /** Maximum of batches that wait for earlier ones; others are requested from the log. */
 const aheadMax = 1_000
@@ -14,10 +14,10 @@ const retryMsMax = 5_000
 export interface OwnBatch {
   readonly entries: readonly PlacedEntry[]
   /**
-   * @param meaningless indexes of changes without effect
+   * @param result the entries without effect, and the answers to requests to a durable stream
    * @param began whether the session began with it
    */
-  applied(meaningless: ReadonlySet<number>, began: boolean): void
+  applied(result: Applied, began: boolean): void
   /** The local state of the session is no longer valid. */
   abandoned(): void
 }
@@ -213,7 +213,7 @@ export class LogFollower implements LogFeed {
     if (own !== undefined) this.forget(batch.number)
     const entries = own?.entries ?? unpackEntries(batch)
     const waited = this.session.status === 'waiting'
-    const meaningless = applyBatch(this.session, batch, entries, this.#parts)
-    own?.applied(meaningless, waited && this.session.status !== 'waiting')
+    const result = applyBatch(this.session, batch, entries, this.#parts)
+    own?.applied(result, waited && this.session.status !== 'waiting')
   }
 }

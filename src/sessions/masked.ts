@@ -1,4 +1,5 @@
 import { type JsonObject, measure } from '../lib/json.js'
+import type { StreamMessage } from '../log/entries.js'
 import type { Masking } from '../mask/masking.js'
 import type { Cause, NewEvent } from '../protocol/frames.js'
 import type { Session } from '../session/session.js'
@@ -35,6 +36,20 @@ export function maskedEnding(said: SaidEnding, mask: Mask | undefined): SaidEndi
     ...(outcome !== undefined && { outcome: mask(outcome, undefined) }),
     ...(reason !== undefined && { reason: mask(reason, undefined) as string }),
   }
+}
+
+/** @returns a message of a durable stream, masked; bytes stay as they are */
+export function maskedMessage(
+  message: StreamMessage,
+  masking: Masking | undefined,
+  session: Session,
+): StreamMessage {
+  const { event, bytes } = message
+  if (masking === undefined || event.type === 'stream.bytes') return message
+  const data = masking.value(event.data ?? null, session)
+  if (data === event.data) return message
+  const masked = { ...event, data }
+  return { event: masked, bytes: bytes + growthOf(event, masked) }
 }
 
 /** @returns about the number of bytes that masking adds to an event */

@@ -3,6 +3,7 @@
 import type { Catalog } from '../catalog/catalog.js'
 import type { Clock } from '../lib/clock.js'
 import { type JsonObject, jsonBytes } from '../lib/json.js'
+import type { StreamChange, StreamMessage } from '../log/entries.js'
 import type { Masking } from '../mask/masking.js'
 import { checkSlice } from '../protocol/check.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
@@ -11,6 +12,7 @@ import { type Mode, modes, type NewEvent } from '../protocol/frames.js'
 import type { Limits } from '../protocol/limits.js'
 import { formatTopic, type TopicName, topicNameOf } from '../protocol/topic.js'
 import { type Commands, firstReceipt, receiptIn } from '../session/commands.js'
+import { changeStream, type StreamOutcome } from '../session/durable-stream.js'
 import type { EventCheck } from '../session/event-check.js'
 import { checkUnless, type StateOptions, type StateResult } from '../session/precondition.js'
 import type { Session } from '../session/session.js'
@@ -19,7 +21,7 @@ import type { Worker } from '../session/worker.js'
 import type { Change } from '../state/topic-state.js'
 import type { HeldTexts } from './held-texts.js'
 import { expectRoomForFacts } from './lasting-facts.js'
-import { growthOf, maskedCause, maskedConfiguration, maskedEnding, maskOf } from './masked.js'
+import { growthOf, maskedCause, maskedConfiguration, maskedEnding, maskedMessage, maskOf } from './masked.js'
 import type { OwnEvents, OwnEventsParts } from './own-events.js'
 import { checkedSecrets, type GivenSecret, learnSecrets } from './secrets.js'
 import { hasEnded, type Sessions } from './sessions.js'
@@ -48,6 +50,17 @@ export function stateTopicOf(topicName: string | TopicName, slice: string, limit
   checkSlice(slice, limits, 'slice')
   return name
 }
+
+/** @returns the messages of a durable stream with canonical data @throws ProtocolError `frameTooLarge` or `badFrame` */
+export function checkedMessages(check: EventCheck, given: readonly NewEvent[]): StreamMessage[] {
+  return given.map((event, index) => {
+    const { value, bytes } = check.value(event.data ?? null, 'message', `/${index}`)
+    return { event: value === event.data ? event : { ...event, data: value }, bytes: bytes + messageBytes }
+  })
+}
+
+/** About what a message takes beside its data. Bytes. */
+const messageBytes = 64
 
 type StateTopicName = Extract<TopicName, { kind: 'session' | 'worker' }>
 
@@ -328,6 +341,37 @@ export class Publishing {
     const values = checkedSecrets(given, this.#masking)
     this.#sessions.committing?.admit(this.#sessions.held(sessionId)?.journal)
     learnSecrets(values, this.#sessions.running(sessionId))
+  }
+
+  /** Changes a durable stream. Its session begins and ends with it. @throws ProtocolError as `publish` */
+  stream(sessionId: string, change: StreamChange, given: readonly NewEvent[]): StreamOutcome {
+    this.#sessions.expectOwnOffsets()
+    const messages = checkedMessages(this.#check, given)
+    const known = this.#sessions.known(sessionId)
+    if (known === undefined && change.kind !== 'create') {
+      return { kind: 'refused', stream: undefined, why: 'missing' }
+    }
+    this.#sessions.capacity.expectRoom()
+    this.#sessions.committing?.admit(known?.journal)
+    const session = this.#sessions.session(sessionId)
+    try {
+      const outcome = changeStream(
+        session,
+        change,
+        messages.map((message) => maskedMessage(message, this.#masking, session)),
+        {
+          catalog: this.#catalog,
+          now: this.#clock.now(),
+          start: () => this.#sessions.running(sessionId),
+        },
+      )
+      if (outcome.kind === 'created' || outcome.kind === 'appended') this.#published += messages.length
+      if (outcome.kind !== 'refused' && outcome.closedNow) this.end(sessionId, {})
+      else if (session.followed) this.#onDirty(session)
+      return outcome
+    } finally {
+      this.#sessions.mayForget(session.topic)
+    }
   }
 
   /** @throws ProtocolError `notFound`, or `conflict` if it has already ended */

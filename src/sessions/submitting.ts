@@ -3,7 +3,7 @@
 import type { Catalog } from '../catalog/catalog.js'
 import type { Clock } from '../lib/clock.js'
 import type { JsonObject } from '../lib/json.js'
-import { type LogEntry, packEntries } from '../log/entries.js'
+import { type LogEntry, packEntries, type StreamChange } from '../log/entries.js'
 import type { Appended, SharedLog } from '../log/shared-log.js'
 import type { Masking } from '../mask/masking.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
@@ -12,11 +12,13 @@ import type { Mode, NewEvent } from '../protocol/frames.js'
 import type { Limits } from '../protocol/limits.js'
 import type { TopicName } from '../protocol/topic.js'
 import { firstReceipt } from '../session/commands.js'
+import type { StreamOutcome } from '../session/durable-stream.js'
 import type { EventCheck } from '../session/event-check.js'
 import type { StateOptions, StateResult } from '../session/precondition.js'
 import type { Session } from '../session/session.js'
 import type { SaidEnding } from '../session/session-setting.js'
 import { StoreError } from '../store/store.js'
+import type { Applied } from './log-batch.js'
 import { imageOf } from './log-batch.js'
 import {
   type AnswerOf,
@@ -30,7 +32,13 @@ import {
 } from './log-drafts.js'
 import type { LogFollower } from './log-follower.js'
 import { type LogSessions, unavailable } from './log-sessions.js'
-import { checkedConfiguration, type Publisher, type PublishResult, stateTopicOf } from './publishing.js'
+import {
+  checkedConfiguration,
+  checkedMessages,
+  type Publisher,
+  type PublishResult,
+  stateTopicOf,
+} from './publishing.js'
 import { checkedSecrets, type GivenSecret } from './secrets.js'
 import { hasEnded, type Sessions } from './sessions.js'
 import { type Waiting, waiting } from './waiting.js'
@@ -126,6 +134,13 @@ export class Submitting {
    */
   async own(session: string, entriesOf: (session: Session) => readonly LogEntry[]): Promise<number> {
     return this.#submit(session, { kind: 'own', entriesOf })
+  }
+
+  /** Changes a durable stream. */
+  async stream(session: string, change: StreamChange, given: readonly NewEvent[]): Promise<StreamOutcome> {
+    const messages = checkedMessages(this.#parts.check, given)
+    const sizes = messages.map(({ bytes }) => bytes)
+    return this.#submit(session, { kind: 'stream', change, messages, sizes })
   }
 
   /** @returns when all earlier submissions are complete */
@@ -250,13 +265,13 @@ export class Submitting {
         entry.kind === 'event' && !catalog.traitsOf(entry.event.type).critical ? 'droppable' : 'critical',
       ),
     }
-    let applied: { readonly meaningless: ReadonlySet<number>; readonly began: boolean } | undefined
+    let applied: (Applied & { readonly began: boolean }) | undefined
     let abandoned = false
     let settle = (): void => undefined
     follower.expect(number, {
       entries,
-      applied(meaningless, began) {
-        applied = { meaningless, began }
+      applied(result, began) {
+        applied = { ...result, began }
         settle()
       },
       abandoned() {
@@ -286,6 +301,7 @@ export class Submitting {
       this.#answer(outgoing, session, draft, {
         ...appended,
         meaningless: new Set(),
+        outcomes: new Map(),
         began: false,
         ...applied,
       })
@@ -343,11 +359,9 @@ export class Submitting {
       from,
       known,
       meaningless,
+      outcomes,
       began,
-    }: Extract<Appended, { kind: 'appended' }> & {
-      readonly meaningless: ReadonlySet<number>
-      readonly began: boolean
-    },
+    }: Extract<Appended, { kind: 'appended' }> & Applied & { readonly began: boolean },
   ): void {
     const before = new Map(known.map(({ place, offset }) => [place, offset]))
     const again: Intent[] = []
@@ -383,6 +397,16 @@ export class Submitting {
         case 'lease':
           intent.resolve()
           break
+        case 'stream': {
+          const outcome = outcomes.get(place)
+          if (outcome === undefined)
+            intent.reject(unavailable(new StoreError('failed', 'the log has lost a request')))
+          else intent.resolve(outcome)
+          if (outcome?.kind === 'appended' || outcome?.kind === 'created') {
+            this.#published += intent.messages.length
+          }
+          break
+        }
         case 'configure':
           intent.resolve(began && place === 0)
           break

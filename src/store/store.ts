@@ -232,6 +232,37 @@ export interface SessionRecord extends ProgressRecord {
   readonly leases?: Readonly<Record<string, number>>
   /** What is known of its secrets, without any of them. */
   readonly masks?: KeptMasks
+  /** Present if it is a durable stream. */
+  readonly stream?: StreamRecord
+}
+
+/** A producer of a durable stream, and the newest of its requests that was taken. */
+export interface StreamProducer {
+  readonly id: string
+  readonly epoch: number
+  readonly seq: number
+}
+
+/** A session as a durable stream: all that its protocol promises to keep, beside the messages. */
+export interface StreamRecord {
+  /** As given when it was created. */
+  readonly contentType: string
+  /** The first part of its offsets, which tells it from an earlier stream at its path. Milliseconds since 1970. */
+  readonly lifetime: number
+  /** The offset of its newest message. */
+  readonly tail: Offset
+  /** How long it stays after it was last read or written. Seconds */
+  readonly ttlSeconds?: number
+  /** When it expires, as given. RFC 3339 */
+  readonly expiresAt?: string
+  /** When it was last read or written, if it has a `ttlSeconds`. Milliseconds since 1970 */
+  readonly touchedAt?: number
+  /** Nothing follows; `by` is the request that closed it, if a producer did. */
+  readonly closed?: { readonly by?: StreamProducer }
+  /** The newest `Stream-Seq`. */
+  readonly seq?: string
+  /** The least recently used first, with the time of its newest request. Milliseconds since 1970 */
+  readonly producers?: readonly (StreamProducer & { readonly at: number })[]
 }
 
 export interface WorkerRecord extends ProgressRecord {

@@ -120,11 +120,16 @@ export function corsHeaders(request: Request, withCookies: boolean): Record<stri
   if (origin === undefined) return {}
   return {
     'access-control-allow-origin': origin,
-    'access-control-expose-headers': 'ETag, Location, Retry-After',
+    'access-control-expose-headers': exposedHeaders,
     ...(withCookies && { 'access-control-allow-credentials': 'true' }),
     vary: 'Origin',
   }
 }
+
+/** Those of Durable Streams among them. */
+const exposedHeaders =
+  'ETag, Location, Retry-After, Stream-Next-Offset, Stream-Cursor, Stream-Up-To-Date, Stream-Closed, Stream-TTL, ' +
+  'Stream-Expires-At, Stream-SSE-Data-Encoding, Producer-Epoch, Producer-Seq, Producer-Expected-Seq, Producer-Received-Seq'
 
 const ownHeaders =
   'Authorization, Content-Type, If-Match, If-None-Match, Last-Event-ID, X-Cause, traceparent, tracestate'

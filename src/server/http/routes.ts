@@ -1,7 +1,7 @@
 import { strict as assert } from 'node:assert'
 import { checkId } from '../../protocol/check.js'
 import { ProtocolError } from '../../protocol/codes.js'
-import { ownId } from '../../protocol/foreign-id.js'
+import { ownId, streamId } from '../../protocol/foreign-id.js'
 import type { Limits } from '../../protocol/limits.js'
 import type { Permissions } from '../../protocol/permissions.js'
 import type { TopicName } from '../../protocol/topic.js'
@@ -35,7 +35,10 @@ export type Access =
 /** One route. */
 export interface Route {
   readonly method: Method
-  /** Literal segments and `{parameters}`: `/api/sessions/{session}/events`. */
+  /**
+   * Literal segments and `{parameters}`: `/api/sessions/{session}/events`. A last `{name...}` takes all further segments; it is
+   * the id of the durable stream at this path.
+   */
   readonly path: string
   readonly access: Access
   /**
@@ -301,7 +304,18 @@ function isParam(segment: string): boolean {
   return segment.startsWith('{')
 }
 
+/** Whether it is the last parameter, which takes all further segments. */
+function isRest(segment: string): boolean {
+  return segment.endsWith('...}')
+}
+
 function fits(pattern: readonly string[], segments: readonly string[]): boolean {
+  const rest = pattern.length - 1
+  if (isRest(pattern[rest] ?? '')) {
+    return (
+      segments.length > rest && segments[rest] !== '' && fits(pattern.slice(0, rest), segments.slice(0, rest))
+    )
+  }
   if (pattern.length !== segments.length) return false
   return pattern.every((part, at) => (isParam(part) ? segments[at] !== '' : part === segments[at]))
 }
@@ -329,6 +343,11 @@ function paramsOf(
   const params = new Map<string, string>()
   pattern.segments.forEach((part, at) => {
     if (!isParam(part)) return
+    if (isRest(part)) {
+      const path = decoded(segments.slice(at).join('/'), 'path')
+      params.set(part.slice(1, -4), checkId(streamId(path), limits, 'path'))
+      return
+    }
     const name = part.slice(1, -1)
     const value = decoded(segments[at] ?? '', name)
     const id = foreignIds ? ownId(value) : value

@@ -1,0 +1,80 @@
+import { ProtocolError, type RequestCode } from '../../protocol/codes.js'
+import { formatPlace, type StreamPlace } from '../../protocol/durable-stream.js'
+import type { StreamOutcome } from '../../session/durable-stream.js'
+import type { StreamProducer } from '../../store/store.js'
+import type { Answer } from '../../transport/transport.js'
+import { problem } from '../http/problem.js'
+
+type Refused = Extract<StreamOutcome, { kind: 'refused' }>
+
+/** @returns headers with the end of a stream */
+export function endHeaders({
+  lifetime,
+  tail,
+  closed,
+}: {
+  readonly lifetime: number
+  readonly tail: StreamPlace['offset']
+  readonly closed?: unknown
+}): Record<string, string> {
+  return {
+    'stream-next-offset': formatPlace({ lifetime, offset: tail }),
+    ...(closed !== undefined && closed !== false && { 'stream-closed': 'true' }),
+  }
+}
+
+/** @returns headers with the newest request of a producer that was taken */
+export function producerHeaders(producer: StreamProducer | undefined): Record<string, string> {
+  if (producer === undefined) return {}
+  return { 'producer-epoch': String(producer.epoch), 'producer-seq': String(producer.seq) }
+}
+
+/** @returns the answer to a refused request, as a problem */
+export function refused(refusal: Refused): Answer {
+  const [code, message, headers = {}] = reasonOf(refusal)
+  const answer = problem(new ProtocolError(code, message))
+  return { ...answer, headers: { ...answer.headers, ...headers } }
+}
+
+function reasonOf(refusal: Refused): readonly [RequestCode, string, Record<string, string>?] {
+  switch (refusal.why) {
+    case 'missing':
+      return ['notFound', 'There is no such stream.']
+    case 'taken':
+      return [
+        'conflict',
+        'stream: there is a session of this name that is no stream; read it below sessions/',
+      ]
+    case 'different':
+      return ['conflict', 'stream: it exists with other settings']
+    case 'closed':
+      return [
+        'conflict',
+        'stream: it is closed',
+        refusal.stream === undefined ? {} : endHeaders(refusal.stream),
+      ]
+    case 'contentType':
+      return ['conflict', `content-type: expected ${refusal.expected}, the stream's own`]
+    case 'seq':
+      return ['conflict', `stream-seq: expected one above ${JSON.stringify(refusal.last)}`]
+    case 'fenced':
+      return [
+        'forbidden',
+        `producer-epoch: expected at least ${refusal.epoch}`,
+        { 'producer-epoch': String(refusal.epoch) },
+      ]
+    case 'epochStart':
+      return ['badFrame', 'producer-seq: expected 0 in a new epoch']
+    case 'gap':
+      return [
+        'conflict',
+        `producer-seq: expected ${refusal.expected}, got ${refusal.received}`,
+        {
+          'producer-expected-seq': String(refusal.expected),
+          'producer-received-seq': String(refusal.received),
+        },
+      ]
+    case 'producers':
+      return ['unavailable', 'producer-id: the stream has as many producers as it may have']
+  }
+}

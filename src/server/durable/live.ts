@@ -1,0 +1,169 @@
+import type { Chunk } from '../../codec/codec.js'
+import { DurableStreamCodec, lost, type MessageKind } from '../../codec/durable-stream.js'
+import type { Timer } from '../../lib/clock.js'
+import { formatCursor, type Offset } from '../../protocol/cursor.js'
+import { streamCursor } from '../../protocol/durable-stream.js'
+import { formatTopic } from '../../protocol/topic.js'
+import type { Answer } from '../../transport/transport.js'
+import type { StreamContext } from '../context.js'
+import { shuttingDown } from '../http/problem.js'
+import type { Call } from '../http/routes.js'
+import { open, type Patience, StreamLink } from '../links/stream-link.js'
+import { endHeaders } from './answers.js'
+import { endOf, type Readable } from './readable.js'
+import { expectFound, pageAnswer, readPage } from './reading.js'
+
+/** Finds the stream of a request again, as it is now. */
+export type Find = () => Promise<Readable | undefined>
+
+/** Codecs of SSE responses, one for each kind of messages. */
+export class DurableCodecs {
+  readonly #context: StreamContext
+  readonly #shared = new Map<MessageKind, DurableStreamCodec>()
+
+  constructor(context: StreamContext) {
+    this.#context = context
+  }
+
+  /** @param cursor the client's; if it is not in the past, its control events differ from those of others */
+  of(kind: MessageKind, cursor: number | undefined): DurableStreamCodec {
+    const { hub, clock } = this.#context
+    const options = { clock, findEnd: (topic: string) => endOf(hub, topic, kind) }
+    if (cursor !== undefined && cursor >= streamCursor(clock.now())) {
+      return new DurableStreamCodec(kind, { ...options, cursor })
+    }
+    let codec = this.#shared.get(kind)
+    if (codec === undefined) this.#shared.set(kind, (codec = new DurableStreamCodec(kind, options)))
+    return codec
+  }
+}
+
+/** @returns the client's cursor; undefined if it has none, or another server's */
+export function cursorOf({ query }: Call): number | undefined {
+  const text = query.get('cursor') ?? ''
+  return /^\d{1,15}$/.test(text) ? Number(text) : undefined
+}
+
+/** Waits until there is something after an offset, the stream is closed, or the time is over. */
+export async function longPoll(
+  context: StreamContext,
+  call: Call,
+  { readable, from, find }: { readonly readable: Readable; readonly from: Offset; readonly find: Find },
+): Promise<Answer | undefined> {
+  const { hub, clock } = context
+  if (from >= readable.tail && !readable.closed) {
+    await somethingAfter(context, call, readable, from)
+    if (call.exchange.gone) return undefined
+  }
+  const end = expectFound(await find())
+  const headers = { 'stream-cursor': String(streamCursor(clock.now(), cursorOf(call))) }
+  if (from >= end.tail || end.epoch !== readable.epoch) {
+    return {
+      status: 204,
+      headers: { 'cache-control': 'no-store', ...headers, ...endHeaders(end), 'stream-up-to-date': 'true' },
+    }
+  }
+  const page = await readPage(hub, call, end, from)
+  return pageAnswer(call, end, { from, page, end, headers })
+}
+
+async function somethingAfter(
+  context: StreamContext,
+  call: Call,
+  readable: Readable,
+  after: Offset,
+): Promise<void> {
+  const { hub, limits, clock, links, rateLimits, closing } = context
+  if (closing()) throw shuttingDown()
+  const address = rateLimits.addressOf(call.request)
+  links.expectRoom(address)
+  const { topic, epoch, types } = readable
+  const following = call.use(() =>
+    hub.subscribe(formatTopic(topic), {
+      after: formatCursor(epoch, after),
+      ...(types && { types }),
+    }),
+  )
+  // What makes it end also ends the wait: the time, the peer, or the server.
+  const over = { close: () => following.close() }
+  const timer = clock.after(limits.longPollMs, over.close)
+  call.exchange.onGone(over.close)
+  links.add('sse', over, address)
+  try {
+    await following.next()
+  } catch {
+    // It lags or was closed: what there is is read from the history.
+  } finally {
+    timer.cancel()
+    links.remove('sse', over, address)
+    following.close()
+  }
+}
+
+/** Streams messages as they come. */
+export async function streamSse(
+  context: StreamContext,
+  call: Call,
+  {
+    readable,
+    from,
+    codecs,
+  }: { readonly readable: Readable; readonly from: Offset; readonly codecs: DurableCodecs },
+): Promise<undefined> {
+  const { topic, epoch, types, kind } = readable
+  const codec = codecs.of(kind, cursorOf(call))
+  let link: DurableLink | undefined
+  const makeLink = (patience: Patience): StreamLink => {
+    link = new DurableLink(codec, context.limits, patience)
+    return link
+  }
+  const connection = await open(context, call, makeLink, {
+    subscribes: [
+      {
+        type: 'subscribe',
+        sub: 1,
+        topic,
+        after: formatCursor(epoch, from),
+        ...(types && { types }),
+      },
+    ],
+    headers: {
+      'cache-control': 'no-cache, no-transform',
+      ...(kind === 'bytes' && { 'stream-sse-data-encoding': 'base64' }),
+    },
+  })
+  if (connection !== undefined) link?.endAfter(context.limits.durableSseMs)
+  return undefined
+}
+
+/** A response that ends from time to time, so that caches in front can share it (PROTOCOL.md, section 8.2). */
+class DurableLink extends StreamLink {
+  readonly #codec: DurableStreamCodec
+  readonly #patience: Patience
+  #hasBatch = false
+  #timer: Timer | undefined
+
+  constructor(codec: DurableStreamCodec, limits: StreamContext['limits'], patience: Patience) {
+    super(codec, limits, patience)
+    this.#codec = codec
+    this.#patience = patience
+  }
+
+  endAfter(ms: number): void {
+    this.#timer = this.#patience.clock.after(ms, () => this.end())
+  }
+
+  override write(chunk: Chunk): boolean {
+    // The client reconnects, and learns that what follows is gone.
+    if (chunk === lost) this.end()
+    else if (chunk instanceof Uint8Array && this.#codec.isLive(chunk)) {
+      if (this.#hasBatch) return true
+    } else this.#hasBatch = true
+    return super.write(chunk)
+  }
+
+  override gone(): void {
+    this.#timer?.cancel()
+    super.gone()
+  }
+}

@@ -1,0 +1,148 @@
+import { messageBytes, messageJson } from '../../codec/durable-stream.js'
+import type { Hub } from '../../hub/hub.js'
+import { ProtocolError } from '../../protocol/codes.js'
+import { formatCursor, type Offset, parseCursor, start } from '../../protocol/cursor.js'
+import { formatPlace, readPlace } from '../../protocol/durable-stream.js'
+import type { HubEvent } from '../../protocol/frames.js'
+import { isMessage } from '../../session/durable-stream.js'
+import type { Answer } from '../../transport/transport.js'
+import { refusal } from '../http/problem.js'
+import type { Call } from '../http/routes.js'
+import { endHeaders } from './answers.js'
+import { nameOf, type Readable } from './readable.js'
+
+/** Where a request begins to read. */
+export type From = Offset | 'now'
+
+/**
+ * @param isRequired of live requests
+ * @returns where to begin, as the client says; undefined for the beginning
+ * @throws ProtocolError `badFrame`
+ */
+export function givenOffset({ query }: Call, isRequired: boolean): string | undefined {
+  const given = query.getAll('offset')
+  const [offset] = given
+  if (given.length > 1) throw refusal('offset', 'one', given.length)
+  if (offset === undefined) {
+    if (isRequired) throw refusal('offset', 'an offset, -1 or now', 'none')
+    return undefined
+  }
+  if (offset === '-1') return undefined
+  if (offset === 'now' || readPlace(offset) !== undefined) return offset
+  throw refusal('offset', '-1, now, or an offset of an earlier answer', offset)
+}
+
+/** @returns where to begin; `gone` if what follows cannot be read any more */
+export function fromOf(hub: Hub, readable: Readable, given: string | undefined): From | 'gone' {
+  if (given === 'now') return 'now'
+  const place = given === undefined ? undefined : readPlace(given)
+  if (place === undefined || place.offset === start) {
+    return hub.streams.hasLost(readable.topic, start, readable.types) && given !== undefined ? 'gone' : start
+  }
+  // A place of an earlier stream of the same name is not one of this.
+  if (place.lifetime !== readable.lifetime) return 'gone'
+  if (place.offset >= readable.tail) return readable.tail
+  return hub.streams.hasLost(readable.topic, place.offset, readable.types) ? 'gone' : place.offset
+}
+
+/** @returns the answer to a request for what is not kept any more */
+export function gone(readable: Readable): Answer {
+  return {
+    status: 410,
+    headers: { 'content-type': 'text/plain; charset=utf-8', 'cache-control': 'no-store' },
+    body: `${nameOf(readable)}: what follows this offset is not kept any more; begin with -1\n`,
+  }
+}
+
+interface ReadPage {
+  readonly events: readonly HubEvent[]
+  /** Everything up to here has been read. */
+  readonly last: Offset
+}
+
+/** Reads the messages after an offset, as many as one answer may have. Checks the permission again. */
+export async function readPage(hub: Hub, call: Call, readable: Readable, after: Offset): Promise<ReadPage> {
+  const { topic, epoch, types, tail } = readable
+  if (after >= tail) return { events: [], last: after }
+  const query = {
+    after: formatCursor(epoch, after),
+    limit: hub.limits.pageItemsMax,
+    ...(types && { types }),
+  }
+  const { entries, next } = await call.use(() => hub.readEntries(topic, query))
+  const events = entries
+    .map(({ event }) => event)
+    .filter(({ type }) => types === undefined || isMessage(type))
+  const read = next === undefined ? tail : parseCursor(next, 'next').offset
+  return { events, last: Math.max(events.at(-1)?.offset ?? after, Math.min(read, tail)) as Offset }
+}
+
+/** @returns the messages as a body */
+export function bodyOf({ kind }: Readable, events: readonly HubEvent[]): string | Buffer {
+  if (kind === 'json' || kind === 'events') {
+    return `[${events.map((event) => messageJson(event, kind)).join(',')}]`
+  }
+  return Buffer.concat(events.map(messageBytes))
+}
+
+/** @returns the answer with a page of messages, or 304 if the client has it */
+export function pageAnswer(
+  call: Call,
+  readable: Readable,
+  { from, page, end, headers = {} }: PageAnswer,
+): Answer {
+  const { epoch, contentType, lifetime } = readable
+  const isAtEnd = page.last >= end.tail
+  const isClosed = isAtEnd && end.closed
+  const etag = `"${epoch}:${from}:${page.last}${isClosed ? ':closed' : ''}"`
+  const all = {
+    etag,
+    // What ends before the end of the stream stays as it is.
+    'cache-control': isAtEnd && !isClosed ? 'no-cache' : 'public, max-age=60, stale-while-revalidate=300',
+    ...headers,
+    ...endHeaders({ lifetime, tail: page.last, closed: isClosed }),
+    ...(isAtEnd && { 'stream-up-to-date': 'true' }),
+  }
+  const known = call.request.headers.get('if-none-match')
+  if (known !== undefined && known.split(',').some((one) => one.trim().replace(/^W\//, '') === etag)) {
+    return { status: 304, headers: all }
+  }
+  return {
+    status: 200,
+    headers: { 'content-type': contentType, ...all },
+    body: bodyOf(readable, page.events),
+  }
+}
+
+interface PageAnswer {
+  readonly from: Offset
+  readonly page: ReadPage
+  /** The end of the stream, before the page was read. */
+  readonly end: Readable
+  readonly headers?: Readonly<Record<string, string>>
+}
+
+/** @returns the answer to a request for nothing but the end of the stream */
+export function nowAnswer(readable: Readable): Answer {
+  return {
+    status: 200,
+    headers: {
+      'content-type': readable.contentType,
+      'cache-control': 'no-store',
+      ...endHeaders(readable),
+      'stream-up-to-date': 'true',
+    },
+    body: bodyOf(readable, []),
+  }
+}
+
+/** @throws ProtocolError `notFound` */
+export function expectFound(readable: Readable | undefined): Readable {
+  if (readable !== undefined) return readable
+  throw new ProtocolError('notFound', 'There is no such stream.')
+}
+
+/** @returns the place in a stream as a header */
+export function placeIn({ lifetime }: Readable, offset: Offset): string {
+  return formatPlace({ lifetime, offset })
+}

@@ -1,0 +1,160 @@
+import type { Hub } from '../../hub/hub.js'
+import type { TopicName } from '../../protocol/topic.js'
+import type { StreamOutcome } from '../../session/durable-stream.js'
+import type { Answer, Request } from '../../transport/transport.js'
+import type { StreamContext } from '../context.js'
+import { readBody } from '../http/body.js'
+import { ownTopic, reads, workerTopic, writes } from '../http/path-topics.js'
+import { refusal } from '../http/problem.js'
+import { choiceOf } from '../http/query.js'
+import type { Asked, Call, Route } from '../http/routes.js'
+import { endHeaders, producerHeaders, refused } from './answers.js'
+import { DurableCodecs, type Find, longPoll, streamSse } from './live.js'
+import { messagesOf } from './messages.js'
+import { kindOf, readableSession, readableStream } from './readable.js'
+import { expectFound, fromOf, givenOffset, gone, nowAnswer, pageAnswer, readPage } from './reading.js'
+import { closes, givenType, lifetimeOf, producerOf, seqOf, settingsOf } from './stream-headers.js'
+
+const path = '/v1/stream/{path...}'
+
+/** Durable Streams (PROTOCOL.md 1.0): streams of messages at paths, and every session as such a stream. */
+export function durableRoutes(context: StreamContext): Route[] {
+  const { hub } = context
+  const codecs = new DurableCodecs(context)
+  const sessionPath = '/v1/stream/sessions/{session}'
+  return [
+    {
+      method: 'GET',
+      path: sessionPath,
+      access: reads(ownTopic),
+      answer: (call) => read(context, call, codecs, () => readableSession(hub, call)),
+    },
+    {
+      method: 'GET',
+      path: `${sessionPath}/workers/{worker}`,
+      access: reads(workerTopic),
+      answer: (call) => read(context, call, codecs, () => readableSession(hub, call)),
+    },
+    {
+      method: 'GET',
+      path,
+      access: reads(streamTopic),
+      answer: (call) => read(context, call, codecs, () => readableStream(hub, call)),
+    },
+    { method: 'PUT', path, access: writes(streamTopic), answer: (call) => create(context, call) },
+    { method: 'POST', path, access: writes(streamTopic), answer: (call) => append(context, call) },
+    { method: 'DELETE', path, access: writes(streamTopic), answer: (call) => remove(hub, call) },
+  ]
+}
+
+function streamTopic({ param }: Asked): TopicName {
+  return { kind: 'session', session: param('path') }
+}
+
+async function read(
+  context: StreamContext,
+  call: Call,
+  codecs: DurableCodecs,
+  find: Find,
+): Promise<Answer | undefined> {
+  const { hub } = context
+  const { request, query } = call
+  if (request.method === 'HEAD') return head(expectFound(await find()))
+  const live = choiceOf(query, 'live', ['long-poll', 'sse'])
+  const given = givenOffset(call, live !== undefined)
+  const readable = expectFound(await find())
+  if (readable.stream !== undefined) hub.streams.read(readable.session, readable.stream)
+  const from = call.use(() => fromOf(hub, readable, given))
+  if (from === 'gone') return gone(readable)
+  const offset = from === 'now' ? readable.tail : from
+  if (live === 'sse') return streamSse(context, call, { readable, from: offset, codecs })
+  if (live === 'long-poll') return longPoll(context, call, { readable, from: offset, find })
+  if (from === 'now') return nowAnswer(readable)
+  const page = await readPage(hub, call, readable, from)
+  return pageAnswer(call, readable, { from, page, end: readable })
+}
+
+function head(readable: Awaited<ReturnType<Find>> & object): Answer {
+  return {
+    status: 200,
+    headers: {
+      'content-type': readable.contentType,
+      'cache-control': 'no-store',
+      ...endHeaders(readable),
+      ...(readable.stream && settingsOf(readable.stream)),
+    },
+  }
+}
+
+async function create(context: StreamContext, call: Call): Promise<Answer | undefined> {
+  const { hub, limits } = context
+  const { request, use } = call
+  const contentType = givenType(request) ?? 'application/octet-stream'
+  const change = { kind: 'create', contentType, closes: closes(request), ...lifetimeOf(request) } as const
+  const body = await readBody(context, call)
+  if (body === undefined) return undefined
+  const messages = messagesOf(body, contentType, limits)
+  const outcome = await use(({ param }) => hub.streams.submit(param('path'), change, messages))
+  if (outcome.kind === 'refused') return refused(outcome)
+  const isNew = outcome.kind === 'created'
+  const { stream } = outcome
+  return {
+    status: isNew ? 201 : 200,
+    headers: {
+      'content-type': stream.contentType,
+      'cache-control': 'no-store',
+      ...endHeaders(stream),
+      ...settingsOf(stream),
+      ...(isNew && { location: urlOf(request) }),
+    },
+  }
+}
+
+async function append(context: StreamContext, call: Call): Promise<Answer | undefined> {
+  const { hub, limits } = context
+  const { request, use } = call
+  const [producer, seq, closing] = [producerOf(request), seqOf(request), closes(request)]
+  const body = await readBody(context, call)
+  if (body === undefined) return undefined
+  const contentType = body.length === 0 ? undefined : givenType(request)
+  if (body.length === 0 && !closing) throw refusal('body', 'something to append', 'nothing')
+  const id = use(({ param }) => param('path'))
+  const stream = await hub.streams.find(id)
+  if (stream === undefined) return refused({ kind: 'refused', why: 'missing', stream })
+  if (body.length > 0 && contentType === undefined) throw refusal('content-type', "the stream's own", 'none')
+  // Another content type is refused before its messages matter.
+  const fits = contentType !== undefined && kindOf(contentType) === kindOf(stream.contentType)
+  const messages = fits && stream.closed === undefined ? messagesOf(body, contentType, limits) : []
+  if (fits && messages.length === 0 && stream.closed === undefined)
+    throw refusal('body', 'at least one message', '[]')
+  const change = { kind: 'append', contentType, closes: closing, seq, producer } as const
+  const outcome = await use(() => hub.streams.submit(id, change, messages))
+  return appended(outcome, messages.length > 0)
+}
+
+function appended(outcome: StreamOutcome, hasMessages: boolean): Answer {
+  if (outcome.kind === 'refused') return refused(outcome)
+  const isData = hasMessages && outcome.kind === 'appended' && outcome.producer !== undefined
+  return {
+    status: isData ? 200 : 204,
+    headers: {
+      'cache-control': 'no-store',
+      ...endHeaders(outcome.stream),
+      ...producerHeaders(outcome.producer),
+    },
+  }
+}
+
+async function remove(hub: Hub, { use }: Call): Promise<Answer> {
+  const id = use(({ param }) => param('path'))
+  const stream = await hub.streams.find(id)
+  if (stream === undefined) return refused({ kind: 'refused', why: 'missing', stream })
+  await use(() => hub.removeSession(id))
+  return { status: 204 }
+}
+
+/** @returns the address of a request, as its client has it */
+function urlOf({ headers, path: own }: Request): string {
+  const scheme = headers.get('x-forwarded-proto') === 'https' ? 'https' : 'http'
+  return `${scheme}://${headers.get('host') ?? 'localhost'}${own}`
+}

@@ -1,0 +1,246 @@
+import type { Catalog } from '../catalog/catalog.js'
+import type { StreamChange, StreamMessage } from '../log/entries.js'
+import type { StreamProducer, StreamRecord } from '../store/store.js'
+
+/** Maximum of producers that a durable stream remembers. Its record, which every append stores, has all of them. */
+export const streamProducersMax = 256
+
+/** A producer that has sent nothing for so long gives way to new ones. Milliseconds */
+export const producerIdleMs = 7 * 24 * 3_600_000
+
+/** Why a request to a durable stream is refused. */
+export type StreamRefusal =
+  /** There is no stream, or it has expired. */
+  | { readonly why: 'missing' }
+  /** There is a session with this id that is no stream. */
+  | { readonly why: 'taken' }
+  /** There is a stream with other settings. */
+  | { readonly why: 'different' }
+  | { readonly why: 'closed' }
+  | { readonly why: 'contentType'; readonly expected: string }
+  | { readonly why: 'seq'; readonly last: string }
+  /** A newer epoch of the producer has begun. */
+  | { readonly why: 'fenced'; readonly epoch: number }
+  /** A new epoch must begin with 0. */
+  | { readonly why: 'epochStart' }
+  | { readonly why: 'gap'; readonly expected: number; readonly received: number }
+  | { readonly why: 'producers' }
+
+/** The answer to a request to a durable stream. */
+export type StreamOutcome =
+  | ({ readonly kind: 'refused'; readonly stream: StreamRecord | undefined } & StreamRefusal)
+  | {
+      /** `exists`: created before with the same settings; `repeated`: the producer's request was taken before. */
+      readonly kind: 'created' | 'exists' | 'appended' | 'repeated' | 'touched'
+      readonly stream: StreamRecord
+      /** The producer's newest request that was taken. */
+      readonly producer?: StreamProducer
+      /** It was open before. */
+      readonly closedNow?: true
+    }
+
+/** What a decision depends on beside the stream. */
+export interface StreamMoment {
+  /** Milliseconds since 1970. */
+  readonly now: number
+  /** Whether there is a session of this id that began as something else. */
+  readonly isTaken: boolean
+}
+
+/** The answer, and the stream after it, without the messages; absent if nothing changes. */
+export interface Decision {
+  readonly outcome: StreamOutcome
+  readonly next?: StreamRecord
+}
+
+/** What changing a stream needs of its session. */
+export interface StreamSession {
+  readonly status: 'waiting' | 'running' | 'paused' | 'ended'
+  readonly stream: StreamRecord | undefined
+  append(
+    event: StreamMessage['event'],
+    worker: undefined,
+    facts: { traits: ReturnType<Catalog['traitsOf']>; bytes: number; now: number },
+  ): StreamRecord['tail']
+  setStream(stream: StreamRecord): void
+}
+
+/** The types of its messages: a JSON value, a text, or bytes in base64. */
+export const messageTypes: readonly string[] = ['stream.json', 'stream.text', 'stream.bytes']
+
+export function isMessage(type: string): boolean {
+  return type.startsWith('stream.') && messageTypes.includes(type)
+}
+
+/** @returns about the memory that it takes. Bytes */
+export function weightOf({ contentType, seq = '', producers = [] }: StreamRecord): number {
+  return producers.reduce((sum, { id }) => sum + id.length + 64, contentType.length + seq.length + 256)
+}
+
+/** @returns whether it has outlived its time. @param now milliseconds since 1970 */
+export function isExpired({ ttlSeconds, touchedAt, expiresAt }: StreamRecord, now: number): boolean {
+  if (ttlSeconds !== undefined && now >= (touchedAt ?? 0) + ttlSeconds * 1_000) return true
+  return expiresAt !== undefined && now >= Date.parse(expiresAt)
+}
+
+/** @returns the media type without parameters, by which content types are compared */
+export function mediaTypeOf(contentType: string): string {
+  return (contentType.split(';', 1)[0] ?? '').trim().toLowerCase()
+}
+
+/**
+ * Decides a request by the state of the stream, and nothing else, so that all hubs of a log decide alike (PROTOCOL.md of
+ * Durable Streams, sections 5.1 and 5.2).
+ */
+export function decide(
+  stream: StreamRecord | undefined,
+  change: StreamChange,
+  moment: StreamMoment,
+): Decision {
+  switch (change.kind) {
+    case 'create':
+      return create(stream, change, moment)
+    case 'append':
+      return stream === undefined ? refuse(stream, { why: 'missing' }) : append(stream, change, moment)
+    case 'touch': {
+      if (stream === undefined) return refuse(stream, { why: 'missing' })
+      const next = touched(stream, moment.now)
+      return { outcome: { kind: 'touched', stream: next }, next }
+    }
+  }
+}
+
+export interface StreamChanging {
+  readonly catalog: Catalog
+  /** Milliseconds since 1970. */
+  readonly now: number
+  /** Begins the session, if the stream is created in one that has not begun. */
+  readonly start?: () => void
+}
+
+/**
+ * Changes the stream of a session: in one step it decides, appends the messages and keeps the new state.
+ */
+export function changeStream(
+  session: StreamSession,
+  change: StreamChange,
+  messages: readonly StreamMessage[],
+  { catalog, now, start }: StreamChanging,
+): StreamOutcome {
+  const isTaken = session.stream === undefined && session.status !== 'waiting'
+  const { outcome, next } = decide(session.stream, change, { now, isTaken })
+  if (next === undefined || outcome.kind === 'refused') return outcome
+  if (session.status === 'waiting') start?.()
+  let { tail } = next
+  for (const { event, bytes } of messages) {
+    tail = session.append(event, undefined, { traits: catalog.traitsOf(event.type), bytes, now })
+  }
+  const stream = { ...next, tail }
+  session.setStream(stream)
+  return { ...outcome, stream }
+}
+
+type Create = Extract<StreamChange, { kind: 'create' }>
+type Append = Extract<StreamChange, { kind: 'append' }>
+
+function refuse(stream: StreamRecord | undefined, refusal: StreamRefusal): Decision {
+  return { outcome: { kind: 'refused', stream, ...refusal } }
+}
+
+function touched(stream: StreamRecord, now: number): StreamRecord {
+  return stream.ttlSeconds === undefined ? stream : { ...stream, touchedAt: now }
+}
+
+function create(stream: StreamRecord | undefined, change: Create, { now, isTaken }: StreamMoment): Decision {
+  const { contentType, ttlSeconds, expiresAt, closes } = change
+  if (stream !== undefined) {
+    const isSame =
+      mediaTypeOf(stream.contentType) === mediaTypeOf(contentType) &&
+      stream.ttlSeconds === ttlSeconds &&
+      stream.expiresAt === expiresAt &&
+      (stream.closed !== undefined) === closes
+    return isSame ? { outcome: { kind: 'exists', stream } } : refuse(stream, { why: 'different' })
+  }
+  if (isTaken) return refuse(undefined, { why: 'taken' })
+  const next: StreamRecord = {
+    contentType,
+    lifetime: now,
+    tail: 0 as StreamRecord['tail'],
+    ...(ttlSeconds !== undefined && { ttlSeconds, touchedAt: now }),
+    ...(expiresAt !== undefined && { expiresAt }),
+    ...(closes && { closed: {} }),
+  }
+  return { outcome: { kind: 'created', stream: next, ...(closes && { closedNow: true }) }, next }
+}
+
+function append(stream: StreamRecord, change: Append, { now }: StreamMoment): Decision {
+  const { contentType, closes, seq, producer } = change
+  if (stream.closed !== undefined) return appendToClosed(stream, change)
+  if (contentType !== undefined && mediaTypeOf(contentType) !== mediaTypeOf(stream.contentType)) {
+    return refuse(stream, { why: 'contentType', expected: stream.contentType })
+  }
+  const checked = producer && checkProducer(stream, producer, now)
+  if (checked !== undefined && 'outcome' in checked) return checked
+  if (seq !== undefined && stream.seq !== undefined && !isAfter(seq, stream.seq)) {
+    return refuse(stream, { why: 'seq', last: stream.seq })
+  }
+  const next: StreamRecord = {
+    ...touched(stream, now),
+    ...(seq !== undefined && { seq }),
+    ...(checked && { producers: checked.producers }),
+    ...(closes && { closed: producer === undefined ? {} : { by: producer } }),
+  }
+  const answer = { kind: 'appended', stream: next, ...(producer && { producer }) } as const
+  return { outcome: closes ? { ...answer, closedNow: true } : answer, next }
+}
+
+function appendToClosed(stream: StreamRecord, { contentType, closes, producer }: Append): Decision {
+  const by = stream.closed?.by
+  const isRepeated =
+    by !== undefined && by.id === producer?.id && by.epoch === producer.epoch && by.seq === producer.seq
+  if (isRepeated) return { outcome: { kind: 'repeated', stream, producer: by } }
+  const onlyCloses = closes && contentType === undefined
+  if (onlyCloses && producer === undefined) return { outcome: { kind: 'repeated', stream } }
+  return refuse(stream, { why: 'closed' })
+}
+
+function checkProducer(
+  stream: StreamRecord,
+  producer: StreamProducer,
+  now: number,
+): Decision | { readonly producers: NonNullable<StreamRecord['producers']> } {
+  const { producers = [] } = stream
+  const { id, epoch, seq } = producer
+  const known = producers.find((one) => one.id === id)
+  const others = producers.filter((one) => one !== known)
+  if (known !== undefined && epoch < known.epoch) return refuse(stream, { why: 'fenced', epoch: known.epoch })
+  if (known?.epoch === epoch) {
+    if (seq <= known.seq) {
+      return { outcome: { kind: 'repeated', stream, producer: { id, epoch, seq: known.seq } } }
+    }
+    if (seq > known.seq + 1) return refuse(stream, { why: 'gap', expected: known.seq + 1, received: seq })
+  } else if (seq !== 0) {
+    return refuse(
+      stream,
+      known === undefined ? { why: 'gap', expected: 0, received: seq } : { why: 'epochStart' },
+    )
+  }
+  const kept = roomFor(others, now)
+  if (kept === undefined) return refuse(stream, { why: 'producers' })
+  return { producers: [...kept, { id, epoch, seq, at: now }] }
+}
+
+/** @returns the producers that stay when one comes; undefined if there are too many */
+function roomFor(
+  others: NonNullable<StreamRecord['producers']>,
+  now: number,
+): NonNullable<StreamRecord['producers']> | undefined {
+  if (others.length < streamProducersMax) return others
+  const [oldest, ...rest] = others
+  return oldest !== undefined && now - oldest.at >= producerIdleMs ? rest : undefined
+}
+
+/** Compares the bytes of UTF-8. */
+function isAfter(seq: string, last: string): boolean {
+  return Buffer.compare(Buffer.from(seq), Buffer.from(last)) > 0
+}

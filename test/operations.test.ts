@@ -159,7 +159,8 @@ const noBounds = (
   'defaultPort start format headBytes extentBytes recordsFrom ' +
   'byteOrderMark bigData corrupted pageNotFound headerBytes magic mark nodeBytes overflowBytes sealBytes subTable version ' +
   'blocksPerEvent farthest cutJoinPace rounding levelsAround itemWork memberWork overheadBytes idBytes hashBytes markBytes stepBytes nudgeBytes frameBytes unsignedMax headBytesMax unitBytesMax shortTextMax batchNumbersBytes ' +
-  'topicsNamed erasBegin hashChars one several shardsMax slotsMax versionMin'
+  'topicsNamed erasBegin hashChars one several shardsMax slotsMax versionMin ' +
+  'pieceShare touchPart cursorIntervalMs'
 ).split(' ')
 
 /** @returns what an expression of numbers and constants of its file comes to; nothing for any other */

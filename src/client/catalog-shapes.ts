@@ -43,6 +43,10 @@ export interface CatalogShapes {
     readonly number: number
     readonly offsets: readonly number[]
   }
+  'stream.json': JsonValue
+  'stream.text': string
+  /** In base64. */
+  'stream.bytes': string
   'command.cancel': { readonly reason?: string; readonly ttlMs?: number }
   'command.pause': { readonly ttlMs?: number }
   'command.resume': { readonly ttlMs?: number }

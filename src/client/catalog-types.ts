@@ -30,6 +30,9 @@ export interface RuntimeEvents {
   'session.lost': CatalogShapes['session.lost']
   'worker.stalled': CatalogShapes['worker.stalled']
   'attempt.superseded': CatalogShapes['attempt.superseded']
+  'stream.json': CatalogShapes['stream.json']
+  'stream.text': CatalogShapes['stream.text']
+  'stream.bytes': CatalogShapes['stream.bytes']
 }
 
 /** The section `session-bus` of the catalog. */

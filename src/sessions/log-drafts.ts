@@ -1,3 +1,5 @@
+// Longer than 350 lines: what a hub puts into a batch for each kind of request, side by side.
+
 import type { Catalog } from '../catalog/catalog.js'
 import type { Clock } from '../lib/clock.js'
 import type { JsonObject } from '../lib/json.js'
@@ -35,9 +37,6 @@ import { hasEnded, type Sessions } from './sessions.js'
 /** Maximum of entries in one batch, and of their bytes. One submission may exceed it. */
 const batchEntriesMax = 1_000
 const batchBytesMax = 512 * 1024
-
-/** About what an entry takes beside its messages. Bytes. */
-const intentBytes = 64
 
 /** Room for commands that other hubs may send while the end of the session is in progress; they expire with the others. */
 const racingCommands = 4
@@ -337,7 +336,7 @@ export class Drafting {
     sessions.capacity.expectRoom()
     sessions.expectRoomFor(session)
     const masked = messages.map((message) => maskedMessage(message, masking, session))
-    draft.add(intent, [{ kind: 'stream', change, messages: masked }], bytes + intentBytes)
+    draft.add(intent, [{ kind: 'stream', change, messages: masked }], bytes + 64)
     draft.stream = next
     return 'taken'
   }

@@ -55,12 +55,9 @@ export function stateTopicOf(topicName: string | TopicName, slice: string, limit
 export function checkedMessages(check: EventCheck, given: readonly NewEvent[]): StreamMessage[] {
   return given.map((event, index) => {
     const { value, bytes } = check.value(event.data ?? null, 'message', `/${index}`)
-    return { event: value === event.data ? event : { ...event, data: value }, bytes: bytes + messageBytes }
+    return { event: value === event.data ? event : { ...event, data: value }, bytes: bytes + 64 }
   })
 }
-
-/** About what a message takes beside its data. Bytes. */
-const messageBytes = 64
 
 type StateTopicName = Extract<TopicName, { kind: 'session' | 'worker' }>
 

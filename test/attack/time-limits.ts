@@ -57,6 +57,37 @@ export const timeLimits = {
     t.match(await client.closed, { code: 4002, reason: 'no sign of life for 2000 ms' })
   },
 
+  async longPollMs(t) {
+    const clock = new SimulatedClock()
+    const { hub, url } = await served(t, { hub: { limits: { longPollMs: 1_000 } }, serve: { clock } })
+    await fetch(`${url}/v1/stream/slow`, { method: 'PUT' })
+    let status = 0
+    const asked = fetch(`${url}/v1/stream/slow?offset=-1&live=long-poll`).then((answer) => {
+      ;({ status } = answer)
+    })
+    await until('it waits', () => hub.stats().connections === 1)
+    clock.advance(999)
+    await fetch(`${url}/healthz`)
+    t.equal(status, 0, 'it still waits')
+    clock.advance(1)
+    await asked
+    t.equal(status, 204)
+  },
+
+  async durableSseMs(t) {
+    const clock = new SimulatedClock()
+    const { hub, url } = await served(t, { hub: { limits: { durableSseMs: 1_000 } }, serve: { clock } })
+    await fetch(`${url}/v1/stream/told`, { method: 'PUT' })
+    const answer = await fetch(`${url}/v1/stream/told?offset=-1&live=sse`)
+    const text = answer.text()
+    await until('it follows', () => hub.stats().connections === 1)
+    clock.advance(999)
+    await fetch(`${url}/healthz`)
+    t.equal(hub.stats().connections, 1, 'it goes on')
+    clock.advance(1)
+    t.match(await text, /event: control\ndata:\{.*"upToDate":true\}/)
+  },
+
   async bodySilenceMs(t) {
     const { short, long } = await silentBodies()
     t.equal(short, '', 'cut without an answer')

@@ -1,7 +1,5 @@
 import { strict as assert } from 'node:assert'
-import { checkId } from '../../protocol/check.js'
 import { ProtocolError } from '../../protocol/codes.js'
-import { ownId, streamId } from '../../protocol/foreign-id.js'
 import type { Limits } from '../../protocol/limits.js'
 import type { Permissions } from '../../protocol/permissions.js'
 import type { TopicName } from '../../protocol/topic.js'
@@ -12,6 +10,7 @@ import { corsHeaders, expectHost, type Hosts, type OriginRules, preflightHeaders
 import { type RateLimits, UnclearLength } from '../access/rate-limits.js'
 import type { ServerCounts } from '../operations/metric-definitions.js'
 import { problemOf, problemPage, refusal, shuttingDown } from './problem.js'
+import { fits, paramsOf } from './route-paths.js'
 
 export type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
 
@@ -201,7 +200,7 @@ export class Routes {
     // Checked first, so that a client without permission learns only that a token is needed.
     const grant = route.access.kind === 'open' ? unlocked : await this.#options.authenticator.grantOf(request)
     if (grant.holder !== '') this.#options.rateLimits.charge(grant.holder)
-    const params = paramsOf(pattern, segments, this.#options.limits, route.foreignIds === true)
+    const params = paramsOf(pattern.segments, segments, this.#options.limits, route.foreignIds === true)
     const asked: Asked = {
       request,
       query: new URLSearchParams(request.query),
@@ -300,26 +299,6 @@ function expectKnownQuery({ query: known }: Route, query: URLSearchParams): void
 /** Parameters of every URL, for clients that cannot set headers. */
 const everywhere: readonly string[] = ['token', 'ticket']
 
-function isParam(segment: string): boolean {
-  return segment.startsWith('{')
-}
-
-/** Whether it is the last parameter, which takes all further segments. */
-function isRest(segment: string): boolean {
-  return segment.endsWith('...}')
-}
-
-function fits(pattern: readonly string[], segments: readonly string[]): boolean {
-  const rest = pattern.length - 1
-  if (isRest(pattern[rest] ?? '')) {
-    return (
-      segments.length > rest && segments[rest] !== '' && fits(pattern.slice(0, rest), segments.slice(0, rest))
-    )
-  }
-  if (pattern.length !== segments.length) return false
-  return pattern.every((part, at) => (isParam(part) ? segments[at] !== '' : part === segments[at]))
-}
-
 function allowOf({ methods }: Pattern): string {
   const all = [...methods.keys(), ...(methods.has('GET') ? ['HEAD'] : []), 'OPTIONS']
   return all.join(', ')
@@ -329,37 +308,4 @@ function options(request: Request, pattern: Pattern): Answer {
   const allow = allowOf(pattern)
   const preflight = request.headers.has('access-control-request-method')
   return { status: 204, headers: { allow, ...(preflight ? preflightHeaders(request, allow) : {}) } }
-}
-
-/** Parameters that name sessions and workers are checked here, the others by their routes. */
-const ids: readonly string[] = ['session', 'worker']
-
-function paramsOf(
-  pattern: Pattern,
-  segments: readonly string[],
-  limits: Limits,
-  foreignIds: boolean,
-): ReadonlyMap<string, string> {
-  const params = new Map<string, string>()
-  pattern.segments.forEach((part, at) => {
-    if (!isParam(part)) return
-    if (isRest(part)) {
-      const path = decoded(segments.slice(at).join('/'), 'path')
-      params.set(part.slice(1, -4), checkId(streamId(path), limits, 'path'))
-      return
-    }
-    const name = part.slice(1, -1)
-    const value = decoded(segments[at] ?? '', name)
-    const id = foreignIds ? ownId(value) : value
-    params.set(name, ids.includes(name) ? checkId(id, limits, name) : value)
-  })
-  return params
-}
-
-function decoded(segment: string, name: string): string {
-  try {
-    return decodeURIComponent(segment)
-  } catch {
-    throw new ProtocolError('badFrame', `${name}: expected percent-encoded UTF-8 in the path`)
-  }
 }

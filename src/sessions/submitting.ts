@@ -60,6 +60,8 @@ export interface SubmittingParts {
   readonly masking: Masking | undefined
 }
 
+const nothingApplied: Applied = { meaningless: new Set(), outcomes: new Map() }
+
 /** The waiting submissions of one session. */
 interface Outgoing {
   readonly session: string
@@ -252,7 +254,7 @@ export class Submitting {
       // Receipts that were told before, which the log need not hear again.
       const from = session.offset
       const unchanged = { kind: 'appended', from, to: from, known: [], tailBytes: 0 } as const
-      this.#answer(outgoing, session, draft, { ...unchanged, meaningless: new Set(), began: false })
+      this.#answer(outgoing, session, draft, { ...unchanged, ...nothingApplied, began: false })
       return false
     }
     const number = ++this.#numbers
@@ -300,8 +302,7 @@ export class Submitting {
       } else follower.forget(number)
       this.#answer(outgoing, session, draft, {
         ...appended,
-        meaningless: new Set(),
-        outcomes: new Map(),
+        ...nothingApplied,
         began: false,
         ...applied,
       })

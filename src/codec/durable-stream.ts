@@ -25,7 +25,7 @@ export type FindEnd = (topic: string) => StreamEnd | undefined
 
 /** @returns the bytes of a message of `stream.text` or `stream.bytes` */
 export function messageBytes({ type, data }: HubEvent): Buffer {
-  return Buffer.from(String(data), type === 'stream.bytes' ? 'base64' : 'utf8')
+  return Buffer.from(typeof data === 'string' ? data : '', type === 'stream.bytes' ? 'base64' : 'utf8')
 }
 
 /** @returns whether it is no message but the end of its session */

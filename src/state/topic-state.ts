@@ -142,13 +142,12 @@ export class TopicState {
     if (patch.length === 0) return { kind: 'unchanged', offset: held.offset }
     const bytes = held.bytes + growthBytes
     this.#keep(slice, { ...moment, value, bytes }, held.bytes)
-    if (sameKind(held.value, value)) {
-      const patchBytes = jsonBytes(patch)
-      if (patchBytes < bytes) {
-        counts.patches++
-        counts.patchBytes += patchBytes
-        return this.#changed({ slice, base: held.offset, patch, ...because(moment) }, patchBytes, moment)
-      }
+    // The patch of a value that is replaced as a whole contains it, so it is larger.
+    const patchBytes = jsonBytes(patch)
+    if (patchBytes < bytes) {
+      counts.patches++
+      counts.patchBytes += patchBytes
+      return this.#changed({ slice, base: held.offset, patch, ...because(moment) }, patchBytes, moment)
     }
     return this.#changed(this.#valueUpdate(slice, held.offset, value, bytes, moment), bytes, moment)
   }
@@ -367,14 +366,4 @@ const overheadBytes = 128
 
 function because({ cause }: Moment): { readonly cause?: Cause } {
   return cause === undefined ? {} : { cause }
-}
-
-/** A change of the whole value can be a patch only between values of the same kind. */
-function sameKind(before: JsonValue, after: JsonValue): boolean {
-  return (
-    before !== null &&
-    after !== null &&
-    typeof before === typeof after &&
-    Array.isArray(before) === Array.isArray(after)
-  )
 }

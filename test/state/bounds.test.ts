@@ -4,7 +4,9 @@ import { Weight } from '../../src/lib/weight.js'
 import type { Offset } from '../../src/protocol/cursor.js'
 import type { PatchOperation, StateUpdate } from '../../src/protocol/frames.js'
 import { defaultLimits } from '../../src/protocol/limits.js'
-import { applyPatch, type PatchBounds, unbounded } from '../../src/state/apply.js'
+import { applyMerge, applyPatch, type PatchBounds, unbounded } from '../../src/state/apply.js'
+import { compare } from '../../src/state/compare.js'
+import { findEdits } from '../../src/state/edits.js'
 import { followPatch } from '../../src/state/follow-patch.js'
 import { StateRoom } from '../../src/state/room.js'
 import { type Change, noCounts, TopicState } from '../../src/state/topic-state.js'
@@ -196,4 +198,62 @@ t.test('a change of kind is said as the value, and counted as such', async (t) =
   t.ok('patch' in updateOf(state.set('slice', { a: long, b: 2 }, at(2))))
   t.ok('patch' in updateOf(state.set('slice', { a: long, b: 2, c: 1 }, at(3))))
   t.same([counts.patches, counts.comparisons], [2, 3])
+})
+
+t.test('what two values share is not looked at', async (t) => {
+  const shared = new Proxy<Record<string, JsonValue>>(
+    { a: 1 },
+    {
+      ownKeys() {
+        throw new Error('looked at')
+      },
+    },
+  )
+  t.same(compare(shared, shared).patch, [])
+  t.same(compare({ shared, n: 1 }, { shared, n: 2 }).patch, [{ op: 'replace', path: '/n', value: 2 }])
+  t.same(compare([shared, 1], [shared, 2]).patch, [{ op: 'replace', path: '/1', value: 2 }])
+  const swapped = compare([1, shared, shared, 2], [2, shared, shared, 1])
+  t.same(swapped.patch, [
+    { op: 'replace', path: '/0', value: 2 },
+    { op: 'replace', path: '/3', value: 1 },
+  ])
+})
+
+t.test('an item before a long list is one operation, and so is one behind it', async (t) => {
+  const items = Array.from({ length: 20_001 }, (_, n) => n)
+  t.same(compare(items, [-1, ...items]).patch, [{ op: 'add', path: '/0', value: -1 }])
+  t.same(compare([-1, ...items], items).patch, [{ op: 'remove', path: '/0' }])
+  t.same(compare(items, [...items, -1]).patch, [{ op: 'add', path: '/20001', value: -1 }])
+})
+
+t.test('adjacent edits are one hunk', async (t) => {
+  t.same(findEdits([1, 2, 3], [4, 5, 3], 10), [{ before: 0, after: 0, removed: 2, inserted: 2 }])
+  t.same(findEdits([1, 2, 3, 4], [2, 3, 5], 10), [
+    { before: 0, after: 0, removed: 1, inserted: 0 },
+    { before: 3, after: 2, removed: 1, inserted: 1 },
+  ])
+  t.same(findEdits([1], [1], 0), [])
+  t.equal(findEdits([1, 2], [3, 4], 3), undefined, 'four edits are too many')
+})
+
+t.test('what is moved to its own place stays, and no merge names a prototype', async (t) => {
+  for (const path of ['', '/a']) t.same(apply({ a: 1 }, [{ op: 'move', from: path, path }]), { a: 1 }, path)
+  const merge = JSON.parse('{"a":{"__proto__":{"b":1}}}') as JsonValue
+  t.throws(() => applyMerge({ a: {} }, merge), { code: 'badFrame', message: /no field __proto__/ })
+  t.throws(
+    () => followPatch({}, [{ op: 'test', path: '/missing/deep', value: 1 }]),
+    /^Error: nothing fits missing\/deep$/,
+  )
+})
+
+t.test('a released topic weighs nothing any more, and gives what has to be stored of it', async (t) => {
+  const { state, weight } = stateOf()
+  state.set('plan', 'x'.repeat(100), at(1))
+  state.set('$commands', [], at(2))
+  t.ok(weight.bytes > 100)
+  t.same([...state.kept()], [['plan', 'x'.repeat(100), 1]], 'not the slices of the hub')
+  state.release()
+  t.equal(weight.bytes, 0)
+  state.set('plan', 'x'.repeat(200), at(3))
+  t.equal(weight.bytes, 0)
 })

@@ -242,7 +242,7 @@ t.test('what is moved to its own place stays, and no merge names a prototype', a
   t.throws(() => applyMerge({ a: {} }, merge), { code: 'badFrame', message: /no field __proto__/ })
   t.throws(
     () => followPatch({}, [{ op: 'test', path: '/missing/deep', value: 1 }]),
-    /^Error: nothing fits missing\/deep$/,
+    /^nothing fits missing\/deep$/,
   )
 })
 

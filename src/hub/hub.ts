@@ -62,6 +62,9 @@ export function createHub(options: HubOptions = {}): Hub {
   return new Hub(options)
 }
 
+/** How long the hubs of a log have to deliver a command before it counts as followed by nobody. Milliseconds. */
+const deliveryMs = 2_000
+
 /** Owns sessions and connections: accepts events, and delivers them to subscribers. */
 export class Hub {
   readonly clock: Clock
@@ -531,13 +534,28 @@ export class Hub {
    * Calls `told` when a session or worker fails, ends, is lost or stuck or asks for a person, and when a command is sent to
    * a topic that nobody follows. It is called in the step that publishes the event, and must not throw.
    *
+   * Of several hubs over a log the one that has appended the event calls, and of a command only if no hub has delivered
+   * it for two seconds.
+   *
    * @returns what ends it
-   * @throws TypeError where a log gives the offsets: each hub of the log would tell the same
    */
   onNotice(told: (notice: Notice) => void): () => void {
-    if (this.#log !== undefined) throw new TypeError('onNotice: a hub with a log tells of nothing')
-    this.#notices.add(told)
-    return () => void this.#notices.delete(told)
+    const listener = this.isShared ? (notice: Notice) => this.#toldOfLog(notice, told) : told
+    this.#notices.add(listener)
+    return () => void this.#notices.delete(listener)
+  }
+
+  #toldOfLog(notice: Notice, told: (notice: Notice) => void): void {
+    if (!this.#sessions.reports) return
+    if (notice.kind !== 'command') return told(notice)
+    const { session: id, worker, offset } = notice
+    this.clock.after(deliveryMs, () => {
+      const session = this.#sessions.held(id)
+      const { sentCommands } = (worker === undefined ? session : session?.workers.get(worker))?.progress ?? {}
+      const sent = [...(sentCommands?.open ?? [])].find((one) => one.offset === offset)
+      // A session that left memory has no followers here, so nobody knows better.
+      if (session === undefined || sent?.state === 'queued') told(notice)
+    })
   }
 
   /** What the store keeps for those who have to be told; absent where it keeps nothing of the kind. */

@@ -130,6 +130,7 @@ export function makeService(
     clock,
     random: hub.random,
     limits,
+    isShared: hub.isShared,
   })
   const connectionGrants = new ConnectionGrants(clock)
   tokens?.onWithdrawn(() => connectionGrants.review())

@@ -33,6 +33,8 @@ export interface FollowerParts extends Applying {
   readonly stale: (session: Session) => void
   /** The session was removed. */
   readonly removed: (session: Session) => void
+  /** Does what applies a batch; this hub has appended it, or another one. */
+  readonly applying: <Result>(isOwn: boolean, apply: () => Result) => Result
 }
 
 /**
@@ -213,7 +215,8 @@ export class LogFollower implements LogFeed {
     if (own !== undefined) this.forget(batch.number)
     const entries = own?.entries ?? unpackEntries(batch)
     const waited = this.session.status === 'waiting'
-    const result = applyBatch(this.session, batch, entries, this.#parts)
+    const isOwn = batch.hub === this.#parts.hub
+    const result = this.#parts.applying(isOwn, () => applyBatch(this.session, batch, entries, this.#parts))
     own?.applied(result, waited && this.session.status !== 'waiting')
   }
 }

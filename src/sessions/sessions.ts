@@ -53,6 +53,7 @@ export class Sessions {
   readonly topics: Topics
   readonly #setting: SessionSetting
   #isSubmitting: (session: string) => boolean = () => false
+  #isOwnBatch = false
   /** Sessions that are being opened in the log, and how often. They stay until the end of the turn in which they are open. */
   readonly #opening = new Map<string, number>()
 
@@ -309,6 +310,14 @@ export class Sessions {
     }
   }
 
+  /**
+   * Whether this hub reports what happens now. Of the hubs of a log each applies it, and the one that has appended it
+   * reports it.
+   */
+  get reports(): boolean {
+    return this.followed === undefined || this.#isOwnBatch
+  }
+
   /** Removes the session from memory; its subscriptions are notified at once. */
   forget(session: Session): void {
     this.#options.onRemoved(session)
@@ -376,6 +385,14 @@ export class Sessions {
         if (session.followed) onDirty(session)
       },
       stale: (session) => this.#stale(session),
+      applying: (isOwn, apply) => {
+        this.#isOwnBatch = isOwn
+        try {
+          return apply()
+        } finally {
+          this.#isOwnBatch = false
+        }
+      },
       removed: (session) => {
         options.onOver(session.id)
         this.forget(session)

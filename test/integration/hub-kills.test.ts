@@ -13,6 +13,7 @@ import { until } from '../kit/wait.js'
 
 // RUNCAST_KILLS=120 for the long run: 100 hubs and 20 times Redis.
 const kills = Number(process.env['RUNCAST_KILLS'] ?? 6)
+t.setTimeout(120_000 + 30_000 * kills)
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
 
 const nginxProgram = 'nginx'

@@ -178,6 +178,42 @@ t.test('a half that waits is in the checkpoint', async (t) => {
   t.match(b.history(topic, { order: 'desc', limit: 1 }).events, [{ data: { content: '😀' } }])
 })
 
+t.test('of several hubs one tells what has happened, and a command only if nobody follows it', async (t) => {
+  const { hubs, done, clock, links } = setUp(t, 3)
+  const [a, b, c] = hubs as [Hub, Hub, Hub]
+  const told: string[] = []
+  const tell = (name: string, hub: Hub) =>
+    hub.onNotice(({ kind, session, worker }) => told.push([name, kind, session, worker].join(' ')))
+  const ends = [tell('a', a), tell('b', b), tell('c', c)]
+  for (const hub of hubs) await done(Promise.resolve(hub.open(topic)))
+  const worker = `${topic}/workers/w`
+  await done(a.submit(worker, [{ type: 'execution_failed', data: { error: 'no' } }]))
+  await done(b.submit(topic, [{ type: 'client_input_requested', data: { prompt: 'yes?', request_id: '1' } }]))
+  await clock.pass(5_000)
+  t.strictSame(told, ['a failed s w', 'b needs s '])
+  await done(c.submitLease(`${topic}/workers/v`, 1_000))
+  await clock.pass(5_000)
+  t.equal(told.length, 3, 'one hub says that it is lost, and the same one tells')
+  t.match(told[2], / lost s v$/)
+  told.length = 0
+  await done(a.submit(topic, [{ type: 'command.pause' }]))
+  t.strictSame(told, [], 'an agent at any hub may have it')
+  await clock.pass(5_000)
+  t.strictSame(told, ['a command s '])
+  const agent = b.session('s').commands()
+  const next = agent.next()
+  await clock.pass(100)
+  await done(a.submit(topic, [{ type: 'command.cancel' }]))
+  await clock.pass(5_000)
+  t.strictSame(told, ['a command s '])
+  await done(next)
+  await done(Promise.resolve(agent.return?.()))
+  links[0]?.deafen()
+  for (const end of ends) end()
+  await done(b.submitEnd('s'))
+  t.equal(told.length, 1, 'and nobody who wants it no more')
+})
+
 t.test('publishing no events begins a session, and nothing else', async (t) => {
   const { hubs, done } = setUp(t)
   const [a, b] = hubs

@@ -16,6 +16,7 @@ const slotsMoved = 1_000
 
 /** Failovers of each kind; more by a command. */
 const rounds = Number(process.env['RUNCAST_FAILOVERS'] ?? 1)
+t.setTimeout(300_000 + 60_000 * rounds)
 
 /** Appends one id after the other to a session, each until it is acknowledged. */
 class Producer {

@@ -3,7 +3,7 @@ import type { Random } from '../../lib/random.js'
 import type { Limits } from '../../protocol/limits.js'
 import type { Request } from '../../transport/transport.js'
 import type { Authorization } from './authorize.js'
-import { unauthorized, unlocked, unlockedElsewhere, type VerifiedGrant } from './grant.js'
+import { sameHub, unauthorized, unlocked, unlockedElsewhere, type VerifiedGrant } from './grant.js'
 import type { OriginRules } from './origins.js'
 import { Tickets } from './tickets.js'
 import type { Tokens } from './tokens.js'
@@ -19,6 +19,8 @@ export interface AuthenticatorOptions {
   readonly clock: Clock
   readonly random: Random
   readonly limits: Limits
+  /** Whether other hubs serve the same sessions. */
+  readonly isShared: boolean
 }
 
 /** Determines the permissions of a request: by its token, by a ticket, or by asking the application. */
@@ -69,8 +71,9 @@ export class Authenticator {
 
   #redeemed(ticket: string): VerifiedGrant {
     const grant = this.tickets.redeem(ticket)
-    if (grant === undefined) throw unauthorized('The ticket was used before, or is too old: ask for another.')
-    return grant
+    if (grant !== undefined) return grant
+    const elsewhere = this.#options.isShared ? ` Or ${sameHub}` : ''
+    throw unauthorized(`The ticket was used before, or is too old: ask for another.${elsewhere}`)
   }
 }
 

@@ -75,6 +75,10 @@ export function unauthorized(text: string): ProtocolError {
   return new ProtocolError('unauthorized', text)
 }
 
+/** What to do about a stream or a ticket, which only one of the hubs of a log knows. */
+export const sameHub =
+  'another hub may know it; a balancer can send all requests of a client to the same hub, see docs/operations/cluster.md.'
+
 /** The grant of every client of a hub without authorization. */
 export const unlocked = new VerifiedGrant({
   permissions: everything,

@@ -3,7 +3,7 @@ import { type Checked, checkFrame } from '../../protocol/check.js'
 import { ProtocolError } from '../../protocol/codes.js'
 import type { Authorize, ClientFrame } from '../../protocol/frames.js'
 import type { Answer } from '../../transport/transport.js'
-import { unlocked, type VerifiedGrant } from '../access/grant.js'
+import { sameHub, unlocked, type VerifiedGrant } from '../access/grant.js'
 import { fingerprint } from '../access/tokens.js'
 import type { StreamContext } from '../context.js'
 import { bodyKind, parseJson, readBody, turnFor, utf8 } from '../http/body.js'
@@ -24,8 +24,10 @@ export async function change(
   connection: Connection | undefined,
 ): Promise<Answer | undefined> {
   const { limits, rateLimits } = context
-  if (connection === undefined)
-    throw new ProtocolError('notFound', 'There is no open stream with this connection id.')
+  if (connection === undefined) {
+    const elsewhere = context.hub.isShared ? `: ${sameHub}` : '.'
+    throw new ProtocolError('notFound', `There is no open stream with this connection id${elsewhere}`)
+  }
   call.use(({ grant }) => expectHolder(context, connection, grant))
   bodyKind(call.request, ['json'])
   const body = await readBody(context, call)

@@ -119,7 +119,7 @@ export class Delivery {
   /** The hub's copy of a session is no longer valid: connections that follow it are closed, and resume with their cursors. */
   stale(session: Session): void {
     for (const member of membersOf(this.feeds.followed(session))) {
-      member.comeBack(`what the hub had of session ${session.id} is not what the log has`)
+      member.comeBack(`what the hub had of session ${session.id} is out of date`)
     }
   }
 

@@ -29,6 +29,20 @@ export class EvictedOffsets {
     this.#total += 1
   }
 
+  /** @returns a copy without the offsets above the given one */
+  upTo(offset: Offset): EvictedOffsets {
+    const copy = new EvictedOffsets()
+    copy.#distances = this.#distances.slice()
+    copy.#last = this.#last
+    copy.#total = this.#total
+    const above = this.after(offset) ?? 0
+    for (let count = 0; count < above; count++) {
+      copy.#total -= 1
+      copy.#last -= this.#distances[copy.#total % this.#distances.length] as number
+    }
+    return copy
+  }
+
   /** @returns how many of the offsets are above the given one; undefined if that is no longer known */
   after(offset: Offset): number | undefined {
     const { length } = this.#distances

@@ -2,7 +2,7 @@ import type { Traits } from '../catalog/traits.js'
 import { Lane } from '../lib/lane.js'
 import { Weight } from '../lib/weight.js'
 import { type Offset, start } from '../protocol/cursor.js'
-import type { Accepts, Entry } from './entry.js'
+import { type Accepts, Entry } from './entry.js'
 import { EvictedOffsets } from './evicted-offsets.js'
 
 export interface HistoryLimits {
@@ -143,6 +143,33 @@ export class History {
   restore(entry: Entry): void {
     this.#pin(entry)
     this.#weighPinned(entry.bytes)
+  }
+
+  /**
+   * Begins as the history of a fork: what another history has evicted up to an offset, it has evicted too, and what is still
+   * pinned of that, it has pinned. Commands are not the fork's.
+   */
+  inherit(other: History, until: Offset): void {
+    const upTo = (offset: Offset): Offset => (offset < until ? offset : until)
+    for (const entry of other.pinned()) {
+      const { event, traits, bytes, force } = entry
+      if (entry.offset > until || traits.command === 'request' || !other.#hasLeft(entry)) continue
+      this.restore(new Entry(event, traits, bytes, { force }))
+    }
+    this.evictedTo = upTo(other.evictedTo)
+    this.evicted = other.evicted
+    this.evictedOwn = other.evictedOwn
+    this.#dropped = other.#dropped?.upTo(until)
+    this.#evictedLast = upTo(other.#evictedLast)
+    const { critical, droppable } = other.#evictedOthers
+    this.#evictedOthers = { critical: upTo(critical), droppable: upTo(droppable) }
+    if (other.#evicted === undefined) return
+    this.#evicted = new Map()
+    for (const [name, evicted] of other.#evicted) {
+      this.#evicted.set(name, { ...evicted, last: upTo(evicted.last) })
+      this.#marksBytes += name.length + markBytes
+      this.#weigh(name.length + markBytes)
+    }
   }
 
   /** A command has reached its final state, and is evicted like any other event from now on. */

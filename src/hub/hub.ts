@@ -26,6 +26,7 @@ import type { SaidEnding } from '../session/session-setting.js'
 import { type SessionSummary, summarize } from '../session/summary.js'
 import type { Topic } from '../session/topic.js'
 import { Tracing } from '../session/tracing.js'
+import type { ForkOptions, Forks } from '../sessions/forks.js'
 import type { HeldTexts } from '../sessions/held-texts.js'
 import {
   type EntryPage,
@@ -94,6 +95,7 @@ export class Hub {
   readonly #submitting: Submitting | undefined
   readonly #submissions: Submissions
   readonly #duties: LogDuties | undefined
+  readonly #forks: Forks
   /** Sessions that are durable streams. */
   readonly streams: DurableStreams
 
@@ -140,6 +142,7 @@ export class Hub {
     })
     this.#texts = parts.texts
     this.#duties = parts.duties
+    this.#forks = parts.forks
     this.streams = new DurableStreams({
       clock,
       sessions: parts.sessions,
@@ -453,6 +456,21 @@ export class Hub {
   endSession(id: string, outcome?: JsonValue, said: Omit<SaidEnding, 'outcome'> = {}): void {
     this.#dropTimes(id)
     this.#publishing.end(id, { ...said, outcome })
+  }
+
+  /**
+   * Makes a session that begins with the past of another one up to a cursor: its events at the same offsets, its workers and its
+   * state as of that cursor. From there the two have nothing to do with each other. The fork runs, whether or not the other one
+   * has ended. It does not have what was promised to its producers, or asked of them: leases, commands, and published ids.
+   *
+   * @returns the summary of the fork, once it is stored, or in the log; it names its origin in `forkedFrom`
+   * @throws ProtocolError `notFound` without the session; `conflict` if the fork exists already, the cursor is of another epoch, or
+   *   the session cannot be known as of the cursor; `badFrame` for a cursor ahead of the session; `unavailable`, `damaged`
+   */
+  async forkSession(id: string, options: ForkOptions = {}): Promise<SessionSummary> {
+    const fork = await this.#forks.fork(id, options)
+    await this.catchUp({ kind: 'session', session: fork })
+    return summarize(this.#sessions.started(fork))
   }
 
   /**

@@ -9,9 +9,11 @@ import type { Notice } from '../session/notice.js'
 import type { Timeline } from '../session/timeline.js'
 import type { Tracing } from '../session/tracing.js'
 import { DueTimes } from '../sessions/due-times.js'
+import { Forks } from '../sessions/forks.js'
 import { HeldTexts } from '../sessions/held-texts.js'
 import { Leases } from '../sessions/leases.js'
 import { LogDuties } from '../sessions/log-duties.js'
+import { LogForks } from '../sessions/log-forks.js'
 import { OwnEvents } from '../sessions/own-events.js'
 import { Publishing } from '../sessions/publishing.js'
 import { findWindow, type ReadStored, readStored } from '../sessions/read-stored.js'
@@ -33,6 +35,7 @@ export interface Parts {
   /** Texts that are kept back in part; absent where nothing is masked. */
   readonly texts: HeldTexts | undefined
   readonly duties: LogDuties | undefined
+  readonly forks: Forks
 }
 
 /** What all parts have in common. */
@@ -120,6 +123,8 @@ export function partsOf(common: Common, options: HubOptions): Parts {
   const watched = { leases, commandTimes, stallTimes, lost: own.lost }
   const duties: LogDuties | undefined =
     submitting && new LogDuties({ clock, random: common.random, catalog, check, submitting, ...watched })
-  const more = { texts, submitting, duties }
+  const { asideSetting: aside } = sessions
+  const forks = new Forks({ ...common, sessions, log: log && new LogForks({ log, catalog, aside }) })
+  const more = { texts, submitting, duties, forks }
   return { sessions, delivery, publishing, leases, times, readStored: readStoredEvents, ...more }
 }

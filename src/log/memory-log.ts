@@ -10,6 +10,7 @@ import {
   type Delivered,
   type KnownId,
   type LogFeed,
+  type LogPast,
   type LostRange,
   lostAt,
   type Opened,
@@ -208,6 +209,15 @@ export class MemoryLog {
     this.#sessions.set(session, trimmed({ ...kept, checkpoint }, this.#laneEntries))
   }
 
+  begin(session: string, { checkpoint, batches, whole }: LogPast): boolean {
+    const kept = this.#touched(session)
+    if (kept !== undefined && (kept.batches.length > 0 || kept.checkpoint !== undefined)) return false
+    const { epoch, offset: last } = checkpoint
+    this.#sessions.set(session, { ...this.#begun(session), epoch, last, checkpoint, batches, whole })
+    for (const link of this.#links) this.#tell(link, session, (feed) => feed.broken())
+    return true
+  }
+
   remove(session: string): void {
     const kept = this.#sessions.get(session)
     if (kept === undefined) return
@@ -216,8 +226,8 @@ export class MemoryLog {
   }
 
   sessions(after: string, limit: number): readonly string[] {
-    const ids = [...this.#sessions].flatMap(([id, { batches }]) =>
-      id > after && batches.length > 0 ? id : [],
+    const ids = [...this.#sessions].flatMap(([id, { batches, checkpoint }]) =>
+      id > after && (batches.length > 0 || checkpoint !== undefined) ? id : [],
     )
     return ids.toSorted().slice(0, limit)
   }
@@ -316,6 +326,10 @@ class MemoryLink implements SharedLog {
 
   async checkpoint(session: string, checkpoint: Checkpoint): Promise<void> {
     this.#said().checkpoint(session, checkpoint)
+  }
+
+  async begin(session: string, past: LogPast): Promise<boolean> {
+    return this.#said().begin(session, past)
   }
 
   async follow(session: string, feed: LogFeed): Promise<void> {

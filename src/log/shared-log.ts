@@ -44,6 +44,13 @@ export interface SharedLog {
    * An older one than there is, or one of another epoch or of a position that is lost, is passed over.
    */
   checkpoint(session: string, checkpoint: Checkpoint): Promise<void>
+  /**
+   * Begins a session with a past: all of it or nothing. Who follows a session of that name, which was only mentioned until then,
+   * has to open it anew.
+   *
+   * @returns false when there is a session already, to which something was appended; then nothing has changed
+   */
+  begin(session: string, past: LogPast): Promise<boolean>
   /** Begins to tell of a session. Resolves once every batch that is appended from now on is told of. */
   follow(session: string, feed: LogFeed): Promise<void>
   unfollow(session: string): void
@@ -187,6 +194,16 @@ export interface Checkpoint {
   readonly epoch: Epoch
   readonly offset: Offset
   readonly bytes: Uint8Array
+}
+
+/** What a session begins with. */
+export interface LogPast {
+  /** Of the session's new lifetime. Its next offset is above the checkpoint's. */
+  readonly checkpoint: Checkpoint
+  /** Those up to the checkpoint, in order, of the same epoch. */
+  readonly batches: readonly Delivered[]
+  /** As in `Opened`. */
+  readonly whole: Offset
 }
 
 export type Since =

@@ -11,6 +11,8 @@ export interface KeptMasks {
   readonly marks?: Readonly<Record<string, number>>
   /** The registered secret values. */
   readonly values?: readonly KeptValue[]
+  /** The key of their hashes; absent: the session's epoch. A fork keeps that of the session that it was forked from. */
+  readonly key?: string
 }
 
 /**
@@ -22,6 +24,8 @@ export class Masks {
   readonly #counts = new Map<string, number>()
   /** The registered values of the session; absent if there are none. */
   values: Values | undefined
+  /** The key of their hashes, if it is not the session's epoch. */
+  key: string | undefined
 
   /**
    * @param key of the hashes that distinguish secrets
@@ -50,17 +54,19 @@ export class Masks {
     return {
       ...(this.#counts.size > 0 && { marks: Object.fromEntries(this.#counts) }),
       ...(values && { values: [...values.kept()] }),
+      ...(this.key !== undefined && { key: this.key }),
     }
   }
 
-  restore({ marks = {}, values }: KeptMasks, key: string): void {
+  restore({ marks = {}, values, key }: KeptMasks, epoch: string): void {
+    this.key = key
     for (const [kind, count] of Object.entries(marks)) this.#counts.set(kind, count)
-    if (values !== undefined) this.know(values, key)
+    if (values !== undefined) this.know(values, epoch)
   }
 
-  /** @param key of the hashes */
-  know(values: readonly KeptValue[], key: string): void {
-    this.values ??= new Values(key)
+  /** @param epoch of the session: the key of the hashes, unless there is another */
+  know(values: readonly KeptValue[], epoch: string): void {
+    this.values ??= new Values(this.key ?? epoch)
     for (const value of values) this.values.add(value)
   }
 }

@@ -27,7 +27,10 @@ type Packed = readonly [
 ]
 
 /** @returns a lane of a batch as it is stored and told; empty where there is none */
-export function laneBytes({ hub, number, at }: Append, lane: Uint8Array | undefined): Buffer {
+export function laneBytes(
+  { hub, number, at }: Pick<Append, 'hub' | 'number' | 'at'>,
+  lane: Uint8Array | undefined,
+): Buffer {
   if (lane === undefined) return empty
   return packr.pack([one, hub, number, at, lane] satisfies Single)
 }

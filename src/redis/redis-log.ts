@@ -1,15 +1,17 @@
 import type { Extensions } from '../catalog/catalog.js'
 import { Awake, type Clock } from '../lib/clock.js'
 import type { Random } from '../lib/random.js'
-import type {
-  Append,
-  Appended,
-  Checkpoint,
-  LogFeed,
-  LogStats,
-  Opened,
-  SharedLog,
-  Since,
+import {
+  type Append,
+  type Appended,
+  type Checkpoint,
+  type LogFeed,
+  type LogPast,
+  type LogStats,
+  type Opened,
+  type SharedLog,
+  type Since,
+  spareOffsets,
 } from '../log/shared-log.js'
 import type { Position } from '../protocol/cursor.js'
 import { StoreError } from '../store/store.js'
@@ -168,6 +170,23 @@ export class RedisLog implements SharedLog {
       laneEntriesMax,
       laneBytesMax,
     ])
+  }
+
+  async begin(session: string, { checkpoint, batches, whole }: LogPast): Promise<boolean> {
+    const { epoch, offset, bytes } = checkpoint
+    const lanes = [[], []] as [Argument[], Argument[]]
+    for (const batch of batches) {
+      const { from, to, known } = batch
+      for (const [at, lane] of [batch.critical, batch.droppable].entries()) {
+        if (lane === undefined) continue
+        lanes[at as 0 | 1].push(to, to - from - spareOffsets, laneBytes(batch, lane), known.join(' '))
+      }
+    }
+    const args = [epoch, offset, whole, Buffer.from(bytes), lanes[0].length, ...lanes[0], ...lanes[1]]
+    const isConfirmed = this.#parts.acknowledge === 'replica'
+    const begun = (await this.#call(scripts.begin, session, args, isConfirmed)) === 1
+    if (begun) this.#idle.touched(session)
+    return begun
   }
 
   async follow(session: string, feed: LogFeed): Promise<void> {

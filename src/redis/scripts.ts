@@ -326,6 +326,32 @@ keep(h)
 return 1`,
 )
 
+/**
+ * ARGV: 2 epoch · 3 last · 4 whole · 5 the image · 6 arguments of the critical lane · 7… of each entry of the critical, then of
+ * the droppable lane: id, width, bytes, known places. What is told cannot be read, so that followers ask.
+ */
+const begin = script(
+  touching,
+  `
+local h = touched()
+if h and h.status ~= 'n' then return 0 end
+redis.call('DEL', KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6])
+local last = tonumber(ARGV[3])
+h = { epoch = ARGV[2], last = last, status = 'a', whole = tonumber(ARGV[4]), reached = last, tail = 0, former = '0',
+  mark = 0, marked = 0, before = 0 }
+local divide = 6 + tonumber(ARGV[6])
+for i = 7, #ARGV, 4 do
+  local key = i <= divide and KEYS[4] or KEYS[5]
+  if ARGV[i + 3] == '' then redis.call('XADD', key, ARGV[i], 'n', ARGV[i + 1], 'b', ARGV[i + 2])
+  else redis.call('XADD', key, ARGV[i], 'n', ARGV[i + 1], 'b', ARGV[i + 2], 'k', ARGV[i + 3]) end
+end
+redis.call('HSET', KEYS[3], 'image', ARGV[5])
+redis.call('ZADD', KEYS[7], 0, string.match(KEYS[2], '}:s:(.*)$'))
+keep(h)
+redis.call('SPUBLISH', KEYS[2], '+')
+return 1`,
+)
+
 const remove = script(
   touching,
   `
@@ -371,4 +397,4 @@ end
 return 1`,
 )
 
-export const scripts = { hello, append, open, since, checkpoint, remove, idle, pack } as const
+export const scripts = { hello, append, open, since, checkpoint, begin, remove, idle, pack } as const

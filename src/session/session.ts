@@ -13,7 +13,7 @@ import { type Epoch, type Offset, start } from '../protocol/cursor.js'
 import type { Attempt, HubEvent, Mode, NewEvent, StateUpdate } from '../protocol/frames.js'
 import type { StateRoom } from '../state/room.js'
 import { type Change, isReserved } from '../state/topic-state.js'
-import type { SessionRecord, StoredSession, StreamRecord } from '../store/store.js'
+import type { ForkOrigin, SessionRecord, StoredSession, StreamRecord } from '../store/store.js'
 import { begin, isOver, supersede } from './attempts.js'
 import type { Following } from './audience.js'
 import { weightOf } from './durable-stream.js'
@@ -71,6 +71,9 @@ export class Session implements Timeline, MaskedSession {
   readonly progress: Progress
   #completion: Entry | undefined = undefined
   #stream: StreamRecord | undefined = undefined
+  #forkedFrom: ForkOrigin | undefined = undefined
+  /** The offset of the newest removal of a slice, so that a fork knows whether it has all that were there before. */
+  #slicesRemovedAt: Offset = start
   #following: Following | undefined = undefined
   /** The reserved slices are out of date. */
   #stale = true
@@ -161,6 +164,16 @@ export class Session implements Timeline, MaskedSession {
 
   get completion(): Entry | undefined {
     return this.#completion
+  }
+
+  /** Absent unless it is a fork. */
+  get forkedFrom(): ForkOrigin | undefined {
+    return this.#forkedFrom
+  }
+
+  /** The offset of the newest removal of one of its slices; 0 if none was removed. */
+  get slicesRemovedAt(): Offset {
+    return this.#slicesRemovedAt
   }
 
   /** The time of the last publish. Milliseconds since 1970. */
@@ -349,6 +362,7 @@ export class Session implements Timeline, MaskedSession {
     const entry = topic.state.follow(update, moment)
     if (entry === undefined) return false
     this.#offset = moment.offset
+    if ('removed' in update) this.#slicesRemovedAt = moment.offset
     this.publishers.heard(now)
     if (topic.exposes(update.slice)) {
       topic.audience?.pend(entry)
@@ -366,7 +380,12 @@ export class Session implements Timeline, MaskedSession {
     if (isReserved(slice)) this.journal?.offsetTaken()
     else {
       this.publishers.heard(now)
-      this.journal?.addChange(change.entry, topic.state.get(slice))
+      const value = topic.state.get(slice)
+      this.journal?.addChange(change.entry, value)
+      if (value === undefined) {
+        this.#slicesRemovedAt = moment.offset
+        this.journal?.recordChanged()
+      }
     }
     if (topic.exposes(slice)) {
       topic.audience?.pend(change.entry)
@@ -474,6 +493,8 @@ export class Session implements Timeline, MaskedSession {
       ...(halves.length === 0 ? undefined : { halves }),
       ...(masks && { masks }),
       ...(this.#stream && { stream: this.#stream }),
+      ...(this.#forkedFrom && { forkedFrom: this.#forkedFrom }),
+      ...(this.#slicesRemovedAt > start && { slicesRemovedAt: this.#slicesRemovedAt }),
       ...this.progress.record(),
       ...(this.needs > 0 && { needsTotal: this.needs }),
       ...(this.failed > 0 && { failed: this.failed }),
@@ -495,6 +516,8 @@ export class Session implements Timeline, MaskedSession {
     this.#outcome = record.outcome
     this.#mode = record.mode ?? 'full'
     this.#metadata = (record.metadata ?? {}) as JsonObject
+    this.#forkedFrom = record.forkedFrom
+    this.#slicesRemovedAt = record.slicesRemovedAt ?? start
     this.room.add(jsonBytes(this.#metadata) + (record.outcome === undefined ? 0 : jsonBytes(record.outcome)))
     this.progress.restore(record)
     this.publishers.restore(record)

@@ -2,6 +2,7 @@ import type { PublisherStatus } from '../catalog/traits.js'
 import type { JsonObject, JsonValue } from '../lib/json.js'
 import type { Epoch, Offset } from '../protocol/cursor.js'
 import type { Mode } from '../protocol/frames.js'
+import type { ForkOrigin } from '../store/store.js'
 import type { Need } from './needs.js'
 import type { Usage } from './progress.js'
 import { shownStatus, usageOf } from './reserved-slices.js'
@@ -47,6 +48,8 @@ export interface SessionSummary {
   readonly lastAt?: number
   /** The usage of the session and its workers. */
   readonly usage?: Usage
+  /** Where its past is from, if it is a fork. */
+  readonly forkedFrom?: ForkOrigin
   readonly workers: readonly WorkerSummary[]
 }
 
@@ -77,6 +80,7 @@ export function summarize(session: Session): SessionSummary {
     metadata: session.metadata,
     ...session.progress.fields(),
     ...(usage !== undefined && { usage }),
+    ...(session.forkedFrom && { forkedFrom: session.forkedFrom }),
     workers,
   }
 }

@@ -10,7 +10,7 @@ import { type SessionSummary, summarize } from '../session/summary.js'
 import type { StoredSession } from '../store/store.js'
 import type { Committing } from './committing.js'
 import { isDamaged } from './damaged-sessions.js'
-import { unavailable } from './log-sessions.js'
+import { answerOf } from './log-sessions.js'
 import { readLogged } from './read-logged.js'
 import { type SessionPage, type SessionSources, sessionPage, summaries } from './session-pages.js'
 import { findSessions, type SessionQuery } from './session-search.js'
@@ -113,14 +113,5 @@ export class Listing {
       // Other sessions in the list are not affected.
       if (!isDamaged(committing.damaged.answerTo(error))) throw committing.damaged.answerTo(error)
     })
-  }
-}
-
-/** @throws ProtocolError `unavailable` when the log does not answer */
-async function answerOf<T>(answer: Promise<T>): Promise<T> {
-  try {
-    return await answer
-  } catch (error) {
-    throw unavailable(error)
   }
 }

@@ -1,6 +1,6 @@
 import type { Catalog } from '../catalog/catalog.js'
 import { type JsonObject, measure } from '../lib/json.js'
-import { type LogEntry, type PlacedEntry, unpackEntries } from '../log/entries.js'
+import { type Lane, type LogEntry, type PlacedEntry, unpackEntries } from '../log/entries.js'
 import type { Delivered } from '../log/shared-log.js'
 import type { Offset } from '../protocol/cursor.js'
 import { receiptIn } from '../session/commands.js'
@@ -12,8 +12,9 @@ import { mayBeStuck } from '../session/stall.js'
 import type { OwnTopic } from '../session/topic.js'
 import type { Worker } from '../session/worker.js'
 import { pack, unpack } from '../store/block.js'
-import type { StoredEvent, StoredSession, StoredSlice } from '../store/store.js'
+import type { SessionBatch, SessionRecord, StoredEvent, StoredSession, StoredSlice } from '../store/store.js'
 import { restoreSession } from './restore.js'
+import { ownTypes } from './retell.js'
 
 export interface Applying {
   readonly catalog: Catalog
@@ -217,6 +218,11 @@ function tell(
   })
 }
 
+/** @returns the lane of the log that an entry is in */
+export function laneOf(entry: LogEntry, catalog: Catalog): Lane {
+  return entry.kind === 'event' && !catalog.traitsOf(entry.event.type).critical ? 'droppable' : 'critical'
+}
+
 /** The state of a session that cannot be computed from its retained events. */
 interface Image extends Pick<StoredSession, 'record' | 'workers' | 'slices' | 'latest'> {
   readonly completion?: StoredEvent
@@ -230,33 +236,46 @@ interface Image extends Pick<StoredSession, 'record' | 'workers' | 'slices' | 'l
   readonly active: Offset
 }
 
-/** @returns the input of `restoreImage` */
-export function imageOf(session: Session, catalog: Catalog): Uint8Array {
+/** What an image has of a session beside its events. */
+type ImageParts = Pick<SessionBatch, 'workers' | 'slices' | 'latest'> & { readonly record: SessionRecord }
+
+/** A fork as it begins. */
+export interface ForkImage {
+  readonly parts: ImageParts
+  /** The fork has everything up to here. */
+  readonly last: Offset
+  /** The session that is forked, with all that is retained. */
+  readonly from: Session
+}
+
+/**
+ * @param session in a fork, as it was at the fork's end
+ * @returns the input of `restoreImage`
+ */
+export function imageOf(session: Session, catalog: Catalog, fork?: ForkImage): Uint8Array {
   const told = new Map<Offset, StoredEvent>()
-  const messages: Offset[] = []
-  for (const history of session.histories()) {
+  const taken = new Set<Offset>()
+  const last = fork?.last ?? session.offset
+  for (const history of [...session.histories(), ...(fork?.from.histories() ?? [])]) {
     for (const lane of [history.critical, history.droppable]) {
       for (let index = 0; index < lane.length; index++) {
         const entry = lane.at(index)
+        if (entry.offset > last) break
         if (isTold(entry.event.type, catalog)) told.set(entry.offset, storedEvent(entry))
-        if (isMessage(entry.event.type)) messages.push(entry.offset)
+        if (isMessage(entry.event.type)) taken.add(entry.offset)
       }
     }
   }
-  const pinned = new Map<Offset, StoredEvent>()
-  for (const history of session.histories()) {
-    for (const entry of history.pinned()) pinned.set(entry.offset, storedEvent(entry))
-  }
+  const messages = [...taken]
+  const parts = fork?.parts ?? partsOf(session)
+  const { record, workers = [], slices = [], latest = [] } = parts
   const image: Image = {
-    record: session.record(),
-    workers: [...session.workers.values()].flatMap((worker) => worker.record() ?? []),
-    slices: session.topics().flatMap((topic) => (topic.hasState ? slicesOf(topic) : [])),
-    latest: [...pinned.values()]
-      .toSorted((a, b) => a.offset - b.offset)
-      .map((event) => {
-        const { worker, type, key = '' } = event
-        return { ...(worker !== undefined && { worker }), type, key, event }
-      }),
+    record,
+    workers,
+    slices: slices.flatMap(({ value, ...slice }) => (value === undefined ? [] : [{ ...slice, value }])),
+    latest: latest
+      .flatMap(({ event, ...name }) => (event === undefined ? [] : [{ ...name, event }]))
+      .sort((a, b) => a.event.offset - b.event.offset),
     ...(session.completion && { completion: storedEvent(session.completion) }),
     told: [...told.values()].sort((a, b) => a.offset - b.offset),
     ...(messages.length > 0 && { messages }),
@@ -267,6 +286,22 @@ export function imageOf(session: Session, catalog: Catalog): Uint8Array {
     active: session.publishers.heardOffset(undefined),
   }
   return pack(image)
+}
+
+function partsOf(session: Session): ImageParts {
+  const pinned = new Map<Offset, StoredEvent>()
+  for (const history of session.histories()) {
+    for (const entry of history.pinned()) pinned.set(entry.offset, storedEvent(entry))
+  }
+  return {
+    record: session.record(),
+    workers: [...session.workers.values()].flatMap((worker) => worker.record() ?? []),
+    slices: session.topics().flatMap((topic) => (topic.hasState ? slicesOf(topic) : [])),
+    latest: [...pinned.values()].map((event) => {
+      const { worker, type, key = '' } = event
+      return { ...(worker !== undefined && { worker }), type, key, event }
+    }),
+  }
 }
 
 function slicesOf({ worker, state }: OwnTopic): StoredSlice[] {
@@ -281,10 +316,8 @@ function slicesOf({ worker, state }: OwnTopic): StoredSlice[] {
 
 /** Whether the batches alone do not show if an event of this type was published. */
 function isTold(type: string, catalog: Catalog): boolean {
-  return toldTypes.includes(type) || catalog.traitsOf(type).command === 'receipt'
+  return ownTypes.includes(type) || catalog.traitsOf(type).command === 'receipt'
 }
-
-const toldTypes: readonly string[] = ['attempt.superseded', 'worker.lost', 'session.lost', 'worker.stalled']
 
 /** Restores a session from an image. @param before batches before the image, for its history */
 export function restoreImage(

@@ -155,6 +155,15 @@ function isAhead(position: Position | undefined, { epoch, offset }: Session): bo
   return position !== undefined && (position.epoch !== epoch || position.offset > offset)
 }
 
+/** @throws ProtocolError `unavailable` when the log does not answer */
+export async function answerOf<T>(answer: Promise<T>): Promise<T> {
+  try {
+    return await answer
+  } catch (error) {
+    throw unavailable(error)
+  }
+}
+
 /** @returns the error for the client */
 export function unavailable(error: unknown): unknown {
   return error instanceof StoreError ? new ProtocolError('unavailable', error.message) : error

@@ -33,18 +33,21 @@ export async function readLogged({ log, catalog, setting }: LoggedSource, id: st
 
 const nothing = (): void => undefined
 
-const nobody = {
+/** Applies batches for one look. */
+export const nobody = {
   begin: (session: Session, now: number): void => session.start(now),
   leased: nothing,
   ended: nothing,
 }
 
-function aside(setting: SessionSetting): SessionSetting {
+/** @returns the setting of sessions that nobody sees, and that count for nothing */
+export function aside(setting: SessionSetting): SessionSetting {
   return {
     ...setting,
     state: { ...setting.state, counts: noCounts(), room: () => new StateRoom(new Weight()) },
     totals: noTotals(),
     commandCounts: noCommandCounts(),
+    journal: undefined,
     notices: new Set(),
     delivered: nothing,
     withheld: nothing,

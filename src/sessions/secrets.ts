@@ -72,7 +72,7 @@ function checkedSecret(given: unknown, pointer: string): SecretValue {
 export function hashedSecrets(values: readonly SecretValue[], session: Session): readonly KeptValue[] {
   if ((session.masks?.values?.size ?? 0) + values.length > valuesMax)
     throw new ProtocolError('conflict', `a session has at most ${valuesMax} registered secrets`)
-  const hashing = new Values(session.epoch)
+  const hashing = new Values(session.masks?.key ?? session.epoch)
   return values.flatMap((value) => hashing.hashed(value))
 }
 

@@ -3,7 +3,7 @@
 import { noTotals } from '../history/history.js'
 import type { JsonObject } from '../lib/json.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
-import type { Offset } from '../protocol/cursor.js'
+import type { Epoch, Offset } from '../protocol/cursor.js'
 import { noCommandCounts } from '../session/commands.js'
 import type { Filter } from '../session/filter.js'
 import { aboutRecord, aboutSession } from '../session/reserved-slices.js'
@@ -21,6 +21,7 @@ import { isDamaged } from './damaged-sessions.js'
 import { IdleSessions } from './idle-sessions.js'
 import { Listing } from './listing.js'
 import { LogSessions, type OpenOptions } from './log-sessions.js'
+import { aside } from './read-logged.js'
 import { restoreSession } from './restore.js'
 import { SessionLists } from './session-lists.js'
 import type { SessionsOptions } from './sessions-options.js'
@@ -54,6 +55,8 @@ export class Sessions {
   readonly #setting: SessionSetting
   #isSubmitting: (session: string) => boolean = () => false
   #isOwnBatch = false
+  /** Ids of forks that are being made. */
+  readonly #reserved = new Set<string>()
   /** Sessions that are being opened in the log, and how often. They stay until the end of the turn in which they are open. */
   readonly #opening = new Map<string, number>()
 
@@ -239,9 +242,23 @@ export class Sessions {
 
   /** @throws ProtocolError `unavailable` if the session would start, and exceed the limit */
   expectRoomFor(session: Session): void {
+    if (session.status !== 'waiting') return
+    if (this.#reserved.has(session.id)) {
+      this.mayForget(session.topic)
+      throw new ProtocolError('conflict', `session ${quote(session.id)} is being made as a fork; try again`)
+    }
+    try {
+      this.expectRoomForOne()
+    } catch (error) {
+      this.mayForget(session.topic)
+      throw error
+    }
+  }
+
+  /** @throws ProtocolError `unavailable` if one more session would exceed the limit */
+  expectRoomForOne(): void {
     const { sessionsMax } = this.#options.limits
-    if (session.status !== 'waiting' || this.#held.size - this.#waiting < sessionsMax) return
-    this.mayForget(session.topic)
+    if (this.#held.size - this.#waiting < sessionsMax) return
     throw new ProtocolError(
       'unavailable',
       `session limit reached (sessionsMax = ${sessionsMax}); remove some`,
@@ -316,6 +333,56 @@ export class Sessions {
    */
   get reports(): boolean {
     return this.followed === undefined || this.#isOwnBatch
+  }
+
+  /**
+   * Keeps an id for a fork: nobody else can begin a session with it.
+   *
+   * @returns what ends it
+   * @throws ProtocolError `conflict` if there is one already
+   */
+  reserve(id: string): () => void {
+    const known = this.known(id)
+    const isTaken = (known !== undefined && known.status !== 'waiting') || this.#reserved.has(id)
+    if (isTaken || this.committing?.removals.leaves(id) === true) {
+      throw new ProtocolError('conflict', `there is a session ${quote(id)} already`)
+    }
+    this.#reserved.add(id)
+    return () => void this.#reserved.delete(id)
+  }
+
+  /** The setting of sessions that nobody sees, and that count for nothing. */
+  get asideSetting(): SessionSetting {
+    return aside(this.#setting)
+  }
+
+  /** @returns a session that nobody sees, and that counts for nothing */
+  aside(id: string, epoch: Epoch): Session {
+    return new Session(id, epoch, this.asideSetting)
+  }
+
+  /** @returns a session that `hold` takes */
+  make(id: string, epoch: Epoch): Session {
+    return new Session(id, epoch, this.#setting)
+  }
+
+  /** A fork is in memory from now on. Those who follow a session of its name come back to it. */
+  hold(session: Session): void {
+    this.#replace(session.id)
+    this.#held.set(session.id, session)
+    this.lists.changed(session.id)
+  }
+
+  /** A fork is in the store from now on. */
+  stored(record: SessionRecord): void {
+    this.#replace(record.session)
+    this.#stored.add(record.session, aboutRecord(record))
+    this.lists.changed(record.session)
+  }
+
+  #replace(id: string): void {
+    const held = this.#held.get(id)
+    if (held !== undefined) this.#stale(held)
   }
 
   /** Removes the session from memory; its subscriptions are notified at once. */

@@ -19,7 +19,7 @@ import type { Session } from '../session/session.js'
 import type { SaidEnding } from '../session/session-setting.js'
 import { StoreError } from '../store/store.js'
 import type { Applied } from './log-batch.js'
-import { imageOf } from './log-batch.js'
+import { imageOf, laneOf } from './log-batch.js'
 import {
   type AnswerOf,
   type Composed,
@@ -263,9 +263,7 @@ export class Submitting {
       number,
       epoch: session.epoch,
       at: clock.now(),
-      ...packEntries(entries, (entry) =>
-        entry.kind === 'event' && !catalog.traitsOf(entry.event.type).critical ? 'droppable' : 'critical',
-      ),
+      ...packEntries(entries, (entry) => laneOf(entry, catalog)),
     }
     let applied: (Applied & { readonly began: boolean }) | undefined
     let abandoned = false

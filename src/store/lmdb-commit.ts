@@ -27,7 +27,8 @@ const patchesMax = 32
 /** Ids outside the window are removed after this many more. */
 const idsSlack = 256
 
-const emptyExtent: StoredExtent = {
+/** The extent of a session without contents. */
+export const emptyExtent: StoredExtent = {
   number: 0,
   last: 0 as Offset,
   trimmed: 0 as Offset,

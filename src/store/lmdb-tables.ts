@@ -106,6 +106,8 @@ export class LmdbTables {
   readonly left: Table
 
   readonly directory: string
+  /** Numbers of sessions that are being copied: what is marked as left of them is not removed. */
+  readonly copying = new Set<number>()
   /** Set when a page was found damaged: the transaction of this read must not be used any more. */
   broke = false
   /** The number of the next session. */

@@ -77,7 +77,7 @@ export class TrimPass {
   #sweepLeft(work: Work): boolean {
     const { left, events, workers, slices, latest, ids } = this.#tables
     for (const key of left.getKeys({ limit: sessionsPerStep + this.#unwritable.size })) {
-      if (this.#unwritable.has(key as number)) continue
+      if (this.#unwritable.has(key as number) || this.#tables.copying.has(key as number)) continue
       try {
         for (const table of [events, workers, slices, latest, ids]) {
           const limit = entriesPerStep - work.entries.length

@@ -9,6 +9,7 @@ import { watchFile } from './directory-watch.js'
 import { commit, remove } from './lmdb-commit.js'
 import { storeError } from './lmdb-error.js'
 import type { Owner } from './lmdb-fault.js'
+import { ForkPass } from './lmdb-fork.js'
 import { type LmdbOptions, overlapsIn } from './lmdb-options.js'
 import { keptBefore, load, newest, read, readBefore, sessionIds, sessions } from './lmdb-read.js'
 import { LmdbTables, type Writes } from './lmdb-tables.js'
@@ -18,6 +19,7 @@ import { type DirectoryLock, lockDirectory } from './lock.js'
 import { repairFile } from './repair.js'
 import {
   type Batch,
+  type Fork,
   type Found,
   type Immediate,
   type Outbox,
@@ -164,6 +166,25 @@ class LmdbStore implements Store {
       throw error
     }
     this.#behind = false
+  }
+
+  async fork(fork: Fork): Promise<void> {
+    this.#mustBeOpen()
+    const pass = new ForkPass(this.#tables, fork)
+    try {
+      for (let end = false; !end; ) {
+        await this.#turn()
+        let step: ReturnType<ForkPass['step']> | undefined
+        await this.#writer.write(() => {
+          // The same again after a fault of the outbox.
+          step ??= pass.step(this.#writer.size)
+          end = step.end
+          return step.writes
+        })
+      }
+    } finally {
+      pass.close()
+    }
   }
 
   async load(session: string): Promise<StoredSession | undefined> {

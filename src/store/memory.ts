@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict'
 import type { JsonValue } from '../lib/json.js'
 import type { Offset } from '../protocol/cursor.js'
+import { eventsUpTo, expectForkable } from './forking.js'
 import { isAboveShare, isDue, isExpired, isOver } from './retention.js'
 import {
   type Batch,
   blockEventsMax,
   type Extent,
+  type Fork,
   type Found,
   type Immediate,
   type Page,
@@ -109,6 +111,36 @@ class MemoryStore implements Store {
     const { ids, idsMax = publishIdsMax, formerIds } = batch
     if (ids !== undefined) kept.ids = [...kept.ids, ...ids].slice(-idsMax)
     if (formerIds !== undefined) kept.formerIds = formerIds
+  }
+
+  /** Blocks are immutable, so the fork shares all but the one in which it begins. */
+  async fork({ at, from, epoch, batch }: Fork): Promise<void> {
+    this.#mustBeOpen()
+    const source = this.#sessions.get(from)
+    expectForkable({
+      from,
+      epoch,
+      found: source?.record.epoch,
+      fork: batch.session,
+      isTaken: this.#sessions.has(batch.session),
+    })
+    this.#keep(batch, at)
+    const kept = this.#sessions.get(batch.session)
+    if (source === undefined || kept === undefined) return
+    for (const block of source.blocks) {
+      const events = eventsUpTo(block.events, batch.last)
+      if (events.length === 0) break
+      const isWhole = events.length === block.count
+      kept.blocks.push(
+        isWhole ? block : { at: block.at, events, count: events.length, bytes: bytesOf(events) },
+      )
+    }
+    for (const { count, bytes } of kept.blocks) {
+      kept.events += count
+      kept.bytes += bytes
+    }
+    kept.trimmed = Math.min(source.trimmed, batch.last) as Offset
+    kept.stored = kept.blocks.at(-1)?.events.at(-1)?.offset ?? kept.trimmed
   }
 
   async load(session: string): Promise<StoredSession | undefined> {

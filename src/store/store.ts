@@ -2,7 +2,7 @@
 
 import type { JsonObject, JsonValue } from '../lib/json.js'
 import type { KeptMasks } from '../mask/masks.js'
-import type { Epoch, Offset } from '../protocol/cursor.js'
+import type { Cursor, Epoch, Offset } from '../protocol/cursor.js'
 import type { HubEvent, Mode, PatchOperation } from '../protocol/frames.js'
 
 /**
@@ -54,6 +54,15 @@ export interface Store {
   newest(session: string, options?: ReadOptions): Promise<Page>
   /** @returns a page of the sessions in the order of their ids (by code unit), after an id. */
   sessions(after: string, limit: number): Promise<SessionPage>
+  /**
+   * Stores a new session that begins with the events of another one: all of it, or nothing, also when the process dies
+   * meanwhile. What becomes of the other one later does not matter to it. Called as `commit` is, but not instead of it, and in
+   * bounded steps. A hub whose store cannot do it refuses to fork.
+   *
+   * @throws StoreError `failed` when the fork exists already, when the other session does not exist in that epoch, or when its
+   *   events are trimmed meanwhile
+   */
+  fork?(fork: Fork): Promise<void>
   /**
    * Removes a session; an unknown one is removed already. The caller has discarded its uncommitted data, so if this fails, the
    * end of the store counts as unclean.
@@ -167,6 +176,19 @@ export interface SessionBatch {
   readonly formerIds?: readonly number[]
 }
 
+/** A session that begins with events of another one. */
+export interface Fork {
+  /** The hub's clock, ms since 1970. */
+  readonly at: number
+  readonly from: string
+  /** Of the session that it is forked from. */
+  readonly epoch: Epoch
+  /** The session as it begins. It has the other one's events up to `last`, and none of its own. */
+  readonly batch: Pick<SessionBatch, 'session' | 'last' | 'workers' | 'slices' | 'latest'> & {
+    readonly record: SessionRecord
+  }
+}
+
 /** The progress of a worker or a session, according to its events. */
 export interface ProgressRecord {
   readonly result?: 'succeeded' | 'failed' | 'cancelled' | 'lost'
@@ -234,6 +256,10 @@ export interface SessionRecord extends ProgressRecord {
   readonly masks?: KeptMasks
   /** Present if it is a durable stream. */
   readonly stream?: StreamRecord
+  /** Present in a fork. */
+  readonly forkedFrom?: ForkOrigin
+  /** The offset of the newest removal of a slice. */
+  readonly slicesRemovedAt?: Offset
 }
 
 /** A producer of a durable stream, and the newest of its requests that was taken. */
@@ -263,6 +289,18 @@ export interface StreamRecord {
   readonly seq?: string
   /** The least recently used first, with the time of its newest request. Milliseconds since 1970 */
   readonly producers?: readonly (StreamProducer & { readonly at: number })[]
+}
+
+/** Where a fork's past is from. */
+export interface ForkOrigin {
+  readonly session: string
+  /** A cursor of that session: the fork has everything up to there. */
+  readonly at: Cursor
+  /**
+   * What could not be known as of that cursor, so that the fork may lack some of it: `workers`: the progress of the workers and
+   * of the session is what the retained events tell; `slices`: those that have changed since are left out.
+   */
+  readonly without?: readonly ('workers' | 'slices')[]
 }
 
 export interface WorkerRecord extends ProgressRecord {

@@ -7,6 +7,7 @@ import type {
   Checkpoint,
   Delivered,
   LogFeed,
+  LogPast,
   Opened,
   SharedLog,
   Since,
@@ -171,6 +172,10 @@ export class FaultyLink implements SharedLog {
 
   checkpoint(session: string, checkpoint: Checkpoint): Promise<void> {
     return this.#call(() => this.#inner.checkpoint(session, checkpoint))
+  }
+
+  begin(session: string, past: LogPast): Promise<boolean> {
+    return this.#call(() => this.#inner.begin(session, past))
   }
 
   follow(session: string, feed: LogFeed): Promise<void> {

@@ -3,6 +3,7 @@ import { isObject, type JsonObject, type JsonValue } from '../../lib/json.js'
 import { checkId, checkLease } from '../../protocol/check.js'
 import { ProtocolError } from '../../protocol/codes.js'
 import { type Mode, modes } from '../../protocol/frames.js'
+import { forkStates } from '../../sessions/fork-past.js'
 import { orders } from '../../sessions/history-page.js'
 import type { GivenSecret } from '../../sessions/secrets.js'
 import { isSearch, type SessionQuery, sessionOrders } from '../../sessions/session-search.js'
@@ -66,6 +67,13 @@ export function sessionRoutes(context: DialectContext): Route[] {
       query: [],
       access: writes(ownTopic),
       answer: (call) => end(context, call),
+    },
+    {
+      method: 'POST',
+      path: '/api/sessions/{session}/fork',
+      query: [],
+      access: reads(wholeTopic),
+      answer: (call) => fork(context, call),
     },
     {
       method: 'POST',
@@ -182,6 +190,23 @@ async function end(context: DialectContext, call: Call): Promise<Answer | undefi
   const said = { result: known, reason }
   await call.use(() => context.hub.submitEnd(session, outcome as JsonValue | undefined, said))
   return json(200, await openedSummary(context, session))
+}
+
+/** Makes a session with the past of another: it takes the right to read all of that, and to publish to all of the fork. */
+async function fork(context: DialectContext, call: Call): Promise<Answer | undefined> {
+  const fields = await readFields(context, call, ['at', 'session', 'state'])
+  if (fields === undefined) return undefined
+  const { hub, limits } = context
+  const { at, session: given = hub.random.id(), state = 'exact' } = fields
+  if (at !== undefined && typeof at !== 'string') throw refusal('at', 'a cursor', at)
+  const known = forkStates.find((one) => one === state)
+  if (known === undefined) throw refusal('state', `one of ${forkStates.join(', ')}`, state)
+  const session = checkId(given, limits, 'session')
+  const forked = await call.use(({ param, permissions }) => {
+    permissions.expectWrite({ kind: 'all', session })
+    return hub.forkSession(param('session'), { at, session, state: known })
+  })
+  return json(201, forked)
 }
 
 /** Values that are to be masked in the session from now on. No answer or error quotes one. */

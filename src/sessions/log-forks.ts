@@ -1,0 +1,138 @@
+import type { Catalog } from '../catalog/catalog.js'
+import { type LogEntry, type PlacedEntry, packEntries, unpackEntries } from '../log/entries.js'
+import { type Delivered, lostAt, type Opened, type SharedLog, spareOffsets } from '../log/shared-log.js'
+import { ProtocolError, quote } from '../protocol/codes.js'
+import { type Epoch, type Offset, type Position, start } from '../protocol/cursor.js'
+import { Session } from '../session/session.js'
+import type { SessionSetting } from '../session/session-setting.js'
+import {
+  expectKnown,
+  type ForkState,
+  type ForkTo,
+  forkOffset,
+  forkSourceOf,
+  pastOf,
+  type Unknown,
+} from './fork-past.js'
+import { applyBatch, imageOf, laneOf, restoreImage } from './log-batch.js'
+import { answerOf } from './log-sessions.js'
+import { nobody } from './read-logged.js'
+
+export interface LogForksParts {
+  readonly log: SharedLog
+  readonly catalog: Catalog
+  /** Of sessions that nobody sees, and that count for nothing. */
+  readonly aside: SessionSetting
+}
+
+/**
+ * Makes forks in a log. What a session was at a cursor is computed from a checkpoint before it and the batches that follow, as
+ * every hub does; the fork begins with what was computed as its own checkpoint, and with the retained batches.
+ */
+export class LogForks {
+  readonly #parts: LogForksParts
+
+  constructor(parts: LogForksParts) {
+    this.#parts = parts
+  }
+
+  /** @throws ProtocolError as `Hub.forkSession` does */
+  async fork(from: string, position: Position | undefined, state: ForkState, to: ForkTo): Promise<void> {
+    const { log, catalog } = this.#parts
+    const opened = await answerOf(log.open(from))
+    const session = this.#made(from, opened.epoch)
+    if (opened.last === start) throw new ProtocolError('notFound', `there is no session ${quote(from)}`)
+    const whole = this.#whole(from, opened)
+    const until = forkOffset(whole, position)
+    const lost = lostAt(opened.lost, until)
+    if (lost !== undefined) {
+      throw new ProtocolError(
+        'conflict',
+        `at: offset ${until} is of a past of ${quote(from)} that the log has lost`,
+      )
+    }
+    const without = this.#compute(session, opened, until, to.now)
+    const source = forkSourceOf(session, until, without)
+    expectKnown(source, state)
+    const image = imageOf(session, catalog, {
+      parts: pastOf(session, source, to),
+      last: until,
+      from: whole,
+    })
+    const batches = retainedOf(opened, until, to.epoch, catalog)
+    const past = {
+      checkpoint: { epoch: to.epoch, offset: until, bytes: image },
+      whole: Math.min(opened.whole, until) as Offset,
+      batches,
+    }
+    if (await answerOf(log.begin(to.id, past))) return
+    throw new ProtocolError('conflict', `there is a session ${quote(to.id)} already`)
+  }
+
+  /** Brings the session as far as it is known at an offset. @returns what is not */
+  #compute(session: Session, opened: Opened, until: Offset, now: number): readonly Unknown[] {
+    const { catalog } = this.#parts
+    const { checkpoint, before, batches, whole } = opened
+    const isBefore = checkpoint === undefined || checkpoint.offset > until
+    if (checkpoint !== undefined && !isBefore) restoreImage(session, checkpoint, before, catalog)
+    for (const batch of isBefore ? [...before, ...batches] : batches) {
+      if (batch.from >= until) break
+      applyBatch(session, batch, entriesUpTo(batch, until), { ...nobody, catalog })
+    }
+    session.goTo(until)
+    if (session.status === 'waiting') session.start(now)
+    return isBefore && whole > start ? ['workers', 'slices'] : []
+  }
+
+  /** @returns the session as it is */
+  #whole(id: string, { checkpoint, before, batches, epoch, last }: Opened): Session {
+    const session = this.#made(id, epoch)
+    const { catalog } = this.#parts
+    if (checkpoint !== undefined) restoreImage(session, checkpoint, before, catalog)
+    for (const batch of batches) applyBatch(session, batch, unpackEntries(batch), { ...nobody, catalog })
+    session.goTo(last)
+    return session
+  }
+
+  #made(id: string, epoch: Epoch): Session {
+    return new Session(id, epoch, this.#parts.aside)
+  }
+}
+
+/** @returns the entries of a batch up to an offset, without the end of the session */
+function entriesUpTo(batch: Delivered, until: Offset): readonly PlacedEntry[] {
+  return unpackEntries(batch).filter(({ place, entry }) => batch.from + place < until && entry.kind !== 'end')
+}
+
+/** @returns the retained batches up to an offset, as those of another epoch */
+function retainedOf(
+  { before, batches }: Opened,
+  until: Offset,
+  epoch: Epoch,
+  catalog: Catalog,
+): readonly Delivered[] {
+  return [...before, ...batches].flatMap((batch) => {
+    if (batch.from >= until) return []
+    return batch.to <= until ? { ...batch, epoch } : cutBatch(batch, until, epoch, catalog)
+  })
+}
+
+/** The last offsets of a batch are nobody's, so it begins as many before its first entry as it is cut at the end. */
+function cutBatch(batch: Delivered, until: Offset, epoch: Epoch, catalog: Catalog): Delivered | [] {
+  const entries = entriesUpTo(batch, until).map(({ place, entry }) => ({
+    place: place + spareOffsets,
+    entry,
+  }))
+  if (entries.length === 0) return []
+  const { critical: _, droppable: __, ...rest } = batch
+  const known = batch.known.map((place) => place + spareOffsets)
+  const lane = (entry: LogEntry) => laneOf(entry, catalog)
+  return {
+    ...rest,
+    epoch,
+    from: (batch.from - spareOffsets) as Offset,
+    to: until,
+    known,
+    ...packEntries(entries, lane),
+  }
+}

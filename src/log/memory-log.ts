@@ -1,3 +1,5 @@
+// Longer than 350 lines: the whole of a log, and a link to it, which belong together.
+
 import type { Clock } from '../lib/clock.js'
 import { FormerIds } from '../lib/former-ids.js'
 import type { Random } from '../lib/random.js'

@@ -1,3 +1,5 @@
+// Longer than 350 lines: the whole of a store, one method after the other.
+
 import assert from 'node:assert/strict'
 import type { JsonValue } from '../lib/json.js'
 import type { Offset } from '../protocol/cursor.js'

@@ -5,22 +5,9 @@ import { systemClock } from '../lib/clock.js'
 import { systemRandom } from '../lib/random.js'
 import { defaultLimits } from '../protocol/limits.js'
 import { packageVersion } from '../server/version.js'
-import { attachCommand } from './attach.js'
-import { backupCommand } from './backup.js'
-import { completionCommand } from './completion.js'
 import { CommandError, exitCodes, exitCodesHelp } from './exit-codes.js'
-import { exportCommand } from './export.js'
-import { inspectCommand } from './inspect.js'
-import { lsCommand } from './ls.js'
-import { mcpCommand } from './mcp.js'
 import { paletteFor } from './paint.js'
-import { publishCommand } from './publish.js'
-import { runCommand } from './run.js'
-import { sendCommand } from './send.js'
-import { serveCommand } from './serve.js'
 import type { Surroundings } from './surroundings.js'
-import { tailCommand } from './tail.js'
-import { tokenCommand } from './token.js'
 
 const signals: NodeJS.Signals[] = ['SIGINT', 'SIGTERM', 'SIGHUP']
 
@@ -59,8 +46,30 @@ const surroundings: Surroundings = {
   exit: (code) => process.exit(code),
 }
 
-/** @param version what `--version` shows */
-function createProgram(version: string): Command {
+type Loaded = (surroundings: Surroundings) => Command
+
+/** The commands in the order of the help. Loading one takes as long as starting Node, so only what is needed is loaded. */
+const commands: Readonly<Record<string, () => Promise<Loaded>>> = {
+  serve: async () => (await import('./serve.js')).serveCommand,
+  run: async () => (await import('./run.js')).runCommand,
+  publish: async () => (await import('./publish.js')).publishCommand,
+  attach: async () => (await import('./attach.js')).attachCommand,
+  tail: async () => (await import('./tail.js')).tailCommand,
+  ls: async () => (await import('./ls.js')).lsCommand,
+  send: async () => (await import('./send.js')).sendCommand,
+  mcp: async () => (await import('./mcp.js')).mcpCommand,
+  token: async () => (await import('./token.js')).tokenCommand,
+  inspect: async () => (await import('./inspect.js')).inspectCommand,
+  export: async () => (await import('./export.js')).exportCommand,
+  backup: async () => (await import('./backup.js')).backupCommand,
+  completion: async () => (await import('./completion.js')).completionCommand,
+}
+
+/**
+ * @param version what `--version` shows
+ * @param name the first word; all commands are loaded unless it is one that depends on no other
+ */
+async function createProgram(version: string, name: string | undefined): Promise<Command> {
   const program = new Command('runcast')
     .description('Broadcasts what agents, jobs and scripts do while they run.')
     .version(version, '-V, --version', 'show the version')
@@ -68,22 +77,10 @@ function createProgram(version: string): Command {
     .helpOption('-h, --help', 'show this help')
     .helpCommand('help [command]', 'show the help of a command')
     .showSuggestionAfterError()
-  const commands = [
-    serveCommand,
-    runCommand,
-    publishCommand,
-    attachCommand,
-    tailCommand,
-    lsCommand,
-    sendCommand,
-    mcpCommand,
-    tokenCommand,
-    inspectCommand,
-    exportCommand,
-    backupCommand,
-    completionCommand,
-  ]
-  for (const command of commands) program.addCommand(command(surroundings))
+  const isAlone = name !== undefined && name !== 'completion' && Object.hasOwn(commands, name)
+  const needed = Object.entries(commands).filter(([other]) => !isAlone || other === name)
+  for (const command of await Promise.all(needed.map(([, load]) => load())))
+    program.addCommand(command(surroundings))
   program.addHelpText(
     'after',
     `
@@ -127,7 +124,9 @@ async function main(): Promise<void> {
   const alive = setInterval(() => {}, 2 ** 30)
   try {
     const words = process.argv.slice(2)
-    await createProgram(isLongVersion(words) ? await longVersion() : packageVersion()).parseAsync()
+    const version = isLongVersion(words) ? await longVersion() : packageVersion()
+    const program = await createProgram(version, words[0])
+    await program.parseAsync()
   } catch (error) {
     if (error instanceof CommanderError) {
       process.exitCode = error.exitCode === 0 ? exitCodes.ok : exitCodes.usage

@@ -603,6 +603,7 @@ export class Hub {
     this.#texts?.close()
     this.#duties?.close()
     await this.#submissions.settled()
+    this.#sessions.logLists?.close()
     await this.#log?.close()
     await this.#sessions.committing?.close()
   }

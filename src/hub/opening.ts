@@ -10,7 +10,7 @@ export interface WantedTopic {
   readonly after?: string | undefined
 }
 
-type Opening = Pick<Sessions, 'followed' | 'open'>
+type Opening = Pick<Sessions, 'followed' | 'open' | 'logLists'>
 
 /** @returns once the sessions of all topics are in memory; undefined if there is nothing to wait for */
 export function openTopics(
@@ -22,14 +22,20 @@ export function openTopics(
   if (followed === undefined) return undefined
   const wanted: Wanted[] = []
   let areReady = true
+  let lists: Promise<void> | undefined
   for (const { topic, after } of topics) {
     const name = topicNameOf(topic, 'topic', limits)
-    if (name.kind === 'hub') continue
+    if (name.kind === 'hub') {
+      lists ??= sessions.logLists?.read()
+      continue
+    }
     const position = after === undefined ? undefined : readCursor(after)
     wanted.push({ id: name.session, position })
     areReady &&= followed.isReady(name.session, position)
   }
-  return areReady ? undefined : sessions.open(wanted)
+  const opening = areReady ? undefined : sessions.open(wanted)
+  // Without the log the list shows what this hub has in memory.
+  return lists === undefined ? opening : Promise.allSettled([lists]).then(() => opening)
 }
 
 /** @returns once the session of the topic is as far as the log is now; undefined if there is nothing to wait for */
@@ -40,5 +46,6 @@ export function catchUpTopic(
 ): Promise<void> | undefined {
   if (sessions.followed === undefined) return undefined
   const name = topicNameOf(topic, 'topic', limits)
-  return name.kind === 'hub' ? undefined : sessions.open([{ id: name.session, fresh: true }])
+  if (name.kind === 'hub') return sessions.logLists?.read()
+  return sessions.open([{ id: name.session, fresh: true }])
 }

@@ -5,11 +5,14 @@ import { FormerIds } from '../lib/former-ids.js'
 import type { Random } from '../lib/random.js'
 import { type Epoch, type Offset, type Position, start } from '../protocol/cursor.js'
 import { StoreError } from '../store/store.js'
+import { Descriptions } from './descriptions.js'
 import {
   type Append,
   type Appended,
   type Checkpoint,
   type Delivered,
+  type DescribedPage,
+  type Description,
   type KnownId,
   type LogFeed,
   type LogPast,
@@ -67,6 +70,8 @@ export class MemoryLog {
   #known = 1
   readonly #links = new Set<MemoryLink>()
   readonly #laneEntries: number
+  /** Of all sessions, for lists. No copy that takes over lacks any of it. */
+  readonly descriptions = new Descriptions()
 
   /** @param laneEntries entries up to the checkpoint that each lane of a session retains, about */
   constructor(clock: Clock, random: Random, laneEntries = laneEntriesMax) {
@@ -224,6 +229,7 @@ export class MemoryLog {
     const kept = this.#sessions.get(session)
     if (kept === undefined) return
     this.#sessions.delete(session)
+    this.descriptions.remove(session)
     for (const link of this.#links) this.#tell(link, session, (feed) => feed.removed(kept.epoch))
   }
 
@@ -349,6 +355,14 @@ class MemoryLink implements SharedLog {
 
   async sessions(after: string, limit: number): Promise<readonly string[]> {
     return this.#said().sessions(after, limit)
+  }
+
+  async describe(session: string, description: Description): Promise<void> {
+    this.#said().descriptions.put(session, description)
+  }
+
+  async described(after: number, limit: number): Promise<DescribedPage> {
+    return this.#said().descriptions.page(after, limit)
   }
 
   async close(): Promise<void> {

@@ -58,12 +58,47 @@ export interface SharedLog {
   remove(session: string): Promise<void>
   /** @returns ids of sessions to which something was appended, in the order of their code units, after an id */
   sessions(after: string, limit: number): Promise<readonly string[]>
+  /**
+   * Keeps what a hub says of a session, for lists of all sessions, in place of what was said before; of an earlier position
+   * of the same epoch it is passed over. It goes with the session.
+   */
+  describe(session: string, description: Description): Promise<void>
+  /**
+   * @param after the mark of the page before; 0 for all
+   * @returns what was described or removed since, in the order of its last change; removals only after a mark
+   */
+  described(after: number, limit: number): Promise<DescribedPage>
   /** Tells when the log cannot be reached or followed, and again, with nothing, once it can. */
   onFault?(told: (fault: StoreError | undefined) => void): void
   /** What it has done since it was opened, where it counts. */
   readonly stats?: LogStats
   /** Waits for what is under way. Afterwards every call rejects with `closed`; closing again does nothing. */
   close(): Promise<void>
+}
+
+/** What is said of a session in lists. */
+export interface Description {
+  readonly epoch: Epoch
+  /** As of this offset. */
+  readonly offset: Offset
+  /** Opaque to the log. */
+  readonly about: string
+}
+
+export interface Described {
+  readonly session: string
+  /** Absent: it was removed. */
+  readonly about: string | undefined
+}
+
+export interface DescribedPage {
+  readonly sessions: readonly Described[]
+  /** Where the next page begins. */
+  readonly mark: number
+  /** There is nothing more now. */
+  readonly end: boolean
+  /** Sessions that are described, of all pages. */
+  readonly total: number
 }
 
 /** How a log fares, as one hub sees it. */

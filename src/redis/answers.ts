@@ -1,4 +1,12 @@
-import type { Appended, KnownId, LostRange, Opened, Since } from '../log/shared-log.js'
+import type {
+  Appended,
+  Described,
+  DescribedPage,
+  KnownId,
+  LostRange,
+  Opened,
+  Since,
+} from '../log/shared-log.js'
 import type { Epoch, Offset } from '../protocol/cursor.js'
 import { batchesOf, type Entry } from './blocks.js'
 
@@ -77,4 +85,19 @@ function lostOf(text: Buffer): LostRange[] {
     lost.push({ after: numbers[i] as Offset, until: numbers[i + 1] as Offset })
   }
   return lost
+}
+
+/** @returns a page of descriptions; the script answers one more than the page has, where there is one */
+export function readDescribed(answer: unknown, after: number, limit: number): DescribedPage {
+  const [total, ...rest] = answer as [number, ...Buffer[]]
+  const sessions: Described[] = []
+  let mark = after
+  for (let i = 0; i < rest.length && sessions.length < limit; i += 3) {
+    const text = String(rest[i + 2])
+    // Epoch and offset come first.
+    const about = text.slice(text.indexOf(' ', text.indexOf(' ') + 1) + 1)
+    sessions.push({ session: String(rest[i]), about: text === '' ? undefined : about })
+    mark = Number(String(rest[i + 1]))
+  }
+  return { sessions, mark, end: rest.length <= 3 * limit, total }
 }

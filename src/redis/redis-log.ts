@@ -5,6 +5,8 @@ import {
   type Append,
   type Appended,
   type Checkpoint,
+  type DescribedPage,
+  type Description,
   type LogFeed,
   type LogPast,
   type LogStats,
@@ -16,12 +18,13 @@ import {
 import type { Position } from '../protocol/cursor.js'
 import { StoreError } from '../store/store.js'
 import type { Address } from './address.js'
-import { readAppended, readOpened, readSince } from './answers.js'
+import { readAppended, readDescribed, readOpened, readSince } from './answers.js'
 import { laneBytes, readTold } from './blocks.js'
 import { checkConfig, checkNode } from './checks.js'
 import type { Argument } from './connection.js'
 import { Health } from './health.js'
 import { Idle } from './idle.js'
+import { listScripts } from './list-scripts.js'
 import { Nodes } from './nodes.js'
 import { type Script, scripts } from './scripts.js'
 import { type Shard, shardOf, shards } from './shards.js'
@@ -215,6 +218,15 @@ export class RedisLog implements SharedLog {
 
   async remove(session: string): Promise<void> {
     await this.#call(scripts.remove, session, [])
+    await this.#list(listScripts.forget, session)
+  }
+
+  async describe(session: string, { epoch, offset, about }: Description): Promise<void> {
+    await this.#list(listScripts.describe, session, epoch, offset, about)
+  }
+
+  async described(after: number, limit: number): Promise<DescribedPage> {
+    return readDescribed(await this.#list(listScripts.described, after, limit), after, limit)
   }
 
   async sessions(after: string, limit: number): Promise<readonly string[]> {
@@ -281,6 +293,12 @@ export class RedisLog implements SharedLog {
       if (isConfirmed) await node.confirmed(connection, confirmMs)
       return answer
     })
+  }
+
+  async #list(script: Script, ...args: readonly Argument[]): Promise<unknown> {
+    const [shard] = shards as [Shard]
+    const keys = ['about', 'changed', 'removed'].map((name) => this.#key(shard, name))
+    return this.#counted(async () => (await this.nodes.run(script, shard, keys, args)).answer)
   }
 
   async #counted<T>(call: () => Promise<T>): Promise<T> {

@@ -7,7 +7,8 @@ export interface Script {
   readonly sha: string
 }
 
-function script(...parts: readonly string[]): Script {
+/** @returns a script of the parts, one after the other */
+export function script(...parts: readonly string[]): Script {
   const text = parts.join('\n')
   return { text, sha: createHash('sha1').update(text).digest('hex') }
 }

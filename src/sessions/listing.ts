@@ -3,17 +3,18 @@ import type { Clock } from '../lib/clock.js'
 import type { SharedLog } from '../log/shared-log.js'
 import type { Limits } from '../protocol/limits.js'
 import type { Permissions } from '../protocol/permissions.js'
-import { aboutRecord } from '../session/reserved-slices.js'
+import { aboutRecord, aboutSession } from '../session/reserved-slices.js'
 import { Session } from '../session/session.js'
 import type { SessionSetting } from '../session/session-setting.js'
 import { type SessionSummary, summarize } from '../session/summary.js'
 import type { StoredSession } from '../store/store.js'
 import type { Committing } from './committing.js'
 import { isDamaged } from './damaged-sessions.js'
+import type { LogLists } from './log-lists.js'
 import { answerOf } from './log-sessions.js'
 import { readLogged } from './read-logged.js'
 import { type SessionPage, type SessionSources, sessionPage, summaries } from './session-pages.js'
-import { findSessions, type SessionQuery } from './session-search.js'
+import { findSessions, type SessionQuery, storedSessions } from './session-search.js'
 import type { Turns } from './turns.js'
 
 /** Maximum of sessions of a page where a log has them: each that is not in memory is read whole. */
@@ -30,6 +31,7 @@ interface ListingParts {
   readonly committing: Committing | undefined
   /** What several hubs share; there is no store then. */
   readonly log: SharedLog | undefined
+  readonly logLists: LogLists | undefined
   readonly catalog: Catalog
   readonly setting: SessionSetting
   readonly limits: Limits
@@ -45,10 +47,14 @@ export class Listing {
     this.#parts = parts
     this.#sources = {
       held: parts.held,
-      store: parts.committing?.store,
+      others: () => parts.logLists?.all() ?? storedSessions(parts.committing?.store),
       kept: (after, limit) => this.#kept(after, limit),
       inStore: (id) => (parts.log ? this.#summaryInLog(id, parts.log) : this.#summaryInStore(id)),
       aboutInStore: async (id) => {
+        if (parts.log !== undefined) {
+          const session = await this.#readLogged(id, parts.log)
+          return session && aboutSession(session)
+        }
         const stored = await this.#loaded(id)
         return stored && aboutRecord(stored.record)
       },
@@ -67,13 +73,16 @@ export class Listing {
   }
 
   /**
-   * A page of the visible sessions of a query; with a log of those that this hub has in memory.
+   * A page of the visible sessions of a query; with a log those of all hubs, as far as they have said what became of them.
    *
-   * @throws ProtocolError `badFrame`
+   * @throws ProtocolError `badFrame`, or `unavailable` when the log cannot be asked
    */
   async find(query: SessionQuery, { sessions: seen }: Permissions, turns: Turns): Promise<FoundPage> {
     const { limits, clock } = this.#parts
-    const { ids, next } = await findSessions(this.#sources, query, { seen, limits, turns, now: clock.now() })
+    const limit = this.#parts.log === undefined ? query.limit : Math.min(query.limit, loggedPage)
+    const asked = { ...query, limit }
+    const finding = findSessions(this.#sources, asked, { seen, limits, turns, now: clock.now() })
+    const { ids, next } = await answerOf(finding)
     const { sessions } = await summaries(this.#sources, ids, ids.length)
     return { sessions, ...(next !== undefined && { next }) }
   }
@@ -92,9 +101,14 @@ export class Listing {
   }
 
   async #summaryInLog(id: string, log: SharedLog): Promise<SessionSummary | undefined> {
+    const session = await this.#readLogged(id, log)
+    return session && summarize(session)
+  }
+
+  async #readLogged(id: string, log: SharedLog): Promise<Session | undefined> {
     const { catalog, setting } = this.#parts
     const session = await answerOf(readLogged({ log, catalog, setting }, id))
-    return session.status === 'waiting' ? undefined : summarize(session)
+    return session.status === 'waiting' ? undefined : session
   }
 
   async #summaryInStore(id: string): Promise<SessionSummary | undefined> {

@@ -48,6 +48,11 @@ export class SessionLists {
     return this.#lists.get(name) ?? this.#made(name, ids)
   }
 
+  /** Whether somebody follows a list. */
+  get areFollowed(): boolean {
+    return [...this.#lists.values()].some(({ topic }) => topic.followed)
+  }
+
   /** Forgets a list without followers, except the list of all sessions. */
   mayForget(topic: Topic): void {
     if (topic === this.whole.topic || topic.followed) return

@@ -1,7 +1,7 @@
 import type { JsonObject } from '../lib/json.js'
 import type { Session } from '../session/session.js'
 import { type SessionSummary, summarize } from '../session/summary.js'
-import type { Store } from '../store/store.js'
+import type { Listed } from './attention.js'
 import type { Turns } from './turns.js'
 
 export interface SessionPage {
@@ -14,7 +14,8 @@ export interface SessionPage {
 export interface SessionSources {
   /** Those in memory. */
   readonly held: ReadonlyMap<string, Session>
-  readonly store: Store | undefined
+  /** @returns sessions of the store or the log, some of which may be in memory too, in parts */
+  readonly others: () => AsyncIterable<readonly Listed[]>
   /** @returns the ids after this one in the store or the log, in their order, and whether there are no more */
   readonly kept: (
     after: string,

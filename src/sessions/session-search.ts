@@ -4,7 +4,7 @@ import type { Limits } from '../protocol/limits.js'
 import { isId } from '../protocol/topic.js'
 import { aboutRecord, aboutSession } from '../session/reserved-slices.js'
 import { Search } from '../session/search.js'
-import { lastOf } from '../store/store.js'
+import { lastOf, type Store } from '../store/store.js'
 import { activityOf, type Listed, rankOf } from './attention.js'
 import type { SessionSources } from './session-pages.js'
 import type { Turns } from './turns.js'
@@ -87,7 +87,9 @@ export async function findSessions(
     for (const one of some) add(one)
     await turns.next()
   }
-  found = found.toSorted(compare)
+  // One that changes while the others are read is found twice.
+  const ids = new Set<string>()
+  found = found.toSorted(compare).filter(({ id }) => !ids.has(id) && ids.add(id))
   const last = found[limit - 1]
   return {
     ids: found.slice(0, limit).map(({ id }) => id),
@@ -97,7 +99,7 @@ export async function findSessions(
 
 /** All visible sessions, once each, in parts. */
 async function* listed(
-  { held, store, aboutInStore }: SessionSources,
+  { held, others, aboutInStore }: SessionSources,
   seen: readonly string[] | undefined,
 ): AsyncGenerator<Listed[]> {
   if (seen !== undefined) {
@@ -120,11 +122,17 @@ async function* listed(
     some = []
   }
   yield some
+  for await (const some of others()) {
+    yield some.filter(([id]) => !listed.has(id))
+  }
+}
+
+/** The sessions of a store, in parts. */
+export async function* storedSessions(store: Store | undefined): AsyncGenerator<Listed[]> {
   for (let after = '', end = store === undefined; !end; ) {
     const page = await store?.sessions(after, looksPerTurn)
     if (page === undefined) return
-    const records = page.sessions.map(({ record }) => record).filter(({ session }) => !listed.has(session))
-    yield records.map((record) => [record.session, aboutRecord(record)])
+    yield page.sessions.map(({ record }) => [record.session, aboutRecord(record)])
     after = lastOf(page) ?? after
     end = page.end
   }

@@ -20,6 +20,7 @@ import { Committing } from './committing.js'
 import { isDamaged } from './damaged-sessions.js'
 import { IdleSessions } from './idle-sessions.js'
 import { Listing } from './listing.js'
+import { LogLists } from './log-lists.js'
 import { LogSessions, type OpenOptions } from './log-sessions.js'
 import { aside } from './read-logged.js'
 import { restoreSession } from './restore.js'
@@ -38,6 +39,8 @@ export class Sessions {
   readonly committing: Committing | undefined
   /** The sessions that are followed in a log; absent if this hub assigns the offsets. */
   readonly followed: LogSessions | undefined
+  /** What all hubs of the log say of their sessions. */
+  readonly logLists: LogLists | undefined
   readonly capacity: Capacity
   readonly stateCounts: StateCounts = noCounts()
   readonly totals = noTotals()
@@ -97,16 +100,37 @@ export class Sessions {
       withheld: () => {
         this.#withheld++
       },
-      listChanged: (session) => this.lists.changed(session),
-      listTouched: (_, now) => this.lists.touched(now),
+      listChanged: (session) => {
+        this.lists.changed(session)
+        if (this.#isOwnBatch) this.logLists?.changed(session)
+      },
+      listTouched: (session, now) => {
+        this.lists.touched(now)
+        if (this.#isOwnBatch) this.logLists?.changed(session)
+      },
       commandDue: options.onCommandDue,
       stallDue: options.onStallDue,
     }
     const [sessions, stored] = [this.#held, this.#stored]
-    const kept = () => this.committing?.store.size().sessions ?? 0
+    const kept = () => this.committing?.store.size().sessions ?? this.logLists?.total ?? 0
     this.lists = new SessionLists({ sessions, stored, kept, state, random, clock, onDirty })
     const { committing } = this
+    this.logLists =
+      options.log &&
+      new LogLists({
+        log: options.log.log,
+        clock,
+        held: this.#held,
+        begun: () => this.#stored.clear(),
+        found: (id, about) => {
+          if (about === undefined) this.#stored.delete(id)
+          else this.#stored.add(id, about)
+          this.lists.changed(id)
+        },
+        isFollowed: () => this.lists.areFollowed,
+      })
     this.listing = new Listing({
+      logLists: this.logLists,
       held: sessions,
       committing,
       log: options.log?.log,
@@ -442,6 +466,7 @@ export class Sessions {
       make: (id, epoch) => new Session(id, epoch, this.#setting),
       hold: (session) => {
         this.#held.set(session.id, session)
+        this.#stored.delete(session.id)
         if (session.status === 'waiting') this.#waiting++
         else this.lists.changed(session.id)
       },

@@ -42,6 +42,11 @@ export class StoredSessions {
     if (this.#sessions.size >= 2 * listedMax) this.#keepFirst()
   }
 
+  clear(): void {
+    this.#sessions.clear()
+    this.isPartial = false
+  }
+
   /** @returns whether it was listed */
   delete(id: string): boolean {
     return this.#sessions.delete(id)

@@ -336,6 +336,46 @@ export function sharedLogConformance(
     t.strictSame(await link.sessions('z-9', 2), [])
   })
 
+  t.test('what hubs say of sessions is kept, and read on from where a reader was', async (t) => {
+    const log = await setUp(t)
+    const { link } = await opened(log)
+    const say = async (session: string, about: string, at = 1) => {
+      const { epoch } = await link.open(session)
+      await link.describe(session, { epoch, offset: offset(at), about })
+      return epoch
+    }
+    const nothing = await link.described(0, 10)
+    t.match(nothing, { sessions: [], end: true, total: 0 })
+    for (const session of ['a', 'b', 'c']) await say(session, `${session} 1 ü`)
+    const first = await log.link().described(0, 2)
+    t.match(first, { end: false, total: 3 })
+    t.strictSame(first.sessions, [
+      { session: 'a', about: 'a 1 ü' },
+      { session: 'b', about: 'b 1 ü' },
+    ])
+    const rest = await link.described(first.mark, 2)
+    t.match(rest, { sessions: [{ session: 'c', about: 'c 1 ü' }], end: true })
+    t.match(await link.described(rest.mark, 2), { sessions: [], mark: rest.mark, end: true })
+    await say('a', 'a 3', 3)
+    await say('a', 'a 2', 2)
+    await link.remove('b')
+    await link.remove('never described')
+    const later = await link.described(rest.mark, 10)
+    t.strictSame(later.sessions, [
+      { session: 'a', about: 'a 3' },
+      { session: 'b', about: undefined },
+    ])
+    t.equal(later.total, 2)
+    // Of another lifetime.
+    await say('b', 'b anew', 0)
+    t.match(await link.described(later.mark, 10), { sessions: [{ session: 'b', about: 'b anew' }], total: 3 })
+    t.strictSame(
+      (await link.described(0, 10)).sessions.map(({ session }) => session),
+      ['c', 'a', 'b'],
+      'who reads all is not told of removals',
+    )
+  })
+
   t.test('a log that was closed takes nothing more', async (t) => {
     const log = await setUp(t)
     const { link, epoch } = await opened(log)

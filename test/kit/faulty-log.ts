@@ -6,6 +6,8 @@ import type {
   Appended,
   Checkpoint,
   Delivered,
+  DescribedPage,
+  Description,
   LogFeed,
   LogPast,
   Opened,
@@ -208,6 +210,14 @@ export class FaultyLink implements SharedLog {
 
   sessions(after: string, limit: number): Promise<readonly string[]> {
     return this.#call(() => this.#inner.sessions(after, limit))
+  }
+
+  describe(session: string, description: Description): Promise<void> {
+    return this.#call(() => this.#inner.describe(session, description))
+  }
+
+  described(after: number, limit: number): Promise<DescribedPage> {
+    return this.#call(() => this.#inner.described(after, limit))
   }
 
   close(): Promise<void> {

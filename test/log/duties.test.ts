@@ -1,7 +1,7 @@
 import t from 'tap'
 import type { Hub } from '../../src/hub/hub.js'
-import type { HubFrame, StateUpdate } from '../../src/protocol/frames.js'
-import { setUp } from './hubs-kit.js'
+import type { HubFrame } from '../../src/protocol/frames.js'
+import { setUp, slice } from './hubs-kit.js'
 
 const topic = 'sessions/s'
 const worker = `${topic}/workers/w`
@@ -11,20 +11,6 @@ const told = (frames: readonly HubFrame[]) =>
   frames
     .flatMap((frame) => (frame.type === 'events' ? frame.events : []))
     .filter(({ type }) => type !== 'state.update')
-
-/** The newest value of a slice that a follower has, which is told whole. */
-function slice(frames: readonly HubFrame[], name: string): unknown {
-  let found: unknown
-  for (const frame of frames) {
-    if ('slices' in frame && frame.slices !== undefined && name in frame.slices) found = frame.slices[name]
-    if (frame.type !== 'events') continue
-    for (const { type, data } of frame.events) {
-      const update = data as unknown as StateUpdate
-      if (type === 'state.update' && update.slice === name && 'value' in update) found = update.value
-    }
-  }
-  return found
-}
 
 t.test('a command is sent at one hub, reaches an agent at another, and has one final state', async (t) => {
   const { hubs, done, follow, clock } = setUp(t, 3)

@@ -2,7 +2,7 @@ import type { Test } from 'tap'
 import { createHub, type Hub } from '../../src/hub/hub.js'
 import type { HubOptions } from '../../src/hub/hub-options.js'
 import { MemoryLog } from '../../src/log/memory-log.js'
-import type { HubFrame } from '../../src/protocol/frames.js'
+import type { HubFrame, StateUpdate } from '../../src/protocol/frames.js'
 import { memoryLink } from '../../src/transport/memory.js'
 import { SimulatedClock } from '../kit/clock.js'
 import { FaultyLink, noFaults } from '../kit/faulty-log.js'
@@ -47,4 +47,18 @@ export function setUp(t: Test, count = 2, options: HubOptions = {}) {
       frame.type === 'events' ? frame.events.map(({ offset, type }) => `${offset} ${type}`) : [],
     )
   return { clock, log, links, hubs: hubs as [Hub, Hub, ...Hub[]], done, follow, events }
+}
+
+/** The newest value of a slice that a follower has, which is told whole. */
+export function slice(frames: readonly HubFrame[], name: string): unknown {
+  let found: unknown
+  for (const frame of frames) {
+    if ('slices' in frame && frame.slices !== undefined && name in frame.slices) found = frame.slices[name]
+    if (frame.type !== 'events') continue
+    for (const { type, data } of frame.events) {
+      const update = data as unknown as StateUpdate
+      if (type === 'state.update' && update.slice === name && 'value' in update) found = update.value
+    }
+  }
+  return found
 }

@@ -6,7 +6,7 @@ import { Permissions } from '../../src/protocol/permissions.js'
 import { memoryStore } from '../../src/store/memory.js'
 import { SimulatedClock } from '../kit/clock.js'
 import { SeededRandom } from '../kit/random.js'
-import { setUp } from './hubs-kit.js'
+import { setUp, slice } from './hubs-kit.js'
 
 t.test('what is published at one hub is watched at another, with one order', async (t) => {
   const { hubs, done, follow, events, clock } = setUp(t)
@@ -212,6 +212,56 @@ t.test('of several hubs one tells what has happened, and a command only if nobod
   for (const end of ends) end()
   await done(b.submitEnd('s'))
   t.equal(told.length, 1, 'and nobody who wants it no more')
+})
+
+t.test('the sessions of all hubs are searched, ordered and listed at each', async (t) => {
+  const { hubs, done, clock, follow } = setUp(t, 3)
+  const [a, b, c] = hubs as [Hub, Hub, Hub]
+  await done(a.submitSession('old', { metadata: { title: 'Deploy to Zürich', labels: ['ci'] } }))
+  await done(a.submitSession('broken'))
+  await done(a.submit('sessions/broken', [{ type: 'execution_failed', data: { error: 'no disk' } }]))
+  await clock.pass(200)
+  await done(
+    b.submit('sessions/asks', [
+      { type: 'client_input_requested', data: { prompt: 'yes?', request_id: '1' } },
+    ]),
+  )
+  await clock.pass(200)
+  const found = async (hub: Hub, query: object, permissions?: Permissions) => {
+    const { sessions, next } = await done(hub.findSessions({ limit: 10, ...query }, permissions))
+    return [...sessions.map(({ id }) => id), ...(next === undefined ? [] : ['…'])]
+  }
+  for (const hub of hubs) {
+    t.strictSame(await found(hub, { order: 'attention' }), ['asks', 'broken', 'old'])
+    t.strictSame(await found(hub, { order: 'attention', limit: 1 }), ['asks', '…'])
+    t.strictSame(await found(hub, { order: 'started' }), ['asks', 'broken', 'old'])
+    t.strictSame(await found(hub, { needs: true }), ['asks'])
+    t.strictSame(await found(hub, { q: 'zürich' }), ['old'])
+    t.strictSame(await found(hub, { labels: ['ci'] }), ['old'])
+    const some = new Permissions({ subscribe: ['sessions/broken', 'sessions/none'] })
+    t.strictSame(await found(hub, { order: 'attention' }, some), ['broken'])
+  }
+  t.equal(c.stats().sessions, 0, 'none of them is held here for that')
+  const listed = () => c.state('hub', ['sessions']).slices['sessions'] as object
+  const { connection } = await follow(c, 'hub', undefined, ['sessions'])
+  await clock.pass(1)
+  t.match(listed(), {
+    asks: { needs: 1 },
+    broken: { result: 'failed' },
+    old: { title: 'Deploy to Zürich' },
+  })
+  await done(a.submitEnd('old'))
+  await clock.pass(2_000)
+  t.match(listed(), { old: { status: 'ended' } })
+  await done(b.removeSession('old'))
+  await clock.pass(2_000)
+  t.strictSame(Object.keys(listed()).sort(), ['asks', 'broken'])
+  t.strictSame(await found(c, { order: 'attention' }), ['asks', 'broken'])
+  connection.closed()
+  await done(b.removeSession('broken'))
+  await clock.pass(5_000)
+  const { frames } = await follow(c, 'hub', undefined, ['sessions'])
+  t.strictSame(Object.keys(slice(frames, 'sessions') as object), ['asks'])
 })
 
 t.test('publishing no events begins a session, and nothing else', async (t) => {

@@ -34,17 +34,38 @@ export class DurableStreams {
   }
 
   /**
-   * @returns the stream, as far as the log is now; undefined if there is none, or it has expired. An expired one is removed.
+   * @returns the stream, as far as the log is now; undefined if there is none, or it has expired. An expired one is removed,
+   *   or marked as deleted if it has forks.
    */
   async find(id: string): Promise<StreamRecord | undefined> {
-    const { catchUp, sessions, clock, remove } = this.#parts
+    const { catchUp, sessions, clock } = this.#parts
     await catchUp({ kind: 'session', session: id })
     const stream = sessions.known(id)?.stream
-    if (stream === undefined || !isExpired(stream, clock.now())) return stream
-    await remove(id).catch((error: unknown) => {
+    if (stream === undefined || stream.isDeleted || !isExpired(stream, clock.now())) return stream
+    await this.delete(id, stream)
+    return sessions.known(id)?.stream
+  }
+
+  /** Removes a stream. While there are forks of it, it is kept, and nothing can be done with it. @param stream as it is now */
+  async delete(id: string, stream: StreamRecord): Promise<void> {
+    for (const fork of stream.forks ?? []) {
+      // One that was never made, or has been removed as a session, does not count.
+      if ((await this.find(fork))?.fork?.source !== id) continue
+      if (!stream.isDeleted) await this.#change(id, { kind: 'delete' })
+      return
+    }
+    await this.#parts.remove(id).catch((error: unknown) => {
       if (!(error instanceof ProtocolError && error.code === 'notFound')) throw error
     })
-    return undefined
+    if (stream.fork !== undefined) await this.#release(stream.fork.source, id)
+  }
+
+  /** A fork has gone: the stream that it was forked from may go too. */
+  async #release(source: string, fork: string): Promise<void> {
+    if ((await this.find(source)) === undefined) return
+    const outcome = await this.#change(source, { kind: 'release', fork })
+    const { stream } = outcome
+    if (stream?.isDeleted) await this.delete(source, stream)
   }
 
   /** @returns the stream, if its session is in memory */
@@ -60,8 +81,12 @@ export class DurableStreams {
    * @throws ProtocolError as `Hub.submit`
    */
   async submit(id: string, change: StreamChange, messages: readonly NewEvent[] = []): Promise<StreamOutcome> {
-    const { publishing, submitting, committed } = this.#parts
     await this.find(id)
+    return this.#change(id, change, messages)
+  }
+
+  async #change(id: string, change: StreamChange, messages: readonly NewEvent[] = []): Promise<StreamOutcome> {
+    const { publishing, submitting, committed } = this.#parts
     if (submitting === undefined) {
       const outcome = publishing.stream(id, change, messages)
       await committed(id)

@@ -4,7 +4,7 @@ import type { JsonObject, JsonValue } from '../lib/json.js'
 import type { KeptValue } from '../mask/values.js'
 import type { Offset } from '../protocol/cursor.js'
 import type { Attempt, Mode, NewEvent, StateUpdate } from '../protocol/frames.js'
-import { StoreError, type StreamProducer } from '../store/store.js'
+import { StoreError, type StreamFork, type StreamProducer } from '../store/store.js'
 import type { Append, Delivered } from './shared-log.js'
 
 /** What a batch is made of: what producers did to a session, as all hubs that follow it do it again. */
@@ -89,6 +89,8 @@ export type StreamChange =
       /** RFC 3339 */
       readonly expiresAt?: string | undefined
       readonly closes: boolean
+      /** It goes on with the past of another stream: its offsets, and the end of what it takes from it. */
+      readonly fork?: (StreamFork & { readonly lifetime: number; readonly tail: Offset }) | undefined
     }
   | {
       readonly kind: 'append'
@@ -98,8 +100,10 @@ export type StreamChange =
       readonly seq?: string | undefined
       readonly producer?: StreamProducer | undefined
     }
-  /** It was read. */
-  | { readonly kind: 'touch' }
+  /** It was read; or it is deleted, but has forks. */
+  | { readonly kind: 'touch' | 'delete' }
+  /** A fork of it is about to be made, or has gone. */
+  | { readonly kind: 'refer' | 'release'; readonly fork: string }
 
 /** A message of a durable stream as an event, and about the bytes of its JSON text. */
 export interface StreamMessage {

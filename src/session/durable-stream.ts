@@ -1,6 +1,6 @@
 import type { Catalog } from '../catalog/catalog.js'
 import type { StreamChange, StreamMessage } from '../log/entries.js'
-import type { StreamProducer, StreamRecord } from '../store/store.js'
+import type { ForkOrigin, StreamFork, StreamProducer, StreamRecord } from '../store/store.js'
 
 /** Maximum of producers that a durable stream remembers. Its record, which every append stores, has all of them. */
 export const streamProducersMax = 256
@@ -8,10 +8,17 @@ export const streamProducersMax = 256
 /** A producer that has sent nothing for so long gives way to new ones. Milliseconds */
 export const producerIdleMs = 7 * 24 * 3_600_000
 
+/** Maximum of forks of a durable stream that exist at a time. Its record has all of them. */
+export const streamForksMax = 256
+
 /** Why a request to a durable stream is refused. */
 export type StreamRefusal =
   /** There is no stream, or it has expired. */
   | { readonly why: 'missing' }
+  /** It was deleted, and is kept for its forks. */
+  | { readonly why: 'deleted' }
+  /** There are as many forks of it as there may be. */
+  | { readonly why: 'forks' }
   /** There is a session with this id that is no stream. */
   | { readonly why: 'taken' }
   /** There is a stream with other settings. */
@@ -31,7 +38,7 @@ export type StreamOutcome =
   | ({ readonly kind: 'refused'; readonly stream: StreamRecord | undefined } & StreamRefusal)
   | {
       /** `exists`: created before with the same settings; `repeated`: the producer's request was taken before. */
-      readonly kind: 'created' | 'exists' | 'appended' | 'repeated' | 'touched'
+      readonly kind: 'created' | 'exists' | 'appended' | 'repeated' | 'changed'
       readonly stream: StreamRecord
       /** The producer's newest request that was taken. */
       readonly producer?: StreamProducer
@@ -57,6 +64,7 @@ export interface Decision {
 export interface StreamSession {
   readonly status: 'waiting' | 'running' | 'paused' | 'ended'
   readonly stream: StreamRecord | undefined
+  readonly forkedFrom: ForkOrigin | undefined
   append(
     event: StreamMessage['event'],
     worker: undefined,
@@ -73,8 +81,10 @@ export function isMessage(type: string): boolean {
 }
 
 /** @returns about the memory that it takes. Bytes */
-export function weightOf({ contentType, seq = '', producers = [] }: StreamRecord): number {
-  return producers.reduce((sum, { id }) => sum + id.length + 64, contentType.length + seq.length + 256)
+export function weightOf({ contentType, seq = '', producers = [], forks = [] }: StreamRecord): number {
+  const own = contentType.length + seq.length + 256
+  const named = [...producers.map(({ id }) => id), ...forks]
+  return named.reduce((sum, name) => sum + name.length + 64, own)
 }
 
 /** @returns whether it has outlived its time. @param now milliseconds since 1970 */
@@ -100,14 +110,51 @@ export function decide(
   switch (change.kind) {
     case 'create':
       return create(stream, change, moment)
-    case 'append':
-      return stream === undefined ? refuse(stream, { why: 'missing' }) : append(stream, change, moment)
-    case 'touch': {
+    case 'release':
+      return stream === undefined ? refuse(stream, { why: 'missing' }) : changed(without(stream, change.fork))
+    default:
       if (stream === undefined) return refuse(stream, { why: 'missing' })
-      const next = touched(stream, moment.now)
-      return { outcome: { kind: 'touched', stream: next }, next }
+      return stream.isDeleted ? refuse(stream, { why: 'deleted' }) : decideLiving(stream, change, moment)
+  }
+}
+
+function decideLiving(
+  stream: StreamRecord,
+  change: Exclude<StreamChange, { kind: 'create' | 'release' }>,
+  moment: StreamMoment,
+): Decision {
+  switch (change.kind) {
+    case 'append':
+      return append(stream, change, moment)
+    case 'touch':
+      return changed(touched(stream, moment.now))
+    case 'delete':
+      return changed({ ...stream, isDeleted: true })
+    case 'refer': {
+      const { forks = [] } = without(stream, change.fork)
+      if (forks.length >= streamForksMax) return refuse(stream, { why: 'forks' })
+      return changed({ ...stream, forks: [...forks, change.fork] })
     }
   }
+}
+
+function changed(next: StreamRecord): Decision {
+  return { outcome: { kind: 'changed', stream: next }, next }
+}
+
+function without({ forks = [], ...stream }: StreamRecord, fork: string): StreamRecord {
+  const left = forks.filter((one) => one !== fork)
+  return left.length === 0 ? stream : { ...stream, forks: left }
+}
+
+/** @returns whether the session is something else. One that was forked for the stream that is created is not. */
+export function isTaken(
+  { stream, status, forkedFrom }: Pick<StreamSession, 'stream' | 'status' | 'forkedFrom'>,
+  change: StreamChange,
+): boolean {
+  if (stream !== undefined || status === 'waiting') return false
+  const fork = change.kind === 'create' ? change.fork : undefined
+  return fork === undefined || forkedFrom?.session !== fork.source
 }
 
 export interface StreamChanging {
@@ -127,8 +174,7 @@ export function changeStream(
   messages: readonly StreamMessage[],
   { catalog, now, start }: StreamChanging,
 ): StreamOutcome {
-  const isTaken = session.stream === undefined && session.status !== 'waiting'
-  const { outcome, next } = decide(session.stream, change, { now, isTaken })
+  const { outcome, next } = decide(session.stream, change, { now, isTaken: isTaken(session, change) })
   if (next === undefined || outcome.kind === 'refused') return outcome
   if (session.status === 'waiting') start?.()
   let { tail } = next
@@ -152,9 +198,11 @@ function touched(stream: StreamRecord, now: number): StreamRecord {
 }
 
 function create(stream: StreamRecord | undefined, change: Create, { now, isTaken }: StreamMoment): Decision {
-  const { contentType, ttlSeconds, expiresAt, closes } = change
+  const { contentType, ttlSeconds, expiresAt, closes, fork } = change
+  if (stream?.isDeleted) return refuse(stream, { why: 'deleted' })
   if (stream !== undefined) {
     const isSame =
+      isSameFork(stream.fork, fork) &&
       mediaTypeOf(stream.contentType) === mediaTypeOf(contentType) &&
       stream.ttlSeconds === ttlSeconds &&
       stream.expiresAt === expiresAt &&
@@ -164,13 +212,18 @@ function create(stream: StreamRecord | undefined, change: Create, { now, isTaken
   if (isTaken) return refuse(undefined, { why: 'taken' })
   const next: StreamRecord = {
     contentType,
-    lifetime: now,
-    tail: 0 as StreamRecord['tail'],
+    lifetime: fork?.lifetime ?? now,
+    tail: fork?.tail ?? (0 as StreamRecord['tail']),
+    ...(fork && { fork: { source: fork.source, more: fork.more, ...(fork.offset !== undefined && { offset: fork.offset }) } }),
     ...(ttlSeconds !== undefined && { ttlSeconds, touchedAt: now }),
     ...(expiresAt !== undefined && { expiresAt }),
     ...(closes && { closed: {} }),
   }
   return { outcome: { kind: 'created', stream: next, ...(closes && { closedNow: true }) }, next }
+}
+
+function isSameFork(one: StreamFork | undefined, other: StreamFork | undefined): boolean {
+  return one?.source === other?.source && one?.offset === other?.offset && one?.more === other?.more
 }
 
 function append(stream: StreamRecord, change: Append, { now }: StreamMoment): Decision {

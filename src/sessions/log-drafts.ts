@@ -19,7 +19,7 @@ import type { Mode, NewEvent, StateUpdate } from '../protocol/frames.js'
 import type { Limits } from '../protocol/limits.js'
 import { supersededBy } from '../session/attempts.js'
 import { firstReceipt } from '../session/commands.js'
-import { decide, type StreamOutcome } from '../session/durable-stream.js'
+import { decide, isTaken, type StreamOutcome } from '../session/durable-stream.js'
 import { carries } from '../session/filter.js'
 import { Halves } from '../session/halves.js'
 import { keyOf } from '../session/hub-event.js'
@@ -326,8 +326,8 @@ export class Drafting {
     const bytes = sizes.reduce((sum, size) => sum + size, 0)
     if (draft.isTooMuch(messages.length, bytes)) return 'later'
     const stream = draft.stream ?? session.stream
-    const isTaken = stream === undefined && session.status !== 'waiting'
-    const { outcome, next } = decide(stream, change, { now: clock.now(), isTaken })
+    const taken = draft.stream === undefined && isTaken(session, change)
+    const { outcome, next } = decide(stream, change, { now: clock.now(), isTaken: taken })
     if (next === undefined || session.status === 'ended') {
       if (!intent.confirmed) return 'doubtful'
       intent.resolve(outcome)

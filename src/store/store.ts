@@ -269,6 +269,16 @@ export interface StreamProducer {
   readonly seq: number
 }
 
+/** Where the past of a durable stream is from, as it was asked for. */
+export interface StreamFork {
+  /** The session of the stream that was forked. */
+  readonly source: string
+  /** Absent: its end at that time. */
+  readonly offset?: Offset
+  /** Messages, or bytes, after the offset. */
+  readonly more: number
+}
+
 /** A session as a durable stream: all that its protocol promises to keep, beside the messages. */
 export interface StreamRecord {
   /** As given when it was created. */
@@ -287,6 +297,12 @@ export interface StreamRecord {
   readonly closed?: { readonly by?: StreamProducer }
   /** The newest `Stream-Seq`. */
   readonly seq?: string
+  /** Present in a fork. */
+  readonly fork?: StreamFork
+  /** Sessions of streams that were forked from it. While there are any, nothing else may take its place. */
+  readonly forks?: readonly string[]
+  /** It was deleted or has expired, and is kept because it has forks. */
+  readonly isDeleted?: true
   /** The least recently used first, with the time of its newest request. Milliseconds since 1970 */
   readonly producers?: readonly (StreamProducer & { readonly at: number })[]
 }

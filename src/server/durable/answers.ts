@@ -40,6 +40,10 @@ function reasonOf(refusal: Refused): readonly [RequestCode, string, Record<strin
   switch (refusal.why) {
     case 'missing':
       return ['notFound', 'There is no such stream.']
+    case 'deleted':
+      return ['conflict', 'stream: it was deleted, and is kept for its forks']
+    case 'forks':
+      return ['unavailable', 'stream: it has as many forks as it may have']
     case 'taken':
       return [
         'conflict',

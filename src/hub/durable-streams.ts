@@ -85,7 +85,11 @@ export class DurableStreams {
     return this.#change(id, change, messages)
   }
 
-  async #change(id: string, change: StreamChange, messages: readonly NewEvent[] = []): Promise<StreamOutcome> {
+  async #change(
+    id: string,
+    change: StreamChange,
+    messages: readonly NewEvent[] = [],
+  ): Promise<StreamOutcome> {
     const { publishing, submitting, committed } = this.#parts
     if (submitting === undefined) {
       const outcome = publishing.stream(id, change, messages)

@@ -100,10 +100,14 @@ export type StreamChange =
       readonly seq?: string | undefined
       readonly producer?: StreamProducer | undefined
     }
-  /** It was read; or it is deleted, but has forks. */
-  | { readonly kind: 'touch' | 'delete' }
-  /** A fork of it is about to be made, or has gone. */
-  | { readonly kind: 'refer' | 'release'; readonly fork: string }
+  /** It was read. */
+  | { readonly kind: 'touch' }
+  /** It is deleted, but has forks. */
+  | { readonly kind: 'delete' }
+  /** A fork of it is about to be made. */
+  | { readonly kind: 'refer'; readonly fork: string }
+  /** A fork of it has gone. */
+  | { readonly kind: 'release'; readonly fork: string }
 
 /** A message of a durable stream as an event, and about the bytes of its JSON text. */
 export interface StreamMessage {

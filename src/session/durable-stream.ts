@@ -214,7 +214,13 @@ function create(stream: StreamRecord | undefined, change: Create, { now, isTaken
     contentType,
     lifetime: fork?.lifetime ?? now,
     tail: fork?.tail ?? (0 as StreamRecord['tail']),
-    ...(fork && { fork: { source: fork.source, more: fork.more, ...(fork.offset !== undefined && { offset: fork.offset }) } }),
+    ...(fork && {
+      fork: {
+        source: fork.source,
+        more: fork.more,
+        ...(fork.offset !== undefined && { offset: fork.offset }),
+      },
+    }),
     ...(ttlSeconds !== undefined && { ttlSeconds, touchedAt: now }),
     ...(expiresAt !== undefined && { expiresAt }),
     ...(closes && { closed: {} }),

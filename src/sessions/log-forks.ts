@@ -101,7 +101,13 @@ export class LogForks {
 
 /** @returns the entries of a batch up to an offset, without the end of the session */
 function entriesUpTo(batch: Delivered, until: Offset): readonly PlacedEntry[] {
-  return unpackEntries(batch).filter(({ place, entry }) => batch.from + place < until && entry.kind !== 'end')
+  return unpackEntries(batch).flatMap(({ place, entry }) => {
+    const width = until - batch.from - place
+    if (width <= 0 || entry.kind === 'end') return []
+    // A request to a durable stream may have messages on both sides.
+    if (entry.kind !== 'stream' || entry.messages.length <= width) return { place, entry }
+    return { place, entry: { ...entry, messages: entry.messages.slice(0, width) } }
+  })
 }
 
 /** @returns the retained batches up to an offset, as those of another epoch */

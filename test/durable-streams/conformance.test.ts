@@ -18,8 +18,8 @@ const skip = isInstalled ? false : 'npm ci --prefix test/durable-streams'
 /** As the suite is told: how long a long-poll waits. Milliseconds */
 const longPollMs = 500
 
-/** Tests of the suite without those of forks, which come next, and of subscriptions, which no server needs to have. */
-const testsOfSuite = 250
+/** Tests of the suite without those of subscriptions, which no server needs to have. */
+const testsOfSuite = 332
 
 const hubs: Readonly<Record<string, (t: Test) => HubOptions>> = {
   memory: () => ({}),
@@ -54,7 +54,7 @@ interface Report {
 
 async function runSuite(url: string): Promise<{ passed: number; failed: readonly string[] }> {
   const vitest = `${here}node_modules/vitest/vitest.mjs`
-  const child = spawn(process.execPath, [vitest, 'run', '--reporter=json', '--testNamePattern=^(?!Fork)'], {
+  const child = spawn(process.execPath, [vitest, 'run', '--reporter=json'], {
     cwd: here,
     // What tap adds to processes would be loaded by each worker of vitest.
     env: {

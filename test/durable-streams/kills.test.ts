@@ -143,6 +143,16 @@ async function fenced(
   }
   t.equal((await send({ ...last, seq: 2 }, '5')).status, 409)
   t.strictSame(await readAll(`${hub().url}/v1/stream/fenced`), [1, 2, 'end'])
+  const to = (method: string, name: string, headers: Record<string, string> = {}) =>
+    fetch(`${hub().url}/v1/stream/${name}`, { method, headers })
+  t.equal((await to('PUT', 'fork', { 'stream-forked-from': '/v1/stream/fenced' })).status, 201)
+  t.equal((await to('DELETE', 'fenced')).status, 204)
+  await restart()
+  t.equal((await to('GET', 'fenced')).status, 410, 'what has forks is deleted and not gone')
+  t.equal((await to('PUT', 'fenced')).status, 409)
+  t.strictSame(await readAll(`${hub().url}/v1/stream/fork`), [1, 2, 'end'])
+  t.equal((await to('DELETE', 'fork')).status, 204)
+  t.equal((await to('GET', 'fenced')).status, 404, 'and goes with the last of them')
 }
 
 async function readAll(url: string): Promise<unknown[]> {

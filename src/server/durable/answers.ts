@@ -29,6 +29,20 @@ export function producerHeaders(producer: StreamProducer | undefined): Record<st
   return { 'producer-epoch': String(producer.epoch), 'producer-seq': String(producer.seq) }
 }
 
+/** @returns the answer to a request for what is there no more */
+export function goneAnswer(message: string): Answer {
+  return {
+    status: 410,
+    headers: { 'content-type': 'text/plain; charset=utf-8', 'cache-control': 'no-store' },
+    body: `${message}\n`,
+  }
+}
+
+/** @returns the answer for a stream that was deleted and is kept for its forks */
+export function deletedAnswer(): Answer {
+  return goneAnswer('This stream was deleted.')
+}
+
 /** @returns the answer to a refused request, as a problem */
 export function refused(refusal: Refused): Answer {
   const [code, message, headers = {}] = reasonOf(refusal)

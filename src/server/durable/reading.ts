@@ -8,7 +8,7 @@ import { isMessage } from '../../session/durable-stream.js'
 import type { Answer } from '../../transport/transport.js'
 import { refusal } from '../http/problem.js'
 import type { Call } from '../http/routes.js'
-import { endHeaders } from './answers.js'
+import { endHeaders, goneAnswer } from './answers.js'
 import { nameOf, type Readable } from './readable.js'
 
 /** Where a request begins to read. */
@@ -47,11 +47,7 @@ export function fromOf(hub: Hub, readable: Readable, given: string | undefined):
 
 /** @returns the answer to a request for what is not kept any more */
 export function gone(readable: Readable): Answer {
-  return {
-    status: 410,
-    headers: { 'content-type': 'text/plain; charset=utf-8', 'cache-control': 'no-store' },
-    body: `${nameOf(readable)}: what follows this offset is not kept any more; begin with -1\n`,
-  }
+  return goneAnswer(`${nameOf(readable)}: what follows this offset is not kept any more; begin with -1`)
 }
 
 interface ReadPage {
@@ -61,8 +57,12 @@ interface ReadPage {
 }
 
 /** Reads the messages after an offset, as many as one answer may have. Checks the permission again. */
-export async function readPage(hub: Hub, call: Call, readable: Readable, after: Offset): Promise<ReadPage> {
-  const { topic, epoch, types, tail } = readable
+export async function readPage(
+  hub: Hub,
+  call: Pick<Call, 'use'>,
+  { topic, epoch, types, tail }: Pick<Readable, 'topic' | 'epoch' | 'types' | 'tail'>,
+  after: Offset,
+): Promise<ReadPage> {
   if (after >= tail) return { events: [], last: after }
   const query = {
     after: formatCursor(epoch, after),

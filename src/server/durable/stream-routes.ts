@@ -8,7 +8,8 @@ import { ownTopic, reads, workerTopic, writes } from '../http/path-topics.js'
 import { refusal } from '../http/problem.js'
 import { choiceOf } from '../http/query.js'
 import type { Asked, Call, Route } from '../http/routes.js'
-import { endHeaders, producerHeaders, refused } from './answers.js'
+import { deletedAnswer, endHeaders, producerHeaders, refused } from './answers.js'
+import { createFork, forkOf } from './forking.js'
 import { DurableCodecs, type Find, longPoll, streamSse } from './live.js'
 import { messagesOf } from './messages.js'
 import { kindOf, readableSession, readableStream } from './readable.js'
@@ -59,10 +60,14 @@ async function read(
 ): Promise<Answer | undefined> {
   const { hub } = context
   const { request, query } = call
-  if (request.method === 'HEAD') return head(expectFound(await find()))
+  if (request.method === 'HEAD') {
+    const found = expectFound(await find())
+    return found.stream?.isDeleted ? deletedAnswer() : head(found)
+  }
   const live = choiceOf(query, 'live', ['long-poll', 'sse'])
   const given = givenOffset(call, live !== undefined)
   const readable = expectFound(await find())
+  if (readable.stream?.isDeleted) return deletedAnswer()
   if (readable.stream !== undefined) hub.streams.read(readable.session, readable.stream)
   const from = call.use(() => fromOf(hub, readable, given))
   if (from === 'gone') return gone(readable)
@@ -89,12 +94,22 @@ function head(readable: Awaited<ReturnType<Find>> & object): Answer {
 async function create(context: StreamContext, call: Call): Promise<Answer | undefined> {
   const { hub, limits } = context
   const { request, use } = call
-  const contentType = givenType(request) ?? 'application/octet-stream'
-  const change = { kind: 'create', contentType, closes: closes(request), ...lifetimeOf(request) } as const
+  const given = givenType(request)
+  const fork = forkOf(request, limits)
+  const settings = { kind: 'create', closes: closes(request), ...lifetimeOf(request) } as const
   const body = await readBody(context, call)
   if (body === undefined) return undefined
-  const messages = messagesOf(body, contentType, limits)
-  const outcome = await use(({ param }) => hub.streams.submit(param('path'), change, messages))
+  const contentType = given ?? 'application/octet-stream'
+  const outcome =
+    fork === undefined
+      ? await use(({ param }) =>
+          hub.streams.submit(
+            param('path'),
+            { ...settings, contentType },
+            messagesOf(body, contentType, limits),
+          ),
+        )
+      : await createFork(hub, call, { ...fork, settings, given, body })
   if (outcome.kind === 'refused') return refused(outcome)
   const isNew = outcome.kind === 'created'
   const { stream } = outcome
@@ -121,6 +136,7 @@ async function append(context: StreamContext, call: Call): Promise<Answer | unde
   const id = use(({ param }) => param('path'))
   const stream = await hub.streams.find(id)
   if (stream === undefined) return refused({ kind: 'refused', why: 'missing', stream })
+  if (stream.isDeleted) return deletedAnswer()
   if (body.length > 0 && contentType === undefined) throw refusal('content-type', "the stream's own", 'none')
   // Another content type is refused before its messages matter.
   const fits = contentType !== undefined && kindOf(contentType) === kindOf(stream.contentType)
@@ -149,7 +165,8 @@ async function remove(hub: Hub, { use }: Call): Promise<Answer> {
   const id = use(({ param }) => param('path'))
   const stream = await hub.streams.find(id)
   if (stream === undefined) return refused({ kind: 'refused', why: 'missing', stream })
-  await use(() => hub.removeSession(id))
+  if (stream.isDeleted) return deletedAnswer()
+  await use(() => hub.streams.delete(id, stream))
   return { status: 204 }
 }
 

@@ -60,11 +60,13 @@ t.test('a hub that is killed during appends with producers loses and doubles not
 
   /** Sends one request after the other, each again until it is answered. */
   const produce = async (producer: Producer): Promise<void> => {
-    while (!isOver) {
+    let isUnanswered = false
+    while (!isOver || isUnanswered) {
       const messages = [0, 1, 2].map((n) => `${producer.id}/${producer.epoch}/${producer.seq}/${n}`)
       const { url } = hub
       const request = { method: 'POST', headers: headersOf(producer), body: JSON.stringify(messages) }
       const answer = await fetch(`${url}/v1/stream/runs/1`, request).catch(() => undefined)
+      isUnanswered = answer === undefined
       if (answer === undefined) {
         // The hub was killed: the same request goes to the next one.
         await new Promise<void>((resolve) => void (url === hub.url ? wake.add(resolve) : resolve()))

@@ -42,16 +42,18 @@ const tsx = `
     return { failed, readers }
   }`
 
+interface Talk {
+  readonly failed: readonly string[]
+  readonly readers: readonly { readonly live: string; readonly items: readonly { readonly n: number }[] }[]
+}
+
 t.test('a page writes with a producer, and reads all of it live until it is closed', { skip }, async (t) => {
   // Responses end often, so that the client has to go on where it was.
   const { hub, url } = await served(t, { hub: { limits: { durableSseMs: 100, longPollMs: 100 } } })
   const script = await bundle({ tsx }, { '@durable-streams/client': client })
   const { page, complaints } = await openWith(t, await launch(t), { url, script })
   const count = 200
-  const { failed, readers } = (await page.evaluate(`bundle.talk(${count})`)) as {
-    readonly failed: readonly string[]
-    readonly readers: readonly { readonly live: string; readonly items: readonly { readonly n: number }[] }[]
-  }
+  const { failed, readers } = await page.evaluate<Talk>(`bundle.talk(${count})`)
   t.strictSame(failed, [])
   for (const { live, items } of readers) {
     t.strictSame(

@@ -81,10 +81,11 @@ export interface ForkRequest extends AskedFork {
 export async function createFork(hub: Hub, call: Call, request: ForkRequest): Promise<StreamOutcome> {
   const { source: from, place, more, settings, given, body } = request
   const topic: TopicName = { kind: 'session', session: from }
-  const [id, source] = await call.use(({ param, permissions }) => {
+  const id = call.use(({ param, permissions }) => {
     permissions.expectRead(topic)
-    return Promise.all([param('path'), hub.streams.find(from)])
+    return param('path')
   })
+  const source = await hub.streams.find(from)
   const epoch = hub.find(from)?.epoch
   if (source === undefined || epoch === undefined)
     return { kind: 'refused', why: 'missing', stream: undefined }

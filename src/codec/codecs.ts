@@ -1,4 +1,5 @@
 import { type Clock, systemClock } from '../lib/clock.js'
+import type { TextBounds } from '../lib/json-text.js'
 import { defaultLimits } from '../protocol/limits.js'
 import { type Codec, EncodingCount } from './codec.js'
 import type { Dialect } from './dialect.js'
@@ -32,11 +33,11 @@ export class Codecs {
     },
   }
 
-  /** @param depthMax maximum nesting of a client's data */
-  constructor(clock: Clock = systemClock, depthMax: number = defaultLimits.depthMax) {
+  /** @param bounds of what clients send */
+  constructor(clock: Clock = systemClock, bounds: TextBounds = defaultLimits) {
     this.#clock = clock
-    this.json = new JsonCodec(depthMax, this.#counts.json)
-    this.msgpack = new MsgpackCodec(depthMax)
+    this.json = new JsonCodec(bounds, this.#counts.json)
+    this.msgpack = new MsgpackCodec(bounds)
   }
 
   sse(framing: Framing, topics: 'one' | 'many'): SseCodec {

@@ -1,5 +1,5 @@
 import type { JsonValue } from '../lib/json.js'
-import { parseJsonText } from '../lib/json-text.js'
+import { parseJsonText, type TextBounds } from '../lib/json-text.js'
 import type { ControlFrame } from '../protocol/frames.js'
 import { type Batch, type Codec, EncodingCount } from './codec.js'
 import { GrowingText } from './utf8.js'
@@ -21,15 +21,15 @@ export function eventJson(variants: Variants, count: EncodingCount, once = false
 export class JsonCodec implements Codec {
   readonly name = 'json'
   readonly namesFeeds = true
-  readonly #depthMax: number
+  readonly #bounds: TextBounds
   readonly #count: EncodingCount
 
   /**
-   * @param depthMax levels of the data within a frame
+   * @param bounds of a frame
    * @param count of the JSON texts of a hub, which the SSE codecs use too
    */
-  constructor(depthMax: number, count = new EncodingCount()) {
-    this.#depthMax = depthMax
+  constructor(bounds: TextBounds, count = new EncodingCount()) {
+    this.#bounds = bounds
     this.#count = count
   }
 
@@ -53,8 +53,8 @@ export class JsonCodec implements Codec {
     return text.encoded()
   }
 
-  /** @throws Error when the bytes are not UTF-8, not JSON or nested too deeply */
+  /** @throws Error when the bytes are not UTF-8, not JSON or beyond a bound */
   decode(bytes: Uint8Array): JsonValue {
-    return parseJsonText(decoder.decode(bytes), this.#depthMax)
+    return parseJsonText(decoder.decode(bytes), this.#bounds)
   }
 }

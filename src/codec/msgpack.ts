@@ -1,6 +1,6 @@
 import { Packr, RESET_BUFFER_MODE, REUSE_BUFFER_MODE } from 'msgpackr'
 import { isArray, type JsonValue } from '../lib/json.js'
-import { levelsAround } from '../lib/json-text.js'
+import { levelsAround, type TextBounds } from '../lib/json-text.js'
 import type { ControlFrame } from '../protocol/frames.js'
 import type { Batch, Codec } from './codec.js'
 import { checkPlain } from './plain-msgpack.js'
@@ -96,11 +96,11 @@ export class MsgpackCodec implements Codec {
   readonly namesFeeds = true
   #slab = Buffer.allocUnsafeSlow(0)
   #used = 0
-  readonly #depthMax: number
+  readonly #bounds: TextBounds
 
-  /** @param depthMax levels of the data within a frame */
-  constructor(depthMax: number) {
-    this.#depthMax = depthMax + levelsAround
+  /** @param bounds of a frame */
+  constructor({ depthMax, namesMax }: TextBounds) {
+    this.#bounds = { depthMax: depthMax + levelsAround, namesMax }
   }
 
   control(frame: ControlFrame): Uint8Array {
@@ -127,7 +127,7 @@ export class MsgpackCodec implements Codec {
 
   /** @throws Error when the bytes are not exactly one value of plain MessagePack */
   decode(bytes: Uint8Array): JsonValue {
-    const { values, isOdd } = checkPlain(bytes, this.#depthMax)
+    const { values, isOdd } = checkPlain(bytes, this.#bounds)
     if (values !== 1) throw new Error(`expected one value, got ${values}`)
     return (isOdd ? readPlain(bytes, halves)[0] : packr.unpack(bytes)) as JsonValue
   }
@@ -138,7 +138,7 @@ export class MsgpackCodec implements Codec {
    * @throws Error when they are not plain MessagePack
    */
   decodeAll(bytes: Uint8Array): JsonValue[] {
-    if (checkPlain(bytes, this.#depthMax).isOdd) return readPlain(bytes, halves) as JsonValue[]
+    if (checkPlain(bytes, this.#bounds).isOdd) return readPlain(bytes, halves) as JsonValue[]
     return (packr.unpackMultiple(bytes) ?? []) as JsonValue[]
   }
 

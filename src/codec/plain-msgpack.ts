@@ -1,5 +1,7 @@
 import { isUtf8 } from 'node:buffer'
 import { prototypeName } from '../lib/json.js'
+import type { TextBounds } from '../lib/json-text.js'
+import { hashed, NameCount, tooManyNames } from '../lib/name-count.js'
 import { wideText } from './wide-text.js'
 
 /** The result of a scan. */
@@ -20,13 +22,16 @@ export interface Scanned {
  *
  * One pass without recursion, about 1 ns a byte. Several values may follow each other.
  *
- * @param depthMax arrays and maps within each other
+ * @param bounds `depthMax`: arrays and maps within each other
  * @throws Error that says what is wrong, and at which byte
  * @see https://github.com/msgpack/msgpack/blob/master/spec.md
  */
-export function checkPlain(bytes: Uint8Array, depthMax: number): Scanned {
-  return new Scan(bytes, depthMax).run()
+export function checkPlain(bytes: Uint8Array, bounds: TextBounds): Scanned {
+  return new Scan(bytes, bounds).run()
 }
+
+/** The bytes of a name and its value at least. */
+const nameBytesMin = 2
 
 class Scan {
   readonly #bytes: Uint8Array
@@ -35,13 +40,18 @@ class Scan {
   readonly #left: number[] = []
   readonly #isMap: boolean[] = []
   readonly #depthMax: number
+  readonly #namesMax: number
+  /** Absent if the bytes are too few for too many names. */
+  readonly #names: NameCount | undefined
   #at = 0
   #isOdd = false
 
-  constructor(bytes: Uint8Array, depthMax: number) {
+  constructor(bytes: Uint8Array, { depthMax, namesMax }: TextBounds) {
     this.#bytes = bytes
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
     this.#depthMax = depthMax
+    this.#namesMax = namesMax
+    this.#names = bytes.length > nameBytesMin * namesMax ? new NameCount(namesMax) : undefined
   }
 
   run(): Scanned {
@@ -54,6 +64,7 @@ class Scan {
         if (left === 0) {
           this.#left.pop()
           this.#isMap.pop()
+          if (this.#names?.close() === true) this.#fail(this.#at, tooManyNames(this.#namesMax))
           continue
         }
         this.#left[top] = left - 1
@@ -119,6 +130,7 @@ class Scan {
     if (items > this.#bytes.length - this.#at) this.#fail(start, `expected ${items} items, got fewer bytes`)
     if (this.#left.length >= this.#depthMax)
       this.#fail(start, `nested more than ${this.#depthMax} levels deep`)
+    this.#names?.open()
     this.#left.push(items)
     this.#isMap.push(isMap)
   }
@@ -126,6 +138,7 @@ class Scan {
   #text(length: number, isName: boolean): void {
     const start = this.#at
     this.#skip(length)
+    if (isName) this.#names?.name(this.#hashOf(start))
     if (isName && length === prototypeName.length) this.#isOdd ||= this.#isPrototypeName(start)
     for (let at = start; at < this.#at; at += 1) {
       if ((this.#bytes[at] as number) < 0x80) continue
@@ -135,6 +148,12 @@ class Scan {
       this.#isOdd = true
       return
     }
+  }
+
+  #hashOf(start: number): number {
+    let hash = this.#at - start
+    for (let at = start; at < this.#at; at += 1) hash = hashed(hash, this.#bytes[at] as number)
+    return hash
   }
 
   #isPrototypeName(start: number): boolean {

@@ -105,7 +105,7 @@ export class Hub {
     this.limits = limitsOf(options.limits)
     this.catalog = createCatalog(options.catalog, this.limits)
     this.#tracing = options.tracer && new Tracing(options.tracer)
-    this.codecs = new Codecs(this.clock, this.limits.depthMax)
+    this.codecs = new Codecs(this.clock, this.limits)
     this.storeKind =
       options.log?.kind ?? (options.store === undefined ? 'memory' : (options.store.kind ?? 'own'))
     this.dialects = options.dialects ?? []

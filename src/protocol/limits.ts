@@ -60,6 +60,13 @@ export const limitTable = {
     exceeding: '413',
   },
   depthMax: { value: 64, unit: 'levels', guards: 'nesting of a JSON value', exceeding: 'badFrame' },
+  namesMax: {
+    value: 10_000,
+    unit: 'names',
+    guards:
+      'the names in a body, frame or line, and in one object; objects of up to 100 names with the same names in the same order count once, and 16 arrays or objects count as one name',
+    exceeding: 'badFrame',
+  },
   idLengthMax: {
     value: 128,
     unit: 'characters',

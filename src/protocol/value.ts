@@ -44,6 +44,12 @@ export function canonicalValue(value: unknown, setting: ValueSetting): JsonValue
   )
 }
 
+/** @returns the refusal of a value with too many names in one object */
+export function tooWide(field: string, namesMax: number, pointer?: string): ProtocolError {
+  const problem = `expected at most ${namesMax} names in an object (namesMax = ${namesMax})`
+  return new ProtocolError('badFrame', `${field}: ${problem}`, placeOf(pointer))
+}
+
 /** A longer path is left out of the message. */
 const placeLengthMax = 128
 

@@ -9,7 +9,7 @@ import { checkCommand, checkReceipt } from '../protocol/command-check.js'
 import type { Cause, NewEvent } from '../protocol/frames.js'
 import type { Limits } from '../protocol/limits.js'
 import { expectedType, isOwnType, isType } from '../protocol/topic.js'
-import { canonicalValue } from '../protocol/value.js'
+import { canonicalValue, tooWide } from '../protocol/value.js'
 
 // Maximum of type names remembered as valid, because producers choose the names.
 const knownTypesMax = 4_096
@@ -55,7 +55,7 @@ export class EventCheck {
       const isCommand = this.#checkFields(event, i)
       const { type, key, tracestate } = event
       const data = event.data ?? null
-      let bytes = measure(data, this.#limits.depthMax)
+      let bytes = measure(data, this.#limits.depthMax, this.#limits.namesMax)
       if (bytes < 0 || bytes > this.#limits.frameBytesMax) {
         const checked = this.#closely(data, 'data', `/${i}/data`)
         bytes = checked.bytes
@@ -76,7 +76,7 @@ export class EventCheck {
 
   /** @throws ProtocolError `frameTooLarge`, or `badFrame` if it is not JSON or too deep, with the place below `pointer` */
   value(value: JsonValue, field: string, pointer = ''): CheckedValue {
-    const bytes = measure(value, this.#limits.depthMax)
+    const bytes = measure(value, this.#limits.depthMax, this.#limits.namesMax)
     if (bytes >= 0 && bytes <= this.#limits.frameBytesMax) return { value, bytes }
     return this.#closely(value, field, pointer)
   }
@@ -88,9 +88,10 @@ export class EventCheck {
   }
 
   #closely(given: JsonValue, field: string, pointer: string): CheckedValue {
-    const { depthMax, frameBytesMax } = this.#limits
+    const { depthMax, frameBytesMax, namesMax } = this.#limits
     const value = canonicalValue(given, { field, pointer, depthMax, bytesMax: frameBytesMax })
-    const bytes = measure(value, depthMax)
+    const bytes = measure(value, depthMax, namesMax)
+    if (bytes < 0) throw tooWide(field, namesMax, pointer)
     if (bytes <= frameBytesMax) return { value, bytes }
     throw new ProtocolError('frameTooLarge', `${field}: expected at most ${frameBytesMax} bytes`, { pointer })
   }

@@ -9,7 +9,7 @@ import { ProtocolError } from '../protocol/codes.js'
 import { type Offset, start } from '../protocol/cursor.js'
 import type { Cause, PatchOperation, Slices, StateUpdate } from '../protocol/frames.js'
 import type { Limits } from '../protocol/limits.js'
-import { canonicalValue } from '../protocol/value.js'
+import { canonicalValue, tooWide } from '../protocol/value.js'
 import { applyMerge, applyPatch } from './apply.js'
 import { compareWithin } from './compare.js'
 import { StateRoom } from './room.js'
@@ -20,6 +20,7 @@ export type StateLimits = Pick<
   | 'patchOperationsMax'
   | 'patchWorkMax'
   | 'depthMax'
+  | 'namesMax'
   | 'sliceBytesMax'
   | 'slicesMax'
   | 'stateBytesMax'
@@ -273,9 +274,11 @@ export class TopicState {
 
   /** @param around additional levels around the value */
   #canonical(value: unknown, field: string, known?: JsonValue, around = 0): JsonValue {
-    const { depthMax, sliceBytesMax } = this.#limits
-    if (isCanonical(value as JsonValue, depthMax + around, known)) return value as JsonValue
-    return canonicalValue(value, { field, depthMax: depthMax + around, bytesMax: sliceBytesMax })
+    const { depthMax, namesMax, sliceBytesMax } = this.#limits
+    if (isCanonical(value as JsonValue, depthMax + around, known, namesMax)) return value as JsonValue
+    const made = canonicalValue(value, { field, depthMax: depthMax + around, bytesMax: sliceBytesMax })
+    if (!isCanonical(made, Number.POSITIVE_INFINITY, known, namesMax)) throw tooWide(field, namesMax)
+    return made
   }
 
   #create(slice: string, value: JsonValue, moment: Moment): Change {

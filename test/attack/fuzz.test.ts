@@ -74,7 +74,7 @@ class FuzzClient {
   readonly socket: WebSocket
   readonly errors: Record<string, unknown>[] = []
   readonly #closed: Promise<{ readonly code: number }>
-  readonly #codec = new MsgpackCodec(10_000)
+  readonly #codec = new MsgpackCodec({ depthMax: 10_000, namesMax: Number.POSITIVE_INFINITY })
   #fenced: (() => void) | undefined = undefined
   open = true
   closedByUs = false

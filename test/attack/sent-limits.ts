@@ -1,3 +1,4 @@
+import { Packr } from 'msgpackr'
 import type { Test } from 'tap'
 import { createHub } from '../../src/hub/hub.js'
 import type { JsonValue } from '../../src/lib/json.js'
@@ -137,6 +138,41 @@ export const sentLimits = {
     const client = await dial(t, over.url)
     client.send(unparsed)
     t.match(await client.closed, { code: 4500, reason: /nested more than 9 levels deep/ })
+  },
+
+  async namesMax(t) {
+    const wide = (names: number) =>
+      Object.fromEntries(Array.from({ length: names }, (_, name) => [`n${name}`, name]))
+    const hub = createHub({ limits: { namesMax: 1_000 } })
+    hub.publish('sessions/s', [{ type: 'a', data: wide(1_000) }])
+    refused(t, 'badFrame', () => hub.publish('sessions/s', [{ type: 'a', data: [wide(1_001)] }]))
+    hub.setState('sessions/s', 'a', wide(1_000))
+    refused(t, 'badFrame', () => hub.setState('sessions/s', 'a', wide(1_001)))
+    refused(t, 'badFrame', () => hub.setState('sessions/s', 'b', { deeper: wide(1_001) }))
+    refused(t, 'badFrame', () => hub.mergeState('sessions/s', 'a', { another: 1 }))
+    refused(t, 'badFrame', () =>
+      hub.patchState('sessions/s', 'a', [{ op: 'add', path: '/another', value: 1 }]),
+    )
+    refused(t, 'badFrame', () => hub.endSession('s', wide(1_001)))
+    t.strictSame(hub.state('sessions/s').slices['a'], wide(1_000))
+
+    const over = await limited(t, { namesMax: 1_000 })
+    const put = (value: JsonValue) => statusOf(over, 'PUT', '/api/sessions/s/state/a', JSON.stringify(value))
+    t.equal(await put(wide(999)), 200)
+    t.equal(await put(wide(1_001)), 400)
+    const rows = Array.from({ length: 3_000 }, (_, row) => ({ id: row, name: 'a', status: 'ok' }))
+    t.equal(await put(rows), 200, 'rows with the same names are none the worse')
+    const mixed = Array.from({ length: 1_001 }, (_, row) => ({ [`n${row}`]: row }))
+    t.equal(await put(mixed), 400)
+    const tooMany = /more than 1000 different names \(namesMax = 1000\)/
+    const client = await dial(t, over.url)
+    client.send({ type: 'set', ref: 'r', topic, slice: 'a', value: wide(1_001) })
+    t.match(await client.closed, { code: 4500, reason: tooMany })
+    const packed = new Packr({ useRecords: false }).pack({ type: 'a', data: wide(1_001) })
+    const headers = { 'content-type': 'application/msgpack' }
+    const url = `${over.url}/api/sessions/s/events`
+    const answer = await fetch(url, { method: 'POST', body: packed, headers })
+    t.match([answer.status, await answer.text()], [400, tooMany])
   },
 
   async idLengthMax(t) {

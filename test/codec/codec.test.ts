@@ -82,7 +82,7 @@ t.test('both subprotocols carry the same frames', async (t) => {
 t.test(
   'MessagePack is read where it is plain, and refused before values are made of it where not',
   async (t) => {
-    const { msgpack } = new Codecs(systemClock, 2)
+    const { msgpack } = new Codecs(systemClock, { depthMax: 2, namesMax: 100 })
     const plain = [
       [0xc0],
       [0xc2],

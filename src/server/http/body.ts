@@ -99,9 +99,9 @@ export function bodyKind(request: Request, supported: readonly BodyKind[]): Body
  * @param hint for the error message: what to try
  * @throws ProtocolError `badFrame`
  */
-export function parseJson(text: string, { depthMax }: Limits, name: string, hint = ''): unknown {
+export function parseJson(text: string, limits: Limits, name: string, hint = ''): unknown {
   try {
-    return parseJsonText(text, depthMax)
+    return parseJsonText(text, limits)
   } catch (error) {
     const reason = error instanceof SyntaxError ? error.message.slice(0, 200) : 'not JSON'
     throw new ProtocolError('badFrame', `${name}: ${reason}${hint}`)

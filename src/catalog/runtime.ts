@@ -25,4 +25,6 @@ export const runtime: Section = {
   'stream.json': message,
   'stream.text': message,
   'stream.bytes': message,
+  // The hub publishes this when something was redacted of events that it has published.
+  redacted: derived,
 }

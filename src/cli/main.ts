@@ -62,6 +62,7 @@ const commands: Readonly<Record<string, () => Promise<Loaded>>> = {
   inspect: async () => (await import('./inspect.js')).inspectCommand,
   export: async () => (await import('./export.js')).exportCommand,
   backup: async () => (await import('./backup.js')).backupCommand,
+  redact: async () => (await import('./redact.js')).redactCommand,
   completion: async () => (await import('./completion.js')).completionCommand,
 }
 

@@ -47,6 +47,11 @@ export interface CatalogShapes {
   'stream.text': string
   /** In base64. */
   'stream.bytes': string
+  /**
+   * Secrets were taken out of events that were published before: of those in `offsets`, a list of the first and the last of each
+   * range. A client that shows them should read them again.
+   */
+  redacted: { readonly offsets: readonly (readonly [first: number, last: number])[] }
   'command.cancel': { readonly reason?: string; readonly ttlMs?: number }
   'command.pause': { readonly ttlMs?: number }
   'command.resume': { readonly ttlMs?: number }

@@ -33,6 +33,7 @@ export interface RuntimeEvents {
   'stream.json': CatalogShapes['stream.json']
   'stream.text': CatalogShapes['stream.text']
   'stream.bytes': CatalogShapes['stream.bytes']
+  redacted: CatalogShapes['redacted']
 }
 
 /** The section `session-bus` of the catalog. */

@@ -13,6 +13,14 @@ export class Variants {
     this.event = event
   }
 
+  /** Something of it was redacted. Whoever holds it has the other event from now on, which has the same offset. */
+  replace(event: HubEvent): void {
+    ;(this as { event: HubEvent }).event = event
+    this.json = undefined
+    this.packed = undefined
+    this.#texts = undefined
+  }
+
   /** @returns the text variant of that name, or undefined if it has not been made yet */
   text(name: string): string | undefined {
     return this.#texts?.get(name)

@@ -41,6 +41,7 @@ import type { FoundPage } from '../sessions/listing.js'
 import type { LogDuties } from '../sessions/log-duties.js'
 import type { Publisher, Publishing, PublishResult } from '../sessions/publishing.js'
 import type { ReadStored } from '../sessions/read-stored.js'
+import { Redacting, type RedactOptions, type RedactResult } from '../sessions/redacting.js'
 import type { GivenSecret } from '../sessions/secrets.js'
 import type { SessionPage } from '../sessions/session-pages.js'
 import type { SessionQuery } from '../sessions/session-search.js'
@@ -82,6 +83,7 @@ export class Hub {
   readonly #leases: Leases
   readonly #times: Parts['times']
   readonly #publishing: Publishing
+  readonly #redacting: Redacting
   readonly #tracing: Tracing | undefined
   /** Absent where nothing is masked. */
   readonly #masking: Masking | undefined
@@ -129,6 +131,16 @@ export class Hub {
     this.#times = parts.times
     this.#readStored = parts.readStored
     this.#turns = new Turns(clock)
+    this.#redacting = new Redacting({
+      sessions: parts.sessions,
+      catalog,
+      clock,
+      turns: this.#turns,
+      masking: this.#masking,
+      texts: parts.texts,
+      hasNotices: () => this.#notices.size > 0,
+      onDirty: (timeline) => parts.delivery.flush.onDirty(timeline),
+    })
     this.#log = options.log
     options.log?.onFault?.((fault) => {
       this.#logFault = fault?.message
@@ -447,6 +459,18 @@ export class Hub {
   registerSecrets(id: string, values: readonly GivenSecret[]): void {
     checkId(id, this.limits, 'session')
     this.#publishing.registerSecrets(id, values)
+  }
+
+  /**
+   * Takes values, or what patterns match, out of what was published to a session: in memory, in the store, in slices and in what
+   * the hub keeps of it. Cursors stay valid, and followers get `redacted` with the offsets of the changed events. One call looks
+   * at some 20,000 stored events; if there are more, the result has `next`, the `after` of the next call.
+   *
+   * @returns once it is stored
+   * @throws ProtocolError `badFrame`, `notFound`, or `conflict` with a shared log, and with a store that cannot replace events
+   */
+  redact(id: string, options: RedactOptions): Promise<RedactResult> {
+    return this.#redacting.redact(id, options)
   }
 
   /**

@@ -141,7 +141,7 @@ function sieveOf(print: number): number {
 }
 
 /** @returns the spellings of a value: unchanged, in JSON, in a URL, in base64 */
-function spellingsOf(value: string): ReadonlySet<string> {
+export function spellingsOf(value: string): ReadonlySet<string> {
   const base64 = Buffer.from(value, 'utf8').toString('base64')
   return new Set([
     value,

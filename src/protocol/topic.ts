@@ -42,6 +42,7 @@ const ownTypes: ReadonlySet<string> = new Set([
   'stream.json',
   'stream.text',
   'stream.bytes',
+  'redacted',
 ])
 
 /** @returns whether only the hub itself publishes events of that type. */

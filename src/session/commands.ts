@@ -115,6 +115,25 @@ export class Commands {
     return ended
   }
 
+  /** @returns whether any text or reason is another one now */
+  replaceTexts(change: (text: string) => string): boolean {
+    let isChanged = false
+    const changed = (command: CommandRecord): CommandRecord => {
+      const { text = '', reason = '' } = command
+      const [newText, newReason] = [change(text), change(reason)]
+      if (newText === text && newReason === reason) return command
+      isChanged = true
+      return {
+        ...command,
+        ...(newText !== '' && { text: newText }),
+        ...(newReason !== '' && { reason: newReason }),
+      }
+    }
+    for (const [offset, command] of this.#open) this.#open.set(offset, changed(command))
+    this.#done = this.#done.map(changed)
+    return isChanged
+  }
+
   /** The value of the slice `$commands`: each command by its offset. */
   slice(): JsonObject {
     const all = [...this.#done, ...this.#open.values()].sort((one, other) => one.offset - other.offset)

@@ -129,6 +129,13 @@ export class Journal {
     })
   }
 
+  /** The values of slices are stored whole with the next commit, which leaves nothing of earlier values and patches. */
+  rewriteSlices(slices: readonly SliceChange[]): void {
+    const open = this.#open(0)
+    const removals = open.slices.filter(({ value }) => value === undefined)
+    open.slices.splice(0, open.slices.length, ...removals, ...slices)
+  }
+
   formerIdsChanged(): void {
     this.#open(0).formerIds = true
   }

@@ -73,6 +73,15 @@ export class Needs {
     return any
   }
 
+  /** @returns whether any text is another one now */
+  replaceTexts(change: (text: string) => string): boolean {
+    const before = this.#open
+    this.#open = before.map((need) => ({ ...need, text: change(need.text) }))
+    const changed = this.#open.filter(({ text }, at) => text !== before[at]?.text)
+    if (changed.length > 0) this.#weigh(sumOf(this.#open) - sumOf(before))
+    return changed.length > 0
+  }
+
   /** Restores the stored needs. */
   restore(needs: readonly Need[]): void {
     this.#open = [...needs]
@@ -115,6 +124,10 @@ function textOf(value: JsonValue | undefined): string {
     })
     .filter(Boolean)
     .join(' ')
+}
+
+function sumOf(needs: readonly Need[]): number {
+  return needs.reduce((sum, need) => sum + bytesOf(need), 0)
 }
 
 function bytesOf({ key, text }: Need): number {

@@ -296,6 +296,15 @@ export class Progress {
     }
   }
 
+  /** Puts other texts in the place of those that it has from events. @returns whether any is another one */
+  replaceTexts(change: (text: string) => string): boolean {
+    const ending = this.#ending
+    if (ending?.reason !== undefined) this.#ending = { ...ending, reason: change(ending.reason) }
+    const others = [this.#needs?.replaceTexts(change), this.#commands?.replaceTexts(change)]
+    this.version++
+    return this.#ending?.reason !== ending?.reason || others.includes(true)
+  }
+
   restore(record: ProgressRecord): void {
     this.version++
     const { result, reason, parent, lastAt = 0, needs = [], usage, run, paused } = record

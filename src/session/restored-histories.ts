@@ -32,7 +32,7 @@ export function restoreHistories(
     entry.superseded = session.supersedes(entry.event)
     eachHistory(session, entry, (history) => history.append(entry))
   }
-  return entries.findLast(({ everywhere }) => everywhere)
+  return entries.findLast(({ everywhere, event }) => everywhere && event.type === 'complete')
 }
 
 function eachHistory(session: Restored, entry: Entry, visit: (history: History) => void): void {

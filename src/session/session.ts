@@ -433,7 +433,7 @@ export class Session implements Timeline, MaskedSession {
    *   session's own
    */
   end(event: NewEvent, facts: Facts, { outcome, result, reason }: SaidEnding): void {
-    const { traits, bytes, now } = facts
+    const { now } = facts
     if (outcome !== undefined) {
       this.#outcome = outcome
       this.room.add(jsonBytes(outcome))
@@ -448,17 +448,37 @@ export class Session implements Timeline, MaskedSession {
     // Before the final event, so that followers still get it.
     for (const topic of this.topics()) this.setWatchers(topic, undefined, now)
     if (this.watched || this.topic.stateOffset > 0) this.refresh(now)
-    this.#offset = (this.#offset + 1) as Offset
-    const made = hubEvent(event, this.#offset, undefined, facts)
-    const entry = new Entry(made, traits, bytes, { everywhere: true })
-    this.#completion = entry
-    this.journal?.add(entry)
+    this.#completion = this.appendToAll(event, facts)
     this.journal?.recordChanged()
-    for (const topic of this.topics()) appendTo(topic, entry)
-    this.all.audience?.pend(entry)
     const shown = this.progress.ending
     const kind = shown?.result === 'failed' ? 'failed' : 'ended'
     this.publishers.notify(undefined, { kind, type: event.type, offset: this.#offset, time: now, ...shown })
+  }
+
+  /** Publishes an event of the hub that is in every topic of the session and passes every filter and mode. */
+  appendToAll(event: NewEvent, facts: Facts): Entry {
+    this.#offset = (this.#offset + 1) as Offset
+    const made = hubEvent(event, this.#offset, undefined, facts)
+    const entry = new Entry(made, facts.traits, facts.bytes, { everywhere: true })
+    this.journal?.add(entry)
+    for (const topic of this.topics()) appendTo(topic, entry)
+    this.all.audience?.pend(entry)
+    return entry
+  }
+
+  /** Puts other texts in the place of those that it and its workers have outside of histories and slices. */
+  replaceTexts(change: <V extends JsonValue>(value: V) => V): void {
+    const metadata = change(this.#metadata)
+    if (metadata !== this.#metadata) this.configure({ metadata })
+    if (this.#outcome !== undefined) {
+      const outcome = change(this.#outcome)
+      this.room.add(jsonBytes(outcome) - jsonBytes(this.#outcome))
+      this.#outcome = outcome
+    }
+    this.progress.replaceTexts(change)
+    for (const worker of this.workers.values())
+      if (worker.progress.replaceTexts(change)) this.journal?.workerChanged(worker)
+    this.#factsChanged()
   }
 
   #endingByItself(): Ending {

@@ -2,7 +2,7 @@ import type { Catalog } from '../catalog/catalog.js'
 import { type MergeText, mergeTextOf, withTextAt } from '../catalog/merge.js'
 import type { Traits } from '../catalog/traits.js'
 import type { Clock, Timer } from '../lib/clock.js'
-import { isArray, type JsonObject, type JsonValue, measure } from '../lib/json.js'
+import { type JsonObject, type JsonValue, measure } from '../lib/json.js'
 import type { Masking } from '../mask/masking.js'
 import { TailedText } from '../mask/tails.js'
 import { ProtocolError } from '../protocol/codes.js'
@@ -13,6 +13,7 @@ import type { Session } from '../session/session.js'
 import type { Timeline } from '../session/timeline.js'
 import type { Worker } from '../session/worker.js'
 import type { Sessions } from './sessions.js'
+import { textStreamOf } from './text-streams.js'
 
 /** How long a text waits for its next piece with what may be the beginning of a secret. Milliseconds. */
 const pieceMs = 200
@@ -235,18 +236,9 @@ function dueAt({ text, since, last }: Stream): number {
   return text.heldLength === 0 ? last + insideMs : Math.min(last + pieceMs, since + heldMs)
 }
 
-/** What tells a text from others: who publishes it, and all that pieces of one text have in common. */
 function streamOf(event: NewEvent, path: readonly string[], { worker, traits }: Published): string {
   const { data = null, type, attempt } = event
-  const common = withTextAt(data, path, '')
-  const { ignore = [] } = traits.merge ?? {}
-  const parts = ignore.length === 0 ? common : withoutFields(common, ignore)
-  return JSON.stringify([worker?.id, type, keyOf(event, traits), attempt?.step, attempt?.number, parts])
-}
-
-function withoutFields(data: JsonValue, names: readonly string[]): JsonValue {
-  if (typeof data !== 'object' || data === null || isArray(data)) return data
-  return Object.fromEntries(Object.entries(data).filter(([name]) => !names.includes(name)))
+  return textStreamOf({ worker: worker?.id, type, key: keyOf(event, traits), attempt, data }, path, traits)
 }
 
 /** Whether the text is all that there is. */

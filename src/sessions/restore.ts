@@ -11,7 +11,10 @@ export function restoreSession(
   { events, catalog }: { readonly events: readonly StoredEvent[]; readonly catalog: Catalog },
 ): void {
   const entries = events.map((event) => entryOf(event, catalog))
-  if (stored.record.status === 'ended' && !entries.some(({ everywhere }) => everywhere)) {
+  if (
+    stored.record.status === 'ended' &&
+    !entries.some(({ everywhere, event }) => everywhere && event.type === 'complete')
+  ) {
     entries.push(entryOf(completionOf(stored), catalog))
   }
   const pinned = stored.latest.map(({ event }) => entryOf(event, catalog))

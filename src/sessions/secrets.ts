@@ -20,16 +20,21 @@ export type GivenSecret = string | { readonly value: string; readonly kind?: str
  * @throws ProtocolError `badFrame` with the index in `values`, without the value; `conflict` if masking is off
  */
 export function checkedSecrets(given: unknown, masking: Masking | undefined): readonly SecretValue[] {
-  if (!Array.isArray(given) || given.length === 0 || given.length > valuesMax) {
-    throw new ProtocolError('badFrame', `values: expected a list of 1–${valuesMax} secrets`, {
-      pointer: '/values',
-    })
-  }
-  const values = given.map((one: unknown, index) => checkedSecret(one, `/values/${index}`))
+  const values = secretsIn(given, valuesMax)
   if (masking === undefined) {
     throw new ProtocolError('conflict', 'this hub masks nothing: start it with --masking shapes or all')
   }
   return values
+}
+
+/**
+ * @param max of values
+ * @throws ProtocolError `badFrame` as `checkedSecrets` does
+ */
+export function secretsIn(given: unknown, max: number): readonly SecretValue[] {
+  if (!Array.isArray(given) || given.length === 0 || given.length > max)
+    throw new ProtocolError('badFrame', `values: expected a list of 1–${max} secrets`, { pointer: '/values' })
+  return given.map((one: unknown, index) => checkedSecret(one, `/values/${index}`))
 }
 
 function checkedSecret(given: unknown, pointer: string): SecretValue {

@@ -233,6 +233,34 @@ export class TopicState {
     }
   }
 
+  /**
+   * Puts another value in the place of a slice's, at the same offset: nobody is told. For sessions that have ended.
+   *
+   * @param change what is done to the value, and to the causes of all slices
+   */
+  replace(slice: string, change: <V extends JsonValue>(value: V) => V): void {
+    const held = this.#slices.get(slice)
+    if (held === undefined) return
+    const value = change(held.value)
+    if (value === held.value) return
+    const bytes = jsonBytes(value)
+    this.#slices.set(slice, withoutWhole({ ...held, value, bytes }))
+    this.#weigh(bytes - held.bytes)
+  }
+
+  /** Puts other payloads in the place of those of the causes. */
+  replaceCauses(change: <V extends JsonValue>(value: V) => V): void {
+    for (const [name, slice] of this.#slices) {
+      const cause = changedCause(slice.cause, change)
+      if (cause !== slice.cause) this.#slices.set(name, withoutWhole({ ...slice, cause }))
+    }
+    for (const entry of this.#removals.values()) {
+      const data = entry.event.data as StateUpdate
+      const cause = changedCause(data.cause, change)
+      if (cause !== data.cause) entry.replace({ ...entry.event, data: { ...data, cause } as JsonValue })
+    }
+  }
+
   /** Its topic leaves memory: its slices no longer count. */
   release(): void {
     this.#room.add(-this.#bytes)
@@ -369,4 +397,17 @@ const overheadBytes = 128
 
 function because({ cause }: Moment): { readonly cause?: Cause } {
   return cause === undefined ? {} : { cause }
+}
+
+function changedCause(
+  cause: Cause | undefined,
+  change: <V extends JsonValue>(value: V) => V,
+): Cause | undefined {
+  if (cause?.payload === undefined) return cause
+  const payload = change(cause.payload)
+  return payload === cause.payload ? cause : { ...cause, payload }
+}
+
+function withoutWhole({ whole: _, ...slice }: Slice): Slice {
+  return slice
 }

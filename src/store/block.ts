@@ -56,7 +56,8 @@ function offsetOf(event: StoredEvent | undefined): Offset {
   return event?.offset ?? (0 as Offset)
 }
 
-function encode(events: readonly StoredEvent[], at: number): Buffer {
+/** @returns one block, however large it is */
+export function encode(events: readonly StoredEvent[], at: number): Buffer {
   const packed = (events.length < recordsFrom ? plain : records).pack(events)
   const bytes = Buffer.allocUnsafe(headBytes + packed.length)
   bytes.writeDoubleBE(at, 0)

@@ -12,6 +12,7 @@ import type { Owner } from './lmdb-fault.js'
 import { ForkPass } from './lmdb-fork.js'
 import { type LmdbOptions, overlapsIn } from './lmdb-options.js'
 import { keptBefore, load, newest, read, readBefore, sessionIds, sessions } from './lmdb-read.js'
+import { replace } from './lmdb-replace.js'
 import { LmdbTables, type Writes } from './lmdb-tables.js'
 import { TrimPass } from './lmdb-trim.js'
 import { LmdbWriter } from './lmdb-write.js'
@@ -31,6 +32,7 @@ import {
   type SessionPage,
   type Size,
   type Store,
+  type StoredEvent,
   type StoredSession,
   StoreError,
   type Trimmed,
@@ -218,6 +220,11 @@ class LmdbStore implements Store {
     await this.#turn()
     const ids = this.#reading(undefined, () => sessionIds(this.#tables, after, limit))
     return this.#reading(undefined, () => sessions(this.#tables, ids, limit))
+  }
+
+  async replace(session: string, events: readonly StoredEvent[]): Promise<void> {
+    this.#mustBeOpen()
+    await this.#writer.write(() => replace(this.#tables, session, events, this.#writer.size))
   }
 
   async remove(session: string): Promise<void> {

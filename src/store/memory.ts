@@ -268,6 +268,22 @@ class MemoryStore implements Store {
     this.#sessions.delete(session)
   }
 
+  async replace(session: string, events: readonly StoredEvent[]): Promise<void> {
+    this.#mustBeOpen()
+    const kept = this.#sessions.get(session)
+    if (kept === undefined) return
+    const others = new Map(events.map((event) => [event.offset, event]))
+    for (const [index, block] of kept.blocks.entries()) {
+      if (!block.events.some(({ offset }) => others.has(offset))) continue
+      const changed = block.events.map((event) => others.get(event.offset) ?? event)
+      const bytes = bytesOf(changed)
+      kept.blocks[index] = { ...block, events: changed, bytes }
+      kept.bytes += bytes - block.bytes
+    }
+    for (const [name, latest] of kept.latest)
+      kept.latest.set(name, { ...latest, event: others.get(latest.event.offset) ?? latest.event })
+  }
+
   /** Nothing has to be written, so one step does all the work. */
   async trim(retention: Retention, now: number, held: (session: string) => boolean): Promise<Trimmed> {
     this.#mustBeOpen()

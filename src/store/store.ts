@@ -64,6 +64,11 @@ export interface Store {
    */
   fork?(fork: Fork): Promise<void>
   /**
+   * Puts other events in the place of those with the same offsets, as events and as the newest of their type and key. Offsets that
+   * are not stored are ignored. Absent where the store cannot: then nothing can be redacted.
+   */
+  replace?(session: string, events: readonly StoredEvent[]): Promise<void>
+  /**
    * Removes a session; an unknown one is removed already. The caller has discarded its uncommitted data, so if this fails, the
    * end of the store counts as unclean.
    */

@@ -7,8 +7,9 @@ import { loadTerminals } from '../../src/cli/terminal.js'
 import type { Hub } from '../../src/hub/hub.js'
 import { systemClock } from '../../src/lib/clock.js'
 import type { HubEvent } from '../../src/protocol/frames.js'
+import { memoryStore } from '../../src/store/memory.js'
 import { served } from '../kit/served.js'
-import { secret } from '../kit/tokens.js'
+import { mint, secret } from '../kit/tokens.js'
 import { until } from '../kit/wait.js'
 import { buildCommandLine } from './command-line.js'
 
@@ -272,4 +273,38 @@ t.test('the agent of the guide can be asked, and cancelled', async (t) => {
   t.equal((await commandLine.run(['send', '--hub', url, 'demo/agent', 'cancel'])).stdout, 'applied\n')
   t.equal(await second, 0)
   t.match(workerOf(hub, 'demo', 'agent'), { status: 'ended', result: 'cancelled' })
+})
+
+t.test('runcast redact takes a value out of a session, for those who might remove it', async (t) => {
+  const { hub, url } = await served(t, {
+    hub: { store: memoryStore(), masking: { mode: 'off' } },
+    serve: { auth: { secrets: [secret] } },
+  })
+  const file = `${t.testdir({ value: 'correct-horse-battery\n' })}/value`
+  const token = (topic: string) => mint({ publish: [topic], subscribe: ['**'] })
+  hub.session('s').publish([
+    { type: 'note', data: { text: 'it is correct-horse-battery' } },
+    { type: 'note', data: { text: 'EMP-123456 did it' } },
+  ])
+  const redact = async (permitted: string, ...words: string[]) => {
+    const given = ['redact', 's', '--hub', url, '--token', await token(permitted), ...words]
+    const { code, stdout, stderr } = await commandLine.run(given)
+    return [code, (stdout + stderr).trim()]
+  }
+  const from = ['--value-from', file, '--kind', 'db-password']
+  t.match(await redact('sessions/s', ...from), [76, /refused/])
+  t.strictSame(await redact('sessions/s/**', ...from), [0, '1 event of s redacted'])
+  t.strictSame(await redact('sessions/s/**', '--pattern', 'EMP-[0-9]+'), [0, '1 event of s redacted'])
+  t.match(await redact('sessions/s/**'), [2, /expected --value-from or --pattern/])
+  t.match(await redact('sessions/s/**', '--value-from', `${file}-none`), [2, /no such file/])
+  t.match(await redact('sessions/s/**', '--pattern', '('), [76, /regular expression/])
+  t.strictSame(
+    hub.history('sessions/s').events.map(({ data }) => data),
+    [
+      { text: 'it is [secret:db-password]' },
+      { text: '[secret:redacted] did it' },
+      { offsets: [[1, 1]] },
+      { offsets: [[2, 2]] },
+    ],
+  )
 })

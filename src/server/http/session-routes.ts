@@ -5,6 +5,7 @@ import { ProtocolError } from '../../protocol/codes.js'
 import { type Mode, modes } from '../../protocol/frames.js'
 import { forkStates } from '../../sessions/fork-past.js'
 import { orders } from '../../sessions/history-page.js'
+import type { RedactOptions } from '../../sessions/redacting.js'
 import type { GivenSecret } from '../../sessions/secrets.js'
 import { isSearch, type SessionQuery, sessionOrders } from '../../sessions/session-search.js'
 import type { Answer } from '../../transport/transport.js'
@@ -81,6 +82,14 @@ export function sessionRoutes(context: DialectContext): Route[] {
       query: [],
       access: writes(ownTopic),
       answer: (call) => registerSecrets(context, call),
+    },
+    {
+      method: 'POST',
+      path: '/api/sessions/{session}/redact',
+      query: [],
+      // It destroys what was published, as removing the session does.
+      access: writes(wholeTopic),
+      answer: (call) => redact(context, call),
     },
     {
       method: 'PUT',
@@ -216,6 +225,16 @@ async function registerSecrets(context: DialectContext, call: Call): Promise<Ans
   const values = fields.values as readonly GivenSecret[]
   await call.use(({ param }) => context.hub.submitSecrets(param('session'), values))
   return json(200, { registered: values.length })
+}
+
+/** Takes values out of what was published. No answer or error quotes one. */
+async function redact(context: DialectContext, call: Call): Promise<Answer | undefined> {
+  const fields = await readFields(context, call, ['values', 'patterns', 'after'])
+  if (fields === undefined) return undefined
+  return json(
+    200,
+    await call.use(({ param }) => context.hub.redact(param('session'), fields as RedactOptions)),
+  )
 }
 
 async function history(context: DialectContext, { query, use }: Call): Promise<Answer> {

@@ -1,0 +1,82 @@
+import { isArray, type JsonObject, type JsonValue } from '../lib/json.js'
+import { besideMarks, type Found, inOrder, nothingFound } from './found.js'
+import { type Pattern, Patterns } from './patterns.js'
+import { type SecretValue, spellingsOf } from './values.js'
+
+/** Values of one redaction: each is looked for in each text. */
+export const redactedValuesMax = 16
+/** How long a match of a pattern may be that is cut over two events. Characters. */
+const matchLengthMax = 512
+
+/** What is to disappear from what was published already. */
+export interface Redacted {
+  readonly values: readonly SecretValue[]
+  readonly patterns: readonly Pattern[]
+}
+
+/** Puts `[secret:KIND]` in the place of values, of their spellings in JSON, URLs and base64, and of what patterns match. */
+export class Redaction {
+  readonly #spellings: readonly { readonly kind: string; readonly text: string }[]
+  readonly #patterns: Patterns | undefined
+  /** The length of the longest secret that can be found. Characters. */
+  readonly lengthMax: number
+
+  /** @throws TypeError if a pattern is not valid */
+  constructor({ values, patterns }: Redacted) {
+    this.#spellings = values.flatMap(({ kind, value }) =>
+      [...spellingsOf(value)].map((text) => ({ kind, text })),
+    )
+    this.#patterns = patterns.length === 0 ? undefined : new Patterns(patterns)
+    const lengths = this.#spellings.map(({ text }) => text.length)
+    this.lengthMax = Math.max(this.#patterns === undefined ? 0 : matchLengthMax, ...lengths)
+  }
+
+  /** @returns the secrets of a text, in order */
+  find(text: string): readonly Found[] {
+    let found: Found[] | undefined
+    for (const { kind, text: spelling } of this.#spellings) {
+      for (let at = text.indexOf(spelling); at >= 0; at = text.indexOf(spelling, at + spelling.length)) {
+        found ??= []
+        found.push({ from: at, to: at + spelling.length, kind })
+      }
+    }
+    const matches = this.#patterns?.find(text) ?? nothingFound
+    if (found === undefined && matches.length === 0) return nothingFound
+    return besideMarks(text, inOrder([...(found ?? []), ...matches]))
+  }
+
+  text(text: string): string {
+    const found = this.find(text)
+    if (found.length === 0) return text
+    let redacted = ''
+    let at = 0
+    for (const { from, to, kind } of found) {
+      redacted += `${text.slice(at, from)}${markOf(kind)}`
+      at = to
+    }
+    return redacted + text.slice(at)
+  }
+
+  /** @returns the value with marks in its texts and in the names of its fields; the same value if it has no secret */
+  value<V extends JsonValue>(value: V): V
+  value(value: JsonValue): JsonValue {
+    if (typeof value === 'string') return this.text(value)
+    if (typeof value !== 'object' || value === null) return value
+    if (isArray(value)) {
+      const items = value.map((item) => this.value(item))
+      return items.some((item, at) => item !== value[at]) ? items : value
+    }
+    const object: JsonObject = value
+    let isChanged = false
+    const fields = Object.entries(object).map(([name, item]): readonly [string, JsonValue] => {
+      const field = [this.text(name), this.value(item)] as const
+      isChanged ||= field[0] !== name || field[1] !== item
+      return field
+    })
+    return isChanged ? Object.fromEntries(fields) : object
+  }
+}
+
+export function markOf(kind: string): string {
+  return `[secret:${kind}]`
+}

@@ -1,0 +1,320 @@
+import type { Catalog } from '../catalog/catalog.js'
+import type { Entry } from '../history/entry.js'
+import type { Clock } from '../lib/clock.js'
+import { isObject, type JsonObject, type JsonValue, measure } from '../lib/json.js'
+import type { Masking } from '../mask/masking.js'
+import { kindPattern, type Pattern, patternsMax } from '../mask/patterns.js'
+import { type Redacted, Redaction, redactedValuesMax } from '../mask/redaction.js'
+import { ProtocolError, quote } from '../protocol/codes.js'
+import { type Offset, start } from '../protocol/cursor.js'
+import { storedEvent } from '../session/journal.js'
+import type { Session } from '../session/session.js'
+import type { Timeline } from '../session/timeline.js'
+import type { OwnTopic } from '../session/topic.js'
+import { isReserved, type TopicState } from '../state/topic-state.js'
+import { type SliceChange, type Store, type StoredEvent, StoreError } from '../store/store.js'
+import { EventRedaction } from './event-redaction.js'
+import type { HeldTexts } from './held-texts.js'
+import { type GivenSecret, learnSecrets, secretsIn } from './secrets.js'
+import type { Sessions } from './sessions.js'
+import type { Turns } from './turns.js'
+
+/** Stored events that one call looks at. */
+const examinedMax = 20_000
+/** How far the next call begins before the end of one, for texts that go on. Offsets. */
+const overlap = 2_000
+/** Events in memory that one turn looks at. */
+const entriesPerTurn = 200
+/** Ranges in one event `redacted`. */
+const rangesMax = 1_000
+
+/** What is to be redacted of a session. */
+export interface RedactOptions {
+  /** Values of at least 8 characters, which are also masked in what is published from now on. */
+  readonly values?: readonly GivenSecret[]
+  /** Regular expressions of RE2: what the first group matches, or the whole. */
+  readonly patterns?: readonly (string | Pattern)[]
+  /** `next` of the result before; default: from the beginning. */
+  readonly after?: number
+}
+
+export interface RedactResult {
+  /** Stored events that were looked at; without a store those in memory. */
+  readonly examined: number
+  /** Events of which something was redacted. Of several calls, one that is in memory too may count twice. */
+  readonly redacted: number
+  /** Present if there are more: `after` of the next call. */
+  readonly next?: number
+}
+
+export interface RedactingParts {
+  readonly sessions: Sessions
+  readonly catalog: Catalog
+  readonly clock: Clock
+  readonly turns: Turns
+  readonly masking: Masking | undefined
+  readonly texts: HeldTexts | undefined
+  /** Whether the store keeps notices for somebody. */
+  readonly hasNotices: () => boolean
+  readonly onDirty: (timeline: Timeline) => void
+}
+
+/** Redacts what was published: in memory, then in the store, in steps that do not hold the loop for long. */
+export class Redacting {
+  readonly #parts: RedactingParts
+
+  constructor(parts: RedactingParts) {
+    this.#parts = parts
+  }
+
+  /**
+   * Looks at a part of a session's events, and in the first call at all else. What was redacted before is not found again, so a
+   * call whose answer was lost may be repeated.
+   *
+   * @returns once it is stored
+   * @throws ProtocolError `badFrame`; `notFound`; `conflict` where it is not possible; `unavailable` when the store fails
+   */
+  async redact(id: string, options: RedactOptions): Promise<RedactResult> {
+    const { sessions } = this.#parts
+    const redacted = checkedRedacted(options)
+    const after = checkedAfter(options.after)
+    if (sessions.followed !== undefined) {
+      throw new ProtocolError('conflict', 'a hub with a shared log cannot redact: remove the session')
+    }
+    const store = sessions.committing?.store
+    if (store !== undefined && store.replace === undefined)
+      throw new ProtocolError('conflict', 'the store of this hub cannot redact: remove the session')
+    const session = sessions.started(id)
+    sessions.committing?.admit(session.journal)
+    const redaction = redactionOf(redacted)
+    const changed = new Set<Offset>()
+    let examined = 0
+    if (after === start) {
+      examined = await this.#inMemory(session, { redaction, redacted, changed })
+      await this.#committed(session)
+    }
+    const found =
+      store === undefined ? { examined } : await this.#stored(store, session, { redaction, after, changed })
+    // It may have left memory, and come back before the store was redacted.
+    const held = store === undefined || 'next' in found ? undefined : sessions.held(id)
+    if (held !== undefined) await this.#eventsOf(held, { redaction, changed })
+    this.#tell(id, changed)
+    await this.#committed(session)
+    return { ...found, redacted: changed.size }
+  }
+
+  async #committed({ journal }: Session): Promise<void> {
+    const { committing } = this.#parts.sessions
+    if (journal !== undefined) await committing?.committed(journal)
+  }
+
+  async #inMemory(session: Session, { redaction, redacted, changed }: InMemory): Promise<number> {
+    const { texts, masking, clock, onDirty } = this.#parts
+    const isOpen = session.status !== 'ended'
+    if (isOpen && masking !== undefined && redacted.values.length > 0) learnSecrets(redacted.values, session)
+    texts?.endAll(session)
+    // First what is changed in one step, and then the events, of which no more come with these values.
+    const change = <V extends JsonValue>(value: V): V => redaction.value(value)
+    for (const topic of session.topics()) redactSlices(session, topic, change, clock.now())
+    session.replaceTexts(change)
+    session.journal?.rewriteSlices(slicesOf(session))
+    this.#redactNotices(change)
+    if (session.followed) onDirty(session)
+    return this.#eventsOf(session, { redaction, changed })
+  }
+
+  /** @returns how many it has in memory */
+  async #eventsOf(session: Session, { redaction, changed }: Omit<InMemory, 'redacted'>): Promise<number> {
+    const entries = entriesOf(session)
+    const events = new EventRedaction(redaction, this.#parts.catalog)
+    for (const [index, entry] of entries.entries()) {
+      if (index % entriesPerTurn === entriesPerTurn - 1) await this.#parts.turns.next()
+      for (const event of events.add(storedEvent(entry))) {
+        changed.add(event.offset)
+        const { passes: _, ...shown } = event
+        entryAt(entries, event.offset)?.replace(shown)
+      }
+    }
+    return entries.length
+  }
+
+  /** What is still to be told to webhooks. */
+  #redactNotices(change: (value: JsonObject) => JsonObject): void {
+    const { sessions, hasNotices } = this.#parts
+    const outbox = hasNotices() ? sessions.committing?.store.outbox : undefined
+    for (const { key, value } of outbox?.entries() ?? []) {
+      const redacted = change(value)
+      if (redacted !== value) outbox?.put(key, redacted)
+    }
+  }
+
+  async #stored(
+    store: Store,
+    { id }: Session,
+    { redaction, after, changed }: InStore,
+  ): Promise<Omit<RedactResult, 'redacted'>> {
+    const events = new EventRedaction(redaction, this.#parts.catalog)
+    let last = after
+    let examined = 0
+    try {
+      for (;;) {
+        const page = await store.read(id, last)
+        const others = new Map<Offset, StoredEvent>()
+        for (const event of page.events)
+          for (const other of events.add(event)) others.set(other.offset, other)
+        if (others.size > 0) await store.replace?.(id, [...others.values()])
+        for (const offset of others.keys()) changed.add(offset)
+        examined += page.events.length
+        last = page.last
+        if (page.end) return { examined }
+        if (examined < examinedMax) continue
+        const oldest = (events.oldest ?? last + 1) - 1
+        return { examined, next: Math.max(last - overlap, Math.min(last, oldest)) }
+      }
+    } catch (error) {
+      if (!(error instanceof StoreError)) throw error
+      throw new ProtocolError('unavailable', `the session could not be redacted: ${error.message}`)
+    }
+  }
+
+  /** Tells those who follow the session, and those who come back to it. An ended session has no further events. */
+  #tell(id: string, changed: ReadonlySet<Offset>): void {
+    const { sessions, catalog, clock, onDirty } = this.#parts
+    const session = sessions.known(id)
+    if (changed.size === 0 || session === undefined || session.status === 'ended') return
+    const ranges = rangesOf(changed)
+    for (let from = 0; from < ranges.length; from += rangesMax) {
+      const data = { offsets: ranges.slice(from, from + rangesMax) }
+      const bytes = measure(data, Number.POSITIVE_INFINITY) + 64
+      const facts = { traits: catalog.traitsOf('redacted'), bytes, now: clock.now(), isHub: true }
+      session.appendToAll({ type: 'redacted', data }, facts)
+    }
+    if (session.followed) onDirty(session)
+  }
+}
+
+interface InMemory {
+  readonly redaction: Redaction
+  readonly redacted: Redacted
+  readonly changed: Set<Offset>
+}
+
+interface InStore extends Omit<InMemory, 'redacted'> {
+  readonly after: Offset
+}
+
+/** Followers get the changes as updates, so that their copies equal the hub's. */
+function redactSlices(session: Session, topic: OwnTopic, change: Change, now: number): void {
+  const { state } = topic
+  state.replaceCauses(change)
+  for (const [slice, value] of [...state.kept()]) {
+    const redacted = change(value)
+    if (redacted === value) continue
+    if (session.status === 'ended') state.replace(slice, change)
+    else
+      session.change({ topic, slice, now, make: (_, moment) => setOrRemove(state, slice, redacted, moment) })
+  }
+}
+
+type Change = <V extends JsonValue>(value: V) => V
+
+/** Marks may be longer than what they stand for: a slice without room for them is removed. */
+function setOrRemove(
+  state: TopicState,
+  slice: string,
+  value: JsonValue,
+  moment: Parameters<TopicState['set']>[2],
+): ReturnType<TopicState['set']> {
+  try {
+    return state.set(slice, value, moment)
+  } catch (error) {
+    if (!(error instanceof ProtocolError)) throw error
+    return state.remove(slice, moment)
+  }
+}
+
+function slicesOf(session: Session): SliceChange[] {
+  return session
+    .topics()
+    .flatMap(({ worker, state }) =>
+      [...state.kept()]
+        .filter(([slice]) => !isReserved(slice))
+        .map(([slice, value, offset]) => ({ ...(worker !== undefined && { worker }), slice, offset, value })),
+    )
+}
+
+/** @returns the events in memory, each once, in the order of their offsets */
+function entriesOf(session: Session): readonly Entry[] {
+  const found = new Set<Entry>()
+  for (const { critical, droppable, pinned } of session.histories().map((history) => ({
+    critical: history.critical,
+    droppable: history.droppable,
+    pinned: history.pinned(),
+  }))) {
+    for (const lane of [critical, droppable])
+      for (let index = 0; index < lane.length; index++) found.add(lane.at(index))
+    for (const entry of pinned) found.add(entry)
+  }
+  return [...found].sort((one, other) => one.offset - other.offset)
+}
+
+/** Binary search: the entries are in order. */
+function entryAt(entries: readonly Entry[], offset: Offset): Entry | undefined {
+  let [low, high] = [0, entries.length]
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    if ((entries[middle] as Entry).offset < offset) low = middle + 1
+    else high = middle
+  }
+  return entries[low]
+}
+
+/** @returns the first and the last of each range of offsets without a gap */
+export function rangesOf(offsets: ReadonlySet<Offset>): [first: number, last: number][] {
+  const ranges: [number, number][] = []
+  for (const offset of [...offsets].sort((one, other) => one - other)) {
+    const newest = ranges.at(-1)
+    if (newest !== undefined && newest[1] === offset - 1) newest[1] = offset
+    else ranges.push([offset, offset])
+  }
+  return ranges
+}
+
+function checkedAfter(after: unknown): Offset {
+  if (after === undefined) return start
+  if (typeof after === 'number' && Number.isSafeInteger(after) && after >= 0) return after as Offset
+  throw new ProtocolError('badFrame', 'after: expected an offset', { pointer: '/after' })
+}
+
+function checkedRedacted({ values: given, patterns: expressions }: RedactOptions): Redacted {
+  const values = given === undefined ? [] : secretsIn(given, redactedValuesMax)
+  const patterns = expressions === undefined ? [] : checkedPatterns(expressions)
+  if (values.length + patterns.length === 0)
+    throw new ProtocolError('badFrame', 'expected values or patterns', { pointer: '' })
+  return { values, patterns }
+}
+
+function checkedPatterns(given: unknown): readonly Pattern[] {
+  if (!Array.isArray(given) || given.length > patternsMax) {
+    const expected = `patterns: expected a list of at most ${patternsMax} regular expressions`
+    throw new ProtocolError('badFrame', expected, { pointer: '/patterns' })
+  }
+  return given.map((one: unknown, index) => {
+    const { kind = 'redacted', pattern } = isObject(one) ? one : { pattern: one }
+    if (typeof pattern === 'string' && typeof kind === 'string' && kindPattern.test(kind))
+      return { kind, pattern }
+    const expected =
+      'expected a regular expression, or { pattern, kind } with a kind of 1–32 of a–z, 0–9 and -'
+    throw new ProtocolError('badFrame', expected, { pointer: `/patterns/${index}` })
+  })
+}
+
+/** @throws ProtocolError `badFrame` if a pattern is none of RE2 */
+function redactionOf(redacted: Redacted): Redaction {
+  try {
+    return new Redaction(redacted)
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error
+    throw new ProtocolError('badFrame', `patterns${quote(error.message)}`, { pointer: '/patterns' })
+  }
+}

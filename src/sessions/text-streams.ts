@@ -1,0 +1,30 @@
+import { withTextAt } from '../catalog/merge.js'
+import type { Traits } from '../catalog/traits.js'
+import { isArray, type JsonValue } from '../lib/json.js'
+import type { Attempt } from '../protocol/frames.js'
+
+/** What an event has in common with the other pieces of its text. */
+interface Piece {
+  readonly worker: string | undefined
+  readonly type: string
+  readonly key: string | undefined
+  readonly attempt: Attempt | undefined
+  readonly data: JsonValue
+}
+
+/** What tells a text from others: who publishes it, and all that pieces of one text have in common. */
+export function textStreamOf(
+  { worker, type, key, attempt, data }: Piece,
+  path: readonly string[],
+  { merge }: Traits,
+): string {
+  const common = withTextAt(data, path, '')
+  const { ignore = [] } = merge ?? {}
+  const parts = ignore.length === 0 ? common : withoutFields(common, ignore)
+  return JSON.stringify([worker, type, key, attempt?.step, attempt?.number, parts])
+}
+
+function withoutFields(data: JsonValue, names: readonly string[]): JsonValue {
+  if (typeof data !== 'object' || data === null || isArray(data)) return data
+  return Object.fromEntries(Object.entries(data).filter(([name]) => !names.includes(name)))
+}

@@ -207,7 +207,7 @@ interface InStore extends Omit<InMemory, 'redacted'> {
 function redactSlices(session: Session, topic: OwnTopic, change: Change, now: number): void {
   const { state } = topic
   state.replaceCauses(change)
-  for (const [slice, value] of [...state.kept()]) {
+  for (const [slice, value] of state.kept()) {
     const redacted = change(value)
     if (redacted === value) continue
     if (session.status === 'ended') state.replace(slice, change)

@@ -144,7 +144,7 @@ t.test('followers get the changes of slices and one notice, and equal the hub', 
   await until('the notice has come', () => told.some(({ type }) => type === 'redacted'))
   const notices = told.filter(({ type }) => type === 'redacted')
   t.equal(notices.length, 1)
-  const { offsets } = notices[0]?.data as { offsets: [number, number][] }
+  const { offsets } = (notices[0] as HubEvent).data as unknown as { offsets: [number, number][] }
   t.equal(
     offsets.reduce((sum, [first, last]) => sum + last - first + 1, 0),
     redacted,

@@ -11,15 +11,28 @@ import { Replay } from './replay.js'
 export interface Members {
   readonly codec: Codec
   /** Unordered; each member knows its index. */
-  readonly list: Membership[]
+  list: Membership[]
   /**
    * The link of each member to which a flush may write directly, if any. The kernel empties the caches between two writes, so a
    * delivery should look up little.
    */
-  readonly links: (Link | undefined)[]
+  links: (Link | undefined)[]
   /** The totals that every member has been sent since the first joined. */
   events: number
   bytes: number
+}
+
+// Most feeds have a few members.
+const smallLength = 8
+
+// Lists are made with `concat`, whose result has no spare room. `push`, and a spread before another item, make room for 17.
+const nothing: never[] = []
+
+/** @returns the list with one more item: itself, or a copy while it is small */
+function pushed<Item>(list: Item[], item: Item): Item[] {
+  if (list.length < smallLength) return list.concat([item])
+  list.push(item)
+  return list
 }
 
 /** A topic seen through one filter: matched, batched and encoded once, shared by its subscriptions. */
@@ -31,7 +44,7 @@ export class Feed {
   /** Its subscriptions, in step or not; the feed is removed with the last one. */
   readonly subscriptions = new Set<Member>()
   /** The members in step, by codec, which have received everything up to `flushed`. */
-  readonly members: Members[] = []
+  members: readonly Members[] = nothing
   #sent: Offset
   #flushed: Offset
   #replay: { readonly until: Offset; readonly scope: ReplayScope; readonly replay: Replay } | undefined
@@ -76,11 +89,11 @@ export class Feed {
     if (!this.inStep) this.markSent(offset)
     let members = this.members.find((candidate) => candidate.codec === codec)
     if (members === undefined) {
-      members = { codec, list: [], links: [], events: 0, bytes: 0 }
-      this.members.push(members)
+      members = { codec, list: nothing, links: nothing, events: 0, bytes: 0 }
+      this.members = this.members.concat([members])
     }
     const { events: eventsBefore, bytes: bytesBefore } = members
-    const index = members.links.push(member.directLink) - 1
+    const index = members.list.length
     const membership: Membership = {
       kind: 'inStep',
       member,
@@ -89,7 +102,8 @@ export class Feed {
       eventsBefore,
       bytesBefore,
     }
-    members.list.push(membership)
+    members.list = pushed(members.list, membership)
+    members.links = pushed(members.links, member.directLink)
     return membership
   }
 
@@ -105,7 +119,7 @@ export class Feed {
       members.links[index] = movedLink
       moved.index = index
     }
-    if (members.list.length === 0) this.members.splice(at, 1)
+    if (members.list.length === 0) this.members = this.members.filter((each) => each !== members)
     return { events: members.events - eventsBefore, bytes: members.bytes - bytesBefore }
   }
 

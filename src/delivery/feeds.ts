@@ -101,7 +101,8 @@ export class Feeds {
     let followed = this.followed(timeline)
     if (followed === undefined) timeline.setFollowing((followed = new Followed(timeline)))
     const made = new TopicFeeds(topic, followed)
-    followed.topics.push(made)
+    // Without spare room, see `feed.ts`.
+    followed.topics = followed.topics.concat([made])
     this.#topics.set(topic, made)
     topic.setAudience(made)
     return made
@@ -111,7 +112,7 @@ export class Feeds {
     const { topic, followed } = left
     topic.setAudience(undefined)
     this.#topics.delete(topic)
-    followed.topics.splice(followed.topics.indexOf(left), 1)
+    followed.topics = followed.topics.filter((each) => each !== left)
     if (followed.topics.length === 0) followed.timeline.setFollowing(undefined)
   }
 }

@@ -10,7 +10,7 @@ const nothing: never[] = []
 /** The topics of one timeline that somebody follows, and what waits for them. */
 export class Followed implements Following {
   readonly timeline: Timeline
-  readonly topics: TopicFeeds[] = []
+  topics: readonly TopicFeeds[] = nothing
   #dirty: TopicFeeds[] = nothing
   #pending = 0
   /** Feeds of its topics that let a slice of the hub's own pass. */

@@ -1,5 +1,5 @@
 import type { Traits } from '../catalog/traits.js'
-import { Lane } from '../lib/lane.js'
+import { Lane, type ReadLane } from '../lib/lane.js'
 import { Weight } from '../lib/weight.js'
 import { type Offset, start } from '../protocol/cursor.js'
 import { type Accepts, Entry } from './entry.js'
@@ -32,6 +32,8 @@ export interface Loss {
 
 export const nothingLost: Loss = { critical: start, droppable: start }
 
+const emptyLane: ReadLane<Entry> = new Lane<Entry>()
+
 interface Evicted {
   readonly type: string
   readonly traits: Traits
@@ -50,8 +52,9 @@ const markBytes = 128
  * by bytes. Droppable events never evict a critical one.
  */
 export class History {
-  readonly critical = new Lane<Entry>()
-  readonly droppable = new Lane<Entry>()
+  // Most topics have events of one kind, many none.
+  #critical: Lane<Entry> | undefined = undefined
+  #droppable: Lane<Entry> | undefined = undefined
   readonly #limits: HistoryLimits
   #totals: HistoryTotals
   #together: Weight
@@ -88,6 +91,14 @@ export class History {
     this.#together = together
   }
 
+  get critical(): ReadLane<Entry> {
+    return this.#critical ?? emptyLane
+  }
+
+  get droppable(): ReadLane<Entry> {
+    return this.#droppable ?? emptyLane
+  }
+
   /** About the bytes of the JSON text of its events. */
   get bytes(): number {
     return this.#bytes
@@ -119,12 +130,14 @@ export class History {
   /** Adds an event whose offset is above all others. */
   append(entry: Entry): void {
     // Evict before insert, so that the bounds hold for a reader in the same turn.
-    const lane = entry.traits.critical ? this.critical : this.droppable
+    const lane = entry.traits.critical
+      ? (this.#critical ??= new Lane<Entry>())
+      : (this.#droppable ??= new Lane<Entry>())
     if (lane.length >= this.#limits.laneEventsMax) this.#evict(lane)
     const room = this.#limits.historyBytesMax - entry.bytes
-    while (this.#laneBytes > room && this.droppable.length > 0) this.#evict(this.droppable)
+    while (this.#laneBytes > room && this.droppable.length > 0) this.#evict(this.#droppable)
     if (entry.traits.critical)
-      while (this.#laneBytes > room && this.critical.length > 0) this.#evict(this.critical)
+      while (this.#laneBytes > room && this.critical.length > 0) this.#evict(this.#critical)
     lane.push(entry)
     this.#weigh(entry.bytes)
     this.#totals.events++
@@ -133,8 +146,8 @@ export class History {
 
   /** Evicts the oldest droppable events, then the oldest critical ones, then pinned ones, until at most `bytes` are left. */
   shrinkTo(bytes: number): void {
-    while (this.#bytes > bytes && this.droppable.length > 0) this.#evict(this.droppable)
-    while (this.#bytes > bytes && this.critical.length > 0) this.#evict(this.critical)
+    while (this.#bytes > bytes && this.droppable.length > 0) this.#evict(this.#droppable)
+    while (this.#bytes > bytes && this.critical.length > 0) this.#evict(this.#critical)
     while (this.#bytes > bytes && (this.#pinned?.size ?? 0) > 0) this.#forgetOldestPinned()
     if (this.#bytes > bytes) this.#joinMarks()
   }
@@ -218,8 +231,8 @@ export class History {
 
   /** @returns whether a pinned event is no longer in its lane */
   #hasLeft({ traits, offset }: Entry): boolean {
-    const lane = traits.critical ? this.critical : this.droppable
-    return offset < (lane.first?.offset ?? Number.POSITIVE_INFINITY)
+    const lane = traits.critical ? this.#critical : this.#droppable
+    return offset < (lane?.first?.offset ?? Number.POSITIVE_INFINITY)
   }
 
   #forgetOldestPinned(): void {
@@ -254,15 +267,15 @@ export class History {
     this.#together.bytes += bytes
   }
 
-  #evict(lane: Lane<Entry>): void {
-    const entry = lane.shift()
+  #evict(lane: Lane<Entry> | undefined): void {
+    const entry = lane?.shift()
     if (entry === undefined) return
     if (entry.offset > this.evictedTo) this.evictedTo = entry.offset
     this.#weigh(-entry.bytes)
     this.#totals.events--
     this.evicted++
     if (entry.event.worker === undefined) this.evictedOwn++
-    if (lane === this.droppable) {
+    if (lane === this.#droppable) {
       this.#dropped ??= new EvictedOffsets()
       this.#dropped.add(entry.event.offset)
       this.#totals.evictedDroppable++

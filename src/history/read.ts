@@ -1,5 +1,5 @@
 import { down, heapOf } from '../lib/heap.js'
-import type { Lane } from '../lib/lane.js'
+import type { ReadLane } from '../lib/lane.js'
 import type { Offset } from '../protocol/cursor.js'
 import type { Accepts, Entry } from './entry.js'
 import { type History, type Loss, nothingLost } from './history.js'
@@ -13,6 +13,8 @@ export interface Page {
   /** How many events were examined. */
   readonly lookedAt: number
 }
+
+type MergedLane = Pick<ReadLane<Entry>, 'at' | 'length' | 'indexAfter'>
 
 interface PageBounds {
   readonly eventsMax: number
@@ -138,16 +140,14 @@ export function lossAfter(histories: readonly History[], after: Offset, filter: 
   return { critical, droppable }
 }
 
-type ReadLane = Pick<Lane<Entry>, 'at' | 'length' | 'indexAfter'>
-
 interface Reader {
-  readonly lane: ReadLane
+  readonly lane: MergedLane
   index: number
   offset: number
 }
 
 /** Pinned events that were evicted from their lane can still be read: as a lane of their own. */
-function lanesOf(history: History, after: Offset): readonly ReadLane[] {
+function lanesOf(history: History, after: Offset): readonly MergedLane[] {
   const { critical, droppable } = history
   const evicted: Entry[] = []
   for (const entry of history.pinned()) {

@@ -5,6 +5,9 @@ export interface HasOffset {
 
 const nothing: never[] = []
 
+/** A lane for those who only read it. */
+export type ReadLane<T extends HasOffset> = Pick<Lane<T>, 'length' | 'first' | 'at' | 'indexAfter'>
+
 /** A queue of things in ascending order of offset: push at the end, shift at the front, search by offset. */
 export class Lane<T extends HasOffset> {
   // A ring buffer whose length is a power of two. It grows with its contents, so that an idle topic is small. All lanes begin

@@ -19,6 +19,7 @@ import { formatFor, type LogFormat, type LogLevel, logFormats, logLevels } from 
 import { connectionsTold, howToRaise, linksMaxOf, openFilesMax } from './open-files.js'
 import { integerOption, programName } from './options.js'
 import { formatBytes, formatCount, paletteFor } from './paint.js'
+import { asOneOfSeveral, processNumber, runProcesses, sayListens } from './processes.js'
 import { addLogOptions, type LogFlags, openSharedLog, storeOptionOf } from './shared-log.js'
 import { endWhenAsked } from './shutdown.js'
 import type { Surroundings } from './surroundings.js'
@@ -54,6 +55,7 @@ Examples:
   $ runcast serve --port 4700 --keepalive-ms 5000
   $ runcast serve --data /var/lib/runcast --durability power --retain-days 30 --retain-bytes 10g
   $ runcast serve --store memory
+  $ runcast serve --processes 4 --log redis+unix:///run/redis.sock
   $ RUNCAST_LOG=redis://:…@10.0.0.7 runcast serve
   $ runcast serve --log redis-sentinel://10.0.0.7,10.0.0.8,10.0.0.9/runcast --acknowledge replica
   $ runcast serve --config runcast.json
@@ -164,7 +166,9 @@ export function serveCommand(surroundings: Surroundings): Command {
     })
 }
 
-async function serveHub(options: ServeCommandOptions, surroundings: Surroundings): Promise<number> {
+async function serveHub(options: ServeCommandOptions, given: Surroundings): Promise<number> {
+  const number = processNumber(given.env)
+  const surroundings = number === undefined ? given : asOneOfSeveral(given)
   const { clock, random, stdout, stderr, env } = surroundings
   const config: Config = options.config === undefined ? { access: {} } : readConfig(options.config)
   const access = accessOf(options, config.access, env)
@@ -180,6 +184,18 @@ async function serveHub(options: ServeCommandOptions, surroundings: Surroundings
   // If the reader of the log goes away, the hub continues.
   for (const output of [stdout, stderr]) output.on('error', () => undefined)
   const log = openLog({ level, format: logFormat ?? formatFor(surroundings) }, surroundings)
+  const { processes: count = 1 } = options
+  if (count > 1 && number === undefined) {
+    if (options.log === undefined && config.log === undefined)
+      throw new CommandError(exitCodes.usage, '--processes needs a log that they share: give --log too')
+    return runProcesses({ count, host: options.host, port: options.port, log }, surroundings).catch(
+      (error) => {
+        throw error instanceof CommandError
+          ? error
+          : new CommandError(exitCodes.failure, cannotListen(error, options))
+      },
+    )
+  }
   const tracer = options.otel === true ? await openTracer() : undefined
   const limits = { ...config.limits, ...options.limit }
   const links = linksMaxOf(limits, openFilesMax())
@@ -237,6 +253,7 @@ async function serveHub(options: ServeCommandOptions, surroundings: Surroundings
       port,
       log,
       transport: options.transport,
+      ...(number !== undefined && { sharesPort: true, process: number }),
       ...others,
       ...(config.webhooks && { webhooks: config.webhooks }),
       ...(asked && { authorize: authorizeByUrl(asked, { clock, limits: hub.limits, report }) }),
@@ -251,7 +268,8 @@ async function serveHub(options: ServeCommandOptions, surroundings: Surroundings
   })
   if (access.auth !== undefined && access.tls === undefined && !isLoopback(host))
     log.warn({}, 'tokens are sent unencrypted: use --tls-cert and --tls-key, or a proxy with TLS')
-  if (logFormat !== 'json') {
+  if (number !== undefined) sayListens()
+  if (logFormat !== 'json' && (number ?? 1) === 1) {
     const kept = store ? storeLine(data, store.found) : sharedLog && logLine(sharedLog.shown)
     const { url, transport } = server
     greet({ url, transport, kept, hint: hintOfToken(access, env) }, surroundings)
@@ -261,6 +279,7 @@ async function serveHub(options: ServeCommandOptions, surroundings: Surroundings
       version: options.version,
       node: process.version,
       pid: process.pid,
+      ...(number !== undefined && { process: number }),
       ...(store
         ? { data, ...store.found }
         : sharedLog
@@ -269,7 +288,7 @@ async function serveHub(options: ServeCommandOptions, surroundings: Surroundings
     },
     'started',
   )
-  return endWhenAsked(
+  const code = await endWhenAsked(
     {
       log,
       shutdownMs: options.shutdownMs ?? hub.limits.shutdownMs,
@@ -287,6 +306,9 @@ async function serveHub(options: ServeCommandOptions, surroundings: Surroundings
     },
     surroundings,
   )
+  // The channel to the process that has started this one keeps it alive.
+  if (number !== undefined) process.disconnect()
+  return code
 }
 
 /** Maximum of damaged pages that the log lists; `runcast inspect` lists all. */

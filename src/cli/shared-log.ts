@@ -7,7 +7,11 @@ import type { RedisLog } from '../redis/redis-log.js'
 import { StoreError } from '../store/store.js'
 import { CommandError, exitCodes } from './exit-codes.js'
 import { reasonOf } from './hub-http.js'
+import { integerOption } from './options.js'
 import type { Surroundings } from './surroundings.js'
+
+/** Hubs of one machine. */
+const processesMax = 64
 
 const acknowledgements = ['engine', 'replica'] as const
 type Acknowledge = (typeof acknowledgements)[number]
@@ -16,6 +20,7 @@ type Acknowledge = (typeof acknowledgements)[number]
 export interface LogFlags {
   readonly log?: string
   readonly acknowledge?: Acknowledge
+  readonly processes?: number
 }
 
 /** The same options in the config file. */
@@ -41,6 +46,11 @@ export function addLogOptions(command: Command): Command {
         '--acknowledge <by>',
         'with --log: acknowledge an event once Redis has it, or a replica as well (default: engine)',
       ).choices(acknowledgements),
+    )
+    .option(
+      '--processes <n>',
+      'with --log: serve with several processes on one port, and start one that ends anew (default: 1)',
+      integerOption(1, processesMax),
     )
 }
 

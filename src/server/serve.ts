@@ -19,6 +19,8 @@ export interface ServeOptions extends ServiceOptions {
    */
   readonly transport?: TransportName | MakeTransport
   readonly tls?: TransportOptions['tls']
+  /** Other processes of one `node:cluster` listen on the same host and port. Their hubs share a log. */
+  readonly sharesPort?: boolean
 }
 
 /** A hub that listens. */
@@ -60,7 +62,8 @@ export async function serve(hub: Hub, options: ServeOptions = {}): Promise<Serve
   const tokens = options.auth && (await Tokens.start(options.auth, setting))
   const service = makeService(hub, tokens, options, chosen)
   const transport = chosen.make(service, { ...service.bounds, ...(options.tls && { tls: options.tls }) })
-  const listening = await transport.listen({ host, port: options.port ?? defaultPort }).catch((error) => {
+  const at = { host, port: options.port ?? defaultPort, shared: options.sharesPort === true }
+  const listening = await transport.listen(at).catch((error) => {
     service.release()
     throw error
   })

@@ -65,6 +65,8 @@ export interface ServiceOptions {
   readonly hosts?: readonly string[]
   /** Who is told of what happens in sessions, over HTTP. Kept in the hub's store, where that has an outbox. */
   readonly webhooks?: readonly WebhookOptions[]
+  /** Which of several processes on one port this is, from 1, for `/metrics`. */
+  readonly process?: number
   readonly clock?: Clock
   /** Gets one line for each closed connection, and a few others. Default: no log. */
   readonly log?: Log
@@ -138,7 +140,7 @@ export function makeService(
   let closing = false
   /** Requests that last as long as their peer, and must end with the server. */
   const interrupted = new Set<() => void>()
-  const counts = noServerCounts()
+  const counts = noServerCounts(options.process)
   const reportRequest = (error: unknown): void => {
     counts.requestErrors++
     report(error)

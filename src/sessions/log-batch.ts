@@ -1,3 +1,5 @@
+// Longer than 350 lines: what the entries of a batch mean, and the image of what they have come to, which has to mean the same.
+
 import type { Catalog } from '../catalog/catalog.js'
 import { type JsonObject, measure } from '../lib/json.js'
 import { type Lane, type LogEntry, type PlacedEntry, unpackEntries } from '../log/entries.js'

@@ -6,7 +6,7 @@ import { type Clock, systemClock } from '../lib/clock.js'
 import { NodeEndpoint } from './node-endpoint.js'
 import { isHttp2, type NodeRequest, type NodeResponse } from './node-http.js'
 import { asksForWebSocket } from './node-socket.js'
-import type { Listening, Service, Transport, TransportOptions } from './transport.js'
+import type { ListenAt, Listening, Service, Transport, TransportOptions } from './transport.js'
 
 /** The time for a link to send the complete head of its next request. */
 const handshakeMsMax = 10_000
@@ -37,11 +37,7 @@ export function nodeTransport(
   return { listen: (at) => listen(new NodeEndpoint(service, options, { clock }), options, at) }
 }
 
-async function listen(
-  endpoint: NodeEndpoint,
-  options: TransportOptions,
-  at: { readonly host: string; readonly port: number },
-): Promise<Listening> {
+async function listen(endpoint: NodeEndpoint, options: TransportOptions, at: ListenAt): Promise<Listening> {
   const server = makeServer(options)
   const links = new Set<Socket>()
   /** The newest request of each link. */
@@ -67,7 +63,7 @@ async function listen(
 
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
-    server.listen({ ...at, exclusive: true }, () => {
+    server.listen({ host: at.host, port: at.port, exclusive: at.shared !== true }, () => {
       server.off('error', reject)
       // A link could not be accepted; its client notices.
       server.on('error', () => {})

@@ -1,12 +1,20 @@
 import type { IncomingMessage } from 'node:http'
 
+/** Where a transport listens. */
+export interface ListenAt {
+  readonly host: string
+  readonly port: number
+  /** Other processes listen there too: those of one `node:cluster`. */
+  readonly shared?: boolean
+}
+
 /** The interface between transports and the server: a transport listens, and passes requests to the service. */
 export interface Transport {
   /**
    * @returns when it accepts connections, with the port in use (`port: 0` chooses a free one)
    * @throws Error with `code: 'EADDRINUSE'` when the port is taken
    */
-  listen(at: { readonly host: string; readonly port: number }): Promise<Listening>
+  listen(at: ListenAt): Promise<Listening>
 }
 
 export interface Listening {

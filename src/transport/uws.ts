@@ -3,7 +3,7 @@ import uWS from 'uWebSockets.js'
 import { createServer } from 'node:net'
 import { type Clock, systemClock } from '../lib/clock.js'
 import { OpenStreams } from './open-streams.js'
-import type { Listening, Service, Transport, TransportOptions } from './transport.js'
+import type { ListenAt, Listening, Service, Transport, TransportOptions } from './transport.js'
 import { UwsExchange } from './uws-exchange.js'
 import { requestOf } from './uws-http.js'
 import { type UserData, upgrade } from './uws-socket.js'
@@ -89,12 +89,9 @@ type ListeningApp = TemplatedApp & {
   ): TemplatedApp
 }
 
-async function listen(
-  app: TemplatedApp,
-  at: { readonly host: string; readonly port: number },
-): Promise<Listening> {
+async function listen(app: TemplatedApp, at: ListenAt): Promise<Listening> {
   // Exclusive, because otherwise a second hub would share the port and get some of the connections.
-  const exclusive = 1
+  const exclusive = at.shared === true ? 0 : 1
   const socket = await new Promise<us_listen_socket | false>((resolve) => {
     const listening = app as ListeningApp
     listening.listen(at.host, at.port, exclusive, resolve)

@@ -20,14 +20,23 @@ export interface ServerCounts {
   readonly answers: Map<number, number>
   /** Requests in progress. */
   requests: number
+  /** Which of several processes on one port this is, from 1; 0 if it is alone. */
+  readonly process: number
   /** Errors of the hub that cost one request, and uncaught ones. */
   requestErrors: number
   uncaughtErrors: number
   readonly webhooks: WebhookCounts
 }
 
-export function noServerCounts(): ServerCounts {
-  return { answers: new Map(), requests: 0, requestErrors: 0, uncaughtErrors: 0, webhooks: noWebhookCounts() }
+export function noServerCounts(process = 0): ServerCounts {
+  return {
+    process,
+    answers: new Map(),
+    requests: 0,
+    requestErrors: 0,
+    uncaughtErrors: 0,
+    webhooks: noWebhookCounts(),
+  }
 }
 
 /** The source of the values of one answer. */
@@ -356,6 +365,12 @@ export const metricDefinitions: readonly MetricDefinition[] = [
     help: 'Bytes of these events as they are stored.',
     kind: 'gauge',
     read: ({ store }) => store.kept.bytes,
+  },
+  {
+    name: 'runcast_process',
+    help: 'Which of the processes of `--processes` has answered, from 1; 0 if there is one.',
+    kind: 'gauge',
+    read: ({ counts }) => counts.process,
   },
   {
     name: 'runcast_log_appends_total',

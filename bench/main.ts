@@ -21,6 +21,7 @@ import { search } from './scenarios/search.js'
 import { sessions } from './scenarios/sessions.js'
 import { slow } from './scenarios/slow.js'
 import { state } from './scenarios/state.js'
+import { streams } from './scenarios/streams.js'
 import { tokens } from './scenarios/tokens.js'
 
 const scenarios: readonly Scenario[] = [
@@ -35,6 +36,7 @@ const scenarios: readonly Scenario[] = [
   publish,
   latency,
   search,
+  streams,
   micro,
 ]
 const peerNames = peers.map(({ name }) => name)
@@ -43,7 +45,7 @@ const help = `Measures what a delivery costs, and shows it as a ratio to a basel
 
 Usage: npm run bench -- [SCENARIO …] [options]
 
-Scenarios (all but search and micro unless named):
+Scenarios (all but search, streams and micro unless named):
 ${scenarios.map(({ name, about }) => `  ${name.padEnd(12)}${about}`).join('\n')}
 
 Options:

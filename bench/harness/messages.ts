@@ -67,7 +67,9 @@ export interface SwarmCalls {
 /** Events that the swarm publishes. */
 export interface Production {
   readonly port: number
-  readonly as: 'json' | 'ndjson' | 'msgpack' | 'ws'
+  /** `stream`: messages of a durable stream, at `path`. */
+  readonly as: 'json' | 'ndjson' | 'msgpack' | 'ws' | 'stream'
+  readonly path?: string
   readonly producers: number
   /** Requests, or frames, of each producer; each waits for the answer to the one before. */
   readonly requests: number

@@ -10,6 +10,7 @@ const contentTypes = {
   json: 'application/json',
   ndjson: 'application/x-ndjson',
   msgpack: 'application/msgpack',
+  stream: 'application/json',
 }
 
 /**
@@ -30,7 +31,7 @@ export async function produce(production: Production): Promise<{ accepted: numbe
   return { accepted: counts.reduce((sum, count) => sum + count, 0) }
 }
 
-function bodyOf(as: 'json' | 'ndjson' | 'msgpack', events: readonly object[]): Buffer {
+function bodyOf(as: keyof typeof contentTypes, events: readonly { readonly data: object }[]): Buffer {
   switch (as) {
     case 'json':
       return Buffer.from(JSON.stringify(events.length === 1 ? events[0] : events))
@@ -38,10 +39,15 @@ function bodyOf(as: 'json' | 'ndjson' | 'msgpack', events: readonly object[]): B
       return Buffer.from(events.map((event) => `${JSON.stringify(event)}\n`).join(''))
     case 'msgpack':
       return packr.pack(events)
+    case 'stream':
+      return Buffer.from(JSON.stringify(events.map(({ data }) => data)))
   }
 }
 
-function publishBodies({ port, as, requests }: Production, body: Buffer): () => Promise<number> {
+function publishBodies(
+  { port, as, requests, events, path }: Production,
+  body: Buffer,
+): () => Promise<number> {
   return async () => {
     const agent = new http.Agent({ keepAlive: true, maxSockets: 1 })
     const options = {
@@ -49,17 +55,18 @@ function publishBodies({ port, as, requests }: Production, body: Buffer): () => 
       port,
       host: '127.0.0.1',
       method: 'POST',
-      path: `/api/sessions/${benchSession}/events`,
+      path: path ?? `/api/sessions/${benchSession}/events`,
       headers: { 'content-type': contentTypes[as as 'json'], 'content-length': body.length },
     }
     let accepted = 0
-    for (let request = 0; request < requests; request += 1) accepted += await post(options, body)
+    for (let request = 0; request < requests; request += 1) accepted += (await post(options, body)) ?? events
     agent.destroy()
     return accepted
   }
 }
 
-function post(options: http.RequestOptions, body: Buffer): Promise<number> {
+/** @returns how many events the server says that it has accepted; nothing where it says no number */
+function post(options: http.RequestOptions, body: Buffer): Promise<number | undefined> {
   return new Promise((resolve, reject) => {
     const request = http.request(options, (response) => {
       let text = ''
@@ -69,6 +76,7 @@ function post(options: http.RequestOptions, body: Buffer): Promise<number> {
       })
       response.on('end', () => {
         if (response.statusCode === 200) resolve((JSON.parse(text) as { accepted: number }).accepted)
+        else if (response.statusCode === 204) resolve(undefined)
         else reject(new Error(`publishing was answered with ${response.statusCode}: ${text}`))
       })
     })

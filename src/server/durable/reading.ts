@@ -2,7 +2,7 @@ import { messageBytes, messageJson } from '../../codec/durable-stream.js'
 import type { Hub } from '../../hub/hub.js'
 import { ProtocolError } from '../../protocol/codes.js'
 import { formatCursor, type Offset, parseCursor, start } from '../../protocol/cursor.js'
-import { formatPlace, readPlace } from '../../protocol/durable-stream.js'
+import { readPlace } from '../../protocol/durable-stream.js'
 import type { HubEvent } from '../../protocol/frames.js'
 import { isMessage } from '../../session/durable-stream.js'
 import type { Answer } from '../../transport/transport.js'
@@ -140,9 +140,4 @@ export function nowAnswer(readable: Readable): Answer {
 export function expectFound(readable: Readable | undefined): Readable {
   if (readable !== undefined) return readable
   throw new ProtocolError('notFound', 'There is no such stream.')
-}
-
-/** @returns the place in a stream as a header */
-export function placeIn({ lifetime }: Readable, offset: Offset): string {
-  return formatPlace({ lifetime, offset })
 }

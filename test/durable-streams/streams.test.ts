@@ -4,6 +4,7 @@ import { systemClock } from '../../src/lib/clock.js'
 import { systemRandom } from '../../src/lib/random.js'
 import { MemoryLog } from '../../src/log/memory-log.js'
 import { streamId } from '../../src/protocol/foreign-id.js'
+import { memoryStore } from '../../src/store/memory.js'
 import { served } from '../kit/served.js'
 import { mint, secret } from '../kit/tokens.js'
 
@@ -133,6 +134,26 @@ t.test('secrets in messages are masked as everywhere, bytes stay as they are', a
   const headers = { 'content-type': 'application/octet-stream' }
   await fetch(`${url}/v1/stream/raw`, { method: 'POST', headers, body: token })
   t.equal(await (await fetch(`${url}/v1/stream/raw`)).text(), token)
+})
+
+t.test('a body that is too large is refused, and its client is told so', async (t) => {
+  const { url } = await served(t, { hub: { store: memoryStore() } })
+  await put(url, 'large', { 'content-type': 'application/octet-stream' })
+  const headers = { 'content-type': 'application/octet-stream' }
+  for (let n = 0; n < 5; n++) {
+    const request = { method: 'POST', headers, body: Buffer.alloc(10 * 1024 * 1024) }
+    t.equal((await fetch(`${url}/v1/stream/large`, request)).status, 413)
+  }
+  const whole = Buffer.alloc(1024 * 1024, 'x')
+  t.equal((await fetch(`${url}/v1/stream/large`, { method: 'POST', headers, body: whole })).status, 204)
+  let bytes = 0
+  for (let offset = '-1'; ; ) {
+    const answer = await fetch(`${url}/v1/stream/large?offset=${offset}`)
+    bytes += (await answer.arrayBuffer()).byteLength
+    offset = answer.headers.get('stream-next-offset') ?? ''
+    if (answer.headers.get('stream-up-to-date') === 'true') break
+  }
+  t.equal(bytes, whole.length, 'what fits comes back whole')
 })
 
 t.test('hubs of one log decide alike, also one that begins from a checkpoint', async (t) => {

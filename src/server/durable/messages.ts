@@ -1,12 +1,38 @@
 import { isUtf8 } from 'node:buffer'
+import { ProtocolError } from '../../protocol/codes.js'
 import type { NewEvent } from '../../protocol/frames.js'
 import type { Limits } from '../../protocol/limits.js'
-import { parseJson, utf8 } from '../http/body.js'
+import type { BodyContext } from '../context.js'
+import { parseJson, readBody, utf8 } from '../http/body.js'
 import { refusal } from '../http/problem.js'
+import type { Call } from '../http/routes.js'
 import { kindOf } from './readable.js'
 
 /** Bytes become base64, a third longer, and an event has at most `frameBytesMax`. */
 const pieceShare = 0.7
+
+/** How much of a body that is too large is read and thrown away before the answer. Bytes */
+const discardedBytesMax = 16 * 1024 * 1024
+
+/**
+ * `readBody`, which lets the client send its body before it is told that it is too large: otherwise many clients see only that
+ * the connection has ended.
+ */
+export async function readMessages(context: BodyContext, call: Call): Promise<Buffer | undefined> {
+  try {
+    return await readBody(context, call)
+  } catch (error) {
+    if (error instanceof ProtocolError && error.code === 'frameTooLarge') await discard(context, call)
+    throw error
+  }
+}
+
+/** Only where the length was announced, because otherwise a part of the body has been read already. */
+async function discard({ rateLimits }: BodyContext, { request, exchange, sender }: Call): Promise<void> {
+  const announced = Number(request.headers.get('content-length') ?? Number.POSITIVE_INFINITY)
+  if (announced > discardedBytesMax) return
+  for await (const chunk of exchange.body()) rateLimits.bodies.count(sender, chunk.length)
+}
 
 /**
  * @param contentType of the stream

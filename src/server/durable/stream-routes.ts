@@ -3,7 +3,6 @@ import type { TopicName } from '../../protocol/topic.js'
 import type { StreamOutcome } from '../../session/durable-stream.js'
 import type { Answer, Request } from '../../transport/transport.js'
 import type { StreamContext } from '../context.js'
-import { readBody } from '../http/body.js'
 import { ownTopic, reads, workerTopic, writes } from '../http/path-topics.js'
 import { refusal } from '../http/problem.js'
 import { choiceOf } from '../http/query.js'
@@ -11,7 +10,7 @@ import type { Asked, Call, Route } from '../http/routes.js'
 import { deletedAnswer, endHeaders, producerHeaders, refused } from './answers.js'
 import { createFork, forkOf } from './forking.js'
 import { DurableCodecs, type Find, longPoll, streamSse } from './live.js'
-import { messagesOf } from './messages.js'
+import { messagesOf, readMessages } from './messages.js'
 import { kindOf, readableSession, readableStream } from './readable.js'
 import { expectFound, fromOf, givenOffset, gone, nowAnswer, pageAnswer, readPage } from './reading.js'
 import { closes, givenType, lifetimeOf, producerOf, seqOf, settingsOf } from './stream-headers.js'
@@ -97,7 +96,7 @@ async function create(context: StreamContext, call: Call): Promise<Answer | unde
   const given = givenType(request)
   const fork = forkOf(request, limits)
   const settings = { kind: 'create', closes: closes(request), ...lifetimeOf(request) } as const
-  const body = await readBody(context, call)
+  const body = await readMessages(context, call)
   if (body === undefined) return undefined
   const contentType = given ?? 'application/octet-stream'
   const outcome =
@@ -129,7 +128,7 @@ async function append(context: StreamContext, call: Call): Promise<Answer | unde
   const { hub, limits } = context
   const { request, use } = call
   const [producer, seq, closing] = [producerOf(request), seqOf(request), closes(request)]
-  const body = await readBody(context, call)
+  const body = await readMessages(context, call)
   if (body === undefined) return undefined
   const contentType = body.length === 0 ? undefined : givenType(request)
   if (body.length === 0 && !closing) throw refusal('body', 'something to append', 'nothing')

@@ -1,3 +1,7 @@
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { networkInterfaces, tmpdir } from 'node:os'
+import { join } from 'node:path'
 import t from 'tap'
 import { createHub } from '../../src/hub/hub.js'
 import { systemRandom } from '../../src/lib/random.js'
@@ -7,6 +11,7 @@ import { type Address, readAddress } from '../../src/redis/address.js'
 import { type RedisLogOptions, redisLog } from '../../src/redis/open.js'
 import { shardOf, shards } from '../../src/redis/shards.js'
 import { sharedLogConformance } from '../conformance/shared-log.js'
+import { freePort } from '../kit/free-port.js'
 import { Proxy } from '../kit/proxy.js'
 import { missingRedis, RedisServer } from '../kit/redis.js'
 import { until } from '../kit/wait.js'
@@ -304,6 +309,55 @@ t.test('reads where the engine is', async (t) => {
     t.match(said, { name: 'StoreError', kind: 'refused', message: /^the URL of the log: / }, url)
     t.notMatch(String(said), /secret/)
   }
+})
+
+t.test('a server is reached over TLS with a certificate, a unix socket and IPv6', { skip }, async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'runcast-redis-'))
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+  const file = (name: string) => join(folder, name)
+  const subject = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1']
+  const curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1']
+  const made = ['-keyout', file('key.pem'), '-out', file('cert.pem')]
+  execFileSync('openssl', ['req', '-x509', '-nodes', ...curve, ...subject, ...made], { stdio: 'ignore' })
+  const tlsPort = await freePort()
+  const hasIpv6 = Object.values(networkInterfaces()).some((all) =>
+    all?.some(({ address }) => address === '::1'),
+  )
+  const server = await RedisServer.start(t, [
+    ...[
+      '--tls-port',
+      String(tlsPort),
+      '--tls-cert-file',
+      file('cert.pem'),
+      '--tls-key-file',
+      file('key.pem'),
+    ],
+    // The client shows a certificate too.
+    ...['--tls-ca-cert-file', file('cert.pem'), '--tls-auth-clients', 'yes'],
+    ...['--unixsocket', file('redis.sock')],
+    ...['--bind', '127.0.0.1', ...(hasIpv6 ? ['::1'] : [])],
+  ])
+  const cert = readFileSync(file('cert.pem'))
+  const tls = { ca: cert, cert, key: readFileSync(file('key.pem')) }
+  const urls: [url: string, more: object][] = [
+    [`rediss://localhost:${tlsPort}`, { tls }],
+    [`redis+unix://${file('redis.sock')}`, {}],
+    [server.url, {}],
+  ]
+  if (hasIpv6) urls.push([`redis://[::1]:${server.port}`, {}])
+  else t.pass('IPv6', { skip: 'this machine has no ::1' })
+  const told = new Told()
+  const all = urls.map(([url, more]) => linkTo(t, url, more))
+  await all[0]?.follow('s', told)
+  for (const [index, log] of all.entries()) {
+    const { epoch } = await log.open('s')
+    t.match(await append(log, epoch, [`by ${index}`]), { kind: 'appended' }, `by ${index}`)
+  }
+  await until('what came by each of them is told over TLS', () => told.batches.length >= all.length)
+  await t.rejects(redisLog({ url: `rediss://localhost:${tlsPort}`, waitMs: 100 }), {
+    name: 'StoreError',
+    message: new RegExp(`^rediss://localhost:${tlsPort}: `),
+  })
 })
 
 t.test('the shards of sessions are spread evenly over the slots', async (t) => {

@@ -4,6 +4,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { cpus, loadavg, release, totalmem } from 'node:os'
 import { dirname } from 'node:path'
 import { parseArgs } from 'node:util'
+import { distOf, type Regression, regressionsIn } from './harness/against.js'
 import { cores, killChildren, pinned } from './harness/child.js'
 import { summarizeProfiles } from './harness/profile.js'
 import { type Contender, runcast } from './harness/side.js'
@@ -56,7 +57,9 @@ Options:
   --contestants L beside Runcast as it is: node, the same over Node's own HTTP instead of uWebSockets.js
   --only PATTERN  cells whose whole name matches, such as ws-1000-10-200 (link, connections, events a turn,
                   bytes); a name that matches nothing shows the names there are
-  --against DIST  another build of Runcast in the same run: its dist/ folder, with node_modules beside or above it
+  --against WHAT  another build of Runcast in the same run: a dist/ folder with node_modules beside or above it, or a
+                  commit, which is built in bench/builds; ends with 1 if a figure of this build is beyond the
+                  other's brackets
   --profile DIR   write V8 CPU profiles of the servers, and show where their time went
   --json FILE     write every sample of every run
   --help          this text
@@ -121,7 +124,10 @@ async function main(): Promise<void> {
       .join(' · ')}\n${absent.map((line) => `${line}\n`).join('')}`,
   )
 
+  const against = values.against === undefined ? undefined : distOf(values.against, showProgress)
+  clearProgress()
   const results: { [scenario: string]: Results } = {}
+  const regressions: (Regression & { readonly scenario: string })[] = []
   for (const scenario of chosen) {
     const begun = performance.now()
     const place = `${chosen.indexOf(scenario) + 1} of ${chosen.length}, ${scenario.name}`
@@ -133,7 +139,7 @@ async function main(): Promise<void> {
       ours: [
         runcast,
         ...contestants,
-        ...(values.against === undefined ? [] : [{ ...runcast, name: 'against', dist: values.against }]),
+        ...(against === undefined ? [] : [{ ...runcast, name: 'against', dist: against }]),
       ],
       wants,
       profileDir: values.profile,
@@ -144,6 +150,7 @@ async function main(): Promise<void> {
     if (values.against !== undefined && !result.rows.some(({ who }) => String(who).startsWith('against')))
       notes.push('--against: this scenario does not compare builds.')
     results[scenario.name] = { ...result, notes }
+    regressions.push(...regressionsIn(result.rows).map((found) => ({ scenario: scenario.name, ...found })))
     // After each scenario, so that a run that is broken off leaves what it had.
     if (values.json !== undefined) {
       writeFileSync(values.json, `${JSON.stringify({ conditions, results }, null, 1)}\n`)
@@ -153,7 +160,20 @@ async function main(): Promise<void> {
     process.stdout.write(`${formatTable(result.columns, result.rows)}\n\n${notes.join('\n')}\n`)
   }
   if (values.profile !== undefined) process.stdout.write(`\n${summarizeProfiles(values.profile)}\n`)
+  if (against !== undefined) tellRegressions(regressions)
   if (values.json !== undefined) process.stdout.write(`\nEvery sample is in ${values.json}.\n`)
+}
+
+function tellRegressions(regressions: readonly (Regression & { readonly scenario: string })[]): void {
+  const lines = regressions.map(
+    ({ scenario, cell, who, column, now, before }) =>
+      `  ${scenario}, ${cell === '' ? who : `${cell}, ${who}`}: ${column} ${now}, before ${before}\n`,
+  )
+  process.stdout.write(
+    `\nBeyond the other build's brackets: ${lines.length === 0 ? 'nothing' : lines.length}\n`,
+  )
+  process.stdout.write(lines.join(''))
+  if (lines.length > 0) process.exitCode = 1
 }
 
 function scenarioNamed(name: string): Scenario {

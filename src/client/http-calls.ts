@@ -29,6 +29,27 @@ export interface HttpCall {
   readonly doneCode?: RequestCode
 }
 
+/** Ends a call early. The signals of React Native have neither `reason` nor `throwIfAborted`. */
+class Abort {
+  readonly #controller = new AbortController()
+  /** What the call fails with, once it is aborted. */
+  reason = new Error('the call was aborted')
+
+  get signal(): AbortSignal {
+    return this.#controller.signal
+  }
+
+  abort(reason = this.reason): void {
+    if (this.signal.aborted) return
+    this.reason = reason
+    this.#controller.abort(reason)
+  }
+
+  throwIfAborted(): void {
+    if (this.signal.aborted) throw this.reason
+  }
+}
+
 const pauseMsFirst = 250
 const pauseMsMost = 15_000
 
@@ -45,7 +66,7 @@ export async function call(
   options: RequestOptions = {},
 ): Promise<JsonObject> {
   const { timeoutMs = caller.timeoutMs, signal } = options
-  const ended = new AbortController()
+  const ended = new Abort()
   const stop = ({ target }: Event) => ended.abort((target as AbortSignal).reason)
   for (const one of [signal, caller.closed]) {
     if (one?.aborted) throw one.reason
@@ -62,7 +83,7 @@ export async function call(
     let token = caller.tokens.latest ?? (await caller.tokens.ask())
     let isRenewed = false
     for (let attempt = 1; ; attempt += 1) {
-      const answer = await attempted(caller, asked, token, ended.signal)
+      const answer = await attempted(caller, asked, token, ended)
       if (answer.kind === 'done') return answer.body
       if (answer.kind === 'refused') {
         if (attempt > 1 && answer.error.code === asked.doneCode) return {}
@@ -73,7 +94,7 @@ export async function call(
       }
       trouble = answer.trouble
       const pauseMs = Math.min(pauseMsMost, pauseMsFirst * 2 ** Math.min(attempt - 1, 10))
-      await paused(caller.clock, Math.max(answer.retryMs, pauseMs), ended.signal)
+      await paused(caller.clock, Math.max(answer.retryMs, pauseMs), ended)
     }
   } finally {
     timer?.cancel()
@@ -91,7 +112,7 @@ async function attempted(
   { base, fetch }: Caller,
   { method, path, query = {}, headers, body }: HttpCall,
   token: string | undefined,
-  signal: AbortSignal,
+  ended: Abort,
 ): Promise<Attempted> {
   const url = new URL(path, base)
   for (const [name, value] of Object.entries(query)) {
@@ -101,7 +122,7 @@ async function attempted(
   try {
     response = await fetch(url, {
       method,
-      signal,
+      signal: ended.signal,
       headers: {
         ...headers,
         ...(body && { 'content-type': 'application/json' }),
@@ -110,11 +131,11 @@ async function attempted(
       ...(body && { body: JSON.stringify(body) }),
     })
   } catch (error) {
-    signal.throwIfAborted()
+    ended.throwIfAborted()
     return { kind: 'failed', trouble: String(error), retryMs: 0 }
   }
   const answer = await readJson(response)
-  signal.throwIfAborted()
+  ended.throwIfAborted()
   if (response.ok) return { kind: 'done', body: answer ?? {} }
   const { code, message } = failure(answer ?? {}, `${path}: HTTP ${response.status}`)
   const { status } = response
@@ -128,16 +149,16 @@ async function attempted(
   return { kind: 'refused', error: new RequestError(code, message) }
 }
 
-function paused(clock: ClientClock, ms: number, signal: AbortSignal): Promise<void> {
+function paused(clock: ClientClock, ms: number, ended: Abort): Promise<void> {
   return new Promise((resolve, reject) => {
     const abort = () => {
       timer.cancel()
-      reject(signal.reason as Error)
+      reject(ended.reason)
     }
     const timer = clock.after(ms, () => {
-      signal.removeEventListener('abort', abort)
+      ended.signal.removeEventListener('abort', abort)
       resolve()
     })
-    signal.addEventListener('abort', abort)
+    ended.signal.addEventListener('abort', abort)
   })
 }

@@ -23,6 +23,8 @@ export interface Running {
 }
 
 export interface CommandLine {
+  /** The program, for Node. */
+  readonly main: string
   /** @param files how many it may open; as many as this process may, unless given */
   start(words: readonly string[], env?: NodeJS.ProcessEnv, files?: number): Running
   run(words: readonly string[], env?: NodeJS.ProcessEnv): Promise<Finished>
@@ -85,6 +87,7 @@ export async function buildCommandLine(): Promise<CommandLine> {
     }
   }
   return {
+    main: `${folder}/main.js`,
     start,
     run(words, env) {
       const running = start(words, env)

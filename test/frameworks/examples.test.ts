@@ -91,6 +91,33 @@ t.test('in Chromium', { skip }, async (t) => {
     t.strictSame(complaints, [])
   })
 
+  t.test('a front-end of an empty folder, typed from the guide', async (t) => {
+    const { hub, url } = await served(t)
+    const guide = readFileSync(`${root}docs/guide/react.md`, 'utf8')
+    const blocks = [...guide.matchAll(/^```tsx? (\S+)\n(.*?)^```/gms)].map(([, path = '', text = '']) => [
+      path,
+      text.replace('http://127.0.0.1:4600', url),
+    ])
+    t.strictSame(
+      blocks.map(([path]) => path),
+      ['vite.config.ts', 'src/App.tsx'],
+    )
+    const files = { ...template, ...Object.fromEntries(blocks) }
+    const app = await start(t, { main: 'live', files, command: isVite(), path: '/' })
+    const complaints: string[] = []
+    const page = await open(t, browser, app.origin, complaints)
+    await page.getByRole('heading', { name: 'build-42' }).waitFor()
+    await page.getByText('connected', { exact: true }).waitFor()
+    const output = { type: 'process.output', data: { stream: 'stdout', text: 'all is well' } }
+    hub.publish('sessions/build-42/workers/list', [output])
+    hub.endSession('build-42')
+    await page.getByText('list: all is well').waitFor()
+    await page.reload()
+    await page.getByText('list: all is well').waitFor()
+    t.equal(await page.locator('li').count(), 1)
+    t.strictSame(complaints, [])
+  })
+
   t.test('the wall: a tile for each worker, as long as it has something to show', async (t) => {
     const { hub, url } = await served(t)
     const env = { RUNCAST_HUB: url }
@@ -149,8 +176,22 @@ t.test('in Chromium', { skip }, async (t) => {
   })
 })
 
+/** What `npm create vite@latest live -- --template react-ts` makes, as far as the guide leaves it as it is. */
+const template = {
+  'package.json': '{ "type": "module", "private": true }',
+  'index.html': `<!doctype html>
+<html lang="en"><body><div id="root"></div><script type="module" src="/src/main.tsx"></script></body></html>`,
+  'src/main.tsx': `import { StrictMode } from 'react'
+import { createRoot } from 'react-dom/client'
+import App from './App.tsx'
+
+createRoot(document.getElementById('root')!).render(<StrictMode><App /></StrictMode>)`,
+}
+
 async function open(t: Test, browser: Browser, url: string, complaints: string[]): Promise<Page> {
   const page = await browser.newPage()
+  // A dev server compiles what a page asks for, which takes long on a busy machine.
+  page.setDefaultTimeout(120_000)
   t.teardown(() => page.close())
   const own = complaintsOf(page)
   own.push = (...texts) => complaints.push(...texts)

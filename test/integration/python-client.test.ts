@@ -53,7 +53,7 @@ t.test(
 t.test('the examples of the guide run as they are written', { skip }, async (t) => {
   const { hub, url } = await served(t)
   const guide = readFileSync(new URL('../../docs/guide/python.md', import.meta.url), 'utf8')
-  const examples = [...guide.matchAll(/^```python\n(.*?)^```/gms)].map(([, code = '']) => code)
+  const examples = [...guide.matchAll(/^```python \S+\n(.*?)^```/gms)].map(([, code = '']) => code)
   t.equal(examples.length, 3)
   const env = { ...process.env, PYTHONPATH: clients, PYTHONDONTWRITEBYTECODE: '1' }
   const outputs: string[] = []

@@ -1,10 +1,11 @@
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { freePort } from '../kit/free-port.js'
+import { type } from '../kit/terminal.js'
 import { until } from '../kit/wait.js'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
@@ -12,65 +13,6 @@ const readme = readFileSync(join(root, 'README.md'), 'utf8')
 
 /** What is typed in a terminal, block by block. */
 const blocks = [...readme.matchAll(/^```sh\n(.*?)^```/gms)].map(([, block = '']) => block)
-
-interface Terminal {
-  readonly process: ChildProcess
-  /** What has been shown so far. */
-  shown(): string
-  /** Waits until a text is shown, as long as a build takes on a busy machine. */
-  shows(text: string | RegExp): Promise<void>
-  /** @returns the exit code */
-  readonly ended: Promise<number | null>
-  /** Ctrl-C, for all that runs in it. */
-  stop(): Promise<void>
-}
-
-/** What the test runner, and npm, add for all that they start. */
-const asInATerminal = 'unset NODE_OPTIONS FORCE_COLOR ${!npm_*} ${!TAP*} ${!_TAPJS*}'
-
-/** Types commands into a terminal of their own. */
-function type(t: Test, text: string, { cwd, port }: { cwd: string; port: number }): Terminal {
-  const env = { ...process.env, RUNCAST_HUB: `http://127.0.0.1:${port}`, NO_COLOR: '1' }
-  const typed = text.replaceAll('127.0.0.1:4600', `127.0.0.1:${port}`)
-  const child = spawn('bash', ['-c', `${asInATerminal}\n${typed}`], {
-    cwd,
-    env,
-    detached: true,
-    stdio: ['ignore', 'pipe', 'pipe'],
-  })
-  let all = ''
-  for (const stream of [child.stdout, child.stderr]) {
-    stream.setEncoding('utf8').on('data', (part: string) => {
-      all += part
-    })
-  }
-  const ended = new Promise<number | null>((resolve) => child.on('close', resolve))
-  const kill = (signal: NodeJS.Signals) => {
-    try {
-      process.kill(-(child.pid as number), signal)
-    } catch {
-      // All of it has ended.
-    }
-  }
-  t.teardown(() => kill('SIGKILL'))
-  return {
-    process: child,
-    shown: () => all,
-    shows: (wanted) =>
-      until(
-        `${wanted} is shown by ${typed.slice(0, 60)}`,
-        () => (typeof wanted === 'string' ? all.includes(wanted) : wanted.test(all)),
-        240_000,
-      ).catch((error: Error) => {
-        throw new Error(`${error.message}; shown was: ${all.slice(-2_000)}`)
-      }),
-    ended,
-    async stop() {
-      kill('SIGINT')
-      await ended
-    },
-  }
-}
 
 /** @returns a folder with what a clone would have: the files that git knows, and no packages */
 function fresh(t: Test): string {

@@ -16,10 +16,11 @@ from ._core import Event, HubError, HubUnavailable, Json, Published, Replay, Res
 from ._sse import Parser
 
 
-def connect(url: str | None = None, *, token: str | None = None, timeout: float = core.DEFAULT_TIMEOUT_S) -> "Client":
+def connect(url: str | None = None, *, token: core.Token | None = None, timeout: float = core.DEFAULT_TIMEOUT_S) -> "Client":
     """Returns a client of the hub at `url` (`RUNCAST_HUB`, or http://127.0.0.1:4600, unless given).
 
-    `token` is a JWT (`RUNCAST_TOKEN` unless given). `timeout` is how long, in seconds, a call tries again
+    `token` is a JWT (`RUNCAST_TOKEN` unless given), or a function that returns one, which is called again before
+    the present one expires. `timeout` is how long, in seconds, a call tries again
     while the hub is away.
     """
     return Client(url, token=token, timeout=timeout)
@@ -28,14 +29,13 @@ def connect(url: str | None = None, *, token: str | None = None, timeout: float 
 class Client:
     """A way to one hub. Its sessions share its connections; it may be used by many threads."""
 
-    def __init__(self, url: str | None = None, *, token: str | None = None, timeout: float = core.DEFAULT_TIMEOUT_S) -> None:
+    def __init__(self, url: str | None = None, *, token: core.Token | None = None, timeout: float = core.DEFAULT_TIMEOUT_S) -> None:
         self.url = core.hub_from_env(url)
         self.timeout = timeout
         timeouts = httpx.Timeout(core.READ_TIMEOUT_S, connect=core.CONNECT_TIMEOUT_S)
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
-        self._http = httpx.Client(
-            base_url=self.url, headers=core.headers(core.token_from_env(token)), timeout=timeouts, limits=limits, trust_env=False
-        )
+        self._tokens = core.Tokens(token)
+        self._http = httpx.Client(base_url=self.url, timeout=timeouts, limits=limits, trust_env=False)
         self._closed = threading.Event()
 
     def __enter__(self) -> "Client":
@@ -72,13 +72,18 @@ class Client:
         deadline = clock.monotonic() + (self.timeout if timeout is None else timeout)
         backoff = core.Backoff()
         sent = {**(headers or {}), **({"content-type": content_type} if body is not None else {})}
+        renewed = False
         while True:
             asked: float | None = None
             try:
-                response = self._http.request(method, path, content=body, headers=sent)
+                given = {**sent, **self._tokens.headers()}
+                response = self._http.request(method, path, content=body, headers=given)
                 if response.status_code < 400:
                     return response.json() if response.content else None
                 failure: Exception = HubError(response.status_code, _problem(response))
+                if response.status_code in core.UNAUTHORIZED and not renewed and self._tokens.expire():
+                    renewed = True
+                    continue
                 if response.status_code not in core.RETRIED_STATUSES:
                     raise failure
                 asked = core.retry_after_s(response.headers.get("retry-after"))
@@ -277,15 +282,16 @@ class Subscription(Iterator[Event]):
 
     def _run(self) -> Iterator[Event]:
         following = self._following
+        tokens = self._client._tokens
         backoff = core.Backoff()
+        renewed = False
         while not self._over() and following.in_pages:
             yield from following.page(self._page(following))
         while not self._over():
             asked: float | None = following.retry_s
             try:
-                with self._client._http.stream(
-                    "GET", following.stream_path(), headers={"accept": "text/event-stream"}
-                ) as response:
+                given = {"accept": "text/event-stream", **tokens.headers()}
+                with self._client._http.stream("GET", following.stream_path(), headers=given) as response:
                     if response.status_code == 204:
                         return
                     if response.status_code >= 400:
@@ -294,6 +300,7 @@ class Subscription(Iterator[Event]):
                         raise HubError(response.status_code, _problem(response))
                     self._response = response
                     backoff.reset()
+                    renewed = False
                     parser = Parser()
                     for chunk in response.iter_raw():
                         for block in parser.feed(chunk):
@@ -302,6 +309,10 @@ class Subscription(Iterator[Event]):
                         if self._over():
                             return
             except HubError as error:
+                # A token that has expired ends the stream; with the next one it goes on where it was.
+                if error.status in core.UNAUTHORIZED and not renewed and tokens.expire():
+                    renewed = True
+                    continue
                 if error.status not in core.RETRIED_STATUSES:
                     raise
             except (httpx.TransportError, httpx.StreamError):

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+import inspect
 import json
 import os
 import random
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+import time as clock
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
@@ -16,6 +21,9 @@ from urllib.parse import quote, urlencode, urlsplit
 from ._sse import Block
 
 Json = Union[None, bool, int, float, str, Sequence[Any], Mapping[str, Any]]
+#: A JWT, or a function that makes one: it is called again before the present one expires.
+Token = Union[str, Callable[[], str]]
+AsyncToken = Union[str, Callable[[], Union[str, Awaitable[str]]]]
 Replay = Literal["traits", "all", "none"]
 Result = Literal["succeeded", "failed", "cancelled"]
 
@@ -30,6 +38,10 @@ BATCH_BYTES_MAX = 256 * 1024
 #: How long a call tries again while the hub is away.
 DEFAULT_TIMEOUT_S = 30.0
 _INTEGER_MAX = 2**53
+#: A token is replaced when this part of its life is over.
+RENEWAL_PART = 0.8
+#: How the hub says that a token is missing, invalid or has expired: over HTTP, and at the end of a stream.
+UNAUTHORIZED = frozenset({401, 4501})
 #: The page of a session that has not begun.
 NO_PAGE: Mapping[str, Any] = {"events": []}
 
@@ -105,6 +117,59 @@ def check_id(name: str, value: str) -> str:
     if not allowed:
         raise ValueError(f"{name}: expected 1 to 128 of A-Z a-z 0-9 . _ ~ -, got {value!r}")
     return value
+
+
+class Tokens:
+    """The token in use. Where a function makes tokens, it is called again before the present one expires."""
+
+    def __init__(self, given: AsyncToken | None) -> None:
+        self._given = given if given is not None else (os.environ.get("RUNCAST_TOKEN") or None)
+        self._headers: dict[str, str] | None = None
+        self._renew_at = float("inf")
+        self._lock = threading.Lock()
+        if not callable(self._given):
+            self._headers = headers(self._given)
+
+    def headers(self) -> dict[str, str]:
+        """Returns the headers of a request. Raises what the function raises that makes tokens."""
+        with self._lock:
+            if self._headers is None or clock.time() >= self._renew_at:
+                assert callable(self._given)
+                made = self._given()
+                if inspect.isawaitable(made):
+                    raise TypeError("token: expected a function that returns a JWT; one that awaits is for runcast.aio")
+                self._use(made)
+            return dict(self._headers or {})
+
+    async def headers_async(self) -> dict[str, str]:
+        if self._headers is None or clock.time() >= self._renew_at:
+            assert callable(self._given)
+            made = self._given()
+            self._use(await made if inspect.isawaitable(made) else made)
+        return dict(self._headers or {})
+
+    def expire(self) -> bool:
+        """Forgets a token that the hub refused. Returns whether there may be another one."""
+        if not callable(self._given):
+            return False
+        self._headers = None
+        return True
+
+    def _use(self, token: str) -> None:
+        self._headers = headers(token)
+        self._renew_at = clock.time() + RENEWAL_PART * life_s(token, clock.time())
+
+
+def life_s(token: str, now: float) -> float:
+    """Returns how long a JWT (RFC 7519) lives from now, as far as one can read it without its key."""
+    try:
+        payload = token.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        left = float(claims["exp"]) - now
+        # The clock here may be behind the one of whoever made the token.
+        return min(left, float(claims["exp"]) - float(claims["iat"])) if "iat" in claims else left
+    except (IndexError, KeyError, TypeError, ValueError, binascii.Error):
+        return float("inf")
 
 
 def headers(token: str | None) -> dict[str, str]:
@@ -264,12 +329,15 @@ class Following:
         parameters = {"types": self._types, "all": self._all, "after": self.cursor, "limit": limit}
         return f"{self._base}/history{query(parameters)}"
 
-    def page(self, page: Mapping[str, Any]) -> list[Event]:
-        """Takes a page of history. The last one says where to follow from."""
+    def page(self, page: Mapping[str, Any]) -> Iterator[Event]:
+        """Takes a page of history. The last one says where to follow from. The cursor moves with each event."""
         if page is NO_PAGE:
             self.in_pages = False
-            return []
-        events = [_event(raw, replayed=True) for raw in page["events"]]
+            return
+        for raw in page["events"]:
+            event = _event(raw, replayed=True)
+            self.cursor = f"{page['epoch']}:{event.offset}"
+            yield event
         following = page.get("next")
         if following is None:
             self.in_pages = False
@@ -277,10 +345,11 @@ class Following:
             self.cursor = f"{page['epoch']}:{page['last']}"
         else:
             self.cursor = following
-        return events
 
     def stream_path(self) -> str:
-        replay = {"traits": None, "all": None, "none": "false"}[self._replay]
+        # All of a session that had not begun when its past was asked for; `last` and `since` say themselves what is replayed.
+        everything = None if self._last is not None or self._since is not None else "all"
+        replay = {"traits": None, "all": everything, "none": "false"}[self._replay]
         parameters = {
             "types": self._types,
             "mode": self._mode,
@@ -348,10 +417,6 @@ def _event(raw: Mapping[str, Any], replayed: bool) -> Event:
 
 def hub_from_env(url: str | None) -> str:
     return check_url(url or os.environ.get("RUNCAST_HUB") or "http://127.0.0.1:4600")
-
-
-def token_from_env(token: str | None) -> str | None:
-    return token if token is not None else (os.environ.get("RUNCAST_TOKEN") or None)
 
 
 #: The lease that `holding` takes, in seconds, unless told otherwise; it is renewed at a third.

@@ -24,22 +24,21 @@ from ._sse import Parser
 __all__ = ["Client", "Command", "Commands", "Holding", "Session", "Subscription", "Worker", "connect"]
 
 
-def connect(url: str | None = None, *, token: str | None = None, timeout: float = core.DEFAULT_TIMEOUT_S) -> "Client":
-    """Returns a client; see `runcast.connect`."""
+def connect(url: str | None = None, *, token: core.AsyncToken | None = None, timeout: float = core.DEFAULT_TIMEOUT_S) -> "Client":
+    """Returns a client; see `runcast.connect`. A function that makes tokens may be asynchronous."""
     return Client(url, token=token, timeout=timeout)
 
 
 class Client:
     """A way to one hub, for the tasks of one event loop."""
 
-    def __init__(self, url: str | None = None, *, token: str | None = None, timeout: float = core.DEFAULT_TIMEOUT_S) -> None:
+    def __init__(self, url: str | None = None, *, token: core.AsyncToken | None = None, timeout: float = core.DEFAULT_TIMEOUT_S) -> None:
         self.url = core.hub_from_env(url)
         self.timeout = timeout
         timeouts = httpx.Timeout(core.READ_TIMEOUT_S, connect=core.CONNECT_TIMEOUT_S)
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
-        self._http = httpx.AsyncClient(
-            base_url=self.url, headers=core.headers(core.token_from_env(token)), timeout=timeouts, limits=limits, trust_env=False
-        )
+        self._tokens = core.Tokens(token)
+        self._http = httpx.AsyncClient(base_url=self.url, timeout=timeouts, limits=limits, trust_env=False)
         self._closed = False
 
     async def __aenter__(self) -> "Client":
@@ -72,13 +71,18 @@ class Client:
         deadline = clock.monotonic() + (self.timeout if timeout is None else timeout)
         backoff = core.Backoff()
         sent = {**(headers or {}), **({"content-type": content_type} if body is not None else {})}
+        renewed = False
         while True:
             asked: float | None = None
             try:
-                response = await self._http.request(method, path, content=body, headers=sent)
+                given = {**sent, **await self._tokens.headers_async()}
+                response = await self._http.request(method, path, content=body, headers=given)
                 if response.status_code < 400:
                     return response.json() if response.content else None
                 failure: Exception = HubError(response.status_code, _problem(response))
+                if response.status_code in core.UNAUTHORIZED and not renewed and self._tokens.expire():
+                    renewed = True
+                    continue
                 if response.status_code not in core.RETRIED_STATUSES:
                     raise failure
                 asked = core.retry_after_s(response.headers.get("retry-after"))
@@ -238,16 +242,17 @@ class Subscription(AsyncIterator[Event]):
 
     async def _run(self) -> AsyncIterator[Event]:
         following = self._following
+        tokens = self._client._tokens
         backoff = core.Backoff()
+        renewed = False
         while not self._over() and following.in_pages:
             for event in following.page(await self._page(following)):
                 yield event
         while not self._over():
             asked: float | None = following.retry_s
             try:
-                async with self._client._http.stream(
-                    "GET", following.stream_path(), headers={"accept": "text/event-stream"}
-                ) as response:
+                given = {"accept": "text/event-stream", **await tokens.headers_async()}
+                async with self._client._http.stream("GET", following.stream_path(), headers=given) as response:
                     if response.status_code == 204:
                         return
                     if response.status_code >= 400:
@@ -255,6 +260,7 @@ class Subscription(AsyncIterator[Event]):
                         asked = core.retry_after_s(response.headers.get("retry-after"))
                         raise HubError(response.status_code, _problem(response))
                     backoff.reset()
+                    renewed = False
                     parser = Parser()
                     async for chunk in response.aiter_raw():
                         for block in parser.feed(chunk):
@@ -263,6 +269,9 @@ class Subscription(AsyncIterator[Event]):
                         if self._over():
                             return
             except HubError as error:
+                if error.status in core.UNAUTHORIZED and not renewed and tokens.expire():
+                    renewed = True
+                    continue
                 if error.status not in core.RETRIED_STATUSES:
                     raise
             except (httpx.TransportError, httpx.StreamError):

@@ -86,9 +86,9 @@ export class LogSessions {
    */
   async open(id: string, { position, fresh = false }: OpenOptions = {}): Promise<LogFollower> {
     try {
-      const held = this.#followers.get(id)
-      let follower = held ?? (await this.#load(id))
-      const isOld = fresh && held !== undefined
+      // What another call loads may have been read from the log before something was acknowledged that this one must see.
+      const isOld = fresh && (this.#followers.has(id) || this.#opening.has(id))
+      let follower = this.#followers.get(id) ?? (await this.#load(id))
       if (isOld || !follower.live || isAhead(position, follower.session)) await follower.catchUp()
       // The log's answer may have ended the local session.
       if (follower.left) follower = this.#followers.get(id) ?? (await this.#load(id))

@@ -264,6 +264,30 @@ t.test('the sessions of all hubs are searched, ordered and listed at each', asyn
   t.strictSame(Object.keys(slice(frames, 'sessions') as object), ['asks'])
 })
 
+t.test('who reads while another opens the session sees what was acknowledged before', async (t) => {
+  const { hubs, links, done } = setUp(t)
+  const [a, b] = hubs
+  const [, link] = links
+  if (link === undefined) throw new Error('expected two links')
+  // What the log says of the session arrives late, and its feed brings nothing.
+  let arrive: () => void = () => undefined
+  const late = new Promise<void>((resolve) => (arrive = resolve))
+  const open = link.open.bind(link)
+  link.open = async (session) => {
+    const opened = await open(session)
+    await late
+    return opened
+  }
+  link.follow = async () => undefined
+  const opening = b.open(topic)
+  await done(a.submit(topic, [{ type: 'note' }]))
+  const reading = Promise.resolve(b.catchUp(topic))
+  arrive()
+  await done(reading)
+  t.match(b.find('s'), { status: 'running', offset: a.find('s')?.offset })
+  await opening
+})
+
 t.test('publishing no events begins a session, and nothing else', async (t) => {
   const { hubs, done } = setUp(t)
   const [a, b] = hubs

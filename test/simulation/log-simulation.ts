@@ -52,6 +52,14 @@ class SkewedClock implements Clock {
 }
 
 /** Three hubs over one log, where everything goes wrong that can; and what must hold when it is over. */
+interface Acknowledged {
+  readonly session: string
+  readonly offset: number
+  readonly epoch: string
+  /** Of the log at that time: a failover since may have lost it. */
+  readonly lineage: number
+}
+
 export class LogSimulation {
   readonly #clock = new SimulatedClock()
   readonly #random: SeededRandom
@@ -63,7 +71,7 @@ export class LogSimulation {
   readonly #counts: Counts
   #recorded: ReturnType<RecordedLog['recorded']>[] = []
   /** By id: where it was acknowledged. */
-  readonly #acknowledged = new Map<string, { session: string; offset: number; epoch: string }>()
+  readonly #acknowledged = new Map<string, Acknowledged>()
   readonly #commands: { readonly topic: string; readonly offset: number }[] = []
   #attempts = 1
   #ids = 0
@@ -176,7 +184,9 @@ export class LogSimulation {
     const answered = ({ first, duplicates }: PublishResult): void => {
       this.#counts.published++
       this.#counts.duplicates += duplicates
-      this.#acknowledged.set(event.id as string, { session, offset: first, epoch: this.#epochOf(session) })
+      const { lineage } = this.#log
+      const epoch = this.#epochOf(session)
+      this.#acknowledged.set(event.id as string, { session, offset: first, epoch, lineage })
       this.#forget(pending)
     }
     place.hub.submit(topic, [event]).then(answered, (error: unknown) => {
@@ -264,8 +274,7 @@ export class LogSimulation {
   #read(): void {
     const acknowledged = [...this.#acknowledged.values()].at(-1)
     if (acknowledged === undefined) return
-    const { session, offset, epoch } = acknowledged
-    const { lineage } = this.#log
+    const { session, offset, epoch, lineage } = acknowledged
     const { hub } = this.#random.pick(this.#places)
     const look = (): void => {
       const found = hub.find(session)

@@ -6,7 +6,7 @@ import { Session } from '../../src/session/session.js'
 import { LogFollower } from '../../src/sessions/log-follower.js'
 import { LogSessions } from '../../src/sessions/log-sessions.js'
 import { TopicState } from '../../src/state/topic-state.js'
-import { type Rules } from '../kit/faulty-log.js'
+import type { Rules } from '../kit/faulty-log.js'
 import { noCounts } from './log-publishers.js'
 import { LogSimulation } from './log-simulation.js'
 

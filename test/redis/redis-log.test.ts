@@ -323,20 +323,17 @@ t.test('a server is reached over TLS with a certificate, a unix socket and IPv6'
   const hasIpv6 = Object.values(networkInterfaces()).some((all) =>
     all?.some(({ address }) => address === '::1'),
   )
-  const server = await RedisServer.start(t, [
-    ...[
-      '--tls-port',
-      String(tlsPort),
-      '--tls-cert-file',
-      file('cert.pem'),
-      '--tls-key-file',
-      file('key.pem'),
-    ],
-    // The client shows a certificate too.
-    ...['--tls-ca-cert-file', file('cert.pem'), '--tls-auth-clients', 'yes'],
-    ...['--unixsocket', file('redis.sock')],
-    ...['--bind', '127.0.0.1', ...(hasIpv6 ? ['::1'] : [])],
-  ])
+  const server = await RedisServer.start(
+    t,
+    [
+      ['--tls-port', String(tlsPort)],
+      ['--tls-cert-file', file('cert.pem'), '--tls-key-file', file('key.pem')],
+      // The client shows a certificate too.
+      ['--tls-ca-cert-file', file('cert.pem'), '--tls-auth-clients', 'yes'],
+      ['--unixsocket', file('redis.sock')],
+      ['--bind', '127.0.0.1', ...(hasIpv6 ? ['::1'] : [])],
+    ].flat(),
+  )
   const cert = readFileSync(file('cert.pem'))
   const tls = { ca: cert, cert, key: readFileSync(file('key.pem')) }
   const urls: [url: string, more: object][] = [

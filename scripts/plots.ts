@@ -36,7 +36,7 @@ interface Group {
 /** @returns every plot's text by its path from the root. */
 export function plots(all: Results): { [path: string]: string } {
   const fanout = all.results.fanout?.rows ?? []
-  return Object.fromEntries(
+  const ofFanout = Object.fromEntries(
     (['ws', 'sse'] as const).map((link) => [
       `docs/benchmarks/fanout-${link}.svg`,
       ratioPlot(
@@ -49,6 +49,35 @@ export function plots(all: Results): { [path: string]: string } {
         })),
       ),
     ]),
+  )
+  return {
+    'docs/benchmarks/sessions.svg': ofSessions(all),
+    'docs/benchmarks/publish.svg': ofPublish(all),
+    ...ofFanout,
+  }
+}
+
+function ofSessions({ results }: Results): string {
+  const rows = results.sessions?.rows ?? []
+  const groupOf = (title: string, column: string): Group => ({
+    title,
+    bars: rows.flatMap((row) => barOf(String(row.who), String(row[column]))),
+  })
+  return ratioPlot('CPU per delivery as a ratio to the limit: 10,000 sessions, 2 watch each', [
+    groupOf('at 20,000 events a second', 'ratio'),
+    groupOf('flat out', 'flat ratio'),
+  ])
+}
+
+function ofPublish({ results }: Results): string {
+  const rows = results.publish?.rows ?? []
+  const ways = [...new Set(rows.map(({ way }) => String(way)))]
+  return ratioPlot(
+    'CPU per published event as a ratio to the limit: no subscribers, 200 B',
+    ways.map((way) => ({
+      title: way,
+      bars: rows.filter((row) => row.way === way).flatMap((row) => barOf(String(row.who), String(row.ratio))),
+    })),
   )
 }
 

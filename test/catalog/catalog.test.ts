@@ -40,7 +40,7 @@ const table: Record<SectionName, string> = {
     data-memory-stored · data-guardrail-evaluated · data-reasoning-trace · data-context-snapshot L ·
     data-feedback-received`,
   runtime:
-    'execution.status ! L >byStatus · custom-event · chat.request ! · worker.lost ! L U · session.lost ! L U · worker.stalled ! U · attempt.superseded ! U',
+    'execution.status ! L >byStatus · custom-event · chat.request ! · worker.lost ! L U · session.lost ! L U · worker.stalled ! U · attempt.superseded ! U · stream.json ! R · stream.text ! R · stream.bytes ! R · redacted ! U',
   'task-log':
     'assistant R · toolcall R &call · toolresult R &result · cost R · error ! R -ended >failed · complete ! R -ended',
   process:

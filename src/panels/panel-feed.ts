@@ -115,6 +115,8 @@ export class PanelFeed {
             this.#meters.total.count(time)
             this.#meters.lag.count(event.time, time)
           }
+          // What is shown of them may have texts joined of several: all is read again, and takes its place when it has come.
+          if (event.type === 'redacted' && event.replay !== true) this.choose(patterns, mode)
           this.#onChange()
         },
         onState: (state, change) => {

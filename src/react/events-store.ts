@@ -6,7 +6,10 @@ import { Listeners, type Store } from './shared.js'
 
 /** The result of `useEvents`: immutable, a new object after every change. */
 export interface Events<Event> {
-  /** The newest `eventsMax`, oldest first. `complete`, which passes every filter, only if `types` select it. */
+  /**
+   * The newest `eventsMax`, oldest first. `complete` and `redacted`, which pass every filter, only if `types` select them. After
+   * `redacted` the list begins anew with what the hub has.
+   */
   readonly events: readonly Event[]
   /** Whether everything from before the join has been received. */
   readonly live: boolean
@@ -40,9 +43,9 @@ function selects(types: readonly string[], type: string): boolean {
 export class EventsStore implements Store<Events<AnyEvent>> {
   shown = noEvents
   readonly #eventsMax: number
-  readonly #showsComplete: boolean
+  readonly #hidden: ReadonlySet<string>
   readonly #listeners: Listeners
-  readonly #subscription: Subscription
+  #subscription: Subscription
   /** At most twice as many as are shown, so that old ones are removed in batches. */
   #events: AnyEvent[] = []
   #gap: Loss | undefined
@@ -50,24 +53,35 @@ export class EventsStore implements Store<Events<AnyEvent>> {
 
   constructor(client: Client, { eventsMax, ...asked }: Asked, forget: () => void) {
     this.#eventsMax = eventsMax
-    this.#showsComplete = asked.types === undefined || selects(asked.types, 'complete')
+    const { types } = asked
+    this.#hidden = new Set(types && ['complete', 'redacted'].filter((type) => !selects(types, type)))
     this.#listeners = new Listeners(() => {
       this.#subscription.close()
       forget()
     })
-    this.#subscription = client.subscribe(asked, {
-      onEvent: (event) => this.#put(event),
-      onGap: (gap) => {
-        this.#gap = gap
-        if (gap.reason === 'epoch') this.#events = []
-        this.#changed()
-      },
-      onLive: () => this.#changed(),
-      onEnd: (ending) => {
-        this.#ended = ending
-        this.#changed()
-      },
-    })
+    const { last: _, since: __, ...rest } = asked
+    const isRedaction = ({ type, replay }: AnyEvent) => type === 'redacted' && replay !== true
+    const subscribe = (options: SubscribeOptions): Subscription =>
+      client.subscribe(options, {
+        onEvent: (event) => {
+          if (!isRedaction(event)) return this.#put(event)
+          // What it has may have texts joined of several: all is read again.
+          this.#subscription.close()
+          this.#events = []
+          this.#subscription = subscribe({ ...rest, replay: 'all' })
+        },
+        onGap: (gap) => {
+          this.#gap = gap
+          if (gap.reason === 'epoch') this.#events = []
+          this.#changed()
+        },
+        onLive: () => this.#changed(),
+        onEnd: (ending) => {
+          this.#ended = ending
+          this.#changed()
+        },
+      })
+    this.#subscription = subscribe(asked)
   }
 
   listen(listener: () => void): () => void {
@@ -75,8 +89,8 @@ export class EventsStore implements Store<Events<AnyEvent>> {
   }
 
   #put(event: AnyEvent): void {
-    // It passes every filter, and would stand in a list of other types.
-    if (event.type === 'complete' && !this.#showsComplete) return
+    // They pass every filter, and would stand in a list of other types.
+    if (this.#hidden.has(event.type)) return
     this.#events.push(event)
     if (this.#events.length >= 2 * this.#eventsMax) this.#events = this.#newest()
     this.#changed()

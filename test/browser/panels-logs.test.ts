@@ -15,6 +15,31 @@ t.test('what a panel shows of a long log, and of agents', { skip }, async (t) =>
   t.teardown(() => rmSync(folder, { recursive: true, force: true }))
   const hub = await serve(t, '--store', 'lmdb', '--data', folder)
 
+  t.test('what is redacted disappears from an open page, also where texts were joined', async (t) => {
+    const secret = 'correct-horse-battery'
+    const texts = ['it is correct-', 'horse-battery', ', they say']
+    await publish(
+      hub,
+      'leaky/workers/w',
+      ...texts.map((content) => ({ type: 'llm_text_delta', data: { content } })),
+    )
+    const { page, complaints } = await open(t, browser, `${hub.url}/s/leaky`)
+    const log = page.locator('[data-panel=w] .log')
+    await log.getByText(`it is ${secret}, they say`).waitFor(deadline)
+    const response = await fetch(`${hub.url}/api/sessions/leaky/redact`, {
+      method: 'POST',
+      headers: { 'Content-Type': 'application/json' },
+      body: JSON.stringify({ values: [secret] }),
+    })
+    t.match(await response.json(), { redacted: 2 })
+    await log.getByText('it is [secret:value], they say').waitFor(deadline)
+    t.notMatch(await page.locator('body').innerText(), /horse/)
+    await publish(hub, 'leaky/workers/w', { type: 'llm_text_delta', data: { content: ' and on' } })
+    await log.getByText('and on').waitFor(deadline)
+    if (process.env.RUNCAST_SHOT) await page.screenshot({ path: process.env.RUNCAST_SHOT })
+    t.strictSame(complaints, [])
+  })
+
   t.test('a log of 20,000 lines opens with the newest, and goes back to the first', async (t) => {
     const yesterday = Date.now() - 86_400_000
     await publish(hub, 'long/workers/w', {

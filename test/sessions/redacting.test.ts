@@ -1,16 +1,19 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import { connect } from '../../src/client/client.js'
 import type { Hub } from '../../src/hub/hub.js'
 import type { HubOptions } from '../../src/hub/hub-options.js'
 import type { JsonValue } from '../../src/lib/json.js'
 import type { Cursor, Offset } from '../../src/protocol/cursor.js'
 import type { HubEvent, NewEvent } from '../../src/protocol/frames.js'
+import { EventsStore } from '../../src/react/events-store.js'
 import type { RedactOptions } from '../../src/sessions/redacting.js'
 import { StateMirror } from '../../src/state/mirror.js'
 import { backupLmdb } from '../../src/store/backup.js'
 import { openLmdb } from '../../src/store/lmdb.js'
 import { memoryStore } from '../../src/store/memory.js'
+import { served } from '../kit/served.js'
 import { until } from '../kit/wait.js'
 import { aDirectory, aHub, historyOf, notes, publishAll } from './committing-kit.js'
 
@@ -241,4 +244,28 @@ t.test('refuses what it cannot do', async (t) => {
   await t.rejects(hub.redact('s', { patterns: ['x*'] }), { code: 'badFrame' })
   await t.rejects(hub.redact('s', { ...redact, after: -1 }), { code: 'badFrame' })
   t.throws(() => hub.session('s').publish({ type: 'redacted', data: {} }), { code: 'badFrame' })
+})
+
+t.test('the list of a hook begins anew with what the hub has', async (t) => {
+  const { hub, url } = await served(t, { hub: { masking: { mode: 'off' }, store: memoryStore() } })
+  const client = connect(url)
+  t.teardown(() => client.close())
+  const store = new EventsStore(
+    client,
+    { topic: 'sessions/s', types: ['llm_*'], last: 2, eventsMax: 10 },
+    () => {},
+  )
+  t.teardown(store.listen(() => {}))
+  const shown = () => JSON.stringify(store.shown.events.map(({ data }) => data))
+  await until('it follows', () => store.shown.live)
+  for (const content of ['it is correct-', 'horse-battery', '.'])
+    await hub.submit('sessions/s', [{ type: 'llm_text_delta', data: { content } }])
+  await until('it has come', () => /"\."/.test(shown()))
+  t.match(shown(), /horse/)
+  await hub.redact('s', redact)
+  await until('it shows the mark', () => shown().includes(mark))
+  t.notMatch(shown(), /horse|correct/)
+  await hub.submit('sessions/s', [{ type: 'llm_text_delta', data: { content: 'and on' } }])
+  await until('it goes on', () => shown().includes('and on'))
+  t.notMatch(shown(), /offsets/)
 })

@@ -1,6 +1,6 @@
 import { StoreError } from '../store/store.js'
 import type { Address, Endpoint } from './address.js'
-import { type Argument, EngineError, type Target } from './connection.js'
+import { type Argument, EngineError, type Target, UnsentError } from './connection.js'
 import { EngineNode, type NodeOptions } from './node.js'
 import type { Script } from './scripts.js'
 import { type Shard, shards } from './shards.js'
@@ -93,7 +93,8 @@ export class Nodes {
         return await call(node)
       } catch (error) {
         // None of these has had an effect.
-        if (!(error instanceof EngineError) || !(await this.#follows(error, shard, node, round)))
+        if (error instanceof UnsentError && !this.#isClosed) await this.#pause()
+        else if (!(error instanceof EngineError) || !(await this.#follows(error, shard, node, round)))
           throw asStoreError(error)
         if (clock.elapsed() > until) throw asStoreError(error)
       }
@@ -117,6 +118,10 @@ export class Nodes {
     }
   }
 
+  #pause(): Promise<void> {
+    return new Promise((resolve) => void this.#options.clock.after(againMs, resolve))
+  }
+
   close(): void {
     this.#isClosed = true
     for (const node of this.#nodes.values()) node.close()
@@ -129,8 +134,6 @@ export class Nodes {
     node: EngineNode,
     round: number,
   ): Promise<boolean> {
-    const { clock } = this.#options
-    const pause = () => new Promise<void>((resolve) => void clock.after(againMs, resolve))
     switch (code) {
       case 'MOVED': {
         const [, , to = ''] = message.split(' ')
@@ -140,16 +143,16 @@ export class Nodes {
             ? placeOf({ host: hostOf(this.#places[shard.number]), port: Number(to.slice(1)) })
             : to,
         )
-        if (round >= redirectsMax) await pause()
+        if (round >= redirectsMax) await this.#pause()
         return true
       }
       case 'ASK':
       case 'TRYAGAIN':
         // A part of the shard is on its way to another node; it is whole again soon.
-        await pause()
+        await this.#pause()
         return true
       case 'CLUSTERDOWN':
-        await pause()
+        await this.#pause()
         await this.refresh().catch(() => undefined)
         return true
       case 'READONLY':
@@ -157,12 +160,12 @@ export class Nodes {
         // It is a replica by now: whoever took over is found by looking anew.
         node.commands.drop(message)
         node.feed.drop(message)
-        await pause()
+        await this.#pause()
         await this.refresh().catch(() => undefined)
         return true
       case 'LOADING':
       case 'BUSY':
-        await pause()
+        await this.#pause()
         return true
       default:
         return false

@@ -63,7 +63,9 @@ export const fairnessAttacks: Readonly<Record<string, Attack>> = {
   },
 
   'states that have nothing in common with those before': async (target, random) => {
-    await setSlice(target, 'names', named(`k${random.integer(1, 1_000_000)}-`, 60_000))
+    const prefix = `k${random.integer(1, 1_000_000)}-`
+    // The one is refused, the other is the largest that is accepted.
+    for (const count of [60_000, 9_990]) await setSlice(target, 'names', named(prefix, count))
     const numbers = Array.from({ length: 90_000 }, (_, n) => n)
     await setSlice(target, 'list', random.chance(0.5) ? numbers : numbers.reverse())
   },

@@ -7,7 +7,7 @@ import ts from 'typescript'
 const root = fileURLToPath(new URL('..', import.meta.url))
 
 /** Modules of others that examples use, which this project does not install. */
-const others = ['@ai-sdk/react', '@vitejs/plugin-react', 'vite']
+const others = ['@ai-sdk/react', '@durable-streams/client', '@vitejs/plugin-react', 'vite']
 
 /** Programs that do not stand on any disk, beside the project's own source. */
 function complaintsOf(files: ReadonlyMap<string, string>): string[] {

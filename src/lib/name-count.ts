@@ -1,7 +1,4 @@
-import { randomInt } from 'node:crypto'
-
-// A sender must not be able to choose texts with equal hashes.
-const factor = randomInt(2 ** 30, 2 ** 31) | 1
+import { hashKey as factor } from './random.js'
 
 /** Objects with more names are not compared: the parser takes as long for each of them. */
 const sharedNamesMax = 100

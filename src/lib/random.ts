@@ -14,3 +14,9 @@ export const systemRandom: Random = {
   id: (size) => Buffer.from(nanoid(size), 'latin1').toString('latin1'),
   fraction: () => Math.random(),
 }
+
+/**
+ * Keys the hashes of what senders choose, so that they cannot choose values with equal hashes. An odd number from 2³⁰ to
+ * 2³¹, of each process its own; no result depends on it.
+ */
+export const hashKey: number = Math.floor(Math.random() * 2 ** 30) | (2 ** 30) | 1

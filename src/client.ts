@@ -22,6 +22,7 @@ export type { CodecName } from './client/dial-websocket.js'
 export { ClosedError, RequestError } from './client/errors.js'
 export type { TransportName } from './client/link.js'
 export type {
+  ForkOptions,
   HistoryQuery,
   Need,
   Result,

@@ -57,6 +57,7 @@ const commands: Readonly<Record<string, () => Promise<Loaded>>> = {
   tail: async () => (await import('./tail.js')).tailCommand,
   ls: async () => (await import('./ls.js')).lsCommand,
   send: async () => (await import('./send.js')).sendCommand,
+  fork: async () => (await import('./fork.js')).forkCommand,
   mcp: async () => (await import('./mcp.js')).mcpCommand,
   token: async () => (await import('./token.js')).tokenCommand,
   inspect: async () => (await import('./inspect.js')).inspectCommand,

@@ -22,7 +22,14 @@ import { ClosedError } from './errors.js'
 import type { Caller } from './http-calls.js'
 import type { LinkFrame } from './link.js'
 import { expectWritable, outgoing } from './outgoing.js'
-import type { HistoryQuery, SaidEnding, SessionSummary, SessionsQuery, StateSnapshot } from './over-http.js'
+import type {
+  ForkOptions,
+  HistoryQuery,
+  SaidEnding,
+  SessionSummary,
+  SessionsQuery,
+  StateSnapshot,
+} from './over-http.js'
 import { Reconnecting, type Status } from './reconnect.js'
 import {
   type Answer,
@@ -268,6 +275,19 @@ export class Client<C extends Catalog = AnyCatalog> {
     const [own, http] = [this.#own(topic), await overHttp()]
     await this.#requests.idle()
     return http.endSession(this.#caller, own, said, options)
+  }
+
+  /**
+   * Makes a session with the past of another one up to a cursor, its workers and state included.
+   *
+   * @param topic of a session
+   * @returns the fork. A call whose answer is lost is made again: give it a `session`, so that there is no second fork
+   * @throws RequestError `conflict` when there is a session of that id, or the past is not known as of the cursor
+   */
+  async fork(topic: string, fork: ForkOptions = {}, options?: RequestOptions): Promise<SessionSummary> {
+    const [own, http] = [this.#own(topic), await overHttp()]
+    await this.#requests.idle()
+    return http.forkSession(this.#caller, own, fork, options)
   }
 
   /**

@@ -1,6 +1,7 @@
 import type { JsonObject, JsonValue } from '../lib/json.js'
 import { type Cursor, type Epoch, formatCursor, type Offset } from '../protocol/cursor.js'
 import type { Cause, HubEvent, Mode } from '../protocol/frames.js'
+import { RequestError } from './errors.js'
 import { type Caller, call } from './http-calls.js'
 import type { RequestOptions, StateReceipt } from './requests.js'
 import { ascii } from './sse-requests.js'
@@ -87,6 +88,12 @@ export interface SessionSummary extends Progress {
   readonly outcome?: JsonValue
   readonly mode: Mode
   readonly metadata: JsonObject
+  /** Where its past is from, if it is a fork. */
+  readonly forkedFrom?: {
+    readonly session: string
+    readonly at: Cursor
+    readonly without?: readonly ('workers' | 'slices')[]
+  }
   readonly workers: readonly WorkerSummary[]
 }
 
@@ -136,6 +143,39 @@ export async function endSession(
 ): Promise<void> {
   const body = said as JsonObject
   await call(caller, { method: 'POST', path: `api/${topic}/end`, body, doneCode: 'conflict' }, options)
+}
+
+/** From where a session is forked, and how. */
+export interface ForkOptions {
+  /** A cursor of the session: the fork has everything up to there. Default: its end. */
+  readonly at?: Cursor
+  /** The id of the fork; the hub makes one up by default. */
+  readonly session?: string
+  /** `exact`, the default: refused where the workers or slices as of the cursor are not known; `known`: what is known. */
+  readonly state?: 'exact' | 'known'
+}
+
+/** Makes a session with the past of another one. */
+export async function forkSession(
+  caller: Caller,
+  topic: string,
+  fork: ForkOptions,
+  options: RequestOptions | undefined,
+): Promise<SessionSummary> {
+  const path = `api/${topic}/fork`
+  const body = fork as JsonObject
+  const { session } = fork
+  const again = session !== undefined && ({ doneCode: 'conflict' } as const)
+  const made = (await call(
+    caller,
+    { method: 'POST', path, body, ...again },
+    options,
+  )) as unknown as SessionSummary
+  if (made.id !== undefined || session === undefined) return made
+  const found = await call(caller, { method: 'GET', path: `api/sessions/${session}` }, options)
+  const { forkedFrom } = found as unknown as SessionSummary
+  if (`sessions/${forkedFrom?.session}` === topic) return found as unknown as SessionSummary
+  throw new RequestError('conflict', `there is a session ${session} already`)
 }
 
 /** Reads the retained events page by page. */

@@ -231,6 +231,19 @@ t.test('runcast token --command makes a token that sends commands and does nothi
   })
 })
 
+t.test('fork prints the id of the session that it has made', async (t) => {
+  const { hub, url } = await served(t)
+  await hub.submit('sessions/s', [{ type: 'note' }, { type: 'note' }])
+  await hub.submitState('sessions/s', 'plan', { value: 1 })
+  const fork = (...words: string[]) => commandLine.run(['fork', '--hub', url, ...words])
+  t.match(await fork('s', '--as', 'f'), { code: 0, stdout: 'f\n', stderr: '' })
+  const made = await fork('s')
+  t.equal(hub.find(made.stdout.trim())?.forkedFrom?.session, 's')
+  const at = ['--at', `${hub.find('s')?.epoch}:1`]
+  t.match(await fork('s', '--as', 'g', ...at), { code: 76, stderr: /cannot be forked there exactly/ })
+  t.match(await fork('s', '--as', 'g', ...at, '--known'), { code: 0, stdout: 'g\n', stderr: /: slices/ })
+})
+
 t.test('the agent of the guide can be asked, and cancelled', async (t) => {
   const guide = readFileSync(new URL('../../docs/guide/steering.md', import.meta.url), 'utf8')
   const [, code = ''] = /```js\n([^]*?)```/.exec(guide) ?? []

@@ -377,6 +377,41 @@ export function sharedLogConformance(
     )
   })
 
+  t.test('a session begins with a past, unless there is one', async (t) => {
+    const log = await setUp(t)
+    const { link, epoch } = await opened(log)
+    await append(link, epoch, 2)
+    await append(link, epoch, 1)
+    const { batches } = await link.open('s')
+    const past = (id: string) => ({
+      checkpoint: { epoch: id, offset: offset(7), bytes: bytes('so far') },
+      batches: batches.map((batch) => ({ ...batch, epoch: id })),
+      whole: offset(0),
+    })
+    const other = log.link()
+    const before = await other.open('f')
+    const told = new Told()
+    await other.follow('f', told)
+    t.equal(await link.begin('f', past('first')), true)
+    await until('who followed its name is told to ask', () => told.breaks > 0)
+    t.match(await other.since('f', { epoch: before.epoch, offset: offset(0) }), { kind: 'behind' })
+    const found = await other.open('f')
+    t.match(found, { epoch: 'first', last: 7, whole: 0, batches: [] })
+    t.equal(Buffer.from(found.checkpoint?.bytes ?? []).toString(), 'so far')
+    t.strictSame(
+      found.before.map(({ critical, droppable }) =>
+        [critical, droppable].map((lane) => lane && Buffer.from(lane).toString()),
+      ),
+      batches.map(({ critical, droppable }) =>
+        [critical, droppable].map((lane) => lane && Buffer.from(lane).toString()),
+      ),
+    )
+    t.equal(await other.begin('f', past('second')), false)
+    t.equal(await other.begin('s', past('second')), false)
+    t.equal(appended(await append(other, 'first', 1, { session: 'f' })).from, 7)
+    t.strictSame(await other.sessions('', 10), ['f', 's'])
+  })
+
   t.test('a log that was closed takes nothing more', async (t) => {
     const log = await setUp(t)
     const { link, epoch } = await opened(log)

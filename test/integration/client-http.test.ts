@@ -43,6 +43,18 @@ for (const transport of ['websocket', 'sse'] as const) {
       await t.rejects(client.end('none'), { code: 'badFrame', message: /expected sessions\/\{id\}/ })
     })
 
+    t.test('a session is forked after all that was published before', async (t) => {
+      const { hub, client } = await setUp(t, { transport })
+      const sent = client.publish('sessions/s', [{ type: 'note' }, { type: 'note' }])
+      const fork = await client.fork('sessions/s', { session: 'f' })
+      await sent
+      const at = `${hub.find('s')?.epoch}:2`
+      t.match(fork, { id: 'f', offset: 2, forkedFrom: { session: 's', at } })
+      t.match(await client.fork('sessions/s', { at: at.replace(/2$/, '1') }), { id: String, offset: 1 })
+      await t.rejects(client.fork('sessions/s', { session: 'f' }), { code: 'conflict' })
+      await t.rejects(client.fork('sessions/none'), { code: 'notFound' })
+    })
+
     t.test('a lease is held by the link, and given up', async (t) => {
       const { hub, client } = await setUp(t, { transport })
       await client.publish('sessions/s/workers/w', { type: 'note' })
@@ -219,4 +231,23 @@ t.test('tokens of seconds are renewed, and the link never ends', async (t) => {
   )
   await client.publish('sessions/s', { type: 'note' })
   t.equal(hub.stats().connections, 1)
+})
+
+t.test('a fork whose answer was lost is found, and not taken for that of another session', async (t) => {
+  const { hub, url } = await served(t)
+  let lost = 1
+  const client = connect(url, {
+    transport: 'sse',
+    fetch: async (...request) => {
+      const answer = await fetch(...request)
+      if (request[1]?.method === 'POST' && lost-- > 0) throw new TypeError('the answer is lost')
+      return answer
+    },
+  })
+  t.teardown(() => client.close())
+  await hub.submit('sessions/s', [{ type: 'note' }])
+  await hub.submit('sessions/other', [{ type: 'note' }])
+  t.match(await client.fork('sessions/s', { session: 'f' }), { id: 'f', forkedFrom: { session: 's' } })
+  lost = 1
+  await t.rejects(client.fork('sessions/other', { session: 'f' }), { code: 'conflict' })
 })

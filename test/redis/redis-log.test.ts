@@ -10,6 +10,7 @@ import type { Offset } from '../../src/protocol/cursor.js'
 import { type Address, readAddress } from '../../src/redis/address.js'
 import { type RedisLogOptions, redisLog } from '../../src/redis/open.js'
 import { shardOf, shards } from '../../src/redis/shards.js'
+import { forkSuite } from '../conformance/forks.js'
 import { sharedLogConformance } from '../conformance/shared-log.js'
 import { freePort } from '../kit/free-port.js'
 import { Proxy } from '../kit/proxy.js'
@@ -41,6 +42,17 @@ t.test('one server', { skip }, async (t) => {
         },
       },
     }
+  })
+})
+
+t.test('forks', { skip }, async (t) => {
+  const server = await RedisServer.start(t)
+  forkSuite(t, {
+    options: async (t) => {
+      await server.command('FLUSHALL')
+      return { log: linkTo(t, server.url) }
+    },
+    knowsFormerState: true,
   })
 })
 

@@ -250,11 +250,12 @@ export function forkSuite(t: Test, { options, knowsFormerState }: Keeping): void
     await tell(hub, 's')
     await hub.open('sessions/f')
     const reader = hub.subscribe('sessions/f')
-    const ended = (async () => {
+    const read = (async () => {
       for await (const _ of reader) t.fail('nothing is published')
     })()
+    const ended = t.rejects(read, { message: /lagging/ })
     await hub.forkSession('s', { session: 'f' })
-    await t.rejects(ended, { message: /lagging/ })
+    await ended
     t.equal(hub.find('f')?.forkedFrom?.session, 's')
   })
 }

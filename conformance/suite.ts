@@ -331,17 +331,16 @@ export const scenarios: readonly Scenario[] = [
       await server.create?.('slow')
       const reader = server.read({ channel: 'slow', port: server.port })
       if (!(await join(server, 'slow', [reader]))) return no('a reader that is connected gets nothing')
-      const { pause, resume } = reader
-      if (pause === undefined || resume === undefined) {
+      if (reader.pause === undefined || reader.resume === undefined) {
         reader.close()
         return cannot('its client cannot stop reading')
       }
       await server.publish('slow', 'first')
       await until(() => textsOf(reader.received).length === 1)
-      pause.call(reader)
+      reader.pause()
       const filling = 'x'.repeat(100_000)
       for (let number = 0; number < 300; number++) await server.publish('slow', `${number} ${filling}`)
-      resume.call(reader)
+      reader.resume()
       let last = reader
       let all = () => [...reader.received]
       const isThrough = () => textsOf(all()).at(-1)?.startsWith('299 ') === true

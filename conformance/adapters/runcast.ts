@@ -40,7 +40,7 @@ const isFailed = (received: readonly Received[]): boolean =>
   received.some((one) => one.kind === 'ended' && one.failed)
 
 /** Events of the type of their first letter, so that filters have something to choose by. */
-const typeOf = (text: string): string => (/^[a-z]\d/.test(text) ? (text[0] as string) : 'note')
+const typeOf = (text: string): string => (/^[a-z]\d/.test(text) ? text.slice(0, 1) : 'note')
 
 /** Runcast over SSE, with its store on disk. */
 export const runcast: Adapter = {

@@ -77,7 +77,7 @@ export const socketIo: Adapter = {
         server.to(channel).emit('message', text)
       },
       read,
-      close: async () => void (await server.close()),
+      close: () => server.close(),
     }
   },
 }

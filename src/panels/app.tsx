@@ -20,7 +20,7 @@ import { type Seen, useStatus } from './status.js'
 import { type Access, keepToken, TokenForm, takeAccess, tokenOfAddress } from './token.js'
 
 const tickMs = 500
-/** The close code of a connection that has no good token. */
+/** The close code of a connection without a valid token. */
 const unauthorized = 4501
 
 /** The whole page. */
@@ -35,7 +35,7 @@ export function App() {
   const about = useAbout(requests, listed, place.session)
   /** Why the hub wants another token. */
   const [refused, setRefused] = useState<string>()
-  /** How the session that is shown stands, and how many sessions of each kind there are. */
+  /** The standing of the shown session, and the number of sessions of each standing. */
   const [standing, setStanding] = useState<Standing>()
   const [counts, setCounts] = useState<ReadonlyMap<Standing, number>>(new Map())
   const meters = useMemo<Meters>(
@@ -71,7 +71,7 @@ export function App() {
     showIcon(place.session === undefined ? firstOf(counts) : standing)
   }, [place.session, standing, counts])
 
-  // Nothing counts on while nobody knows how it goes on.
+  // While the connection is lost, durations stop at the last moment that is known.
   const lastSeen = useRef(now)
   if (status.kind === 'open') lastSeen.current = now
   const seenAt = lastSeen.current
@@ -168,7 +168,7 @@ export function App() {
   )
 }
 
-/** @returns what the tab is called: first whether something needs a look */
+/** @returns the title of the tab, which begins with what needs attention */
 function titleOf(
   session: string | undefined,
   standing: Standing | undefined,
@@ -190,7 +190,7 @@ function firstOf(counts: ReadonlyMap<Standing, number>): Standing | undefined {
   return (['asks', 'failed'] as const).find((standing) => (counts.get(standing) ?? 0) > 0)
 }
 
-/** How the link is doing. */
+/** The state of the connection. */
 function Connection({ status, opened, meters }: Seen & { readonly meters: Meters }) {
   return (
     <p class={`connection ${status.kind}`} data-resumed={Math.max(0, opened - 1)}>
@@ -200,7 +200,7 @@ function Connection({ status, opened, meters }: Seen & { readonly meters: Meters
       />
       <span role="status">{statusText(status)}</span>
       {status.kind === 'open' && meters.lag.ms !== undefined && (
-        <span title="How much later the latest event came than the one that came soonest">
+        <span title="Delay of the latest event, compared with the fastest one">
           lag {durationText(meters.lag.ms)}
         </span>
       )}

@@ -4,7 +4,7 @@ import { type PanelMode, panelModes } from './model.js'
 
 let lists = 0
 
-/** A filter by type; takes effect when it is left or confirmed. One that is not valid is said, and changes nothing. */
+/** A filter by type. It takes effect on blur or Enter. An invalid filter is reported and changes nothing. */
 export function TypesField({
   label,
   value,
@@ -53,7 +53,7 @@ export function TypesField({
       />
       {fault !== undefined && (
         <span id={`${list}-fault`} class="fault" role="alert">
-          “{fault}” is no type, prefix* or !name: this filter is not in effect
+          “{fault}” is not a type, prefix* or !name: this filter is not in effect
         </span>
       )}
       <datalist id={list}>
@@ -77,7 +77,7 @@ export function ModeField({
   return (
     <select
       aria-label={label}
-      title="full: everything; summary: without deltas; control: only what steers the run"
+      title="full: everything; summary: without deltas; control: only events that control the run"
       value={value}
       onChange={(event) => onChoose(event.currentTarget.value as PanelMode)}
     >

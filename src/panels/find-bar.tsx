@@ -2,7 +2,7 @@ import { useLayoutEffect, useRef } from 'preact/hooks'
 import { type Finder, foundMax, indexOf, type Match } from './finder.js'
 import type { Seeker } from './search.js'
 
-/** The search of one panel: what is sought, how often it is there, and the way from one to the next. */
+/** The search of one panel: its text, the number of matches, and buttons to go from match to match. */
 export function FindBar({
   name,
   text,
@@ -61,7 +61,7 @@ export function FindBar({
   )
 }
 
-/** @returns how many there are, which one is marked, and how far the hub's history is searched */
+/** @returns the number of matches, which one is marked, and how far the hub's history has been searched */
 function countOf(matching: readonly Match[], current: Match | undefined, finder: Finder | undefined): string {
   const at = indexOf(matching, current)
   const count = matching.length.toLocaleString('en')
@@ -71,9 +71,9 @@ function countOf(matching: readonly Match[], current: Match | undefined, finder:
     case 'looking':
       return `${place}${count}… searching the history`
     case 'more':
-      return `${place}${count}, and more: the newest ${foundMax.toLocaleString('en')} of the history`
+      return `${place}${count} or more: only the newest ${foundMax.toLocaleString('en')} of the history are listed`
     case 'failed':
-      return `${place}${count} loaded; the history is not searched: ${searched.why}`
+      return `${place}${count} loaded; the search of the history failed: ${searched.why}`
     case 'done':
       return matching.length === 0 ? 'Not found' : `${place}${count}`
   }

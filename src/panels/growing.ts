@@ -1,6 +1,6 @@
 import type { Fields, Json } from './model.js'
 
-/** Text that grows: the paths of `data` that may carry it, by type. What the catalog of the hub merges. */
+/** The paths in `data` of growing text, by type: the types that the hub's catalog merges. */
 const growing: ReadonlyMap<string, readonly string[]> = new Map(
   Object.entries({
     llm_reasoning_delta: ['content'],
@@ -24,16 +24,16 @@ const growing: ReadonlyMap<string, readonly string[]> = new Map(
     'chat.completion.chunk': ['choices.0.delta.content', 'choices.0.delta.reasoning_content'],
   }),
 )
-/** Of the Responses API: all of these types have it there. */
+/** These types of the Responses API have their text in `delta`. */
 const responses = /^response\..+\.delta$/
 
 export interface Piece {
   readonly text: string
-  /** Where it was: pieces of other places are other texts. */
+  /** Its path in the data. Pieces with other paths belong to other texts. */
   readonly path: string
 }
 
-/** @returns the text by which an event makes another one longer; nothing where it does not */
+/** @returns the text that an event appends to a growing text; undefined if it appends none */
 export function pieceOf(type: string, data: Json): Piece | undefined {
   const paths = growing.get(type) ?? (responses.test(type) ? ['delta'] : [])
   for (const path of paths) {
@@ -43,7 +43,7 @@ export function pieceOf(type: string, data: Json): Piece | undefined {
   return undefined
 }
 
-/** Whether a text is prose for a person, rather than code, arguments or thoughts of a model. */
+/** Whether a text is prose for a person, rather than code, arguments or reasoning of a model. */
 export function isProse({ type, path }: { readonly type: string; readonly path: string }): boolean {
   return !/input|argument|ARGS|CALL|code|json|reasoning|REASONING|thinking/.test(`${type} ${path}`)
 }

@@ -8,13 +8,13 @@ import { nameIn, numberOf } from './standing.js'
 const askEveryMs = 2_000
 const pageItems = 100
 
-/** The hub itself, for those who run it: its figures, its connections, and what bounds it. */
+/** The hub itself, for its operators: its figures, connections and limits. */
 export function HubView({ requests }: { readonly requests: HubRequests }) {
   const [hub, setHub] = useState<Fields>({})
   const [listed, setListed] = useState<Fields>({})
   const [after, setAfter] = useState<readonly string[]>([])
   const [refused, refuse] = useState('')
-  /** The connection that is to be closed, once somebody says so again. */
+  /** The connection that is closed after a second click. */
   const [chosen, choose] = useState('')
   const askAgain = useRef(() => {})
 
@@ -133,12 +133,12 @@ export function HubView({ requests }: { readonly requests: HubRequests }) {
       <p class="pages">
         {after.length > 0 && (
           <button type="button" onClick={() => setAfter(after.slice(0, -1))}>
-            Earlier ones
+            Previous page
           </button>
         )}
         {typeof next === 'string' && (
           <button type="button" onClick={() => setAfter([...after, next])}>
-            Later ones
+            Next page
           </button>
         )}
       </p>

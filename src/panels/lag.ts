@@ -1,13 +1,13 @@
 /**
- * How late events come. The clocks of the hub and the browser differ by nobody knows how much, so it is told against
- * the event that came soonest: what is constant, the difference of the clocks and the way itself, falls out.
+ * The delay of events. The difference between the clocks of the hub and the browser is unknown, so the delay is measured
+ * relative to the fastest event, which cancels constant parts: the clock difference and the minimum transit time.
  */
 export class Lag {
   #least = Number.POSITIVE_INFINITY
-  /** Of the latest event, in milliseconds; nothing before the first one. */
+  /** The delay of the latest event in milliseconds; undefined before the first event. */
   ms: number | undefined
 
-  /** @param time when the event was made, @param now when it came: in milliseconds, by whatever clocks */
+  /** @param time of publishing, by the hub's clock @param now time of arrival, by the browser's. Milliseconds */
   count(time: number, now: number): void {
     this.#least = Math.min(this.#least, now - time)
     this.ms = now - time - this.#least

@@ -6,22 +6,22 @@ import type { Row } from './rows.js'
 
 const overscan = 400
 const bottomSlack = 24
-/** What is closer to an end of what is loaded than this, loads what lies beyond. CSS pixels. */
+/** Scrolling closer than this to an end of the loaded events loads more of them. CSS pixels. */
 const edgeSlack = 800
-/** The height of what stands above the first row and below the last one, where there is more. */
+/** The height of the button above the first row, and of the one below the last row, if there is more. CSS pixels. */
 const edgeHeight = 32
 
-/** How far a log is scrolled; the panel owns it, so that its buttons can move it. */
+/** The scroll position of a log. The panel owns it, so that its buttons can change it. */
 export interface Scroll {
   follow: boolean
   top: number
   /** The view goes to this row, as soon as it is drawn. */
   to: Row | undefined
-  /** The row at the upper edge, and how many pixels of it are above: it stays there whatever is loaded above it. */
+  /** The row at the upper edge, and how many of its pixels are hidden: loading rows above does not move it. */
   at: { readonly key: string; readonly fromEnd: number; readonly above: number } | undefined
 }
 
-/** The rows that can be seen, and room for those that cannot. */
+/** The visible rows, and empty space in place of the others. */
 export function LogView({
   log,
   rows,
@@ -36,19 +36,19 @@ export function LogView({
   onLater,
 }: {
   readonly log: Log
-  /** All rows of the log, or those that somebody chose to see. */
+  /** All rows of the log, or only the failures. */
   readonly rows: readonly Row[]
   readonly scroll: Scroll
   readonly label: string
-  /** When what is shown began: times are told from it as well. Milliseconds since 1970 */
+  /** When the session or worker began; rows also show the time since then. Milliseconds since 1970 */
   readonly since: number | undefined
-  /** What is said where more is above, and below. */
+  /** The labels of the buttons above and below; empty if there is no more. */
   readonly edges: { readonly above: string; readonly below: string }
   readonly links: RowLinks
-  /** Whether a row is one that is sought, or the one that was gone to. */
+  /** Whether a row matches the search, or is the current match. */
   readonly markOf: (row: Row) => '' | 'found' | 'current'
   readonly onFollow: () => void
-  /** Asked for what precedes, and follows, what is loaded. */
+  /** These load earlier and later events. */
   readonly onEarlier: () => void
   readonly onLater: () => void
 }) {
@@ -68,7 +68,7 @@ export function LogView({
   if (scroll.to !== undefined) scroll.top = edge + heightAbove(rows, rows.indexOf(scroll.to))
   else if (at !== undefined && !scroll.follow) {
     const same = rows.findIndex(({ key }) => key === at.key)
-    // The same text may come in other events than before: what is below it is as much.
+    // Reloaded text may be split into other events, with other keys. The number of rows below is then the same.
     const row = same === -1 ? rows.length - at.fromEnd : same
     if (row >= 0) scroll.top = edge + heightAbove(rows, row) + at.above
   }
@@ -96,17 +96,17 @@ export function LogView({
           if (row === undefined) return
           const measured = (element as HTMLElement).offsetHeight
           moved += Math.abs(measured - row.height)
-          // What turns out higher than it was taken for, above what is seen, moves nothing that is seen.
+          // A wrong estimate above the visible part must not move the visible part.
           if (top + row.height <= scroll.top) shift += measured - row.height
           top += row.height
           row.height = measured
         })
-        // What is above it may never have been measured: only where it is drawn can be asked.
+        // Rows above it may never have been measured, so its place is read from the page.
         const drawn = scroll.to && inner.children[rows.indexOf(scroll.to) - first]
         if (drawn instanceof HTMLElement) target = Math.max(0, drawn.offsetTop - outer.clientHeight / 3)
       },
       write() {
-        // More than there is: the browser stops at the end, and need not be asked where that is.
+        // The browser limits the value to the end, so the end need not be measured.
         if (scroll.follow) outer.scrollTop = 1e9
         else if (target !== undefined) {
           scroll.top = outer.scrollTop = target
@@ -115,7 +115,7 @@ export function LogView({
           scroll.top += shift
           outer.scrollTop = scroll.top
         }
-        // Estimates were far off: what is visible may be too little.
+        // Estimates were far off, so too few rows may be drawn.
         if (moved > overscan / 2) again(undefined)
         else if (isShort && isAll && edges.above !== '' && target === undefined) onEarlier()
       },
@@ -128,9 +128,9 @@ export function LogView({
       class="log"
       role="log"
       aria-label={label}
-      // Announced only on request: a reader of the screen would be flooded.
+      // Not announced: the events would flood a screen reader.
       aria-live="off"
-      // It scrolls, so it must be reachable by keyboard.
+      // It scrolls, so the keyboard must reach it.
       tabIndex={0}
       onScroll={(event) => {
         const outer = event.currentTarget
@@ -139,7 +139,7 @@ export function LogView({
         scroll.top = outer.scrollTop
         if (edges.above !== '' && outer.scrollTop < edgeSlack && up) onEarlier()
         if (edges.below !== '' && below < edgeSlack && !up) onLater()
-        // Rows that grow move the bottom away; only a person moves up.
+        // Growing rows move the bottom away; only a person scrolls up.
         const follow = edges.below === '' && (up ? below < 1 : scroll.follow || below < bottomSlack)
         if (follow !== scroll.follow) {
           scroll.follow = follow
@@ -180,7 +180,7 @@ export function LogView({
   )
 }
 
-/** Notes which row is at the upper edge, before rows come above it. */
+/** Stores which row is at the upper edge, before rows are added above it. */
 export function holdPlace(rows: readonly Row[], scroll: Scroll, edge: boolean): void {
   let top = edge ? edgeHeight : 0
   for (const [at, row] of rows.entries()) {

@@ -2,31 +2,31 @@ import { passes } from './filter.js'
 import type { PanelEvent } from './model.js'
 import { type Entry, isEvent, type Notice, type Row, Rows } from './rows.js'
 
-/** Maximum of events of a panel. */
+/** Maximum of events that a panel holds. */
 export const eventsMax = 10_000
 
 /**
- * The events of one panel that are loaded, a part of all there are, and the rows made of them. Mostly it is the newest
- * part; what comes while another is shown, or while the panel rests, waits in `pending`.
+ * The loaded events of one panel, and their rows. Usually they are the newest part of the history. Events that arrive
+ * while another part is shown, or while the panel is paused, wait in `pending`.
  */
 export class Log {
   /** The number of received events by type. */
   readonly types = new Map<string, number>()
-  /** What waits until the panel goes on, or comes to the end again: the newest, without a hole. */
+  /** The newest events, without a gap, until the panel resumes or shows the end again. */
   pending: Entry[] = []
   paused = false
-  /** Whether what is shown ends before the newest event that had come. */
+  /** Whether the shown part ends before the newest event that has arrived. */
   away = false
   /** Whether the shown part begins with the oldest retained event. */
   whole = false
-  /** Another number with each change of which part is shown: a page that was asked for before does not fit any more. */
+  /** Changes whenever another part is shown, because a page that was requested before does not fit then. */
   part = 0
-  /** The number of events that came live or with a join. */
+  /** The number of events that arrived live or with a join. */
   received = 0
   #rows = new Rows()
-  /** Of the present epoch, by offset. */
+  /** The entries of the present epoch, by offset. */
   #entries: Entry[] = []
-  /** Of epochs before: their offsets say nothing beside the present ones. */
+  /** The entries of earlier epochs, whose offsets cannot be compared with the present ones. */
   #earlier: Entry[] = []
   #patterns: readonly string[] = []
 
@@ -34,14 +34,14 @@ export class Log {
     return this.#rows.list
   }
 
-  /** @returns pixels that left at the top since this was last asked */
+  /** @returns the height of the rows removed at the top since the last call. CSS pixels */
   takeRemovedHeight(): number {
     const { removedHeight } = this.#rows
     this.#rows.removedHeight = 0
     return removedHeight
   }
 
-  /** The offsets of the first and the last event of the present epoch that are shown; 0 where there is none. */
+  /** The offsets of the first and the last shown event of the present epoch; 0 if there is none. */
   get first(): number {
     return this.#entries.find(isEvent)?.offset ?? 0
   }
@@ -65,7 +65,7 @@ export class Log {
     this.pending.push(entry)
     if (this.pending.length > eventsMax * 1.1) {
       this.pending = this.pending.slice(-eventsMax)
-      // What was between is only in the hub's history now.
+      // The events in between are only in the hub's history now.
       this.away = true
     }
   }
@@ -105,12 +105,12 @@ export class Log {
 
   /** Shows that the following events belong to another epoch. */
   beginAnew(text: string, time: number): void {
-    // What was away in the past of the one before has no history to go back through.
+    // The hub has no history of the former epoch, so nothing leads from an older part to its end.
     if (this.away) this.toEnd()
     this.#put({ notice: 'notice', text, time, offset: 0, anew: true })
   }
 
-  /** Shows only what passes, of the events that are here as well. */
+  /** Filters the events: those to come and those already loaded. */
   choose(patterns: readonly string[]): void {
     this.#patterns = patterns
     this.#makeRows()
@@ -124,9 +124,9 @@ export class Log {
   }
 
   /**
-   * Takes what a join brought in the place of what was loaded: by another filter it is other events.
+   * Replaces the loaded events by those of a join: another filter selects other events.
    *
-   * @param whole whether the hub retains nothing that precedes it
+   * @param whole whether the hub retains no earlier events
    */
   join(events: readonly PanelEvent[], whole: boolean): void {
     const shown = this.pending.length > 0 || this.paused ? this.last : Number.POSITIVE_INFINITY
@@ -142,7 +142,7 @@ export class Log {
     this.#makeRows()
   }
 
-  /** Takes events one by one in the place of those of the same offsets whose texts were joined on the way. */
+  /** Replaces merged events by the single events of the same offsets. */
   unfold(events: readonly PanelEvent[], whole: boolean): void {
     const newest = events.at(-1)?.offset ?? 0
     this.part += 1
@@ -151,7 +151,7 @@ export class Log {
     this.#makeRows()
   }
 
-  /** Takes in what precedes. What is too much then leaves at the end, and comes again when somebody goes there. */
+  /** Adds earlier events. Those beyond the maximum are removed at the end, and loaded again on scrolling there. */
   precede(events: readonly PanelEvent[], whole: boolean): void {
     this.part += 1
     const entries = [...events, ...this.#entries]
@@ -163,15 +163,15 @@ export class Log {
   }
 
   /**
-   * Takes in what follows, while the end is away.
+   * Adds later events, while the end is away.
    *
-   * @param end whether the hub has nothing more that follows
+   * @param end whether the hub has no later events
    */
   follow(events: readonly PanelEvent[], end: boolean): void {
     this.part += 1
     const next = this.pending.findIndex(isEvent)
     const place = this.pending[next]?.offset ?? Number.POSITIVE_INFINITY
-    // Texts that were joined on the way are one event of many: what waits is taken from one of its own events on.
+    // A merged event stands for several offsets, so pending events are used from one of their own offsets on.
     const isReached = events.some(({ offset }) => offset >= place)
     this.#entries.push(...(isReached ? events.filter(({ offset }) => offset <= place) : events))
     if (isReached || end) {
@@ -206,7 +206,7 @@ export class Log {
   }
 
   #leaveEnd(entries: readonly Entry[]): void {
-    // While it is away already, a hole is between what leaves and what waits.
+    // If it was away before, there is a gap between the removed and the pending events.
     if (!this.away) this.pending = [...entries, ...this.pending].slice(-eventsMax)
     this.away = true
   }

@@ -2,12 +2,12 @@ import { lexer, type Token, type Tokens } from 'marked'
 import type { ComponentChildren } from 'preact'
 import { pure } from './pure.js'
 
-/** How deep what is nested is drawn; below that it is text. */
+/** Maximum depth of elements; what is nested deeper is shown as text. */
 const depthMax = 16
 
 /**
- * Markdown as elements of the page. Its lexer alone is another's: no text ever becomes markup, so that HTML in it is
- * shown as it stands, and an image is a link to it.
+ * Markdown as elements of the page. Only the lexer is from a library. Text never becomes markup: HTML is shown as text,
+ * and an image as a link to it.
  */
 export const Markdown = pure(function Markdown({ text }: { readonly text: string }) {
   return <div class="markdown">{drawn(text)}</div>
@@ -33,7 +33,7 @@ function one(token: Token, depth: number): ComponentChildren {
     case 'def':
       return null
     case 'heading':
-      // Not headings of the page: those that jump from one to the next look for panels.
+      // Not a heading element, so that screen readers that list headings list the panels.
       return <p class={`heading level-${(token as Tokens.Heading).depth}`}>{all(token.tokens, depth)}</p>
     case 'paragraph':
       return <p>{all(token.tokens, depth)}</p>
@@ -110,7 +110,7 @@ function table({ header, rows }: Tokens.Table, depth: number): ComponentChildren
   )
 }
 
-/** A link only to the web, or to write a mail: nothing that runs, and nothing of the page's own. */
+/** A link to `http`, `https` or `mailto` only, so that it can neither run a script nor lead into the page. */
 function link(href: string, shown: ComponentChildren): ComponentChildren {
   if (!/^(https?:\/\/|mailto:)/i.test(href)) return shown
   return (

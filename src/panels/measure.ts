@@ -6,8 +6,8 @@ interface Measure {
 let due: Measure[] = []
 
 /**
- * Reads and writes geometry once all that changes in this turn has been drawn: first all reads, then all writes, so
- * that the browser lays the page out once and not once for each panel.
+ * Reads and writes geometry after all changes of this turn have been drawn: first all reads, then all writes, so that
+ * the browser computes the layout once instead of once per panel.
  */
 export function measure(task: Measure): void {
   due.push(task)

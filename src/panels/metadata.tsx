@@ -3,7 +3,7 @@ import type { Json } from './model.js'
 import type { HubRequests } from './requests.js'
 import { ValueText } from './value-text.js'
 
-/** What the producer said of the session; asked for when somebody opens it. */
+/** The session's metadata and outcome. They are requested when the element is opened. */
 export function Metadata({
   requests,
   session,

@@ -4,14 +4,14 @@ import { durationText } from './format.js'
 import type { Fields, Json } from './model.js'
 import { listedNeeds, type Need, needsOf } from './standing.js'
 
-/** Whose questions they are: a worker, or the session itself. */
+/** A worker, or the session itself, that may have open questions. */
 export interface Asking {
   readonly topic: string
   readonly name: string
   readonly about: Fields
 }
 
-/** What waits for a person, with a field for the answer. */
+/** The open questions, each with a field for the answer. */
 export function Needs({
   client,
   asking,
@@ -40,7 +40,7 @@ export function Needs({
         ))}
       </ul>
       {total > all.length && (
-        <p class="empty">{total - all.length} more: they show once these are answered.</p>
+        <p class="empty">{total - all.length} more are shown when these have been answered.</p>
       )}
     </section>
   )
@@ -68,7 +68,7 @@ function Question({
   const answer = async (data: { readonly [name: string]: Json }) => {
     say({ kind: 'sending' })
     try {
-      // It waits on the page if the hub is away: whoever answers must not wonder.
+      // While the hub is unreachable the client holds the command; without a timeout nobody would learn the outcome.
       await client.command(topic, 'input', { key: need.key, ...data }, { timeoutMs: 10_000 })
       say({ kind: 'sent' })
     } catch (error) {
@@ -86,13 +86,15 @@ function Question({
       </p>
       {need.kind === 'credentials' ? (
         <div class="answers">
-          <span class="sent">What is typed here would be kept: give them where the agent runs.</span>
+          <span class="sent">
+            An answer typed here would be stored. Enter the credentials where the agent runs.
+          </span>
           <button
             type="button"
             disabled={said?.kind === 'sending'}
             onClick={() => void answer({ value: true })}
           >
-            They are there
+            They are set
           </button>
         </div>
       ) : need.kind === 'permission' ? (
@@ -136,7 +138,7 @@ function Question({
       )}
       <p role="status" class={said?.kind === 'refused' ? 'refusal' : 'sent'}>
         {said?.kind === 'sending' && 'Sending…'}
-        {said?.kind === 'sent' && 'Sent. It stays here until the agent has taken it.'}
+        {said?.kind === 'sent' && 'Sent. The question stays here until the agent has taken the answer.'}
         {said?.kind === 'refused' && `Not sent: ${said.why}`}
       </p>
     </li>

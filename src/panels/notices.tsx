@@ -3,7 +3,7 @@ import type { Standing } from './standing.js'
 
 const storageName = 'runcast.notify'
 
-/** Tells outside of the page, if the person wants it, that something failed or asks while the page is out of sight. */
+/** Shows system notifications, if wanted, when a session fails or asks while the page is hidden. */
 export function Notices({ counts }: { readonly counts: ReadonlyMap<Standing, number> }) {
   const [wanted, want] = useState(() => localStorage.getItem(storageName) === 'yes')
   const before = useRef(counts)
@@ -12,7 +12,7 @@ export function Notices({ counts }: { readonly counts: ReadonlyMap<Standing, num
   useEffect(() => {
     const earlier = before.current
     before.current = counts
-    // The first list is what was there already.
+    // The first list is not news.
     if (!wanted || !isAllowed || earlier.size === 0 || document.visibilityState === 'visible') return
     for (const [standing, words] of told) {
       const more = (counts.get(standing) ?? 0) - (earlier.get(standing) ?? 0)
@@ -31,7 +31,7 @@ export function Notices({ counts }: { readonly counts: ReadonlyMap<Standing, num
       type="button"
       class="notify"
       aria-pressed={wanted && isAllowed}
-      title="The browser says when a session fails or asks while this page is out of sight"
+      title="Shows a notification when a session fails or asks while this page is hidden"
       onClick={() => void toggle()}
     >
       Notify me

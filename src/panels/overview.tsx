@@ -5,14 +5,15 @@ import { Slices } from './slices.js'
 import { numberOf, reasonOf, standingOf, usageText } from './standing.js'
 import { StatusMark } from './status-mark.js'
 
-/** How many rows are drawn at first, and with each step; with how many workers they are searched. */
+/** The number of rows at first, and of each further step. */
 const rowsStep = 100
+/** More workers than this get a search field. */
 const searchedMin = 20
 const rowsPerFrame = 25
 
 export type Worker = readonly [id: string, about: Fields]
 
-/** A row a worker on one time axis: how it stands, when it ran, and what to know of it. */
+/** One row for each worker on a common time axis, with its standing, its duration and its reason. */
 export function Overview({
   workers: all,
   now,
@@ -27,7 +28,7 @@ export function Overview({
   /** Goes to the worker's panel. */
   readonly onOpen: (worker: string) => void
   readonly onOnly: (worker: string) => void
-  /** Hides it, or shows it again. */
+  /** Hides the worker, or shows it again. */
   readonly onHide: (worker: string) => void
 }) {
   const [text, search] = useState('')
@@ -57,7 +58,7 @@ export function Overview({
           <span>{durationText(length)}</span>
         </span>
       </header>
-      {/* It scrolls, so it must be reachable by keyboard. */}
+      {/* It scrolls, so the keyboard must reach it. */}
       <ul tabIndex={0} aria-label="Workers on one time axis">
         <Slices step={rowsPerFrame}>
           {workers.map(([worker, about], at) => {
@@ -106,13 +107,13 @@ export function Overview({
             </button>
           </li>
         )}
-        {found.length === 0 && <li class="empty">No worker is like “{text}”.</li>}
+        {found.length === 0 && <li class="empty">No worker matches “{text}”.</li>}
       </ul>
     </section>
   )
 }
 
-/** @returns when the worker began, and ended or is now. Milliseconds since 1970 */
+/** @returns when the worker began, and when it ended; the current time if it runs. Milliseconds since 1970 */
 export function spanOf(about: Fields, now: number): readonly [start: number, end: number] {
   const start = numberOf(about['startedAt']) || now
   return [start, Math.max(start, numberOf(about['endedAt']) || now)]

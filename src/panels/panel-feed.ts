@@ -15,26 +15,28 @@ import { type From, TopicHistory } from './topic-history.js'
 export interface Meters {
   readonly total: Rate
   readonly lag: Lag
-  /** Gaps that were told; one that all panels are told, as that of a hub begun anew, counts once. */
+  /** The reported gaps. One that all panels get, such as a new epoch, counts once. */
   readonly gaps: Set<string>
 }
 
-/** The number of events at the beginning of a panel, and of each step upwards or downwards. */
+/** Maximum of events that a panel begins with. */
 export const joinedEvents = 1_000
+/** The number of events that each step upwards or downwards loads. */
 const pageEvents = 500
 /** The number of events around the target of a link. */
 const eventsBefore = 150
 
-/** The source of a panel's events: its live topic, and the hub's history before that. */
+/** The source of a panel's events: its live topic, and the hub's history for earlier events. */
 export class PanelFeed {
   readonly log = new Log()
   /** The slice `$commands` of the topic. */
   commands: Fields = {}
   live = false
-  /** The reason that the hub ended it. */
+  /** Why the hub ended the subscription. */
   ended: string | undefined
-  /** Which part of the history is being loaded, or why it could not be. */
+  /** Which part of the history is being loaded. */
   loading: 'earlier' | 'later' | 'there' | undefined
+  /** Why the last request for history failed. */
   refused: string | undefined
   readonly #history: TopicHistory
   readonly #client: Client
@@ -49,10 +51,10 @@ export class PanelFeed {
   #mode: PanelMode = 'full'
   #subscription: { close(): void; readonly position: string | undefined } | undefined
   #earlierSubscription: { close(): void } | undefined
-  /** Counts what makes a page that is on its way useless. */
+  /** Increases with each change that makes requested pages obsolete. */
   #tries = 0
   #isJoining = false
-  /** The newest event of a join in which texts may have been joined: where that begins is not known. */
+  /** The offset of the newest event of a join that may contain merged events, whose first offset is unknown. */
   #folded: number | undefined
 
   constructor(
@@ -69,7 +71,7 @@ export class PanelFeed {
       readonly meters: Meters
       readonly rate: Rate
       readonly lastMax?: number
-      /** Of the topic's state, what `onState` is told of. */
+      /** The slices of the topic's state that `onState` gets. */
       readonly slices?: readonly string[]
       readonly onState?: (state: Fields, change: StateChange | undefined) => void
       readonly onChange: () => void
@@ -86,7 +88,7 @@ export class PanelFeed {
     this.#history = new TopicHistory(requests, topic)
   }
 
-  /** Follows the topic by a filter, in the place of the one before, which is shown until all has come. */
+  /** Follows the topic by another filter. The events of the former one are shown until the join is complete. */
   choose(patterns: readonly string[], mode: PanelMode): void {
     this.#patterns = patterns
     this.#mode = mode
@@ -115,7 +117,7 @@ export class PanelFeed {
             this.#meters.total.count(time)
             this.#meters.lag.count(event.time, time)
           }
-          // What is shown of them may have texts joined of several: all is read again, and takes its place when it has come.
+          // Shown events may be merged ones, so all are read again. They replace the shown ones when they have arrived.
           if (event.type === 'redacted' && event.replay !== true) this.choose(patterns, mode)
           this.#onChange()
         },
@@ -129,7 +131,7 @@ export class PanelFeed {
           if (reason === 'epoch') {
             this.#meters.gaps.add('epoch')
             this.#history.epoch = ''
-            this.log.beginAnew('The session began anew: what follows is a new count of its events.', now)
+            this.log.beginAnew('The session has a new epoch: its offsets start again.', now)
           } else {
             this.#meters.gaps.add(`${reason} ${after} ${offset}`)
             const lost = dropped === undefined ? 'events' : countText(dropped, 'event')
@@ -140,12 +142,12 @@ export class PanelFeed {
         onLive: () => {
           this.live = true
           if (joining !== undefined) {
-            // Texts that were joined on the way count as one: fewer than were asked for does not say that this is all.
+            // Merged events count once, so fewer events than requested are not necessarily all.
             const [, newest = Number.POSITIVE_INFINITY] = positionOf(this.#subscription?.position)
             this.log.join(joining, joining.length === 0 || newest <= this.#lastMax)
             this.#folded = joining.length < this.#lastMax && !this.log.whole ? newest : undefined
             joining = undefined
-            // What is being loaded beside another filter's events is not for these.
+            // Pages that are being loaded belong to the former filter.
             this.#tries += 1
             this.loading = undefined
             this.#isJoining = false
@@ -171,7 +173,7 @@ export class PanelFeed {
     this.#earlierSubscription?.close()
   }
 
-  /** Loads what precedes the first event that is shown. @param hold is called before it takes its place */
+  /** Loads events before the first shown one. @param hold is called before they are inserted */
   async earlier(hold: () => void): Promise<void> {
     const { log } = this
     if (log.whole || log.first === 0 || this.loading !== undefined) return
@@ -221,7 +223,7 @@ export class PanelFeed {
   /**
    * Shows the part of the history around an event.
    *
-   * @returns the row that has it; nothing when it is not retained, or left out by the filter
+   * @returns its row; undefined if the event is not retained, or excluded by the filter
    */
   async goTo(offset: number): Promise<Row | undefined> {
     const loaded = this.rowOf(offset)
@@ -239,7 +241,7 @@ export class PanelFeed {
     return this.rowOf(offset)
   }
 
-  /** @returns the row that shows an event, where it is loaded */
+  /** @returns the row that shows an event; undefined if it is not loaded */
   rowOf(offset: number): Row | undefined {
     if (offset < this.log.first || offset > this.log.last) return undefined
     return this.log.rows.findLast(
@@ -247,7 +249,7 @@ export class PanelFeed {
     )
   }
 
-  /** The oldest that the hub retains: where a person goes who presses Home. */
+  /** Shows the oldest events that the hub retains. */
   async toBeginning(): Promise<void> {
     const { log } = this
     if (log.whole) return
@@ -257,9 +259,9 @@ export class PanelFeed {
   }
 
   /**
-   * Seeks in what is loaded, and on in the history where that ends.
+   * Searches the loaded events, and the history before and after them.
    *
-   * @param hold as of `earlier`
+   * @param hold see `earlier`
    */
   find(
     matches: (row: Row) => boolean,
@@ -287,7 +289,7 @@ export class PanelFeed {
     return row ?? (await this.goTo(offset))
   }
 
-  /** The epoch that the subscription is in is the history's, too. */
+  /** Gives the history the epoch of the subscription. */
   #prepare(): void {
     const [epoch] = positionOf(this.#subscription?.position)
     if (epoch !== undefined) this.#history.epoch = epoch
@@ -308,7 +310,7 @@ export class PanelFeed {
     try {
       this.#prepare()
       const page = await this.#history.page({ patterns: this.#patterns, mode: this.#mode }, from, limit)
-      // A filter that was chosen meanwhile has other events; and what extends a part must find it as it was.
+      // The page is dropped if another filter was chosen meanwhile, or if the part that it extends has changed.
       if (tries === this.#tries && (what === 'there' || part === this.log.part)) take(page)
     } catch (error) {
       this.refused = error instanceof Error ? error.message : String(error)

@@ -1,4 +1,4 @@
-// Longer than 350 lines: one panel with all that its head and its rows can do.
+// Longer than 350 lines: one panel, with the state and the markup of its header, tools and rows.
 
 import type { VNode } from 'preact'
 import { useEffect, useLayoutEffect, useMemo, useReducer, useRef, useState } from 'preact/hooks'
@@ -27,7 +27,7 @@ import { copyText, download } from './take-away.js'
 
 const searchAfterMs = 250
 
-/** An event that a panel goes to; a new object with each time that somebody asks for it. */
+/** An event that a panel scrolls to. Each request is a new object, so that the same event can be requested again. */
 export interface Goal {
   readonly offset: number
 }
@@ -38,26 +38,26 @@ export interface PanelProps {
   readonly topic: string
   readonly name: string
   readonly kind: 'session' | 'worker'
-  /** `status`, `startedAt`, `endedAt`, as the hub says. */
+  /** The hub's record of the topic: `status`, `startedAt`, `endedAt` and others. */
   readonly about: Fields
   readonly meters: Meters
   readonly rate: Rate
   /**
-   * Slices of the topic's state beside those that the panel shows, and who is told of them: a second subscription to the
-   * same topic would take a response of its own over SSE.
+   * Further slices of the topic's state, and the function that gets them. A second subscription to the same topic would
+   * need a response of its own over SSE.
    */
   readonly slices?: readonly string[]
   readonly onState?: (state: Fields, change: StateChange | undefined) => void
-  /** With how many events it begins. */
+  /** The number of events that it begins with. */
   readonly lastMax: number
   readonly filter: Filter
-  /** Whether all panels rest; a new object with each choice, so that it overrules a panel's own. */
+  /** Whether all panels are paused. Each choice is a new object, so that it overrides the panel's own. */
   readonly rest: { readonly paused: boolean }
   readonly goal: Goal | undefined
   readonly now: number
   readonly onFilter: (filter: Filter) => void
   readonly hrefOf: (offset: number) => string
-  /** Told which event somebody marked. */
+  /** Called with the offset of the event that a person marked. */
   readonly onMark: (offset: number) => void
 }
 
@@ -68,7 +68,7 @@ export function Panel(props: PanelProps) {
   const [scroll] = useState<Scroll>(() => ({ follow: true, top: 0, to: undefined, at: undefined }))
   const [, draw] = useReducer((count: number, _: undefined) => count + 1, 0)
   const [said, say] = useState('')
-  /** What is searched for; nothing while nobody searches. */
+  /** The searched text; absent while the search is closed. */
   const [sought, seek] = useState<string>()
   const [current, setCurrent] = useState<Match>()
   /** Whether only failures are shown. */
@@ -79,7 +79,7 @@ export function Panel(props: PanelProps) {
   const drawnLive = useRef(false)
   const drawnAbout = useRef(about)
   const isStale = useRef(false)
-  // Out of sight it is drawn when the page has time: readers of the screen, and searches of the browser, go there, too.
+  // Outside the viewport it is drawn when the page is idle, for screen readers and the browser's own search.
   const showLater = useRef(() => {
     isStale.current = true
     draw(undefined)
@@ -99,7 +99,7 @@ export function Panel(props: PanelProps) {
   })
   const feed = made.current
   const { log } = feed
-  // What a row calls is that of the latest drawing.
+  // Rows call the latest properties, although `links` stays the same object.
   const latest = useRef(props)
   latest.current = props
   const links = useRef({
@@ -136,7 +136,7 @@ export function Panel(props: PanelProps) {
     draw(undefined)
   }
 
-  // What is out of sight is not drawn.
+  // A panel outside the viewport is not drawn at once.
   useLayoutEffect(() => {
     const element = section.current
     if (element === null) return
@@ -153,12 +153,11 @@ export function Panel(props: PanelProps) {
     clientClock.after(2_000, () => say(''))
   }
   const copy = async (text: string) => {
-    sayAWhile((await copyText(text)) ? 'Copied' : 'The browser did not let it be copied')
+    sayAWhile((await copyText(text)) ? 'Copied' : 'The browser refused to copy')
   }
 
   const seeker = useMemo(() => seekerOf(sought ?? ''), [sought])
   const rowsShown = (): readonly Row[] => (onlyFailures.current ? log.rows.filter(isError) : log.rows)
-  /** What was searched for in the history, and the failures there once somebody asked for them. */
   const hold = () => holdPlace(rowsShown(), scroll, !log.whole)
   const finder = useFinder(seeker.kind === 'sought' ? seeker : undefined, feed, { hold, changed })
   const errorFinder = useRef<Finder | undefined>(undefined)
@@ -169,7 +168,7 @@ export function Panel(props: PanelProps) {
   const found = new Set(matching.map(({ row }) => row))
   const errors = errorFinder.current?.matching(log.rows) ?? log.rows.filter(isError).map(matchOf)
 
-  /** Goes to a row, in the middle of what is seen. */
+  /** Scrolls to a row. */
   const goToRow = (row: Row) => {
     setCurrent({ offset: row.offset, row })
     if (!isError(row)) onlyFailures.current = false
@@ -179,7 +178,7 @@ export function Panel(props: PanelProps) {
   }
   const showOnlyFailures = (only: boolean) => {
     onlyFailures.current = only
-    // Whoever went to a failure wants to see next what surrounds it.
+    // If the current row is a failure, it stays visible, so that the events around it can be read.
     const row = current?.row
     if (row !== undefined && log.rows.includes(row) && isError(row)) return goToRow(row)
     scroll.follow = !log.away
@@ -189,11 +188,11 @@ export function Panel(props: PanelProps) {
   const goTo = async (match: Match | undefined, of: Finder | undefined) => {
     setCurrent(match)
     if (match === undefined) return
-    // Another part of the history may take the place of these.
+    // Loading another part of the history may replace these rows, so their offsets are kept.
     if (match.row === undefined) of?.keep(of.matching(log.rows).map(({ offset }) => offset))
     const row = await feed.rowOfMatch(match)
     if (row !== undefined) goToRow(row)
-    else sayAWhile('The hub does not retain it any more')
+    else sayAWhile('The hub no longer retains this event')
   }
   const step = (by: 1 | -1) => void goTo(following(matching, current, by), finder)
   const stepError = async (by: 1 | -1) => {
@@ -209,7 +208,7 @@ export function Panel(props: PanelProps) {
     if (goal === undefined || !isLive) return
     void feed.goTo(goal.offset).then((row) => {
       if (row !== undefined) goToRow(row)
-      else sayAWhile(`Event ${goal.offset} is not here: left out by the filter, or not retained any more`)
+      else sayAWhile(`Event ${goal.offset} is not shown: excluded by the filter, or no longer retained`)
     })
   }, [goal, isLive])
 
@@ -229,7 +228,7 @@ export function Panel(props: PanelProps) {
     } else if (event.key === 'End' && log.away) jump()
   }
 
-  // The same picture again costs nothing.
+  // Returning the same element makes Preact skip the panel.
   if (
     !visible.current &&
     drawn.current !== undefined &&
@@ -307,14 +306,14 @@ export function Panel(props: PanelProps) {
         <button
           type="button"
           onClick={(event) => void copy(event.shiftKey ? log.text() : log.ndjson())}
-          title="Copies the events that are loaded, one JSON object a line; with Shift their text"
+          title="Copies the loaded events, one JSON object per line; with Shift, their text"
         >
           Copy
         </button>
         <button
           type="button"
           onClick={() => download(`${name}.ndjson`, log.ndjson())}
-          title="The events that are loaded"
+          title="Downloads the loaded events as NDJSON"
         >
           Download
         </button>
@@ -330,7 +329,7 @@ export function Panel(props: PanelProps) {
           <button
             type="button"
             class="errors"
-            title="The next failure (e), with Shift the one before"
+            title="Next failure (e); with Shift, the previous one"
             onClick={(event) => void stepError(event.shiftKey ? -1 : 1)}
           >
             ✕ {errors.length.toLocaleString('en')}
@@ -342,7 +341,7 @@ export function Panel(props: PanelProps) {
             type="button"
             aria-pressed={onlyFailures.current}
             class={onlyFailures.current ? 'on' : ''}
-            title="Shows only the failures among the events that are loaded"
+            title="Shows only the failures among the loaded events"
             onClick={() => showOnlyFailures(!onlyFailures.current)}
           >
             Only failures
@@ -394,9 +393,7 @@ export function Panel(props: PanelProps) {
             {emptyText(feed, { known: startedAt !== undefined, filter, total: numberOf(about['events']) })}
           </p>
         )}
-        {log.rows.length > 0 && rows.length === 0 && (
-          <p class="empty">No failure among the events that are loaded.</p>
-        )}
+        {log.rows.length > 0 && rows.length === 0 && <p class="empty">No failure among the loaded events.</p>}
         <LogView
           log={log}
           rows={rows}
@@ -425,7 +422,7 @@ function matchOf(row: Row): Match {
   return { offset: row.offset, row }
 }
 
-/** Searches the history once a person has stopped typing. @returns what has been found so far */
+/** Searches the history once typing has stopped. @returns the search, with the matches so far */
 function useFinder(
   sought: { readonly matches: (row: Row) => boolean; readonly q: string } | undefined,
   feed: PanelFeed,
@@ -449,14 +446,14 @@ function useFinder(
   return of.current === sought ? finder.current : undefined
 }
 
-/** What stands at the end of what is loaded, where there is more. */
+/** @returns the label of the button that loads more */
 function edgeText(feed: PanelFeed, which: 'earlier' | 'later', total: number): string {
   if (feed.loading !== undefined) return `Loading ${which} events…`
   if (feed.refused !== undefined) return `Not loaded: ${feed.refused} · try again`
   return `Load ${which} events${total > 0 ? ` · ${total.toLocaleString('en')} in all` : ''}`
 }
 
-/** What stands where no row is. */
+/** @returns the text of a panel without rows */
 function emptyText(
   feed: PanelFeed,
   { known, filter, total }: { readonly known: boolean; readonly filter: Filter; readonly total: number },
@@ -469,9 +466,9 @@ function emptyText(
       filter.mode === 'full' ? '' : `the mode ${filter.mode}`,
     ]
     const all = total === 0 ? 'Nothing yet.' : `None of ${countText(total, 'event')} passes.`
-    return `${all} Only what ${which.filter((each) => each !== '').join(' and ')} let through is shown.`
+    return `${all} The filter shows only ${which.filter((each) => each !== '').join(' and ')}.`
   }
-  return known ? 'Nothing yet.' : 'Nothing yet. What is published to it shows here at once.'
+  return known ? 'Nothing yet.' : 'Nothing yet. Published events appear here at once.'
 }
 
 function isTyping({ target }: KeyboardEvent): boolean {

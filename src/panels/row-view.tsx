@@ -7,7 +7,7 @@ import { pure } from './pure.js'
 import { inputOf, outputOf, type Row } from './rows.js'
 import { ValueText } from './value-text.js'
 
-/** Where a link to an event leads, and what happens there. */
+/** The address of a row's link, and what a click on it does. */
 export interface RowLinks {
   hrefOf(row: Row): string
   go(row: Row): void
@@ -58,7 +58,7 @@ export const RowView = pure(function RowView({
   }
 })
 
-/** When it was published; a link to the event, which those who use the keyboard have among the tools of the panel. */
+/** The time of publishing, as a link to the event. Keyboard users have the same link among the panel's tools. */
 function Stamp({
   row,
   since,
@@ -69,7 +69,7 @@ function Stamp({
   readonly links: RowLinks
 }) {
   const when = `${timeText(row.time)}${since === undefined ? '' : ` · after ${durationText(row.time - since)}`}`
-  // Its text is drawn by the style: who selects and copies rows gets what they say alone.
+  // CSS draws its text, so that copied rows do not contain it.
   return (
     <a
       class="stamp"
@@ -122,7 +122,7 @@ function Piece({ text, look }: { readonly text: string; readonly look: Look }) {
 
 const address = /https?:\/\/[^\s<>"'`]+[^\s<>"'`.,;:!?)\]}]/g
 
-/** Addresses in a text become links. */
+/** Turns the addresses in a text into links. */
 function linked(text: string): ComponentChildren {
   if (!text.includes('://')) return text
   const parts: ComponentChildren[] = []
@@ -175,7 +175,7 @@ function Expandable({ row, mark, stamp, toggled }: Drawn & { readonly toggled: (
   )
 }
 
-/** What an open row shows: of a tool call what it was called with, and what came of it, each with its own limit. */
+/** The content of an open row. A tool call has its arguments and its result, each cut at its own limit. */
 function Details({ row, onMore }: { readonly row: Row; readonly onMore: () => void }) {
   const { kind, details, result } = row
   if (kind !== 'tool') return <ValueText value={details ?? null} onMore={onMore} />
@@ -183,13 +183,13 @@ function Details({ row, onMore }: { readonly row: Row; readonly onMore: () => vo
     <div class="call">
       {details !== undefined && (
         <details open onToggle={onMore}>
-          <summary>Called with</summary>
+          <summary>Arguments</summary>
           <ValueText value={inputOf(fieldsOf(details)) || details} onMore={onMore} />
         </details>
       )}
       {result !== undefined && (
         <details open onToggle={onMore}>
-          <summary>{row.outcome === 'failed' ? 'Failed with' : 'Gave back'}</summary>
+          <summary>{row.outcome === 'failed' ? 'Error' : 'Result'}</summary>
           <ValueText value={outputOf(result)} onMore={onMore} />
         </details>
       )}

@@ -1,39 +1,37 @@
-// Longer than 350 lines: all that becomes of an event in a panel, in one pass.
-
 import { clientClock } from '../client/surroundings.js'
 import { type Look, plain, spansOf } from './ansi.js'
 import { dayText } from './format.js'
 import { isProse, pieceOf } from './growing.js'
 import { type Fields, fieldsOf, type Json, type PanelEvent, textOf } from './model.js'
 
-/** What a panel shows in one place. `revision` changes with what is shown. */
+/** One row of a panel. `revision` changes whenever its content does. */
 export interface Row {
-  /** Again the same when the rows are made anew, so that what is open stays open and the focus stays. */
+  /** Stays the same when the rows are rebuilt, so that open rows stay open and the focus stays. */
   readonly key: string
   readonly kind: 'line' | 'text' | 'tool' | 'event' | 'error' | 'notice' | 'date'
   readonly type: string
   readonly time: number
-  /** Of the first and the last event that it is made of. */
+  /** The offsets of its first and its last event. */
   readonly offset: number
   last: number
   revision: number
-  /** Of lines, growing text and notices: itself. Of the others: what stands beside the type. */
+  /** The content of lines, growing text and notices; for the other kinds the text beside the type. */
   text: string
-  /** Of lines: how they begin. */
+  /** Of lines: the colours and styles at their beginning. */
   readonly look: Look
-  /** Of process output: which stream. */
+  /** Of process output: its stream. */
   readonly stream?: string
-  /** Of growing text: where in the data it is, and whether it is prose, which is drawn as Markdown. */
+  /** Of growing text: its path in the data, and whether it is prose, which is drawn as Markdown. */
   readonly path?: string
   readonly isProse?: boolean
-  /** Shown when the row is open: the data of an event, of a tool call that with which it began. */
+  /** Shown when the row is open: the data of the event; of a tool call, of its first event. */
   details?: Json
-  /** Of tool calls that have ended: the data of that event, and how long it took. Milliseconds */
+  /** Of tool calls that have ended: the data of the last event, and the duration in milliseconds. */
   result?: Json
   tookMs?: number
-  /** Of events and errors: whose it is, which the session's own stream does not say otherwise. */
+  /** Of events and errors: the worker. The session's own panel shows it. */
   readonly worker?: string
-  /** Of tool calls: what is called. */
+  /** Of tool calls: the name of the tool. */
   readonly name?: string
   outcome?: 'running' | 'done' | 'failed'
   isOpen: boolean
@@ -41,13 +39,13 @@ export interface Row {
   height: number
 }
 
-/** What a panel says itself, after the event of this offset. */
+/** A message of the panel itself, after the event of this offset. */
 export interface Notice {
   readonly notice: 'notice' | 'gap' | 'ended'
   readonly text: string
   readonly time: number
   readonly offset: number
-  /** What follows belongs to another epoch. */
+  /** The following entries belong to another epoch. */
   readonly anew: boolean
 }
 
@@ -57,7 +55,7 @@ export function isEvent(entry: Entry): entry is PanelEvent {
   return !('notice' in entry)
 }
 
-/** What the rows of a panel are at most: so many, and so many characters of text. */
+/** Maximum of rows of a panel, and of characters of their text. */
 export const rowsMax = 10_000
 export const charactersMax = 4_000_000
 const textCharactersMax = 16_000
@@ -70,25 +68,25 @@ const failures = /(^|[._-])(error|failed|failure|stalled|doom_loop|lost)$/
 const toolIdNames = ['tool_call_id', 'toolCallId', 'tool_use_id', 'call_id', 'id']
 const toolNames = ['tool_name', 'toolName', 'tool', 'name']
 
-/** The rows of one panel, made out of its events, within bounds. */
+/** The rows of one panel, made from its events, within bounds. */
 export class Rows {
   list: Row[] = []
-  /** Pixels that left at the top since somebody last asked. */
+  /** The height of the rows removed at the top since this was last reset. CSS pixels. */
   removedHeight = 0
-  /** How many epochs and notices there are, and how many rows the entry that is shown has. */
+  /** The number of epochs and notices so far, and of rows of the present entry. */
   #epochs = 0
   #notices = 0
   #parts = 0
-  /** The entry that is shown: as its rows' keys begin, and its offset. */
+  /** The beginning of the keys of the present entry's rows, and its offset. */
   #keyed = ''
   #offset = 0
   #day = ''
   #characters = 0
-  /** The rows that still grow: of process output by stream. */
+  /** The unfinished lines of process output, by stream. */
   readonly #openLines = new Map<string, Row>()
   readonly #looks = new Map<string, Look>()
   readonly #tools = new Map<string, Row>()
-  /** Rows that were there before, by key: they stay open, and as high as they were measured. */
+  /** The former rows by key, which pass on whether they are open, and their height. */
   readonly #before: ReadonlyMap<string, Row>
 
   constructor(before: readonly Row[] = []) {
@@ -128,7 +126,7 @@ export class Rows {
     this.#add({ kind, type, time, text, details: entry.data, ...(worker !== undefined && { worker }) })
   }
 
-  /** A day that is not the one before, or today, has a row of its own. */
+  /** Adds a row with the date when the day changes. The first event needs none if it is of today. */
   #dated(time: number): void {
     const day = new Date(time).toDateString()
     if (day === this.#day) return
@@ -158,10 +156,10 @@ export class Rows {
   }
 
   #append(row: Row, piece: string): void {
-    // A carriage return alone writes the line anew, as progress bars do.
+    // A lone carriage return overwrites the line, as progress bars do.
     const written = withoutErased(row.text + piece)
     let end = written.length
-    // Not by a pattern: at a run of them it would begin anew with each.
+    // A regular expression would take quadratic time for a run of carriage returns.
     while (written[end - 1] === '\r') end -= 1
     const whole = written.slice(0, end)
     const text = whole.slice(whole.lastIndexOf('\r') + 1).slice(0, lineCharactersMax)
@@ -242,7 +240,6 @@ export class Rows {
     }
     made.height = before?.height ?? (made.kind === 'line' ? lineHeight : lineHeight + 8)
     this.#characters += made.text.length
-    // Whatever stands between ends the growing line of the other stream's neighbour only by its own line break.
     this.list.push(made)
     if (this.list.length > rowsMax * 1.1 || this.#characters > charactersMax) this.#trim()
     return made
@@ -264,7 +261,7 @@ export class Rows {
   }
 }
 
-/** A backspace takes back what stands before it, as spinners do. */
+/** Applies backspaces, which spinners write: each removes the character before it. */
 function withoutErased(text: string): string {
   if (!text.includes('\b')) return text
   const kept: string[] = []
@@ -281,12 +278,12 @@ function isFailure(type: string, data: Fields): boolean {
   return data['code'] !== 0 && data['cancelled'] !== true
 }
 
-/** @returns what a tool is called with, of the data of its event */
+/** @returns the arguments of a tool call, from the data of its event */
 export function inputOf(data: Fields): Json {
   return data['input'] ?? data['tool_input'] ?? data['args'] ?? data['arguments'] ?? ''
 }
 
-/** @returns what a tool gave back, of the data of its event; all of it where it does not say what that is */
+/** @returns the result of a tool call, from the data of its event; all of the data if it names no result */
 export function outputOf(data: Json): Json {
   const fields = fieldsOf(data)
   return fields['result'] ?? fields['output'] ?? fields['content'] ?? fields['error'] ?? data
@@ -294,7 +291,7 @@ export function outputOf(data: Json): Json {
 
 const summaryMax = 160
 
-/** @returns a value on one line, as a person would note it down */
+/** @returns a value as a short text on one line */
 export function summaryOf(value: Json): string {
   if (value === null || value === undefined) return ''
   if (typeof value !== 'object') return clipped(String(value))
@@ -313,7 +310,7 @@ function shortJson(value: Json): string {
   if (Array.isArray(value)) {
     return value.map((each) => (typeof each === 'object' ? '…' : String(each))).join(' ')
   }
-  // One level deeper at most: `outcome {status ok}` says what `outcome {…}` hides.
+  // One more level is shown: `outcome {status ok}` says more than `outcome {…}`.
   const parts = Object.entries(value as Fields)
     .slice(0, 4)
     .map(([name, each]) => `${name} ${typeof each === 'object' && each !== null ? '…' : String(each)}`)

@@ -7,7 +7,7 @@ import { nameIn, needsOf, numberOf, type Standing, standingOf } from './standing
 
 export type Listed = readonly [id: string, about: Fields]
 
-/** What the hub lists: sessions by id, and how many it leaves out. */
+/** The hub's list: sessions by id, and the number of sessions that it leaves out. */
 export interface SessionList {
   readonly sessions: Fields
   readonly more: number
@@ -26,7 +26,7 @@ export function useSessions(client: Client): SessionList {
   return list
 }
 
-/** The slice has the sessions by their ids, and `more` beside them where there are others. */
+/** The slice has the sessions by id, and the number `more` if it leaves some out. */
 function listOf(slice: Json | undefined): SessionList {
   const fields = fieldsOf(slice)
   if (typeof fields['more'] !== 'number') return { sessions: fields, more: 0 }
@@ -34,7 +34,7 @@ function listOf(slice: Json | undefined): SessionList {
   return { sessions, more: numberOf(more) }
 }
 
-/** @returns what the hub says of one session, also where its live list leaves it out */
+/** @returns the hub's entry of one session, even if the live list leaves it out */
 export function useAbout(requests: HubRequests, list: SessionList, session: string | undefined): Fields {
   const [asked, setAsked] = useState<Listed>(['', {}])
   const live = session === undefined ? undefined : list.sessions[session]
@@ -44,7 +44,7 @@ export function useAbout(requests: HubRequests, list: SessionList, session: stri
     const stop = new AbortController()
     requests.get(`api/sessions/${encodeURIComponent(session)}`, {}, stop.signal).then(
       (summary) => setAsked([session, aboutOf(summary)]),
-      // There is none, or it may not be seen: its own stream says so.
+      // The session is missing or forbidden; its own subscription reports that.
       () => undefined,
     )
     return () => stop.abort()
@@ -53,7 +53,7 @@ export function useAbout(requests: HubRequests, list: SessionList, session: stri
   return asked[0] === session ? asked[1] : {}
 }
 
-/** Which sessions are wanted. */
+/** What to search for. */
 export interface Wanted {
   readonly q: string
   readonly show: Standing | undefined
@@ -63,19 +63,19 @@ export interface Wanted {
 
 /** The result of a search. */
 export interface FoundSessions {
-  /** In the order in which a person looks at them. */
+  /** In order of urgency. */
   readonly found: readonly Listed[]
   /** Whether there are more. */
   readonly more: boolean
-  /** What the hub is asked, or why it refused. */
+  /** That a request is running, or why it failed; empty otherwise. */
   readonly said: string
 }
 
-/** Of all, the first thousand are those of the live list. */
+/** Sessions per page. Without a search the first thousand are those of the live list, so a page is larger. */
 const pageItems = { all: 1_000, some: 200 } as const
 const askAfterMs = 200
 
-/** What of a group the hub can be asked for; what is left is picked out of the answer. */
+/** The queries that narrow a request to a group; the rest of the selection is made in the answer. */
 const queries: Partial<Record<Standing, Query>> = {
   asks: { needs: 1 },
   failed: { result: 'failed,lost' },
@@ -84,9 +84,9 @@ const queries: Partial<Record<Standing, Query>> = {
 }
 
 /**
- * Looks through the live list, and asks the hub for those that are not in it.
+ * Searches the live list, and asks the hub for sessions that are not in it.
  *
- * @param list the live one
+ * @param list the live list
  */
 export function useFound(
   requests: HubRequests,
@@ -165,7 +165,7 @@ export function useFound(
   }
 }
 
-/** @returns what the live list would say of a session. @param summary as the hub answers it */
+/** @returns a session as the live list would have it. @param summary as the hub answers it */
 function aboutOf(summary: Fields): Fields {
   const { metadata, workers: all, ...about } = summary
   const workers = (Array.isArray(all) ? all : []).map(fieldsOf)
@@ -188,7 +188,7 @@ type Matcher =
   | { readonly kind: 'matches'; readonly matches: (id: string, about: Fields) => boolean }
   | { readonly kind: 'faulty'; readonly why: string }
 
-/** As the hub searches: a text in any case, or an expression between slashes. */
+/** Matches as the hub's search does: a text in any case, or a regular expression between slashes. */
 function matcherOf(q: string): Matcher {
   const [, source, flags = ''] = /^\/(.+)\/(i?)$/.exec(q) ?? []
   if (source === undefined) {
@@ -208,7 +208,7 @@ function textOf(id: string, about: Fields): string {
   return [id, titleOf(about), ...labelsOf(about), typeof reason === 'string' ? reason : ''].join('\n')
 }
 
-/** @returns the group of the list that a session is in; what is over without a result is done, too */
+/** @returns the group of the list that a session is in; an ended session without a result counts as done */
 export function groupOf(about: Fields): Standing {
   const standing = standingOf(about)
   if (standing === 'lost' || (standing === 'running' && numberOf(about['failed']) > 0)) return 'failed'
@@ -226,7 +226,7 @@ function attentionOf([, about]: Listed, now: number): number {
   return numberOf(about['endedAt']) === 0 ? 2 : 3
 }
 
-/** What runs stays where it is in the list: it is sorted by when it began, not by when it was last heard of. */
+/** Running sessions are sorted by their beginning, not by their last event, so that they keep their places. */
 function timeOf(about: Fields): number {
   return numberOf(about['endedAt']) || numberOf(about['startedAt'])
 }

@@ -24,9 +24,9 @@ import { type Changed, StatePanel } from './state-panel.js'
 import { StatusMark } from './status-mark.js'
 import { useTarget } from './target.js'
 
-/** Each panel follows its worker: so many at first, those that need a look before the others, and with each step. */
+/** The number of panels at first, and of each further step. Workers that need attention come first. */
 const panelsStep = 60
-/** A panel takes milliseconds to begin. */
+/** Starting a panel takes milliseconds. */
 const panelsPerFrame = 4
 
 const sessionSlices = ['*', '$session', '$workers']
@@ -48,11 +48,11 @@ export function SessionView({
   readonly requests: HubRequests
   readonly place: Place & { readonly session: string }
   readonly meters: Meters
-  /** What the hub's list says of it. */
+  /** The session's entry in the hub's list. */
   readonly listed: Fields
   readonly now: number
   readonly onPlace: (place: Place) => void
-  /** Told how the session stands. */
+  /** Called with the session's standing. */
   readonly onStanding: (standing: Standing) => void
 }) {
   const { session } = place
@@ -74,7 +74,7 @@ export function SessionView({
   }).current
   useEffect(() => () => notOnNextFrame(show), [])
 
-  // A hub that has lost its memory does not know them any more; their panels stay.
+  // A hub without a store forgets its workers when it restarts; their panels stay.
   for (const [worker, about] of Object.entries(fieldsOf(state['$workers'])))
     seen.current.set(worker, fieldsOf(about))
   const about = fieldsOf(state['$session'])
@@ -101,9 +101,9 @@ export function SessionView({
   }
   const openPanel = (worker: string) => {
     if (!isShown(worker)) onPlace({ ...place, workers: toggled(place, worker) })
-    // The first ones are drawn at once.
+    // The first panels are drawn at once.
     if (panelOf(worker) === undefined) setOpened([worker, ...opened])
-    // Once it is drawn.
+    // The panel exists only after the next frame.
     onNextFrame(() => panelOf(worker)?.scrollIntoView({ block: 'center' }))
     onNextFrame(() => panelOf(worker)?.querySelector<HTMLElement>('.log')?.focus({ preventScroll: true }))
   }
@@ -145,7 +145,7 @@ export function SessionView({
   useEffect(() => onStanding(standing), [standing])
   const failed = workers.filter(([, each]) => ['failed', 'lost'].includes(standingOf(each)))
   const reason = reasonOf(about) || failed.map(([worker, each]) => `${worker}: ${reasonOf(each)}`).join(', ')
-  // Many panels begin with less each: what is above comes when somebody goes there.
+  // The more panels, the fewer events each begins with; earlier ones are loaded on scrolling.
   const lastMax = Math.max(100, Math.min(joinedEvents, Math.floor(6_000 / (panels.length + 1))))
   const panel = (worker: string, each: Fields) => (
     <Panel
@@ -314,7 +314,7 @@ function isTyping({ target }: KeyboardEvent): boolean {
   return target instanceof Element && target.closest('input, select, textarea') !== null
 }
 
-/** The panel that a person looks at who has not chosen one: of a worker, if one is in sight. */
+/** @returns the first visible panel, of a worker if there is one: the one to search if none has the focus */
 function firstInSight(): Element | undefined {
   const all = [...document.querySelectorAll('.panel.worker, .panel.session')].filter((panel) => {
     const { top, bottom } = panel.getBoundingClientRect()

@@ -8,7 +8,7 @@ import { groupOf, labelsOf, type SessionList, titleOf, useFound } from './sessio
 import { needsOf, numberOf, reasonOf, type Standing, standingOf } from './standing.js'
 import { StatusMark } from './status-mark.js'
 
-/** What a person asks of the list first, with the words for it. */
+/** The groups of the list, in order of urgency, with their labels. */
 const groups: readonly (readonly [Standing, (count: string) => string])[] = [
   ['asks', (count) => (count === '1' ? '1 needs you' : `${count} need you`)],
   ['failed', (count) => `${count} failed`],
@@ -16,10 +16,10 @@ const groups: readonly (readonly [Standing, (count: string) => string])[] = [
   ['succeeded', (count) => `${count} done`],
 ]
 
-/** How many are listed at first, and with each step. */
+/** The number of sessions listed at first, and of each further step. */
 const listedStep = 200
 
-/** The sessions of the hub, live, in the order in which a person looks at them: the hub's. */
+/** The sessions of the hub, live, in the hub's order: those that need attention first. */
 export function Sessions({
   listed: list,
   requests,
@@ -33,7 +33,7 @@ export function Sessions({
   readonly place: Place
   readonly now: number
   readonly onPlace: (place: Place) => void
-  /** Told how many there are of each group. */
+  /** Called with the number of sessions of each group. */
   readonly onCounts: (counts: ReadonlyMap<Standing, number>) => void
 }) {
   const search = useRef<HTMLInputElement>(null)
@@ -59,7 +59,7 @@ export function Sessions({
   useEffect(() => onCounts(counts), [told])
   const { found, more, said } = useFound(requests, list, { q: sought, show: place.show, count }, now)
   const shown = found.slice(0, count)
-  /** The one that is reached by Tab; the others by the arrows. */
+  /** Tab reaches this session; the arrow keys reach the others. */
   const entry = shown.some(([id]) => id === place.session) ? place.session : shown[0]?.[0]
 
   return (
@@ -68,7 +68,7 @@ export function Sessions({
         ref={search}
         type="search"
         aria-keyshortcuts="/"
-        title="Press / to search, Enter for the first one found, the arrows for the others"
+        title="Press / to search, Enter to open the first match, the arrow keys for the others"
         aria-label="Search sessions"
         placeholder="Search sessions, labels"
         value={sought}
@@ -89,7 +89,7 @@ export function Sessions({
           const here = counts.get(group) ?? 0
           if (here === 0 && place.show !== group) return null
           const { show, listed: _, ...rest } = place
-          // Those that are not in the live list have failed long ago, or are done.
+          // Sessions outside the live list failed long ago, or are done: these two counts are minimums.
           const isLeast = list.more > 0 && (group === 'failed' || group === 'succeeded')
           return (
             <button
@@ -153,13 +153,13 @@ export function Sessions({
             ? ''
             : Object.keys(list.sessions).length === 0
               ? 'No session yet.'
-              : `No session ${sought.trim() === '' ? 'of this kind' : `is like “${sought}”`}.`}
+              : `No session ${sought.trim() === '' ? 'of this kind' : `matches “${sought}”`}.`}
       </p>
     </nav>
   )
 }
 
-/** The arrows, and j and k, go through the list. */
+/** Moves the focus in the list by the arrow keys, j and k. */
 function moveInList(event: KeyboardEvent): void {
   if (event.ctrlKey || event.metaKey || event.altKey) return
   const list = event.currentTarget as HTMLUListElement
@@ -194,7 +194,7 @@ function linksOf(list: HTMLUListElement): HTMLElement[] {
   return [...list.querySelectorAll<HTMLElement>('a')]
 }
 
-/** What the list says of one session. */
+/** One entry of the list. */
 function Listing({ id, about, now }: { readonly id: string; readonly about: Fields; readonly now: number }) {
   const standing = standingOf(about)
   const startedAt = numberOf(about['startedAt'])
@@ -231,7 +231,7 @@ function Listing({ id, about, now }: { readonly id: string; readonly about: Fiel
 
 const idleMs = 60_000
 
-/** @returns since when it has published nothing, where that is worth a word */
+/** @returns how long ago the last event was; empty within the first minute */
 export function idleText(about: Fields, now: number): string {
   const lastAt = numberOf(about['lastAt'])
   const idle = now - lastAt

@@ -2,19 +2,19 @@ import { type ComponentChildren, toChildArray, type VNode } from 'preact'
 import { useEffect, useReducer, useRef } from 'preact/hooks'
 import { notOnNextFrame, onNextFrame } from './frame-loop.js'
 
-/** Draws its children, which have keys, a few at a time, so that many that begin together do not block the page. */
+/** Draws its children, which have keys, a few per frame, so that many new ones do not block the page. */
 export function Slices({
   step,
   children,
 }: {
-  /** How many come with a frame. */
+  /** The number of children that each frame adds. */
   readonly step: number
   readonly children: ComponentChildren
 }) {
   const all = toChildArray(children) as readonly VNode[]
   const drawn = useRef<ReadonlySet<unknown>>(new Set())
   let room = step
-  // What is drawn stays, wherever others come in before it.
+  // Drawn children stay, even if others are inserted before them.
   const shown = all.filter(({ key }) => {
     if (drawn.current.has(key)) return true
     room -= 1

@@ -1,7 +1,7 @@
 import { countText } from './format.js'
 import { type Fields, fieldsOf, type Json } from './model.js'
 
-/** How a session or a worker stands, in the order in which a person looks at them. */
+/** The condition of a session or worker as the page shows it, in order of urgency. */
 export const standings = [
   'asks',
   'failed',
@@ -17,7 +17,7 @@ export const standings = [
 
 export type Standing = (typeof standings)[number]
 
-/** What is drawn beside a name: never by colour alone. */
+/** The sign beside a name, because colour alone is not enough. */
 export const marks: Readonly<Record<Standing, string>> = {
   asks: '?',
   failed: '✕',
@@ -31,7 +31,7 @@ export const marks: Readonly<Record<Standing, string>> = {
   succeeded: '✓',
 }
 
-/** @returns how it stands, by what the hub's slices say of it */
+/** @returns the standing of a session or worker. @param about its entry in the hub's slices */
 export function standingOf(about: Fields): Standing {
   const { status, result } = about
   if (needsOf(about) > 0 && status !== 'ended') return 'asks'
@@ -42,13 +42,13 @@ export function standingOf(about: Fields): Standing {
   return 'waiting'
 }
 
-/** @returns how many questions wait for an answer; slices of a session list them, the list of sessions counts them */
+/** @returns the number of open questions. The slices of a session list them, the list of sessions has their number. */
 export function needsOf({ needs, needsMore }: Fields): number {
   const listed = Array.isArray(needs) ? needs.length : numberOf(needs)
   return listed + numberOf(needsMore)
 }
 
-/** @returns what stands beside a status: `exit 3`, what is asked, since when it is stuck; empty when there is nothing */
+/** @returns the text beside a standing: `exit 3`, the open question, why it is stalled; empty if there is none */
 export function reasonOf(about: Fields): string {
   const [need] = listedNeeds(about)
   if (standingOf(about) === 'asks' && need !== undefined) return need.text
@@ -65,7 +65,7 @@ export interface Need {
   readonly time: number
 }
 
-/** Kinds are texts, keys texts or offsets. */
+/** @returns a kind or a key as text: keys are strings or offsets */
 export function nameIn(value: Json | undefined): string {
   return typeof value === 'string' || typeof value === 'number' ? `${value}` : ''
 }
@@ -80,7 +80,7 @@ export function listedNeeds({ needs }: Fields): readonly Need[] {
   }))
 }
 
-/** @returns `12.5 k tokens · $0.04`; empty when nothing was counted */
+/** @returns `12.5 k tokens · $0.04`; empty if there is no usage */
 export function usageText(usage: Json | undefined): string {
   const { input_tokens, output_tokens, cost_usd } = fieldsOf(usage)
   const tokens = numberOf(input_tokens) + numberOf(output_tokens)
@@ -101,11 +101,11 @@ export function numberOf(value: Json | undefined): number {
   return typeof value === 'number' ? value : 0
 }
 
-/** @returns the named ones in the order in which a person looks at them; those that stand alike stay as they are */
+/** @returns the sessions or workers in order of urgency; the order within one standing does not change */
 export function byStanding<Named>(all: readonly Named[], aboutOf: (one: Named) => Fields): Named[] {
   const rank = (one: Named): number => {
     const at = standings.indexOf(standingOf(aboutOf(one)))
-    // What runs and what is over is not torn apart: the eye looks for it where it was.
+    // Running and ended ones keep their order, so that a row does not move when it ends.
     return at < standings.indexOf('running') ? at : standings.length
   }
   return all.toSorted((one, other) => rank(one) - rank(other))

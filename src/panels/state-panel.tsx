@@ -9,13 +9,13 @@ import { copyText } from './take-away.js'
 
 /** What last changed a slice. */
 export interface Changed {
-  /** The type of the action, where the producer named it. */
+  /** The type of the action; empty if the producer named none. */
   readonly by: string
   /** Milliseconds since 1970. */
   readonly at: number
 }
 
-/** The state of a session: its slices as trees, searched, copied, and with what changed them. */
+/** The state of a session: its slices as trees, with search, copy, and the last change of each slice. */
 export const StatePanel = pure(function StatePanel({
   slices,
   changes,
@@ -30,7 +30,7 @@ export const StatePanel = pure(function StatePanel({
   const { found, more } = text === '' ? { found: [], more: false } : searchState(slices, text)
   const copy = async () => {
     const copied = await copyText(JSON.stringify(Object.fromEntries(slices), undefined, 2))
-    say(copied ? 'Copied' : 'The browser did not let it be copied')
+    say(copied ? 'Copied' : 'The browser refused to copy')
     clientClock.after(2_000, () => say(''))
   }
   return (
@@ -58,7 +58,7 @@ export const StatePanel = pure(function StatePanel({
           {said}
         </span>
       </div>
-      {/* It scrolls, so it must be reachable by keyboard. */}
+      {/* It scrolls, so the keyboard must reach it. */}
       <div class="tree" tabIndex={0} role="group" aria-label="State of the session">
         {text === ''
           ? slices.map(([name, value]) => (
@@ -72,7 +72,7 @@ export const StatePanel = pure(function StatePanel({
             ))
           : found.map(({ path, value }) => <Leaf key={path} name={path} value={value} />)}
         {text !== '' && found.length === 0 && <p class="size">Not found</p>}
-        {more && <p class="size">More than these: search for more of the name</p>}
+        {more && <p class="size">There are more: type more of the name</p>}
       </div>
     </section>
   )

@@ -7,14 +7,14 @@ export interface FoundValue {
   readonly value: Json
 }
 
-/** How many values are shown, and how many are looked at. */
+/** Maximum of values that are found, and of values that are compared. */
 const foundMax = 200
 const looksMax = 200_000
 
 /**
- * Looks through the state for a text, in any case, in the names that lead to a value or in the value.
+ * Searches the paths and values of the state for a text, ignoring case.
  *
- * @returns what has it, in order, and whether there may be more
+ * @returns the matches in order, and whether there may be more
  */
 export function searchState(
   slices: readonly (readonly [string, Json])[],

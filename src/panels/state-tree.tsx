@@ -2,14 +2,14 @@ import { useRef, useState } from 'preact/hooks'
 import { type Fields, isBranch, type Json } from './model.js'
 import { pure } from './pure.js'
 
-/** How many children are drawn at first, and with each step. */
+/** The number of children drawn at first, and of each further step. */
 const childrenStep = 200
-/** What opens by itself: a slice of up to so many children, and in it what has no more. */
+/** Maximum of children of a slice that opens by itself, and of a value in it that does. */
 const openChildrenMax = 100
 const openGrandchildrenMax = 20
 
 /**
- * A value as a tree. Only what is open is drawn. What did not change is the same object as before, so only changed paths
+ * A value as a tree. Only open branches are drawn. Unchanged parts are the same objects as before, so only changed paths
  * are drawn again, and flash.
  */
 export const StateTree = pure(function StateTree({
@@ -21,7 +21,7 @@ export const StateTree = pure(function StateTree({
   readonly name: string
   readonly value: Json
   readonly depth: number
-  /** What stands beside the name. */
+  /** The text beside the name. */
   readonly note?: string
 }) {
   const before = useRef(value)
@@ -33,7 +33,7 @@ export const StateTree = pure(function StateTree({
     before.current = value
     if (isLeaf) flashes.current += 1
   }
-  // Two names of one animation: changing between them starts it again.
+  // One animation has two names: changing the name restarts it.
   const flash = flashes.current === 0 ? '' : flashes.current % 2 === 0 ? 'flash-even' : 'flash-odd'
   if (isLeaf) return <Leaf name={name} value={value} flash={flash} />
   const names = Object.keys(value)

@@ -1,6 +1,6 @@
 import { marks, type Standing } from './standing.js'
 
-/** How something stands, as a sign in its colour; the word stands beside it, or is its title. */
+/** A standing as a coloured sign. Its name is shown beside the sign if `word` is set, else it is the title. */
 export function StatusMark({
   standing,
   word = false,

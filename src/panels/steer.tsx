@@ -4,14 +4,18 @@ import { durationText } from './format.js'
 import { type Fields, fieldsOf, type Json } from './model.js'
 import { numberOf, type Standing } from './standing.js'
 
-/** What a person may ask of whoever produces, with what it will do. */
+/** The commands that a person can send to the producer, with their explanations. */
 const actions = [
-  { name: 'cancel', word: 'Stop', does: 'Asks it to stop; what runs under `runcast run` is interrupted' },
-  { name: 'pause', word: 'Halt', does: 'Asks it to hold on until it is to go on' },
-  { name: 'resume', word: 'Go on', does: 'Asks it to go on after a halt' },
+  {
+    name: 'cancel',
+    word: 'Stop',
+    does: 'Asks the agent to stop; a command under `runcast run` is interrupted',
+  },
+  { name: 'pause', word: 'Halt', does: 'Asks the agent to pause until it is told to go on' },
+  { name: 'resume', word: 'Go on', does: 'Asks the agent to go on after a halt' },
 ] as const
 
-/** Buttons that send commands to a topic, and what became of the newest ones. */
+/** Buttons that send commands to a topic, and the receipts of the newest commands. */
 export function Steer({
   client,
   topic,

@@ -5,15 +5,15 @@ import type { Place } from './place.js'
 import type { HubRequests } from './requests.js'
 
 export interface Target {
-  /** Whose panel has the event; empty for the session's own. */
+  /** The worker whose panel has the event; empty for the session's own panel. */
   readonly worker: string
   readonly goal: Goal
 }
 
 /**
- * Finds out whose event it is that the address names.
+ * Finds the panel of the event that the address names.
  *
- * @returns where it is; what to say when it is nowhere; and what takes note that somebody is there already
+ * @returns its place; a message if it cannot be found; and a function that marks an event as already shown
  */
 export function useTarget(
   requests: HubRequests,

@@ -1,22 +1,24 @@
 import { useEffect, useRef } from 'preact/hooks'
 import { base } from './base.js'
 
-/** Hubs that share an origin have tokens of their own. */
+/** Hubs that share an origin each have their own token. */
 const storageName = base === '/' ? 'runcast.token' : `runcast.token ${base}`
 
 export interface Access {
   readonly token?: string
 }
 
-/** @returns the token of this tab, if there is one: that of the address, otherwise the one that was given before */
+/** @returns the token of this tab: from the address, else the one that was given before; empty if there is none */
 export function takeAccess(): Access {
   const given = tokenOfAddress() ?? sessionStorage.getItem(storageName)
   return given === null ? {} : { token: given }
 }
 
 /**
- * Takes the token out of the address, since addresses are kept and shared. After `#` it has not even been sent to the
- * hub, whose proxies may write addresses down.
+ * Removes the token from the address, because addresses are stored and shared. A token after `#` is not even sent to the
+ * hub, so no proxy can log it.
+ *
+ * @returns the token; undefined if the address has none
  */
 export function tokenOfAddress(): string | undefined {
   const address = new URL(location.href)
@@ -31,17 +33,17 @@ export function tokenOfAddress(): string | undefined {
   return token
 }
 
-/** Keeps the token for as long as the tab is there. */
+/** Stores the token until the tab is closed. */
 export function keepToken(token: string): void {
   sessionStorage.setItem(storageName, token)
 }
 
-/** Asks for a token, since the hub has refused to go on without a good one. */
+/** Asks for a token, after the hub has refused a connection without a valid one. */
 export function TokenForm({
   reason,
   onToken,
 }: {
-  /** Why the one that was given is not good; nothing when none was. */
+  /** Why the hub refused the given token; absent if none was given. */
   readonly reason: string | undefined
   readonly onToken: (token: string) => void
 }) {
@@ -60,7 +62,7 @@ export function TokenForm({
       <form
         onSubmit={(event) => {
           event.preventDefault()
-          // What is pasted often comes with the quotes that stood around it.
+          // Pasted tokens often include the quotes around them.
           const token = (input.current?.value ?? '').replaceAll(/^[\s"'“”‘’„«»]+|[\s"'“”‘’„«»]+$/g, '')
           if (token !== '') onToken(token)
         }}
@@ -68,7 +70,7 @@ export function TokenForm({
         <input ref={input} type="password" aria-label="Token" placeholder="Token" autocomplete="off" />
         <button type="submit">Connect</button>
       </form>
-      <p>Whoever runs the hub can make one:</p>
+      <p>The operator of the hub can make one:</p>
       <pre>
         <code>runcast token --secret-file runcast.key --subscribe '**'</code>
       </pre>

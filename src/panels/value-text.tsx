@@ -2,11 +2,11 @@ import { useState } from 'preact/hooks'
 import { countText } from './format.js'
 import type { Json } from './model.js'
 
-/** What is shown of a value until somebody asks for all of it. */
+/** Maximum that is shown of a value until all of it is requested. */
 const linesMax = 30
 const charactersMax = 4_000
 
-/** A value as text: one that is a text as it is, any other as JSON; the beginning of one that is long. */
+/** A value as text: a string unchanged, any other value as JSON. Of a long one only the beginning is shown at first. */
 export function ValueText({ value, onMore }: { readonly value: Json; readonly onMore: () => void }) {
   const [isAll, showAll] = useState(false)
   const text = typeof value === 'string' ? value : JSON.stringify(value, undefined, 2)

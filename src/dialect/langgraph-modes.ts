@@ -7,7 +7,7 @@ import type { Said, Usage } from './said.js'
 export type Mode =
   | MessageMode
   | { readonly kind: 'result'; readonly call: string; readonly result: JsonValue; readonly failed: boolean }
-  /** What is passed on, by the method that it has in protocol v2. */
+  /** Data that is passed on unchanged, with its method in protocol v2. */
   | { readonly kind: 'data'; readonly method: string; readonly data: JsonValue }
 
 export interface MessageMode {
@@ -16,9 +16,9 @@ export interface MessageMode {
   readonly text: string
   readonly reasoning: string
   readonly calls: readonly Extract<Said, { kind: 'typing' | 'call' }>[]
-  /** The text and the reasoning are all that the message has so far, not what is new. */
+  /** Whether text and reasoning are those of the whole message so far, not only the new part. */
   readonly whole: boolean
-  /** A chunk may give its reason to stop before its usage, and its usage before its text. */
+  /** Whether it has a reason to stop. That may come before the usage, and the usage before the text. */
   readonly stops: boolean
   readonly over: boolean
   readonly usage: Usage | undefined
@@ -26,7 +26,7 @@ export interface MessageMode {
 
 const prefix = 'langgraph.'
 
-/** @returns what an event that was published in the shape of LangGraph's server says; nothing for any other event */
+/** @returns the content of an event in the format of LangGraph's server; undefined for any other event */
 export function modesOf({
   type,
   data,
@@ -127,7 +127,7 @@ function usageOf(value: JsonValue | undefined): Usage | undefined {
   return { input: read ?? 0, output: written ?? 0, cached: kept ?? 0 }
 }
 
-/** A graph that waits for a person says so in the place of an update. */
+/** A graph that waits for a person sends its interrupts instead of an update. */
 function interrupts(data: JsonValue): readonly Mode[] {
   return listOf(fieldsOf(data)['__interrupt__']).map((interrupt, at) => {
     const { id, interrupt_id: older, value = null } = fieldsOf(interrupt)

@@ -4,14 +4,14 @@ import { fieldsOf } from './fields.js'
 import { closed, type Flow, flowed, type Move } from './flow.js'
 import { failureText, type Said, type Usage } from './said.js'
 
-/** What asks a person. */
+/** Types of events that ask a person. */
 const asking = new Set(['client_input_requested', 'data-permission-request', 'credentials_required'])
 
-/** The message that is being written, and its blocks. */
+/** The message that is being written, and its open block. */
 export interface Open {
   readonly id: string
   readonly index: number
-  /** Of the block that is open: what came so far. */
+  /** The text of the open block so far. */
   readonly text: string
 }
 
@@ -20,11 +20,11 @@ export interface Writing {
   readonly message: Open | undefined
 }
 
-/** A message of a graph, several of which may be written at a time. */
+/** A message of a graph. Several may be written at the same time. */
 export interface GraphMessage extends Writing {
   readonly key: string
   readonly namespace: readonly string[]
-  /** How much of its text and reasoning was told. */
+  /** How much of its text and reasoning has been sent. Characters. */
   readonly text: number
   readonly reasoning: number
   readonly whole: boolean
@@ -34,20 +34,21 @@ export interface GraphMessage extends Writing {
 }
 
 export interface State extends Writing {
-  /** Those that are asked for. */
+  /** The requested channels. */
   readonly channels: readonly string[]
   readonly begun: boolean
-  /** Of a session that was published in the shape of LangGraph's server. */
+  /** The messages of a session that was published in the format of LangGraph's server. */
   readonly messages: readonly GraphMessage[]
 }
 
-/** What is told of an event, in the order in which it is told. */
+/** The translation of an event so far. */
 export interface Telling {
   readonly state: State
+  /** The protocol events, in order. */
   readonly told: readonly (readonly [method: string, data: JsonValue, namespace: readonly string[]])[]
-  /** What is told next is within it. */
+  /** The namespace of the following protocol events. */
   readonly namespace: readonly string[]
-  /** The id that the next message has of its own. */
+  /** The id of the next message, if it has one of its own. */
   readonly named?: string | undefined
 }
 
@@ -114,7 +115,7 @@ function moved(telling: Telling, move: Move, event: HubEvent): Telling {
   }
 }
 
-/** A block begins, and with the first the message that it is in. */
+/** Begins a block, and before the first block its message. */
 function openBlock(telling: Telling, content: JsonObject, { offset }: HubEvent): Telling {
   const { message } = telling.state
   const id = message?.id ?? telling.named ?? `message-${offset}`

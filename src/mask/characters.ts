@@ -1,8 +1,8 @@
 /** Kinds of characters, as bits of `kindsOf`. */
 export const kinds = {
-  /** A–Z a–z 0–9: between two of them no secret begins. */
+  /** A–Z a–z 0–9: no secret begins between two of them. */
   word: 1,
-  /** What stands in secrets and in the names before them: printable ASCII without blanks, quotes, brackets, commas. */
+  /** Characters of secrets and of the names before them: printable ASCII without blanks, quotes, brackets, commas. */
   run: 2,
   /** A–Z a–z 0–9 _ - */
   url: 4,
@@ -15,7 +15,7 @@ export const kinds = {
   /** A–Z a–z 0–9 _ - . ~ + / = %: values of HTTP headers and of queries. */
   value: 64,
   digit: 128,
-  /** What stands between the name of a cookie and its value. */
+  /** The separator between the name and the value of a cookie. */
   equals: 256,
 } as const
 
@@ -41,9 +41,9 @@ give(`${digits}${upper}`, kinds.upper)
 give(digits, kinds.digit)
 give('=', kinds.equals)
 
-/** @returns the bits of a UTF-16 code unit; 0 for what is no ASCII, and NaN */
+/** @returns the bits of a UTF-16 code unit; 0 for NaN and for code units that are not ASCII */
 export function kindsOf(unit: number): number {
-  // A comparison first: a read beyond the table is slow.
+  // Compared first, because a read beyond the end of the table is slow.
   return unit < 128 ? (table[unit] as number) : 0
 }
 
@@ -53,14 +53,14 @@ function isRun(unit: number): boolean {
   return unit < 128 && runs[unit] === 1
 }
 
-/** Shorter runs hold no secret, and nothing that says that one follows: `authorization` has 13 characters. */
+/** Shorter runs contain neither a secret nor a name that announces one: `authorization` has 13 characters. */
 const runLengthMin = 13
 
 /**
- * Looks for what might be, or announce, a secret. It reads one character in three of ordinary text: a run that is long
- * enough to matter has a character of it at each 13th place.
+ * Finds a run that may be, or announce, a secret. It checks every 13th character first, because a run of 13 characters
+ * covers one of them, and so reads only a third of ordinary text.
  *
- * @returns where the next run of at least 13 characters begins, or −1
+ * @returns the index of the next run of at least 13 characters, or −1
  */
 export function nextRun(text: string, from: number): number {
   let at = from
@@ -75,7 +75,7 @@ export function nextRun(text: string, from: number): number {
   return -1
 }
 
-/** @returns where what is of a kind ends, at most `lengthMax` characters on */
+/** @returns the index after the last consecutive character of a kind, at most `lengthMax` after `from` */
 export function endOf(
   text: string,
   from: number,

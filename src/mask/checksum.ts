@@ -4,7 +4,7 @@ const crcTable = Uint32Array.from({ length: 256 }, (_, index) => {
   return bits >>> 0
 })
 
-/** @returns the CRC-32 (ISO 3309) of a text of ASCII */
+/** @returns the CRC-32 (ISO 3309) of an ASCII text */
 export function crc32(text: string): number {
   let crc = 0xffffffff
   for (let at = 0; at < text.length; at++) {
@@ -15,7 +15,7 @@ export function crc32(text: string): number {
 
 const base62 = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
 
-/** @returns the six characters at the end of tokens of GitHub and npm: the CRC-32 of the 30 before them, in base 62 */
+/** @returns the last six characters of GitHub and npm tokens: the CRC-32 of the 30 characters before them, in base 62 */
 export function tokenChecksum(text: string): string {
   let left = crc32(text)
   let written = ''
@@ -26,7 +26,7 @@ export function tokenChecksum(text: string): string {
   return written
 }
 
-/** @returns whether the last six characters are the checksum of those before */
+/** @returns whether the last six characters are the checksum of the others */
 export function hasChecksum(body: string): boolean {
   return tokenChecksum(body.slice(0, -6)) === body.slice(-6)
 }

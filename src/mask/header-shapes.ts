@@ -14,7 +14,7 @@ export const authorization: Shape = {
   },
 }
 
-/** @returns the credential of a header's value: the scheme is none of it */
+/** @returns the credential in a header's value, without the scheme */
 export function credential(text: string, at: number): Reading | undefined {
   schemes.lastIndex = at
   const scheme = schemes.exec(text)?.[0] ?? ''
@@ -42,17 +42,17 @@ function hasDigit(text: string): boolean {
 }
 
 const passwordMax = 512
-/** ASCII characters behind the user and the host of a URL. */
+/** ASCII characters that end the user and host of a URL. */
 const endsUser = Uint8Array.from({ length: 128 }, (_, unit) =>
   Number(/[\s/?#"'`<>,)\]}\\]/.test(String.fromCharCode(unit))),
 )
 
-/** `scheme://user:password@host` (RFC 3986, section 3.2.1), which clients of databases take. */
+/** `scheme://user:password@host` (RFC 3986, section 3.2.1), as used by database clients. */
 export const urlPassword: Shape = {
   kind: 'password',
   anchors: ['://'],
   read(text, at) {
-    // What a text begins with may be the end of a scheme.
+    // At the beginning of a text the scheme may be in an earlier piece.
     if (at > 0 && !followsWord(text, at)) return undefined
     const user = at + 3
     let from: number | undefined
@@ -74,7 +74,7 @@ export const urlPassword: Shape = {
   },
 }
 
-/** @returns whether a text stands for a password that is filled in elsewhere: `${PASSWORD}`, `<password>`, `***` */
+/** @returns whether a text is only a placeholder for a password: `${PASSWORD}`, `<password>`, `***` */
 export function isPlaceholder(text: string): boolean {
   return /^(?:[$<{%[(]|(.)\1*$)/.test(text)
 }

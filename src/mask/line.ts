@@ -1,6 +1,6 @@
 import { tokenFinder } from './token-finder.js'
 
-/** @returns a line of a log with `[secret:KIND]` in the place of what has the form of a secret */
+/** @returns a log line with `[secret:KIND]` in place of texts with the form of a secret */
 export function maskedLine(line: string): string {
   let masked = ''
   let at = 0

@@ -17,8 +17,8 @@ import { tokenFinder } from './token-finder.js'
 import { findCookies } from './wide-shapes.js'
 
 /**
- * What is masked: nothing; what has the form of a secret, matches a pattern or was registered; or also what stands
- * behind a name that says so.
+ * What is masked. `off`: nothing. `shapes`: known forms of secrets, matches of patterns, and registered values. `all`:
+ * also values whose names show that they are secret.
  */
 export type MaskingMode = 'off' | 'shapes' | 'all'
 
@@ -31,26 +31,26 @@ export interface MaskingOptions {
   readonly patterns?: readonly Pattern[]
 }
 
-/** The session that the secrets belong to. */
+/** The session to which the secrets belong. */
 export interface MaskedSession {
   /** Absent until a secret is masked or registered. */
   readonly masks: Masks | undefined
-  /** Begins them. */
+  /** Creates the masks. */
   startMasks(masks: Masks): void
-  /** A secret was masked for the first time. */
+  /** Called when a secret was masked for the first time. */
   masksChanged(): void
 }
 
 const commonKinds = ['authorization', 'cookie', 'jwt', 'password', 'private-key']
-/** Secrets in one event, or one value: what follows them is not looked through, so that marks do not make it long. */
+/** Maximum of secrets in one event or value. The text after them is not searched, so that marks do not make it long. */
 const marksInValueMax = 1_000
-/** Shorter texts hold no secret of a known form. Characters. */
+/** Shorter texts contain no secret of a known form. Characters. */
 const textMin = 8
 
-/** Masks secrets in what is published, before anything is kept or sent. One for a whole hub. */
+/** Masks secrets in published data, before anything is stored or sent. A hub has one. */
 export class Masking {
   readonly mode: Exclude<MaskingMode, 'off'>
-  /** The number of masked secrets by kind. Kinds that are not a provider's are reported as 0 from the beginning. */
+  /** The number of masked secrets by kind. Kinds that belong to no provider are reported as 0 from the beginning. */
   readonly counts = new Map(commonKinds.map((kind) => [kind, 0]))
   readonly #seekers: readonly Seeker[]
   readonly #random: Random
@@ -68,7 +68,7 @@ export class Masking {
   }
 
   /**
-   * @param known what is as it was before: what the value shares with it by reference is not looked at
+   * @param known the previous value: parts that the new value shares with it by reference are not searched
    * @returns the value with marks instead of secrets; the same value if it has none
    */
   value<V extends JsonValue>(value: V, session: MaskedSession, known?: JsonValue): V {
@@ -79,7 +79,7 @@ export class Masking {
     return this.replaced(text, this.find(text, session), session)
   }
 
-  /** Whether a text may be sent unchanged regardless of what follows. Most may, and this check is cheap. */
+  /** Whether a text may be sent unchanged whatever follows it. Most texts may, and this check is cheap. */
   isPlain(text: string, { masks }: Pick<MaskedSession, 'masks'>): boolean {
     return this.#seekers.length === 1 && masks?.values === undefined && tokenFinder.isPlain(text)
   }
@@ -93,7 +93,7 @@ export class Masking {
     return besideMarks(text, found.length > 1 ? inOrder(found) : found)
   }
 
-  /** @returns from where on the end of a text may be the beginning of a secret; the text's length for nowhere */
+  /** @returns the index at which an unfinished secret may begin; the text's length if there is none */
   openFrom(text: string, { masks }: Pick<MaskedSession, 'masks'>): number {
     let open = masks?.values?.openFrom(text) ?? text.length
     for (const seeker of this.#seekers) open = Math.min(open, seeker.openFrom(text))
@@ -128,7 +128,7 @@ export class Masking {
   }
 }
 
-/** @throws TypeError if one is not valid */
+/** @throws TypeError if a pattern is not valid */
 function patternsOf(patterns: readonly Pattern[]): Patterns {
   for (const { kind } of patterns) {
     if (!kindPattern.test(kind))
@@ -141,7 +141,7 @@ function patternsOf(patterns: readonly Pattern[]): Patterns {
   }
 }
 
-/** The search of one value. */
+/** The search in one value. */
 class Walk {
   readonly #masking: Masking
   readonly #session: MaskedSession
@@ -170,7 +170,7 @@ class Walk {
     let masked: JsonValue[] | undefined
     const before =
       known !== undefined && typeof known === 'object' && known !== null && isArray(known) ? known : []
-    // What was removed or added is most often at the beginning, or at the end.
+    // Most changes are at the beginning or at the end.
     const moved = before.length - items.length
     for (let at = 0; at < items.length; at++) {
       const item = items[at] as JsonValue
@@ -207,7 +207,7 @@ class Walk {
     return this.value(value, before)
   }
 
-  /** The text of a field that is named after what is secret. */
+  /** The text of a field whose name shows that it is secret. */
   #whole(kind: string, text: string): string {
     const found: Found[] = []
     if (kind === 'cookie') findCookies(`cookie:${text}`, found)
@@ -224,7 +224,7 @@ class Walk {
 
 const noFields: JsonObject = {}
 
-/** @returns the fields before one */
+/** @returns the preceding fields */
 function fieldsBefore(name: string, object: JsonObject): Record<string, JsonValue> {
   const fields: Record<string, JsonValue> = {}
   for (const earlier in object) {

@@ -11,13 +11,13 @@ export interface KeptMasks {
   readonly marks?: Readonly<Record<string, number>>
   /** The registered secret values. */
   readonly values?: readonly KeptValue[]
-  /** The key of their hashes; absent: the session's epoch. A fork keeps that of the session that it was forked from. */
+  /** The key of their hashes; absent: the session's epoch. A fork keeps the key of the session that it was forked from. */
   readonly key?: string
 }
 
 /**
- * The marks of one session: the same secret has the same one. The first of a kind is `[secret:KIND]`, the next
- * `[secret:KIND:2]`. Secrets are remembered as keyed hashes, in memory alone.
+ * The marks of one session: the same secret always gets the same mark. The first of a kind is `[secret:KIND]`, the next
+ * `[secret:KIND:2]`. Secrets are remembered as keyed hashes, only in memory.
  */
 export class Masks {
   readonly #marks = new Map<string, string>()

@@ -2,7 +2,7 @@ import type { Found, Seeker } from './found.js'
 
 const names =
   'pass(?:word|wd|phrase)|secret|token|credentials?|api[_-]?key|access[_-]?key|private[_-]?key|auth[_-]?key'
-/** A name that says so, `=` or `:`, and what is behind it: `DB_PASSWORD=…`, `"api_key": "…"`, `--token=…`. */
+/** A name of a secret, `=` or `:`, and the value: `DB_PASSWORD=…`, `"api_key": "…"`, `--token=…`. */
 const assigned = new RegExp(
   `(?:${names})["'\\\\]{0,3}\\s{0,4}(?::=|[=:])\\s{0,4}["'\\\\]{0,3}([^\\s"'\\\\,;&<>(){}[\\]]{6,512})`,
   'gi',
@@ -13,7 +13,7 @@ const openAssigned = new RegExp(
 )
 const openLengthMax = 600
 
-/** Values whose names show that they are secret. Ordinary text may have the same form: `token: required`. */
+/** Finds values whose names show that they are secret. Ordinary text may have the same form: `token: required`. */
 export const namedValues: Seeker = {
   find(text) {
     const found: Found[] = []
@@ -45,7 +45,7 @@ const secretFields = new Map([
 const secretName = new RegExp(`^(?:[a-z0-9]*[_-])?(?:${names})$`, 'i')
 
 /**
- * @param all whether to include names that only often have a secret
+ * @param all whether to include names whose values are often, but not always, secret
  * @returns the kind of a field's secret text by the field's name; nothing for other names
  */
 export function kindOfField(name: string, all: boolean): string | undefined {
@@ -57,7 +57,7 @@ export function kindOfField(name: string, all: boolean): string | undefined {
   return all && secretName.test(name) ? 'named-value' : undefined
 }
 
-/** Only by the first letter, because each field is checked. */
+/** Compares only the first letter, because each field is checked. */
 function mayBeSecret(name: string): boolean {
   switch (name.charCodeAt(0) | 0x20) {
     case 0x61: // a

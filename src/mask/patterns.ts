@@ -5,7 +5,7 @@ import type { Found, Seeker } from './found.js'
 export interface Pattern {
   /** Its name in the marks and in the metric: a–z, 0–9 and `-`. */
   readonly kind: string
-  /** A regular expression of RE2. Its first group is what is secret; the whole match where it has none. */
+  /** A regular expression of RE2. Its first group is the secret; without a group, the whole match. */
   readonly pattern: string
 }
 
@@ -14,7 +14,7 @@ const instructionsMax = 512
 export const patternsMax = 32
 export const kindPattern = /^[a-z][a-z0-9-]{0,31}$/
 
-/** How much of a text's last word is held back if there are patterns, because their matches are unknown. Characters. */
+/** Maximum of a text's last word that is held back if there are patterns, whose matches may continue. Characters. */
 const wordMax = 256
 
 /** The user's own patterns, matched in time linear in the text. */

@@ -3,18 +3,18 @@ import { besideMarks, type Found, inOrder, nothingFound } from './found.js'
 import { type Pattern, Patterns } from './patterns.js'
 import { type SecretValue, spellingsOf } from './values.js'
 
-/** Values of one redaction: each is looked for in each text. */
+/** Maximum of values of one redaction: each text is searched for each of them. */
 export const redactedValuesMax = 16
-/** How long a match of a pattern may be that is cut over two events. Characters. */
+/** Maximum length of a match of a pattern that spans two events. Characters. */
 const matchLengthMax = 512
 
-/** What is to disappear from what was published already. */
+/** What to redact from published data. */
 export interface Redacted {
   readonly values: readonly SecretValue[]
   readonly patterns: readonly Pattern[]
 }
 
-/** Puts `[secret:KIND]` in the place of values, of their spellings in JSON, URLs and base64, and of what patterns match. */
+/** Replaces values, their spellings in JSON, URLs and base64, and matches of patterns by `[secret:KIND]`. */
 export class Redaction {
   readonly #spellings: readonly { readonly kind: string; readonly text: string }[]
   readonly #patterns: Patterns | undefined

@@ -13,9 +13,9 @@ export interface Reading {
 /** Recognizes secrets of one kind. */
 export interface Shape {
   readonly kind: string
-  /** What it begins with: at least three characters, all of the kind `run` but for a blank at the end. */
+  /** Its possible beginnings: at least three characters of the kind `run`, and optionally a blank at the end. */
   readonly anchors: readonly string[]
-  /** @param at where the anchor is @returns nothing where there is no secret, whatever follows */
+  /** @param at the index of the anchor @returns undefined if there is no secret, whatever follows */
   read(text: string, at: number, anchor: string): Reading | undefined
 }
 

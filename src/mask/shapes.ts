@@ -17,10 +17,10 @@ interface Body {
 
 /** Maximum length of a token without another bound. Characters. */
 const bodyLengthMax = 2_048
-/** What is looked at to find out whether it is one at all: little, as a text may have one beginning after the other. */
+/** How much of a token is examined to decide whether it is one. A small part, because a text may contain many prefixes. */
 const sampleLength = 128
 
-/** A token that begins with one of some texts, which nothing else begins with. */
+/** A token that begins with a prefix which nothing else begins with. */
 function token(kind: string, anchors: string, { of, min, max = bodyLengthMax, is = isVaried }: Body): Shape {
   return {
     kind,
@@ -51,7 +51,7 @@ function different(text: string): number {
   let [low, high, count] = [0, 0, 0]
   for (let at = 0; at < text.length && count < 8; at++) {
     const unit = text.charCodeAt(at)
-    // Two words of bits: digits and signs share some, which is close enough.
+    // Two words of bits. Digits and signs share some bits, so the count is approximate, which is enough.
     const bit = 1 << (unit & 31)
     if (unit < 64 ? (low & bit) === 0 : (high & bit) === 0) count++
     if (unit < 64) low |= bit
@@ -60,7 +60,7 @@ function different(text: string): number {
   return count
 }
 
-/** Of tokens that begin with a common word. */
+/** A token whose prefix is a common word. */
 function isRandom(sample: string): boolean {
   let digits = 0
   let uppers = 0
@@ -74,7 +74,7 @@ function isRandom(sample: string): boolean {
   return digits >= 2 && different(sample) >= 8 && (uppers > 0 || others === 0 || digits >= 5)
 }
 
-/** A correct checksum proves a token; examples have a wrong one. */
+/** A correct checksum proves a token; examples in documentation have a wrong one. */
 function isChecked(sample: string): boolean {
   return isVaried(sample) || (sample.length === 36 && hasChecksum(sample))
 }
@@ -113,7 +113,7 @@ function isJwtHeader(part: string): boolean {
   }
 }
 
-/** `123456789:AA…`, of Telegram's bots. The number before it is no secret. */
+/** `123456789:AA…`: the token of a Telegram bot. The number is not secret. */
 const telegram: Shape = {
   kind: 'telegram-token',
   anchors: [':AA'],
@@ -130,7 +130,7 @@ const telegram: Shape = {
   },
 }
 
-/** A name, and after `=` or `:` a value that only stands there. */
+/** A name, `=` or `:`, and a value that only occurs after this name. */
 function named(kind: string, anchors: string, body: Body): Shape {
   return {
     kind,
@@ -139,7 +139,7 @@ function named(kind: string, anchors: string, body: Body): Shape {
   }
 }
 
-/** The signature of a URL of Azure that grants access. */
+/** The signature of an Azure URL that grants access. */
 const signature: Shape = {
   kind: 'azure-sas',
   anchors: ['&sig=', '?sig='],
@@ -150,7 +150,7 @@ const signature: Shape = {
   },
 }
 
-/** `Password=…` of a connection string: beside other settings. */
+/** `Password=…` in a connection string, next to other settings. */
 const settingPassword: Shape = {
   kind: 'password',
   anchors: ['Password=', 'password=', 'PASSWORD=', 'Pwd=', 'pwd=', 'PWD='],
@@ -166,8 +166,8 @@ const settingPassword: Shape = {
 }
 
 /**
- * Tokens that can be told by their form. A source for most is the provider's documentation of secret scanning; lengths
- * are what is seen in use, a little wider.
+ * Tokens that can be recognized by their form. Most forms are from the providers' documentation of secret scanning. The
+ * lengths are those seen in use, with some margin.
  */
 export const shapes: readonly Shape[] = [
   // Clouds
@@ -215,7 +215,7 @@ export const shapes: readonly Shape[] = [
   token('jfrog-key', 'AKCp', { of: word, min: 60 }),
   token('bitbucket-token', 'ATBB', { of: url, min: 32, max: 40, is: isRandom }),
   token('atlassian-token', 'ATATT3 ATCTT3', { of: base64 | url, min: 60 }),
-  // Models and what agents use
+  // Model providers and agent tools
   token('anthropic-key', 'sk-ant-', { of: url, min: 24 }),
   token('openai-key', 'sk-proj- sk-svcacct- sk-admin- sk-None-', { of: url, min: 20 }),
   token('openrouter-key', 'sk-or-v1-', { of: hex, min: 64, max: 64 }),
@@ -257,7 +257,7 @@ export const shapes: readonly Shape[] = [
   token('age-key', 'AGE-SECRET-KEY-1', { of: upper, min: 58, max: 58 }),
   token('1password-token', 'ops_eyJ', { of: url, min: 100 }),
   jwt,
-  // What stands in texts of programs
+  // Forms in the output of programs
   urlPassword,
   settingPassword,
   authorization,

@@ -4,19 +4,19 @@ import type { MaskedSession, Masking } from './masking.js'
 import { tokenFinder } from './token-finder.js'
 import { blockEnd } from './wide-shapes.js'
 
-/** The end of a text that comes in pieces, as far as the next piece may change it. */
+/** The end of a text that arrives in pieces, as far as the next piece may change its masking. */
 interface Tail {
   /** The sent end of the text that may begin a secret's prefix. */
   readonly sent: string
   /** The text that is held back. */
   readonly held: string
-  /** The kind of a secret that was masked before its end was seen; matching text after it is a part of it. */
+  /** The kind of a secret that was masked before its end was seen. Matching text after it belongs to the secret. */
   readonly inside?: string
 }
 
 const nothing: Tail = { sent: '', held: '' }
 
-/** A text that comes in pieces, any of which may end within a secret. */
+/** A text that arrives in pieces, any of which may end within a secret. */
 export class TailedText {
   #tail: Tail = nothing
 
@@ -30,16 +30,16 @@ export class TailedText {
     return this.#tail.held.length
   }
 
-  /** @returns the part of the text that may be sent now, masked: everything but a possible beginning of a secret */
+  /** @returns the text that may be sent now, masked: everything except a possible beginning of a secret */
   add(piece: string, masking: Masking, session: MaskedSession): string {
     const { sent, held, inside } = this.#tail
     const swallowed = inside === undefined ? 0 : goesOnTo(inside, piece)
-    // All of it is a part of the masked secret.
+    // The whole piece belongs to the masked secret.
     if (inside !== undefined && swallowed === piece.length) return ''
     const text = sent + held + piece.slice(swallowed)
     const found = masking.find(text, session)
     let open = masking.openFrom(text, session)
-    // A secret that reaches into what is open is open as a whole.
+    // A secret that overlaps the unfinished end is held back as a whole.
     for (const { from, to } of found) if (from < open && to > open) open = from
     if (text.length - open > heldLengthMax) {
       this.#tail = insideOf(text, found)
@@ -51,7 +51,7 @@ export class TailedText {
     return masked(text, [sent.length, done], found, masking, session)
   }
 
-  /** @returns what waited, masked. What comes later goes on with a secret at its end, if it looks like it. */
+  /** @returns the text that was held back, masked. Later text may continue a secret at its end, if it matches. */
   release(masking: Masking, session: MaskedSession): string {
     const { sent, held, inside } = this.#tail
     if (inside !== undefined) return ''

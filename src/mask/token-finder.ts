@@ -9,11 +9,11 @@ interface Anchored {
   readonly shape: Shape
 }
 
-/** The shapes by the first three characters of what they begin with, the longest first: `sk-ant-` before `sk-`. */
+/** The shapes by the first three characters of their anchors, the longest first: `sk-ant-` before `sk-`. */
 const buckets = new Map<number, readonly Anchored[]>()
 /** The existing buckets, by some bits of their number. */
 const isBucket = new Uint8Array(2 ** 14)
-/** The first two characters of what shapes begin with. */
+/** The first two characters of the anchors. */
 const isPair = new Uint8Array(128 * 128)
 /** Beginnings of the prefixes of shapes. */
 const beginnings = new Set<string>()
@@ -61,11 +61,11 @@ function addBeginnings(text: string): void {
   for (let length = 1; length <= text.length; length++) beginnings.add(text.slice(0, length))
 }
 
-/** Shorter beginnings are sent at once, because they are frequent and not secret. Characters. */
+/** Shorter beginnings are sent at once, because they are frequent and do not reveal a secret. Characters. */
 const beginningMin = 3
 const beginningMax = Math.max(...[...beginnings].map(({ length }) => length))
 
-/** The beginning of `://`, and of what follows the number of a bot of Telegram. */
+/** The beginning of `://`, and of the text after the number of a Telegram bot. */
 const beforeSecret = /(?:^|[A-Za-z0-9]):(?:\/|A)?$/
 
 /** Words at the end of a text that may belong together: `{"Authorization": "Bearer …`. */
@@ -73,14 +73,14 @@ const wordsMax = 5
 const gapMax = 8
 
 /**
- * Finds what has the form of a secret, in time that grows with the text alone. A secret of a known form begins where no
- * word goes on, with two characters that few words begin with: hardly any place is looked at closely. It takes the place
- * of an Aho–Corasick automaton, which reads each character.
+ * Finds texts with the form of a secret, in time linear in the text. A secret of a known form begins at a word boundary,
+ * with two characters that few words begin with, so only few positions are examined closely. An Aho–Corasick automaton
+ * would find the same, but it reads every character.
  */
 export const tokenFinder: Seeker & {
-  /** @returns what is not kept back at the end of a text, and may stand before a secret or begin what it begins with */
+  /** @returns the sent end of a text that may precede a secret, or begin its anchor */
   beginningAt(text: string): string
-  /** Whether a text has no secret, and nothing at its end that may be the beginning of one: most have not, and cost little. */
+  /** Whether a text contains no secret, and no beginning of one at its end. True for most texts, and cheap. */
   isPlain(text: string): boolean
 } = {
   find(text) {
@@ -124,7 +124,7 @@ function mayEndWithBeginning(text: string): boolean {
   const last = text.charCodeAt(at)
   if (last >= 128) return false
   if (last === 0x3a || last === 0x2f || isFirst[last] === 1) {
-    // Within a word only what follows `:` counts.
+    // Within a word only an anchor after `:` counts.
     if (at === 0 || !isWithinWord(text, at)) return true
   }
   const before = at > 0 ? text.charCodeAt(at - 1) : 128
@@ -132,11 +132,11 @@ function mayEndWithBeginning(text: string): boolean {
 }
 
 /**
- * Looks at each place of the runs where no word goes on, and then for what spans runs. One long loop, as it is most of what
- * masking costs: it looks up the kind of each character of a run, and the pair that it ends. See `masking` in the scenario
- * `micro` of the bench.
+ * Examines each word boundary in the runs, then searches for secrets that span several runs. It is one long loop, because
+ * it is most of the cost of masking: for each character of a run it looks up the kind, and the pair of characters that
+ * ends there. See `masking` in the scenario `micro` of the bench.
  *
- * @param first where the first run begins
+ * @param first the index of the first run
  */
 function findIn(text: string, first: number): readonly Found[] {
   const found: Found[] = []
@@ -148,7 +148,7 @@ function findIn(text: string, first: number): readonly Found[] {
     let isWord = false
     let isStart = false
     let before = 0
-    // Never beyond the end: where V8 has once read NaN there, it computes with floating-point numbers.
+    // Never reads beyond the end: after one NaN, V8 would use floating-point arithmetic here.
     while (at < length) {
       const unit = text.charCodeAt(at)
       const kind = kindsOf(unit)
@@ -175,7 +175,7 @@ function findIn(text: string, first: number): readonly Found[] {
   return found.length > 1 ? inOrder(found) : found
 }
 
-/** @returns where to go on: behind a secret that begins at the place, or at the place */
+/** @returns the index to continue from: after a secret that begins at the position, else the position itself */
 function take(text: string, at: number, found: Found[]): number {
   for (const { anchor, shape } of anchoredAt(text, at)) {
     if (!text.startsWith(anchor, at)) continue
@@ -188,7 +188,7 @@ function take(text: string, at: number, found: Found[]): number {
 }
 
 const { run: runKind, word: wordKind } = kinds
-/** The first line of a private key has 27 characters or more. */
+/** Minimum length of the first line of a private key. */
 const blockLengthMin = 40
 
 /** Whether a word continues here, so that no secret begins. */
@@ -196,7 +196,7 @@ function isWithinWord(text: string, at: number): boolean {
   return followsWord(text, at) && (kindsOf(text.charCodeAt(at)) & kinds.word) !== 0
 }
 
-/** @returns where a run begins, without the rest of an escape of JSON, or of a terminal, before it */
+/** @returns the beginning of a run, without the rest of a JSON or terminal escape before it */
 function afterEscape(text: string, run: number): number {
   if (run < 2) return run
   const before = text.charCodeAt(run - 1)
@@ -241,7 +241,7 @@ function openAt(text: string, at: number): number | undefined {
   return undefined
 }
 
-/** @returns the beginning of the last words of a text that one secret may span */
+/** @returns the index of the last words of a text that may belong to one secret */
 function lastWords(text: string): number {
   const floor = Math.max(0, text.length - heldLengthMax)
   let at = text.length

@@ -7,7 +7,7 @@ export interface KeptValue {
   readonly kind: string
   /** Characters. */
   readonly length: number
-  /** Of its first eight characters, under the key. */
+  /** The fingerprint of its first eight characters, under the key. */
   readonly print: number
   /** HMAC-SHA-256 of the value, in base64. */
   readonly hash: string
@@ -38,7 +38,7 @@ export class Values implements Seeker {
   readonly #byPrint = new Map<number, KeptValue[]>()
   readonly #hashes = new Set<string>()
   readonly #names = new Set<string>()
-  /** The existing fingerprints, by some of their bits. This check alone skips most positions of a text. */
+  /** The existing fingerprints, by some of their bits. This check alone excludes most positions of a text. */
   readonly #sieve = new Uint8Array(4_096)
   #lengthMax = 0
 
@@ -80,7 +80,7 @@ export class Values implements Seeker {
     this.#hashes.add(value.hash)
     this.#names.add(value.name)
     const others = this.#byPrint.get(value.print) ?? []
-    // The longest first: of two values one may be the beginning of the other.
+    // The longest first, because one value may be the beginning of another.
     this.#byPrint.set(
       value.print,
       [...others, value].sort((a, b) => b.length - a.length),

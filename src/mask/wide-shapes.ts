@@ -2,15 +2,15 @@ import { endOf, kinds } from './characters.js'
 import type { Found } from './found.js'
 import { valueAt } from './shape.js'
 
-// Secrets that span lines or are in lists: private keys, and the pairs of cookies.
+// Secrets that span lines or are in lists: private keys, and the values of cookies.
 
 const blockLengthMax = 32_768
 const header = /-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----/y
 const partOfHeader = /^-----BEGIN(?: [A-Z0-9 ]{0,60}-{0,4})?$/
 const lastLine = /-----END[A-Z0-9 ]{0,60}-----/y
-/** A field before the key (RFC 1421), or a line of base64. */
+/** A header field (RFC 1421), or a line of base64. */
 const line = /[A-Za-z0-9-]{2,30}: [^\r\n\\"]{0,200}|[A-Za-z0-9+/=]+/y
-/** Ends of lines, also as texts within texts escape them. */
+/** Line ends, also as escaped in nested texts. */
 const lineEnds = /(?:[ \t]|\r?\n|\\r|\\n)*/y
 
 /** Adds the private keys in a text: from `-----BEGIN … PRIVATE KEY-----` to the line that ends it. */
@@ -47,7 +47,7 @@ export function blockEnd(text: string, body: number): { readonly to: number; rea
     to += found.length
     if (to < text.length && !/[\r\n\\]/.test(text[to] as string)) break
   }
-  // The line that ends it may have begun.
+  // The last line of the key may be incomplete.
   return { to, isWhole: !/^-{0,5}(?:E|EN|END[A-Z0-9 ]{0,60})?-{0,5}$/.test(text.slice(to, to + 80)) }
 }
 
@@ -63,7 +63,7 @@ export function openBlock(text: string): number {
 
 const cookieLengthMax = 8_192
 const pair = /([^=;\s]{1,256})=([^;,\s\p{Cc}]*)/uy
-/** The end of the header's value in a text of another kind. */
+/** Ends the header's value if the text contains more than headers. */
 const endOfCookies = /["'\r\n\\]/g
 
 interface Header {
@@ -73,7 +73,7 @@ interface Header {
   readonly isSet: boolean
 }
 
-/** Adds the values of the cookies in a text: of `Cookie: a=1; b=2` all, of `Set-Cookie: a=1; Path=/` the first (RFC 6265). */
+/** Adds the cookie values in a text: all of `Cookie: a=1; b=2`, the first of `Set-Cookie: a=1; Path=/` (RFC 6265). */
 export function findCookies(text: string, found: Found[]): void {
   let next = text.indexOf('ookie')
   while (next >= 0) {
@@ -111,7 +111,7 @@ function headerAt(text: string, at: number): Header | undefined {
   return { at: isSet ? at - 5 : at - 1, from, to: Math.min(end, from + cookieLengthMax), isSet }
 }
 
-/** @returns from where on the last header of cookies may go on; the text's length for nowhere */
+/** @returns the index of a last cookie header that may continue; the text's length if there is none */
 export function openCookies(text: string): number {
   const last = text.lastIndexOf('ookie')
   if (last < 0) return text.length

@@ -2,26 +2,26 @@ import type { Catalog } from '../catalog/catalog.js'
 import type { StreamChange, StreamMessage } from '../log/entries.js'
 import type { ForkOrigin, StreamFork, StreamProducer, StreamRecord } from '../store/store.js'
 
-/** Maximum of producers that a durable stream remembers. Its record, which every append stores, has all of them. */
+/** Maximum of producers of a durable stream. Its record contains all of them and is stored with every append. */
 export const streamProducersMax = 256
 
-/** A producer that has sent nothing for so long gives way to new ones. Milliseconds */
+/** After this time without a request a producer may be replaced by a new one. Milliseconds */
 export const producerIdleMs = 7 * 24 * 3_600_000
 
-/** Maximum of forks of a durable stream that exist at a time. Its record has all of them. */
+/** Maximum of existing forks of a durable stream. Its record contains all of them. */
 export const streamForksMax = 256
 
 /** Why a request to a durable stream is refused. */
 export type StreamRefusal =
   /** There is no stream, or it has expired. */
   | { readonly why: 'missing' }
-  /** It was deleted, and is kept for its forks. */
+  /** It was deleted, and is kept only for its forks. */
   | { readonly why: 'deleted' }
-  /** There are as many forks of it as there may be. */
+  /** It has `streamForksMax` forks. */
   | { readonly why: 'forks' }
-  /** There is a session with this id that is no stream. */
+  /** A session has this id and is not a stream. */
   | { readonly why: 'taken' }
-  /** There is a stream with other settings. */
+  /** The stream exists with other settings. */
   | { readonly why: 'different' }
   | { readonly why: 'closed' }
   | { readonly why: 'contentType'; readonly expected: string }
@@ -31,36 +31,37 @@ export type StreamRefusal =
   /** A new epoch must begin with 0. */
   | { readonly why: 'epochStart' }
   | { readonly why: 'gap'; readonly expected: number; readonly received: number }
+  /** It has `streamProducersMax` producers, none of them idle long enough. */
   | { readonly why: 'producers' }
 
 /** The answer to a request to a durable stream. */
 export type StreamOutcome =
   | ({ readonly kind: 'refused'; readonly stream: StreamRecord | undefined } & StreamRefusal)
   | {
-      /** `exists`: created before with the same settings; `repeated`: the producer's request was taken before. */
+      /** `exists`: it was created before with the same settings. `repeated`: the request was accepted before. */
       readonly kind: 'created' | 'exists' | 'appended' | 'repeated' | 'changed'
       readonly stream: StreamRecord
-      /** The producer's newest request that was taken. */
+      /** The producer's last accepted request. */
       readonly producer?: StreamProducer
-      /** It was open before. */
+      /** The request closed the stream, which was open before. */
       readonly closedNow?: true
     }
 
-/** What a decision depends on beside the stream. */
+/** What a decision depends on, apart from the stream and the request. */
 export interface StreamMoment {
   /** Milliseconds since 1970. */
   readonly now: number
-  /** Whether there is a session of this id that began as something else. */
+  /** Whether a session with this id has begun and is not a stream. */
   readonly isTaken: boolean
 }
 
-/** The answer, and the stream after it, without the messages; absent if nothing changes. */
+/** The answer to a request. `next` is the changed stream, before messages are appended; absent if nothing changes. */
 export interface Decision {
   readonly outcome: StreamOutcome
   readonly next?: StreamRecord
 }
 
-/** What changing a stream needs of its session. */
+/** The part of a session that `changeStream` needs. */
 export interface StreamSession {
   readonly status: 'waiting' | 'running' | 'paused' | 'ended'
   readonly stream: StreamRecord | undefined
@@ -73,21 +74,21 @@ export interface StreamSession {
   setStream(stream: StreamRecord): void
 }
 
-/** The types of its messages: a JSON value, a text, or bytes in base64. */
+/** The types of messages: a JSON value, a text, or bytes in base64. */
 export const messageTypes: readonly string[] = ['stream.json', 'stream.text', 'stream.bytes']
 
 export function isMessage(type: string): boolean {
   return type.startsWith('stream.') && messageTypes.includes(type)
 }
 
-/** @returns about the memory that it takes. Bytes */
+/** @returns an estimate of the memory that a stream's record takes. Bytes */
 export function weightOf({ contentType, seq = '', producers = [], forks = [] }: StreamRecord): number {
   const own = contentType.length + seq.length + 256
   const named = [...producers.map(({ id }) => id), ...forks]
   return named.reduce((sum, name) => sum + name.length + 64, own)
 }
 
-/** @returns whether it has outlived its time. @param now milliseconds since 1970 */
+/** @returns whether the stream has expired. @param now milliseconds since 1970 */
 export function isExpired({ ttlSeconds, touchedAt, expiresAt }: StreamRecord, now: number): boolean {
   if (ttlSeconds !== undefined && now >= (touchedAt ?? 0) + ttlSeconds * 1_000) return true
   return expiresAt !== undefined && now >= Date.parse(expiresAt)
@@ -99,8 +100,8 @@ export function mediaTypeOf(contentType: string): string {
 }
 
 /**
- * Decides a request by the state of the stream, and nothing else, so that all hubs of a log decide alike (PROTOCOL.md of
- * Durable Streams, sections 5.1 and 5.2).
+ * Decides a request. The result depends only on the arguments, so all hubs of a log decide alike (PROTOCOL.md of Durable
+ * Streams, sections 5.1 and 5.2).
  */
 export function decide(
   stream: StreamRecord | undefined,
@@ -147,7 +148,7 @@ function without({ forks = [], ...stream }: StreamRecord, fork: string): StreamR
   return left.length === 0 ? stream : { ...stream, forks: left }
 }
 
-/** @returns whether the session is something else. One that was forked for the stream that is created is not. */
+/** @returns whether the session has begun and is not a stream. A session that was forked for this stream does not count. */
 export function isTaken(
   { stream, status, forkedFrom }: Pick<StreamSession, 'stream' | 'status' | 'forkedFrom'>,
   change: StreamChange,
@@ -161,13 +162,11 @@ export interface StreamChanging {
   readonly catalog: Catalog
   /** Milliseconds since 1970. */
   readonly now: number
-  /** Begins the session, if the stream is created in one that has not begun. */
+  /** Begins the session of a new stream, if it has not begun. */
   readonly start?: () => void
 }
 
-/**
- * Changes the stream of a session: in one step it decides, appends the messages and keeps the new state.
- */
+/** Decides a request, and in the same turn appends its messages and sets the new state of the stream. */
 export function changeStream(
   session: StreamSession,
   change: StreamChange,
@@ -289,7 +288,7 @@ function checkProducer(
   return { producers: [...kept, { id, epoch, seq, at: now }] }
 }
 
-/** @returns the producers that stay when one comes; undefined if there are too many */
+/** @returns the producers that remain when a new one is added; undefined if there are too many */
 function roomFor(
   others: NonNullable<StreamRecord['producers']>,
   now: number,
@@ -299,7 +298,7 @@ function roomFor(
   return oldest !== undefined && now - oldest.at >= producerIdleMs ? rest : undefined
 }
 
-/** Compares the bytes of UTF-8. */
+/** Compares the UTF-8 bytes, as the protocol requires. */
 function isAfter(seq: string, last: string): boolean {
   return Buffer.compare(Buffer.from(seq), Buffer.from(last)) > 0
 }

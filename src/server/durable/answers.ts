@@ -1,13 +1,13 @@
 import { ProtocolError, type RequestCode } from '../../protocol/codes.js'
 import { formatPlace, type StreamPlace } from '../../protocol/durable-stream.js'
-import type { StreamOutcome } from '../../session/durable-stream.js'
+import { type StreamOutcome, streamForksMax, streamProducersMax } from '../../session/durable-stream.js'
 import type { StreamProducer } from '../../store/store.js'
 import type { Answer } from '../../transport/transport.js'
 import { problem } from '../http/problem.js'
 
 type Refused = Extract<StreamOutcome, { kind: 'refused' }>
 
-/** @returns headers with the end of a stream */
+/** @returns the headers that tell the end of a stream */
 export function endHeaders({
   lifetime,
   tail,
@@ -23,13 +23,13 @@ export function endHeaders({
   }
 }
 
-/** @returns headers with the newest request of a producer that was taken */
+/** @returns the headers that tell the last accepted request of a producer */
 export function producerHeaders(producer: StreamProducer | undefined): Record<string, string> {
   if (producer === undefined) return {}
   return { 'producer-epoch': String(producer.epoch), 'producer-seq': String(producer.seq) }
 }
 
-/** @returns the answer to a request for what is there no more */
+/** @returns the answer (410) to a request for something that no longer exists */
 export function goneAnswer(message: string): Answer {
   return {
     status: 410,
@@ -38,12 +38,12 @@ export function goneAnswer(message: string): Answer {
   }
 }
 
-/** @returns the answer for a stream that was deleted and is kept for its forks */
+/** @returns the answer for a deleted stream that is kept for its forks */
 export function deletedAnswer(): Answer {
   return goneAnswer('This stream was deleted.')
 }
 
-/** @returns the answer to a refused request, as a problem */
+/** @returns the answer to a refused request, as a problem (RFC 9457) */
 export function refused(refusal: Refused): Answer {
   const [code, message, headers = {}] = reasonOf(refusal)
   const answer = problem(new ProtocolError(code, message))
@@ -55,16 +55,16 @@ function reasonOf(refusal: Refused): readonly [RequestCode, string, Record<strin
     case 'missing':
       return ['notFound', 'There is no such stream.']
     case 'deleted':
-      return ['conflict', 'stream: it was deleted, and is kept for its forks']
+      return ['conflict', 'stream: it was deleted, and its path is in use until its forks are gone']
     case 'forks':
-      return ['unavailable', 'stream: it has as many forks as it may have']
+      return ['unavailable', `stream: fork limit reached (${streamForksMax})`]
     case 'taken':
       return [
         'conflict',
-        'stream: there is a session of this name that is no stream; read it below sessions/',
+        'stream: a session has this id and is not a stream; read it at /v1/stream/sessions/{session}',
       ]
     case 'different':
-      return ['conflict', 'stream: it exists with other settings']
+      return ['conflict', 'stream: it already exists with other settings']
     case 'closed':
       return [
         'conflict',
@@ -93,6 +93,6 @@ function reasonOf(refusal: Refused): readonly [RequestCode, string, Record<strin
         },
       ]
     case 'producers':
-      return ['unavailable', 'producer-id: the stream has as many producers as it may have']
+      return ['unavailable', `producer-id: producer limit of the stream reached (${streamProducersMax})`]
   }
 }

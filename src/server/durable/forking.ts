@@ -18,19 +18,19 @@ import { messagesOf } from './messages.js'
 import { kindOf } from './readable.js'
 import { readPage } from './reading.js'
 
-/** What a request says of the stream that it forks. */
+/** The part of a request that names the past of a fork. */
 export interface AskedFork {
-  /** Its session. */
+  /** The session of the stream that is forked. */
   readonly source: string
-  /** Absent: its end. */
+  /** Where the fork begins; absent: the end of the source. */
   readonly place: { readonly lifetime: number; readonly offset: Offset } | undefined
-  /** Messages, or bytes, after the place. */
+  /** The number of messages, or bytes, after the place that the fork also gets. */
   readonly more: number
 }
 
 const prefix = '/v1/stream/'
 
-/** @returns what a request forks; undefined if it creates a stream of its own. @throws ProtocolError `badFrame` */
+/** @returns the past of the requested fork; undefined if the request creates no fork. @throws ProtocolError `badFrame` */
 export function forkOf({ headers }: Request, limits: Limits): AskedFork | undefined {
   const [from, offset, more] = ['stream-forked-from', 'stream-fork-offset', 'stream-fork-sub-offset'].map(
     (name) => headers.get(name),
@@ -72,9 +72,9 @@ export interface ForkRequest extends AskedFork {
 }
 
 /**
- * Creates a stream with the past of another one. First the source gets a reference, so that it cannot go; then its session is
- * forked; then the fork becomes a stream. A request that was cut in between is completed by its repetition, and a reference to a fork that was
- * never made does not count.
+ * Creates a stream with the past of another one, in three steps: the source gets a reference, so that it is kept; its session
+ * is forked; the fork becomes a stream. If a request is interrupted, repeating it completes the fork. A reference to a fork
+ * that was never made does not count.
  *
  * @throws ProtocolError `forbidden` without permission to read the source; `badFrame` for a place that it does not have
  */
@@ -120,15 +120,15 @@ async function forkSession(
   try {
     await call.use(() => hub.forkSession(from, { at, session: id, state: 'known' }))
   } catch (error) {
-    // An earlier request may have forked it and gone no further; the stream decides.
+    // An interrupted request may have forked it already; the stream's own check decides.
     if (!(error instanceof ProtocolError && error.code === 'conflict' && hub.find(id) !== undefined))
       throw error
   }
 }
 
 /**
- * @returns the end of the past that the fork takes over, and what it takes of the message after it
- * @throws ProtocolError `badFrame` for what the source does not have
+ * @returns the end of the past that the fork gets, and the part of the next message that it gets
+ * @throws ProtocolError `badFrame` for a place that the source does not have
  */
 async function endOfPast(
   hub: Hub,

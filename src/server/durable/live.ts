@@ -13,10 +13,10 @@ import { endHeaders } from './answers.js'
 import { endOf, type Readable } from './readable.js'
 import { expectFound, pageAnswer, readPage } from './reading.js'
 
-/** Finds the stream of a request again, as it is now. */
+/** Finds the stream of a request in its present state. */
 export type Find = () => Promise<Readable | undefined>
 
-/** Codecs of SSE responses, one for each kind of messages. */
+/** The codecs of SSE responses, one for each kind of messages. */
 export class DurableCodecs {
   readonly #context: StreamContext
   readonly #shared = new Map<MessageKind, DurableStreamCodec>()
@@ -25,7 +25,7 @@ export class DurableCodecs {
     this.#context = context
   }
 
-  /** @param cursor the client's; if it is not in the past, its control events differ from those of others */
+  /** @param cursor the client's cursor. If it is not in the past, the client needs control events of its own. */
   of(kind: MessageKind, cursor: number | undefined): DurableStreamCodec {
     const { hub, clock } = this.#context
     const options = { clock, findEnd: (topic: string) => endOf(hub, topic, kind) }
@@ -44,7 +44,7 @@ export function cursorOf({ query }: Call): number | undefined {
   return /^\d{1,15}$/.test(text) ? Number(text) : undefined
 }
 
-/** Waits until there is something after an offset, the stream is closed, or the time is over. */
+/** Answers once there is a message after an offset, the stream is closed, or `longPollMs` have passed. */
 export async function longPoll(
   context: StreamContext,
   call: Call,
@@ -84,7 +84,7 @@ async function somethingAfter(
       ...(types && { types }),
     }),
   )
-  // What makes it end also ends the wait: the time, the peer, or the server.
+  // The timer, the client and the server's shutdown all end the wait by closing the subscription.
   const over = { close: () => following.close() }
   const timer = clock.after(limits.longPollMs, over.close)
   call.exchange.onGone(over.close)
@@ -92,7 +92,7 @@ async function somethingAfter(
   try {
     await following.next()
   } catch {
-    // It lags or was closed: what there is is read from the history.
+    // It lags or was closed. Then the answer is read from the history.
   } finally {
     timer.cancel()
     links.remove('sse', over, address)
@@ -100,7 +100,7 @@ async function somethingAfter(
   }
 }
 
-/** Streams messages as they come. */
+/** Streams messages as SSE. */
 export async function streamSse(
   context: StreamContext,
   call: Call,
@@ -136,7 +136,7 @@ export async function streamSse(
   return undefined
 }
 
-/** A response that ends from time to time, so that caches in front can share it (PROTOCOL.md, section 8.2). */
+/** An SSE response that ends after `durableSseMs`, so that caches can share it (PROTOCOL.md, section 8.2). */
 class DurableLink extends StreamLink {
   readonly #codec: DurableStreamCodec
   readonly #patience: Patience
@@ -154,7 +154,7 @@ class DurableLink extends StreamLink {
   }
 
   override write(chunk: Chunk): boolean {
-    // The client reconnects, and learns that what follows is gone.
+    // The client reconnects and gets 410, because the next messages are lost.
     if (chunk === lost) this.end()
     else if (chunk instanceof Uint8Array && this.#codec.isLive(chunk)) {
       if (this.#hasBatch) return true

@@ -8,15 +8,15 @@ import { refusal } from '../http/problem.js'
 import type { Call } from '../http/routes.js'
 import { kindOf } from './readable.js'
 
-/** Bytes become base64, a third longer, and an event has at most `frameBytesMax`. */
+/** The size of a piece as a share of `frameBytesMax`, the limit of an event: base64 makes bytes a third longer. */
 const pieceShare = 0.7
 
-/** How much of a body that is too large is read and thrown away before the answer. Bytes */
+/** Maximum size of a body that is read and discarded before the answer that it is too large. Bytes */
 const discardedBytesMax = 16 * 1024 * 1024
 
 /**
- * `readBody`, which lets the client send its body before it is told that it is too large: otherwise many clients see only that
- * the connection has ended.
+ * Reads a body as `readBody` does, but reads a body that is too large to its end before it answers. Many clients read no
+ * answer while they send, and would only see that the connection was closed.
  */
 export async function readMessages(context: BodyContext, call: Call): Promise<Buffer | undefined> {
   try {
@@ -27,7 +27,7 @@ export async function readMessages(context: BodyContext, call: Call): Promise<Bu
   }
 }
 
-/** Only where the length was announced, because otherwise a part of the body has been read already. */
+/** Reads the body only if its length was announced; otherwise a part of it has been read already. */
 async function discard({ rateLimits }: BodyContext, { request, exchange, sender }: Call): Promise<void> {
   const announced = Number(request.headers.get('content-length') ?? Number.POSITIVE_INFINITY)
   if (announced > discardedBytesMax) return
@@ -36,7 +36,7 @@ async function discard({ rateLimits }: BodyContext, { request, exchange, sender 
 
 /**
  * @param contentType of the stream
- * @returns the messages of a body as events: of JSON each element of an array, else the bytes in pieces
+ * @returns the messages of a body as events. JSON: one for each element of an array; other types: the bytes in pieces
  * @throws ProtocolError `badFrame`
  */
 export function messagesOf(body: Buffer, contentType: string, limits: Limits): NewEvent[] {
@@ -63,7 +63,7 @@ export function messagesOf(body: Buffer, contentType: string, limits: Limits): N
   return events
 }
 
-/** A character takes up to six bytes of JSON text. */
+/** Whether a text fits into one event: a character takes up to six bytes in JSON. */
 function fits(body: Buffer, { frameBytesMax }: Limits): boolean {
   return body.length * 6 <= frameBytesMax
 }

@@ -8,7 +8,7 @@ import type { StreamRecord } from '../../store/store.js'
 import type { Call } from '../http/routes.js'
 import { opened } from '../opened.js'
 
-/** What can be read as a stream: a durable stream, or the events of any session or worker. */
+/** A stream that can be read: a durable stream, or any session or worker as a stream of its events. */
 export interface Readable extends StreamEnd {
   readonly topic: TopicName
   readonly session: string
@@ -17,18 +17,18 @@ export interface Readable extends StreamEnd {
   readonly kind: MessageKind
   /** The types of its messages; absent: all. */
   readonly types?: readonly string[]
-  /** Absent if it is a session as a stream. */
+  /** Absent if a session or worker is read as a stream. */
   readonly stream?: StreamRecord
 }
 
-/** @returns what the messages of a stream with this content type are */
+/** @returns the kind of the messages of a stream with this content type */
 export function kindOf(contentType: string): 'json' | 'text' | 'bytes' {
   const type = mediaTypeOf(contentType)
   if (type === 'application/json' || type.endsWith('+json')) return 'json'
   return type.startsWith('text/') ? 'text' : 'bytes'
 }
 
-/** @returns the stream of a request as it is now, as far as any hub has acknowledged it; undefined if there is none */
+/** @returns the stream of a request, with everything that any hub has acknowledged; undefined if there is none */
 export async function readableStream(hub: Hub, call: Call): Promise<Readable | undefined> {
   const session = call.use(({ param }) => param('path'))
   const stream = await hub.streams.find(session)
@@ -50,7 +50,7 @@ export async function readableSession(hub: Hub, call: Call): Promise<Readable | 
   })
 }
 
-/** @returns the stream of a session as it is in memory now */
+/** @returns the stream of a session in memory */
 function heldReadable(hub: Hub, topic: TopicName, session: string): Readable | undefined {
   const epoch = hub.find(session)?.epoch
   const stream = hub.streams.held(session)
@@ -71,7 +71,7 @@ export function endOf(hub: Hub, topic: string, kind: MessageKind): StreamEnd | u
   return found && { lifetime: found.startedAt ?? 0, tail: found.offset, closed: found.status === 'ended' }
 }
 
-/** @returns the topic's name for messages */
+/** @returns the name of the topic, for error messages */
 export function nameOf({ topic }: Pick<Readable, 'topic'>): string {
   return formatTopic(topic)
 }

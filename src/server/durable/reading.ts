@@ -11,12 +11,12 @@ import type { Call } from '../http/routes.js'
 import { endHeaders, goneAnswer } from './answers.js'
 import { nameOf, type Readable } from './readable.js'
 
-/** Where a request begins to read. */
+/** The offset after which a request reads; `now`: the end of the stream. */
 export type From = Offset | 'now'
 
 /**
- * @param isRequired of live requests
- * @returns where to begin, as the client says; undefined for the beginning
+ * @param isRequired whether the offset is required, as in live requests
+ * @returns the offset of the request; undefined for the beginning
  * @throws ProtocolError `badFrame`
  */
 export function givenOffset({ query }: Call, isRequired: boolean): string | undefined {
@@ -32,22 +32,24 @@ export function givenOffset({ query }: Call, isRequired: boolean): string | unde
   throw refusal('offset', '-1, now, or an offset of an earlier answer', offset)
 }
 
-/** @returns where to begin; `gone` if what follows cannot be read any more */
+/** @returns where to begin; `gone` if the messages after it can no longer be read */
 export function fromOf(hub: Hub, readable: Readable, given: string | undefined): From | 'gone' {
   if (given === 'now') return 'now'
   const place = given === undefined ? undefined : readPlace(given)
   if (place === undefined || place.offset === start) {
     return hub.streams.hasLost(readable.topic, start, readable.types) && given !== undefined ? 'gone' : start
   }
-  // A place of an earlier stream of the same name is not one of this.
+  // The offset belongs to an earlier stream with the same name.
   if (place.lifetime !== readable.lifetime) return 'gone'
   if (place.offset >= readable.tail) return readable.tail
   return hub.streams.hasLost(readable.topic, place.offset, readable.types) ? 'gone' : place.offset
 }
 
-/** @returns the answer to a request for what is not kept any more */
+/** @returns the answer to a request for messages that are no longer retained */
 export function gone(readable: Readable): Answer {
-  return goneAnswer(`${nameOf(readable)}: what follows this offset is not kept any more; begin with -1`)
+  return goneAnswer(
+    `${nameOf(readable)}: the messages after this offset are no longer retained; read from offset -1`,
+  )
 }
 
 interface ReadPage {
@@ -56,7 +58,7 @@ interface ReadPage {
   readonly last: Offset
 }
 
-/** Reads the messages after an offset, as many as one answer may have. Checks the permission again. */
+/** Reads the messages after an offset, at most one page. Checks the permission again. */
 export async function readPage(
   hub: Hub,
   call: Pick<Call, 'use'>,
@@ -85,7 +87,7 @@ export function bodyOf({ kind }: Readable, events: readonly HubEvent[]): string 
   return Buffer.concat(events.map(messageBytes))
 }
 
-/** @returns the answer with a page of messages, or 304 if the client has it */
+/** @returns the answer with a page of messages; 304 if the client already has it */
 export function pageAnswer(
   call: Call,
   readable: Readable,
@@ -97,7 +99,7 @@ export function pageAnswer(
   const etag = `"${epoch}:${from}:${page.last}${isClosed ? ':closed' : ''}"`
   const all = {
     etag,
-    // What ends before the end of the stream stays as it is.
+    // A page that ends before the end of the stream never changes.
     'cache-control': isAtEnd && !isClosed ? 'no-cache' : 'public, max-age=60, stale-while-revalidate=300',
     ...headers,
     ...endHeaders({ lifetime, tail: page.last, closed: isClosed }),
@@ -117,12 +119,12 @@ export function pageAnswer(
 interface PageAnswer {
   readonly from: Offset
   readonly page: ReadPage
-  /** The end of the stream, before the page was read. */
+  /** The stream as it was before the page was read. */
   readonly end: Readable
   readonly headers?: Readonly<Record<string, string>>
 }
 
-/** @returns the answer to a request for nothing but the end of the stream */
+/** @returns the answer to `offset=now`: no messages, and the end of the stream */
 export function nowAnswer(readable: Readable): Answer {
   return {
     status: 200,

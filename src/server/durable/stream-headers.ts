@@ -9,7 +9,7 @@ export const streamFieldMax = 256
 
 const integer = /^(?:0|[1-9]\d{0,15})$/
 
-/** @returns the producer of a request; undefined if it names none. @throws ProtocolError `badFrame` */
+/** @returns the producer of a request; undefined if there is none. @throws ProtocolError `badFrame` */
 export function producerOf({ headers }: Request): StreamProducer | undefined {
   const [id, epoch, seq] = ['producer-id', 'producer-epoch', 'producer-seq'].map((name) => headers.get(name))
   if (id === undefined && epoch === undefined && seq === undefined) return undefined
@@ -33,7 +33,7 @@ export function seqOf({ headers }: Request): string | undefined {
   return seq === undefined ? undefined : short(seq, 'stream-seq')
 }
 
-/** @returns whether a request closes the stream; any value but `true` does not */
+/** @returns whether a request closes the stream; only the value `true` does */
 export function closes({ headers }: Request): boolean {
   return headers.get('stream-closed')?.toLowerCase() === 'true'
 }

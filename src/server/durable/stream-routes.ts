@@ -17,7 +17,7 @@ import { closes, givenType, lifetimeOf, producerOf, seqOf, settingsOf } from './
 
 const path = '/v1/stream/{path...}'
 
-/** Durable Streams (PROTOCOL.md 1.0): streams of messages at paths, and every session as such a stream. */
+/** The routes of Durable Streams (PROTOCOL.md 1.0): streams at paths, and every session as a stream of its events. */
 export function durableRoutes(context: StreamContext): Route[] {
   const { hub } = context
   const codecs = new DurableCodecs(context)
@@ -137,7 +137,7 @@ async function append(context: StreamContext, call: Call): Promise<Answer | unde
   if (stream === undefined) return refused({ kind: 'refused', why: 'missing', stream })
   if (stream.isDeleted) return deletedAnswer()
   if (body.length > 0 && contentType === undefined) throw refusal('content-type', "the stream's own", 'none')
-  // Another content type is refused before its messages matter.
+  // Another content type is refused anyway, so its messages are not read.
   const fits = contentType !== undefined && kindOf(contentType) === kindOf(stream.contentType)
   const messages = fits && stream.closed === undefined ? messagesOf(body, contentType, limits) : []
   if (fits && messages.length === 0 && stream.closed === undefined)
@@ -169,7 +169,7 @@ async function remove(hub: Hub, { use }: Call): Promise<Answer> {
   return { status: 204 }
 }
 
-/** @returns the address of a request, as its client has it */
+/** @returns the URL of a request, as its client sees it */
 function urlOf({ headers, path: own }: Request): string {
   const scheme = headers.get('x-forwarded-proto') === 'https' ? 'https' : 'http'
   return `${scheme}://${headers.get('host') ?? 'localhost'}${own}`

@@ -7,12 +7,12 @@ import type { Offset } from '../protocol/cursor.js'
 import type { StoredEvent } from '../store/store.js'
 import { textStreamOf } from './text-streams.js'
 
-/** Texts that are followed from event to event at the same time; of more, the oldest is forgotten. */
+/** Maximum of texts that are followed from event to event. If there are more, the oldest is forgotten. */
 const streamsMax = 256
 
-/** A piece of a text, as it was before and as it is now. */
+/** A piece of a text, before and after redaction. */
 interface Piece {
-  /** With other marks than the text has. */
+  /** The event, redacted except for the piece of text. */
   readonly event: StoredEvent
   readonly path: readonly string[]
   original: string
@@ -20,8 +20,8 @@ interface Piece {
 }
 
 /**
- * Redacts events that come in the order of their offsets. A secret may be cut over several pieces of a mergeable text: then the
- * mark is in the first of them, and the others lose their part.
+ * Redacts events, which must come in order of offsets. A secret may span several pieces of a mergeable text: then the mark is
+ * in the first of them, and the other pieces lose their part of the secret.
  */
 export class EventRedaction {
   readonly #redaction: Redaction
@@ -33,7 +33,7 @@ export class EventRedaction {
     this.#catalog = catalog
   }
 
-  /** The oldest event that a later one may change. */
+  /** The offset of the oldest event that a later event may still change. */
   get oldest(): Offset | undefined {
     let oldest: Offset | undefined
     for (const [first] of this.#streams.values())
@@ -42,7 +42,7 @@ export class EventRedaction {
     return oldest
   }
 
-  /** @returns the events that are different now: this one, and earlier pieces of the same text */
+  /** @returns the changed events: this one, and earlier pieces of the same text */
   add(event: StoredEvent): readonly StoredEvent[] {
     const traits = this.#catalog.traitsOf(event.type)
     const found = traits.merge && mergeTextOf(traits.merge, event.data)
@@ -71,7 +71,7 @@ export class EventRedaction {
     }))
   }
 
-  /** Keeps as many pieces as a secret may begin in that goes on in the next one. */
+  /** Keeps the pieces in which a secret may begin that continues in the next piece. */
   #keep(name: string, pieces: Piece[], found: readonly Found[]): void {
     let length = pieces.reduce((sum, { original }) => sum + original.length, 0)
     let dropped = 0
@@ -82,7 +82,7 @@ export class EventRedaction {
       dropped += original.length
       count++
     }
-    // What is left of a secret that begins in what is dropped is not found again.
+    // If a secret begins in a dropped piece, its rest would not be found again, so the redacted text is kept.
     if (found.some(({ from, to }) => from < dropped && to > dropped))
       for (const piece of pieces) piece.original = piece.redacted
     pieces.splice(0, count)
@@ -95,7 +95,7 @@ export class EventRedaction {
   }
 }
 
-/** @returns the pieces of a text whose part of it is another one now */
+/** Redacts the pieces of a text. @returns those that have changed */
 function changedBy(pieces: readonly Piece[], found: readonly Found[]): Piece[] {
   const changed: Piece[] = []
   let start = 0
@@ -110,7 +110,7 @@ function changedBy(pieces: readonly Piece[], found: readonly Found[]): Piece[] {
   return changed
 }
 
-/** @returns a piece that begins at `start` of the text in which something was found */
+/** @returns the redacted piece. @param start its index in the text in which the secrets were found */
 function partOf(piece: string, start: number, found: readonly Found[]): string {
   let part = ''
   let at = 0

@@ -17,28 +17,28 @@ export interface ForkTo {
   readonly now: number
 }
 
-/** What a fork may lack, because it is not known as of its cursor. */
+/** A part that a fork may lack, because it is not known as of the cursor. */
 export type Unknown = NonNullable<ForkOrigin['without']>[number]
 
-/** What is taken from the session that is forked in the turn in which it is asked for. */
+/** The data of the source session as of the turn in which the fork is requested. */
 export interface ForkSource {
   readonly id: string
   readonly epoch: Epoch
-  /** The fork has everything up to here. */
+  /** The offset up to which the fork has everything. */
   readonly last: Offset
   readonly without: readonly Unknown[]
   readonly mode: Mode
   readonly metadata: JsonObject
   readonly masks: KeptMasks | undefined
-  /** Those that have not changed since. */
+  /** The slices that have not changed after `last`. */
   readonly slices: readonly SliceChange[]
   readonly slicesRemovedAt: Offset
   readonly startedAt: number
-  /** By worker, in the order in which they began. Milliseconds since 1970. */
+  /** The beginning of each worker, in this order. Milliseconds since 1970. */
   readonly workersStartedAt: ReadonlyMap<string, number>
 }
 
-/** @param without what is not known beside slices that have changed since */
+/** @param without the parts that are not known, apart from slices that have changed after `last` */
 export function forkSourceOf(session: Session, last: Offset, without: readonly Unknown[]): ForkSource {
   const all = slicesOf(session)
   const slices = all.filter(({ offset }) => offset <= last)
@@ -73,8 +73,8 @@ function slicesOf(session: Session): SliceChange[] {
 export type Past = Fork['batch']
 
 /**
- * @param session as it was at the source's `last`; it need not have its state
- * @param to the fork, and when it is made. Milliseconds since 1970
+ * @param session the session as of the source's `last`; its slices are not used
+ * @param to the fork, and the time at which it is made
  */
 export function pastOf(
   session: Session,
@@ -92,7 +92,7 @@ export function pastOf(
   return { session: id, last: source.last, record, workers, slices: source.slices, latest: latestOf(session) }
 }
 
-/** What was promised to the former producers, and asked of them, does not concern the fork's. */
+/** Leases, commands and published ids are left out, because they belong to the producers of the source. */
 export function forkRecord(
   before: SessionRecord,
   source: Pick<
@@ -133,7 +133,7 @@ export function forkRecord(
   }
 }
 
-/** The newest event of each type and key, as pinned; commands are not of the fork's agents. */
+/** @returns the pinned events: the newest of each type and key. Commands are left out, as they are not for the fork's agents. */
 function latestOf(session: Session): Latest[] {
   const pinned = new Map<Offset, Latest>()
   for (const history of session.histories()) {
@@ -148,8 +148,8 @@ function latestOf(session: Session): Latest[] {
 }
 
 /**
- * @returns the offset up to which a session is forked: at most that before its end, since a fork goes on
- * @throws ProtocolError `conflict` for a cursor of another epoch, `badFrame` for one that is ahead of the session
+ * @returns the offset up to which a session is forked. It is before the session's end, because a fork has not ended.
+ * @throws ProtocolError `conflict` for a cursor of another epoch, `badFrame` for one after the session's last offset
  */
 export function forkOffset(
   { id, epoch, offset, completion }: Pick<Session, 'id' | 'epoch' | 'offset' | 'completion'>,
@@ -172,16 +172,16 @@ export function forkOffset(
   return Math.min(position.offset, end) as Offset
 }
 
-/** @throws ProtocolError `conflict` where the fork would lack something that was not waived */
+/** @throws ProtocolError `conflict` if the fork would lack something, and `state` is not `known` */
 export function expectKnown({ id, without }: Pick<ForkSource, 'id' | 'without'>, state: ForkState): void {
   if (state === 'known' || without.length === 0) return
   const reasons: Record<Unknown, string> = {
-    workers: 'not all events before it are kept, so the workers at that point are not known',
-    slices: 'slices have changed since, and their former values are not kept',
+    workers: 'not all earlier events are retained, so the workers at that point are not known',
+    slices: 'slices have changed since, and their former values are not stored',
   }
   throw new ProtocolError(
     'conflict',
     `at: session ${quote(id)} cannot be forked there exactly: ${without.map((one) => reasons[one]).join('; ')}. ` +
-      'Fork it at its end, or say state "known" for a fork with what is known',
+      'Fork it at its end, or give state "known" for a fork with what is known',
   )
 }

@@ -27,43 +27,46 @@ import type { LogForks } from './log-forks.js'
 import { storedEventsMax } from './read-stored.js'
 import { retell } from './retell.js'
 
-/** Forks that are made at the same time. */
+/** Maximum of forks that are made at the same time. */
 export const forksAtOnce = 4
 
-/** What is told again of a session within one turn. */
+/** How much of a session's events is replayed in one turn. Bytes. */
 const toldBytes = 256 * 1024
 
 export interface ForkOptions {
-  /** A cursor of the session: the fork has everything up to there. Default: its end. */
+  /** A cursor of the session: the fork gets everything up to it, the event at the cursor included. Default: the end. */
   readonly at?: Cursor | undefined
-  /** The id of the fork; one is made up by default. */
+  /** The id of the fork. Default: a random id. */
   readonly session?: string | undefined
   /**
-   * `exact`, the default: refused where workers or slices cannot be known as of the cursor. `known`: the fork has what is known,
-   * and says in `forkedFrom.without` what it may lack.
+   * `exact`, the default: the fork is refused if workers or slices are not known as of the cursor. `known`: the fork gets what
+   * is known, and `forkedFrom.without` names what it may lack.
    */
   readonly state?: ForkState | undefined
 }
 
-/** What forks need of the sessions. */
+/** The part of `Sessions` that forks need. */
 export interface ForkHost {
   readonly committing: Committing | undefined
   readonly capacity: Capacity
   /** @throws ProtocolError `notFound` */
   started(id: string): Session
   /**
-   * Keeps others from beginning a session with that id. @returns what ends it @throws ProtocolError `conflict` if there is one
+   * Reserves an id, so that nobody else begins a session with it.
+   *
+   * @returns a function that releases the id
+   * @throws ProtocolError `conflict` if there is a session with this id
    */
   reserve(id: string): () => void
-  /** @throws ProtocolError `unavailable` if there are as many sessions as there may be */
+  /** @throws ProtocolError `unavailable` if the limit of sessions is reached */
   expectRoomForOne(): void
-  /** @returns a session that nobody sees, and that counts for nothing */
+  /** @returns a temporary session, which is not listed and not counted */
   aside(id: string, epoch: Epoch): Session
-  /** @returns a session for `hold` */
+  /** @returns a new session, to pass to `hold` */
   make(id: string, epoch: Epoch): Session
-  /** The session exists from now on, in memory. */
+  /** Adds a session to those in memory. */
   hold(session: Session): void
-  /** The session exists from now on, in the store. */
+  /** Notes that a session exists in the store. */
   stored(record: Past['record']): void
 }
 
@@ -77,7 +80,7 @@ export interface ForksParts {
   readonly limits: Limits
 }
 
-/** Makes sessions that begin with the past of another one. */
+/** Creates forks: sessions that begin with the past of another session. */
 export class Forks {
   readonly #parts: ForksParts
   #underWay = 0
@@ -86,7 +89,7 @@ export class Forks {
     this.#parts = parts
   }
 
-  /** @returns the id of the fork, once it is stored, or in the log @throws ProtocolError as `Hub.forkSession` does */
+  /** @returns the id of the fork, once the store or the log has it @throws ProtocolError as `Hub.forkSession` does */
   async fork(from: string, { at, session, state = 'exact' }: ForkOptions): Promise<string> {
     const { random, limits, sessions, log } = this.#parts
     const id = checkId(session ?? random.id(), limits, 'session')
@@ -149,7 +152,7 @@ export class Forks {
     }
   }
 
-  /** @returns the session as its stored events tell it, up to the end of the fork */
+  /** @returns the session as of the end of the fork's past, computed from its stored events */
   async #told(source: ForkSource, { store }: Committing): Promise<Session> {
     const { sessions, catalog } = this.#parts
     const session = begun(sessions.aside(source.id, source.epoch), source)
@@ -162,7 +165,7 @@ export class Forks {
     return session
   }
 
-  /** In one step, because everything of it is in memory. */
+  /** Forks in one turn, because all data is in memory. */
   #inMemory(session: Session, last: Offset, state: ForkState, to: ForkTo): void {
     const { sessions, catalog } = this.#parts
     const isHead = last === session.offset
@@ -190,7 +193,7 @@ function isGone({ id, epoch }: Session, trimmed: Offset): ProtocolError {
   )
 }
 
-/** The session begins, with the workers that have state. */
+/** Starts the session, and the workers that have state. */
 function begun(session: Session, { startedAt, slices, workersStartedAt }: ForkSource): Session {
   session.start(startedAt)
   for (const { worker } of slices) {
@@ -200,12 +203,12 @@ function begun(session: Session, { startedAt, slices, workersStartedAt }: ForkSo
   return session
 }
 
-/** The end of the session that is forked is not of the fork's past. */
+/** Whether an event belongs to the fork's past. The end of the source session does not. */
 function isPast({ offset, passes }: StoredEvent, { last }: ForkSource): boolean {
   return offset <= last && passes !== 'all'
 }
 
-/** @returns new entries for the events of these topics, by their offsets in order: their encoded forms name the session */
+/** @returns new entries for the events of these topics, in order of offsets. They are new because encoded forms name the session. */
 function entriesOf(topics: readonly OwnTopic[], { last }: ForkSource): ReadonlyMap<Offset, Entry> {
   const found = new Map<Offset, Entry>()
   for (const { history } of topics) {

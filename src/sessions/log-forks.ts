@@ -21,13 +21,13 @@ import { nobody } from './read-logged.js'
 export interface LogForksParts {
   readonly log: SharedLog
   readonly catalog: Catalog
-  /** Of sessions that nobody sees, and that count for nothing. */
+  /** The setting of temporary sessions, which are not listed and not counted. */
   readonly aside: SessionSetting
 }
 
 /**
- * Makes forks in a log. What a session was at a cursor is computed from a checkpoint before it and the batches that follow, as
- * every hub does; the fork begins with what was computed as its own checkpoint, and with the retained batches.
+ * Makes forks in a log. The session as of the cursor is computed from a checkpoint before it and the following batches, as every
+ * hub does. The result is the fork's first checkpoint. The retained batches are copied.
  */
 export class LogForks {
   readonly #parts: LogForksParts
@@ -48,7 +48,7 @@ export class LogForks {
     if (lost !== undefined) {
       throw new ProtocolError(
         'conflict',
-        `at: offset ${until} is of a past of ${quote(from)} that the log has lost`,
+        `at: offset ${until} belongs to a part of session ${quote(from)} that the log has lost`,
       )
     }
     const without = this.#compute(session, opened, until, to.now)
@@ -69,7 +69,7 @@ export class LogForks {
     throw new ProtocolError('conflict', `there is a session ${quote(to.id)} already`)
   }
 
-  /** Brings the session as far as it is known at an offset. @returns what is not */
+  /** Computes the session as of an offset, as far as it is known. @returns the parts that are not known */
   #compute(session: Session, opened: Opened, until: Offset, now: number): readonly Unknown[] {
     const { catalog } = this.#parts
     const { checkpoint, before, batches, whole } = opened
@@ -84,7 +84,7 @@ export class LogForks {
     return isBefore && whole > start ? ['workers', 'slices'] : []
   }
 
-  /** @returns the session as it is */
+  /** @returns the present session */
   #whole(id: string, { checkpoint, before, batches, epoch, last }: Opened): Session {
     const session = this.#made(id, epoch)
     const { catalog } = this.#parts
@@ -104,13 +104,13 @@ function entriesUpTo(batch: Delivered, until: Offset): readonly PlacedEntry[] {
   return unpackEntries(batch).flatMap(({ place, entry }) => {
     const width = until - batch.from - place
     if (width <= 0 || entry.kind === 'end') return []
-    // A request to a durable stream may have messages on both sides.
+    // A request to a durable stream may have messages on both sides of the offset.
     if (entry.kind !== 'stream' || entry.messages.length <= width) return { place, entry }
     return { place, entry: { ...entry, messages: entry.messages.slice(0, width) } }
   })
 }
 
-/** @returns the retained batches up to an offset, as those of another epoch */
+/** @returns the retained batches up to an offset, with the given epoch */
 function retainedOf(
   { before, batches }: Opened,
   until: Offset,
@@ -123,7 +123,7 @@ function retainedOf(
   })
 }
 
-/** The last offsets of a batch are nobody's, so it begins as many before its first entry as it is cut at the end. */
+/** Cuts a batch. A batch ends with `spareOffsets` unused offsets, so its beginning moves by as many before its first entry. */
 function cutBatch(batch: Delivered, until: Offset, epoch: Epoch, catalog: Catalog): Delivered | [] {
   const entries = entriesUpTo(batch, until).map(({ place, entry }) => ({
     place: place + spareOffsets,

@@ -9,7 +9,7 @@ import type { Listed } from './attention.js'
 const describeMs = 100
 /** How often the descriptions of other hubs are read while a list is followed. Milliseconds. */
 const readEveryMs = 1_000
-/** Descriptions that are read at once. */
+/** Maximum of descriptions per read. */
 const pageSessions = 500
 
 export interface LogListsParts {
@@ -17,20 +17,20 @@ export interface LogListsParts {
   readonly clock: Clock
   /** The sessions in memory. */
   readonly held: ReadonlyMap<string, Session>
-  /** Called for what the log has of a session that is not in memory; absent: it was removed. */
+  /** Called with the log's description of a session that is not in memory; `about` is absent if it was removed. */
   readonly found: (session: string, about: JsonObject | undefined) => void
-  /** Called before all of it is read again. */
+  /** Called before all descriptions are read again. */
   readonly begun: () => void
   /** Whether somebody follows a list. */
   readonly isFollowed: () => boolean
 }
 
-/** What a hub says of its sessions to the lists of all hubs of a log, and what the others say of theirs. */
+/** Exchanges descriptions of sessions with the other hubs of a log, for the lists of all hubs. */
 export class LogLists {
   readonly #parts: LogListsParts
   readonly #changed = new Set<string>()
   #timer: Timer | undefined = undefined
-  /** What was said last. */
+  /** The last written descriptions. */
   readonly #said = new WeakMap<Session, string>()
   #mark = 0
   #total = 0
@@ -47,7 +47,7 @@ export class LogLists {
     return this.#total
   }
 
-  /** This hub has changed the session, so it describes it anew. */
+  /** Notes that this hub has changed a session, which is then described again. */
   changed(session: string): void {
     if (this.#closed) return
     this.#changed.add(session)
@@ -69,11 +69,11 @@ export class LogLists {
     if (this.#said.get(session) === about) return
     this.#said.set(session, about)
     const { epoch, offset } = session
-    // What was not taken is said again with the next change.
+    // If writing fails, the description is written again with the next change.
     log.describe(id, { epoch, offset, about }).catch(() => this.#said.delete(session))
   }
 
-  /** @returns once the lists have what the hubs have said; they are kept up to date as long as one is followed */
+  /** @returns once the lists contain what the hubs have written. They are kept up to date while a list is followed. */
   read(): Promise<void> {
     this.#reading ??= this.#read().finally(() => {
       this.#reading = undefined
@@ -84,7 +84,7 @@ export class LogLists {
 
   #again(): void {
     this.#next = undefined
-    // Who follows again later begins with all of it, as removals are not remembered for ever.
+    // The next follower begins with a full read, because removals are only remembered for some time.
     if (!this.#parts.isFollowed()) this.#mark = 0
     else void this.read().catch(() => undefined)
   }
@@ -103,7 +103,7 @@ export class LogLists {
     }
   }
 
-  /** All sessions that were described, in parts. */
+  /** @returns all described sessions, in pages */
   async *all(): AsyncGenerator<Listed[]> {
     for (let mark = 0, end = false; !end; ) {
       const page = await this.#parts.log.described(mark, pageSessions)
@@ -115,7 +115,7 @@ export class LogLists {
     }
   }
 
-  /** What is to be said is said; the log waits for it when it is closed. */
+  /** Writes the pending descriptions. The log waits for them when it is closed. */
   close(): void {
     this.#closed = true
     this.#next?.cancel()

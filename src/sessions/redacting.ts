@@ -19,29 +19,29 @@ import { type GivenSecret, learnSecrets, secretsIn } from './secrets.js'
 import type { Sessions } from './sessions.js'
 import type { Turns } from './turns.js'
 
-/** Stored events that one call looks at. */
+/** Maximum of stored events that one call examines. */
 const examinedMax = 20_000
-/** How far the next call begins before the end of one, for texts that go on. Offsets. */
+/** How far the next call begins before the end of the previous one, for texts that continue. Offsets. */
 const overlap = 2_000
-/** Events in memory that one turn looks at. */
+/** Maximum of events in memory that one turn examines. */
 const entriesPerTurn = 200
-/** Ranges in one event `redacted`. */
+/** Maximum of ranges in one event `redacted`. */
 const rangesMax = 1_000
 
 /** What is to be redacted of a session. */
 export interface RedactOptions {
-  /** Values of at least 8 characters, which are also masked in what is published from now on. */
+  /** Values of at least 8 characters. From now on they are also masked in what is published. */
   readonly values?: readonly GivenSecret[]
-  /** Regular expressions of RE2: what the first group matches, or the whole. */
+  /** Regular expressions of RE2. The first group is redacted; without a group, the whole match. */
   readonly patterns?: readonly (string | Pattern)[]
-  /** `next` of the result before; default: from the beginning. */
+  /** `next` of the previous result. Default: the beginning. */
   readonly after?: number
 }
 
 export interface RedactResult {
-  /** Stored events that were looked at; without a store those in memory. */
+  /** The number of stored events that were examined; without a store, of events in memory. */
   readonly examined: number
-  /** Events of which something was redacted. Of several calls, one that is in memory too may count twice. */
+  /** The number of changed events. Over several calls, an event that is also in memory may count twice. */
   readonly redacted: number
   /** Present if there are more: `after` of the next call. */
   readonly next?: number
@@ -54,12 +54,12 @@ export interface RedactingParts {
   readonly turns: Turns
   readonly masking: Masking | undefined
   readonly texts: HeldTexts | undefined
-  /** Whether the store keeps notices for somebody. */
+  /** Whether the store keeps notices for webhooks. */
   readonly hasNotices: () => boolean
   readonly onDirty: (timeline: Timeline) => void
 }
 
-/** Redacts what was published: in memory, then in the store, in steps that do not hold the loop for long. */
+/** Redacts published data, first in memory, then in the store, in steps that do not block the loop for long. */
 export class Redacting {
   readonly #parts: RedactingParts
 
@@ -68,11 +68,11 @@ export class Redacting {
   }
 
   /**
-   * Looks at a part of a session's events, and in the first call at all else. What was redacted before is not found again, so a
-   * call whose answer was lost may be repeated.
+   * Examines a part of a session's events; the first call also everything else of the session. A call may be repeated if its
+   * answer was lost, because redacted data is not found again.
    *
    * @returns once it is stored
-   * @throws ProtocolError `badFrame`; `notFound`; `conflict` where it is not possible; `unavailable` when the store fails
+   * @throws ProtocolError `badFrame`; `notFound`; `conflict` if this hub cannot redact; `unavailable` if the store fails
    */
   async redact(id: string, options: RedactOptions): Promise<RedactResult> {
     const { sessions } = this.#parts
@@ -95,7 +95,7 @@ export class Redacting {
     }
     const found =
       store === undefined ? { examined } : await this.#stored(store, session, { redaction, after, changed })
-    // It may have left memory, and come back before the store was redacted.
+    // The session may have been unloaded, and loaded again before the store was redacted.
     const held = store === undefined || 'next' in found ? undefined : sessions.held(id)
     if (held !== undefined) await this.#eventsOf(held, { redaction, changed })
     this.#tell(id, changed)
@@ -113,7 +113,7 @@ export class Redacting {
     const isOpen = session.status !== 'ended'
     if (isOpen && masking !== undefined && redacted.values.length > 0) learnSecrets(redacted.values, session)
     texts?.endAll(session)
-    // First what is changed in one step, and then the events, of which no more come with these values.
+    // First the parts that are changed in one step, and then the events: no new ones contain these values.
     const change = <V extends JsonValue>(value: V): V => redaction.value(value)
     for (const topic of session.topics()) redactSlices(session, topic, change, clock.now())
     session.replaceTexts(change)
@@ -123,7 +123,7 @@ export class Redacting {
     return this.#eventsOf(session, { redaction, changed })
   }
 
-  /** @returns how many it has in memory */
+  /** @returns the number of events in memory */
   async #eventsOf(session: Session, { redaction, changed }: Omit<InMemory, 'redacted'>): Promise<number> {
     const entries = entriesOf(session)
     const events = new EventRedaction(redaction, this.#parts.catalog)
@@ -138,7 +138,7 @@ export class Redacting {
     return entries.length
   }
 
-  /** What is still to be told to webhooks. */
+  /** Redacts the pending webhook notices. */
   #redactNotices(change: (value: JsonObject) => JsonObject): void {
     const { sessions, hasNotices } = this.#parts
     const outbox = hasNotices() ? sessions.committing?.store.outbox : undefined
@@ -177,7 +177,7 @@ export class Redacting {
     }
   }
 
-  /** Tells those who follow the session, and those who come back to it. An ended session has no further events. */
+  /** Publishes `redacted`, for followers and for clients that resume. An ended session gets no further events. */
   #tell(id: string, changed: ReadonlySet<Offset>): void {
     const { sessions, catalog, clock, onDirty } = this.#parts
     const session = sessions.known(id)
@@ -203,7 +203,7 @@ interface InStore extends Omit<InMemory, 'redacted'> {
   readonly after: Offset
 }
 
-/** Followers get the changes as updates, so that their copies equal the hub's. */
+/** Changes slices by updates, so that the copies of followers equal the hub's. */
 function redactSlices(session: Session, topic: OwnTopic, change: Change, now: number): void {
   const { state } = topic
   state.replaceCauses(change)
@@ -218,7 +218,7 @@ function redactSlices(session: Session, topic: OwnTopic, change: Change, now: nu
 
 type Change = <V extends JsonValue>(value: V) => V
 
-/** Marks may be longer than what they stand for: a slice without room for them is removed. */
+/** Marks may be longer than the secrets: a slice that exceeds its limit with them is removed. */
 function setOrRemove(
   state: TopicState,
   slice: string,
@@ -243,7 +243,7 @@ function slicesOf(session: Session): SliceChange[] {
     )
 }
 
-/** @returns the events in memory, each once, in the order of their offsets */
+/** @returns the events in memory, each once, in order of offsets */
 function entriesOf(session: Session): readonly Entry[] {
   const found = new Set<Entry>()
   for (const { critical, droppable, pinned } of session.histories().map((history) => ({
@@ -309,7 +309,7 @@ function checkedPatterns(given: unknown): readonly Pattern[] {
   })
 }
 
-/** @throws ProtocolError `badFrame` if a pattern is none of RE2 */
+/** @throws ProtocolError `badFrame` if a pattern is not valid in RE2 */
 function redactionOf(redacted: Redacted): Redaction {
   try {
     return new Redaction(redacted)

@@ -5,7 +5,7 @@ import type { Session } from '../session/session.js'
 import type { StoredEvent } from '../store/store.js'
 import { entryOf } from './restore.js'
 
-/** Types of events that the hub says itself, which are no sign of life of anybody. */
+/** Types of events that the hub publishes itself. They do not show that a producer is alive. */
 export const ownTypes: readonly string[] = [
   'attempt.superseded',
   'worker.lost',
@@ -14,8 +14,8 @@ export const ownTypes: readonly string[] = [
 ]
 
 /**
- * Does again in a session what a kept event did when it was published: progress, workers and pinned events become those as of the
- * event. What is not an event is not told again: state, leases, mode, metadata and secrets. Times are the events' own.
+ * Replays a stored event in a session, so that progress, workers and pinned events are those as of this event. What is not an
+ * event is not replayed: state, leases, mode, metadata and secrets. The times are those of the events.
  */
 export function retell(session: Session, kept: StoredEvent, catalog: Catalog): void {
   const { type, worker: id, offset, time: now, data } = kept

@@ -3,7 +3,7 @@ import type { Traits } from '../catalog/traits.js'
 import { isArray, type JsonValue } from '../lib/json.js'
 import type { Attempt } from '../protocol/frames.js'
 
-/** What an event has in common with the other pieces of its text. */
+/** The fields of an event that show to which text it belongs. */
 interface Piece {
   readonly worker: string | undefined
   readonly type: string
@@ -12,7 +12,7 @@ interface Piece {
   readonly data: JsonValue
 }
 
-/** What tells a text from others: who publishes it, and all that pieces of one text have in common. */
+/** @returns the key of a text: the publisher, and everything that all pieces of one text have in common */
 export function textStreamOf(
   { worker, type, key, attempt, data }: Piece,
   path: readonly string[],

@@ -9,7 +9,7 @@ import {
   type Write,
 } from './lmdb-tables.js'
 
-/** The session on whose damage a transaction failed. */
+/** The session whose damage made a transaction fail. */
 export interface Owner {
   readonly session?: string
   /** Its number in keys; absent if it cannot be read. */
@@ -23,11 +23,11 @@ export function put(table: Table, key: LmdbKey, value: Buffer | undefined): void
 }
 
 /**
- * Finds the entry on which a transaction fails because of damage. LMDB's thread reports only the error of the last entry, and
- * after one has failed all others do. So they are written again in transactions of this thread, which are not committed.
+ * Finds the entry that makes a transaction fail because of damage. LMDB's thread reports only the error of the last entry, and
+ * after one entry has failed all later ones fail too. So the entries are written again in this thread, without a commit.
  *
  * @param sealed the values as they are on disk
- * @returns its place; undefined if none is damaged, or more than one entry alone is to blame
+ * @returns the index of the entry; undefined if no single entry is the cause
  */
 export function findFault(
   root: RootDatabase<Buffer>,
@@ -48,7 +48,7 @@ function failingIn(root: RootDatabase<Buffer>, meta: Table, entries: readonly Wr
     root.transactionSync(() => {
       for (const { table, key, value } of entries) {
         put(table, key, value)
-        // Writing does not throw here, but in a transaction that has failed reading does.
+        // Writing does not throw here, but reading throws in a transaction that has failed.
         meta.get('state')
         index += 1
       }
@@ -62,7 +62,7 @@ function failingIn(root: RootDatabase<Buffer>, meta: Table, entries: readonly Wr
 
 /**
  * @param entries the transaction with the entry; it may contain a new session, which no table has yet
- * @returns to whom an entry belongs; undefined if it belongs to no session
+ * @returns the session to which an entry belongs; undefined if it belongs to none
  */
 export function ownerOf(
   tables: LmdbTables,

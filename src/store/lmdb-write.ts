@@ -13,11 +13,11 @@ export interface LmdbWriterOptions {
   readonly tables: LmdbTables
   /** The size of the store when it was opened. */
   readonly size: Size
-  /** Runs reads in a transaction that sees the last commit. */
+  /** Runs reads in a transaction that contains the last commit. */
   readonly reading: <Result>(read: () => Result) => Result
 }
 
-/** Writes transactions, one after the other. A transaction that meets damage changes nothing, and is a fault of its session. */
+/** Writes transactions one after the other. If damaged data makes a transaction fail, nothing is changed, and the session is reported. */
 export class LmdbWriter {
   readonly #options: LmdbWriterOptions
   #size: Size
@@ -32,7 +32,7 @@ export class LmdbWriter {
     this.#size = options.size
   }
 
-  /** After the last transaction. */
+  /** The size of the store after the last transaction. */
   get size(): Size {
     return this.#size
   }
@@ -46,10 +46,10 @@ export class LmdbWriter {
   }
 
   /**
-   * Each `make` sees the result of the previous transaction, and is called again after a fault.
+   * Writes one transaction. `make` sees the result of the previous one, and is called again after a failure.
    *
-   * @param without called with the session on whose damage the transaction failed; returns whether `make` does without it now
-   * @throws StoreError `damaged` when the session's data cannot be written; `full` or `failed` when nothing can
+   * @param without called with the session whose damage made the transaction fail; returns whether `make` now leaves it out
+   * @throws StoreError `damaged` if the session's data cannot be written; `full` or `failed` if nothing can
    */
   async write(make: () => Writes, without: (owner: Owner) => boolean = () => false): Promise<void> {
     const done = this.#last.then(async () => {
@@ -59,13 +59,13 @@ export class LmdbWriter {
     await done
   }
 
-  /** @returns when everything requested so far was written, or cannot be */
+  /** @returns when everything requested so far has been written, or has failed */
   async settled(): Promise<void> {
     await this.#outbox?.flush().catch(() => undefined)
     await this.#last
   }
 
-  /** @returns false if it is to be tried again */
+  /** @returns false if it must be tried again */
   async #try(make: () => Writes, without: (owner: Owner) => boolean): Promise<boolean> {
     if (this.refusal !== undefined) throw this.refusal
     const { directory, reading, tables } = this.#options
@@ -91,8 +91,8 @@ export class LmdbWriter {
   }
 
   /**
-   * @returns the entry that cannot be written because of damage; then nothing was written
-   * @throws StoreError `full` or `failed` when nothing could be written for another reason
+   * @returns the entry that cannot be written because of damage, if there is one; then nothing was written
+   * @throws StoreError `full` or `failed` if nothing could be written for another reason
    */
   async apply(entries: readonly Write[]): Promise<{ entry: Write; error: unknown } | undefined> {
     const { directory, root, tables } = this.#options
@@ -102,7 +102,7 @@ export class LmdbWriter {
       return { table, key, ...(value && { value: seal(keyBytes(key), value) }) }
     })
     try {
-      // Nothing in here throws, because keys and values were made before; so a batch is never written in part.
+      // Nothing in the callback throws, because keys and values exist already; so no batch is written in part.
       await root.batch(() => {
         for (const { table, key, value } of sealed) put(table, key, value)
       })
@@ -112,7 +112,7 @@ export class LmdbWriter {
       const index = isDamage(cause) ? findFault(root, tables.meta, sealed) : undefined
       const entry = index === undefined ? undefined : entries[index]
       if (entry !== undefined) {
-        const reason = 'a page of it can be neither replaced nor removed'
+        const reason = 'one of its pages can be neither replaced nor removed'
         return { entry, error: new StoreError('damaged', reason, { cause }) }
       }
       throw storeError(cause, directory, bytes)

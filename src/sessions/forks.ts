@@ -208,7 +208,7 @@ function isPast({ offset, passes }: StoredEvent, { last }: ForkSource): boolean 
   return offset <= last && passes !== 'all'
 }
 
-/** @returns new entries for the events of these topics, in order of offsets. They are new because encoded forms name the session. */
+/** @returns new entries for the events of these topics, in order of offsets: encoded forms name the session */
 function entriesOf(topics: readonly OwnTopic[], { last }: ForkSource): ReadonlyMap<Offset, Entry> {
   const found = new Map<Offset, Entry>()
   for (const { history } of topics) {

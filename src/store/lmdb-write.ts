@@ -17,7 +17,7 @@ export interface LmdbWriterOptions {
   readonly reading: <Result>(read: () => Result) => Result
 }
 
-/** Writes transactions one after the other. If damaged data makes a transaction fail, nothing is changed, and the session is reported. */
+/** Writes transactions one after the other. If damage makes one fail, nothing is changed, and the session is reported. */
 export class LmdbWriter {
   readonly #options: LmdbWriterOptions
   #size: Size

@@ -1,4 +1,5 @@
 import { type ClientRequest, get, type IncomingMessage } from 'node:http'
+import type { Reading, Received } from './adapter.js'
 
 /** A block of an event stream. */
 export interface Block {
@@ -66,5 +67,29 @@ export class EventStream {
         data: data.length === 0 ? undefined : data.join('\n'),
       })
     }
+  }
+}
+
+/** What a block of an event stream tells a reader. */
+type Take = (block: Block, reading: { readonly received: Received[]; position: unknown }) => void
+
+/** A reading over one event stream. `take` adds to what was received, and moves the position. */
+export function readEvents(
+  url: string,
+  headers: Readonly<Record<string, string>>,
+  after: unknown,
+  take: Take,
+): Reading {
+  const reading = { received: [] as Received[], position: after }
+  const stream = new EventStream(url, headers, (block) => take(block, reading))
+  return {
+    received: reading.received,
+    get position() {
+      return reading.position
+    },
+    closed: stream.closed,
+    pause: () => stream.pause(),
+    resume: () => stream.resume(),
+    close: () => stream.close(),
   }
 }

@@ -1,17 +1,23 @@
-import { DurableStreamTestServer } from '@durable-streams/server'
-import { EventStream } from '../event-stream.js'
-import type { Adapter, Reading, ReadOptions, Received, Started } from '../suite.js'
+import { fileURLToPath } from 'node:url'
+import type { Adapter, Reading, ReadOptions, Received, Started } from '../adapter.js'
+import { readEvents } from '../event-stream.js'
+import { freePort, Program } from '../program.js'
 
-const contentType = 'application/json'
+// What a process of its own runs: the package has no program.
+const program = `
+import { DurableStreamTestServer } from '@durable-streams/server'
+const [port, dataDir] = process.argv.slice(1)
+const server = new DurableStreamTestServer({ port: Number(port), host: '127.0.0.1', dataDir, compression: false })
+await server.start()
+console.log('ready')
+`
 
 function read({ channel, port, after }: ReadOptions): Reading {
-  const received: Received[] = []
-  let position = after
   const offset = typeof after === 'string' ? after : '-1'
   const url = `http://127.0.0.1:${port}/v1/stream/${channel}?live=sse&offset=${encodeURIComponent(offset)}`
   // Messages count from the control event on that follows them: only that has the position after them.
   let waiting: Received[] = []
-  const stream = new EventStream(url, {}, ({ event, data }) => {
+  return readEvents(url, {}, after, ({ event, data }, reading) => {
     if (data === undefined) return
     if (event === 'data') {
       waiting.push(...(JSON.parse(data) as string[]).map((text) => ({ kind: 'message', text }) as const))
@@ -21,21 +27,11 @@ function read({ channel, port, after }: ReadOptions): Reading {
       readonly streamNextOffset: string
       readonly streamClosed?: boolean
     }
-    position = streamNextOffset
-    received.push(...waiting)
+    reading.position = streamNextOffset
+    reading.received.push(...waiting)
     waiting = []
-    if (streamClosed === true) received.push({ kind: 'ended', failed: false })
+    if (streamClosed === true) reading.received.push({ kind: 'ended', failed: false })
   })
-  return {
-    received,
-    get position() {
-      return position
-    },
-    closed: stream.closed,
-    pause: () => stream.pause(),
-    resume: () => stream.resume(),
-    close: () => stream.close(),
-  }
 }
 
 /** The reference server of Durable Streams, with its store in files. */
@@ -44,39 +40,41 @@ export const durableStreams: Adapter = {
   promises: 'Every offset can be read again as long as the stream exists.',
   canEvict: false,
   canFilter: false,
+  resumes: true,
   replays: true,
   async start({ directory }): Promise<Started> {
-    const make = (port: number) =>
-      new DurableStreamTestServer({ port, host: '127.0.0.1', dataDir: directory, compression: false })
-    let server = make(0)
-    let url = await server.start()
+    const port = await freePort()
+    const cwd = fileURLToPath(new URL('..', import.meta.url))
+    const words = ['--input-type=module', '-e', program, `${port}`, directory]
+    const begin = () => Program.start(process.execPath, words, { cwd, ready: /ready/ })
+    let server = await begin()
+    const url = `http://127.0.0.1:${port}/v1/stream`
+    const headers = { 'content-type': 'application/json', connection: 'close' }
     const created = new Set<string>()
     const create = async (channel: string): Promise<void> => {
       if (created.has(channel)) return
       created.add(channel)
-      await fetch(`${url}/v1/stream/${channel}`, { method: 'PUT', headers: { 'content-type': contentType } })
+      await fetch(`${url}/${channel}`, { method: 'PUT', headers })
     }
     return {
-      get port() {
-        return Number(new URL(url).port)
-      },
+      port,
       create,
       async publish(channel, text) {
-        const stream = `${url}/v1/stream/${channel}`
-        const headers = { 'content-type': contentType }
         await create(channel)
-        const append = () => fetch(stream, { method: 'POST', headers, body: JSON.stringify([text]) })
-        // A kept-alive connection is gone after a restart.
-        const answer = await append().catch(append)
-        if (!answer.ok) throw new Error(`POST ${stream}: ${answer.status}`)
+        const answer = await fetch(`${url}/${channel}`, {
+          method: 'POST',
+          headers,
+          body: JSON.stringify([text]),
+        })
+        if (!answer.ok) throw new Error(`POST ${url}/${channel}: ${answer.status}`)
       },
       read,
       async restart() {
-        await server.stop()
-        server = make(Number(new URL(url).port))
-        url = await server.start()
+        await server.end('SIGKILL')
+        server = await begin()
+        return 'killed'
       },
-      close: () => server.stop(),
+      close: () => server.end('SIGTERM'),
     }
   },
 }

@@ -1,21 +1,13 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, writeFileSync } from 'node:fs'
-import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
-import { EventStream } from '../event-stream.js'
-import type { Adapter, Reading, ReadOptions, Received, Started } from '../suite.js'
+import type { Adapter, Reading, ReadOptions, Started } from '../adapter.js'
+import { readEvents } from '../event-stream.js'
+import { freePort } from '../program.js'
 
+/** Of the Debian package `libnginx-mod-nchan`. */
 const module = '/usr/lib/nginx/modules/ngx_nchan_module.so'
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
-}
 
 const config = (directory: string, port: number, retain: number) => `
 load_module ${module};
@@ -35,27 +27,12 @@ http {
 }`
 
 function read({ channel, port, after }: ReadOptions): Reading {
-  const received: Received[] = []
-  let position = after
-  const headers = typeof after === 'string' ? { 'last-event-id': after } : undefined
-  const stream = new EventStream(
-    `http://127.0.0.1:${port}/sub/${channel}`,
-    { ...headers },
-    ({ id, data }) => {
-      if (id !== undefined) position = id
-      if (data !== undefined) received.push({ kind: 'message', text: data })
-    },
-  )
-  return {
-    received,
-    get position() {
-      return position
-    },
-    closed: stream.closed,
-    pause: () => stream.pause(),
-    resume: () => stream.resume(),
-    close: () => stream.close(),
-  }
+  const headers = typeof after === 'string' && { 'last-event-id': after }
+  const url = `http://127.0.0.1:${port}/sub/${channel}`
+  return readEvents(url, { ...headers }, after, ({ id, data }, reading) => {
+    if (id !== undefined) reading.position = id
+    if (data !== undefined) reading.received.push({ kind: 'message', text: data })
+  })
 }
 
 /** nginx with Nchan, its messages in memory. */
@@ -65,8 +42,10 @@ export const nchan: Adapter = {
     'A subscriber continues after the message id that it sends, as long as the buffer has what follows.',
   canEvict: true,
   canFilter: false,
+  resumes: true,
   replays: true,
-  missing: () => (existsSync(module) ? undefined : 'nginx with the module Nchan is not installed'),
+  missing: () =>
+    existsSync(module) ? undefined : 'nginx has no module Nchan here (Debian: libnginx-mod-nchan)',
   async start({ directory, retain = 1_000 }): Promise<Started> {
     const port = await freePort()
     writeFileSync(join(directory, 'nginx.conf'), config(directory, port, retain))

@@ -2,7 +2,7 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { Server } from 'socket.io'
 import { io } from 'socket.io-client'
-import type { Adapter, Reading, ReadOptions, Received, Started } from '../suite.js'
+import type { Adapter, Reading, ReadOptions, Received, Started } from '../adapter.js'
 
 interface Place {
   readonly pid: string
@@ -62,6 +62,7 @@ export const socketIo: Adapter = {
   promises: 'Its documentation: recovery “will not always be successful”; the client learns whether it was.',
   canEvict: false,
   canFilter: false,
+  resumes: true,
   replays: false,
   async start(): Promise<Started> {
     const http = createServer()

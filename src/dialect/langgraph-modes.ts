@@ -3,7 +3,7 @@ import type { HubEvent } from '../protocol/frames.js'
 import { fieldsOf } from './fields.js'
 import type { Said, Usage } from './said.js'
 
-/** What an event of a stream mode says. */
+/** The content of an event of a stream mode. */
 export type Mode =
   | MessageMode
   | { readonly kind: 'result'; readonly call: string; readonly result: JsonValue; readonly failed: boolean }

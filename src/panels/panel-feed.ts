@@ -185,14 +185,14 @@ export class PanelFeed {
     })
   }
 
-  /** Loads what follows the last event that is shown, while the end is away. */
+  /** Loads events after the last shown one, while the end is away. */
   async later(): Promise<void> {
     const { log } = this
     if (!log.away) return
     await this.#load('later', { after: log.last }, pageEvents, ({ events, end }) => log.follow(events, end))
   }
 
-  /** Loads the events of a join one by one, so that what precedes them is known. */
+  /** Loads the events of a join again, unmerged, so that the offset of the first one is known. */
   async #unfold(hold: () => void): Promise<void> {
     const [folded, tries, { part }] = [this.#folded, this.#tries, this.log]
     if (folded === undefined || this.log.away) return

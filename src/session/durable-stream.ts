@@ -47,7 +47,7 @@ export type StreamOutcome =
       readonly closedNow?: true
     }
 
-/** What a decision depends on, apart from the stream and the request. */
+/** What a decision depends on besides the stream and the request. */
 export interface StreamMoment {
   /** Milliseconds since 1970. */
   readonly now: number

@@ -28,7 +28,7 @@ const entriesPerTurn = 200
 /** Maximum of ranges in one event `redacted`. */
 const rangesMax = 1_000
 
-/** What is to be redacted of a session. */
+/** What to redact in a session. */
 export interface RedactOptions {
   /** Values of at least 8 characters. From now on they are also masked in what is published. */
   readonly values?: readonly GivenSecret[]

@@ -14,8 +14,8 @@ export const ownTypes: readonly string[] = [
 ]
 
 /**
- * Replays a stored event in a session, so that progress, workers and pinned events are those as of this event. What is not an
- * event is not replayed: state, leases, mode, metadata and secrets. The times are those of the events.
+ * Replays a stored event in a session, so that progress, workers and pinned events are those as of this event. State, leases,
+ * mode, metadata and secrets are not events, so they are not replayed. The times are those of the events.
  */
 export function retell(session: Session, kept: StoredEvent, catalog: Catalog): void {
   const { type, worker: id, offset, time: now, data } = kept

@@ -13,7 +13,8 @@ import { endChildrenWithUs } from '../test/kit/children.js'
 const root = fileURLToPath(new URL('..', import.meta.url))
 /** What meets the machine: sockets, files, processes and addons. */
 const onEveryNode = [
-  'test/{cli,client,store,transport}/*.test.ts',
+  'test/{client,store,transport}/*.test.ts',
+  'test/cli/{end-to-end,publishing,serving}.test.ts',
   'test/server/{links/*,mount*}.test.ts',
   'test/integration/{client,cuts,dialogues,kills,mirrors}.test.ts',
   'test/packages.test.ts',

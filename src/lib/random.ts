@@ -19,4 +19,4 @@ export const systemRandom: Random = {
  * Keys the hashes of what senders choose, so that they cannot choose values with equal hashes. An odd number from 2³⁰ to
  * 2³¹, of each process its own; no result depends on it.
  */
-export const hashKey: number = Math.floor(Math.random() * 2 ** 30) | (2 ** 30) | 1
+export const hashKey: number = Math.floor(Math.random() * (1 << 30)) | (1 << 30) | 1

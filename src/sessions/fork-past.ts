@@ -176,7 +176,7 @@ export function forkOffset(
 export function expectKnown({ id, without }: Pick<ForkSource, 'id' | 'without'>, state: ForkState): void {
   if (state === 'known' || without.length === 0) return
   const reasons: Record<Unknown, string> = {
-    workers: 'not all earlier events are retained, so the workers at that point are not known',
+    workers: 'not all events before it are kept, so the workers at that point are not known',
     slices: 'slices have changed since, and their former values are not stored',
   }
   throw new ProtocolError(

@@ -6,8 +6,8 @@ import type { Adapter, Reading, ReadOptions, Started } from '../adapter.js'
 import { readEvents } from '../event-stream.js'
 import { freePort } from '../program.js'
 
-/** Of the Debian package `libnginx-mod-nchan`. */
-const module = '/usr/lib/nginx/modules/ngx_nchan_module.so'
+/** The module of the Debian package `libnginx-mod-nchan`, or another build of it. */
+const module = process.env['RESUME_NCHAN'] ?? '/usr/lib/nginx/modules/ngx_nchan_module.so'
 
 const config = (directory: string, port: number, retain: number) => `
 load_module ${module};

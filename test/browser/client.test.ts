@@ -2,12 +2,15 @@ import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import type { Page } from 'playwright-core'
 import t, { type Test } from 'tap'
 import { clientSuite, type Far, ways } from '../conformance/client.js'
 import { bundle, launch, openWith, skip } from '../kit/chromium.js'
 import { farHub } from '../kit/far-hub.js'
+import { SeededRandom } from '../kit/random.js'
 import { served } from '../kit/served.js'
 import { mint, secret } from '../kit/tokens.js'
+import { until } from '../kit/wait.js'
 
 const seed = Number(process.env.SEED ?? 20_251)
 
@@ -29,6 +32,70 @@ t.test('the client in Chromium', { skip }, async (t) => {
         })
       }
     })
+  }
+})
+
+/** Counts on in a session and follows it; what it has and has sent is in its storage, where the next page goes on. */
+const counting = (url: string): string => `<script type="module">
+  import { connect } from '${url}/client.js'
+  const { got, after, next } = { got: [], next: 0, ...JSON.parse(localStorage.getItem('had') ?? '{}') }
+  const had = { got, after, next }
+  const keep = () => localStorage.setItem('had', JSON.stringify(had))
+  const client = connect('${url}', { backoff: { firstMs: 10, mostMs: 50 } })
+  const subscription = client.subscribe({ topic: 'sessions/s', replay: 'all', ...(after && { after }) }, {
+    onEvent: ({ data }) => {
+      had.got.push(data)
+      had.after = subscription.position
+      keep()
+    },
+    onGap: () => had.got.push('gap'),
+  })
+  for (;;) {
+    await client.publish('sessions/s', [{ type: 'note', id: 'n' + had.next, data: had.next }])
+    had.next += 1
+    keep()
+  }
+</script>`
+
+t.test('pages that are killed at random miss nothing and repeat nothing', { skip }, async (t) => {
+  const kills = Number(process.env.RUNCAST_PAGE_KILLS ?? 6)
+  t.comment(`SEED=${seed}`)
+  const random = new SeededRandom(seed)
+  const browser = await launch(t)
+  const { hub, url } = await served(t)
+  const origin = await pageOf(t, counting(url))
+  const context = await browser.newContext()
+  t.teardown(() => context.close())
+  const hadBy = async (page: Page) =>
+    JSON.parse((await page.evaluate<string | null>(`localStorage.getItem('had')`)) ?? '{"next":0}')
+  for (let kill = 0; kill <= kills; kill++) {
+    const page = await context.newPage()
+    await page.goto(origin)
+    const before = (await hadBy(page)).next
+    const more = 1 + Math.floor(random.fraction() * 40)
+    await until('the page has counted on', async () => (await hadBy(page)).next >= before + more)
+    if (kill < kills) {
+      const gone = new Promise((resolve) => page.once('crash', resolve))
+      // Without a word to the page, and without an end of its links.
+      void context.newCDPSession(page).then((devtools) => devtools.send('Page.crash').catch(() => {}))
+      await gone
+    } else {
+      const had = await hadBy(page)
+      const published = await hub.readHistory('sessions/s', { limit: 1000 })
+      const numbers = published.events.map(({ data }) => data)
+      t.strictSame(
+        numbers,
+        numbers.map((_, at) => at),
+        `each of ${numbers.length} was published once`,
+      )
+      t.ok(had.got.length > kills)
+      t.strictSame(
+        had.got,
+        had.got.map((_: unknown, at: number) => at),
+        'the pages had each once, in order',
+      )
+    }
+    await page.close()
   }
 })
 

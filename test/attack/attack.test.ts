@@ -1,16 +1,21 @@
 import t from 'tap'
 import { CountedClock } from '../kit/clock.js'
 import { SeededRandom } from '../kit/random.js'
-import { openStream, overTransports, served } from '../kit/served.js'
+import { openStream, overTransports, served, transportNow } from '../kit/served.js'
 import { until } from '../kit/wait.js'
 import { attacks } from './attacks.js'
 import { fairnessAttacks } from './fairness-attacks.js'
 
 const seed = Number(process.env.RUNCAST_FUZZ_SEED ?? Math.floor(Math.random() * 1e9))
 
+/** Each attack is made over one of the two transports, by the seed, unless all are asked for. */
+const isWhole = process.env.RUNCAST_ATTACKS === 'all' || process.env.RUNCAST_TRANSPORT !== undefined
+
 t.comment(`seed ${seed}`)
 overTransports(t, (t) => {
-  for (const [name, attack] of Object.entries({ ...attacks, ...fairnessAttacks })) {
+  const turn = transportNow() === 'uws' ? 0 : 1
+  for (const [at, [name, attack]] of Object.entries({ ...attacks, ...fairnessAttacks }).entries()) {
+    if (!isWhole && (at + seed) % 2 !== turn) continue
     t.test(`after ${name} the hub serves, and nothing is left`, { timeout: 120_000 }, async (t) => {
       const clock = new CountedClock()
       const { hub, server, url } = await served(t, { hub: { clock }, serve: { clock } })

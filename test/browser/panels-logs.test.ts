@@ -126,7 +126,7 @@ t.test('what a panel shows of a long log, and of agents', { skip }, async (t) =>
       await w.locator('.empty', { hasText: 'None of 20,002 events passes' }).waitFor(deadline)
       await types.fill('<oops>')
       await types.press('Enter')
-      await w.getByRole('alert').getByText('“<oops>” is no type').waitFor(deadline)
+      await w.getByRole('alert').getByText('“<oops>” is not a type').waitFor(deadline)
       t.match(page.url(), /types:w=none.such/, 'what is not valid changes nothing')
       await page.goto(`${hub.url}/s/long?types:w=step_*`)
       await w.locator('.row', { hasText: 'cold start' }).waitFor(deadline)

@@ -16,11 +16,10 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 /** What meets the machine: sockets, files, processes and addons. */
 const onEveryNode = [
   'test/{client,transport}/*.test.ts',
-  'test/store/{lmdb,store,write-damage}.test.ts',
+  'test/store/{lmdb,store}.test.ts',
   'test/cli/serving.test.ts',
   'test/server/{links/*,mount*}.test.ts',
-  'test/integration/{client,dialogues,kills}.test.ts',
-  'test/packages.test.ts',
+  'test/integration/client.test.ts',
 ]
 const args = process.argv.slice(2).flatMap((arg) => (arg === '--nodes' ? onEveryNode : arg))
 endChildrenWithUs('RUNCAST_TEST_RUN')

@@ -16,8 +16,7 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 /** What meets the machine: sockets, files, processes and addons. */
 const onEveryNode = [
   'test/{client,transport}/*.test.ts',
-  'test/store/{lmdb,store}.test.ts',
-  'test/cli/serving.test.ts',
+  'test/store/store.test.ts',
   'test/server/{links/*,mount*}.test.ts',
   'test/integration/client.test.ts',
 ]

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { unpack } from './block.js'
 import { type Format, keyBytes, type State, type TableName, tableNames } from './lmdb-tables.js'
 import {
+  flagsOf,
   type Meta,
   type PageFault,
   type PageFile,
@@ -109,6 +110,9 @@ function treesOf(pages: PageWalk, { main }: Meta, fault: (fault: FileFault) => v
       const tree = value()
       if (table === undefined || flags !== subTable || tree.length !== 48) {
         return fault({ page, kind: 'page', reason: 'it names a table that the store has not' })
+      }
+      if (flagsOf(tree) !== 0) {
+        return fault({ page, kind: 'page', reason: 'it says of a table that it is of another kind' })
       }
       trees.set(table, Buffer.from(tree))
     },

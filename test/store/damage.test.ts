@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
-import { fillSample, type Outcome } from './damage-cases.js'
+import { fillSample, type Outcome, restartSystem } from './damage-cases.js'
 
 // For the long run: RUNCAST_DAMAGES=10000 node --import tsx test/store/damage.test.ts; RUNCAST_SEED repeats one.
 const damages = Number(process.env['RUNCAST_DAMAGES'] ?? 200)
@@ -59,11 +59,15 @@ t.test(`a damaged file gives right answers or documented errors (RUNCAST_SEED=${
   const killed = join(folder, 'killed')
   cpSync(pristine, killed, { recursive: true })
   await open.close()
-  for (const sample of [pristine, killed]) {
+  const restarted = join(folder, 'restarted')
+  cpSync(pristine, restarted, { recursive: true })
+  restartSystem(restarted)
+  const samples = [pristine, killed, restarted]
+  for (const sample of samples) {
     const wrong: string[] = []
     const counts = { untouched: 0, repaired: 0, refused: 0, hurt: 0, hurtMost: 0 }
     let name = ''
-    for await (const said of sayings(sample, pristine, damages / 2)) {
+    for await (const said of sayings(sample, pristine, Math.ceil(damages / samples.length))) {
       if (said.damage !== undefined) name = said.damage
       else if (said.wrong !== undefined) wrong.push(`${said.number} (${name}): ${said.wrong}`)
       else if (said.refused !== undefined) counts.refused++

@@ -82,6 +82,7 @@ export class Hub {
   readonly #sessions: Sessions
   readonly #leases: Leases
   readonly #times: Parts['times']
+  readonly #expiries: Parts['expiries']
   readonly #publishing: Publishing
   readonly #redacting: Redacting
   readonly #tracing: Tracing | undefined
@@ -122,6 +123,7 @@ export class Hub {
       tracing: this.#tracing,
       notices: this.#notices,
       masking: this.#masking,
+      findStream: (session: string) => this.streams.find(session),
     }
     const parts = partsOf(common, options)
     this.#sessions = parts.sessions
@@ -154,6 +156,7 @@ export class Hub {
     })
     this.#texts = parts.texts
     this.#duties = parts.duties
+    this.#expiries = parts.expiries
     this.#forks = parts.forks
     this.streams = new DurableStreams({
       clock,
@@ -626,6 +629,7 @@ export class Hub {
   async closeStore(): Promise<void> {
     this.#texts?.close()
     this.#duties?.close()
+    this.#expiries.close()
     await this.#submissions.settled()
     this.#sessions.logLists?.close()
     await this.#log?.close()

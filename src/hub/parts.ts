@@ -18,7 +18,9 @@ import { OwnEvents } from '../sessions/own-events.js'
 import { Publishing } from '../sessions/publishing.js'
 import { findWindow, type ReadStored, readStored } from '../sessions/read-stored.js'
 import { Sessions } from '../sessions/sessions.js'
+import { StreamExpiries } from '../sessions/stream-expiries.js'
 import { Submitting } from '../sessions/submitting.js'
+import type { StreamRecord } from '../store/store.js'
 import type { HubOptions } from './hub-options.js'
 
 /** What a hub is made of. */
@@ -35,6 +37,7 @@ export interface Parts {
   /** Texts that are kept back in part; absent where nothing is masked. */
   readonly texts: HeldTexts | undefined
   readonly duties: LogDuties | undefined
+  readonly expiries: StreamExpiries
   readonly forks: Forks
 }
 
@@ -49,6 +52,8 @@ interface Common {
   readonly notices: ReadonlySet<(notice: Notice) => void>
   /** Absent where nothing is masked. */
   readonly masking: Masking | undefined
+  /** Finds a durable stream, and removes it if it has expired. */
+  readonly findStream: (session: string) => Promise<StreamRecord | undefined>
 }
 
 /** Puts a hub together: what is published goes from the sessions to delivery, which asks them for topics and stored pages. */
@@ -73,6 +78,8 @@ export function partsOf(common: Common, options: HubOptions): Parts {
     (duties ?? own).stall(session, worker),
   )
   const times = [commandTimes, stallTimes]
+  const { random, findStream: find } = common
+  const expiries = new StreamExpiries({ clock, random, isShared: log !== undefined, find })
   const onDirty = (timeline: Timeline): void => delivery.flush.onDirty(timeline)
   const sessions: Sessions = new Sessions({
     ...common,
@@ -93,7 +100,11 @@ export function partsOf(common: Common, options: HubOptions): Parts {
     },
     onCommandDue: (session, at) => commandTimes.wait(session, undefined, at),
     onStallDue: (session, worker, at) => stallTimes.wait(session, worker, at),
-    onRemoved: (session) => delivery.removed(session),
+    onStreamDue: (session, at) => expiries.wait(session, at),
+    onRemoved: (session) => {
+      expiries.drop(session.id)
+      delivery.removed(session)
+    },
     onStale: (session) => delivery.stale(session),
   })
   const { committing, topics } = sessions
@@ -125,6 +136,6 @@ export function partsOf(common: Common, options: HubOptions): Parts {
     submitting && new LogDuties({ clock, random: common.random, catalog, check, submitting, ...watched })
   const { asideSetting: aside } = sessions
   const forks = new Forks({ ...common, sessions, log: log && new LogForks({ log, catalog, aside }) })
-  const more = { texts, submitting, duties, forks }
+  const more = { texts, submitting, duties, expiries, forks }
   return { sessions, delivery, publishing, leases, times, readStored: readStoredEvents, ...more }
 }

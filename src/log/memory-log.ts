@@ -225,9 +225,9 @@ export class MemoryLog {
     return true
   }
 
-  remove(session: string): void {
+  remove(session: string, epoch?: Epoch): void {
     const kept = this.#sessions.get(session)
-    if (kept === undefined) return
+    if (kept === undefined || (epoch !== undefined && kept.epoch !== epoch)) return
     this.#sessions.delete(session)
     this.descriptions.remove(session)
     for (const link of this.#links) this.#tell(link, session, (feed) => feed.removed(kept.epoch))
@@ -349,8 +349,8 @@ class MemoryLink implements SharedLog {
     this.feeds.delete(session)
   }
 
-  async remove(session: string): Promise<void> {
-    this.#said().remove(session)
+  async remove(session: string, epoch?: Epoch): Promise<void> {
+    this.#said().remove(session, epoch)
   }
 
   async sessions(after: string, limit: number): Promise<readonly string[]> {

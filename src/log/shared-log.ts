@@ -54,8 +54,12 @@ export interface SharedLog {
   /** Begins to tell of a session. Resolves once every batch that is appended from now on is told of. */
   follow(session: string, feed: LogFeed): Promise<void>
   unfollow(session: string): void
-  /** Forgets a session. Its followers are told; a session of the same name has another epoch. */
-  remove(session: string): Promise<void>
+  /**
+   * Forgets a session. Its followers are told; a session of the same name has another epoch.
+   *
+   * @param epoch the only one that is removed: another session of this name stays
+   */
+  remove(session: string, epoch?: Epoch): Promise<void>
   /** @returns ids of sessions to which something was appended, in the order of their code units, after an id */
   sessions(after: string, limit: number): Promise<readonly string[]>
   /**

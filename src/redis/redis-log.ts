@@ -15,7 +15,7 @@ import {
   type Since,
   spareOffsets,
 } from '../log/shared-log.js'
-import type { Position } from '../protocol/cursor.js'
+import type { Epoch, Position } from '../protocol/cursor.js'
 import { StoreError } from '../store/store.js'
 import type { Address } from './address.js'
 import { readAppended, readDescribed, readOpened, readSince } from './answers.js'
@@ -216,9 +216,9 @@ export class RedisLog implements SharedLog {
     if (!this.#isClosed) this.nodes.of(shard).unsubscribe([channel])
   }
 
-  async remove(session: string): Promise<void> {
-    await this.#call(scripts.remove, session, [])
-    await this.#list(listScripts.forget, session)
+  async remove(session: string, epoch: Epoch | '' = ''): Promise<void> {
+    const isOther = (await this.#call(scripts.remove, session, [epoch])) === -1
+    if (!isOther) await this.#list(listScripts.forget, session)
   }
 
   async describe(session: string, { epoch, offset, about }: Description): Promise<void> {

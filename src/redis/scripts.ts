@@ -353,11 +353,13 @@ redis.call('SPUBLISH', KEYS[2], '+')
 return 1`,
 )
 
+/** ARGV: 2 the only epoch that is removed; empty for any. Answers -1 if the session has another. */
 const remove = script(
   touching,
   `
 local h = touched()
 if not h then return 0 end
+if ARGV[2] ~= '' and ARGV[2] ~= h.epoch then return -1 end
 redis.call('DEL', KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6])
 redis.call('ZREM', KEYS[7], string.match(KEYS[2], '}:s:(.*)$'))
 redis.call('SPUBLISH', KEYS[2], h.epoch .. ' -')

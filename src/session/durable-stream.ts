@@ -88,10 +88,16 @@ export function weightOf({ contentType, seq = '', producers = [], forks = [] }: 
   return named.reduce((sum, name) => sum + name.length + 64, own)
 }
 
+/** @returns when the stream expires, unless it is read or written before. Milliseconds since 1970; undefined for never */
+export function expiryOf({ ttlSeconds, touchedAt = 0, expiresAt }: StreamRecord): number | undefined {
+  if (ttlSeconds !== undefined) return touchedAt + ttlSeconds * 1_000
+  return expiresAt === undefined ? undefined : Date.parse(expiresAt)
+}
+
 /** @returns whether the stream has expired. @param now milliseconds since 1970 */
-export function isExpired({ ttlSeconds, touchedAt, expiresAt }: StreamRecord, now: number): boolean {
-  if (ttlSeconds !== undefined && now >= (touchedAt ?? 0) + ttlSeconds * 1_000) return true
-  return expiresAt !== undefined && now >= Date.parse(expiresAt)
+export function isExpired(stream: StreamRecord, now: number): boolean {
+  const at = expiryOf(stream)
+  return at !== undefined && now >= at
 }
 
 /** @returns the media type without parameters, by which content types are compared */

@@ -53,6 +53,8 @@ export interface SessionSetting {
   listTouched(session: string, now: number): void
   /** Called with the time when a command expires, unless it has a final state by then. Milliseconds since 1970. */
   commandDue(session: string, at: number): void
+  /** Called with the time when it expires as a durable stream, unless it is read or written. Milliseconds since 1970. */
+  streamDue(session: string, at: number): void
   /** Called with the time when it, or a worker, counts as stalled unless something happens. */
   stallDue(session: string, worker: string | undefined, at: number): void
 }

@@ -16,7 +16,7 @@ import { type Change, isReserved } from '../state/topic-state.js'
 import type { ForkOrigin, SessionRecord, StoredSession, StreamRecord } from '../store/store.js'
 import { begin, isOver, supersede } from './attempts.js'
 import type { Following } from './audience.js'
-import { weightOf } from './durable-stream.js'
+import { expiryOf, weightOf } from './durable-stream.js'
 import { carries, type Filter } from './filter.js'
 import { type Half, Halves } from './halves.js'
 import { type Facts, hubEvent, keyOf } from './hub-event.js'
@@ -140,7 +140,13 @@ export class Session implements Timeline, MaskedSession {
   setStream(stream: StreamRecord): void {
     this.room.add(weightOf(stream) - (this.#stream === undefined ? 0 : weightOf(this.#stream)))
     this.#stream = stream
+    this.#streamDue(stream)
     this.journal?.recordChanged()
+  }
+
+  #streamDue(stream: StreamRecord): void {
+    const at = expiryOf(stream)
+    if (at !== undefined) this.#setting.streamDue(this.id, at)
   }
 
   get masks(): Masks | undefined {
@@ -543,6 +549,7 @@ export class Session implements Timeline, MaskedSession {
     this.publishers.restore(record)
     if (record.stream !== undefined) {
       this.#stream = record.stream
+      this.#streamDue(record.stream)
       this.room.add(weightOf(record.stream))
     }
     this.#offset = last

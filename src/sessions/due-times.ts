@@ -26,6 +26,15 @@ export class DueTimes {
     this.#due = due
   }
 
+  /** The number of sessions for which it waits. */
+  get size(): number {
+    return this.#waiting.size
+  }
+
+  has(session: string): boolean {
+    return this.#waiting.has(session)
+  }
+
   /** Waits until then, unless it waits for something sooner. @param at milliseconds since 1970 */
   wait(session: string, worker: string | undefined, at: number): void {
     const name = worker ?? ''
@@ -42,6 +51,10 @@ export class DueTimes {
   dropAll(session: string): void {
     for (const { timer } of this.#waiting.get(session)?.values() ?? []) timer.cancel()
     this.#waiting.delete(session)
+  }
+
+  clear(): void {
+    for (const session of this.#waiting.keys()) this.dropAll(session)
   }
 
   #come(session: string, worker: string | undefined): void {

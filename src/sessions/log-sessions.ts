@@ -99,9 +99,9 @@ export class LogSessions {
   }
 
   /** Removes a session, for all hubs. @throws ProtocolError `unavailable` when the outcome is unknown */
-  async remove(id: string): Promise<void> {
+  async remove(id: string, epoch: Epoch): Promise<void> {
     try {
-      await this.#parts.log.remove(id)
+      await this.#parts.log.remove(id, epoch)
     } catch (error) {
       throw unavailable(error)
     }

@@ -54,6 +54,7 @@ export function aside(setting: SessionSetting): SessionSetting {
     listChanged: nothing,
     listTouched: nothing,
     commandDue: nothing,
+    streamDue: nothing,
     stallDue: nothing,
   }
 }

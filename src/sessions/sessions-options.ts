@@ -36,6 +36,8 @@ export interface SessionsOptions {
   readonly onOver: (session: string) => void
   /** Called with the time when a command to a session expires. Milliseconds since 1970. */
   readonly onCommandDue: (session: string, at: number) => void
+  /** Called with the time when a session expires as a durable stream, unless it is read or written. */
+  readonly onStreamDue: (session: string, at: number) => void
   /** Called with the time when a session or worker counts as stalled unless something happens. */
   readonly onStallDue: (session: string, worker: string | undefined, at: number) => void
   /** Called before a session is removed: its subscriptions end. */

@@ -5,6 +5,7 @@ import type { JsonObject } from '../lib/json.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
 import type { Epoch, Offset } from '../protocol/cursor.js'
 import { noCommandCounts } from '../session/commands.js'
+import { expiryOf } from '../session/durable-stream.js'
 import type { Filter } from '../session/filter.js'
 import { aboutRecord, aboutSession } from '../session/reserved-slices.js'
 import { Session } from '../session/session.js'
@@ -109,6 +110,7 @@ export class Sessions {
         if (this.#isOwnBatch) this.logLists?.changed(session)
       },
       commandDue: options.onCommandDue,
+      streamDue: options.onStreamDue,
       stallDue: options.onStallDue,
     }
     const [sessions, stored] = [this.#held, this.#stored]
@@ -127,6 +129,7 @@ export class Sessions {
           else this.#stored.add(id, about)
           this.lists.changed(id)
         },
+        expires: (id, at) => options.onStreamDue(id, at),
         isFollowed: () => this.lists.areFollowed,
       })
     this.listing = new Listing({
@@ -340,7 +343,7 @@ export class Sessions {
     try {
       const session = this.started(id)
       // Its followers are notified when the log reports it, as at other hubs.
-      if (this.followed !== undefined) return this.followed.remove(id)
+      if (this.followed !== undefined) return this.followed.remove(id, session.epoch)
       this.forget(session)
       return (session.journal && this.committing?.remove(session.journal)) ?? Promise.resolve()
     } catch (error) {
@@ -505,7 +508,9 @@ export class Sessions {
   /** The store has sessions of an earlier run of the hub. */
   #found(records: readonly SessionRecord[]): void {
     for (const record of records) {
-      const { session, status } = record
+      const { session, status, stream } = record
+      const expiry = stream && expiryOf(stream)
+      if (expiry !== undefined) this.#options.onStreamDue(session, expiry)
       if (status !== 'ended') {
         if (record.commandsDue !== undefined) this.#options.onCommandDue(session, record.commandsDue)
         for (const [name, ms] of Object.entries(record.leases ?? {})) {

@@ -210,6 +210,13 @@ export function sharedLogConformance(
     t.not(next.epoch, epoch)
     t.strictSame(await append(link, epoch, 1), { kind: 'epoch' })
     t.strictSame(appended(await append(link, next.epoch, 1, { ids: named('/a') })).known, [])
+    await link.describe('s', { epoch: next.epoch, offset: offset(1), about: '{}' })
+    await link.remove('s', epoch)
+    t.equal((await link.open('s')).epoch, next.epoch, 'only the session that was named goes')
+    t.match((await link.described(0, 10)).sessions, [{ session: 's', about: '{}' }])
+    await link.remove('s', next.epoch)
+    t.not((await link.open('s')).epoch, next.epoch)
+    t.strictSame((await link.described(0, 10)).sessions, [])
   })
 
   t.test('says what follows a position', async (t) => {

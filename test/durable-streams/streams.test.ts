@@ -1,10 +1,12 @@
 import t, { type Test } from 'tap'
-import type { Hub } from '../../src/hub/hub.js'
+import { createHub, type Hub } from '../../src/hub/hub.js'
 import { systemClock } from '../../src/lib/clock.js'
 import { systemRandom } from '../../src/lib/random.js'
 import { MemoryLog } from '../../src/log/memory-log.js'
 import { streamId } from '../../src/protocol/foreign-id.js'
 import { memoryStore } from '../../src/store/memory.js'
+import type { Store } from '../../src/store/store.js'
+import { SimulatedClock } from '../kit/clock.js'
 import { served } from '../kit/served.js'
 import { mint, secret } from '../kit/tokens.js'
 
@@ -194,4 +196,93 @@ t.test('hubs of one log decide alike, also one that begins from a checkpoint', a
   t.equal(again.status, 204)
   t.equal(again.headers.get('stream-next-offset'), closing.headers.get('stream-next-offset'))
   t.equal(other.hub.find('shared')?.status, 'ended')
+})
+
+const create = { kind: 'create', contentType: 'application/json', closes: false } as const
+
+/** The ids of the sessions that a store or a log has. */
+type Kept = () => Promise<readonly string[]>
+
+t.test('a stream that expires is gone without being asked for, also after a restart', async (t) => {
+  const clock = new SimulatedClock()
+  const inMemory = createHub({ clock })
+  const store = memoryStore()
+  const log = new MemoryLog(clock, systemRandom)
+  const kinds: readonly { readonly name: string; readonly hub: () => Hub; readonly kept?: Kept }[] = [
+    { name: 'memory', hub: () => inMemory },
+    {
+      name: 'store',
+      hub: () => createHub({ clock, store: keptOpen(store) }),
+      kept: async () => (await store.sessions('', 10)).sessions.map(({ record }) => record.session),
+    },
+    {
+      name: 'log',
+      hub: () => createHub({ clock, log: log.link() }),
+      kept: () => log.link().sessions('', 10),
+    },
+  ]
+  for (const { name, hub: make, kept } of kinds) {
+    const hub = make()
+    const ids: Kept = kept ?? (async () => hub.sessions().map(({ id }) => id))
+    const submit = async (id: string, more: object): Promise<void> => {
+      const answer = hub.streams.submit(id, { ...create, ...more })
+      await clock.pass(0)
+      t.equal((await answer).kind, 'created')
+    }
+    const expiresAt = new Date(clock.now() + 20_000).toISOString()
+    await submit('short', { ttlSeconds: 10 })
+    await submit('closed', { ttlSeconds: 30, closes: true })
+    await submit('dated', { expiresAt })
+    await submit('lasting', {})
+    await clock.pass(9_000)
+    const touched = hub.streams.submit('short', { kind: 'touch' })
+    await clock.pass(8_000)
+    await touched
+    t.strictSame(
+      (await ids()).toSorted(),
+      ['closed', 'dated', 'lasting', 'short'],
+      `${name}: a read renews it`,
+    )
+    await clock.pass(2_500)
+    t.strictSame((await ids()).toSorted(), ['closed', 'dated', 'lasting'], `${name}: later it is gone`)
+    if (kept === undefined) {
+      await clock.pass(12_000)
+      t.strictSame(await ids(), ['lasting'])
+      continue
+    }
+    await hub.closeStore()
+    await clock.pass(12_000)
+    t.strictSame((await ids()).toSorted(), ['closed', 'dated', 'lasting'], `${name}: no hub runs`)
+    const next = make()
+    await clock.pass(40_000)
+    t.strictSame(await ids(), ['lasting'], `${name}: the next hub removes what has expired`)
+    await next.closeStore()
+  }
+})
+
+/** A store that closing leaves open for the next hub. */
+function keptOpen(store: Store): Store {
+  return new Proxy(store, {
+    get(target, name) {
+      if (name === 'close') return async () => undefined
+      const value: unknown = Reflect.get(target, name)
+      return typeof value === 'function' ? value.bind(target) : value
+    },
+  })
+}
+
+t.test('each of many clients that come at once is told where the stream ends', async (t) => {
+  const { url } = await served(t)
+  await put(url, 'busy')
+  const told = Array.from({ length: 40 }, async () => {
+    const answer = await fetch(`${url}/v1/stream/busy?offset=now&live=sse`)
+    let text = ''
+    // The response goes on until then: without the word the test does not end.
+    for await (const part of answer.body?.pipeThrough(new TextDecoderStream()) ?? []) {
+      text += part
+      if (text.includes('"upToDate":true}\n\n')) return true
+    }
+    return text
+  })
+  t.strictSame(new Set(await Promise.all(told)), new Set([true]))
 })

@@ -14,7 +14,7 @@ import type {
   SharedLog,
   Since,
 } from '../../src/log/shared-log.js'
-import type { Position } from '../../src/protocol/cursor.js'
+import type { Epoch, Position } from '../../src/protocol/cursor.js'
 import { StoreError } from '../../src/store/store.js'
 import type { SeededRandom } from './random.js'
 
@@ -204,8 +204,8 @@ export class FaultyLink implements SharedLog {
     this.#inner.unfollow(session)
   }
 
-  remove(session: string): Promise<void> {
-    return this.#call(() => this.#inner.remove(session))
+  remove(session: string, epoch?: Epoch): Promise<void> {
+    return this.#call(() => this.#inner.remove(session, epoch))
   }
 
   sessions(after: string, limit: number): Promise<readonly string[]> {

@@ -276,7 +276,7 @@ export class StreamLink implements Link, IdleLink {
     this.#waiting = undefined
     this.#stream = stream
     this.#idleTimer = idleTimer
-    const room = this.write(chunk)
+    const room = this.#send(stream, chunk)
     if (this.#ended) stream.end()
     return waited && room && !this.#ended
   }
@@ -287,16 +287,18 @@ export class StreamLink implements Link, IdleLink {
 
   write(chunk: Chunk): boolean {
     if (!(chunk instanceof Uint8Array)) throw new TypeError('expected bytes, got a frame')
-    if (this.#stream !== undefined) {
-      this.#idleTimer?.broken()
-      const room = this.#stream.write(chunk)
-      if (!room && !this.#ended)
-        this.#stall ??= this.#patience.clock.after(this.#stalledMs, () => this.#patience.stalled())
-      return room
-    }
+    if (this.#stream !== undefined) return this.#send(this.#stream, chunk)
     this.#waiting?.push(chunk)
     this.#waitingBytes += chunk.length
     return this.#waitingBytes <= this.#backpressureBytesMax
+  }
+
+  #send(stream: Stream, chunk: Uint8Array): boolean {
+    this.#idleTimer?.broken()
+    const room = stream.write(chunk)
+    if (!room && !this.#ended)
+      this.#stall ??= this.#patience.clock.after(this.#stalledMs, () => this.#patience.stalled())
+    return room
   }
 
   /** The peer has read what waited for it. */

@@ -216,8 +216,8 @@ export class RedisLog implements SharedLog {
     if (!this.#isClosed) this.nodes.of(shard).unsubscribe([channel])
   }
 
-  async remove(session: string, epoch: Epoch | '' = ''): Promise<void> {
-    const isOther = (await this.#call(scripts.remove, session, [epoch])) === -1
+  async remove(session: string, epoch?: Epoch): Promise<void> {
+    const isOther = (await this.#call(scripts.remove, session, [epoch ?? ''])) === -1
     if (!isOther) await this.#list(listScripts.forget, session)
   }
 

@@ -18,7 +18,7 @@ import { Batch, type BatchOptions } from './batch.js'
 import { type Commands, commandType, follow, outcomeOf, type SentCommand, type Steering } from './commands.js'
 import type { ConnectOptions } from './connect-options.js'
 import { dialsOf } from './dials.js'
-import { ClosedError } from './errors.js'
+import { ClosedError, RequestError } from './errors.js'
 import type { Caller } from './http-calls.js'
 import type { LinkFrame } from './link.js'
 import { expectWritable, outgoing } from './outgoing.js'
@@ -110,11 +110,19 @@ export class Client<C extends Catalog = AnyCatalog> {
       failed: (error) => this.#failed(error),
     })
     this.#requests = new Requests(random, clock, timeoutMs)
-    this.#caller = { base, fetch, clock, tokens: this.#tokens, timeoutMs, closed: this.#over.signal }
+    this.#caller = {
+      base,
+      fetch,
+      clock,
+      tokens: this.#tokens,
+      timeoutMs,
+      RequestError,
+      closed: this.#over.signal,
+    }
     this.#reconnecting = new Reconnecting(
       {
         base,
-        token: () => this.#tokens.ask(),
+        tokens: this.#tokens,
         carrier: options.transport === 'websocket' ? 'subprotocol' : 'header',
         dials: dialsOf(options, base, clock, random),
         backoff: { firstMs: 250, mostMs: 15_000, ...options.backoff },

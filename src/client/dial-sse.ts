@@ -1,4 +1,6 @@
 import type { Timer } from '../lib/clock.js'
+import type { JsonObject } from '../lib/json.js'
+import { closeCodes } from '../protocol/codes.js'
 import type { ClientFrame, Lease, Leased, Published, Updated } from '../protocol/frames.js'
 import type { Dialling, Link, LinkEvents, LinkFrame } from './link.js'
 import type { Request } from './requests.js'
@@ -154,6 +156,11 @@ export class SseLink implements Link, StreamOwner {
     this.#events.closed(code, reason)
   }
 
+  /** As on a WebSocket, the link ends, and the client asks for another token if that may help. */
+  refused(problem: JsonObject = {}): void {
+    this.fail(closeCodes.unauthorized, failure(problem, 'a valid token is needed').message)
+  }
+
   /** @returns the response; undefined if there is none, in which case the link has been closed */
   async fetch(path: string, init: RequestInit, msMax: number): Promise<Response | undefined> {
     // Not called as a method: a browser's `fetch` accepts no other `this` than the window.
@@ -209,6 +216,7 @@ export class SseLink implements Link, StreamOwner {
     const response = await this.fetch(...made, requestMsMax)
     if (response === undefined) return
     const answer = await readJson(response)
+    if (response.status === 401) return this.refused(answer)
     if (answer === undefined) return this.fail(1006, 'an answer that cannot be read')
     const mark = ref === undefined ? {} : { ref }
     if (response.ok && request.type === 'publish') {

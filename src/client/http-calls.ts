@@ -1,6 +1,6 @@
 import type { JsonObject } from '../lib/json.js'
 import type { RequestCode } from '../protocol/codes.js'
-import { RequestError } from './errors.js'
+import type { RequestError } from './errors.js'
 import type { RequestOptions } from './requests.js'
 import { failure, readJson } from './sse-requests.js'
 import type { ClientClock } from './surroundings.js'
@@ -13,6 +13,8 @@ export interface Caller {
   readonly clock: ClientClock
   readonly tokens: Tokens
   readonly timeoutMs: number
+  /** Given, not imported: a class of two chunks would be a chunk of its own, which every page would load. */
+  readonly RequestError: typeof RequestError
   /** Aborted when the client is closed. */
   readonly closed: AbortSignal
 }
@@ -77,7 +79,7 @@ export async function call(
     timeoutMs === Number.POSITIVE_INFINITY
       ? undefined
       : caller.clock.after(timeoutMs, () =>
-          ended.abort(new RequestError('unavailable', `not done within ${timeoutMs} ms: ${trouble}`)),
+          ended.abort(new caller.RequestError('unavailable', `not done within ${timeoutMs} ms: ${trouble}`)),
         )
   try {
     let token = caller.tokens.latest ?? (await caller.tokens.ask())
@@ -87,19 +89,27 @@ export async function call(
       if (answer.kind === 'done') return answer.body
       if (answer.kind === 'refused') {
         if (attempt > 1 && answer.error.code === asked.doneCode) return {}
-        if (answer.error.code !== 'unauthorized' || isRenewed) throw answer.error
+        const { code, message } = answer.error
+        if (code !== 'unauthorized' || (isRenewed && !caller.tokens.mayRenew(message, token)))
+          throw answer.error
+        if (isRenewed) await paused(caller.clock, pauseMsOf(attempt), ended)
         isRenewed = true
+        trouble = message
         token = await caller.tokens.ask()
         continue
       }
       trouble = answer.trouble
-      const pauseMs = Math.min(pauseMsMost, pauseMsFirst * 2 ** Math.min(attempt - 1, 10))
-      await paused(caller.clock, Math.max(answer.retryMs, pauseMs), ended)
+      await paused(caller.clock, Math.max(answer.retryMs, pauseMsOf(attempt)), ended)
     }
   } finally {
     timer?.cancel()
     for (const one of [signal, caller.closed]) one?.removeEventListener('abort', stop)
   }
+}
+
+/** @param attempt from 1 */
+function pauseMsOf(attempt: number): number {
+  return Math.min(pauseMsMost, pauseMsFirst * 2 ** Math.min(attempt - 1, 10))
 }
 
 type Attempted =
@@ -109,7 +119,7 @@ type Attempted =
   | { readonly kind: 'failed'; readonly trouble: string; readonly retryMs: number }
 
 async function attempted(
-  { base, fetch }: Caller,
+  { base, fetch, RequestError }: Caller,
   { method, path, query = {}, headers, body }: HttpCall,
   token: string | undefined,
   ended: Abort,

@@ -1,7 +1,6 @@
 import type { JsonObject, JsonValue } from '../lib/json.js'
 import { type Cursor, type Epoch, formatCursor, type Offset } from '../protocol/cursor.js'
 import type { Cause, HubEvent, Mode } from '../protocol/frames.js'
-import { RequestError } from './errors.js'
 import { type Caller, call } from './http-calls.js'
 import type { RequestOptions, StateReceipt } from './requests.js'
 import { ascii } from './sse-requests.js'
@@ -175,7 +174,7 @@ export async function forkSession(
   const found = await call(caller, { method: 'GET', path: `api/sessions/${session}` }, options)
   const { forkedFrom } = found as unknown as SessionSummary
   if (`sessions/${forkedFrom?.session}` === topic) return found as unknown as SessionSummary
-  throw new RequestError('conflict', `there is a session ${session} already`)
+  throw new caller.RequestError('conflict', `there is a session ${session} already`)
 }
 
 /** Reads the retained events page by page. */

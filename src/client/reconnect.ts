@@ -5,6 +5,7 @@ import type { ClientFrame, Subscribe, Welcome } from '../protocol/frames.js'
 import { isSendable } from '../protocol/token.js'
 import type { Dial, Link, LinkFrame, TransportName } from './link.js'
 import type { ClientClock, Page } from './surroundings.js'
+import type { Tokens } from './tokens.js'
 
 /** Links open, but end before all subscriptions have caught up. */
 export interface CutShort {
@@ -52,7 +53,7 @@ export interface PauseOptions {
 
 export interface ReconnectOptions {
   readonly base: string
-  readonly token: () => string | undefined | Promise<string | undefined>
+  readonly tokens: Tokens
   /** The most restrictive carrier of the token. */
   readonly carrier: 'header' | 'subprotocol'
   /** The ways to connect, the best first; the next one is tried as long as none has ever opened. */
@@ -195,7 +196,7 @@ export class Reconnecting {
     this.#timer = this.#options.clock.after(openMsMax, () => this.#retry(1006, 'the hub did not answer'))
     let token: string | undefined | Promise<string | undefined>
     try {
-      token = this.#options.token()
+      token = this.#options.tokens.ask()
     } catch (error) {
       return this.#retry(closeCodes.internalError, `no token: ${String(error)}`)
     }
@@ -275,7 +276,9 @@ export class Reconnecting {
   #closed(code: number, reason: string): void {
     this.#link = undefined
     // A token that was valid has expired: with a new one, the client resumes.
-    const renews = code === closeCodes.unauthorized && this.#status.kind === 'open'
+    const renews =
+      code === closeCodes.unauthorized &&
+      (this.#status.kind === 'open' || this.#options.tokens.mayRenew(reason))
     if (code >= 4000 && !invitesReconnect(code) && !renews) this.close(code, reason)
     else this.#retry(code, reason)
   }

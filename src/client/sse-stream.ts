@@ -35,6 +35,8 @@ export interface StreamOwner {
   /** The stream is over, because all its subscriptions are. */
   over(stream: Stream): void
   fail(code: number, reason: string): void
+  /** The hub has refused the token, with this problem document (RFC 9457). */
+  refused(problem: JsonObject | undefined): void
   /** @returns the response; undefined if there is none, in which case the link has been closed */
   fetch(path: string, init: RequestInit, msMax: number): Promise<Response | undefined>
 }
@@ -155,7 +157,7 @@ export class Stream {
     const response = await this.#link.fetch(`api/stream${query}`, init, changeMsMax)
     if (response === undefined) return
     const { status, body } = response
-    if (status === 401) return this.#link.fail(closeCodes.unauthorized, 'a valid token is needed')
+    if (status === 401) return this.#link.refused(await readJson(response))
     if (status === 403) return this.#link.fail(closeCodes.forbidden, 'the token does not permit this')
     if (status !== 200 || body === null) return this.#link.fail(1006, `HTTP ${status}`)
     try {

@@ -1,4 +1,5 @@
 import type { Timer } from '../lib/clock.js'
+import { tokenHasExpired } from '../protocol/token.js'
 import type { ConnectOptions } from './connect-options.js'
 import type { ClientClock } from './surroundings.js'
 
@@ -45,6 +46,17 @@ export class Tokens {
   ask(): string | undefined | Promise<string | undefined> {
     const made = typeof this.#given === 'function' ? this.#given() : this.#given
     return made instanceof Promise ? made.then((token) => this.#use(token)) : this.#use(made)
+  }
+
+  /**
+   * A token may be valid when it is asked for, and expire before a hub that starts or is busy looks at it.
+   *
+   * @param reason why the hub refused the token
+   * @returns whether the next one may be accepted
+   */
+  mayRenew(reason: string, token = this.#latest): boolean {
+    if (typeof this.#given !== 'function') return false
+    return reason === tokenHasExpired || (lifeOf(token, this.#clock.now())?.leftMs ?? 1) <= 0
   }
 
   /** Uses this token from now on; no function is asked any more. */

@@ -1,6 +1,9 @@
 /** The default limit for the characters of a token. */
 export const tokenLengthMax = 8_192
 
+/** The reason for which a token that was valid is refused once it has expired. Clients ask for another one then. */
+export const tokenHasExpired = 'The token has expired.'
+
 /** Characters that the header `Authorization` can carry (RFC 6750, section 2.1, and similar ones). */
 const headerPattern = /^[!-~]+$/
 

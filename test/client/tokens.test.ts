@@ -1,5 +1,9 @@
 import t from 'tap'
+import { connect } from '../../src/client.js'
+import { tokenHasExpired } from '../../src/protocol/token.js'
 import { SimulatedClock, settle } from '../kit/clock.js'
+import { SeededRandom } from '../kit/random.js'
+import { until } from '../kit/wait.js'
 import { setUp } from './client-kit.js'
 
 /** A token that the hub would check; here only its times are read. */
@@ -110,5 +114,130 @@ t.test('a function that makes tokens', async (t) => {
     client.authorize(tokenOf('own', { exp: clock.now() / 1_000 + 10 }))
     await clock.pass(100_000)
     t.equal(asked, 1)
+  })
+})
+
+/** A hub that is asked over HTTP, and refuses every token until it has refused so many. */
+function refusing(count: number, detail: string, answer: () => Response) {
+  const tokens: string[] = []
+  const fetch = async (_: unknown, init: RequestInit = {}): Promise<Response> => {
+    tokens.push(new Headers(init.headers).get('authorization') ?? '')
+    if (tokens.length > count) return answer()
+    return Response.json({ type: 'urn:runcast:unauthorized', detail }, { status: 401 })
+  }
+  return { tokens, fetch: fetch as typeof globalThis.fetch }
+}
+
+t.test('a token that expires before the hub looks at it is followed by another one', async (t) => {
+  const stale = (n: number) => tokenOf(`t${n}`, { exp: 1 })
+  const fresh = (n: number) => tokenOf(`t${n}`, { exp: 1e11 })
+  const ways = [
+    { name: 'it says so itself', make: stale, reason: 'The gateway does not like it.' },
+    { name: 'the hub says so, whose clock is ahead', make: fresh, reason: tokenHasExpired },
+  ]
+  for (const { name, make, reason } of ways) {
+    t.test(`${name}: over a WebSocket`, async (t) => {
+      let asked = 0
+      const clock = new SimulatedClock()
+      await clock.pass(10_000)
+      const { network, client } = setUp(t, { clock, token: () => make(++asked) })
+      for (let refused = 1; refused < 6; refused += 1) {
+        t.match(network.socket.protocols[1], `bearer.${make(refused)}`)
+        network.socket.cut(4501, reason)
+        const { status } = client
+        t.match(status, { kind: 'waiting', code: 4501, reason })
+        await clock.pass(status.kind === 'waiting' ? status.retryMs : 0)
+      }
+      network.socket.welcome()
+      t.equal(client.status.kind, 'open')
+    })
+
+    t.test(`${name}: in a call over HTTP`, async (t) => {
+      const clock = new SimulatedClock()
+      await clock.pass(10_000)
+      const { tokens, fetch } = refusing(5, reason, () =>
+        Response.json({ epoch: 'e', offset: 0, slices: {} }),
+      )
+      let asked = 0
+      const client = connect('http://hub.test', {
+        transport: 'sse',
+        clock,
+        random: new SeededRandom(1),
+        fetch,
+        token: () => make(++asked),
+        pause: { offline: true },
+        page: { hidden: false, offline: true, watch: () => () => undefined },
+        timeoutMs: 1_000_000,
+      })
+      t.teardown(() => client.close())
+      let state: unknown
+      const read = client.getState('sessions/s').then((got) => (state = got))
+      await until('the state is read', async () => {
+        await clock.pass(1_000)
+        return state !== undefined
+      })
+      await read
+      t.same(
+        tokens,
+        [1, 2, 3, 4, 5, 6].map((n) => `Bearer ${make(n)}`),
+      )
+    })
+  }
+
+  t.test('the hub says so: over SSE, for a response and for a request', async (t) => {
+    const clock = new SimulatedClock()
+    const blocks = 'event: hub.open\ndata: {"connection":"c"}\n\n'
+    const opened = () => new Response(new ReadableStream({ start: (to) => to.enqueue(Buffer.from(blocks)) }))
+    const response = refusing(5, tokenHasExpired, opened)
+    const request = refusing(1, tokenHasExpired, () => Response.json({ first: 1, last: 1, duplicates: 0 }))
+    const fetch = ((url: URL, init: RequestInit) =>
+      (init.method === 'POST' ? request : response).fetch(url, init)) as typeof globalThis.fetch
+    let asked = 0
+    const client = connect('http://hub.test', {
+      transport: 'sse',
+      clock,
+      random: new SeededRandom(1),
+      fetch,
+      token: () => fresh(++asked),
+    })
+    t.teardown(() => client.close())
+    const bearers = (numbers: readonly number[]) => numbers.map((n) => `Bearer ${fresh(n)}`)
+    await until('it is open', async () => {
+      await clock.pass(1_000)
+      return client.status.kind === 'open'
+    })
+    t.same(response.tokens, bearers([1, 2, 3, 4, 5, 6]))
+    let last = 0
+    const published = client.publish('sessions/s', { type: 'note' }).then((receipt) => (last = receipt.last))
+    await until('it is published', async () => {
+      await clock.pass(1_000)
+      return last === 1
+    })
+    await published
+    t.same(request.tokens, bearers([6, 7]))
+  })
+
+  t.test('but one that is refused while it is valid ends it, and so does one that was given', async (t) => {
+    for (const token of [() => fresh(1), async () => fresh(1), stale(1), fresh(1)]) {
+      const clock = new SimulatedClock()
+      await clock.pass(10_000)
+      const reason =
+        typeof token === 'string' ? tokenHasExpired : 'The token is not signed with a key of this hub.'
+      const { network, client } = setUp(t, { clock, token })
+      await settle()
+      network.socket.cut(4501, reason)
+      t.match(client.status, { kind: 'closed', code: 4501, reason })
+
+      const { tokens, fetch } = refusing(100, reason, () => Response.json({}))
+      const over = setUp(t, { clock, token, fetch, transport: 'sse' })
+      await until('it is closed', () => over.client.status.kind === 'closed')
+      t.match(over.client.status, { code: 4501, reason })
+      t.equal(tokens.length, 1)
+
+      const calls = refusing(100, reason, () => Response.json({}))
+      const calling = setUp(t, { clock, token, fetch: calls.fetch })
+      await t.rejects(calling.client.getState('sessions/s'), { code: 'unauthorized', message: reason })
+      t.equal(calls.tokens.length, 2, 'the one that was in use may have expired, so a call tries another')
+    }
   })
 })

@@ -61,8 +61,12 @@ threading.Thread(target=listen, daemon=True).start()
 
 def follow(client):
     subscription = client.session(session).subscribe(**asked())
-    for event in subscription:
-        told(event, subscription.cursor)
+    try:
+        for event in subscription:
+            told(event, subscription.cursor)
+    finally:
+        # What raises here ends a thread, not the process.
+        say(over=repr(sys.exc_info()[1] or "the subscription ended"))
 
 
 def publish(client):
@@ -80,6 +84,7 @@ async def follow_async(client):
     subscription = client.session(session).subscribe(**asked())
     async for event in subscription:
         told(event, subscription.cursor)
+    say(over="the subscription ended")
 
 
 async def publish_async(client):

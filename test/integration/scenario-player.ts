@@ -2,7 +2,8 @@
  * The part of a client in the scenarios of `test/conformance/scenarios.json`; `scenario-player.py` is the same in Python.
  *
  * Publishes the numbers from `from` on until its input ends, and follows them from `after` on. Says a line of JSON for each
- * thing that happens: `{ sent }`, the number that the hub has acknowledged last; `{ got, cursor }`; `{ gap }`; `{ done }`.
+ * thing that happens: `{ sent }`, the number that the hub has acknowledged last; `{ got, cursor }`; `{ gap }`; `{ done }`; `{ over }`, why
+ * it follows no more.
  */
 import { WebSocket } from 'ws'
 import { connect } from '../../src/client.js'
@@ -35,7 +36,7 @@ const subscription = client.subscribe(
       say({ got: event.data, cursor: epoch === undefined ? '' : `${epoch}:${offset}` })
     },
     onGap: ({ reason }) => say({ gap: reason }),
-    onEnd: ({ reason }) => say({ gap: reason }),
+    onEnd: ({ reason }) => say({ over: reason }),
   },
 )
 

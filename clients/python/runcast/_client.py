@@ -75,16 +75,17 @@ class Client:
         renewed = False
         while True:
             asked: float | None = None
+            given = {**sent, **self._tokens.headers()}
             try:
-                given = {**sent, **self._tokens.headers()}
                 response = self._http.request(method, path, content=body, headers=given)
                 if response.status_code < 400:
                     return response.json() if response.content else None
-                failure: Exception = HubError(response.status_code, _problem(response))
-                if response.status_code in core.UNAUTHORIZED and not renewed and self._tokens.expire():
-                    renewed = True
-                    continue
-                if response.status_code not in core.RETRIED_STATUSES:
+                failure: RuncastError = HubError(response.status_code, _problem(response))
+                if response.status_code in core.UNAUTHORIZED and self._tokens.expire(given, failure, renewed):
+                    if not renewed:
+                        renewed = True
+                        continue
+                elif response.status_code not in core.RETRIED_STATUSES:
                     raise failure
                 asked = core.retry_after_s(response.headers.get("retry-after"))
             except httpx.TransportError as error:
@@ -289,8 +290,8 @@ class Subscription(Iterator[Event]):
             yield from following.page(self._page(following))
         while not self._over():
             asked: float | None = following.retry_s
+            given = {"accept": "text/event-stream", **tokens.headers()}
             try:
-                given = {"accept": "text/event-stream", **tokens.headers()}
                 with self._client._http.stream("GET", following.stream_path(), headers=given) as response:
                     if response.status_code == 204:
                         return
@@ -310,10 +311,11 @@ class Subscription(Iterator[Event]):
                             return
             except HubError as error:
                 # A token that has expired ends the stream; with the next one it goes on where it was.
-                if error.status in core.UNAUTHORIZED and not renewed and tokens.expire():
-                    renewed = True
-                    continue
-                if error.status not in core.RETRIED_STATUSES:
+                if error.status in core.UNAUTHORIZED and tokens.expire(given, error, renewed):
+                    if not renewed:
+                        renewed = True
+                        continue
+                elif error.status not in core.RETRIED_STATUSES:
                     raise
             except (httpx.TransportError, httpx.StreamError):
                 if self._over():

@@ -42,6 +42,8 @@ _INTEGER_MAX = 2**53
 RENEWAL_PART = 0.8
 #: How the hub says that a token is missing, invalid or has expired: over HTTP, and at the end of a stream.
 UNAUTHORIZED = frozenset({401, 4501})
+#: The detail with which the hub refuses a token that has expired.
+TOKEN_HAS_EXPIRED = "The token has expired."
 #: The page of a session that has not begun.
 NO_PAGE: Mapping[str, Any] = {"events": []}
 
@@ -148,12 +150,17 @@ class Tokens:
             self._use(await made if inspect.isawaitable(made) else made)
         return dict(self._headers or {})
 
-    def expire(self) -> bool:
-        """Forgets a token that the hub refused. Returns whether there may be another one."""
+    def expire(self, sent: Mapping[str, str], error: HubError, again: bool) -> bool:
+        """Forgets the token in the headers `sent`, which the hub refused. Returns whether the next one may be accepted.
+
+        `again`: the one before was refused too. Then it depends on why: a token may expire before a hub that starts or
+        is busy looks at it, and so may the next one; a token that was refused while it was valid would be refused again.
+        """
         if not callable(self._given):
             return False
         self._headers = None
-        return True
+        token = sent.get("authorization", "").removeprefix("Bearer ")
+        return not again or error.detail == TOKEN_HAS_EXPIRED or life_s(token, clock.time()) <= 0
 
     def _use(self, token: str) -> None:
         self._headers = headers(token)

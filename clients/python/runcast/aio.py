@@ -74,16 +74,17 @@ class Client:
         renewed = False
         while True:
             asked: float | None = None
+            given = {**sent, **await self._tokens.headers_async()}
             try:
-                given = {**sent, **await self._tokens.headers_async()}
                 response = await self._http.request(method, path, content=body, headers=given)
                 if response.status_code < 400:
                     return response.json() if response.content else None
-                failure: Exception = HubError(response.status_code, _problem(response))
-                if response.status_code in core.UNAUTHORIZED and not renewed and self._tokens.expire():
-                    renewed = True
-                    continue
-                if response.status_code not in core.RETRIED_STATUSES:
+                failure: RuncastError = HubError(response.status_code, _problem(response))
+                if response.status_code in core.UNAUTHORIZED and self._tokens.expire(given, failure, renewed):
+                    if not renewed:
+                        renewed = True
+                        continue
+                elif response.status_code not in core.RETRIED_STATUSES:
                     raise failure
                 asked = core.retry_after_s(response.headers.get("retry-after"))
             except httpx.TransportError as error:
@@ -250,8 +251,8 @@ class Subscription(AsyncIterator[Event]):
                 yield event
         while not self._over():
             asked: float | None = following.retry_s
+            given = {"accept": "text/event-stream", **await tokens.headers_async()}
             try:
-                given = {"accept": "text/event-stream", **await tokens.headers_async()}
                 async with self._client._http.stream("GET", following.stream_path(), headers=given) as response:
                     if response.status_code == 204:
                         return
@@ -269,10 +270,11 @@ class Subscription(AsyncIterator[Event]):
                         if self._over():
                             return
             except HubError as error:
-                if error.status in core.UNAUTHORIZED and not renewed and tokens.expire():
-                    renewed = True
-                    continue
-                if error.status not in core.RETRIED_STATUSES:
+                if error.status in core.UNAUTHORIZED and tokens.expire(given, error, renewed):
+                    if not renewed:
+                        renewed = True
+                        continue
+                elif error.status not in core.RETRIED_STATUSES:
                     raise
             except (httpx.TransportError, httpx.StreamError):
                 if self._over():

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { decodeProtectedHeader, errors, type JWTPayload, type JWTVerifyOptions, jwtVerify } from 'jose'
 import { ProtocolError } from '../../protocol/codes.js'
 import { Permissions } from '../../protocol/permissions.js'
+import { tokenHasExpired } from '../../protocol/token.js'
 import { lifetimeOf, unauthorized, VerifiedGrant } from './grant.js'
 import { RevokedTokens } from './revoked-tokens.js'
 import { type Key, type KeySources, Keys, type KeysOptions } from './token-keys.js'
@@ -141,7 +142,7 @@ export class Tokens {
     const expiresAt = exp === undefined ? undefined : exp * 1_000 + limits.tokenSkewMs
     const isOver = lifetimeOf(expiresAt, clock)
     const reasonAgainst = (): string | undefined => {
-      if (isOver()) return hasExpired
+      if (isOver()) return tokenHasExpired
       if (!this.#keys.has(key)) return 'The key of the token has been withdrawn.'
       if (jti !== undefined && this.#revoked?.has(jti)) return 'The token has been revoked.'
       return undefined
@@ -171,8 +172,6 @@ export function fingerprint(token: string): string {
   return createHash('sha256').update(token).digest('base64url')
 }
 
-const hasExpired = 'The token has expired.'
-
 function headerOf(token: string): { readonly alg: string | undefined; readonly kid: string | undefined } {
   try {
     const { alg, kid } = decodeProtectedHeader(token)
@@ -196,7 +195,7 @@ function refusalOf(error: unknown): ProtocolError {
   if (error instanceof ProtocolError) {
     return error.code === 'unauthorized' ? error : unauthorized(`The token's claim ${error.message}.`)
   }
-  if (error instanceof errors.JWTExpired) return unauthorized(hasExpired)
+  if (error instanceof errors.JWTExpired) return unauthorized(tokenHasExpired)
   if (error instanceof errors.JWTClaimValidationFailed) {
     return unauthorized(
       claimTexts[error.claim] ?? `The token's claim ${error.claim} is not what is expected.`,

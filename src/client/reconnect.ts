@@ -5,7 +5,6 @@ import type { ClientFrame, Subscribe, Welcome } from '../protocol/frames.js'
 import { isSendable } from '../protocol/token.js'
 import type { Dial, Link, LinkFrame, TransportName } from './link.js'
 import type { ClientClock, Page } from './surroundings.js'
-import type { Tokens } from './tokens.js'
 
 /** Links open, but end before all subscriptions have caught up. */
 export interface CutShort {
@@ -51,9 +50,16 @@ export interface PauseOptions {
   readonly hiddenMs?: number
 }
 
+/** Where tokens come from. */
+export interface TokenSource {
+  ask(): string | undefined | Promise<string | undefined>
+  /** Whether the next token may be accepted where the last one was refused for this reason. */
+  mayRenew(reason: string): boolean
+}
+
 export interface ReconnectOptions {
   readonly base: string
-  readonly tokens: Tokens
+  readonly tokens: TokenSource
   /** The most restrictive carrier of the token. */
   readonly carrier: 'header' | 'subprotocol'
   /** The ways to connect, the best first; the next one is tried as long as none has ever opened. */

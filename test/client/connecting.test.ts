@@ -34,7 +34,7 @@ t.test('dialling', async (t) => {
       t.match(client.status, { kind: 'waiting', code: 4501 })
       await clock.pass(1_000)
       t.same(network.socket.protocols[1], 'bearer.t2')
-      network.socket.cut(4501, 'The token has expired.')
+      network.socket.cut(4501, 'The token has been revoked.')
       t.match(client.status, { kind: 'closed', code: 4501 })
     },
   )

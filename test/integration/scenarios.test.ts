@@ -149,7 +149,7 @@ class Player {
   /** For the message, where it does not go on. */
   toString(): string {
     const { session, sent, got, done, gaps, over } = this
-    return `${session}: sent ${sent}, got ${got.length}, the last ${got.at(-1)}, done ${done}, gaps [${gaps}], over: ${over}`
+    return `${session}: sent ${sent}, got ${got.length}, the last ${got.at(-1)}, done ${done}, gaps [${gaps.join()}], over: ${over}`
   }
 }
 

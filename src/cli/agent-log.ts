@@ -4,7 +4,8 @@ import type { Ingested, IngestKind } from '../ingest/ingest.js'
 import { recognize } from '../ingest/kinds.js'
 import { Translation } from '../ingest/translate.js'
 import { cutText } from '../lib/cut-text.js'
-import { fieldsOf, isObject, type JsonObject, type JsonValue } from '../lib/json.js'
+import { fieldsOf, isObject, type JsonObject } from '../lib/json.js'
+import { parseJsonText } from '../lib/json-text.js'
 import { LineReader } from '../lib/ndjson.js'
 import { ProtocolError } from '../protocol/codes.js'
 import { ownId } from '../protocol/foreign-id.js'
@@ -96,7 +97,7 @@ export class AgentLog {
 
   #take(text: string, line: number): void {
     try {
-      const value = JSON.parse(text) as JsonValue
+      const value = parseJsonText(text, defaultLimits)
       if (isObject(value)) this.#identify(value)
       if (this.#translation === undefined) return
       for (const [at, ingested] of this.#translation.value(value).entries()) this.#add(line, at, ingested)
@@ -118,7 +119,7 @@ export class AgentLog {
     if (this.#identity?.cwd !== undefined) return
     const found: IngestKind | undefined = recognize(value)
     if (found === undefined || (this.#kind !== undefined && found.name !== this.#kind)) return
-    this.#translation ??= new Translation(found.name, { dataMax: defaultLimits.lineBytesMax })
+    this.#translation ??= new Translation(found.name, { bounds: defaultLimits })
     const { sessionId, agentId } = value
     const payload = value['type'] === 'session_meta' ? fieldsOf(value['payload']) : {}
     const spawned = fieldsOf(fieldsOf(fieldsOf(payload['source'])['subagent'])['thread_spawn'])

@@ -14,7 +14,7 @@ export class AgentOutput {
 
   /** @param from a kind, or `auto` */
   constructor(from: string, worker: string) {
-    this.#translation = new Translation(from, { worker, dataMax: defaultLimits.lineBytesMax })
+    this.#translation = new Translation(from, { worker, bounds: defaultLimits })
   }
 
   /** @param pieces lines, or pieces of them; each line ends with `\n` */

@@ -129,7 +129,7 @@ class Publishing {
       from === undefined
         ? undefined
         : new Translation(from, {
-            dataMax: defaultLimits.lineBytesMax,
+            bounds: defaultLimits,
             ...(worker !== undefined && { worker }),
           })
     this.#sender = new Sender({

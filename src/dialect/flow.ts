@@ -1,4 +1,6 @@
 import type { JsonValue } from '../lib/json.js'
+import { embeddedJson } from '../lib/json-text.js'
+import { defaultLimits } from '../protocol/limits.js'
 import type { Said, Usage } from './said.js'
 
 /** The open parts in the output of one agent: at most one text, reasoning or growing input at a time. */
@@ -100,7 +102,12 @@ export function closed(flow: Flow): Flowed {
       return { flow: next, moves: [{ kind: 'closeReasoning', id: open.id }] }
     case 'typing': {
       const call = { id: open.id, name: open.name }
-      const close: Move = { kind: 'closeCall', ...call, input: inputOf(open.json), typed: true }
+      const close: Move = {
+        kind: 'closeCall',
+        ...call,
+        input: embeddedJson(open.json, defaultLimits),
+        typed: true,
+      }
       return { flow: { ...next, calls: withCall(next.calls, call) }, moves: [close] }
     }
   }
@@ -182,13 +189,4 @@ function onResult(flow: Flow, said: Extract<Said, { kind: 'result' }>): Flowed {
 
 function withCall(calls: readonly Call[], call: Call): readonly Call[] {
   return [...calls.filter(({ id }) => id !== call.id), call].slice(-openCallsMax)
-}
-
-function inputOf(json: string): JsonValue {
-  if (json.trim() === '') return {}
-  try {
-    return JSON.parse(json) as JsonValue
-  } catch {
-    return json
-  }
 }

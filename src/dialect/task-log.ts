@@ -1,6 +1,8 @@
 import { type Dialect, type DialectEvent, dataBlock } from '../codec/dialect.js'
 import { isObject, type JsonObject, type JsonValue } from '../lib/json.js'
+import { embeddedJson } from '../lib/json-text.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
+import { defaultLimits } from '../protocol/limits.js'
 import { fieldsOf, objectOf } from './fields.js'
 
 const types = ['assistant', 'toolcall', 'toolresult', 'cost', 'error']
@@ -32,17 +34,7 @@ function toolcall(data: JsonValue): JsonObject {
   const [, tool, inner, spaced, braced] = textCall.exec(text) ?? []
   return tool === undefined
     ? { tool: text, args: {} }
-    : { tool, args: argumentsOf(inner ?? spaced ?? braced ?? '') }
-}
-
-/** Text that is not JSON stays text. */
-function argumentsOf(text: string): JsonValue {
-  if (text.trim() === '') return {}
-  try {
-    return JSON.parse(text) as JsonValue
-  } catch {
-    return text
-  }
+    : { tool, args: embeddedJson(inner ?? spaced ?? braced ?? '', defaultLimits) }
 }
 
 /** `{ type, … }`, `{ type, data: … }`, the same with `event`, or an object whose fields show its type. */

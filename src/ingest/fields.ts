@@ -1,6 +1,8 @@
 import { isObject, type JsonObject, type JsonValue } from '../lib/json.js'
+import { embeddedJson } from '../lib/json-text.js'
 import { ProtocolError } from '../protocol/codes.js'
 import type { NewEvent } from '../protocol/frames.js'
+import { defaultLimits } from '../protocol/limits.js'
 
 /** @returns the value if it is an object, otherwise an empty object */
 export function objectOf(value: JsonValue | undefined): JsonObject {
@@ -29,13 +31,7 @@ export function countOf(value: JsonValue | undefined): number {
 
 /** @returns the value of a JSON text; the text itself if it is not JSON; `{}` if it is empty */
 export function parsed(value: JsonValue | undefined): JsonValue {
-  if (typeof value !== 'string') return value ?? {}
-  if (value.trim() === '') return {}
-  try {
-    return JSON.parse(value) as JsonValue
-  } catch {
-    return value
-  }
+  return typeof value === 'string' ? embeddedJson(value, defaultLimits) : (value ?? {})
 }
 
 /** @returns the message of a provider's error, which may be an object or a text */

@@ -1,5 +1,6 @@
-import { doneMark, EventLines, type JsonBlock } from '../lib/event-lines.js'
+import { type BlockBounds, doneMark, EventLines, type JsonBlock } from '../lib/event-lines.js'
 import { isObject, type JsonObject, type JsonValue } from '../lib/json.js'
+import { BeyondBounds, parseJsonText } from '../lib/json-text.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
 import { objectOf, shown } from './fields.js'
 import type { Ingest, Ingested, IngestKind } from './ingest.js'
@@ -19,15 +20,16 @@ export class Translation {
   readonly #worker: string | undefined
   #ingest: Ingest | undefined
   #kind: IngestKind | undefined
+  readonly #bounds: BlockBounds
   readonly #blocks: EventLines
 
   /**
    * @param name one of `ingestNames`
    * @param options.worker the worker of the agent; its sub-agents are named after it
-   * @param options.dataMax the longest `data` of a block, in UTF-16 units
+   * @param options.bounds of each line, and of the `data` of a block
    * @throws ProtocolError `badFrame` if there is no such kind
    */
-  constructor(name: string, options: { readonly worker?: string; readonly dataMax: number }) {
+  constructor(name: string, options: { readonly worker?: string; readonly bounds: BlockBounds }) {
     if (!ingestNames.includes(name)) {
       throw new ProtocolError(
         'badFrame',
@@ -36,7 +38,8 @@ export class Translation {
     }
     this.#name = name
     this.#worker = options.worker
-    this.#blocks = new EventLines(options.dataMax)
+    this.#bounds = options.bounds
+    this.#blocks = new EventLines(options.bounds)
     this.#choose(ingestKinds.get(name))
   }
 
@@ -44,7 +47,7 @@ export class Translation {
   line(text: string): readonly Ingested[] {
     const line = text.trim()
     if (line === doneMark) return this.#done()
-    return EventLines.isField(line) ? this.#field(line) : this.value(json(line))
+    return EventLines.isField(line) ? this.#field(line) : this.value(this.#parsed(line))
   }
 
   /** @throws ProtocolError `badFrame` if it is not an object, or is of another kind */
@@ -71,7 +74,17 @@ export class Translation {
       return this.#blocks.push(line)
     } catch (error) {
       if (error instanceof RangeError) throw new ProtocolError('frameTooLarge', error.message)
+      if (error instanceof BeyondBounds) throw new ProtocolError('badFrame', `data: ${error.message}`)
       throw error
+    }
+  }
+
+  #parsed(text: string): JsonValue {
+    try {
+      return parseJsonText(text, this.#bounds)
+    } catch (error) {
+      const reason = error instanceof BeyondBounds ? error.message : `expected JSON, got ${quote(text)}`
+      throw new ProtocolError('badFrame', reason)
     }
   }
 
@@ -138,12 +151,4 @@ function inBlock({ event, data }: JsonBlock): JsonValue {
   if (event === undefined || event === 'message') return data
   const named = isObject(data) && ['type', 'choices', 'event'].some((name) => data[name] !== undefined)
   return named ? data : { event, data }
-}
-
-function json(text: string): JsonValue {
-  try {
-    return JSON.parse(text) as JsonValue
-  } catch {
-    throw new ProtocolError('badFrame', `expected JSON, got ${quote(text)}`)
-  }
 }

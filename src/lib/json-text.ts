@@ -15,6 +15,22 @@ export interface TextBounds {
   readonly namesMax: number
 }
 
+/** A text is beyond the bounds; whatever follows cannot change that. */
+export class BeyondBounds extends SyntaxError {}
+
+/**
+ * @returns the value of a JSON text that is itself a text of a value, for example the arguments of a tool; the text if it is not
+ *   JSON or beyond the bounds; `{}` if it is blank
+ */
+export function embeddedJson(text: string, bounds: TextBounds): JsonValue {
+  if (text.trim() === '') return {}
+  try {
+    return parseJsonText(text, bounds)
+  } catch {
+    return text
+  }
+}
+
 /** Shorter text is parsed without a scan: the deepest nesting costs a quarter of a millisecond. */
 const scannedLengthMin = 4_096
 
@@ -26,15 +42,15 @@ const nameLengthMin = 3
  * of brackets takes the parser and the garbage collector 50 to 120 ms; the scan stops where the nesting becomes too deep. It
  * takes about 4 ns a character; strings are skipped, but the names in a long text are read.
  *
- * @throws SyntaxError
+ * @throws SyntaxError, `BeyondBounds` for the bounds
  */
 export function parseJsonText(text: string, { depthMax, namesMax }: TextBounds): JsonValue {
   const levels = depthMax + levelsAround
   if (text.length >= scannedLengthMin) {
     const names = text.length > nameLengthMin * namesMax ? new NameCount(namesMax) : undefined
     const problem = scan(text, levels, names)
-    if (problem === 'depth') throw new SyntaxError(`nested more than ${levels} levels deep`)
-    if (problem === 'names') throw new SyntaxError(tooManyNames(namesMax))
+    if (problem === 'depth') throw new BeyondBounds(`nested more than ${levels} levels deep`)
+    if (problem === 'names') throw new BeyondBounds(tooManyNames(namesMax))
   }
   return JSON.parse(text) as JsonValue
 }

@@ -5,12 +5,13 @@ import { ingestKinds, recognize } from '../../src/ingest/kinds.js'
 import { Translation } from '../../src/ingest/translate.js'
 import type { JsonObject } from '../../src/lib/json.js'
 import { ProtocolError } from '../../src/protocol/codes.js'
+import { defaultLimits } from '../../src/protocol/limits.js'
 
 /** Recorded streams of real providers, where they are at hand: they are not part of the project. */
 const traces = new URL('../../../shared/traces/', import.meta.url)
 const skip = existsSync(traces) ? false : 'no recorded streams on this machine'
 
-const dataMax = 1_048_576
+const bounds = defaultLimits
 
 interface Run {
   readonly events: readonly Ingested[]
@@ -33,7 +34,7 @@ function runOf(events: readonly Ingested[]): Run {
 }
 
 function translate(from: string, objects: readonly object[], worker?: string): Run {
-  const translation = new Translation(from, { dataMax, ...(worker !== undefined && { worker }) })
+  const translation = new Translation(from, { bounds, ...(worker !== undefined && { worker }) })
   const found = objects.flatMap((object) => translation.line(JSON.stringify(object)))
   return runOf([...found, ...translation.end()])
 }
@@ -481,7 +482,7 @@ t.test('langgraph tells events of runs, and what its server streams by mode', as
     ['execution_started', 'execution_completed'],
   )
 
-  const translation = new Translation('auto', { dataMax })
+  const translation = new Translation('auto', { bounds })
   const blocks: [event: string, data: unknown][] = [
     ['metadata', { run_id: 'r' }],
     ['messages/partial', [{ type: 'ai', id: 'm', content: 'Hel' }]],
@@ -553,7 +554,7 @@ t.test('openai-chat tells results of tools, several turns, errors and the mark a
       event: { type: 'execution_failed', data: { error: 'busy' } },
     },
   )
-  const translation = new Translation('openai-chat', { dataMax })
+  const translation = new Translation('openai-chat', { bounds })
   translation.line(`data: ${JSON.stringify(chunk('1', { content: 'H' }, 'stop'))}`)
   t.match(translation.line('data: [DONE]').at(-1)?.event, { type: 'execution_completed' })
   t.strictSame(translation.end(), [], 'the end is told once')
@@ -584,12 +585,12 @@ t.test('what cannot be read is refused with what was expected', async (t) => {
     ['claude-log', '{"a":1}', /expected an object with a type and a sessionId/],
   ]
   for (const [from, line, said] of refusals) {
-    const refuse = () => new Translation(from, { dataMax }).line(line)
+    const refuse = () => new Translation(from, { bounds }).line(line)
     t.throws(refuse, { name: 'ProtocolError', message: said }, `${from}: ${line}`)
   }
-  const translation = new Translation('anthropic', { dataMax: 20 })
+  const translation = new Translation('anthropic', { bounds: { ...defaultLimits, lineBytesMax: 20 } })
   t.throws(() => translation.line(`data: ${'x'.repeat(21)}`), { code: 'frameTooLarge' })
-  const cut = new Translation('anthropic', { dataMax })
+  const cut = new Translation('anthropic', { bounds })
   cut.line('data: {"type":')
   t.throws(() => cut.end(), { message: /data: expected JSON/ })
 })

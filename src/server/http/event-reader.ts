@@ -1,8 +1,9 @@
 import type { DialectEvent } from '../../codec/dialect.js'
 import type { Ingested } from '../../ingest/ingest.js'
 import { ingestNames, Translation } from '../../ingest/translate.js'
-import { EventLines, type JsonBlock } from '../../lib/event-lines.js'
+import { type BlockBounds, EventLines, type JsonBlock } from '../../lib/event-lines.js'
 import { isObject, type JsonValue } from '../../lib/json.js'
+import { BeyondBounds } from '../../lib/json-text.js'
 import { checkEvent, checkId } from '../../protocol/check.js'
 import { ProtocolError, quote } from '../../protocol/codes.js'
 import type { DialectContext } from '../context.js'
@@ -51,7 +52,7 @@ export function eventReaderOf(
   const value = (object: unknown): readonly DialectEvent[] => [one(object)]
   if (kind === 'event-stream') {
     const dialect = context.dialects.get(call.query.get('dialect') ?? '')
-    return streamReader(value, limits.lineBytesMax, dialect?.namedBlocks === true)
+    return streamReader(value, limits, dialect?.namedBlocks === true)
   }
   return {
     namesWorkers: false,
@@ -68,7 +69,7 @@ function agentReader(
   from: string,
   worker: string | undefined,
 ): EventReader {
-  const options = { dataMax: limits.lineBytesMax, ...(worker !== undefined && { worker }) }
+  const options = { bounds: limits, ...(worker !== undefined && { worker }) }
   const translation = new Translation(from, options)
   const allowed = new Set([worker])
   const read = (found: readonly Ingested[]): readonly DialectEvent[] =>
@@ -97,10 +98,10 @@ function agentReader(
 /** Reads an event stream: the data of each block is an event, or the data of the event that `event:` names. */
 function streamReader(
   value: (object: unknown) => readonly DialectEvent[],
-  dataMax: number,
+  bounds: BlockBounds,
   named: boolean,
 ): EventReader {
-  const blocks = new EventLines(dataMax)
+  const blocks = new EventLines(bounds)
   return {
     namesWorkers: false,
     value,
@@ -121,6 +122,7 @@ function pushed(blocks: EventLines, text: string): JsonBlock | 'done' | undefine
     return blocks.push(text)
   } catch (error) {
     if (error instanceof RangeError) throw new ProtocolError('frameTooLarge', error.message)
+    if (error instanceof BeyondBounds) throw new ProtocolError('badFrame', `data: ${error.message}`)
     throw error
   }
 }

@@ -3,6 +3,7 @@ import t, { type Test } from 'tap'
 import type { Hub } from '../../../src/hub/hub.js'
 import { Translation } from '../../../src/ingest/translate.js'
 import { fieldsOf, type JsonObject } from '../../../src/lib/json.js'
+import { defaultLimits } from '../../../src/protocol/limits.js'
 import { SeededRandom } from '../../kit/random.js'
 import { served } from '../../kit/served.js'
 import { mint, secret } from '../../kit/tokens.js'
@@ -343,7 +344,7 @@ function varint(value: number): number[] {
 }
 
 t.test('what a collector wrote to a file is read line by line', async (t) => {
-  const translation = new Translation('auto', { dataMax: 1_000_000 })
+  const translation = new Translation('auto', { bounds: defaultLimits })
   const is = { 'gen_ai.operation.name': 'invoke_agent' }
   const line = JSON.stringify(tracesOf([{ id: 'a', is: { ...is, 'gen_ai.agent.name': 'a b' } }]))
   t.match(
@@ -353,5 +354,8 @@ t.test('what a collector wrote to a file is read line by line', async (t) => {
       ['a-b', 'execution_completed', undefined],
     ],
   )
-  t.throws(() => new Translation('otlp', { dataMax: 1_000 }).line('{"a":1}'), { message: /resourceSpans/ })
+  t.throws(
+    () => new Translation('otlp', { bounds: { ...defaultLimits, lineBytesMax: 1_000 } }).line('{"a":1}'),
+    { message: /resourceSpans/ },
+  )
 })

@@ -17,6 +17,7 @@ async function chatPage(version: 3 | 4, transport: string): Promise<string> {
     import { createRoot } from 'react-dom/client'
     import { Chat as Conversation, useChat } from '@ai-sdk/react${version}'
     import { DefaultChatTransport } from 'ai${version + 3}'
+    import { createDurableChatTransport } from '@durable-streams/aisdk-transport'
     import { RuncastChatTransport } from '../../src/chat.ts'
     // Given to useChat itself, version 3 forgets that the transport tells a message from its beginning.
     const chat = new Conversation({ id: 'talk', transport: ${transport} })
@@ -95,3 +96,55 @@ for (const version of [3, 4] as const) {
     }
   })
 }
+
+interface DurableResponse {
+  toDurableStreamResponse(options: {
+    readonly source: AsyncIterable<unknown>
+    readonly stream: { readonly writeUrl: string }
+  }): Promise<Response>
+}
+
+t.test(
+  'an answer that is kept as a durable stream is read by its transport for useChat',
+  { skip },
+  async (t) => {
+    const { hub, url } = await served(t)
+    const browser = await launch(t)
+    const transport = `createDurableChatTransport({
+    api: '/api/chat',
+    fetchClient: async () => Response.json({ streamUrl: '/v1/stream/chat/talk' }),
+  })`
+    const open = async () => {
+      const { page } = await openWith(t, browser, { url, script: await chatPage(3, transport) })
+      await page.evaluate('bundle.show()')
+      return page
+    }
+    let goOn: (() => void) | undefined
+    const turn = () => new Promise<void>((resolve) => void (goOn = resolve))
+    const say = (delta: string) => ({ type: 'text-delta', id: '1', delta })
+    async function* answer(): AsyncGenerator<unknown> {
+      yield* [{ type: 'start', messageId: 'm' }, { type: 'text-start', id: '1' }, say('Hello ')]
+      await turn()
+      yield say('world')
+      await turn()
+      yield* [say('.'), { type: 'text-end', id: '1' }, { type: 'finish' }]
+    }
+    const module = `${here}node_modules/@durable-streams/aisdk-transport/dist/index.js`
+    const { toDurableStreamResponse } = (await import(module)) as DurableResponse
+    const writeUrl = `${url}/v1/stream/chat/talk`
+    const response = await toDurableStreamResponse({ source: answer(), stream: { writeUrl } })
+    t.equal(response.headers.get('location'), writeUrl)
+    const first = await open()
+    await until('it has the text so far', async () => (await shown(first)).text === 'Hello ')
+    for (const connection of hub.connections) connection.close('lagging', 'to see them come back')
+    goOn?.()
+    await until('it goes on where it was', async () => (await shown(first)).text === 'Hello world')
+    const second = await open()
+    await until('another page has all of it', async () => (await shown(second)).text === 'Hello world')
+    goOn?.()
+    for (const page of [first, second]) {
+      await until('the answer is complete', async () => (await shown(page)).status === 'ready')
+      t.same(await shown(page), { text: 'Hello world.', status: 'ready', count: 1 })
+    }
+  },
+)

@@ -79,7 +79,7 @@ export function mount(hub: Hub, options: MountOptions): Mount {
   /** The request for the service. */
   function ofMount(req: NodeRequest) {
     const { path, query } = targetOf(urlOf(req))
-    return { ...requestOf(req), path: path.slice(prefix.length), query, raw: req as IncomingMessage }
+    return { ...requestOf(req), path: path.slice(prefix.length), query, prefix, raw: req as IncomingMessage }
   }
 
   /** At the root, the surrounding server has routes of its own. */
@@ -114,7 +114,10 @@ export function mount(hub: Hub, options: MountOptions): Mount {
       // Servers may pass other arguments.
       const address = typeof more?.address === 'string' ? more.address : ''
       if (owns(pathname))
-        return fetchEndpoint.answer(request, headOf(request, pathname.slice(prefix.length), address))
+        return fetchEndpoint.answer(request, {
+          ...headOf(request, pathname.slice(prefix.length), address),
+          prefix,
+        })
       const { status, headers, body } = nothingAt(pathname)
       return new Response(body as string, { status, headers: { ...headers } })
     },

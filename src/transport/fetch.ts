@@ -49,14 +49,23 @@ interface Means {
 
 /** @returns the head of a request of the fetch standard; the caller provides `path` and `address` */
 export function headOf(request: WebRequest, path: string, address: string): Request {
-  const { host, search } = new URL(request.url)
+  const { host, search, protocol } = new URL(request.url)
   const headers = new Map<string, string>()
   for (const [name, value] of request.headers) headers.set(name, utf8(value))
   // Compression is left to the surrounding server, because Next removes the header that declares it.
   headers.delete('accept-encoding')
   // A request that a program created has no `host` header.
   if (!headers.has('host')) headers.set('host', host)
-  return { method: request.method, path, query: search.slice(1), headers, address, raw: request }
+  const encrypted = protocol === 'https:' && { encrypted: true as const }
+  return {
+    method: request.method,
+    path,
+    query: search.slice(1),
+    headers,
+    address,
+    ...encrypted,
+    raw: request,
+  }
 }
 
 class FetchExchange implements Exchange {

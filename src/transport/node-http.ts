@@ -24,8 +24,9 @@ export function requestOf(req: NodeRequest): Request {
     }
     headers.set(name, joinedHeader(name, headers.get(name), utf8(raw[at + 1] as string)))
   }
-  const address = req.socket.remoteAddress ?? ''
-  return { method: req.method ?? 'GET', ...targetOf(req.url ?? '/'), headers, address }
+  const { remoteAddress: address = '' } = req.socket
+  const encrypted = 'encrypted' in req.socket && req.socket.encrypted === true && { encrypted: true as const }
+  return { method: req.method ?? 'GET', ...targetOf(req.url ?? '/'), headers, address, ...encrypted }
 }
 
 /** @returns the parts of a request's target (RFC 9112, section 3.2) */

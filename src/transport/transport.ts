@@ -64,6 +64,10 @@ export interface Request {
   readonly headers: ReadonlyMap<string, string>
   /** The peer's address as text; empty if unknown. */
   readonly address: string
+  /** The link to the peer, which may be a proxy, uses TLS. */
+  readonly encrypted?: true
+  /** The path below which the surrounding server has the hub; not part of `path`. */
+  readonly prefix?: string
   /** The request object of the surrounding server; absent if the transport listens itself. */
   readonly raw?: IncomingMessage | globalThis.Request
 }

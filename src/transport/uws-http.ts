@@ -3,8 +3,8 @@ import { STATUS_CODES } from 'node:http'
 import { headerText, joinedHeader } from './head-text.js'
 import type { Answer, Request } from './transport.js'
 
-/** Copies data that is valid only until the callback returns. */
-export function requestOf(res: HttpResponse, req: HttpRequest): Request {
+/** Copies data that is valid only until the callback returns. @param encrypted whether the app uses TLS */
+export function requestOf(res: HttpResponse, req: HttpRequest, encrypted = false): Request {
   const headers = new Map<string, string>()
   req.forEach((name, value) => {
     headers.set(name, joinedHeader(name, headers.get(name), value))
@@ -15,6 +15,7 @@ export function requestOf(res: HttpResponse, req: HttpRequest): Request {
     query: req.getQuery() ?? '',
     headers,
     address: Buffer.from(res.getRemoteAddressAsText()).toString(),
+    ...(encrypted && { encrypted: true }),
   }
 }
 

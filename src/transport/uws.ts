@@ -50,7 +50,7 @@ export function uwsTransport(
   })
 
   app.any('/*', (res, req) => {
-    const request = requestOf(res, req)
+    const request = requestOf(res, req, options.tls !== undefined)
     service.request(request, new UwsExchange(res, request, options, streams))
   })
 

@@ -238,6 +238,25 @@ for (const kind of kinds) {
     t.equal(await answered, 200)
     await until('and so is the next', () => frames.includes('"second"'))
 
+    const path = '/v1/stream/runs/1'
+    const put = request({
+      host: '127.0.0.1',
+      port,
+      path,
+      method: 'PUT',
+      rejectUnauthorized: false,
+      agent: false,
+    })
+    const location = new Promise<string | undefined>((resolve) =>
+      put.on('response', (answer) => resolve(answer.resume().headers.location)),
+    )
+    put.end()
+    t.equal(
+      await location,
+      `https://127.0.0.1:${port}${path}`,
+      'a durable stream is told where its client sees it',
+    )
+
     const { stream } = openOne(t, port, '/api/sessions/s/events')
     await until('it is live', () => stream.text.includes('hub.live'))
     await server.close()

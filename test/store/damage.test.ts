@@ -8,7 +8,7 @@ import t from 'tap'
 import { fillSample, type Outcome, restartSystem } from './damage-cases.js'
 
 // For the long run: RUNCAST_DAMAGES=10000 node --import tsx test/store/damage.test.ts; RUNCAST_SEED repeats one.
-const damages = Number(process.env['RUNCAST_DAMAGES'] ?? 200)
+const damages = Number(process.env['RUNCAST_DAMAGES'] ?? 90)
 const seed = Number(process.env['RUNCAST_SEED'] ?? Math.floor(Math.random() * 2 ** 31))
 t.setTimeout(60_000 + 1_000 * damages)
 

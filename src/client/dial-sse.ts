@@ -5,11 +5,9 @@ import type { ClientFrame, Lease, Leased, Published, Updated } from '../protocol
 import type { Dialling, Link, LinkEvents, LinkFrame } from './link.js'
 import type { Request } from './requests.js'
 import { failure, readJson, requestOf } from './sse-requests.js'
-import { changeMsMax, Stream, type StreamOwner } from './sse-stream.js'
+import { changeMsMax, Stream, type StreamOwner, silenceMsMax } from './sse-stream.js'
 import type { ClientClock } from './surroundings.js'
 
-/** A response is silent for at most `keepaliveMs`, 15 s by default; then the hub sends a comment. */
-const silenceMsMax = 45_000
 /** A response does not contain the limits; requests beyond them are refused. */
 const unknownLimits = {
   frameBytesMax: Number.POSITIVE_INFINITY,
@@ -126,10 +124,15 @@ export class SseLink implements Link, StreamOwner {
   close(): void {
     this.#state = 'closed'
     for (const timer of this.#leases.values()) timer.cancel()
+    for (const stream of this.#streams) stream.stop()
     this.#abort.abort()
   }
 
   // For the streams
+
+  get clock(): ClientClock {
+    return this.#given.clock
+  }
 
   emit(frame: LinkFrame): void {
     if (this.#state !== 'closed') this.#events.frame(frame)
@@ -147,6 +150,7 @@ export class SseLink implements Link, StreamOwner {
 
   /** The stream is over, because all its subscriptions are. */
   over(stream: Stream): void {
+    stream.stop()
     this.#streams.delete(stream)
   }
 

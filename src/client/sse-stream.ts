@@ -1,3 +1,4 @@
+import type { Timer } from '../lib/clock.js'
 import { EventStreamReader } from '../lib/event-stream.js'
 import type { JsonObject } from '../lib/json.js'
 import { closeCodes } from '../protocol/codes.js'
@@ -17,6 +18,7 @@ import type {
 import type { LinkFrame } from './link.js'
 import { readBlock } from './sse-block.js'
 import { failure, readJson, withBody } from './sse-requests.js'
+import type { ClientClock } from './surroundings.js'
 
 /** Maximum of frames in one request, so that many subscriptions stay below the hub's limit of bytes. */
 const framesMax = 500
@@ -24,10 +26,13 @@ const framesMax = 500
 const queryLengthMax = 6_000
 /** The timeout of a small request. A browser has six links to an origin over HTTP/1.1, which may all be in use. */
 export const changeMsMax = 10_000
+/** A response is silent for at most `keepaliveMs`, 15 s by default; then the hub sends a comment. */
+export const silenceMsMax = 45_000
 type Change = Subscribe | Update | Unsubscribe | Authorize
 
 /** The link of a response. */
 export interface StreamOwner {
+  readonly clock: ClientClock
   emit(frame: LinkFrame): void
   /** Data arrived, so the hub is alive. */
   heard(): void
@@ -68,6 +73,8 @@ export class Stream {
   #opened = false
   #posting = false
   #cursor: string | undefined
+  #heardAt = 0
+  #silence: Timer | undefined
   #batch: { readonly sub: number; readonly replay: boolean; readonly events: HubEvent[] } | undefined
 
   constructor(link: StreamOwner) {
@@ -160,11 +167,14 @@ export class Stream {
     if (status === 401) return this.#link.refused(await readJson(response))
     if (status === 403) return this.#link.fail(closeCodes.forbidden, 'the token does not permit this')
     if (status !== 200 || body === null) return this.#link.fail(1006, `HTTP ${status}`)
+    this.#heardAt = this.#link.clock.now()
+    this.#listen(silenceMsMax)
     try {
       const reader = body.getReader()
       for (;;) {
         const { done, value } = await reader.read()
         if (done) break
+        this.#heardAt = this.#link.clock.now()
         this.#link.heard()
         this.#reader.push(value)
         this.#flush()
@@ -176,6 +186,21 @@ export class Stream {
     const over = [...this.#subs.values()].every(({ ended }) => ended)
     if (over && this.#connection !== undefined) this.#link.over(this)
     else this.#link.fail(1006, 'the response ended')
+  }
+
+  /** Answers to requests and other responses show that the hub is there, not that this response has not been cut off. */
+  #listen(ms: number): void {
+    const { clock } = this.#link
+    this.#silence = clock.after(ms, () => {
+      const silentMs = clock.now() - this.#heardAt
+      if (silentMs < silenceMsMax) return this.#listen(silenceMsMax - silentMs)
+      this.#link.fail(closeCodes.heartbeatMissed, 'a response fell silent')
+    })
+  }
+
+  /** Nothing more is expected of it. */
+  stop(): void {
+    this.#silence?.cancel()
   }
 
   /** Skips unreadable data: the position moves past it, so that it is not sent again. */

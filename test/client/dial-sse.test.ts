@@ -158,6 +158,33 @@ t.test('gives up on a request that cannot leave, and says so', async (t) => {
   await failed
 })
 
+t.test('leaves a response that has fallen silent, though requests are answered', async (t) => {
+  const clock = new SimulatedClock()
+  let responses = 0
+  const fetch = (async (_: URL, { method }: RequestInit = {}) => {
+    if (method === 'POST') return Response.json({ first: 1, last: 1, duplicates: 0 })
+    responses += 1
+    const open = 'event: hub.open\ndata: {"connection":"c"}\n\n'
+    return new Response(new ReadableStream({ start: (out) => out.enqueue(Buffer.from(open)) }))
+  }) as typeof globalThis.fetch
+  const random = new SeededRandom(1)
+  const client = connect('http://hub.test', { transport: 'sse', fetch, clock, random })
+  t.teardown(() => client.close())
+  const statuses: Status[] = []
+  client.onStatus((status) => statuses.push(status))
+  await until('it is open', () => client.status.kind === 'open')
+  for (let seconds = 0; seconds < 44; seconds += 4) {
+    await client.publish('sessions/s', { type: 'note' })
+    await clock.pass(4_000)
+  }
+  t.equal(client.status.kind, 'open')
+  await clock.pass(1_000)
+  t.match(statuses.at(-1), { kind: 'waiting', code: 4002, reason: 'a response fell silent' })
+  await clock.pass(1_000)
+  await until('it is open again', () => client.status.kind === 'open')
+  t.equal(responses, 2)
+})
+
 t.test('passes over what it cannot read, and does not come back for it', async (t) => {
   const { url, far } = await farHub(t)
   let streams = 0

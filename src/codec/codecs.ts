@@ -4,6 +4,7 @@ import { defaultLimits } from '../protocol/limits.js'
 import { type Codec, EncodingCount } from './codec.js'
 import type { Dialect } from './dialect.js'
 import { DialectCodec } from './dialect-codec.js'
+import { DurableStreamCodec, type FindEnd, type MessageKind } from './durable-stream.js'
 import { JsonCodec } from './json.js'
 import { MsgpackCodec } from './msgpack.js'
 import { ObjectCodec } from './object.js'
@@ -19,6 +20,7 @@ export class Codecs {
   readonly #clock: Clock
   readonly #dialects = new Map<string, DialectCodec>()
   readonly #runs = new Map<string, RunCodec>()
+  readonly #streams = new Map<MessageKind, DurableStreamCodec>()
   readonly #counts = { json: new EncodingCount(), blocks: new EncodingCount() }
   readonly #sse = {
     one: {
@@ -61,6 +63,21 @@ export class Codecs {
     return codec
   }
 
+  /**
+   * The codec of Durable Streams with messages of a kind.
+   *
+   * @param findEnd the same for all
+   * @param cursor of a client that needs control events of its own; the messages are those of all clients
+   */
+  durableStream(kind: MessageKind, findEnd: FindEnd, cursor?: number): DurableStreamCodec {
+    let codec = this.#streams.get(kind)
+    if (codec === undefined) {
+      codec = new DurableStreamCodec(kind, { clock: this.#clock, findEnd })
+      this.#streams.set(kind, codec)
+    }
+    return cursor === undefined ? codec : codec.withOwnCursor(cursor)
+  }
+
   /** @returns the number of encodings so far, by the codec's name */
   encodings(): ReadonlyMap<string, number> {
     const counted: Codec[] = [
@@ -69,6 +86,7 @@ export class Codecs {
       this.#sse.one.named,
       ...this.#dialects.values(),
       ...this.#runs.values(),
+      ...this.#streams.values(),
     ]
     return new Map(counted.map(({ name, encodings }) => [name, encodings]))
   }

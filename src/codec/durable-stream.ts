@@ -43,6 +43,13 @@ const encoder = new TextEncoder()
 /** Stands for a gap: a response must end there, because its client cannot be told of one. */
 export const lost = encoder.encode(': lost\n\n')
 
+interface DurableStreamOptions {
+  readonly clock: Clock
+  readonly findEnd: FindEnd
+  readonly cursor?: number
+  readonly made?: EncodingCount
+}
+
 /**
  * The SSE responses of Durable Streams (PROTOCOL.md, section 5.7): an event `data` with the messages of a batch, then an event
  * `control` with the place after them. The end of the session is said by the last `control`.
@@ -57,9 +64,9 @@ export class DurableStreamCodec extends SseCodec {
   readonly #made: EncodingCount
   readonly #lives = new WeakSet<Uint8Array>()
 
-  /** @param cursor of the only client; absent: for all that gave none, or an older one */
-  constructor(kind: MessageKind, options: { clock: Clock; findEnd: FindEnd; cursor?: number | undefined }) {
-    const made = new EncodingCount()
+  /** @param options `cursor`: of the only client; absent: for all that gave none, or an older one */
+  constructor(kind: MessageKind, options: DurableStreamOptions) {
+    const { made = new EncodingCount() } = options
     super('data', 'one', { json: made, blocks: made })
     this.name = `durable:${kind}`
     this.#kind = kind
@@ -67,6 +74,12 @@ export class DurableStreamCodec extends SseCodec {
     this.#findEnd = options.findEnd
     this.#cursor = options.cursor
     this.#made = made
+  }
+
+  /** @returns one whose encodings count as its own */
+  withOwnCursor(cursor: number): DurableStreamCodec {
+    const [kind, clock, findEnd, made] = [this.#kind, this.#clock, this.#findEnd, this.#made]
+    return new DurableStreamCodec(kind, { clock, findEnd, made, cursor })
   }
 
   override batch({ topic, span, events, once }: Batch): Uint8Array {

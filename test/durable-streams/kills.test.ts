@@ -45,7 +45,11 @@ const headersOf = ({ id, epoch, seq }: Producer, more: Record<string, string> = 
   ...more,
 })
 
+// The root has a time limit as well as the test.
+t.setTimeout(60_000 + 10_000 * kills)
+
 t.test('a hub that is killed during appends with producers loses and doubles nothing', async (t) => {
+  t.setTimeout(60_000 + 10_000 * kills)
   const directory = t.testdir()
   let hub = await start(directory)
   t.teardown(() => kill(hub))

@@ -23,6 +23,13 @@ export function endHeaders({
   }
 }
 
+/** @returns the headers of an answer that says how a stream is now, which no cache may keep */
+export function presentHeaders(
+  stream: Parameters<typeof endHeaders>[0] & { readonly contentType: string },
+): Record<string, string> {
+  return { 'content-type': stream.contentType, 'cache-control': 'no-store', ...endHeaders(stream) }
+}
+
 /** @returns the headers that tell the last accepted request of a producer */
 export function producerHeaders(producer: StreamProducer | undefined): Record<string, string> {
   if (producer === undefined) return {}

@@ -1,5 +1,5 @@
 import type { Chunk } from '../../codec/codec.js'
-import { DurableStreamCodec, lost, type MessageKind } from '../../codec/durable-stream.js'
+import { type DurableStreamCodec, lost } from '../../codec/durable-stream.js'
 import type { Timer } from '../../lib/clock.js'
 import { formatCursor, type Offset } from '../../protocol/cursor.js'
 import { streamCursor } from '../../protocol/durable-stream.js'
@@ -15,28 +15,6 @@ import { expectFound, pageAnswer, readPage } from './reading.js'
 
 /** Finds the stream of a request in its present state. */
 export type Find = () => Promise<Readable | undefined>
-
-/** The codecs of SSE responses, one for each kind of messages. */
-export class DurableCodecs {
-  readonly #context: StreamContext
-  readonly #shared = new Map<MessageKind, DurableStreamCodec>()
-
-  constructor(context: StreamContext) {
-    this.#context = context
-  }
-
-  /** @param cursor the client's cursor. If it is not in the past, the client needs control events of its own. */
-  of(kind: MessageKind, cursor: number | undefined): DurableStreamCodec {
-    const { hub, clock } = this.#context
-    const options = { clock, findEnd: (topic: string) => endOf(hub, topic, kind) }
-    if (cursor !== undefined && cursor >= streamCursor(clock.now())) {
-      return new DurableStreamCodec(kind, { ...options, cursor })
-    }
-    let codec = this.#shared.get(kind)
-    if (codec === undefined) this.#shared.set(kind, (codec = new DurableStreamCodec(kind, options)))
-    return codec
-  }
-}
 
 /** @returns the client's cursor; undefined if it has none, or another server's */
 export function cursorOf({ query }: Call): number | undefined {
@@ -104,14 +82,14 @@ async function somethingAfter(
 export async function streamSse(
   context: StreamContext,
   call: Call,
-  {
-    readable,
-    from,
-    codecs,
-  }: { readonly readable: Readable; readonly from: Offset; readonly codecs: DurableCodecs },
+  { readable, from }: { readonly readable: Readable; readonly from: Offset },
 ): Promise<undefined> {
   const { topic, epoch, types, kind } = readable
-  const codec = codecs.of(kind, cursorOf(call))
+  const { hub, clock } = context
+  const cursor = cursorOf(call)
+  const isAhead = cursor !== undefined && cursor >= streamCursor(clock.now())
+  const findEnd = (name: string) => endOf(hub, name, kind)
+  const codec = hub.codecs.durableStream(kind, findEnd, isAhead ? cursor : undefined)
   let link: DurableLink | undefined
   const makeLink = (patience: Patience): StreamLink => {
     link = new DurableLink(codec, context.limits, patience)

@@ -8,7 +8,7 @@ import { isMessage } from '../../session/durable-stream.js'
 import type { Answer } from '../../transport/transport.js'
 import { refusal } from '../http/problem.js'
 import type { Call } from '../http/routes.js'
-import { endHeaders, goneAnswer } from './answers.js'
+import { endHeaders, goneAnswer, presentHeaders } from './answers.js'
 import { nameOf, type Readable } from './readable.js'
 
 /** The offset after which a request reads; `now`: the end of the stream. */
@@ -128,12 +128,7 @@ interface PageAnswer {
 export function nowAnswer(readable: Readable): Answer {
   return {
     status: 200,
-    headers: {
-      'content-type': readable.contentType,
-      'cache-control': 'no-store',
-      ...endHeaders(readable),
-      'stream-up-to-date': 'true',
-    },
+    headers: { ...presentHeaders(readable), 'stream-up-to-date': 'true' },
     body: bodyOf(readable, []),
   }
 }

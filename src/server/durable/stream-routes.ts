@@ -7,9 +7,9 @@ import { ownTopic, reads, workerTopic, writes } from '../http/path-topics.js'
 import { refusal } from '../http/problem.js'
 import { choiceOf } from '../http/query.js'
 import type { Asked, Call, Route } from '../http/routes.js'
-import { deletedAnswer, endHeaders, producerHeaders, refused } from './answers.js'
+import { deletedAnswer, endHeaders, presentHeaders, producerHeaders, refused } from './answers.js'
 import { createFork, forkOf } from './forking.js'
-import { DurableCodecs, type Find, longPoll, streamSse } from './live.js'
+import { type Find, longPoll, streamSse } from './live.js'
 import { messagesOf, readMessages } from './messages.js'
 import { kindOf, readableSession, readableStream } from './readable.js'
 import { expectFound, fromOf, givenOffset, gone, nowAnswer, pageAnswer, readPage } from './reading.js'
@@ -20,26 +20,25 @@ const path = '/v1/stream/{path...}'
 /** The routes of Durable Streams (PROTOCOL.md 1.0): streams at paths, and every session as a stream of its events. */
 export function durableRoutes(context: StreamContext): Route[] {
   const { hub } = context
-  const codecs = new DurableCodecs(context)
   const sessionPath = '/v1/stream/sessions/{session}'
   return [
     {
       method: 'GET',
       path: sessionPath,
       access: reads(ownTopic),
-      answer: (call) => read(context, call, codecs, () => readableSession(hub, call)),
+      answer: (call) => read(context, call, () => readableSession(hub, call)),
     },
     {
       method: 'GET',
       path: `${sessionPath}/workers/{worker}`,
       access: reads(workerTopic),
-      answer: (call) => read(context, call, codecs, () => readableSession(hub, call)),
+      answer: (call) => read(context, call, () => readableSession(hub, call)),
     },
     {
       method: 'GET',
       path,
       access: reads(streamTopic),
-      answer: (call) => read(context, call, codecs, () => readableStream(hub, call)),
+      answer: (call) => read(context, call, () => readableStream(hub, call)),
     },
     { method: 'PUT', path, access: writes(streamTopic), answer: (call) => create(context, call) },
     { method: 'POST', path, access: writes(streamTopic), answer: (call) => append(context, call) },
@@ -51,12 +50,7 @@ function streamTopic({ param }: Asked): TopicName {
   return { kind: 'session', session: param('path') }
 }
 
-async function read(
-  context: StreamContext,
-  call: Call,
-  codecs: DurableCodecs,
-  find: Find,
-): Promise<Answer | undefined> {
+async function read(context: StreamContext, call: Call, find: Find): Promise<Answer | undefined> {
   const { hub } = context
   const { request, query } = call
   if (request.method === 'HEAD') {
@@ -71,7 +65,7 @@ async function read(
   const from = call.use(() => fromOf(hub, readable, given))
   if (from === 'gone') return gone(readable)
   const offset = from === 'now' ? readable.tail : from
-  if (live === 'sse') return streamSse(context, call, { readable, from: offset, codecs })
+  if (live === 'sse') return streamSse(context, call, { readable, from: offset })
   if (live === 'long-poll') return longPoll(context, call, { readable, from: offset, find })
   if (from === 'now') return nowAnswer(readable)
   const page = await readPage(hub, call, readable, from)
@@ -79,15 +73,8 @@ async function read(
 }
 
 function head(readable: Awaited<ReturnType<Find>> & object): Answer {
-  return {
-    status: 200,
-    headers: {
-      'content-type': readable.contentType,
-      'cache-control': 'no-store',
-      ...endHeaders(readable),
-      ...(readable.stream && settingsOf(readable.stream)),
-    },
-  }
+  const { stream } = readable
+  return { status: 200, headers: { ...presentHeaders(readable), ...(stream && settingsOf(stream)) } }
 }
 
 async function create(context: StreamContext, call: Call): Promise<Answer | undefined> {
@@ -115,9 +102,7 @@ async function create(context: StreamContext, call: Call): Promise<Answer | unde
   return {
     status: isNew ? 201 : 200,
     headers: {
-      'content-type': stream.contentType,
-      'cache-control': 'no-store',
-      ...endHeaders(stream),
+      ...presentHeaders(stream),
       ...settingsOf(stream),
       ...(isNew && { location: urlOf(request) }),
     },

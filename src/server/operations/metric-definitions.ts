@@ -129,7 +129,7 @@ export const metricDefinitions: readonly MetricDefinition[] = [
   },
   {
     name: 'runcast_encodings_total',
-    help: 'Forms of events that were made: of an event one JSON text and one in MessagePack, one SSE block for each topic, whatever the number of subscribers.',
+    help: 'Forms of events that were made: of an event one JSON text and one in MessagePack, one SSE block for each topic, one message of a durable stream, whatever the number of subscribers.',
     kind: 'counter',
     label: 'codec',
     read: ({ encodings }) => encodings,

@@ -3,7 +3,7 @@ import type { Json } from './model.js'
 import type { HubRequests } from './requests.js'
 import { ValueText } from './value-text.js'
 
-/** The session's metadata and outcome. They are requested when the element is opened. */
+/** The session's metadata and outcome, and of a fork its origin. They are requested when the element is opened. */
 export function Metadata({
   requests,
   session,
@@ -14,8 +14,13 @@ export function Metadata({
   const [value, setValue] = useState<Json>()
   const ask = async () => {
     try {
-      const { metadata, outcome } = await requests.get(`api/sessions/${encodeURIComponent(session)}`, {})
-      setValue(outcome === undefined ? (metadata ?? {}) : { metadata: metadata ?? {}, outcome })
+      const path = `api/sessions/${encodeURIComponent(session)}`
+      const { metadata = {}, outcome, forkedFrom } = await requests.get(path, {})
+      const more = {
+        ...(outcome !== undefined && { outcome }),
+        ...(forkedFrom !== undefined && { forkedFrom }),
+      }
+      setValue(Object.keys(more).length === 0 ? metadata : { metadata, ...more })
     } catch (error) {
       setValue(error instanceof Error ? error.message : String(error))
     }

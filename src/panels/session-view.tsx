@@ -4,6 +4,7 @@ import { clientClock } from '../client/surroundings.js'
 import type { StateChange } from '../client/view-events.js'
 import { base } from './base.js'
 import { ModeField, TypesField } from './filter-fields.js'
+import { ForkButton } from './fork-button.js'
 import { countText, durationText, rateText, timeText } from './format.js'
 import { notOnNextFrame, onNextFrame } from './frame-loop.js'
 import { Metadata } from './metadata.js'
@@ -242,6 +243,12 @@ export function SessionView({
         >
           {rest.paused ? 'Resume all' : 'Pause all'}
         </button>
+        <ForkButton
+          key={session}
+          client={client}
+          session={session}
+          onFork={(fork) => onPlace({ ...home, session: fork })}
+        />
         {place.workers.length > 0 && (
           <button type="button" class="on" onClick={() => onPlace({ ...place, workers: [] })}>
             {countText(shown.length, 'worker')} shown · Show all

@@ -279,6 +279,26 @@ t.test('the panels page in Chromium', { skip }, async (t) => {
     t.strictSame(complaints, [])
   })
 
+  t.test('forks a session, and says where a fork is from', async (t) => {
+    const hub = await serve(t)
+    await publish(hub, 'talk', { type: 'client_output_delta', data: { content: 'Once upon' } })
+    await publish(hub, 'talk/workers/w', { type: 'process.output', data: { text: 'the past' } })
+    const { page, complaints } = await open(t, browser, `${hub.url}/s/talk`)
+    await page.getByText('Once upon').waitFor(deadline)
+    await page.getByRole('button', { name: 'Fork' }).click()
+    await page.waitForURL((url) => !url.pathname.endsWith('/s/talk'), deadline)
+    const fork = new URL(page.url()).pathname.slice('/s/'.length)
+    await page.locator('[data-panel=w]').getByText('the past').waitFor(deadline)
+    await publish(hub, fork, { type: 'client_output_delta', data: { content: ', or never' } })
+    await page.getByText('Once upon, or never').waitFor(deadline)
+    await page.getByText('Metadata and outcome').click()
+    await page.locator('.metadata').getByText('"session": "talk"').waitFor(deadline)
+    await page.goBack()
+    await page.getByText('Once upon', { exact: true }).waitFor(deadline)
+    t.equal(await page.getByText('or never').count(), 0, 'the session itself stays as it is')
+    t.strictSame(complaints, [])
+  })
+
   t.test('gets from history what a wider filter or mode lets through', async (t) => {
     const hub = await serve(t)
     await runThree(hub, 'demo')

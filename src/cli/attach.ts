@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, statSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { basename, join } from 'node:path'
-import { Command } from 'commander'
+import { Command, Option } from 'commander'
 import { fieldsOf, type JsonValue } from '../lib/json.js'
 import { AgentLog, type Identity, type LogEvent, sessionIdOf } from './agent-log.js'
 import { exitCodeOf } from './child.js'
@@ -29,8 +29,8 @@ Examples:
   $ runcast attach claude-code --session agents    # all of them as workers of one session
 
 It follows the logs that coding agents write on disk, and publishes what is in them. Each agent is a session, named by the
-agent's own id; with --session each is a worker of that session. Logs that were written to since --since are read from their
-beginning, and any other once it is written to. What was published before is not published again.
+agent's own id; with --session each is a worker of that session. Logs that changed since --since are read from their beginning;
+other logs are read once they change. No line is published twice.
 ${exitCodesHelp}`
 
 /** How often the logs are checked. Milliseconds. */
@@ -46,10 +46,11 @@ export function attachCommand(surroundings: Surroundings): Command {
     .addOption(hubOption(surroundings.env))
     .addOption(tokenOption())
     .option('--session <id>', 'make every agent a worker of this session', idOption)
-    .option('--since <when>', 'how old a log may be: 10m, 2h, 3d, or a time', sinceOption, {
-      kind: 'ago',
-      ms: 60 * 60 * 1_000,
-    })
+    .addOption(
+      new Option('--since <when>', 'read logs that changed since then: 10m, 2h, 3d ago, or a time')
+        .argParser(sinceOption)
+        .default({ kind: 'ago', ms: 60 * 60 * 1_000 }, '1h'),
+    )
     .option('--once', 'publish what there is, and do not wait for more')
     .addHelpText('after', examples)
     .action(async (what: readonly string[], options: AttachOptions) => {

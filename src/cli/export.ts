@@ -24,7 +24,8 @@ Examples:
   $ runcast export demo --hub http://127.0.0.1:4600 > demo.ndjson   # from a running hub
 
 Each line is an event in the format of runcast publish, which publishes it to its worker and ignores its offset. The hub's own
-events (the end of the session and updates of state) are left out. A hub that is running has its directory to itself: ask it with --hub, and with a token that may read the session.
+events (the end of the session and updates of state) are left out. A running hub locks its
+directory: use --hub to ask it, with a token that may read the session.
 ${exitCodesHelp}`
 
 export function exportCommand(surroundings: Surroundings): Command {

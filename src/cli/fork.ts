@@ -26,14 +26,14 @@ export function forkCommand(surroundings: Surroundings): Command {
   return new Command('fork')
     .summary('make a session with the past of another one')
     .description(
-      'Makes a session that begins with the events, workers and state of another one up to a cursor, and goes on by itself.',
+      'Makes a session that begins with the events, workers and state of another one up to a cursor, and continues independently.',
     )
     .argument('<session>', 'the session to fork', idOption)
     .addOption(hubOption(surroundings.env))
     .addOption(tokenOption())
     .option('--at <cursor>', 'the fork has everything up to there (default: the end of the session)')
     .option('--as <id>', 'the id of the fork (default: the hub makes one up)', idOption)
-    .option('--known', 'also if not all workers or slices as of the cursor are known')
+    .option('--known', 'fork even if some workers or slices as of the cursor are unknown')
     .addHelpText('after', examples)
     .action(async (session: string, options: ForkOptions) => fork(session, options, surroundings))
 }
@@ -53,7 +53,7 @@ async function fork(
       ...(known === true && { state: 'known' }),
     })
     const { without } = forkedFrom ?? {}
-    if (without !== undefined) stderr.write(`not all is known as of the cursor: ${without.join(', ')}\n`)
+    if (without !== undefined) stderr.write(`unknown as of the cursor: ${without.join(', ')}\n`)
     stdout.write(`${id}\n`)
   } catch (error) {
     if (!(error instanceof RequestError || error instanceof ClosedError)) throw error

@@ -14,9 +14,9 @@ Examples:
   $ runcast inspect /var/lib/runcast
   $ runcast inspect --json | jq 'select(.faults != [])'
   $ runcast inspect --repair /var/lib/runcast
-  $ runcast inspect --hub http://127.0.0.1:4600        # what a running hub has
+  $ runcast inspect --hub http://127.0.0.1:4600        # the sessions of a running hub
 
-Reads every page and every event, and checks checksums and counts. A hub that is running has its directory to itself; --hub asks
+Reads every page and every event, and checks checksums and counts. A running hub locks its directory; --hub asks
 it for the sessions that the token may see, and checks nothing. With --repair, all intact data
 is written to a new file, and the old file is kept beside it. A session that lost data gets a new epoch, and its clients get a
 gap.

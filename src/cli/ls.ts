@@ -20,8 +20,8 @@ interface ListOptions {
 
 const examples = `
 Examples:
-  $ runcast ls                          # what needs you, what failed, what runs, what ended
-  $ runcast ls --failed                 # what failed or was lost
+  $ runcast ls                          # sessions that wait for you first, then failed, running and ended ones
+  $ runcast ls --failed                 # failed and lost ones
   $ runcast ls --label nightly --search '/^build-/'
   $ runcast ls --running --json | jq .id
 
@@ -29,17 +29,20 @@ ${exitCodesHelp}`
 
 export function lsCommand(surroundings: Surroundings): Command {
   return new Command('ls')
-    .summary('list sessions: what waits, failed, runs or has ended')
-    .description('Lists sessions: first those that need someone, then those that failed, run and have ended.')
+    .summary('list sessions: waiting, failed, running and ended')
+    .description('Lists sessions: first those that wait for a person, then failed, running and ended ones.')
     .addOption(hubOption(surroundings.env))
     .addOption(tokenOption())
-    .addOption(new Option('--running', 'only those that run').conflicts(['failed']))
-    .option('--failed', 'only those that failed or were lost')
-    .option('--needs', 'only those that wait for a person')
-    .option('--label <label>', 'only those with this label; may be repeated', collect)
-    .option('--search <text>', 'only those with this in their id, title, labels or reason; /regex/ too')
-    .option('--limit <n>', 'so many at most', integerOption(1, 1_000_000), 100)
-    .option('--json', 'one JSON object a line, with the workers')
+    .addOption(new Option('--running', 'only running sessions').conflicts(['failed']))
+    .option('--failed', 'only failed and lost sessions')
+    .option('--needs', 'only sessions that wait for a person')
+    .option('--label <label>', 'only sessions with this label; may be repeated', collect)
+    .option(
+      '--search <text>',
+      'only sessions with this text, or a match of /regex/, in their id, title, labels or reason',
+    )
+    .option('--limit <n>', 'list at most this many', integerOption(1, 1_000_000), 100)
+    .option('--json', 'print one JSON object per line, with the workers')
     .addHelpText('after', examples)
     .action(async (options: ListOptions) => {
       await list(options, surroundings)

@@ -90,7 +90,7 @@ Examples:
   $ runcast serve                              # in one terminal
   $ runcast run --session demo -- npm test     # in another
   $ runcast tail demo                          # and in a third
-  $ runcast ls --failed                        # what went wrong of late
+  $ runcast ls --failed                        # the sessions that failed
 
 Every command has a --help of its own: runcast help run.
 ${exitCodesHelp}`,

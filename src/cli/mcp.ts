@@ -18,7 +18,6 @@ The tools: list_sessions, read_events, read_state, wait_for_result, answer_need,
 Examples:
   $ claude mcp add runcast -- npx runcast mcp
   $ RUNCAST_TOKEN=… runcast mcp --hub https://hub.example
-
 ${exitCodesHelp}`
 
 export function mcpCommand(surroundings: Surroundings): Command {

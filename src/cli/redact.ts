@@ -21,9 +21,9 @@ Examples:
   $ pass show db | runcast redact build-42 --value-from - --kind db-password
   $ runcast redact build-42 --pattern 'EMP-[0-9]{6}' --kind staff-id
 
-A value is not an argument, because others on the machine can read those. It is also masked in what is published to the session
-from now on. If the command is interrupted, run it again. It does not reach backups, exports, webhooks that were told already,
-and what clients have saved. The store's file keeps old bytes on free pages: docs/guide/secrets.md says what to do.
+Values are not passed as arguments, because other users of the machine can read those. From now on the value is also masked in
+new events of the session. If the command is interrupted, run it again. It does not change backups, exports, webhook messages
+that were sent, or what clients have saved. The store's file keeps old bytes on free pages: docs/guide/secrets.md says what to do.
 ${exitCodesHelp}`
 
 export function redactCommand(surroundings: Surroundings): Command {

@@ -22,13 +22,14 @@ command of a --worker is run by the shell. The environment variables RUNCAST_HUB
 set for all of them. With --from the lines are the output of an agent and become its text, tools and result; other lines
 stay output. Signals are passed on to all commands; a second signal kills them.
 
-The only command of a run reads the standard input; several find theirs empty. With --pty each command runs in a terminal of
+A single command reads the standard input; several commands get an empty one. With --pty each command runs in a terminal of
 its own (its output is then all stdout), and on a terminal keys go to the only command as they are typed, Ctrl-C too.
 
 Watchers may steer the commands: runcast send SESSION[/WORKER] cancel, pause or resume, and with --input also input.
 
 With --mask-env the hub gets hashes of the values and masks them wherever they are published to the session. With --mask-env=NAMES
-these variables count; without, those named like TOKEN, SECRET, KEY or PASSWORD. Values of less than 8 characters stay.
+only these variables count; without names, those named like TOKEN, SECRET, KEY or PASSWORD. Values shorter than 8 characters
+are not masked.
 
 The session ends when all commands have ended, unless it existed before. The exit code is that of the first command that
 failed (127: not found, 128+n: ended by signal n), else 0.

@@ -28,24 +28,25 @@ Examples:
   $ runcast send build-42/test pause
   $ runcast send build-42/test resume
   $ runcast send build-42/agent input 'Use the other API'
-  $ runcast send build-42/agent input yes --key req-7   # answers what was asked with this key
+  $ runcast send build-42/agent input yes --key req-7   # answers the question with this key
 
-It says what became of the command: applied, refused and why, or expired, or how far it has come when the wait is over.
+It prints the outcome: applied, refused with the reason, or expired. If there is none within --wait seconds, it prints how far the
+command has come.
 ${exitCodesHelp}`
 
 export function sendCommand(surroundings: Surroundings): Command {
   return new Command('send')
     .summary('cancel, pause, resume or answer what runs')
-    .description('Sends a command to a session, or to one worker of it, and says what became of it.')
-    .argument('<session[/worker]>', 'whom it is for', targetOption)
+    .description('Sends a command to a session or one of its workers, and prints the outcome.')
+    .argument('<session[/worker]>', 'the session or worker that gets the command', targetOption)
     .argument('<command>', 'cancel, pause, resume, input, or a type of your own')
-    .argument('[text]', 'what input says')
+    .argument('[text]', 'the text of input')
     .addOption(hubOption(surroundings.env))
     .addOption(tokenOption())
     .option('--reason <text>', 'why, for cancel')
-    .option('--key <key>', 'which question the input answers')
-    .option('--ttl <seconds>', 'how long it waits for the agent (default: 1 hour)', secondsOption)
-    .option('--wait <seconds>', 'how long to wait for what becomes of it', secondsOption, 10)
+    .option('--key <key>', 'the key of the question that the input answers')
+    .option('--ttl <seconds>', 'how long the command waits for the agent (default: 1 hour)', secondsOption)
+    .option('--wait <seconds>', 'how long to wait for the outcome', secondsOption, 10)
     .addHelpText('after', examples)
     .action(async (target: Target, name: string, text: string | undefined, options: SendOptions) => {
       process.exitCode = await send(target, { name, text }, options, surroundings)
@@ -101,7 +102,7 @@ async function within(seconds: number, outcome: Promise<Outcome>): Promise<Outco
     return await Promise.race([outcome, over])
   } catch (error) {
     // Permission to command does not include permission to read.
-    if (error instanceof ClosedError) return `sent; what becomes of it cannot be seen (${error.message})`
+    if (error instanceof ClosedError) return `sent; the outcome is unknown (${error.message})`
     throw error
   } finally {
     clearTimeout(timer)

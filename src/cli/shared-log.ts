@@ -49,7 +49,7 @@ export function addLogOptions(command: Command): Command {
     )
     .option(
       '--processes <n>',
-      'with --log: serve with several processes on one port, and start one that ends anew (default: 1)',
+      'with --log: serve with several processes on one port, and replace one that ends (default: 1)',
       integerOption(1, processesMax),
     )
 }

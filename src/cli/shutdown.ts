@@ -3,7 +3,7 @@ import { exitCodes } from './exit-codes.js'
 import type { Surroundings } from './surroundings.js'
 
 /** The reason that a hub ends: a request, or an unexpected error. */
-export type Asked =
+export type Cause =
   | { readonly kind: 'signal'; readonly signal: NodeJS.Signals }
   | { readonly kind: 'fault'; readonly error: unknown }
 
@@ -12,7 +12,7 @@ export interface ShutdownOptions {
   /** Called with every unexpected error. */
   readonly uncaught: () => void
   /** Closes everything in order. @returns whether all published events are stored */
-  readonly close: (asked: Asked) => Promise<boolean>
+  readonly close: (cause: Cause) => Promise<boolean>
   /** The longest that `close` may take. */
   readonly shutdownMs: number
 }
@@ -24,23 +24,23 @@ export interface ShutdownOptions {
  */
 export async function endWhenAsked(options: ShutdownOptions, surroundings: Surroundings): Promise<number> {
   const { log, close, shutdownMs } = options
-  const asked = await untilAsked(options, surroundings)
+  const cause = await untilCause(options, surroundings)
   // An error in the event loop may keep timers from firing; a second signal still ends the process.
   const late = surroundings.clock.after(shutdownMs, () => {
     log.error({ shutdownMs }, 'shutdown took too long: data that was not stored is lost')
-    surroundings.exit(codeOf(asked, false))
+    surroundings.exit(codeOf(cause, false))
   })
   try {
-    return codeOf(asked, await close(asked))
+    return codeOf(cause, await close(cause))
   } catch (err) {
     log.error({ err }, 'shutdown failed')
-    return codeOf(asked, false)
+    return codeOf(cause, false)
   } finally {
     late.cancel()
   }
 }
 
-function untilAsked({ log, uncaught }: ShutdownOptions, surroundings: Surroundings): Promise<Asked> {
+function untilCause({ log, uncaught }: ShutdownOptions, surroundings: Surroundings): Promise<Cause> {
   return new Promise((resolve) => {
     const restore = surroundings.onSignal((signal) => {
       // The next signal ends the process immediately.
@@ -57,7 +57,7 @@ function untilAsked({ log, uncaught }: ShutdownOptions, surroundings: Surroundin
   })
 }
 
-function codeOf({ kind }: Asked, stored: boolean): number {
+function codeOf({ kind }: Cause, stored: boolean): number {
   if (kind === 'fault') return exitCodes.crashed
   return stored ? exitCodes.ok : exitCodes.failure
 }

@@ -16,8 +16,8 @@ import { Tailing, type TailOptions } from './tailing.js'
 const examples = `
 Examples:
   $ runcast tail demo                                  # everything in session demo, including its workers
-  $ runcast tail demo --since 10m                      # what came in the last ten minutes, and what comes
-  $ runcast tail demo --grep '/error|timeout/i'        # the lines and events that have it
+  $ runcast tail demo --since 10m                      # the last ten minutes, and everything after
+  $ runcast tail demo --grep '/error|timeout/i'        # only matching lines and events
   $ runcast tail sessions/demo/workers/lint            # one worker
   $ runcast tail demo --types 'process.*,!process.output'
   $ runcast tail demo --mode summary                   # without output and text deltas
@@ -29,7 +29,7 @@ Examples:
 Topics: sessions/{id}, sessions/{id}/workers/{id}, sessions/{id}/**, and hub, which has only state; an id alone
 means sessions/{id}/**. A terminal does not show the hub's own counts; --json does.
 
-All that is kept of the past comes first. What is not shown of it is said on stderr.
+The retained past comes first. If a part of it is not shown, stderr says so.
 
 The output is readable text on a terminal or with --text, and NDJSON in a pipe or file. NO_COLOR turns colors off, FORCE_COLOR
 turns them on. In text, --grep shows the lines that match; in NDJSON it shows whole events. If the link breaks, tail reconnects by itself and
@@ -43,7 +43,11 @@ export function tailCommand(surroundings: Surroundings): Command {
     .argument('<topic>', 'what to watch', topicArgument)
     .addOption(hubOption(surroundings.env))
     .addOption(tokenOption())
-    .option('--types <list>', 'only these types: names, prefix*, !excluded, separated by commas', typesOption)
+    .option(
+      '--types <list>',
+      'show only these types: names, prefix*, !excluded, separated by commas',
+      typesOption,
+    )
     .addOption(new Option('--mode <mode>', 'how much to show').choices(modes))
     .option(
       '--since <when>',
@@ -59,7 +63,7 @@ export function tailCommand(surroundings: Surroundings): Command {
         .choices(['all', 'traits', 'none'])
         .default('all'),
     )
-    .option('--grep <text>', 'only what has this text, in any case; /regex/ too', grepOption)
+    .option('--grep <text>', 'show only what contains this text, in any case, or matches /regex/', grepOption)
     .option(
       '--state [slices]',
       'slices of state: names, prefix*, separated by commas; all by default',

@@ -1,5 +1,5 @@
 import { writeFileSync } from 'node:fs'
-import { Command, InvalidArgumentError } from 'commander'
+import { Command, InvalidArgumentError, Option } from 'commander'
 import { defaultLimits } from '../protocol/limits.js'
 import { parsePattern } from '../protocol/topic.js'
 import type { SigningKey } from '../server/access/sign-token.js'
@@ -57,7 +57,11 @@ export function tokenCommand(surroundings: Surroundings): Command {
     .option('--subscribe <pattern>', 'topics that may be read; may be repeated', patternOption)
     .option('--publish <pattern>', 'topics that may be published to; may be repeated', patternOption)
     .option('--command <pattern>', 'topics that may be sent commands; may be repeated', patternOption)
-    .option('--ttl <time>', 'how long it is valid: 90s, 15m, 1h, 30d or never', ttlOption, 3_600)
+    .addOption(
+      new Option('--ttl <time>', 'how long it is valid: 90s, 15m, 1h, 30d or never')
+        .argParser(ttlOption)
+        .default(3_600, '1h'),
+    )
     .option('--subject <text>', 'the holder of the token (sub)')
     .option('--audience <text>', 'the hub that it is for (aud); may be repeated', collect)
     .option('--issuer <text>', 'the issuer of the token (iss)')

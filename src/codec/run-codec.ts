@@ -45,7 +45,7 @@ export class RunCodec implements Codec {
   readonly runs: DialectRuns
   readonly #frames = new ObjectCodec()
   readonly #count = new EncodingCount()
-  readonly #told = new WeakMap<Events, { readonly before: RunPoint; readonly step: TellingStep }>()
+  readonly #steps = new WeakMap<Events, { readonly before: RunPoint; readonly step: TellingStep }>()
   /** The points of the clients that are in step, by topic, epoch and variant. */
   readonly #shared = new Map<string, Shared>()
   readonly #words: SseCodec
@@ -75,11 +75,11 @@ export class RunCodec implements Codec {
 
   /** @returns the result of telling a frame from a point; computed once for all clients at that point */
   step(frame: Events, before: RunPoint, step: Step): TellingStep {
-    const known = this.#told.get(frame)
+    const known = this.#steps.get(frame)
     if (known?.before === before) return known.step
     this.#count.encodings += frame.events.length
     const made = step(before, frame.events)
-    this.#told.set(frame, { before, step: made })
+    this.#steps.set(frame, { before, step: made })
     return made
   }
 

@@ -22,7 +22,7 @@ export interface DialectRuns<State = unknown> {
   /** The slices that are followed; none unless given. */
   readonly slices?: readonly string[]
   /** Kinds of clients that are told differently, for instance by `?v=`; absent: one kind. */
-  variant?(asked: RunQuery): string
+  variant?(query: RunQuery): string
   /** @returns the state before the first event of a run */
   begin(variant: string): State
   /** The blocks of an event for clients that have been told all earlier ones. It must not change the state. */
@@ -38,15 +38,15 @@ export interface DialectRuns<State = unknown> {
    */
   broken?(state: State, reason: string): string
   /** For clients that count blocks with their own numbers: the last block that the client has received. */
-  after?(asked: RunQuery): number | undefined
+  after?(query: RunQuery): number | undefined
   /** The requested run begins after this offset; the response waits for it. */
-  since?(asked: RunQuery): number | undefined
+  since?(query: RunQuery): number | undefined
   /** Additional headers of the response. */
-  headers?(asked: RunQuery): Readonly<Record<string, string>>
+  headers?(query: RunQuery): Readonly<Record<string, string>>
   /** The body of a refusal, in the form that these clients read. */
   refusal?(code: string, message: string): JsonObject
   /** The event for the agent in a posted body. It is published if no run is active and the token permits it. */
-  request?(asked: RunQuery): NewEvent | undefined
+  request?(query: RunQuery): NewEvent | undefined
 }
 
 /** One route of a dialect that tells runs. */
@@ -64,9 +64,9 @@ export interface RunRoute {
 /** An answer that contains the whole run. */
 export interface RunDocument<State = unknown> {
   /** Whether the request asks for the document; absent: always. */
-  asked?(asked: RunQuery): boolean
+  asked?(query: RunQuery): boolean
   /** @param state after the newest event of the run */
-  body(state: State, run: RunSummary, asked: RunQuery): JsonObject
+  body(state: State, run: RunSummary, query: RunQuery): JsonObject
 }
 
 /** A summary of the newest run of a session. */

@@ -18,7 +18,8 @@ export interface PresenceParts {
   readonly setWatchers: (topic: Topic, watchers: JsonObject | undefined) => boolean
 }
 
-interface Told {
+interface Update {
+  /** When the slice was last set, by the monotonic clock. Milliseconds. */
   at: number
   timer: Timer | undefined
 }
@@ -26,7 +27,7 @@ interface Told {
 /** Counts the watchers of topics whose `$watchers` is followed, and of no others. */
 export class Presence {
   readonly #parts: PresenceParts
-  readonly #told = new Map<Timeline, Map<Topic, Told>>()
+  readonly #updates = new Map<Timeline, Map<Topic, Update>>()
 
   constructor(parts: PresenceParts) {
     this.#parts = parts
@@ -35,35 +36,35 @@ export class Presence {
   /** A subscription to the topic has begun, ended or changed. */
   changed({ timeline }: Topic): void {
     const { feeds } = this.#parts
-    const told = this.#told.get(timeline)
-    if (feeds.asking === 0 && told === undefined) return
-    const asked = (feeds.followed(timeline)?.topics ?? []).filter(({ asksWatchers }) => asksWatchers)
-    for (const { topic } of asked) this.#tell(topic)
-    for (const topic of told?.keys() ?? []) {
-      if (!asked.some((one) => one.topic === topic)) this.#forget(topic)
+    const known = this.#updates.get(timeline)
+    if (feeds.asking === 0 && known === undefined) return
+    const counted = (feeds.followed(timeline)?.topics ?? []).filter(({ asksWatchers }) => asksWatchers)
+    for (const { topic } of counted) this.#schedule(topic)
+    for (const topic of known?.keys() ?? []) {
+      if (!counted.some((one) => one.topic === topic)) this.#remove(topic)
     }
   }
 
-  #tell(topic: Topic): void {
-    let topics = this.#told.get(topic.timeline)
-    if (topics === undefined) this.#told.set(topic.timeline, (topics = new Map()))
-    const told = topics.get(topic) ?? { at: Number.NEGATIVE_INFINITY, timer: undefined }
-    topics.set(topic, told)
-    if (told.timer !== undefined) return
+  #schedule(topic: Topic): void {
+    let topics = this.#updates.get(topic.timeline)
+    if (topics === undefined) this.#updates.set(topic.timeline, (topics = new Map()))
+    const update = topics.get(topic) ?? { at: Number.NEGATIVE_INFINITY, timer: undefined }
+    topics.set(topic, update)
+    if (update.timer !== undefined) return
     const { clock, setWatchers } = this.#parts
-    told.timer = clock.after(Math.max(0, told.at + watchersEveryMs - clock.elapsed()), () => {
-      told.timer = undefined
-      told.at = clock.elapsed()
+    update.timer = clock.after(Math.max(0, update.at + watchersEveryMs - clock.elapsed()), () => {
+      update.timer = undefined
+      update.at = clock.elapsed()
       // A topic that has not begun has no state, so it is checked again.
-      if (!setWatchers(topic, this.#count(topic))) this.#tell(topic)
+      if (!setWatchers(topic, this.#count(topic))) this.#schedule(topic)
     })
   }
 
-  #forget(topic: Topic): void {
-    const topics = this.#told.get(topic.timeline)
+  #remove(topic: Topic): void {
+    const topics = this.#updates.get(topic.timeline)
     topics?.get(topic)?.timer?.cancel()
     topics?.delete(topic)
-    if (topics?.size === 0) this.#told.delete(topic.timeline)
+    if (topics?.size === 0) this.#updates.delete(topic.timeline)
     this.#parts.setWatchers(topic, undefined)
   }
 

@@ -76,7 +76,7 @@ class ClaudeLogIngest implements Ingest {
   #eventsOf(agent: Agent, value: JsonObject): readonly NewEvent[] {
     switch (value['type']) {
       case 'user':
-        return value['isMeta'] === true ? [] : said(agent, value)
+        return value['isMeta'] === true ? [] : personMessage(agent, value)
       case 'assistant':
         return answered(agent, value)
       case 'system':
@@ -117,7 +117,7 @@ function turnIn(agent: Agent): readonly NewEvent[] {
 }
 
 /** A person's message, or a tool's result. */
-function said(agent: Agent, value: JsonObject): readonly NewEvent[] {
+function personMessage(agent: Agent, value: JsonObject): readonly NewEvent[] {
   const { content } = objectOf(value['message'])
   const results = listOf(content)
     .flatMap((block) => (isObject(block) ? [block] : []))

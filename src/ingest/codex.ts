@@ -75,7 +75,7 @@ class CodexIngest implements Ingest {
         this.#model = textOf(payload['model']) ?? this.#model
         return []
       case 'event_msg':
-        return this.#told(payload)
+        return this.#interfaceEvent(payload)
       case 'response_item':
         return this.#item(payload)
       case 'compacted':
@@ -99,7 +99,7 @@ class CodexIngest implements Ingest {
   }
 
   /** Events of its user interface: beginnings, ends and usage. */
-  #told(payload: JsonObject): readonly NewEvent[] {
+  #interfaceEvent(payload: JsonObject): readonly NewEvent[] {
     switch (payload['type']) {
       case 'task_started':
       case 'turn_started':

@@ -175,9 +175,9 @@ function titleOf(
   counts: ReadonlyMap<Standing, number>,
 ): string {
   if (session !== undefined) {
-    const said =
+    const prefix =
       standing === undefined || standing === 'running' || standing === 'waiting' ? '' : `${marks[standing]} `
-    return `${said}${session} · Runcast`
+    return `${prefix}${session} · Runcast`
   }
   const first = firstOf(counts)
   const count = (first && counts.get(first)) ?? 0

@@ -1,15 +1,15 @@
 type Task = () => void
 
 const due = new Set<Task>()
-let asked = false
+let isRequested = false
 
 /** Runs the task before the next frame is painted, once however often it is asked for: what comes meanwhile is one change. */
 export function onNextFrame(task: Task): void {
   due.add(task)
-  if (asked) return
-  asked = true
+  if (isRequested) return
+  isRequested = true
   requestAnimationFrame(() => {
-    asked = false
+    isRequested = false
     const tasks = [...due]
     due.clear()
     for (const each of tasks) each()

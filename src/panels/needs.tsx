@@ -46,7 +46,7 @@ export function Needs({
   )
 }
 
-type Said = { readonly kind: 'sending' | 'sent' } | { readonly kind: 'refused'; readonly why: string }
+type Sending = { readonly kind: 'sending' | 'sent' } | { readonly kind: 'refused'; readonly why: string }
 
 function Question({
   client,
@@ -62,17 +62,17 @@ function Question({
   readonly now: number
 }) {
   const [text, write] = useState('')
-  const [said, say] = useState<Said>()
+  const [sending, setSending] = useState<Sending>()
   const id = `answer-${topic}-${need.key}`
 
   const answer = async (data: { readonly [name: string]: Json }) => {
-    say({ kind: 'sending' })
+    setSending({ kind: 'sending' })
     try {
       // While the hub is unreachable the client holds the command; without a timeout nobody would learn the outcome.
       await client.command(topic, 'input', { key: need.key, ...data }, { timeoutMs: 10_000 })
-      say({ kind: 'sent' })
+      setSending({ kind: 'sent' })
     } catch (error) {
-      say({ kind: 'refused', why: error instanceof Error ? error.message : String(error) })
+      setSending({ kind: 'refused', why: error instanceof Error ? error.message : String(error) })
     }
   }
   return (
@@ -91,7 +91,7 @@ function Question({
           </span>
           <button
             type="button"
-            disabled={said?.kind === 'sending'}
+            disabled={sending?.kind === 'sending'}
             onClick={() => void answer({ value: true })}
           >
             They are set
@@ -101,14 +101,14 @@ function Question({
         <div class="answers">
           <button
             type="button"
-            disabled={said?.kind === 'sending'}
+            disabled={sending?.kind === 'sending'}
             onClick={() => void answer({ value: true })}
           >
             Allow
           </button>
           <button
             type="button"
-            disabled={said?.kind === 'sending'}
+            disabled={sending?.kind === 'sending'}
             onClick={() => void answer({ value: false })}
           >
             Refuse
@@ -131,15 +131,15 @@ function Question({
             autocomplete="off"
             onInput={(event) => write(event.currentTarget.value)}
           />
-          <button type="submit" disabled={text === '' || said?.kind === 'sending'}>
+          <button type="submit" disabled={text === '' || sending?.kind === 'sending'}>
             Answer
           </button>
         </form>
       )}
-      <p role="status" class={said?.kind === 'refused' ? 'refusal' : 'sent'}>
-        {said?.kind === 'sending' && 'Sending…'}
-        {said?.kind === 'sent' && 'Sent. The question stays here until the agent has taken the answer.'}
-        {said?.kind === 'refused' && `Not sent: ${said.why}`}
+      <p role="status" class={sending?.kind === 'refused' ? 'refusal' : 'sent'}>
+        {sending?.kind === 'sending' && 'Sending…'}
+        {sending?.kind === 'sent' && 'Sent. The question stays here until the agent has taken the answer.'}
+        {sending?.kind === 'refused' && `Not sent: ${sending.why}`}
       </p>
     </li>
   )

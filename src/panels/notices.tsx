@@ -14,7 +14,7 @@ export function Notices({ counts }: { readonly counts: ReadonlyMap<Standing, num
     before.current = counts
     // The first list is not news.
     if (!wanted || !isAllowed || earlier.size === 0 || document.visibilityState === 'visible') return
-    for (const [standing, words] of told) {
+    for (const [standing, words] of notified) {
       const more = (counts.get(standing) ?? 0) - (earlier.get(standing) ?? 0)
       if (more > 0) new Notification('Runcast', { body: words(more), tag: standing })
     }
@@ -39,7 +39,7 @@ export function Notices({ counts }: { readonly counts: ReadonlyMap<Standing, num
   )
 }
 
-const told: readonly (readonly [Standing, (count: number) => string])[] = [
+const notified: readonly (readonly [Standing, (count: number) => string])[] = [
   ['asks', (count) => (count === 1 ? 'A session needs you' : `${count} sessions need you`)],
   ['failed', (count) => (count === 1 ? 'A session has failed' : `${count} sessions have failed`)],
 ]

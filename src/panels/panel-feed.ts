@@ -173,14 +173,14 @@ export class PanelFeed {
     this.#earlierSubscription?.close()
   }
 
-  /** Loads events before the first shown one. @param hold is called before they are inserted */
-  async earlier(hold: () => void): Promise<void> {
+  /** Loads events before the first shown one. @param keepScroll is called before they are inserted */
+  async earlier(keepScroll: () => void): Promise<void> {
     const { log } = this
     if (log.whole || log.first === 0 || this.loading !== undefined) return
-    await this.#unfold(hold)
+    await this.#unfold(keepScroll)
     if (log.whole) return
     await this.#load('earlier', { before: log.first }, pageEvents, ({ events, end }) => {
-      hold()
+      keepScroll()
       log.precede(events, end)
     })
   }
@@ -193,7 +193,7 @@ export class PanelFeed {
   }
 
   /** Loads the events of a join again, unmerged, so that the offset of the first one is known. */
-  async #unfold(hold: () => void): Promise<void> {
+  async #unfold(keepScroll: () => void): Promise<void> {
     const [folded, tries, { part }] = [this.#folded, this.#tries, this.log]
     if (folded === undefined || this.log.away) return
     this.#folded = undefined
@@ -208,7 +208,7 @@ export class PanelFeed {
         if (events.length >= this.#lastMax) break
       }
       if (tries !== this.#tries || part !== this.log.part) return
-      hold()
+      keepScroll()
       this.log.unfold(
         events.toSorted((one, other) => one.offset - other.offset),
         whole,
@@ -261,12 +261,12 @@ export class PanelFeed {
   /**
    * Searches the loaded events, and the history before and after them.
    *
-   * @param hold see `earlier`
+   * @param keepScroll see `earlier`
    */
   find(
     matches: (row: Row) => boolean,
     sought: { readonly q?: string; readonly errors?: boolean },
-    hold: () => void,
+    keepScroll: () => void,
   ): Finder {
     const { log } = this
     const finder = new Finder(matches)
@@ -275,7 +275,7 @@ export class PanelFeed {
       ...(log.away ? [{ after: log.last }] : []),
     ]
     const search = async () => {
-      await this.#unfold(hold)
+      await this.#unfold(keepScroll)
       this.#prepare()
       const chosen = { patterns: this.#patterns, mode: this.#mode, ...sought }
       await finder.search(this.#history, chosen, froms(), this.#onChange)

@@ -67,7 +67,7 @@ export function Panel(props: PanelProps) {
   const section = useRef<HTMLElement>(null)
   const [scroll] = useState<Scroll>(() => ({ follow: true, top: 0, to: undefined, at: undefined }))
   const [, draw] = useReducer((count: number, _: undefined) => count + 1, 0)
-  const [said, say] = useState('')
+  const [notice, setNotice] = useState('')
   /** The searched text; absent while the search is closed. */
   const [sought, seek] = useState<string>()
   const [current, setCurrent] = useState<Match>()
@@ -149,8 +149,8 @@ export function Panel(props: PanelProps) {
   }, [])
 
   const sayAWhile = (text: string) => {
-    say(text)
-    clientClock.after(2_000, () => say(''))
+    setNotice(text)
+    clientClock.after(2_000, () => setNotice(''))
   }
   const copy = async (text: string) => {
     sayAWhile((await copyText(text)) ? 'Copied' : 'The browser refused to copy')
@@ -158,8 +158,8 @@ export function Panel(props: PanelProps) {
 
   const seeker = useMemo(() => seekerOf(sought ?? ''), [sought])
   const rowsShown = (): readonly Row[] => (onlyFailures.current ? log.rows.filter(isError) : log.rows)
-  const hold = () => holdPlace(rowsShown(), scroll, !log.whole)
-  const finder = useFinder(seeker.kind === 'sought' ? seeker : undefined, feed, { hold, changed })
+  const keepScroll = () => holdPlace(rowsShown(), scroll, !log.whole)
+  const finder = useFinder(seeker.kind === 'sought' ? seeker : undefined, feed, { keepScroll, changed })
   const errorFinder = useRef<Finder | undefined>(undefined)
   const matching =
     seeker.kind !== 'sought'
@@ -196,7 +196,7 @@ export function Panel(props: PanelProps) {
   }
   const step = (by: 1 | -1) => void goTo(following(matching, current, by), finder)
   const stepError = async (by: 1 | -1) => {
-    errorFinder.current ??= feed.find(isError, { errors: true }, hold)
+    errorFinder.current ??= feed.find(isError, { errors: true }, keepScroll)
     const finder = errorFinder.current
     if (errors.length === 0) await finder.done
     const next = following(finder.matching(log.rows), current, by)
@@ -360,7 +360,7 @@ export function Panel(props: PanelProps) {
           </button>
         )}
         <span class="said" role="status">
-          {said}
+          {notice}
         </span>
       </div>
       <Steer
@@ -404,7 +404,7 @@ export function Panel(props: PanelProps) {
           links={links}
           markOf={(row) => (row.key === current?.row?.key ? 'current' : found.has(row) ? 'found' : '')}
           onFollow={show}
-          onEarlier={() => void feed.earlier(hold)}
+          onEarlier={() => void feed.earlier(keepScroll)}
           onLater={() => void feed.later()}
         />
         {(log.paused || log.away || !scroll.follow) && (
@@ -426,7 +426,7 @@ function matchOf(row: Row): Match {
 function useFinder(
   sought: { readonly matches: (row: Row) => boolean; readonly q: string } | undefined,
   feed: PanelFeed,
-  { hold, changed }: { readonly hold: () => void; readonly changed: () => void },
+  { keepScroll, changed }: { readonly keepScroll: () => void; readonly changed: () => void },
 ): Finder | undefined {
   const finder = useRef<Finder | undefined>(undefined)
   const of = useRef(sought)
@@ -434,7 +434,7 @@ function useFinder(
     of.current = sought
     if (sought === undefined) return
     const timer = clientClock.after(searchAfterMs, () => {
-      finder.current = feed.find(sought.matches, { q: sought.q }, hold)
+      finder.current = feed.find(sought.matches, { q: sought.q }, keepScroll)
       changed()
     })
     return () => {

@@ -36,21 +36,21 @@ function listOf(slice: Json | undefined): SessionList {
 
 /** @returns the hub's entry of one session, even if the live list leaves it out */
 export function useAbout(requests: HubRequests, list: SessionList, session: string | undefined): Fields {
-  const [asked, setAsked] = useState<Listed>(['', {}])
+  const [fetched, setFetched] = useState<Listed>(['', {}])
   const live = session === undefined ? undefined : list.sessions[session]
   const isLeftOut = live === undefined && list.more > 0
   useEffect(() => {
     if (session === undefined || !isLeftOut) return
     const stop = new AbortController()
     requests.get(`api/sessions/${encodeURIComponent(session)}`, {}, stop.signal).then(
-      (summary) => setAsked([session, aboutOf(summary)]),
+      (summary) => setFetched([session, aboutOf(summary)]),
       // The session is missing or forbidden; its own subscription reports that.
       () => undefined,
     )
     return () => stop.abort()
   }, [requests, session, isLeftOut])
   if (live !== undefined) return fieldsOf(live)
-  return asked[0] === session ? asked[1] : {}
+  return fetched[0] === session ? fetched[1] : {}
 }
 
 /** What to search for. */
@@ -68,7 +68,7 @@ export interface FoundSessions {
   /** Whether there are more. */
   readonly more: boolean
   /** That a request is running, or why it failed; empty otherwise. */
-  readonly said: string
+  readonly notice: string
 }
 
 /** Sessions per page. Without a search the first thousand are those of the live list, so a page is larger. */
@@ -98,13 +98,13 @@ export function useFound(
     readonly found: readonly Listed[]
     readonly next: string | undefined
   }>(none)
-  const [said, say] = useState('')
+  const [notice, setNotice] = useState('')
   const isAsked =
     list.more > 0 && (q !== '' || show !== undefined || count > Object.keys(list.sessions).length)
-  const asked = useRef(new AbortController())
+  const request = useRef(new AbortController())
   const ask = (after: string | undefined) => {
-    const { signal } = asked.current
-    say('Asking the hub…')
+    const { signal } = request.current
+    setNotice('Asking the hub…')
     const query = {
       order: 'attention',
       limit: q === '' && show === undefined ? pageItems.all : pageItems.some,
@@ -113,7 +113,7 @@ export function useFound(
     }
     requests.get('api/sessions', { ...query, ...(show && queries[show]) }, signal).then(
       ({ sessions, next }) => {
-        say('')
+        setNotice('')
         const some = (Array.isArray(sessions) ? sessions : []).map(fieldsOf)
         const found = some.map((summary): Listed => [nameIn(summary['id']), aboutOf(summary)])
         setOthers((before) => ({
@@ -122,16 +122,16 @@ export function useFound(
         }))
       },
       (error: unknown) => {
-        if (!signal.aborted) say(error instanceof Error ? error.message : String(error))
+        if (!signal.aborted) setNotice(error instanceof Error ? error.message : String(error))
       },
     )
   }
   useEffect(() => {
     setOthers(none)
-    say('')
+    setNotice('')
     if (!isAsked) return
-    asked.current = new AbortController()
-    const { current } = asked
+    request.current = new AbortController()
+    const { current } = request
     const timer = clientClock.after(askAfterMs, () => ask(undefined))
     return () => {
       timer.cancel()
@@ -156,12 +156,12 @@ export function useFound(
     )
   const lacks = isAsked && ordered.length < count ? others.next : undefined
   useEffect(() => {
-    if (lacks !== undefined && said === '') ask(lacks)
-  }, [lacks, said])
+    if (lacks !== undefined && notice === '') ask(lacks)
+  }, [lacks, notice])
   return {
     found: ordered,
     more: ordered.length > count || others.next !== undefined || (list.more > 0 && !isAsked),
-    said: matcher.kind === 'faulty' ? matcher.why : said,
+    notice: matcher.kind === 'faulty' ? matcher.why : notice,
   }
 }
 

@@ -141,8 +141,8 @@ export function SessionView({
     const isOnly = shown.length === 1 && isShown(worker) && workers.length > 1
     onPlace({ ...place, workers: isOnly ? [] : [worker] })
   }
-  const asked = needsOf(about) + workers.reduce((sum, [, each]) => sum + needsOf(each), 0)
-  const standing = asked > 0 && about['status'] !== 'ended' ? 'asks' : standingOf(about)
+  const questions = needsOf(about) + workers.reduce((sum, [, each]) => sum + needsOf(each), 0)
+  const standing = questions > 0 && about['status'] !== 'ended' ? 'asks' : standingOf(about)
   useEffect(() => onStanding(standing), [standing])
   const failed = workers.filter(([, each]) => ['failed', 'lost'].includes(standingOf(each)))
   const reason = reasonOf(about) || failed.map(([worker, each]) => `${worker}: ${reasonOf(each)}`).join(', ')

@@ -55,9 +55,9 @@ export function Sessions({
     const group = groupOf(fieldsOf(each))
     counts.set(group, (counts.get(group) ?? 0) + 1)
   }
-  const told = groups.map(([group]) => counts.get(group) ?? 0).join(' ')
-  useEffect(() => onCounts(counts), [told])
-  const { found, more, said } = useFound(requests, list, { q: sought, show: place.show, count }, now)
+  const countsText = groups.map(([group]) => counts.get(group) ?? 0).join(' ')
+  useEffect(() => onCounts(counts), [countsText])
+  const { found, more, notice } = useFound(requests, list, { q: sought, show: place.show, count }, now)
   const shown = found.slice(0, count)
   /** Tab reaches this session; the arrow keys reach the others. */
   const entry = shown.some(([id]) => id === place.session) ? place.session : shown[0]?.[0]
@@ -147,8 +147,8 @@ export function Sessions({
         )}
       </ul>
       <p class="empty" role="status">
-        {said !== ''
-          ? said
+        {notice !== ''
+          ? notice
           : shown.length > 0
             ? ''
             : Object.keys(list.sessions).length === 0

@@ -26,12 +26,12 @@ export const StatePanel = pure(function StatePanel({
   readonly now: number
 }) {
   const [text, search] = useState('')
-  const [said, say] = useState('')
+  const [notice, setNotice] = useState('')
   const { found, more } = text === '' ? { found: [], more: false } : searchState(slices, text)
   const copy = async () => {
     const copied = await copyText(JSON.stringify(Object.fromEntries(slices), undefined, 2))
-    say(copied ? 'Copied' : 'The browser refused to copy')
-    clientClock.after(2_000, () => say(''))
+    setNotice(copied ? 'Copied' : 'The browser refused to copy')
+    clientClock.after(2_000, () => setNotice(''))
   }
   return (
     <section class="panel state" aria-labelledby="state">
@@ -55,7 +55,7 @@ export const StatePanel = pure(function StatePanel({
           Copy
         </button>
         <span class="said" role="status">
-          {said}
+          {notice}
         </span>
       </div>
       {/* It scrolls, so the keyboard must reach it. */}

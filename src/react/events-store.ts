@@ -19,7 +19,7 @@ export interface Events<Event> {
   readonly ended?: Ending
 }
 
-export interface Asked
+export interface EventsQuery
   extends Pick<SubscribeOptions, 'topic' | 'types' | 'mode' | 'replay' | 'last' | 'since'> {
   readonly eventsMax: number
 }
@@ -51,15 +51,15 @@ export class EventsStore implements Store<Events<AnyEvent>> {
   #gap: Loss | undefined
   #ended: Ending | undefined
 
-  constructor(client: Client, { eventsMax, ...asked }: Asked, forget: () => void) {
+  constructor(client: Client, { eventsMax, ...query }: EventsQuery, forget: () => void) {
     this.#eventsMax = eventsMax
-    const { types } = asked
+    const { types } = query
     this.#hidden = new Set(types && ['complete', 'redacted'].filter((type) => !selects(types, type)))
     this.#listeners = new Listeners(() => {
       this.#subscription.close()
       forget()
     })
-    const { last: _, since: __, ...rest } = asked
+    const { last: _, since: __, ...rest } = query
     const isRedaction = ({ type, replay }: AnyEvent) => type === 'redacted' && replay !== true
     const subscribe = (options: SubscribeOptions): Subscription =>
       client.subscribe(options, {
@@ -81,7 +81,7 @@ export class EventsStore implements Store<Events<AnyEvent>> {
           this.#changed()
         },
       })
-    this.#subscription = subscribe(asked)
+    this.#subscription = subscribe(query)
   }
 
   listen(listener: () => void): () => void {

@@ -15,7 +15,7 @@ import type { Status } from '../client/reconnect.js'
 import type { SubscribeOptions } from '../client/subscription.js'
 import type { AnyCatalog, Catalog, Chosen, EventOf } from '../client/typed.js'
 import type { JsonValue } from '../lib/json.js'
-import { type Asked, type Events, EventsStore, noEvents } from './events-store.js'
+import { type Events, type EventsQuery, EventsStore, noEvents } from './events-store.js'
 import { Stores } from './shared.js'
 import { noState, StateStore } from './state-store.js'
 
@@ -95,12 +95,12 @@ export function useEvents<
 >(topic: string | undefined, options: UseEventsOptions<Types> = {}): Events<EventOf<C, Chosen<C, Types>>> {
   const client = useClient()
   const { types, mode, replay, last, since, eventsMax = eventsMaxDefault } = options
-  const asked = { topic, types, mode, replay, last, since, eventsMax }
-  const key = topic === undefined ? undefined : JSON.stringify(asked)
+  const query = { topic, types, mode, replay, last, since, eventsMax }
+  const key = topic === undefined ? undefined : JSON.stringify(query)
   const listen = useCallback(
     (listener: () => void) => {
       if (client === undefined || key === undefined) return nothing
-      const make = (forget: () => void) => new EventsStore(client, JSON.parse(key) as Asked, forget)
+      const make = (forget: () => void) => new EventsStore(client, JSON.parse(key) as EventsQuery, forget)
       return eventsStores.get(client, key, make).listen(listener)
     },
     [client, key],

@@ -16,7 +16,7 @@ const frameMs = 16
 export class Listeners {
   readonly #listeners = new Set<() => void>()
   readonly #unused: () => void
-  #asked = false
+  #isDue = false
 
   /** @param unused called after a turn without listeners, because React's strict mode leaves and returns within one */
   constructor(unused: () => void) {
@@ -37,10 +37,10 @@ export class Listeners {
 
   /** Calls `change` and then all listeners, once for any number of calls meanwhile. */
   soon(change: () => void): void {
-    if (this.#asked) return
-    this.#asked = true
+    if (this.#isDue) return
+    this.#isDue = true
     clientClock.after(frameMs, () => {
-      this.#asked = false
+      this.#isDue = false
       change()
       for (const listener of this.#listeners) listener()
     })

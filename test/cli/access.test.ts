@@ -157,6 +157,10 @@ t.test('commands use the token that they are given, and no log has it', async (t
   t.ok(stderr.includes('connection opened'), 'the log was there')
   for (const one of secrets) t.notOk((stdout + stderr).includes(one), 'no log has it')
   t.notMatch((await commandLine.run(['tail', '--help'], env)).stdout, all, 'nor does the help')
+  for (const command of ['token', 'attach']) {
+    const { stdout: help } = await commandLine.run([command, '--help'], env)
+    t.match(help, /\(default:\s+1h\)/, `${command} --help says a default as one would type it`)
+  }
 })
 
 t.test('serves with a key pair, TLS and a config file', async (t) => {

@@ -71,8 +71,8 @@ class Asker {
     const known = this.#known.get(key)
     if (known !== undefined && known.until > this.#options.clock.elapsed()) return known.grant
     this.#known.delete(key)
-    const asked = this.#asking.get(key)
-    if (asked !== undefined) return asked
+    const pending = this.#asking.get(key)
+    if (pending !== undefined) return pending
     const { authorizingMax } = this.#options.limits
     if (this.#asking.size >= authorizingMax) {
       throw new ProtocolError(

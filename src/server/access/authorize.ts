@@ -52,7 +52,7 @@ export class Authorization {
   grantOf(request: Request, address: string): VerifiedGrant | Promise<VerifiedGrant> {
     const { authorize, origins } = this.#options
     const answer = authorize(
-      origins.trustsCookies(request) ? asked(request, address) : askedWithoutCookies(request, address),
+      origins.trustsCookies(request) ? withCookies(request, address) : withoutCookies(request, address),
     )
     return answer instanceof Promise ? this.#within(answer) : this.#granted(answer)
   }
@@ -84,12 +84,12 @@ export function unanswered({ authorizeMs }: Limits): ProtocolError {
   )
 }
 
-function asked({ method, path, query, headers, raw }: Request, address: string): AuthorizeRequest {
+function withCookies({ method, path, query, headers, raw }: Request, address: string): AuthorizeRequest {
   const cookies = cookiesOf(headers.get('cookie') ?? '')
   return { method, path, query, headers, cookies, address, ...(raw && { raw }) }
 }
 
-function askedWithoutCookies({ method, path, query, headers }: Request, address: string): AuthorizeRequest {
+function withoutCookies({ method, path, query, headers }: Request, address: string): AuthorizeRequest {
   const others = new Map(headers)
   others.delete('cookie')
   return { method, path, query, headers: others, cookies: new Map(), address }

@@ -25,7 +25,7 @@ export class ConnectionGrants {
   }
 
   /** The connection has opened with this grant. */
-  hold(connection: Connection, grant: VerifiedGrant): void {
+  add(connection: Connection, grant: VerifiedGrant): void {
     this.#grants.set(connection, grant)
     this.#watch(connection, grant)
   }

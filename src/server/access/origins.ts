@@ -144,10 +144,10 @@ const headerNames = /^[\w!#$%&'*+.^`|~, -]{1,1000}$/
  * @returns the further headers of the answer to a preflight request: fetch standard, section 3.3.3
  */
 export function preflightHeaders({ headers }: Request, methods: string): Record<string, string> {
-  const asked = headers.get('access-control-request-headers') ?? ''
+  const requested = headers.get('access-control-request-headers') ?? ''
   return {
     'access-control-allow-methods': methods,
-    'access-control-allow-headers': headerNames.test(asked) ? `${ownHeaders}, ${asked}` : ownHeaders,
+    'access-control-allow-headers': headerNames.test(requested) ? `${ownHeaders}, ${requested}` : ownHeaders,
     'access-control-max-age': '600',
   }
 }

@@ -6,7 +6,7 @@ import type { StreamContext } from '../context.js'
 import { ownTopic, reads, workerTopic, writes } from '../http/path-topics.js'
 import { refusal } from '../http/problem.js'
 import { choiceOf } from '../http/query.js'
-import type { Asked, Call, Route } from '../http/routes.js'
+import type { Call, RequestHead, Route } from '../http/routes.js'
 import { deletedAnswer, endHeaders, presentHeaders, producerHeaders, refused } from './answers.js'
 import { createFork, forkOf } from './forking.js'
 import { type Find, longPoll, streamSse } from './live.js'
@@ -46,7 +46,7 @@ export function durableRoutes(context: StreamContext): Route[] {
   ]
 }
 
-function streamTopic({ param }: Asked): TopicName {
+function streamTopic({ param }: RequestHead): TopicName {
   return { kind: 'session', session: param('path') }
 }
 

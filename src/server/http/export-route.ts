@@ -70,14 +70,14 @@ async function exportSession(context: HubContext, call: Call): Promise<Answer | 
   return undefined
 }
 
-interface Asked {
+interface Range {
   readonly topic: TopicName
   readonly before: Cursor | undefined
   readonly after: Cursor | undefined
 }
 
 /** Checks the permission again before each page. */
-function pageOf({ hub }: HubContext, call: Call, { topic, before, after }: Asked) {
+function pageOf({ hub }: HubContext, call: Call, { topic, before, after }: Range) {
   const query = {
     limit: Math.min(pageEvents, hub.limits.pageItemsMax),
     ...(before !== undefined && { before }),

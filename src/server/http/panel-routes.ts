@@ -90,9 +90,9 @@ function answerOf(
   name: string,
   { plain, gzip }: File,
   headers: Readonly<Record<string, string>>,
-  asked: ReadonlyMap<string, string>,
+  requestHeaders: ReadonlyMap<string, string>,
 ): Answer {
-  const compressed = /\bgzip\b/.test(asked.get('accept-encoding') ?? '') ? gzip : undefined
+  const compressed = /\bgzip\b/.test(requestHeaders.get('accept-encoding') ?? '') ? gzip : undefined
   return {
     status: 200,
     headers: {

@@ -15,7 +15,7 @@ import { fits, paramsOf } from './route-paths.js'
 export type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
 
 /** The head of a request, for routes. */
-export interface Asked {
+export interface RequestHead {
   readonly request: Request
   readonly query: URLSearchParams
   /** The decoded segment for `{name}` in the route's path; sessions and workers are valid ids. */
@@ -29,7 +29,10 @@ export interface Asked {
  */
 export type Access =
   | { readonly kind: 'open' | 'any' | 'hub' | 'operate' }
-  | { readonly kind: 'read' | 'write' | 'command' | 'either'; readonly topic: (asked: Asked) => TopicName }
+  | {
+      readonly kind: 'read' | 'write' | 'command' | 'either'
+      readonly topic: (head: RequestHead) => TopicName
+    }
 
 /** One route. */
 export interface Route {
@@ -62,7 +65,7 @@ export interface Route {
 export interface Permitted {
   /** The topic of the route's `access`; `hub` if it names none. */
   readonly topic: TopicName
-  readonly param: Asked['param']
+  readonly param: RequestHead['param']
   readonly permissions: Permissions
   /** For responses that stay open. */
   readonly grant: VerifiedGrant
@@ -201,7 +204,7 @@ export class Routes {
     const grant = route.access.kind === 'open' ? unlocked : await this.#options.authenticator.grantOf(request)
     if (grant.holder !== '') this.#options.rateLimits.charge(grant.holder)
     const params = paramsOf(pattern.segments, segments, this.#options.limits, route.foreignIds === true)
-    const asked: Asked = {
+    const head: RequestHead = {
       request,
       query: new URLSearchParams(request.query),
       param(name) {
@@ -210,10 +213,10 @@ export class Routes {
         return value
       },
     }
-    const topic = grant.use((permissions) => permittedTopic(route.access, asked, permissions))
-    expectKnownQuery(route, asked.query)
+    const topic = grant.use((permissions) => permittedTopic(route.access, head, permissions))
+    expectKnownQuery(route, head.query)
     const sender = grant.holder === '' ? this.#options.rateLimits.addressOf(request) : grant.holder
-    const { param, query } = asked
+    const { param, query } = head
     const answer = await route.answer({
       request,
       exchange,
@@ -265,7 +268,7 @@ function isOfPerson({ method, path, headers }: Request): boolean {
  * @returns the topic of the route
  * @throws ProtocolError `forbidden`
  */
-function permittedTopic(access: Access, asked: Asked, permissions: Permissions): TopicName {
+function permittedTopic(access: Access, head: RequestHead, permissions: Permissions): TopicName {
   switch (access.kind) {
     case 'open':
     case 'any':
@@ -277,7 +280,7 @@ function permittedTopic(access: Access, asked: Asked, permissions: Permissions):
       if (permissions.readsAll) return { kind: 'hub' }
       throw new ProtocolError('forbidden', 'the token does not permit reading hub and **')
     default: {
-      const name = access.topic(asked)
+      const name = access.topic(head)
       const readsInstead = access.kind === 'either' && !permissions.mayWrite(name)
       if (access.kind === 'read' || readsInstead) permissions.expectRead(name)
       else if (access.kind === 'command') permissions.expectCommand(name)

@@ -139,7 +139,7 @@ async function list({ hub, limits }: DialectContext, { query, use }: Call): Prom
   const labels = query.getAll('label')
   const q = query.get('q')
   const order = choiceOf(query, 'order', sessionOrders)
-  const asked: SessionQuery = {
+  const search: SessionQuery = {
     limit,
     ...(after !== '' && { after }),
     ...(order && { order }),
@@ -149,7 +149,8 @@ async function list({ hub, limits }: DialectContext, { query, use }: Call): Prom
     ...(labels.length > 0 && { labels }),
     ...(q && { q }),
   }
-  if (isSearch(asked)) return json(200, await use(({ permissions }) => hub.findSessions(asked, permissions)))
+  if (isSearch(search))
+    return json(200, await use(({ permissions }) => hub.findSessions(search, permissions)))
   if (after !== '') checkId(after, limits, 'after')
   const { sessions, end } = await use(({ permissions }) => hub.listSessions(after, limit, permissions))
   const next = end ? undefined : sessions.at(-1)?.id
@@ -196,8 +197,8 @@ async function end(context: DialectContext, call: Call): Promise<Answer | undefi
     throw refusal('result', `one of ${results.join(', ')}`, result)
   if (reason !== undefined && typeof reason !== 'string') throw refusal('reason', 'a text', reason)
   const session = call.use(({ param }) => param('session'))
-  const said = { result: known, reason }
-  await call.use(() => context.hub.submitEnd(session, outcome as JsonValue | undefined, said))
+  const ending = { result: known, reason }
+  await call.use(() => context.hub.submitEnd(session, outcome as JsonValue | undefined, ending))
   return json(200, await openedSummary(context, session))
 }
 
@@ -241,8 +242,8 @@ async function history(context: DialectContext, { query, use }: Call): Promise<A
   const { hub, limits } = context
   const dialect = dialectOf(context, query, 'records')
   const limit = integerOf(query, 'limit', { min: 1, max: limits.pageItemsMax })
-  const asked = typesOf(query, limits)
-  const types = dialect === undefined || (asked && asked.length > 0) ? asked : dialect.records.types
+  const given = typesOf(query, limits)
+  const types = dialect === undefined || (given && given.length > 0) ? given : dialect.records.types
   const [after, before, q] = ['after', 'before', 'q'].map((name) => query.get(name) || undefined)
   const order = choiceOf(query, 'order', orders)
   const workers = listOf(query, 'workers')

@@ -14,7 +14,7 @@ import { bodyKind, contentType, largeBytes, parseJson, readBody, turnFor, utf8 }
 import { ownTopic, reads, sessionTopic, workerTopic, writes } from './path-topics.js'
 import { json } from './problem.js'
 import { slicesOf } from './query.js'
-import type { Asked, Call, Route } from './routes.js'
+import type { Call, RequestHead, Route } from './routes.js'
 
 /** Routes that read, set, patch and remove slices of sessions and workers. Changes are answered when they are stored. */
 export function stateRoutes(context: BodyContext): Route[] {
@@ -41,8 +41,8 @@ function routesOf(
     own,
     query,
   }: {
-    whole: (asked: Asked) => TopicName
-    own: (asked: Asked) => TopicName
+    whole: (head: RequestHead) => TopicName
+    own: (head: RequestHead) => TopicName
     query: readonly string[]
   },
 ): Route[] {

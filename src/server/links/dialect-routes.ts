@@ -14,7 +14,7 @@ import type { DialectContext, StreamContext } from '../context.js'
 import { reads } from '../http/path-topics.js'
 import { refusal } from '../http/problem.js'
 import { flagOf, integerOf, listOf, modeOf, replayOf, slicesOf } from '../http/query.js'
-import type { Asked, Call, Route } from '../http/routes.js'
+import type { Call, RequestHead, Route } from '../http/routes.js'
 import { opened } from '../opened.js'
 import { runRoutes } from './run-routes.js'
 import { cursorOf, hasAll, head, open, type Patience, StreamLink, sessionOf } from './stream-link.js'
@@ -31,15 +31,15 @@ export function dialectRoutes(context: StreamContext): Route[] {
     if (dialect.runs !== undefined) routes.push(...runRoutes(context, dialect.name, dialect.runs))
     if (!streams(dialect)) continue
     for (const { path, topic } of dialect.stream.routes) {
-      const asked = (request: Asked) => {
-        const session = idOf(context, request, path, 'session') ?? onlySession
-        const text = topic(session, idOf(context, request, path, 'worker'))
+      const topicOf = (head: RequestHead) => {
+        const session = idOf(context, head, path, 'session') ?? onlySession
+        const text = topic(session, idOf(context, head, path, 'worker'))
         return parseTopic(text, 'topic', context.limits)
       }
       routes.push({
         method: 'GET',
         path,
-        access: reads(asked),
+        access: reads(topicOf),
         answer: (call) => streamDialect(context, call, dialect),
       })
     }
@@ -52,9 +52,9 @@ function streams(dialect: Dialect): dialect is Streaming {
 }
 
 /** An id from the path, or from the query if the path has no parameter for it. */
-function idOf({ limits }: DialectContext, asked: Asked, path: string, name: string): string | undefined {
-  if (path.includes(`{${name}}`)) return asked.param(name)
-  const text = asked.query.get(name)
+function idOf({ limits }: DialectContext, head: RequestHead, path: string, name: string): string | undefined {
+  if (path.includes(`{${name}}`)) return head.param(name)
+  const text = head.query.get(name)
   return text ? checkId(text, limits, name) : undefined
 }
 

@@ -21,7 +21,7 @@ export interface Telling {
 /** A request for a run. */
 export interface Asking extends Telling {
   readonly topic: TopicName
-  readonly asked: RunQuery
+  readonly query: RunQuery
 }
 
 /** The beginning of a response. */
@@ -92,7 +92,7 @@ export async function beginning(
   { telling, request, cursor, since }: Joining,
 ): Promise<Beginning> {
   const { hub } = context
-  const { runs, topic, asked } = asking
+  const { runs, topic, query } = asking
   const session = hub.find(sessionIn(topic))
   const run = session && hub.run(session.id, workerIn(topic))
   const from = run?.from ?? start
@@ -122,7 +122,7 @@ export async function beginning(
   if (position?.epoch === session.epoch && position.offset >= before && position.join === undefined) {
     return folded(context, asking, telling, { ...whole, after: min(position.offset, session.offset) })
   }
-  const above = runs.after?.(asked)
+  const above = runs.after?.(query)
   return above === undefined
     ? whole
     : folded(context, asking, telling, { ...whole, after: session.offset, above })

@@ -11,7 +11,7 @@ import type { StreamContext } from '../context.js'
 import { bodyKind, parseJson, readBody, utf8 } from '../http/body.js'
 import { reads } from '../http/path-topics.js'
 import { json, refusal } from '../http/problem.js'
-import type { Asked, Call, Route } from '../http/routes.js'
+import type { Call, RequestHead, Route } from '../http/routes.js'
 import {
   type Asking,
   beginning,
@@ -31,7 +31,7 @@ export function runRoutes(context: StreamContext, name: string, runs: DialectRun
   return runs.routes.map((route) => {
     const { method = 'GET', path } = route
     const named = path.includes('{session}')
-    const topic = (asked: Asked): TopicName => topicOf(context, route, asked, asked.param('session'))
+    const topic = (head: RequestHead): TopicName => topicOf(context, route, head, head.param('session'))
     return {
       method,
       path,
@@ -49,17 +49,17 @@ export function tellTopic(
   { name, runs }: Telling,
 ): Promise<Answer | undefined> {
   const topic = call.use((permitted) => permitted.topic)
-  const asked = askedOf(call, sessionIn(topic), undefined)
-  return tell(context, call, { name, runs, topic, asked })
+  const query = runQueryOf(call, sessionIn(topic), undefined)
+  return tell(context, call, { name, runs, topic, query })
 }
 
 function topicOf(
   { limits }: StreamContext,
   { path, topic }: RunRoute,
-  asked: Pick<Asked, 'query' | 'param'>,
+  head: Pick<RequestHead, 'query' | 'param'>,
   session: string,
 ): TopicName {
-  const named = path.includes('{worker}') ? asked.param('worker') : asked.query.get('worker')
+  const named = path.includes('{worker}') ? head.param('worker') : head.query.get('worker')
   const worker = named ? checkId(named, limits, 'worker') : undefined
   if (topic !== undefined) return parseTopic(topic(session, worker), 'topic', limits)
   return worker === undefined ? { kind: 'session', session } : { kind: 'worker', session, worker }
@@ -77,21 +77,21 @@ async function answerRun(
     const topic = call.use((permitted) => {
       if (route.path.includes('{session}')) return permitted.topic
       const session = sessionOf(context, route, body)
-      const asked = { query: call.query, param: permitted.param }
-      const found = topicOf(context, route, asked, session)
+      const head = { query: call.query, param: permitted.param }
+      const found = topicOf(context, route, head, session)
       permitted.permissions.expectRead(found)
       return found
     })
-    const asked = askedOf(call, sessionIn(topic), body)
+    const query = runQueryOf(call, sessionIn(topic), body)
     const { document } = route
-    if (document !== undefined && document.asked?.(asked) !== false) {
-      return await documentOf(context, call, { name, runs, topic, asked }, document)
+    if (document !== undefined && document.asked?.(query) !== false) {
+      return await documentOf(context, call, { name, runs, topic, query }, document)
     }
-    return await tell(context, call, { name, runs, topic, asked })
+    return await tell(context, call, { name, runs, topic, query })
   } catch (error) {
-    const said = error instanceof ProtocolError && runs.refusal?.(error.code, error.message)
-    if (!said) throw error
-    return json(requestCodes[error.code], said)
+    const refused = error instanceof ProtocolError && runs.refusal?.(error.code, error.message)
+    if (!refused) throw error
+    return json(requestCodes[error.code], refused)
   }
 }
 
@@ -107,7 +107,7 @@ function sessionOf({ limits }: StreamContext, route: RunRoute, body: JsonValue |
   return checkId(ownId(named), limits, 'session')
 }
 
-function askedOf(call: Call, session: string, body: JsonValue | undefined): RunQuery {
+function runQueryOf(call: Call, session: string, body: JsonValue | undefined): RunQuery {
   const { request, query } = call
   return {
     path: request.path,
@@ -121,7 +121,7 @@ function askedOf(call: Call, session: string, body: JsonValue | undefined): RunQ
 
 async function tell(context: StreamContext, call: Call, asking: Asking): Promise<Answer | undefined> {
   const { hub, limits } = context
-  const { runs, topic, asked, name } = asking
+  const { runs, topic, query, name } = asking
   const session = sessionIn(topic)
   await catchUp(context, asking)
   const request = await ask(context, call, asking)
@@ -129,11 +129,11 @@ async function tell(context: StreamContext, call: Call, asking: Asking): Promise
     throw new ProtocolError('notFound', `There is no session ${session}.`)
   }
   const cursor = cursorOf(call)
-  const since = runs.since?.(asked) as Offset | undefined
+  const since = runs.since?.(query) as Offset | undefined
   const isIdle = since === undefined && !isActive(context, topic) && !isWithin(context, topic, cursor)
   if (runs.idle === 'none' && isIdle) return { status: 204 }
   const codec = hub.codecs.runs(name, runs)
-  const variant = runs.variant?.(asked) ?? ''
+  const variant = runs.variant?.(query) ?? ''
   const telling = tellingOf(context, asking, variant)
   const begun = await beginning(context, asking, { telling, request, cursor, since })
   await catchUp(context, asking)
@@ -160,7 +160,7 @@ async function tell(context: StreamContext, call: Call, asking: Asking): Promise
       slices: runs.slices === undefined ? () => ({}) : slices,
     })
   }
-  const own = runs.headers?.(asked) ?? {}
+  const own = runs.headers?.(query) ?? {}
   const names = Object.keys(own)
   const exposed = call.headers['access-control-expose-headers']
   await open(context, call, makeLink, {
@@ -197,12 +197,12 @@ async function catchUp({ hub }: StreamContext, { topic }: Asking): Promise<void>
 async function ask(
   context: StreamContext,
   call: Call,
-  { runs, topic, asked }: Asking,
+  { runs, topic, query }: Asking,
 ): Promise<Offset | undefined> {
   const { hub, limits } = context
   const session = sessionIn(topic)
   if (isActive(context, topic) && hub.run(session, workerIn(topic)) !== undefined) return undefined
-  const request = runs.request?.(asked)
+  const request = runs.request?.(query)
   if (request === undefined) return undefined
   const submitted = call.use(({ permissions }) => {
     if (!permissions.mayWrite({ kind: 'session', session })) return undefined
@@ -222,11 +222,11 @@ async function documentOf(
   document: RunDocument,
 ): Promise<Answer> {
   const { hub } = context
-  const { runs, topic, asked } = asking
+  const { runs, topic, query } = asking
   await catchUp(context, asking)
   const session = hub.find(sessionIn(topic))
   if (session === undefined) throw new ProtocolError('notFound', `There is no session ${sessionIn(topic)}.`)
-  const telling = tellingOf(context, asking, runs.variant?.(asked) ?? '')
+  const telling = tellingOf(context, asking, runs.variant?.(query) ?? '')
   const from = hub.run(session.id, workerIn(topic))?.from ?? start
   const before = (from === start ? start : from - 1) as Offset
   let point = telling.begin(from, 'running')
@@ -236,7 +236,7 @@ async function documentOf(
   }
   await catchUp(context, asking)
   call.use(({ permissions }) => permissions.expectRead(topic))
-  return json(200, document.body(point.state, runSummary(context, topic, session), asked))
+  return json(200, document.body(point.state, runSummary(context, topic, session), query))
 }
 
 function runSummary(context: StreamContext, topic: TopicName, session: SessionSummary): RunSummary {

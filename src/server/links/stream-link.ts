@@ -192,7 +192,7 @@ class StreamClient implements StreamEvents, Patience {
     this.#connection = connection
     this.#link = link
     links.add('sse', connection, this.#address)
-    connectionGrants.hold(connection, grant)
+    connectionGrants.add(connection, grant)
     this.#log = new ConnectionLog(this.#context, { connection, transport: 'sse', address: this.#address })
   }
 

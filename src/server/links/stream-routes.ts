@@ -108,9 +108,9 @@ async function streamMany(
   const takesParts = flagOf(call.query, 'parts')
   const topics = call.query.getAll('topic')
   const frames = call.query.getAll('subscribe')
-  const asked = topics.length + frames.length
-  if (asked > limits.streamTopicsMax) {
-    throw refusal('topic', `at most ${limits.streamTopicsMax} topics`, asked)
+  const count = topics.length + frames.length
+  if (count > limits.streamTopicsMax) {
+    throw refusal('topic', `at most ${limits.streamTopicsMax} topics`, count)
   }
   const after = cursorOf(call)
   const positions =
@@ -124,7 +124,7 @@ async function streamMany(
   })
   if (after !== undefined) await context.hub.openAll(subscribes)
   if (
-    asked > 0 &&
+    count > 0 &&
     frames.length === 0 &&
     subscribes.every(({ topic }) => hasAll(context, topic, positionOf(topic)))
   ) {

@@ -30,7 +30,7 @@ export class WaitingFrames {
   #waiting: Frame[] = []
   #bytes = 0
   /** One that is being done, and that the others wait for. */
-  #held: Promise<void> | undefined = undefined
+  #blocking: Promise<void> | undefined = undefined
 
   constructor(doing: Doing) {
     this.#doing = doing
@@ -38,7 +38,7 @@ export class WaitingFrames {
 
   /** @returns whether the frame waits; where not, it is to be done at once */
   take(bytes: Uint8Array, binary: boolean): boolean {
-    if (this.#waiting.length === 0 && this.#held === undefined && bytes.length < largeBytes) return false
+    if (this.#waiting.length === 0 && this.#blocking === undefined && bytes.length < largeBytes) return false
     // It can send more than there are turns for, and WebSockets are not paused.
     const isLate = this.#bytes > undecodedBytesMax
     const value = isLate ? this.#doing.decode(bytes, binary) : undefined
@@ -47,15 +47,15 @@ export class WaitingFrames {
     const held = isLate ? undefined : bytes.slice()
     this.#bytes += bytes.length
     this.#waiting.push({ size: bytes.length, binary, bytes: held, value })
-    if (this.#waiting.length === 1 && this.#held === undefined) void this.#work()
+    if (this.#waiting.length === 1 && this.#blocking === undefined) void this.#work()
     return true
   }
 
   /** What comes from now on waits for this. */
-  hold(doing: Promise<void>): void {
-    this.#held = doing
+  waitFor(doing: Promise<void>): void {
+    this.#blocking = doing
     void doing.then(() => {
-      this.#held = undefined
+      this.#blocking = undefined
       if (this.#waiting.length > 0) void this.#work()
     })
   }
@@ -82,9 +82,9 @@ export class WaitingFrames {
       this.#waiting.shift()
       this.#bytes -= first.size
       if (first.value === undefined || !this.#doing.isOpen()) continue
-      this.#held = this.#doing.perform(first.value)
-      if (this.#held !== undefined) await this.#held
-      this.#held = undefined
+      this.#blocking = this.#doing.perform(first.value)
+      if (this.#blocking !== undefined) await this.#blocking
+      this.#blocking = undefined
     }
   }
 

@@ -78,7 +78,7 @@ export class Client implements SocketEvents, IdleLink, Closable {
     this.#connection = grant.use((permissions) => hub.connect(link, { permissions, subject: grant.subject }))
     this.#idleTimer = idleTimers.websocket.begin(this)
     this.#log = new ConnectionLog(context, { connection: this.#connection, transport: 'websocket', address })
-    connectionGrants.hold(this.#connection, grant)
+    connectionGrants.add(this.#connection, grant)
     if (grant.expiresAt !== undefined) this.#sayAuthorized(grant)
   }
 
@@ -92,7 +92,7 @@ export class Client implements SocketEvents, IdleLink, Closable {
     const doing = value === undefined ? undefined : this.#perform(value)
     if (doing === undefined) return
     this.#waiting ??= this.#waitingFrames()
-    this.#waiting.hold(doing)
+    this.#waiting.waitFor(doing)
   }
 
   #waitingFrames(): WaitingFrames {

@@ -1,6 +1,7 @@
-import { fieldsOf, type JsonObject, type JsonValue } from '../lib/json.js'
+import { fieldsOf, type JsonValue } from '../lib/json.js'
 import type { Offset } from '../protocol/cursor.js'
 import type { HubEvent } from '../protocol/frames.js'
+import { type ReceivedCommand, receivedCommand } from '../protocol/received-command.js'
 import { ClosedError, RequestError } from './errors.js'
 import type { Ending } from './subscription.js'
 
@@ -18,17 +19,7 @@ export interface SentCommand {
 }
 
 /** A command of a watcher to this agent. */
-export interface Command {
-  /** `cancel`, `pause`, `resume`, `input`, or another name after `command.`; other types unchanged. */
-  readonly name: string
-  readonly type: string
-  readonly offset: Offset
-  readonly data: JsonObject
-  /** Publishes that it was done. Only the first receipt of a command counts; it may have expired by now. */
-  applied(): Promise<void>
-  /** Publishes that it was not done and will not be. */
-  refused(reason: string): Promise<void>
-}
+export type Command = ReceivedCommand<Promise<void>>
 
 /** The commands to a topic, each once. */
 export interface Commands extends AsyncIterableIterator<Command> {
@@ -107,22 +98,14 @@ export function follow(client: Steering, types: readonly string[]): Commands {
   return commands
 }
 
-function commandOf(client: Steering, { type, offset, data }: HubEvent): Command {
-  // The id makes a receipt that is sent again after a reconnect a duplicate.
-  const say = async (said: JsonObject): Promise<void> => {
+function commandOf(client: Steering, event: HubEvent): Command {
+  return receivedCommand(event, async (receipt) => {
     try {
-      await client.publish({ type: 'command.done', id: `done-${offset}`, data: { offset, ...said } })
+      // The id makes a receipt that is sent again after a reconnect a duplicate.
+      await client.publish({ ...receipt, id: `done-${event.offset}` })
     } catch (error) {
       // The session has ended, and the command with it.
       if (!(error instanceof RequestError && error.code === 'conflict')) throw error
     }
-  }
-  return {
-    name: type.startsWith('command.') ? type.slice('command.'.length) : type,
-    type,
-    offset,
-    data: fieldsOf(data),
-    applied: () => say({ state: 'applied' }),
-    refused: (reason) => say({ state: 'refused', reason }),
-  }
+  })
 }

@@ -12,7 +12,7 @@ import { type Command, commandsOf, type Followable } from './commands.js'
 /** One worker's topic, for producers within the process. */
 export interface WorkerHandle {
   readonly id: string
-  /** Promises to be heard of again within so many milliseconds; 0 gives the promise up. */
+  /** Begins or renews a lease: without a further event or lease within `ms` the worker counts as lost. 0 gives it up. */
   lease(ms: number): void
   publish(events: NewEvent | readonly NewEvent[]): PublishResult
   /** As `SessionHandle.commands`, of those sent to the worker. */
@@ -39,7 +39,7 @@ export interface Producing extends Followable {
   committed(session: string): Promise<void>
   lease(topic: TopicName, ms: number): void
   registerSecrets(session: string, values: readonly GivenSecret[]): void
-  endSession(session: string, outcome?: JsonValue, said?: Omit<SaidEnding, 'outcome'>): void
+  endSession(session: string, outcome?: JsonValue, ending?: Omit<SaidEnding, 'outcome'>): void
 }
 
 /** A session, for producers within the process. */
@@ -60,8 +60,8 @@ export class SessionHandle {
   }
 
   /**
-   * What those who watch ask of the session, each command once: those under way first. Say of each what became of it.
-   * The iteration ends when the session does.
+   * The commands of watchers to the session, each once, beginning with those without a final state. Call `applied` or
+   * `refused` of each. The iteration ends when the session does.
    */
   commands(): AsyncIterableIterator<Command> {
     return commandsOf(this.#hub, this.#topic)
@@ -85,9 +85,9 @@ export class SessionHandle {
   }
 
   /**
-   * Sets a slice of the session's state; those who follow it get the difference.
+   * Sets a slice of the session's state. Its followers get the difference.
    *
-   * @param value must not be changed any more; what it shares with the one before costs nothing
+   * @param value must not be changed afterwards; parts that are the same objects as before cost nothing
    * @param cause the action that led to it
    */
   setState(slice: string, value: JsonValue, cause?: Cause): StateResult {
@@ -108,12 +108,12 @@ export class SessionHandle {
     return this.#hub.removeState(this.#topic, slice, because(cause))
   }
 
-  /** Promises to be heard of again within so many milliseconds; 0 gives the promise up. */
+  /** Begins or renews a lease: without a further event or lease within `ms` the session counts as lost. 0 gives it up. */
   lease(ms: number): void {
     this.#hub.lease(this.#topic, ms)
   }
 
-  /** Masks values wherever they are published to the session from now on. They are kept as hashes, until it ends. */
+  /** Masks the values in everything that is published to the session from now on. They are kept as hashes until it ends. */
   registerSecrets(values: readonly GivenSecret[]): void {
     this.#hub.registerSecrets(this.id, values)
   }
@@ -123,9 +123,9 @@ export class SessionHandle {
     return this.#hub.committed(this.id)
   }
 
-  /** @param said its result and the reason for it; the worst of its workers', or its own, unless given */
-  end(outcome?: JsonValue, said?: Omit<SaidEnding, 'outcome'>): void {
-    this.#hub.endSession(this.id, outcome, said)
+  /** @param ending its result and the reason; by default the worst result of its workers, or that of its own last run */
+  end(outcome?: JsonValue, ending?: Omit<SaidEnding, 'outcome'>): void {
+    this.#hub.endSession(this.id, outcome, ending)
   }
 }
 

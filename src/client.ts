@@ -22,11 +22,11 @@ export type { CodecName } from './client/dial-websocket.js'
 export { ClosedError, RequestError } from './client/errors.js'
 export type { TransportName } from './client/link.js'
 export type {
+  EndOptions,
   ForkOptions,
   HistoryQuery,
   Need,
   Result,
-  SaidEnding,
   SessionSummary,
   SessionsQuery,
   StateSnapshot,

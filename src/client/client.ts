@@ -23,9 +23,9 @@ import type { Caller } from './http-calls.js'
 import type { LinkFrame } from './link.js'
 import { expectWritable, outgoing } from './outgoing.js'
 import type {
+  EndOptions,
   ForkOptions,
   HistoryQuery,
-  SaidEnding,
   SessionSummary,
   SessionsQuery,
   StateSnapshot,
@@ -276,13 +276,13 @@ export class Client<C extends Catalog = AnyCatalog> {
   /**
    * Ends a session, after all that this client has published before.
    *
-   * @param said its result, the reason for it, and any JSON as its outcome; the result is the worst of the workers' unless given
+   * @param ending its result, the reason for it, and any JSON as its outcome; the result is the worst of the workers' unless given
    * @throws RequestError `notFound`; `conflict` when it has ended already
    */
-  async end(topic: string, said: SaidEnding = {}, options?: RequestOptions): Promise<void> {
+  async end(topic: string, ending: EndOptions = {}, options?: RequestOptions): Promise<void> {
     const [own, http] = [this.#own(topic), await overHttp()]
     await this.#requests.idle()
-    return http.endSession(this.#caller, own, said, options)
+    return http.endSession(this.#caller, own, ending, options)
   }
 
   /**

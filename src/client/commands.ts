@@ -102,7 +102,7 @@ function commandOf(client: Steering, event: HubEvent): Command {
   return receivedCommand(event, async (receipt) => {
     try {
       // The id makes a receipt that is sent again after a reconnect a duplicate.
-      await client.publish({ ...receipt, id: `done-${event.offset}` })
+      await client.publish({ ...receipt, id: `done-${receipt.data.offset}` })
     } catch (error) {
       // The session has ended, and the command with it.
       if (!(error instanceof RequestError && error.code === 'conflict')) throw error

@@ -43,7 +43,7 @@ export interface SessionsQuery {
 }
 
 /** How a session ended; the result is the worst of its workers' unless given. */
-export interface SaidEnding {
+export interface EndOptions {
   readonly result?: Exclude<Result, 'lost'>
   readonly reason?: string
   readonly outcome?: JsonInput
@@ -137,10 +137,10 @@ export async function removeSlice(
 export async function endSession(
   caller: Caller,
   topic: string,
-  said: SaidEnding,
+  ending: EndOptions,
   options: RequestOptions | undefined,
 ): Promise<void> {
-  const body = said as JsonObject
+  const body = ending as JsonObject
   await call(caller, { method: 'POST', path: `api/${topic}/end`, body, doneCode: 'conflict' }, options)
 }
 

@@ -219,7 +219,7 @@ export class Stream {
     } else if (name.startsWith('hub.') || name === 'state.part') {
       this.#flush()
       const followed = this.#subs.get(data.sub as number)
-      if (followed !== undefined) this.#said(name, data, followed)
+      if (followed !== undefined) this.#hubEvent(name, data, followed)
     } else if (name === 'state.initial') {
       const followed = this.#subs.get(this.#byTopic.get(data.topic as string) ?? -1)
       const { slices } = data.data as { readonly slices: JsonObject }
@@ -235,7 +235,7 @@ export class Stream {
     this.#link.emit({ type: 'unread', reason: `an event that cannot be read: ${name}` })
   }
 
-  #said(name: string, data: JsonObject, followed: Followed): void {
+  #hubEvent(name: string, data: JsonObject, followed: Followed): void {
     switch (name) {
       case 'hub.subscribed': {
         const { state, ...frame } = data as unknown as Subscribed & { readonly state?: true }

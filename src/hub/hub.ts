@@ -22,7 +22,7 @@ import { Filter } from '../session/filter.js'
 import type { Notice } from '../session/notice.js'
 import type { StateOptions, StateResult, StateSnapshot } from '../session/precondition.js'
 import type { Run } from '../session/progress.js'
-import type { SaidEnding } from '../session/session-setting.js'
+import type { EndOptions } from '../session/session-setting.js'
 import { type SessionSummary, summarize } from '../session/summary.js'
 import type { Topic } from '../session/topic.js'
 import { Tracing } from '../session/tracing.js'
@@ -252,8 +252,8 @@ export class Hub {
   }
 
   /** Like `endSession`. @returns when it is stored, or in the log */
-  submitEnd(id: string, outcome?: JsonValue, said: Omit<SaidEnding, 'outcome'> = {}): Promise<void> {
-    return this.#submissions.end(id, outcome, said)
+  submitEnd(id: string, outcome?: JsonValue, ending: Omit<EndOptions, 'outcome'> = {}): Promise<void> {
+    return this.#submissions.end(id, outcome, ending)
   }
 
   /** Whether a log gives the offsets: then what is published has to be submitted, and what is asked for opened. */
@@ -480,9 +480,9 @@ export class Hub {
    * @param said its result and reason; default: the worst of its workers, or its own
    * @throws ProtocolError `notFound`, or `conflict` when it has ended already
    */
-  endSession(id: string, outcome?: JsonValue, said: Omit<SaidEnding, 'outcome'> = {}): void {
+  endSession(id: string, outcome?: JsonValue, ending: Omit<EndOptions, 'outcome'> = {}): void {
     this.#dropTimes(id)
-    this.#publishing.end(id, { ...said, outcome })
+    this.#publishing.end(id, { ...ending, outcome })
   }
 
   /**

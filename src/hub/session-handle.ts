@@ -4,7 +4,7 @@ import type { Cause, NewEvent, PatchOperation } from '../protocol/frames.js'
 import type { Limits } from '../protocol/limits.js'
 import type { TopicName } from '../protocol/topic.js'
 import type { StateOptions, StateResult } from '../session/precondition.js'
-import type { SaidEnding } from '../session/session-setting.js'
+import type { EndOptions } from '../session/session-setting.js'
 import type { Publisher, PublishResult } from '../sessions/publishing.js'
 import type { GivenSecret } from '../sessions/secrets.js'
 import { type Command, commandsOf, type Followable } from './commands.js'
@@ -39,7 +39,7 @@ export interface Producing extends Followable {
   committed(session: string): Promise<void>
   lease(topic: TopicName, ms: number): void
   registerSecrets(session: string, values: readonly GivenSecret[]): void
-  endSession(session: string, outcome?: JsonValue, ending?: Omit<SaidEnding, 'outcome'>): void
+  endSession(session: string, outcome?: JsonValue, ending?: Omit<EndOptions, 'outcome'>): void
 }
 
 /** A session, for producers within the process. */
@@ -124,7 +124,7 @@ export class SessionHandle {
   }
 
   /** @param ending its result and the reason; by default the worst result of its workers, or that of its own last run */
-  end(outcome?: JsonValue, ending?: Omit<SaidEnding, 'outcome'>): void {
+  end(outcome?: JsonValue, ending?: Omit<EndOptions, 'outcome'>): void {
     this.#hub.endSession(this.id, outcome, ending)
   }
 }

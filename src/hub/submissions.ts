@@ -4,7 +4,7 @@ import type { Mode, NewEvent } from '../protocol/frames.js'
 import type { Limits } from '../protocol/limits.js'
 import type { TopicName } from '../protocol/topic.js'
 import type { StateOptions, StateResult } from '../session/precondition.js'
-import type { SaidEnding } from '../session/session-setting.js'
+import type { EndOptions } from '../session/session-setting.js'
 import type { Leases } from '../sessions/leases.js'
 import type { Publisher, PublishResult } from '../sessions/publishing.js'
 import type { GivenSecret } from '../sessions/secrets.js'
@@ -24,7 +24,7 @@ interface SynchronousHub {
   ): StateResult
   createSession(id: string, changed: { mode?: Mode; metadata?: JsonObject }): boolean
   registerSecrets(id: string, values: readonly GivenSecret[]): void
-  endSession(id: string, outcome: JsonValue | undefined, said: Omit<SaidEnding, 'outcome'>): void
+  endSession(id: string, outcome: JsonValue | undefined, ending: Omit<EndOptions, 'outcome'>): void
   lease(topic: string | TopicName, ms: number, holder: object | undefined): void
   committed(id: string): Promise<void>
 }
@@ -99,9 +99,9 @@ export class Submissions {
     await this.#hub.committed(id)
   }
 
-  async end(id: string, outcome: JsonValue | undefined, said: Omit<SaidEnding, 'outcome'>): Promise<void> {
-    if (this.#submitting !== undefined) return this.#submitting.end(id, { ...said, outcome })
-    this.#hub.endSession(id, outcome, said)
+  async end(id: string, outcome: JsonValue | undefined, ending: Omit<EndOptions, 'outcome'>): Promise<void> {
+    if (this.#submitting !== undefined) return this.#submitting.end(id, { ...ending, outcome })
+    this.#hub.endSession(id, outcome, ending)
     await this.#hub.committed(id)
   }
 

@@ -27,7 +27,7 @@ export function receivedCommand<Answer>(
   publish: (receipt: Receipt) => Answer,
 ): ReceivedCommand<Answer> {
   return {
-    name: type.startsWith('command.') ? type.slice('command.'.length) : type,
+    name: type.replace(/^command\./, ''),
     type,
     offset,
     data: fieldsOf(data),

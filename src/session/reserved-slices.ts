@@ -3,8 +3,8 @@ import { isObject, type JsonObject, type JsonValue } from '../lib/json.js'
 import type { SessionRecord } from '../store/store.js'
 import { type Progress, sumOf, type Usage } from './progress.js'
 
-/** What was said of a worker last, and of which version of its progress. */
-export interface Said {
+/** What was shown of a worker last, and of which version of its progress. */
+export interface ShownWorker {
   readonly version: number
   readonly about: JsonObject
 }
@@ -18,7 +18,7 @@ export interface DescribedWorker {
   readonly endedAt: number | undefined
   readonly events: number
   readonly progress: Progress
-  said: Said | undefined
+  shown: ShownWorker | undefined
 }
 
 /** The facts about a session in the reserved slices. */
@@ -76,8 +76,8 @@ export function shownStatus({ status, progress }: Pick<DescribedSession, 'status
 function aboutWorker(worker: DescribedWorker): JsonObject {
   const { status, startedAt, endedAt, events, progress } = worker
   const { version } = progress
-  if (worker.said?.version === version) {
-    const { about } = worker.said
+  if (worker.shown?.version === version) {
+    const { about } = worker.shown
     const isSame =
       about['events'] === events &&
       about['status'] === status &&
@@ -92,7 +92,7 @@ function aboutWorker(worker: DescribedWorker): JsonObject {
     events,
     ...progress.fields(),
   }
-  worker.said = { version, about }
+  worker.shown = { version, about }
   return about
 }
 

@@ -60,7 +60,7 @@ export interface SessionSetting {
 }
 
 /** The arguments of ending a session. */
-export interface SaidEnding {
+export interface EndOptions {
   readonly outcome?: JsonValue | undefined
   readonly result?: Result | undefined
   readonly reason?: string | undefined

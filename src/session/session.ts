@@ -27,7 +27,7 @@ import { Publishers } from './publishers.js'
 import { slicesOf } from './reserved-slices.js'
 import { restoreHistories } from './restored-histories.js'
 import { type Ending, reasonText } from './result.js'
-import type { Intent, SaidEnding, SessionSetting, SessionStatus } from './session-setting.js'
+import type { EndOptions, Intent, SessionSetting, SessionStatus } from './session-setting.js'
 import { Steering } from './steering.js'
 import type { SharedPast, Timeline } from './timeline.js'
 import { AllTopic, OwnTopic, type Topic } from './topic.js'
@@ -438,7 +438,7 @@ export class Session implements Timeline, MaskedSession {
    * @param said without an outcome the previous one stays; without a result it is the worst of the workers' results, or the
    *   session's own
    */
-  end(event: NewEvent, facts: Facts, { outcome, result, reason }: SaidEnding): void {
+  end(event: NewEvent, facts: Facts, { outcome, result, reason }: EndOptions): void {
     const { now } = facts
     if (outcome !== undefined) {
       this.#outcome = outcome

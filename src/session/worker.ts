@@ -1,7 +1,7 @@
 import type { PublisherStatus } from '../catalog/traits.js'
 import type { WorkerRecord } from '../store/store.js'
 import { Progress } from './progress.js'
-import type { Said } from './reserved-slices.js'
+import type { ShownWorker } from './reserved-slices.js'
 import type { OwnTopic } from './topic.js'
 
 /** One parallel agent inside a session. Only its session changes it. */
@@ -13,7 +13,7 @@ export class Worker {
   #status: PublisherStatus = 'running'
   #events = 0
   readonly progress: Progress
-  said: Said | undefined = undefined
+  shown: ShownWorker | undefined = undefined
 
   /** @param weigh as of `Progress` */
   constructor(id: string, topic: OwnTopic, weigh: (bytes: number) => void) {

@@ -149,7 +149,7 @@ function applyEntry(
       return true
     }
     case 'end': {
-      const { kind: _, room, ...said } = entry
+      const { kind: _, room, ...ending } = entry
       const place = session.offset
       // In the order of their offsets, because the order of the workers differs between hubs.
       const all = session.commands.expired().toSorted((a, b) => a.command.offset - b.command.offset)
@@ -158,11 +158,15 @@ function applyEntry(
         const data = { offset: command.offset, state: 'expired', reason: 'the session has ended' }
         tell(session, worker, { type: 'command.done', data, at }, catalog)
       }
-      const data = said.outcome === undefined ? {} : { outcome: said.outcome }
+      const data = ending.outcome === undefined ? {} : { outcome: ending.outcome }
       const bytes = measure(data, Number.POSITIVE_INFINITY)
       // The two offsets before its own are reserved for the reserved slices.
       session.goTo((place + 2 * room + 2) as Offset)
-      session.end({ type: 'complete', data }, { traits: catalog.traitsOf('complete'), bytes, now: at }, said)
+      session.end(
+        { type: 'complete', data },
+        { traits: catalog.traitsOf('complete'), bytes, now: at },
+        ending,
+      )
       ended(session)
       return true
     }

@@ -25,7 +25,7 @@ import { Halves } from '../session/halves.js'
 import { keyOf } from '../session/hub-event.js'
 import { checkUnless, type StateOptions, type StateResult } from '../session/precondition.js'
 import type { Session } from '../session/session.js'
-import type { SaidEnding } from '../session/session-setting.js'
+import type { EndOptions } from '../session/session-setting.js'
 import type { Change, Moment, TopicState } from '../state/topic-state.js'
 import type { StreamRecord } from '../store/store.js'
 import { expectRoomForFacts } from './lasting-facts.js'
@@ -91,7 +91,7 @@ export type Intent =
       readonly kind: 'own'
       readonly entriesOf: (session: Session) => readonly LogEntry[]
     })
-  | (IntentBase<void> & { readonly kind: 'end'; readonly said: SaidEnding })
+  | (IntentBase<void> & { readonly kind: 'end'; readonly ending: EndOptions })
   | (IntentBase<StreamOutcome> & {
       readonly kind: 'stream'
       readonly change: StreamChange
@@ -217,7 +217,7 @@ export class Drafting {
         if (session.status === 'ended') {
           throw new ProtocolError('conflict', `session ${quote(session.id)} has already ended`)
         }
-        const { outcome, result, reason } = maskedEnding(intent.said, mask)
+        const { outcome, result, reason } = maskedEnding(intent.ending, mask)
         const room = session.commands.expired().length + racingCommands
         draft.add(intent, [{ kind: 'end', outcome, result, reason, room }], 64)
         draft.ends = true

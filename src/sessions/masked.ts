@@ -3,7 +3,7 @@ import type { StreamMessage } from '../log/entries.js'
 import type { Masking } from '../mask/masking.js'
 import type { Cause, NewEvent } from '../protocol/frames.js'
 import type { Session } from '../session/session.js'
-import type { Intent, SaidEnding } from '../session/session-setting.js'
+import type { EndOptions, Intent } from '../session/session-setting.js'
 
 type Mask = NonNullable<Intent['mask']>
 
@@ -28,11 +28,11 @@ export function maskedConfiguration<C extends { readonly metadata?: JsonObject |
 }
 
 /** @returns the outcome and the reason of a session's end, masked */
-export function maskedEnding(said: SaidEnding, mask: Mask | undefined): SaidEnding {
-  if (mask === undefined) return said
-  const { outcome, reason } = said
+export function maskedEnding(ending: EndOptions, mask: Mask | undefined): EndOptions {
+  if (mask === undefined) return ending
+  const { outcome, reason } = ending
   return {
-    ...said,
+    ...ending,
     ...(outcome !== undefined && { outcome: mask(outcome, undefined) }),
     ...(reason !== undefined && { reason: mask(reason, undefined) as string }),
   }

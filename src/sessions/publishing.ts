@@ -16,7 +16,7 @@ import { changeStream, type StreamOutcome } from '../session/durable-stream.js'
 import type { EventCheck } from '../session/event-check.js'
 import { checkUnless, type StateOptions, type StateResult } from '../session/precondition.js'
 import type { Session } from '../session/session.js'
-import type { Intent, SaidEnding } from '../session/session-setting.js'
+import type { EndOptions, Intent } from '../session/session-setting.js'
 import type { Worker } from '../session/worker.js'
 import type { Change } from '../state/topic-state.js'
 import type { HeldTexts } from './held-texts.js'
@@ -372,22 +372,22 @@ export class Publishing {
   }
 
   /** @throws ProtocolError `notFound`, or `conflict` if it has already ended */
-  end(id: string, said: SaidEnding): void {
+  end(id: string, ending: EndOptions): void {
     this.#sessions.expectOwnOffsets()
     const session = this.#sessions.started(id)
     if (session.status === 'ended')
       throw new ProtocolError('conflict', `session ${quote(id)} has already ended`)
     this.#sessions.committing?.admit(session.journal)
-    const { outcome: given } = said
+    const { outcome: given } = ending
     const checked = given === undefined ? undefined : this.#check.value(given, 'outcome').value
-    const { outcome, reason } = maskedEnding({ ...said, outcome: checked }, maskOf(this.#masking, session))
+    const { outcome, reason } = maskedEnding({ ...ending, outcome: checked }, maskOf(this.#masking, session))
     const data = outcome === undefined ? {} : { outcome }
     const { bytes } = this.#check.value(data, 'outcome')
     const traits = this.#catalog.traitsOf('complete')
     const now = this.#clock.now()
     this.#texts?.endAll(session)
     this.#own.endCommands(session, now)
-    session.end({ type: 'complete', data }, { traits, bytes, now }, { ...said, outcome, reason })
+    session.end({ type: 'complete', data }, { traits, bytes, now }, { ...ending, outcome, reason })
     this.#published++
     if (session.followed) this.#onDirty(session)
     if (session.journal === undefined) this.#sessions.capacity.ended(session)

@@ -16,7 +16,7 @@ import type { StreamOutcome } from '../session/durable-stream.js'
 import type { EventCheck } from '../session/event-check.js'
 import type { StateOptions, StateResult } from '../session/precondition.js'
 import type { Session } from '../session/session.js'
-import type { SaidEnding } from '../session/session-setting.js'
+import type { EndOptions } from '../session/session-setting.js'
 import { StoreError } from '../store/store.js'
 import type { Applied } from './log-batch.js'
 import { imageOf, laneOf } from './log-batch.js'
@@ -158,10 +158,10 @@ export class Submitting {
     await this.#submit(session, { kind: 'configure', ...nothing, secrets })
   }
 
-  async end(session: string, said: SaidEnding): Promise<void> {
-    const { outcome: given } = said
+  async end(session: string, ending: EndOptions): Promise<void> {
+    const { outcome: given } = ending
     const outcome = given === undefined ? undefined : this.#parts.check.value(given, 'outcome').value
-    return this.#submit(session, { kind: 'end', said: { ...said, outcome } })
+    return this.#submit(session, { kind: 'end', ending: { ...ending, outcome } })
   }
 
   #submit<Kind extends Intent['kind']>(
@@ -202,8 +202,8 @@ export class Submitting {
         const follower = await this.#parts.followed.open(outgoing.session)
         await this.#round(outgoing, follower)
       } catch (error) {
-        const said = error instanceof StoreError ? unavailable(error) : error
-        for (const { reject } of outgoing.intents.splice(0)) reject(said)
+        const refusal = error instanceof StoreError ? unavailable(error) : error
+        for (const { reject } of outgoing.intents.splice(0)) reject(refusal)
       }
     }
     outgoing.isRunning = false

@@ -157,7 +157,7 @@ const noBounds = (
   'newline carriageReturn space colon quote backslash emptyArray kib ' +
   'mapFull noSpace fileTooLarge quotaExceeded inputOutput ' +
   'defaultPort start format headBytes extentBytes recordsFrom ' +
-  'byteOrderMark bigData corrupted pageNotFound headerBytes magic mark nodeBytes overflowBytes sealBytes subTable version ' +
+  'byteOrderMark bigData corrupted pageNotFound headerBytes metaBytes magic mark nodeBytes numberKeys treeFlags overflowBytes sealBytes subTable version ' +
   'blocksPerEvent farthest cutJoinPace rounding levelsAround itemWork memberWork overheadBytes idBytes smallLength hashBytes markBytes stepBytes nudgeBytes frameBytes unsignedMax headBytesMax unitBytesMax shortTextMax batchNumbersBytes ' +
   'topicsNamed erasBegin hashChars one several shardsMax slotsMax versionMin ' +
   'pieceShare touchPart cursorIntervalMs'

@@ -2,56 +2,54 @@ import type { Epoch, Offset, Position } from '../protocol/cursor.js'
 import type { StoreError } from '../store/store.js'
 
 /**
- * The record that several hubs share. It puts what they submit into one order for each session, and gives the offsets;
- * what a batch means is the hubs' business: its bytes are opaque to the log, and each hub that follows a session computes
- * the same from the same batches.
+ * The record that several hubs share. It puts the batches of each session into one order and assigns the offsets. The bytes
+ * of a batch are opaque to the log: each hub that follows a session computes the same result from the same batches.
  *
  * **Asynchronous.** Every answer comes later, and may come from another machine.
  *
- * **One order.** `append` takes a batch whole or not at all, and gives it the offsets `(from, to]`, where `from` is the `to`
- * of the batch before, or the end of a lost range. The last `spareOffsets` of them are nobody's: hubs use them for what they
- * say of their own. What an `append` has answered, every later call sees.
+ * **One order.** `append` accepts a batch completely or not at all, and assigns it the offsets `(from, to]`, where `from` is
+ * the `to` of the previous batch, or the end of a lost range. No entry has the last `spareOffsets` of them: hubs use them for
+ * their own events. Every call after the answer of an `append` sees its batch.
  *
- * **The feed** tells a hub of batches soon after they are appended, its own included, those of one session in order. It may
- * lose, delay and repeat any of them, also without a word: a batch says where it begins, so the next one shows that
- * something is missing, and the log itself looks from time to time whether its feed lives. Then, or when it cannot know,
- * it calls `broken`, and the hub asks `since`.
+ * **The feed** brings batches to a hub soon after they are appended, including its own. Batches of one session come in order.
+ * The feed may lose, delay and repeat batches without notice. A batch has its first offset, so the next batch shows that
+ * one is missing; and the log checks regularly that its feed works. If it does not, or if the log cannot know, the log calls
+ * `broken`, and the hub calls `since`.
  *
- * **Failure.** A call that fails rejects with a `StoreError`. One that reads has done nothing. One that writes may have had
- * its effect or not: who appends again must be ready for both, which ids are for.
+ * **Failure.** A call that fails rejects with a `StoreError`. A failed read has no effect. A failed write may have had
+ * its effect: a hub that appends again must be prepared for both, with the help of ids.
  *
- * **Eras.** Where the log loses what it had answered (its engine fails over to a copy that was behind, or comes back from an
- * older state), it begins an era: offsets go on far above all that were ever given out, and the range in between is lost.
- * A position within a lost range is of a past that did not happen. No offset ever means two things.
+ * **Eras.** If the log loses batches that it had acknowledged (its engine fails over to a replica that was behind, or restarts
+ * from an older state), it begins an era: offsets continue far above all earlier ones, and the range in between is lost.
+ * A position within a lost range belongs to batches that no longer exist. No offset is used twice.
  *
- * **Epochs.** An epoch is one lifetime of a session. It begins when the session is mentioned for the first time, by `open` or
- * `append`, is the same for all hubs, and ends when the session is removed.
+ * **Epochs.** An epoch is one lifetime of a session. It begins with the first `open` or `append` of the session,
+ * is the same for all hubs, and ends when the session is removed.
  */
 export interface SharedLog {
-  /** What it is called where a hub tells what it is made of: `redis`, for example. */
+  /** The name that a hub reports in `GET /api/hub` and the like: `redis`, for example. */
   readonly kind: string
   /** Adds a batch to a session. */
   append(batch: Append): Promise<Appended>
   /**
-   * @returns all that a hub needs to follow a session, of one moment; the session begins an epoch when it has none. What is
-   *   published after `follow` resolved and is not in the answer comes by the feed.
+   * @returns everything that a hub needs to follow a session, as of one moment. A session without an epoch begins one. Batches
+   *   appended after `follow` has resolved that are not in the answer come by the feed.
    */
   open(session: string): Promise<Opened>
-  /** @returns what follows a position, in order; `behind` when the hub has to open the session anew */
+  /** @returns the batches after a position, in order; `behind` if the hub has to open the session again */
   since(session: string, after: Position): Promise<Since>
   /**
-   * Keeps what a session has come to at a position, so that who opens it later need not compute it from the beginning.
-   * An older one than there is, or one of another epoch or of a position that is lost, is passed over.
+   * Keeps the state of a session at a position, so that a hub that opens it later need not compute it from the beginning.
+   * A checkpoint that is older than the present one, or has another epoch or a lost position, is ignored.
    */
   checkpoint(session: string, checkpoint: Checkpoint): Promise<void>
   /**
-   * Begins a session with a past: all of it or nothing. Who follows a session of that name, which was only mentioned until then,
-   * has to open it anew.
+   * Begins a session with a past, completely or not at all. Hubs that follow a session of that name have to open it again.
    *
-   * @returns false when there is a session already, to which something was appended; then nothing has changed
+   * @returns false if something was appended to a session of that name before; then nothing has changed
    */
   begin(session: string, past: LogPast): Promise<boolean>
-  /** Begins to tell of a session. Resolves once every batch that is appended from now on is told of. */
+  /** Subscribes a hub to a session. Resolves once the feed gets every batch that is appended from then on. */
   follow(session: string, feed: LogFeed): Promise<void>
   unfollow(session: string): void
   /**
@@ -63,24 +61,24 @@ export interface SharedLog {
   /** @returns ids of sessions to which something was appended, in the order of their code units, after an id */
   sessions(after: string, limit: number): Promise<readonly string[]>
   /**
-   * Keeps what a hub says of a session, for lists of all sessions, in place of what was said before; of an earlier position
-   * of the same epoch it is passed over. It goes with the session.
+   * Keeps the description of a session, for lists of all sessions, in place of the previous one. A description of an earlier
+   * position of the same epoch is ignored. It is removed with the session.
    */
   describe(session: string, description: Description): Promise<void>
   /**
    * @param after the mark of the page before; 0 for all
-   * @returns what was described or removed since, in the order of its last change; removals only after a mark
+   * @returns sessions described or removed since, in the order of their last change; removals only after a mark
    */
   described(after: number, limit: number): Promise<DescribedPage>
-  /** Tells when the log cannot be reached or followed, and again, with nothing, once it can. */
-  onFault?(told: (fault: StoreError | undefined) => void): void
-  /** What it has done since it was opened, where it counts. */
+  /** Calls the listener when the log cannot be reached or followed, and again, with undefined, once it can. */
+  onFault?(listener: (fault: StoreError | undefined) => void): void
+  /** Counts since it was opened, if it keeps any. */
   readonly stats?: LogStats
-  /** Waits for what is under way. Afterwards every call rejects with `closed`; closing again does nothing. */
+  /** Waits for pending calls. Afterwards every call rejects with `closed`; closing again does nothing. */
   close(): Promise<void>
 }
 
-/** What is said of a session in lists. */
+/** The description of a session for lists. */
 export interface Description {
   readonly epoch: Epoch
   /** As of this offset. */
@@ -105,7 +103,7 @@ export interface DescribedPage {
   readonly total: number
 }
 
-/** How a log fares, as one hub sees it. */
+/** Counts of one hub's connection to a log. */
 export interface LogStats {
   readonly appends: number
   /** Bytes of the batches that were appended. */
@@ -116,9 +114,9 @@ export interface LogStats {
   readonly reconnects: number
   /** Feeds that were found dead. */
   readonly deadFeeds: number
-  /** How often a session had to be asked for, because its feed may have lost something. */
+  /** How often batches of a session had to be read because its feed may have lost some. */
   readonly broken: number
-  /** Idle sessions that were made small. */
+  /** Idle sessions that were packed. */
   readonly packed: number
   /** Sessions that this hub follows. */
   readonly followed: number
@@ -139,10 +137,10 @@ export const noLog: LogStats = {
   feedMs: 0,
 }
 
-/** What a hub is told of one session. Nothing comes within a call of the log. */
+/** A hub's listener for one session. It is never called within a call of the log. */
 export interface LogFeed {
   batch(batch: Delivered): void
-  /** Something may have been lost: the hub asks `since`. */
+  /** Batches may have been lost: the hub calls `since`. */
   broken(): void
   removed(epoch: Epoch): void
 }
@@ -152,28 +150,29 @@ export const spareOffsets = 2
 
 export interface Append {
   readonly session: string
-  /** Which hub it is from, and which of its batches: told to all, so that a hub knows its own. */
+  /** The hub that appends, so that it recognizes its own batches in the feed. */
   readonly hub: string
+  /** Counts the batches of this hub. */
   readonly number: number
-  /** The lifetime that it was made for. */
+  /** The epoch that the batch was made for. */
   readonly epoch: Epoch
   /** The hub's clock, ms since 1970. */
   readonly at: number
-  /** Offsets that its entries take. */
+  /** The number of offsets that its entries take. */
   readonly width: number
-  /** What must not be evicted before what is droppable is; absent when there is none. */
+  /** Entries that are evicted only after the droppable ones; absent if there are none. */
   readonly critical?: Uint8Array
-  /** Events that may be evicted. */
+  /** Events that may be evicted first. */
   readonly droppable?: Uint8Array
-  /** The producers' ids, with the place in the batch of what has them: from 0, the first offset being `from + 1`. */
+  /** The producers' ids, each with the index of its entry: index 0 has the offset `from + 1`. */
   readonly ids?: readonly PlacedId[]
-  /** Nothing may be appended after it but what was published before. */
+  /** The session ends with it: afterwards only duplicates are accepted. */
   readonly ends?: boolean
 }
 
 export interface PlacedId {
   readonly place: number
-  /** Of the topic that it counts for, and of the event. */
+  /** The topic within which the id is unique, and the id. */
   readonly name: string
 }
 
@@ -182,16 +181,16 @@ export type Appended =
       readonly kind: 'appended'
       readonly from: Offset
       readonly to: Offset
-      /** Entries whose id was published before: they mean nothing, and stand elsewhere. */
+      /** Entries whose id was published before, with their former offsets: hubs ignore these entries. */
       readonly known: readonly KnownId[]
-      /** What follows the newest checkpoint: where it is much, a hub makes one. */
+      /** The size of the batches after the newest checkpoint: if it is large, a hub makes another checkpoint. */
       readonly tailBytes: number
     }
-  /** The session has ended. `known` are those that were published before. */
+  /** The session has ended. `known` are the entries that were published before. */
   | { readonly kind: 'ended'; readonly known: readonly KnownId[] }
-  /** An id was published so long ago that the log does not know where: nothing is appended. */
+  /** An id was published so long ago that the log no longer knows its offset: nothing is appended. */
   | { readonly kind: 'left'; readonly place: number }
-  /** The session was removed, or begins another lifetime. */
+  /** The session was removed, or has another epoch. */
   | { readonly kind: 'epoch' }
 
 export interface KnownId {
@@ -204,11 +203,11 @@ export interface Delivered
   extends Pick<Append, 'hub' | 'number' | 'epoch' | 'at' | 'critical' | 'droppable'> {
   readonly from: Offset
   readonly to: Offset
-  /** Places of entries that were published before. */
+  /** Indexes of entries that were published before. */
   readonly known: readonly number[]
 }
 
-/** Offsets above `after` and below `until` that were lost, or never were. */
+/** Offsets above `after` and below `until` that were lost, or never used. */
 export interface LostRange {
   readonly after: Offset
   readonly until: Offset
@@ -217,15 +216,15 @@ export interface LostRange {
 export interface Opened {
   readonly epoch: Epoch
   readonly last: Offset
-  /** The newest ones, in order; a position below the oldest is as good as evicted. */
+  /** The newest lost ranges, in order; a position below the oldest counts as evicted. */
   readonly lost: readonly LostRange[]
-  /** Absent where there is none yet: the session has to be computed from its first batch. */
+  /** Absent if there is none yet: the session has to be computed from its first batch. */
   readonly checkpoint: Checkpoint | undefined
-  /** Of the batches up to the checkpoint, those that are retained, in order: they fill the history. */
+  /** The retained batches up to the checkpoint, in order: they fill the history. */
   readonly before: readonly Delivered[]
-  /** Those after it, all of them. */
+  /** All batches after it, in order. */
   readonly batches: readonly Delivered[]
-  /** What follows this offset is there as it was appended. */
+  /** All batches after this offset are retained unchanged. */
   readonly whole: Offset
 }
 
@@ -235,11 +234,11 @@ export interface Checkpoint {
   readonly bytes: Uint8Array
 }
 
-/** What a session begins with. */
+/** The past that a session begins with. */
 export interface LogPast {
   /** Of the session's new lifetime. Its next offset is above the checkpoint's. */
   readonly checkpoint: Checkpoint
-  /** Those up to the checkpoint, in order, of the same epoch. */
+  /** The batches up to the checkpoint, in order, of the same epoch. */
   readonly batches: readonly Delivered[]
   /** As in `Opened`. */
   readonly whole: Offset
@@ -249,17 +248,17 @@ export type Since =
   | {
       readonly kind: 'batches'
       readonly batches: readonly Delivered[]
-      /** Nothing else is up to here. */
+      /** There are no other batches up to this offset. */
       readonly last: Offset
       readonly lost: readonly LostRange[]
     }
-  /** The position is of a past that did not happen. */
+  /** The position is within a lost range. */
   | { readonly kind: 'lost'; readonly range: LostRange }
-  /** Another lifetime, or what follows is not there any more, or too much. */
+  /** Another epoch, or the batches after the position are no longer retained, or are too many. */
   | { readonly kind: 'behind' }
 
 /** @returns the lost range that an offset is in */
 export function lostAt(lost: readonly LostRange[], offset: Offset): LostRange | undefined {
-  // Everything up to the end of the range has been received by who stands there: of the time after the loss.
+  // A client at the end of the range has received everything up to there after the loss.
   return lost.find(({ after, until }) => offset > after && offset < until)
 }

@@ -79,7 +79,9 @@ async function createProgram(version: string, name: string | undefined): Promise
     .helpOption('-h, --help', 'show this help')
     .helpCommand('help [command]', 'show the help of a command')
     .showSuggestionAfterError()
-  const isAlone = name !== undefined && name !== 'completion' && Object.hasOwn(commands, name)
+  const asksForVersion = name === '--version' || name === '-V'
+  const isAlone =
+    asksForVersion || (name !== undefined && name !== 'completion' && Object.hasOwn(commands, name))
   const needed = Object.entries(commands).filter(([other]) => !isAlone || other === name)
   for (const command of await Promise.all(needed.map(([, load]) => load())))
     program.addCommand(command(surroundings))

@@ -1,16 +1,22 @@
 import { spawn, spawnSync } from 'node:child_process'
-import { readdirSync, readFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Browser, Page } from 'playwright-core'
 import t, { type Test } from 'tap'
+import type { Hub } from '../../src/hub/hub.js'
 import { complaintsOf, launch, skip as noBrowser } from '../kit/chromium.js'
+import { freePort } from '../kit/free-port.js'
 import { served } from '../kit/served.js'
+import { type } from '../kit/terminal.js'
 import { until } from '../kit/wait.js'
 import { filesOf, installClient, installRuncast, missing, start } from './apps.js'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const vite = fileURLToPath(new URL('node_modules/vite/bin/vite.js', import.meta.url))
 const next = fileURLToPath(new URL('node_modules/next/dist/bin/next', import.meta.url))
+const isOffline = process.env['RUNCAST_REGISTRY'] === undefined
 const skip = missing('vite') || missing('next') || noBrowser
 
 interface Manifest {
@@ -91,21 +97,18 @@ t.test('in Chromium', { skip }, async (t) => {
     t.strictSame(complaints, [])
   })
 
-  t.test('a front-end of an empty folder, typed from the guide', async (t) => {
-    const { hub, url } = await served(t)
-    const guide = readFileSync(`${root}docs/guide/react.md`, 'utf8')
-    const blocks = [...guide.matchAll(/^```tsx? (\S+)\n(.*?)^```/gms)].map(([, path = '', text = '']) => [
-      path,
-      text.replace('http://127.0.0.1:4600', url),
-    ])
-    t.strictSame(
-      blocks.map(([path]) => path),
-      ['vite.config.ts', 'src/App.tsx'],
+  const guide = readFileSync(`${root}docs/guide/react.md`, 'utf8')
+  /** @returns the files that the guide has one write, for a hub at that address */
+  const filesOfGuide = (url: string): Record<string, string> =>
+    Object.fromEntries(
+      [...guide.matchAll(/^```tsx? (\S+)\n(.*?)^```/gms)].map(([, path = '', text = '']) => [
+        path,
+        text.replace('http://127.0.0.1:4600', url),
+      ]),
     )
-    const files = { ...template, ...Object.fromEntries(blocks) }
-    const app = await start(t, { main: 'live', files, command: isVite(), path: '/' })
+  const showsBuild = async (t: Test, hub: Hub, origin: string) => {
     const complaints: string[] = []
-    const page = await open(t, browser, app.origin, complaints)
+    const page = await open(t, browser, origin, complaints)
     await page.getByRole('heading', { name: 'build-42' }).waitFor()
     await page.getByText('connected', { exact: true }).waitFor()
     const output = { type: 'process.output', data: { stream: 'stdout', text: 'all is well' } }
@@ -116,7 +119,49 @@ t.test('in Chromium', { skip }, async (t) => {
     await page.getByText('list: all is well').waitFor()
     t.equal(await page.locator('li').count(), 1)
     t.strictSame(complaints, [])
+  }
+
+  t.test('a front-end of an empty folder, typed from the guide', async (t) => {
+    const { hub, url } = await served(t)
+    t.strictSame(Object.keys(filesOfGuide(url)), ['vite.config.ts', 'src/App.tsx'])
+    const files = { ...template, ...filesOfGuide(url) }
+    const app = await start(t, { main: 'live', files, command: isVite(), path: '/' })
+    await showsBuild(t, hub, app.origin)
   })
+
+  t.test(
+    'the same with the newest template and packages of the registry',
+    { skip: isOffline && 'asks the registry, for a minute: RUNCAST_REGISTRY=1' },
+    async (t) => {
+      const { hub, url } = await served(t)
+      const cwd = mkdtempSync(join(tmpdir(), 'runcast-vite-'))
+      t.teardown(() => rmSync(cwd, { recursive: true, force: true }))
+      const packed = spawnSync('npm', ['pack', '--json', '--pack-destination', cwd], {
+        cwd: `${root}packages/client`,
+        encoding: 'utf8',
+      })
+      const [{ filename }] = JSON.parse(packed.stdout) as [{ readonly filename: string }]
+      const [made = '', started = ''] = [...guide.matchAll(/^```sh\n(.*?)^```/gms)].map(([, block]) => block)
+      const at = { cwd, port: Number(new URL(url).port) }
+      const words = made.replace('npm install @runcast/client', `npm install ../${filename}`)
+      t.not(words, made)
+      const making = type(t, `set -e\nexport npm_config_yes=true\n${words}`, at)
+      t.equal(await making.ended, 0, making.shown())
+      for (const [path, text] of Object.entries(filesOfGuide(url)))
+        writeFileSync(join(cwd, 'live', path), text)
+      const building = type(t, 'npm run build', { ...at, cwd: join(cwd, 'live') })
+      t.equal(await building.ended, 0, building.shown())
+      const port = await freePort()
+      const [dev = ''] = started.split('\n')
+      const running = type(t, `${dev} -- --host 127.0.0.1 --port ${port} --strictPort`, {
+        ...at,
+        cwd: join(cwd, 'live'),
+      })
+      await running.shows('ready in')
+      await showsBuild(t, hub, `http://127.0.0.1:${port}`)
+      await running.stop()
+    },
+  )
 
   t.test('the wall: a tile for each worker, as long as it has something to show', async (t) => {
     const { hub, url } = await served(t)

@@ -30,6 +30,7 @@ export const requestCodes = {
   notFound: 404,
   methodNotAllowed: 405,
   conflict: 409,
+  gone: 410,
   preconditionFailed: 412,
   frameTooLarge: 413,
   unsupportedMediaType: 415,

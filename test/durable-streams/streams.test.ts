@@ -101,6 +101,8 @@ t.test('what is not kept any more, or of an earlier stream at the path, is gone'
   const early = (await post(url, 'short', [0])).headers.get('stream-next-offset') ?? ''
   for (let n = 1; n < 20; n++) await post(url, 'short', [n])
   t.equal(await read(url, 'short', early), 410)
+  const answer = await fetch(`${url}/v1/stream/short?offset=${early}`)
+  t.match(await answer.json(), { type: 'urn:runcast:gone', status: 410, detail: /no longer retained/ })
   t.strictSame(
     await read(url, 'short'),
     Array.from({ length: 10 }, (_, n) => n + 10),

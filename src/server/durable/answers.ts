@@ -38,16 +38,12 @@ export function producerHeaders(producer: StreamProducer | undefined): Record<st
 
 /** @returns the answer (410) to a request for something that no longer exists */
 export function goneAnswer(message: string): Answer {
-  return {
-    status: 410,
-    headers: { 'content-type': 'text/plain; charset=utf-8', 'cache-control': 'no-store' },
-    body: `${message}\n`,
-  }
+  return problem(new ProtocolError('gone', message))
 }
 
 /** @returns the answer for a deleted stream that is kept for its forks */
 export function deletedAnswer(): Answer {
-  return goneAnswer('This stream was deleted.')
+  return goneAnswer('stream: it was deleted, and is kept for its forks alone')
 }
 
 /** @returns the answer to a refused request, as a problem (RFC 9457) */

@@ -10,6 +10,7 @@ const titles: Readonly<Record<RequestCode, string>> = {
   notFound: 'There is no such thing',
   methodNotAllowed: 'This method does not apply here',
   conflict: 'The request does not fit the present state',
+  gone: 'This is no longer kept',
   preconditionFailed: 'The state has changed meanwhile',
   frameTooLarge: 'The request is too large',
   unsupportedMediaType: 'This content type is not understood',

@@ -41,6 +41,7 @@ import type { FoundPage } from '../sessions/listing.js'
 import type { LogDuties } from '../sessions/log-duties.js'
 import type { Publisher, Publishing, PublishResult } from '../sessions/publishing.js'
 import type { ReadStored } from '../sessions/read-stored.js'
+import type { Change } from '../sessions/redact-memory.js'
 import { Redacting, type RedactOptions, type RedactResult } from '../sessions/redacting.js'
 import type { GivenSecret } from '../sessions/secrets.js'
 import type { SessionPage } from '../sessions/session-pages.js'
@@ -94,6 +95,7 @@ export class Hub {
   readonly #log: SharedLog | undefined
   #logFault: string | undefined = undefined
   readonly #notices = new Set<(notice: Notice) => void>()
+  readonly #redactions = new Set<(change: Change) => void>()
   /** Present if a log assigns the offsets. */
   readonly #submitting: Submitting | undefined
   readonly #submissions: Submissions
@@ -122,6 +124,7 @@ export class Hub {
       limits,
       tracing: this.#tracing,
       notices: this.#notices,
+      redacted: (change: Change) => this.#redacted(change),
       masking: this.#masking,
       findStream: (session: string) => this.streams.find(session),
     }
@@ -135,12 +138,14 @@ export class Hub {
     this.#turns = new Turns(clock)
     this.#redacting = new Redacting({
       sessions: parts.sessions,
+      log: parts.logRedacting,
       catalog,
       clock,
       turns: this.#turns,
       masking: this.#masking,
       texts: parts.texts,
       hasNotices: () => this.#notices.size > 0,
+      told: (change) => this.#redacted(change),
       onDirty: (timeline) => parts.delivery.flush.onDirty(timeline),
     })
     this.#log = options.log
@@ -470,7 +475,7 @@ export class Hub {
    * at some 20,000 stored events; if there are more, the result has `next`, the `after` of the next call.
    *
    * @returns once it is stored
-   * @throws ProtocolError `badFrame`, `notFound`, or `conflict` with a shared log, and with a store that cannot replace events
+   * @throws ProtocolError `badFrame`, `notFound`, or `conflict` with a store that cannot replace events
    */
   redact(id: string, options: RedactOptions): Promise<RedactResult> {
     return this.#redacting.redact(id, options)
@@ -588,6 +593,20 @@ export class Hub {
     const listener = this.isShared ? (notice: Notice) => this.#toldOfLog(notice, told) : told
     this.#notices.add(listener)
     return () => void this.#notices.delete(listener)
+  }
+
+  /**
+   * Calls `told` when a session is redacted, with what redacts a value. Whoever keeps notices redacts them with it.
+   *
+   * @returns what ends it
+   */
+  onRedaction(told: (change: Change) => void): () => void {
+    this.#redactions.add(told)
+    return () => void this.#redactions.delete(told)
+  }
+
+  #redacted(change: Change): void {
+    for (const told of this.#redactions) told(change)
   }
 
   #toldOfLog(notice: Notice, told: (notice: Notice) => void): void {

@@ -14,9 +14,11 @@ import { HeldTexts } from '../sessions/held-texts.js'
 import { Leases } from '../sessions/leases.js'
 import { LogDuties } from '../sessions/log-duties.js'
 import { LogForks } from '../sessions/log-forks.js'
+import { LogRedacting } from '../sessions/log-redacting.js'
 import { OwnEvents } from '../sessions/own-events.js'
 import { Publishing } from '../sessions/publishing.js'
 import { findWindow, type ReadStored, readStored } from '../sessions/read-stored.js'
+import type { Change } from '../sessions/redact-memory.js'
 import { Sessions } from '../sessions/sessions.js'
 import { StreamExpiries } from '../sessions/stream-expiries.js'
 import { Submitting } from '../sessions/submitting.js'
@@ -39,6 +41,7 @@ export interface Parts {
   readonly duties: LogDuties | undefined
   readonly expiries: StreamExpiries
   readonly forks: Forks
+  readonly logRedacting: LogRedacting | undefined
 }
 
 /** What all parts have in common. */
@@ -50,6 +53,8 @@ interface Common {
   readonly tracing: Tracing | undefined
   /** Those who want to be told of what happens in sessions. */
   readonly notices: ReadonlySet<(notice: Notice) => void>
+  /** A session of a log is redacted. */
+  readonly redacted: (change: Change) => void
   /** Absent where nothing is masked. */
   readonly masking: Masking | undefined
   /** Finds a durable stream, and removes it if it has expired. */
@@ -136,6 +141,10 @@ export function partsOf(common: Common, options: HubOptions): Parts {
     submitting && new LogDuties({ clock, random: common.random, catalog, check, submitting, ...watched })
   const { asideSetting: aside } = sessions
   const forks = new Forks({ ...common, sessions, log: log && new LogForks({ log, catalog, aside }) })
-  const more = { texts, submitting, duties, expiries, forks }
+  const logRedacting =
+    submitting &&
+    log &&
+    new LogRedacting({ log, sessions, submitting, catalog, isMasking: masking !== undefined, aside })
+  const more = { texts, submitting, duties, expiries, forks, logRedacting }
   return { sessions, delivery, publishing, leases, times, readStored: readStoredEvents, ...more }
 }

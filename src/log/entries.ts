@@ -1,6 +1,7 @@
 import { Packr } from 'msgpackr'
 import type { Result } from '../catalog/traits.js'
 import type { JsonObject, JsonValue } from '../lib/json.js'
+import type { Pattern } from '../mask/patterns.js'
 import type { KeptValue } from '../mask/values.js'
 import type { Offset } from '../protocol/cursor.js'
 import type { Attempt, Mode, NewEvent, StateUpdate } from '../protocol/frames.js'
@@ -68,6 +69,14 @@ export type LogEntry =
     }
   /** A request to a durable stream, decided by the state of the stream when it is applied. */
   | { readonly kind: 'stream'; readonly change: StreamChange; readonly messages: readonly StreamMessage[] }
+  /** Each hub redacts what it has of the session, and tells its followers which events have changed. */
+  | {
+      readonly kind: 'redact'
+      /** Hashes of values, and of their spellings. They are secret from now on. */
+      readonly secrets: readonly KeptValue[]
+      readonly patterns: readonly Pattern[]
+      readonly offsets: readonly (readonly [first: Offset, last: Offset])[]
+    }
   /** Somebody is stuck. Means nothing where it was heard of after `seen`. */
   | {
       readonly kind: 'stalled'

@@ -19,6 +19,7 @@ import {
   type LostRange,
   lostAt,
   type Opened,
+  type RewrittenPast,
   type SharedLog,
   type Since,
   spareOffsets,
@@ -47,6 +48,9 @@ interface Kept {
   readonly whole: Offset
   readonly ids: ReadonlyMap<string, Offset>
   readonly former: readonly number[]
+  readonly rewrites: number
+  /** Who has not come this far does not have what was rewritten. */
+  readonly rewritten: Offset
 }
 
 /** All that a log in memory holds at one moment. */
@@ -182,7 +186,8 @@ export class MemoryLog {
   }
 
   open(session: string): Opened {
-    const { epoch, last, lost, checkpoint, batches, whole } = this.#touched(session) ?? this.#begun(session)
+    const kept = this.#touched(session) ?? this.#begun(session)
+    const { epoch, last, lost, checkpoint, batches, whole, rewrites } = kept
     const reached = checkpoint?.offset ?? start
     return {
       epoch,
@@ -190,6 +195,7 @@ export class MemoryLog {
       lost,
       checkpoint,
       whole,
+      rewrites,
       before: batches.filter(({ to }) => to <= reached),
       batches: batches.filter(({ to }) => to > reached),
     }
@@ -201,7 +207,7 @@ export class MemoryLog {
     const { last, lost } = kept
     const range = lostAt(lost, offset)
     if (range !== undefined) return { kind: 'lost', range }
-    if (offset < kept.whole || offset > last) return { kind: 'behind' }
+    if (offset < Math.max(kept.whole, kept.rewritten) || offset > last) return { kind: 'behind' }
     const batches = kept.batches.filter(({ to }) => to > offset)
     const entries = batches.reduce((sum, { from, to }) => sum + to - from, 0)
     if (entries > sinceEntriesMax) return { kind: 'behind' }
@@ -222,6 +228,25 @@ export class MemoryLog {
     const { epoch, offset: last } = checkpoint
     this.#sessions.set(session, { ...this.#begun(session), epoch, last, checkpoint, batches, whole })
     for (const link of this.#links) this.#tell(link, session, (feed) => feed.broken())
+    return true
+  }
+
+  rewrite(session: string, { checkpoint, batches, rewrites, isTold }: RewrittenPast): boolean {
+    const kept = this.#touched(session)
+    const { epoch, offset } = checkpoint
+    if (kept === undefined || kept.epoch !== epoch || kept.rewrites !== rewrites) return false
+    if (offset < (kept.checkpoint?.offset ?? start) || offset > kept.last) return false
+    const later = kept.batches.filter(({ to }) => to > offset)
+    const last = isTold ? kept.last : ((kept.last + 1) as Offset)
+    this.#sessions.set(session, {
+      ...kept,
+      last,
+      checkpoint,
+      batches: [...batches, ...later],
+      rewrites: rewrites + 1,
+      rewritten: isTold ? kept.rewritten : last,
+    })
+    if (!isTold) for (const link of this.#links) this.#tell(link, session, (feed) => feed.broken())
     return true
   }
 
@@ -261,6 +286,8 @@ export class MemoryLog {
       whole: start,
       ids: new Map(),
       former: [],
+      rewrites: 0,
+      rewritten: start,
     }
     this.#sessions.set(session, kept)
     return kept
@@ -338,6 +365,10 @@ class MemoryLink implements SharedLog {
 
   async begin(session: string, past: LogPast): Promise<boolean> {
     return this.#said().begin(session, past)
+  }
+
+  async rewrite(session: string, past: RewrittenPast): Promise<boolean> {
+    return this.#said().rewrite(session, past)
   }
 
   async follow(session: string, feed: LogFeed): Promise<void> {

@@ -49,6 +49,13 @@ export interface SharedLog {
    * @returns false if something was appended to a session of that name before; then nothing has changed
    */
   begin(session: string, past: LogPast): Promise<boolean>
+  /**
+   * Replaces all that is retained of a session up to a checkpoint, completely or not at all. What was appended after the
+   * checkpoint stays.
+   *
+   * @returns false if the session was rewritten or packed, or got a newer checkpoint, since it was opened; then nothing has changed
+   */
+  rewrite(session: string, past: RewrittenPast): Promise<boolean>
   /** Subscribes a hub to a session. Resolves once the feed gets every batch that is appended from then on. */
   follow(session: string, feed: LogFeed): Promise<void>
   unfollow(session: string): void
@@ -226,6 +233,8 @@ export interface Opened {
   readonly batches: readonly Delivered[]
   /** All batches after this offset are retained unchanged. */
   readonly whole: Offset
+  /** The number of times that its retained bytes were replaced: rewritten or packed. */
+  readonly rewrites: number
 }
 
 export interface Checkpoint {
@@ -242,6 +251,20 @@ export interface LogPast {
   readonly batches: readonly Delivered[]
   /** As in `Opened`. */
   readonly whole: Offset
+}
+
+/** What takes the place of what a session has. */
+export interface RewrittenPast {
+  readonly checkpoint: Checkpoint
+  /** All up to it, in order. */
+  readonly batches: readonly Delivered[]
+  /** As in `Opened`, when it was made. */
+  readonly rewrites: number
+  /**
+   * Whether an entry of the session lets the hubs do the same to what they have. Otherwise the session's end moves by one, what
+   * follows any earlier position is `behind`, and the followers are told that something may have been lost.
+   */
+  readonly isTold: boolean
 }
 
 export type Since =

@@ -1,7 +1,7 @@
 import { isArray, type JsonObject, type JsonValue } from '../lib/json.js'
 import { besideMarks, type Found, inOrder, nothingFound } from './found.js'
 import { type Pattern, Patterns } from './patterns.js'
-import { type SecretValue, spellingsOf } from './values.js'
+import { type KeptValue, type SecretValue, spellingsOf, Values } from './values.js'
 
 /** Maximum of values of one redaction: each text is searched for each of them. */
 export const redactedValuesMax = 16
@@ -14,35 +14,51 @@ export interface Redacted {
   readonly patterns: readonly Pattern[]
 }
 
+/** Finds what to redact in one text. */
+interface Finder {
+  find(text: string): readonly Found[]
+}
+
 /** Replaces values, their spellings in JSON, URLs and base64, and matches of patterns by `[secret:KIND]`. */
 export class Redaction {
-  readonly #spellings: readonly { readonly kind: string; readonly text: string }[]
-  readonly #patterns: Patterns | undefined
+  readonly #finders: readonly Finder[]
   /** The length of the longest secret that can be found. Characters. */
   readonly lengthMax: number
 
+  private constructor(finders: readonly Finder[], patterns: readonly Pattern[], lengths: readonly number[]) {
+    this.#finders = patterns.length === 0 ? finders : [...finders, new Patterns(patterns)]
+    this.lengthMax = Math.max(patterns.length === 0 ? 0 : matchLengthMax, ...lengths)
+  }
+
   /** @throws TypeError if a pattern is not valid */
-  constructor({ values, patterns }: Redacted) {
-    this.#spellings = values.flatMap(({ kind, value }) =>
+  static of({ values, patterns }: Redacted): Redaction {
+    const spellings = values.flatMap(({ kind, value }) =>
       [...spellingsOf(value)].map((text) => ({ kind, text })),
     )
-    this.#patterns = patterns.length === 0 ? undefined : new Patterns(patterns)
-    const lengths = this.#spellings.map(({ text }) => text.length)
-    this.lengthMax = Math.max(this.#patterns === undefined ? 0 : matchLengthMax, ...lengths)
+    const lengths = spellings.map(({ text }) => text.length)
+    return new Redaction([{ find: (text) => findSpellings(text, spellings) }], patterns, lengths)
+  }
+
+  /**
+   * The same, where only hashes of the values are known.
+   *
+   * @param key of the hashes
+   */
+  static ofHashes(values: readonly KeptValue[], patterns: readonly Pattern[], key: string): Redaction {
+    const known = new Values(key)
+    for (const value of values) known.add(value)
+    const lengths = values.map(({ length }) => length)
+    return new Redaction([known], patterns, lengths)
   }
 
   /** @returns the secrets of a text, in order */
   find(text: string): readonly Found[] {
-    let found: Found[] | undefined
-    for (const { kind, text: spelling } of this.#spellings) {
-      for (let at = text.indexOf(spelling); at >= 0; at = text.indexOf(spelling, at + spelling.length)) {
-        found ??= []
-        found.push({ from: at, to: at + spelling.length, kind })
-      }
+    let found: readonly Found[] = nothingFound
+    for (const finder of this.#finders) {
+      const more = finder.find(text)
+      if (more.length > 0) found = [...found, ...more]
     }
-    const matches = this.#patterns?.find(text) ?? nothingFound
-    if (found === undefined && matches.length === 0) return nothingFound
-    return besideMarks(text, inOrder([...(found ?? []), ...matches]))
+    return found.length === 0 ? nothingFound : besideMarks(text, inOrder(found))
   }
 
   text(text: string): string {
@@ -75,6 +91,20 @@ export class Redaction {
     })
     return isChanged ? Object.fromEntries(fields) : object
   }
+}
+
+function findSpellings(
+  text: string,
+  spellings: readonly { readonly kind: string; readonly text: string }[],
+): readonly Found[] {
+  let found: Found[] | undefined
+  for (const { kind, text: spelling } of spellings) {
+    for (let at = text.indexOf(spelling); at >= 0; at = text.indexOf(spelling, at + spelling.length)) {
+      found ??= []
+      found.push({ from: at, to: at + spelling.length, kind })
+    }
+  }
+  return found ?? nothingFound
 }
 
 export function markOf(kind: string): string {

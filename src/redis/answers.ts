@@ -30,13 +30,14 @@ export function readAppended([kind, ...rest]: readonly number[]): Appended {
 
 /** @param answer of the script `open` */
 export function readOpened(answer: unknown): Opened {
-  const [epochBytes, last, lost, whole, reached, image, ...lanes] = answer as [
+  const [epochBytes, last, lost, whole, reached, image, rewrites, ...lanes] = answer as [
     epoch: Buffer,
     last: Offset,
     lost: Buffer,
     whole: Offset,
     reached: Offset,
     image: Buffer,
+    rewrites: Buffer,
     ...Lanes,
   ]
   const epoch = String(epochBytes)
@@ -49,6 +50,7 @@ export function readOpened(answer: unknown): Opened {
     before: all.filter(({ to }) => to <= reached),
     batches: all.filter(({ to }) => to > reached),
     whole,
+    rewrites: Number(String(rewrites)),
   }
 }
 

@@ -141,3 +141,16 @@ export function readTold(message: Buffer): Told {
   if (batch === undefined) throw new StoreError('failed', 'the feed brought a batch without entries')
   return { kind: 'batch', batch }
 }
+
+/** @returns the number of arguments of the critical lane, and the entries of both lanes: id, width, bytes, known places */
+export function laneArguments(batches: readonly Delivered[]): (string | number | Buffer)[] {
+  const lanes = [[], []] as [(string | number | Buffer)[], (string | number | Buffer)[]]
+  for (const batch of batches) {
+    const { from, to, known } = batch
+    for (const [at, lane] of [batch.critical, batch.droppable].entries()) {
+      if (lane === undefined) continue
+      lanes[at as 0 | 1].push(to, to - from - spareOffsets, laneBytes(batch, lane), known.join(' '))
+    }
+  }
+  return [lanes[0].length, ...lanes[0], ...lanes[1]]
+}

@@ -79,16 +79,14 @@ export class Idle {
 
   async #pack(session: string): Promise<void> {
     const { call } = this.#options
-    const [epoch, last, critical, droppable] = (await call(scripts.idle, session, [packedBytesMax])) as [
-      Buffer,
-      number,
-      readonly Entry[],
-      readonly Entry[],
-    ]
+    const [epoch, last, rewrites, critical, droppable] = (await call(scripts.idle, session, [
+      packedBytesMax,
+    ])) as [Buffer, number, Buffer, readonly Entry[], readonly Entry[]]
     if (epoch === undefined) return
     const lanes = [packLane(critical), packLane(droppable)]
     if (lanes.every((lane) => lane === undefined)) return
     const args = lanes.flatMap((lane) => lane ?? ['', '', ''])
-    if ((await call(scripts.pack, session, [String(epoch), last, ...args])) === 1) this.packed++
+    if ((await call(scripts.pack, session, [String(epoch), last, String(rewrites), ...args])) === 1)
+      this.packed++
   }
 }

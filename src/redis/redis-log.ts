@@ -11,15 +11,15 @@ import {
   type LogPast,
   type LogStats,
   type Opened,
+  type RewrittenPast,
   type SharedLog,
   type Since,
-  spareOffsets,
 } from '../log/shared-log.js'
 import type { Epoch, Position } from '../protocol/cursor.js'
 import { StoreError } from '../store/store.js'
 import type { Address } from './address.js'
 import { readAppended, readDescribed, readOpened, readSince } from './answers.js'
-import { laneBytes, readTold } from './blocks.js'
+import { laneArguments, laneBytes, readTold } from './blocks.js'
 import { checkConfig, checkNode } from './checks.js'
 import type { Argument } from './connection.js'
 import { Health } from './health.js'
@@ -177,19 +177,20 @@ export class RedisLog implements SharedLog {
 
   async begin(session: string, { checkpoint, batches, whole }: LogPast): Promise<boolean> {
     const { epoch, offset, bytes } = checkpoint
-    const lanes = [[], []] as [Argument[], Argument[]]
-    for (const batch of batches) {
-      const { from, to, known } = batch
-      for (const [at, lane] of [batch.critical, batch.droppable].entries()) {
-        if (lane === undefined) continue
-        lanes[at as 0 | 1].push(to, to - from - spareOffsets, laneBytes(batch, lane), known.join(' '))
-      }
-    }
-    const args = [epoch, offset, whole, Buffer.from(bytes), lanes[0].length, ...lanes[0], ...lanes[1]]
+    const args = [epoch, offset, whole, Buffer.from(bytes), ...laneArguments(batches)]
     const isConfirmed = this.#parts.acknowledge === 'replica'
     const begun = (await this.#call(scripts.begin, session, args, isConfirmed)) === 1
     if (begun) this.#idle.touched(session)
     return begun
+  }
+
+  async rewrite(session: string, { checkpoint, batches, rewrites, isTold }: RewrittenPast): Promise<boolean> {
+    const { epoch, offset, bytes } = checkpoint
+    const args = [epoch, rewrites, offset, isTold ? 1 : 0, Buffer.from(bytes), ...laneArguments(batches)]
+    const isConfirmed = this.#parts.acknowledge === 'replica'
+    const rewritten = (await this.#call(scripts.rewrite, session, args, isConfirmed)) === 1
+    if (rewritten) this.#idle.touched(session)
+    return rewritten
   }
 
   async follow(session: string, feed: LogFeed): Promise<void> {

@@ -243,8 +243,8 @@ if not h then
   h = { epoch = ARGV[2], last = 0, status = 'n', whole = 0, reached = 0, tail = 0, former = '0', mark = 0, marked = 0, before = 0 }
   keep(h, 'EX', ARGV[3])
 elseif h.status == 'n' then redis.call('EXPIRE', KEYS[2], ARGV[3]) end
-local rest = redis.call('HMGET', KEYS[3], 'lost', 'image')
-return { h.epoch, h.last, rest[1] or '', h.whole, h.reached, rest[2] or '',
+local rest = redis.call('HMGET', KEYS[3], 'lost', 'image', 'rewrites')
+return { h.epoch, h.last, rest[1] or '', h.whole, h.reached, rest[2] or '', rest[3] or '0',
   redis.call('XRANGE', KEYS[4], '-', '+'), redis.call('XRANGE', KEYS[5], '-', '+') }`,
 )
 
@@ -258,7 +258,8 @@ local offset, lost = tonumber(ARGV[3]), lostOf()
 for after, above in string.gmatch(lost, '(%d+) (%d+)') do
   if offset > tonumber(after) and offset < tonumber(above) then return { 2, tonumber(after), tonumber(above) } end
 end
-if offset < h.whole or offset > h.last then return { 0 } end
+local rewritten = tonumber(redis.call('HGET', KEYS[3], 'rewritten') or '0')
+if offset < h.whole or offset < rewritten or offset > h.last then return { 0 } end
 local bytes, entries, lanes = 0, 0, {}
 for lane = 4, 5 do
   local all, at = {}, '(' .. ARGV[3]
@@ -353,6 +354,43 @@ redis.call('SPUBLISH', KEYS[2], '+')
 return 1`,
 )
 
+/**
+ * ARGV: 2 epoch · 3 how often it had been rewritten · 4 offset · 5 whether an entry tells the hubs · 6 the image ·
+ * 7 arguments of the critical lane · 8… as in `begin`. What follows the offset stays.
+ */
+const rewrite = script(
+  touching,
+  `
+local h = touched()
+if not h or h.epoch ~= ARGV[2] then return 0 end
+if (redis.call('HGET', KEYS[3], 'rewrites') or '0') ~= ARGV[3] then return 0 end
+local offset = tonumber(ARGV[4])
+if offset < h.reached or offset > h.last then return 0 end
+local divide = 7 + tonumber(ARGV[7])
+h.tail = 0
+for lane = 4, 5 do
+  local later = redis.call('XRANGE', KEYS[lane], '(' .. ARGV[4], '+')
+  redis.call('DEL', KEYS[lane])
+  for i = lane == 4 and 8 or divide + 1, lane == 4 and divide or #ARGV, 4 do
+    if ARGV[i + 3] == '' then redis.call('XADD', KEYS[lane], ARGV[i], 'n', ARGV[i + 1], 'b', ARGV[i + 2])
+    else redis.call('XADD', KEYS[lane], ARGV[i], 'n', ARGV[i + 1], 'b', ARGV[i + 2], 'k', ARGV[i + 3]) end
+  end
+  for _, entry in ipairs(later) do
+    redis.call('XADD', KEYS[lane], entry[1], unpack(entry[2]))
+    h.tail = h.tail + #entry[2][4]
+  end
+end
+h.reached = offset
+redis.call('HSET', KEYS[3], 'image', ARGV[6], 'rewrites', num(ARGV[3] + 1))
+if ARGV[5] ~= '1' then
+  h.last = h.last + 1
+  redis.call('HSET', KEYS[3], 'rewritten', num(h.last))
+  redis.call('SPUBLISH', KEYS[2], '+')
+end
+keep(h)
+return 1`,
+)
+
 /** ARGV: 2 the only epoch that is removed; empty for any. Answers -1 if the session has another. */
 const remove = script(
   touching,
@@ -381,17 +419,24 @@ end
 if redis.call('XLEN', KEYS[4]) + redis.call('XLEN', KEYS[5]) < 4 then return {} end
 local size = (redis.call('MEMORY', 'USAGE', KEYS[4], 'SAMPLES', 1) or 0) + (redis.call('MEMORY', 'USAGE', KEYS[5], 'SAMPLES', 1) or 0)
 if size > tonumber(ARGV[2]) then return {} end
-return { h.epoch, h.last, redis.call('XRANGE', KEYS[4], '-', '+'), redis.call('XRANGE', KEYS[5], '-', '+') }`,
+return { h.epoch, h.last, redis.call('HGET', KEYS[3], 'rewrites') or '0',
+  redis.call('XRANGE', KEYS[4], '-', '+'), redis.call('XRANGE', KEYS[5], '-', '+') }`,
 )
 
-/** ARGV: 2 epoch · 3 last · then of each lane how it is now: id, width, bytes; an empty id where there is none. */
+/**
+ * ARGV: 2 epoch · 3 last · 4 how often it had been rewritten · then of each lane how it is now: id, width, bytes; an empty id
+ * where there is none.
+ */
 const pack = script(
   touching,
   `
 local h = touched()
 if not h or h.epoch ~= ARGV[2] or h.last ~= tonumber(ARGV[3]) then return 0 end
+if (redis.call('HGET', KEYS[3], 'rewrites') or '0') ~= ARGV[4] then return 0 end
+-- What a rewriting has read before is in other entries now.
+redis.call('HINCRBY', KEYS[3], 'rewrites', 1)
 for lane = 4, 5 do
-  local at = 3 * lane - 8
+  local at = 3 * lane - 7
   if ARGV[at] ~= '' then
     redis.call('DEL', KEYS[lane])
     redis.call('XADD', KEYS[lane], ARGV[at], 'n', ARGV[at + 1], 'b', ARGV[at + 2])
@@ -400,4 +445,4 @@ end
 return 1`,
 )
 
-export const scripts = { hello, append, open, since, checkpoint, begin, remove, idle, pack } as const
+export const scripts = { hello, append, open, since, checkpoint, begin, rewrite, remove, idle, pack } as const

@@ -4,6 +4,7 @@ import type { Catalog } from '../catalog/catalog.js'
 import { type JsonObject, measure } from '../lib/json.js'
 import { type Lane, type LogEntry, type PlacedEntry, unpackEntries } from '../log/entries.js'
 import type { Delivered } from '../log/shared-log.js'
+import { Redaction } from '../mask/redaction.js'
 import type { Offset } from '../protocol/cursor.js'
 import { receiptIn } from '../session/commands.js'
 import { changeStream, isMessage, type StreamOutcome } from '../session/durable-stream.js'
@@ -15,6 +16,7 @@ import type { OwnTopic } from '../session/topic.js'
 import type { Worker } from '../session/worker.js'
 import { pack, unpack } from '../store/block.js'
 import type { SessionBatch, SessionRecord, StoredEvent, StoredSession, StoredSlice } from '../store/store.js'
+import { type Change, redactEntries } from './redact-memory.js'
 import { restoreSession } from './restore.js'
 import { ownTypes } from './retell.js'
 
@@ -26,6 +28,8 @@ export interface Applying {
   readonly leased: (session: Session, worker: string | undefined, ms: number) => void
   /** The session has ended. */
   readonly ended: (session: Session) => void
+  /** The session is redacted. @param change what redacts a value */
+  readonly redacted: (change: Change) => void
 }
 
 /** What became of a batch, by the places of its entries. */
@@ -82,7 +86,7 @@ function applyEntry(
   session: Session,
   entry: Exclude<LogEntry, { kind: 'stream' }>,
   { from, at }: Pick<Delivered, 'from' | 'at'>,
-  { catalog, leased, ended }: Applying,
+  { catalog, leased, ended, redacted }: Applying,
 ): boolean {
   switch (entry.kind) {
     case 'event':
@@ -136,6 +140,19 @@ function applyEntry(
       const type = worker === undefined ? 'session.lost' : 'worker.lost'
       const offset = tell(session, worker, { type, data: { reason }, at }, catalog)
       session.publishers.lose(worker, reason, { offset, now: at })
+      return true
+    }
+    case 'redact': {
+      redactFollowed(session, entry, { catalog, redacted })
+      const { offsets } = entry
+      if (offsets.length > 0) {
+        const data = { offsets }
+        const bytes = measure(data, Number.POSITIVE_INFINITY)
+        session.appendToAll(
+          { type: 'redacted', data },
+          { traits: catalog.traitsOf('redacted'), bytes, now: at, isHub: true },
+        )
+      }
       return true
     }
     case 'stalled': {
@@ -199,6 +216,22 @@ function applyEvent(
   })
   if (halves !== undefined) session.keepHalves(halves)
   return true
+}
+
+/** Redacts what this hub has of a session in memory. Slices are changed by entries of their own. */
+function redactFollowed(
+  session: Session,
+  { secrets, patterns }: Extract<LogEntry, { kind: 'redact' }>,
+  { catalog, redacted }: Pick<Applying, 'catalog' | 'redacted'>,
+): void {
+  if (secrets.length + patterns.length === 0) return
+  const redaction = Redaction.ofHashes(secrets, patterns, session.masks?.key ?? session.epoch)
+  if (secrets.length > 0) session.knowSecrets(secrets)
+  const change: Change = (value) => redaction.value(value)
+  for (const { state } of session.topics()) state.replaceCauses(change)
+  session.replaceTexts(change)
+  redactEntries(session, redaction, catalog)
+  redacted(change)
 }
 
 /** @returns the worker of an entry; nothing for the session itself */
@@ -366,6 +399,16 @@ function eventsOf(batch: Delivered, taken: ReadonlySet<Offset>, catalog: Catalog
         const facts = { traits: catalog.traitsOf(event.type), bytes, now: at }
         if (taken.has(offset)) events.push({ ...hubEvent(event, offset, undefined, facts), passes: 'modes' })
       }
+    }
+    if (entry.kind === 'redact' && entry.offsets.length > 0) {
+      const data = { offsets: entry.offsets }
+      events.push({
+        offset: (from + place + 1) as Offset,
+        type: 'redacted',
+        time: at,
+        data,
+        passes: 'all',
+      })
     }
     if (entry.kind !== 'event' || entry.withheld === true || known.includes(place)) continue
     if (isTold(entry.event.type, catalog)) continue

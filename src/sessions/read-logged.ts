@@ -38,6 +38,7 @@ export const nobody = {
   begin: (session: Session, now: number): void => session.start(now),
   leased: nothing,
   ended: nothing,
+  redacted: nothing,
 }
 
 /** @returns the setting of sessions that nobody sees, and that count for nothing */

@@ -1,7 +1,6 @@
 import type { Catalog } from '../catalog/catalog.js'
-import type { Entry } from '../history/entry.js'
 import type { Clock } from '../lib/clock.js'
-import { isObject, type JsonObject, type JsonValue, measure } from '../lib/json.js'
+import { isObject, type JsonValue, measure } from '../lib/json.js'
 import type { Masking } from '../mask/masking.js'
 import { kindPattern, type Pattern, patternsMax } from '../mask/patterns.js'
 import { type Redacted, Redaction, redactedValuesMax } from '../mask/redaction.js'
@@ -11,10 +10,12 @@ import { storedEvent } from '../session/journal.js'
 import type { Session } from '../session/session.js'
 import type { Timeline } from '../session/timeline.js'
 import type { OwnTopic } from '../session/topic.js'
-import { isReserved, type TopicState } from '../state/topic-state.js'
+import { isReserved } from '../state/topic-state.js'
 import { type SliceChange, type Store, type StoredEvent, StoreError } from '../store/store.js'
 import { EventRedaction } from './event-redaction.js'
 import type { HeldTexts } from './held-texts.js'
+import type { LogRedacting } from './log-redacting.js'
+import { type Change, entriesOf, entryAt, rangesMax, rangesOf, setOrRemove } from './redact-memory.js'
 import { type GivenSecret, learnSecrets, secretsIn } from './secrets.js'
 import type { Sessions } from './sessions.js'
 import type { Turns } from './turns.js'
@@ -25,8 +26,6 @@ const examinedMax = 20_000
 const overlap = 2_000
 /** Maximum of events in memory that one turn examines. */
 const entriesPerTurn = 200
-/** Maximum of ranges in one event `redacted`. */
-const rangesMax = 1_000
 
 /** What to redact in a session. */
 export interface RedactOptions {
@@ -49,6 +48,8 @@ export interface RedactResult {
 
 export interface RedactingParts {
   readonly sessions: Sessions
+  /** Present if a log assigns the offsets. */
+  readonly log: LogRedacting | undefined
   readonly catalog: Catalog
   readonly clock: Clock
   readonly turns: Turns
@@ -56,6 +57,8 @@ export interface RedactingParts {
   readonly texts: HeldTexts | undefined
   /** Whether the store keeps notices for webhooks. */
   readonly hasNotices: () => boolean
+  /** Called with what redacts a value, for notices in memory. */
+  readonly told: (change: Change) => void
   readonly onDirty: (timeline: Timeline) => void
 }
 
@@ -78,8 +81,10 @@ export class Redacting {
     const { sessions } = this.#parts
     const redacted = checkedRedacted(options)
     const after = checkedAfter(options.after)
-    if (sessions.followed !== undefined) {
-      throw new ProtocolError('conflict', 'a hub with a shared log cannot redact: remove the session')
+    const { log } = this.#parts
+    if (log !== undefined) {
+      const { changed: inLog, examined } = await log.redact(id, redacted, redactionOf(redacted))
+      return { examined, redacted: inLog.size }
     }
     const store = sessions.committing?.store
     if (store !== undefined && store.replace === undefined)
@@ -139,8 +144,9 @@ export class Redacting {
   }
 
   /** Redacts the pending webhook notices. */
-  #redactNotices(change: (value: JsonObject) => JsonObject): void {
-    const { sessions, hasNotices } = this.#parts
+  #redactNotices(change: Change): void {
+    const { sessions, hasNotices, told } = this.#parts
+    told(change)
     const outbox = hasNotices() ? sessions.committing?.store.outbox : undefined
     for (const { key, value } of outbox?.entries() ?? []) {
       const redacted = change(value)
@@ -216,23 +222,6 @@ function redactSlices(session: Session, topic: OwnTopic, change: Change, now: nu
   }
 }
 
-type Change = <V extends JsonValue>(value: V) => V
-
-/** Marks may be longer than the secrets: a slice that exceeds its limit with them is removed. */
-function setOrRemove(
-  state: TopicState,
-  slice: string,
-  value: JsonValue,
-  moment: Parameters<TopicState['set']>[2],
-): ReturnType<TopicState['set']> {
-  try {
-    return state.set(slice, value, moment)
-  } catch (error) {
-    if (!(error instanceof ProtocolError)) throw error
-    return state.remove(slice, moment)
-  }
-}
-
 function slicesOf(session: Session): SliceChange[] {
   return session
     .topics()
@@ -241,43 +230,6 @@ function slicesOf(session: Session): SliceChange[] {
         .filter(([slice]) => !isReserved(slice))
         .map(([slice, value, offset]) => ({ ...(worker !== undefined && { worker }), slice, offset, value })),
     )
-}
-
-/** @returns the events in memory, each once, in order of offsets */
-function entriesOf(session: Session): readonly Entry[] {
-  const found = new Set<Entry>()
-  for (const { critical, droppable, pinned } of session.histories().map((history) => ({
-    critical: history.critical,
-    droppable: history.droppable,
-    pinned: history.pinned(),
-  }))) {
-    for (const lane of [critical, droppable])
-      for (let index = 0; index < lane.length; index++) found.add(lane.at(index))
-    for (const entry of pinned) found.add(entry)
-  }
-  return [...found].sort((one, other) => one.offset - other.offset)
-}
-
-/** Binary search: the entries are in order. */
-function entryAt(entries: readonly Entry[], offset: Offset): Entry | undefined {
-  let [low, high] = [0, entries.length]
-  while (low < high) {
-    const middle = (low + high) >>> 1
-    if ((entries[middle] as Entry).offset < offset) low = middle + 1
-    else high = middle
-  }
-  return entries[low]
-}
-
-/** @returns the first and the last of each range of offsets without a gap */
-export function rangesOf(offsets: ReadonlySet<Offset>): [first: number, last: number][] {
-  const ranges: [number, number][] = []
-  for (const offset of [...offsets].sort((one, other) => one - other)) {
-    const newest = ranges.at(-1)
-    if (newest !== undefined && newest[1] === offset - 1) newest[1] = offset
-    else ranges.push([offset, offset])
-  }
-  return ranges
 }
 
 function checkedAfter(after: unknown): Offset {
@@ -312,7 +264,7 @@ function checkedPatterns(given: unknown): readonly Pattern[] {
 /** @throws ProtocolError `badFrame` if a pattern is not valid in RE2 */
 function redactionOf(redacted: Redacted): Redaction {
   try {
-    return new Redaction(redacted)
+    return Redaction.of(redacted)
   } catch (error) {
     if (!(error instanceof TypeError)) throw error
     throw new ProtocolError('badFrame', `patterns${quote(error.message)}`, { pointer: '/patterns' })

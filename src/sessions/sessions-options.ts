@@ -10,6 +10,7 @@ import type { Timeline } from '../session/timeline.js'
 import type { StateSetting } from '../session/topic.js'
 import type { Tracing } from '../session/tracing.js'
 import type { Retention, Store } from '../store/store.js'
+import type { Change } from './redact-memory.js'
 
 /** The dependencies of the sessions on their hub. */
 export interface SessionsOptions {
@@ -25,6 +26,8 @@ export interface SessionsOptions {
   readonly tracing: Tracing | undefined
   /** The listeners for notices of sessions. */
   readonly notices: ReadonlySet<(notice: Notice) => void>
+  /** Called when a session of a log is redacted, with what redacts a value. */
+  readonly redacted: (change: Change) => void
   readonly expose: StateSetting['expose']
   /** Called when a session, or a list of sessions, may have something for its followers. */
   readonly onDirty: (timeline: Timeline) => void

@@ -476,6 +476,7 @@ export class Sessions {
       begin: (session, now) => this.#begin(session, now),
       leased: ({ id }, worker, ms) => options.onLease(id, worker, ms),
       ended: ({ id }) => options.onOver(id),
+      redacted: options.redacted,
       onDirty: (session) => {
         if (session.followed) onDirty(session)
       },

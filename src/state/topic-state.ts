@@ -57,6 +57,8 @@ export interface Moment {
   readonly cause?: Cause | undefined
   /** Puts marks in the place of secrets: in a value, of which only what differs from the one before has to be looked at. */
   readonly mask?: ((value: JsonValue, before: JsonValue | undefined) => JsonValue) | undefined
+  /** The update has the full value, even if a patch would be smaller. */
+  readonly isWhole?: boolean
 }
 
 export type Change =
@@ -65,7 +67,7 @@ export type Change =
   /** The change uses the offset of the moment. */
   | { readonly kind: 'changed'; readonly entry: Entry }
 
-interface Slice extends Omit<Moment, 'mask'> {
+interface Slice extends Omit<Moment, 'mask' | 'isWhole'> {
   readonly value: JsonValue
   readonly bytes: number
   /** One update with the full value, made when the first client needs it. */
@@ -124,7 +126,7 @@ export class TopicState {
   }
 
   /** @throws ProtocolError when the value is out of bounds; then nothing has changed. The same holds for the methods below. */
-  set(slice: string, given: JsonValue, { mask, ...moment }: Moment): Change {
+  set(slice: string, given: JsonValue, { mask, isWhole = false, ...moment }: Moment): Change {
     const held = this.#slices.get(slice)
     const counts = this.#countsOf(slice)
     counts.comparisons++
@@ -145,7 +147,7 @@ export class TopicState {
     this.#keep(slice, { ...moment, value, bytes }, held.bytes)
     // The patch of a value that is replaced as a whole contains it, so it is larger.
     const patchBytes = jsonBytes(patch)
-    if (patchBytes < bytes) {
+    if (!isWhole && patchBytes < bytes) {
       counts.patches++
       counts.patchBytes += patchBytes
       return this.#changed({ slice, base: held.offset, patch, ...because(moment) }, patchBytes, moment)

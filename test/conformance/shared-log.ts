@@ -97,7 +97,16 @@ export function sharedLogConformance(
     const log = await setUp(t)
     const { epoch, open } = await opened(log)
     t.match(epoch, /^[\w-]{8,64}$/)
-    t.strictSame(open, { epoch, last: 0, lost: [], checkpoint: undefined, before: [], batches: [], whole: 0 })
+    const nothing = {
+      last: 0,
+      lost: [],
+      checkpoint: undefined,
+      before: [],
+      batches: [],
+      whole: 0,
+      rewrites: 0,
+    }
+    t.strictSame(open, { epoch, ...nothing })
     t.equal((await opened(log)).epoch, epoch)
     t.not((await log.link().open('other')).epoch, epoch)
   })
@@ -417,6 +426,62 @@ export function sharedLogConformance(
     t.equal(await other.begin('s', past('second')), false)
     t.equal(appended(await append(other, 'first', 1, { session: 'f' })).from, 7)
     t.strictSame(await other.sessions('', 10), ['f', 's'])
+  })
+
+  t.test('what there is may be rewritten, and what was appended meanwhile stays', async (t) => {
+    const log = await setUp(t)
+    const { link, epoch } = await opened(log)
+    const other = log.link()
+    const told = new Told()
+    await other.follow('s', told)
+    await append(link, epoch, 2, { critical: bytes('secret c'), droppable: bytes('secret d') })
+    await append(link, epoch, 1, { droppable: bytes('plain'), ids: named('/a') })
+    const { batches, last, rewrites } = await link.open('s')
+    await append(other, epoch, 1, { droppable: bytes('later') })
+    const marked = batches.map((batch) =>
+      batch.critical === undefined
+        ? batch
+        : { ...batch, critical: bytes('mark c'), droppable: bytes('mark d') },
+    )
+    const checkpoint = { epoch, offset: last, bytes: bytes('image') }
+    const past = { checkpoint, batches: marked, rewrites, isTold: true }
+    t.equal(await link.rewrite('s', { ...past, rewrites: rewrites + 1 }), false)
+    t.equal(await link.rewrite('other', past), false)
+    t.equal(await link.rewrite('s', past), true)
+    t.equal(await other.rewrite('s', past), false, 'the same again is of what there was before')
+    const now = await other.open('s')
+    const textsOf = (all: readonly Delivered[]) =>
+      all.map(({ critical, droppable }) =>
+        [critical, droppable].map((lane) => lane && Buffer.from(lane).toString()),
+      )
+    t.strictSame(textsOf(now.before), [
+      ['mark c', 'mark d'],
+      [undefined, 'plain'],
+    ])
+    t.strictSame(textsOf(now.batches), [[undefined, 'later']])
+    t.equal(Buffer.from(now.checkpoint?.bytes ?? []).toString(), 'image')
+    t.strictSame(textsOf(batchesOf(await other.since('s', { epoch, offset: offset(0) }))).length, 3)
+    t.match(await append(link, epoch, 1, { ids: named('/a') }), {
+      from: now.last,
+      to: now.last,
+      known: [{ place: 0 }],
+    })
+    await link.checkpoint('s', { epoch, offset: offset(4), bytes: bytes('of before') })
+    t.equal(Buffer.from((await link.open('s')).checkpoint?.bytes ?? []).toString(), 'image')
+
+    const whole = await link.open('s')
+    const all = [...whole.before, ...whole.batches]
+    const end = { epoch, offset: whole.last, bytes: bytes('image 2') }
+    t.equal(
+      await link.rewrite('s', { checkpoint: end, batches: all, rewrites: whole.rewrites, isTold: false }),
+      true,
+    )
+    await until('the follower is told', () => told.breaks === 1)
+    t.strictSame(await other.since('s', { epoch, offset: whole.last }), { kind: 'behind' })
+    const ended = await other.open('s')
+    t.equal(ended.last, whole.last + 1)
+    t.match(await other.since('s', { epoch, offset: ended.last }), { kind: 'batches', batches: [] })
+    t.strictSame(spans(ended.before), spans(all))
   })
 
   t.test('a log that was closed takes nothing more', async (t) => {

@@ -11,6 +11,7 @@ import type {
   LogFeed,
   LogPast,
   Opened,
+  RewrittenPast,
   SharedLog,
   Since,
 } from '../../src/log/shared-log.js'
@@ -178,6 +179,10 @@ export class FaultyLink implements SharedLog {
 
   begin(session: string, past: LogPast): Promise<boolean> {
     return this.#call(() => this.#inner.begin(session, past))
+  }
+
+  rewrite(session: string, past: RewrittenPast): Promise<boolean> {
+    return this.#call(() => this.#inner.rewrite(session, past))
   }
 
   follow(session: string, feed: LogFeed): Promise<void> {

@@ -7,6 +7,8 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { createHub, type Hub } from '../../src/hub/hub.js'
+import { systemRandom } from '../../src/lib/random.js'
+import { MemoryLog } from '../../src/log/memory-log.js'
 import type { NewEvent } from '../../src/protocol/frames.js'
 import { noLog } from '../../src/server/operations/log.js'
 import { PermittedAddresses } from '../../src/server/webhooks/addresses.js'
@@ -255,6 +257,30 @@ t.test('what waits outlives the hub, and a URL that is not there any more', asyn
   const other = telling(t, `${url}/other`, {}, { clock, hub: hub() })
   t.same([other.counts.dropped.gone, other.counts.waiting], [1, 0])
   t.equal(kept.size, 0)
+})
+
+t.test('what waits is redacted with its session, with a shared log as well', async (t) => {
+  for (const isShared of [false, true]) {
+    const clock = new SimulatedClock()
+    const { got, url } = await receiver(t, (response, count) =>
+      response.writeHead(count === 1 ? 503 : 204).end(),
+    )
+    const log = isShared ? new MemoryLog(clock, systemRandom).link() : undefined
+    const hub = createHub({ clock, masking: { mode: 'off' }, ...(log && { log }) })
+    const { counts } = telling(t, url, {}, { clock, hub })
+    const error = 'refused correct-horse-battery'
+    await hub.submit('sessions/s', [{ type: 'execution_failed', data: { error } }])
+    await until('it has failed', () => counts.attempts.failed === 1)
+    await hub.redact('s', { values: [{ value: 'correct-horse-battery', kind: 'password' }] })
+    await until('it came', () => {
+      clock.advance(1_000)
+      return counts.attempts.delivered === 1
+    })
+    t.strictSame(
+      got.map(({ told }) => told['reason']),
+      [error, 'refused [secret:password]'],
+    )
+  }
 })
 
 t.test('a queue has an end, and so has the time for which it is tried', async (t) => {

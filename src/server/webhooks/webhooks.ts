@@ -41,7 +41,7 @@ interface Entry {
   readonly key: number
   readonly hook: Hook
   readonly id: string
-  readonly body: string
+  body: string
   /** Milliseconds since 1970. */
   readonly at: number
   attempts: number
@@ -77,6 +77,7 @@ export class Webhooks {
   readonly #entries = new Map<number, Entry>()
   readonly #stop = new AbortController()
   readonly #endNotices: () => void
+  readonly #endRedactions: () => void
   readonly #agent = `runcast/${packageVersion()}`
   #key = 0
   #flushing = false
@@ -89,12 +90,16 @@ export class Webhooks {
     this.#outbox = options.hub.outbox
     for (const { key, value } of this.#outbox?.entries() ?? []) this.#restore(key, value)
     this.#endNotices = options.hub.onNotice((notice) => this.#take(notice))
+    this.#endRedactions = options.hub.onRedaction((change) => {
+      for (const entry of this.#entries.values()) entry.body = change(entry.body)
+    })
     for (const hook of this.#hooks) this.#next(hook)
   }
 
   /** What waits stays in the store. */
   close(): void {
     this.#endNotices()
+    this.#endRedactions()
     for (const { timer } of this.#entries.values()) timer?.cancel()
     this.#stop.abort()
   }

@@ -181,7 +181,8 @@ export class Tailing {
     const shown: ShownEvent = { type: event, time, worker, data: value['data'] }
     if (this.#transcript === undefined) {
       const isState = event === 'state.initial' || event === 'state.update'
-      if (isState || grep?.matches(shown) !== false) stdout.write(`${escapeControls(data)}\n`)
+      if (isState || event === 'redacted' || grep?.matches(shown) !== false)
+        stdout.write(`${escapeControls(data)}\n`)
       return
     }
     if (event === 'state.initial') return this.#begin(time, value['data'] as { readonly slices: Slices })
@@ -190,7 +191,8 @@ export class Tailing {
       stdout.write(this.#transcript.lines({ time, worker }, lines))
       return
     }
-    const found = grep === undefined ? shown : grep.take(shown)
+    // It is about what was shown, whatever is looked for.
+    const found = grep === undefined || event === 'redacted' ? shown : grep.take(shown)
     if (found !== undefined) this.#show(found)
   }
 

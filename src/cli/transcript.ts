@@ -17,6 +17,9 @@ export interface ShownEvent {
 /** A longer name moves its own line alone. */
 const widthMax = 20
 
+/** Ranges of redacted offsets that a notice names. */
+const rangesShown = 10
+
 /** The hub may know more types; their data is shown. */
 const catalog = createCatalog()
 
@@ -143,6 +146,7 @@ export class Transcript {
       const paint = data['cancelled'] === true ? yellow : data['code'] === 0 ? green : red
       return paint(how) + dim(after)
     }
+    if (isObject(data) && type === 'redacted') return yellow(redactedText(data['offsets']))
     const said = isObject(data) ? this.#said(type, data, worker) : undefined
     if (said !== undefined) return said
     const json = data === undefined || data === null ? '' : terminalText(JSON.stringify(data))
@@ -263,4 +267,14 @@ function clockTime(time: number): string {
   return [date.getHours(), date.getMinutes(), date.getSeconds()]
     .map((n) => String(n).padStart(2, '0'))
     .join(':')
+}
+
+/** @returns the notice for events that were shown before a secret was taken out of them */
+function redactedText(offsets: unknown): string {
+  const ranges = Array.isArray(offsets) ? offsets.filter((range) => Array.isArray(range)) : []
+  const shown = ranges
+    .slice(0, rangesShown)
+    .map(([first, last]) => (first === last ? first : `${first}–${last}`))
+  const more = ranges.length > shown.length ? ' and others' : ''
+  return `a secret was taken out of ${terminalText(shown.join(', '))}${more}: what is shown of these offsets above may still have it`
 }

@@ -452,4 +452,17 @@ t.test('a transcript shows what an agent says and does', async (t) => {
   t.equal(shown('llm_turn_complete', turn), 'fix | m-1: 10 tokens in, 5 out, $0.0123\n')
   t.equal(shown('execution_failed', { error: 'no key' }), 'fix | failed: no key\n')
   t.equal(shown('execution_completed', {}), 'fix | completed\n')
+  const notice = (offsets: string) =>
+    `fix | a secret was taken out of ${offsets}: what is shown of these offsets above may still have it\n`
+  t.equal(
+    shown('redacted', {
+      offsets: [
+        [3, 3],
+        [5, 9],
+      ],
+    }),
+    notice('3, 5–9'),
+  )
+  const many = Array.from({ length: 11 }, (_, n) => [2 * n, 2 * n])
+  t.equal(shown('redacted', { offsets: many }), notice('0, 2, 4, 6, 8, 10, 12, 14, 16, 18 and others'))
 })

@@ -54,6 +54,20 @@ def window():
             say([event.data for event in session.subscribe(types=["note"], **asked) if event.type == "note"])
 
 
+def redacted():
+    """Keeps what it is given, until a secret is taken out of it."""
+    kept = []
+    with runcast.connect(url) as client:
+        for event in client.session("leak").subscribe(replay="all"):
+            if event.type == "redacted":
+                kept = [one for one in kept if not event.redacts(one.offset)]
+                say([one.data for one in kept])
+            elif event.type == "note":
+                kept.append(event)
+                if len(kept) == 3:
+                    say("has all")
+
+
 async def window_async():
     async with runcast.aio.connect(url) as client:
         subscription = client.session("window").subscribe(types=["note"], last=2)
@@ -152,4 +166,4 @@ elif scenario == "steered-async":
 elif scenario == "subscribe-async":
     asyncio.run(subscribe_async())
 else:
-    {"publish": publish, "subscribe": subscribe, "calls": calls, "steered": steered, "window": window}[scenario]()
+    {"publish": publish, "subscribe": subscribe, "calls": calls, "steered": steered, "window": window, "redacted": redacted}[scenario]()

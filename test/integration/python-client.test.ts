@@ -137,6 +137,18 @@ t.test('the Python client begins with the newest events, or at a time', { skip }
   t.strictSame(await play(t, url, 'window-async')(), [9])
 })
 
+t.test('the Python client tells which kept events were redacted', { skip }, async (t) => {
+  const { hub, url } = await served(t)
+  hub
+    .session('leak')
+    .publish(['one', 'correct horse battery', 'three'].map((data) => ({ type: 'note', data })))
+  const next = play(t, url, 'redacted')
+  t.equal(await next(), 'has all')
+  await hub.redact('leak', { values: ['correct horse battery'] })
+  t.strictSame(await next(), ['one', 'three'])
+  hub.endSession('leak')
+})
+
 t.test('the Python client passes over what it cannot read, and says it', { skip }, async (t) => {
   const blocks = [
     'not JSON',

@@ -94,6 +94,12 @@ class Event:
     replayed: bool = False
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
+    def redacts(self, offset: int) -> bool:
+        """Whether this is a `redacted` event that names the offset: whoever keeps that event drops it, or reads it again."""
+        if self.type != "redacted" or not isinstance(self.data, Mapping):
+            return False
+        return any(first <= offset <= last for first, last in self.data.get("offsets", ()))
+
 
 @dataclass(frozen=True)
 class Published:

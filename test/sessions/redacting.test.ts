@@ -1,8 +1,12 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { connect } from '../../src/client/client.js'
-import type { Hub } from '../../src/hub/hub.js'
+import { createHub, type Hub } from '../../src/hub/hub.js'
 import type { HubOptions } from '../../src/hub/hub-options.js'
 import type { JsonValue } from '../../src/lib/json.js'
 import type { Cursor, Offset } from '../../src/protocol/cursor.js'
@@ -11,6 +15,7 @@ import { EventsStore } from '../../src/react/events-store.js'
 import type { RedactOptions } from '../../src/sessions/redacting.js'
 import { StateMirror } from '../../src/state/mirror.js'
 import { backupLmdb } from '../../src/store/backup.js'
+import { inspectFile } from '../../src/store/inspect-file.js'
 import { openLmdb } from '../../src/store/lmdb.js'
 import { memoryStore } from '../../src/store/memory.js'
 import { served } from '../kit/served.js'
@@ -268,4 +273,59 @@ t.test('the list of a hook begins anew with what the hub has', async (t) => {
   await hub.submit('sessions/s', [{ type: 'llm_text_delta', data: { content: 'and on' } }])
   await until('it goes on', () => shown().includes('and on'))
   t.notMatch(shown(), /offsets/)
+})
+
+// For the long run: RUNCAST_KILLS=50 node --import tsx test/sessions/redacting.test.ts
+const kills = Number(process.env['RUNCAST_KILLS'] ?? 2)
+
+t.test('a hub that is killed while it redacts leaves each event as it was, or redacted', async (t) => {
+  t.setTimeout(60_000 + 10_000 * kills)
+  const child = fileURLToPath(new URL('redact-child.ts', import.meta.url))
+  let between = 0
+  for (let kill = 0; kill < kills; kill++) {
+    const directory = aDirectory(t)
+    const count = 6_000
+    const texts = Array.from({ length: count }, (_, index) =>
+      index % 3 === 0 ? `login ${index} with ${secret}` : `nothing of interest ${index}`,
+    )
+    const before = openLmdb({ directory })
+    const filling = createHub({ masking: { mode: 'off' }, store: before })
+    await publishAll(
+      filling,
+      's',
+      texts.map((data) => ({ type: 'note', data })),
+    )
+    filling.setState('sessions/s', 'plan', { password: secret })
+    await filling.committed('s')
+    await filling.closeStore()
+    const running = spawn(process.execPath, ['--import', 'tsx', child, directory, secret], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+    const exited = once(running, 'exit')
+    // Each kill at a later page, and in the middle of it, more or less.
+    let left = 1 + (kill % 5)
+    for await (const line of createInterface({ input: running.stdout }))
+      if (line === 'replaces' && --left === 0) setImmediate(() => running.kill('SIGKILL'))
+    await exited
+    t.equal(inspectFile(directory, false), undefined, 'the file is whole')
+    const hub = aHub(t, { masking: { mode: 'off' }, store: openLmdb({ directory }) })
+    const shown = async () =>
+      (await historyOf(hub, 'sessions/s', 1_000)).flatMap(({ type, data }) => (type === 'note' ? [data] : []))
+    const found = await shown()
+    t.equal(found.length, count)
+    const isLeft = (data: unknown) => typeof data === 'string' && data.includes(secret)
+    const wrong = found.filter(
+      (data, index) => data !== texts[index] && data !== texts[index]?.replace(secret, mark),
+    )
+    t.strictSame(wrong, [], 'each event is as it was, or redacted')
+    if (found.some(isLeft) && found.some((data) => typeof data === 'string' && data.includes(mark))) between++
+    await hub.redact('s', redact)
+    t.strictSame(
+      await shown(),
+      texts.map((text) => text.replace(secret, mark)),
+      'another call finishes it',
+    )
+    t.notMatch(JSON.stringify(hub.state('sessions/s')), secret)
+  }
+  t.comment(`${between} of ${kills} redactions were interrupted between pages`)
 })

@@ -49,7 +49,7 @@ async function published(t: Test, made: readonly MadeUp[], mode: MaskingMode): P
   const places = new Map<string, string>()
   const hook = await webhook(t, (body) => places.set('webhook', `${places.get('webhook') ?? ''}${body}`))
   const webhooks = [
-    { url: hook, secret: 'of the test', on: ['failed', 'ended'], allow: ['127.0.0.1'] },
+    { url: hook, secret: 'a secret of the tests', on: ['failed', 'ended'], allow: ['127.0.0.1'] },
   ] as const
   const server = await serve(hub, { port: 0, log, webhooks })
   const clients = (['json', 'msgpack'] as const).map((codec) => connect(server.url, { codec }))

@@ -137,6 +137,29 @@ t.test(
   },
 )
 
+for (const [name, make] of Object.entries(stores)) {
+  t.test(`${name}: a session and its fork are redacted each by itself`, async (t) => {
+    const hub = aHub(t, { ...make(t), masking: { mode: 'off' } })
+    fill(hub)
+    await hub.committed('s')
+    for (const session of ['f', 'g']) await hub.forkSession('s', { session })
+    const shown = async (session: string) =>
+      JSON.stringify([
+        await historyOf(hub, `sessions/${session}/**`, 500),
+        hub.state(`sessions/${session}`),
+        hub.find(session),
+      ])
+    const before = await shown('f')
+    t.match(before, secret)
+    await hub.redact('s', redact)
+    t.equal(await shown('f'), before, 'the fork has what it had')
+    await hub.redact('f', redact)
+    t.notMatch(await shown('f'), secret)
+    t.notMatch(await shown('s'), secret)
+    t.match(await shown('g'), secret)
+  })
+}
+
 t.test('followers get the changes of slices and one notice, and equal the hub', async (t) => {
   const hub = aHub(t, { masking: { mode: 'off' }, store: memoryStore() })
   const told: HubEvent[] = []

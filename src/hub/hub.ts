@@ -209,12 +209,25 @@ export class Hub {
    * `publish`, for ids that have been checked.
    *
    * @param publisher the worker that publishes all of the events; or for each event its own, as in `events`
+   * @param isPlain whether `isPlainJson` has found no secret in the JSON text of the events
    */
-  publishTo(sessionId: string, publisher: Publisher, events: readonly NewEvent[]): PublishResult {
-    if (this.#tracing === undefined) return this.#publishing.publish(sessionId, publisher, events)
+  publishTo(
+    sessionId: string,
+    publisher: Publisher,
+    events: readonly NewEvent[],
+    isPlain = false,
+  ): PublishResult {
+    if (this.#tracing === undefined) return this.#publishing.publish(sessionId, publisher, events, isPlain)
     const topic =
       typeof publisher === 'string' ? `sessions/${sessionId}/workers/${publisher}` : `sessions/${sessionId}`
-    return this.#tracing.publish(topic, events, () => this.#publishing.publish(sessionId, publisher, events))
+    return this.#tracing.publish(topic, events, () =>
+      this.#publishing.publish(sessionId, publisher, events, isPlain),
+    )
+  }
+
+  /** Whether secrets are known only by their forms, so that `isPlainJson` makes publishing cheaper. */
+  get seeksOnlyShapes(): boolean {
+    return this.#masking?.seeksOnlyShapes === true
   }
 
   // Submitting: what is done through a log, or kept in a store, before it is answered
@@ -222,11 +235,12 @@ export class Hub {
   /**
    * Publishes like `publish`. The only way to publish to a shared log.
    *
+   * @param isPlain as in `publishTo`
    * @returns when the events are stored, or in the log
    * @throws ProtocolError as `publish`; `unavailable` if the outcome is unknown
    */
-  submit(topic: string | TopicName, events: readonly NewEvent[]): Promise<PublishResult> {
-    return this.#submissions.publish(topic, events)
+  submit(topic: string | TopicName, events: readonly NewEvent[], isPlain = false): Promise<PublishResult> {
+    return this.#submissions.publish(topic, events, isPlain)
   }
 
   /** `submit`, for ids that have been checked; `publisher` as in `publishTo`. */

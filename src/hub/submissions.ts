@@ -15,7 +15,12 @@ import { makerOf, type StateChange } from './state-change.js'
 /** What a hub does at once, without waiting for a store. */
 interface SynchronousHub {
   readonly limits: Limits
-  publishTo(session: string, publisher: Publisher, events: readonly NewEvent[]): PublishResult
+  publishTo(
+    session: string,
+    publisher: Publisher,
+    events: readonly NewEvent[],
+    isPlain?: boolean,
+  ): PublishResult
   changeState(
     topic: string | TopicName,
     slice: string,
@@ -51,20 +56,25 @@ export class Submissions {
     this.#submitting = submitting
   }
 
-  publish(topic: string | TopicName, events: readonly NewEvent[]): Promise<PublishResult> {
+  publish(topic: string | TopicName, events: readonly NewEvent[], isPlain = false): Promise<PublishResult> {
     try {
       const { session, worker } = ownTopicOf(topic, 'publish.topic', this.#hub.limits)
-      return this.publishTo(session, worker, events)
+      return this.publishTo(session, worker, events, isPlain)
     } catch (error) {
       return rejected(error)
     }
   }
 
   /** No async function: where nothing is stored, the answer is there at once, and costs one promise. */
-  publishTo(session: string, publisher: Publisher, events: readonly NewEvent[]): Promise<PublishResult> {
+  publishTo(
+    session: string,
+    publisher: Publisher,
+    events: readonly NewEvent[],
+    isPlain = false,
+  ): Promise<PublishResult> {
     if (this.#submitting !== undefined) return this.#submitting.publish(session, publisher, events)
     try {
-      const result = this.#hub.publishTo(session, publisher, events)
+      const result = this.#hub.publishTo(session, publisher, events, isPlain)
       return this.#isStored ? this.#hub.committed(session).then(() => result) : Promise.resolve(result)
     } catch (error) {
       return rejected(error)

@@ -33,6 +33,7 @@ const byteOrderMark = 0xfeff
 export class LineReader {
   readonly #bytesMax: number
   readonly #take: (text: string, line: number) => void
+  readonly #look: (bytes: Buffer) => void
   /** The bytes after the last newline, and their total length. */
   #rest: Uint8Array[] = []
   #restBytes = 0
@@ -41,10 +42,16 @@ export class LineReader {
   /**
    * @param bytesMax the longest line, without its end
    * @param take called for each line, its number from 1
+   * @param look called with the bytes of lines before they are passed on, one line or many
    */
-  constructor(bytesMax: number, take: (text: string, line: number) => void) {
+  constructor(
+    bytesMax: number,
+    take: (text: string, line: number) => void,
+    look: (bytes: Buffer) => void = () => {},
+  ) {
     this.#bytesMax = bytesMax
     this.#take = take
+    this.#look = look
   }
 
   /** The length of the incomplete line. Bytes. */
@@ -92,6 +99,7 @@ export class LineReader {
   #lastOf(line: Buffer): void {
     this.#line += 1
     this.#check(line)
+    this.#look(line)
     this.#give(line.toString('utf8'))
   }
 
@@ -102,6 +110,7 @@ export class LineReader {
       this.#eachOf(block)
       return
     }
+    this.#look(block)
     const text = block.toString('utf8')
     let from = 0
     while (from < text.length) {

@@ -54,7 +54,7 @@ function isRun(unit: number): boolean {
 }
 
 /** Shorter runs contain neither a secret nor a name that announces one: `authorization` has 13 characters. */
-const runLengthMin = 13
+export const runLengthMin = 13
 
 /**
  * Finds a run that may be, or announce, a secret. It checks every 13th character first, because a run of 13 characters

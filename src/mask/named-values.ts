@@ -1,3 +1,4 @@
+import { isArray, type JsonObject, type JsonValue } from '../lib/json.js'
 import type { Found, Seeker } from './found.js'
 
 const names =
@@ -55,6 +56,22 @@ export function kindOfField(name: string, all: boolean): string | undefined {
     if (kind !== undefined) return kind
   }
   return all && secretName.test(name) ? 'named-value' : undefined
+}
+
+/** Whether a value has a field whose text is secret whatever its form. */
+export function hasSecretField(value: JsonValue): boolean {
+  if (typeof value !== 'object' || value === null) return false
+  if (isArray(value)) {
+    for (const item of value) if (typeof item === 'object' && hasSecretField(item)) return true
+    return false
+  }
+  const object: JsonObject = value
+  for (const name in object) {
+    const field = object[name] as JsonValue
+    if (typeof field === 'object' ? hasSecretField(field) : kindOfField(name, false) !== undefined)
+      return true
+  }
+  return false
 }
 
 /** Compares only the first letter, because each field is checked. */

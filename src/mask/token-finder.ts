@@ -18,6 +18,9 @@ const isPair = new Uint8Array(128 * 128)
 /** Beginnings of the prefixes of shapes. */
 const beginnings = new Set<string>()
 
+/** What a secret of a known form begins with. */
+export const anchors: readonly string[] = shapes.flatMap((shape) => shape.anchors)
+
 for (const shape of shapes) {
   for (const anchor of shape.anchors) {
     addToBucket(bucketOf(anchor, 0), { anchor, shape })

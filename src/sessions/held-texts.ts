@@ -69,18 +69,20 @@ export class HeldTexts {
    *
    * @returns the event as it may be kept and sent
    */
-  masked(event: NewEvent, { session, worker, traits, now }: Published): NewEvent {
+  masked(event: NewEvent, { session, worker, traits, now, isPlain }: Published): NewEvent {
     const { data = null } = event
     const text = traits.merge && mergeTextOf(traits.merge, data)
     if (text === undefined) {
       if (this.#held.size > 0 && traits.command === undefined) this.#end(session, worker)
-      const masked = this.#parts.masking.value(data, session)
+      const { masking } = this.#parts
+      if (isPlain && masking.isPlainValue(data, session)) return event
+      const masked = masking.value(data, session)
       return masked === data ? event : { ...event, data: masked }
     }
     const isAlone = this.#held.size === 0 || !this.#held.has(session.id)
     if (isAlone && isTextAlone(data, text.path) && this.#parts.masking.isPlain(text.text, session))
       return event
-    return this.#piece(event, text, { session, worker, traits, now })
+    return this.#piece(event, text, { session, worker, traits, now, isPlain })
   }
 
   #piece(event: NewEvent, { path, text }: MergeText, published: Published): NewEvent {
@@ -230,6 +232,8 @@ interface Published {
   readonly worker: Worker | undefined
   readonly traits: Traits
   readonly now: number
+  /** As in `Publishing.publish`. */
+  readonly isPlain: boolean
 }
 
 function dueAt({ text, since, last }: Stream): number {

@@ -157,9 +157,15 @@ export class Publishing {
    * Publishes all of the events, or none.
    *
    * @param publisher the worker that publishes all of the events; or for each event its own, as in `events`
+   * @param isPlain whether `isPlainJson` has found no secret in the JSON text of the events
    * @throws ProtocolError as `Hub.publish` does
    */
-  publish(sessionId: string, publisher: Publisher, given: readonly NewEvent[]): PublishResult {
+  publish(
+    sessionId: string,
+    publisher: Publisher,
+    given: readonly NewEvent[],
+    isPlain = false,
+  ): PublishResult {
     this.#sessions.expectOwnOffsets()
     const { events, sizes, steers } = this.#check.events(given)
     const known = this.#publishedBefore(sessionId, publisher, events)
@@ -194,7 +200,7 @@ export class Publishing {
       if (offset === undefined) {
         const traits = this.#catalog.traitsOf(event.type)
         if (event.attempt !== undefined) this.#own.supersede(session, worker, event.attempt, now)
-        const masked = this.#texts?.masked(event, { session, worker, traits, now }) ?? event
+        const masked = this.#texts?.masked(event, { session, worker, traits, now, isPlain }) ?? event
         const bytes = (sizes[i] as number) + growthOf(event, masked)
         offset = session.append(masked, worker, { traits, bytes, now })
       } else duplicates++

@@ -7,6 +7,7 @@ import { hasChecksum, tokenChecksum } from '../../src/mask/checksum.js'
 import { Masking, type MaskingMode } from '../../src/mask/masking.js'
 import { Masks } from '../../src/mask/masks.js'
 import type { Pattern } from '../../src/mask/patterns.js'
+import { isPlainJson } from '../../src/mask/plain-json.js'
 import { TailedText } from '../../src/mask/tails.js'
 import { Values, valueLengthMin } from '../../src/mask/values.js'
 import { SeededRandom } from '../kit/random.js'
@@ -323,6 +324,64 @@ t.test(
     t.match(shown, /after$/)
   },
 )
+
+t.test('JSON text that is found plain has no secret once it is parsed, however it is written', async (t) => {
+  const random = randomOf(11)
+  const one = masking()
+  const surroundings = [
+    ['', ''],
+    ['see: ', ' and so on'],
+    ['first\nsecond\t', '\n'],
+    ['{"text":"', '"}'],
+    ['caf\u00e9 \u001b[31m', '\u001b[0m'],
+    ['C:\\dir\\', '\\end'],
+    ['nothing/', ''],
+  ] as const
+  /** Writes some characters as escapes, as any encoder may. */
+  const escaped = (json: string, often: number): string =>
+    json.replaceAll(/[a-zA-Z0-9/]/g, (character) => {
+      if (random() > often) return character
+      if (character === '/') return '\\/'
+      return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`
+    })
+  for (let seed = 1; seed <= 5; seed++) {
+    for (const { kind, text } of secretsOf(randomOf(seed))) {
+      for (const [before, after] of surroundings) {
+        const whole = `${before}${text}${after}`
+        const data: JsonValue = { deep: [{ text: whole }], nested: JSON.stringify({ whole }) }
+        const plain = JSON.stringify({ type: 'note', data: 'nothing of interest' })
+        for (const json of [
+          JSON.stringify({ data }),
+          JSON.stringify({ data: { [whole]: 1 } }),
+          escaped(JSON.stringify({ data: { content: whole } }).replace('"data"', '"d"'), 0.05),
+        ]) {
+          const value = JSON.parse(json) as JsonValue
+          if (one.value(value, new Session()) === value) continue
+          const bytes = Buffer.from(`${plain}\n${json}\n${plain}\n`)
+          if (isPlainJson(bytes) && one.isPlainValue(value, { masks: undefined }))
+            t.fail(`${kind} in ${json} was not seen`)
+        }
+      }
+    }
+  }
+  for (const name of ['cookie', 'X-Api-Key', 'set_cookie', 'Authorization']) {
+    const value = { headers: [{ [name]: 'a=b; c=defghi' }] }
+    t.notOk(
+      isPlainJson(Buffer.from(JSON.stringify(value))) && one.isPlainValue(value, { masks: undefined }),
+      name,
+    )
+  }
+  const prose = {
+    type: 'llm_text_delta',
+    data: { content: 'It says: “no such file”, https://a.example/b?c=d.' },
+  }
+  t.ok(isPlainJson(Buffer.from(JSON.stringify(prose))), 'most texts are plain')
+  t.ok(one.isPlainValue(prose, { masks: undefined }))
+  t.notOk(masking('all').isPlainValue(prose, { masks: undefined }), 'names are looked for otherwise')
+  const session = new Session()
+  session.know('password', 'no such file')
+  t.notOk(one.isPlainValue(prose, session), 'so are registered values')
+})
 
 t.test('checksums of GitHub and npm', async (t) => {
   t.equal(tokenChecksum('zQWBuTSOoRi4A9spHcVY5ncnsDkxkJ'), '0mLq17')

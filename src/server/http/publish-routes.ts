@@ -4,6 +4,7 @@ import type { DialectEvent } from '../../codec/dialect.js'
 import type { Hub } from '../../hub/hub.js'
 import type { JsonValue } from '../../lib/json.js'
 import { LineError, LineReader } from '../../lib/ndjson.js'
+import { isPlainJson } from '../../mask/plain-json.js'
 import { checkEvent, checkEvents } from '../../protocol/check.js'
 import { type Place, ProtocolError } from '../../protocol/codes.js'
 import type { Offset } from '../../protocol/cursor.js'
@@ -26,6 +27,11 @@ interface Total {
   accepted: number
   duplicates: number
 }
+
+/** Shorter bodies are not looked through before they are parsed, which costs more than it saves. */
+const plainBytesMin = 4_096
+/** Pieces of a body that are at most not looked through before they are parsed, while most have what may be a secret. */
+const pauseMax = 15
 
 const publishQuery = ['from', 'dialect']
 
@@ -72,10 +78,12 @@ async function publishWhole(
   const trace = traceOf(call.request)
   const total: Total = { first: 0, last: 0, accepted: 0, duplicates: 0 }
   if (read === undefined) {
+    const isPlain =
+      kind === 'json' && body.length >= plainBytesMin && hub.seeksOnlyShapes && isPlainJson(body)
     const events = Array.isArray(value) ? checkEvents(value, limits) : [checkEvent(value, limits)]
     const submitted = call.use((permitted) => {
       expectMayPublish(hub, permitted, events)
-      return hub.submit(permitted.topic, withTrace(events, trace))
+      return hub.submit(permitted.topic, withTrace(events, trace), isPlain)
     })
     return json(200, await submitted)
   }
@@ -202,13 +210,13 @@ async function publishLines(
   const worker = use(({ topic }) => workerOf(topic))
   const read = eventReaderOf(context, call, kind, worker)
   // A body may last longer than its token.
-  const pending = new PendingLines(limits.publishEventsMax, (events, workers) => {
+  const pending = new PendingLines(limits.publishEventsMax, (events, workers, isPlain) => {
     const traced = withTrace(events, trace)
     return use((permitted) => {
       expectMayPublish(hub, permitted, traced)
       const named = read === undefined || !read.namesWorkers ? (worker ?? workers) : workers
       if (hub.isShared) return hub.submitTo(session, named, traced).then((result) => add(total, result))
-      add(total, hub.publishTo(session, named, traced))
+      add(total, hub.publishTo(session, named, traced, isPlain))
       return undefined
     })
   })
@@ -219,13 +227,19 @@ async function publishLines(
       else pending.end(line, () => endOnce(hub, call, one.outcome))
     }
   }
-  const reader = new LineReader(limits.lineBytesMax, (text, line) => {
-    last = line
-    checkedLine(() => {
-      if (read === undefined) pending.add(checkEvent(parseJson(text, limits, 'event'), limits), line)
-      else take(read.line(text), line)
-    }, line)
-  })
+  // The texts of translated events are not those of the lines.
+  const plain = read === undefined && hub.seeksOnlyShapes ? new PlainLines() : undefined
+  const reader = new LineReader(
+    limits.lineBytesMax,
+    (text, line) => {
+      last = line
+      checkedLine(() => {
+        if (read === undefined) pending.add(checkEvent(parseJson(text, limits, 'event'), limits), line)
+        else take(read.line(text), line)
+      }, line)
+    },
+    (bytes) => pending.look(plain?.look(bytes) === true),
+  )
   // If an agent's stream stops for any reason, the run ends, so that watchers learn how.
   const endStream = (): void => checkedLine(() => take(read?.end() ?? [], last), last)
   const ahead = new Ahead(limits.aheadBytesMax)
@@ -307,6 +321,25 @@ class Ahead {
   }
 }
 
+/** Looks through lines before they are parsed, as long as that is worth it. */
+class PlainLines {
+  /** Pieces that are not looked through, and how many after the next one that is not plain. */
+  #left = 0
+  #pause = 0
+
+  /** @returns whether the lines contain no secret */
+  look(bytes: Buffer): boolean {
+    if (this.#left > 0) {
+      this.#left--
+      return false
+    }
+    const isPlain = isPlainJson(bytes)
+    this.#pause = isPlain ? 0 : Math.min(pauseMax, 2 * this.#pause + 1)
+    this.#left = this.#pause
+    return isPlain
+  }
+}
+
 type Workers = readonly (string | undefined)[] | undefined
 
 /** What is done at once, or later where a log has to be asked. */
@@ -317,20 +350,27 @@ interface Lines {
   readonly events: readonly NewEvent[]
   readonly lines: readonly number[]
   readonly workers: Workers
+  /** `isPlainJson` has found no secret in them. */
+  readonly isPlain: boolean
 }
+
+type PublishEvents = (events: readonly NewEvent[], workers: Workers, isPlain: boolean) => Doing
 
 /** The events of lines that have been read but not published. */
 class PendingLines {
   readonly #max: number
-  readonly #publish: (events: readonly NewEvent[], workers: Workers) => Doing
+  readonly #publish: PublishEvents
   /** What goes on in a log, one after the other; after one that was refused comes nothing more. */
   #underWay: Promise<void> | undefined = undefined
   #events: NewEvent[] = []
   #lines: number[] = []
   /** The worker of each event; absent as long as none has one. */
   #workers: (string | undefined)[] | undefined = undefined
+  /** Whether all lines since the last publish are plain, and those that come now. */
+  #isPlain = true
+  #arePlain = false
 
-  constructor(max: number, publish: (events: readonly NewEvent[], workers: Workers) => Doing) {
+  constructor(max: number, publish: PublishEvents) {
     this.#max = max
     this.#publish = publish
   }
@@ -340,7 +380,13 @@ class PendingLines {
     return this.#underWay
   }
 
+  /** Lines come that are plain, or not. */
+  look(arePlain: boolean): void {
+    this.#arePlain = arePlain
+  }
+
   add(event: NewEvent, line: number, worker?: string): void {
+    this.#isPlain &&= this.#arePlain
     this.#events.push(event)
     this.#lines.push(line)
     if (worker !== undefined) this.#workers ??= []
@@ -360,14 +406,20 @@ class PendingLines {
 
   /** @throws ProtocolError with the refused line, after the lines before it have been published */
   publish(): void {
-    const found: Lines = { events: this.#events, lines: this.#lines, workers: this.#workers }
+    const found: Lines = {
+      events: this.#events,
+      lines: this.#lines,
+      workers: this.#workers,
+      isPlain: this.#isPlain,
+    }
     if (found.events.length === 0) return
     this.#events = []
     this.#lines = []
     this.#workers = undefined
+    this.#isPlain = true
     this.#after(() => {
       try {
-        const doing = this.#publish(found.events, found.workers)
+        const doing = this.#publish(found.events, found.workers, found.isPlain)
         return doing?.catch((error: unknown) => this.#refuse(found, error))
       } catch (error) {
         return this.#refuse(found, error)
@@ -385,12 +437,12 @@ class PendingLines {
   }
 
   /** @throws the error, with its line, once what precedes it has been published */
-  #refuse({ events, lines, workers }: Lines, error: unknown): Doing {
+  #refuse({ events, lines, workers, isPlain }: Lines, error: unknown): Doing {
     if (!(error instanceof ProtocolError)) throw error
     const index = indexOf(error.place)
     if (index === undefined) throw at(error, lines[0] ?? 0)
     const refused = at(error, lines[index] ?? 0, withoutIndex(error.place))
-    const doing = index > 0 ? this.#publish(events.slice(0, index), workers) : undefined
+    const doing = index > 0 ? this.#publish(events.slice(0, index), workers, isPlain) : undefined
     if (doing === undefined) throw refused
     return doing.then(() => {
       throw refused

@@ -226,7 +226,8 @@ async function publish(
     }
     case 11: {
       const command = { type: 'command.input', data: { text: whole, reason: text } }
-      return post(`${path}/events`, 'application/json', JSON.stringify(command))
+      hub.createSession(session)
+      return post(`${url}/api/sessions/${session}/events`, 'application/json', JSON.stringify(command))
     }
     default:
       for (const name of ['tool_call_started', 'execution_failed']) {

@@ -338,11 +338,11 @@ t.test('JSON text that is found plain has no secret once it is parsed, however i
     ['nothing/', ''],
   ] as const
   /** Writes some characters as escapes, as any encoder may. */
-  const escaped = (json: string, often: number): string =>
-    json.replaceAll(/[a-zA-Z0-9/]/g, (character) => {
-      if (random() > often) return character
-      if (character === '/') return '\\/'
-      return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`
+  const escaped = (json: string): string =>
+    json.replaceAll(/\\(?:u[0-9a-f]{4}|.)|[a-zA-Z0-9/]/g, (part) => {
+      if (part.length > 1 || random() > 0.05) return part
+      if (part === '/') return '\\/'
+      return `\\u${part.charCodeAt(0).toString(16).padStart(4, '0')}`
     })
   for (let seed = 1; seed <= 5; seed++) {
     for (const { kind, text } of secretsOf(randomOf(seed))) {
@@ -353,7 +353,7 @@ t.test('JSON text that is found plain has no secret once it is parsed, however i
         for (const json of [
           JSON.stringify({ data }),
           JSON.stringify({ data: { [whole]: 1 } }),
-          escaped(JSON.stringify({ data: { content: whole } }).replace('"data"', '"d"'), 0.05),
+          escaped(JSON.stringify({ data: { content: whole } })),
         ]) {
           const value = JSON.parse(json) as JsonValue
           if (one.value(value, new Session()) === value) continue

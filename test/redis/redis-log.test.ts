@@ -153,7 +153,8 @@ t.test('what is kept', { skip }, async (t) => {
     const bytes = await memoryOf(server, 'twenty')
     t.comment(`${first} bytes before, ${bytes} after`)
     t.ok(bytes > 3_000 && bytes <= 6_144, `it takes ${bytes} bytes`)
-    t.strictSame(await log.open('twenty'), before, 'nothing else has changed')
+    const packed = { ...before, rewrites: before.rewrites + 1 }
+    t.strictSame(await log.open('twenty'), packed, 'nothing else has changed')
     const half = before.batches[9] as Delivered
     t.match(await log.since('twenty', { epoch: before.epoch, offset: half.to }), {
       batches: before.batches.slice(10),

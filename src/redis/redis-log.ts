@@ -1,19 +1,19 @@
 import type { Extensions } from '../catalog/catalog.js'
 import { Awake, type Clock } from '../lib/clock.js'
 import type { Random } from '../lib/random.js'
-import {
-  type Append,
-  type Appended,
-  type Checkpoint,
-  type DescribedPage,
-  type Description,
-  type LogFeed,
-  type LogPast,
-  type LogStats,
-  type Opened,
-  type RewrittenPast,
-  type SharedLog,
-  type Since,
+import type {
+  Append,
+  Appended,
+  Checkpoint,
+  DescribedPage,
+  Description,
+  LogFeed,
+  LogPast,
+  LogStats,
+  Opened,
+  RewrittenPast,
+  SharedLog,
+  Since,
 } from '../log/shared-log.js'
 import type { Epoch, Position } from '../protocol/cursor.js'
 import { StoreError } from '../store/store.js'

@@ -190,7 +190,7 @@ function redactedAside(session: Session, redaction: Redaction, catalog: Catalog)
   for (const { state } of session.topics()) {
     state.replaceCauses(change)
     state.replace('$commands', change)
-    if (session.status === 'ended') for (const [slice] of [...state.kept()]) state.replace(slice, change)
+    if (session.status === 'ended') for (const [slice] of state.kept()) state.replace(slice, change)
   }
   session.replaceTexts(change)
   return redactEntries(session, redaction, catalog)

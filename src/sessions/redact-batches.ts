@@ -1,5 +1,5 @@
 import type { Catalog } from '../catalog/catalog.js'
-import type { JsonObject, JsonValue } from '../lib/json.js'
+import type { JsonValue } from '../lib/json.js'
 import { type Lane, type LogEntry, type PlacedEntry, packEntries, unpackEntries } from '../log/entries.js'
 import type { Delivered } from '../log/shared-log.js'
 import type { Redaction } from '../mask/redaction.js'
@@ -140,7 +140,7 @@ function redactedEntry(entry: LogEntry, redaction: Redaction): LogEntry {
     }
     case 'configure': {
       const { metadata } = entry
-      const redacted = metadata && (redaction.value(metadata) as JsonObject)
+      const redacted = metadata && redaction.value(metadata)
       return redacted === metadata ? entry : { ...entry, metadata: redacted }
     }
     case 'end': {

@@ -7,7 +7,6 @@ import { systemClock } from '../../src/lib/clock.js'
 import { systemRandom } from '../../src/lib/random.js'
 import { MemoryLog } from '../../src/log/memory-log.js'
 import type { RewrittenPast, SharedLog } from '../../src/log/shared-log.js'
-import type { Cursor } from '../../src/protocol/cursor.js'
 import type { HubEvent } from '../../src/protocol/frames.js'
 import type { RedactOptions } from '../../src/sessions/redacting.js'
 import { StoreError } from '../../src/store/store.js'
@@ -110,7 +109,7 @@ for (const [name, make] of Object.entries(logs)) {
     t.ok(await log.has(secret))
     await until('the follower has it', () => JSON.stringify(told).includes('"done":1') || told.length > 6)
     const before = told.length
-    const cursor = `${a.find('s')?.epoch}:3` as Cursor
+    const cursor = `${a.find('s')?.epoch}:3`
     const { redacted } = await a.redact('s', redact)
     t.ok(redacted >= 7, `${redacted} events`)
     t.notOk(await log.has(secret), 'no byte of it is in the log')

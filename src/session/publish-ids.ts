@@ -16,6 +16,8 @@ export type KnownIds = Pick<PublishIds, 'offsetOf' | 'hasLeft' | 'hasFormer'>
 export class PublishIds {
   /** Absent as long as no event has an id. */
   #offsets: Map<string, Offset> | undefined = undefined
+  /** Yields the oldest id next. Kept, because a new iterator visits all that has left since the map last grew. */
+  #oldest: MapIterator<string> | undefined = undefined
   readonly #max: number
   /** Ids that have left the window; most sessions have none. */
   #former: FormerIds | undefined = undefined
@@ -61,8 +63,10 @@ export class PublishIds {
     const offsets = this.#offsets
     if (offsets === undefined) return false
     let changed = false
-    for (const oldest of offsets.keys()) {
-      if (offsets.size <= this.#max) break
+    while (offsets.size > this.#max) {
+      this.#oldest ??= offsets.keys()
+      const { value: oldest, done } = this.#oldest.next()
+      if (done === true) break
       offsets.delete(oldest)
       this.#bytes -= oldest.length + idBytes
       this.#former ??= new FormerIds()

@@ -73,7 +73,7 @@ const sections: Catalog['sections'] = Object.freeze({
   command: Object.keys(commandSection),
 })
 
-// Bounds the cache of types that match only a prefix, because producers choose their names.
+// Bounds the cache of types that are not listed, because producers choose their names.
 const prefixedTypesMax = 4_096
 
 /**
@@ -95,18 +95,19 @@ export function createCatalog(extensions: Extensions = {}, limits: TypeLimits = 
   const prefixes = [...table.keys()]
     .filter((name) => name.endsWith('*'))
     .sort((one, other) => other.length - one.length)
-  const prefixed = new Map<string, Traits>()
+  // The types of the table and the others together, so that one look-up finds either.
+  const known = new Map(table)
+  const knownMax = table.size + prefixedTypesMax
   const byPrefix = (type: string): Traits => {
-    const known = prefixed.get(type)
-    if (known !== undefined) return known
     const name = prefixes.find((prefix) => type.startsWith(prefix.slice(0, -1)))
     const traits = name === undefined ? defaultTraits : (table.get(name) as Traits)
-    if (prefixed.size < prefixedTypesMax) prefixed.set(type, traits)
+    if (known.size < knownMax) known.set(type, traits)
     return traits
   }
+  const traitsOf = (type: string): Traits => known.get(type) ?? byPrefix(type)
   return {
-    traitsOf: (type) => table.get(type) ?? byPrefix(type),
-    knows: (type) => table.has(type) || byPrefix(type) !== defaultTraits,
+    traitsOf,
+    knows: (type) => table.has(type) || traitsOf(type) !== defaultTraits,
     types: () => table.entries(),
     sections,
   }

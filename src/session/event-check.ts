@@ -48,7 +48,8 @@ export class EventCheck {
    */
   events(given: readonly NewEvent[]): CheckedEvents {
     let events = given
-    const sizes: number[] = []
+    // Most lists have one event, and what is pushed to an empty array makes it 17 long.
+    const sizes = given.length === 1 ? [0] : []
     let steers = false
     for (let i = 0; i < given.length; i++) {
       const event = given[i] as NewEvent
@@ -69,7 +70,7 @@ export class EventCheck {
         steers = true
         this.#checkCommand(events[i] as NewEvent, bytes, i)
       }
-      sizes.push(bytes + type.length + (key?.length ?? 0) + (tracestate?.length ?? 0) + 64)
+      sizes[i] = bytes + type.length + (key?.length ?? 0) + (tracestate?.length ?? 0) + 64
     }
     return { events, sizes, steers }
   }

@@ -66,6 +66,14 @@ export class Capacity {
     return this.#state.bytes + more <= this.#options.limits.memoryBytesMax * stateShare
   }
 
+  /**
+   * @param more how much state comes in addition
+   * @returns whether there is room for all of it, and for events, without freeing any: nothing leaves memory, nothing is refused
+   */
+  isRoomyFor(more: number): boolean {
+    return this.bytes <= this.#options.limits.memoryBytesMax && this.hasStateRoom(more)
+  }
+
   /** @returns room for the state of one more session */
   room(): StateRoom {
     return new StateRoom(this.#state, this.#expectStateRoom)

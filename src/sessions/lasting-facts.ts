@@ -6,7 +6,7 @@ import { idBytes } from '../session/publish-ids.js'
 import type { Sessions } from './sessions.js'
 
 /** The facts that an event may leave for as long as its session is in memory: an id, a need, an attempt. */
-const factsBytesMax = 2_048
+export const factsBytesMax = 2_048
 
 /**
  * Facts stay when their events have left the history.

@@ -15,12 +15,12 @@ import { type Commands, firstReceipt, receiptIn } from '../session/commands.js'
 import { changeStream, type StreamOutcome } from '../session/durable-stream.js'
 import type { EventCheck } from '../session/event-check.js'
 import { checkUnless, type StateOptions, type StateResult } from '../session/precondition.js'
-import type { Session } from '../session/session.js'
+import { type Session, workerBytes } from '../session/session.js'
 import type { EndOptions, Intent } from '../session/session-setting.js'
 import type { Worker } from '../session/worker.js'
 import type { Change } from '../state/topic-state.js'
 import type { HeldTexts } from './held-texts.js'
-import { expectRoomForFacts } from './lasting-facts.js'
+import { expectRoomForFacts, factsBytesMax } from './lasting-facts.js'
 import { growthOf, maskedCause, maskedConfiguration, maskedEnding, maskedMessage, maskOf } from './masked.js'
 import type { OwnEvents, OwnEventsParts } from './own-events.js'
 import { checkedSecrets, type GivenSecret, learnSecrets } from './secrets.js'
@@ -168,19 +168,25 @@ export class Publishing {
   ): PublishResult {
     this.#sessions.expectOwnOffsets()
     const { events, sizes, steers } = this.#check.events(given)
-    const known = this.#publishedBefore(sessionId, publisher, events)
-    if (known !== undefined) return known
-    this.#sessions.capacity.expectRoom()
-    // Before the session begins, because a refused request must begin nothing.
-    this.#sessions.committing?.admit(this.#sessions.held(sessionId)?.journal)
-    const publishers = typeof publisher === 'object' ? publisher : [publisher]
-    this.#sessions.capacity.expectRoomForWorkers(sessionId, publishers)
-    expectRoomForFacts(this.#sessions, sessionId, events, this.#catalog)
+    let held = this.#sessions.known(sessionId)
+    if (held?.status === 'ended') {
+      const answer = this.#publishedBefore(held, publisher, events)
+      if (answer !== undefined) return answer
+    }
+    // Nearly always there is room; then the session that was found stays the one that is published to.
+    const count = typeof publisher === 'object' ? publisher.length : 1
+    if (this.#sessions.capacity.isRoomyFor(Math.max(count * workerBytes, events.length * factsBytesMax)))
+      this.#sessions.committing?.admit(held?.journal)
+    else {
+      this.#expectRoom(sessionId, publisher, events)
+      held = undefined
+    }
     if (steers) {
       const parts = { catalog: this.#catalog, limits: this.#limits }
       expectCommandable(this.#sessions.started(sessionId), publisher, events, parts)
     }
-    const session = this.#sessions.running(sessionId)
+    const session =
+      held?.status === 'running' || held?.status === 'paused' ? held : this.#sessions.running(sessionId)
     if (session.ids.hasFormer) this.#expectNoneLeft(session, publisher, events)
     const workers = typeof publisher === 'object' ? this.#workers(session, publisher) : undefined
     const one = typeof publisher === 'string' ? this.#sessions.worker(session, publisher) : undefined
@@ -218,16 +224,28 @@ export class Publishing {
   }
 
   /**
+   * Makes room before publishing, where there is little. Before the session begins, because a refused request must begin nothing.
+   *
+   * @throws ProtocolError `unavailable` if nothing more can leave memory, or the store does not keep up
+   */
+  #expectRoom(sessionId: string, publisher: Publisher, events: readonly NewEvent[]): void {
+    const { capacity, committing } = this.#sessions
+    capacity.expectRoom()
+    committing?.admit(this.#sessions.held(sessionId)?.journal)
+    capacity.expectRoomForWorkers(sessionId, typeof publisher === 'object' ? publisher : [publisher])
+    expectRoomForFacts(this.#sessions, sessionId, events, this.#catalog)
+  }
+
+  /**
    * @returns the answer for events that an ended session already has, for a producer that lost the first answer.
-   *   Nothing if the session accepts events, or is about to refuse them.
+   *   Nothing if it is about to refuse them.
    */
   #publishedBefore(
-    sessionId: string,
+    session: Session,
     publisher: Publisher,
     events: readonly NewEvent[],
   ): PublishResult | undefined {
-    const session = this.#sessions.known(sessionId)
-    if (session?.status !== 'ended' || events.length === 0) return undefined
+    if (events.length === 0) return undefined
     const offsets: Offset[] = []
     for (const [index, { id }] of events.entries()) {
       const worker = typeof publisher === 'object' ? publisher[index] : publisher

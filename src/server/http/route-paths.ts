@@ -24,6 +24,11 @@ export function fits(pattern: readonly string[], segments: readonly string[]): b
   return pattern.every((part, at) => (isParam(part) ? segments[at] !== '' : part === segments[at]))
 }
 
+/** @returns whether paths of so many segments may have the form of a route */
+export function fitsLength(pattern: readonly string[], count: number): boolean {
+  return isRest(pattern.at(-1) ?? '') ? count >= pattern.length : count === pattern.length
+}
+
 /** Parameters that name sessions and workers are checked here, the others by their routes. */
 const ids: readonly string[] = ['session', 'worker']
 

@@ -10,7 +10,7 @@ import { corsHeaders, expectHost, type Hosts, type OriginRules, preflightHeaders
 import { type RateLimits, UnclearLength } from '../access/rate-limits.js'
 import type { ServerCounts } from '../operations/metric-definitions.js'
 import { problemOf, problemPage, refusal, shuttingDown } from './problem.js'
-import { fits, paramsOf } from './route-paths.js'
+import { fits, fitsLength, paramsOf } from './route-paths.js'
 
 export type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
 
@@ -113,23 +113,37 @@ interface Pattern {
   readonly methods: Map<Method, Route>
 }
 
+/** A request's path with the pattern that it fits, and the headers of all its answers. */
+interface Matched {
+  readonly segments: readonly string[]
+  readonly pattern: Pattern | undefined
+  readonly headers: Readonly<Record<string, string>>
+}
+
 /** The table of routes. */
 export class Routes {
-  readonly #patterns = new Map<string, Pattern>()
+  /** By the number of segments, those that may fit; the last ones are for all longer paths. Most requests compare few. */
+  readonly #patterns: readonly (readonly Pattern[])[]
   readonly #options: RoutesOptions
   #idle: (() => void) | undefined = undefined
 
   constructor(routes: readonly Route[], options: RoutesOptions) {
     this.#options = options
+    const patterns = new Map<string, Pattern>()
     for (const route of routes) {
-      const pattern = this.#patterns.get(route.path) ?? {
+      const pattern = patterns.get(route.path) ?? {
         segments: route.path.split('/'),
         methods: new Map(),
       }
       assert(!pattern.methods.has(route.method), `two routes for ${route.method} ${route.path}`)
       pattern.methods.set(route.method, route)
-      this.#patterns.set(route.path, pattern)
+      patterns.set(route.path, pattern)
     }
+    const all = [...patterns.values()]
+    const longest = Math.max(0, ...all.map(({ segments }) => segments.length))
+    this.#patterns = Array.from({ length: longest + 2 }, (_, count) =>
+      all.filter(({ segments }) => fitsLength(segments, count)),
+    )
   }
 
   /** Whether any method of this path exists. */
@@ -171,12 +185,15 @@ export class Routes {
     const { rateLimits, origins, authenticator } = this.#options
     const withCookies = authenticator.readsCookies && origins.trustsCookies(request)
     const cors = origins.allows(request) ? corsHeaders(request, withCookies) : undefined
+    const segments = request.path.split('/')
+    const pattern = this.#match(segments)
     try {
       rateLimits.expectFit(request)
       rateLimits.charge(rateLimits.addressOf(request))
       expectHost(request, this.#options.hosts)
-      if (cors === undefined && !this.#isForAll(request)) origins.expect(request)
-      const answer = await this.#dispatch(request, exchange, { ...guards, ...cors })
+      if (cors === undefined && !isForAll(request, pattern)) origins.expect(request)
+      const headers = { ...guards, ...cors }
+      const answer = await this.#dispatch(request, exchange, { segments, pattern, headers })
       return answer && { ...answer, headers: { ...guards, ...answer.headers, ...cors } }
     } catch (error) {
       const problem = problemOf(error, this.#options.report)
@@ -189,10 +206,8 @@ export class Routes {
   async #dispatch(
     request: Request,
     exchange: Exchange,
-    headers: Readonly<Record<string, string>>,
+    { segments, pattern, headers }: Matched,
   ): Promise<Answer | undefined> {
-    const segments = request.path.split('/')
-    const pattern = this.#match(segments)
     if (pattern === undefined) {
       throw new ProtocolError('notFound', `There is nothing at ${request.path.slice(0, 200)}.`)
     }
@@ -233,17 +248,9 @@ export class Routes {
     return { ...answer, headers: { ...answer.headers, 'cache-control': 'no-store' } }
   }
 
-  /** Whether pages of any origin may read the answer. */
-  #isForAll({ path, method }: Request): boolean {
-    const routes = this.#match(path.split('/'))?.methods
-    return routes?.get((method === 'HEAD' ? 'GET' : method) as Method)?.anyOrigin === true
-  }
-
   #match(segments: readonly string[]): Pattern | undefined {
-    for (const pattern of this.#patterns.values()) {
-      if (fits(pattern.segments, segments)) return pattern
-    }
-    return undefined
+    const patterns = this.#patterns[Math.min(segments.length, this.#patterns.length - 1)] ?? []
+    return patterns.find((pattern) => fits(pattern.segments, segments))
   }
 
   #wrongMethod(request: Request, pattern: Pattern): Answer {
@@ -255,6 +262,11 @@ export class Routes {
     const answer = problemOf(error, this.#options.report)
     return { ...answer, headers: { ...answer.headers, allow } }
   }
+}
+
+/** Whether pages of any origin may read the answer. */
+function isForAll({ method }: Request, pattern: Pattern | undefined): boolean {
+  return pattern?.methods.get((method === 'HEAD' ? 'GET' : method) as Method)?.anyOrigin === true
 }
 
 /** Whether a browser asks for a page: programs that ask for what is under `/api/` get problem documents. */

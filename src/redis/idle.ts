@@ -1,4 +1,5 @@
 import type { Clock, Timer } from '../lib/clock.js'
+import { Oldest } from '../lib/oldest.js'
 import { type Entry, packLane } from './blocks.js'
 import type { Argument } from './connection.js'
 import { type Script, scripts } from './scripts.js'
@@ -29,6 +30,7 @@ export class Idle {
   readonly #options: IdleOptions
   /** In the order in which something was appended last. */
   readonly #due = new Map<string, Due>()
+  readonly #oldest = new Oldest(this.#due)
   #timer: Timer | undefined = undefined
   #isStopped = false
   packed = 0
@@ -42,7 +44,7 @@ export class Idle {
     const { clock, idleMs } = this.#options
     this.#due.delete(session)
     this.#due.set(session, { at: clock.elapsed() + idleMs, isPacked: false })
-    if (this.#due.size > dueMax) for (const [oldest] of this.#due) return void this.#due.delete(oldest)
+    if (this.#due.size > dueMax) this.#due.delete(this.#oldest.next() as string)
     this.#schedule(idleMs)
   }
 

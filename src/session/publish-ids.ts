@@ -1,4 +1,5 @@
 import { FormerIds } from '../lib/former-ids.js'
+import { Oldest } from '../lib/oldest.js'
 import type { Offset } from '../protocol/cursor.js'
 import type { PublishId } from '../store/store.js'
 
@@ -16,8 +17,8 @@ export type KnownIds = Pick<PublishIds, 'offsetOf' | 'hasLeft' | 'hasFormer'>
 export class PublishIds {
   /** Absent as long as no event has an id. */
   #offsets: Map<string, Offset> | undefined = undefined
-  /** Yields the oldest id next. Kept, because a new iterator visits all that has left since the map last grew. */
-  #oldest: MapIterator<string> | undefined = undefined
+  /** Absent as long as none has left. */
+  #oldest: Oldest<string> | undefined = undefined
   readonly #max: number
   /** Ids that have left the window; most sessions have none. */
   #former: FormerIds | undefined = undefined
@@ -64,9 +65,8 @@ export class PublishIds {
     if (offsets === undefined) return false
     let changed = false
     while (offsets.size > this.#max) {
-      this.#oldest ??= offsets.keys()
-      const { value: oldest, done } = this.#oldest.next()
-      if (done === true) break
+      this.#oldest ??= new Oldest(offsets)
+      const oldest = this.#oldest.next() as string
       offsets.delete(oldest)
       this.#bytes -= oldest.length + idBytes
       this.#former ??= new FormerIds()

@@ -1,9 +1,11 @@
+import { Oldest } from '../lib/oldest.js'
 import type { Session } from '../session/session.js'
 
 /** Sessions that are not followed and completely stored; if there are too many, the longest idle leave memory. */
 export class IdleSessions {
   /** In the order in which they became idle. */
   readonly #idle = new Map<string, Session>()
+  readonly #oldest = new Oldest(this.#idle)
   readonly #max: number
   readonly #release: (session: Session) => void
 
@@ -17,10 +19,11 @@ export class IdleSessions {
   add(session: Session): void {
     this.#idle.delete(session.id)
     this.#idle.set(session.id, session)
-    for (const [id, oldest] of this.#idle) {
-      if (this.#idle.size <= this.#max) return
+    while (this.#idle.size > this.#max) {
+      const id = this.#oldest.next() as string
+      const oldest = this.#idle.get(id)
       this.#idle.delete(id)
-      if (!oldest.followed) this.#release(oldest)
+      if (oldest?.followed === false) this.#release(oldest)
     }
   }
 

@@ -2,6 +2,7 @@ import t from 'tap'
 import { createHub, type Hub } from '../../src/hub/hub.js'
 import { FormerIds } from '../../src/lib/former-ids.js'
 import { hashOf } from '../../src/lib/hash.js'
+import { Oldest } from '../../src/lib/oldest.js'
 import type { Offset } from '../../src/protocol/cursor.js'
 import { openStore } from '../../src/store/open.js'
 
@@ -95,6 +96,31 @@ t.test('a run of ids that is longer than the window is not published twice', asy
     )
     t.equal(hub.find('s')?.offset, count)
     t.strictSame(publishRun(hub, 100, 'w'), ['new'], 'ids of a worker are ids of their own')
+  }
+})
+
+t.test('the oldest key is found, whatever was added, deleted and moved to the end meanwhile', async (t) => {
+  const map = new Map<number, string>()
+  const oldest = new Oldest(map)
+  let number = 0
+  for (let round = 0; round < 3; round++) {
+    for (; number < (round + 1) * 1_000; number++) {
+      map.set(number, 'new')
+      if (number % 7 === 0) map.delete(number - 3)
+      if (number % 11 === 0 && map.delete(number - 5)) map.set(number - 5, 'moved')
+      if (map.size <= 100) continue
+      const [expected] = map.keys()
+      const found = oldest.next()
+      if (found !== expected) t.equal(found, expected)
+      map.delete(found as number)
+    }
+    t.equal(map.size, 100)
+    while (map.size > 0) {
+      const [expected] = map.keys()
+      if (oldest.next() !== expected) t.fail(`expected ${expected}`)
+      map.delete(expected as number)
+    }
+    t.equal(oldest.next(), undefined, 'an empty map has none; then it is filled again')
   }
 })
 

@@ -3,6 +3,7 @@ import { OtlpSession } from '../../ingest/otlp.js'
 import { type OtlpItem, otlpItems, otlpSession } from '../../ingest/otlp-items.js'
 import { partialSuccess, readOtlp } from '../../ingest/otlp-protobuf.js'
 import { isObject, type JsonValue } from '../../lib/json.js'
+import { Oldest } from '../../lib/oldest.js'
 import { checkEvent, checkId } from '../../protocol/check.js'
 import { ProtocolError } from '../../protocol/codes.js'
 import { ownId } from '../../protocol/foreign-id.js'
@@ -34,17 +35,14 @@ const tracesMax = 10_000
 class TraceSessions {
   /** By trace, the one that was heard of longest ago first. */
   readonly #names = new Map<string, string>()
+  readonly #oldest = new Oldest(this.#names)
 
   note(item: OtlpItem): void {
     const name = otlpSession(item)
     if (name === undefined || item.traceId === '') return
     this.#names.delete(item.traceId)
     this.#names.set(item.traceId, name)
-    if (this.#names.size <= tracesMax) return
-    for (const oldest of this.#names.keys()) {
-      this.#names.delete(oldest)
-      return
-    }
+    if (this.#names.size > tracesMax) this.#names.delete(this.#oldest.next() as string)
   }
 
   of(item: OtlpItem): string {

@@ -86,7 +86,8 @@ export class ProxiedLink {
       up: new Pipe(client, server, { delayMs }),
       down: new Pipe(server, client, {
         delayMs,
-        bytesMax: typeof cutAfterBytes === 'number' ? cutAfterBytes : cutAfterBytes(),
+        // A part of a byte never comes: the link would carry nothing more, and not be cut either.
+        bytesMax: Math.floor(typeof cutAfterBytes === 'number' ? cutAfterBytes : cutAfterBytes()),
         exhausted: () => this.cutGently(),
       }),
     }

@@ -88,7 +88,7 @@ function writeKey(file: string, { random, stdout, stderr, env }: Surroundings): 
   stdout.write(`${file}\n`)
   const program = programName(env)
   stderr.write(
-    `runcast: whoever has this file may do everything. Serve with it:
+    `runcast: this file permits everything to anybody who has it. Serve with it:
   ${program} serve --token-secret-file ${file}
 and make tokens with it:
   ${program} token --secret-file ${file} --subscribe 'sessions/demo/**'

@@ -117,7 +117,7 @@ function lifeOf(token: string | undefined, now: number): { leftMs: number; renew
     }
     if (typeof exp !== 'number') return undefined
     const leftMs = exp * 1_000 - now
-    // The clock here may be behind the one of whoever made the token.
+    // The clock here may be behind the clock of the token's issuer.
     const lifeMs = typeof iat === 'number' ? Math.min(leftMs, (exp - iat) * 1_000) : leftMs
     return { leftMs, renewMs: lifeMs * renewalPart }
   } catch {

@@ -13,7 +13,7 @@ export class Variants {
     this.event = event
   }
 
-  /** Something of it was redacted. Whoever holds it has the other event from now on, which has the same offset. */
+  /** Replaces the event by its redacted form, which has the same offset, for all that refer to this object. */
   replace(event: HubEvent): void {
     ;(this as { event: HubEvent }).event = event
     this.json = undefined

@@ -39,7 +39,7 @@ export function isError({ kind, outcome }: Row): boolean {
 /** By row, as it was at its revision: most rows do not change while they are searched. */
 const texts = new WeakMap<Row, { readonly revision: number; readonly text: string }>()
 
-/** What is open of it, too: whoever searches means what was published. */
+/** The text of a row, including the parts that are folded: a search covers everything that was published. */
 function textOfRow(row: Row): string {
   const { kind, type, name, worker, text, details, result, revision } = row
   // What the page says itself was not published.

@@ -50,7 +50,7 @@ export interface Place {
   readonly line?: number
 }
 
-/** A peer's mistake. Whoever detects it decides its code; one place answers or closes. */
+/** A peer's mistake. The code that detects it chooses its `code`; one place answers or closes. */
 export class ProtocolError extends Error {
   override readonly name = 'ProtocolError'
 

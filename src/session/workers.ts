@@ -27,7 +27,7 @@ export class Workers {
   start(worker: Worker, now: number): void {
     worker.start(now)
     this.#waiting--
-    // In the order in which they begin, whoever was followed before: the same at all hubs of a log.
+    // In the order in which workers begin, even if they were followed before: the same at all hubs of a log.
     this.#byId.delete(worker.id)
     this.#byId.set(worker.id, worker)
   }

@@ -16,7 +16,7 @@ export class WorkTurns {
 
   /**
    * @param sender a token's holder, or an address
-   * @returns nothing to whoever may begin at once
+   * @returns undefined if the sender may begin at once
    */
   take(sender: string): Promise<void> | undefined {
     if (!this.#isTaken) {

@@ -87,7 +87,7 @@ async function takeOtlp(
   return answer(signal, isProtobuf, rejected, refused?.message ?? '')
 }
 
-/** The same would come of what follows: whoever sends it is to try again. */
+/** Whether the rest of the request would fail in the same way, so that the exporter must send all of it again. */
 function isOfAll({ code }: ProtocolError): boolean {
   return code === 'unauthorized' || code === 'unavailable'
 }

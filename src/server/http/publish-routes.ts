@@ -431,7 +431,7 @@ class PendingLines {
   #after(step: () => Doing): void {
     const before = this.#underWay
     const doing = before === undefined ? step() : before.then(step)
-    // Whoever waits for it is told.
+    // The caller that awaits it handles the rejection.
     doing?.catch(() => {})
     this.#underWay = doing
   }

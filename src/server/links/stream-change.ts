@@ -52,7 +52,7 @@ export async function change(
   })
 }
 
-/** @returns the grant that the stream has; whoever has another one of the same holder may want to renew it */
+/** @returns the grant of the stream; a request with another grant of the same holder may renew it */
 function expectHolder(
   { connectionGrants }: StreamContext,
   connection: Connection,

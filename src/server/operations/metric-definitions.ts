@@ -69,25 +69,25 @@ type MetricDefinition = Counted | Measured
 export const metricDefinitions: readonly MetricDefinition[] = [
   {
     name: 'runcast_events_published_total',
-    help: 'Events that were published, duplicates left out.',
+    help: 'Published events, without duplicates.',
     kind: 'counter',
     read: ({ published }) => published,
   },
   {
     name: 'runcast_events_duplicate_total',
-    help: 'Events that were left out because their id had been published before.',
+    help: 'Events that were not published again because their id had been published before.',
     kind: 'counter',
     read: ({ duplicates }) => duplicates,
   },
   {
     name: 'runcast_events_delivered_total',
-    help: 'Events that were handed to connections, one for each connection.',
+    help: 'Events that were sent to connections, counted for each connection.',
     kind: 'counter',
     read: ({ delivered }) => delivered,
   },
   {
     name: 'runcast_delivered_bytes_total',
-    help: 'Bytes of the frames in which events were handed to connections.',
+    help: 'Bytes of the frames in which events were sent to connections.',
     kind: 'counter',
     read: ({ deliveredBytes }) => deliveredBytes,
   },
@@ -99,7 +99,7 @@ export const metricDefinitions: readonly MetricDefinition[] = [
   },
   {
     name: 'runcast_events_dropped_total',
-    help: 'Events that were not delivered: `lagging`, passed over for a subscription that could not take them (once for each, as far as the hub can tell); `mode`, neither kept nor delivered because of the mode of their session.',
+    help: 'Events that were not delivered: `lagging`, skipped for a subscription that was too slow (counted for each, as far as the hub can tell); `mode`, neither kept nor delivered because of the mode of their session.',
     kind: 'counter',
     label: 'reason',
     read: ({ passedOver, withheld }) => [
@@ -109,40 +109,40 @@ export const metricDefinitions: readonly MetricDefinition[] = [
   },
   {
     name: 'runcast_masked_total',
-    help: 'Secrets that were masked in what was published.',
+    help: 'Secrets that were masked in published values.',
     kind: 'counter',
     label: 'kind',
     read: ({ masked }) => masked,
   },
   {
     name: 'runcast_flush_seconds',
-    help: 'How long a flush took: one for each turn of the event loop in which something was published.',
+    help: 'The duration of a flush. There is one for each turn of the event loop in which something was published.',
     kind: 'histogram',
     scale: 1 / 1_000,
     read: ({ flushMs }) => flushMs,
   },
   {
     name: 'runcast_flush_events',
-    help: 'Events that somebody follows, in one flush.',
+    help: 'Events of followed topics in one flush.',
     kind: 'histogram',
     read: ({ flushEvents }) => flushEvents,
   },
   {
     name: 'runcast_encodings_total',
-    help: 'Forms of events that were made: of an event one JSON text and one in MessagePack, one SSE block for each topic, one message of a durable stream, whatever the number of subscribers.',
+    help: 'Encoded forms of events: for an event one JSON text and one in MessagePack, one SSE block for each topic, one message of a durable stream, whatever the number of subscribers.',
     kind: 'counter',
     label: 'codec',
     read: ({ encodings }) => encodings,
   },
   {
     name: 'runcast_state_comparisons_total',
-    help: 'Changes of state that were asked for, each compared once with the value before.',
+    help: 'Requested changes of state, each compared once with the previous value.',
     kind: 'counter',
     read: ({ state }) => state.comparisons,
   },
   {
     name: 'runcast_state_updates_total',
-    help: 'Changes of state that were published.',
+    help: 'Published changes of state.',
     kind: 'counter',
     label: 'form',
     read: ({ state }) => [
@@ -153,19 +153,19 @@ export const metricDefinitions: readonly MetricDefinition[] = [
   },
   {
     name: 'runcast_state_patch_bytes_total',
-    help: 'JSON text of the changes of state that were published as patches.',
+    help: 'Bytes of JSON text of changes of state that were published as patches.',
     kind: 'counter',
     read: ({ state }) => state.patchBytes,
   },
   {
     name: 'runcast_state_value_bytes_total',
-    help: 'JSON text of the changes of state that were published as values.',
+    help: 'Bytes of JSON text of changes of state that were published as values.',
     kind: 'counter',
     read: ({ state }) => state.valueBytes,
   },
   {
     name: 'runcast_gaps_total',
-    help: 'Gaps that subscriptions were told of.',
+    help: 'Gaps that were sent to subscriptions.',
     kind: 'counter',
     label: 'reason',
     read: ({ gaps }) => gapReasons.map((reason) => [reason, gaps.get(reason) ?? 0] as const),
@@ -180,7 +180,7 @@ export const metricDefinitions: readonly MetricDefinition[] = [
   },
   {
     name: 'runcast_errors_total',
-    help: 'Mistakes of the hub itself: they cost one `connection`, one `request`, or, when nobody had expected them (`uncaught`), the process. Each is in the log.',
+    help: 'Internal errors of the hub: they ended a `connection`, a `request`, or, if they were not caught (`uncaught`), the process. Each is in the log.',
     kind: 'counter',
     label: 'cost',
     read: ({ faults, counts }) => [
@@ -198,7 +198,7 @@ export const metricDefinitions: readonly MetricDefinition[] = [
   },
   {
     name: 'runcast_requests',
-    help: 'HTTP requests that are being answered; publishing waits for the store, and for a body that is still coming.',
+    help: 'HTTP requests that are being answered; publishing waits for the store, and for a body that is still arriving.',
     kind: 'gauge',
     read: ({ counts }) => counts.requests,
   },
@@ -218,7 +218,7 @@ export const metricDefinitions: readonly MetricDefinition[] = [
   },
   {
     name: 'runcast_sessions',
-    help: 'Sessions that the hub holds.',
+    help: 'Sessions in memory.',
     kind: 'gauge',
     read: ({ sessions }) => sessions,
   },
@@ -236,25 +236,25 @@ export const metricDefinitions: readonly MetricDefinition[] = [
   },
   {
     name: 'runcast_backpressure_bytes',
-    help: 'What was written to connections and has not been taken by the system yet.',
+    help: 'Bytes that were written to connections and that the system has not accepted yet.',
     kind: 'gauge',
     read: ({ waitingBytes }) => waitingBytes,
   },
   {
     name: 'runcast_history_events',
-    help: 'Events that memory holds.',
+    help: 'Events in memory.',
     kind: 'gauge',
     read: ({ history }) => history.events,
   },
   {
     name: 'runcast_history_bytes',
-    help: 'About the bytes of the JSON text of these events; with their encoded forms they take two to seven times that.',
+    help: 'Approximate bytes of the JSON text of these events; with their encoded forms they take two to seven times as much.',
     kind: 'gauge',
     read: ({ history }) => history.bytes,
   },
   {
     name: 'runcast_history_evicted_total',
-    help: 'Events that left memory because a lane of their topic was full.',
+    help: 'Events that were evicted from memory because a lane of their topic was full.',
     kind: 'counter',
     label: 'lane',
     read: ({ history }) => [
@@ -270,7 +270,7 @@ export const metricDefinitions: readonly MetricDefinition[] = [
   },
   {
     name: 'runcast_commands_total',
-    help: 'Commands that have reached each state: those sent are delivered once an agent follows them, and at last applied, refused or expired.',
+    help: 'Commands that have reached each state: sent ones are delivered once an agent follows them, and finally applied, refused or expired.',
     kind: 'counter',
     label: 'state',
     read: ({ commands }) => Object.entries(commands),
@@ -283,7 +283,7 @@ export const metricDefinitions: readonly MetricDefinition[] = [
   },
   {
     name: 'runcast_lost_total',
-    help: 'Sessions and workers that were lost because their lease ran out.',
+    help: 'Sessions and workers that were lost because their lease expired.',
     kind: 'counter',
     label: 'what',
     read: ({ leases }) => [
@@ -293,34 +293,34 @@ export const metricDefinitions: readonly MetricDefinition[] = [
   },
   {
     name: 'runcast_webhook_attempts_total',
-    help: 'Attempts to tell a webhook something: `delivered`, `failed` (no answer, or one that is not 2xx), or `refused` by the hub because of the address.',
+    help: 'Attempts to send a message to a webhook: `delivered`, `failed` (no answer, or one that is not 2xx), or `refused` by the hub because of the address.',
     kind: 'counter',
     label: 'outcome',
     read: ({ counts }) => Object.entries(counts.webhooks.attempts),
   },
   {
     name: 'runcast_webhook_dropped_total',
-    help: 'What no webhook was ever told: tried for a day (`expired`), pushed out of a full queue (`full`), or of a webhook that was taken out of the config (`gone`).',
+    help: 'Messages that were dropped: tried for a day (`expired`), evicted from a full queue (`full`), or for a webhook that was removed from the config (`gone`).',
     kind: 'counter',
     label: 'reason',
     read: ({ counts }) => Object.entries(counts.webhooks.dropped),
   },
   {
     name: 'runcast_webhook_waiting',
-    help: 'What is still to be told to webhooks.',
+    help: 'Messages that wait to be sent to webhooks.',
     kind: 'gauge',
     read: ({ counts }) => counts.webhooks.waiting,
   },
   {
     name: 'runcast_store_commit_seconds',
-    help: 'How long a commit of the store took, failed ones included; acknowledgements wait for it, delivery does not.',
+    help: 'The duration of a commit of the store, failed ones included; acknowledgements wait for it, delivery does not.',
     kind: 'histogram',
     scale: 1 / 1_000,
     read: ({ store }) => store.commitMs,
   },
   {
     name: 'runcast_store_failures_total',
-    help: 'Commits that failed; nothing of them is lost, for the same batch is tried again.',
+    help: 'Commits that failed; nothing is lost, because the same batch is tried again.',
     kind: 'counter',
     read: ({ store }) => store.failures,
   },
@@ -332,19 +332,19 @@ export const metricDefinitions: readonly MetricDefinition[] = [
   },
   {
     name: 'runcast_store_damaged_sessions',
-    help: 'Sessions that were found damaged in the store, until they are removed; the others are none the worse.',
+    help: 'Sessions that were found damaged in the store, until they are removed; other sessions are not affected.',
     kind: 'gauge',
     read: ({ store }) => store.damagedSessions,
   },
   {
     name: 'runcast_store_waiting_sessions',
-    help: 'Sessions with something that is not stored yet.',
+    help: 'Sessions with changes that are not stored yet.',
     kind: 'gauge',
     read: ({ store }) => store.waitingSessions,
   },
   {
     name: 'runcast_store_waiting_bytes',
-    help: 'About the bytes of what is not stored yet; beyond `uncommittedBytesMax` publishing is refused.',
+    help: 'Approximate bytes of these changes; beyond `uncommittedBytesMax` publishing is refused.',
     kind: 'gauge',
     read: ({ store }) => store.waitingBytes,
   },
@@ -368,7 +368,7 @@ export const metricDefinitions: readonly MetricDefinition[] = [
   },
   {
     name: 'runcast_process',
-    help: 'Which of the processes of `--processes` has answered, from 1; 0 if there is one.',
+    help: 'The number of the process of `--processes` that has answered, from 1; 0 if there is only one.',
     kind: 'gauge',
     read: ({ counts }) => counts.process,
   },
@@ -386,7 +386,7 @@ export const metricDefinitions: readonly MetricDefinition[] = [
   },
   {
     name: 'runcast_log_faults_total',
-    help: 'What went wrong with the log: a `call` failed, a `connection` ended, a `feed` was found dead.',
+    help: 'Faults of the log: a `call` failed, a `connection` ended, a `feed` was found dead.',
     kind: 'counter',
     label: 'what',
     read: ({ log }) => [
@@ -397,7 +397,7 @@ export const metricDefinitions: readonly MetricDefinition[] = [
   },
   {
     name: 'runcast_log_repairs_total',
-    help: 'How often the log was asked for what the feed of a session may have lost.',
+    help: 'How often batches of a session were read again because the feed may have lost some.',
     kind: 'counter',
     read: ({ log }) => log.broken,
   },
@@ -415,7 +415,7 @@ export const metricDefinitions: readonly MetricDefinition[] = [
   },
   {
     name: 'runcast_log_feed_seconds',
-    help: 'How long the newest canary took from its publishing until it came back by the feed.',
+    help: 'How long the newest test message took from its publishing until the feed returned it.',
     kind: 'gauge',
     read: ({ log }) => log.feedMs / 1_000,
   },

@@ -5,6 +5,7 @@ import { useEffect, useLayoutEffect, useMemo, useReducer, useRef, useState } fro
 import type { Client } from '../client/client.js'
 import { clientClock } from '../client/surroundings.js'
 import type { StateChange } from '../client/view-events.js'
+import { copyText, download } from './copy-download.js'
 import { patternsOf } from './filter.js'
 import { ModeField, TypesField } from './filter-fields.js'
 import { FindBar } from './find-bar.js'
@@ -23,7 +24,6 @@ import { isError, seekerOf } from './search.js'
 import { numberOf, reasonOf, standingOf, usageText } from './standing.js'
 import { StatusMark } from './status-mark.js'
 import { Steer } from './steer.js'
-import { copyText, download } from './take-away.js'
 
 const searchAfterMs = 250
 

@@ -1,7 +1,7 @@
 import { clientClock } from '../client/surroundings.js'
 import { type Look, plain, spansOf } from './ansi.js'
 import { dayText } from './format.js'
-import { isProse, pieceOf } from './growing.js'
+import { isProse, pieceOf } from './growing-text.js'
 import { type Fields, fieldsOf, type Json, type PanelEvent, textOf } from './model.js'
 
 /** One row of a panel. `revision` changes whenever its content does. */

@@ -1,11 +1,11 @@
 import { useState } from 'preact/hooks'
 import { clientClock } from '../client/surroundings.js'
+import { copyText } from './copy-download.js'
 import { countText, durationText } from './format.js'
 import type { Json } from './model.js'
 import { pure } from './pure.js'
 import { searchState } from './state-search.js'
 import { Leaf, StateTree } from './state-tree.js'
-import { copyText } from './take-away.js'
 
 /** What last changed a slice. */
 export interface Changed {

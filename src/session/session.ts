@@ -1,5 +1,5 @@
 // Longer than 350 lines: everything in a session depends on its offset, which no other class may write. Independent parts have
-// files of their own: workers, publishers (leases, stalls, notices), commands, halves, ids of events, histories, the journal.
+// files of their own: workers, publishers (leases, stalls, notices), commands, lone surrogates, ids of events, histories, the journal.
 
 import type { Traits } from '../catalog/traits.js'
 import { Entry } from '../history/entry.js'
@@ -18,9 +18,9 @@ import { begin, isOver, supersede } from './attempts.js'
 import type { Following } from './audience.js'
 import { expiryOf, weightOf } from './durable-stream.js'
 import { carries, type Filter } from './filter.js'
-import { type Half, Halves } from './halves.js'
 import { type Facts, hubEvent, keyOf } from './hub-event.js'
 import { Journal } from './journal.js'
+import { type Half, LoneSurrogates } from './lone-surrogates.js'
 import { Progress } from './progress.js'
 import { type KnownIds, PublishIds } from './publish-ids.js'
 import { Publishers } from './publishers.js'
@@ -49,7 +49,7 @@ export class Session implements Timeline, MaskedSession {
   /** The weight of the histories of its topics. */
   readonly #history = new Weight()
   /** First halves of characters that were split over two texts. */
-  readonly #halves = new Halves()
+  readonly #halves = new LoneSurrogates()
   /** Absent as long as no secret was masked. */
   #masks: Masks | undefined = undefined
   /** Absent until the first command. */

@@ -21,8 +21,8 @@ import { supersededBy } from '../session/attempts.js'
 import { firstReceipt } from '../session/commands.js'
 import { decide, isTaken, type StreamOutcome } from '../session/durable-stream.js'
 import { carries } from '../session/filter.js'
-import { Halves } from '../session/halves.js'
 import { keyOf } from '../session/hub-event.js'
+import { LoneSurrogates } from '../session/lone-surrogates.js'
 import { checkUnless, type StateOptions, type StateResult } from '../session/precondition.js'
 import type { Session } from '../session/session.js'
 import type { EndOptions } from '../session/session-setting.js'
@@ -132,12 +132,12 @@ export class Draft {
   width = 0
   bytes = 0
   ends = false
-  #halves: Halves | undefined = undefined
+  #halves: LoneSurrogates | undefined = undefined
 
   /** @returns the surrogates that wait after what the batch has so far; they become the session's with the batch */
-  halvesOf(session: Session): Halves {
+  halvesOf(session: Session): LoneSurrogates {
     if (this.#halves === undefined) {
-      this.#halves = new Halves()
+      this.#halves = new LoneSurrogates()
       this.#halves.restore(session.halves)
     }
     return this.#halves

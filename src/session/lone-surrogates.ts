@@ -16,7 +16,7 @@ const streamLengthMax = 1_024
  * be neither stored nor sent, so it waits for the next text and is prepended to it. If the two do not form a pair, it becomes
  * U+FFFD.
  */
-export class Halves {
+export class LoneSurrogates {
   /** Absent as long as none waits, as in most sessions. */
   #held: Map<string, number> | undefined = undefined
   #changes = 0

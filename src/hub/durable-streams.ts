@@ -1,4 +1,4 @@
-import type { Clock } from '../lib/clock.js'
+import { type Clock, withoutJumpsAhead } from '../lib/clock.js'
 import type { StreamChange } from '../log/entries.js'
 import { ProtocolError } from '../protocol/codes.js'
 import type { Offset } from '../protocol/cursor.js'
@@ -28,9 +28,12 @@ const touchPart = 0.05
 /** Sessions that are durable streams: requests to them, and what readers need. Ids have been checked. */
 export class DurableStreams {
   readonly #parts: DurableStreamsParts
+  /** What has expired is removed, which cannot be undone. */
+  readonly #clock: Clock
 
   constructor(parts: DurableStreamsParts) {
     this.#parts = parts
+    this.#clock = withoutJumpsAhead(parts.clock)
   }
 
   /**
@@ -38,10 +41,10 @@ export class DurableStreams {
    *   or marked as deleted if it has forks.
    */
   async find(id: string): Promise<StreamRecord | undefined> {
-    const { catchUp, sessions, clock } = this.#parts
+    const { catchUp, sessions } = this.#parts
     await catchUp({ kind: 'session', session: id })
     const stream = sessions.known(id)?.stream
-    if (stream === undefined || stream.isDeleted || !isExpired(stream, clock.now())) return stream
+    if (stream === undefined || stream.isDeleted || !isExpired(stream, this.#clock.now())) return stream
     await this.delete(id, stream)
     return sessions.known(id)?.stream
   }

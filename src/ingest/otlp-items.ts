@@ -1,4 +1,5 @@
 import type { JsonObject, JsonValue } from '../lib/json.js'
+import { ProtocolError } from '../protocol/codes.js'
 import { listOf, objectOf, textOf, wordOf } from './fields.js'
 
 /** A span or log record with its attributes as plain values, together with those of its resource. */
@@ -24,21 +25,42 @@ export interface OtlpItem {
 /** The maximum nesting of values in attributes and bodies; deeper values are left out. */
 const valueDepthMax = 32
 
+/** Maximum of spans and log records in a request, and of attributes of their resources that are copied to them. */
+const itemsMax = 5_000
+const sharedAttributesMax = 250_000
+
 /**
  * @param value an `ExportTraceServiceRequest` or `ExportLogsServiceRequest`, in the JSON encoding of OTLP
  * @returns its spans and log records in the order in which they ended
+ * @throws ProtocolError `badFrame` if there are too many
  */
 export function otlpItems(value: JsonObject): OtlpItem[] {
   const items: OtlpItem[] = []
+  let copied = 0
+  const add = (item: OtlpItem, shared: number): void => {
+    items.push(item)
+    copied += shared
+    if (items.length > itemsMax) throw tooMany(`${itemsMax} spans or log records in a request`)
+    if (copied > sharedAttributesMax) {
+      throw tooMany(
+        `${sharedAttributesMax} attributes of resources, each counted for every span of its resource`,
+      )
+    }
+  }
   const { resourceSpans, resourceLogs } = value
   for (const group of [...listOf(resourceSpans), ...listOf(resourceLogs)].map(objectOf)) {
     const shared = attributesOf(objectOf(group['resource'])['attributes'])
+    const size = Object.keys(shared).length
     for (const scope of [...listOf(group['scopeSpans']), ...listOf(group['scopeLogs'])].map(objectOf)) {
-      for (const span of listOf(scope['spans'])) items.push(spanOf(objectOf(span), shared))
-      for (const log of listOf(scope['logRecords'])) items.push(logOf(objectOf(log), shared))
+      for (const span of listOf(scope['spans'])) add(spanOf(objectOf(span), shared), size)
+      for (const log of listOf(scope['logRecords'])) add(logOf(objectOf(log), shared), size)
     }
   }
   return items.sort((one, other) => one.endedAt - other.endedAt)
+}
+
+function tooMany(atMost: string): ProtocolError {
+  return new ProtocolError('badFrame', `body: expected at most ${atMost}; send several requests`)
 }
 
 /** @returns the sender's name of the session; nothing if it has none */

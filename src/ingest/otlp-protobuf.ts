@@ -1,6 +1,14 @@
 import { BinaryReader, BinaryWriter, WireType } from '@bufbuild/protobuf/wire'
 import type { JsonObject, JsonValue } from '../lib/json.js'
+import type { TextBounds } from '../lib/json-text.js'
+import { NameCount, tooManyNames } from '../lib/name-count.js'
 import { ProtocolError } from '../protocol/codes.js'
+
+/** @returns what is made at the first call */
+function once<Value>(make: () => Value): () => Value {
+  let made: Value | undefined
+  return () => (made ??= make())
+}
 
 /** The type of a field: a scalar, or a message with its fields. */
 type Kind = 'text' | 'hex' | 'base64' | 'nanos' | 'int' | 'double' | 'bool' | (() => Message)
@@ -15,47 +23,59 @@ type Message = Readonly<Record<number, Field>>
 
 // The fields of opentelemetry-proto 1.x that are read. Field numbers never change. Other fields are skipped.
 
-const anyValue = (): Message => ({
-  1: { name: 'stringValue', kind: 'text' },
-  2: { name: 'boolValue', kind: 'bool' },
-  3: { name: 'intValue', kind: 'int' },
-  4: { name: 'doubleValue', kind: 'double' },
-  5: { name: 'arrayValue', kind: () => ({ 1: { name: 'values', kind: anyValue, repeated: true } }) },
-  6: { name: 'kvlistValue', kind: () => ({ 1: { name: 'values', kind: keyValue, repeated: true } }) },
-  7: { name: 'bytesValue', kind: 'base64' },
-})
-const keyValue = (): Message => ({ 1: { name: 'key', kind: 'text' }, 2: { name: 'value', kind: anyValue } })
+const anyValue = once(
+  (): Message => ({
+    1: { name: 'stringValue', kind: 'text' },
+    2: { name: 'boolValue', kind: 'bool' },
+    3: { name: 'intValue', kind: 'int' },
+    4: { name: 'doubleValue', kind: 'double' },
+    5: { name: 'arrayValue', kind: once(() => ({ 1: { name: 'values', kind: anyValue, repeated: true } })) },
+    6: { name: 'kvlistValue', kind: once(() => ({ 1: { name: 'values', kind: keyValue, repeated: true } })) },
+    7: { name: 'bytesValue', kind: 'base64' },
+  }),
+)
+const keyValue = once(
+  (): Message => ({ 1: { name: 'key', kind: 'text' }, 2: { name: 'value', kind: anyValue } }),
+)
 const attributes: Field = { name: 'attributes', kind: keyValue, repeated: true }
 const resource: Field = { name: 'resource', kind: () => ({ 1: attributes }) }
 const scope: Field = { name: 'scope', kind: () => ({ 1: { name: 'name', kind: 'text' }, 3: attributes }) }
 
-const spanEvent = (): Message => ({
-  1: { name: 'timeUnixNano', kind: 'nanos' },
-  2: { name: 'name', kind: 'text' },
-  3: attributes,
-})
-const status = (): Message => ({ 2: { name: 'message', kind: 'text' }, 3: { name: 'code', kind: 'int' } })
-const span = (): Message => ({
-  1: { name: 'traceId', kind: 'hex' },
-  2: { name: 'spanId', kind: 'hex' },
-  4: { name: 'parentSpanId', kind: 'hex' },
-  5: { name: 'name', kind: 'text' },
-  7: { name: 'startTimeUnixNano', kind: 'nanos' },
-  8: { name: 'endTimeUnixNano', kind: 'nanos' },
-  9: attributes,
-  11: { name: 'events', kind: spanEvent, repeated: true },
-  15: { name: 'status', kind: status },
-})
-const logRecord = (): Message => ({
-  1: { name: 'timeUnixNano', kind: 'nanos' },
-  2: { name: 'severityNumber', kind: 'int' },
-  5: { name: 'body', kind: anyValue },
-  6: attributes,
-  9: { name: 'traceId', kind: 'hex' },
-  10: { name: 'spanId', kind: 'hex' },
-  11: { name: 'observedTimeUnixNano', kind: 'nanos' },
-  12: { name: 'eventName', kind: 'text' },
-})
+const spanEvent = once(
+  (): Message => ({
+    1: { name: 'timeUnixNano', kind: 'nanos' },
+    2: { name: 'name', kind: 'text' },
+    3: attributes,
+  }),
+)
+const status = once(
+  (): Message => ({ 2: { name: 'message', kind: 'text' }, 3: { name: 'code', kind: 'int' } }),
+)
+const span = once(
+  (): Message => ({
+    1: { name: 'traceId', kind: 'hex' },
+    2: { name: 'spanId', kind: 'hex' },
+    4: { name: 'parentSpanId', kind: 'hex' },
+    5: { name: 'name', kind: 'text' },
+    7: { name: 'startTimeUnixNano', kind: 'nanos' },
+    8: { name: 'endTimeUnixNano', kind: 'nanos' },
+    9: attributes,
+    11: { name: 'events', kind: spanEvent, repeated: true },
+    15: { name: 'status', kind: status },
+  }),
+)
+const logRecord = once(
+  (): Message => ({
+    1: { name: 'timeUnixNano', kind: 'nanos' },
+    2: { name: 'severityNumber', kind: 'int' },
+    5: { name: 'body', kind: anyValue },
+    6: attributes,
+    9: { name: 'traceId', kind: 'hex' },
+    10: { name: 'spanId', kind: 'hex' },
+    11: { name: 'observedTimeUnixNano', kind: 'nanos' },
+    12: { name: 'eventName', kind: 'text' },
+  }),
+)
 
 const traces: Message = {
   1: {
@@ -89,13 +109,14 @@ const logs: Message = {
 /**
  * Reads an `ExportTraceServiceRequest` or `ExportLogsServiceRequest` in protobuf.
  *
- * @param depthMax the maximum nesting of values
+ * @param bounds of the values: each message counts as an object
  * @returns the request as in the JSON encoding of OTLP
  * @throws ProtocolError `badFrame`
  */
-export function readOtlp(bytes: Uint8Array, what: 'traces' | 'logs', depthMax: number): JsonObject {
+export function readOtlp(bytes: Uint8Array, what: 'traces' | 'logs', bounds: TextBounds): JsonObject {
   try {
-    return message(new BinaryReader(bytes), bytes.length, what === 'traces' ? traces : logs, depthMax)
+    const reader = new MessageReader(bytes, bounds.namesMax)
+    return reader.message(bytes.length, what === 'traces' ? traces : logs, bounds.depthMax)
   } catch (error) {
     if (error instanceof ProtocolError) throw error
     const reason = error instanceof Error ? error.message : 'unreadable'
@@ -118,52 +139,69 @@ export function partialSuccess(rejected: number, reason: string): Uint8Array {
     .finish()
 }
 
-function message(reader: BinaryReader, end: number, fields: Message, depthMax: number): JsonObject {
-  if (depthMax === 0) throw new ProtocolError('badFrame', 'body: expected values that are less deeply nested')
-  const found: Record<string, JsonValue> = {}
-  while (reader.pos < end) {
-    const [number, wireType] = reader.tag()
-    const field = fields[number]
-    if (field === undefined) {
-      reader.skip(wireType, number)
-      continue
-    }
-    const value = one(reader, wireType, field, depthMax)
-    if (field.repeated === undefined) found[field.name] = value
-    else {
-      const list = found[field.name]
-      if (Array.isArray(list)) list.push(value)
-      else found[field.name] = [value]
-    }
-  }
-  if (reader.pos > end) throw new RangeError('a message ends after the one that it is in')
-  return found
-}
+class MessageReader {
+  readonly #reader: BinaryReader
+  readonly #names: NameCount
+  readonly #namesMax: number
 
-function one(reader: BinaryReader, wireType: WireType, { name, kind }: Field, depthMax: number): JsonValue {
-  const expected = wireTypeOf(kind)
-  if (wireType !== expected) throw new Error(`${name}: wire type ${wireType} instead of ${expected}`)
-  if (typeof kind === 'function') {
-    const length = reader.uint32()
-    const end = reader.pos + length
-    if (end > reader.len) throw new RangeError('premature EOF')
-    return message(reader, end, kind(), depthMax - 1)
+  constructor(bytes: Uint8Array, namesMax: number) {
+    this.#reader = new BinaryReader(bytes)
+    this.#names = new NameCount(namesMax)
+    this.#namesMax = namesMax
   }
-  switch (kind) {
-    case 'text':
-      return reader.string()
-    case 'hex':
-      return Buffer.from(reader.bytes()).toString('hex')
-    case 'base64':
-      return Buffer.from(reader.bytes()).toString('base64')
-    case 'nanos':
-      return String(reader.fixed64())
-    case 'int':
-      return Number(reader.int64())
-    case 'double':
-      return reader.double()
-    case 'bool':
-      return reader.bool()
+
+  message(end: number, fields: Message, depthMax: number): JsonObject {
+    if (depthMax === 0)
+      throw new ProtocolError('badFrame', 'body: expected values that are less deeply nested')
+    this.#names.open()
+    if (this.#names.close()) throw new ProtocolError('badFrame', `body: ${tooManyNames(this.#namesMax)}`)
+    const reader = this.#reader
+    const found: Record<string, JsonValue> = {}
+    while (reader.pos < end) {
+      const [number, wireType] = reader.tag()
+      const field = fields[number]
+      if (field === undefined) {
+        reader.skip(wireType, number)
+        continue
+      }
+      const value = this.#field(wireType, field, depthMax)
+      if (field.repeated === undefined) found[field.name] = value
+      else {
+        const list = found[field.name]
+        if (Array.isArray(list)) list.push(value)
+        else found[field.name] = [value]
+      }
+    }
+    if (reader.pos > end) throw new RangeError('a message ends after the one that it is in')
+    return found
+  }
+
+  #field(wireType: WireType, { name, kind }: Field, depthMax: number): JsonValue {
+    const reader = this.#reader
+    const expected = wireTypeOf(kind)
+    if (wireType !== expected) throw new Error(`${name}: wire type ${wireType} instead of ${expected}`)
+    if (typeof kind === 'function') {
+      const length = reader.uint32()
+      const end = reader.pos + length
+      if (end > reader.len) throw new RangeError('premature EOF')
+      return this.message(end, kind(), depthMax - 1)
+    }
+    switch (kind) {
+      case 'text':
+        return reader.string()
+      case 'hex':
+        return Buffer.from(reader.bytes()).toString('hex')
+      case 'base64':
+        return Buffer.from(reader.bytes()).toString('base64')
+      case 'nanos':
+        return String(reader.fixed64())
+      case 'int':
+        return Number(reader.int64())
+      case 'double':
+        return reader.double()
+      case 'bool':
+        return reader.bool()
+    }
   }
 }
 

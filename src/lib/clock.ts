@@ -31,6 +31,20 @@ export const systemClock: Clock = {
   },
 }
 
+/**
+ * A clock for what cannot be undone, such as a removal. It passes over what the wall clock is set ahead: no more time has passed
+ * than the monotonic clock has counted since this was called. If the wall clock is set back, it goes back too.
+ */
+export function withoutJumpsAhead(clock: Clock): Clock {
+  const began = clock.now() - clock.elapsed()
+  return {
+    now: () => Math.min(clock.now(), began + clock.elapsed()),
+    elapsed: () => clock.elapsed(),
+    after: (ms, task) => clock.after(ms, task),
+    defer: (task) => clock.defer(task),
+  }
+}
+
 /** Keeps the process alive while somebody waits for an answer that only a timer will bring. Node alone. */
 export class Awake {
   readonly #timer = setInterval(() => undefined, 2 ** 30).unref()

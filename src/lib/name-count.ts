@@ -4,13 +4,13 @@ import { hashKey as factor } from './random.js'
 const sharedNamesMax = 100
 
 /** Arrays and objects that take as long as one name. */
-const containersPerName = 16
+const containersPerName = 4
 
 /**
  * Counts the names in a text before it is parsed. What takes time is not the bytes: a mebibyte of rows with the same names takes
  * `JSON.parse` 3 ms, and 20 as an object of 65,000 names, which take as long again to check, to compare and to write.
  *
- * Objects with the same names in the same order count once; 16 arrays or objects count as a name.
+ * Objects with the same names in the same order count once; 4 arrays or objects count as a name.
  */
 export class NameCount {
   readonly #max: number

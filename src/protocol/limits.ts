@@ -64,7 +64,7 @@ export const limitTable = {
     value: 10_000,
     unit: 'names',
     guards:
-      'the names in a body, frame or line, and in one object; objects of up to 100 names with the same names in the same order count once, and 16 arrays or objects count as one name',
+      'the names in a body, frame or line, and in one object; objects of up to 100 names with the same names in the same order count once, and 4 arrays or objects count as one name',
     exceeding: 'badFrame',
   },
   idLengthMax: {

@@ -1,4 +1,4 @@
-import type { Clock } from '../lib/clock.js'
+import { type Clock, withoutJumpsAhead } from '../lib/clock.js'
 import type { Random } from '../lib/random.js'
 import { ProtocolError } from '../protocol/codes.js'
 import { expiryOf } from '../session/durable-stream.js'
@@ -25,6 +25,8 @@ export interface StreamExpiriesParts {
 /** Removes durable streams once they have expired, one at a time, because each may have to be loaded from the store. */
 export class StreamExpiries {
   readonly #parts: StreamExpiriesParts
+  /** As those who find out whether a stream has expired. */
+  readonly #clock: Clock
   readonly #times: DueTimes
   readonly #due = new Set<string>()
   #isRemoving = false
@@ -32,7 +34,8 @@ export class StreamExpiries {
 
   constructor(parts: StreamExpiriesParts) {
     this.#parts = parts
-    this.#times = new DueTimes(parts.clock, (session) => this.#come(session))
+    this.#clock = withoutJumpsAhead(parts.clock)
+    this.#times = new DueTimes(this.#clock, (session) => this.#come(session))
   }
 
   /** Waits until the stream may have expired. Then it is read when it does. @param at milliseconds since 1970 */
@@ -68,7 +71,7 @@ export class StreamExpiries {
   }
 
   async #remove(session: string): Promise<void> {
-    const { find, clock } = this.#parts
+    const { find } = this.#parts
     try {
       const stream = await find(session)
       const at = stream === undefined || stream.isDeleted ? undefined : expiryOf(stream)
@@ -76,7 +79,7 @@ export class StreamExpiries {
     } catch (error) {
       // What is damaged stays until somebody asks for it.
       const isAway = error instanceof ProtocolError && error.code === 'unavailable'
-      if (isAway) this.wait(session, clock.now() + retryMs)
+      if (isAway) this.wait(session, this.#clock.now() + retryMs)
     }
   }
 }

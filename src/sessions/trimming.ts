@@ -1,4 +1,4 @@
-import type { Clock, Timer } from '../lib/clock.js'
+import { type Clock, type Timer, withoutJumpsAhead } from '../lib/clock.js'
 import type { Offset } from '../protocol/cursor.js'
 import { type Retention, type Store, StoreError } from '../store/store.js'
 
@@ -20,14 +20,14 @@ const trimEveryMs = 60_000
 /** Removes from the store what retention does not keep. */
 export class Trimming {
   readonly #options: TrimmingOptions
-  /** The wall clock minus the monotonic clock when the hub began. Milliseconds. */
-  readonly #began: number
+  /** A removal cannot be undone. */
+  readonly #clock: Clock
   #timer: Timer | undefined = undefined
   #ended = false
 
   constructor(options: TrimmingOptions) {
     this.#options = options
-    this.#began = options.clock.now() - options.clock.elapsed()
+    this.#clock = withoutJumpsAhead(options.clock)
     this.#schedule()
   }
 
@@ -44,20 +44,12 @@ export class Trimming {
     })
   }
 
-  /**
-   * Removal cannot be undone, so a clock that was set ahead does not count: no more time has passed than the
-   * machine has run since the hub began. Milliseconds since 1970.
-   */
-  #retentionNow(): number {
-    return Math.min(this.#options.clock.now(), this.#began + this.#options.clock.elapsed())
-  }
-
   /** Applies retention in small steps; a failed step is repeated the next time. */
   async #trim(): Promise<void> {
     const { store, retention, holds, removed, trimmed, damaged } = this.#options
     for (let more = true; more && !this.#ended; ) {
       try {
-        const step = await store.trim(retention, this.#retentionNow(), holds)
+        const step = await store.trim(retention, this.#clock.now(), holds)
         for (const session of step.removed) removed(session)
         for (const cut of step.trimmed) trimmed(cut.session, cut.trimmed)
         for (const session of step.damaged ?? []) damaged(session)

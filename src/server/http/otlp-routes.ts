@@ -62,7 +62,7 @@ async function takeOtlp(
   const body = await readBody(context, call)
   if (body === undefined) return undefined
   const value = isProtobuf
-    ? readOtlp(body, signal, limits.depthMax)
+    ? readOtlp(body, signal, limits)
     : (parseJson(utf8(body, 'body'), limits, 'body') as JsonValue)
   if (!isObject(value)) throw refusal('body', 'an object { resourceSpans } or { resourceLogs }', value)
   await turnFor(context, call.sender, body.length)
@@ -70,15 +70,13 @@ async function takeOtlp(
   // What each session is told depends on what it has: on that of a log, once it is here.
   const ids = [...groups.keys()].map((id) => checkedId(id, limits)).filter((id) => id !== undefined)
   await hub.openAll(ids.map((session) => ({ topic: { kind: 'session', session } })))
-  const submitted = await Promise.allSettled(
-    [...groups].map(([session, items]) => publish(context, call, session, items)),
-  )
+  const submitted = await Promise.all(await publishAll(context, call, groups))
   let rejected = 0
   let refused: ProtocolError | undefined
   for (const [index, items] of [...groups.values()].entries()) {
     const outcome = submitted[index]
-    if (outcome?.status !== 'rejected') continue
-    const error: unknown = outcome.reason
+    if (outcome === undefined) continue
+    const { error } = outcome
     if (!(error instanceof ProtocolError) || isOfAll(error)) throw error
     rejected += items.length
     refused ??= error
@@ -114,6 +112,34 @@ function checkedId(session: string, limits: DialectContext['limits']): string | 
     if (error instanceof ProtocolError) return undefined
     throw error
   }
+}
+
+/** What is published in one turn: spans and log records, where a session counts as several, because it may have to begin. */
+const itemsPerTurn = 256
+const itemsPerSession = 16
+
+/** @returns for each session a promise of what became of it, once all of them are submitted */
+async function publishAll(
+  context: DialectContext,
+  call: Call,
+  groups: ReadonlyMap<string, readonly OtlpItem[]>,
+): Promise<readonly Promise<{ readonly error: unknown } | undefined>[]> {
+  const submitted: Promise<{ readonly error: unknown } | undefined>[] = []
+  let sinceTurn = 0
+  for (const [session, items] of groups) {
+    if (sinceTurn >= itemsPerTurn) {
+      sinceTurn = 0
+      await context.workTurns.take(call.sender)
+    }
+    sinceTurn += items.length + itemsPerSession
+    submitted.push(
+      publish(context, call, session, items).then(
+        () => undefined,
+        (error: unknown) => ({ error }),
+      ),
+    )
+  }
+  return submitted
 }
 
 /** All of one session, or nothing. @throws ProtocolError */

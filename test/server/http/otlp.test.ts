@@ -339,6 +339,46 @@ t.test('what is no OTLP is refused, and breaks nothing', async (t: Test) => {
   t.equal(hub.sessions().length, 0)
 })
 
+t.test('bounds what one request makes of few bytes', async (t) => {
+  const { url, hub } = await served(t)
+  const traceId = 'a'.repeat(32)
+  const spans = (count: number) => ({
+    scopeSpans: [{ spans: Array.from({ length: count }, () => ({ traceId })) }],
+  })
+  const attributes = Array.from({ length: 100 }, (_, at) => ({ key: `k${at}`, value: { intValue: at } }))
+  const detailOf = async (body: JsonObject) => {
+    const response = await post(`${url}/v1/traces`, body)
+    t.equal(response.status, 400)
+    return ((await response.json()) as { detail: string }).detail
+  }
+  t.match(await detailOf({ resourceSpans: [spans(3_000), spans(2_001)] }), /at most 5000 spans/)
+  t.match(
+    await detailOf({ resourceSpans: [{ resource: { attributes }, ...spans(2_501) }] }),
+    /at most 250000 attributes of resources/,
+  )
+  // Two bytes for each resource.
+  const empties = Uint8Array.from({ length: 100_000 }, (_, at) => (at % 2 === 0 ? 0x0a : 0))
+  const refused = await post(`${url}/v1/traces`, empties)
+  t.equal(refused.status, 400)
+  t.match(((await refused.json()) as { detail: string }).detail, /namesMax/)
+  t.equal(hub.sessions().length, 0)
+})
+
+t.test('publishes what belongs to many sessions in several turns, each as before', async (t) => {
+  const { url, hub } = await served(t)
+  const session = (at: number) => [{ key: 'session.id', value: { stringValue: `s${at}` } }]
+  const named = [{ key: 'gen_ai.operation.name', value: { stringValue: 'chat' } }]
+  const spans = Array.from({ length: 100 }, (_, at) => ({
+    traceId: 'b'.repeat(32),
+    spanId: String(at).padStart(16, '0'),
+    attributes: [...session(at), ...named],
+  }))
+  const response = await post(`${url}/v1/traces`, { resourceSpans: [{ scopeSpans: [{ spans }] }] })
+  t.equal(response.status, 200)
+  t.strictSame(await response.json(), {})
+  t.equal(hub.sessions().length, 100)
+})
+
 function varint(value: number): number[] {
   return value < 128 ? [value] : [(value & 127) | 128, ...varint(value >>> 7)]
 }

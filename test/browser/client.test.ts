@@ -62,7 +62,9 @@ t.test('pages that are killed at random miss nothing and repeat nothing', { skip
   t.comment(`SEED=${seed}`)
   const random = new SeededRandom(seed)
   const browser = await launch(t)
-  const { hub, url } = await served(t)
+  // All that the pages publish is kept, and compared in the end.
+  const limits = { laneEventsMax: 1_000_000, historyBytesMax: 2 ** 28 }
+  const { hub, url } = await served(t, { hub: { limits } })
   const origin = await pageOf(t, counting(url))
   const context = await browser.newContext()
   t.teardown(() => context.close())
@@ -81,8 +83,13 @@ t.test('pages that are killed at random miss nothing and repeat nothing', { skip
       await gone
     } else {
       const had = await hadBy(page)
-      const published = await hub.readHistory('sessions/s', { limit: 1000 })
-      const numbers = published.events.map(({ data }) => data)
+      const numbers: unknown[] = []
+      let past = await hub.readHistory('sessions/s', { limit: 1_000 })
+      for (;;) {
+        numbers.push(...past.events.map(({ data }) => data))
+        if (past.next === undefined) break
+        past = await hub.readHistory('sessions/s', { limit: 1_000, after: past.next })
+      }
       t.strictSame(
         numbers,
         numbers.map((_, at) => at),

@@ -54,7 +54,8 @@ Options:
   --runs N        alternating runs of each cell: 5, or 3 with --quick
   --peers LIST    other servers in the same run: all, or names of ${peerNames.join(', ')};
                   those of npm are installed into bench/peers when first asked for
-  --contestants L beside Runcast as it is: node, the same over Node's own HTTP instead of uWebSockets.js
+  --contestants L beside Runcast as it is: node, the same over Node's own HTTP instead of uWebSockets.js; redis, a hub
+                  over Redis; 3-hubs, three of them, with the clients spread over them
   --only PATTERN  cells whose whole name matches, such as ws-1000-10-200 (link, connections, events a turn,
                   bytes); a name that matches nothing shows the names there are
   --against WHAT  another build of Runcast in the same run: a dist/ folder with node_modules beside or above it, or a
@@ -217,14 +218,23 @@ function peersNamed(text: string): readonly Peer[] {
   return peers.filter(({ name }) => names.includes(name))
 }
 
+/** Runcast in other shapes. */
+const contestants: { readonly [name: string]: Contender } = {
+  node: { ...runcast, name: 'runcast node', transport: 'node' },
+  redis: { ...runcast, name: 'runcast redis', file: 'server/runcast-redis' },
+  '3-hubs': { ...runcast, name: 'runcast 3 hubs', file: 'server/runcast-3-hubs' },
+}
+
 /** @returns Runcast in other shapes */
 function contestantsNamed(text: string): readonly Contender[] {
   return text
     .split(',')
     .filter((name) => name !== '')
     .map((name) => {
-      if (name !== 'node') throw new Error(`--contestants: expected node, got ${name}`)
-      return { ...runcast, name: 'runcast node', transport: 'node' }
+      const contestant = contestants[name]
+      if (contestant === undefined)
+        throw new Error(`--contestants: expected ${Object.keys(contestants).join(', ')}, got ${name}`)
+      return contestant
     })
 }
 

@@ -8,15 +8,18 @@ import type { Contender } from './side.js'
 export class Child<C extends { [name in keyof C]: Calls[string] }> {
   readonly pid: number
   readonly port: number
+  /** Where clients connect: one server, or several that are one contestant. */
+  readonly ports: readonly number[]
   onProgress: (deliveries: number) => void = () => {}
   readonly #process: ChildProcess
   readonly #waiting = new Map<number, { resolve(answer: object | null): void; reject(error: Error): void }>()
   #calls = 0
 
-  constructor(child: ChildProcess, port: number) {
+  constructor(child: ChildProcess, port: number, ports: readonly number[] = [port]) {
     this.#process = child
     this.pid = child.pid as number
     this.port = port
+    this.ports = ports
     child.on('message', (word: Word) => this.#hear(word))
     child.on('exit', (code, signal) => {
       for (const { reject } of this.#waiting.values()) {
@@ -132,7 +135,7 @@ async function start<C extends { [name in keyof C]: Calls[string] }>(
     const deadline = setTimeout(() => reject(new Error(`${name} did not start within 20 s`)), 20_000)
     child.once('message', (word: Word) => {
       clearTimeout(deadline)
-      if (word.kind === 'ready') resolve(new Child<C>(child, word.port))
+      if (word.kind === 'ready') resolve(new Child<C>(child, word.port, word.ports))
       else reject(new Error(word.kind === 'failed' ? word.message : `${name} said ${word.kind} first`))
     })
     child.once('exit', (code) => {

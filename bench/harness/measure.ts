@@ -16,6 +16,8 @@ export interface Sample {
   readonly bytesPerDelivery: number
   readonly latencyMicros: Latency
   readonly rssBytes: number
+  /** CPU of the engine behind the server per published event, where there is one. Microseconds. */
+  readonly engineMicros: number | undefined
   readonly swarmCpuMicros: number
   /** Encodings per published event; only where the server counts them. */
   readonly encodings: number | undefined
@@ -69,6 +71,7 @@ export async function measure(side: Side, round: Round): Promise<Sample> {
     bytesPerDelivery: report.bytes / deliveries,
     latencyMicros: report.latencyMicros,
     rssBytes: usage.rssBytes,
+    engineMicros: usage.engineMicros === undefined ? undefined : usage.engineMicros / published,
     swarmCpuMicros: report.cpuMicros / deliveries,
     encodings:
       encodings === undefined || encodingsBefore === undefined

@@ -49,6 +49,8 @@ export interface Usage {
   readonly userMicros: number
   readonly rssBytes: number
   readonly wallMicros: number
+  /** CPU of the engine behind the server, where there is one. */
+  readonly engineMicros?: number
 }
 
 /** What the swarm is asked for, and answers. */
@@ -87,9 +89,12 @@ export interface Ask {
   readonly with: object | null
 }
 
-/** From a process of the bench: the answer to a call, or word that comes unasked. */
+/**
+ * From a process of the bench: the answer to a call, or word that comes unasked. `ports` are those of several servers that are
+ * one contestant: clients are spread over them.
+ */
 export type Word =
-  | { readonly kind: 'ready'; readonly port: number }
+  | { readonly kind: 'ready'; readonly port: number; readonly ports?: readonly number[] }
   | { readonly kind: 'answer'; readonly id: number; readonly with: object | null }
   | { readonly kind: 'failed'; readonly id: number; readonly message: string }
   | { readonly kind: 'progress'; readonly deliveries: number }

@@ -101,12 +101,17 @@ export async function openSide(contender: Contender): Promise<Side> {
 /** Connects so many subscribers that want the same; returns once they are live. */
 export async function subscribe(side: Side, wish: Wish, count: number): Promise<void> {
   const { stride = 1 } = wish.spread ?? {}
-  await side.swarm.ask('connect', {
-    port: side.server.port,
-    count,
-    dialect: side.dialect(wish),
-    ...(wish.spread && { stride, residue: wish.residue ?? 0 }),
-  })
+  const { ports } = side.server
+  for (const [index, port] of ports.entries()) {
+    const share = Math.ceil((count - index) / ports.length)
+    if (share <= 0) break
+    await side.swarm.ask('connect', {
+      port,
+      count: share,
+      dialect: side.dialect(wish),
+      ...(wish.spread && { stride, residue: wish.residue ?? 0 }),
+    })
+  }
   side.connections += count
   side.stride = stride
 }

@@ -52,6 +52,7 @@ export const fanout: Scenario = {
         'Peers publish event by event, as their interfaces have it: with 1 event a turn that makes no difference.',
         ...failures(results.flatMap(({ standings }) => standings)),
         'loop: the same ready bytes sent to each in a loop of JavaScript, the least that a hub in JavaScript can do.',
+        'engine: CPU of Redis per event that was published, paced.',
         'limit: uWebSockets publish of ready bytes (ws); a corked write of ready bytes to each response (sse).',
       ],
     }
@@ -162,6 +163,7 @@ const columns = [
   { name: 'wire B', digits: 0 },
   { name: 'RSS MB', digits: 0 },
   { name: 'enc/event' },
+  { name: 'engine µs', digits: 2 },
 ]
 
 function rowsOf(
@@ -190,6 +192,7 @@ function rowsOf(
       'wire B': median(standing.paced, (sample) => sample.bytesPerDelivery),
       'RSS MB': median(standing.flatOut, (sample) => sample.rssBytes) / 1e6,
       'enc/event': encodings,
+      'engine µs': engineOf(standing),
     }
   })
 }
@@ -201,6 +204,13 @@ export function measured({ flatOut }: Standing): boolean {
 
 function cpu(sample: Sample): number {
   return sample.cpuMicros
+}
+
+/** @returns the engine's CPU an event; empty where there is none */
+function engineOf({ paced }: Standing): number | string {
+  return paced.some(({ engineMicros }) => engineMicros !== undefined)
+    ? median(paced, ({ engineMicros = 0 }) => engineMicros)
+    : ''
 }
 
 /** Every run's, where they differ: the aim is exactly 1 in each. */

@@ -3,13 +3,19 @@ import { Session } from 'node:inspector'
 import { answerCalls, tell } from '../harness/answering.js'
 import type { Round, ServerCalls } from '../harness/messages.js'
 import { monotonicMicros } from '../harness/monotonic.js'
-import { spentBy } from '../harness/spent.js'
+import { type Spent, spentBy } from '../harness/spent.js'
 
 /** What takes part in a benchmark: a server that broadcasts, started in its own process. */
 export interface Contestant {
   readonly port: number
   /** The process that serves, where it is another one: its CPU and its memory count, not this one's. */
   readonly pid?: number
+  /** Several servers that are one contestant, this one's port among them: clients are spread over them. */
+  readonly ports?: readonly number[]
+  /** Processes that serve beside this one: their CPU and memory count as well. */
+  readonly others?: readonly number[]
+  /** The process of the engine behind it; its CPU is told apart. */
+  readonly engine?: number
   /** Makes ready for the turns of a round. */
   prepare(round: Round): void
   /** Publishes one turn's events, numbered from `first`, stamped with the microsecond `stamp`. */
@@ -28,12 +34,26 @@ function profileTo(file: string): void {
   })
 }
 
+function sumOf(all: readonly Spent[]): Spent {
+  const sum = { cpuMicros: 0, userMicros: 0, rssBytes: 0 }
+  for (const { cpuMicros, userMicros, rssBytes } of all) {
+    sum.cpuMicros += cpuMicros
+    sum.userMicros += userMicros
+    sum.rssBytes += rssBytes
+  }
+  return sum
+}
+
 /** Publishes when the bench asks for it, in turns, and tells what that cost. */
 export function compete(contestant: Contestant): void {
+  const { engine } = contestant
+  const spentNow = (): Spent => sumOf([contestant.pid, ...(contestant.others ?? [])].map(spentBy))
+  const engineNow = () => (engine === undefined ? 0 : spentBy(engine).cpuMicros)
   let next = 1
   let received = 0
   let wake: (() => void) | undefined
-  let spent = spentBy(contestant.pid)
+  let spent = spentNow()
+  let engineSpent = engineNow()
   let begun = monotonicMicros()
   let profileFile = process.argv[2]
 
@@ -44,23 +64,26 @@ export function compete(contestant: Contestant): void {
       const first = next
       received = 0
       begun = monotonicMicros()
-      spent = spentBy(contestant.pid)
+      spent = spentNow()
+      engineSpent = engineNow()
       await publishRound(round)
       return { first, last: next - 1 }
     },
     begin() {
       profileOnce()
       begun = monotonicMicros()
-      spent = spentBy(contestant.pid)
+      spent = spentNow()
+      engineSpent = engineNow()
       return null
     },
     usage() {
-      const { cpuMicros, userMicros, rssBytes } = spentBy(contestant.pid)
+      const { cpuMicros, userMicros, rssBytes } = spentNow()
       return {
         cpuMicros: cpuMicros - spent.cpuMicros,
         userMicros: userMicros - spent.userMicros,
         rssBytes,
         wallMicros: monotonicMicros() - begun,
+        ...(engine !== undefined && { engineMicros: engineNow() - engineSpent }),
       }
     },
     received({ turns }) {
@@ -69,7 +92,8 @@ export function compete(contestant: Contestant): void {
       return null
     },
   })
-  tell({ kind: 'ready', port: contestant.port })
+  const { port, ports } = contestant
+  tell({ kind: 'ready', port, ...(ports && { ports }) })
 
   function profileOnce(): void {
     if (profileFile !== undefined) profileTo(profileFile)

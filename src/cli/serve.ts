@@ -82,7 +82,7 @@ The config file is JSON, all of it optional:
 
 Exit codes:
   0    stopped by Ctrl-C or SIGTERM; clients were told, and everything is stored
-  1    cannot listen, the config file is invalid, or shutdown failed or took too long
+  1    cannot listen, cannot use the log, the config file is invalid, or shutdown failed or took too long
   2    the command line is invalid
   70   internal error; see the log. Published events are stored`
 
@@ -212,12 +212,19 @@ async function serveHub(options: ServeCommandOptions, given: Surroundings): Prom
     for (const { session, parts } of losses)
       log.error({ session, parts }, 'a session lost data and continues with a new epoch')
   }
+  let giveUp: (why: string) => void = () => undefined
+  const unusable = new Promise<string>((resolve) => {
+    giveUp = resolve
+  })
   const sharedLog = await openSharedLog(
     {
       ...options,
       config: config.log,
       catalog: config.catalog,
       onWarning: (warning) => log.warn({}, warning),
+      onWait: (why) =>
+        log.warn({ why }, 'waiting for the log: publishing is refused, and /readyz answers 503'),
+      onFailed: giveUp,
     },
     surroundings,
   )
@@ -293,6 +300,7 @@ async function serveHub(options: ServeCommandOptions, given: Surroundings): Prom
       log,
       shutdownMs: options.shutdownMs ?? hub.limits.shutdownMs,
       uncaught: () => server.countUncaught(),
+      unusable,
       async close() {
         const shutdownMs = options.shutdownMs ?? hub.limits.shutdownMs
         // The rest is for the store.

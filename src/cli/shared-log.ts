@@ -20,6 +20,7 @@ type Acknowledge = (typeof acknowledgements)[number]
 export interface LogFlags {
   readonly log?: string
   readonly acknowledge?: Acknowledge
+  readonly logWaitMs?: number
   readonly processes?: number
 }
 
@@ -46,6 +47,11 @@ export function addLogOptions(command: Command): Command {
         '--acknowledge <by>',
         'with --log: acknowledge an event once Redis has it, or a replica as well (default: engine)',
       ).choices(acknowledgements),
+    )
+    .option(
+      '--log-wait-ms <n>',
+      'with --log: how long to wait at the start for a Redis that cannot be reached (default: until it can)',
+      integerOption(0, 86_400_000),
     )
     .option(
       '--processes <n>',
@@ -94,6 +100,10 @@ export interface OpenLogOptions extends LogFlags {
   /** One of the store's that was given. */
   readonly storeOption: string | undefined
   readonly onWarning: (warning: string) => void
+  /** Called while the hub waits for a log that cannot be reached. */
+  readonly onWait: (why: string) => void
+  /** Called when the hub has waited for too long, or cannot use the log: with one sentence. */
+  readonly onFailed: (why: string) => void
 }
 
 /**
@@ -102,13 +112,16 @@ export interface OpenLogOptions extends LogFlags {
  * @throws CommandError with one sentence, without the password
  */
 export async function openSharedLog(
-  { log, acknowledge, config, catalog, storeOption, onWarning }: OpenLogOptions,
+  options: OpenLogOptions,
   { clock, random }: Surroundings,
 ): Promise<RedisLog | undefined> {
+  const { log, acknowledge, logWaitMs: waitMs, config, catalog, storeOption, onWarning } = options
   const url = log ?? config?.url
   if (url === undefined) {
-    if (acknowledge === undefined) return undefined
-    throw new CommandError(exitCodes.usage, '--acknowledge says what a log does: give --log too')
+    const alone =
+      acknowledge !== undefined ? '--acknowledge' : waitMs !== undefined ? '--log-wait-ms' : undefined
+    if (alone === undefined) return undefined
+    throw new CommandError(exitCodes.usage, `${alone} says what a log does: give --log too`)
   }
   if (storeOption !== undefined) {
     throw new CommandError(
@@ -125,13 +138,22 @@ export async function openSharedLog(
       ...(by !== undefined && { acknowledge: by }),
       ...(catalog && { catalog }),
       onWarning,
+      start: {
+        ...(waitMs !== undefined && { waitMs }),
+        onWait: options.onWait,
+        onFailed: (error) => options.onFailed(sentenceOf(error)),
+      },
       clock,
       random,
     })
   } catch (error) {
     if (!(error instanceof StoreError)) throw error
-    throw new CommandError(exitCodes.failure, `--log: ${error.message.replace(/\.$/, '')}`)
+    throw new CommandError(exitCodes.failure, sentenceOf(error))
   }
+}
+
+function sentenceOf({ message }: StoreError): string {
+  return `--log: ${message.replace(/\.$/, '')}`
 }
 
 /** @throws CommandError that names the file */

@@ -2,15 +2,18 @@ import type { Log } from '../server/operations/log.js'
 import { exitCodes } from './exit-codes.js'
 import type { Surroundings } from './surroundings.js'
 
-/** The reason that a hub ends: a request, or an unexpected error. */
+/** The reason that a hub ends: a request, an unexpected error, or a log that it cannot use. */
 export type Cause =
   | { readonly kind: 'signal'; readonly signal: NodeJS.Signals }
   | { readonly kind: 'fault'; readonly error: unknown }
+  | { readonly kind: 'unusable'; readonly why: string }
 
 export interface ShutdownOptions {
   readonly log: Log
   /** Called with every unexpected error. */
   readonly uncaught: () => void
+  /** Resolves if the hub cannot use its log, with one sentence. */
+  readonly unusable?: Promise<string>
   /** Closes everything in order. @returns whether all published events are stored */
   readonly close: (cause: Cause) => Promise<boolean>
   /** The longest that `close` may take. */
@@ -40,7 +43,10 @@ export async function endWhenAsked(options: ShutdownOptions, surroundings: Surro
   }
 }
 
-function untilCause({ log, uncaught }: ShutdownOptions, surroundings: Surroundings): Promise<Cause> {
+function untilCause(
+  { log, uncaught, unusable }: ShutdownOptions,
+  surroundings: Surroundings,
+): Promise<Cause> {
   return new Promise((resolve) => {
     const restore = surroundings.onSignal((signal) => {
       // The next signal ends the process immediately.
@@ -54,10 +60,16 @@ function untilCause({ log, uncaught }: ShutdownOptions, surroundings: Surroundin
       restore()
       resolve({ kind: 'fault', error })
     })
+    void unusable?.then((why) => {
+      restore()
+      log.error({ why }, 'the log cannot be used: the hub exits')
+      resolve({ kind: 'unusable', why })
+    })
   })
 }
 
 function codeOf({ kind }: Cause, stored: boolean): number {
   if (kind === 'fault') return exitCodes.crashed
+  if (kind === 'unusable') return exitCodes.failure
   return stored ? exitCodes.ok : exitCodes.failure
 }

@@ -64,14 +64,21 @@ function fingerprint(catalog: Extensions): string {
 /**
  * Looks whether the log was begun by hubs that understand the same.
  *
+ * @param call runs a command where the key is
  * @param key of what the hubs of a log have agreed on
- * @param catalog types of events beyond the built-in ones
+ * @param given types of events beyond the built-in ones
  */
-export async function checkConfig(node: EngineNode, key: string, given: Extensions): Promise<void> {
+export async function checkConfig(call: EngineNode['call'], key: string, given: Extensions): Promise<void> {
   const catalog = fingerprint(given)
-  await node.call('HSETNX', key, 'format', format)
-  await node.call('HSETNX', key, 'catalog', catalog)
-  const [written, theirs] = ((await node.call('HMGET', key, 'format', 'catalog')) as Buffer[]).map(String)
+  const read = async () => (await call('HMGET', key, 'format', 'catalog')) as (Buffer | null)[]
+  let agreed = await read()
+  // Written only by the first hub: an engine that is full refuses to write, and can still be followed.
+  if (agreed.includes(null)) {
+    await call('HSETNX', key, 'format', format)
+    await call('HSETNX', key, 'catalog', catalog)
+    agreed = await read()
+  }
+  const [written, theirs] = agreed.map(String)
   if (Number(written) > format) {
     throw refused(
       `a newer version of the hub has begun to write it (format ${written}, this one knows ${format}): update this hub`,

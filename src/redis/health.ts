@@ -31,7 +31,9 @@ export class Health {
   readonly #probes = new Map<number, Probe>()
   #timer: Timer | undefined = undefined
   #told: ((fault: StoreError | undefined) => void) | undefined = undefined
-  #isFaulty = false
+  #fault: StoreError | undefined = undefined
+  /** Why the log has not been begun with yet. */
+  #waiting: StoreError | undefined = undefined
   #isStopped = false
   deadFeeds = 0
   feedMs = 0
@@ -42,6 +44,13 @@ export class Health {
 
   onFault(told: (fault: StoreError | undefined) => void): void {
     this.#told = told
+    if (this.#fault !== undefined) told(this.#fault)
+  }
+
+  /** The log waits for its engine since the beginning. @param why nothing: it has been reached */
+  waiting(why: StoreError | undefined): void {
+    this.#waiting = why
+    this.#tell()
   }
 
   start(): void {
@@ -120,8 +129,10 @@ export class Health {
     const { clock, faultMs } = this.#options
     const now = clock.elapsed()
     const longest = [...this.#probes.values()].find(({ wellAt }) => now - wellAt > faultMs)
-    if (this.#isFaulty === (longest !== undefined)) return
-    this.#isFaulty = longest !== undefined
-    this.#told?.(longest && new StoreError('failed', `the log is not followed: ${longest.fault}`))
+    const fault =
+      this.#waiting ?? (longest && new StoreError('failed', `the log is not followed: ${longest.fault}`))
+    const isNews = (this.#fault === undefined) !== (fault === undefined)
+    this.#fault = fault
+    if (isNews) this.#told?.(fault)
   }
 }

@@ -301,7 +301,7 @@ function isPassing(error: unknown): boolean {
 }
 
 /** @returns what who called the log is told */
-function asStoreError(error: unknown): unknown {
+export function asStoreError(error: unknown): unknown {
   if (!(error instanceof EngineError)) return error
   const { code, message } = error
   switch (code) {

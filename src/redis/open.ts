@@ -23,6 +23,11 @@ export interface RedisLogOptions {
   readonly catalog?: Extensions
   /** Told what may cost events; nobody is unless given. */
   readonly onWarning?: (warning: string) => void
+  /**
+   * Waits for an engine that cannot be reached when the log is opened. The log opens all the same: until the engine is there, every
+   * call fails, and the hub is not ready. Without it `redisLog` rejects.
+   */
+  readonly start?: LogStart
   readonly clock?: Clock
   readonly random?: Random
   /** How often the feed is looked after: 2,000 ms unless given. */
@@ -32,6 +37,19 @@ export interface RedisLogOptions {
   /** After how long without an event a session is packed: 30,000 ms unless given. */
   readonly idleMs?: number
 }
+
+export interface LogStart {
+  /** How long to wait; for ever unless given. Milliseconds. */
+  readonly waitMs?: number
+  /** Told at once, and every five seconds while it waits. @param why one sentence that never has the password */
+  readonly onWait: (why: string) => void
+  /** It has waited for too long, or the engine cannot hold the log: the hub had better end. */
+  readonly onFailed: (error: StoreError) => void
+}
+
+/** How often the engine is looked for at the start, and how often that is said. */
+const lookMs = 1_000
+const sayMs = 5_000
 
 /** For how long the engine or the feed may be gone before the hub says that it is not ready. */
 const faultMs = 10_000
@@ -44,8 +62,9 @@ const faultMs = 10_000
 export async function redisLog(options: RedisLogOptions): Promise<RedisLog> {
   const address = readAddress(options.url)
   const { RedisLog } = await import('./redis-log.js')
+  const clock = options.clock ?? systemClock
   const log = new RedisLog({
-    clock: options.clock ?? systemClock,
+    clock,
     random: options.random ?? systemRandom,
     address,
     tls: options.tls,
@@ -55,12 +74,57 @@ export async function redisLog(options: RedisLogOptions): Promise<RedisLog> {
     waitMs: options.waitMs ?? 5_000,
     idleMs: options.idleMs ?? 30_000,
   })
-  try {
-    for (const warning of await log.check(options.catalog ?? {})) options.onWarning?.(warning)
-    return log
-  } catch (error) {
-    await log.close()
-    if (!(error instanceof StoreError)) throw error
-    throw new StoreError(error.kind, `${address.shown}: ${error.message}`, { cause: error })
+  const look = async (): Promise<StoreError | undefined> => {
+    try {
+      for (const warning of await log.check(options.catalog ?? {})) options.onWarning?.(warning)
+      return undefined
+    } catch (error) {
+      if (error instanceof StoreError)
+        return new StoreError(error.kind, `${address.shown}: ${error.message}`, { cause: error })
+      await log.close()
+      throw error
+    }
   }
+  const { waitMs = Number.POSITIVE_INFINITY } = options.start ?? {}
+  const until = clock.elapsed() + waitMs
+  const fault = await look()
+  if (fault === undefined) return log
+  if (options.start === undefined || !mayPass(fault) || clock.elapsed() >= until) {
+    await log.close()
+    throw fault
+  }
+  waitFor(log, fault, { look, clock, until, ...options.start })
+  return log
+}
+
+interface Waiting extends LogStart {
+  readonly look: () => Promise<StoreError | undefined>
+  readonly clock: Clock
+  readonly until: number
+}
+
+/** A password does not become right by waiting, nor a setting. */
+function mayPass({ kind }: StoreError): boolean {
+  return kind === 'failed' || kind === 'full'
+}
+
+/** Looks for the engine until it is there. */
+function waitFor(log: RedisLog, first: StoreError, { look, clock, until, onWait, onFailed }: Waiting): void {
+  let saidAt = Number.NEGATIVE_INFINITY
+  const wait = (fault: StoreError): void => {
+    if (fault.kind === 'closed') return
+    if (!mayPass(fault) || clock.elapsed() >= until) return onFailed(fault)
+    log.wait(fault)
+    if (clock.elapsed() - saidAt >= sayMs) {
+      saidAt = clock.elapsed()
+      onWait(fault.message)
+    }
+    clock.after(Math.min(lookMs, until - clock.elapsed()), () => {
+      look().then(
+        (next) => next && wait(next),
+        (error: unknown) => onFailed(new StoreError('refused', String(error), { cause: error })),
+      )
+    })
+  }
+  wait(first)
 }

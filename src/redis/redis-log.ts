@@ -25,7 +25,7 @@ import type { Argument } from './connection.js'
 import { Health } from './health.js'
 import { Idle } from './idle.js'
 import { listScripts } from './list-scripts.js'
-import { Nodes } from './nodes.js'
+import { asStoreError, Nodes } from './nodes.js'
 import { type Script, scripts } from './scripts.js'
 import { type Shard, shardOf, shards } from './shards.js'
 
@@ -71,6 +71,8 @@ export class RedisLog implements SharedLog {
   #under = 0
   #settled: (() => void) | undefined = undefined
   #isClosed = false
+  /** Why the engine has not been looked at yet. */
+  #waiting: StoreError | undefined = undefined
   readonly #counts = { appends: 0, bytes: 0, failures: 0, reconnects: 0, broken: 0 }
 
   constructor(parts: RedisLogParts) {
@@ -116,7 +118,21 @@ export class RedisLog implements SharedLog {
    * @throws StoreError `refused` with what to do
    */
   async check(catalog: Extensions): Promise<readonly string[]> {
-    return this.#counted(() => this.#checked(catalog))
+    return this.#counted(async () => {
+      const warnings = await this.#checked(catalog).catch((error: unknown) => {
+        throw asStoreError(error)
+      })
+      this.#waiting = undefined
+      this.#health.waiting(undefined)
+      return warnings
+    }, true)
+  }
+
+  /** Until `check` resolves, every other call fails with this. */
+  wait(why: StoreError): void {
+    if (this.#isClosed) return
+    this.#waiting = why
+    this.#health.waiting(why)
   }
 
   async #checked(catalog: Extensions): Promise<readonly string[]> {
@@ -124,7 +140,8 @@ export class RedisLog implements SharedLog {
     const warnings = new Set<string>()
     for (const node of this.nodes.all) for (const warning of await checkNode(node)) warnings.add(warning)
     const first = shards[0] as Shard
-    await checkConfig(this.nodes.of(first), this.#key(first, 'config'), catalog)
+    const call = (command: string, ...args: readonly Argument[]) => this.nodes.call(first, command, ...args)
+    await checkConfig(call, this.#key(first, 'config'), catalog)
     await this.nodes.of(first).feed.ready()
     return [...warnings]
   }
@@ -302,8 +319,9 @@ export class RedisLog implements SharedLog {
     return this.#counted(async () => (await this.nodes.run(script, shard, keys, args)).answer)
   }
 
-  async #counted<T>(call: () => Promise<T>): Promise<T> {
+  async #counted<T>(call: () => Promise<T>, isCheck = false): Promise<T> {
     this.#expectOpen()
+    if (this.#waiting !== undefined && !isCheck) throw this.#waiting
     this.#under++
     this.#awake.hold()
     try {

@@ -1,4 +1,5 @@
 import t, { type Test } from 'tap'
+import { shards } from '../../src/redis/shards.js'
 import { freePort } from '../kit/free-port.js'
 import { missingRedis, RedisServer } from '../kit/redis.js'
 import { dial } from '../kit/served.js'
@@ -14,10 +15,11 @@ t.test('--log takes the place of the store, and the options say so', async (t) =
     return `${code} ${stderr}`
   }
   const log = ['--log', 'redis://127.0.0.1:1']
-  const [lmdb, data, alone, wrong, processes, noPort] = await Promise.all([
+  const [lmdb, data, alone, wait, wrong, processes, noPort] = await Promise.all([
     refused(...log, '--store', 'lmdb'),
     refused(...log, '--data', 'x'),
     refused('--acknowledge', 'replica'),
+    refused('--log-wait-ms', '9'),
     refused('--log', 'http://:secret@127.0.0.1'),
     refused('--processes', '2'),
     refused('--processes', '2', ...log),
@@ -25,11 +27,64 @@ t.test('--log takes the place of the store, and the options say so', async (t) =
   t.match(lmdb, /^2 .*--store lmdb is of the store, and the log takes its place/)
   t.match(data, /^2 .*--data is of the store/)
   t.match(alone, /^2 .*--acknowledge says what a log does: give --log too/)
+  t.match(wait, /^2 .*--log-wait-ms says what a log does: give --log too/)
   t.match(wrong, /^1 .*--log: /)
   t.notMatch(wrong, /secret/)
   t.match(processes, /^2 .*--processes needs a log that they share/)
   t.match(noPort, /^2 .*--processes needs a port that they share/)
 })
+
+t.test(
+  'a hub waits for a log that cannot be reached yet, and says so',
+  { skip: missingRedis() ?? false },
+  async (t) => {
+    const redis = await RedisServer.start(t, ['--maxmemory-policy', 'noeviction'])
+    await redis.kill()
+    const start = (port: number, ...words: string[]) => {
+      const address = ['--port', `${port}`, '--log', redis.url, '--log-format', 'json']
+      const running = commandLine.start(['serve', ...address, ...words])
+      t.teardown(() => running.process.kill('SIGKILL'))
+      return running
+    }
+    const port = await freePort()
+    const url = `http://127.0.0.1:${port}`
+    const waiting = start(port)
+    const impatient = start(await freePort(), '--log-wait-ms', '0')
+    const { code, stderr } = await impatient.finished
+    t.equal(code, 1)
+    t.match(stderr, /runcast: --log: redis:\/\/127\.0\.0\.1:\d+: the log cannot be reached: .*ECONNREFUSED/)
+    await waiting.says('waiting for the log')
+    await waiting.says('started')
+    t.equal((await fetch(`${url}/healthz`)).status, 200)
+    const ready = async () => (await fetch(`${url}/readyz`)).status
+    t.equal(await ready(), 503)
+    const publish = () => fetch(`${url}/api/sessions/s/events`, { method: 'POST', body: '{"type":"note"}' })
+    const refused = await publish()
+    t.equal(refused.status, 503)
+    t.match(await refused.json(), { detail: /the log cannot be reached/ })
+    await redis.restart()
+    await until('it is ready', async () => (await ready()) === 200)
+    t.equal((await publish()).status, 200)
+
+    // A later hub starts over an engine that is full: what is there can be watched.
+    await redis.command('CONFIG', 'SET', 'maxmemory', '1')
+    const full = await freePort()
+    await start(full).says('started')
+    const history = await fetch(`http://127.0.0.1:${full}/api/sessions/s/history?all=1`)
+    t.match(await history.json(), { events: [{ type: 'note' }] })
+    await redis.command('CONFIG', 'SET', 'maxmemory', '0')
+
+    // One that waits and then finds what it cannot use ends.
+    await redis.kill()
+    const other = start(await freePort())
+    await other.says('waiting for the log')
+    await redis.restart()
+    await redis.command('HSET', `rc:{${shards[0]?.tag}}:config`, 'format', '1', 'catalog', 'another')
+    const ended = await other.finished
+    t.equal(ended.code, 1)
+    t.match(ended.stderr, /another catalog of event types/)
+  },
+)
 
 /** @returns the numbers of the processes that answer on a port, as seen by so many new connections */
 async function answering(url: string): Promise<string[]> {

@@ -157,6 +157,10 @@ t.test('three hubs over one Redis', { skip: missingRedis() ?? false }, async (t)
   const start = async (port: number): Promise<Running> => {
     const hub = commandLine.start(['serve', '--port', `${port}`, '--log', redis.url, '--log-level', 'error'])
     await hub.says('listens on')
+    await until(
+      'it is ready',
+      async () => (await fetch(`http://127.0.0.1:${port}/readyz`).catch(() => undefined))?.ok === true,
+    )
     return hub
   }
   const members: Member[] = []

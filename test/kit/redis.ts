@@ -60,7 +60,7 @@ export class RedisServer {
         'bind 127.0.0.1',
         `dir ${directory}`,
         `sentinel monitor main 127.0.0.1 ${master.port} 1`,
-        'sentinel down-after-milliseconds main 500',
+        'sentinel down-after-milliseconds main 1000',
         'sentinel failover-timeout main 2000',
       ]
       const file = join(directory, 'sentinel.conf')

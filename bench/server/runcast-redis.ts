@@ -1,0 +1,4 @@
+// One hub over a log in Redis.
+import { competeAsRuncast } from './hub.js'
+
+await competeAsRuncast('redis')

@@ -40,6 +40,13 @@ const scenarios: readonly Scenario[] = [
   streams,
   micro,
 ]
+/** Runcast in other shapes. */
+const contestants: { readonly [name: string]: Contender } = {
+  node: { ...runcast, name: 'runcast node', transport: 'node' },
+  redis: { ...runcast, name: 'runcast redis', file: 'server/runcast-redis' },
+  '3-hubs': { ...runcast, name: 'runcast 3 hubs', file: 'server/runcast-3-hubs' },
+}
+
 const peerNames = peers.map(({ name }) => name)
 
 const help = `Measures what a delivery costs, and shows it as a ratio to a baseline of the same run.
@@ -216,13 +223,6 @@ function peersNamed(text: string): readonly Peer[] {
   if (stranger !== undefined)
     throw new Error(`--peers: expected all or names of ${peerNames.join(', ')}, got ${stranger}`)
   return peers.filter(({ name }) => names.includes(name))
-}
-
-/** Runcast in other shapes. */
-const contestants: { readonly [name: string]: Contender } = {
-  node: { ...runcast, name: 'runcast node', transport: 'node' },
-  redis: { ...runcast, name: 'runcast redis', file: 'server/runcast-redis' },
-  '3-hubs': { ...runcast, name: 'runcast 3 hubs', file: 'server/runcast-3-hubs' },
 }
 
 /** @returns Runcast in other shapes */

@@ -112,7 +112,11 @@ export function serveCommand(surroundings: Surroundings): Command {
         .choices(['process', 'power'])
         .default('process'),
     )
-    .option('--retain-days <n>', 'remove older events (default: keep them)', retainDays)
+    .option(
+      '--retain-days <n>',
+      'remove older events, or with --log older sessions (default: keep them)',
+      retainDays,
+    )
     .option(
       '--retain-bytes <n>',
       'remove the oldest events beyond this size; k, m and g are understood',

@@ -92,7 +92,7 @@ export function storeOptionOf(command: Command): string | undefined {
   )?.long
 }
 
-const storeOptions = ['data', 'durability', 'retainDays', 'retainBytes']
+const storeOptions = ['data', 'durability', 'retainBytes']
 
 export interface OpenLogOptions extends LogFlags {
   readonly config: LogConfig | undefined

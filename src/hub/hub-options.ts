@@ -28,7 +28,7 @@ export interface HubOptions {
   readonly log?: SharedLog
   /** Whether subscriptions and requests may get a slice of a topic; default: all slices. */
   readonly expose?: (slice: string, topic: string) => boolean
-  /** What the store keeps; default: everything. */
+  /** What the store keeps; default: everything. Over a log only `ageMs` may be given: sessions are removed by age. */
   readonly retention?: Retention
   /** Receives spans of publishing, storing and delivering; without it they cost nothing. */
   readonly tracer?: Tracer

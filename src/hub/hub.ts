@@ -39,6 +39,7 @@ import {
 import type { Leases } from '../sessions/leases.js'
 import type { FoundPage } from '../sessions/listing.js'
 import type { LogDuties } from '../sessions/log-duties.js'
+import type { LogRetention } from '../sessions/log-retention.js'
 import type { Publisher, Publishing, PublishResult } from '../sessions/publishing.js'
 import type { ReadStored } from '../sessions/read-stored.js'
 import type { Change } from '../sessions/redact-memory.js'
@@ -100,6 +101,7 @@ export class Hub {
   readonly #submitting: Submitting | undefined
   readonly #submissions: Submissions
   readonly #duties: LogDuties | undefined
+  readonly #retention: LogRetention | undefined
   readonly #forks: Forks
   /** Sessions that are durable streams. */
   readonly streams: DurableStreams
@@ -162,6 +164,7 @@ export class Hub {
     this.#texts = parts.texts
     this.#duties = parts.duties
     this.#expiries = parts.expiries
+    this.#retention = parts.retention
     this.#forks = parts.forks
     this.streams = new DurableStreams({
       clock,
@@ -663,6 +666,7 @@ export class Hub {
     this.#texts?.close()
     this.#duties?.close()
     this.#expiries.close()
+    this.#retention?.close()
     await this.#submissions.settled()
     this.#sessions.logLists?.close()
     await this.#log?.close()

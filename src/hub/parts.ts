@@ -15,6 +15,7 @@ import { Leases } from '../sessions/leases.js'
 import { LogDuties } from '../sessions/log-duties.js'
 import { LogForks } from '../sessions/log-forks.js'
 import { LogRedacting } from '../sessions/log-redacting.js'
+import { LogRetention } from '../sessions/log-retention.js'
 import { OwnEvents } from '../sessions/own-events.js'
 import { Publishing } from '../sessions/publishing.js'
 import { findWindow, type ReadStored, readStored } from '../sessions/read-stored.js'
@@ -40,6 +41,8 @@ export interface Parts {
   readonly texts: HeldTexts | undefined
   readonly duties: LogDuties | undefined
   readonly expiries: StreamExpiries
+  /** Present where old sessions of a log are removed. */
+  readonly retention: LogRetention | undefined
   readonly forks: Forks
   readonly logRedacting: LogRedacting | undefined
 }
@@ -67,6 +70,10 @@ export function partsOf(common: Common, options: HubOptions): Parts {
   const { log } = options
   if (log !== undefined && options.store !== undefined) {
     throw new TypeError('log: a hub has a log or a store, and was given both')
+  }
+  const { ageMs, ...bounds } = options.retention ?? {}
+  if (log !== undefined && Object.keys(bounds).length > 0) {
+    throw new TypeError(`retention.${Object.keys(bounds)[0]}: over a log sessions are removed by age alone`)
   }
   const hub = log === undefined ? '' : common.random.id()
   const leases: Leases = new Leases(
@@ -145,6 +152,8 @@ export function partsOf(common: Common, options: HubOptions): Parts {
     submitting &&
     log &&
     new LogRedacting({ log, sessions, submitting, catalog, isMasking: masking !== undefined, aside })
-  const more = { texts, submitting, duties, expiries, forks, logRedacting }
+  const held = () => sessions.inMemory()
+  const retention = log && ageMs !== undefined ? new LogRetention({ log, clock, ageMs, held }) : undefined
+  const more = { texts, submitting, duties, expiries, forks, logRedacting, retention }
   return { sessions, delivery, publishing, leases, times, readStored: readStoredEvents, ...more }
 }

@@ -19,6 +19,7 @@ import {
   type LostRange,
   lostAt,
   type Opened,
+  type RemovedOnly,
   type RewrittenPast,
   type SharedLog,
   type Since,
@@ -75,11 +76,12 @@ export class MemoryLog {
   readonly #links = new Set<MemoryLink>()
   readonly #laneEntries: number
   /** Of all sessions, for lists. No copy that takes over lacks any of it. */
-  readonly descriptions = new Descriptions()
+  readonly descriptions: Descriptions
 
   /** @param laneEntries entries up to the checkpoint that each lane of a session retains, about */
   constructor(clock: Clock, random: Random, laneEntries = laneEntriesMax) {
     this.#clock = clock
+    this.descriptions = new Descriptions(clock)
     this.#random = random
     this.#laneEntries = laneEntries
   }
@@ -250,12 +252,13 @@ export class MemoryLog {
     return true
   }
 
-  remove(session: string, epoch?: Epoch): void {
+  remove(session: string, only?: RemovedOnly): boolean {
     const kept = this.#sessions.get(session)
-    if (kept === undefined || (epoch !== undefined && kept.epoch !== epoch)) return
+    if (kept === undefined || (only !== undefined && !isOnly(kept, only))) return false
     this.#sessions.delete(session)
     this.descriptions.remove(session)
     for (const link of this.#links) this.#tell(link, session, (feed) => feed.removed(kept.epoch))
+    return true
   }
 
   sessions(after: string, limit: number): readonly string[] {
@@ -303,6 +306,10 @@ export class MemoryLog {
     this.#sessions.set(session, touched)
     return touched
   }
+}
+
+function isOnly({ epoch, last }: Kept, only: RemovedOnly): boolean {
+  return only.epoch === epoch && (only.offset === undefined || only.offset === last)
 }
 
 /** Up to the checkpoint, each lane keeps its newest entries; what follows it stays. */
@@ -380,8 +387,8 @@ class MemoryLink implements SharedLog {
     this.feeds.delete(session)
   }
 
-  async remove(session: string, epoch?: Epoch): Promise<void> {
-    this.#said().remove(session, epoch)
+  async remove(session: string, only?: RemovedOnly): Promise<boolean> {
+    return this.#said().remove(session, only)
   }
 
   async sessions(after: string, limit: number): Promise<readonly string[]> {

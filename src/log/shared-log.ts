@@ -62,9 +62,10 @@ export interface SharedLog {
   /**
    * Forgets a session. Its followers are told; a session of the same name has another epoch.
    *
-   * @param epoch the only one that is removed: another session of this name stays
+   * @param only the only lifetime that is removed: another session of this name stays
+   * @returns whether it was there, and is forgotten
    */
-  remove(session: string, epoch?: Epoch): Promise<void>
+  remove(session: string, only?: RemovedOnly): Promise<boolean>
   /** @returns ids of sessions to which something was appended, in the order of their code units, after an id */
   sessions(after: string, limit: number): Promise<readonly string[]>
   /**
@@ -85,6 +86,13 @@ export interface SharedLog {
   close(): Promise<void>
 }
 
+/** What a session has to be to be removed. */
+export interface RemovedOnly {
+  readonly epoch: Epoch
+  /** Nothing was appended after this. */
+  readonly offset?: Offset
+}
+
 /** The description of a session for lists. */
 export interface Description {
   readonly epoch: Epoch
@@ -98,6 +106,8 @@ export interface Described {
   readonly session: string
   /** Absent: it was removed. */
   readonly about: string | undefined
+  /** When it was described last, or removed. Milliseconds since 1970, by the clock of the log. */
+  readonly at: number
 }
 
 export interface DescribedPage {

@@ -98,8 +98,9 @@ export function readDescribed(answer: unknown, after: number, limit: number): De
     const text = String(rest[i + 2])
     // Epoch and offset come first.
     const about = text.slice(text.indexOf(' ', text.indexOf(' ') + 1) + 1)
-    sessions.push({ session: String(rest[i]), about: text === '' ? undefined : about })
     mark = Number(String(rest[i + 1]))
+    // Marks are in microseconds.
+    sessions.push({ session: String(rest[i]), about: text === '' ? undefined : about, at: mark / 1_000 })
   }
   return { sessions, mark, end: rest.length <= 3 * limit, total }
 }

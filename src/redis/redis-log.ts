@@ -11,11 +11,12 @@ import type {
   LogPast,
   LogStats,
   Opened,
+  RemovedOnly,
   RewrittenPast,
   SharedLog,
   Since,
 } from '../log/shared-log.js'
-import type { Epoch, Position } from '../protocol/cursor.js'
+import type { Position } from '../protocol/cursor.js'
 import { StoreError } from '../store/store.js'
 import type { Address } from './address.js'
 import { readAppended, readDescribed, readOpened, readSince } from './answers.js'
@@ -234,9 +235,12 @@ export class RedisLog implements SharedLog {
     if (!this.#isClosed) this.nodes.of(shard).unsubscribe([channel])
   }
 
-  async remove(session: string, epoch?: Epoch): Promise<void> {
-    const isOther = (await this.#call(scripts.remove, session, [epoch ?? ''])) === -1
-    if (!isOther) await this.#list(listScripts.forget, session)
+  async remove(session: string, only?: RemovedOnly): Promise<boolean> {
+    const answer = await this.#call(scripts.remove, session, [only?.epoch ?? '', only?.offset ?? ''])
+    if (answer === -1) return false
+    // Where it was gone already, its description may still be there.
+    await this.#list(listScripts.forget, session)
+    return answer === 1
   }
 
   async describe(session: string, { epoch, offset, about }: Description): Promise<void> {

@@ -391,13 +391,14 @@ keep(h)
 return 1`,
 )
 
-/** ARGV: 2 the only epoch that is removed; empty for any. Answers -1 if the session has another. */
+/** ARGV: 2 the only epoch that is removed, and 3 its only offset; empty for any. Answers 0 (not there), 1, -1 (another one). */
 const remove = script(
   touching,
   `
 local h = touched()
 if not h then return 0 end
 if ARGV[2] ~= '' and ARGV[2] ~= h.epoch then return -1 end
+if ARGV[3] ~= '' and tonumber(ARGV[3]) ~= h.last then return -1 end
 redis.call('DEL', KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6])
 redis.call('ZREM', KEYS[7], string.match(KEYS[2], '}:s:(.*)$'))
 redis.call('SPUBLISH', KEYS[2], h.epoch .. ' -')

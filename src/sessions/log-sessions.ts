@@ -101,7 +101,7 @@ export class LogSessions {
   /** Removes a session, for all hubs. @throws ProtocolError `unavailable` when the outcome is unknown */
   async remove(id: string, epoch: Epoch): Promise<void> {
     try {
-      await this.#parts.log.remove(id, epoch)
+      await this.#parts.log.remove(id, { epoch })
     } catch (error) {
       throw unavailable(error)
     }

@@ -329,6 +329,11 @@ export class Sessions {
     return true
   }
 
+  /** All sessions in memory, those that wait for their first event included. */
+  inMemory(): Iterable<Session> {
+    return this.#held.values()
+  }
+
   /** The sessions in memory that were started. */
   summaries(): SessionSummary[] {
     return [...this.#held.values()].filter(({ status }) => status !== 'waiting').map(summarize)

@@ -6,6 +6,7 @@ import { dial } from '../kit/served.js'
 import { until } from '../kit/wait.js'
 import { buildCommandLine } from './command-line.js'
 
+t.setTimeout(180_000)
 const commandLine = await buildCommandLine()
 t.teardown(() => commandLine.remove())
 

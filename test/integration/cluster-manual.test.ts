@@ -33,6 +33,7 @@ function missing(...programs: string[]): string | false {
   return false
 }
 
+t.setTimeout(180_000)
 const skip = missingRedis() ?? missing('nginx')
 
 t.test('three hubs behind nginx, typed as the manual has it', { skip }, async (t) => {
@@ -84,7 +85,6 @@ t.test('three hubs behind nginx, typed as the manual has it', { skip }, async (t
     const base = typed(`http://127.0.0.1:${known}`)
     await until(`${base} is ready`, async () => (await statusOf('/readyz', base)) === 200, 60_000)
   }
-  t.equal(await statusOf('/'), 200, 'the page')
 
   const [run, tail] = ['runcast run --session demo -- ls -la', 'runcast tail demo'].map((line) => {
     t.ok(manual.includes(`\`${line}\``), `the manual has ${line}`)

@@ -11,11 +11,12 @@ import type {
   LogFeed,
   LogPast,
   Opened,
+  RemovedOnly,
   RewrittenPast,
   SharedLog,
   Since,
 } from '../../src/log/shared-log.js'
-import type { Epoch, Position } from '../../src/protocol/cursor.js'
+import type { Position } from '../../src/protocol/cursor.js'
 import { StoreError } from '../../src/store/store.js'
 import type { SeededRandom } from './random.js'
 
@@ -209,8 +210,8 @@ export class FaultyLink implements SharedLog {
     this.#inner.unfollow(session)
   }
 
-  remove(session: string, epoch?: Epoch): Promise<void> {
-    return this.#call(() => this.#inner.remove(session, epoch))
+  remove(session: string, only?: RemovedOnly): Promise<boolean> {
+    return this.#call(() => this.#inner.remove(session, only))
   }
 
   sessions(after: string, limit: number): Promise<readonly string[]> {

@@ -1,6 +1,9 @@
 import t from 'tap'
-import type { Hub } from '../../src/hub/hub.js'
+import { createHub, type Hub } from '../../src/hub/hub.js'
+import { MemoryLog } from '../../src/log/memory-log.js'
 import type { HubFrame } from '../../src/protocol/frames.js'
+import { SimulatedClock } from '../kit/clock.js'
+import { SeededRandom } from '../kit/random.js'
 import { setUp, slice } from './hubs-kit.js'
 
 const topic = 'sessions/s'
@@ -226,4 +229,62 @@ t.test('what the hubs said themselves is there for a hub that opens the session 
   await clock.pass(10)
   t.match(slice(viewer.frames, '$commands') ?? told(viewer.frames).at(-1), {})
   t.equal(told(viewer.frames).at(-1)?.offset, last)
+})
+
+const hourMs = 3_600_000
+
+t.test('sessions to which nobody has written for long are removed, at all hubs', async (t) => {
+  const { clock, hubs, done, follow } = setUp(t, 2, { retention: { ageMs: hourMs } })
+  const [a, b] = hubs
+  for (const session of ['idle', 'followed', 'busy', 'ended'])
+    await done(a.submit(`sessions/${session}`, [{ type: 'note' }]))
+  await done(a.submitEnd('ended'))
+  const viewers = {
+    followed: await follow(b, 'sessions/followed'),
+    ended: await follow(b, 'sessions/ended'),
+  }
+  // Nobody but the sender knows of this.
+  const write = () => done(a.submit('sessions/busy', [{ type: 'note' }]))
+  for (let minute = 0; minute < 55; minute += 5) {
+    await clock.pass(5 * 60_000)
+    await write()
+  }
+  const listed = async () => (await done(b.listSessions('', 100))).sessions.map(({ id }) => id)
+  t.strictSame(await listed(), ['busy', 'ended', 'followed', 'idle'])
+  await clock.pass(10 * 60_000)
+  t.strictSame(await listed(), ['busy', 'followed'])
+  t.ok(
+    viewers.ended.frames.some(({ type }) => type === 'unsubscribed'),
+    'who follows is told',
+  )
+  t.notOk(viewers.followed.frames.some(({ type }) => type === 'unsubscribed'))
+  await clock.pass(3 * hourMs)
+  t.strictSame(await listed(), ['followed'])
+  viewers.followed.connection.closed()
+  await clock.pass(3 * hourMs)
+  t.strictSame(await listed(), [])
+})
+
+t.test('a session that was changed without a word to the lists is not removed', async (t) => {
+  const clock = new SimulatedClock()
+  const log = new MemoryLog(clock, new SeededRandom(1))
+  const link = log.link()
+  const hub = createHub({ clock, random: new SeededRandom(2), log: log.link(), retention: { ageMs: hourMs } })
+  t.teardown(() => hub.closeStore())
+  const { epoch } = await link.open('s')
+  const batch = { session: 's', hub: 'h', epoch, width: 1, droppable: Buffer.from('x') }
+  await link.append({ ...batch, number: 1, at: clock.now() })
+  await link.describe('s', { epoch, offset: (await link.open('s')).last, about: '{}' })
+  await clock.pass(hourMs - 1_000)
+  await link.append({ ...batch, number: 2, at: clock.now() })
+  await clock.pass(30 * 60_000)
+  t.strictSame(await link.sessions('', 10), ['s'])
+  await clock.pass(2 * hourMs)
+  t.strictSame(await link.sessions('', 10), [])
+})
+
+t.test('over a log sessions are removed by age alone', (t) => {
+  const log = new MemoryLog(new SimulatedClock(), new SeededRandom(1)).link()
+  t.throws(() => createHub({ log, retention: { bytes: 1 } }), /retention\.bytes: .*by age alone/)
+  t.end()
 })

@@ -163,24 +163,47 @@ function topicsText({ topics, topicsMore }: Fields): string {
   return named.length === 0 ? 'nothing' : `${named.join(', ')}${more > 0 ? ` and ${more} more` : ''}`
 }
 
-function factsOf(hub: Fields): readonly (readonly [string, string])[] {
+type Facts = readonly (readonly [string, string])[]
+
+function storeFacts(store: Fields): Facts {
+  const kept = fieldsOf(store['kept'])
+  return [
+    ['Stored', `${count(kept['events'])} events of ${count(kept['sessions'])} sessions`],
+    ['Waiting to be stored', bytesText(numberOf(store['waitingBytes']))],
+    ['Damaged sessions', count(store['damagedSessions'])],
+  ]
+}
+
+/** What this hub has done with the log that it shares. */
+function logFacts(log: Fields): Facts {
+  const faults = [
+    countText(numberOf(log['failures']), 'call'),
+    countText(numberOf(log['reconnects']), 'connection'),
+    countText(numberOf(log['deadFeeds']), 'feed'),
+  ]
+  return [
+    ['Appended', `${count(log['appends'])} batches, ${bytesText(numberOf(log['bytes']))}`],
+    ['Sessions followed', count(log['followed'])],
+    ['Test message', `${numberOf(log['feedMs']).toFixed(1)} ms`],
+    ['Faults of the log', faults.join(', ')],
+  ]
+}
+
+function count(value: Json | undefined): string {
+  return numberOf(value).toLocaleString('en')
+}
+
+function factsOf(hub: Fields): Facts {
   if (hub['store'] === undefined) return []
   const store = fieldsOf(hub['store'])
   const connections = fieldsOf(hub['connections'])
   const history = fieldsOf(hub['history'])
-  const kept = fieldsOf(store['kept'])
-  const count = (value: Json | undefined): string => numberOf(value).toLocaleString('en')
-  const { fault } = store
+  const { fault, kind } = store
+  const health = `${nameIn(kind)}, ${typeof fault === 'string' ? `failing: ${fault}` : 'in order'}`
   return [
-    [
-      'Store',
-      typeof fault === 'string'
-        ? `${nameIn(store['kind'])}, failing: ${fault}`
-        : `${nameIn(store['kind'])}, in order`,
-    ],
-    ['Stored', `${count(kept['events'])} events of ${count(kept['sessions'])} sessions`],
-    ['Waiting to be stored', bytesText(numberOf(store['waitingBytes']))],
-    ['Damaged sessions', count(store['damagedSessions'])],
+    ...(hub['log'] === undefined
+      ? ([['Store', health], ...storeFacts(store)] as const)
+      : ([['Log', health], ...logFacts(fieldsOf(hub['log']))] as const)),
     ['Sessions', count(hub['sessions'])],
     ['Connections', `${count(connections['websocket'])} WebSocket, ${count(connections['sse'])} SSE`],
     ['Subscriptions', `${count(hub['subscriptions'])}, ${count(hub['lagging'])} behind`],

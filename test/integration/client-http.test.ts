@@ -10,6 +10,7 @@ import {
   RequestError,
   type SessionSummary,
 } from '../../src/client.js'
+import { exact, overLog } from '../kit/over-log.js'
 import { served } from '../kit/served.js'
 import { mint, secret } from '../kit/tokens.js'
 import { until } from '../kit/wait.js'
@@ -47,10 +48,13 @@ for (const transport of ['websocket', 'sse'] as const) {
       const { hub, client } = await setUp(t, { transport })
       const sent = client.publish('sessions/s', [{ type: 'note' }, { type: 'note' }])
       const fork = await client.fork('sessions/s', { session: 'f' })
-      await sent
-      const at = `${hub.find('s')?.epoch}:2`
-      t.match(fork, { id: 'f', offset: 2, forkedFrom: { session: 's', at } })
-      t.match(await client.fork('sessions/s', { at: at.replace(/2$/, '1') }), { id: String, offset: 1 })
+      const { first } = await sent
+      // Over a log a batch ends with offsets that no event takes.
+      const end = exact(2)
+      const epoch = hub.find('s')?.epoch
+      const at = overLog ? new RegExp(`^${epoch}:\\d+$`) : `${epoch}:2`
+      t.match(fork, { id: 'f', offset: end, forkedFrom: { session: 's', at } })
+      t.match(await client.fork('sessions/s', { at: `${epoch}:${first}` }), { id: String, offset: first })
       await t.rejects(client.fork('sessions/s', { session: 'f' }), { code: 'conflict' })
       await t.rejects(client.fork('sessions/none'), { code: 'notFound' })
     })
@@ -129,7 +133,9 @@ t.test('sessions are listed page by page, filtered', async (t) => {
   t.same((await listed({ order: 'attention', q: 's' }))[0], 's3')
 })
 
-t.test('who watches is told, and nothing more once it is stopped', async (t) => {
+const unwatched = overLog && 'the hubs of a log do not count watchers'
+
+t.test('who watches is told, and nothing more once it is stopped', { skip: unwatched }, async (t) => {
   const { client, url } = await setUp(t)
   await client.publish('sessions/s', { type: 'note' })
   const counts: number[] = []

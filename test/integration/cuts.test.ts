@@ -3,6 +3,7 @@ import t from 'tap'
 import { WebSocket } from 'ws'
 import { closeCodes } from '../../src/protocol/codes.js'
 import type { Events, HubEvent, HubFrame } from '../../src/protocol/frames.js'
+import { overLog } from '../kit/over-log.js'
 import { Proxy } from '../kit/proxy.js'
 import { SeededRandom } from '../kit/random.js'
 import { served } from '../kit/served.js'
@@ -11,6 +12,8 @@ import { deferred, until } from '../kit/wait.js'
 const seed = Number(process.env['RUNCAST_SEED'] ?? Math.floor(Math.random() * 2 ** 31))
 const published = 10_000
 const cuts = 100
+// Each turn of events waits for the log.
+if (overLog) t.setTimeout(300_000)
 
 /** A little follower on somebody else's WebSocket: resumes from its position and nothing else. */
 class Follower {

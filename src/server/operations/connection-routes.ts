@@ -61,7 +61,7 @@ export function connectionRoutes({ hub, limits, links, connections }: Operations
         use(() => {
           const { sessions, subscriptions, lagging, feeds, published, delivered, deliveredBytes, ...more } =
             hub.stats()
-          const { waitingBytes, memoryBytes, history, store } = more
+          const { waitingBytes, memoryBytes, history, store, log } = more
           return json(200, {
             connections: { websocket: links.count('websocket'), sse: links.count('sse') },
             sessions,
@@ -83,6 +83,7 @@ export function connectionRoutes({ hub, limits, links, connections }: Operations
               damagedSessions: store.damagedSessions,
               kept: store.kept,
             },
+            ...(hub.isShared && { log: { kind: hub.storeKind, ...log } }),
             limits,
           })
         }),

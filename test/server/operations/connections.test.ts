@@ -1,4 +1,7 @@
 import t from 'tap'
+import { systemClock } from '../../../src/lib/clock.js'
+import { systemRandom } from '../../../src/lib/random.js'
+import { MemoryLog } from '../../../src/log/memory-log.js'
 import { dial, openStream, overTransports, served } from '../../kit/served.js'
 import { mint, secret } from '../../kit/tokens.js'
 import { until } from '../../kit/wait.js'
@@ -89,7 +92,19 @@ overTransports(t, (t) => {
       published: 1,
     })
     t.match(about['store'], { kind: 'memory', failures: 0 })
+    t.equal(about['log'], undefined)
     t.match(about['limits'], { connectionsMax: hub.limits.connectionsMax })
+  })
+
+  t.test('a hub over a log tells of it', async (t) => {
+    const log = new MemoryLog(systemClock, systemRandom)
+    const { hub, url } = await served(t, { hub: { log: log.link() } })
+    await hub.submit('sessions/s', [{ type: 'note' }])
+    const about = (await (await fetch(`${url}/api/hub`)).json()) as Record<string, unknown>
+    t.match(about, {
+      store: { kind: 'memory' },
+      log: { kind: 'memory', failing: false, failures: 0, appends: Number },
+    })
   })
 
   t.test('it takes the right to read everything, and to close one that to publish to the hub', async (t) => {

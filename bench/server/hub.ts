@@ -23,6 +23,7 @@ export type Kept = 'memory' | 'lmdb' | 'redis' | number
 /** Runcast itself, with its defaults. */
 export async function competeAsRuncast(kept: Kept): Promise<void> {
   const engine = kept === 'redis' || typeof kept === 'number' ? await startEngine() : undefined
+  const starting = engine && typeof kept === 'number' ? otherHubs(engine, kept - 1) : undefined
   const hub = createHub(
     engine !== undefined
       ? { log: await openLog(engine) }
@@ -32,7 +33,7 @@ export async function competeAsRuncast(kept: Kept): Promise<void> {
   )
   const transport = process.env.RUNCAST_BENCH_TRANSPORT === 'node' ? 'node' : undefined
   const server = await serve(hub, { port: 0, ...(transport && { transport }) })
-  const others = engine && typeof kept === 'number' ? await otherHubs(engine, kept - 1) : undefined
+  const others = await starting
   let publish: (number: number, stamp: number) => void
   let plan: Plan | undefined
 

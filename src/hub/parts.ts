@@ -152,7 +152,7 @@ export function partsOf(common: Common, options: HubOptions): Parts {
     submitting &&
     log &&
     new LogRedacting({ log, sessions, submitting, catalog, isMasking: masking !== undefined, aside })
-  const held = () => sessions.inMemory()
+  const held = () => [...sessions.inMemory()]
   const retention = log && ageMs !== undefined ? new LogRetention({ log, clock, ageMs, held }) : undefined
   const more = { texts, submitting, duties, expiries, forks, logRedacting, retention }
   return { sessions, delivery, publishing, leases, times, readStored: readStoredEvents, ...more }

@@ -120,11 +120,16 @@ function waitFor(log: RedisLog, first: StoreError, { look, clock, until, onWait,
       onWait(fault.message)
     }
     clock.after(Math.min(lookMs, until - clock.elapsed()), () => {
-      look().then(
-        (next) => next && wait(next),
-        (error: unknown) => onFailed(new StoreError('refused', String(error), { cause: error })),
-      )
+      void again()
     })
+  }
+  const again = async (): Promise<void> => {
+    try {
+      const next = await look()
+      if (next !== undefined) wait(next)
+    } catch (error) {
+      onFailed(new StoreError('refused', String(error), { cause: error }))
+    }
   }
   wait(first)
 }

@@ -13,8 +13,8 @@ export interface LogRetentionParts {
   readonly clock: Clock
   /** Sessions to which nothing was written for so long are removed. */
   readonly ageMs: number
-  /** The sessions in memory. */
-  readonly held: () => Iterable<Session>
+  /** The sessions in memory now. */
+  readonly held: () => readonly Session[]
 }
 
 /**
@@ -68,7 +68,7 @@ export class LogRetention {
   async #keepFollowed(): Promise<void> {
     const { log, clock, ageMs, held } = this.#parts
     const now = clock.elapsed()
-    for (const session of [...held()]) {
+    for (const session of held()) {
       const { id, epoch, offset, status, followed } = session
       if (!followed || status === 'waiting' || status === 'ended') continue
       if (now - (this.#told.get(session) ?? Number.NEGATIVE_INFINITY) < ageMs / 2) continue

@@ -1,5 +1,8 @@
 import t from 'tap'
 import { connect } from '../../src/client.js'
+// Loaded before the simulated clock moves: a client that loads them when it dials would give the dial up meanwhile.
+import '../../src/client/dial-sse.js'
+import '../../src/client/over-http.js'
 import { tokenHasExpired } from '../../src/protocol/token.js'
 import { SimulatedClock, settle } from '../kit/clock.js'
 import { SeededRandom } from '../kit/random.js'

@@ -28,7 +28,7 @@ function read({ channel, port, after, only, token }: ReadOptions): Reading {
   const query = new URLSearchParams({ replay: 'all' })
   if (typeof after === 'string') query.set('after', after)
   if (only !== undefined) query.set('types', typesOf(only).join())
-  const url = `http://127.0.0.1:${port}/api/sessions/${channel}/events?${query}`
+  const url = `http://127.0.0.1:${port}/api/sessions/${channel}/events?${query.toString()}`
   const headers = token !== undefined && { authorization: `Bearer ${token}` }
   return readEvents(url, { ...headers }, after, ({ id, event, data }, reading) => {
     if (id !== undefined) reading.position = id

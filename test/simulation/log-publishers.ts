@@ -171,8 +171,9 @@ export class Publishers {
       case 'delivered':
       case 'stalled':
         return
-      // The simulation has no durable streams.
+      // The simulation has no durable streams, and nothing in it is redacted.
       case 'stream':
+      case 'redact':
         return
     }
   }

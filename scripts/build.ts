@@ -11,7 +11,7 @@ process.chdir(root)
 
 const { status } = spawnSync(
   process.execPath,
-  ['node_modules/typescript-7/bin/tsc', '-p', 'tsconfig.build.json'],
+  ['node_modules/typescript-7/lib/tsc.js', '-p', 'tsconfig.build.json'],
   {
     stdio: 'inherit',
   },

@@ -17,7 +17,7 @@ copyFileSync('LICENSE', `${folder}/LICENSE`)
 
 const { status } = spawnSync(
   process.execPath,
-  ['node_modules/typescript-7/bin/tsc', '-p', `${folder}/tsconfig.json`],
+  ['node_modules/typescript-7/lib/tsc.js', '-p', `${folder}/tsconfig.json`],
   { stdio: 'inherit' },
 )
 process.exitCode = status ?? 1

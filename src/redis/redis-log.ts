@@ -184,13 +184,8 @@ export class RedisLog implements SharedLog {
   }
 
   async checkpoint(session: string, { epoch, offset, bytes }: Checkpoint): Promise<void> {
-    await this.#call(scripts.checkpoint, session, [
-      epoch,
-      offset,
-      Buffer.from(bytes),
-      laneEntriesMax,
-      laneBytesMax,
-    ])
+    const args = [epoch, offset, Buffer.from(bytes), laneEntriesMax, laneBytesMax]
+    await this.#call(scripts.checkpoint, session, args)
   }
 
   async begin(session: string, { checkpoint, batches, whole }: LogPast): Promise<boolean> {
@@ -252,23 +247,10 @@ export class RedisLog implements SharedLog {
   }
 
   async sessions(after: string, limit: number): Promise<readonly string[]> {
-    const pages = await this.#counted(() =>
-      Promise.all(
-        shards.map((shard) =>
-          this.nodes.call(
-            shard,
-            'ZRANGE',
-            this.#key(shard, 'list'),
-            after === '' ? '-' : `(${after}`,
-            '+',
-            'BYLEX',
-            'LIMIT',
-            0,
-            limit,
-          ),
-        ),
-      ),
-    )
+    const from = after === '' ? '-' : `(${after}`
+    const page = (shard: Shard) =>
+      this.nodes.call(shard, 'ZRANGE', this.#key(shard, 'list'), from, '+', 'BYLEX', 'LIMIT', 0, limit)
+    const pages = await this.#counted(() => Promise.all(shards.map(page)))
     // By code unit, as other lists of sessions.
     return (pages as Buffer[][]).flat().map(String).toSorted().slice(0, limit)
   }

@@ -6,7 +6,7 @@ import { skip } from '../kit/chromium.js'
 import { until } from '../kit/wait.js'
 import { open, panelsPage, publish, put } from './panels-page.js'
 
-const deadline = { timeout: 20_000 }
+const deadline = { timeout: 30_000 }
 const linesMax = 20_000
 
 t.test('what a panel shows of a long log, and of agents', { skip }, async (t) => {

@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { constants } from 'node:os'
 import { basename } from 'node:path'
 import type { Clock, Timer } from '../lib/clock.js'
+import { withoutReturns } from '../lib/controls.js'
 import { LineSplitter } from './lines.js'
 import { formatDuration } from './paint.js'
 import { Stops } from './stops.js'
@@ -205,6 +206,11 @@ interface Reading {
   end(): void
 }
 
+/** @returns the line with `\n` alone at its end, where a terminal has `\r\n` */
+function withNewline(text: string): string {
+  return text.endsWith('\r\n') ? `${withoutReturns(text.slice(0, -1))}\n` : text
+}
+
 function readLines(
   { name, stream, isTerminal }: SpawnedOutput,
   { clock, unfinishedMs }: { readonly clock: Clock; readonly unfinishedMs: number },
@@ -214,7 +220,7 @@ function readLines(
   let timer: Timer | undefined
   const give = (texts: readonly string[]): void => {
     if (texts.length === 0) return
-    events.output(name, isTerminal ? texts.map((text) => text.replace(/\r+\n$/, '\n')) : texts)
+    events.output(name, isTerminal ? texts.map(withNewline) : texts)
   }
   // By age, regardless of further output: a progress bar may write for hours without a newline.
   const hold = (): void => {

@@ -1,3 +1,4 @@
+import { withoutReturns } from '../lib/controls.js'
 import type { JsonValue } from '../lib/json.js'
 import type { HubEvent } from '../protocol/frames.js'
 import { defaultLimits } from '../protocol/limits.js'
@@ -6,8 +7,7 @@ import { refusing } from './options.js'
 import { colourSequence } from './paint.js'
 import { type ShownEvent, shownText, sourceOf, withShownText } from './transcript.js'
 
-/** The parts of a line other than its text: colours, and its end. */
-const noText = new RegExp(`${colourSequence}|[\\r\\n]+$`, 'g')
+const colours = new RegExp(colourSequence, 'g')
 
 /** A longer incomplete line is searched in pieces. Characters. */
 const lineLengthMax = 16 * 1024
@@ -52,7 +52,7 @@ export class Grep {
 
   #linesOf(event: ShownEvent, text: string): ShownEvent | undefined {
     const lines = (text.match(/[^\n]*\n|[^\n]+$/g) ?? []).filter((line) =>
-      this.#search.matchesText([line.replaceAll(noText, '')]),
+      this.#search.matchesText([withoutReturns(line.replace(/\n$/, '')).replaceAll(colours, '')]),
     )
     return lines.length === 0 ? undefined : withShownText(event, lines.join(''))
   }

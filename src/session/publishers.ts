@@ -28,7 +28,7 @@ interface PublishingSession {
 }
 
 export interface PublishersOptions {
-  readonly setting: Pick<SessionSetting, 'elapsed' | 'limits' | 'notices' | 'stallDue'>
+  readonly setting: Pick<SessionSetting, 'limits' | 'notices' | 'past' | 'stallDue' | 'steady'>
   /** An event has set the session's own status. */
   turned(status: PublisherStatus): void
   /** Facts in the slices, the list and the store have changed. */
@@ -51,7 +51,8 @@ export class Publishers {
   constructor(session: PublishingSession, options: PublishersOptions) {
     this.#session = session
     this.#options = options
-    this.#leases = new SessionLeases(options.setting.elapsed)
+    const { steady, past } = options.setting
+    this.#leases = new SessionLeases(steady, past !== undefined)
   }
 
   /** Updates the progress of an event's publisher. The event has the session's newest offset. */
@@ -123,9 +124,8 @@ export class Publishers {
   }
 
   /** @returns how long the lease still lasts; 0 if it has expired. Milliseconds */
-  leaseLeft(worker: Worker | undefined, now: number): number {
-    const heardAt = worker === undefined ? this.#activeAt : worker.progress.heardAt
-    return this.#leases.left(worker?.id, { heardAt, now })
+  leaseLeft(worker: Worker | undefined): number {
+    return this.#leases.left(worker?.id, worker === undefined ? this.#activeAt : worker.progress.heardAt)
   }
 
   /** The lease of a publisher has expired; the next event of the same publisher revives it. */

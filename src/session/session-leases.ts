@@ -1,24 +1,27 @@
+import type { Clock } from '../lib/clock.js'
 import type { SessionRecord } from '../store/store.js'
 
 /** The leases of a session and its workers: how long after the last sign of life each is lost. They are stored. */
 export class SessionLeases {
   /** Milliseconds, by worker; empty for the session's own. Absent as long as there is none. */
   #ms: Map<string, number> | undefined = undefined
-  /** When this hub last heard of them, where several hubs follow the session: each has a clock of its own. */
+  /** When this hub last heard of them, on its monotonic clock. What it heard in an earlier run is not in it. */
   #heard: Map<string, number> | undefined = undefined
 
-  readonly #elapsed: (() => number) | undefined
+  readonly #clock: Clock
+  readonly #isShared: boolean
 
-  /** @param elapsed milliseconds on a clock that does not go back; given if several hubs follow the session */
-  constructor(elapsed?: () => number) {
-    this.#elapsed = elapsed
+  /** @param isShared several hubs follow the session, each with a clock of its own */
+  constructor(clock: Clock, isShared: boolean) {
+    this.#clock = clock
+    this.#isShared = isShared
   }
 
-  /** This hub has got a sign of life. Without a clock of its own nothing is noted. */
+  /** This hub has got a sign of life. */
   heard(worker: string | undefined): void {
-    if (this.#elapsed === undefined || this.of(worker) === 0) return
+    if (this.of(worker) === 0) return
     this.#heard ??= new Map()
-    this.#heard.set(worker ?? '', this.#elapsed())
+    this.#heard.set(worker ?? '', this.#clock.elapsed())
   }
 
   /** @returns the leases, without a worker for the session's own */
@@ -32,17 +35,15 @@ export class SessionLeases {
   }
 
   /**
-   * @param heardAt the time of the last sign of life; used only without an own clock. Milliseconds since 1970, as `now`
+   * @param heardAt the time of the last sign of life, for what an earlier run of the only hub heard. Milliseconds since 1970
    * @returns how long the lease still lasts; 0 if it has expired. Milliseconds
    */
-  left(
-    worker: string | undefined,
-    { heardAt, now }: { readonly heardAt: number; readonly now: number },
-  ): number {
+  left(worker: string | undefined, heardAt: number): number {
     const ms = this.of(worker)
-    if (this.#elapsed === undefined) return Math.max(0, Math.min(ms, heardAt + ms - now))
-    const at = this.#elapsed()
-    return Math.max(0, Math.min(ms, (this.#heard?.get(worker ?? '') ?? at) + ms - at))
+    const heard = this.#heard?.get(worker ?? '')
+    if (heard === undefined && this.#isShared) return ms
+    const silentMs = heard === undefined ? this.#clock.now() - heardAt : this.#clock.elapsed() - heard
+    return Math.max(0, Math.min(ms, ms - silentMs))
   }
 
   /**
@@ -72,6 +73,6 @@ export class SessionLeases {
   /** Where several hubs follow the session, this hub counts the leases from now on. */
   restore({ leases = {} }: Pick<SessionRecord, 'leases'>): void {
     for (const [worker, ms] of Object.entries(leases)) this.set(worker, ms)
-    for (const { worker } of this.all()) this.heard(worker)
+    if (this.#isShared) for (const { worker } of this.all()) this.heard(worker)
   }
 }

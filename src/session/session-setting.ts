@@ -1,5 +1,6 @@
 import type { Result } from '../catalog/traits.js'
 import type { HistoryLimits, HistoryTotals } from '../history/history.js'
+import type { Clock } from '../lib/clock.js'
 import type { JsonValue } from '../lib/json.js'
 import type { Offset } from '../protocol/cursor.js'
 import type { Cause } from '../protocol/frames.js'
@@ -39,10 +40,10 @@ export interface SessionSetting {
   readonly notices: ReadonlySet<(notice: Notice) => void>
   /** Absent without a store. */
   readonly journal: JournalSetting | undefined
+  /** For leases and commands, which expire: it does not believe a wall clock that is set ahead (`withoutJumpsAhead`). */
+  readonly steady: Clock
   /** Present if a log assigns the offsets. */
   readonly past?: SharedPast
-  /** As `past`: milliseconds on this hub's own clock, which does not go back. */
-  readonly elapsed?: () => number
   /** As `past`: somebody follows who was given commands. All hubs have to be told before anything is changed. */
   readonly delivered?: (session: string, worker: string | undefined, commands: readonly Offset[]) => void
   /** Called when the session's mode has withheld an event. */

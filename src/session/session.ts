@@ -582,6 +582,7 @@ export class Session implements Timeline, MaskedSession {
     this.#steering ??= new Steering(this, {
       ttlMs: this.#setting.limits.commandTtlMs,
       counts: this.#setting.commandCounts,
+      clock: this.#setting.steady,
       delivered: delivered && ((worker, commands) => delivered(this.id, worker, commands)),
     })
     return this.#steering

@@ -1,4 +1,5 @@
 import type { Entry } from '../history/entry.js'
+import type { Clock } from '../lib/clock.js'
 import type { Offset } from '../protocol/cursor.js'
 import type { CommandRecord } from '../store/store.js'
 import { type CommandCounts, type FinalState, receiptIn, sentCommand } from './commands.js'
@@ -33,6 +34,8 @@ export interface SteeringOptions {
   /** Of commands that do not say it. */
   readonly ttlMs: number
   readonly counts: CommandCounts
+  /** Does not believe a wall clock that is set ahead. */
+  readonly clock: Clock
   /** Present if several hubs follow the session: reports to all of them which commands a follower here has got. */
   readonly delivered: ((worker: string | undefined, commands: readonly Offset[]) => void) | undefined
 }
@@ -42,12 +45,16 @@ export class Steering {
   readonly #session: Steered
   readonly #ttlMs: number
   readonly #counts: CommandCounts
+  readonly #clock: Clock
   readonly #delivered: SteeringOptions['delivered']
+  /** When each open command expires, on the monotonic clock. */
+  #due = new Map<Offset, number>()
 
-  constructor(session: Steered, { ttlMs, counts, delivered }: SteeringOptions) {
+  constructor(session: Steered, { ttlMs, counts, clock, delivered }: SteeringOptions) {
     this.#session = session
     this.#ttlMs = ttlMs
     this.#counts = counts
+    this.#clock = clock
     this.#delivered = delivered
   }
 
@@ -61,13 +68,40 @@ export class Steering {
     return due
   }
 
-  /** @param now milliseconds since 1970. @returns the commands that have expired by then; by default all open ones */
-  expired(now = Number.POSITIVE_INFINITY): Underway[] {
+  /** @returns the commands without a final state */
+  open(): Underway[] {
     return [...this.#targets()].flatMap((target) =>
-      [...(target.progress.sentCommands?.open ?? [])]
-        .filter(({ expiresAt }) => expiresAt <= now)
-        .map((command) => ({ worker: target === this.#session ? undefined : (target as Worker), command })),
+      [...(target.progress.sentCommands?.open ?? [])].map((command) => ({
+        worker: target === this.#session ? undefined : (target as Worker),
+        command,
+      })),
     )
+  }
+
+  /** @returns the open commands that have expired, and the milliseconds after which the first of the others does, if any */
+  look(): { readonly expired: readonly Underway[]; readonly nextMs: number | undefined } {
+    const at = this.#clock.elapsed()
+    const expired: Underway[] = []
+    const due = new Map<Offset, number>()
+    let nextMs: number | undefined
+    for (const underway of this.open()) {
+      const dueAt = this.#dueOf(underway.command)
+      due.set(underway.command.offset, dueAt)
+      if (dueAt <= at) expired.push(underway)
+      else nextMs = Math.min(nextMs ?? Number.POSITIVE_INFINITY, Math.ceil(dueAt - at))
+    }
+    this.#due = due
+    return { expired, nextMs }
+  }
+
+  /** A command has at most its whole time left, and less if it was sent in an earlier run of the hub. */
+  #dueOf({ offset, time, expiresAt }: CommandRecord): number {
+    let due = this.#due.get(offset)
+    if (due === undefined) {
+      const leftMs = Math.max(0, Math.min(expiresAt - time, expiresAt - this.#clock.now()))
+      this.#due.set(offset, (due = this.#clock.elapsed() + leftMs))
+    }
+    return due
   }
 
   /** A person has answered. An answer to a session may be for any of its workers. @returns whether there was such a question */
@@ -88,6 +122,7 @@ export class Steering {
     if (traits.command === 'receipt') {
       const done = commands.done(receiptIn(event.data), offset, now)
       if (done !== undefined) {
+        this.#due.delete(done.offset)
         this.#counts[done.state as FinalState]++
         topic.history.unpin(done.offset)
         this.#session.journal?.forget(
@@ -104,6 +139,7 @@ export class Steering {
       if (delivered) this.#counts.delivered++
       const sent = sentCommand(event, { offset, now, ttlMs: this.#ttlMs, delivered })
       commands.add(sent)
+      this.#dueOf(sent)
       if (!delivered) this.#session.publishers.notify(worker, noticeOf(sent))
     }
     this.#show(worker, now)

@@ -169,7 +169,7 @@ function applyEntry(
       const { kind: _, room, ...ending } = entry
       const place = session.offset
       // In the order of their offsets, because the order of the workers differs between hubs.
-      const all = session.commands.expired().toSorted((a, b) => a.command.offset - b.command.offset)
+      const all = session.commands.open().toSorted((a, b) => a.command.offset - b.command.offset)
       const expired = all.slice(0, room)
       for (const { worker, command } of expired) {
         const data = { offset: command.offset, state: 'expired', reason: 'the session has ended' }

@@ -218,7 +218,7 @@ export class Drafting {
           throw new ProtocolError('conflict', `session ${quote(session.id)} has already ended`)
         }
         const { outcome, result, reason } = maskedEnding(intent.ending, mask)
-        const room = session.commands.expired().length + racingCommands
+        const room = session.commands.open().length + racingCommands
         draft.add(intent, [{ kind: 'end', outcome, result, reason, room }], 64)
         draft.ends = true
         return 'taken'

@@ -47,7 +47,7 @@ export class LogDuties {
       const worker = workerId === undefined ? undefined : session.workers.get(workerId)
       if ((workerId !== undefined && worker === undefined) || session.publishers.leases.of(workerId) === 0)
         return []
-      const leftMs = session.publishers.leaseLeft(worker, 0)
+      const leftMs = session.publishers.leaseLeft(worker)
       if (leftMs > 0) {
         leases.follow(id, workerId, leftMs)
         return []
@@ -63,11 +63,9 @@ export class LogDuties {
   expire(id: string): undefined {
     const { clock, check, commandTimes } = this.#parts
     void this.#soon(id, (session) => {
-      const now = clock.now()
-      const all = session.commands.expired()
-      const next = all.map(({ command }) => command.expiresAt).filter((at) => at > now)
-      if (next.length > 0) commandTimes.wait(id, undefined, Math.min(...next))
-      return session.commands.expired(now).map(({ worker, command }): LogEntry => {
+      const { expired, nextMs } = session.commands.look()
+      if (nextMs !== undefined) commandTimes.wait(id, undefined, clock.now() + nextMs)
+      return expired.map(({ worker, command }): LogEntry => {
         const data = { offset: command.offset, state: 'expired' }
         const { bytes } = check.value(data, 'data')
         const event = { type: 'command.done', data }

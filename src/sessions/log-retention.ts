@@ -1,4 +1,4 @@
-import type { Clock, Timer } from '../lib/clock.js'
+import { type Clock, type Timer, withoutJumpsAhead } from '../lib/clock.js'
 import type { Described, SharedLog } from '../log/shared-log.js'
 import { aboutSession } from '../session/reserved-slices.js'
 import type { Session } from '../session/session.js'
@@ -29,7 +29,7 @@ export class LogRetention {
   #isClosed = false
 
   constructor(parts: LogRetentionParts) {
-    this.#parts = parts
+    this.#parts = { ...parts, clock: withoutJumpsAhead(parts.clock) }
     this.#wait()
   }
 

@@ -55,14 +55,15 @@ export class OwnEvents {
     const session = this.#timed(sessionId)
     if (session === undefined) return undefined
     const now = this.#clock.now()
-    this.#expireAll(session, session.commands.expired(now), now)
+    const { expired, nextMs } = session.commands.look()
+    this.#expireAll(session, expired, now)
     if (session.followed) this.#onDirty(session)
-    return session.commands.dueAt
+    return nextMs === undefined ? undefined : now + nextMs
   }
 
   /** A session is about to end; all open commands expire. */
   endCommands(session: Session, now: number): void {
-    this.#expireAll(session, session.commands.expired(), now, 'the session has ended')
+    this.#expireAll(session, session.commands.open(), now, 'the session has ended')
   }
 
   #expireAll(session: Session, expired: readonly Underway[], now: number, reason?: string): void {
@@ -107,7 +108,7 @@ export class OwnEvents {
       return 0
     }
     const now = this.#clock.now()
-    const leftMs = session.publishers.leaseLeft(worker, now)
+    const leftMs = session.publishers.leaseLeft(worker)
     if (leftMs > 0) return leftMs
     const type = worker === undefined ? 'session.lost' : 'worker.lost'
     const reason = 'its lease ran out without a sign of life'

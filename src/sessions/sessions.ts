@@ -1,6 +1,7 @@
 // Longer than 350 lines: the sessions in memory, and all ways in and out of it, with a store or a log.
 
 import { noTotals } from '../history/history.js'
+import { withoutJumpsAhead } from '../lib/clock.js'
 import type { JsonObject } from '../lib/json.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
 import type { Epoch, Offset } from '../protocol/cursor.js'
@@ -92,10 +93,10 @@ export class Sessions {
       totals: this.totals,
       commandCounts: this.commandCounts,
       notices: options.notices,
+      steady: withoutJumpsAhead(clock),
       journal: this.committing?.journals,
       ...(options.log && {
         past: noPast,
-        elapsed: () => clock.elapsed(),
         delivered: options.onDelivered,
       }),
       withheld: () => {

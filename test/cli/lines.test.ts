@@ -291,6 +291,12 @@ t.test('grep shows the lines that match, whatever pieces they come in, and other
   )
   const long = take(text, 'process.output', { stream: 'stdout', text: `${'x'.repeat(20_000)}timeout` })
   t.match(long, { text: /x+timeout$/ })
+  // A pattern for those at the end of a line took a minute.
+  const returns = '\r'.repeat(300_000)
+  t.same(take(new Grep('/^x$/'), 'process.output', { stream: 'stdout', text: `${returns}y\nx${returns}\n` }), {
+    stream: 'stdout',
+    text: `x${returns}\n`,
+  })
   t.throws(() => grepOption('/(/'), /expected a regular expression of RE2/)
   t.end()
 })

@@ -265,6 +265,31 @@ t.test('sessions to which nobody has written for long are removed, at all hubs',
   t.strictSame(await listed(), [])
 })
 
+t.test('a wall clock that jumps ahead expires nothing of a log, and removes nothing', async (t) => {
+  const { clock, hubs, done } = setUp(t, 2, { retention: { ageMs: hourMs } })
+  const [a, b] = hubs
+  await done(a.submit('sessions/old', [{ type: 'note' }]))
+  await done(a.submitEnd('old'))
+  await done(a.submit(topic, [{ type: 'note' }]))
+  await done(
+    a.submit(topic, [
+      { type: 'command.cancel', data: { ttlMs: 600_000 } },
+      { type: 'command.pause', data: { ttlMs: 2_000 } },
+    ]),
+  )
+  clock.jump(60 * 24 * hourMs)
+  await clock.pass(5_000)
+  const commands = await done(
+    Promise.resolve(b.catchUp(topic)).then(() => b.state(topic, ['$commands']).slices['$commands']),
+  )
+  t.match(Object.values(commands ?? {}), [{ state: 'queued' }, { state: 'expired' }])
+  await clock.pass(120_000)
+  const listed = async () => (await done(b.listSessions('', 100))).sessions.map(({ id }) => id)
+  t.strictSame(await listed(), ['old', 's'])
+  await clock.pass(2 * hourMs)
+  t.notOk((await listed()).includes('old'), 'an hour has passed')
+})
+
 t.test('a session that was changed without a word to the lists is not removed', async (t) => {
   const clock = new SimulatedClock()
   const log = new MemoryLog(clock, new SeededRandom(1))

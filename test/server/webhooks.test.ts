@@ -293,16 +293,25 @@ t.test('what waits is redacted with its session, with a shared log as well', asy
   }
 })
 
+const dayMs = 24 * 60 * 60 * 1_000
+
 t.test('a queue has an end, and so has the time for which it is tried', async (t) => {
   const url = `http://127.0.0.1:${await freePort()}/`
   const { hub, clock, counts } = telling(t, url)
   const fail = (session: string) => hub.session(session).publish({ type: 'execution_failed' })
   fail('old')
   await until('it has failed', () => counts.attempts.failed === 1)
-  clock.jump(24 * 60 * 60 * 1_000 + 1)
+  clock.jump(2 * dayMs)
   clock.advance(1_250)
+  await until('it has failed again', () => counts.attempts.failed === 2)
+  t.same([counts.waiting, counts.dropped.expired], [1, 0], 'no day has passed, whatever the clock says')
+  clock.advance(dayMs)
   await until('it was given up', () => counts.dropped.expired === 1)
   t.equal(counts.waiting, 0)
+  const left = { url, id: 'i', body: '{}', at: clock.now() - dayMs - 1 }
+  const kept = new Map<number, OutboxEntry['value']>([[1, left]])
+  const later = telling(t, url, {}, { clock, hub: createHub({ clock, store: outboxStore(kept) }) })
+  await until('what an earlier run left was too old', () => later.counts.dropped.expired === 1)
   for (let n = 0; n < 10_003; n++) fail('s')
   t.same([counts.waiting, counts.dropped.full], [10_000, 3])
 })

@@ -15,6 +15,7 @@ import { Search } from '../../src/session/search.js'
 import { SessionLeases } from '../../src/session/session-leases.js'
 import { mayBeStuck, Stall } from '../../src/session/stall.js'
 import { type Tracer, Tracing } from '../../src/session/tracing.js'
+import { SimulatedClock } from '../kit/clock.js'
 
 const event = (data: JsonValue, more: object = {}): HubEvent => ({
   offset: 1 as Offset,
@@ -568,7 +569,7 @@ t.test('a filter decides once for each type, and keeps state from who asks for n
 })
 
 t.test('leases are kept by worker, and say whether they have changed', async (t) => {
-  const leases = new SessionLeases()
+  const leases = new SessionLeases(new SimulatedClock(), false)
   t.equal(leases.record(), undefined)
   t.notOk(leases.set('w', 0))
   t.ok(leases.set('w', 5))
@@ -576,7 +577,7 @@ t.test('leases are kept by worker, and say whether they have changed', async (t)
   t.ok(leases.set(undefined, 7))
   t.same([leases.of('w'), leases.of(undefined), leases.of('v')], [5, 7, 0])
   t.strictSame(leases.record(), { leases: { w: 5, '': 7 } })
-  const again = new SessionLeases()
+  const again = new SessionLeases(new SimulatedClock(), false)
   again.restore(leases.record() ?? {})
   again.restore({})
   t.same([again.of('w'), again.of(undefined)], [5, 7])

@@ -137,6 +137,28 @@ t.test('a command that nobody answers in time expires, and who runs late is told
   t.equal(clock.timers, 1, 'nothing waits but the session for its removal')
 })
 
+t.test('a wall clock that jumps expires no command, and lets none live longer', (t) => {
+  const { hub, clock } = started()
+  hub.publish(topic, [
+    { type: 'command.cancel', data: { ttlMs: 5_000 } },
+    { type: 'command.pause', data: { ttlMs: 60_000 } },
+  ])
+  clock.jump(3_600_000)
+  clock.advance(5_000)
+  t.strictSame(statesOf(hub), ['expired', 'queued'])
+  hub.publish(topic, [{ type: 'command.resume', data: { ttlMs: 10_000 } }])
+  clock.advance(9_999)
+  t.strictSame(statesOf(hub), ['expired', 'queued', 'queued'])
+  clock.advance(1)
+  t.strictSame(statesOf(hub), ['expired', 'queued', 'expired'])
+  clock.jump(-7_200_000)
+  clock.advance(44_999)
+  t.strictSame(statesOf(hub), ['expired', 'queued', 'expired'])
+  clock.advance(1)
+  t.strictSame(statesOf(hub), ['expired', 'expired', 'expired'])
+  t.end()
+})
+
 t.test('commands are no sign of life and no work of the worker', async (t) => {
   const { hub, clock } = started()
   const worker = hub.session('s').worker('w')

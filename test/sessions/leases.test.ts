@@ -101,6 +101,25 @@ t.test('a session that is lost shows as ended, takes events, and has no complete
   t.match(hub.find('s'), { status: 'ended', result: 'succeeded' })
 })
 
+t.test('a wall clock that jumps makes no lease run out, and none last longer', (t) => {
+  const clock = new SimulatedClock()
+  const hub = createHub({ clock })
+  const worker = hub.session('s').worker('w')
+  worker.lease(10_000)
+  clock.advance(5_000)
+  worker.publish({ type: 'note' })
+  clock.jump(3_600_000)
+  clock.advance(9_999)
+  t.match(workersOf(hub)['w'], { status: 'running' }, 'it was heard of 10 s ago, whatever the clock says')
+  worker.publish({ type: 'note' })
+  clock.jump(-7_200_000)
+  clock.advance(9_999)
+  t.match(workersOf(hub)['w'], { status: 'running' })
+  clock.advance(1)
+  t.match(workersOf(hub)['w'], { status: 'ended', result: 'lost' })
+  t.end()
+})
+
 t.test('a lease that ran out while the hub was down is lost after one more period', async (t) => {
   const store = memoryStore()
   const clock = new SimulatedClock()

@@ -79,7 +79,8 @@ export class Authenticator {
 
 /** RFC 6750 section 2.1. Other schemes may be meant for the application. */
 function bearer({ headers }: Request): string | undefined {
-  return /^bearer +(.+)$/i.exec(headers.get('authorization') ?? '')?.[1]?.trim()
+  // What comes after the spaces is none: otherwise many of them before a line separator would take quadratic time.
+  return /^bearer +([^ ].*)$/is.exec(headers.get('authorization') ?? '')?.[1]?.trim()
 }
 
 function subprotocol({ headers }: Request): string | undefined {

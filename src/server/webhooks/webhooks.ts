@@ -42,13 +42,13 @@ interface Entry {
   readonly hook: Hook
   readonly id: string
   body: string
-  /** Milliseconds since 1970. */
-  readonly at: number
+  /** When it was taken, on the monotonic clock: a wall clock that jumps does not make it old. */
+  readonly since: number
   attempts: number
   timer: Timer | undefined
 }
 
-/** As the outbox has it. */
+/** As the outbox has it; `at` in milliseconds since 1970. */
 type Kept = { readonly url: string; readonly id: string; readonly body: string; readonly at: number }
 
 interface Hook extends Webhook {
@@ -112,7 +112,10 @@ export class Webhooks {
       this.#options.counts.dropped.gone++
       this.#outbox?.remove(key)
       this.#flushLater()
-    } else this.#add({ key, hook, id, body, at })
+    } else {
+      const { clock } = this.#options
+      this.#add({ key, hook, id, body, since: clock.elapsed() - Math.max(0, clock.now() - at) })
+    }
   }
 
   #take(notice: Notice): void {
@@ -126,7 +129,7 @@ export class Webhooks {
       const at = clock.now()
       const key = ++this.#key
       this.#outbox?.put(key, { url: hook.url.href, id, body, at } satisfies Kept)
-      this.#add({ key, hook, id, body, at })
+      this.#add({ key, hook, id, body, since: clock.elapsed() })
       this.#expectRoom()
       this.#next(hook)
     }
@@ -211,7 +214,7 @@ export class Webhooks {
       log.warn({ url: url.origin, why: attempt.reason }, 'a webhook fails: it is tried again')
     hook.failing = true
     if (!this.#entries.has(entry.key)) return
-    if (clock.now() - entry.at > ageMsMax) return this.#drop(entry, 'expired')
+    if (clock.elapsed() - entry.since > ageMsMax) return this.#drop(entry, 'expired')
     this.#tryLater(entry)
   }
 

@@ -42,7 +42,7 @@ t.test('a WebSocket without a good token is closed with 4501', async (t) => {
   const ways = [
     new WebSocket(`${it.url.replace('http', 'ws')}/api/ws?token=${token}`),
     new WebSocket(`${it.url.replace('http', 'ws')}/api/ws`, {
-      headers: { authorization: `bearer ${token}` },
+      headers: { authorization: `bearer   ${token}` },
     }),
     new WebSocket(`${it.url.replace('http', 'ws')}/api/ws`, ['runcast.v1.json', `bearer.${token}`]),
   ]

@@ -40,6 +40,7 @@ async function withSession(t: Test): Promise<Served> {
 
 interface Asked {
   readonly status: number
+  readonly headers: Headers
   readonly body: string
 }
 
@@ -77,7 +78,13 @@ async function ask(
   const isStream = response.headers.get('content-type')?.startsWith('text/event-stream') === true
   const body = isStream ? '' : await response.text()
   if (isStream) await response.body?.cancel()
-  return { status: response.status, body }
+  return { status: response.status, headers: response.headers, body }
+}
+
+/** No cache keeps what needs a token, and no browser guesses what it is. */
+function expectGuarded(t: Test, about: string, headers: Headers): void {
+  t.match(headers.get('cache-control'), /\bno-store\b/, about)
+  t.equal(headers.get('x-content-type-options'), 'nosniff', about)
 }
 
 t.test(
@@ -110,7 +117,8 @@ t.test(
       }
       wanted++
       for (const [name, expected, token] of tokens) {
-        const { status, body } = await ask(url, route, connection, token)
+        const { status, headers, body } = await ask(url, route, connection, token)
+        expectGuarded(t, about, headers)
         // What any token may ask has no more in it than the token allows.
         const lists = route.access.kind === 'any' && status === 200 && !/"s"|s-only/.test(body)
         t.ok(status === expected || (expected === 403 && lists), `${about}, ${name}: ${status} ${body}`)
@@ -128,7 +136,8 @@ t.test(
     for (const route of routes().toSorted(
       (one, other) => Number(one.method === 'DELETE') - Number(other.method === 'DELETE'),
     )) {
-      const { status } = await ask(url, route, connection, owner)
+      const { status, headers } = await ask(url, route, connection, owner)
+      if (route.access.kind !== 'open') expectGuarded(t, `${route.method} ${route.path}`, headers)
       t.ok(status !== 401 && status !== 403, `${route.method} ${route.path} with the right token: ${status}`)
     }
     stream.close()

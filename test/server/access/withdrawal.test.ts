@@ -131,12 +131,26 @@ t.test('a body that was begun before its key went publishes nothing after', asyn
   }
 })
 
-t.test('a change of state, an end, a removal and a change of a stream are refused likewise', async (t) => {
+/** A span of a call of a model, as OpenTelemetry has it in JSON. */
+const chat = {
+  traceId: 'a'.repeat(32),
+  spanId: 'b'.repeat(16),
+  attributes: [{ key: 'gen_ai.operation.name', value: { stringValue: 'chat' } }],
+}
+
+t.test('what else changes anything is refused likewise, whatever the route', async (t) => {
   const cases = [
     ['PUT', '/api/sessions/a/state/plan', '1'],
     ['PATCH', '/api/sessions/a/state/plan', '{}'],
     ['PUT', '/api/sessions/a', '{}'],
     ['POST', '/api/sessions/a/end', '{}'],
+    ['PUT', '/api/sessions/a/lease', '{"ms":5000}'],
+    ['POST', '/api/sessions/a/fork', '{"session":"new"}'],
+    ['POST', '/api/sessions/a/secrets', '{"values":["correct-horse-battery"]}'],
+    ['POST', '/api/sessions/a/redact', '{"values":["correct-horse-battery"]}'],
+    ['PUT', '/v1/stream/new', '[1]'],
+    ['POST', '/v1/stream/new', '[1]'],
+    ['POST', '/v1/traces?session=new', JSON.stringify({ resourceSpans: [{ scopeSpans: [{ spans: [chat] }] }] })],
   ] as const
   for (const [method, path, body] of cases) {
     const it = await locked(t)
@@ -150,6 +164,7 @@ t.test('a change of state, an end, a removal and a change of a stream are refuse
     link.write(' ')
     t.match(await link.answer(), /^HTTP\/1.1 401 /, `${method} ${path}`)
     t.match(it.hub.find('a'), { offset: before, status: 'running' })
+    t.equal(it.hub.find('new'), undefined)
   }
 })
 

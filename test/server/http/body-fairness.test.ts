@@ -4,7 +4,7 @@ import { BodyTurns } from '../../../src/server/access/body-turns.js'
 import { BodyBudget } from '../../../src/server/http/body-budget.js'
 import { SimulatedClock } from '../../kit/clock.js'
 import { RawClient } from '../../kit/raw-http.js'
-import { served } from '../../kit/served.js'
+import { overTransports, served, transportNow } from '../../kit/served.js'
 import { mint, secret } from '../../kit/tokens.js'
 import { until } from '../../kit/wait.js'
 
@@ -121,22 +121,40 @@ t.test('of two who publish beyond the rate both go on', async (t) => {
   for (const client of clients) client.socket.destroy()
 })
 
-t.test('a body of which it is open how long it is is refused', async (t) => {
-  const it = await served(t)
-  const body = '{"type":"start"}'
-  for (const [fields, sent] of [
-    ['transfer-encoding: chunked, identity', `10\n${body}\n0\n\n`],
-    ['transfer-encoding: identity', body],
-    ['content-length: 5\ncontent-length: 16', body],
-  ] as const) {
-    const client = new RawClient(it.server.port)
-    t.teardown(() => client.socket.destroy())
-    client.send(`POST /api/sessions/a/events HTTP/1.1\nhost: 127.0.0.1\n${fields}\n\n${sent}`)
-    await until('it is answered and cut', () => client.closed)
-    // uWebSockets.js takes what follows the first length for another request, and that for none of its version.
-    t.match(client.text, /^HTTP\/1.1 (400|505)/, fields)
-    t.equal(it.hub.find('a'), undefined)
-  }
+overTransports(t, (t) => {
+  t.test('what is malformed is refused or ignored, and nothing is published twice', async (t) => {
+    const it = await served(t)
+    const isNode = transportNow() === 'node'
+    const body = '{"type":"start"}'
+    const [host, chunked] = ['host: 127.0.0.1', 'transfer-encoding: chunked']
+    const cases: readonly (readonly [fields: string, sent: string, outcome: string])[] = [
+      [`${host}\n${chunked}, identity`, `10\n${body}\n0\n\n`, 'refused'],
+      [`${host}\ntransfer-encoding: identity`, body, 'refused'],
+      [`${host}\ncontent-length: 5\ncontent-length: 16`, body, 'refused'],
+      [`${host}\ncontent-length: 16\n${chunked}`, `10\n${body}\n0\n\n`, 'refused'],
+      ['content-length: 16', body, 'refused'],
+      [`${host}\nx-a: a\n b\ncontent-length: 16`, body, isNode ? 'refused' : 'unanswered'],
+      [`${host}\n${chunked}`, `10;a=b\n${body}\n0;c\n\n`, isNode ? 'published' : 'unanswered'],
+      [`${host}\n${chunked}`, `10\n${body}\n0\nx-a: b\n\n`, 'published'],
+    ]
+    for (const [fields, sent, outcome] of cases) {
+      const about = `${outcome}: ${fields} ${sent}`
+      const before = it.hub.find('a')?.offset ?? 0
+      const client = new RawClient(it.server.port)
+      t.teardown(() => client.socket.destroy())
+      client.send(`POST /api/sessions/a/events HTTP/1.1\n${fields}\n\n${sent}`)
+      if (outcome === 'published') await until(`${about}: it is answered`, () => client.text !== '')
+      else {
+        // uWebSockets.js waits for the rest of what it does not understand.
+        if (outcome === 'unanswered') client.socket.end()
+        await until(`${about}: it is cut`, () => client.closed)
+      }
+      // uWebSockets.js takes what follows the first length for another request, and that for none of its version.
+      const heard = { published: /^HTTP\/1.1 200/, refused: /^HTTP\/1.1 (400|505)/ }[outcome] ?? /^$/
+      t.match(client.text, heard, about)
+      t.equal((it.hub.find('a')?.offset ?? 0) - before, outcome === 'published' ? 1 : 0, about)
+    }
+  })
 })
 
 function unfinished(t: Test, port: number, token: string): RawClient {

@@ -138,7 +138,7 @@ export const limitTable = {
   patchOperationsMax: { value: 10_000, unit: 'operations', guards: 'a JSON patch', exceeding: 'badFrame' },
   patchWorkMax: {
     value: 32 * mib,
-    unit: 'bytes copied and items shifted',
+    unit: 'items shifted; a byte copied or moved counts as eight',
     guards: 'applying a JSON patch',
     exceeding: 'badFrame',
   },

@@ -38,7 +38,9 @@ export function applyPatch(
   return draft.value
 }
 
-/** Copying one item of a large array, or one member of a large object, takes about as long as this many bytes of text. */
+/** Work is counted in shifted items of an array. A byte of text that is copied or moved takes about as long as this many. */
+const textWork = 8
+/** Copying one item of a large array, or one member of a large object, takes about as long as shifting this many. */
 const itemWork = 8
 const memberWork = 512
 
@@ -50,7 +52,7 @@ class Draft {
   readonly #bounds: PatchBounds
   /** The copies made so far; each is reachable by one path only. */
   readonly #own = new Set<JsonValue>()
-  /** Bytes copied and array items shifted, which bounds the work of a small patch. */
+  /** Array items shifted, and what else takes time by `textWork`, `itemWork` and `memberWork`: bounds the work of a small patch. */
   #work = 0
   /** Copies may have to be copied again and again, so copying is charged from now on. */
   #again = false
@@ -80,14 +82,14 @@ class Draft {
           this.#fail('badFrame', 'a value cannot be moved into itself')
         }
         const moved = this.#at(from)
-        this.#charge(jsonBytes(moved))
+        this.#charge(textWork * jsonBytes(moved))
         if (from.length === 0) return
         this.#remove(from)
         return this.#add(path, moved)
       }
       case 'copy': {
         const copied = this.#at(this.#path(operation.from, 'from'))
-        this.#charge(jsonBytes(copied))
+        this.#charge(textWork * jsonBytes(copied))
         // Copies inside it can now be reached by two paths, so they must not be changed in place.
         this.#own.clear()
         this.#again = true

@@ -221,7 +221,7 @@ export const sentLimits = {
   },
 
   async patchWorkMax(t) {
-    const hub = createHub({ limits: { patchWorkMax: 102 } })
+    const hub = createHub({ limits: { patchWorkMax: 8 * 102 } })
     hub.setState(topic, 'a', { from: 'x'.repeat(100) })
     hub.setState(topic, 'b', { from: 'x'.repeat(101) })
     // Quotes and all: 102 and 103 bytes are copied.

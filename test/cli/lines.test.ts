@@ -293,10 +293,13 @@ t.test('grep shows the lines that match, whatever pieces they come in, and other
   t.match(long, { text: /x+timeout$/ })
   // A pattern for those at the end of a line took a minute.
   const returns = '\r'.repeat(300_000)
-  t.same(take(new Grep('/^x$/'), 'process.output', { stream: 'stdout', text: `${returns}y\nx${returns}\n` }), {
-    stream: 'stdout',
-    text: `x${returns}\n`,
-  })
+  t.same(
+    take(new Grep('/^x$/'), 'process.output', { stream: 'stdout', text: `${returns}y\nx${returns}\n` }),
+    {
+      stream: 'stdout',
+      text: `x${returns}\n`,
+    },
+  )
   t.throws(() => grepOption('/(/'), /expected a regular expression of RE2/)
   t.end()
 })

@@ -271,6 +271,8 @@ t.test('a wall clock that jumps ahead expires nothing of a log, and removes noth
   await done(a.submit('sessions/old', [{ type: 'note' }]))
   await done(a.submitEnd('old'))
   await done(a.submit(topic, [{ type: 'note' }]))
+  // The sessions are described, with their time, some moments later.
+  await clock.pass(10_000)
   await done(
     a.submit(topic, [
       { type: 'command.cancel', data: { ttlMs: 600_000 } },

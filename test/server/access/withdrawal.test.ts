@@ -150,7 +150,11 @@ t.test('what else changes anything is refused likewise, whatever the route', asy
     ['POST', '/api/sessions/a/redact', '{"values":["correct-horse-battery"]}'],
     ['PUT', '/v1/stream/new', '[1]'],
     ['POST', '/v1/stream/new', '[1]'],
-    ['POST', '/v1/traces?session=new', JSON.stringify({ resourceSpans: [{ scopeSpans: [{ spans: [chat] }] }] })],
+    [
+      'POST',
+      '/v1/traces?session=new',
+      JSON.stringify({ resourceSpans: [{ scopeSpans: [{ spans: [chat] }] }] }),
+    ],
   ] as const
   for (const [method, path, body] of cases) {
     const it = await locked(t)

@@ -1,5 +1,6 @@
 import { lexer, type Token, type Tokens } from 'marked'
 import type { ComponentChildren } from 'preact'
+import { hasLongRun } from './long-runs.js'
 import { pure } from './pure.js'
 
 /** Maximum depth of elements; what is nested deeper is shown as text. */
@@ -14,6 +15,7 @@ export const Markdown = pure(function Markdown({ text }: { readonly text: string
 })
 
 function drawn(text: string): ComponentChildren {
+  if (hasLongRun(text)) return text
   try {
     return all(lexer(text, { gfm: true, breaks: true }), 0)
   } catch {

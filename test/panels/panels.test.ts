@@ -4,6 +4,7 @@ import { faultIn, passes, patternsOf } from '../../src/panels/filter.js'
 import { Finder, following } from '../../src/panels/finder.js'
 import { Lag } from '../../src/panels/lag.js'
 import { eventsMax, Log } from '../../src/panels/log.js'
+import { hasLongRun } from '../../src/panels/long-runs.js'
 import type { Fields, Json, PanelEvent } from '../../src/panels/model.js'
 import {
   addressOf,
@@ -451,4 +452,17 @@ t.test('a rate counts whole seconds and forgets them after two minutes', async (
     rate.series(500_000).reduce((sum, count) => sum + count),
     0,
   )
+})
+
+t.test('text with a long run of characters, or of spaces, is not read as Markdown', async (t) => {
+  const run = (length: number, unit: string) => unit.repeat(length)
+  for (const unit of ['a', ' ', '\t', '.', '*']) {
+    t.notOk(
+      hasLongRun(`b c${run(1_990, unit)}\n`.repeat(9)),
+      `a line of ${JSON.stringify(unit)} ends its run`,
+    )
+    t.ok(hasLongRun(`some text\n b ${run(2_001, unit)}c`), JSON.stringify(unit))
+  }
+  t.notOk(hasLongRun(run(50_000, 'words and spaces ')))
+  t.notOk(hasLongRun(run(50_000, '\n')))
 })

@@ -33,7 +33,7 @@ export function mcpCommand(surroundings: Surroundings): Command {
 }
 
 async function serve(options: McpOptions, surroundings: Surroundings): Promise<void> {
-  const { env, stdin, stderr } = surroundings
+  const { env, stdin, stdout, stderr } = surroundings
   const hub = hubOf(options, env)
   const { url, token } = hub
   const { serveTools } = await import('./mcp-protocol.js')
@@ -44,13 +44,15 @@ async function serve(options: McpOptions, surroundings: Surroundings): Promise<v
     if (status.kind === 'closed' && status.code !== 1000) tell(`the hub refused: ${status.reason}`)
   })
   const server = serveTools(toolsOf(client, hub), {
+    stdin,
+    stdout,
     version: packageVersion(),
     instructions,
     failed: ({ message }) => tell(message),
   })
   await new Promise<void>((resolve) => {
     surroundings.onSignal(() => resolve())
-    stdin.once('end', resolve).once('close', resolve)
+    void server.ended.then(resolve)
   })
   client.close()
   hub.close()

@@ -1,3 +1,6 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
 import { Client } from '@modelcontextprotocol/client'
 import { StdioClientTransport } from '@modelcontextprotocol/client/stdio'
@@ -145,4 +148,39 @@ t.test('it has the rights of its token, and no others', async (t) => {
     isError: true,
     shown: /permit/,
   })
+})
+
+t.test('it answers what it has read before its input ended, and ends', async (t) => {
+  const { hub, url } = await served(t)
+  hub.session('one').publish({ type: 'note' })
+  const child = spawn(process.execPath, ['--import', 'tsx', main, 'mcp', '--hub', url], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  })
+  t.teardown(() => void child.kill('SIGKILL'))
+  const initialize = {
+    protocolVersion: '2025-06-18',
+    capabilities: {},
+    clientInfo: { name: 'test', version: '1' },
+  }
+  const messages = [
+    { id: 1, method: 'initialize', params: initialize },
+    { method: 'notifications/initialized' },
+    { id: 2, method: 'tools/call', params: { name: 'list_sessions', arguments: {} } },
+    { id: 3, method: 'no/such/method' },
+  ]
+  const lines = messages.map((message) => `${JSON.stringify({ jsonrpc: '2.0', ...message })}\n`)
+  child.stdin.end(lines.join(''))
+  const [output, [status]] = await Promise.all([text(child.stdout), once(child, 'close')])
+  const answers = output
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { readonly id: number })
+    .toSorted((a, b) => a.id - b.id)
+  t.match(answers, [
+    { id: 1, result: { serverInfo: { name: 'runcast' } } },
+    { id: 2, result: { content: [{ text: /"one"/ }] } },
+    { id: 3, error: { code: -32_601 } },
+  ])
+  t.equal(answers.length, 3)
+  t.equal(status, 0)
 })

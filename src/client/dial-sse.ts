@@ -1,7 +1,7 @@
 import type { Timer } from '../lib/clock.js'
 import type { JsonObject } from '../lib/json.js'
 import { closeCodes } from '../protocol/codes.js'
-import type { ClientFrame, Lease, Leased, Published, Updated } from '../protocol/frames.js'
+import type { ClientFrame, Lease, Leased, Ping, Published, Updated } from '../protocol/frames.js'
 import type { Dialling, Link, LinkEvents, LinkFrame } from './link.js'
 import type { Request } from './requests.js'
 import { failure, readJson, requestOf } from './sse-requests.js'
@@ -106,8 +106,9 @@ export class SseLink implements Link, StreamOwner {
           if (frame.ms > 0) this.#renew(frame)
           break
         case 'ping':
-          // An open response shows that the hub is alive.
-          if (this.#streams.size === 0) this.#requests = this.#requests.then(() => this.#knock())
+          // An open response shows that the hub is alive: it ends the link itself when it falls silent.
+          if (this.#streams.size > 0) this.emit({ ...frame, type: 'pong' })
+          else this.#requests = this.#requests.then(() => this.#knock(frame))
       }
     }
   }
@@ -236,8 +237,8 @@ export class SseLink implements Link, StreamOwner {
   }
 
   /** Without subscriptions nothing arrives by itself: checks that the hub is reachable. */
-  async #knock(): Promise<void> {
+  async #knock(ping: Ping): Promise<void> {
     const response = await this.fetch('healthz', {}, changeMsMax)
-    if (response?.ok) this.emit({ type: 'pong' })
+    if (response?.ok) this.emit({ ...ping, type: 'pong' })
   }
 }

@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict'
 import t, { type Test } from 'tap'
+import { SseLink } from '../../src/client/dial-sse.js'
+import type { LinkEvents, LinkFrame } from '../../src/client/link.js'
+import { Relay } from '../../src/client/relay.js'
 import { connect, type Status } from '../../src/client.js'
 import { SimulatedClock, settle } from '../kit/clock.js'
 import { farHub } from '../kit/far-hub.js'
@@ -183,6 +186,40 @@ t.test('leaves a response that has fallen silent, though requests are answered',
   await clock.pass(1_000)
   await until('it is open again', () => client.status.kind === 'open')
   t.equal(responses, 2)
+})
+
+t.test('answers the ping of each tab that shares it, with a response and without', async (t) => {
+  const clock = new SimulatedClock()
+  let response: ReadableStreamDefaultController<Uint8Array> | undefined
+  const fetch = (async (url: URL) => {
+    if (url.pathname === '/healthz') return new Response('ok')
+    const start = (controller: ReadableStreamDefaultController<Uint8Array>) => {
+      response = controller
+      controller.enqueue(Buffer.from('event: hub.open\ndata: {"connection":"c"}\n\n'))
+    }
+    return new Response(new ReadableStream({ start }))
+  }) as typeof globalThis.fetch
+  const events: LinkEvents = {
+    frame: (frame) => relay.frame(frame),
+    heard: () => undefined,
+    closed: (_, reason) => t.fail(reason),
+  }
+  const link = new SseLink({ fetch, clock }, { base: 'http://hub.test/', token: undefined }, events)
+  t.teardown(() => link.close())
+  const relay: Relay = new Relay(link)
+  const seen: [leader: LinkFrame[], other: LinkFrame[]] = [[], []]
+  const [leader, other] = seen.map((frames) => ({ frame: (frame: LinkFrame) => void frames.push(frame) }))
+  if (leader === undefined || other === undefined) return
+  for (const member of [leader, other]) relay.add(member)
+  const pongs = () => seen.map((frames) => frames.filter(({ type }) => type === 'pong').length)
+  await until('it is open', () => seen.every((frames) => frames.length === 1))
+  relay.send(other, [{ type: 'ping' }])
+  t.same(pongs(), [0, 1], 'else the tab would leave the link')
+  response?.close()
+  await settle()
+  relay.send(other, [{ type: 'ping' }])
+  relay.send(leader, [{ type: 'ping' }])
+  await until('both are answered', () => pongs().join() === '1,2')
 })
 
 t.test('passes over what it cannot read, and does not come back for it', async (t) => {

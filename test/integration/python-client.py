@@ -1,9 +1,15 @@
 """Scenarios of the Python client, one a word of the command line; each prints one line of JSON."""
 
 import asyncio
+import base64
+import hashlib
+import hmac
+import itertools
 import json
 import logging
+import os
 import sys
+import time
 from datetime import datetime, timedelta, timezone
 
 import runcast
@@ -159,11 +165,45 @@ async def steered_async():
         say(said)
 
 
-if scenario == "window-async":
+tokens = itertools.count(1)
+
+
+def short_token():
+    """Returns a JWT that lives for 2 s, and says how many there have been."""
+    part = lambda data: base64.urlsafe_b64encode(data).rstrip(b"=")
+    claims = {"subscribe": ["sessions/renewed"], "exp": time.time() + 2}
+    signed = b".".join(part(json.dumps(value).encode()) for value in ({"alg": "HS256", "typ": "JWT"}, claims))
+    signature = hmac.digest(os.environ["SECRET"].encode(), signed, hashlib.sha256)
+    say({"tokens": next(tokens)})
+    return (signed + b"." + part(signature)).decode()
+
+
+def renewed():
+    """Follows for longer than any of its tokens lives."""
+    with runcast.connect(url, token=short_token) as client:
+        for event in client.session("renewed").subscribe(types=["note"], replay="none"):
+            if event.type == "note":
+                say({"note": event.data})
+
+
+async def renewed_async():
+    async def token():
+        return short_token()
+
+    async with runcast.aio.connect(url, token=token) as client:
+        async for event in client.session("renewed").subscribe(types=["note"], replay="none"):
+            if event.type == "note":
+                say({"note": event.data})
+
+
+if scenario == "renewed-async":
+    asyncio.run(renewed_async())
+elif scenario == "window-async":
     asyncio.run(window_async())
 elif scenario == "steered-async":
     asyncio.run(steered_async())
 elif scenario == "subscribe-async":
     asyncio.run(subscribe_async())
 else:
-    {"publish": publish, "subscribe": subscribe, "calls": calls, "steered": steered, "window": window, "redacted": redacted}[scenario]()
+    scenarios = [publish, subscribe, calls, steered, window, redacted, renewed]
+    {one.__name__: one for one in scenarios}[scenario]()

@@ -6,6 +6,7 @@ import t, { type Test } from 'tap'
 import { Proxy } from '../kit/proxy.js'
 import { python, withoutPython } from '../kit/python.js'
 import { served } from '../kit/served.js'
+import { mint, secret } from '../kit/tokens.js'
 import { until } from '../kit/wait.js'
 
 const script = fileURLToPath(new URL('python-client.py', import.meta.url))
@@ -14,7 +15,7 @@ const skip = withoutPython('httpx') ?? false
 
 /** Starts a scenario. @returns the lines of JSON that it prints, one by one */
 function play(t: Test, url: string, scenario: string): () => Promise<unknown> {
-  const env = { ...process.env, PYTHONPATH: clients, PYTHONDONTWRITEBYTECODE: '1' }
+  const env = { ...process.env, PYTHONPATH: clients, PYTHONDONTWRITEBYTECODE: '1', SECRET: secret }
   const child = spawn(python, [script, url, scenario], { env, stdio: ['ignore', 'pipe', 'inherit'] })
   t.teardown(() => void child.kill('SIGKILL'))
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
@@ -135,6 +136,30 @@ t.test('the Python client begins with the newest events, or at a time', { skip }
   // The end of the session is one of the newest events.
   for (const expected of [[8, 9], [8, 9], [9]]) t.strictSame(await next(), expected)
   t.strictSame(await play(t, url, 'window-async')(), [9])
+})
+
+t.test('the Python client renews its token on the open stream, which is not cut', { skip }, async (t) => {
+  // A token that is not replaced ends its stream 4 s after it was made; one that is has 2 s to spare, on a busy machine too.
+  const { hub, url } = await served(t, {
+    hub: { limits: { tokenSkewMs: 2_000 } },
+    serve: { auth: { secrets: [secret] } },
+  })
+  const readers = [play(t, url, 'renewed'), play(t, url, 'renewed-async')]
+  const bothTell = async (expected: object) => {
+    for (const read of readers) {
+      let line: string
+      do line = JSON.stringify(await read())
+      while (line !== JSON.stringify(expected))
+    }
+  }
+  await bothTell({ tokens: 4 })
+  await until('both follow', () => hub.stats().subscriptions === 2)
+  hub.session('renewed').publish({ type: 'note', data: 1 })
+  await bothTell({ note: 1 })
+  const headers = { authorization: `Bearer ${await mint({ subscribe: ['**'] })}` }
+  const metrics = await (await fetch(`${url}/metrics`, { headers })).text()
+  t.match(metrics, /^runcast_connections_opened_total\{transport="sse"\} 2$/m, 'one stream for each')
+  hub.endSession('renewed')
 })
 
 t.test('the Python client tells which kept events were redacted', { skip }, async (t) => {

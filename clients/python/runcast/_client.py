@@ -37,6 +37,7 @@ class Client:
         self._tokens = core.Tokens(token)
         self._http = httpx.Client(base_url=self.url, timeout=timeouts, limits=limits, trust_env=False)
         self._closed = threading.Event()
+        self._renewals: set[_Renewal] = set()
 
     def __enter__(self) -> "Client":
         return self
@@ -47,6 +48,8 @@ class Client:
     def close(self) -> None:
         """Ends every subscription and closes the connections."""
         self._closed.set()
+        for renewal in list(self._renewals):
+            renewal.close()
         self._http.close()
 
     def session(self, id: str | None = None) -> "Session":
@@ -290,7 +293,9 @@ class Subscription(Iterator[Event]):
             yield from following.page(self._page(following))
         while not self._over():
             asked: float | None = following.retry_s
-            given = {"accept": "text/event-stream", **tokens.headers()}
+            held = tokens.headers()
+            given = {"accept": "text/event-stream", **held}
+            renewal: _Renewal | None = None
             try:
                 with self._client._http.stream("GET", following.stream_path(), headers=given) as response:
                     if response.status_code == 204:
@@ -300,6 +305,7 @@ class Subscription(Iterator[Event]):
                         asked = core.retry_after_s(response.headers.get("retry-after"))
                         raise HubError(response.status_code, _problem(response))
                     self._response = response
+                    renewal = _Renewal.begin(self._client, response, held)
                     backoff.reset()
                     renewed = False
                     parser = Parser()
@@ -322,6 +328,8 @@ class Subscription(Iterator[Event]):
                     return
             finally:
                 self._response = None
+                if renewal is not None:
+                    renewal.close()
             if self._over() or self._client._closed.wait(backoff.next(asked)):
                 return
 
@@ -334,6 +342,54 @@ class Subscription(Iterator[Event]):
             if error.status != 404:
                 raise
             return core.NO_PAGE
+
+
+class _Renewal:
+    """A thread that gives an open stream the next token before the present one expires. It ends with the stream.
+
+    Where it fails, the stream ends with its token, and the subscription goes on with the next one.
+    """
+
+    def __init__(self, client: Client, connection: str, held: Mapping[str, str]) -> None:
+        self._client = client
+        self._connection = connection
+        self._held = held
+        self._over = threading.Event()
+        threading.Thread(target=self._run, name="runcast-token", daemon=True).start()
+
+    @staticmethod
+    def begin(client: Client, response: httpx.Response, held: Mapping[str, str]) -> "_Renewal | None":
+        """Returns nothing where the token stays, or the hub is older and does not name the connection."""
+        connection = response.headers.get(core.CONNECTION_HEADER)
+        if connection is None or client._tokens.renewal_s(held) == float("inf"):
+            return None
+        renewal = _Renewal(client, connection, held)
+        client._renewals.add(renewal)
+        return renewal
+
+    def close(self) -> None:
+        self._over.set()
+        self._client._renewals.discard(self)
+
+    def _run(self) -> None:
+        tokens = self._client._tokens
+        pause = core.RENEWAL_PAUSE_S
+        while not self._over.wait(pause):
+            wait = tokens.renewal_s(self._held)
+            if wait == float("inf"):
+                return
+            if wait > 0:
+                pause = min(wait, core.RENEWAL_LOOK_S)
+                continue
+            try:
+                given = tokens.headers()
+                response = self._client._http.request(**core.authorize(self._connection, given))
+                if response.status_code >= 400:
+                    raise HubError(response.status_code, _problem(response))
+                self._held = given
+                pause = core.RENEWAL_PAUSE_S
+            except Exception:  # noqa: BLE001 - what the function raises that makes tokens, the subscription raises too
+                pause = core.renewal_pause_s(self._held)
 
 
 class Command:

@@ -40,6 +40,13 @@ DEFAULT_TIMEOUT_S = 30.0
 _INTEGER_MAX = 2**53
 #: A token is replaced when this part of its life is over.
 RENEWAL_PART = 0.8
+#: The shortest pause between two attempts to replace the token of a stream, and the longest time that one attempt takes.
+RENEWAL_PAUSE_S = 0.5
+RENEWAL_TIMEOUT_S = 10.0
+#: The longest pause before the life of a stream's token is looked at again.
+RENEWAL_LOOK_S = 3600.0
+#: The header with which the hub names the connection of a stream, for the request that replaces its token.
+CONNECTION_HEADER = "runcast-connection"
 #: How the hub says that a token is missing, invalid or has expired: over HTTP, and at the end of a stream.
 UNAUTHORIZED = frozenset({401, 4501})
 #: The detail with which the hub refuses a token that has expired.
@@ -165,8 +172,16 @@ class Tokens:
         if not callable(self._given):
             return False
         self._headers = None
-        token = sent.get("authorization", "").removeprefix("Bearer ")
-        return not again or error.detail == TOKEN_HAS_EXPIRED or life_s(token, clock.time()) <= 0
+        return not again or error.detail == TOKEN_HAS_EXPIRED or life_s(bearer(sent), clock.time()) <= 0
+
+    def renewal_s(self, sent: Mapping[str, str]) -> float:
+        """Returns in how many seconds a stream that has the token in the headers `sent` needs the next one; infinite: never."""
+        if not callable(self._given):
+            return float("inf")
+        present = self._headers
+        if present is None or present.get("authorization") != sent.get("authorization"):
+            return 0.0
+        return max(0.0, self._renew_at - clock.time())
 
     def _use(self, token: str) -> None:
         self._headers = headers(token)
@@ -191,6 +206,28 @@ def headers(token: str | None) -> dict[str, str]:
     if not token.isascii() or any(c.isspace() for c in token):
         raise ValueError("token: expected a JWT without spaces or line ends")
     return {"authorization": f"Bearer {token}"}
+
+
+def bearer(sent: Mapping[str, str]) -> str:
+    """Returns the token in headers."""
+    return sent.get("authorization", "").removeprefix("Bearer ")
+
+
+def authorize(connection: str, given: Mapping[str, str]) -> dict[str, Any]:
+    """Returns the request that replaces the token of a stream by the one in the headers `given`, as httpx takes it."""
+    body = to_json({"type": "authorize", "token": bearer(given)})
+    return {
+        "method": "POST",
+        "url": f"/api/stream/{quote(connection, safe='')}",
+        "content": body,
+        "headers": {**given, "content-type": "application/json"},
+        "timeout": RENEWAL_TIMEOUT_S,
+    }
+
+
+def renewal_pause_s(given: Mapping[str, str]) -> float:
+    """Returns how long to wait after a failed attempt to replace the token in the headers `given`."""
+    return min(RENEWAL_LOOK_S, max(RENEWAL_PAUSE_S, life_s(bearer(given), clock.time()) / 4))
 
 
 def new_id() -> str:

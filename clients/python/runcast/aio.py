@@ -40,6 +40,7 @@ class Client:
         self._tokens = core.Tokens(token)
         self._http = httpx.AsyncClient(base_url=self.url, timeout=timeouts, limits=limits, trust_env=False)
         self._closed = False
+        self._renewals: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> "Client":
         return self
@@ -49,6 +50,8 @@ class Client:
 
     async def close(self) -> None:
         self._closed = True
+        for renewal in self._renewals:
+            renewal.cancel()
         await self._http.aclose()
 
     def session(self, id: str | None = None) -> "Session":
@@ -93,6 +96,37 @@ class Client:
             if self._closed or clock.monotonic() + wait > deadline:
                 raise failure
             await asyncio.sleep(wait)
+
+
+    def _renewing(self, response: httpx.Response, held: Mapping[str, str]) -> "asyncio.Task[None] | None":
+        """Returns a task that gives an open stream the next token before the present one expires; see `_client._Renewal`."""
+        connection = response.headers.get(core.CONNECTION_HEADER)
+        if connection is None or self._tokens.renewal_s(held) == float("inf"):
+            return None
+        renewal = asyncio.create_task(self._renew(connection, held))
+        self._renewals.add(renewal)
+        renewal.add_done_callback(self._renewals.discard)
+        return renewal
+
+    async def _renew(self, connection: str, held: Mapping[str, str]) -> None:
+        pause = core.RENEWAL_PAUSE_S
+        while True:
+            await asyncio.sleep(pause)
+            wait = self._tokens.renewal_s(held)
+            if wait == float("inf"):
+                return
+            if wait > 0:
+                pause = min(wait, core.RENEWAL_LOOK_S)
+                continue
+            try:
+                given = await self._tokens.headers_async()
+                response = await self._http.request(**core.authorize(connection, given))
+                if response.status_code >= 400:
+                    raise HubError(response.status_code, _problem(response))
+                held = given
+                pause = core.RENEWAL_PAUSE_S
+            except Exception:  # noqa: BLE001 - what the function raises that makes tokens, the subscription raises too
+                pause = core.renewal_pause_s(held)
 
 
 class Worker:
@@ -251,7 +285,9 @@ class Subscription(AsyncIterator[Event]):
                 yield event
         while not self._over():
             asked: float | None = following.retry_s
-            given = {"accept": "text/event-stream", **await tokens.headers_async()}
+            held = await tokens.headers_async()
+            given = {"accept": "text/event-stream", **held}
+            renewal: asyncio.Task[None] | None = None
             try:
                 async with self._client._http.stream("GET", following.stream_path(), headers=given) as response:
                     if response.status_code == 204:
@@ -260,6 +296,7 @@ class Subscription(AsyncIterator[Event]):
                         await response.aread()
                         asked = core.retry_after_s(response.headers.get("retry-after"))
                         raise HubError(response.status_code, _problem(response))
+                    renewal = self._client._renewing(response, held)
                     backoff.reset()
                     renewed = False
                     parser = Parser()
@@ -279,6 +316,9 @@ class Subscription(AsyncIterator[Event]):
             except (httpx.TransportError, httpx.StreamError):
                 if self._over():
                     return
+            finally:
+                if renewal is not None:
+                    renewal.cancel()
             if self._over():
                 return
             await asyncio.sleep(backoff.next(asked))

@@ -128,7 +128,7 @@ export function corsHeaders(request: Request, withCookies: boolean): Record<stri
 
 /** Those of Durable Streams among them. */
 const exposedHeaders =
-  'ETag, Location, Retry-After, Stream-Next-Offset, Stream-Cursor, Stream-Up-To-Date, Stream-Closed, Stream-TTL, ' +
+  'ETag, Location, Retry-After, Runcast-Connection, Stream-Next-Offset, Stream-Cursor, Stream-Up-To-Date, Stream-Closed, Stream-TTL, ' +
   'Stream-Expires-At, Stream-SSE-Data-Encoding, Producer-Epoch, Producer-Seq, Producer-Expected-Seq, Producer-Received-Seq'
 
 const ownHeaders =

@@ -2,6 +2,7 @@ import type { Connection } from '../../delivery/connection.js'
 import { type Checked, checkFrame } from '../../protocol/check.js'
 import { ProtocolError } from '../../protocol/codes.js'
 import type { Authorize, ClientFrame } from '../../protocol/frames.js'
+import type { TopicName } from '../../protocol/topic.js'
 import type { Answer } from '../../transport/transport.js'
 import { sameHub, unlocked, type VerifiedGrant } from '../access/grant.js'
 import { fingerprint } from '../access/tokens.js'
@@ -14,6 +15,13 @@ import { followedBy } from './stream-link.js'
 /** What may be asked of a response over many topics. */
 const changes: readonly ClientFrame['type'][] = ['subscribe', 'update', 'unsubscribe', 'authorize']
 
+/** A response that may be changed. */
+export interface OpenStream {
+  readonly connection: Connection
+  /** The topic of a response that has no other: only its token may be replaced, by one that permits the topic. */
+  readonly only?: TopicName
+}
+
 /**
  * Frames of the WebSocket protocol, one or a list, done in order up to the first that is refused. They come with the
  * token that the stream has now; or with a new one of the same holder, which their first frame hands over.
@@ -21,13 +29,14 @@ const changes: readonly ClientFrame['type'][] = ['subscribe', 'update', 'unsubsc
 export async function change(
   context: StreamContext,
   call: Call,
-  connection: Connection | undefined,
+  stream: OpenStream | undefined,
 ): Promise<Answer | undefined> {
   const { limits, rateLimits } = context
-  if (connection === undefined) {
+  if (stream === undefined) {
     const elsewhere = context.hub.isShared ? `: ${sameHub}` : '.'
     throw new ProtocolError('notFound', `There is no open stream with this connection id${elsewhere}`)
   }
+  const { connection, only } = stream
   call.use(({ grant }) => expectHolder(context, connection, grant))
   bodyKind(call.request, ['json'])
   const body = await readBody(context, call)
@@ -42,13 +51,13 @@ export async function change(
   rateLimits.charge(address, frames.length)
   if (call.sender !== address) rateLimits.charge(call.sender, frames.length)
   const renewal = await renewalOf(context, frames)
-  if (context.hub.isShared) await context.hub.openAll(followedBy(frames, limits))
+  if (context.hub.isShared && only === undefined) await context.hub.openAll(followedBy(frames, limits))
   return call.use(({ grant }) => {
     if (expectHolder(context, connection, grant).token !== grant.token) {
       const [first] = frames
       if (!isAuthorize(first) || fingerprint(first.token) !== grant.token) throw stranger()
     }
-    return applyAll(context, connection, value, renewal)
+    return applyAll(context, stream, value, renewal)
   })
 }
 
@@ -69,7 +78,7 @@ function stranger(): ProtocolError {
 
 function applyAll(
   context: StreamContext,
-  connection: Connection,
+  stream: OpenStream,
   value: unknown,
   renewal: Renewal | undefined,
 ): Answer {
@@ -77,9 +86,9 @@ function applyAll(
   const frames: readonly unknown[] = Array.isArray(value) ? value : [value]
   let applied = 0
   try {
-    connection.together(() => {
+    stream.connection.together(() => {
       for (const frame of frames) {
-        apply(context, connection, checkFrame(frame, limits), renewal)
+        apply(context, stream, checkFrame(frame, limits), renewal)
         applied += 1
       }
     })
@@ -121,11 +130,12 @@ function isAuthorize(frame: unknown): frame is Authorize {
 
 function apply(
   { connectionGrants }: StreamContext,
-  connection: Connection,
+  { connection, only }: OpenStream,
   frame: Checked<ClientFrame>,
   renewal: Renewal | undefined,
 ): void {
   if (!connection.open) throw new ProtocolError('notFound', 'The stream has ended.')
+  if (only !== undefined && frame.type !== 'authorize') throw refusal('frame.type', 'authorize', frame.type)
   switch (frame.type) {
     case 'subscribe':
     case 'update':
@@ -134,6 +144,7 @@ function apply(
     case 'authorize':
       if (renewal?.token !== frame.token) throw new ProtocolError('badFrame', 'authorize: expected one token')
       if (renewal.verdict instanceof ProtocolError) throw renewal.verdict
+      if (only !== undefined) renewal.verdict.use((permissions) => permissions.expectRead(only))
       return connectionGrants.renew(connection, renewal.verdict)
     default:
       throw refusal('frame.type', `one of ${changes.join(', ')}`, frame.type)

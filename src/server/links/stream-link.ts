@@ -43,6 +43,9 @@ export function cursorOf({ request, query }: Call): string | undefined {
   return given.find((text): text is string => !!text)
 }
 
+/** The connection's id, for responses that have no `hub.open`. */
+const connectionHeader = 'runcast-connection'
+
 /** The session whose positions a topic's cursor is of. */
 export function sessionOf(name: TopicName): string {
   return name.kind === 'hub' ? hubTimeline : name.session
@@ -64,7 +67,7 @@ export async function open(
   context: LinkContext,
   call: Call,
   makeLink: (patience: Patience) => StreamLink,
-  { topic, subscribes, frames = [], forget, notReplayed, headers: further = {} }: Opening,
+  { topic, subscribes, frames = [], opened, forget, notReplayed, isNamed, headers: further = {} }: Opening,
 ): Promise<Connection | undefined> {
   const { hub, limits, links, rateLimits, idleTimers } = context
   const { request, exchange } = call
@@ -103,7 +106,9 @@ export async function open(
       throw error
     }
     client.opened(connection, link, grant)
-    const stream = exchange.stream({ ...head, headers }, client)
+    opened?.(connection)
+    const named = { ...headers, ...(isNamed && { [connectionHeader]: connection.id }) }
+    const stream = exchange.stream({ ...head, headers: named }, client)
     if (link.begin(stream, idleTimers.sse.begin(link))) connection.drained()
     return connection
   })
@@ -145,8 +150,12 @@ interface Opening {
   readonly subscribes: readonly Given<Subscribe>[] | (() => readonly Given<Subscribe>[])
   /** `subscribe` frames, not checked yet. */
   readonly frames?: readonly unknown[]
+  /** Whether a header names the connection. */
+  readonly isNamed?: boolean
   /** What the response says beside the headers of every stream. */
   readonly headers?: Readonly<Record<string, string>>
+  /** The connection has been made, and has not gone yet. */
+  readonly opened?: (connection: Connection) => void
   /** The connection has gone. */
   readonly forget?: (connection: Connection) => void
 }

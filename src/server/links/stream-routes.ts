@@ -1,6 +1,4 @@
 import type { SseCodec } from '../../codec/sse.js'
-import type { Connection } from '../../delivery/connection.js'
-
 import type { Checked } from '../../protocol/check.js'
 import {
   formatPosition,
@@ -21,7 +19,7 @@ import { choiceOf, flagOf, integerOf, modeOf, replayOf, slicesOf, timeOf, typesO
 import type { Call, Route } from '../http/routes.js'
 import { dialectOf, streamDialect } from './dialect-routes.js'
 import { tellTopic } from './run-routes.js'
-import { change } from './stream-change.js'
+import { change, type OpenStream } from './stream-change.js'
 import { cursorOf, hasAll, open, StreamLink, sessionOf } from './stream-link.js'
 
 const framings = ['named', 'data'] as const
@@ -43,21 +41,21 @@ const streamQuery = [
 /** Server-sent events: one topic, or many on one response that `POST` changes live. */
 export function streamRoutes(context: StreamContext): Route[] {
   // By connection id, which only the client that opened the response knows.
-  const streams = new Map<string, Connection>()
+  const streams = new Map<string, OpenStream>()
   return [
     {
       method: 'GET',
       path: '/api/sessions/{session}/events',
       query: [...streamQuery, 'all', 'dialect'],
       access: reads(sessionTopic),
-      answer: (call) => streamOne(context, call),
+      answer: (call) => streamOne(context, call, streams),
     },
     {
       method: 'GET',
       path: '/api/sessions/{session}/workers/{worker}/events',
       query: [...streamQuery, 'dialect'],
       access: reads(workerTopic),
-      answer: (call) => streamOne(context, call),
+      answer: (call) => streamOne(context, call, streams),
     },
     {
       method: 'GET',
@@ -72,14 +70,18 @@ export function streamRoutes(context: StreamContext): Route[] {
       query: [],
       access: { kind: 'any' },
       answer: (call) => {
-        const connection = call.use(({ param }) => streams.get(param('connection')))
-        return change(context, call, connection)
+        const stream = call.use(({ param }) => streams.get(param('connection')))
+        return change(context, call, stream)
       },
     },
   ]
 }
 
-async function streamOne(context: StreamContext, call: Call): Promise<Answer | undefined> {
+async function streamOne(
+  context: StreamContext,
+  call: Call,
+  streams: Map<string, OpenStream>,
+): Promise<Answer | undefined> {
   const topic = call.use((permitted) => permitted.topic)
   const dialect = dialectOf(context, call.query, 'stream')
   if (dialect !== undefined) return streamDialect(context, call, dialect)
@@ -94,6 +96,9 @@ async function streamOne(context: StreamContext, call: Call): Promise<Answer | u
   const beginning = { takesParts, goesOn: position?.join !== undefined }
   await open(context, call, (patience) => new StreamLink(codec, context.limits, patience, beginning), {
     subscribes: [subscribeOf(context, call, { sub: 1, topic, position })],
+    isNamed: true,
+    opened: (connection) => streams.set(connection.id, { connection, only: topic }),
+    forget: ({ id }) => streams.delete(id),
   })
   return undefined
 }
@@ -101,7 +106,7 @@ async function streamOne(context: StreamContext, call: Call): Promise<Answer | u
 async function streamMany(
   context: StreamContext,
   call: Call,
-  streams: Map<string, Connection>,
+  streams: Map<string, OpenStream>,
 ): Promise<Answer | undefined> {
   const { limits } = context
   const codec = codecOf(context, call, 'many')
@@ -132,17 +137,12 @@ async function streamMany(
   }
   const goesOn = [...(positions?.values() ?? [])].some(({ join }) => join !== undefined)
   const beginning = { takesParts, goesOn }
-  const connection = await open(
-    context,
-    call,
-    (patience) => new StreamLink(codec, limits, patience, beginning),
-    {
-      subscribes,
-      frames: frames.map((text) => parseJson(text, limits, 'subscribe')),
-      forget: (gone) => streams.delete(gone.id),
-    },
-  )
-  if (connection !== undefined) streams.set(connection.id, connection)
+  await open(context, call, (patience) => new StreamLink(codec, limits, patience, beginning), {
+    subscribes,
+    frames: frames.map((text) => parseJson(text, limits, 'subscribe')),
+    opened: (connection) => streams.set(connection.id, { connection }),
+    forget: ({ id }) => streams.delete(id),
+  })
   return undefined
 }
 

@@ -303,6 +303,41 @@ t.test('a stream is changed with its own token, or one of the same holder that i
   t.equal(await post(opener, [subscribe(3, 'sessions/a')]), 403, 'it is another token now')
 })
 
+t.test('a response of one topic takes another token of the same holder, and nothing else', async (t) => {
+  const it = await served(t, { serve: { auth: { secrets: [secret] } } })
+  const [opener, next, weaker, stranger] = await Promise.all([
+    mint({ subscribe: ['sessions/a'], sub: 'ada', jti: '1' }),
+    mint({ subscribe: ['sessions/**'], sub: 'ada', jti: '2' }),
+    mint({ subscribe: ['sessions/b'], sub: 'ada', jti: '3' }),
+    mint({ subscribe: ['**'], sub: 'bob' }),
+  ])
+  const authorization = `Bearer ${opener}`
+  const stream = await openStream(t, `${it.url}/api/sessions/a/events`, { authorization })
+  const connection = stream.response.headers.get('runcast-connection')
+  await stream.until(({ event }) => event === 'hub.live')
+  const post = async (token: string, ...frames: object[]) => {
+    const answer = await fetch(`${it.url}/api/stream/${connection}`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${token}` },
+      body: JSON.stringify(frames),
+    })
+    await answer.arrayBuffer()
+    return answer.status
+  }
+  const authorize = (token: string) => ({ type: 'authorize', token })
+  t.equal(await post(stranger, authorize(stranger)), 403)
+  t.equal(await post(weaker, authorize(weaker)), 403, 'it may not see the topic')
+  t.equal(await post(opener, { type: 'subscribe', sub: 2, topic: 'sessions/a' }), 400)
+  t.equal(await post(opener, { type: 'unsubscribe', sub: 1 }), 400)
+  t.equal(await post(next, authorize(next)), 200)
+  t.equal(await post(opener, authorize(opener)), 200, 'the earlier one is still valid')
+  it.hub.session('a').publish({ type: 'note' })
+  await stream.until(({ event }) => event === 'note')
+  stream.close()
+  await until('it has gone', () => it.hub.stats().connections === 0)
+  t.equal(await post(next, authorize(next)), 404)
+})
+
 interface Part {
   readonly token: string
   readonly type: string

@@ -72,6 +72,9 @@ export class Masking {
    * @returns the value with marks instead of secrets; the same value if it has none
    */
   value<V extends JsonValue>(value: V, session: MaskedSession, known?: JsonValue): V {
+    // Nearly all values have no secret, which this tells without allocating anything.
+    if (known === undefined && this.seeksOnlyShapes && session.masks?.values === undefined && isClean(value))
+      return value
     return new Walk(this, session).value(value, known) as V
   }
 
@@ -149,6 +152,23 @@ function patternsOf(patterns: readonly Pattern[]): Patterns {
   } catch (error) {
     throw new TypeError(`masking.patterns${(error as Error).message}`)
   }
+}
+
+/** Whether a value has no secret of a known form. False if in doubt. */
+function isClean(value: JsonValue): boolean {
+  if (typeof value === 'string') return value.length < textMin || tokenFinder.find(value).length === 0
+  if (typeof value !== 'object' || value === null) return true
+  if (isArray(value)) {
+    for (let at = 0; at < value.length; at++) if (!isClean(value[at] as JsonValue)) return false
+    return true
+  }
+  const object: JsonObject = value
+  for (const name in object) {
+    if (kindOfField(name, false) !== undefined) return false
+    if (name.length >= textMin && tokenFinder.find(name).length > 0) return false
+    if (!isClean(object[name] as JsonValue)) return false
+  }
+  return true
 }
 
 /** The search in one value. */

@@ -2,7 +2,7 @@ import { followsWord, kinds, kindsOf, nextRun } from './characters.js'
 import { type Found, heldLengthMax, inOrder, nothingFound, type Seeker } from './found.js'
 import type { Shape } from './shape.js'
 import { shapes } from './shapes.js'
-import { findBlocks, findCookies, openBlock, openCookies } from './wide-shapes.js'
+import { findBlocks, findCookies, mayHaveCookie, openBlock, openCookies } from './wide-shapes.js'
 
 interface Anchored {
   readonly anchor: string
@@ -114,7 +114,7 @@ export const tokenFinder: Seeker & {
   },
 
   isPlain(text) {
-    return !mayEndWithBeginning(text) && nextRun(text, 0) < 0 && this.openFrom(text) === text.length
+    return !mayEndWithBeginning(text) && this.find(text).length === 0 && this.openFrom(text) === text.length
   },
 }
 
@@ -136,58 +136,71 @@ function mayEndWithBeginning(text: string): boolean {
 
 /**
  * Examines each word boundary in the runs, then searches for secrets that span several runs. It is one long loop, because
- * it is most of the cost of masking: for each character of a run it looks up the kind, and the pair of characters that
- * ends there. See `masking` in the scenario `micro` of the bench.
+ * it is most of the cost of masking: for each character of a run it looks up the kind, and at each word boundary the pair
+ * of characters that begins there. See `masking` in the scenario `micro` of the bench.
  *
  * @param first the index of the first run
  */
 function findIn(text: string, first: number): readonly Found[] {
-  const found: Found[] = []
+  // Nearly always it stays absent: an empty list for each text would cost more than a short run.
+  let found: Found[] | undefined
   const { length } = text
   let all = 0
   for (let run = first; run >= 0; ) {
-    let at = isBearer(text, run) ? Math.max(run, take(text, run - 7, found)) : run
+    let at = run
+    if (isBearer(text, run)) {
+      const secret = secretAt(text, run - 7)
+      if (secret !== undefined) {
+        found = [...(found ?? []), secret]
+        at = Math.max(run, secret.to)
+      }
+    }
     const afterwards = afterEscape(text, at)
-    let isWord = false
-    let isStart = false
-    let before = 0
     // Never reads beyond the end: after one NaN, V8 would use floating-point arithmetic here.
     while (at < length) {
+      // A secret may begin here, so the pair of characters is looked up. Then the rest of a word is passed over.
       const unit = text.charCodeAt(at)
       const kind = kindsOf(unit)
       if ((kind & runKind) === 0) break
       all |= kind
-      if (isStart && isPair[before * 128 + unit] === 1) {
-        const next = take(text, at - 1, found)
-        if (next > at) {
-          at = next
-          isStart = false
-          continue
+      if (++at === length) break
+      let next = text.charCodeAt(at)
+      if (next < 128 && isPair[unit * 128 + next] === 1) {
+        const secret = secretAt(text, at - 1)
+        if (secret !== undefined) {
+          found ??= []
+          found.push(secret)
+          at = secret.to
+          if (at === length) break
+          next = text.charCodeAt(at)
         }
       }
-      const isOfWord = (kind & wordKind) !== 0
-      isStart = !(isWord && isOfWord) || at === afterwards
-      isWord = isOfWord
-      before = unit
-      at++
+      if ((kind & wordKind) === 0) continue
+      while (at !== afterwards && (kindsOf(next) & wordKind) !== 0 && ++at < length)
+        next = text.charCodeAt(at)
     }
     run = nextRun(text, at)
   }
-  if (length >= blockLengthMin && text.includes('-----BEGIN')) findBlocks(text, found)
-  if ((all & kinds.equals) !== 0 && text.includes('ookie')) findCookies(text, found)
+  if (length >= blockLengthMin && text.includes('-----BEGIN')) {
+    found ??= []
+    findBlocks(text, found)
+  }
+  if ((all & kinds.equals) !== 0 && mayHaveCookie(text)) {
+    found ??= []
+    findCookies(text, found)
+  }
+  if (found === undefined) return nothingFound
   return found.length > 1 ? inOrder(found) : found
 }
 
-/** @returns the index to continue from: after a secret that begins at the position, else the position itself */
-function take(text: string, at: number, found: Found[]): number {
+/** @returns the secret whose anchor is at the position; nothing if there is none */
+function secretAt(text: string, at: number): Found | undefined {
   for (const { anchor, shape } of anchoredAt(text, at)) {
     if (!text.startsWith(anchor, at)) continue
     const reading = shape.read(text, at, anchor)
-    if (reading?.isSecret !== true) continue
-    found.push({ from: reading.from, to: reading.to, kind: shape.kind })
-    return reading.to
+    if (reading?.isSecret === true) return { from: reading.from, to: reading.to, kind: shape.kind }
   }
-  return at
+  return undefined
 }
 
 const { run: runKind, word: wordKind } = kinds

@@ -13,6 +13,11 @@ const line = /[A-Za-z0-9-]{2,30}: [^\r\n\\"]{0,200}|[A-Za-z0-9+/=]+/y
 /** Line ends, also as escaped in nested texts. */
 const lineEnds = /(?:[ \t]|\r?\n|\\r|\\n)*/y
 
+/** Whether a text has the name of a cookie header. V8 seeks the first character of what it seeks, and `k` is rarer than `o`. */
+export function mayHaveCookie(text: string): boolean {
+  return text.includes('kie')
+}
+
 /** Adds the private keys in a text: from `-----BEGIN … PRIVATE KEY-----` to the line that ends it. */
 export function findBlocks(text: string, found: Found[]): void {
   let at = text.indexOf('-----BEGIN')
@@ -53,8 +58,9 @@ export function blockEnd(text: string, body: number): { readonly to: number; rea
 
 /** @returns the beginning of an incomplete private key; the text's length if there is none */
 export function openBlock(text: string): number {
+  // Most texts have none, and `lastIndexOf` takes eight times as long to tell.
+  if (!text.includes('-----BEGIN')) return text.length
   const at = text.lastIndexOf('-----BEGIN')
-  if (at < 0) return text.length
   header.lastIndex = at
   const begin = header.exec(text)?.[0]
   if (begin === undefined) return partOfHeader.test(text.slice(at, at + 80)) ? at : text.length
@@ -113,6 +119,7 @@ function headerAt(text: string, at: number): Header | undefined {
 
 /** @returns the index of a last cookie header that may continue; the text's length if there is none */
 export function openCookies(text: string): number {
+  if (!mayHaveCookie(text)) return text.length
   const last = text.lastIndexOf('ookie')
   if (last < 0) return text.length
   const read = headerAt(text, last)

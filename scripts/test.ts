@@ -15,7 +15,7 @@ import { endChildrenWithUs } from '../test/kit/children.js'
 const root = fileURLToPath(new URL('..', import.meta.url))
 /** What meets the machine: sockets, files, processes and addons. */
 const onEveryNode = [
-  'test/{client,transport}/*.test.ts',
+  'test/transport/*.test.ts',
   'test/store/store.test.ts',
   'test/server/{links/*,mount*}.test.ts',
   'test/integration/client.test.ts',

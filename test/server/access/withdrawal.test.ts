@@ -272,6 +272,22 @@ t.test('a token is revoked by its id, and no other with it', async (t) => {
   )
 })
 
+/** @returns the status of the answer to frames for an open response */
+async function change(
+  url: string,
+  connection: string | null,
+  token: string | undefined,
+  frames: readonly object[],
+): Promise<number> {
+  const answer = await fetch(`${url}/api/stream/${connection}`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${token}` },
+    body: JSON.stringify(frames),
+  })
+  await answer.arrayBuffer()
+  return answer.status
+}
+
 t.test('a stream is changed with its own token, or one of the same holder that it hands over', async (t) => {
   const it = await served(t, { serve: { auth: { secrets: [secret] } } })
   const [opener, weaker, stranger] = await Promise.all([
@@ -281,15 +297,7 @@ t.test('a stream is changed with its own token, or one of the same holder that i
   ])
   const stream = await openStream(t, `${it.url}/api/stream?token=${opener}`)
   const { connection } = JSON.parse((await stream.until(({ event }) => event === 'hub.open')).data ?? '')
-  const post = async (token: string | undefined, frames: object[]) => {
-    const answer = await fetch(`${it.url}/api/stream/${connection}`, {
-      method: 'POST',
-      headers: { authorization: `Bearer ${token}` },
-      body: JSON.stringify(frames),
-    })
-    await answer.arrayBuffer()
-    return answer.status
-  }
+  const post = (token: string | undefined, frames: object[]) => change(it.url, connection, token, frames)
   const subscribe = (sub: number, topic: string) => ({ type: 'subscribe', sub, topic })
   const authorize = (token: string | undefined) => ({ type: 'authorize', token })
   t.equal(await post(opener, [subscribe(1, 'sessions/a')]), 200)
@@ -315,15 +323,7 @@ t.test('a response of one topic takes another token of the same holder, and noth
   const stream = await openStream(t, `${it.url}/api/sessions/a/events`, { authorization })
   const connection = stream.response.headers.get('runcast-connection')
   await stream.until(({ event }) => event === 'hub.live')
-  const post = async (token: string, ...frames: object[]) => {
-    const answer = await fetch(`${it.url}/api/stream/${connection}`, {
-      method: 'POST',
-      headers: { authorization: `Bearer ${token}` },
-      body: JSON.stringify(frames),
-    })
-    await answer.arrayBuffer()
-    return answer.status
-  }
+  const post = (token: string, ...frames: object[]) => change(it.url, connection, token, frames)
   const authorize = (token: string) => ({ type: 'authorize', token })
   t.equal(await post(stranger, authorize(stranger)), 403)
   t.equal(await post(weaker, authorize(weaker)), 403, 'it may not see the topic')

@@ -102,7 +102,7 @@ const unfinishedMsDefault = 1_000
 
 export function startChild(command: ChildCommand, options: ChildOptions, events: ChildEvents): Child {
   const { clock } = options
-  const startedAt = clock.now()
+  const startedAt = clock.elapsed()
   const spawned = options.terminal?.(command, options) ?? spawnCommand(command, options)
   const { pid } = spawned
   const unfinishedMs = options.unfinishedMs ?? unfinishedMsDefault
@@ -124,7 +124,7 @@ export function startChild(command: ChildCommand, options: ChildOptions, events:
     killing?.cancel()
     stops?.end()
     for (const reading of readings) reading.end()
-    const durationMs = clock.now() - startedAt
+    const durationMs = Math.round(clock.elapsed() - startedAt)
     events.exited({ ...exit, durationMs, ...(cancelled && { cancelled }) })
   })
   const signal = (name: NodeJS.Signals): void => {

@@ -122,7 +122,7 @@ class Publishing {
     this.#options = options
     this.#surroundings = surroundings
     this.#id = random.id(10)
-    this.#startedAt = clock.now()
+    this.#startedAt = clock.elapsed()
     this.#status = new StatusLine(surroundings, () => this.#progress())
     const { dialect, from, worker } = options
     this.#translation =
@@ -252,7 +252,7 @@ class Publishing {
 
   #progress(): string {
     const { events } = this.#sender.acknowledged
-    const seconds = (this.#surroundings.clock.now() - this.#startedAt) / 1000
+    const seconds = (this.#surroundings.clock.elapsed() - this.#startedAt) / 1000
     const rate = seconds < 0.5 ? '' : `, ${formatCount(Math.round(events / seconds), 'event')}/s`
     return `${formatCount(events, 'event')} published, ${formatBytes(this.#bytes)} read${rate}`
   }
@@ -263,7 +263,7 @@ class Publishing {
     const { waiting, refused, acknowledged } = this.#sender
     const { events, duplicates } = acknowledged
     const known = duplicates === 0 ? '' : ` (${formatCount(duplicates, 'event')} it had already)`
-    const took = formatDuration(clock.now() - this.#startedAt)
+    const took = formatDuration(clock.elapsed() - this.#startedAt)
     stdout.write(`${formatCount(events, 'event')} published to ${this.#topic} in ${took}${known}\n`)
     if (this.#failure !== undefined) {
       throw new CommandError(refused ? exitCodes.hubRefused : exitCodes.failure, this.#failure)

@@ -282,13 +282,13 @@ export class Sender {
 
   #hubIsAway(reason: string, answered: boolean): void {
     if (this.#awaySince !== undefined || this.#stopped) return
-    this.#awaySince = this.#clock.now()
+    this.#awaySince = this.#clock.elapsed()
     this.#tell({ kind: 'away', answered, reason, waiting: this.#events })
   }
 
   #hubAnswered(): void {
     if (this.#awaySince === undefined) return
-    const awayMs = this.#clock.now() - this.#awaySince
+    const awayMs = Math.round(this.#clock.elapsed() - this.#awaySince)
     this.#awaySince = undefined
     this.#tell({ kind: 'back', awayMs, waiting: this.#events })
   }

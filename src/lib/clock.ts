@@ -45,6 +45,11 @@ export function withoutJumpsAhead(clock: Clock): Clock {
   }
 }
 
+/** @returns when that was, on the monotonic clock; at the latest now. @param at milliseconds since 1970 */
+export function elapsedAt(clock: Clock, at: number): number {
+  return clock.elapsed() - Math.max(0, clock.now() - at)
+}
+
 /** Keeps the process alive while somebody waits for an answer that only a timer will bring. Node alone. */
 export class Awake {
   readonly #timer = setInterval(() => undefined, 2 ** 30).unref()

@@ -1,3 +1,4 @@
+import type { Clock } from '../lib/clock.js'
 import { fieldsOf, type JsonObject, type JsonValue } from '../lib/json.js'
 import { type Offset, start } from '../protocol/cursor.js'
 import type { Attempt, NewEvent } from '../protocol/frames.js'
@@ -6,7 +7,7 @@ import { Commands } from './commands.js'
 import { type Facts, keyOf } from './hub-event.js'
 import { Needs, needsFields, needText } from './needs.js'
 import { type Ending, type Outcome, type Turn, turnOf } from './result.js'
-import { Stall, type Stalled, type StallLimits } from './stall.js'
+import { type Heard, Stall, type Stalled, type StallLimits } from './stall.js'
 
 /** The resolution of `lastAt`, because each change of it is sent to the followers of the slices. */
 const lastAtStepMs = 5_000
@@ -105,19 +106,16 @@ export class Progress {
     return this.#stall?.stalled
   }
 
-  /**
-   * @param silentFrom the time of the last event, if it has a lease
-   * @returns when it will count as stalled unless something happens; undefined if nothing can make it so
-   */
-  stallDueAt(silentFrom: number | undefined, limits: StallLimits): number | undefined {
-    if (silentFrom !== undefined) this.#stall ??= new Stall()
-    return this.#stall?.dueAt(silentFrom, limits)
+  /** As `Stall.leftMs`. */
+  stallLeftMs(silent: Heard | undefined, limits: StallLimits, clock: Clock): number | undefined {
+    if (silent !== undefined) this.#stall ??= new Stall()
+    return this.#stall?.leftMs(silent, limits, clock)
   }
 
   /** @returns why it has stalled, if it has, and the tool */
-  stuckIn(silentFrom: number | undefined, limits: StallLimits): ReturnType<Stall['stuckIn']> {
+  stuckIn(silent: Heard | undefined, limits: StallLimits, clock: Clock): ReturnType<Stall['stuckIn']> {
     this.#stall ??= new Stall()
-    return this.#stall.stuckIn(silentFrom, limits)
+    return this.#stall.stuckIn(silent, limits, clock)
   }
 
   /** It is stuck. */
@@ -148,9 +146,10 @@ export class Progress {
   /**
    * Updates the progress by an event of the same publisher.
    *
+   * @param heard when this hub heard of a call of a tool, on its monotonic clock
    * @returns the change of the publisher's status; `noted` if the slices change in another way; undefined if they do not change
    */
-  note(event: NewEvent, offset: Offset, facts: Facts): Turn | 'noted' | undefined {
+  note(event: NewEvent, offset: Offset, facts: Facts, heard?: number): Turn | 'noted' | undefined {
     this.version++
     const { traits, now } = facts
     const { asks, answers } = traits
@@ -163,7 +162,7 @@ export class Progress {
     }
     if (answers !== undefined) changed = this.answer(answers, keyOf(event, traits)) || changed
     if (traits.usage === true) changed = this.#count(event.data) || changed
-    if (traits.tool !== undefined) (this.#stall ??= new Stall()).tool(traits.tool, event.data, now)
+    if (traits.tool !== undefined) (this.#stall ??= new Stall()).tool(traits.tool, event.data, now, heard)
     if (this.#stall?.clears() === true) changed = true
     const found =
       traits.status === undefined && traits.ends === undefined ? undefined : turnOf(traits, event.data)

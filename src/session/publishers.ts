@@ -1,4 +1,5 @@
 import type { PublisherStatus } from '../catalog/traits.js'
+import { type Clock, elapsedAt } from '../lib/clock.js'
 import type { JsonObject } from '../lib/json.js'
 import { type Epoch, type Offset, start } from '../protocol/cursor.js'
 import type { NewEvent } from '../protocol/frames.js'
@@ -10,7 +11,7 @@ import type { Progress } from './progress.js'
 import { SessionLeases } from './session-leases.js'
 import type { SessionSetting, SessionStatus } from './session-setting.js'
 import type { Stalled } from './stall.js'
-import { stallDueAt, stuckIn } from './stall-times.js'
+import { stallLeftMs, stuckIn } from './stall-times.js'
 import type { Worker } from './worker.js'
 
 /** The part of a session that this needs. */
@@ -45,6 +46,7 @@ export class Publishers {
   readonly #session: PublishingSession
   readonly #options: PublishersOptions
   readonly #leases: SessionLeases
+  readonly #steady: Clock
   #activeAt = 0
   #activeOffset: Offset = start
 
@@ -53,6 +55,7 @@ export class Publishers {
     this.#options = options
     const { steady, past } = options.setting
     this.#leases = new SessionLeases(steady, past !== undefined)
+    this.#steady = steady
   }
 
   /** Updates the progress of an event's publisher. The event has the session's newest offset. */
@@ -63,13 +66,18 @@ export class Publishers {
     const progress = worker?.progress ?? session.progress
     const revived = progress.revive()
     if (revived && worker !== undefined) worker.turn('running', now)
-    const found = progress.note(event, offset, facts)
+    const isTool = facts.traits.tool !== undefined
+    const found = progress.note(event, offset, facts, isTool ? elapsedAt(this.#steady, now) : undefined)
     if (found !== undefined && found !== 'noted') {
       if (worker === undefined) this.#options.turned(found.status)
       else worker.turn(found.status, now)
     }
     const hasMoved = progress.heard(now, offset)
-    if (worker !== undefined) this.#leases.heard(worker.id)
+    this.#leases.spoke(undefined, now)
+    if (worker !== undefined) {
+      this.#leases.heard(worker.id)
+      this.#leases.spoke(worker.id, now)
+    }
     // Workers' events are signs of life of the session too.
     if ((worker !== undefined && session.progress.heard(now, offset)) || hasMoved)
       this.#options.lastAtChanged(now)
@@ -78,7 +86,7 @@ export class Publishers {
       const published = { type: event.type, offset, time: now }
       for (const notice of noticesOfTurn(progress, found, published)) this.notify(worker, notice)
     }
-    if (found !== undefined || facts.traits.tool !== undefined) this.mayStall(worker, now)
+    if (found !== undefined || isTool) this.mayStall(worker, now)
   }
 
   /** Reports what has happened to a publisher to all who want its notices. */
@@ -153,22 +161,22 @@ export class Publishers {
 
   /** Schedules the check for a stall. */
   mayStall(worker: Worker | undefined, now: number): void {
-    const at = this.stallDueAt(worker, now)
-    if (at !== undefined) this.#options.setting.stallDue(this.#session.id, worker?.id, at)
+    const leftMs = this.stallLeftMs(worker)
+    if (leftMs !== undefined) this.#options.setting.stallDue(this.#session.id, worker?.id, now + leftMs)
   }
 
-  /** @returns when a publisher counts as stalled unless something happens; undefined if nothing can make it so */
-  stallDueAt(worker: Worker | undefined, now: number): number | undefined {
-    return stallDueAt(this.#session, worker, {
-      leases: this.#leases,
-      limits: this.#options.setting.limits,
-      now,
-    })
+  /** As `stallLeftMs` of `stall-times.ts`, of a publisher of this session. */
+  stallLeftMs(worker: Worker | undefined): number | undefined {
+    return stallLeftMs(this.#session, worker, this.#stallFacts())
   }
 
   /** @returns what a publisher is stuck in */
   stuckIn(worker: Worker | undefined): ReturnType<typeof stuckIn> {
-    return stuckIn(this.#session, worker, { leases: this.#leases, limits: this.#options.setting.limits })
+    return stuckIn(this.#session, worker, this.#stallFacts())
+  }
+
+  #stallFacts(): Parameters<typeof stuckIn>[2] {
+    return { leases: this.#leases, limits: this.#options.setting.limits, clock: this.#steady }
   }
 
   /** A publisher has stalled. */

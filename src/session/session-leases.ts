@@ -1,4 +1,4 @@
-import type { Clock } from '../lib/clock.js'
+import { type Clock, elapsedAt } from '../lib/clock.js'
 import type { SessionRecord } from '../store/store.js'
 
 /** The leases of a session and its workers: how long after the last sign of life each is lost. They are stored. */
@@ -7,6 +7,9 @@ export class SessionLeases {
   #ms: Map<string, number> | undefined = undefined
   /** When this hub last heard of them, on its monotonic clock. What it heard in an earlier run is not in it. */
   #heard: Map<string, number> | undefined = undefined
+
+  /** The last events of those who hold a lease, on the same clock. */
+  #spoke: Map<string, number> | undefined = undefined
 
   readonly #clock: Clock
   readonly #isShared: boolean
@@ -22,6 +25,23 @@ export class SessionLeases {
     if (this.of(worker) === 0) return
     this.#heard ??= new Map()
     this.#heard.set(worker ?? '', this.#clock.elapsed())
+  }
+
+  /** It has published, or one of the session's workers has. @param at milliseconds since 1970 */
+  spoke(worker: string | undefined, at: number): void {
+    if (this.of(worker) === 0) return
+    this.#spoke ??= new Map()
+    this.#spoke.set(worker ?? '', elapsedAt(this.#clock, at))
+  }
+
+  /**
+   * @param at the time of the last event of one who holds a lease, which may have been before it. Milliseconds since 1970
+   * @returns when that was, on this hub's monotonic clock
+   */
+  spokeAt(worker: string | undefined, at: number): number {
+    const known = this.#spoke?.get(worker ?? '')
+    if (known === undefined) this.spoke(worker, at)
+    return known ?? elapsedAt(this.#clock, at)
   }
 
   /** @returns the leases, without a worker for the session's own */
@@ -54,6 +74,7 @@ export class SessionLeases {
     if (this.of(worker) === ms) return false
     this.#ms ??= new Map()
     if (ms === 0) this.#heard?.delete(worker ?? '')
+    if (ms === 0) this.#spoke?.delete(worker ?? '')
     if (ms === 0) this.#ms.delete(worker ?? '')
     else this.#ms.set(worker ?? '', ms)
     return true
@@ -62,6 +83,7 @@ export class SessionLeases {
   clear(): void {
     this.#ms = undefined
     this.#heard = undefined
+    this.#spoke = undefined
   }
 
   record(): Pick<SessionRecord, 'leases'> | undefined {

@@ -40,7 +40,7 @@ export interface SessionSetting {
   readonly notices: ReadonlySet<(notice: Notice) => void>
   /** Absent without a store. */
   readonly journal: JournalSetting | undefined
-  /** For leases and commands, which expire: it does not believe a wall clock that is set ahead (`withoutJumpsAhead`). */
+  /** For leases, commands and stalls, which have their time: it does not believe a wall clock that is set ahead (`withoutJumpsAhead`). */
   readonly steady: Clock
   /** Present if a log assigns the offsets. */
   readonly past?: SharedPast

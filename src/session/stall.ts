@@ -1,4 +1,5 @@
 import type { ToolPart } from '../catalog/traits.js'
+import { type Clock, elapsedAt } from '../lib/clock.js'
 import { fieldsOf, type JsonObject, type JsonValue } from '../lib/json.js'
 
 /** The reason of a stall: a call is open for long, the same call is repeated, or nothing is published. */
@@ -16,6 +17,19 @@ export interface OpenCall {
   readonly tool: string
   /** Milliseconds since 1970. */
   readonly since: number
+}
+
+/** An open call, and when this hub heard of it on its monotonic clock; absent if that was in an earlier run. */
+interface HeldCall extends OpenCall {
+  heard?: number | undefined
+}
+
+/** A last sign of life. */
+export interface Heard {
+  /** Milliseconds since 1970. */
+  readonly at: number
+  /** The same on the monotonic clock of this hub, which a wall clock that is set does not change. */
+  readonly elapsed: number
 }
 
 /** A call that was repeated. */
@@ -52,7 +66,7 @@ export function mayBeStuck({
 
 /** Detects stalls of one worker, or of a session itself. */
 export class Stall {
-  #calls: OpenCall[] = []
+  #calls: HeldCall[] = []
   /** The last call, how often it was repeated, and since when. */
   #last: Repeated | undefined = undefined
   #stalled: Stalled | undefined = undefined
@@ -63,11 +77,11 @@ export class Stall {
 
   /** The open calls, the oldest first. */
   get calls(): readonly OpenCall[] {
-    return this.#calls
+    return this.#calls.map(({ id, tool, since }) => ({ id, tool, since }))
   }
 
-  /** A tool call begins or ends. */
-  tool(part: ToolPart, data: JsonValue | undefined, now: number): void {
+  /** A tool call begins or ends. @param heard on the monotonic clock of this hub; absent if it was in an earlier run */
+  tool(part: ToolPart, data: JsonValue | undefined, now: number, heard?: number): void {
     const fields = fieldsOf(data)
     const id = wordIn(fields, idNames)
     if (part === 'result') {
@@ -76,7 +90,7 @@ export class Stall {
       return
     }
     const tool = wordIn(fields, toolNames)
-    this.#calls.push({ id, tool, since: now })
+    this.#calls.push({ id, tool, since: now, heard })
     if (this.#calls.length > callsMax) this.#calls.shift()
     const call = fingerprint(fields)
     const last = this.#last?.call === call ? this.#last : { call, tool, times: 0, since: now }
@@ -111,32 +125,40 @@ export class Stall {
   }
 
   /**
-   * @param silentFrom the time of the last event, if it has a lease
-   * @returns when it will count as stalled unless something happens; undefined if nothing can make it so
+   * @param silent since its last event, if it has a lease
+   * @param clock does not believe a wall clock that is set ahead
+   * @returns how long until it counts as stalled unless something happens; undefined if nothing can make it so. Milliseconds
    */
-  dueAt(silentFrom: number | undefined, limits: StallLimits): number | undefined {
+  leftMs(silent: Heard | undefined, limits: StallLimits, clock: Clock): number | undefined {
     if (this.#stalled !== undefined) return undefined
-    const { stalledCallMs, stalledSilenceMs, stalledRepeats } = limits
-    if (stalledRepeats > 0 && this.#last !== undefined && this.#last.times >= stalledRepeats) return 0
-    const [call] = this.#calls
-    const dues = [
-      ...(call !== undefined && stalledCallMs > 0 ? [call.since + stalledCallMs] : []),
-      ...(silentFrom !== undefined && stalledSilenceMs > 0 ? [silentFrom + stalledSilenceMs] : []),
-    ]
-    return dues.length === 0 ? undefined : Math.min(...dues)
+    if (this.#isRepeating(limits)) return 0
+    const left = Math.min(this.#callLeftMs(limits, clock), silenceLeftMs(silent, limits, clock))
+    return left === Number.POSITIVE_INFINITY ? undefined : left
   }
 
   /** @returns why it has stalled, if it has, and the tool */
-  stuckIn(silentFrom: number | undefined, limits: StallLimits): Stalled & { readonly tool?: string } {
-    const { stalledCallMs, stalledRepeats } = limits
+  stuckIn(
+    silent: Heard | undefined,
+    limits: StallLimits,
+    clock: Clock,
+  ): Stalled & { readonly tool?: string } {
     const [call] = this.#calls
-    const last = this.#last
-    const due = this.dueAt(silentFrom, limits)
-    if (stalledRepeats > 0 && last !== undefined && last.times >= stalledRepeats) {
-      return stuck('repeat', last)
-    }
-    const isCall = call !== undefined && stalledCallMs > 0 && due === call.since + stalledCallMs
-    return isCall ? stuck('call', call) : stuck('silence', { since: silentFrom ?? 0 })
+    if (this.#last !== undefined && this.#isRepeating(limits)) return stuck('repeat', this.#last)
+    const isCall =
+      call !== undefined && this.#callLeftMs(limits, clock) <= silenceLeftMs(silent, limits, clock)
+    return isCall ? stuck('call', call) : stuck('silence', { since: silent?.at ?? 0 })
+  }
+
+  #isRepeating({ stalledRepeats }: StallLimits): boolean {
+    return stalledRepeats > 0 && this.#last !== undefined && this.#last.times >= stalledRepeats
+  }
+
+  /** @returns infinity if no call can make it stalled */
+  #callLeftMs({ stalledCallMs }: StallLimits, clock: Clock): number {
+    const [call] = this.#calls
+    if (call === undefined || stalledCallMs === 0) return Number.POSITIVE_INFINITY
+    call.heard ??= elapsedAt(clock, call.since)
+    return leftOf(stalledCallMs, call.heard, clock)
   }
 
   /** It is stuck. */
@@ -145,9 +167,19 @@ export class Stall {
   }
 
   restore(calls: readonly OpenCall[], stalled: Stalled | undefined): void {
-    this.#calls = [...calls]
+    this.#calls = calls.map((call) => ({ ...call }))
     this.#stalled = stalled
   }
+}
+
+/** @returns infinity if silence cannot make it stalled */
+function silenceLeftMs(silent: Heard | undefined, { stalledSilenceMs }: StallLimits, clock: Clock): number {
+  if (silent === undefined || stalledSilenceMs === 0) return Number.POSITIVE_INFINITY
+  return leftOf(stalledSilenceMs, silent.elapsed, clock)
+}
+
+function leftOf(ms: number, since: number, clock: Clock): number {
+  return Math.max(0, ms - (clock.elapsed() - since))
 }
 
 function stuck(why: StallReason, { since, tool }: { readonly since: number; readonly tool?: string }) {

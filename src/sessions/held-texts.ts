@@ -31,7 +31,7 @@ interface Stream {
   /** What the rest of it is published as. */
   event: NewEvent
   path: readonly string[]
-  /** When the oldest piece of what waits came, and the newest. Milliseconds since 1970. */
+  /** When the oldest piece of what waits came, and the newest, on the monotonic clock. */
   since: number
   last: number
 }
@@ -69,7 +69,7 @@ export class HeldTexts {
    *
    * @returns the event as it may be kept and sent
    */
-  masked(event: NewEvent, { session, worker, traits, now, isPlain }: Published): NewEvent {
+  masked(event: NewEvent, { session, worker, traits, isPlain }: Published): NewEvent {
     const { data = null } = event
     const text = traits.merge && mergeTextOf(traits.merge, data)
     if (text === undefined) {
@@ -82,12 +82,14 @@ export class HeldTexts {
     const isAlone = this.#held.size === 0 || !this.#held.has(session.id)
     if (isAlone && isTextAlone(data, text.path) && this.#parts.masking.isPlain(text.text, session))
       return event
-    return this.#piece(event, text, { session, worker, traits, now, isPlain })
+    return this.#piece(event, text, { session, worker, traits, isPlain })
   }
 
   #piece(event: NewEvent, { path, text }: MergeText, published: Published): NewEvent {
     const { masking } = this.#parts
-    const { session, now } = published
+    const { session } = published
+    // The wall clock may be set while a part of a secret waits.
+    const now = this.#parts.clock.elapsed()
     const { data = null } = event
     const bare = isTextAlone(data, path) ? data : withTextAt(data, path, '')
     const rest = bare === data ? data : masking.value(bare, session)
@@ -181,7 +183,7 @@ export class HeldTexts {
     held.timer = undefined
     const session = this.#session(id, held)
     if (session === undefined) return this.#drop(id)
-    const now = this.#parts.clock.now()
+    const now = this.#parts.clock.elapsed()
     let next = Number.POSITIVE_INFINITY
     for (const [name, stream] of held.streams) {
       if (stream.text.heldLength > 0 && dueAt(stream) <= now) this.#release(stream, session)
@@ -231,7 +233,6 @@ interface Published {
   readonly session: Session
   readonly worker: Worker | undefined
   readonly traits: Traits
-  readonly now: number
   /** As in `Publishing.publish`. */
   readonly isPlain: boolean
 }

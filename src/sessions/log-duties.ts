@@ -80,11 +80,10 @@ export class LogDuties {
     void this.#soon(id, (session) => {
       const worker = workerId === undefined ? undefined : session.workers.get(workerId)
       if (workerId !== undefined && worker === undefined) return []
-      const now = clock.now()
-      const due = session.publishers.stallDueAt(worker, now)
-      if (due === undefined) return []
-      if (due > now) {
-        stallTimes.wait(id, workerId, due)
+      const leftMs = session.publishers.stallLeftMs(worker)
+      if (leftMs === undefined) return []
+      if (leftMs > 0) {
+        stallTimes.wait(id, workerId, clock.now() + leftMs)
         return []
       }
       const { heardOffset: seen } = (worker ?? session).progress

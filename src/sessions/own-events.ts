@@ -83,8 +83,8 @@ export class OwnEvents {
     const worker = workerId === undefined ? undefined : session?.workers.get(workerId)
     if (session === undefined || (workerId !== undefined && worker === undefined)) return undefined
     const now = this.#clock.now()
-    const due = session.publishers.stallDueAt(worker, now)
-    if (due === undefined || due > now) return due
+    const leftMs = session.publishers.stallLeftMs(worker)
+    if (leftMs === undefined || leftMs > 0) return leftMs === undefined ? undefined : now + leftMs
     const stalled = session.publishers.stuckIn(worker)
     session.publishers.stall(worker, stalled)
     const type = 'worker.stalled'

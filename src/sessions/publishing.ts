@@ -206,7 +206,7 @@ export class Publishing {
       if (offset === undefined) {
         const traits = this.#catalog.traitsOf(event.type)
         if (event.attempt !== undefined) this.#own.supersede(session, worker, event.attempt, now)
-        const masked = this.#texts?.masked(event, { session, worker, traits, now, isPlain }) ?? event
+        const masked = this.#texts?.masked(event, { session, worker, traits, isPlain }) ?? event
         const bytes = (sizes[i] as number) + growthOf(event, masked)
         offset = session.append(masked, worker, { traits, bytes, now })
       } else duplicates++

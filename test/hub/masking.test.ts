@@ -156,6 +156,22 @@ t.test(
   },
 )
 
+t.test('a wall clock that is set publishes no part of a secret that waits', async (t) => {
+  const { hub, clock } = setUp()
+  const session = hub.session('a')
+  session.publish({ type: text, data: { content: `a ${token.slice(0, 10)}` } })
+  clock.advance(150)
+  session.publish({ type: text, data: { content: token.slice(10, 20) } })
+  clock.jump(3_600_000)
+  clock.advance(199)
+  session.publish({ type: text, data: { content: token.slice(20, 30) } })
+  clock.jump(-7_200_000)
+  clock.advance(199)
+  session.publish({ type: text, data: { content: `${token.slice(30)} end` } })
+  const contents = hub.history('sessions/a').events.map(({ data }) => (data as { content: string }).content)
+  t.equal(contents.join(''), `a ${mark} end`)
+})
+
 t.test('two texts of one publisher that alternate do not mix', async (t) => {
   const { hub, clock } = setUp()
   const session = hub.session('a')

@@ -170,6 +170,23 @@ t.test('a call that is open for long is told once, and no more once it has ended
   t.match(a.find('s')?.workers, [{ stalled: { why: 'call' } }])
 })
 
+t.test('a wall clock that jumps ahead makes nobody stalled at several hubs', async (t) => {
+  const { hubs, done, clock } = setUp(t, 2, { limits: { stalledSilenceMs: 60_000, stalledCallMs: 60_000 } })
+  const [a, b] = hubs
+  const shown = () => a.find('s')?.workers[0] as unknown as { stalled?: unknown }
+  const call = { type: 'tool_call_started', data: { tool_use_id: '1', tool_name: 'grep' } }
+  await done(a.submitLease(worker, 3_600_000))
+  await done(a.submit(worker, [{ type: 'execution_started' }]))
+  await clock.pass(30_000)
+  await done(b.submit(worker, [call]))
+  clock.jump(7_200_000)
+  // Every hub looks now, for the silence before the call.
+  await clock.pass(35_000)
+  t.notOk(shown().stalled)
+  await clock.pass(26_000)
+  t.match(shown().stalled, { why: 'call' })
+})
+
 t.test('a new attempt takes the place of the former one at all hubs', async (t) => {
   const { hubs, done, follow, clock } = setUp(t)
   const [a, b] = hubs

@@ -13,7 +13,7 @@ import { cutTo, windowOf } from '../../src/session/replayed.js'
 import { isError, reasonText, turnOf, worst } from '../../src/session/result.js'
 import { Search } from '../../src/session/search.js'
 import { SessionLeases } from '../../src/session/session-leases.js'
-import { mayBeStuck, Stall } from '../../src/session/stall.js'
+import { type Heard, mayBeStuck, Stall } from '../../src/session/stall.js'
 import { type Tracer, Tracing } from '../../src/session/tracing.js'
 import { SimulatedClock } from '../kit/clock.js'
 
@@ -194,24 +194,32 @@ t.test('failed is worse than lost, lost than cancelled, and of several alike the
 const stallLimits = { stalledCallMs: 100, stalledSilenceMs: 1_000, stalledRepeats: 3 }
 
 /** Finds out what it is stuck in, and marks it as such. */
-function stuck(stall: Stall, silentFrom: number | undefined) {
-  const found = stall.stuckIn(silentFrom, stallLimits)
+function stuck(stall: Stall, silent: Heard | undefined) {
+  const found = stall.stuckIn(silent, stallLimits, new SimulatedClock(0))
   stall.stall(found)
   return found
 }
 
 t.test('a call that stays open counts as stuck from when it began, until its result comes', async (t) => {
   const stall = new Stall()
-  t.equal(stall.dueAt(undefined, stallLimits), undefined)
-  stall.tool('call', { tool_use_id: 'a', tool_name: 'grep', x: 1 }, 10)
-  stall.tool('call', { toolCallId: 'b', toolName: 'ls', x: 2 }, 20)
-  t.equal(stall.dueAt(undefined, stallLimits), 110)
-  t.equal(stall.dueAt(5, { ...stallLimits, stalledSilenceMs: 50 }), 55, 'what comes first')
-  t.equal(stall.dueAt(5, { ...stallLimits, stalledCallMs: 0 }), 1_005)
-  t.equal(stall.dueAt(5, { stalledCallMs: 0, stalledSilenceMs: 0, stalledRepeats: 0 }), undefined)
+  const clock = new SimulatedClock(0)
+  t.equal(stall.leftMs(undefined, stallLimits, clock), undefined)
+  clock.advance(10)
+  stall.tool('call', { tool_use_id: 'a', tool_name: 'grep', x: 1 }, 10, clock.elapsed())
+  clock.jump(1_000)
+  clock.advance(10)
+  stall.tool('call', { toolCallId: 'b', toolName: 'ls', x: 2 }, 20, clock.elapsed())
+  const silent = { at: 5, elapsed: 5 }
+  t.equal(stall.leftMs(undefined, stallLimits, clock), 90)
+  t.equal(stall.leftMs(silent, { ...stallLimits, stalledSilenceMs: 50 }, clock), 35, 'what comes first')
+  t.equal(stall.leftMs(silent, { ...stallLimits, stalledCallMs: 0 }, clock), 985)
+  t.equal(
+    stall.leftMs(silent, { stalledCallMs: 0, stalledSilenceMs: 0, stalledRepeats: 0 }, clock),
+    undefined,
+  )
   t.strictSame(stuck(stall, undefined), { since: 10, why: 'call', tool: 'grep' })
   t.strictSame(stall.stalled, { since: 10, why: 'call' })
-  t.equal(stall.dueAt(undefined, stallLimits), undefined, 'it is told once')
+  t.equal(stall.leftMs(undefined, stallLimits, clock), undefined, 'it is told once')
   stall.tool('result', { toolCallId: 'b' }, 30)
   t.notOk(stall.clears(), 'another call has ended')
   stall.tool('result', { tool_call_id: 'unknown' }, 30)
@@ -239,6 +247,7 @@ t.test(
 )
 
 t.test('the same call in a row counts as stuck, whatever its id, until another one comes', async (t) => {
+  const clock = new SimulatedClock(0)
   for (const input of ['x', 'x'.repeat(100)]) {
     const stall = new Stall()
     const call = (id: string, given: string, at: number) => {
@@ -247,10 +256,10 @@ t.test('the same call in a row counts as stuck, whatever its id, until another o
     }
     call('1', `${input}a`, 1)
     for (const at of [2, 3]) call(`${at}`, input, at)
-    t.equal(stall.dueAt(undefined, stallLimits), undefined, 'twice is not yet')
+    t.equal(stall.leftMs(undefined, stallLimits, clock), undefined, 'twice is not yet')
     call('4', input, 4)
-    t.equal(stall.dueAt(undefined, stallLimits), 0)
-    t.equal(stall.dueAt(undefined, { ...stallLimits, stalledRepeats: 0 }), undefined)
+    t.equal(stall.leftMs(undefined, stallLimits, clock), 0)
+    t.equal(stall.leftMs(undefined, { ...stallLimits, stalledRepeats: 0 }, clock), undefined)
     t.strictSame(stuck(stall, undefined), { since: 2, why: 'repeat', tool: 'grep' })
     t.notOk(stall.clears())
     call('5', input, 5)
@@ -262,14 +271,19 @@ t.test('the same call in a row counts as stuck, whatever its id, until another o
 
 t.test('silence under a lease counts as stuck until anything comes, and an end clears all', async (t) => {
   const stall = new Stall()
-  t.equal(stall.dueAt(7, stallLimits), 1_007)
-  t.strictSame(stuck(stall, 7), { since: 7, why: 'silence' })
+  const clock = new SimulatedClock(10)
+  const silent = { at: 7, elapsed: 7 }
+  t.equal(stall.leftMs(silent, stallLimits, clock), 997)
+  t.strictSame(stuck(stall, silent), { since: 7, why: 'silence' })
   t.ok(stall.clears())
   t.notOk(stall.clear())
   stall.tool('call', {}, 1)
   stuck(stall, undefined)
   t.ok(stall.clear())
-  t.same([stall.calls, stall.stalled, stall.dueAt(undefined, stallLimits)], [[], undefined, undefined])
+  t.same(
+    [stall.calls, stall.stalled, stall.leftMs(undefined, stallLimits, clock)],
+    [[], undefined, undefined],
+  )
   stall.restore([{ id: 'a', tool: 't', since: 4 }], { since: 4, why: 'call' })
   t.notOk(stall.clears())
   t.notOk(mayBeStuck({ status: 'ended', startedAt: 1 }))

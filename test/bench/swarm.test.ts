@@ -14,6 +14,7 @@ import { countFaults, noFaults, Tally } from '../../bench/swarm/tally.js'
 import { readFrameHead } from '../../bench/swarm/websocket.js'
 import type { JsonValue } from '../../src/lib/json.js'
 import { compare } from '../../src/state/compare.js'
+import { typescript } from '../kit/typescript.js'
 
 const connections = 20
 const turns = 30
@@ -321,7 +322,7 @@ t.test('generated texts are always the same, and about as long as recorded ones'
 
 t.test('the command', async (t) => {
   const bench = (...args: string[]) =>
-    spawnSync(process.execPath, ['--import', 'tsx', 'bench/main.ts', ...args], { encoding: 'utf8' })
+    spawnSync(process.execPath, [...typescript, 'bench/main.ts', ...args], { encoding: 'utf8' })
 
   t.test('names the cells there are when none is called so', async (t) => {
     const { status, stderr } = bench('fanout', 'join', '--quick', '--only', 'ws-1-1-1')

@@ -187,12 +187,12 @@ async function followed(hub: Hub, session: string, wanted: number): Promise<void
 
 /** Waits until the newest row that a panel draws has at least this number. */
 async function reaches(panel: Locator, number: number): Promise<void> {
-  const end = Date.now() + deadline.timeout
+  const end = performance.now() + deadline.timeout
   for (;;) {
     const rows = await panel.locator('.row').allInnerTexts()
     const newest = Number(/line (\d+)/.exec(rows.at(-1) ?? '')?.[1] ?? 0)
     if (newest >= number) return
-    if (Date.now() > end) throw new Error(`waited in vain for line ${number}: the newest is ${newest}`)
+    if (performance.now() > end) throw new Error(`waited in vain for line ${number}: the newest is ${newest}`)
     await new Promise((resolve) => setTimeout(resolve, 20))
   }
 }
@@ -215,9 +215,9 @@ class Load {
   }
 
   async run(perSecond: number): Promise<void> {
-    const start = Date.now()
-    while (!this.#stopped && Date.now() - start < runMs) {
-      const due = Math.floor(((Date.now() - start) / 1_000) * (perSecond / this.#workers.length))
+    const start = performance.now()
+    while (!this.#stopped && performance.now() - start < runMs) {
+      const due = Math.floor(((performance.now() - start) / 1_000) * (perSecond / this.#workers.length))
       const numbers = Array.from({ length: Math.max(0, due - this.lines) }, (_, at) => this.lines + at + 1)
       if (numbers.length > 0)
         await Promise.all(

@@ -7,6 +7,7 @@ import { StdioClientTransport } from '@modelcontextprotocol/client/stdio'
 import t, { type Test } from 'tap'
 import { served } from '../kit/served.js'
 import { mint, secret } from '../kit/tokens.js'
+import { typescript } from '../kit/typescript.js'
 import { until } from '../kit/wait.js'
 
 const main = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url))
@@ -21,7 +22,7 @@ interface Called {
 async function agentOf(t: Test, url: string, token?: string) {
   const transport = new StdioClientTransport({
     command: process.execPath,
-    args: ['--import', 'tsx', main, 'mcp', '--hub', url],
+    args: [...typescript, main, 'mcp', '--hub', url],
     env: { ...(process.env as Record<string, string>), ...(token !== undefined && { RUNCAST_TOKEN: token }) },
     stderr: 'pipe',
   })
@@ -153,7 +154,7 @@ t.test('it has the rights of its token, and no others', async (t) => {
 t.test('it answers what it has read before its input ended, and ends', async (t) => {
   const { hub, url } = await served(t)
   hub.session('one').publish({ type: 'note' })
-  const child = spawn(process.execPath, ['--import', 'tsx', main, 'mcp', '--hub', url], {
+  const child = spawn(process.execPath, [...typescript, main, 'mcp', '--hub', url], {
     stdio: ['pipe', 'pipe', 'inherit'],
   })
   t.teardown(() => void child.kill('SIGKILL'))

@@ -10,6 +10,7 @@ import type { HubEvent } from '../../src/protocol/frames.js'
 import { memoryStore } from '../../src/store/memory.js'
 import { served } from '../kit/served.js'
 import { mint, secret } from '../kit/tokens.js'
+import { typescript } from '../kit/typescript.js'
 import { until } from '../kit/wait.js'
 import { buildCommandLine } from './command-line.js'
 
@@ -255,7 +256,7 @@ t.test('the agent of the guide can be asked, and cancelled', async (t) => {
   writeFileSync(`${folder}agent.mjs`, code.replace("'runcast/client'", `'${client}'`))
   const { hub, url } = await served(t)
   const start = () => {
-    const agent = spawn(process.execPath, ['--import', 'tsx', `${folder}agent.mjs`], {
+    const agent = spawn(process.execPath, [...typescript, `${folder}agent.mjs`], {
       env: { ...process.env, RUNCAST_HUB: url },
       stdio: 'inherit',
     })

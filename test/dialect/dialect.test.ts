@@ -20,6 +20,7 @@ import { RunTelling } from '../../src/server/links/run-telling.js'
 import { memoryLink } from '../../src/transport/memory.js'
 import { SimulatedClock } from '../kit/clock.js'
 import { SeededRandom } from '../kit/random.js'
+import { typescript } from '../kit/typescript.js'
 
 const run = promisify(execFile)
 const none = 0 as Offset
@@ -156,7 +157,7 @@ t.test('the examples of the guide run as written, and show their last words', as
     t.ok(example.trim().split('\n').length < 40)
     const file = join(t.testdir(), `example-${number}.ts`)
     writeFileSync(file, example.replace("'runcast'", `'${index}'`).replace('port: 4600', 'port: 0'))
-    const { stdout, stderr } = await run(process.execPath, ['--import', 'tsx', file], { timeout: 20_000 })
+    const { stdout, stderr } = await run(process.execPath, [...typescript, file], { timeout: 20_000 })
     t.equal(stderr, '')
     said.push(stdout)
   }

@@ -33,8 +33,8 @@ const hubs: Readonly<Record<string, (t: Test) => HubOptions | Promise<HubOptions
   nginx: () => ({}),
 }
 
-/** `RUNCAST_SUITES=redis,nginx` for the others. */
-const kinds = (process.env['RUNCAST_SUITES'] ?? 'memory,lmdb,log').split(',')
+/** `RUNCAST_SUITES=memory,redis,nginx` for the others. */
+const kinds = (process.env['RUNCAST_SUITES'] ?? 'lmdb,log').split(',')
 
 // They sleep most of the time.
 t.jobs = 3

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
+import { typescript } from '../kit/typescript.js'
 
 // RUNCAST_KILLS=50 for the long run.
 const kills = Number(process.env['RUNCAST_KILLS'] ?? 3)
@@ -15,7 +16,7 @@ interface Running {
 }
 
 async function start(directory: string): Promise<Running> {
-  const running = spawn(process.execPath, ['--import', 'tsx', child, directory], {
+  const running = spawn(process.execPath, [...typescript, child, directory], {
     stdio: ['ignore', 'pipe', 'inherit'],
   })
   for await (const line of createInterface({ input: running.stdout })) {

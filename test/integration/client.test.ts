@@ -10,6 +10,7 @@ import type { Hub } from '../../src/hub/hub.js'
 import { clientSuite, runOn, ways } from '../conformance/client.js'
 import { farHub } from '../kit/far-hub.js'
 import { served } from '../kit/served.js'
+import { typescript } from '../kit/typescript.js'
 import { until } from '../kit/wait.js'
 
 const Socket: SocketClass = WebSocket
@@ -79,7 +80,7 @@ t.test('the examples of the guide and the README run as written', async (t) => {
     assert(example !== undefined, `expected an example in ${page}`)
     const file = join(t.testdir(), 'example.ts')
     writeFileSync(file, example.replace(/@?runcast\/client/, client).replace('http://127.0.0.1:4600', url))
-    const { stdout, stderr } = await run(process.execPath, ['--import', 'tsx', file], { timeout: 20_000 })
+    const { stdout, stderr } = await run(process.execPath, [...typescript, file], { timeout: 20_000 })
     t.equal(stdout, shown)
     t.equal(stderr, '')
   }

@@ -10,6 +10,7 @@ import { inspectStore } from '../../src/store/inspect.js'
 import { inspectFile } from '../../src/store/inspect-file.js'
 import { openLmdb } from '../../src/store/lmdb.js'
 import { freePort } from '../kit/free-port.js'
+import { typescript } from '../kit/typescript.js'
 
 // For the long run: RUNCAST_KILLS=100 node --import tsx test/integration/trim-kills.test.ts
 const kills = Number(process.env['RUNCAST_KILLS'] ?? 4)
@@ -28,7 +29,7 @@ class HubProcess {
   readonly #lines: AsyncIterator<string>
 
   constructor() {
-    const args = ['--import', 'tsx', child, directory, `${port}`]
+    const args = [...typescript, child, directory, `${port}`]
     const hub = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
     this.process = hub
     this.exited = new Promise((resolve) => hub.once('exit', resolve))

@@ -6,6 +6,7 @@ import t from 'tap'
 import { SimulatedClock } from './clock.js'
 import { reset } from './proxy.js'
 import { SeededRandom } from './random.js'
+import { typescript } from './typescript.js'
 import { until } from './wait.js'
 
 t.test('SimulatedClock', async (t) => {
@@ -124,7 +125,7 @@ endChildrenWithUs('RUNCAST_TEST_KIT')
 const stubborn = 'trap "" HUP INT TERM; sleep 1000 & echo $$ $!; wait'
 spawn('sh', ['-c', stubborn], { detached: true, stdio: ['ignore', 'inherit', 'ignore'] })
 setInterval(() => {}, 1_000)`
-    const words = ['--import', 'tsx', '--input-type=module', '-e', started]
+    const words = [...typescript, '--input-type=module', '-e', started]
     const test = spawn(process.execPath, words, { stdio: ['ignore', 'pipe', 'inherit'] })
     t.teardown(() => test.kill('SIGKILL'))
     const [said] = (await once(test.stdout, 'data')) as [Buffer]

@@ -9,9 +9,10 @@ export async function until(
   holds: () => boolean | Promise<boolean>,
   deadlineMs = 30_000,
 ): Promise<void> {
-  const end = Date.now() + deadlineMs
+  // A machine's wall clock may be set ahead meanwhile.
+  const end = performance.now() + deadlineMs
   while (!(await holds())) {
-    if (Date.now() > end) throw new Error(`waited ${deadlineMs} ms in vain until ${what}`)
+    if (performance.now() > end) throw new Error(`waited ${deadlineMs} ms in vain until ${what}`)
     await new Promise((resolve) => setTimeout(resolve, 2))
   }
 }

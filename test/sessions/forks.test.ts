@@ -15,6 +15,7 @@ import type { Fork, Store } from '../../src/store/store.js'
 import { forkSuite } from '../conformance/forks.js'
 import { served } from '../kit/served.js'
 import { mint, secret } from '../kit/tokens.js'
+import { typescript } from '../kit/typescript.js'
 import { aDirectory, aHub, dataOf, historyOf, notes, publishAll, range, take } from './committing-kit.js'
 
 t.test('in memory', async (t) => forkSuite(t, { options: () => ({}), knowsFormerState: false }))
@@ -157,7 +158,7 @@ t.test('a hub that is killed while it forks has the whole fork or none', async (
   const done = new Set<string>()
   const begun = new Set<string>()
   for (let kill = 0; kill < kills; kill++) {
-    const args = ['--import', 'tsx', child, directory, `${kill}`]
+    const args = [...typescript, child, directory, `${kill}`]
     const process_ = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
     const exited = once(process_, 'exit')
     const most = 2 + kill

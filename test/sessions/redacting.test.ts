@@ -19,6 +19,7 @@ import { inspectFile } from '../../src/store/inspect-file.js'
 import { openLmdb } from '../../src/store/lmdb.js'
 import { memoryStore } from '../../src/store/memory.js'
 import { served } from '../kit/served.js'
+import { typescript } from '../kit/typescript.js'
 import { until } from '../kit/wait.js'
 import { aDirectory, aHub, historyOf, notes, publishAll } from './committing-kit.js'
 
@@ -321,7 +322,7 @@ t.test('a hub that is killed while it redacts leaves each event as it was, or re
     filling.setState('sessions/s', 'plan', { password: secret })
     await filling.committed('s')
     await filling.closeStore()
-    const running = spawn(process.execPath, ['--import', 'tsx', child, directory, secret], {
+    const running = spawn(process.execPath, [...typescript, child, directory, secret], {
       stdio: ['ignore', 'pipe', 'inherit'],
     })
     const exited = once(running, 'exit')

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
+import { typescript } from '../kit/typescript.js'
 import { fillSample, type Outcome, restartSystem } from './damage-cases.js'
 
 // For the long run: RUNCAST_DAMAGES=10000 node --import tsx test/store/damage.test.ts; RUNCAST_SEED repeats one.
@@ -27,7 +28,7 @@ async function* sayings(sample: string, pristine: string, count: number): AsyncG
   let next = 1
   while (next <= count) {
     const args = [sample, join(folder, 'damaged'), pristine, `${seed}`, `${next}`, `${count}`]
-    const process_ = spawn(process.execPath, ['--import', 'tsx', child, ...args], {
+    const process_ = spawn(process.execPath, [...typescript, child, ...args], {
       stdio: ['ignore', 'pipe', 'pipe'],
     })
     let stderr = ''

@@ -30,6 +30,7 @@ import { salvage } from '../../src/store/salvage.js'
 import { isSealed } from '../../src/store/seal.js'
 import { offsetsAhead, type Store, type StoreError } from '../../src/store/store.js'
 import { aSession, at, offset, readAll, someEvents } from '../conformance/store-kit.js'
+import { typescript } from '../kit/typescript.js'
 import { until } from '../kit/wait.js'
 import { breakValues } from './break-values.js'
 
@@ -435,8 +436,8 @@ function startChild(
   directory: string,
   { durability = 'process', mode = '', before = '' } = {},
 ): ChildProcess {
-  const command = `${before} exec "$0" --import tsx "$@"`
-  const args = ['-c', command, process.execPath, child, directory, durability, mode]
+  const command = `${before} exec "$0" "$@"`
+  const args = ['-c', command, process.execPath, ...typescript, child, directory, durability, mode]
   return spawn('sh', args, { stdio: ['ignore', 'pipe', 'inherit'] })
 }
 

@@ -7,6 +7,7 @@ import t from 'tap'
 import { mib, serve } from '../conformance/transport-kit.js'
 import { SimulatedClock } from '../kit/clock.js'
 import { RawClient } from '../kit/raw-http.js'
+import { typescript } from '../kit/typescript.js'
 import { onUws, uws } from '../kit/uws.js'
 import { until } from '../kit/wait.js'
 import { closingService } from './closing-service.js'
@@ -37,7 +38,7 @@ t.test('closing a link gives its memory back, whoever closes it, and when', onUw
   }
   const file = fileURLToPath(new URL('closing-server.ts', import.meta.url))
   // A small young generation: of a large one some is taken and some is not, which would hide megabytes.
-  const node = ['--expose-gc', '--max-semi-space-size=1', '--import', import.meta.resolve('tsx')]
+  const node = ['--expose-gc', '--max-semi-space-size=1', ...typescript]
   const server = fork(file, { execArgv: node })
   t.teardown(() => server.disconnect())
   async function hear<Word>(): Promise<Word> {

@@ -256,7 +256,11 @@ overTransports(t, (t) => {
       t.comment(`seed ${seed}`)
       const end = performance.now() + partMs
       // A busy machine does less in its time, but never nothing.
-      const times = await run(t, new SeededRandom(seed), (done) => done >= timesMin && performance.now() > end)
+      const times = await run(
+        t,
+        new SeededRandom(seed),
+        (done) => done >= timesMin && performance.now() > end,
+      )
       t.comment(`${times} times`)
       t.ok(times >= timesMin)
       t.equal(({} as { polluted?: boolean }).polluted, undefined, 'no prototype was changed')

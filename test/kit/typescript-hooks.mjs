@@ -35,7 +35,7 @@ async function compiled(file) {
     loader: file.endsWith('x') ? 'tsx' : 'ts',
     jsx: 'automatic',
     target: 'es2023',
-    sourcemap: false,
+    sourcemap: 'inline',
     sourcesContent: false,
     sourcefile: fileURLToPath(file),
   })

@@ -5,7 +5,7 @@ import { tokenFinder } from './token-finder.js'
 import { blockEnd } from './wide-shapes.js'
 
 /** The end of a text that arrives in pieces, as far as the next piece may change its masking. */
-interface Tail {
+export interface Tail {
   /** The sent end of the text that may begin a secret's prefix. */
   readonly sent: string
   /** The text that is held back. */
@@ -18,7 +18,16 @@ const nothing: Tail = { sent: '', held: '' }
 
 /** A text that arrives in pieces, any of which may end within a secret. */
 export class TailedText {
-  #tail: Tail = nothing
+  #tail: Tail
+
+  /** @param tail `tail` of another one, which this one continues */
+  constructor(tail: Tail = nothing) {
+    this.#tail = tail
+  }
+
+  get tail(): Tail {
+    return this.#tail
+  }
 
   /** Whether the next piece does not depend on earlier ones. */
   get isSettled(): boolean {

@@ -1,45 +1,24 @@
 import type { Catalog } from '../catalog/catalog.js'
-import { type MergeText, mergeTextOf, withTextAt } from '../catalog/merge.js'
+import { mergeTextOf } from '../catalog/merge.js'
 import type { Traits } from '../catalog/traits.js'
 import type { Clock, Timer } from '../lib/clock.js'
-import { type JsonObject, type JsonValue, measure } from '../lib/json.js'
 import type { Masking } from '../mask/masking.js'
-import { TailedText } from '../mask/tails.js'
 import { ProtocolError } from '../protocol/codes.js'
 import type { Epoch } from '../protocol/cursor.js'
 import type { NewEvent } from '../protocol/frames.js'
-import { keyOf } from '../session/hub-event.js'
 import type { Session } from '../session/session.js'
 import type { Timeline } from '../session/timeline.js'
 import type { Worker } from '../session/worker.js'
+import { HeldStreams, type Release } from './held-streams.js'
 import type { Sessions } from './sessions.js'
-import { textStreamOf } from './text-streams.js'
-
-/** How long a text waits for its next piece with what may be the beginning of a secret. Milliseconds. */
-const pieceMs = 200
-/** How long it waits in all, while pieces come. */
-const heldMs = 2_000
-/** How long what follows counts as a part of a secret that was masked before its end. */
-const insideMs = 5_000
-/** Texts of one session that may wait at the same time; of more, the oldest goes on. */
-const streamsMax = 64
-
-/** A text that waits. */
-interface Stream {
-  readonly text: TailedText
-  readonly worker: string | undefined
-  /** What the rest of it is published as. */
-  event: NewEvent
-  path: readonly string[]
-  /** When the oldest piece of what waits came, and the newest, on the monotonic clock. */
-  since: number
-  last: number
-}
+import { isTextAlone } from './text-streams.js'
 
 interface Held {
   readonly epoch: Epoch
-  readonly streams: Map<string, Stream>
+  readonly streams: HeldStreams
   timer: Timer | undefined
+  /** When the timer fires. Milliseconds, monotonic. */
+  timerAt: number
 }
 
 export interface HeldTextsParts {
@@ -82,70 +61,38 @@ export class HeldTexts {
     const isAlone = this.#held.size === 0 || !this.#held.has(session.id)
     if (isAlone && isTextAlone(data, text.path) && this.#parts.masking.isPlain(text.text, session))
       return event
-    return this.#piece(event, text, { session, worker, traits, isPlain })
-  }
-
-  #piece(event: NewEvent, { path, text }: MergeText, published: Published): NewEvent {
-    const { masking } = this.#parts
-    const { session } = published
-    // The wall clock may be set while a part of a secret waits.
-    const now = this.#parts.clock.elapsed()
-    const { data = null } = event
-    const bare = isTextAlone(data, path) ? data : withTextAt(data, path, '')
-    const rest = bare === data ? data : masking.value(bare, session)
-    const held = this.#held.get(session.id)
-    const name = held && streamOf(event, path, published)
-    const known = name === undefined ? undefined : held?.streams.get(name)
-    const tailed = known?.text ?? new TailedText()
-    const sent = tailed.add(text, masking, session)
-    const masked = sent === text && rest === bare ? event : { ...event, data: withTextAt(rest, path, sent) }
-    if (known !== undefined) {
-      if (tailed.heldLength <= text.length) known.since = now
-      Object.assign(known, { last: now, event: masked, path })
-    }
-    if (tailed.isSettled) {
-      if (held !== undefined && name !== undefined && held.streams.delete(name) && held.streams.size === 0)
-        this.#drop(session.id)
-    } else if (known === undefined) {
-      const stream = {
-        text: tailed,
-        worker: published.worker?.id,
-        event: masked,
-        path,
-        since: now,
-        last: now,
-      }
-      this.#hold(name ?? streamOf(event, path, published), stream, session)
-    }
+    const held = this.#heldOf(session)
+    const piece = { session, worker: worker?.id, traits, now: this.#parts.clock.elapsed() }
+    const masked = held.streams.add(event, text, piece, this.#releaseTo(session))
+    this.#keep(session.id, held)
     return masked
   }
 
-  #hold(name: string, stream: Stream, session: Session): void {
-    let held = this.#held.get(session.id)
-    if (held?.epoch !== session.epoch) {
-      held?.timer?.cancel()
-      held = { epoch: session.epoch, streams: new Map(), timer: undefined }
-      this.#held.set(session.id, held)
-    }
-    held.streams.set(name, stream)
-    held.timer ??= this.#wait(session.id, pieceMs)
-    if (held.streams.size <= streamsMax) return
-    for (const [oldest, other] of held.streams) {
-      this.#release(other, session)
-      held.streams.delete(oldest)
-      return
-    }
+  #heldOf({ id, epoch }: Session): Held {
+    const held = this.#held.get(id)
+    if (held?.epoch === epoch) return held
+    held?.timer?.cancel()
+    this.#held.delete(id)
+    return { epoch, streams: new HeldStreams(this.#parts), timer: undefined, timerAt: 0 }
+  }
+
+  #keep(id: string, held: Held): void {
+    const due = held.streams.dueAt()
+    if (due === undefined) return this.#drop(id)
+    this.#held.set(id, held)
+    // A text that was only remembered may have something to send soon.
+    if (held.timer !== undefined && held.timerAt <= due) return
+    held.timer?.cancel()
+    const { clock } = this.#parts
+    held.timer = clock.after(Math.max(0, due - clock.elapsed()), () => this.#due(id))
+    held.timerAt = due
   }
 
   /** The texts of a session end, or of one publisher. */
   #end(session: Session, worker: Worker | undefined): void {
     const held = this.#held.get(session.id)
     if (held === undefined || held.epoch !== session.epoch) return
-    for (const [name, stream] of held.streams) {
-      if (stream.worker !== worker?.id) continue
-      held.streams.delete(name)
-      this.#release(stream, session)
-    }
+    held.streams.end(worker?.id, session, this.#releaseTo(session))
     if (held.streams.size === 0) this.#drop(session.id)
   }
 
@@ -154,8 +101,7 @@ export class HeldTexts {
     const held = this.#held.get(session.id)
     if (held === undefined) return
     this.#drop(session.id)
-    if (held.epoch !== session.epoch) return
-    for (const stream of held.streams.values()) this.#release(stream, session)
+    if (held.epoch === session.epoch) held.streams.endAll(session, this.#releaseTo(session))
   }
 
   /** Nothing is to wait any more: the hub is about to close. */
@@ -173,26 +119,15 @@ export class HeldTexts {
     this.#held.delete(id)
   }
 
-  #wait(id: string, ms: number): Timer {
-    return this.#parts.clock.after(ms, () => this.#due(id))
-  }
-
   #due(id: string): void {
     const held = this.#held.get(id)
     if (held === undefined) return
     held.timer = undefined
     const session = this.#session(id, held)
     if (session === undefined) return this.#drop(id)
-    const now = this.#parts.clock.elapsed()
-    let next = Number.POSITIVE_INFINITY
-    for (const [name, stream] of held.streams) {
-      if (stream.text.heldLength > 0 && dueAt(stream) <= now) this.#release(stream, session)
-      if (stream.text.isSettled || dueAt(stream) <= now) held.streams.delete(name)
-      else next = Math.min(next, dueAt(stream))
-    }
+    held.streams.endDue(this.#parts.clock.elapsed(), session, this.#releaseTo(session))
     if (session.followed) this.#parts.onDirty(session)
-    if (held.streams.size === 0) this.#drop(id)
-    else held.timer = this.#wait(id, next - now)
+    this.#keep(id, held)
   }
 
   /** @returns the session, as long as something can be published to it */
@@ -206,26 +141,13 @@ export class HeldTexts {
     }
   }
 
-  /** Publishes what waits of a text. */
-  #release({ text, worker: id, event, path }: Stream, session: Session): void {
-    const { masking, catalog, clock } = this.#parts
-    const isHeld = text.heldLength > 0
-    const rest = text.release(masking, session)
-    if (!isHeld) return
-    const { type, key, time, force, attempt, data = null } = event
-    const made: NewEvent = {
-      type,
-      data: withTextAt(data, path, rest),
-      ...(key !== undefined && { key }),
-      // It is a part of what was published then.
-      ...(time !== undefined && { time }),
-      ...(force !== undefined && { force }),
-      ...(attempt !== undefined && { attempt }),
+  /** @returns a function that publishes what was kept back */
+  #releaseTo(session: Session): Release {
+    return ({ event, worker: id, traits, bytes }) => {
+      const worker = id === undefined ? undefined : session.worker(id)
+      this.published++
+      session.append(event, worker, { traits, bytes, now: this.#parts.clock.now(), isHub: true })
     }
-    const bytes = measure(made.data ?? null, Number.POSITIVE_INFINITY) + type.length + (key?.length ?? 0) + 64
-    const worker = id === undefined ? undefined : session.worker(id)
-    this.published++
-    session.append(made, worker, { traits: catalog.traitsOf(type), bytes, now: clock.now(), isHub: true })
   }
 }
 
@@ -235,21 +157,4 @@ interface Published {
   readonly traits: Traits
   /** As in `Publishing.publish`. */
   readonly isPlain: boolean
-}
-
-function dueAt({ text, since, last }: Stream): number {
-  return text.heldLength === 0 ? last + insideMs : Math.min(last + pieceMs, since + heldMs)
-}
-
-function streamOf(event: NewEvent, path: readonly string[], { worker, traits }: Published): string {
-  const { data = null, type, attempt } = event
-  return textStreamOf({ worker: worker?.id, type, key: keyOf(event, traits), attempt, data }, path, traits)
-}
-
-/** Whether the text is all that there is. */
-function isTextAlone(data: JsonValue, path: readonly string[]): boolean {
-  if (path.length > 1) return false
-  let fields = 0
-  for (const _ in data as JsonObject) if (++fields > 1) return false
-  return true
 }

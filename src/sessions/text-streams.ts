@@ -1,6 +1,6 @@
 import { withTextAt } from '../catalog/merge.js'
 import type { Traits } from '../catalog/traits.js'
-import { isArray, type JsonValue } from '../lib/json.js'
+import { isArray, type JsonObject, type JsonValue } from '../lib/json.js'
 import type { Attempt } from '../protocol/frames.js'
 
 /** The fields of an event that show to which text it belongs. */
@@ -27,4 +27,12 @@ export function textStreamOf(
 function withoutFields(data: JsonValue, names: readonly string[]): JsonValue {
   if (typeof data !== 'object' || data === null || isArray(data)) return data
   return Object.fromEntries(Object.entries(data).filter(([name]) => !names.includes(name)))
+}
+
+/** Whether the text is all that an event has. */
+export function isTextAlone(data: JsonValue, path: readonly string[]): boolean {
+  if (path.length > 1) return false
+  let fields = 0
+  for (const _ in data as JsonObject) if (++fields > 1) return false
+  return true
 }

@@ -40,6 +40,7 @@ import type { Leases } from '../sessions/leases.js'
 import type { FoundPage } from '../sessions/listing.js'
 import type { LogDuties } from '../sessions/log-duties.js'
 import type { LogRetention } from '../sessions/log-retention.js'
+import type { LogTexts } from '../sessions/log-texts.js'
 import type { Publisher, Publishing, PublishResult } from '../sessions/publishing.js'
 import type { ReadStored } from '../sessions/read-stored.js'
 import type { Change } from '../sessions/redact-memory.js'
@@ -91,6 +92,7 @@ export class Hub {
   /** Absent where nothing is masked. */
   readonly #masking: Masking | undefined
   readonly #texts: HeldTexts | undefined
+  readonly #logTexts: LogTexts | undefined
   readonly #readStored: ReadStored
   readonly #turns: Turns
   readonly #log: SharedLog | undefined
@@ -162,6 +164,7 @@ export class Hub {
       submitting: parts.submitting,
     })
     this.#texts = parts.texts
+    this.#logTexts = parts.logTexts
     this.#duties = parts.duties
     this.#expiries = parts.expiries
     this.#retention = parts.retention
@@ -664,6 +667,7 @@ export class Hub {
   /** @returns once all that was published is stored, and the store is closed. Nothing may be published after it. */
   async closeStore(): Promise<void> {
     this.#texts?.close()
+    this.#logTexts?.close()
     this.#duties?.close()
     this.#expiries.close()
     this.#retention?.close()

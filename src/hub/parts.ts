@@ -16,6 +16,7 @@ import { LogDuties } from '../sessions/log-duties.js'
 import { LogForks } from '../sessions/log-forks.js'
 import { LogRedacting } from '../sessions/log-redacting.js'
 import { LogRetention } from '../sessions/log-retention.js'
+import { LogTexts } from '../sessions/log-texts.js'
 import { OwnEvents } from '../sessions/own-events.js'
 import { Publishing } from '../sessions/publishing.js'
 import { findWindow, type ReadStored, readStored } from '../sessions/read-stored.js'
@@ -39,6 +40,8 @@ export interface Parts {
   readonly submitting: Submitting | undefined
   /** Texts that are kept back in part; absent where nothing is masked. */
   readonly texts: HeldTexts | undefined
+  /** The same, of the sessions of a log. */
+  readonly logTexts: LogTexts | undefined
   readonly duties: LogDuties | undefined
   readonly expiries: StreamExpiries
   /** Present where old sessions of a log are removed. */
@@ -105,6 +108,7 @@ export function partsOf(common: Common, options: HubOptions): Parts {
       if (log !== undefined) leases.follow(session, worker, ms)
       else if (!leases.has(session, worker)) leases.hold(session, worker, ms)
     },
+    onHeld: (session, held, isOwn) => logTexts?.changed(session, held, isOwn),
     onDelivered: (session, worker, commands) => duties?.delivered(session, worker, commands),
     onOver: (session) => {
       leases.dropAll(session)
@@ -142,7 +146,11 @@ export function partsOf(common: Common, options: HubOptions): Parts {
   const texts = masking && new HeldTexts({ ...parts, masking })
   const publishing = new Publishing({ ...parts, limits, own, masking, texts })
   const { followed } = sessions
-  const submitting = log && followed && new Submitting({ ...parts, log, hub, limits, followed, masking })
+  const release = async (session: string, isAll: boolean) =>
+    (await submitting?.release(session, { isAll })) ?? 0
+  const logTexts: LogTexts | undefined = log && masking && new LogTexts({ ...common, masking, release })
+  const submitting: Submitting | undefined =
+    log && followed && new Submitting({ ...parts, log, hub, limits, followed, masking, texts: logTexts })
   const watched = { leases, commandTimes, stallTimes, lost: own.lost }
   const duties: LogDuties | undefined =
     submitting && new LogDuties({ clock, random: common.random, catalog, check, submitting, ...watched })
@@ -154,6 +162,6 @@ export function partsOf(common: Common, options: HubOptions): Parts {
     new LogRedacting({ log, sessions, submitting, catalog, isMasking: masking !== undefined, aside })
   const held = () => [...sessions.inMemory()]
   const retention = log && ageMs !== undefined ? new LogRetention({ log, clock, ageMs, held }) : undefined
-  const more = { texts, submitting, duties, expiries, forks, logRedacting, retention }
+  const more = { texts, logTexts, submitting, duties, expiries, forks, logRedacting, retention }
   return { sessions, delivery, publishing, leases, times, readStored: readStoredEvents, ...more }
 }

@@ -13,11 +13,13 @@ import {
   type Delivered,
   type DescribedPage,
   type Description,
+  type HeldBack,
   type KnownId,
   type LogFeed,
   type LogPast,
   type LostRange,
   lostAt,
+  nothingHeld,
   type Opened,
   type RemovedOnly,
   type RewrittenPast,
@@ -52,6 +54,7 @@ interface Kept {
   readonly rewrites: number
   /** Who has not come this far does not have what was rewritten. */
   readonly rewritten: Offset
+  readonly held: HeldBack
 }
 
 /** All that a log in memory holds at one moment. */
@@ -147,6 +150,11 @@ export class MemoryLog {
       const left = batch.ids?.find(({ name }) => added.has(name) && former.has(name))
       if (left !== undefined) return { kind: 'left', place: left.place }
     }
+    const { held } = batch
+    if (held !== undefined) {
+      if (held.base !== kept.held.base) return { kind: 'held', known }
+      if (held.bytes !== undefined && known.length > 0) return { kind: 'held', known }
+    }
     const { checkpoint } = kept
     if (known.length === batch.width && batch.width > 0) {
       return { kind: 'appended', from, to: from, known, tailBytes: tailBytes(kept.batches, checkpoint) }
@@ -168,8 +176,10 @@ export class MemoryLog {
     const ids = added.size === 0 ? kept.ids : this.#idsWith(kept.ids, added, former)
     const ended = batch.ends === true
     const left = added.size === 0 || ids.size < idsMax ? kept.former : former.stored()
-    this.#sessions.set(batch.session, { ...kept, last: to, batches, ids, ended, former: left })
-    for (const link of this.#links) this.#tell(link, batch.session, (feed) => feed.batch(delivered))
+    const heldNow = held?.bytes === undefined ? kept.held : { base: to, bytes: held.bytes }
+    this.#sessions.set(batch.session, { ...kept, last: to, batches, ids, ended, former: left, held: heldNow })
+    const told = held?.bytes === undefined ? delivered : { ...delivered, held: held.bytes }
+    for (const link of this.#links) this.#tell(link, batch.session, (feed) => feed.batch(told))
     return { kind: 'appended', from, to, known, tailBytes: tailBytes(batches, checkpoint) }
   }
 
@@ -189,7 +199,7 @@ export class MemoryLog {
 
   open(session: string): Opened {
     const kept = this.#touched(session) ?? this.#begun(session)
-    const { epoch, last, lost, checkpoint, batches, whole, rewrites } = kept
+    const { epoch, last, lost, checkpoint, batches, whole, rewrites, held } = kept
     const reached = checkpoint?.offset ?? start
     return {
       epoch,
@@ -198,6 +208,7 @@ export class MemoryLog {
       checkpoint,
       whole,
       rewrites,
+      held,
       before: batches.filter(({ to }) => to <= reached),
       batches: batches.filter(({ to }) => to > reached),
     }
@@ -213,7 +224,7 @@ export class MemoryLog {
     const batches = kept.batches.filter(({ to }) => to > offset)
     const entries = batches.reduce((sum, { from, to }) => sum + to - from, 0)
     if (entries > sinceEntriesMax) return { kind: 'behind' }
-    return { kind: 'batches', batches, last, lost }
+    return { kind: 'batches', batches, last, lost, held: kept.held }
   }
 
   checkpoint(session: string, checkpoint: Checkpoint): void {
@@ -291,6 +302,7 @@ export class MemoryLog {
       former: [],
       rewrites: 0,
       rewritten: start,
+      held: nothingHeld,
     }
     this.#sessions.set(session, kept)
     return kept

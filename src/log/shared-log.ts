@@ -185,7 +185,32 @@ export interface Append {
   readonly ids?: readonly PlacedId[]
   /** The session ends with it: afterwards only duplicates are accepted. */
   readonly ends?: boolean
+  /** What the hub knows of the texts that are held back, and what the batch makes of them. Absent if it has no texts. */
+  readonly held?: HeldChange
 }
+
+/**
+ * The ends of texts that the hubs hold back, because they may be the beginnings of secrets. The log keeps the newest bytes
+ * beside the session, and not in its batches.
+ */
+export interface HeldChange {
+  /** Nothing is appended if the session has others: the `to` of the batch that changed them last; 0 if none did. */
+  readonly base: Offset
+  /**
+   * What is held back after this batch, opaque to the log; empty if nothing is. Absent: as before. The batch was made of what
+   * is held back, so nothing is appended if one of its ids was published before.
+   */
+  readonly bytes?: Uint8Array
+}
+
+/** What is held back of a session. */
+export interface HeldBack {
+  /** As in `HeldChange`. */
+  readonly base: Offset
+  readonly bytes: Uint8Array
+}
+
+export const nothingHeld: HeldBack = { base: 0 as Offset, bytes: new Uint8Array() }
 
 export interface PlacedId {
   readonly place: number
@@ -207,6 +232,8 @@ export type Appended =
   | { readonly kind: 'ended'; readonly known: readonly KnownId[] }
   /** An id was published so long ago that the log no longer knows its offset: nothing is appended. */
   | { readonly kind: 'left'; readonly place: number }
+  /** `held` does not apply any more: nothing is appended. `known` are the entries that were published before. */
+  | { readonly kind: 'held'; readonly known: readonly KnownId[] }
   /** The session was removed, or has another epoch. */
   | { readonly kind: 'epoch' }
 
@@ -222,6 +249,8 @@ export interface Delivered
   readonly to: Offset
   /** Indexes of entries that were published before. */
   readonly known: readonly number[]
+  /** What is held back after it; absent: as before. Only the feed brings it. */
+  readonly held?: Uint8Array
 }
 
 /** Offsets above `after` and below `until` that were lost, or never used. */
@@ -243,6 +272,7 @@ export interface Opened {
   readonly batches: readonly Delivered[]
   /** All batches after this offset are retained unchanged. */
   readonly whole: Offset
+  readonly held: HeldBack
   /** The number of times that its retained bytes were replaced: rewritten or packed. */
   readonly rewrites: number
 }
@@ -284,6 +314,8 @@ export type Since =
       /** There are no other batches up to this offset. */
       readonly last: Offset
       readonly lost: readonly LostRange[]
+      /** What is held back at `last`. */
+      readonly held: HeldBack
     }
   /** The position is within a lost range. */
   | { readonly kind: 'lost'; readonly range: LostRange }

@@ -2,6 +2,7 @@ import type {
   Appended,
   Described,
   DescribedPage,
+  HeldBack,
   KnownId,
   LostRange,
   Opened,
@@ -12,7 +13,7 @@ import { batchesOf, type Entry } from './blocks.js'
 
 type Lanes = readonly [critical: readonly Entry[], droppable: readonly Entry[]]
 
-/** @param answer of the script `append`: 0 another epoch, 1 appended, 2 ended, 3 left */
+/** @param answer of the script `append`: 0 another epoch, 1 appended, 2 ended, 3 left, 4 held */
 export function readAppended([kind, ...rest]: readonly number[]): Appended {
   switch (kind) {
     case 1: {
@@ -23,6 +24,8 @@ export function readAppended([kind, ...rest]: readonly number[]): Appended {
       return { kind: 'ended', known: knownOf(rest) }
     case 3:
       return { kind: 'left', place: rest[0] as number }
+    case 4:
+      return { kind: 'held', known: knownOf(rest) }
     default:
       return { kind: 'epoch' }
   }
@@ -30,7 +33,7 @@ export function readAppended([kind, ...rest]: readonly number[]): Appended {
 
 /** @param answer of the script `open` */
 export function readOpened(answer: unknown): Opened {
-  const [epochBytes, last, lost, whole, reached, image, rewrites, ...lanes] = answer as [
+  const [epochBytes, last, lost, whole, reached, image, rewrites, base, held, ...lanes] = answer as [
     epoch: Buffer,
     last: Offset,
     lost: Buffer,
@@ -38,6 +41,8 @@ export function readOpened(answer: unknown): Opened {
     reached: Offset,
     image: Buffer,
     rewrites: Buffer,
+    base: Buffer,
+    held: Buffer,
     ...Lanes,
   ]
   const epoch = String(epochBytes)
@@ -51,6 +56,7 @@ export function readOpened(answer: unknown): Opened {
     batches: all.filter(({ to }) => to > reached),
     whole,
     rewrites: Number(String(rewrites)),
+    held: heldBack(base, held),
   }
 }
 
@@ -59,10 +65,10 @@ export function readSince(answer: unknown, epoch: Epoch, after: Offset): Since {
   const [kind, ...rest] = answer as [number, ...unknown[]]
   switch (kind) {
     case 1: {
-      const [last, lost, ...lanes] = rest as [Offset, Buffer, ...Lanes]
+      const [last, lost, base, held, ...lanes] = rest as [Offset, Buffer, Buffer, Buffer, ...Lanes]
       // A packed block begins before what was asked for.
       const batches = batchesOf(epoch, ...lanes).filter(({ to }) => to > after)
-      return { kind: 'batches', batches, last, lost: lostOf(lost) }
+      return { kind: 'batches', batches, last, lost: lostOf(lost), held: heldBack(base, held) }
     }
     case 2: {
       const [begin, until] = rest as [Offset, Offset]
@@ -78,6 +84,10 @@ function knownOf(flat: readonly number[]): KnownId[] {
   for (let i = 0; i < flat.length; i += 2)
     known.push({ place: flat[i] as number, offset: flat[i + 1] as Offset })
   return known
+}
+
+function heldBack(base: Buffer, bytes: Buffer): HeldBack {
+  return { base: Number(String(base)) as Offset, bytes }
 }
 
 function lostOf(text: Buffer): LostRange[] {

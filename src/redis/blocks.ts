@@ -121,11 +121,14 @@ export type Told =
 export function readTold(message: Buffer): Told {
   const end = message.indexOf(10)
   const header = message.toString('latin1', 0, end < 0 ? message.length : end).split(' ')
-  const [epoch = '', to = '', width = '', criticalLength = '', ...known] = header
+  const [epoch = '', to = '', width = '', criticalLength = '', ...rest] = header
   if (to === '-') return { kind: 'removed', epoch }
+  const isHeld = rest[0]?.startsWith('h') === true
+  const known = isHeld ? rest.slice(1) : rest
+  const heldFrom = isHeld ? message.length - Number(rest[0]?.slice(1)) : message.length
   const divide = end + 1 + Number(criticalLength)
   const critical = message.subarray(end + 1, divide)
-  const droppable = message.subarray(divide)
+  const droppable = message.subarray(divide, heldFrom)
   let batch: Delivered | undefined
   for (const [lane, bytes] of [
     ['critical', critical],
@@ -139,7 +142,7 @@ export function readTold(message: Buffer): Told {
     batch = batch === undefined ? made : { ...batch, [lane]: made[lane] }
   }
   if (batch === undefined) throw new StoreError('failed', 'the feed brought a batch without entries')
-  return { kind: 'batch', batch }
+  return { kind: 'batch', batch: isHeld ? { ...batch, held: message.subarray(heldFrom) } : batch }
 }
 
 /** @returns the number of arguments of the critical lane, and the entries of both lanes: id, width, bytes, known places */

@@ -157,12 +157,14 @@ export class RedisLog implements SharedLog {
   }
 
   async append(batch: Append): Promise<Appended> {
-    const { session, epoch, width, ends = false, critical, droppable, ids = [] } = batch
+    const { session, epoch, width, ends = false, critical, droppable, ids = [], held } = batch
     const isConfirmed = this.#parts.acknowledge === 'replica'
     const lanes = [laneBytes(batch, critical), laneBytes(batch, droppable)] as const
     // A batch has to be somewhere.
     if (critical === undefined && droppable === undefined) throw new TypeError('a batch without entries')
     const args: Argument[] = [epoch, width, ends ? 1 : 0, ...lanes, isConfirmed ? 1 : 0]
+    const { base = '', bytes } = held ?? {}
+    args.push(base, bytes === undefined ? 0 : 1, bytes === undefined ? '' : Buffer.from(bytes))
     for (const { place, name } of ids) args.push(place, name)
     const answer = (await this.#call(scripts.append, session, args, isConfirmed)) as number[]
     const appended = readAppended(answer)

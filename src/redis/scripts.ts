@@ -136,9 +136,10 @@ end`
 
 /**
  * ARGV: 2 epoch · 3 width · 4 whether it ends the session · 5 critical and 6 droppable lane, or nothing · 7 whether an
- * answer without an effect has to be written as well, so that \`WAIT\` covers what it tells of · 8… place and id.
+ * answer without an effect has to be written as well, so that \`WAIT\` covers what it tells of · 8 the base of what is held
+ * back, or nothing · 9 whether 10 takes its place · 10 that, or nothing · 11… place and id.
  *
- * Answers 0 (another epoch), 1 from, to, tail, known…; 2 (ended) known…; 3 (left) place.
+ * Answers 0 (another epoch), 1 from, to, tail, known…; 2 (ended) known…; 3 (left) place; 4 (held) known….
  */
 const append = script(
   touching,
@@ -153,7 +154,7 @@ local function answer(...)
   for _, each in ipairs(known) do all[#all + 1] = each end
   return all
 end
-for start = 8, #ARGV, 2000 do
+for start = 11, #ARGV, 2000 do
   local names = {}
   for i = start, math.min(start + 1998, #ARGV - 1), 2 do names[#names + 1] = ARGV[i + 1] end
   local scores = redis.call('ZMSCORE', KEYS[6], unpack(names))
@@ -181,7 +182,7 @@ if h.former == '1' and #fresh > 0 then
     all = {}
     for i = 1, #has, ${hashChars} do all[string.sub(has, i, i + ${hashChars - 1})] = true end
   end
-  for i = 8, #ARGV - 1, 2 do
+  for i = 11, #ARGV - 1, 2 do
     if added[ARGV[i + 1]] then
       local hash, is = string.sub(redis.sha1hex(ARGV[i + 1]), 1, ${hashChars}), false
       if all then is = all[hash]
@@ -192,6 +193,14 @@ if h.former == '1' and #fresh > 0 then
       end
       if is then return { 3, tonumber(ARGV[i]) } end
     end
+  end
+end
+local holds = ARGV[9] == '1'
+if ARGV[8] ~= '' then
+  local base = redis.call('HGET', KEYS[3], 'heldAt') or '0'
+  if base ~= ARGV[8] or (holds and #places > 0) then
+    if ARGV[7] == '1' then keep(h) end
+    return answer(4)
   end
 end
 if width > 0 and #places == width then
@@ -230,7 +239,13 @@ if #fresh > 0 then
   aged(h, tonumber(redis.call('TIME')[1]))
 end
 keep(h)
-redis.call('SPUBLISH', KEYS[2], h.epoch .. ' ' .. id .. ' ' .. width .. ' ' .. #critical .. ' ' .. list .. '\\n' .. critical .. droppable)
+local held, told = '', list
+if holds then
+  held = ARGV[10]
+  redis.call('HSET', KEYS[3], 'heldAt', id, 'held', held)
+  told = 'h' .. #held .. ' ' .. list
+end
+redis.call('SPUBLISH', KEYS[2], h.epoch .. ' ' .. id .. ' ' .. width .. ' ' .. #critical .. ' ' .. told .. '\\n' .. critical .. droppable .. held)
 return answer(1, from, to, h.tail)`,
 )
 
@@ -243,12 +258,12 @@ if not h then
   h = { epoch = ARGV[2], last = 0, status = 'n', whole = 0, reached = 0, tail = 0, former = '0', mark = 0, marked = 0, before = 0 }
   keep(h, 'EX', ARGV[3])
 elseif h.status == 'n' then redis.call('EXPIRE', KEYS[2], ARGV[3]) end
-local rest = redis.call('HMGET', KEYS[3], 'lost', 'image', 'rewrites')
-return { h.epoch, h.last, rest[1] or '', h.whole, h.reached, rest[2] or '', rest[3] or '0',
+local rest = redis.call('HMGET', KEYS[3], 'lost', 'image', 'rewrites', 'heldAt', 'held')
+return { h.epoch, h.last, rest[1] or '', h.whole, h.reached, rest[2] or '', rest[3] or '0', rest[4] or '0', rest[5] or '',
   redis.call('XRANGE', KEYS[4], '-', '+'), redis.call('XRANGE', KEYS[5], '-', '+') }`,
 )
 
-/** ARGV: 2 epoch · 3 offset. Answers 0 (behind), 1 last, lost, lanes; 2 (lost) after, until. */
+/** ARGV: 2 epoch · 3 offset. Answers 0 (behind), 1 last, lost, base and bytes of what is held back, lanes; 2 (lost) after, until. */
 const since = script(
   touching,
   `
@@ -274,7 +289,8 @@ for lane = 4, 5 do
   until #page < 100
   lanes[#lanes + 1] = all
 end
-return { 1, h.last, lost, lanes[1], lanes[2] }`,
+local held = redis.call('HMGET', KEYS[3], 'heldAt', 'held')
+return { 1, h.last, lost, held[1] or '0', held[2] or '', lanes[1], lanes[2] }`,
 )
 
 /**

@@ -1,6 +1,7 @@
 import type { Catalog } from '../catalog/catalog.js'
-import { type MergeText, withTextAt } from '../catalog/merge.js'
+import { type MergeText, mergeTextOf, withTextAt } from '../catalog/merge.js'
 import type { Traits } from '../catalog/traits.js'
+import type { Clock } from '../lib/clock.js'
 import { measure } from '../lib/json.js'
 import type { MaskedSession, Masking } from '../mask/masking.js'
 import { type Tail, TailedText } from '../mask/tails.js'
@@ -17,6 +18,9 @@ const heldMs = 2_000
 const insideMs = 5_000
 /** Texts of one session that may wait at the same time; of more, the oldest goes on. */
 const streamsMax = 64
+
+/** How far the clocks of two hubs may differ: what another hub keeps back counts as older than it says only beyond this. */
+const skewMs = 10_000
 
 /** A text that waits. */
 interface Stream {
@@ -73,28 +77,30 @@ export interface HeldStreamsParts {
 export class HeldStreams {
   readonly #parts: HeldStreamsParts
   readonly #streams: Map<string, Stream>
+  #changes = 0
 
   constructor(parts: HeldStreamsParts, streams: Iterable<readonly [string, Stream]> = []) {
     this.#parts = parts
     this.#streams = new Map(streams)
   }
 
-  /** @param bytes as `pack` has made them @param now milliseconds, monotonic */
-  static unpack(parts: HeldStreamsParts, bytes: Uint8Array, now: number): HeldStreams {
+  /** @param bytes as `pack` has made them, just now or, where a session is opened, some time ago */
+  static unpack(parts: HeldStreamsParts, bytes: Uint8Array, clock: Clock): HeldStreams {
     if (bytes.length === 0) return new HeldStreams(parts)
-    const streams = unpack<readonly Packed[]>(Buffer.from(bytes)).map(
-      ([name, worker, event, path, tail, sinceAgo, lastAgo]) => {
-        const times = { since: now - sinceAgo, last: now - lastAgo }
-        const stream = { text: new TailedText(tail), worker: worker || undefined, event, path, ...times }
-        return [name, stream] as const
-      },
-    )
+    const [at, packed] = unpack<readonly [at: number, readonly Packed[]]>(Buffer.from(bytes))
+    const now = clock.elapsed() - Math.max(0, clock.now() - at - skewMs)
+    const streams = packed.map(([name, worker, event, path, tail, sinceAgo, lastAgo]) => {
+      const times = { since: now - sinceAgo, last: now - lastAgo }
+      const stream = { text: new TailedText(tail), worker: worker || undefined, event, path, ...times }
+      return [name, stream] as const
+    })
     return new HeldStreams(parts, streams)
   }
 
   /** @returns all in bytes, for another hub; empty if nothing waits */
-  pack(now: number): Uint8Array {
+  pack(clock: Clock): Uint8Array {
     if (this.#streams.size === 0) return new Uint8Array()
+    const now = clock.elapsed()
     const packed = [...this.#streams].map(
       ([name, { text, worker = '', event, path, since, last }]): Packed => {
         const { data = null } = event
@@ -102,12 +108,17 @@ export class HeldStreams {
         return [name, worker, bare, path, text.tail, Math.max(0, now - since), Math.max(0, now - last)]
       },
     )
-    return pack(packed)
+    return pack([clock.now(), packed])
   }
 
   /** The number of texts whose next piece depends on what was before. */
   get size(): number {
     return this.#streams.size
+  }
+
+  /** Grows with each change of what waits; 0 in a copy. */
+  get changes(): number {
+    return this.#changes
   }
 
   /** Whether something is kept back, and not only remembered. */
@@ -118,13 +129,29 @@ export class HeldStreams {
 
   /** @returns an independent copy */
   copy(): HeldStreams {
-    return new HeldStreams(
-      this.#parts,
-      [...this.#streams].map(([name, stream]) => [
-        name,
-        { ...stream, text: new TailedText(stream.text.tail) },
-      ]),
+    const streams = [...this.#streams].map(
+      ([name, stream]) => [name, { ...stream, text: new TailedText(stream.text.tail) }] as const,
     )
+    return new HeldStreams(this.#parts, streams)
+  }
+
+  /**
+   * What waits for the same publisher is released before an event that is no text.
+   *
+   * @returns the event as it may be kept and sent
+   */
+  masked(event: NewEvent, piece: Piece, release: Release): NewEvent {
+    const { masking } = this.#parts
+    const { session, worker, traits } = piece
+    const { data = null } = event
+    const text = traits.merge && mergeTextOf(traits.merge, data)
+    if (text === undefined) {
+      if (this.size > 0 && traits.command === undefined) this.end(worker, session, release)
+      const masked = masking.value(data, session)
+      return masked === data ? event : { ...event, data: masked }
+    }
+    if (this.size === 0 && isTextAlone(data, text.path) && masking.isPlain(text.text, session)) return event
+    return this.add(event, text, piece, release)
   }
 
   /** @returns the event with what may be sent of its text now, masked */
@@ -141,6 +168,7 @@ export class HeldStreams {
     const masked = sent === text && rest === bare ? event : { ...event, data: withTextAt(rest, path, sent) }
     const kept = withoutId(masked)
     if (known !== undefined) {
+      this.#changes++
       if (tailed.heldLength <= text.length) known.since = now
       Object.assign(known, { last: now, event: kept, path })
     }
@@ -154,6 +182,7 @@ export class HeldStreams {
   }
 
   #hold(name: string, stream: Stream, session: MaskedSession, release: Release): void {
+    this.#changes++
     this.#streams.set(name, stream)
     if (this.#streams.size <= streamsMax) return
     this.endOldest(session, release)
@@ -162,6 +191,7 @@ export class HeldStreams {
   /** The oldest text ends. */
   endOldest(session: MaskedSession, release: Release): void {
     for (const [oldest, other] of this.#streams) {
+      this.#changes++
       this.#release(other, session, release)
       this.#streams.delete(oldest)
       return
@@ -172,12 +202,14 @@ export class HeldStreams {
   end(worker: string | undefined, session: MaskedSession, release: Release): void {
     for (const [name, stream] of this.#streams) {
       if (stream.worker !== worker) continue
+      this.#changes++
       this.#streams.delete(name)
       this.#release(stream, session, release)
     }
   }
 
   endAll(session: MaskedSession, release: Release): void {
+    this.#changes += this.#streams.size
     for (const stream of this.#streams.values()) this.#release(stream, session, release)
     this.#streams.clear()
   }
@@ -185,8 +217,19 @@ export class HeldStreams {
   /** Releases what has waited long enough. @param now milliseconds, monotonic */
   endDue(now: number, session: MaskedSession, release: Release): void {
     for (const [name, stream] of this.#streams) {
-      if (stream.text.heldLength > 0 && dueAt(stream) <= now) this.#release(stream, session, release)
+      if (dueAt(stream) > now) continue
+      this.#changes++
+      if (stream.text.heldLength > 0) this.#release(stream, session, release)
       if (stream.text.isSettled || dueAt(stream) <= now) this.#streams.delete(name)
+    }
+  }
+
+  /** Forgets texts of which nothing is kept back, once they are too old to be continued. @param now milliseconds, monotonic */
+  forgetOld(now: number): void {
+    for (const [name, stream] of this.#streams) {
+      if (stream.text.heldLength > 0 || dueAt(stream) > now) continue
+      this.#changes++
+      this.#streams.delete(name)
     }
   }
 

@@ -2,7 +2,7 @@
 
 import type { Catalog } from '../catalog/catalog.js'
 import type { Clock } from '../lib/clock.js'
-import type { JsonObject } from '../lib/json.js'
+import type { JsonObject, JsonValue } from '../lib/json.js'
 import {
   type LogEntry,
   type PlacedEntry,
@@ -28,8 +28,10 @@ import type { Session } from '../session/session.js'
 import type { EndOptions } from '../session/session-setting.js'
 import type { Change, Moment, TopicState } from '../state/topic-state.js'
 import type { StreamRecord } from '../store/store.js'
+import type { DraftTexts } from './draft-texts.js'
+import type { HeldStreams, Release, Released } from './held-streams.js'
 import { expectRoomForFacts } from './lasting-facts.js'
-import { maskedCause, maskedConfiguration, maskedEnding, maskedMessage, maskOf } from './masked.js'
+import { growthOf, maskedCause, maskedConfiguration, maskedEnding, maskedMessage, maskOf } from './masked.js'
 import { expectCommandable, type Publisher, type PublishResult } from './publishing.js'
 import { hashedSecrets } from './secrets.js'
 import { hasEnded, type Sessions } from './sessions.js'
@@ -67,6 +69,8 @@ export type Intent =
       readonly sizes: readonly number[]
       /** There are commands or receipts among them. */
       readonly steers: boolean
+      /** By index: the offsets of those that the log has said to be published before. */
+      known?: ReadonlyMap<number, Offset>
     })
   | (IntentBase<StateResult> & {
       readonly kind: 'change'
@@ -92,6 +96,14 @@ export type Intent =
       readonly entriesOf: (session: Session) => readonly LogEntry[]
     })
   | (IntentBase<void> & { readonly kind: 'end'; readonly ending: EndOptions })
+  /** Publishes what is held back of texts; the answer is the number of events. */
+  | (IntentBase<number> & {
+      readonly kind: 'release'
+      /** Not only what has waited long enough. */
+      readonly isAll: boolean
+      /** Applied to the data of each event. */
+      readonly change?: (<V extends JsonValue>(value: V) => V) | undefined
+    })
   | (IntentBase<StreamOutcome> & {
       readonly kind: 'stream'
       readonly change: StreamChange
@@ -132,7 +144,15 @@ export class Draft {
   width = 0
   bytes = 0
   ends = false
+  /** Events of what was held back. */
+  released = 0
+  /** Absent if nothing is masked. */
+  readonly texts: DraftTexts | undefined
   #halves: LoneSurrogates | undefined = undefined
+
+  constructor(texts: DraftTexts | undefined) {
+    this.texts = texts
+  }
 
   /** @returns the surrogates that wait after what the batch has so far; they become the session's with the batch */
   halvesOf(session: Session): LoneSurrogates {
@@ -153,6 +173,7 @@ export class Draft {
     const place = this.width
     for (const entry of entries) {
       this.entries.push({ place: this.width, entry })
+      if (entry.kind === 'event' && entry.byHub === true && entry.steers !== true) this.released++
       this.width += widthOf(entry)
     }
     this.taken.push({ intent, place, end: this.width, events })
@@ -219,13 +240,45 @@ export class Drafting {
         }
         const { outcome, result, reason } = maskedEnding(intent.ending, mask)
         const room = session.commands.open().length + racingCommands
-        draft.add(intent, [{ kind: 'end', outcome, result, reason, room }], 64)
+        const entries = this.#released(session, draft, (streams, release) => streams.endAll(session, release))
+        draft.add(intent, [...entries, { kind: 'end', outcome, result, reason, room }], 64)
         draft.ends = true
         return 'taken'
+      }
+      case 'release': {
+        const { isAll, change } = intent
+        const entries = this.#released(session, draft, (streams, release) => {
+          const told: Release = change
+            ? (one) => release({ ...one, event: { ...one.event, data: change(one.event.data ?? null) } })
+            : release
+          if (isAll) streams.endAll(session, told)
+          else streams.endDue(this.#parts.clock.elapsed(), session, told)
+        })
+        if (entries.length > 0) {
+          draft.add(intent, entries, 256 * entries.length)
+          return 'taken'
+        }
+        intent.resolve(0)
+        return 'answered'
       }
       case 'stream':
         return this.#stream(session, intent, draft)
     }
+  }
+
+  /** @returns the entries of texts that end */
+  #released(
+    session: Session,
+    { texts, mode }: Draft,
+    end: (streams: HeldStreams, release: Release) => void,
+  ): readonly LogEntry[] {
+    if (texts === undefined || session.status === 'ended') return []
+    const entries: LogEntry[] = []
+    const release: Release = (one) => entries.push(releasedEntry(one, mode ?? session.mode))
+    const streams = texts.begin()
+    end(streams, release)
+    texts.keep(streams, session, release, this.#parts.clock)
+    return entries
   }
 
   #expectRunning(session: Session): void {
@@ -235,7 +288,7 @@ export class Drafting {
 
   #publish(session: Session, intent: Extract<Intent, { kind: 'publish' }>, draft: Draft): Composed {
     const { events, sizes, publisher, steers } = intent
-    const { sessions, catalog, limits, masking } = this.#parts
+    const { sessions, catalog, limits, clock } = this.#parts
     const bytes = sizes.reduce((sum, size) => sum + size, 0)
     if (draft.isTooMuch(events.length, bytes)) return 'later'
     const hasEvery = events.length > 0 && events.every(({ id }) => id !== undefined)
@@ -260,7 +313,16 @@ export class Drafting {
       width += widthOf(entry)
       return place
     }
+    const streams = draft.texts?.begin()
+    const release: Release = (one) => {
+      add(releasedEntry(one, draft.mode ?? session.mode))
+    }
     for (const [index, event] of events.entries()) {
+      const former = intent.known?.get(index)
+      if (former !== undefined) {
+        places.push({ known: former })
+        continue
+      }
       const worker = typeof publisher === 'object' ? publisher[index] : publisher
       const traits = catalog.traitsOf(event.type)
       const told = steers
@@ -295,14 +357,16 @@ export class Drafting {
       const halves = traits.merge && draft.halvesOf(session)
       const changes = halves?.changes
       const whole = halves === undefined ? data : halves.join(data, traits, stream)
-      const masked = masking === undefined ? whole : masking.value(whole, session)
+      const joined = whole === data ? event : { ...event, data: whole }
+      const piece = { session, worker, traits, now: clock.elapsed() }
+      const masked = streams?.masked(joined, piece, release) ?? joined
       const mode = draft.mode ?? session.mode
       const withheld = event.force !== true && traits.command === undefined && !carries(mode, traits.level)
       const place = add({
         kind: 'event',
         worker,
-        event: masked === data ? event : { ...event, data: masked },
-        bytes: sizes[index] as number,
+        event: masked,
+        bytes: (sizes[index] as number) + growthOf(event, masked),
         ...(withheld && { withheld }),
         ...(traits.command !== undefined && { steers: true }),
         ...(halves?.changes !== changes && { halves: halves?.entries() ?? [] }),
@@ -310,6 +374,7 @@ export class Drafting {
       places.push({ place })
       if (event.id !== undefined) draft.ids.push({ place, name: `${worker ?? ''}/${event.id}` })
     }
+    if (streams !== undefined) draft.texts?.keep(streams, session, release, clock)
     for (const name of attempts.keys()) draft.touched.add(name)
     // As in a hub without a log, a session begins even with no events.
     if (events.length === 0 && session.status === 'waiting') {
@@ -366,6 +431,12 @@ export class Drafting {
     draft.add(intent, [{ kind: 'change', worker, update }], change.entry.bytes)
     return 'taken'
   }
+}
+
+/** @param mode of the session */
+function releasedEntry({ event, worker, traits, bytes }: Released, mode: Mode): LogEntry {
+  const withheld = event.force !== true && !carries(mode, traits.level)
+  return { kind: 'event', worker, event, bytes, byHub: true, ...(withheld && { withheld }) }
 }
 
 /** Texts of different attempts are different texts. */

@@ -1,6 +1,14 @@
 import type { Clock, Timer } from '../lib/clock.js'
 import { type PlacedEntry, unpackEntries } from '../log/entries.js'
-import { type Delivered, type LogFeed, type LostRange, lostAt, type SharedLog } from '../log/shared-log.js'
+import {
+  type Delivered,
+  type HeldBack,
+  type LogFeed,
+  type LostRange,
+  lostAt,
+  type Opened,
+  type SharedLog,
+} from '../log/shared-log.js'
 import type { Epoch, Offset } from '../protocol/cursor.js'
 import type { Session } from '../session/session.js'
 import { type Applied, type Applying, applyBatch } from './log-batch.js'
@@ -33,6 +41,8 @@ export interface FollowerParts extends Applying {
   readonly stale: (session: Session) => void
   /** The session was removed. */
   readonly removed: (session: Session) => void
+  /** What is held back of the texts of a session has changed. */
+  readonly held: (session: Session, held: HeldBack, isOwn: boolean) => void
   /** Does what applies a batch; this hub has appended it, or another one. */
   readonly applying: <Result>(isOwn: boolean, apply: () => Result) => Result
 }
@@ -57,12 +67,20 @@ export class LogFollower implements LogFeed {
   #retryMs = retryMs
   #lost: readonly LostRange[] = []
   #left = false
+  #held: HeldBack
 
   /** @param session as `open` has answered; what the feed brought meanwhile is to be given next */
-  constructor(session: Session, lost: readonly LostRange[], parts: FollowerParts) {
+  constructor(session: Session, { lost, held }: Pick<Opened, 'lost' | 'held'>, parts: FollowerParts) {
     this.session = session
     this.#lost = lost
+    this.#held = held
     this.#parts = parts
+    parts.held(session, held, false)
+  }
+
+  /** What is held back of the session's texts, as of its position. */
+  get held(): HeldBack {
+    return this.#held
   }
 
   /** Whether it is up to date with the log, as far as is known. */
@@ -191,6 +209,7 @@ export class LogFollower implements LogFeed {
       this.#lost = since.lost
       for (const batch of since.batches) if (batch.to > this.session.offset) this.#apply(batch)
       if (since.last > this.session.offset) this.session.goTo(since.last)
+      if (since.held.base !== this.#held.base) this.#holds(since.held, false)
       this.#abandonLost()
       this.#parts.onDirty(this.session)
     } catch (error) {
@@ -210,6 +229,11 @@ export class LogFollower implements LogFeed {
     for (const batch of ahead) this.batch(batch)
   }
 
+  #holds(held: HeldBack, isOwn: boolean): void {
+    this.#held = held
+    this.#parts.held(this.session, held, isOwn)
+  }
+
   #apply(batch: Delivered): void {
     const own = batch.hub === this.#parts.hub ? this.#own.get(batch.number) : undefined
     if (own !== undefined) this.forget(batch.number)
@@ -217,6 +241,7 @@ export class LogFollower implements LogFeed {
     const waited = this.session.status === 'waiting'
     const isOwn = batch.hub === this.#parts.hub
     const result = this.#parts.applying(isOwn, () => applyBatch(this.session, batch, entries, this.#parts))
+    if (batch.held !== undefined) this.#holds({ base: batch.to, bytes: batch.held }, isOwn)
     own?.applied(result, waited && this.session.status !== 'waiting')
   }
 }

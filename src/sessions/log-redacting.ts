@@ -67,6 +67,8 @@ export class LogRedacting {
   ): Promise<{ readonly changed: ReadonlySet<Offset>; readonly examined: number }> {
     const { log } = this.#parts
     const changed = new Set<Offset>()
+    await this.#opened(id)
+    await this.#parts.submitting.release(id, { isAll: true, change: (value) => redaction.value(value) })
     for (let attempt = 0; attempt < attemptsMax; attempt++) {
       const session = await this.#opened(id)
       let made = this.#rewriting(id, await answerOf(log.open(id)), redaction)

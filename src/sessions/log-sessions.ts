@@ -130,10 +130,11 @@ export class LogSessions {
     const gate = new Gate()
     await log.follow(id, gate)
     try {
-      const { epoch, last, lost, checkpoint, before, batches, whole } = await log.open(id)
+      const opened = await log.open(id)
+      const { epoch, last, checkpoint, before, batches, whole } = opened
       const session = make(id, epoch)
       if (checkpoint !== undefined) restoreImage(session, checkpoint, before, catalog)
-      const follower = new LogFollower(session, lost, this.#parts)
+      const follower = new LogFollower(session, opened, this.#parts)
       follower.imageBytes = checkpoint?.bytes.length ?? 0
       hold(session)
       for (const batch of batches) applyBatch(session, batch, unpackEntries(batch), this.#parts)

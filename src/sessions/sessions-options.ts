@@ -1,7 +1,7 @@
 import type { Catalog } from '../catalog/catalog.js'
 import type { Clock } from '../lib/clock.js'
 import type { Random } from '../lib/random.js'
-import type { SharedLog } from '../log/shared-log.js'
+import type { HeldBack, SharedLog } from '../log/shared-log.js'
 import type { Offset } from '../protocol/cursor.js'
 import type { Limits } from '../protocol/limits.js'
 import type { Notice } from '../session/notice.js'
@@ -35,6 +35,8 @@ export interface SessionsOptions {
   readonly onLease: (session: string, worker: string | undefined, ms: number) => void
   /** As `log`: called with the commands that a follower at this hub has got. */
   readonly onDelivered: (session: string, worker: string | undefined, commands: readonly Offset[]) => void
+  /** As `log`: called when what is held back of a session's texts has changed; `isOwn`: by this hub. */
+  readonly onHeld: (session: Session, held: HeldBack, isOwn: boolean) => void
   /** As `log`: called when a session has no duties any more, because it has ended or is gone. */
   readonly onOver: (session: string) => void
   /** Called with the time when a command to a session expires. Milliseconds since 1970. */

@@ -487,6 +487,7 @@ export class Sessions {
         if (session.followed) onDirty(session)
       },
       stale: (session) => this.#stale(session),
+      held: options.onHeld,
       applying: (isOwn, apply) => {
         this.#isOwnBatch = isOwn
         try {

@@ -18,6 +18,7 @@ import type { StateOptions, StateResult } from '../session/precondition.js'
 import type { Session } from '../session/session.js'
 import type { EndOptions } from '../session/session-setting.js'
 import { StoreError } from '../store/store.js'
+import { DraftTexts } from './draft-texts.js'
 import type { Applied } from './log-batch.js'
 import { imageOf, laneOf } from './log-batch.js'
 import {
@@ -32,6 +33,7 @@ import {
 } from './log-drafts.js'
 import type { LogFollower } from './log-follower.js'
 import { type LogSessions, unavailable } from './log-sessions.js'
+import type { LogTexts } from './log-texts.js'
 import {
   checkedConfiguration,
   checkedMessages,
@@ -58,6 +60,8 @@ export interface SubmittingParts {
   readonly followed: LogSessions
   /** Absent if masking is off. */
   readonly masking: Masking | undefined
+  /** The texts that sessions hold back; absent if masking is off. */
+  readonly texts: LogTexts | undefined
 }
 
 const nothingApplied: Applied = { meaningless: new Set(), outcomes: new Map() }
@@ -138,6 +142,16 @@ export class Submitting {
     return this.#submit(session, { kind: 'own', entriesOf })
   }
 
+  /**
+   * Publishes what is held back of texts of a session.
+   *
+   * @param options `isAll`: not only what has waited long enough; `change` is applied to the data of each event
+   * @returns the number of events
+   */
+  async release(session: string, options: Omit<Given<'release'>, 'kind'>): Promise<number> {
+    return this.#submit(session, { kind: 'release', ...options })
+  }
+
   /** Changes a durable stream. */
   async stream(session: string, change: StreamChange, given: readonly NewEvent[]): Promise<StreamOutcome> {
     const messages = checkedMessages(this.#parts.check, given)
@@ -215,7 +229,9 @@ export class Submitting {
 
   async #round(outgoing: Outgoing, follower: LogFollower): Promise<void> {
     const { session } = follower
-    const draft = new Draft()
+    const { held } = follower
+    const { texts } = this.#parts
+    const draft = new Draft(texts && new DraftTexts(held.base, texts.of(session.id, held)))
     const left = outgoing.intents
     outgoing.intents = []
     let composed: Composed | undefined
@@ -250,6 +266,7 @@ export class Submitting {
     const { log, hub, clock, catalog } = this.#parts
     const { session } = follower
     const { entries, ids, taken, width, ends } = draft
+    const held = draft.texts?.change(clock)
     if (entries.length === 0) {
       // Receipts that were told before, which the log need not hear again.
       const from = session.offset
@@ -286,6 +303,7 @@ export class Submitting {
         ...batch,
         ...(ids.length > 0 && { ids }),
         ...(ends && { ends }),
+        ...(held && { held }),
       })
       if (appended.kind !== 'appended') {
         follower.forget(number)
@@ -294,7 +312,9 @@ export class Submitting {
       }
       const { from, to, known } = appended
       if (to > from) {
-        follower.answered({ ...batch, from, to, known: known.map(({ place }) => place) })
+        const bytes = held?.bytes
+        const places = known.map(({ place }) => place)
+        follower.answered({ ...batch, from, to, known: places, ...(bytes && { held: bytes }) })
         if (applied === undefined && !abandoned) await new Promise<void>((resolve) => (settle = resolve))
         if (applied === undefined) throw new StoreError('failed', 'the log has lost what it was given')
       } else follower.forget(number)
@@ -333,6 +353,15 @@ export class Submitting {
           intent.resolve(resultOf(offsets, offsets.length))
         } else intent.reject(hasEnded(outgoing.session))
       } else {
+        if (refusal.kind === 'held' && intent.kind === 'publish') {
+          const before = new Map(refusal.known.map((one) => [one.place, one.offset]))
+          intent.known = new Map(
+            events.flatMap((one, index) => {
+              const offset = 'known' in one ? one.known : before.get(one.place)
+              return offset === undefined ? [] : [[index, offset] as const]
+            }),
+          )
+        }
         intent.confirmed = true
         again.push(intent)
       }
@@ -353,7 +382,7 @@ export class Submitting {
   #answer(
     outgoing: Outgoing,
     session: Session,
-    { taken }: Draft,
+    { taken, released }: Draft,
     {
       from,
       known,
@@ -364,6 +393,7 @@ export class Submitting {
   ): void {
     const before = new Map(known.map(({ place, offset }) => [place, offset]))
     const again: Intent[] = []
+    this.#published += released
     for (const { intent, place, end, events } of taken) {
       switch (intent.kind) {
         case 'publish': {
@@ -393,6 +423,9 @@ export class Submitting {
           intent.resolve(meant)
           break
         }
+        case 'release':
+          intent.resolve(end - place)
+          break
         case 'lease':
           intent.resolve()
           break

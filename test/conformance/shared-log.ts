@@ -106,7 +106,9 @@ export function sharedLogConformance(
       whole: 0,
       rewrites: 0,
     }
-    t.strictSame(open, { epoch, ...nothing })
+    const { held, ...rest } = open
+    t.strictSame(rest, { epoch, ...nothing })
+    t.match(held, { base: 0, bytes: { length: 0 } })
     t.equal((await opened(log)).epoch, epoch)
     t.not((await log.link().open('other')).epoch, epoch)
   })
@@ -311,6 +313,45 @@ export function sharedLogConformance(
       t.match(batches[2], { hub: 'h', epoch, at, known: [0] })
     }
     t.strictSame(unfollowed.batches, [])
+  })
+
+  t.test('what is held back of texts is beside the batches, for a hub that knows what was', async (t) => {
+    const log = await setUp(t)
+    const { link, epoch } = await opened(log)
+    const told = new Told()
+    await link.follow('s', told)
+    const textOf = (from: Uint8Array | undefined) => new TextDecoder().decode(from)
+    const heldOf = (of: { held: { base: number; bytes: Uint8Array } }) => [
+      of.held.base,
+      textOf(of.held.bytes),
+    ]
+    const held = (base: number, text?: string) => ({
+      held: { base: offset(base), ...(text !== undefined && { bytes: bytes(text) }) },
+    })
+    const first = appended(await append(link, epoch, 1, { ids: named('/a'), ...held(0, 'one') }))
+    t.strictSame(await append(link, epoch, 1, held(0, 'two')), { kind: 'held', known: [] })
+    t.strictSame(await append(link, epoch, 1, held(0)), { kind: 'held', known: [] })
+    t.strictSame(await append(link, epoch, 2, { ids: named('/b', '/a'), ...held(first.to, 'two') }), {
+      kind: 'held',
+      known: [{ place: 1, offset: 1 }],
+    })
+    t.strictSame(heldOf(await link.open('s')), [first.to, 'one'])
+    // Without texts it is left as it is, and what was published before is not in the way.
+    const second = appended(await append(link, epoch, 2, { ids: named('/b', '/a'), ...held(first.to) }))
+    t.strictSame(second.known, [{ place: 1, offset: 1 }])
+    await append(link, epoch, 1)
+    const since = await log.link().since('s', { epoch, offset: offset(0) })
+    if (since.kind === 'batches') t.strictSame(heldOf(since), [first.to, 'one'])
+    else t.fail(since.kind)
+    const last = appended(await append(link, epoch, 1, { droppable: bytes('d'), ...held(first.to, '') }))
+    t.strictSame(heldOf(await link.open('s')), [last.to, ''])
+    await until('all is told', () => told.batches.length >= 4)
+    t.strictSame(
+      told.batches.map(({ held: one }) => one && textOf(one)),
+      ['one', undefined, undefined, ''],
+    )
+    t.equal(textOf(told.batches[3]?.droppable), 'd')
+    t.notOk(batchesOf(since).some((batch) => 'held' in batch))
   })
 
   t.test('who follows first and opens then misses nothing', async (t) => {

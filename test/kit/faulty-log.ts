@@ -30,6 +30,8 @@ export interface Rules {
   readonly ids?: boolean
   /** Eras go by time. */
   readonly eras?: boolean
+  /** A batch is refused if another hub has changed what is held back of texts. */
+  readonly held?: boolean
 }
 
 type Batches = ReadonlyMap<string, readonly Delivered[]>
@@ -50,14 +52,18 @@ export class RecordedLog extends MemoryLog {
   }
 
   override append(batch: Append): Appended {
-    const answer = super.append(batch)
+    const { held } = batch
+    const base = this.image().sessions.get(batch.session)?.held.base
+    const isAnyBase = this.#rules.held === false && held !== undefined && base !== undefined
+    const answer = super.append(isAnyBase ? { ...batch, held: { ...held, base } } : batch)
     if (answer.kind !== 'appended' || answer.to === answer.from) return answer
     const { from, to } = answer
     const known = answer.known.map(({ place }) => place)
     const name = `${batch.session} ${batch.epoch}`
+    const { held: _, ...rest } = batch
     this.#all = new Map(this.#all).set(name, [
       ...this.batches(batch.session, batch.epoch),
-      { ...batch, from, to, known },
+      { ...rest, from, to, known },
     ])
     return answer
   }
@@ -116,6 +122,11 @@ export class FaultyLink implements SharedLog {
     this.#rules = rules
   }
 
+  /** Whether its hub is dead. */
+  get isDead(): boolean {
+    return this.#isDead
+  }
+
   /** The link breaks, and is there again after a while. */
   cut(ms: number): void {
     if (this.#isDead) return
@@ -169,8 +180,9 @@ export class FaultyLink implements SharedLog {
     return this.#call(async () => {
       const since = await this.#inner.since(session, after)
       if (since.kind !== 'lost' || this.#rules.lost !== false) return since
-      const { batches, last } = await this.#inner.open(session)
-      return { kind: 'batches', batches: batches.filter(({ to }) => to > after.offset), last, lost: [] }
+      const { batches, last, held } = await this.#inner.open(session)
+      const later = batches.filter(({ to }) => to > after.offset)
+      return { kind: 'batches', batches: later, last, lost: [], held }
     })
   }
 

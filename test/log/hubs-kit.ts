@@ -18,7 +18,9 @@ export function setUp(t: Test, count = 2, options: HubOptions = {}) {
     () => new FaultyLink(log.link(), { clock, random: random.fork(), faults: noFaults, rules: {} }),
   )
   const hubs = links.map((link) => createHub({ ...options, clock, random: random.fork(), log: link }))
-  t.teardown(() => Promise.all(hubs.map((hub) => hub.closeStore())))
+  // A dead link never answers.
+  const living = () => hubs.filter((_, index) => links[index]?.isDead === false)
+  t.teardown(() => done(Promise.all(living().map((hub) => hub.closeStore()))))
   /** Lets a promise settle under the simulated clock. */
   async function done<T>(promise: Promise<T>): Promise<T> {
     let settled = false

@@ -27,6 +27,8 @@ export interface Counts extends LogClientCounts {
   commands: number
   receipts: number
   superseded: number
+  /** Texts whose secret had to be masked. */
+  masked: number
 }
 
 export function noCounts(): Counts {
@@ -58,6 +60,7 @@ export function noCounts(): Counts {
     commands: 0,
     receipts: 0,
     superseded: 0,
+    masked: 0,
   }
 }
 

@@ -20,6 +20,7 @@ import {
   sliceNames,
   type Truth,
 } from './log-publishers.js'
+import { LogWriter, textType } from './log-writer.js'
 
 const laneEntries = 15
 const faults: Faults = { delayMsMax: 20, lostBefore: 0.02, lostAfter: 0.02, feedLost: 0.03, feedTwice: 0.03 }
@@ -67,6 +68,8 @@ export class LogSimulation {
   readonly #rules: Rules
   readonly #places: Place[]
   readonly #clients: LogClient[]
+  readonly #writers: LogWriter[]
+  readonly #textOdds: number
   readonly #pending: Pending[] = []
   readonly #counts: Counts
   #recorded: ReturnType<RecordedLog['recorded']>[] = []
@@ -78,7 +81,9 @@ export class LogSimulation {
   /** What went wrong where nobody can be told: in what a client takes, or a hub does. */
   readonly #faults: unknown[] = []
 
-  constructor(seedOfRound: number, counts: Counts, rules: Rules) {
+  /** @param textOdds how often a writer that has nothing to write begins a text */
+  constructor(seedOfRound: number, counts: Counts, rules: Rules, textOdds = 0.05) {
+    this.#textOdds = textOdds
     this.#random = new SeededRandom(seedOfRound)
     this.#counts = counts
     this.#rules = rules
@@ -88,6 +93,17 @@ export class LogSimulation {
       this.#begin(place)
       return place
     })
+    const lifetimeOf = (session: string): string => `${this.#epochOf(session)} ${this.#log.lineage}`
+    this.#writers = (textOdds === 0 ? [] : ['x', 'y']).map(
+      (name) =>
+        new LogWriter(name, {
+          random: this.#random.fork(),
+          clock: this.#clock,
+          places: this.#places,
+          counts,
+          lifetimeOf,
+        }),
+    )
     this.#clients = Array.from({ length: 8 }, (_, i) => {
       const session = sessionIds[i % sessionIds.length] as string
       // Those that follow no slices of the hubs' own are not always given a snapshot.
@@ -144,6 +160,7 @@ export class LogSimulation {
     else if (dice < 0.945) this.#kill()
     else if (dice < 0.952) this.#failOver()
     else if (dice < 0.965) this.#end()
+    for (const writer of this.#writers) writer.write(random.chance(this.#textOdds))
     if (random.chance(0.2)) {
       this.#recorded.push(this.#log.recorded())
       this.#recorded = this.#recorded.slice(-4)
@@ -395,13 +412,15 @@ export class LogSimulation {
         if (pending.asked === undefined || pending.asked.life !== pending.asked.place.life)
           this.#publish(pending)
       }
+      for (const writer of this.#writers) writer.write(false)
       for (const client of this.#clients) {
         client.resume()
         if (!client.connected) this.#connect(client)
       }
       await this.#clock.pass(50)
       this.#expectNoFault()
-      const isQuiet = this.#pending.length === 0 && this.#clients.every((client) => this.#isDone(client))
+      const isWritten = this.#pending.length === 0 && this.#writers.every(({ isIdle }) => isIdle)
+      const isQuiet = isWritten && this.#clients.every((client) => this.#isDone(client))
       if (turn > 100 && isQuiet) return
     }
     const stuck = this.#clients.filter((client) => !this.#isDone(client))
@@ -475,6 +494,7 @@ export class LogSimulation {
       const kept = this.#log.image().sessions.get(session)
       if (kept === undefined) continue
       const truth = this.#truth(session, kept.epoch)
+      for (const writer of this.#writers) writer.check(session, truth)
       const ids = [...truth.events.values()].flatMap(({ id }) => id ?? [])
       assert.equal(new Set(ids).size, ids.length, `${session}: an id is in the log twice`)
       const byId = new Map([...truth.events].map(([offset, { id }]) => [id, offset]))
@@ -501,11 +521,33 @@ export class LogSimulation {
     }
   }
 
+  /** Pieces of a text that come late are joined, so what counts is the whole text. */
+  #checkTexts({ session, seen, gaps, joinedAt }: LogClient, events: Truth['events']): void {
+    const partly = new Set<string>()
+    const textsOf = (
+      all: Iterable<readonly [number, Pick<NewEvent, 'type' | 'key' | 'data'>]>,
+    ): Map<string, string> => {
+      const texts = new Map<string, string>()
+      for (const [offset, { type, key = '', data }] of [...all].sort(([a], [b]) => a - b)) {
+        if (type !== textType) continue
+        const isTold = gaps.some(({ after, offset: until }) => offset > after && offset <= until)
+        if (offset <= joinedAt || isTold) partly.add(key)
+        texts.set(key, (texts.get(key) ?? '') + (data as { content: string }).content)
+      }
+      return texts
+    }
+    const got = textsOf(seen)
+    for (const [key, text] of textsOf(events)) {
+      if (!partly.has(key)) assert.equal(got.get(key), text, `${session}: the text ${key}`)
+    }
+  }
+
   #checkClient(client: LogClient, { events, slices, superseded, perhaps }: Truth): void {
     const { session, seen, gaps, joinedAt } = client
     const where = (offset: number): string => `${session} at ${offset}, told of ${JSON.stringify(gaps)}`
+    this.#checkTexts(client, events)
     for (const [offset, { id, type }] of events) {
-      if (offset <= joinedAt) continue
+      if (offset <= joinedAt || type === textType) continue
       const got = seen.get(offset)
       if (got === undefined) {
         // Whoever comes later is not given what a newer attempt took the place of.
@@ -516,6 +558,7 @@ export class LogSimulation {
       } else assert.equal(got.id, id, `${where(offset)}: another event`)
     }
     for (const [offset, { id, type }] of seen) {
+      if (type === textType) continue
       if (events.get(offset)?.id === id && events.get(offset)?.type === type) continue
       if (perhaps.has(offset)) continue
       const isTold = gaps.some(

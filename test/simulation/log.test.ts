@@ -29,14 +29,14 @@ t.test(`hubs that share a log: nobody diverges, whatever happens (RUNCAST_SEED=$
   }
   t.comment(JSON.stringify(counts))
   // The simulation must reach what it is there for; these do not come up in every round.
-  const { evicted, unchanged, removed, ended, losses, superseded, ...always } = counts
-  const seldom = { evicted, unchanged, removed, ended, losses, superseded }
+  const { evicted, unchanged, removed, ended, losses, superseded, masked, ...always } = counts
+  const seldom = { evicted, unchanged, removed, ended, losses, superseded, masked }
   t.comment(JSON.stringify(seldom))
   for (const [name, count] of Object.entries(always)) t.ok(count > 0, name)
 })
 
 /** Takes a rule away, and says how to put it back. */
-type Mutation = { readonly rules: Rules } | { readonly patch: () => () => void }
+type Mutation = { readonly rules: Rules; readonly textOdds?: number } | { readonly patch: () => () => void }
 
 function patched<Of extends object, Name extends keyof Of>(
   prototype: Of,
@@ -56,6 +56,7 @@ const mutations: Readonly<Record<string, Mutation>> = {
   'a log says which positions are lost': { rules: { lost: false } },
   'a log looks whether its feed lives': { rules: { canary: false } },
   'a log knows what was published': { rules: { ids: false } },
+  'a batch of texts goes on with what is held back': { rules: { held: false }, textOdds: 0.2 },
   'eras go by time': { rules: { eras: false } },
   'a batch that leaves a hole is not applied': {
     patch: patched(
@@ -143,13 +144,13 @@ const mutations: Readonly<Record<string, Mutation>> = {
 for (const [rule, mutation] of Object.entries(mutations)) {
   t.test(`${rule}: without it, the simulation fails`, async (t) => {
     const restore = 'patch' in mutation ? mutation.patch() : () => undefined
-    const rules = 'rules' in mutation ? mutation.rules : {}
+    const { rules, textOdds = 0 } = 'rules' in mutation ? mutation : { rules: {} }
     let found: unknown
     let round = 0
     try {
       // The same seeds each time: it is the rule that is tried, and not the luck of a seed.
       for (; round < 40 && found === undefined; round++) {
-        await new LogSimulation(100 + round, noCounts(), rules).run(500).catch((error: unknown) => {
+        await new LogSimulation(100 + round, noCounts(), rules, textOdds).run(500).catch((error: unknown) => {
           found = error
         })
       }

@@ -1,0 +1,104 @@
+import type { Catalog } from '../catalog/catalog.js'
+import type { Clock, Timer } from '../lib/clock.js'
+import type { Random } from '../lib/random.js'
+import type { HeldBack } from '../log/shared-log.js'
+import type { Masking } from '../mask/masking.js'
+import { ProtocolError } from '../protocol/codes.js'
+import type { Offset } from '../protocol/cursor.js'
+import type { Session } from '../session/session.js'
+import { HeldStreams } from './held-streams.js'
+
+/** How long the hub that holds a text back has to publish it, before another one does. */
+const takeoverMs = 1_000
+/** A random delay beyond that, so that of several hubs one is first. */
+const spreadMs = 400
+/** The delay before a failed release is repeated. */
+const retryMs = 1_000
+
+export interface LogTextsParts {
+  readonly masking: Masking
+  readonly catalog: Catalog
+  readonly clock: Clock
+  readonly random: Random
+  /** Publishes what is held back and due; all of it if `isAll`. */
+  readonly release: (session: string, isAll: boolean) => Promise<number>
+}
+
+interface Held {
+  readonly base: Offset
+  readonly streams: HeldStreams
+  /** This hub has held it back, so it publishes it in time; others only if this hub does not. */
+  readonly isOwn: boolean
+  timer: Timer | undefined
+}
+
+/**
+ * The texts that the sessions of a log hold back. They are in the log with what was acknowledged, so that no text is lost with a
+ * hub, and any hub can join the next piece to them.
+ */
+export class LogTexts {
+  readonly #parts: LogTextsParts
+  readonly #held = new Map<string, Held>()
+  #isClosed = false
+
+  constructor(parts: LogTextsParts) {
+    this.#parts = parts
+  }
+
+  /** What a session holds back has changed in the log. @param isOwn this hub has changed it */
+  changed({ id }: Pick<Session, 'id'>, { base, bytes }: HeldBack, isOwn: boolean): void {
+    this.#held.get(id)?.timer?.cancel()
+    this.#held.delete(id)
+    if (bytes.length === 0) return
+    const { clock } = this.#parts
+    const streams = HeldStreams.unpack(this.#parts, bytes, clock)
+    const held: Held = { base, streams, isOwn, timer: undefined }
+    this.#held.set(id, held)
+    const due = streams.dueAt(true)
+    if (due !== undefined) this.#wait(id, held, Math.max(0, due - clock.elapsed()) + this.#extra(isOwn))
+  }
+
+  #extra(isOwn: boolean): number {
+    return isOwn ? 0 : takeoverMs + Math.round(this.#parts.random.fraction() * spreadMs)
+  }
+
+  /** @returns a copy of what a session holds back, for a batch */
+  of(id: string, { base, bytes }: HeldBack): HeldStreams {
+    const { clock } = this.#parts
+    const held = this.#held.get(id)
+    const streams = held?.base === base ? held.streams.copy() : HeldStreams.unpack(this.#parts, bytes, clock)
+    streams.forgetOld(clock.elapsed())
+    return streams
+  }
+
+  #wait(id: string, held: Held, ms: number): void {
+    if (this.#isClosed) return
+    held.timer = this.#parts.clock.after(ms, () => void this.#release(id, held))
+  }
+
+  async #release(id: string, held: Held): Promise<void> {
+    try {
+      await this.#parts.release(id, this.#isClosed)
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error
+      // The session has ended or is gone, and its texts with it.
+      if (error.code !== 'unavailable') return
+      if (this.#held.get(id) === held) this.#wait(id, held, retryMs)
+      return
+    }
+    // What was not due yet has a time of its own.
+    if (this.#held.get(id) !== held || !held.streams.isHolding) return
+    const { clock } = this.#parts
+    const due = held.streams.dueAt(true) ?? 0
+    this.#wait(id, held, Math.max(1, due - clock.elapsed()) + this.#extra(held.isOwn))
+  }
+
+  /** The hub is about to close: what it holds back is submitted now. */
+  close(): void {
+    this.#isClosed = true
+    for (const [id, held] of this.#held) {
+      held.timer?.cancel()
+      if (held.isOwn && held.streams.isHolding) void this.#release(id, held)
+    }
+  }
+}

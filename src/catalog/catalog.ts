@@ -11,7 +11,7 @@ import type { Section } from './section.js'
 import { sessionBus } from './session-bus.js'
 import { streamEvent } from './stream-event.js'
 import { taskLog } from './task-log.js'
-import { defaultTraits, levels, type Traits } from './traits.js'
+import { defaultTraits, levels, results, type Traits } from './traits.js'
 
 /** Additions of users to the built-in catalog, by event type or `prefix*`: only the traits that differ. */
 export type Extensions = Readonly<Record<string, Partial<Traits>>>
@@ -144,7 +144,6 @@ const traitNames = [
   'command',
   'tool',
 ]
-const results = ['succeeded', 'failed', 'cancelled'] as const
 const needKinds = ['input', 'permission', 'credentials'] as const
 
 /**

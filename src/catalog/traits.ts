@@ -8,7 +8,8 @@ export type Level = (typeof levels)[number]
 export type Replay = false | 'all' | 'latest'
 
 /** How a worker or session ended, as it reported itself. */
-export type Result = 'succeeded' | 'failed' | 'cancelled'
+export const results = ['succeeded', 'failed', 'cancelled'] as const
+export type Result = (typeof results)[number]
 
 /** A result, or where to find it in the data: `code`, `signal` and `cancelled` of a process, or `status`. */
 export type Ends = Result | 'byExit' | 'byStatus'

@@ -5,7 +5,7 @@ import { isObject } from '../lib/json.js'
 import { type MaskingMode, type MaskingOptions, maskingModes } from '../mask/masking.js'
 import { kindPattern, type Pattern, Patterns } from '../mask/patterns.js'
 import { quote } from '../protocol/codes.js'
-import { type LimitName, type Limits, limitNamed, limitTable } from '../protocol/limits.js'
+import { changeableLimit, type LimitName, type Limits, limitValue } from '../protocol/limits.js'
 import { checkedWebhooks, type WebhookOptions } from '../server/webhooks/webhook-options.js'
 import { type AccessConfig, accessFromConfig } from './access.js'
 import { CommandError, exitCodes } from './exit-codes.js'
@@ -79,27 +79,19 @@ function patternsFromConfig(value: unknown): readonly Pattern[] {
 function limitsFromConfig(value: unknown): Partial<Limits> {
   if (!isObject(value)) throw new Error(`limits: expected an object, got ${quote(value)}`)
   const limits: Partial<Record<LimitName, number>> = {}
-  for (const [name, limit] of Object.entries(value)) limits[limitName(name)] = limitValue(name, limit)
+  for (const [given, limit] of Object.entries(value)) {
+    const name = changeableLimit(given)
+    limits[name] = limitValue(name, limit)
+  }
   return limits
-}
-
-function limitName(name: string): LimitName {
-  const known = limitNamed(name)
-  if (known === undefined) throw new Error(`limits.${name}: unknown limit`)
-  if ('fixed' in limitTable[known]) throw new Error(`limits.${name}: this limit cannot be changed`)
-  return known
-}
-
-function limitValue(name: string, value: unknown): number {
-  if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 1) return value
-  throw new Error(`limits.${name}: expected a positive whole number, got ${quote(value)}`)
 }
 
 /** `--limit name=n` */
 export function limitOption(text: string, previous: Partial<Limits> = {}): Partial<Limits> {
-  const [name = '', value = ''] = text.split('=', 2)
+  const [given = '', value = ''] = text.split('=', 2)
   try {
-    return { ...previous, [limitName(name)]: limitValue(name, value === '' ? undefined : Number(value)) }
+    const name = changeableLimit(given)
+    return { ...previous, [name]: limitValue(name, value === '' ? undefined : Number(value)) }
   } catch (error) {
     throw new InvalidArgumentError(reasonOf(error))
   }

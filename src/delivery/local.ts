@@ -1,6 +1,7 @@
 import type { Chunk, Codec } from '../codec/codec.js'
+import type { Checked } from '../protocol/check.js'
 import type { CloseCode } from '../protocol/codes.js'
-import type { Gap, HubEvent, Mode, Subscribe, Unsubscribe, Update } from '../protocol/frames.js'
+import type { Gap, HubEvent, Mode, Subscribe } from '../protocol/frames.js'
 import type { Link } from './link.js'
 
 export interface LocalOptions {
@@ -22,7 +23,7 @@ export interface LocalSubscription extends AsyncIterableIterator<HubEvent> {
 
 /** The connection of a link within the process. */
 export interface LocalConnection {
-  receive(frame: Subscribe | Update | Unsubscribe): void
+  receive(frame: Checked<Subscribe>): void
   drained(): void
   closed(): void
 }
@@ -73,8 +74,12 @@ export class LocalLink implements Link {
   /** Events that wait within the process have no bytes. */
   readonly waiting = 0
 
-  /** @throws ProtocolError if the topic or the filter is not valid */
-  follow(connection: LocalConnection, topic: string, { onGap, ...options }: LocalOptions): LocalSubscription {
+  /** @throws ProtocolError if the hub refuses it, for instance because its limit of feeds is reached */
+  follow(
+    connection: LocalConnection,
+    frame: Checked<Subscribe>,
+    onGap: LocalOptions['onGap'],
+  ): LocalSubscription {
     this.#connection = connection
     this.#onGap = onGap
     const close = () => {
@@ -82,7 +87,7 @@ export class LocalLink implements Link {
       connection.closed()
     }
     try {
-      connection.receive({ type: 'subscribe', sub: 0, topic, ...options } satisfies Subscribe)
+      connection.receive(frame)
     } catch (error) {
       close()
       throw error

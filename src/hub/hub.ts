@@ -12,9 +12,9 @@ import type { JsonObject, JsonValue } from '../lib/json.js'
 import { type Random, systemRandom } from '../lib/random.js'
 import type { SharedLog } from '../log/shared-log.js'
 import { Masking } from '../mask/masking.js'
-import { checkId } from '../protocol/check.js'
+import { type Checked, checkFrame, checkId, checkSlices } from '../protocol/check.js'
 import type { Offset } from '../protocol/cursor.js'
-import type { Mode, NewEvent, PatchOperation } from '../protocol/frames.js'
+import type { Mode, NewEvent, PatchOperation, Subscribe } from '../protocol/frames.js'
 import { type Limits, limitsOf } from '../protocol/limits.js'
 import { everything, type Permissions } from '../protocol/permissions.js'
 import { type TopicName, topicNameOf } from '../protocol/topic.js'
@@ -392,9 +392,10 @@ export class Hub {
 
   /**
    * @param slices names, `prefix*` or `*`, as in a subscription
-   * @throws ProtocolError `notFound` when the session or worker was never started
+   * @throws ProtocolError `badFrame`, or `notFound` when the session or worker was never started
    */
   state(topicName: string | TopicName, slices: readonly string[] = ['*']): StateSnapshot {
+    checkSlices(slices, this.limits, 'slices')
     const topic = this.#startedTopic(topicName)
     const filter = new Filter({ mode: 'full', slices })
     this.#delivery.bringUpToDate(topic, filter)
@@ -497,15 +498,17 @@ export class Hub {
    * @returns once it is stored
    * @throws ProtocolError `badFrame`, `notFound`, or `conflict` with a store that cannot replace events
    */
-  redact(id: string, options: RedactOptions): Promise<RedactResult> {
+  async redact(id: string, options: RedactOptions): Promise<RedactResult> {
+    checkId(id, this.limits, 'session')
     return this.#redacting.redact(id, options)
   }
 
   /**
-   * @param said its result and reason; default: the worst of its workers, or its own
-   * @throws ProtocolError `notFound`, or `conflict` when it has ended already
+   * @param ending its result and reason; default: the worst result of its workers, or its own
+   * @throws ProtocolError `badFrame`, `notFound`, or `conflict` when it has ended already
    */
   endSession(id: string, outcome?: JsonValue, ending: Omit<EndOptions, 'outcome'> = {}): void {
+    checkId(id, this.limits, 'session')
     this.#dropTimes(id)
     this.#publishing.end(id, { ...ending, outcome })
   }
@@ -529,9 +532,10 @@ export class Hub {
    * Removes a session and all its events; its subscriptions end at once.
    *
    * @returns when it is removed from the store too; rejects with `unavailable` when that fails
-   * @throws ProtocolError `notFound`
+   * @throws ProtocolError `badFrame` or `notFound`
    */
   removeSession(id: string): Promise<void> {
+    checkId(id, this.limits, 'session')
     const opening = this.catchUp({ kind: 'session', session: id })
     if (opening !== undefined) return opening.then(() => this.#sessions.remove(id))
     this.#dropTimes(id)
@@ -593,11 +597,15 @@ export class Hub {
   /**
    * Follows a topic within the process. The events come in order, first what a join replays; the iteration ends
    * when the session does. One who reads slowly lags like any other connection.
+   *
+   * @throws ProtocolError `badFrame` for a topic or an option that `subscribe` on the wire does not take
    */
   subscribe(topic: string, options: LocalOptions = {}): LocalSubscription {
+    const { onGap, ...wanted } = options
+    const frame = checkFrame({ type: 'subscribe', sub: 0, topic, ...wanted }, this.limits)
     const link = new LocalLink(this.codecs.object)
     const connection = this.connect(link, { endsWithSessions: true })
-    return link.follow(connection, topic, options)
+    return link.follow(connection, frame as Checked<Subscribe>, onGap)
   }
 
   /**

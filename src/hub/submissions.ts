@@ -110,6 +110,7 @@ export class Submissions {
   }
 
   async end(id: string, outcome: JsonValue | undefined, ending: Omit<EndOptions, 'outcome'>): Promise<void> {
+    checkId(id, this.#hub.limits, 'session')
     if (this.#submitting !== undefined) return this.#submitting.end(id, { ...ending, outcome })
     this.#hub.endSession(id, outcome, ending)
     await this.#hub.committed(id)

@@ -1,7 +1,7 @@
 import { isObject } from '../lib/json.js'
 import { ProtocolError, quote } from './codes.js'
 import { causeFault, eventFault, eventsFault, patchFault } from './event-faults.js'
-import { checked, errorOf } from './fault.js'
+import { checked, errorOf, fault } from './fault.js'
 import {
   anyFault,
   anyTopic,
@@ -52,8 +52,8 @@ export function checkFrame(value: unknown, limits: Limits): Checked<ClientFrame>
       pointer: '/type',
     })
   }
-  const fault = shapeFault(value, shape, limits)
-  if (fault !== undefined) throw errorOf(fault, type as string)
+  const wrong = shapeFault(value, shape, limits)
+  if (wrong !== undefined) throw errorOf(wrong, type as string)
   if (typeof value.topic === 'string') {
     // In place, because the frame was decoded from bytes and has no other user.
     Object.assign(value, { topic: topicOfFrame(value.topic, type as string, limits) })
@@ -68,15 +68,15 @@ export function checkFrame(value: unknown, limits: Limits): Checked<ClientFrame>
  * @throws ProtocolError `badFrame`: `event.type: expected …, got …`, with a pointer into the event
  */
 export function checkEvent(value: unknown, limits: Limits, name = 'event'): NewEvent {
-  const fault = eventFault(value, limits)
-  if (fault !== undefined) throw errorOf(fault, name)
+  const wrong = eventFault(value, limits)
+  if (wrong !== undefined) throw errorOf(wrong, name)
   return value as NewEvent
 }
 
 /** @throws ProtocolError `badFrame`: `events[3].type: expected …, got …`, with a pointer into the list */
 export function checkEvents(value: unknown, limits: Limits): readonly NewEvent[] {
-  const fault = eventsFault(value, limits)
-  if (fault !== undefined) throw errorOf(fault, 'events')
+  const wrong = eventsFault(value, limits)
+  if (wrong !== undefined) throw errorOf(wrong, 'events')
   return value as readonly NewEvent[]
 }
 
@@ -107,9 +107,26 @@ export function checkSlice(value: unknown, limits: Limits, name: string): string
 
 /** @throws ProtocolError `badFrame` when it is not the length of a lease in milliseconds */
 export function checkLease(value: unknown, at: string): number {
-  const fault = leaseFault(value)
-  if (fault !== undefined) throw errorOf(fault, at)
+  const wrong = leaseFault(value)
+  if (wrong !== undefined) throw errorOf(wrong, at)
   return value as number
+}
+
+/** @throws ProtocolError `badFrame` when it is not one of the choices */
+export function checkChoice<Choice extends string>(
+  value: unknown,
+  choices: readonly Choice[],
+  name: string,
+): Choice {
+  const choice = choices.find((one) => one === value)
+  if (choice !== undefined) return choice
+  throw errorOf(fault(`one of ${choices.join(', ')}`, value), name)
+}
+
+/** @throws ProtocolError `badFrame` when it is not a number of items that a page may have */
+export function checkPageItems(value: unknown, { pageItemsMax }: Limits, name: string): number {
+  if (Number.isInteger(value) && Number(value) >= 1 && Number(value) <= pageItemsMax) return value as number
+  throw errorOf(fault(`an integer from 1 to ${pageItemsMax}`, value), name)
 }
 
 /** @throws ProtocolError `badFrame` when it is not an RFC 6902 patch; whether it applies is checked later */

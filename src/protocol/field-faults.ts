@@ -86,7 +86,7 @@ export function slicesFault(value: unknown, limits: Limits): Fault | undefined {
 export function sliceFault(value: unknown, limits: Limits): Fault | undefined {
   const known = typeof value === 'string' && value.length <= limits.idLengthMax && slicePattern.test(value)
   if (known && !value.startsWith('$') && !isForbiddenName(value)) return undefined
-  return fault(sliceForm, value)
+  return fault(sliceForm.replace(' of ', ` of 1–${limits.idLengthMax} of `), value)
 }
 
 export function integerFault(value: unknown): Fault | undefined {

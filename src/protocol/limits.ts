@@ -1,5 +1,6 @@
 // Longer than 350 lines: a table, one entry for each limit.
 
+import { quote } from './codes.js'
 import { tokenLengthMax } from './token.js'
 
 /** One bound: its value and unit, what it guards, and what exceeding it does. */
@@ -10,6 +11,8 @@ interface Limit {
   readonly exceeding: string
   /** It cannot be changed: it belongs to the transport. */
   readonly fixed?: true
+  /** It may be 0, which the text explains; others are positive. */
+  readonly orZero?: true
 }
 
 const kib = 1024
@@ -116,18 +119,21 @@ export const limitTable = {
     unit: 'ms',
     guards: 'an open call of a tool; 0: for ever',
     exceeding: '`worker.stalled`',
+    orZero: true,
   },
   stalledSilenceMs: {
     value: 900_000,
     unit: 'ms',
     guards: 'silence of a session or worker that holds a lease; 0: for ever',
     exceeding: '`worker.stalled`',
+    orZero: true,
   },
   stalledRepeats: {
     value: 10,
     unit: 'calls',
     guards: 'the same call of a tool in a row; 0: any number',
     exceeding: '`worker.stalled`',
+    orZero: true,
   },
   publishEventsMax: {
     value: 10_000,
@@ -377,8 +383,9 @@ export const limitTable = {
   bodyWaitMs: {
     value: 5_000,
     unit: 'ms',
-    guards: 'how long a body that is not NDJSON waits for its turn',
+    guards: 'how long a body that is not NDJSON waits for its turn; 0: not at all',
     exceeding: '429 with `Retry-After`',
+    orZero: true,
   },
   requestRateMax: {
     value: 20_000,
@@ -568,17 +575,48 @@ export type GivenLimits = Partial<Limits> & {
 /** Former names of limits, which are still accepted. */
 const formerNames: ReadonlyMap<string, LimitName> = new Map([['unkeptBytesMax', 'uncommittedBytesMax']])
 
-/** @returns the limit of that name, or of that former name; undefined if there is none */
-export function limitNamed(name: string): LimitName | undefined {
-  return Object.hasOwn(limitTable, name) ? (name as LimitName) : formerNames.get(name)
+/**
+ * @param given its name, or its former name
+ * @returns the name of a limit that can be changed
+ * @throws TypeError `limits.{name}: …`
+ */
+export function changeableLimit(given: string): LimitName {
+  const name = Object.hasOwn(limitTable, given) ? (given as LimitName) : formerNames.get(given)
+  if (name === undefined) throw new TypeError(`limits.${given}: unknown limit`)
+  if ('fixed' in limitTable[name]) throw new TypeError(`limits.${given}: this limit cannot be changed`)
+  return name
+}
+
+/** @returns the value of a limit. Rates may be fractions. @throws TypeError `limits.{name}: expected …, got …` */
+export function limitValue(name: LimitName, value: unknown): number {
+  const limit: Limit = limitTable[name]
+  const isRate = limit.unit.endsWith(' a second')
+  const isNumber =
+    typeof value === 'number' && (isRate ? Number.isFinite(value) : Number.isSafeInteger(value))
+  if (isNumber && (value > 0 || (value === 0 && limit.orZero === true))) return value
+  const positive = isRate ? 'a positive number' : 'a positive whole number'
+  throw new TypeError(
+    `limits.${name}: expected ${positive}${limit.orZero ? ', or 0' : ''}, got ${quote(value)}`,
+  )
 }
 
 export const defaultLimits: Limits = Object.fromEntries(
   Object.entries(limitTable).map(([name, limit]) => [name, limit.value]),
 ) as { [name in LimitName]: number }
 
-/** @returns all limits, including those given by their former names */
+/**
+ * @param given by their names or former names; those that are undefined have their defaults
+ * @returns all limits
+ * @throws TypeError that names the limit
+ */
 export function limitsOf(given: GivenLimits = {}): Limits {
-  const { unkeptBytesMax: uncommittedBytesMax, ...rest } = given
-  return { ...defaultLimits, ...(uncommittedBytesMax !== undefined && { uncommittedBytesMax }), ...rest }
+  const limits: Record<LimitName, number> = { ...defaultLimits }
+  for (const [name, value] of Object.entries(given)) {
+    // All limits of another hub may be given, the fixed ones among them.
+    if (value === undefined || (Object.hasOwn(limitTable, name) && value === limits[name as LimitName]))
+      continue
+    const known = changeableLimit(name)
+    limits[known] = limitValue(known, value)
+  }
+  return limits
 }

@@ -112,7 +112,7 @@ export function isWritableTopic(text: string): boolean {
 }
 
 /** The names of slices that producers may set, for messages. */
-export const sliceForm = `a slice of 1–128 of A–Z a–z 0–9 . _ : ~ $ -, not beginning with $, and none of ${forbiddenNames}`
+export const sliceForm = `a slice of A–Z a–z 0–9 . _ : ~ $ -, not beginning with $, and none of ${forbiddenNames}`
 
 export function formatTopic(name: TopicName): string {
   switch (name.kind) {

@@ -47,6 +47,9 @@ export class EventCheck {
    * @throws ProtocolError with the place in `events` of the first invalid one
    */
   events(given: readonly NewEvent[]): CheckedEvents {
+    if (!Array.isArray(given)) {
+      throw new ProtocolError('badFrame', `events: expected a list of events, got ${quote(given)}`)
+    }
     let events = given
     // Most lists have one event, and what is pushed to an empty array makes it 17 long.
     const sizes = given.length === 1 ? [0] : []

@@ -1,4 +1,5 @@
-import { ProtocolError } from '../protocol/codes.js'
+import { isObject } from '../lib/json.js'
+import { ProtocolError, quote } from '../protocol/codes.js'
 import type { Epoch, Offset, Position } from '../protocol/cursor.js'
 import type { Cause, Slices } from '../protocol/frames.js'
 import type { OwnTopic } from './topic.js'
@@ -26,12 +27,19 @@ export interface StateSnapshot {
   readonly slices: Slices
 }
 
-/** @throws ProtocolError `preconditionFailed` when the change must not be made */
+/** @throws ProtocolError `preconditionFailed` when the change must not be made, `badFrame` when it is not a precondition */
 export function checkUnless(
   { state, timeline }: OwnTopic,
   slice: string,
   unless: NonNullable<StateOptions['unless']>,
 ): void {
+  const isPrecondition = isObject(unless) && ('absent' in unless || isObject(unless.changedSince))
+  if (!isPrecondition) {
+    throw new ProtocolError(
+      'badFrame',
+      `unless: expected { changedSince: { epoch, offset } } or { absent: true }, got ${quote(unless)}`,
+    )
+  }
   if ('absent' in unless) {
     if (state.get(slice) !== undefined) return
     throw new ProtocolError('preconditionFailed', `there is no slice ${slice}`)

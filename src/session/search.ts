@@ -28,7 +28,7 @@ export class Search {
 
   /** @throws ProtocolError `badFrame` for an expression that is invalid or too large */
   constructor(q: string, { searchLengthMax, searchWorkMax }: SearchLimits) {
-    if (q === '' || q.length > searchLengthMax) {
+    if (typeof q !== 'string' || q === '' || q.length > searchLengthMax) {
       throw new ProtocolError('badFrame', `q: expected 1–${searchLengthMax} characters, got ${quote(q)}`)
     }
     const [, pattern, flags] = /^\/(.+)\/(i?)$/s.exec(q) ?? []

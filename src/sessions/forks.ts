@@ -2,7 +2,7 @@ import type { Catalog } from '../catalog/catalog.js'
 import { Entry } from '../history/entry.js'
 import type { Clock } from '../lib/clock.js'
 import type { Random } from '../lib/random.js'
-import { checkId } from '../protocol/check.js'
+import { checkChoice, checkId } from '../protocol/check.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
 import { type Cursor, type Epoch, formatCursor, type Offset, parseCursor, start } from '../protocol/cursor.js'
 import type { Limits } from '../protocol/limits.js'
@@ -94,12 +94,7 @@ export class Forks {
     const { random, limits, sessions, log } = this.#parts
     const id = checkId(session ?? random.id(), limits, 'session')
     checkId(from, limits, 'session')
-    if (!forkStates.includes(state)) {
-      throw new ProtocolError(
-        'badFrame',
-        `state: expected one of ${forkStates.join(', ')}, got ${quote(state)}`,
-      )
-    }
+    checkChoice(state, forkStates, 'state')
     const position = at === undefined ? undefined : parseCursor(at, 'at')
     if (this.#underWay >= forksAtOnce) {
       throw new ProtocolError('unavailable', `${forksAtOnce} forks are being made already; try again`)

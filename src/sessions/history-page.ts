@@ -1,7 +1,7 @@
 import { type Level, levels } from '../catalog/traits.js'
 import type { Entry } from '../history/entry.js'
-import { checkIds } from '../protocol/check.js'
-import { ProtocolError, quote } from '../protocol/codes.js'
+import { checkChoice, checkIds, checkPageItems, checkTypes } from '../protocol/check.js'
+import { ProtocolError } from '../protocol/codes.js'
 import { type Cursor, type Epoch, formatCursor, type Offset, parseCursor, start } from '../protocol/cursor.js'
 import type { HubEvent } from '../protocol/frames.js'
 import type { Limits } from '../protocol/limits.js'
@@ -129,16 +129,12 @@ class Reading {
 
   constructor(topic: Topic, query: HistoryQuery, limits: Limits) {
     const { order = 'asc', limit = Math.min(pageItems, limits.pageItemsMax) } = query
-    expectOneOf(order, orders, 'order')
-    if (!Number.isInteger(limit) || limit < 1 || limit > limits.pageItemsMax) {
-      throw new ProtocolError(
-        'badFrame',
-        `limit: expected an integer from 1 to ${limits.pageItemsMax}, got ${quote(limit)}`,
-      )
-    }
+    checkChoice(order, orders, 'order')
+    checkPageItems(limit, limits, 'limit')
     const { types, workers, level, errors, q } = query
+    if (types !== undefined) checkTypes(types, limits, 'types')
     if (workers !== undefined) checkIds(workers, limits, 'workers')
-    for (const one of level ?? []) expectOneOf(one, levels, 'level')
+    for (const one of level ?? []) checkChoice(one, levels, 'level')
     this.#topic = topic
     this.#limits = limits
     this.#limit = limit
@@ -267,10 +263,4 @@ class Reading {
       ...(next !== undefined && { next }),
     }
   }
-}
-
-/** @throws ProtocolError `badFrame` */
-function expectOneOf(value: unknown, choices: readonly string[], name: string): void {
-  if (choices.includes(value as string)) return
-  throw new ProtocolError('badFrame', `${name}: expected one of ${choices.join(', ')}, got ${quote(value)}`)
 }

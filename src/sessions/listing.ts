@@ -1,6 +1,7 @@
 import type { Catalog } from '../catalog/catalog.js'
 import type { Clock } from '../lib/clock.js'
 import type { SharedLog } from '../log/shared-log.js'
+import { checkPageItems } from '../protocol/check.js'
 import type { Limits } from '../protocol/limits.js'
 import type { Permissions } from '../protocol/permissions.js'
 import { aboutRecord, aboutSession } from '../session/reserved-slices.js'
@@ -14,7 +15,7 @@ import type { LogLists } from './log-lists.js'
 import { answerOf } from './log-sessions.js'
 import { readLogged } from './read-logged.js'
 import { type SessionPage, type SessionSources, sessionPage, summaries } from './session-pages.js'
-import { findSessions, type SessionQuery, storedSessions } from './session-search.js'
+import { checkQuery, findSessions, type SessionQuery, storedSessions } from './session-search.js'
 import type { Turns } from './turns.js'
 
 /** Maximum of sessions of a page where a log has them: each that is not in memory is read whole. */
@@ -65,9 +66,10 @@ export class Listing {
    * A page of the visible sessions, in the order of their ids; with a log those of all hubs, and at most 100.
    *
    * @param after the id before the page; empty for the first
-   * @throws ProtocolError `unavailable` when the log cannot be asked
+   * @throws ProtocolError `badFrame`, or `unavailable` when the log cannot be asked
    */
   page(after: string, limit: number, { sessions: seen }: Permissions, turns: Turns): Promise<SessionPage> {
+    checkPageItems(limit, this.#parts.limits, 'limit')
     const most = this.#parts.log === undefined ? limit : Math.min(limit, loggedPage)
     return sessionPage(this.#sources, { after, limit: most, seen }, turns)
   }
@@ -79,6 +81,7 @@ export class Listing {
    */
   async find(query: SessionQuery, { sessions: seen }: Permissions, turns: Turns): Promise<FoundPage> {
     const { limits, clock } = this.#parts
+    checkQuery(query, limits)
     const limit = this.#parts.log === undefined ? query.limit : Math.min(query.limit, loggedPage)
     const asked = { ...query, limit }
     const finding = findSessions(this.#sources, asked, { seen, limits, turns, now: clock.now() })

@@ -3,14 +3,13 @@
 import type { Catalog } from '../catalog/catalog.js'
 import type { Clock } from '../lib/clock.js'
 import { type JsonObject, jsonBytes } from '../lib/json.js'
-import type { StreamChange, StreamMessage } from '../log/entries.js'
+import type { StreamChange } from '../log/entries.js'
 import type { Masking } from '../mask/masking.js'
-import { checkSlice } from '../protocol/check.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
 import type { Offset } from '../protocol/cursor.js'
-import { type Mode, modes, type NewEvent } from '../protocol/frames.js'
+import type { Mode, NewEvent } from '../protocol/frames.js'
 import type { Limits } from '../protocol/limits.js'
-import { formatTopic, type TopicName, topicNameOf } from '../protocol/topic.js'
+import type { TopicName } from '../protocol/topic.js'
 import { type Commands, firstReceipt, receiptIn } from '../session/commands.js'
 import { changeStream, type StreamOutcome } from '../session/durable-stream.js'
 import type { EventCheck } from '../session/event-check.js'
@@ -23,6 +22,7 @@ import type { HeldTexts } from './held-texts.js'
 import { expectRoomForFacts, factsBytesMax } from './lasting-facts.js'
 import { growthOf, maskedCause, maskedConfiguration, maskedEnding, maskedMessage, maskOf } from './masked.js'
 import type { OwnEvents, OwnEventsParts } from './own-events.js'
+import { checkedConfiguration, checkedEnding, checkedMessages, stateTopicOf } from './request-checks.js'
 import { checkedSecrets, type GivenSecret, learnSecrets } from './secrets.js'
 import { hasEnded, type Sessions } from './sessions.js'
 import { startedWorker } from './topics.js'
@@ -35,42 +35,6 @@ export type PublishResult = {
   readonly accepted: number
   /** Events whose id had been published before. */
   readonly duplicates: number
-}
-
-/** @returns the topic of a change of state, after checking it and the slice */
-export function stateTopicOf(topicName: string | TopicName, slice: string, limits: Limits): StateTopicName {
-  const name = topicNameOf(topicName, 'topic', limits)
-  if (name.kind === 'hub') throw new ProtocolError('forbidden', 'topic: only the hub sets the state of hub')
-  if (name.kind === 'all') {
-    throw new ProtocolError(
-      'badFrame',
-      `topic: expected a session or a worker, got ${quote(formatTopic(name))}`,
-    )
-  }
-  checkSlice(slice, limits, 'slice')
-  return name
-}
-
-/** @returns the messages of a durable stream with canonical data @throws ProtocolError `frameTooLarge` or `badFrame` */
-export function checkedMessages(check: EventCheck, given: readonly NewEvent[]): StreamMessage[] {
-  return given.map((event, index) => {
-    const { value, bytes } = check.value(event.data ?? null, 'message', `/${index}`)
-    return { event: value === event.data ? event : { ...event, data: value }, bytes: bytes + 64 }
-  })
-}
-
-type StateTopicName = Extract<TopicName, { kind: 'session' | 'worker' }>
-
-/** @returns the checked configuration @throws ProtocolError `badFrame` */
-export function checkedConfiguration(
-  { mode, metadata: given }: { readonly mode?: Mode; readonly metadata?: JsonObject },
-  check: EventCheck,
-): { readonly mode?: Mode; readonly metadata?: JsonObject } {
-  if (mode !== undefined && !modes.includes(mode)) {
-    throw new ProtocolError('badFrame', `mode: expected one of ${modes.join(', ')}, got ${quote(mode)}`)
-  }
-  const metadata = given && (check.value(given, 'metadata').value as JsonObject)
-  return { ...(mode && { mode }), ...(metadata && { metadata }) }
 }
 
 /**
@@ -290,7 +254,7 @@ export class Publishing {
   ): StateResult {
     this.#sessions.expectOwnOffsets()
     const name = stateTopicOf(topicName, slice, this.#limits)
-    const cause = given && this.#check.cause(given)
+    const cause = given === undefined ? undefined : this.#check.cause(given)
     this.#sessions.capacity.expectRoom()
     const session = this.#sessions.session(name.session)
     const worker = name.kind === 'worker' ? this.#sessions.worker(session, name.worker) : undefined
@@ -396,15 +360,14 @@ export class Publishing {
   }
 
   /** @throws ProtocolError `notFound`, or `conflict` if it has already ended */
-  end(id: string, ending: EndOptions): void {
+  end(id: string, given: EndOptions): void {
     this.#sessions.expectOwnOffsets()
+    const ending = checkedEnding(given, this.#check)
     const session = this.#sessions.started(id)
     if (session.status === 'ended')
       throw new ProtocolError('conflict', `session ${quote(id)} has already ended`)
     this.#sessions.committing?.admit(session.journal)
-    const { outcome: given } = ending
-    const checked = given === undefined ? undefined : this.#check.value(given, 'outcome').value
-    const { outcome, reason } = maskedEnding({ ...ending, outcome: checked }, maskOf(this.#masking, session))
+    const { outcome, reason } = maskedEnding(ending, maskOf(this.#masking, session))
     const data = outcome === undefined ? {} : { outcome }
     const { bytes } = this.#check.value(data, 'outcome')
     const traits = this.#catalog.traitsOf('complete')

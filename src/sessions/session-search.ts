@@ -1,4 +1,5 @@
 import type { JsonObject, JsonValue } from '../lib/json.js'
+import { checkChoice, checkPageItems } from '../protocol/check.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
 import type { Limits } from '../protocol/limits.js'
 import { isId } from '../protocol/topic.js'
@@ -139,8 +140,6 @@ export async function* storedSessions(store: Store | undefined): AsyncGenerator<
 }
 
 function matcherOf(query: SessionQuery, limits: Limits): (id: string, about: JsonObject) => boolean {
-  expectSome(query.status, sessionStatuses, 'status')
-  expectSome(query.result, sessionResults, 'result')
   const search = query.q === undefined ? undefined : new Search(query.q, limits)
   return (id, { status, result, needs, labels, title, reason }) => {
     if (query.status?.includes(wordOf(status)) === false) return false
@@ -183,8 +182,18 @@ function placeOf(text: string, order: SessionOrder, limits: Limits): Place {
   throw new ProtocolError('badFrame', `after: expected the next of a page in this order, got ${quote(text)}`)
 }
 
+/** @throws ProtocolError `badFrame` */
+export function checkQuery({ limit, order, status, result, labels }: SessionQuery, limits: Limits): void {
+  checkPageItems(limit, limits, 'limit')
+  if (order !== undefined) checkChoice(order, sessionOrders, 'order')
+  expectSome(status, sessionStatuses, 'status')
+  expectSome(result, sessionResults, 'result')
+  if (labels !== undefined && !Array.isArray(labels))
+    throw new ProtocolError('badFrame', `labels: expected a list of labels, got ${quote(labels)}`)
+}
+
 function expectSome(values: readonly string[] | undefined, choices: readonly string[], name: string): void {
-  const stranger = values?.find((value) => !choices.includes(value))
+  const stranger = Array.isArray(values) ? values.find((value) => !choices.includes(value as string)) : values
   if (stranger === undefined) return
   throw new ProtocolError(
     'badFrame',

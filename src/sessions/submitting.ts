@@ -34,13 +34,8 @@ import {
 import type { LogFollower } from './log-follower.js'
 import { type LogSessions, unavailable } from './log-sessions.js'
 import type { LogTexts } from './log-texts.js'
-import {
-  checkedConfiguration,
-  checkedMessages,
-  type Publisher,
-  type PublishResult,
-  stateTopicOf,
-} from './publishing.js'
+import type { Publisher, PublishResult } from './publishing.js'
+import { checkedConfiguration, checkedEnding, checkedMessages, stateTopicOf } from './request-checks.js'
 import { checkedSecrets, type GivenSecret } from './secrets.js'
 import { hasEnded, type Sessions } from './sessions.js'
 import { type Waiting, waiting } from './waiting.js'
@@ -114,7 +109,7 @@ export class Submitting {
   ): Promise<StateResult> {
     const { limits, check } = this.#parts
     const name = stateTopicOf(topic, slice, limits)
-    const cause = given && check.cause(given)
+    const cause = given === undefined ? undefined : check.cause(given)
     const worker = name.kind === 'worker' ? name.worker : undefined
     const options = { ...(cause && { cause }), ...(unless && { unless }) }
     return this.#submit(name.session, { kind: 'change', worker, slice, options, make })
@@ -173,9 +168,7 @@ export class Submitting {
   }
 
   async end(session: string, ending: EndOptions): Promise<void> {
-    const { outcome: given } = ending
-    const outcome = given === undefined ? undefined : this.#parts.check.value(given, 'outcome').value
-    return this.#submit(session, { kind: 'end', ending: { ...ending, outcome } })
+    return this.#submit(session, { kind: 'end', ending: checkedEnding(ending, this.#parts.check) })
   }
 
   #submit<Kind extends Intent['kind']>(

@@ -5,7 +5,7 @@ import { defaultTraits } from '../catalog/traits.js'
 import { Entry } from '../history/entry.js'
 import { isCanonical, type JsonValue, jsonBytes } from '../lib/json.js'
 import { Weight } from '../lib/weight.js'
-import { ProtocolError } from '../protocol/codes.js'
+import { ProtocolError, quote } from '../protocol/codes.js'
 import { type Offset, start } from '../protocol/cursor.js'
 import type { Cause, PatchOperation, Slices, StateUpdate } from '../protocol/frames.js'
 import type { Limits } from '../protocol/limits.js'
@@ -160,6 +160,9 @@ export class TopicState {
     const held = this.#slices.get(slice)
     if (held === undefined) {
       throw new ProtocolError('notFound', `there is no slice ${slice} to patch; set it first`)
+    }
+    if (!Array.isArray(patch)) {
+      throw new ProtocolError('badFrame', `patch: expected a list of operations, got ${quote(patch)}`)
     }
     // The values are nested within operations.
     const operations = this.#canonical(patch, 'patch', undefined, 2) as readonly PatchOperation[]

@@ -394,35 +394,3 @@ t.test('tells what the histories hold, also when sessions leave', async (t) => {
   clock.runTurn()
   t.match(hub.stats().history, { events: 0, bytes: 0 })
 })
-
-t.test('the limits that a hub is given hold for whoever asks within the process', (t) => {
-  const { hub } = setUp({
-    limits: { idLengthMax: 3, typeLengthMax: 130 },
-    catalog: { ['t'.repeat(130)]: { critical: true } },
-  })
-  const refused = { code: 'badFrame' } as const
-  hub.publish('sessions/abc', [{ type: 't'.repeat(130) }])
-  t.equal(hub.catalog.traitsOf('t'.repeat(130)).critical, true)
-  t.throws(() => hub.publish('sessions/abc', [{ type: 't'.repeat(131) }]), refused)
-  hub.session('abc').worker('w').publish({ type: 'a' })
-  for (const id of ['abcd', '..', '__proto__', 'a/b', '']) {
-    const topic = `sessions/${id}`
-    t.throws(() => hub.session(id), refused, id)
-    t.throws(() => hub.createSession(id), refused, id)
-    t.throws(() => hub.session('abc').worker(id), refused, id)
-    for (const name of [topic, `sessions/abc/workers/${id}`]) {
-      t.throws(() => hub.publish(name, [{ type: 'a' }]), refused, name)
-      t.throws(() => hub.subscribe(name), refused, name)
-      t.throws(() => hub.setState(name, 'slice', 1), refused, name)
-      t.throws(() => hub.state(name), refused, name)
-      t.throws(() => hub.history(name), refused, name)
-    }
-  }
-  t.throws(() => setUp({ limits: { typeLengthMax: 2 }, catalog: { abc: {} } }), {
-    message: 'catalog: expected an event type (1–2 of A–Z a–z 0–9 . _ : -) or prefix*, got "abc"',
-  })
-  const { hub: wide } = setUp({ limits: { idLengthMax: 200 } })
-  wide.publish(`sessions/${'s'.repeat(200)}`, [{ type: 'a' }])
-  t.ok(wide.find('s'.repeat(200)))
-  t.end()
-})

@@ -1,8 +1,9 @@
 import type { Level } from '../../catalog/traits.js'
-import { isObject, type JsonObject, type JsonValue } from '../../lib/json.js'
-import { checkId, checkLease } from '../../protocol/check.js'
+import { isObject, type JsonObject } from '../../lib/json.js'
+import { checkChoice, checkId, checkLease } from '../../protocol/check.js'
 import { ProtocolError } from '../../protocol/codes.js'
-import { type Mode, modes } from '../../protocol/frames.js'
+import type { Mode } from '../../protocol/frames.js'
+import type { EndOptions } from '../../session/session-setting.js'
 import { forkStates } from '../../sessions/fork-past.js'
 import { orders } from '../../sessions/history-page.js'
 import type { RedactOptions } from '../../sessions/redacting.js'
@@ -173,32 +174,18 @@ async function openedSummary(context: DialectContext, session: string): Promise<
 async function create(context: DialectContext, call: Call): Promise<Answer | undefined> {
   const fields = await readFields(context, call, ['mode', 'metadata'])
   if (fields === undefined) return undefined
-  const { mode, metadata } = fields
-  if (mode !== undefined && !modes.includes(mode as Mode))
-    throw refusal('mode', `one of ${modes.join(', ')}`, mode)
-  if (metadata !== undefined && !isObject(metadata)) throw refusal('metadata', 'an object', metadata)
+  const changed = fields as { mode?: Mode; metadata?: JsonObject }
   const session = call.use(({ param }) => param('session'))
-  const changed = {
-    ...(mode === undefined ? {} : { mode: mode as Mode }),
-    ...(metadata === undefined ? {} : { metadata: metadata as JsonObject }),
-  }
   const isNew = await call.use(() => context.hub.submitSession(session, changed))
   return json(isNew ? 201 : 200, await openedSummary(context, session))
 }
 
-const results = ['succeeded', 'failed', 'cancelled'] as const
-
 async function end(context: DialectContext, call: Call): Promise<Answer | undefined> {
   const fields = await readFields(context, call, ['result', 'reason', 'outcome'])
   if (fields === undefined) return undefined
-  const { outcome, result, reason } = fields
-  const known = results.find((one) => one === result)
-  if (result !== undefined && known === undefined)
-    throw refusal('result', `one of ${results.join(', ')}`, result)
-  if (reason !== undefined && typeof reason !== 'string') throw refusal('reason', 'a text', reason)
+  const { outcome, ...ending } = fields as EndOptions
   const session = call.use(({ param }) => param('session'))
-  const ending = { result: known, reason }
-  await call.use(() => context.hub.submitEnd(session, outcome as JsonValue | undefined, ending))
+  await call.use(() => context.hub.submitEnd(session, outcome, ending))
   return json(200, await openedSummary(context, session))
 }
 
@@ -209,8 +196,7 @@ async function fork(context: DialectContext, call: Call): Promise<Answer | undef
   const { hub, limits } = context
   const { at, session: given = hub.random.id(), state = 'exact' } = fields
   if (at !== undefined && typeof at !== 'string') throw refusal('at', 'a cursor', at)
-  const known = forkStates.find((one) => one === state)
-  if (known === undefined) throw refusal('state', `one of ${forkStates.join(', ')}`, state)
+  const known = checkChoice(state, forkStates, 'state')
   const session = checkId(given, limits, 'session')
   const forked = await call.use(({ param, permissions }) => {
     permissions.expectWrite({ kind: 'all', session })

@@ -195,7 +195,7 @@ function outline(
 }
 
 function valueAt(value: JsonValue, path: string): JsonValue | undefined {
-  return parsePointer(path, 'path').reduce<JsonValue | undefined>(
+  return parsePointer(path, () => 'path').reduce<JsonValue | undefined>(
     (at, name) => (typeof at === 'object' && at !== null ? (at as JsonObject)[name] : undefined),
     value,
   )

@@ -1,4 +1,5 @@
-import { isObject, type JsonObject, type JsonValue } from '../lib/json.js'
+import { isObject, type JsonObject, type JsonValue, measure } from '../lib/json.js'
+import { defaultLimits } from '../protocol/limits.js'
 import { applyPatch } from '../state/apply.js'
 
 /** The state of an AG-UI client that has received the whole thread: its open parts and all messages so far. */
@@ -13,6 +14,8 @@ export interface Thread {
   readonly messages: readonly JsonObject[]
   /** The state that was published in this shape; absent if the slices are the state. */
   readonly state: JsonValue | undefined
+  /** At least the bytes of its JSON text, about. */
+  readonly stateBytes: number
   /** The part that chunks without an id continue. */
   readonly chunk: OpenPart | undefined
 }
@@ -32,11 +35,18 @@ export const noThread: Thread = {
   open: [],
   messages: [],
   state: undefined,
+  stateBytes: 0,
   chunk: undefined,
 }
 
 // A snapshot of a longer thread leaves out the oldest messages.
 const messagesMax = 1_000
+
+/** Maximum of open steps, agents, spans and parts each; the oldest is forgotten, and missing for a client that joins. */
+const openMax = 1_000
+
+/** Maximum of a state that was published in this shape, as of a slice. What would lead to a larger one changes nothing. Bytes. */
+const stateBytesMax = 1_048_576
 
 /** @returns the thread after an event, which must fit the open parts */
 export function after(thread: Thread, event: JsonObject): Thread {
@@ -48,16 +58,16 @@ export function after(thread: Thread, event: JsonObject): Thread {
     case 'RUN_ERROR':
       return { ...thread, run: undefined }
     case 'STEP_STARTED':
-      return { ...thread, steps: [...thread.steps, event] }
+      return { ...thread, steps: joined(thread.steps, event) }
     case 'STEP_FINISHED':
       return { ...thread, steps: without(thread.steps, event, ['stepName', 'subagentRunId']) }
     case 'SUBAGENT_STARTED':
-      return { ...thread, agents: [...thread.agents, event] }
+      return { ...thread, agents: joined(thread.agents, event) }
     case 'SUBAGENT_FINISHED':
     case 'SUBAGENT_ERROR':
       return { ...thread, agents: without(thread.agents, event, ['subagentRunId']) }
     case 'REASONING_START':
-      return { ...thread, spans: [...thread.spans, event] }
+      return { ...thread, spans: joined(thread.spans, event) }
     case 'REASONING_END':
       return { ...thread, spans: without(thread.spans, event, ['messageId']) }
     case 'TEXT_MESSAGE_START':
@@ -85,9 +95,9 @@ export function after(thread: Thread, event: JsonObject): Thread {
     case 'MESSAGES_SNAPSHOT':
       return { ...thread, messages: listOf(event['messages']) }
     case 'STATE_SNAPSHOT':
-      return { ...thread, state: event['snapshot'] ?? {} }
+      return withState(thread, event['snapshot'] ?? {})
     case 'STATE_DELTA':
-      return { ...thread, state: patched(thread.state, event['delta']) }
+      return patched(thread, listOf(event['delta']))
     default:
       return thread
   }
@@ -170,7 +180,7 @@ function opened(thread: Thread, kind: OpenPart['kind'], start: JsonObject): Thre
   const id = wordIn(start, kind === 'call' ? 'toolCallId' : 'messageId')
   const part = { kind, id, start, text: '' }
   // Messages are in the order of their beginnings.
-  return withMessage({ ...thread, open: [...thread.open, part] }, messageOf(part))
+  return withMessage({ ...thread, open: joined(thread.open, part) }, messageOf(part))
 }
 
 function grown(thread: Thread, event: JsonObject): Thread {
@@ -211,8 +221,8 @@ function withMessage(thread: Thread, message: JsonObject): Thread {
   const more = listOf(message['toolCalls'])
   const known = listOf(before['toolCalls']).filter((call) => !more.some(({ id }) => id === call['id']))
   const calls = [...known, ...more]
-  const joined = { ...before, ...message, ...(calls.length > 0 && { toolCalls: calls }) }
-  return { ...thread, messages: thread.messages.with(at, joined) }
+  const merged = { ...before, ...message, ...(calls.length > 0 && { toolCalls: calls }) }
+  return { ...thread, messages: thread.messages.with(at, merged) }
 }
 
 function startOf(
@@ -258,13 +268,30 @@ function without(
   return at === -1 ? list : list.toSpliced(at, 1)
 }
 
-function patched(state: JsonValue | undefined, delta: JsonValue | undefined): JsonValue | undefined {
+function joined<Item>(list: readonly Item[], item: Item): readonly Item[] {
+  return [...list, item].slice(-openMax)
+}
+
+function withState(
+  thread: Thread,
+  state: JsonValue,
+  bytes = measure(state, Number.POSITIVE_INFINITY),
+): Thread {
+  return bytes > stateBytesMax ? thread : { ...thread, state, stateBytes: bytes }
+}
+
+/** AG-UI clients also leave the state unchanged if a patch does not apply. */
+function patched(thread: Thread, delta: readonly JsonObject[]): Thread {
+  let state: JsonValue
   try {
-    return applyPatch(state ?? {}, listOf(delta) as never)
+    state = applyPatch(thread.state ?? {}, delta as never, defaultLimits)
   } catch {
-    // AG-UI clients also leave the state unchanged if a patch does not apply.
-    return state
+    return thread
   }
+  // Measuring a state takes long, and without a `copy` it has grown by no more than the patch.
+  const bytes = thread.stateBytes + measure(delta, Number.POSITIVE_INFINITY)
+  const isCounted = bytes <= stateBytesMax && delta.every(({ op }) => op !== 'copy')
+  return withState(thread, state, isCounted ? bytes : undefined)
 }
 
 function listOf(value: JsonValue | undefined): readonly JsonObject[] {

@@ -144,8 +144,14 @@ export const limitTable = {
   patchOperationsMax: { value: 10_000, unit: 'operations', guards: 'a JSON patch', exceeding: 'badFrame' },
   patchWorkMax: {
     value: 32 * mib,
-    unit: 'items shifted; a byte copied or moved counts as eight',
+    unit: 'items shifted; what a `copy` reads, and what is copied after it, counts too: 8 for an item, 1,024 for a member of an object',
     guards: 'applying a JSON patch',
+    exceeding: 'badFrame',
+  },
+  patchCopiedBytesMax: {
+    value: mib,
+    unit: 'bytes',
+    guards: 'all that the `copy` operations of a JSON patch copy',
     exceeding: 'badFrame',
   },
   compareWorkMax: {

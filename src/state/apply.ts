@@ -1,15 +1,19 @@
-import { deeperThan, isArray, isObject, type JsonValue, jsonBytes, sameJson } from '../lib/json.js'
+import { deeperThan, isArray, isObject, type JsonValue, sameJson } from '../lib/json.js'
 import { ProtocolError, quote, type RequestCode } from '../protocol/codes.js'
 import type { PatchOperation } from '../protocol/frames.js'
 import type { Limits } from '../protocol/limits.js'
 import { parsePointer } from './pointer.js'
 
-export type PatchBounds = Pick<Limits, 'patchOperationsMax' | 'patchWorkMax' | 'depthMax'>
+export type PatchBounds = Pick<
+  Limits,
+  'patchOperationsMax' | 'patchWorkMax' | 'patchCopiedBytesMax' | 'depthMax'
+>
 
 /** For patches made by the hub, which has already applied its bounds. */
 export const unbounded: PatchBounds = {
   patchOperationsMax: Number.POSITIVE_INFINITY,
   patchWorkMax: Number.POSITIVE_INFINITY,
+  patchCopiedBytesMax: Number.POSITIVE_INFINITY,
   depthMax: Number.POSITIVE_INFINITY,
 }
 
@@ -38,23 +42,32 @@ export function applyPatch(
   return draft.value
 }
 
-/** Work is counted in shifted items of an array. A byte of text that is copied or moved takes about as long as this many. */
-const textWork = 8
-/** Copying one item of a large array, or one member of a large object, takes about as long as shifting this many. */
+/** Work is counted in shifted items of an array. Copying one item of a large array, or one member of a large object, takes about as long as shifting this many. */
 const itemWork = 8
-const memberWork = 512
+const memberWork = 1_024
 
 type Container = JsonValue[] | Record<string, JsonValue>
+
+/** What is known of a value that is not changed in place any more. */
+interface Shared {
+  /** About the bytes of its JSON text. */
+  readonly bytes: number
+  /** Levels of arrays and objects. */
+  readonly height: number
+}
 
 /** A value that is being changed: containers on a path are copied once, the rest is shared. */
 class Draft {
   value: JsonValue
   readonly #bounds: PatchBounds
-  /** The copies made so far; each is reachable by one path only. */
+  /** The copies made so far; each is reachable by one path only. Below a container that is not in it none is in it. */
   readonly #own = new Set<JsonValue>()
-  /** Array items shifted, and what else takes time by `textWork`, `itemWork` and `memberWork`: bounds the work of a small patch. */
+  /** Containers that are not changed in place any more, so that none is measured twice. */
+  readonly #shared = new Map<JsonValue, Shared>()
+  /** Array items shifted, and what else takes time by `itemWork` and `memberWork`: bounds the work of a small patch. */
   #work = 0
-  /** Copies may have to be copied again and again, so copying is charged from now on. */
+  #copiedBytes = 0
+  /** Containers may have to be copied again and again, so that is charged from now on. */
   #again = false
   #index = 0
   #operation: PatchOperation | undefined
@@ -82,18 +95,21 @@ class Draft {
           this.#fail('badFrame', 'a value cannot be moved into itself')
         }
         const moved = this.#at(from)
-        this.#charge(textWork * jsonBytes(moved))
         if (from.length === 0) return
+        // A value that goes no deeper is nested no deeper than before.
+        if (path.length > from.length) this.#lookAt(path, this.#share(moved))
         this.#remove(from)
-        return this.#add(path, moved)
+        return this.#put(path, moved)
       }
       case 'copy': {
         const copied = this.#at(this.#path(operation.from, 'from'))
-        this.#charge(textWork * jsonBytes(copied))
-        // Copies inside it can now be reached by two paths, so they must not be changed in place.
-        this.#own.clear()
-        this.#again = true
-        return this.#add(path, copied)
+        const shared = this.#share(copied)
+        this.#copiedBytes += shared.bytes
+        if (this.#copiedBytes > this.#bounds.patchCopiedBytesMax) {
+          this.#fail('badFrame', `the patch copies more than ${this.#bounds.patchCopiedBytesMax} bytes`)
+        }
+        this.#lookAt(path, shared)
+        return this.#put(path, copied)
       }
       case 'test':
         if (!sameJson(this.#at(path), operation.value)) this.#fail('conflict', 'the value is another')
@@ -103,8 +119,43 @@ class Draft {
     }
   }
 
+  /** The value is going to be reachable by two paths, so copies inside it must not be changed in place any more. */
+  #share(value: JsonValue): Shared {
+    if (typeof value !== 'object' || value === null) return { bytes: leafBytes(value), height: 0 }
+    const known = this.#shared.get(value)
+    if (known !== undefined) return known
+    this.#again = true
+    this.#own.delete(value)
+    let [bytes, height] = [2, 0]
+    const add = (item: JsonValue, more: number): void => {
+      if (typeof item !== 'object' || item === null) {
+        bytes += leafBytes(item) + more
+        return
+      }
+      const shared = this.#share(item)
+      bytes += shared.bytes + more
+      height = Math.max(height, shared.height)
+    }
+    if (isArray(value)) {
+      this.#charge(itemWork * value.length)
+      for (const item of value) add(item, 1)
+    } else {
+      const names = Object.keys(value)
+      this.#charge(memberWork * names.length)
+      for (const name of names) add(value[name] as JsonValue, name.length + 4)
+    }
+    const shared = { bytes, height: height + 1 }
+    this.#shared.set(value, shared)
+    return shared
+  }
+
   #add(path: readonly string[], value: JsonValue): void {
     this.#look(path, value)
+    this.#put(path, value)
+  }
+
+  /** @param value nested no deeper than it may be */
+  #put(path: readonly string[], value: JsonValue): void {
     if (path.length === 0) {
       this.value = value
       return
@@ -154,7 +205,9 @@ class Draft {
   #child(parent: JsonValue, name: string): JsonValue {
     if (typeof parent === 'object' && parent !== null) {
       if (isArray(parent)) return parent[this.#itemOf(parent, name, parent.length - 1)] as JsonValue
-      if (Object.hasOwn(parent, name)) return parent[name] as JsonValue
+      const child: unknown = parent[name]
+      // A path has none of the `unsafeNames`, so all else that an object inherits are functions, which no JSON value is.
+      if (child !== undefined && typeof child !== 'function') return child as JsonValue
     }
     return this.#fail('conflict', `there is no ${quote(name)}`)
   }
@@ -199,9 +252,15 @@ class Draft {
 
   #look(path: readonly string[], value: JsonValue): void {
     if (value === undefined) this.#fail('badFrame', 'expected a value')
-    if (deeperThan(this.#bounds.depthMax - path.length, value)) {
-      this.#fail('badFrame', `nested more than ${this.#bounds.depthMax} levels deep`)
-    }
+    if (deeperThan(this.#bounds.depthMax - path.length, value)) this.#failDepth()
+  }
+
+  #lookAt(path: readonly string[], { height }: Shared): void {
+    if (height > this.#bounds.depthMax - path.length) this.#failDepth()
+  }
+
+  #failDepth(): never {
+    this.#fail('badFrame', `nested more than ${this.#bounds.depthMax} levels deep`)
   }
 
   #charge(work: number): void {
@@ -210,7 +269,7 @@ class Draft {
   }
 
   #path(pointer: string, field: 'path' | 'from'): string[] {
-    const path = parsePointer(pointer, `/${this.#index}/${field}`)
+    const path = parsePointer(pointer, () => `/${this.#index}/${field}`)
     if (path.length > this.#bounds.depthMax) {
       this.#fail('badFrame', `expected a path of at most ${this.#bounds.depthMax} names`)
     }
@@ -223,6 +282,11 @@ class Draft {
       pointer: `/${this.#index}`,
     })
   }
+}
+
+/** @returns about the bytes of a value that is neither an array nor an object */
+function leafBytes(value: JsonValue): number {
+  return typeof value === 'string' ? value.length + 2 : 8
 }
 
 function isList(value: Container): value is JsonValue[] {

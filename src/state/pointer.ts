@@ -3,20 +3,25 @@ import { ProtocolError, quote } from '../protocol/codes.js'
 /**
  * Splits a JSON pointer into its names; the pointer to the whole value has none.
  *
- * @param place the location of the pointer in the request, itself a JSON pointer
+ * @param placeOf says the location of the pointer in the request, itself a JSON pointer
  * @throws ProtocolError `badFrame` when it is not a pointer or goes through a prototype
  */
-export function parsePointer(pointer: string, place: string): string[] {
+export function parsePointer(pointer: string, placeOf: () => string): string[] {
   if (pointer === '') return []
-  if (typeof pointer !== 'string' || !pointer.startsWith('/') || /~(?![01])/.test(pointer)) {
+  const isPointer = typeof pointer === 'string' && pointer.startsWith('/')
+  const isEscaped = isPointer && pointer.includes('~')
+  if (!isPointer || (isEscaped && /~(?![01])/.test(pointer))) {
+    const place = placeOf()
     throw new ProtocolError('badFrame', `${place}: expected a JSON pointer, got ${quote(pointer)}`, {
       pointer: place,
     })
   }
   const names = pointer.slice(1).split('/')
   for (let at = 0; at < names.length; at++) {
-    const name = (names[at] as string).replaceAll('~1', '/').replaceAll('~0', '~')
+    let name = names[at] as string
+    if (isEscaped) names[at] = name = name.replaceAll('~1', '/').replaceAll('~0', '~')
     if (isUnsafe(name)) {
+      const place = placeOf()
       throw new ProtocolError(
         'badFrame',
         `${place}: expected a path without __proto__, constructor or prototype, got ${quote(pointer)}`,
@@ -25,7 +30,6 @@ export function parsePointer(pointer: string, place: string): string[] {
         },
       )
     }
-    names[at] = name
   }
   return names
 }

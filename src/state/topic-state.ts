@@ -19,6 +19,7 @@ export type StateLimits = Pick<
   | 'compareWorkMax'
   | 'patchOperationsMax'
   | 'patchWorkMax'
+  | 'patchCopiedBytesMax'
   | 'depthMax'
   | 'namesMax'
   | 'sliceBytesMax'

@@ -221,12 +221,24 @@ export const sentLimits = {
   },
 
   async patchWorkMax(t) {
-    const hub = createHub({ limits: { patchWorkMax: 8 * 102 } })
-    hub.setState(topic, 'a', { from: 'x'.repeat(100) })
-    hub.setState(topic, 'b', { from: 'x'.repeat(101) })
+    const hub = createHub({ limits: { patchWorkMax: 100 } })
+    const items = (count: number) => Array.from({ length: count }, (_, n) => n)
+    hub.setState(topic, 'a', items(100))
+    hub.setState(topic, 'b', items(101))
+    hub.patchState(topic, 'a', [{ op: 'add', path: '/0', value: 1 }])
+    refused(t, 'badFrame', () => hub.patchState(topic, 'b', [{ op: 'add', path: '/0', value: 1 }]))
+  },
+
+  async patchCopiedBytesMax(t) {
+    const hub = createHub({ limits: { patchCopiedBytesMax: 102 } })
+    hub.setState(topic, 'a', { from: 'x'.repeat(100), to: 0 })
+    hub.setState(topic, 'b', { from: 'x'.repeat(101), to: 0 })
     // Quotes and all: 102 and 103 bytes are copied.
-    hub.patchState(topic, 'a', [{ op: 'move', from: '/from', path: '/to' }])
-    refused(t, 'badFrame', () => hub.patchState(topic, 'b', [{ op: 'move', from: '/from', path: '/to' }]))
+    const copy = { op: 'copy', from: '/from', path: '/to' } as const
+    hub.patchState(topic, 'a', [copy])
+    refused(t, 'badFrame', () => hub.patchState(topic, 'a', [copy, copy]))
+    refused(t, 'badFrame', () => hub.patchState(topic, 'b', [copy]))
+    hub.patchState(topic, 'b', [{ op: 'move', from: '/from', path: '/to' }])
   },
 
   async sliceBytesMax(t) {

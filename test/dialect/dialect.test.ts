@@ -6,6 +6,7 @@ import t from 'tap'
 import { createCatalog } from '../../src/catalog/catalog.js'
 import type { Dialect } from '../../src/codec/dialect.js'
 import type { DialectRuns, RunQuery } from '../../src/codec/runs.js'
+import { after, noThread } from '../../src/dialect/ag-ui-thread.js'
 import { builtInDialects } from '../../src/dialect/built-in.js'
 import { createHub } from '../../src/hub/hub.js'
 import type { JsonObject, JsonValue } from '../../src/lib/json.js'
@@ -269,4 +270,32 @@ t.test('a name of elsewhere becomes an id of the hub, and comes back', async (t)
   }
   t.equal(ownId('~~a~20b'), '~~a~20b', 'what is one already stays')
   t.equal(foreignId('~~%'), '~~%')
+})
+
+t.test('what a thread of AG-UI remembers is bounded, however its state is patched', async (t) => {
+  const delta = (thread: typeof noThread, ...operations: JsonObject[]) =>
+    after(thread, { type: 'STATE_DELTA', delta: operations })
+  const copy = (n: number) => ({ op: 'copy', from: '', path: `/d${n}` })
+  const begun = after(noThread, { type: 'STATE_SNAPSHOT', snapshot: { text: 'x'.repeat(1_000) } })
+  // Its text would have 2 to the power of 60 characters.
+  t.equal(delta(begun, ...Array.from({ length: 60 }, (_, n) => copy(n))), begun)
+  let doubled = begun
+  for (let n = 0; n < 60; n++) doubled = delta(doubled, copy(n))
+  const length = JSON.stringify(doubled.state).length
+  t.ok(length > 500_000 && length < 1_048_576, `${length} characters`)
+  const add = (name: string) => ({ op: 'add', path: `/${name}`, value: 'x'.repeat(500_000) })
+  const two = delta(delta(begun, add('a')), add('b'))
+  t.match(two.state, { a: /^x{9}/, b: /^x{9}/ })
+  t.equal(delta(two, add('c')), two, 'what leads to a larger one changes nothing')
+  const other = delta(delta(two, { op: 'remove', path: '/a' }), add('c'))
+  t.match(other.state, { b: /^x{9}/, c: /^x{9}/ }, 'it is measured again')
+  const large = { type: 'STATE_SNAPSHOT', snapshot: 'x'.repeat(1_048_577) }
+  t.equal(after(begun, large), begun)
+  let many = begun
+  for (let n = 0; n < 1_005; n++) {
+    many = after(many, { type: 'STEP_STARTED', stepName: `s${n}` })
+    many = after(many, { type: 'TEXT_MESSAGE_START', messageId: `m${n}` })
+  }
+  t.strictSame([many.steps.length, many.open.length], [1_000, 1_000])
+  t.match([many.steps[0], many.open.at(-1)], [{ stepName: 's5' }, { id: 'm1004' }])
 })

@@ -1,5 +1,5 @@
 import t from 'tap'
-import type { JsonValue } from '../../src/lib/json.js'
+import type { JsonObject, JsonValue } from '../../src/lib/json.js'
 import { Weight } from '../../src/lib/weight.js'
 import type { Offset } from '../../src/protocol/cursor.js'
 import type { PatchOperation, StateUpdate } from '../../src/protocol/frames.js'
@@ -78,17 +78,50 @@ t.test('a patch has a bounded number of operations, and of work', async (t) => {
     }
     return low
   }
+  const copyText = { op: 'copy', from: '/o/n0', path: '/t' }
+  t.equal(work([copyText, change, copyText, change]), 0, 'a copied text costs no work')
   const once = work([copy])
-  const members = 512 * Object.keys(all).length
-  t.equal(once, 8 * JSON.stringify(names).length + members, 'a copy costs eight for each byte of its text')
-  t.equal(
-    work([change, copy, change]) - once,
-    512 * 100,
-    'and then each object and member that is copied again',
-  )
+  t.equal(once, 1_024 * (100 + 2), 'a copy costs by its members, and those that are copied afterwards')
+  t.equal(work([change, copy, change]), 1_024 * (100 + 100), 'what was copied before it costs nothing')
   const copyList = { op: 'copy', from: '/l', path: '/m' }
   const changeList = { op: 'replace', path: '/l/1', value: 2 }
   t.equal(work([copyList, changeList]) - work([copyList]), 8 * 100, 'or item')
+  const deeper = [
+    { op: 'move', from: '/o', path: '/l/0' },
+    { op: 'move', from: '/l/0', path: '/o' },
+  ]
+  const shifted = 100 + 101
+  t.equal(work([...deeper, ...deeper]) - work(deeper), shifted, 'a value that moves deeper is looked at once')
+  t.equal(work([{ op: 'move', from: '/o', path: '/p' }]), 0, 'and not at all if it goes no deeper')
+})
+
+t.test('what the copies of a patch copy is bounded, however often it is in the value', async (t) => {
+  const value = { text: 'x'.repeat(98), list: [[1], { a: null }], flag: true }
+  const copies = (from: string, max: number) =>
+    apply(value, [{ op: 'copy', from, path: '/to' }], { patchCopiedBytesMax: max })
+  t.same((copies('/text', 100) as JsonObject)['to'], value.text)
+  t.throws(() => copies('/text', 99), { code: 'badFrame', message: /copies more than 99 bytes/ })
+  t.ok(copies('/flag', 8))
+  // The text of a value that contains itself sixty times over would have 2 to the power of 60 characters.
+  const doubling = Array.from({ length: 60 }, (_, n) => ({ op: 'copy', from: '', path: `/d${n}` }))
+  t.throws(() => apply(value, doubling, { patchCopiedBytesMax: 1_000_000 }), {
+    code: 'badFrame',
+    message: /operation \d+ \(copy "\/d\d+"\): the patch copies more/,
+  })
+  const shared = apply(value, [
+    { op: 'replace', path: '/list/0/0', value: 2 },
+    { op: 'copy', from: '/list', path: '/copy' },
+    { op: 'replace', path: '/list/0/0', value: 3 },
+    { op: 'add', path: '/copy/0/-', value: 4 },
+    { op: 'copy', from: '/copy/0', path: '/again' },
+    { op: 'remove', path: '/copy/0/0' },
+  ])
+  t.same(shared, {
+    ...value,
+    list: [[3], { a: null }],
+    copy: [[4], { a: null }],
+    again: [2, 4],
+  })
 })
 
 t.test('a client refuses a patch that does not fit, and never reads what is inherited', async (t) => {

@@ -266,7 +266,7 @@ t.test('a patch that doubles a value over and over is refused before it costs mu
   })
   t.match(
     refusal(() => state.patch('s', doubling, at(2))),
-    { code: 'badFrame', message: /too much work/ },
+    { code: 'badFrame', message: /copies more than/ },
   )
   t.same(state.get('s'), { a: 1 })
 })

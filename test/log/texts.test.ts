@@ -1,8 +1,13 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import t from 'tap'
-import type { Hub } from '../../src/hub/hub.js'
+import { createHub, type Hub } from '../../src/hub/hub.js'
 import type { HubFrame } from '../../src/protocol/frames.js'
 import { SeededRandom } from '../kit/random.js'
+import { missingRedis, RedisServer } from '../kit/redis.js'
 import { randomOf, secretsOf } from '../kit/secrets.js'
+import { until } from '../kit/wait.js'
+import { linkTo } from '../redis/log-kit.js'
 import { setUp } from './hubs-kit.js'
 
 const topic = 'sessions/s'
@@ -193,3 +198,41 @@ t.test('a hub that closes publishes what it holds back', async (t) => {
   await done(Promise.resolve(b.catchUp(topic)))
   t.strictSame(kept(b), ['a ', half])
 })
+
+t.test(
+  'the same over Redis, of which nothing keeps the secret',
+  { skip: missingRedis() ?? false },
+  async (t) => {
+    const server = await RedisServer.start(t, ['--rdbcompression', 'no', '--dbfilename', 'all.rdb'])
+    const links = [0, 1, 2].map(() => linkTo(t, server.url))
+    const hubs = links.map((log) => createHub({ log })) as [Hub, Hub, Hub]
+    const [a, b, c] = hubs
+    t.teardown(() => Promise.all([b, c].map((hub) => hub.closeStore())))
+    await b.open(topic)
+    const told: string[] = []
+    const following = (async () => {
+      for await (const { data } of b.subscribe('sessions/s/**'))
+        told.push((data as { content?: string } | null)?.content ?? '')
+    })()
+    const whole = `a ${token} b`
+    for (let at = 3; at < whole.length; at += 9) {
+      const of = `${topic}/workers/w${at}`
+      await a.submit(of, [piece(whole.slice(0, at), '1')])
+      await c.submit(of, [piece(whole.slice(0, at), '1'), piece(whole.slice(at), '2')])
+      await until('all is there', async () => {
+        await c.catchUp(of)
+        return /^a (sk?)?\[secret:anthropic-key(:\d+)?\] b$/.test(kept(c, of).join(''))
+      })
+    }
+    await server.command('SAVE')
+    t.notOk(readFileSync(join(server.directory, 'all.rdb')).includes(token.slice(6, 20)))
+    await a.submit(topic, [piece(`last ${half}`)])
+    // As if the process were killed: nothing that it holds back leaves it any more.
+    await links[0]?.close()
+    await until('another hub publishes what it held back', () => told.join('').endsWith(half))
+    t.strictSame(kept(b), ['last ', half])
+    await c.submitEnd('s')
+    await following
+    t.notMatch(told.join(''), token.slice(22))
+  },
+)

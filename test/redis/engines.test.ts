@@ -259,7 +259,7 @@ t.test('a cluster of three', { skip: skip || (missingRedis('redis-cli') ?? false
   t.test('does what every log does', async (t) => {
     sharedLogConformance(t, async (t) => {
       for (const server of servers) await server.command('FLUSHALL')
-      return { link: () => linkTo(t, url) }
+      return { link: () => linkTo(t, url, { canaryMs: 5_000 }) }
     })
   })
 

@@ -33,7 +33,8 @@ t.test('one server', { skip }, async (t) => {
   sharedLogConformance(t, async (t) => {
     await server.command('FLUSHALL')
     return {
-      link: () => linkTo(t, server.url),
+      // On a busy machine a feed that is looked at more often may count as dead, and what comes meanwhile is not told.
+      link: () => linkTo(t, server.url, { canaryMs: 5_000 }),
       failover: {
         mark: async () => void (await server.command('SAVE')),
         failOver: async () => {
@@ -68,7 +69,8 @@ t.test('faults', { skip }, async (t) => {
       const { epoch } = await log.open('s')
       const told = new Told()
       await log.follow('s', told)
-      t.equal(proxy.links.length, 2)
+      // On a busy machine one may already count as dead, and another take its place.
+      await until('its two links are open', () => proxy.links.length === 2)
       proxy.links[which]?.stall('down')
       const before = proxy.accepted
       const missed = await append(direct, epoch)
@@ -78,10 +80,13 @@ t.test('faults', { skip }, async (t) => {
       const since = () => log.since('s', after).catch(() => undefined)
       await until('the log answers', async () => (await since())?.kind === 'batches')
       await until('it is told', () => told.breaks > 0 || told.batches.length > 0)
-      const last = await append(direct, epoch)
-      await until('the feed brings what is new', () =>
-        told.batches.some(({ to }) => 'to' in last && to === last.to),
-      )
+      // What is appended while another link is opened does not come by the feed.
+      const sent = new Set<number>()
+      await until('the feed brings what is new', async () => {
+        const last = await append(direct, epoch)
+        if (last.kind === 'appended') sent.add(last.to)
+        return told.batches.some(({ to }) => sent.has(to))
+      })
     }
   })
 

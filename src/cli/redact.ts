@@ -21,8 +21,8 @@ Examples:
   $ pass show db | runcast redact build-42 --value-from - --kind db-password
   $ runcast redact build-42 --pattern 'EMP-[0-9]{6}' --kind staff-id
 
-Values are not passed as arguments, because other users of the machine can read those. From now on the value is also masked in
-new events of the session. If the command is interrupted, run it again. It does not change backups, exports, webhook messages
+Values are not passed as arguments, because other users of the machine can read those. From now on a value is also masked in
+new events of the session, what a pattern matches is not. If the command is interrupted, run it again. It does not change backups, exports, webhook messages
 that were sent, or what clients have saved. The store's file keeps old bytes on free pages: docs/guide/secrets.md says what to do.
 ${exitCodesHelp}`
 
@@ -71,14 +71,20 @@ async function redact(
     throw new CommandError(exitCodes.hubRefused, `there is no session ${session}`)
   let [examined, redacted] = [0, 0]
   let after: unknown = 0
+  let masksLater: unknown
   while (after !== undefined) {
     const part = await askFor(hub, session, { ...asked, after })
     examined += Number(part['examined'])
     redacted += Number(part['redacted'])
     after = part['next']
+    masksLater = part['masksLater']
     if (after !== undefined) stderr.write(`${formatCount(examined, 'event')} looked at\n`)
   }
   stdout.write(`${formatCount(redacted, 'event')} of ${session} redacted\n`)
+  if (masksLater === false)
+    stderr.write(
+      `New events are not searched for ${patterns.length > 0 ? 'patterns: add them to maskingPatterns of the hub' : 'it: the hub masks nothing'}\n`,
+    )
   return exitCodes.ok
 }
 

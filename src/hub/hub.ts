@@ -694,6 +694,7 @@ export class Hub {
       submitting: this.#submitting,
       leases: this.#leases,
       masking: this.#masking,
+      redacting: this.#redacting,
       log: { stats: this.#log?.stats, failing: this.#logFault !== undefined },
     })
   }

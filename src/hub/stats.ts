@@ -11,6 +11,7 @@ import type { CommandCounts } from '../session/commands.js'
 import type { Session } from '../session/session.js'
 import type { Leases } from '../sessions/leases.js'
 import type { Publishing } from '../sessions/publishing.js'
+import type { Redacting } from '../sessions/redacting.js'
 import type { Sessions } from '../sessions/sessions.js'
 import { noStore, type StoreStats } from '../sessions/store-stats.js'
 import type { Submitting } from '../sessions/submitting.js'
@@ -57,6 +58,8 @@ export interface HubStats {
   readonly state: Readonly<StateCounts>
   /** Secrets that were masked, by kind. */
   readonly masked: ReadonlyMap<string, number>
+  /** Events that redactions through this hub have changed. */
+  readonly redacted: number
   readonly store: StoreStats
   /** Of the log that several hubs share. */
   readonly log: LogStats & { readonly failing: boolean }
@@ -83,6 +86,7 @@ export interface Counted {
   readonly codecs: Codecs
   readonly leases: Leases
   readonly masking: Masking | undefined
+  readonly redacting: Redacting
   readonly log: { readonly stats?: LogStats | undefined; readonly failing: boolean }
 }
 
@@ -95,6 +99,7 @@ export function statsOf({
   codecs,
   leases,
   masking,
+  redacting,
   log,
 }: Counted): HubStats {
   const { connections, counts, feeds, flush } = delivery
@@ -133,6 +138,7 @@ export function statsOf({
     leases: { held: leases.size, lost: { ...publishing.lost } },
     state: { ...sessions.stateCounts },
     masked: masking?.counts ?? new Map(),
+    redacted: redacting.redacted,
     store: sessions.committing?.stats() ?? noStore,
     log: { ...noLog, ...log.stats, failing: log.failing },
   }

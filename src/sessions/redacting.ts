@@ -44,6 +44,8 @@ export interface RedactResult {
   readonly redacted: number
   /** Present if there are more: `after` of the next call. */
   readonly next?: number
+  /** Whether all of it is also masked in what is published from now on: values if the hub masks, patterns never. */
+  readonly masksLater: boolean
 }
 
 export interface RedactingParts {
@@ -65,6 +67,8 @@ export interface RedactingParts {
 /** Redacts published data, first in memory, then in the store, in steps that do not block the loop for long. */
 export class Redacting {
   readonly #parts: RedactingParts
+  /** Events that calls of this hub have changed. */
+  redacted = 0
 
   constructor(parts: RedactingParts) {
     this.#parts = parts
@@ -78,8 +82,18 @@ export class Redacting {
    * @throws ProtocolError `badFrame`; `notFound`; `conflict` if this hub cannot redact; `unavailable` if the store fails
    */
   async redact(id: string, options: RedactOptions): Promise<RedactResult> {
-    const { sessions } = this.#parts
     const redacted = checkedRedacted(options)
+    const result = await this.#redact(id, redacted, options)
+    this.redacted += result.redacted
+    return { ...result, masksLater: this.#parts.masking !== undefined && redacted.patterns.length === 0 }
+  }
+
+  async #redact(
+    id: string,
+    redacted: Redacted,
+    options: RedactOptions,
+  ): Promise<Omit<RedactResult, 'masksLater'>> {
+    const { sessions } = this.#parts
     const after = checkedAfter(options.after)
     const { log } = this.#parts
     if (log !== undefined) {
@@ -158,7 +172,7 @@ export class Redacting {
     store: Store,
     { id }: Session,
     { redaction, after, changed }: InStore,
-  ): Promise<Omit<RedactResult, 'redacted'>> {
+  ): Promise<Omit<RedactResult, 'redacted' | 'masksLater'>> {
     const events = new EventRedaction(redaction, this.#parts.catalog)
     let last = after
     let examined = 0

@@ -214,7 +214,9 @@ t.test('what is published afterwards is masked, and patterns are found across pi
   for (const content of ['staff EMP', '-12', '3456, or EMP-1', '2'])
     hub.session('s').publish({ type: 'llm_text_delta', data: { content } })
   const given = { ...redact, patterns: [{ pattern: 'EMP-[0-9]{6}', kind: 'staff-id' }] }
-  t.match(await hub.redact('s', given), { redacted: 3 })
+  t.match(await hub.redact('s', given), { redacted: 3, masksLater: false }, 'patterns are not masked later')
+  t.equal(hub.stats().redacted, 3)
+  t.match(await hub.redact('s', redact), { redacted: 0, masksLater: true })
   hub.session('s').publish({ type: 'note', data: `again ${secret}` })
   const texts = (await historyOf(hub, 'sessions/s', 100)).map(({ data }) => data)
   t.strictSame(texts.slice(0, 4), [

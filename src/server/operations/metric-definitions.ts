@@ -115,6 +115,12 @@ export const metricDefinitions: readonly MetricDefinition[] = [
     read: ({ masked }) => masked,
   },
   {
+    name: 'runcast_redacted_events_total',
+    help: 'Events from which redactions removed something. Of the hubs of a log, the one that took the request counts them.',
+    kind: 'counter',
+    read: ({ redacted }) => redacted,
+  },
+  {
     name: 'runcast_flush_seconds',
     help: 'The duration of a flush. There is one for each turn of the event loop in which something was published.',
     kind: 'histogram',

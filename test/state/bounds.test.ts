@@ -273,10 +273,86 @@ t.test('adjacent edits are one hunk', async (t) => {
 t.test('what is moved to its own place stays, and no merge names a prototype', async (t) => {
   for (const path of ['', '/a']) t.same(apply({ a: 1 }, [{ op: 'move', from: path, path }]), { a: 1 }, path)
   const merge = JSON.parse('{"a":{"__proto__":{"b":1}}}') as JsonValue
-  t.throws(() => applyMerge({ a: {} }, merge), { code: 'badFrame', message: /no field __proto__/ })
+  t.throws(() => applyMerge({ a: {} }, merge), {
+    code: 'badFrame',
+    message: /no field __proto__/,
+    place: { pointer: '/__proto__' },
+  })
   t.throws(
     () => followPatch({}, [{ op: 'test', path: '/missing/deep', value: 1 }]),
     /^nothing fits missing\/deep$/,
+  )
+})
+
+t.test('a patch may replace the whole, and move a value within its parent', async (t) => {
+  t.same(apply({ a: 1 }, [{ op: 'add', path: '', value: { b: 2 } }]), { b: 2 })
+  t.same(apply({ a: 1 }, [{ op: 'replace', path: '', value: 'whole' }]), 'whole')
+  t.same(followPatch({ a: 1 }, [{ op: 'add', path: '', value: { b: 2 } }]), { b: 2 })
+  t.same(followPatch({ a: 1 }, [{ op: 'replace', path: '', value: 'whole' }]), 'whole')
+  const sibling = [{ op: 'move', from: '/a/b', path: '/a/c/d' }]
+  t.same(apply({ a: { b: 1, c: {} } }, sibling), { a: { c: { d: 1 } } })
+  for (const path of ['/a/b/c', '/a/b/c/d']) {
+    t.throws(
+      () => apply({ a: { b: { c: {} } } }, [{ op: 'move', from: '/a/b', path }]),
+      { code: 'badFrame', message: /cannot be moved into itself/ },
+      path,
+    )
+  }
+  t.throws(() => apply(5, [{ op: 'add', path: '/a', value: 1 }]), {
+    code: 'conflict',
+    message: /the value is neither an object nor an array/,
+  })
+})
+
+t.test('what has changed since an offset is in order, and only what is asked for', async (t) => {
+  const { state } = stateOf()
+  for (const [index, name] of ['early', 'late', 'kept', 'other'].entries())
+    state.set(name, index, at(index + 1))
+  state.remove('early', at(5))
+  state.remove('late', at(6))
+  state.set('kept', 'new', at(7))
+  state.remove('other', at(8))
+  const since = (offset: number, ...names: string[]) =>
+    state.since(offset as Offset, (name) => names.includes(name)).map((entry) => entry.offset)
+  t.same(since(4, 'early', 'late', 'kept', 'other'), [5, 6, 7, 8])
+  t.same(since(5, 'early', 'late', 'kept'), [6, 7], 'not what was removed before')
+  t.same(since(4, 'late', 'kept'), [6, 7], 'not what is not asked for')
+})
+
+t.test('a change asks for room for what it adds, and one that adds nothing does not ask', async (t) => {
+  const asked: [held: number, more: number][] = []
+  const room = new StateRoom(new Weight(), (held, more) => void asked.push([held, more]))
+  const state = new TopicState(defaultLimits, noCounts(), undefined, room)
+  state.set('a', 'x'.repeat(98), at(1))
+  state.set('b', 'x'.repeat(48), at(2))
+  state.set('a', 'x'.repeat(8), at(3))
+  state.set('a', 'x'.repeat(18), at(4))
+  t.same(asked, [
+    [0, 100],
+    [100, 50],
+    [60, 10],
+  ])
+})
+
+t.test('replacing payloads of causes leaves the others as they are', async (t) => {
+  const { state } = stateOf()
+  const causes = [
+    { type: 'click', payload: 'a secret' },
+    { type: 'click', payload: 'nothing' },
+    { type: 'click' },
+  ]
+  for (const [index, cause] of causes.entries()) state.set(`s${index}`, index, { ...at(index + 1), cause })
+  const before = state.since(0 as Offset, () => true)
+  state.replaceCauses((value) => (value === 'a secret' ? ('masked' as typeof value) : value))
+  const after = state.since(0 as Offset, () => true)
+  t.same(
+    after.map(({ event }) => (event.data as StateUpdate).cause),
+    [{ type: 'click', payload: 'masked' }, ...causes.slice(1)],
+  )
+  t.same(
+    after.map((entry, index) => entry === before[index]),
+    [false, true, true],
+    'and their encoded forms are kept',
   )
 })
 

@@ -20,6 +20,7 @@ const suites: Readonly<Record<string, readonly string[]>> = {
     'test/delivery/*',
     'test/sessions/{commands,history,leases,listing,stored-sessions}',
     'test/integration/joins',
+    'test/durable-streams/streams',
     'test/server/operations/tracing',
   ],
   delivery: ['test/delivery/*', 'test/hub/*', 'test/integration/joins', 'test/integration/dialogues'],

@@ -222,6 +222,41 @@ t.test('all of it is there after a restart', async (t) => {
 })
 
 t.test(
+  'a session that waits comes back as one that waits, with the newest event of each publisher',
+  async (t) => {
+    const store = memoryStore()
+    const clock = new SimulatedClock()
+    const before = createHub({ store, clock })
+    before.createSession('s', { metadata: { labels: ['ci', 5, '', null, 'main', { a: 1 }] } })
+    const session = before.session('s')
+    session.publish({ type: 'execution_started' })
+    for (const triggerId of ['a', 'b', 'a']) {
+      session.publish({ type: 'trigger_updated', data: { trigger_id: triggerId } })
+      session.worker('w').publish({ type: 'trigger_updated', data: { trigger_id: triggerId } })
+    }
+    session.publish({ type: 'execution_paused' })
+    clock.runTurn()
+    await before.committed('s')
+    const stored = await store.load('s')
+    const pinned = stored?.latest.map(({ worker = 'session', key, event }) => [worker, key, event.offset])
+    t.same(pinned?.toSorted(), [
+      ['session', 'a', 6],
+      ['session', 'b', 4],
+      ['w', 'a', 7],
+      ['w', 'b', 5],
+    ])
+    const after = createHub({ store, clock })
+    t.match(after.find('s'), { status: 'paused', mode: 'full' })
+    t.same(slicesOf(after).listed['labels'], ['ci', 'main'])
+    after.session('s').worker('w').publish({ type: 'note' })
+    t.match(after.find('s'), { status: 'paused' }, 'a worker does not go on for its session')
+    after.session('s').publish({ type: 'process.resumed' })
+    t.match(after.find('s'), { status: 'running' })
+    t.same(after.run('s'), { from: 1 }, 'its run goes on')
+  },
+)
+
+t.test(
   'the list of sessions shows those first that need someone, and counts what it leaves out',
   async (t) => {
     const clock = new SimulatedClock()

@@ -64,7 +64,7 @@ export interface RunRoute {
 /** An answer that contains the whole run. */
 export interface RunDocument<State = unknown> {
   /** Whether the request asks for the document; absent: always. */
-  asked?(query: RunQuery): boolean
+  isWanted?(query: RunQuery): boolean
   /** @param state after the newest event of the run */
   body(state: State, run: RunSummary, query: RunQuery): JsonObject
 }

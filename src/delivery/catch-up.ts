@@ -247,15 +247,15 @@ export class CatchUp {
   /** Reads from the store, and proceeds when it has answered. */
   #read<Page>(
     subscription: Subscription,
-    asked: Replaying | Behind,
+    nextState: Replaying | Behind,
     page: Promise<Page>,
     take: (page: Page) => void,
   ): void {
-    subscription.read(asked)
+    subscription.read(nextState)
     page
       .then((read) => {
         // If nobody waits for the page any more, it is read again when needed.
-        if (subscription.haveRead(asked) && this.#waits(subscription)) {
+        if (subscription.haveRead(nextState) && this.#waits(subscription)) {
           this.#outbox.link.cork(() => {
             this.#paced(() => take(read))
             this.#outbox.sayPositions()
@@ -266,7 +266,7 @@ export class CatchUp {
       .catch((error: unknown) => {
         if (!isDamaged(error)) return this.#outbox.fail(error)
         // Other subscriptions of the connection continue.
-        if (subscription.haveRead(asked) && this.#behind?.has(subscription))
+        if (subscription.haveRead(nextState) && this.#behind?.has(subscription))
           subscription.endDamaged(error.message)
         this.proceed()
       })

@@ -249,10 +249,10 @@ export class Subscription implements Member {
   }
 
   /** The store has answered. @returns whether it is an answer to what is meant to come next */
-  haveRead(asked: Replaying | Behind): boolean {
+  haveRead(nextState: Replaying | Behind): boolean {
     if (this.#state.kind !== 'reading') return false
     this.#state = this.#state.next
-    return this.#state === asked
+    return this.#state === nextState
   }
 
   /** Everything up to an offset has been matched, and the client told so unless it is to be told later. */

@@ -34,7 +34,7 @@ const runs: DialectRuns<State> = {
   routes: [
     {
       path: '/v1/responses/{session}',
-      document: { asked: ({ query }) => query.get('stream') !== 'true', body: document },
+      document: { isWanted: ({ query }) => query.get('stream') !== 'true', body: document },
     },
   ],
   ids: 'none',

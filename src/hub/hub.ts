@@ -149,7 +149,7 @@ export class Hub {
       masking: this.#masking,
       texts: parts.texts,
       hasNotices: () => this.#notices.size > 0,
-      told: (change) => this.#redacted(change),
+      onChange: (change) => this.#redacted(change),
       onDirty: (timeline) => parts.delivery.flush.onDirty(timeline),
     })
     this.#log = options.log
@@ -609,7 +609,7 @@ export class Hub {
   }
 
   /**
-   * Calls `told` when a session or worker fails, ends, is lost or stuck or asks for a person, and when a command is sent to
+   * Calls `listener` when a session or worker fails, ends, is lost or stuck or asks for a person, and when a command is sent to
    * a topic that nobody follows. It is called in the step that publishes the event, and must not throw.
    *
    * Of several hubs over a log the one that has appended the event calls, and of a command only if no hub has delivered
@@ -617,36 +617,36 @@ export class Hub {
    *
    * @returns what ends it
    */
-  onNotice(told: (notice: Notice) => void): () => void {
-    const listener = this.isShared ? (notice: Notice) => this.#toldOfLog(notice, told) : told
-    this.#notices.add(listener)
-    return () => void this.#notices.delete(listener)
+  onNotice(listener: (notice: Notice) => void): () => void {
+    const added = this.isShared ? (notice: Notice) => this.#noticeOfLog(notice, listener) : listener
+    this.#notices.add(added)
+    return () => void this.#notices.delete(added)
   }
 
   /**
-   * Calls `told` when a session is redacted, with what redacts a value. Whoever keeps notices redacts them with it.
+   * Calls `listener` when a session is redacted, with what redacts a value. Whoever keeps notices redacts them with it.
    *
    * @returns what ends it
    */
-  onRedaction(told: (change: Change) => void): () => void {
-    this.#redactions.add(told)
-    return () => void this.#redactions.delete(told)
+  onRedaction(listener: (change: Change) => void): () => void {
+    this.#redactions.add(listener)
+    return () => void this.#redactions.delete(listener)
   }
 
   #redacted(change: Change): void {
-    for (const told of this.#redactions) told(change)
+    for (const listener of this.#redactions) listener(change)
   }
 
-  #toldOfLog(notice: Notice, told: (notice: Notice) => void): void {
+  #noticeOfLog(notice: Notice, listener: (notice: Notice) => void): void {
     if (!this.#sessions.reports) return
-    if (notice.kind !== 'command') return told(notice)
+    if (notice.kind !== 'command') return listener(notice)
     const { session: id, worker, offset } = notice
     this.clock.after(deliveryMs, () => {
       const session = this.#sessions.held(id)
       const { sentCommands } = (worker === undefined ? session : session?.workers.get(worker))?.progress ?? {}
       const sent = [...(sentCommands?.open ?? [])].find((one) => one.offset === offset)
       // A session that left memory has no followers here, so nobody knows better.
-      if (session === undefined || sent?.state === 'queued') told(notice)
+      if (session === undefined || sent?.state === 'queued') listener(notice)
     })
   }
 

@@ -178,8 +178,8 @@ export class MemoryLog {
     const left = added.size === 0 || ids.size < idsMax ? kept.former : former.stored()
     const heldNow = held?.bytes === undefined ? kept.held : { base: to, bytes: held.bytes }
     this.#sessions.set(batch.session, { ...kept, last: to, batches, ids, ended, former: left, held: heldNow })
-    const told = held?.bytes === undefined ? delivered : { ...delivered, held: held.bytes }
-    for (const link of this.#links) this.#tell(link, batch.session, (feed) => feed.batch(told))
+    const published = held?.bytes === undefined ? delivered : { ...delivered, held: held.bytes }
+    for (const link of this.#links) this.#tell(link, batch.session, (feed) => feed.batch(published))
     return { kind: 'appended', from, to, known, tailBytes: tailBytes(batches, checkpoint) }
   }
 
@@ -367,31 +367,31 @@ class MemoryLink implements SharedLog {
   }
 
   async append(batch: Append): Promise<Appended> {
-    return this.#said().append(batch)
+    return this.#greeted().append(batch)
   }
 
   async open(session: string): Promise<Opened> {
-    return this.#said().open(session)
+    return this.#greeted().open(session)
   }
 
   async since(session: string, after: Position): Promise<Since> {
-    return this.#said().since(session, after)
+    return this.#greeted().since(session, after)
   }
 
   async checkpoint(session: string, checkpoint: Checkpoint): Promise<void> {
-    this.#said().checkpoint(session, checkpoint)
+    this.#greeted().checkpoint(session, checkpoint)
   }
 
   async begin(session: string, past: LogPast): Promise<boolean> {
-    return this.#said().begin(session, past)
+    return this.#greeted().begin(session, past)
   }
 
   async rewrite(session: string, past: RewrittenPast): Promise<boolean> {
-    return this.#said().rewrite(session, past)
+    return this.#greeted().rewrite(session, past)
   }
 
   async follow(session: string, feed: LogFeed): Promise<void> {
-    this.#said()
+    this.#greeted()
     this.feeds.set(session, feed)
   }
 
@@ -400,19 +400,19 @@ class MemoryLink implements SharedLog {
   }
 
   async remove(session: string, only?: RemovedOnly): Promise<boolean> {
-    return this.#said().remove(session, only)
+    return this.#greeted().remove(session, only)
   }
 
   async sessions(after: string, limit: number): Promise<readonly string[]> {
-    return this.#said().sessions(after, limit)
+    return this.#greeted().sessions(after, limit)
   }
 
   async describe(session: string, description: Description): Promise<void> {
-    this.#said().descriptions.put(session, description)
+    this.#greeted().descriptions.put(session, description)
   }
 
   async described(after: number, limit: number): Promise<DescribedPage> {
-    return this.#said().descriptions.page(after, limit)
+    return this.#greeted().descriptions.page(after, limit)
   }
 
   async close(): Promise<void> {
@@ -421,8 +421,8 @@ class MemoryLink implements SharedLog {
     this.#left()
   }
 
-  /** Hello comes first: the log learns of the era that the hub knows, and the hub of the one that is. */
-  #said(): MemoryLog {
+  /** @returns the log, after a hello if it has been replaced: each learns the era that the other knows */
+  #greeted(): MemoryLog {
     if (this.#closed) throw new StoreError('closed', 'the log was closed')
     if (this.#lineage !== this.#log.lineage) {
       this.#lineage = this.#log.lineage

@@ -113,12 +113,12 @@ export function packLane(entries: readonly Entry[]): [id: string, width: number,
 }
 
 /** What the feed brings of a session. */
-export type Told =
+export type PublishedMessage =
   | { readonly kind: 'batch'; readonly batch: Delivered }
   | { readonly kind: 'removed'; readonly epoch: Epoch }
 
 /** @returns what a message of the append script says */
-export function readTold(message: Buffer): Told {
+export function readPublished(message: Buffer): PublishedMessage {
   const end = message.indexOf(10)
   const header = message.toString('latin1', 0, end < 0 ? message.length : end).split(' ')
   const [epoch = '', to = '', width = '', criticalLength = '', ...rest] = header

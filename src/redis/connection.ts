@@ -8,7 +8,7 @@ export interface Connection {
   call(command: string, ...args: readonly Argument[]): Promise<unknown>
   run(script: Script, keys: readonly string[], args: readonly Argument[]): Promise<unknown>
   /** Of subscriptions by `SSUBSCRIBE`. */
-  onMessage(told: (channel: string, message: Buffer) => void): void
+  onMessage(listener: (channel: string, message: Buffer) => void): void
   /** Resolves with why it ended. */
   readonly ended: Promise<string>
   readonly isOpen: boolean
@@ -59,9 +59,9 @@ const alone = {
 export async function openConnection(target: Target, name: string, connectMs: number): Promise<Connection> {
   const { Redis } = await ioredis()
   const redis = new Redis({ ...target, ...alone, connectionName: name, connectTimeout: connectMs })
-  let said = 'the connection closed'
-  redis.on('error', (error: Error) => (said = messageOf(error)))
-  const connection = new IoredisConnection(redis, () => said)
+  let lastError = 'the connection closed'
+  redis.on('error', (error: Error) => (lastError = messageOf(error)))
+  const connection = new IoredisConnection(redis, () => lastError)
   try {
     await redis.connect()
     // Tells a wrong password, missing rights and a node that is loading apart from one that is there.
@@ -69,7 +69,7 @@ export async function openConnection(target: Target, name: string, connectMs: nu
     return connection
   } catch (error) {
     redis.disconnect()
-    throw connectError(error, said)
+    throw connectError(error, lastError)
   }
 }
 
@@ -87,12 +87,12 @@ class IoredisConnection implements Connection {
   #isOpen = true
   #why: string | undefined
 
-  constructor(redis: Redis, said: () => string) {
+  constructor(redis: Redis, lastError: () => string) {
     this.#redis = redis
     this.ended = new Promise((resolve) => {
       redis.on('end', () => {
         this.#isOpen = false
-        resolve(this.#why ?? said())
+        resolve(this.#why ?? lastError())
       })
     })
   }
@@ -119,8 +119,10 @@ class IoredisConnection implements Connection {
     }
   }
 
-  onMessage(told: (channel: string, message: Buffer) => void): void {
-    this.#redis.on('smessageBuffer', (channel: Buffer, message: Buffer) => told(channel.toString(), message))
+  onMessage(listener: (channel: string, message: Buffer) => void): void {
+    this.#redis.on('smessageBuffer', (channel: Buffer, message: Buffer) =>
+      listener(channel.toString(), message),
+    )
   }
 
   end(why: string): void {
@@ -143,10 +145,10 @@ function callError(error: unknown, why: string | undefined): Error {
   return new StoreError('failed', `the link to the log broke: ${why ?? message}`, { cause: error })
 }
 
-function connectError(error: unknown, said: string): StoreError {
+function connectError(error: unknown, lastError: string): StoreError {
   const message = messageOf(error)
-  const told =
-    message === 'Connection is closed.' || message.endsWith('the connection closed') ? said : message
-  const isOfRights = /\b(WRONGPASS|NOAUTH|NOPERM|invalid password|without any password)\b/i.test(told)
-  return new StoreError(isOfRights ? 'refused' : 'failed', told)
+  const reason =
+    message === 'Connection is closed.' || message.endsWith('the connection closed') ? lastError : message
+  const isOfRights = /\b(WRONGPASS|NOAUTH|NOPERM|invalid password|without any password)\b/i.test(reason)
+  return new StoreError(isOfRights ? 'refused' : 'failed', reason)
 }

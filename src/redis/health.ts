@@ -30,7 +30,7 @@ export class Health {
   /** By the number of the shard. */
   readonly #probes = new Map<number, Probe>()
   #timer: Timer | undefined = undefined
-  #told: ((fault: StoreError | undefined) => void) | undefined = undefined
+  #listener: ((fault: StoreError | undefined) => void) | undefined = undefined
   #fault: StoreError | undefined = undefined
   /** Why the log has not been begun with yet. */
   #waiting: StoreError | undefined = undefined
@@ -42,9 +42,9 @@ export class Health {
     this.#options = options
   }
 
-  onFault(told: (fault: StoreError | undefined) => void): void {
-    this.#told = told
-    if (this.#fault !== undefined) told(this.#fault)
+  onFault(listener: (fault: StoreError | undefined) => void): void {
+    this.#listener = listener
+    if (this.#fault !== undefined) listener(this.#fault)
   }
 
   /** The log waits for its engine since the beginning. @param why nothing: it has been reached */
@@ -133,6 +133,6 @@ export class Health {
       this.#waiting ?? (longest && new StoreError('failed', `the log is not followed: ${longest.fault}`))
     const isNews = (this.#fault === undefined) !== (fault === undefined)
     this.#fault = fault
-    if (isNews) this.#told?.(fault)
+    if (isNews) this.#listener?.(fault)
   }
 }

@@ -207,12 +207,12 @@ export class Nodes {
     throw asStoreError(fault)
   }
 
-  #take(slots: Slots, asked: string): void {
+  #take(slots: Slots, source: string): void {
     const byPlace = new Map<string, Shard[]>()
     for (const [first, last, [host, port]] of slots) {
       // Empty where the node does not know its own address: it is the one that was asked.
       const place = placeOf({
-        host: host === null || String(host) === '' ? hostOf(asked) : String(host),
+        host: host === null || String(host) === '' ? hostOf(source) : String(host),
         port: Number(port),
       })
       const own = shards.filter(({ slot }) => slot >= first && slot <= last)

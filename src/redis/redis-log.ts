@@ -20,7 +20,7 @@ import type { Position } from '../protocol/cursor.js'
 import { StoreError } from '../store/store.js'
 import type { Address } from './address.js'
 import { readAppended, readDescribed, readOpened, readSince } from './answers.js'
-import { laneArguments, laneBytes, readTold } from './blocks.js'
+import { laneArguments, laneBytes, type PublishedMessage, readPublished } from './blocks.js'
 import { checkConfig, checkNode } from './checks.js'
 import type { Argument } from './connection.js'
 import { Health } from './health.js'
@@ -147,8 +147,8 @@ export class RedisLog implements SharedLog {
     return [...warnings]
   }
 
-  onFault(told: (fault: StoreError | undefined) => void): void {
-    this.#health.onFault(told)
+  onFault(listener: (fault: StoreError | undefined) => void): void {
+    this.#health.onFault(listener)
   }
 
   /** The engine's URL without the password. */
@@ -326,15 +326,15 @@ export class RedisLog implements SharedLog {
   #heard(channel: string, message: Buffer): void {
     const feed = this.#feeds.get(channel)
     if (feed === undefined) return this.#health.heard(String(message))
-    let told: ReturnType<typeof readTold>
+    let published: PublishedMessage
     try {
-      told = readTold(message)
+      published = readPublished(message)
     } catch {
       // What cannot be read here is asked for, and said then.
       return feed.broken()
     }
-    if (told.kind === 'batch') feed.batch(told.batch)
-    else feed.removed(told.epoch)
+    if (published.kind === 'batch') feed.batch(published.batch)
+    else feed.removed(published.epoch)
   }
 
   #broken(which: readonly Shard[]): void {

@@ -139,7 +139,7 @@ export class Forks {
     const now = isHead ? pastOf(session, source, to) : undefined
     await committing.committed(journal)
     try {
-      const past = now ?? pastOf(await this.#told(source, committing), source, to)
+      const past = now ?? pastOf(await this.#replayed(source, committing), source, to)
       await store.fork({ at: clock.now(), from, epoch, batch: past })
       sessions.stored(past.record)
     } catch (error) {
@@ -148,7 +148,7 @@ export class Forks {
   }
 
   /** @returns the session as of the end of the fork's past, computed from its stored events */
-  async #told(source: ForkSource, { store }: Committing): Promise<Session> {
+  async #replayed(source: ForkSource, { store }: Committing): Promise<Session> {
     const { sessions, catalog } = this.#parts
     const session = begun(sessions.aside(source.id, source.epoch), source)
     for (let after = start; after < source.last; ) {
@@ -171,12 +171,12 @@ export class Forks {
     sessions.capacity.expectStateRoom(0, session.room.bytes)
     sessions.expectRoomForOne()
     const entries = entriesOf(session.topics(), source)
-    let told = session
+    let asOfLast = session
     if (!isHead) {
-      told = begun(sessions.aside(source.id, source.epoch), source)
-      for (const entry of entries.values()) retell(told, storedEvent(entry), catalog)
+      asOfLast = begun(sessions.aside(source.id, source.epoch), source)
+      for (const entry of entries.values()) retell(asOfLast, storedEvent(entry), catalog)
     }
-    const past = pastOf(told, source, to)
+    const past = pastOf(asOfLast, source, to)
     sessions.hold(forkInMemory(sessions.make(to.id, to.epoch), { session, past, entries }))
   }
 }

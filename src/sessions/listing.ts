@@ -83,8 +83,8 @@ export class Listing {
     const { limits, clock } = this.#parts
     checkQuery(query, limits)
     const limit = this.#parts.log === undefined ? query.limit : Math.min(query.limit, loggedPage)
-    const asked = { ...query, limit }
-    const finding = findSessions(this.#sources, asked, { seen, limits, turns, now: clock.now() })
+    const bounded = { ...query, limit }
+    const finding = findSessions(this.#sources, bounded, { seen, limits, turns, now: clock.now() })
     const { ids, next } = await answerOf(finding)
     const { sessions } = await summaries(this.#sources, ids, ids.length)
     return { sessions, ...(next !== undefined && { next }) }

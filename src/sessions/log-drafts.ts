@@ -248,11 +248,11 @@ export class Drafting {
       case 'release': {
         const { isAll, change } = intent
         const entries = this.#released(session, draft, (streams, release) => {
-          const told: Release = change
+          const masked: Release = change
             ? (one) => release({ ...one, event: { ...one.event, data: change(one.event.data ?? null) } })
             : release
-          if (isAll) streams.endAll(session, told)
-          else streams.endDue(this.#parts.clock.elapsed(), session, told)
+          if (isAll) streams.endAll(session, masked)
+          else streams.endDue(this.#parts.clock.elapsed(), session, masked)
         })
         if (entries.length > 0) {
           draft.add(intent, entries, 256 * entries.length)
@@ -325,11 +325,11 @@ export class Drafting {
       }
       const worker = typeof publisher === 'object' ? publisher[index] : publisher
       const traits = catalog.traitsOf(event.type)
-      const told = steers
+      const receipt = steers
         ? firstReceipt(event, (worker === undefined ? session : session.worker(worker)).progress, catalog)
         : undefined
-      if (told !== undefined) {
-        places.push({ known: told })
+      if (receipt !== undefined) {
+        places.push({ known: receipt })
         continue
       }
       if (event.attempt !== undefined) {

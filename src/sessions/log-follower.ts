@@ -190,7 +190,7 @@ export class LogFollower implements LogFeed {
   #ask(): Promise<void> {
     this.#retry?.cancel()
     this.#retry = undefined
-    const asking = this.#asked().finally(() => {
+    const asking = this.#readSince().finally(() => {
       if (this.#asking === asking) this.#asking = undefined
       this.#takeAhead()
     })
@@ -198,7 +198,7 @@ export class LogFollower implements LogFeed {
     return asking
   }
 
-  async #asked(): Promise<void> {
+  async #readSince(): Promise<void> {
     const { log, clock, stale } = this.#parts
     const { id, epoch, offset } = this.session
     try {

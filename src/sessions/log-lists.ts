@@ -36,7 +36,7 @@ export class LogLists {
   readonly #changed = new Set<string>()
   #timer: Timer | undefined = undefined
   /** The last written descriptions. */
-  readonly #said = new WeakMap<Session, string>()
+  readonly #described = new WeakMap<Session, string>()
   #mark = 0
   #total = 0
   #reading: Promise<void> | undefined = undefined
@@ -75,15 +75,15 @@ export class LogLists {
     const session = held.get(id)
     if (session === undefined || session.status === 'waiting') return
     const about = JSON.stringify(aboutSession(session))
-    if (this.#said.get(session) === about) return
-    this.#said.set(session, about)
+    if (this.#described.get(session) === about) return
+    this.#described.set(session, about)
     const { epoch, offset, stream } = session
     const expiresAt = stream && expiryOf(stream)
     // The time may be out of date when it is read: then the stream itself says when it expires.
     // If writing fails, the description is written again with the next change.
     log
       .describe(id, { epoch, offset, about: withExpiry(about, expiresAt) })
-      .catch(() => this.#said.delete(session))
+      .catch(() => this.#described.delete(session))
   }
 
   /** @returns once the lists contain what the hubs have written. They are kept up to date while a list is followed. */

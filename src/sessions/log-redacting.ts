@@ -80,8 +80,8 @@ export class LogRedacting {
       for (const offset of made.changed) changed.add(offset)
       if (session.status !== 'ended') {
         await this.#redactSlices(id, redaction)
-        const told = await this.#tellHubs(id, redacted, redaction, made.changed)
-        for (const offset of told) changed.add(offset)
+        const inMemory = await this.#tellHubs(id, redacted, redaction, made.changed)
+        for (const offset of inMemory) changed.add(offset)
         made = this.#rewriting(id, await answerOf(log.open(id)), redaction)
       }
       if (made.past !== undefined) await answerOf(log.rewrite(id, made.past))
@@ -130,13 +130,13 @@ export class LogRedacting {
     changed: ReadonlySet<Offset>,
   ): Promise<ReadonlySet<Offset>> {
     const { submitting, catalog, isMasking } = this.#parts
-    let told: ReadonlySet<Offset> = new Set()
+    let inMemory: ReadonlySet<Offset> = new Set()
     await submitting.own(id, (session) => {
       const secrets = isMasking
         ? hashedSecrets(values, session)
         : values.flatMap((value) => hashing(session).hashed(value))
-      told = foundIn(session, redaction, catalog)
-      const ranges = rangesOf(new Set([...changed, ...told]))
+      inMemory = foundIn(session, redaction, catalog)
+      const ranges = rangesOf(new Set([...changed, ...inMemory]))
       const entries: LogEntry[] = [{ kind: 'redact', secrets, patterns, offsets: ranges.slice(0, rangesMax) }]
       for (let from = rangesMax; from < ranges.length; from += rangesMax) {
         const offsets = ranges.slice(from, from + rangesMax)
@@ -144,7 +144,7 @@ export class LogRedacting {
       }
       return entries
     })
-    return told
+    return inMemory
   }
 
   #rewriting(id: string, opened: Opened, redaction: Redaction): Rewriting {

@@ -24,7 +24,7 @@ export interface LogRetentionParts {
 export class LogRetention {
   readonly #parts: LogRetentionParts
   /** When the log was told last that somebody follows a session here. */
-  readonly #told = new WeakMap<Session, number>()
+  readonly #describedAt = new WeakMap<Session, number>()
   #timer: Timer | undefined = undefined
   #isClosed = false
 
@@ -71,9 +71,9 @@ export class LogRetention {
     for (const session of held()) {
       const { id, epoch, offset, status, followed } = session
       if (!followed || status === 'waiting' || status === 'ended') continue
-      if (now - (this.#told.get(session) ?? Number.NEGATIVE_INFINITY) < ageMs / 2) continue
+      if (now - (this.#describedAt.get(session) ?? Number.NEGATIVE_INFINITY) < ageMs / 2) continue
       await log.describe(id, { epoch, offset, about: JSON.stringify(aboutSession(session)) })
-      this.#told.set(session, now)
+      this.#describedAt.set(session, now)
     }
   }
 

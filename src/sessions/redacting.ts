@@ -60,7 +60,7 @@ export interface RedactingParts {
   /** Whether the store keeps notices for webhooks. */
   readonly hasNotices: () => boolean
   /** Called with what redacts a value, for notices in memory. */
-  readonly told: (change: Change) => void
+  readonly onChange: (change: Change) => void
   readonly onDirty: (timeline: Timeline) => void
 }
 
@@ -159,8 +159,8 @@ export class Redacting {
 
   /** Redacts the pending webhook notices. */
   #redactNotices(change: Change): void {
-    const { sessions, hasNotices, told } = this.#parts
-    told(change)
+    const { sessions, hasNotices, onChange } = this.#parts
+    onChange(change)
     const outbox = hasNotices() ? sessions.committing?.store.outbox : undefined
     for (const { key, value } of outbox?.entries() ?? []) {
       const redacted = change(value)

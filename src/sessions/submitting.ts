@@ -395,8 +395,10 @@ export class Submitting {
           const offsets = events.map((one, index) => {
             if ('known' in one) return one.known
             // Another receipt for its command counts.
-            const told = meaningless.has(one.place) ? this.#toldOf(session, intent, index) : undefined
-            return before.get(one.place) ?? told ?? ((from + one.place + 1) as Offset)
+            const receipt = meaningless.has(one.place)
+              ? this.#firstReceipt(session, intent, index)
+              : undefined
+            return before.get(one.place) ?? receipt ?? ((from + one.place + 1) as Offset)
           })
           const duplicates = events.filter(isKnown).length
           this.#published += offsets.length - duplicates
@@ -445,7 +447,11 @@ export class Submitting {
     outgoing.intents = [...again, ...outgoing.intents]
   }
 
-  #toldOf(session: Session, intent: Extract<Intent, { kind: 'publish' }>, index: number): Offset | undefined {
+  #firstReceipt(
+    session: Session,
+    intent: Extract<Intent, { kind: 'publish' }>,
+    index: number,
+  ): Offset | undefined {
     const { events, publisher } = intent
     const id = typeof publisher === 'object' ? publisher[index] : publisher
     const worker = id === undefined ? undefined : session.workers.get(id)

@@ -10,7 +10,7 @@ const watchMs = 1_000
  * @param told called with whether it exists, each time this changes
  * @returns a function that ends the watch
  */
-export function watchFile(path: string, clock: Clock, told: (isThere: boolean) => void): () => void {
+export function watchFile(path: string, clock: Clock, listener: (isThere: boolean) => void): () => void {
   const opened = statSync(path)
   let timer: Timer
   let wasThere = true
@@ -21,7 +21,7 @@ export function watchFile(path: string, clock: Clock, told: (isThere: boolean) =
       // A file that cannot be checked may still exist; if not, its commits fail.
       const isThere =
         error === null ? isSame(found, opened) : error.code !== 'ENOENT' && error.code !== 'ENOTDIR'
-      if (isThere !== wasThere) told(isThere)
+      if (isThere !== wasThere) listener(isThere)
       wasThere = isThere
       lookLater()
     })

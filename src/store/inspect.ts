@@ -87,8 +87,8 @@ async function loaded(
   }
 }
 
-function differences(what: string, said: Partial<Size>, found: Partial<Size>): string[] {
+function differences(what: string, recorded: Partial<Size>, found: Partial<Size>): string[] {
   return (['sessions', 'events', 'bytes'] as const)
-    .filter((name) => found[name] !== undefined && said[name] !== found[name])
-    .map((name) => `${what} says that there are ${said[name]} ${name}, and there are ${found[name]}`)
+    .filter((name) => found[name] !== undefined && recorded[name] !== found[name])
+    .map((name) => `${what} says that there are ${recorded[name]} ${name}, and there are ${found[name]}`)
 }

@@ -70,11 +70,11 @@ export class LmdbWriter {
     if (this.refusal !== undefined) throw this.refusal
     const { directory, reading, tables } = this.#options
     const { entries, size } = reading(make)
-    const told = this.#outbox?.take() ?? []
-    const all = [...entries, ...told]
+    const notices = this.#outbox?.take() ?? []
+    const all = [...entries, ...notices]
     if (all.length === 0) return true
     const fault = await this.apply(all).catch((error: unknown) => {
-      this.#outbox?.putBack(told)
+      this.#outbox?.putBack(notices)
       throw error
     })
     if (fault === undefined) {
@@ -82,8 +82,8 @@ export class LmdbWriter {
       return true
     }
     const { entry, error } = fault
-    this.#outbox?.putBack(told.filter((each) => each !== entry))
-    if (told.includes(entry)) return false
+    this.#outbox?.putBack(notices.filter((each) => each !== entry))
+    if (notices.includes(entry)) return false
     const owner = reading(() => ownerOf(tables, entry, entries))
     if (owner === undefined) throw storeError(error, directory, 0)
     if (!without(owner)) throw damageOf(error, owner.session, directory)

@@ -109,7 +109,7 @@ class LmdbStore implements Store {
   #behind = false
   /** The same for a session that may return, until this lifetime ends. */
   #isUnclean = false
-  #told: ((fault: StoreError | undefined) => void) | undefined = undefined
+  #listener: ((fault: StoreError | undefined) => void) | undefined = undefined
   readonly #endWatch: () => void
   #closing: Promise<void> | undefined = undefined
 
@@ -147,14 +147,14 @@ class LmdbStore implements Store {
     return this.#writer.outbox
   }
 
-  onFault(told: (fault: StoreError | undefined) => void): void {
-    this.#told = told
+  onFault(listener: (fault: StoreError | undefined) => void): void {
+    this.#listener = listener
   }
 
   #notice(isThere: boolean): void {
     const message = `${join(this.#directory, 'data.lmdb')} was removed or replaced while it was in use: put it back, or start again.`
     this.#writer.refusal = isThere ? undefined : new StoreError('failed', message)
-    this.#told?.(this.#writer.refusal)
+    this.#listener?.(this.#writer.refusal)
   }
 
   async commit(batch: Batch): Promise<void> {

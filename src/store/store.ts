@@ -80,7 +80,7 @@ export interface Store {
    */
   trim(retention: Retention, now: number, held: (session: string) => boolean): Promise<Trimmed>
   /** Reports when the store itself detects that nothing can be stored, and again, with undefined, when it can. */
-  onFault?(told: (fault: StoreError | undefined) => void): void
+  onFault?(listener: (fault: StoreError | undefined) => void): void
   /** For a store in this process: `load` and `newest` without waiting. A hub requires it, see `Immediate`. */
   readonly now?: Immediate
   /** Messages for others outside; absent if the store has no outbox. Reading this property may create the outbox. */

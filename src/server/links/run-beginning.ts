@@ -142,13 +142,13 @@ async function folded(
   let { point } = begun
   const { above } = begun
   for await (const event of between(context, topic, begun.foldFrom, begun.after)) {
-    const told = telling.tell(point, event)
+    const made = telling.tell(point, event)
     // With a client's own count, the response begins before the first missing block. The end is always sent.
-    const isNext = above !== undefined && told.blocks.some(({ number = 0 }) => number > above)
-    if (isNext || (begun.mode === 'telling' && told.turn === 'ends')) {
+    const isNext = above !== undefined && made.blocks.some(({ number = 0 }) => number > above)
+    if (isNext || (begun.mode === 'telling' && made.turn === 'ends')) {
       return { ...begun, after: (event.offset - 1) as Offset, point }
     }
-    point = told.point
+    point = made.point
   }
   return { ...begun, point }
 }

@@ -161,10 +161,10 @@ export class RunLink extends StreamLink {
     let text = ''
     let turn: string | undefined
     for (const event of events) {
-      const told = this.#options.telling.tell(this.#point, event)
-      this.#point = told.point
-      text += textOf(told.blocks.filter(({ number = 0 }) => number > (this.#above ?? 0)))
-      turn = told.turn
+      const made = this.#options.telling.tell(this.#point, event)
+      this.#point = made.point
+      text += textOf(made.blocks.filter(({ number = 0 }) => number > (this.#above ?? 0)))
+      turn = made.turn
       if (turn === 'ends') break
     }
     this.#above = undefined

@@ -84,7 +84,7 @@ async function answerRun(
     })
     const query = runQueryOf(call, sessionIn(topic), body)
     const { document } = route
-    if (document !== undefined && document.asked?.(query) !== false) {
+    if (document !== undefined && document.isWanted?.(query) !== false) {
       return await documentOf(context, call, { name, runs, topic, query }, document)
     }
     return await tell(context, call, { name, runs, topic, query })

@@ -77,11 +77,11 @@ export class RunTelling {
       let point = before
       let text = ''
       for (const event of events) {
-        const told = this.tell(point, event)
-        if (told.turn === 'another') return { point, bytes: encoder.encode(text), broken: true }
-        point = told.point
-        text += ids === 'cursor' ? withIds(told.blocks, epoch, event.offset) : textOf(told.blocks)
-        if (told.turn === 'ends') break
+        const made = this.tell(point, event)
+        if (made.turn === 'another') return { point, bytes: encoder.encode(text), broken: true }
+        point = made.point
+        text += ids === 'cursor' ? withIds(made.blocks, epoch, event.offset) : textOf(made.blocks)
+        if (made.turn === 'ends') break
       }
       return { point, bytes: encoder.encode(text) }
     }

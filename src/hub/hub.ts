@@ -286,6 +286,11 @@ export class Hub {
     return this.#log !== undefined
   }
 
+  /** Where the hubs of a log leave something for each other; absent without a log. */
+  get notes(): Pick<SharedLog, 'put' | 'take'> | undefined {
+    return this.#log
+  }
+
   /**
    * Loads the session of a topic from the log into memory, before it is followed. It stays until the end of the turn, and as
    * long as it is followed.

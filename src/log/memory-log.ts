@@ -78,6 +78,8 @@ export class MemoryLog {
   #known = 1
   readonly #links = new Set<MemoryLink>()
   readonly #laneEntries: number
+  /** What hubs have put; `until` is by the monotonic clock. */
+  readonly #notes = new Map<string, { readonly bytes: Uint8Array; readonly until: number }>()
   /** Of all sessions, for lists. No copy that takes over lacks any of it. */
   readonly descriptions: Descriptions
 
@@ -104,7 +106,21 @@ export class MemoryLog {
   failOver(image: MemoryLogImage): void {
     this.#era = image.era
     this.#sessions = new Map(image.sessions)
+    this.#notes.clear()
     this.#lineage++
+  }
+
+  /** Those that are over are forgotten with the next one; a copy that takes over has none. */
+  put(name: string, bytes: Uint8Array, ms: number): void {
+    const now = this.#clock.elapsed()
+    for (const [other, { until }] of this.#notes) if (until <= now) this.#notes.delete(other)
+    this.#notes.set(name, { bytes, until: now + ms })
+  }
+
+  take(name: string): Uint8Array | undefined {
+    const note = this.#notes.get(name)
+    this.#notes.delete(name)
+    return note === undefined || note.until <= this.#clock.elapsed() ? undefined : note.bytes
   }
 
   get lineage(): number {
@@ -413,6 +429,14 @@ class MemoryLink implements SharedLog {
 
   async described(after: number, limit: number): Promise<DescribedPage> {
     return this.#greeted().descriptions.page(after, limit)
+  }
+
+  async put(name: string, bytes: Uint8Array, ms: number): Promise<void> {
+    this.#said().put(name, bytes, ms)
+  }
+
+  async take(name: string): Promise<Uint8Array | undefined> {
+    return this.#said().take(name)
   }
 
   async close(): Promise<void> {

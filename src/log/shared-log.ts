@@ -78,6 +78,14 @@ export interface SharedLog {
    * @returns sessions described or removed since, in the order of their last change; removals only after a mark
    */
   described(after: number, limit: number): Promise<DescribedPage>
+  /**
+   * Keeps bytes for a while for any hub to take. They belong to no session, and may be lost.
+   *
+   * @param name of at most 200 characters
+   */
+  put(name: string, bytes: Uint8Array, ms: number): Promise<void>
+  /** @returns the bytes, to the first that asks for them; undefined if they are gone or were never there */
+  take(name: string): Promise<Uint8Array | undefined>
   /** Calls the listener when the log cannot be reached or followed, and again, with undefined, once it can. */
   onFault?(listener: (fault: StoreError | undefined) => void): void
   /** Counts since it was opened, if it keeps any. */

@@ -257,6 +257,18 @@ export class RedisLog implements SharedLog {
     return (pages as Buffer[][]).flat().map(String).toSorted().slice(0, limit)
   }
 
+  async put(name: string, bytes: Uint8Array, ms: number): Promise<void> {
+    const shard = shardOf(name)
+    const key = this.#key(shard, `n:${name}`)
+    await this.#counted(() => this.nodes.call(shard, 'SET', key, Buffer.from(bytes), 'PX', Math.ceil(ms)))
+  }
+
+  async take(name: string): Promise<Uint8Array | undefined> {
+    const shard = shardOf(name)
+    const taken = await this.#counted(() => this.nodes.call(shard, 'GETDEL', this.#key(shard, `n:${name}`)))
+    return (taken as Buffer | null) ?? undefined
+  }
+
   async close(): Promise<void> {
     if (this.#isClosed) return
     this.#isClosed = true

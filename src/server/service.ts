@@ -132,7 +132,7 @@ export function makeService(
     clock,
     random: hub.random,
     limits,
-    isShared: hub.isShared,
+    notes: hub.notes,
   })
   const connectionGrants = new ConnectionGrants(clock)
   tokens?.onWithdrawn(() => connectionGrants.review())

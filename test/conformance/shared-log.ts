@@ -354,6 +354,22 @@ export function sharedLogConformance(
     t.notOk(batchesOf(since).some((batch) => 'held' in batch))
   })
 
+  t.test('what one hub puts another takes, once, while there is time', async (t) => {
+    const log = await setUp(t)
+    const [one, other] = [log.link(), log.link()]
+    const note = new Uint8Array([0, 255, 10])
+    await one.put('a', note, 60_000)
+    t.strictSame([...((await other.take('a')) ?? [])], [...note])
+    t.equal(await one.take('a'), undefined)
+    t.equal(await one.take('none'), undefined)
+    let ms = 0
+    await until('one is gone when its time is over', async () => {
+      await one.put('b', note, 1)
+      await new Promise<void>((resolve) => setTimeout(resolve, ++ms))
+      return (await other.take('b')) === undefined
+    })
+  })
+
   t.test('who follows first and opens then misses nothing', async (t) => {
     const log = await setUp(t)
     const { link, epoch } = await opened(log)

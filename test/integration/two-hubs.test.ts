@@ -38,10 +38,27 @@ t.test('a stream is changed at its own hub, and another one says what to do', as
   })
 })
 
-t.test('a ticket of another hub is refused, with what to do', async (t) => {
+t.test('a ticket is valid once, at any hub', async (t) => {
   const { one, other } = await twoHubs(t, { auth: { secrets: [secret] } })
   const authorization = `Bearer ${await mint({ subscribe: ['**'] })}`
   const issued = await fetch(`${one.url}/api/ticket`, { method: 'POST', headers: { authorization } })
+  const { ticket } = (await issued.json()) as { ticket: string }
+  t.equal((await fetch(`${other.url}/api/sessions?ticket=${ticket}`)).status, 200)
+  for (const { url } of [one, other]) {
+    const again = await fetch(`${url}/api/sessions?ticket=${ticket}`)
+    t.equal(again.status, 401)
+    t.match(await again.json(), { detail: /^The ticket was used before, or is too old: ask for another\.$/ })
+  }
+  t.equal((await fetch(`${other.url}/api/sessions?ticket=${'x'.repeat(32)}`)).status, 401)
+  const second = await fetch(`${one.url}/api/ticket`, { method: 'POST', headers: { authorization } })
+  const own = ((await second.json()) as { ticket: string }).ticket
+  t.equal((await fetch(`${one.url}/api/sessions?ticket=${own}`)).status, 200)
+  t.equal((await fetch(`${other.url}/api/sessions?ticket=${own}`)).status, 401)
+})
+
+t.test('a ticket of what the application grants is refused at another hub, with what to do', async (t) => {
+  const { one, other } = await twoHubs(t, { authorize: () => ({ subscribe: ['**'] }) })
+  const issued = await fetch(`${one.url}/api/ticket`, { method: 'POST' })
   const { ticket } = (await issued.json()) as { ticket: string }
   const elsewhere = await fetch(`${other.url}/api/sessions?ticket=${ticket}`)
   t.equal(elsewhere.status, 401)

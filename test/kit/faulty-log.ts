@@ -238,6 +238,14 @@ export class FaultyLink implements SharedLog {
     return this.#call(() => this.#inner.described(after, limit))
   }
 
+  put(name: string, bytes: Uint8Array, ms: number): Promise<void> {
+    return this.#call(() => this.#inner.put(name, bytes, ms))
+  }
+
+  take(name: string): Promise<Uint8Array | undefined> {
+    return this.#call(() => this.#inner.take(name))
+  }
+
   close(): Promise<void> {
     return this.#inner.close()
   }

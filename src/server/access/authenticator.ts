@@ -5,6 +5,7 @@ import type { Request } from '../../transport/transport.js'
 import type { Authorization } from './authorize.js'
 import { sameHub, unauthorized, unlocked, unlockedElsewhere, type VerifiedGrant } from './grant.js'
 import type { OriginRules } from './origins.js'
+import { type Notes, SharedTickets } from './shared-tickets.js'
 import { Tickets } from './tickets.js'
 import type { Tokens } from './tokens.js'
 
@@ -19,18 +20,22 @@ export interface AuthenticatorOptions {
   readonly clock: Clock
   readonly random: Random
   readonly limits: Limits
-  /** Whether other hubs serve the same sessions. */
-  readonly isShared: boolean
+  /** Where the hubs of a log leave something for each other; absent without a log. */
+  readonly notes: Notes | undefined
 }
 
 /** Determines the permissions of a request: by its token, by a ticket, or by asking the application. */
 export class Authenticator {
-  readonly tickets: Tickets
+  readonly #tickets: Tickets
+  /** Tickets of tokens, for all hubs of a log. */
+  readonly #shared: SharedTickets | undefined
   readonly #options: AuthenticatorOptions
 
   constructor(options: AuthenticatorOptions) {
     this.#options = options
-    this.tickets = new Tickets(options.clock, options.random, options.limits)
+    const { clock, random, limits, notes } = options
+    this.#tickets = new Tickets(clock, random, limits)
+    this.#shared = notes && new SharedTickets(notes, limits.ticketMs)
   }
 
   /** Whether every request has all permissions. */
@@ -47,10 +52,9 @@ export class Authenticator {
   grantOf(request: Request): VerifiedGrant | Promise<VerifiedGrant> {
     if (this.open) return this.#options.origins.trustsCommands(request) ? unlocked : unlockedElsewhere
     const { tokens, authorization, addressOf } = this.#options
-    const query = new URLSearchParams(request.query)
-    const token = bearer(request) ?? subprotocol(request) ?? query.get('token')
+    const token = tokenOf(request)
     if (token && tokens !== undefined) return tokens.grantOf(token)
-    const ticket = query.get('ticket')
+    const ticket = new URLSearchParams(request.query).get('ticket')
     // A ticket is only for requests that a browser makes by URL, which change nothing.
     if (ticket && (request.method === 'GET' || request.method === 'HEAD')) return this.#redeemed(ticket)
     if (authorization !== undefined) return authorization.grantOf(request, addressOf(request))
@@ -69,12 +73,47 @@ export class Authenticator {
     throw unauthorized('This hub takes no tokens: connect again, to be asked again who you are.')
   }
 
-  #redeemed(ticket: string): VerifiedGrant {
-    const grant = this.tickets.redeem(ticket)
-    if (grant !== undefined) return grant
-    const elsewhere = this.#options.isShared ? ` Or ${sameHub}` : ''
-    throw unauthorized(`The ticket was used before, or is too old: ask for another.${elsewhere}`)
+  /**
+   * @param request that asks for it
+   * @param sender as in `Tickets.issue`
+   * @returns a ticket for the grant; over a log, if the grant is a token's, for all hubs
+   * @throws ProtocolError `rateExceeded`; `unavailable` if the log cannot be reached
+   */
+  async issueTicket(request: Request, grant: VerifiedGrant, sender: string): Promise<string> {
+    const token = this.#options.tokens && tokenOf(request)
+    const shared = token ? this.#shared : undefined
+    const ticket = this.#tickets.issue(grant, sender, shared !== undefined)
+    if (token && shared !== undefined) await shared.keep(ticket, token)
+    return ticket
   }
+
+  #redeemed(ticket: string): VerifiedGrant | Promise<VerifiedGrant> {
+    const { grant, isShared } = this.#tickets.redeem(ticket) ?? {}
+    if (grant !== undefined && isShared !== true) return grant
+    if (this.#shared !== undefined) return this.#redeemedOnce(ticket, this.#shared, grant)
+    throw unauthorized(usedTicket)
+  }
+
+  /** @param grant of a ticket of this hub, which another one may have redeemed */
+  async #redeemedOnce(
+    ticket: string,
+    shared: SharedTickets,
+    grant: VerifiedGrant | undefined,
+  ): Promise<VerifiedGrant> {
+    const { tokens, authorization } = this.#options
+    const token = await shared.take(ticket)
+    if (token !== undefined && tokens !== undefined) return grant ?? tokens.grantOf(token)
+    // Grants of the application are known to the hub that has asked it, and to no other.
+    throw unauthorized(authorization === undefined ? usedTicket : `${usedTicket} Or ${sameHub}`)
+  }
+}
+
+const usedTicket = 'The ticket was used before, or is too old: ask for another.'
+
+function tokenOf(request: Request): string | undefined {
+  return (
+    bearer(request) ?? subprotocol(request) ?? new URLSearchParams(request.query).get('token') ?? undefined
+  )
 }
 
 /** RFC 6750 section 2.1. Other schemes may be meant for the application. */

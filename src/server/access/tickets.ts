@@ -6,6 +6,8 @@ import type { VerifiedGrant } from './grant.js'
 
 interface Ticket {
   readonly grant: VerifiedGrant
+  /** Other hubs know it too. */
+  readonly isShared: boolean
   readonly sender: string
   /** By the monotonic clock. Milliseconds. */
   readonly until: number
@@ -34,9 +36,10 @@ export class Tickets {
    * At the limit, the oldest ticket of the sender with most tickets is dropped for a sender with fewer.
    *
    * @param sender a token's holder, or an address
+   * @param isShared whether other hubs know it too
    * @throws ProtocolError `rateExceeded` when the sender has reached its limit, or the total is reached and it has most
    */
-  issue(grant: VerifiedGrant, sender: string): string {
+  issue(grant: VerifiedGrant, sender: string, isShared = false): string {
     const { ticketMs, ticketsMax, ticketsPerHolderMax } = this.#limits
     this.#forgetOld()
     const own = this.#ofSender.get(sender)?.size ?? 0
@@ -49,16 +52,16 @@ export class Tickets {
       this.#take(oldest)
     }
     const ticket = this.#random.id(32)
-    this.#open.set(ticket, { grant, sender, until: this.#clock.elapsed() + ticketMs })
+    this.#open.set(ticket, { grant, isShared, sender, until: this.#clock.elapsed() + ticketMs })
     const all = this.#ofSender.get(sender) ?? new Set()
     this.#ofSender.set(sender, all.add(ticket))
     return ticket
   }
 
-  /** @returns the grant of the ticket, once; undefined if it was used, has expired, or never existed */
-  redeem(ticket: string): VerifiedGrant | undefined {
+  /** @returns the ticket with its grant, once; undefined if it was used, has expired, or never existed */
+  redeem(ticket: string): Pick<Ticket, 'grant' | 'isShared'> | undefined {
     const found = this.#take(ticket)
-    return found === undefined || found.until <= this.#clock.elapsed() ? undefined : found.grant
+    return found === undefined || found.until <= this.#clock.elapsed() ? undefined : found
   }
 
   #take(ticket: string): Ticket | undefined {

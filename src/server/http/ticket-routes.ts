@@ -10,11 +10,11 @@ export function ticketRoutes({ authenticator, limits }: Context): Route[] {
       path: '/api/ticket',
       query: [],
       access: { kind: 'any' },
-      answer: ({ use, sender }) =>
-        use(({ grant, permissions }) => {
+      answer: ({ request, use, sender }) =>
+        use(async ({ grant, permissions }) => {
           if (permissions.allowsNothing)
             throw new ProtocolError('forbidden', 'the token permits nothing, so a ticket would be useless')
-          const ticket = authenticator.tickets.issue(grant, sender)
+          const ticket = await authenticator.issueTicket(request, grant, sender)
           return json(200, { ticket, expiresInMs: limits.ticketMs })
         }),
     },

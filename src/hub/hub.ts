@@ -400,7 +400,11 @@ export class Hub {
    * @throws ProtocolError `badFrame`, or `notFound` when the session or worker was never started
    */
   state(topicName: string | TopicName, slices: readonly string[] = ['*']): StateSnapshot {
-    checkSlices(slices, this.limits, 'slices')
+    return this.selected(topicName, checkSlices(slices, this.limits, 'slices'))
+  }
+
+  /** `state`, of a dialect's choice of slices: each may have `!` before it. */
+  selected(topicName: string | TopicName, slices: readonly string[]): StateSnapshot {
     const topic = this.#startedTopic(topicName)
     const filter = new Filter({ mode: 'full', slices })
     this.#delivery.bringUpToDate(topic, filter)

@@ -1,3 +1,5 @@
+// Longer than 350 lines: every call of a log, as one of the engine.
+
 import type { Extensions } from '../catalog/catalog.js'
 import { Awake, type Clock } from '../lib/clock.js'
 import type { Random } from '../lib/random.js'

@@ -147,7 +147,8 @@ async function tell(context: StreamContext, call: Call, asking: Asking): Promise
       point = known.point
       after = known.offset
     }
-    const slices = () => (hub.find(session) === undefined ? {} : hub.state(topic, runs.slices ?? []).slices)
+    const slices = () =>
+      hub.find(session) === undefined ? {} : hub.selected(topic, runs.slices ?? []).slices
     return new RunLink(codec, {
       limits,
       patience,

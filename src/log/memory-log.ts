@@ -432,11 +432,11 @@ class MemoryLink implements SharedLog {
   }
 
   async put(name: string, bytes: Uint8Array, ms: number): Promise<void> {
-    this.#said().put(name, bytes, ms)
+    this.#greeted().put(name, bytes, ms)
   }
 
   async take(name: string): Promise<Uint8Array | undefined> {
-    return this.#said().take(name)
+    return this.#greeted().take(name)
   }
 
   async close(): Promise<void> {

@@ -150,7 +150,18 @@ export function partsOf(common: Common, options: HubOptions): Parts {
     (await submitting?.release(session, { isAll })) ?? 0
   const logTexts: LogTexts | undefined = log && masking && new LogTexts({ ...common, masking, release })
   const submitting: Submitting | undefined =
-    log && followed && new Submitting({ ...parts, log, hub, limits, followed, masking, texts: logTexts })
+    log &&
+    followed &&
+    new Submitting({
+      ...parts,
+      log,
+      hub,
+      limits,
+      followed,
+      masking,
+      texts: logTexts,
+      tracing: common.tracing,
+    })
   const watched = { leases, commandTimes, stallTimes, lost: own.lost }
   const duties: LogDuties | undefined =
     submitting && new LogDuties({ clock, random: common.random, catalog, check, submitting, ...watched })

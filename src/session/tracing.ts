@@ -52,6 +52,31 @@ export class Tracing {
   }
 
   /**
+   * `publish` to a log.
+   *
+   * @param run calls its argument when the events are applied at this hub, before they are delivered
+   */
+  async submit<Result extends Figures>(
+    topic: string,
+    events: readonly NewEvent[],
+    run: (applied: () => void) => Promise<Result>,
+  ): Promise<Result> {
+    const [parent, ...links] = contextsOf(events)
+    const span = this.#tracer.start('runcast.publish', { ...(parent && { parent }), links })
+    const { context } = span
+    try {
+      const result = await run(() => {
+        if (context !== undefined) add(this.#published.flush, context)
+      })
+      span.end({ topic, ...result })
+      return result
+    } catch (error) {
+      span.end({ topic }, error)
+      throw error
+    }
+  }
+
+  /**
    * @returns the span of a flush or commit of everything published since the previous one; undefined if none of it is recorded
    */
   begin(name: 'commit' | 'flush'): Span | undefined {

@@ -71,6 +71,8 @@ export type Intent =
       readonly steers: boolean
       /** By index: the offsets of those that the log has said to be published before. */
       known?: ReadonlyMap<number, Offset>
+      /** Called when the events are applied at this hub. */
+      readonly onApplied?: (() => void) | undefined
     })
   | (IntentBase<StateResult> & {
       readonly kind: 'change'

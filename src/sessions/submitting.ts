@@ -17,6 +17,7 @@ import type { EventCheck } from '../session/event-check.js'
 import type { StateOptions, StateResult } from '../session/precondition.js'
 import type { Session } from '../session/session.js'
 import type { EndOptions } from '../session/session-setting.js'
+import type { Tracing } from '../session/tracing.js'
 import { StoreError } from '../store/store.js'
 import { DraftTexts } from './draft-texts.js'
 import type { Applied } from './log-batch.js'
@@ -57,6 +58,7 @@ export interface SubmittingParts {
   readonly masking: Masking | undefined
   /** The texts that sessions hold back; absent if masking is off. */
   readonly texts: LogTexts | undefined
+  readonly tracing: Tracing | undefined
 }
 
 const nothingApplied: Applied = { meaningless: new Set(), outcomes: new Map() }
@@ -97,8 +99,15 @@ export class Submitting {
 
   /** Publishes all of the events, or none. @throws ProtocolError as `Hub.submit` does, and so in what follows */
   async publish(session: string, publisher: Publisher, given: readonly NewEvent[]): Promise<PublishResult> {
-    const { events, sizes, steers } = this.#parts.check.events(given)
-    return this.#submit(session, { kind: 'publish', publisher, events, sizes, steers })
+    const { check, tracing } = this.#parts
+    const submit = (onApplied?: () => void): Promise<PublishResult> => {
+      const { events, sizes, steers } = check.events(given)
+      return this.#submit(session, { kind: 'publish', publisher, events, sizes, steers, onApplied })
+    }
+    if (tracing === undefined) return submit()
+    const topic =
+      typeof publisher === 'string' ? `sessions/${session}/workers/${publisher}` : `sessions/${session}`
+    return tracing.submit(topic, given, submit)
   }
 
   async change(
@@ -282,6 +291,7 @@ export class Submitting {
       entries,
       applied(result, began) {
         applied = { ...result, began }
+        for (const { intent } of taken) if (intent.kind === 'publish') intent.onApplied?.()
         settle()
       },
       abandoned() {

@@ -12,6 +12,9 @@ import t from 'tap'
 import { WebSocket } from 'ws'
 import { connect } from '../../../src/client.js'
 import { createHub } from '../../../src/hub/hub.js'
+import { systemClock } from '../../../src/lib/clock.js'
+import { systemRandom } from '../../../src/lib/random.js'
+import { MemoryLog } from '../../../src/log/memory-log.js'
 import type { HubEvent, NewEvent } from '../../../src/protocol/frames.js'
 import { openTelemetry } from '../../../src/server/operations/open-telemetry.js'
 import { openLmdb } from '../../../src/store/lmdb.js'
@@ -170,6 +173,31 @@ t.test('spans of OpenTelemetry lead from a publish to its commit and its flush',
   t.match(byName('runcast.commit').at(-1), { status: { code: api.SpanStatusCode.ERROR } })
   subscription.close()
   await hub.closeStore()
+})
+
+t.test('over a log spans lead from a publish to its flush at the same hub', async (t) => {
+  const { spans, api } = recorder()
+  const log = new MemoryLog(systemClock, systemRandom)
+  const hub = createHub({ log: log.link(), tracer: openTelemetry(api) })
+  t.teardown(() => hub.closeStore())
+  await hub.open('sessions/s')
+  const subscription = hub.subscribe('sessions/s')
+  const note: NewEvent = { type: 'note', trace: trace(7) }
+  await hub.submit('sessions/s', [note, note])
+  for (let n = 0; n < 2; n++) await subscription.next()
+  const byName = (name: string) => spans().filter((span) => span.name === name)
+  await until('both have ended', () => byName('runcast.flush').length + byName('runcast.publish').length >= 2)
+  const [one] = byName('runcast.publish')
+  t.match(one, {
+    parentSpanContext: { spanId: '0000000000000007' },
+    attributes: { 'runcast.topic': 'sessions/s', 'runcast.accepted': 2 },
+  })
+  t.match(byName('runcast.flush')[0], { parentSpanContext: { spanId: one?.spanContext().spanId } })
+  await t.rejects(hub.submit('sessions/s', [{ type: 'not a type' }]))
+  t.match(byName('runcast.publish').at(-1), {
+    status: { code: api.SpanStatusCode.ERROR, message: /^type: / },
+  })
+  subscription.close()
 })
 
 t.test('a session tells how many follow it, who lags, and what memory holds', async (t) => {

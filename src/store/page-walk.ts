@@ -58,6 +58,10 @@ export class PageWalk {
         visitor.fault(fault)
       },
     }
+    // An empty tree has neither, and LMDB looks at its root alone.
+    if ((root === undefined) !== (depth === 0)) {
+      counting.fault({ page: root ?? 0, kind: 'head', reason: 'it is empty, and it is not' })
+    }
     if (root !== undefined && depth >= 1) this.#page(root, 1, depth, {}, counting)
     if (count !== entries && faults === 0) {
       visitor.fault({ page: root ?? 0, kind: 'head', reason: `it leads to ${count} entries, not ${entries}` })

@@ -1,10 +1,11 @@
 import { spawn } from 'node:child_process'
-import { cpSync, mkdtempSync, rmSync } from 'node:fs'
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
+import { checkFile } from '../../src/store/check-file.js'
 import { typescript } from '../kit/typescript.js'
 import { fillSample, type Outcome, restartSystem } from './damage-cases.js'
 
@@ -87,4 +88,24 @@ t.test(`a damaged file gives right answers or documented errors (RUNCAST_SEED=${
     counts.repaired > 0 && counts.hurt > 0 && counts.refused > 0 && counts.untouched > 0,
     'all ends are met',
   )
+})
+
+t.test('a table that is empty by its root alone, or by its depth alone, is damaged', async (t) => {
+  const directory = t.testdir()
+  await (await fillSample(directory)).close()
+  const path = join(directory, 'data.lmdb')
+  const whole = readFileSync(path)
+  t.strictSame(checkFile(path, true).faults, [])
+  // Nothing is left of removed sessions. The record of a table has its depth at 6, and the number of its root page at 40.
+  const name = 'left\0'
+  for (const place of [6, 40, 47]) {
+    const damaged = Buffer.from(whole)
+    for (let at = whole.indexOf(name); at !== -1; at = whole.indexOf(name, at + 1)) {
+      damaged.writeUInt8(whole.readUInt8(at + name.length + place) ^ 1, at + name.length + place)
+    }
+    writeFileSync(path, damaged)
+    t.match(checkFile(path, true).faults, [
+      { table: 'left', kind: 'head', reason: 'it is empty, and it is not' },
+    ])
+  }
 })

@@ -249,6 +249,7 @@ export class Drafting {
       }
       case 'release': {
         const { isAll, change } = intent
+        if (!isAll && session.status === 'ended') throw hasEnded(session.id)
         const entries = this.#released(session, draft, (streams, release) => {
           const masked: Release = change
             ? (one) => release({ ...one, event: { ...one.event, data: change(one.event.data ?? null) } })

@@ -41,8 +41,8 @@ export interface FollowerParts extends Applying {
   readonly stale: (session: Session) => void
   /** The session was removed. */
   readonly removed: (session: Session) => void
-  /** What is held back of the texts of a session has changed. */
-  readonly held: (session: Session, held: HeldBack, isOwn: boolean) => void
+  /** What is held back of the texts of a session has changed; undefined: the hub releases the session. */
+  readonly held: (session: Session, held: HeldBack | undefined, isOwn: boolean) => void
   /** Does what applies a batch; this hub has appended it, or another one. */
   readonly applying: <Result>(isOwn: boolean, apply: () => Result) => Result
 }
@@ -180,6 +180,7 @@ export class LogFollower implements LogFeed {
     for (const own of this.#own.values()) own.abandoned()
     this.#own.clear()
     this.#ends.clear()
+    this.#parts.held(this.session, undefined, false)
   }
 
   #askSoon(): void {

@@ -45,11 +45,25 @@ export class LogTexts {
     this.#parts = parts
   }
 
-  /** What a session holds back has changed in the log. @param isOwn this hub has changed it */
-  changed({ id }: Pick<Session, 'id'>, { base, bytes }: HeldBack, isOwn: boolean): void {
-    this.#held.get(id)?.timer?.cancel()
+  /** The number of sessions of which something is known. */
+  get size(): number {
+    return this.#held.size
+  }
+
+  /**
+   * What a session holds back has changed in the log.
+   *
+   * @param back undefined if the session leaves memory
+   * @param isOwn this hub has changed it
+   */
+  changed({ id }: Pick<Session, 'id'>, back: HeldBack | undefined, isOwn: boolean): void {
+    const former = this.#held.get(id)
+    // What is still to be published stays.
+    if (back === undefined && former?.streams.isHolding === true) return
+    former?.timer?.cancel()
     this.#held.delete(id)
-    if (bytes.length === 0) return
+    if (back === undefined || back.bytes.length === 0) return
+    const { base, bytes } = back
     const { clock } = this.#parts
     const streams = HeldStreams.unpack(this.#parts, bytes, clock)
     const held: Held = { base, streams, isOwn, timer: undefined }
@@ -81,16 +95,16 @@ export class LogTexts {
       await this.#parts.release(id, this.#isClosed)
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error
+      if (this.#held.get(id) !== held) return
+      if (error.code === 'unavailable') this.#wait(id, held, retryMs)
       // The session has ended or is gone, and its texts with it.
-      if (error.code !== 'unavailable') return
-      if (this.#held.get(id) === held) this.#wait(id, held, retryMs)
+      else this.#held.delete(id)
       return
     }
-    // What was not due yet has a time of its own.
+    // It has changed, except if nothing was due yet.
     if (this.#held.get(id) !== held || !held.streams.isHolding) return
-    const { clock } = this.#parts
-    const due = held.streams.dueAt(true) ?? 0
-    this.#wait(id, held, Math.max(1, due - clock.elapsed()) + this.#extra(held.isOwn))
+    const leftMs = (held.streams.dueAt(true) ?? 0) - this.#parts.clock.elapsed()
+    this.#wait(id, held, leftMs > 0 ? leftMs : retryMs)
   }
 
   /** The hub is about to close: what it holds back is submitted now. */

@@ -35,8 +35,8 @@ export interface SessionsOptions {
   readonly onLease: (session: string, worker: string | undefined, ms: number) => void
   /** As `log`: called with the commands that a follower at this hub has got. */
   readonly onDelivered: (session: string, worker: string | undefined, commands: readonly Offset[]) => void
-  /** As `log`: called when what is held back of a session's texts has changed; `isOwn`: by this hub. */
-  readonly onHeld: (session: Session, held: HeldBack, isOwn: boolean) => void
+  /** As `log`: called when what is held back of a session's texts has changed, `isOwn` by this hub; undefined if it leaves memory. */
+  readonly onHeld: (session: Session, held: HeldBack | undefined, isOwn: boolean) => void
   /** As `log`: called when a session has no duties any more, because it has ended or is gone. */
   readonly onOver: (session: string) => void
   /** Called with the time when a command to a session expires. Milliseconds since 1970. */

@@ -1,8 +1,14 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import { createCatalog } from '../../src/catalog/catalog.js'
 import { createHub, type Hub } from '../../src/hub/hub.js'
+import { Masking } from '../../src/mask/masking.js'
+import type { Offset } from '../../src/protocol/cursor.js'
 import type { HubFrame } from '../../src/protocol/frames.js'
+import { HeldStreams } from '../../src/sessions/held-streams.js'
+import { LogTexts } from '../../src/sessions/log-texts.js'
+import { SimulatedClock } from '../kit/clock.js'
 import { SeededRandom } from '../kit/random.js'
 import { missingRedis, RedisServer } from '../kit/redis.js'
 import { randomOf, secretsOf } from '../kit/secrets.js'
@@ -187,6 +193,44 @@ t.test('hubs that publish at the same time lose nothing of each other', async (t
     }
   }
   t.notMatch(JSON.stringify(following.frames), token.slice(5, 15))
+})
+
+t.test('a hub forgets what it knows of texts with their session, unless it has to publish it', async (t) => {
+  const clock = new SimulatedClock()
+  const random = new SeededRandom(3)
+  const catalog = createCatalog()
+  const masking = new Masking('shapes', [], random)
+  const released: string[] = []
+  const texts = new LogTexts({
+    masking,
+    catalog,
+    clock,
+    random,
+    release: async (session) => released.push(session),
+  })
+  const bytesAfter = (content: string) => {
+    const streams = new HeldStreams({ masking, catalog })
+    const session = { masks: undefined, startMasks: () => undefined, masksChanged: () => undefined }
+    const traits = catalog.traitsOf('llm_text_delta')
+    streams.masked(
+      piece(content),
+      { session, worker: undefined, traits, now: clock.elapsed() },
+      () => undefined,
+    )
+    return { base: 1 as Offset, bytes: streams.pack(clock) }
+  }
+  texts.changed({ id: 'remembered' }, bytesAfter('an s'), true)
+  texts.changed({ id: 'held' }, bytesAfter(`a ${half}`), true)
+  t.equal(texts.size, 2)
+  for (const id of ['remembered', 'held']) texts.changed({ id }, undefined, false)
+  t.equal(texts.size, 1)
+  await clock.pass(250)
+  t.strictSame(released, ['held'])
+  // As long as nothing comes of it, it is tried again now and then.
+  await clock.pass(2_000)
+  t.strictSame(released, ['held', 'held', 'held'])
+  texts.changed({ id: 'held' }, { base: 2 as Offset, bytes: new Uint8Array() }, true)
+  t.equal(texts.size, 0)
 })
 
 t.test('a hub that closes publishes what it holds back', async (t) => {

@@ -2,9 +2,10 @@ import t from 'tap'
 import { defaultTraits } from '../../src/catalog/traits.js'
 import { batchEnd, bytesOf, catchUpEnd, replayPart } from '../../src/delivery/batches.js'
 import { Pace } from '../../src/delivery/pace.js'
+import { positionsOf } from '../../src/delivery/positions.js'
 import { Replay } from '../../src/delivery/replay.js'
 import { Entry } from '../../src/history/entry.js'
-import type { Offset } from '../../src/protocol/cursor.js'
+import type { Offset, Position } from '../../src/protocol/cursor.js'
 import type { HubEvent } from '../../src/protocol/frames.js'
 import { SimulatedClock } from '../kit/clock.js'
 
@@ -59,3 +60,34 @@ t.test('all connections share what may be written of history in one turn', async
   })
   t.ok(pace.isSpent, 'nor more time than that')
 })
+
+t.test('a turn whose time is over to the moment has none left', async (t) => {
+  const moments = [0, 0.2]
+  const clock = Object.assign(new SimulatedClock(), { elapsed: () => moments.shift() ?? 0.2 })
+  const pace = new Pace(clock)
+  pace.spend(() => 1)
+  t.ok(pace.isSpent)
+})
+
+t.test(
+  'a client resumes a session from its lowest position, and a topic that is joined by itself',
+  async (t) => {
+    const at = (offset: number): Position => ({ epoch: 'e', offset: offset as Offset })
+    const from = (id: string, name: string, resumption: Position | undefined) =>
+      ({ feed: { topic: { name, timeline: { id } } }, resumption }) as unknown as Parameters<
+        typeof positionsOf
+      >[0][number]
+    const positions = (...list: ReturnType<typeof from>[]) => Object.fromEntries(positionsOf(list))
+    t.same(positions(), {})
+    t.same(positions(from('a', 'sessions/a', at(5)), from('a', 'sessions/a/workers/w', at(3))), { a: at(3) })
+    t.same(
+      positions(
+        from('a', 'sessions/a', at(5)),
+        from('b', 'sessions/b', at(7)),
+        from('b', 'sessions/b/workers/w', undefined),
+      ),
+      { a: at(5), 'sessions/b': at(7) },
+      'that topic is left out, and the other one has its own',
+    )
+  },
+)

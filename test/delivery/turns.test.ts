@@ -4,6 +4,7 @@ import type { Connection } from '../../src/delivery/connection.js'
 import { catchUpBytesPerTurn } from '../../src/delivery/pace.js'
 import type { Hub } from '../../src/hub/hub.js'
 import type { Subscribe } from '../../src/protocol/frames.js'
+import { everything, Permissions } from '../../src/protocol/permissions.js'
 import { memoryLink } from '../../src/transport/memory.js'
 import { setUp } from '../hub/hub-kit.js'
 import type { SimulatedClock } from '../kit/clock.js'
@@ -192,4 +193,119 @@ t.test('hundreds of feeds of many patterns do not hold up who follows simply', (
   }
   t.equal(hub.stats().gaps.size, 0)
   t.end()
+})
+
+t.test(
+  'a link that fills in the middle of a flush gets the rest later, once, and it is counted once',
+  async (t) => {
+    const { hub, clock, client } = setUp()
+    const topics = ['sessions/a', 'sessions/b', 'sessions/c']
+    for (const topic of topics) hub.publish(topic, [{ type: 'before', data: topic }])
+    const slow = client(1)
+    for (const topic of topics) slow.subscribe(topic, { replay: false })
+    clock.runTurn()
+    t.same(slow.take(), [])
+    slow.peer.stall()
+    for (const topic of topics) hub.publish(topic, [{ type: 'new' }])
+    clock.runTurn()
+    t.equal(slow.peer.waiting, 2, 'the frame with which it was full, and none after it')
+    t.equal(slow.connection.events, 2)
+    t.equal(hub.stats().lagging, 3)
+    slow.peer.resume()
+    clock.runTurn()
+    t.same(slow.take(), ['2 new', '2 new', '2 new'])
+    t.equal(slow.connection.events, 3)
+    t.equal(hub.stats().lagging, 0)
+  },
+)
+
+t.test('bytes that did not fit into a full link count when they are sent, once', async (t) => {
+  const { hub, clock } = setUp()
+  const topics = ['sessions/a', 'sessions/b', 'sessions/c']
+  for (const topic of topics) hub.publish(topic, [{ type: 'before' }])
+  let bytes = 0
+  const opened: { connection?: Connection } = {}
+  const { link, peer } = memoryLink(hub.codecs.json, {
+    clock,
+    backpressureMax: 1,
+    receive: (chunk) => {
+      if (Buffer.from(chunk as Uint8Array).includes('"type":"events"')) bytes += (chunk as Uint8Array).length
+    },
+    drained: () => opened.connection?.drained(),
+    closed: () => undefined,
+  })
+  const connection = hub.connect(link)
+  opened.connection = connection
+  for (const [sub, topic] of topics.entries())
+    connection.receive({ type: 'subscribe', sub, topic, replay: false })
+  clock.runTurn()
+  peer.stall()
+  for (const topic of topics) hub.publish(topic, [{ type: 'new' }])
+  clock.runTurn()
+  peer.resume()
+  clock.runTurn()
+  t.ok(bytes > 0)
+  t.same([connection.events, connection.bytes], [3, bytes])
+})
+
+t.test('who joins a feed that nobody was in step with gets frames that follow its position', async (t) => {
+  const { hub, clock, client } = setUp()
+  const slow = client(1)
+  slow.subscribe('sessions/a', { replay: false })
+  clock.runTurn()
+  slow.peer.stall()
+  for (let count = 0; count < 5; count++) {
+    hub.publish('sessions/a', [{ type: 'note' }])
+    clock.runTurn()
+  }
+  const late = client()
+  late.subscribe('sessions/a', { replay: false })
+  hub.publish('sessions/a', [{ type: 'note' }])
+  clock.runTurn()
+  t.equal(hub.stats().feeds, 1, 'both have one feed')
+  t.match(late.frames.at(-1), { type: 'events', after: 5, last: 6 })
+})
+
+t.test('a new token with the same permissions joins nothing again', async (t) => {
+  const { hub, clock, client } = setUp()
+  hub.publish('sessions/a', [{ type: 'note' }])
+  const one = client()
+  for (const topic of ['hub', 'sessions/a']) one.subscribe(topic, { slices: ['*'] })
+  clock.runTurn()
+  one.frames.length = 0
+  one.connection.permit(everything, 'another token')
+  clock.runTurn()
+  t.same(one.frames, [])
+  one.connection.permit(new Permissions({ subscribe: ['sessions/a'] }), 'a lesser token')
+  clock.runTurn()
+  t.same(
+    one.frames.map((frame) => [frame.type, 'sub' in frame && frame.sub]),
+    [
+      ['subscribed', 0],
+      ['live', 0],
+    ],
+    'only the list of sessions is another one',
+  )
+})
+
+t.test('a connection that lasts as long as its sessions ends when the last of them is removed', async (t) => {
+  const { hub, clock } = setUp()
+  for (const topic of ['sessions/a', 'sessions/b']) hub.publish(topic, [{ type: 'note' }])
+  const endings: string[] = []
+  const { link } = memoryLink(hub.codecs.object, {
+    clock,
+    backpressureMax: 10,
+    receive: () => undefined,
+    drained: () => undefined,
+    closed: ({ kind }) => void endings.push(kind),
+  })
+  const connection = hub.connect(link, { endsWithSessions: true })
+  for (const [sub, topic] of ['sessions/a', 'sessions/b'].entries())
+    connection.receive({ type: 'subscribe', sub, topic })
+  await hub.removeSession('a')
+  clock.runTurn()
+  t.same(endings, [])
+  await hub.removeSession('b')
+  clock.runTurn()
+  t.same(endings, ['ended'])
 })

@@ -67,6 +67,7 @@ async function takeOtlp(
   if (!isObject(value)) throw refusal('body', 'an object { resourceSpans } or { resourceLogs }', value)
   await turnFor(context, call.sender, body.length)
   const { groups, total } = groupsOf(otlpItems(value), call, sessions)
+  await turnFor(context, call.sender, body.length)
   // What each session is told depends on what it has: on that of a log, once it is here.
   const ids = [...groups.keys()].map((id) => checkedId(id, limits)).filter((id) => id !== undefined)
   await hub.openAll(ids.map((session) => ({ topic: { kind: 'session', session } })))
@@ -114,7 +115,7 @@ function checkedId(session: string, limits: DialectContext['limits']): string | 
   }
 }
 
-/** What is published in one turn: spans and log records, where a session counts as several, because it may have to begin. */
+/** What is read, and published, in one turn: spans and log records, where a session counts as several, because it may have to begin. */
 const itemsPerTurn = 256
 const itemsPerSession = 16
 
@@ -142,20 +143,62 @@ async function publishAll(
   return submitted
 }
 
+/** The events that items of a session become, which depends on what runs in it. */
+class Reading {
+  readonly found: Ingested[] = []
+  readonly #reader: OtlpSession
+  readonly #isRunning: (worker: string | undefined) => boolean
+  /** Whether each worker was running when it was first asked for. */
+  readonly #asked = new Map<string | undefined, boolean>()
+  #hasChanged = false
+
+  constructor(hub: DialectContext['hub'], session: string) {
+    this.#isRunning = (worker) => {
+      const run = hub.run(session, worker)
+      return run !== undefined && run.until === undefined
+    }
+    this.#reader = new OtlpSession((worker) => {
+      const isRunning = this.#isRunning(worker)
+      const before = this.#asked.get(worker)
+      if (before === undefined) this.#asked.set(worker, isRunning)
+      else if (before !== isRunning) this.#hasChanged = true
+      return isRunning
+    })
+  }
+
+  /** Something has begun or ended since it was asked for: the items have to be read again, in the turn of their publishing. */
+  get isStale(): boolean {
+    if (this.#hasChanged) return true
+    return [...this.#asked].some(([worker, wasRunning]) => this.#isRunning(worker) !== wasRunning)
+  }
+
+  /** @returns all that was found so far */
+  take(items: readonly OtlpItem[]): readonly Ingested[] {
+    for (const item of items) this.found.push(...this.#reader.take(item))
+    return this.found
+  }
+}
+
 /** All of one session, or nothing. @throws ProtocolError */
 async function publish(
-  { hub, limits }: DialectContext,
+  context: DialectContext,
   call: Call,
   session: string,
   items: readonly OtlpItem[],
 ): Promise<void> {
+  const { hub, limits, workTurns } = context
   checkId(session, limits, 'session')
+  const reading = new Reading(hub, session)
+  for (let at = 0; at < items.length; at += itemsPerTurn) {
+    if (at > 0) await workTurns.take(call.sender)
+    reading.take(items.slice(at, at + itemsPerTurn))
+  }
+  if (items.length > itemsPerTurn) {
+    await workTurns.take(call.sender)
+    await hub.openAll([{ topic: { kind: 'session', session } }])
+  }
   const submitted = call.use(({ permissions }) => {
-    const reader = new OtlpSession((worker) => {
-      const run = hub.run(session, worker)
-      return run !== undefined && run.until === undefined
-    })
-    const found = items.flatMap((item): readonly Ingested[] => reader.take(item))
+    const found = reading.isStale ? new Reading(hub, session).take(items) : reading.found
     for (const worker of new Set(found.map((one) => one.worker))) {
       if (worker === undefined) permissions.expectWrite({ kind: 'session', session })
       else permissions.expectWrite({ kind: 'worker', session, worker: checkId(worker, limits, 'worker') })

@@ -379,6 +379,42 @@ t.test('publishes what belongs to many sessions in several turns, each as before
   t.equal(hub.sessions().length, 100)
 })
 
+t.test(
+  'reads many spans of one session in several turns, and again if its run begins meanwhile',
+  async (t) => {
+    const { url, hub } = await served(t)
+    const is = [
+      { key: 'session.id', value: { stringValue: 's' } },
+      { key: 'gen_ai.operation.name', value: { stringValue: 'chat' } },
+    ]
+    const send = async (from: number): Promise<void> => {
+      const spans = Array.from({ length: 600 }, (_, at) => ({
+        traceId: 'c'.repeat(32),
+        spanId: String(from + at).padStart(16, '0'),
+        parentSpanId: 'd'.repeat(16),
+        attributes: is,
+      }))
+      const response = await post(`${url}/v1/traces`, { resourceSpans: [{ scopeSpans: [{ spans }] }] })
+      t.strictSame([response.status, await response.json()], [200, {}])
+    }
+    const run = hub.run.bind(hub)
+    let asked = 0
+    hub.run = (...args) => {
+      asked += 1
+      if (asked === 1) setImmediate(() => hub.publish('sessions/s', [{ type: 'execution_started' }]))
+      return run(...args)
+    }
+    await send(0)
+    t.equal(asked, 602, 'for the first span, whether that still holds, and for all spans again')
+    const typesOf = () => hub.history('sessions/s', { limit: 1_000 }).events.map(({ type }) => type)
+    const expected = ['execution_started', ...Array.from({ length: 600 }, () => 'llm_turn_complete')]
+    t.strictSame(typesOf(), expected, 'the run that has begun is not begun again')
+    await send(100)
+    t.equal(asked, 602 + 601, 'nothing has changed, so nothing is read again')
+    t.equal(typesOf().length, 701, 'each span counts once')
+  },
+)
+
 function varint(value: number): number[] {
   return value < 128 ? [value] : [(value & 127) | 128, ...varint(value >>> 7)]
 }

@@ -43,11 +43,12 @@ export class PublishIds {
 
   /** @returns whether the id is known to have been published, but is no longer in the window */
   hasLeft(id: string, worker: string | undefined): boolean {
-    if (this.#former === undefined || this.offsetOf(id, worker) !== undefined) return false
-    return (
-      this.#former.has(nameOf(id, worker ?? '')) ||
-      (this.#hasShared && this.#former.has(nameOf(id, undefined)))
-    )
+    // New ids are the most frequent ones, and a hash tells them.
+    const isFormer =
+      this.#former !== undefined &&
+      (this.#former.has(nameOf(id, worker ?? '')) ||
+        (this.#hasShared && this.#former.has(nameOf(id, undefined))))
+    return isFormer && this.offsetOf(id, worker) === undefined
   }
 
   /** Adds a new id. The window may be too large until `shrink` is called. */
@@ -55,8 +56,9 @@ export class PublishIds {
     this.#hasShared ||= worker === undefined
     this.#offsets ??= new Map()
     const name = nameOf(id, worker)
-    if (!this.#offsets.has(name)) this.#bytes += name.length + idBytes
+    const { size } = this.#offsets
     this.#offsets.set(name, offset)
+    if (this.#offsets.size > size) this.#bytes += name.length + idBytes
   }
 
   /** Removes the oldest ids from the window, and weighs the ids. @returns whether this changed `former` */

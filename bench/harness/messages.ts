@@ -20,6 +20,8 @@ export interface Round {
   readonly spread?: Spread
   /** What an event holds beside its mark: filling up to `bytes` unless given. */
   readonly content?: Content
+  /** Whether each event has an id, as those of clients have. */
+  readonly ids?: boolean
   /**
    * Stamp events with the time at which they were due, not that at which they were published: a server that
    * falls behind its rate then shows it.

@@ -1,6 +1,14 @@
 import { formatSpread, spreadOf } from '../harness/compare.js'
 import type { Usage } from '../harness/messages.js'
-import { type Contender, closeSides, limitFor, openSide, type Side, subscribe } from '../harness/side.js'
+import {
+  type Contender,
+  closeSides,
+  limitFor,
+  openSide,
+  profiled,
+  type Side,
+  subscribe,
+} from '../harness/side.js'
 import { peerContenders } from '../peers/peers.js'
 import type { Row, Scenario } from './scenario.js'
 
@@ -38,11 +46,15 @@ export const connections: Scenario = {
     const all: Contestant[] = (['ws', 'sse'] as const)
       .filter(conditions.wants)
       .flatMap((transport) =>
-        [
-          limitFor(transport),
-          ...conditions.ours,
-          ...peerContenders(conditions.peers, transport, 'connections'),
-        ].map((contender) => ({ transport, contender, samples: [] })),
+        profiled(
+          [
+            limitFor(transport),
+            ...conditions.ours,
+            ...peerContenders(conditions.peers, transport, 'connections'),
+          ],
+          conditions.profileDir,
+          `connections-${transport}`,
+        ).map((contender) => ({ transport, contender, samples: [] })),
       )
     // Half as many as asked for: each takes minutes, and they differ little.
     const runs = Math.max(1, Math.floor(conditions.runs / 2))
@@ -58,18 +70,23 @@ export const connections: Scenario = {
         'RSS KiB': kib(({ rssBytes }) => rssBytes),
         'opened KiB': kib(({ openedBytes }) => openedBytes),
         'idle ms/s': formatSpread(spreadOf(samples.map(({ idleMicros }) => idleMicros / 1e3))),
+        'idle µs/s': formatSpread(spreadOf(samples.map(({ idleMicros }) => idleMicros / count))),
         'accept µs': formatSpread(spreadOf(samples.map(({ acceptMicros }) => acceptMicros)), 0),
       })
       details.push({ transport, who: contender.name, samples })
     }
     return {
-      columns: ['link', 'who', 'RSS KiB', 'opened KiB', 'idle ms/s', 'accept µs'].map((name) => ({ name })),
+      columns: ['link', 'who', 'RSS KiB', 'opened KiB', 'idle ms/s', 'idle µs/s', 'accept µs'].map(
+        (name) => ({
+          name,
+        }),
+      ),
       rows,
       details,
       notes: [
         'RSS: growth of the server per connection, in a fresh process for each run. The kernel’s buffers are not in it.',
         `RSS is read when nothing has happened for ${settleMs / 1e3} s, before and after; opened as soon as they are open.`,
-        'idle: CPU of the server in a second of this time.',
+        'idle ms/s: CPU of the server in a second of this time; idle µs/s: the same per connection.',
       ],
     }
   },

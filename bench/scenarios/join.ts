@@ -1,6 +1,14 @@
 import { formatSpread, median, ratio, spreadOf } from '../harness/compare.js'
 import { assertFaultless, encodingsOf } from '../harness/measure.js'
-import { closeSides, limitFor, openSide, type Side, subscribe, type Transport } from '../harness/side.js'
+import {
+  closeSides,
+  limitFor,
+  openSide,
+  profiled,
+  type Side,
+  subscribe,
+  type Transport,
+} from '../harness/side.js'
 import { peerContenders } from '../peers/peers.js'
 import type { Conditions, Row, Scenario } from './scenario.js'
 
@@ -48,12 +56,13 @@ export const join: Scenario = {
 
 async function runTransport(
   transport: Transport,
-  { runs, progress, peers, ours }: Conditions,
+  { runs, progress, peers, ours, profileDir }: Conditions,
 ): Promise<{ name: string; samples: Sample[] }[]> {
   const sides: Side[] = []
   try {
     const contenders = [limitFor(transport), ...ours, ...peerContenders(peers, transport, 'join')]
-    for (const contender of contenders) sides.push(await openSide(contender))
+    for (const contender of profiled(contenders, profileDir, `join-${transport}`))
+      sides.push(await openSide(contender))
     for (const side of sides) await retain(side)
     const samples: Sample[][] = sides.map(() => [])
     for (let run = 0; run < runs; run += 1) {

@@ -1,7 +1,7 @@
 import { excuse, formatSpread, spreadOf, standing } from '../harness/compare.js'
 import { measure, type Sample } from '../harness/measure.js'
 import type { Round } from '../harness/messages.js'
-import { closeSides, limitFor, openSide, type Side, subscribe } from '../harness/side.js'
+import { closeSides, limitFor, openSide, profiled, type Side, subscribe } from '../harness/side.js'
 import { peerContenders } from '../peers/peers.js'
 import type { Conditions, Row, Scenario } from './scenario.js'
 
@@ -28,7 +28,7 @@ export const latency: Scenario = {
           ...conditions.ours,
           ...peerContenders(conditions.peers, transport, 'latency'),
         ]
-        for (const contender of contenders) {
+        for (const contender of profiled(contenders, conditions.profileDir, `latency-${transport}`)) {
           const side = await openSide(contender)
           sides.push(side)
           await subscribe(side, { transport }, subscribers)

@@ -1,12 +1,14 @@
 import { formatSpread, median, ratio } from '../harness/compare.js'
 import type { Production } from '../harness/messages.js'
-import { type Contender, closeSides, limitFor, openSide, type Side } from '../harness/side.js'
+import { type Contender, closeSides, limitFor, openSide, profiled, type Side } from '../harness/side.js'
 import type { Conditions, Row, Scenario } from './scenario.js'
 
 interface Way {
   readonly name: string
   /** Absent: in process. */
   readonly production?: Omit<Production, 'port' | 'bytes'>
+  /** In process: each event has an id, as those of clients have. */
+  readonly ids?: boolean
 }
 
 interface Sample {
@@ -21,6 +23,7 @@ const inProcessEvents = 500
 
 const ways: readonly Way[] = [
   { name: 'in process' },
+  { name: 'in process, with ids', ids: true },
   { name: 'HTTP JSON, 1 event', production: { as: 'json', producers: 8, requests: 300, events: 1 } },
   { name: 'HTTP JSON, 100 events', production: { as: 'json', producers: 4, requests: 100, events: 100 } },
   { name: 'HTTP NDJSON', production: { as: 'ndjson', producers: 4, requests: 3, events: 10_000 } },
@@ -41,7 +44,8 @@ export const publish: Scenario = {
   async run(conditions) {
     const sides: Side[] = []
     try {
-      for (const contender of contendersOf(conditions.ours)) sides.push(await openSide(contender))
+      const contenders = profiled(contendersOf(conditions.ours), conditions.profileDir, 'publish')
+      for (const contender of contenders) sides.push(await openSide(contender))
       const chosen = ways.filter(({ name }) => conditions.wants(name))
       const rows: Row[] = []
       const details: object[] = []
@@ -58,6 +62,7 @@ export const publish: Scenario = {
         notes: [
           `Events have ${bytes} bytes of data; nothing is subscribed. lmdb: an answer comes when its events are stored.`,
           'cpu: server CPU per event. k/s of a core: what a core of the server would take in at that price.',
+          'with ids: no two events have the same id, and more have been published than the window of ids holds.',
           'limit: the same bytes parsed with JSON.parse or msgpackr and kept in a ring; nothing is checked.',
         ],
       }
@@ -83,13 +88,13 @@ async function compareWay(
   return samples
 }
 
-async function sample(side: Side, { production }: Way): Promise<Sample> {
-  const events = await (production === undefined ? inProcess(side) : overNetwork(side, production))
+async function sample(side: Side, { production, ids = false }: Way): Promise<Sample> {
+  const events = await (production === undefined ? inProcess(side, ids) : overNetwork(side, production))
   const { cpuMicros, wallMicros } = await side.server.ask('usage', null)
   return { cpuMicros: cpuMicros / events, eventsPerSecond: events / (wallMicros / 1e6) }
 }
 
-async function inProcess({ server }: Side): Promise<number> {
+async function inProcess({ server }: Side, ids: boolean): Promise<number> {
   await server.ask('run', {
     turns: inProcessTurns,
     events: inProcessEvents,
@@ -97,6 +102,7 @@ async function inProcess({ server }: Side): Promise<number> {
     turnsPerTick: 0,
     tickMs: 0,
     aheadMax: inProcessTurns,
+    ids,
   })
   return inProcessTurns * inProcessEvents
 }

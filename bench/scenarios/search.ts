@@ -1,7 +1,7 @@
 import { formatSpread, spreadOf } from '../harness/compare.js'
 import { measure, type Sample } from '../harness/measure.js'
 import type { Round } from '../harness/messages.js'
-import { closeSides, openSide, type Side, subscribe } from '../harness/side.js'
+import { closeSides, openSide, profiled, type Side, subscribe } from '../harness/side.js'
 import type { Conditions, Row, Scenario } from './scenario.js'
 
 const subscribers = 1_000
@@ -29,8 +29,9 @@ export const search: Scenario = {
     const events = quick ? 100_000 : 1_000_000
     const rows: Row[] = []
     const details: object[] = []
-    for (const ours of conditions.ours) {
-      const side = await openSide({ ...ours, file: 'server/runcast-lmdb' })
+    const contenders = conditions.ours.map((ours) => ({ ...ours, file: 'server/runcast-lmdb' }))
+    for (const ours of profiled(contenders, conditions.profileDir, 'search')) {
+      const side = await openSide(ours)
       try {
         await fill(side, events, progress)
         await subscribe(side, { transport: 'ws' }, subscribers)

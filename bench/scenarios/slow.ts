@@ -1,7 +1,15 @@
 import { startSwarm } from '../harness/child.js'
 import { formatSpread, median, ratio } from '../harness/compare.js'
 import { flatOut, measure, paced, type Sample } from '../harness/measure.js'
-import { closeSides, openSide, runcast, type Side, subscribe, type Transport } from '../harness/side.js'
+import {
+  closeSides,
+  openSide,
+  profiled,
+  runcast,
+  type Side,
+  subscribe,
+  type Transport,
+} from '../harness/side.js'
 import type { Conditions, Row, Scenario } from './scenario.js'
 
 const readers = 200
@@ -45,12 +53,17 @@ interface Result {
   readonly samples: readonly Sample[]
 }
 
-async function runTransport(transport: Transport, { runs, progress }: Conditions): Promise<Result[]> {
+async function runTransport(
+  transport: Transport,
+  { runs, progress, profileDir }: Conditions,
+): Promise<Result[]> {
   const sides: { side: Side; slow: Side; share: number; rssBytes: number; samples: Sample[] }[] = []
   try {
     for (const share of shares) {
       progress(`${transport}: filling the sockets of ${100 * share} %`)
-      const side = await openSide(runcast)
+      const cell = `slow-${transport}-${share}`
+      const [contender = runcast] = profiled([runcast], profileDir, cell)
+      const side = await openSide(contender)
       const slow = { ...side, swarm: await startSwarm(), connections: 0 }
       sides.push({ side, slow, share, rssBytes: 0, samples: [] })
       await subscribe(side, { transport }, readers)

@@ -1,7 +1,15 @@
 import { compare, formatSpread, median, ratio, type Standing } from '../harness/compare.js'
 import { flatOut, paced, type Sample } from '../harness/measure.js'
 import type { Production } from '../harness/messages.js'
-import { type Contender, closeSides, limitFor, openSide, type Side, subscribe } from '../harness/side.js'
+import {
+  type Contender,
+  closeSides,
+  limitFor,
+  openSide,
+  profiled,
+  type Side,
+  subscribe,
+} from '../harness/side.js'
 import { peerContenders } from '../peers/peers.js'
 import { failures, measured } from './fanout.js'
 import type { Conditions, Row, Scenario } from './scenario.js'
@@ -62,12 +70,13 @@ interface Result {
 }
 
 async function runAppends(contenders: readonly Contender[], conditions: Conditions): Promise<Result[]> {
-  const { runs, progress, wants } = conditions
+  const { runs, progress, wants, profileDir } = conditions
   const chosen = Object.entries(appends).filter(([name]) => wants(name))
   const sides: Side[] = []
   const results: Result[] = []
   try {
-    if (chosen.length > 0) for (const contender of contenders) sides.push(await openSide(contender))
+    for (const contender of profiled(chosen.length > 0 ? contenders : [], profileDir, 'streams-append'))
+      sides.push(await openSide(contender))
     for (const [way, append] of chosen) {
       const samples: { cpuMicros: number }[][] = sides.map(() => [])
       for (const side of sides) await sampleAppends(side, append)
@@ -103,12 +112,12 @@ async function sampleAppends(
 }
 
 async function runReads(contenders: readonly Contender[], conditions: Conditions): Promise<Result[]> {
-  const { quick, runs, progress, wants } = conditions
+  const { quick, runs, progress, wants, profileDir } = conditions
   const chosen = Object.entries(reads).filter(([name]) => wants(name))
   const sides: Side[] = []
   const results: Result[] = []
   try {
-    for (const contender of chosen.length > 0 ? contenders : []) {
+    for (const contender of profiled(chosen.length > 0 ? contenders : [], profileDir, 'streams-read')) {
       progress(`connecting to ${contender.name}`)
       const side = await openSide(contender)
       sides.push(side)

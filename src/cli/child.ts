@@ -3,6 +3,7 @@ import { constants } from 'node:os'
 import { basename } from 'node:path'
 import type { Clock, Timer } from '../lib/clock.js'
 import { withoutReturns } from '../lib/controls.js'
+import { inIdCharacters } from '../protocol/topic.js'
 import { LineSplitter } from './lines.js'
 import { formatDuration } from './paint.js'
 import { Stops } from './stops.js'
@@ -283,9 +284,5 @@ export function commandText(command: ChildCommand): string {
 /** @returns the default name of a command's worker: that of its program */
 export function workerNameOf(command: ChildCommand): string {
   const program = command.kind === 'shell' ? (command.text.trim().split(/\s+/, 1)[0] ?? '') : command.words[0]
-  return (
-    basename(program)
-      .replaceAll(/[^A-Za-z0-9._~-]/g, '-')
-      .slice(0, 128) || 'command'
-  )
+  return inIdCharacters(basename(program)).slice(0, 128) || 'command'
 }

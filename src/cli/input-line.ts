@@ -2,6 +2,7 @@ import { isObject } from '../lib/json.js'
 import { checkEvent, checkId } from '../protocol/check.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
 import { defaultLimits } from '../protocol/limits.js'
+import { inTypeCharacters } from '../protocol/topic.js'
 import { reasonOf } from './hub-http.js'
 
 /** The input has a line that cannot be published. */
@@ -68,5 +69,5 @@ export function typeIn(value: unknown, field: string): string | undefined {
   const named = (value as Readonly<Record<string, unknown>>)[field]
   if (typeof named !== 'string' && typeof named !== 'number') return undefined
   const type = String(named).slice(0, defaultLimits.typeLengthMax)
-  return type === '' ? undefined : type.replaceAll(/[^A-Za-z0-9._:-]/g, '_')
+  return type === '' ? undefined : inTypeCharacters(type)
 }

@@ -3,6 +3,7 @@ import { embeddedJson } from '../lib/json-text.js'
 import { ProtocolError } from '../protocol/codes.js'
 import type { NewEvent } from '../protocol/frames.js'
 import { defaultLimits } from '../protocol/limits.js'
+import { inIdCharacters } from '../protocol/topic.js'
 
 /** @returns the value if it is an object, otherwise an empty object */
 export function objectOf(value: JsonValue | undefined): JsonObject {
@@ -58,12 +59,7 @@ export function contentText(content: JsonValue | undefined): string {
 
 /** @returns a valid id for a foreign name */
 export function workerId(name: string): string {
-  return (
-    name
-      .replaceAll(/[^A-Za-z0-9._~-]/g, '-')
-      .replace(/^\.+$/, 'agent')
-      .slice(0, 100) || 'agent'
-  )
+  return inIdCharacters(name).replace(/^\.+$/, 'agent').slice(0, 100) || 'agent'
 }
 
 /** @returns the event with the time of its line, which is ISO 8601; unchanged if the line has none */

@@ -12,11 +12,11 @@ import {
   isId,
   isType,
   sliceForm,
+  typeFilterPattern,
   writableForm,
 } from './topic.js'
 import { isTrace, isTraceState } from './trace.js'
 
-const typeFilterPattern = /^!?(?:[A-Za-z0-9._:-]+\*?|\*)$/
 const slicePattern = /^[A-Za-z0-9._:~$-]+$/
 const sliceFilterPattern = /^(?:[A-Za-z0-9._:~$-]+\*?|\*)$/
 

@@ -1,6 +1,5 @@
-import { isForbiddenName } from './topic.js'
+import { idPattern, isForbiddenName } from './topic.js'
 
-const own = /^[A-Za-z0-9._~-]+$/
 const mark = '~~'
 
 /**
@@ -12,7 +11,7 @@ const mark = '~~'
  * @returns the id; it may be longer than the limit of ids
  */
 export function ownId(foreign: string): string {
-  if (own.test(foreign) && !isForbiddenName(foreign)) return foreign
+  if (idPattern.test(foreign) && !isForbiddenName(foreign)) return foreign
   return escapedId(foreign)
 }
 

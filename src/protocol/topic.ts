@@ -8,7 +8,14 @@ export type TopicName =
   | { readonly kind: 'worker'; readonly session: string; readonly worker: string }
   | { readonly kind: 'all'; readonly session: string }
 
-const idPattern = /^[A-Za-z0-9._~-]+$/
+// Regular expressions as literals, because bundlers keep those that are constructed, used or not.
+export const idPattern = /^[A-Za-z0-9._~-]+$/
+const noIdCharacter = /[^A-Za-z0-9._~-]/g
+
+/** @returns the name with a hyphen for each character that no id has; it may be too long, or forbidden */
+export function inIdCharacters(name: string): string {
+  return name.replaceAll(noIdCharacter, '-')
+}
 
 /**
  * Names that are not valid ids. URLs are normalized, which removes `.` and `..`; with the others a careless client would access
@@ -52,6 +59,15 @@ export function isOwnType(type: string): boolean {
 }
 
 const typePattern = /^[A-Za-z0-9._:-]+$/
+/** A type, `prefix*`, or `!` before either. */
+export const typeFilterPattern = /^!?(?:[A-Za-z0-9._:-]+\*?|\*)$/
+
+const noTypeCharacter = /[^A-Za-z0-9._:-]/g
+
+/** @returns the name with `_` for each character that no type has; it may be too long */
+export function inTypeCharacters(name: string): string {
+  return name.replaceAll(noTypeCharacter, '_')
+}
 
 /** @returns whether it is a type of events. */
 export function isType(name: string, { typeLengthMax }: Pick<NameLimits, 'typeLengthMax'>): boolean {
@@ -130,7 +146,6 @@ export function formatTopic(name: TopicName): string {
 /** A pattern of topics in a token: `*` matches one segment, and a final `**` the rest. */
 export type PatternText = string
 
-const segmentPattern = /^(?:\*|[A-Za-z0-9._~-]+)$/
 /** The allowed first and third segments. */
 const fixedSegments: readonly (readonly string[] | undefined)[] = [
   ['hub', 'sessions', '*'],
@@ -147,7 +162,7 @@ export function parsePattern(text: PatternText, field: string): readonly string[
   const segments = text.split('/')
   const fits = segments.every((segment, at) => {
     if (segment === '**') return at === segments.length - 1
-    return segmentPattern.test(segment) && (fixedSegments[at]?.includes(segment) ?? at < 4)
+    return (segment === '*' || idPattern.test(segment)) && (fixedSegments[at]?.includes(segment) ?? at < 4)
   })
   if (fits) return segments
   throw new ProtocolError(

@@ -3,6 +3,7 @@ import type { Duplex } from 'node:stream'
 import type { Hub } from '../hub/hub.js'
 import { systemClock } from '../lib/clock.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
+import { idPattern } from '../protocol/topic.js'
 import { FetchEndpoint, headOf } from '../transport/fetch.js'
 import { NodeEndpoint } from '../transport/node-endpoint.js'
 import {
@@ -132,7 +133,8 @@ export function mount(hub: Hub, options: MountOptions): Mount {
 /** @throws TypeError */
 function prefixOf(text: string): string {
   const prefix = text.replace(/\/$/, '')
-  if (/^(\/[A-Za-z0-9._~-]+)*$/.test(prefix)) return prefix
+  const [first, ...names] = prefix.split('/')
+  if (first === '' && names.every((name) => idPattern.test(name))) return prefix
   throw new TypeError(`prefix: expected a path such as /live, got ${quote(text)}`)
 }
 

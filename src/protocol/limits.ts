@@ -183,8 +183,9 @@ export const limitTable = {
   tokenSkewMs: {
     value: 5_000,
     unit: 'ms',
-    guards: 'the difference between the clocks of the hub and of the issuer of a token',
+    guards: 'the difference between the clocks of the hub and of the issuer of a token; 0: none',
     exceeding: 'unauthorized',
+    orZero: true,
   },
   keysMax: { value: 64, unit: 'keys', guards: 'keys for tokens', exceeding: 'the hub does not start' },
   keysBytesMax: {

@@ -5,4 +5,8 @@
 import { register } from 'node:module'
 
 process.setSourceMapsEnabled(true)
+// Node 26 warns of it, and tests read what a process writes. What replaces it (`registerHooks`) is sound from 24.13 on.
+const { noDeprecation } = process
+process.noDeprecation = true
 register('./typescript-hooks.mjs', import.meta.url)
+process.noDeprecation = noDeprecation

@@ -219,10 +219,12 @@ export function Panel(props: PanelProps) {
       event.stopPropagation()
       seek(sought ?? '')
     } else if (event.key.toLowerCase() === 'e') void stepError(event.shiftKey ? -1 : 1)
-    else if (event.key === 'Home' && (event.target as Element).matches('.log') && !log.whole) {
+    else if (event.key === 'Home' && (event.target as Element).matches('.log')) {
+      // The browser's own scrolling would be undone by the next event.
+      event.preventDefault()
       void feed.toBeginning().then(() => {
         scroll.follow = false
-        scroll.to = log.rows[0]
+        scroll.to = rowsShown()[0]
         draw(undefined)
       })
     } else if (event.key === 'End' && log.away) jump()

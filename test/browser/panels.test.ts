@@ -6,7 +6,7 @@ import { mint, secret } from '../kit/tokens.js'
 import { until } from '../kit/wait.js'
 import { type Hub, open, panelsPage, publish, put } from './panels-page.js'
 
-const deadline = { timeout: 20_000 }
+const deadline = { timeout: 30_000 }
 
 /** A page that is as late as on a busy machine: it draws nothing again before the hub has answered. */
 const busyUntilHeard = `

@@ -88,10 +88,12 @@ function limitsFromConfig(value: unknown): Partial<Limits> {
 
 /** `--limit name=n` */
 export function limitOption(text: string, previous: Partial<Limits> = {}): Partial<Limits> {
-  const [given = '', value = ''] = text.split('=', 2)
+  const [named = '', value = ''] = text.split('=', 2)
+  // The message shows what was typed, not NaN.
+  const given = value === '' ? undefined : Number.isNaN(Number(value)) ? value : Number(value)
   try {
-    const name = changeableLimit(given)
-    return { ...previous, [name]: limitValue(name, value === '' ? undefined : Number(value)) }
+    const name = changeableLimit(named)
+    return { ...previous, [name]: limitValue(name, given) }
   } catch (error) {
     throw new InvalidArgumentError(reasonOf(error))
   }

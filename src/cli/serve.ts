@@ -253,6 +253,7 @@ async function serveHub(options: ServeCommandOptions, given: Surroundings): Prom
       if (fault === undefined) log.info({}, `the ${kept} works again`)
       else log.error({ fault }, `the ${kept} fails: publishing is refused until it works again`)
     },
+    onDamaged: (session, reason) => log.error({ session, reason }, 'a stored session is damaged'),
   })
   const { host, port, keepaliveMs, heartbeatEventMs, trustedProxy } = options
   const { authorize: asked, ...others } = access

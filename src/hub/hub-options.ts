@@ -34,6 +34,8 @@ export interface HubOptions {
   readonly tracer?: Tracer
   /** Called with the reason when nothing can be published any more, and again, with undefined, when it can. */
   readonly onStore?: (fault: string | undefined) => void
+  /** Called once for each session that is found damaged in the store, with what is damaged and what to do. */
+  readonly onDamaged?: (session: string, reason: string) => void
   /** Called with every error of the hub itself that cost one connection. Default: the console. */
   readonly report?: (error: unknown, connection: string) => void
 }

@@ -102,6 +102,7 @@ export function partsOf(common: Common, options: HubOptions): Parts {
     log: log && { log, hub },
     retention: options.retention,
     onStore: options.onStore,
+    onDamaged: options.onDamaged,
     expose: options.expose ?? (() => true),
     onDirty,
     onLease: (session, worker, ms) => {

@@ -22,6 +22,7 @@ export interface CommittingOptions {
   readonly retention?: Retention
   /** Called with the reason when commits fail, and again, with undefined, when one succeeds. */
   readonly onStore?: (fault: string | undefined) => void
+  readonly onDamaged?: (session: string, reason: string) => void
   readonly tracing?: Tracing
   /** Called when a session has something to commit, for the first time since the previous commit. */
   readonly waiting: (session: string) => void
@@ -55,7 +56,7 @@ export class Committing {
   #fault: StoreError | undefined = undefined
   /** A fault that the store itself has reported. */
   #noticed: StoreError | undefined = undefined
-  readonly damaged = new DamagedSessions()
+  readonly damaged: DamagedSessions
   readonly removals: Removals
   readonly #trimming: Trimming | undefined
   /** One of these caused a commit to fail, so each is committed alone. */
@@ -71,6 +72,7 @@ export class Committing {
   constructor(options: CommittingOptions) {
     this.#options = options
     this.store = options.store
+    this.damaged = new DamagedSessions(options.onDamaged)
     this.#clock = options.clock
     this.store.onFault?.((fault) => this.#notice(fault))
     this.removals = new Removals(this.store, this.damaged)
@@ -218,7 +220,7 @@ export class Committing {
       retention,
       trimmed,
       holds,
-      damaged: (session) => this.damaged.note(session),
+      damaged: (session) => this.damaged.note(session, 'retention cannot remove what is due'),
       removed: (session) => {
         this.damaged.delete(session)
         removed(session)

@@ -6,19 +6,27 @@ export class DamagedSessions {
   readonly #found = new Set<string>()
   /** Sessions that cannot be written to, with the reason. */
   readonly #unwritable = new Map<string, string>()
+  readonly #onDamaged: ((session: string, reason: string) => void) | undefined
+
+  /** @param onDamaged called once for each session that is found damaged */
+  constructor(onDamaged?: (session: string, reason: string) => void) {
+    this.#onDamaged = onDamaged
+  }
 
   get size(): number {
     return this.#found.size
   }
 
   /** A part of the session is damaged; it may still be possible to write to it. */
-  note(session: string): void {
+  note(session: string, reason: string): void {
+    if (this.#found.has(session)) return
     this.#found.add(session)
+    this.#onDamaged?.(session, reason)
   }
 
   /** A commit failed on the session's damage: it cannot be written to. */
   add(session: string, reason: string): void {
-    this.#found.add(session)
+    this.note(session, reason)
     this.#unwritable.set(session, reason)
   }
 
@@ -38,7 +46,7 @@ export class DamagedSessions {
   answerTo(error: unknown): unknown {
     if (!(error instanceof StoreError)) return error
     if (error.kind !== 'damaged') return unavailable(error)
-    if (error.session !== undefined) this.note(error.session)
+    if (error.session !== undefined) this.note(error.session, error.message)
     return new ProtocolError('damaged', error.message)
   }
 }

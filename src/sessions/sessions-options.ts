@@ -23,6 +23,7 @@ export interface SessionsOptions {
   readonly log: { readonly log: SharedLog; readonly hub: string } | undefined
   readonly retention: Retention | undefined
   readonly onStore: ((fault: string | undefined) => void) | undefined
+  readonly onDamaged: ((session: string, reason: string) => void) | undefined
   readonly tracing: Tracing | undefined
   /** The listeners for notices of sessions. */
   readonly notices: ReadonlySet<(notice: Notice) => void>

@@ -557,6 +557,7 @@ export class Sessions {
     store,
     retention,
     onStore,
+    onDamaged,
     tracing,
     clock,
     limits,
@@ -572,6 +573,7 @@ export class Sessions {
       publishIdsMax: limits.publishIdsMax,
       ...(retention && { retention }),
       ...(onStore && { onStore }),
+      ...(onDamaged && { onDamaged }),
       ...(tracing && { tracing }),
       waiting: (id) => this.#idle.delete(id),
       committed: (journal) => {

@@ -335,7 +335,7 @@ t.test('serve refuses what it cannot do in one sentence', async (t) => {
   for (const [words, fault] of [
     [['--port', '70000'], /expected/],
     [['--limit', 'laneEventsMax'], /limits\.laneEventsMax: expected a positive whole number, got nothing/],
-    [['--limit', 'frameBytesMax=1e3.5'], /expected a positive whole number/],
+    [['--limit', 'frameBytesMax=1e3.5'], /expected a positive whole number, got "1e3\.5"/],
     [['--limit', 'nothing=1'], /limits\.nothing: unknown limit/],
     [['--trusted-proxy', 'nginx'], /expected an IP address/],
   ] as const) {

@@ -22,6 +22,7 @@ export class FaultyStore implements Store {
   #waiting: (() => void)[] | undefined = undefined
   #reading: (() => void)[] | undefined = undefined
   readonly #damaged = new Map<string, 'all' | 'events' | 'unnamed'>()
+  #damagedAfter = 0
   #told: ((fault: StoreError | undefined) => void) | undefined = undefined
   /** Commits that were asked for, whatever came of them. */
   commits = 0
@@ -47,9 +48,12 @@ export class FaultyStore implements Store {
   /**
    * From now on a session cannot be read or written. `events`: only its events cannot be read. `unnamed`: a commit
    * that has it fails, and does not say which session it was.
+   *
+   * @param after reads of the events before this offset still work
    */
-  damage(session: string, what: 'all' | 'events' | 'unnamed' = 'all'): void {
+  damage(session: string, what: 'all' | 'events' | 'unnamed' = 'all', after = 0): void {
     this.#damaged.set(session, what)
+    this.#damagedAfter = after
   }
 
   #expectWhole(session: string, ...whats: readonly string[]): void {
@@ -137,7 +141,7 @@ export class FaultyStore implements Store {
 
   async read(session: string, after: Offset, options?: ReadOptions): Promise<Page> {
     if (this.#reading !== undefined) await new Promise<void>((go) => this.#reading?.push(go))
-    this.#expectWhole(session, 'all', 'events')
+    if (after >= this.#damagedAfter) this.#expectWhole(session, 'all', 'events')
     return this.#store.read(session, after, options)
   }
 

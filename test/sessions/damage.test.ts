@@ -12,7 +12,12 @@ t.test('a session that cannot be loaded answers so, and the others are none the 
   for (const id of ['bad', 'good']) await publishAll(before, id, notes(1, 3))
   store.damage('bad')
   const told: (string | undefined)[] = []
-  const hub = aHub(t, { store, onStore: (fault) => told.push(fault) })
+  const found: string[] = []
+  const hub = aHub(t, {
+    store,
+    onStore: (fault) => told.push(fault),
+    onDamaged: (session, reason) => found.push(`${session}: ${reason}`),
+  })
   t.equal(hub.damagedSessions, 0, 'nobody has asked for it yet')
   t.throws(() => hub.find('bad'), damaged)
   t.throws(() => hub.session('bad').publish(notes(4, 1)), damaged)
@@ -32,6 +37,7 @@ t.test('a session that cannot be loaded answers so, and the others are none the 
     ['good'],
   )
   t.strictSame(told, [], 'the store as a whole is well')
+  t.strictSame(found, ['bad: Session bad is damaged.'])
   await hub.removeSession('bad')
   t.equal(hub.damagedSessions, 0)
   t.equal(hub.find('bad'), undefined)

@@ -2,6 +2,7 @@ import { mergeTextOf } from '../../catalog/merge.js'
 import { conflate } from '../../history/conflate.js'
 import type { Entry } from '../../history/entry.js'
 import { escapeControls } from '../../lib/controls.js'
+import { ProtocolError } from '../../protocol/codes.js'
 import { type Cursor, formatCursor, type Offset } from '../../protocol/cursor.js'
 import { isOwnType, type TopicName } from '../../protocol/topic.js'
 import type { Answer, Stream, StreamEvents } from '../../transport/transport.js'
@@ -65,7 +66,7 @@ async function exportSession(context: HubContext, call: Call): Promise<Answer | 
   } catch (error) {
     // A clean end would make the download look complete.
     download.stream.cut()
-    throw error
+    if (!(error instanceof ProtocolError)) context.report(error)
   }
   return undefined
 }

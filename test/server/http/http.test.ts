@@ -1,6 +1,7 @@
 import t from 'tap'
 import { noLog } from '../../../src/server/operations/log.js'
 import { memoryStore } from '../../../src/store/memory.js'
+import { FaultyStore } from '../../kit/faulty-store.js'
 import { exact } from '../../kit/over-log.js'
 import { served } from '../../kit/served.js'
 import { mint, secret } from '../../kit/tokens.js'
@@ -37,6 +38,31 @@ t.test('reads the past in both orders, filtered and searched, and refuses what i
   t.match(await offsets('level=high'), /^400 level: expected one of summary, delta, control/)
   t.match(await offsets('workers=a%20b'), /^400 workers\[0\]: expected an id/)
   t.match(await offsets('workers=lint', 's/workers/lint/history'), /^400 query: expected no parameter but/)
+})
+
+t.test('a download that meets damage is cut, and the log says what is damaged', async (t) => {
+  const store = new FaultyStore(memoryStore())
+  const reported: unknown[] = []
+  const damaged: string[] = []
+  const { hub, url } = await served(t, {
+    hub: { store, limits: { laneEventsMax: 50 }, onDamaged: (session) => damaged.push(session) },
+    serve: { report: (error) => reported.push(error) },
+  })
+  for (let from = 0; from < 1_000; from += 100) {
+    hub.publish(
+      'sessions/s',
+      Array.from({ length: 100 }, () => ({ type: 'note' })),
+    )
+    await hub.committed('s')
+  }
+  store.damage('s', 'events', 100)
+  const cut = await fetch(`${url}/api/sessions/s/export`)
+  t.equal(cut.status, 200, 'the first page is whole')
+  await t.rejects(cut.text(), 'a clean end would look complete')
+  store.damage('s', 'events')
+  isProblem(t, await ask(`${url}/api/sessions/s/export`), { status: 500, detail: /Session s is damaged/ })
+  t.strictSame(damaged, ['s'], 'once')
+  t.strictSame(reported, [], 'no fault of the hub')
 })
 
 t.test('a running session is downloaded whole, as lines that can be published or as text', async (t) => {

@@ -8,6 +8,7 @@ import { generateTokens } from '../../bench/harness/tokens.js'
 import { firstPlan, nextPlan, patchOf } from '../../bench/server/content.js'
 import { packedFrame, textFrame } from '../../bench/server/stamped.js'
 import { type DialectChoice, dialectOf } from '../../bench/swarm/dialect.js'
+import { KnownFrames } from '../../bench/swarm/link.js'
 import { mqttPublish } from '../../bench/swarm/mqtt.js'
 import { type Report, Swarm } from '../../bench/swarm/swarm.js'
 import { countFaults, noFaults, Tally } from '../../bench/swarm/tally.js'
@@ -367,4 +368,25 @@ t.test('an event', async (t) => {
       /^id: benchEpoch00:1000008\nevent: bench\ndata: \{.*"offset":1000008,.*"mark":"0000000008@/,
     )
   })
+})
+
+t.test('keeps the newest frames, and counts one that came again as new', async (t) => {
+  const known = new KnownFrames(3_000)
+  const frame = {
+    bytes: Buffer.alloc(1_000),
+    events: 1,
+    last: 1,
+    stamp: 0,
+    before: undefined,
+    position: undefined,
+    live: false,
+  }
+  const held = () => [1, 2, 3, 4, 5, 6, 7].filter((follows) => known.get(follows) !== undefined)
+  for (const follows of [1, 2, 3]) known.add(follows, frame)
+  t.strictSame(held(), [1, 2, 3])
+  known.add(1, frame)
+  known.add(4, frame)
+  t.strictSame(held(), [1, 3, 4])
+  for (const follows of [5, 6, 3, 7]) known.add(follows, frame)
+  t.strictSame(held(), [3, 6, 7])
 })

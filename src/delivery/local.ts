@@ -1,6 +1,6 @@
 import type { Chunk, Codec } from '../codec/codec.js'
-import type { Checked } from '../protocol/check.js'
-import type { CloseCode } from '../protocol/codes.js'
+import { type Checked, checkFields } from '../protocol/check.js'
+import { type CloseCode, ProtocolError, quote } from '../protocol/codes.js'
 import type { Gap, HubEvent, Mode, Subscribe } from '../protocol/frames.js'
 import type { Link } from './link.js'
 
@@ -14,6 +14,25 @@ export interface LocalOptions {
   readonly since?: number
   /** Called when something can no longer be delivered. */
   readonly onGap?: (gap: Omit<Gap, 'type' | 'sub'>) => void
+}
+
+const fields: Readonly<Record<keyof LocalOptions, true>> = {
+  types: true,
+  mode: true,
+  slices: true,
+  after: true,
+  replay: true,
+  last: true,
+  since: true,
+  onGap: true,
+}
+
+/** @throws ProtocolError `badFrame` for an option that there is not; the values are checked as those of a frame */
+export function checkedLocal(options: LocalOptions): LocalOptions {
+  checkFields(options, Object.keys(fields), 'subscribe')
+  const { onGap } = options
+  if (onGap === undefined || typeof onGap === 'function') return options
+  throw new ProtocolError('badFrame', `subscribe.onGap: expected a function, got ${quote(onGap)}`)
 }
 
 /** Events as they come; `return` or `break` unsubscribes. */

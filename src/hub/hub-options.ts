@@ -3,11 +3,13 @@ import type { Dialect } from '../codec/dialect.js'
 import type { Clock } from '../lib/clock.js'
 import type { Random } from '../lib/random.js'
 import type { SharedLog } from '../log/shared-log.js'
-import type { MaskingOptions } from '../mask/masking.js'
+import { type MaskingOptions, maskingModes } from '../mask/masking.js'
+import { quote } from '../protocol/codes.js'
 import type { GivenLimits } from '../protocol/limits.js'
 import type { Tracer } from '../session/tracing.js'
 import type { Retention, Store } from '../store/store.js'
 
+/** What a hub is made with. */
 export interface HubOptions {
   readonly clock?: Clock
   readonly random?: Random
@@ -38,4 +40,48 @@ export interface HubOptions {
   readonly onDamaged?: (session: string, reason: string) => void
   /** Called with every error of the hub itself that cost one connection. Default: the console. */
   readonly report?: (error: unknown, connection: string) => void
+}
+
+const fields: Readonly<Record<keyof HubOptions, true>> = {
+  clock: true,
+  random: true,
+  catalog: true,
+  dialects: true,
+  limits: true,
+  masking: true,
+  store: true,
+  log: true,
+  expose: true,
+  retention: true,
+  tracer: true,
+  onStore: true,
+  onDamaged: true,
+  report: true,
+}
+
+const retentionFields: readonly (keyof Retention)[] = [
+  'ageMs',
+  'sessionEvents',
+  'sessionBytes',
+  'events',
+  'bytes',
+]
+
+/** @throws TypeError that names a field that there is not, or a mode of masking that there is not */
+export function checkHubOptions(options: HubOptions): HubOptions {
+  expectFields(options, Object.keys(fields), 'createHub')
+  const { masking, retention } = options
+  if (masking !== undefined) expectFields(masking, ['mode', 'patterns'], 'masking')
+  if (retention !== undefined) expectFields(retention, retentionFields, 'retention')
+  const { mode = 'shapes' } = masking ?? {}
+  if (!maskingModes.includes(mode)) {
+    throw new TypeError(`masking.mode: expected one of ${maskingModes.join(', ')}, got ${quote(mode)}`)
+  }
+  return options
+}
+
+function expectFields(given: object, names: readonly string[], name: string): void {
+  const stranger = Object.keys(given).find((field) => !names.includes(field))
+  if (stranger === undefined) return
+  throw new TypeError(`${name}.${stranger}: expected no field but ${names.join(', ')}`)
 }

@@ -6,13 +6,13 @@ import type { Dialect } from '../codec/dialect.js'
 import type { Connection, ConnectionOptions } from '../delivery/connection.js'
 import type { Delivery } from '../delivery/delivery.js'
 import type { Link } from '../delivery/link.js'
-import { LocalLink, type LocalOptions, type LocalSubscription } from '../delivery/local.js'
+import { checkedLocal, LocalLink, type LocalOptions, type LocalSubscription } from '../delivery/local.js'
 import { type Clock, systemClock } from '../lib/clock.js'
 import type { JsonObject, JsonValue } from '../lib/json.js'
 import { type Random, systemRandom } from '../lib/random.js'
 import type { SharedLog } from '../log/shared-log.js'
 import { Masking } from '../mask/masking.js'
-import { type Checked, checkFrame, checkId, checkSlices } from '../protocol/check.js'
+import { type Checked, checkEventList, checkFrame, checkId, checkSlices } from '../protocol/check.js'
 import type { Offset } from '../protocol/cursor.js'
 import type { Mode, NewEvent, PatchOperation, Subscribe } from '../protocol/frames.js'
 import { type Limits, limitsOf } from '../protocol/limits.js'
@@ -53,7 +53,7 @@ import type { Submitting } from '../sessions/submitting.js'
 import { Turns } from '../sessions/turns.js'
 import type { Outbox } from '../store/store.js'
 import { DurableStreams } from './durable-streams.js'
-import type { HubOptions } from './hub-options.js'
+import { checkHubOptions, type HubOptions } from './hub-options.js'
 import { catchUpTopic, openTopics, type WantedTopic } from './opening.js'
 import { leasedTopicOf, ownTopicOf } from './own-topic.js'
 import { type Parts, partsOf } from './parts.js'
@@ -64,7 +64,7 @@ import { Submissions } from './submissions.js'
 
 /** @returns a hub; it does nothing until something is published, and does not keep the process alive */
 export function createHub(options: HubOptions = {}): Hub {
-  return new Hub(options)
+  return new Hub(checkHubOptions(options))
 }
 
 /** How long the hubs of a log have to deliver a command before it counts as followed by nobody. Milliseconds. */
@@ -208,6 +208,7 @@ export class Hub {
    */
   publish(topic: string | TopicName, events: readonly NewEvent[]): PublishResult {
     const { session, worker } = ownTopicOf(topic, 'publish.topic', this.limits)
+    checkEventList(events, this.limits)
     return this.publishTo(session, worker, events)
   }
 
@@ -610,7 +611,7 @@ export class Hub {
    * @throws ProtocolError `badFrame` for a topic or an option that `subscribe` on the wire does not take
    */
   subscribe(topic: string, options: LocalOptions = {}): LocalSubscription {
-    const { onGap, ...wanted } = options
+    const { onGap, ...wanted } = checkedLocal(options)
     const frame = checkFrame({ type: 'subscribe', sub: 0, topic, ...wanted }, this.limits)
     const link = new LocalLink(this.codecs.object)
     const connection = this.connect(link, { endsWithSessions: true })

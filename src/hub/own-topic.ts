@@ -1,7 +1,7 @@
 import { checkLease } from '../protocol/check.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
 import type { Limits } from '../protocol/limits.js'
-import { formatTopic, type TopicName, topicNameOf } from '../protocol/topic.js'
+import { formatTopic, type TopicName, topicNameOf, writableForm } from '../protocol/topic.js'
 
 /** The session or worker that publishes to a topic. */
 export interface OwnTopicName {
@@ -11,9 +11,7 @@ export interface OwnTopicName {
 
 /** @throws ProtocolError unless it is the topic of a session or a worker */
 export function ownTopicOf(topic: string | TopicName, field: string, limits: Limits): OwnTopicName {
-  const name = topicNameOf(topic, field, limits)
-  if (name.kind === 'hub') throw new ProtocolError('forbidden', `${field}: only the hub publishes to hub`)
-  return ownTopicName(name, field)
+  return ownTopicName(topicNameOf(topic, field, limits), field)
 }
 
 /** @throws ProtocolError unless the topic is that of a session or a worker, and `ms` a valid duration of a lease */
@@ -24,10 +22,7 @@ export function leasedTopicOf(topic: string | TopicName, ms: number, limits: Lim
 
 function ownTopicName(name: TopicName, field: string): OwnTopicName {
   if (name.kind !== 'session' && name.kind !== 'worker') {
-    throw new ProtocolError(
-      'badFrame',
-      `${field}: expected a session or a worker, got ${quote(formatTopic(name))}`,
-    )
+    throw new ProtocolError('badFrame', `${field}: expected ${writableForm}, got ${quote(formatTopic(name))}`)
   }
   return { session: name.session, worker: name.kind === 'worker' ? name.worker : undefined }
 }

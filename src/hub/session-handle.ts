@@ -1,5 +1,5 @@
 import type { JsonValue } from '../lib/json.js'
-import { checkId } from '../protocol/check.js'
+import { checkEventList, checkId } from '../protocol/check.js'
 import type { Cause, NewEvent, PatchOperation } from '../protocol/frames.js'
 import type { Limits } from '../protocol/limits.js'
 import type { TopicName } from '../protocol/topic.js'
@@ -56,7 +56,7 @@ export class SessionHandle {
 
   /** @throws ProtocolError when an event is not valid or the session has ended; nothing is published then */
   publish(events: NewEvent | readonly NewEvent[]): PublishResult {
-    return this.#hub.publishTo(this.id, undefined, asList(events))
+    return this.#hub.publishTo(this.id, undefined, asList(events, this.#hub.limits))
   }
 
   /**
@@ -75,7 +75,7 @@ export class SessionHandle {
     return {
       id,
       lease: (ms) => hub.lease(topic, ms),
-      publish: (events) => hub.publishTo(this.id, id, asList(events)),
+      publish: (events) => hub.publishTo(this.id, id, asList(events, hub.limits)),
       commands: () => commandsOf(hub, topic),
       setState: (slice, value, cause) => hub.setState(topic, slice, value, because(cause)),
       patchState: (slice, patch, cause) => hub.patchState(topic, slice, patch, because(cause)),
@@ -133,8 +133,10 @@ function because(cause: Cause | undefined): StateOptions {
   return cause === undefined ? {} : { cause }
 }
 
-function asList(events: NewEvent | readonly NewEvent[]): readonly NewEvent[] {
-  return isList(events) ? events : [events]
+function asList(events: NewEvent | readonly NewEvent[], limits: Limits): readonly NewEvent[] {
+  if (!isList(events)) return [events]
+  checkEventList(events, limits)
+  return events
 }
 
 function isList(events: NewEvent | readonly NewEvent[]): events is readonly NewEvent[] {

@@ -1,5 +1,5 @@
 import type { JsonObject, JsonValue } from '../lib/json.js'
-import { checkId } from '../protocol/check.js'
+import { checkEventList, checkId } from '../protocol/check.js'
 import type { Mode, NewEvent } from '../protocol/frames.js'
 import type { Limits } from '../protocol/limits.js'
 import type { TopicName } from '../protocol/topic.js'
@@ -59,6 +59,7 @@ export class Submissions {
   publish(topic: string | TopicName, events: readonly NewEvent[], isPlain = false): Promise<PublishResult> {
     try {
       const { session, worker } = ownTopicOf(topic, 'publish.topic', this.#hub.limits)
+      checkEventList(events, this.#hub.limits)
       return this.publishTo(session, worker, events, isPlain)
     } catch (error) {
       return rejected(error)

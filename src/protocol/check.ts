@@ -5,6 +5,7 @@ import { checked, errorOf, fault } from './fault.js'
 import {
   anyFault,
   anyTopic,
+  booleanFault,
   cursorFault,
   idFault,
   idsFault,
@@ -78,6 +79,30 @@ export function checkEvents(value: unknown, limits: Limits): readonly NewEvent[]
   const wrong = eventsFault(value, limits)
   if (wrong !== undefined) throw errorOf(wrong, 'events')
   return value as readonly NewEvent[]
+}
+
+/** @throws ProtocolError `badFrame` when it is not a list that one request may publish; its events are checked later */
+export function checkEventList(value: unknown, { publishEventsMax }: Limits): void {
+  if (Array.isArray(value) && value.length <= publishEventsMax) return
+  throw errorOf(fault(`a list of at most ${publishEventsMax} events`, value), 'events')
+}
+
+/**
+ * Checks the names of the fields of an object that a caller within the process passes, as a frame's or a body's are checked.
+ *
+ * @throws ProtocolError `badFrame`: `ending.reasn: expected no field but result, reason, got …`
+ */
+export function checkFields(value: unknown, names: readonly string[], name: string): void {
+  if (!isObject(value)) throw errorOf(fault(`an object { ${names.join('?, ')}? }`, value), name)
+  for (const field in value) {
+    if (value[field] === undefined || names.includes(field)) continue
+    throw errorOf({ ...fault(`no field but ${names.join(', ')}`, value[field]), at: [field] }, name)
+  }
+}
+
+/** @throws ProtocolError `badFrame` when it is neither true nor false */
+export function checkBoolean(value: unknown, limits: Limits, name: string): boolean {
+  return checked(booleanFault, value, limits, name) as boolean
 }
 
 /** @throws ProtocolError `badFrame` when it is not an id of a session or a worker */

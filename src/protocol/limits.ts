@@ -138,7 +138,7 @@ export const limitTable = {
   publishEventsMax: {
     value: 10_000,
     unit: 'events',
-    guards: 'one publish frame or one array body',
+    guards: 'one publish frame, one array body, or one list within the process',
     exceeding: 'badFrame',
   },
   patchOperationsMax: { value: 10_000, unit: 'operations', guards: 'a JSON patch', exceeding: 'badFrame' },

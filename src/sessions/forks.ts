@@ -2,7 +2,7 @@ import type { Catalog } from '../catalog/catalog.js'
 import { Entry } from '../history/entry.js'
 import type { Clock } from '../lib/clock.js'
 import type { Random } from '../lib/random.js'
-import { checkChoice, checkId } from '../protocol/check.js'
+import { checkChoice, checkFields, checkId } from '../protocol/check.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
 import { type Cursor, type Epoch, formatCursor, type Offset, parseCursor, start } from '../protocol/cursor.js'
 import type { Limits } from '../protocol/limits.js'
@@ -90,7 +90,9 @@ export class Forks {
   }
 
   /** @returns the id of the fork, once the store or the log has it @throws ProtocolError as `Hub.forkSession` does */
-  async fork(from: string, { at, session, state = 'exact' }: ForkOptions): Promise<string> {
+  async fork(from: string, options: ForkOptions): Promise<string> {
+    checkFields(options, ['at', 'session', 'state'], 'options')
+    const { at, session, state = 'exact' } = options
     const { random, limits, sessions, log } = this.#parts
     const id = checkId(session ?? random.id(), limits, 'session')
     checkId(from, limits, 'session')

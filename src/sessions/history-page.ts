@@ -1,6 +1,13 @@
 import { type Level, levels } from '../catalog/traits.js'
 import type { Entry } from '../history/entry.js'
-import { checkChoice, checkIds, checkPageItems, checkTypes } from '../protocol/check.js'
+import {
+  checkBoolean,
+  checkChoice,
+  checkFields,
+  checkIds,
+  checkPageItems,
+  checkTypes,
+} from '../protocol/check.js'
 import { ProtocolError } from '../protocol/codes.js'
 import { type Cursor, type Epoch, formatCursor, type Offset, parseCursor, start } from '../protocol/cursor.js'
 import type { HubEvent } from '../protocol/frames.js'
@@ -50,6 +57,7 @@ export interface HistoryPage {
   readonly next?: Cursor
 }
 
+const queryFields = ['after', 'before', 'order', 'limit', 'types', 'workers', 'level', 'errors', 'q']
 const pageItems = 100
 /** How many events are examined within one turn. */
 const looksPerTurn = 2_000
@@ -128,12 +136,14 @@ class Reading {
   readonly #search: Search | undefined
 
   constructor(topic: Topic, query: HistoryQuery, limits: Limits) {
+    checkFields(query, queryFields, 'query')
     const { order = 'asc', limit = Math.min(pageItems, limits.pageItemsMax) } = query
     checkChoice(order, orders, 'order')
     checkPageItems(limit, limits, 'limit')
     const { types, workers, level, errors, q } = query
     if (types !== undefined) checkTypes(types, limits, 'types')
     if (workers !== undefined) checkIds(workers, limits, 'workers')
+    if (errors !== undefined) checkBoolean(errors, limits, 'errors')
     for (const one of level ?? []) checkChoice(one, levels, 'level')
     this.#topic = topic
     this.#limits = limits

@@ -249,11 +249,12 @@ export class Publishing {
   change(
     topicName: string | TopicName,
     slice: string,
-    { cause: given, unless }: StateOptions,
+    options: StateOptions,
     make: Intent['make'],
   ): StateResult {
     this.#sessions.expectOwnOffsets()
-    const name = stateTopicOf(topicName, slice, this.#limits)
+    const { cause: given, unless } = options
+    const name = stateTopicOf(topicName, slice, options, this.#limits)
     const cause = given === undefined ? undefined : this.#check.cause(given)
     this.#sessions.capacity.expectRoom()
     const session = this.#sessions.session(name.session)

@@ -4,6 +4,7 @@ import { isObject, type JsonValue, measure } from '../lib/json.js'
 import type { Masking } from '../mask/masking.js'
 import { kindPattern, type Pattern, patternsMax } from '../mask/patterns.js'
 import { type Redacted, Redaction, redactedValuesMax } from '../mask/redaction.js'
+import { checkFields } from '../protocol/check.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
 import { type Offset, start } from '../protocol/cursor.js'
 import { storedEvent } from '../session/journal.js'
@@ -252,7 +253,9 @@ function checkedAfter(after: unknown): Offset {
   throw new ProtocolError('badFrame', 'after: expected an offset', { pointer: '/after' })
 }
 
-function checkedRedacted({ values: given, patterns: expressions }: RedactOptions): Redacted {
+function checkedRedacted(options: RedactOptions): Redacted {
+  checkFields(options, ['values', 'patterns', 'after'], 'options')
+  const { values: given, patterns: expressions } = options
   const values = given === undefined ? [] : secretsIn(given, redactedValuesMax)
   const patterns = expressions === undefined ? [] : checkedPatterns(expressions)
   if (values.length + patterns.length === 0)

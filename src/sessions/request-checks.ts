@@ -1,27 +1,30 @@
 import { results } from '../catalog/traits.js'
 import { isObject, type JsonObject } from '../lib/json.js'
 import type { StreamMessage } from '../log/entries.js'
-import { checkChoice, checkSlice } from '../protocol/check.js'
+import { checkChoice, checkFields, checkSlice } from '../protocol/check.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
 import { type Mode, modes, type NewEvent } from '../protocol/frames.js'
 import type { Limits } from '../protocol/limits.js'
-import { formatTopic, type TopicName, topicNameOf } from '../protocol/topic.js'
+import { formatTopic, type TopicName, topicNameOf, writableForm } from '../protocol/topic.js'
 import type { EventCheck } from '../session/event-check.js'
+import type { StateOptions } from '../session/precondition.js'
 import type { EndOptions } from '../session/session-setting.js'
 
 type StateTopicName = Extract<TopicName, { kind: 'session' | 'worker' }>
 
-/** @returns the topic of a change of state, after checking it and the slice */
-export function stateTopicOf(topicName: string | TopicName, slice: string, limits: Limits): StateTopicName {
+/** @returns the topic of a change of state, after checking it, the slice, and the names of the options */
+export function stateTopicOf(
+  topicName: string | TopicName,
+  slice: string,
+  options: StateOptions,
+  limits: Limits,
+): StateTopicName {
   const name = topicNameOf(topicName, 'topic', limits)
-  if (name.kind === 'hub') throw new ProtocolError('forbidden', 'topic: only the hub sets the state of hub')
-  if (name.kind === 'all') {
-    throw new ProtocolError(
-      'badFrame',
-      `topic: expected a session or a worker, got ${quote(formatTopic(name))}`,
-    )
+  if (name.kind !== 'session' && name.kind !== 'worker') {
+    throw new ProtocolError('badFrame', `topic: expected ${writableForm}, got ${quote(formatTopic(name))}`)
   }
   checkSlice(slice, limits, 'slice')
+  checkFields(options, ['cause', 'unless'], 'options')
   return name
 }
 
@@ -35,9 +38,11 @@ export function checkedMessages(check: EventCheck, given: readonly NewEvent[]): 
 
 /** @returns the checked configuration, with canonical metadata @throws ProtocolError `badFrame` */
 export function checkedConfiguration(
-  { mode, metadata: given }: { readonly mode?: Mode; readonly metadata?: JsonObject },
+  changed: { readonly mode?: Mode; readonly metadata?: JsonObject },
   check: EventCheck,
 ): { readonly mode?: Mode; readonly metadata?: JsonObject } {
+  checkFields(changed, ['mode', 'metadata'], 'changed')
+  const { mode, metadata: given } = changed
   if (mode !== undefined) checkChoice(mode, modes, 'mode')
   if (given !== undefined && !isObject(given)) {
     throw new ProtocolError('badFrame', `metadata: expected an object, got ${quote(given)}`)
@@ -48,6 +53,7 @@ export function checkedConfiguration(
 
 /** @returns how a session ends, with a canonical outcome @throws ProtocolError `badFrame` or `frameTooLarge` */
 export function checkedEnding(ending: EndOptions, check: EventCheck): EndOptions {
+  checkFields(ending, ['outcome', 'result', 'reason'], 'ending')
   const { outcome, result, reason } = ending
   if (result !== undefined) checkChoice(result, results, 'result')
   if (reason !== undefined && typeof reason !== 'string') {

@@ -1,5 +1,5 @@
 import type { JsonObject, JsonValue } from '../lib/json.js'
-import { checkChoice, checkPageItems } from '../protocol/check.js'
+import { checkBoolean, checkChoice, checkFields, checkPageItems } from '../protocol/check.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
 import type { Limits } from '../protocol/limits.js'
 import { isId } from '../protocol/topic.js'
@@ -32,6 +32,8 @@ export interface SessionQuery {
   /** A text in the id, the title, a label or the reason; or a regular expression between slashes. */
   readonly q?: string
 }
+
+const queryFields = ['after', 'limit', 'order', 'status', 'result', 'needs', 'labels', 'q']
 
 /** The position of a session in an order: by rank, then by time, the newest first, then by id. */
 interface Place {
@@ -183,12 +185,15 @@ function placeOf(text: string, order: SessionOrder, limits: Limits): Place {
 }
 
 /** @throws ProtocolError `badFrame` */
-export function checkQuery({ limit, order, status, result, labels }: SessionQuery, limits: Limits): void {
+export function checkQuery(query: SessionQuery, limits: Limits): void {
+  checkFields(query, queryFields, 'query')
+  const { limit, order, status, result, needs, labels } = query
   checkPageItems(limit, limits, 'limit')
   if (order !== undefined) checkChoice(order, sessionOrders, 'order')
+  if (needs !== undefined) checkBoolean(needs, limits, 'needs')
   expectSome(status, sessionStatuses, 'status')
   expectSome(result, sessionResults, 'result')
-  if (labels !== undefined && !Array.isArray(labels))
+  if (labels !== undefined && !(Array.isArray(labels) && labels.every((label) => typeof label === 'string')))
     throw new ProtocolError('badFrame', `labels: expected a list of labels, got ${quote(labels)}`)
 }
 

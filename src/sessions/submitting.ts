@@ -113,12 +113,13 @@ export class Submitting {
   async change(
     topic: string | TopicName,
     slice: string,
-    { cause: given, unless }: StateOptions,
+    given: StateOptions,
     make: MakeChange,
   ): Promise<StateResult> {
     const { limits, check } = this.#parts
-    const name = stateTopicOf(topic, slice, limits)
-    const cause = given === undefined ? undefined : check.cause(given)
+    const name = stateTopicOf(topic, slice, given, limits)
+    const { unless } = given
+    const cause = given.cause === undefined ? undefined : check.cause(given.cause)
     const worker = name.kind === 'worker' ? name.worker : undefined
     const options = { ...(cause && { cause }), ...(unless && { unless }) }
     return this.#submit(name.session, { kind: 'change', worker, slice, options, make })

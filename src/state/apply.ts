@@ -1,4 +1,4 @@
-import { deeperThan, isArray, isObject, type JsonValue, sameJson } from '../lib/json.js'
+import { deeperThan, escapePointer, isArray, isObject, type JsonValue, sameJson } from '../lib/json.js'
 import { ProtocolError, quote, type RequestCode } from '../protocol/codes.js'
 import type { PatchOperation } from '../protocol/frames.js'
 import type { Limits } from '../protocol/limits.js'
@@ -297,15 +297,18 @@ function isList(value: Container): value is JsonValue[] {
  * Applies a JSON merge patch (RFC 7386).
  *
  * @returns the new value, which shares with `value` the parts that the patch does not name; `value` itself if nothing changes
+ * @param at where `merge` is in the whole patch, as a pointer
  * @throws ProtocolError `badFrame` if the patch names a prototype
  */
-export function applyMerge(value: JsonValue | undefined, merge: JsonValue): JsonValue {
+export function applyMerge(value: JsonValue | undefined, merge: JsonValue, at = ''): JsonValue {
   if (!isObject(merge)) return merge
   const target = isObject(value) ? value : {}
   let merged: Record<string, JsonValue> | undefined
   for (const [name, change] of Object.entries(merge)) {
     if (name === '__proto__') {
-      throw new ProtocolError('badFrame', 'merge: expected no field __proto__', { pointer: '/__proto__' })
+      throw new ProtocolError('badFrame', 'merge: expected no field __proto__', {
+        pointer: `${at}/__proto__`,
+      })
     }
     const old = Object.hasOwn(target, name) ? (target[name] as JsonValue) : undefined
     if (change === null) {
@@ -313,7 +316,7 @@ export function applyMerge(value: JsonValue | undefined, merge: JsonValue): Json
       merged ??= { ...target }
       delete merged[name]
     } else {
-      const next = applyMerge(old, change)
+      const next = isObject(change) ? applyMerge(old, change, `${at}/${escapePointer(name)}`) : change
       if (next === old) continue
       merged ??= { ...target }
       merged[name] = next

@@ -6,7 +6,7 @@ import { createHub, type Hub } from '../../src/hub/hub.js'
 import { systemClock } from '../../src/lib/clock.js'
 import { systemRandom } from '../../src/lib/random.js'
 import { MemoryLog } from '../../src/log/memory-log.js'
-import { checkFrame } from '../../src/protocol/check.js'
+import { checkEvents, checkFrame } from '../../src/protocol/check.js'
 import { ProtocolError } from '../../src/protocol/codes.js'
 import { defaultLimits, type GivenLimits } from '../../src/protocol/limits.js'
 import { setUp } from './hub-kit.js'
@@ -40,7 +40,7 @@ t.test('subscribing within the process refuses what a frame may not have', async
     last: [0, -1, 1.5, '3', 1_001],
     since: [-1, 'x'],
   }
-  for (const [field, values] of Object.entries({ ...wrong, bogus: [1], topic: [5, 'sessions/__proto__'] })) {
+  for (const [field, values] of Object.entries({ ...wrong, topic: [5, 'sessions/__proto__'] })) {
     for (const value of values) {
       const given = { topic: 'sessions/s', [field]: value }
       const onWire = await refusalOf(() => checkFrame({ type: 'subscribe', sub: 0, ...given }, hub.limits))
@@ -49,6 +49,13 @@ t.test('subscribing within the process refuses what a frame may not have', async
       t.equal(await refusalOf(() => hub.subscribe(topic, options)), onWire)
     }
   }
+  for (const options of [{ bogus: 1 }, { type: 'a' }, { sub: 1 }, { topic: 'sessions/s' }]) {
+    const [name] = Object.keys(options)
+    const expected = `badFrame subscribe.${name}: expected no field but types, mode, slices, after, `
+    t.ok((await refusalOf(() => hub.subscribe('sessions/s', any(options)))).startsWith(expected), expected)
+  }
+  const onGap = await refusalOf(() => hub.subscribe('sessions/s', any({ onGap: 5 })))
+  t.equal(onGap, 'badFrame subscribe.onGap: expected a function, got 5')
   t.equal(hub.stats().connections, 0, 'nothing is left of what was refused')
   for (const options of [
     { last: 1 },
@@ -75,7 +82,7 @@ function refusedBy(hub: Hub): readonly (readonly [() => unknown, RegExp])[] {
   const history = (query: object) => hub.history('sessions/s', query)
   const find = (query: object) => hub.findSessions({ limit: 10, ...query })
   return [
-    [() => publish(5), /^badFrame events: expected a list of events, got 5$/],
+    [() => publish(5), /^badFrame events: expected a list of at most 10000 events, got 5$/],
     [
       () => end({ result: 'lost' }),
       /^badFrame result: expected one of succeeded, failed, cancelled, got "lost"$/,
@@ -92,6 +99,42 @@ function refusedBy(hub: Hub): readonly (readonly [() => unknown, RegExp])[] {
     [() => change({ value: 1 }, { cause: null }), /^badFrame cause: expected a cause \{/],
     [() => change({ value: 1 }, { unless: {} }), /^badFrame unless: expected \{ changedSince: .*, got /],
     [() => change({ value: 1 }, { unless: 5 }), /^badFrame unless: .*got 5$/],
+    [
+      () => change({ value: 1 }, { couse: 1 }),
+      /^badFrame options\.couse: expected no field but cause, unless, got 1$/,
+    ],
+    [
+      () => change({}),
+      /^badFrame change: expected one of value, patch, merge, or removed: true, got nothing$/,
+    ],
+    [() => change({ removed: false }), /^badFrame change: expected one of .*, got removed$/],
+    [() => change({ value: 1, merge: {} }), /^badFrame change: expected one of .*, got value, merge$/],
+    [
+      () => change({ valeu: 1 }),
+      /^badFrame change\.valeu: expected no field but value, patch, merge, removed, got 1$/,
+    ],
+    [() => end({ reasn: 'x' }), /^badFrame ending\.reasn: expected no field but .*result, reason, got "x"$/],
+    [() => create({ lables: 1 }), /^badFrame changed\.lables: expected no field but mode, metadata, got 1$/],
+    [() => create(5), /^badFrame changed: expected an object \{ mode\?, metadata\? \}, got 5$/],
+    [
+      () => hub.redact('s', any({ pattern: 'x' })),
+      /^badFrame options\.pattern: expected no field but values, /,
+    ],
+    [
+      () => hub.forkSession('s', any({ to: 'x' })),
+      /^badFrame options\.to: expected no field but at, session, state, /,
+    ],
+    [
+      () => history({ type: 'a' }),
+      /^badFrame query\.type: expected no field but after, before, order, .*, got "a"$/,
+    ],
+    [() => history({ errors: 'yes' }), /^badFrame errors: expected true or false, got "yes"$/],
+    [
+      () => find({ label: 'a' }),
+      /^badFrame query\.label: expected no field but after, limit, order, .*, got "a"$/,
+    ],
+    [() => find({ needs: 1 }), /^badFrame needs: expected true or false, got 1$/],
+    [() => find({ labels: [5] }), /^badFrame labels: expected a list of labels, got an array of 1$/],
     [() => hub.state('sessions/s', any([5])), /^badFrame slices\[0\]: expected a name of a slice/],
     [() => hub.state('sessions/s', any('a')), /^badFrame slices: expected a list of at most 64 /],
     [() => hub.state('sessions/s', sixtyFive), /^badFrame slices: .* an array of 65$/],
@@ -207,5 +250,45 @@ t.test('the limits that a hub is given hold for whoever asks within the process'
   const { hub: wide } = setUp({ limits: { idLengthMax: 200 } })
   wide.publish(`sessions/${'s'.repeat(200)}`, [{ type: 'a' }])
   t.ok(wide.find('s'.repeat(200)))
+  t.end()
+})
+
+t.test('what may be published to is the same on the wire and within the process', async (t) => {
+  const { hub } = setUp({ limits: { publishEventsMax: 2 } })
+  const events = [{ type: 'a' }]
+  for (const topic of ['hub', 'sessions/s/**']) {
+    const onWire = await refusalOf(() => checkFrame({ type: 'publish', topic, events }, hub.limits))
+    t.equal(onWire, `badFrame publish.topic: expected sessions/{id}[/workers/{id}], got "${topic}"`)
+    t.equal(await refusalOf(() => hub.publish(topic, events)), onWire)
+    t.equal(await refusalOf(() => hub.submit(topic, events)), onWire)
+    const set = { type: 'set', topic, slice: 'a', value: 1 }
+    const setOnWire = await refusalOf(() => checkFrame(set, hub.limits))
+    for (const call of [() => hub.setState(topic, 'a', 1), () => hub.submitState(topic, 'a', { value: 1 })])
+      t.equal(await refusalOf(call), setOnWire.replace('set.topic', 'topic'))
+  }
+  const three = Array.from({ length: 3 }, () => ({ type: 'a' }))
+  const tooMany = await refusalOf(() => checkEvents(three, hub.limits))
+  t.equal(tooMany, 'badFrame events: expected a list of at most 2 events, got an array of 3')
+  for (const call of [
+    () => hub.publish('sessions/s', three),
+    () => hub.submit('sessions/s', three),
+    () => hub.session('s').publish(three),
+    () => hub.session('s').worker('w').publish(three),
+  ])
+    t.equal(await refusalOf(call), tooMany)
+  t.equal(hub.find('s'), undefined, 'nothing has begun')
+  hub.session('s').publish(three.slice(1))
+  t.match(hub.find('s'), { offset: 2 })
+})
+
+t.test('refuses options of a hub that there are not', (t) => {
+  const wrong: readonly (readonly [unknown, RegExp])[] = [
+    [{ limit: {} }, /^createHub\.limit: expected no field but clock, random, catalog, /],
+    [{ masking: { modes: 'off' } }, /^masking\.modes: expected no field but mode, patterns$/],
+    [{ masking: { mode: 'none' } }, /^masking\.mode: expected one of off, shapes, all, got "none"$/],
+    [{ retention: { age: 1 } }, /^retention\.age: expected no field but ageMs, sessionEvents, /],
+  ]
+  for (const [options, message] of wrong)
+    t.throws(() => createHub(any(options)), { name: 'TypeError', message })
   t.end()
 })

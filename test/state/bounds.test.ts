@@ -272,11 +272,11 @@ t.test('adjacent edits are one hunk', async (t) => {
 
 t.test('what is moved to its own place stays, and no merge names a prototype', async (t) => {
   for (const path of ['', '/a']) t.same(apply({ a: 1 }, [{ op: 'move', from: path, path }]), { a: 1 }, path)
-  const merge = JSON.parse('{"a":{"__proto__":{"b":1}}}') as JsonValue
+  const merge = JSON.parse('{"a/b":{"c~":{"__proto__":{"b":1}}}}') as JsonValue
   t.throws(() => applyMerge({ a: {} }, merge), {
     code: 'badFrame',
     message: /no field __proto__/,
-    place: { pointer: '/__proto__' },
+    place: { pointer: '/a~1b/c~0/__proto__' },
   })
   t.throws(
     () => followPatch({}, [{ op: 'test', path: '/missing/deep', value: 1 }]),

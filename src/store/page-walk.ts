@@ -176,7 +176,8 @@ export class PageWalk {
     const { pageBytes } = this.#file
     const fault = (reason: string, kind: PageFault['kind'] = 'page'): void =>
       visitor.fault({ page: location.page, kind, reason, ...location.around() })
-    if (pages !== Math.floor((headerBytes - 1 + node.dataBytes) / pageBytes) + 1) {
+    // A value that replaces a longer one of the same transaction keeps all of its pages.
+    if (pages < Math.floor((headerBytes - 1 + node.dataBytes) / pageBytes) + 1) {
       fault('it says of a value that it has another length')
       return Buffer.alloc(0)
     }

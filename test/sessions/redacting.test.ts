@@ -265,6 +265,21 @@ t.test('a long session is redacted in several calls', async (t) => {
   t.equal(texts.split(mark).length - 1, 22)
 })
 
+t.test('a file whose values need fewer pages after a redaction is whole', async (t) => {
+  const directory = aDirectory(t)
+  const open = () => aHub(t, { masking: { mode: 'off' }, store: openLmdb({ directory }) })
+  const long = 'correct-horse-battery'.repeat(10)
+  const hub = open()
+  // 21 KB become 2.5 KB.
+  await publishAll(hub, 's', [{ type: 'note', data: `${long} and `.repeat(100) }])
+  await hub.committed('s')
+  await hub.redact('s', { values: [{ value: long, kind: 'db-password' }] })
+  await hub.closeStore()
+  t.equal(inspectFile(directory, false), undefined)
+  const again = open()
+  t.match(await historyOf(again, 'sessions/s', 10), [{ data: `${mark} and `.repeat(100) }, {}])
+})
+
 t.test('refuses what it cannot do', async (t) => {
   const hub = aHub(t, {})
   hub.session('s').publish(notes(1, 1))

@@ -5,7 +5,7 @@ import type { Random } from '../lib/random.js'
 import type { SharedLog } from '../log/shared-log.js'
 import { type MaskingOptions, maskingModes } from '../mask/masking.js'
 import { quote } from '../protocol/codes.js'
-import type { GivenLimits } from '../protocol/limits.js'
+import type { GivenLimits } from '../protocol/given-limits.js'
 import type { Tracer } from '../session/tracing.js'
 import type { Retention, Store } from '../store/store.js'
 

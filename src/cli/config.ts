@@ -6,7 +6,7 @@ import { type MaskingMode, type MaskingOptions, maskingModes } from '../mask/mas
 import { kindPattern, type Pattern, Patterns } from '../mask/patterns.js'
 import { quote } from '../protocol/codes.js'
 import { changeableLimit, limitValue } from '../protocol/given-limits.js'
-import { type LimitName, type Limits } from '../protocol/limits.js'
+import type { LimitName, Limits } from '../protocol/limits.js'
 import { checkedWebhooks, type WebhookOptions } from '../server/webhooks/webhook-options.js'
 import { type AccessConfig, accessFromConfig } from './access.js'
 import { CommandError, exitCodes } from './exit-codes.js'

@@ -16,7 +16,7 @@ import { type Checked, checkEventList, checkFrame, checkId, checkSlices } from '
 import type { Offset } from '../protocol/cursor.js'
 import type { Mode, NewEvent, PatchOperation, Subscribe } from '../protocol/frames.js'
 import { limitsOf } from '../protocol/given-limits.js'
-import { type Limits } from '../protocol/limits.js'
+import type { Limits } from '../protocol/limits.js'
 import { everything, type Permissions } from '../protocol/permissions.js'
 import { type TopicName, topicNameOf } from '../protocol/topic.js'
 import { Filter } from '../session/filter.js'
@@ -27,8 +27,7 @@ import type { EndOptions } from '../session/session-setting.js'
 import { type SessionSummary, summarize } from '../session/summary.js'
 import type { Topic } from '../session/topic.js'
 import { Tracing } from '../session/tracing.js'
-import type { ForkOptions, Forks } from '../sessions/forks.js'
-import type { HeldTexts } from '../sessions/held-texts.js'
+import type { ForkOptions } from '../sessions/forks.js'
 import {
   type EntryPage,
   entriesOf,
@@ -37,24 +36,19 @@ import {
   pageOf,
   storedPageOf,
 } from '../sessions/history-page.js'
-import type { Leases } from '../sessions/leases.js'
 import type { FoundPage } from '../sessions/listing.js'
-import type { LogDuties } from '../sessions/log-duties.js'
-import type { LogRetention } from '../sessions/log-retention.js'
-import type { LogTexts } from '../sessions/log-texts.js'
 import type { Publisher, Publishing, PublishResult } from '../sessions/publishing.js'
-import type { ReadStored } from '../sessions/read-stored.js'
 import type { Change } from '../sessions/redact-memory.js'
 import { Redacting, type RedactOptions, type RedactResult } from '../sessions/redacting.js'
 import type { GivenSecret } from '../sessions/secrets.js'
 import type { SessionPage } from '../sessions/session-pages.js'
 import type { SessionQuery } from '../sessions/session-search.js'
 import type { Sessions } from '../sessions/sessions.js'
-import type { Submitting } from '../sessions/submitting.js'
 import { Turns } from '../sessions/turns.js'
 import type { Outbox } from '../store/store.js'
 import { DurableStreams } from './durable-streams.js'
 import { checkHubOptions, type HubOptions } from './hub-options.js'
+import { Notices, ofLog } from './notices.js'
 import { catchUpTopic, openTopics, type WantedTopic } from './opening.js'
 import { leasedTopicOf, ownTopicOf } from './own-topic.js'
 import { type Parts, partsOf } from './parts.js'
@@ -67,9 +61,6 @@ import { Submissions } from './submissions.js'
 export function createHub(options: HubOptions = {}): Hub {
   return new Hub(checkHubOptions(options))
 }
-
-/** How long the hubs of a log have to deliver a command before it counts as followed by nobody. Milliseconds. */
-const deliveryMs = 2_000
 
 /** Owns sessions and connections: accepts events, and delivers them to subscribers. */
 export class Hub {
@@ -84,28 +75,18 @@ export class Hub {
   readonly dialects: readonly Dialect[]
   readonly #delivery: Delivery
   readonly #sessions: Sessions
-  readonly #leases: Leases
-  readonly #times: Parts['times']
-  readonly #expiries: Parts['expiries']
   readonly #publishing: Publishing
   readonly #redacting: Redacting
+  /** All parts; those that each event needs have a field of their own. */
+  readonly #parts: Parts
   readonly #tracing: Tracing | undefined
   /** Absent where nothing is masked. */
   readonly #masking: Masking | undefined
-  readonly #texts: HeldTexts | undefined
-  readonly #logTexts: LogTexts | undefined
-  readonly #readStored: ReadStored
   readonly #turns: Turns
   readonly #log: SharedLog | undefined
   #logFault: string | undefined = undefined
-  readonly #notices = new Set<(notice: Notice) => void>()
-  readonly #redactions = new Set<(change: Change) => void>()
-  /** Present if a log assigns the offsets. */
-  readonly #submitting: Submitting | undefined
+  readonly #notices = new Notices()
   readonly #submissions: Submissions
-  readonly #duties: LogDuties | undefined
-  readonly #retention: LogRetention | undefined
-  readonly #forks: Forks
   /** Sessions that are durable streams. */
   readonly streams: DurableStreams
 
@@ -128,18 +109,16 @@ export class Hub {
       catalog,
       limits,
       tracing: this.#tracing,
-      notices: this.#notices,
-      redacted: (change: Change) => this.#redacted(change),
+      notices: this.#notices.listeners,
+      redacted: (change: Change) => this.#notices.redacted(change),
       masking: this.#masking,
       findStream: (session: string) => this.streams.find(session),
     }
     const parts = partsOf(common, options)
+    this.#parts = parts
     this.#sessions = parts.sessions
     this.#delivery = parts.delivery
     this.#publishing = parts.publishing
-    this.#leases = parts.leases
-    this.#times = parts.times
-    this.#readStored = parts.readStored
     this.#turns = new Turns(clock)
     this.#redacting = new Redacting({
       sessions: parts.sessions,
@@ -149,8 +128,8 @@ export class Hub {
       turns: this.#turns,
       masking: this.#masking,
       texts: parts.texts,
-      hasNotices: () => this.#notices.size > 0,
-      onChange: (change) => this.#redacted(change),
+      hasNotices: () => this.#notices.listeners.size > 0,
+      onChange: (change) => this.#notices.redacted(change),
       onDirty: (timeline) => parts.delivery.flush.onDirty(timeline),
     })
     this.#log = options.log
@@ -158,18 +137,11 @@ export class Hub {
       this.#logFault = fault?.message
       options.onStore?.(fault?.message)
     })
-    this.#submitting = parts.submitting
     this.#submissions = new Submissions(this, {
       isStored: parts.sessions.committing !== undefined,
       leases: parts.leases,
       submitting: parts.submitting,
     })
-    this.#texts = parts.texts
-    this.#logTexts = parts.logTexts
-    this.#duties = parts.duties
-    this.#expiries = parts.expiries
-    this.#retention = parts.retention
-    this.#forks = parts.forks
     this.streams = new DurableStreams({
       clock,
       sessions: parts.sessions,
@@ -330,8 +302,8 @@ export class Hub {
   lease(topic: string | TopicName, ms: number, holder?: object): void {
     const { session, worker } = leasedTopicOf(topic, ms, this.limits)
     this.#publishing.lease(session, worker, ms)
-    if (ms === 0) this.#leases.drop(session, worker)
-    else this.#leases.hold(session, worker, ms, holder)
+    if (ms === 0) this.#parts.leases.drop(session, worker)
+    else this.#parts.leases.hold(session, worker, ms, holder)
   }
 
   /** `lease`. @returns once it is stored */
@@ -341,7 +313,7 @@ export class Hub {
 
   /** The connection has closed: its leases expire from now on. */
   releaseLeases(holder: object): void {
-    this.#leases.released(holder)
+    this.#parts.leases.released(holder)
   }
 
   // State
@@ -534,7 +506,7 @@ export class Hub {
    *   the session cannot be known as of the cursor; `badFrame` for a cursor ahead of the session; `unavailable`, `damaged`
    */
   async forkSession(id: string, options: ForkOptions = {}): Promise<SessionSummary> {
-    const fork = await this.#forks.fork(id, options)
+    const fork = await this.#parts.forks.fork(id, options)
     await this.catchUp({ kind: 'session', session: fork })
     return summarize(this.#sessions.started(fork))
   }
@@ -554,8 +526,8 @@ export class Hub {
   }
 
   #dropTimes(id: string): void {
-    this.#leases.dropAll(id)
-    for (const times of this.#times) times.dropAll(id)
+    this.#parts.leases.dropAll(id)
+    for (const times of this.#parts.times) times.dropAll(id)
   }
 
   /**
@@ -573,7 +545,7 @@ export class Hub {
     if (opening !== undefined) await opening
     return storedPageOf(this.#startedTopic(topicName), query, {
       limits: this.limits,
-      readStored: this.#readStored,
+      readStored: this.#parts.readStored,
       turns: this.#turns,
     })
   }
@@ -584,7 +556,7 @@ export class Hub {
     if (opening !== undefined) await opening
     return entriesOf(this.#startedTopic(topicName), query, {
       limits: this.limits,
-      readStored: this.#readStored,
+      readStored: this.#parts.readStored,
       turns: this.#turns,
     })
   }
@@ -629,9 +601,8 @@ export class Hub {
    * @returns what ends it
    */
   onNotice(listener: (notice: Notice) => void): () => void {
-    const added = this.isShared ? (notice: Notice) => this.#noticeOfLog(notice, listener) : listener
-    this.#notices.add(added)
-    return () => void this.#notices.delete(added)
+    const { clock } = this
+    return this.#notices.add(this.isShared ? ofLog(listener, { clock, sessions: this.#sessions }) : listener)
   }
 
   /**
@@ -640,25 +611,7 @@ export class Hub {
    * @returns what ends it
    */
   onRedaction(listener: (change: Change) => void): () => void {
-    this.#redactions.add(listener)
-    return () => void this.#redactions.delete(listener)
-  }
-
-  #redacted(change: Change): void {
-    for (const listener of this.#redactions) listener(change)
-  }
-
-  #noticeOfLog(notice: Notice, listener: (notice: Notice) => void): void {
-    if (!this.#sessions.reports) return
-    if (notice.kind !== 'command') return listener(notice)
-    const { session: id, worker, offset } = notice
-    this.clock.after(deliveryMs, () => {
-      const session = this.#sessions.held(id)
-      const { sentCommands } = (worker === undefined ? session : session?.workers.get(worker))?.progress ?? {}
-      const sent = [...(sentCommands?.open ?? [])].find((one) => one.offset === offset)
-      // A session that left memory has no followers here, so nobody knows better.
-      if (session === undefined || sent?.state === 'queued') listener(notice)
-    })
+    return this.#notices.onRedaction(listener)
   }
 
   /** What the store keeps for those who have to be told; absent where it keeps nothing of the kind. */
@@ -678,18 +631,18 @@ export class Hub {
 
   /** Tells every connection that the hub goes away. */
   close(): void {
-    this.#texts?.close()
+    this.#parts.texts?.close()
     this.flush()
     for (const connection of this.connections) connection.close('shutdown', 'the hub is shutting down')
   }
 
   /** @returns once all that was published is stored, and the store is closed. Nothing may be published after it. */
   async closeStore(): Promise<void> {
-    this.#texts?.close()
-    this.#logTexts?.close()
-    this.#duties?.close()
-    this.#expiries.close()
-    this.#retention?.close()
+    this.#parts.texts?.close()
+    this.#parts.logTexts?.close()
+    this.#parts.duties?.close()
+    this.#parts.expiries.close()
+    this.#parts.retention?.close()
     await this.#submissions.settled()
     this.#sessions.logLists?.close()
     await this.#log?.close()
@@ -702,8 +655,8 @@ export class Hub {
       delivery: this.#delivery,
       codecs: this.codecs,
       publishing: this.#publishing,
-      submitting: this.#submitting,
-      leases: this.#leases,
+      submitting: this.#parts.submitting,
+      leases: this.#parts.leases,
       masking: this.#masking,
       redacting: this.#redacting,
       log: { stats: this.#log?.stats, failing: this.#logFault !== undefined },

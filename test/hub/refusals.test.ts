@@ -8,7 +8,7 @@ import { systemRandom } from '../../src/lib/random.js'
 import { MemoryLog } from '../../src/log/memory-log.js'
 import { checkEvents, checkFrame } from '../../src/protocol/check.js'
 import { ProtocolError } from '../../src/protocol/codes.js'
-import { type GivenLimits } from '../../src/protocol/given-limits.js'
+import type { GivenLimits } from '../../src/protocol/given-limits.js'
 import { defaultLimits } from '../../src/protocol/limits.js'
 import { setUp } from './hub-kit.js'
 

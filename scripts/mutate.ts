@@ -18,12 +18,24 @@ const suites: Readonly<Record<string, readonly string[]>> = {
     'test/session/*',
     'test/hub/hub',
     'test/delivery/*',
-    'test/sessions/{commands,history,leases,listing,stored-sessions}',
+    'test/sessions/{capacity,commands,committing,damage,history,leases,listing,stored-sessions}',
     'test/integration/joins',
     'test/durable-streams/streams',
     'test/server/operations/tracing',
+    'test/log/{duties,hubs}',
+    'test/simulation/{hub,stored}',
   ],
-  delivery: ['test/delivery/*', 'test/hub/*', 'test/integration/joins', 'test/integration/dialogues'],
+  delivery: [
+    'test/delivery/*',
+    'test/hub/*',
+    'test/integration/joins',
+    'test/integration/dialogues',
+    'test/server/links/stream',
+    'test/server/operations/connections',
+    'test/sessions/history',
+    'test/log/hubs',
+    'test/simulation/{hub,stored}',
+  ],
 }
 
 const { values, positionals } = parseArgs({
@@ -46,6 +58,10 @@ if (files === undefined || !Number.isInteger(size) || !Number.isInteger(seed)) {
 
 // As in `npm test`: Stryker runs each file by itself, where tap would wait for half a minute only.
 process.env['TAP_TIMEOUT'] ??= '300'
+// Simulations run once for each mutant, so they are shorter than in `npm test`, and the same each time.
+process.env['RUNCAST_SEED'] ??= '1'
+process.env['RUNCAST_ROUNDS'] ??= '1'
+process.env['RUNCAST_CLIENT_STEPS'] ??= '50000'
 
 const results = await new Stryker({
   mutate: [`src/${folder}/${values.file}.ts`],

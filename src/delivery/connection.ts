@@ -228,6 +228,8 @@ export class Connection implements Subscriber, Sender {
   }
 
   unsubscribe(subscription: Subscription, code: UnsubscribedCode, reason: string): void {
+    // Telling of another one may have closed the connection.
+    if (this.#subscriptions.get(subscription.number) !== subscription) return
     this.#leave(subscription)
     this.say({ type: 'unsubscribed', sub: subscription.number, code, reason }, aboutOf(subscription.feed))
     if (code === 'removed' || code === 'damaged') this.endIfDone()

@@ -12,6 +12,7 @@ import type { Feed } from './feed.js'
 import { Feeds } from './feeds.js'
 import { Flush } from './flush.js'
 import type { Link } from './link.js'
+import { LogPresence, type SharedPresence } from './log-presence.js'
 import type { Member } from './member.js'
 import { Pace } from './pace.js'
 import { Presence } from './presence.js'
@@ -25,6 +26,8 @@ export interface DeliveryOptions {
   readonly limits: Limits
   readonly tracing: Tracing | undefined
   readonly topics: Topics
+  /** Present over a log. */
+  readonly presence: SharedPresence | undefined
   /** Called with every error of the hub itself that cost one connection. */
   readonly report: (error: unknown, connection: string) => void
 }
@@ -48,7 +51,7 @@ export class Delivery {
   /** Connections that closed during a walk over feeds. */
   readonly #leaving: Connection[] = []
 
-  constructor({ clock, random, limits, tracing, topics, report }: DeliveryOptions) {
+  constructor({ clock, random, limits, tracing, topics, presence, report }: DeliveryOptions) {
     const { counts } = this
     const setWatchers: Topics['setWatchers'] = (topic, watchers) => topics.setWatchers(topic, watchers)
     this.#random = random
@@ -66,7 +69,10 @@ export class Delivery {
       mayForget: (topic) => topics.mayForget(topic),
       deliver: (topic, filter, after) => topics.deliver(topic, filter, after),
       setWatchers,
-      presence: new Presence({ clock, feeds: this.feeds, setWatchers }),
+      presence:
+        presence === undefined
+          ? new Presence({ clock, feeds: this.feeds, setWatchers })
+          : new LogPresence(clock, this.feeds, presence),
       readStored: topics.readStored,
       findWindow: topics.findWindow,
       limits,
@@ -106,6 +112,11 @@ export class Delivery {
   /** Flushes the topic's session, and updates the reserved slices of the filter. */
   bringUpToDate(topic: Topic, filter: Filter): void {
     bringUpToDate(this.#services, topic, filter)
+  }
+
+  /** A hub of the log has counted watchers of a session anew. */
+  watchersChanged(session: Session): void {
+    this.#services.presence.changed(session.topic)
   }
 
   /** A session is being removed: its subscriptions end. */

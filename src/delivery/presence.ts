@@ -2,14 +2,12 @@ import type { Clock, Timer } from '../lib/clock.js'
 import type { JsonObject } from '../lib/json.js'
 import type { Timeline } from '../session/timeline.js'
 import type { Topic } from '../session/topic.js'
+import { subjectsMax, watchersOf } from '../session/watching.js'
 import type { Feeds } from './feeds.js'
 import type { Link } from './link.js'
 
 /** How often `$watchers` is updated. Milliseconds. */
-const watchersEveryMs = 1_000
-
-/** Maximum of subjects that are named; the others are counted. */
-const subjectsMax = 100
+export const watchersEveryMs = 1_000
 
 export interface PresenceParts {
   readonly clock: Clock
@@ -56,7 +54,8 @@ export class Presence {
       update.timer = undefined
       update.at = clock.elapsed()
       // A topic that has not begun has no state, so it is checked again.
-      if (!setWatchers(topic, this.#count(topic))) this.#schedule(topic)
+      const { count, subjects } = countWatchers(this.#parts.feeds, topic)
+      if (!setWatchers(topic, watchersOf(count, subjects))) this.#schedule(topic)
     })
   }
 
@@ -67,21 +66,24 @@ export class Presence {
     if (topics?.size === 0) this.#updates.delete(topic.timeline)
     this.#parts.setWatchers(topic, undefined)
   }
+}
 
-  /** Connections that follow the topic, or all of its session, without agents that follow commands. */
-  #count(topic: Topic): JsonObject {
-    const links = new Set<Link>()
-    const subjects = new Set<string>()
-    for (const followed of this.#parts.feeds.followed(topic.timeline)?.topics ?? []) {
-      if (followed.topic !== topic && !followed.topic.isWhole) continue
-      for (const { filter, subscriptions } of followed.feeds.values()) {
-        if (filter.names('command.cancel')) continue
-        for (const { link, subject } of subscriptions) {
-          links.add(link)
-          if (subject !== undefined && subjects.size < subjectsMax) subjects.add(subject)
-        }
+/** @returns the connections that follow the topic, or all of its session, without agents that follow commands */
+export function countWatchers(
+  feeds: Feeds,
+  topic: Topic | undefined,
+): { readonly count: number; readonly subjects: ReadonlySet<string> } {
+  const links = new Set<Link>()
+  const subjects = new Set<string>()
+  for (const followed of (topic && feeds.followed(topic.timeline)?.topics) ?? []) {
+    if (followed.topic !== topic && !followed.topic.isWhole) continue
+    for (const { filter, subscriptions } of followed.feeds.values()) {
+      if (filter.names('command.cancel')) continue
+      for (const { link, subject } of subscriptions) {
+        links.add(link)
+        if (subject !== undefined && subjects.size < subjectsMax) subjects.add(subject)
       }
     }
-    return { count: links.size, ...(subjects.size > 0 && { subjects: [...subjects].sort() }) }
   }
+  return { count: links.size, subjects }
 }

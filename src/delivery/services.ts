@@ -43,7 +43,7 @@ export interface Services extends Topics {
   readonly feeds: Feeds
   readonly flush: Flush
   readonly pace: Pace
-  readonly presence: Presence
+  readonly presence: Pick<Presence, 'changed'>
   readonly storedReplays: StoredReplays
   /** Counts and reports an error of the hub itself, which costs one connection. */
   reportFault(error: unknown, connection: string): void

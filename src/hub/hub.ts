@@ -643,6 +643,7 @@ export class Hub {
     this.#parts.duties?.close()
     this.#parts.expiries.close()
     this.#parts.retention?.close()
+    this.#parts.living?.close()
     await this.#submissions.settled()
     this.#sessions.logLists?.close()
     await this.#log?.close()

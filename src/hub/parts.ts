@@ -12,6 +12,7 @@ import { DueTimes } from '../sessions/due-times.js'
 import { Forks } from '../sessions/forks.js'
 import { HeldTexts } from '../sessions/held-texts.js'
 import { Leases } from '../sessions/leases.js'
+import { LivingHubs } from '../sessions/living-hubs.js'
 import { LogDuties } from '../sessions/log-duties.js'
 import { LogForks } from '../sessions/log-forks.js'
 import { LogRedacting } from '../sessions/log-redacting.js'
@@ -46,6 +47,7 @@ export interface Parts {
   readonly expiries: StreamExpiries
   /** Present where old sessions of a log are removed. */
   readonly retention: LogRetention | undefined
+  readonly living: LivingHubs | undefined
   readonly forks: Forks
   readonly logRedacting: LogRedacting | undefined
 }
@@ -111,6 +113,10 @@ export function partsOf(common: Common, options: HubOptions): Parts {
     },
     onHeld: (session, held, isOwn) => logTexts?.changed(session, held, isOwn),
     onDelivered: (session, worker, commands) => duties?.delivered(session, worker, commands),
+    onWatchers: (session) => {
+      living?.counted(session.id)
+      delivery.watchersChanged(session)
+    },
     onOver: (session) => {
       leases.dropAll(session)
       for (const one of times) one.dropAll(session)
@@ -125,11 +131,22 @@ export function partsOf(common: Common, options: HubOptions): Parts {
     onStale: (session) => delivery.stale(session),
   })
   const { committing, topics } = sessions
+  const held = (id: string) => sessions.held(id)
   const readStoredEvents: ReadStored = (topic, filter, part) =>
     readStored({ committing, catalog }, topic, filter, part)
   const delivery = new Delivery({
     ...common,
     report: options.report ?? ((error) => console.error(error)),
+    presence: log && {
+      hub,
+      held,
+      submit: async (session, worker, watchersOf) => {
+        await submitting?.own(session, (opened) => {
+          const watchers = watchersOf(opened)
+          return watchers === undefined ? [] : [{ kind: 'watchers', worker, watchers }]
+        })
+      },
+    },
     topics: {
       topicToFollow: (name, permissions) => topics.toFollow(name, permissions),
       mayForget: (topic) => sessions.mayForget(topic),
@@ -172,8 +189,11 @@ export function partsOf(common: Common, options: HubOptions): Parts {
     submitting &&
     log &&
     new LogRedacting({ log, sessions, submitting, catalog, isMasking: masking !== undefined, aside })
-  const held = () => [...sessions.inMemory()]
-  const retention = log && ageMs !== undefined ? new LogRetention({ log, clock, ageMs, held }) : undefined
-  const more = { texts, logTexts, submitting, duties, expiries, forks, logRedacting, retention }
+  const inMemory = () => [...sessions.inMemory()]
+  const retention =
+    log && ageMs !== undefined ? new LogRetention({ log, clock, ageMs, held: inMemory }) : undefined
+  const gone = (session: string, of: string) => duties?.hubGone(session, of)
+  const living: LivingHubs | undefined = log && new LivingHubs({ log, clock, hub, held, gone })
+  const more = { texts, logTexts, submitting, duties, expiries, forks, logRedacting, retention, living }
   return { sessions, delivery, publishing, leases, times, readStored: readStoredEvents, ...more }
 }

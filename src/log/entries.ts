@@ -39,7 +39,7 @@ export type LogEntry =
       readonly outcome?: JsonValue | undefined
       readonly result?: Result | undefined
       readonly reason?: string | undefined
-      /** So many commands may expire with it. */
+      /** So many commands may expire with it. `$watchers` of two topics are removed in place of one. */
       readonly room: number
     }
   /** A new attempt at a step begins. Means nothing where the newest one is not `base` any more. */
@@ -77,6 +77,8 @@ export type LogEntry =
       readonly patterns: readonly Pattern[]
       readonly offsets: readonly (readonly [first: Offset, last: Offset])[]
     }
+  /** The watchers of a topic at one hub. */
+  | { readonly kind: 'watchers'; readonly worker?: string | undefined; readonly watchers: HubWatchers }
   /** Somebody is stuck. Means nothing where it was heard of after `seen`. */
   | {
       readonly kind: 'stalled'
@@ -88,6 +90,16 @@ export type LogEntry =
         readonly tool?: string
       }
     }
+
+/** The watchers of a topic at one hub; none, and nobody asks: they are not counted any more. */
+export interface HubWatchers {
+  readonly hub: string
+  readonly count: number
+  /** Some of the holders of their tokens, sorted. */
+  readonly subjects?: readonly string[] | undefined
+  /** Somebody there follows `$watchers`. */
+  readonly asks: boolean
+}
 
 /** A request to a durable stream, as its protocol has them. */
 export type StreamChange =

@@ -80,6 +80,8 @@ export class MemoryLog {
   readonly #laneEntries: number
   /** What hubs have put; `until` is by the monotonic clock. */
   readonly #notes = new Map<string, { readonly bytes: Uint8Array; readonly until: number }>()
+  /** Until when hubs live, by the monotonic clock. */
+  readonly #living = new Map<string, number>()
   /** Of all sessions, for lists. No copy that takes over lacks any of it. */
   readonly descriptions: Descriptions
 
@@ -107,6 +109,7 @@ export class MemoryLog {
     this.#era = image.era
     this.#sessions = new Map(image.sessions)
     this.#notes.clear()
+    this.#living.clear()
     this.#lineage++
   }
 
@@ -121,6 +124,13 @@ export class MemoryLog {
     const note = this.#notes.get(name)
     this.#notes.delete(name)
     return note === undefined || note.until <= this.#clock.elapsed() ? undefined : note.bytes
+  }
+
+  living(hub: string, ms: number): readonly string[] {
+    const now = this.#clock.elapsed()
+    this.#living.set(hub, now + ms)
+    for (const [other, until] of this.#living) if (until <= now) this.#living.delete(other)
+    return [...this.#living.keys()]
   }
 
   get lineage(): number {
@@ -437,6 +447,10 @@ class MemoryLink implements SharedLog {
 
   async take(name: string): Promise<Uint8Array | undefined> {
     return this.#greeted().take(name)
+  }
+
+  async living(hub: string, ms: number): Promise<readonly string[]> {
+    return this.#greeted().living(hub, ms)
   }
 
   async close(): Promise<void> {

@@ -86,6 +86,13 @@ export interface SharedLog {
   put(name: string, bytes: Uint8Array, ms: number): Promise<void>
   /** @returns the bytes, to the first that asks for them; undefined if they are gone or were never there */
   take(name: string): Promise<Uint8Array | undefined>
+  /**
+   * Says that a hub lives.
+   *
+   * @param ms how long, if it says nothing more; 0: no longer
+   * @returns the hubs that live
+   */
+  living(hub: string, ms: number): Promise<readonly string[]>
   /** Calls the listener when the log cannot be reached or followed, and again, with undefined, once it can. */
   onFault?(listener: (fault: StoreError | undefined) => void): void
   /** Counts since it was opened, if it keeps any. */

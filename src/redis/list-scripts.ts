@@ -68,7 +68,16 @@ for i = 1, math.min(#all, limit + 1) do
 end
 return answer`)
 
-export const listScripts: Readonly<Record<'describe' | 'forget' | 'described', Script>> = {
+/** ARGV: 2 hub · 3 milliseconds. KEYS: 2 hubs by the time until which they live, by the clock of the engine. */
+const living = script(`
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('ZADD', KEYS[2], now + ARGV[3], ARGV[2])
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
+return redis.call('ZRANGE', KEYS[2], 0, -1)`)
+
+export const listScripts: Readonly<Record<'describe' | 'forget' | 'described' | 'living', Script>> = {
+  living,
   describe,
   forget,
   described,

@@ -271,6 +271,13 @@ export class RedisLog implements SharedLog {
     return (taken as Buffer | null) ?? undefined
   }
 
+  async living(hub: string, ms: number): Promise<readonly string[]> {
+    const [shard] = shards as [Shard]
+    const keys = [this.#key(shard, 'living')]
+    const run = this.#counted(() => this.nodes.run(listScripts.living, shard, keys, [hub, Math.ceil(ms)]))
+    return ((await run).answer as Buffer[]).map(String)
+  }
+
   async close(): Promise<void> {
     if (this.#isClosed) return
     this.#isClosed = true

@@ -46,6 +46,8 @@ export interface SessionSetting {
   readonly past?: SharedPast
   /** As `past`: somebody follows who was given commands. All hubs have to be told before anything is changed. */
   readonly delivered?: (session: string, worker: string | undefined, commands: readonly Offset[]) => void
+  /** As `past`: a hub has counted watchers anew. */
+  readonly watchersChanged?: (session: string) => void
   /** Called when the session's mode has withheld an event. */
   withheld(): void
   /** Called when the session's entry in the list of sessions has changed. */

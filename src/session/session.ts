@@ -6,6 +6,7 @@ import { Entry } from '../history/entry.js'
 import { History } from '../history/history.js'
 import { type JsonObject, type JsonValue, jsonBytes } from '../lib/json.js'
 import { Weight } from '../lib/weight.js'
+import type { HubWatchers } from '../log/entries.js'
 import type { MaskedSession } from '../mask/masking.js'
 import { Masks } from '../mask/masks.js'
 import type { KeptValue } from '../mask/values.js'
@@ -31,6 +32,7 @@ import type { EndOptions, Intent, SessionSetting, SessionStatus } from './sessio
 import { Steering } from './steering.js'
 import type { SharedPast, Timeline } from './timeline.js'
 import { AllTopic, OwnTopic, type Topic } from './topic.js'
+import { type TopicWatchers, Watching } from './watching.js'
 import { Worker } from './worker.js'
 import { Workers } from './workers.js'
 
@@ -74,6 +76,8 @@ export class Session implements Timeline, MaskedSession {
   #forkedFrom: ForkOrigin | undefined = undefined
   /** The offset of the newest removal of a slice, so that a fork knows whether it has all that were there before. */
   #slicesRemovedAt: Offset = start
+  /** Absent where nobody asks. */
+  #watching: Watching | undefined = undefined
   #following: Following | undefined = undefined
   /** The reserved slices are out of date. */
   #stale = true
@@ -422,6 +426,34 @@ export class Session implements Timeline, MaskedSession {
     this.change({ topic, slice: '$watchers', now, make })
   }
 
+  /** What the hubs of a log count; absent where nobody asks. */
+  get watching(): Watching | undefined {
+    return this.#watching
+  }
+
+  /** A hub of the log has counted the watchers of a topic anew. @returns whether that is a change */
+  countWatchers(topic: OwnTopic, watchers: HubWatchers, now: number): boolean {
+    const watching = (this.#watching ??= new Watching())
+    const isChanged = watching.set(topic.worker, watchers)
+    if (watching.isEmpty) this.#watching = undefined
+    if (!isChanged) return false
+    this.setWatchers(topic, watching.value(topic.worker), now)
+    this.#setting.watchersChanged?.(this.id)
+    return true
+  }
+
+  restoreWatching(kept: readonly TopicWatchers[]): void {
+    this.#watching = new Watching()
+    this.#watching.restore(kept)
+  }
+
+  /** Counts watchers no longer. @param room the number of offsets for this */
+  stopCounting(room: number, now: number): void {
+    const topics = this.topics().filter(({ state }) => state.get('$watchers') !== undefined)
+    for (const topic of topics.slice(0, room)) this.setWatchers(topic, undefined, now)
+    this.#watching = undefined
+  }
+
   /** The worker begins, if it has not. */
   startWorker(worker: Worker, now: number): void {
     if (worker.startedAt !== undefined) return
@@ -452,7 +484,7 @@ export class Session implements Timeline, MaskedSession {
     }
     this.#conclude(now)
     // Before the final event, so that followers still get it.
-    for (const topic of this.topics()) this.setWatchers(topic, undefined, now)
+    if (this.past === undefined) this.stopCounting(Number.POSITIVE_INFINITY, now)
     if (this.watched || this.topic.stateOffset > 0) this.refresh(now)
     this.#completion = this.appendToAll(event, facts)
     this.journal?.recordChanged()

@@ -13,6 +13,7 @@ import { storedEvent } from '../session/journal.js'
 import type { Session } from '../session/session.js'
 import { mayBeStuck } from '../session/stall.js'
 import type { OwnTopic } from '../session/topic.js'
+import type { TopicWatchers } from '../session/watching.js'
 import type { Worker } from '../session/worker.js'
 import { pack, unpack } from '../store/block.js'
 import type { SessionBatch, SessionRecord, StoredEvent, StoredSession, StoredSlice } from '../store/store.js'
@@ -155,6 +156,11 @@ function applyEntry(
       }
       return true
     }
+    case 'watchers': {
+      const worker = knownWorker(session, entry.worker)
+      if (worker === 'unknown') return false
+      return session.countWatchers(worker?.topic ?? session.topic, entry.watchers, at)
+    }
     case 'stalled': {
       const { seen, stalled } = entry
       const worker = knownWorker(session, entry.worker)
@@ -175,6 +181,7 @@ function applyEntry(
         const data = { offset: command.offset, state: 'expired', reason: 'the session has ended' }
         tell(session, worker, { type: 'command.done', data, at }, catalog)
       }
+      session.stopCounting(place + 2 * room - session.offset, at)
       const data = ending.outcome === undefined ? {} : { outcome: ending.outcome }
       const bytes = measure(data, Number.POSITIVE_INFINITY)
       // The two offsets before its own are reserved for the reserved slices.
@@ -259,6 +266,7 @@ function tell(
 
 /** @returns the lane of the log that an entry is in */
 export function laneOf(entry: LogEntry, catalog: Catalog): Lane {
+  if (entry.kind === 'watchers') return 'droppable'
   return entry.kind === 'event' && !catalog.traitsOf(entry.event.type).critical ? 'droppable' : 'critical'
 }
 
@@ -273,6 +281,8 @@ interface Image extends Pick<StoredSession, 'record' | 'workers' | 'slices' | 'l
   readonly heard: readonly (readonly [worker: string, offset: Offset])[]
   /** The offset of the last change to the session. */
   readonly active: Offset
+  /** Who watches, where somebody asks. */
+  readonly watching?: readonly TopicWatchers[]
 }
 
 /** What an image has of a session beside its events. */
@@ -323,6 +333,7 @@ export function imageOf(session: Session, catalog: Catalog, fork?: ForkImage): U
       ...[...session.workers.values()].map(({ id, progress }) => [id, progress.heardOffset] as const),
     ],
     active: session.publishers.heardOffset(undefined),
+    ...(fork === undefined && session.watching && { watching: session.watching.kept() }),
   }
   return pack(image)
 }
@@ -345,10 +356,10 @@ function partsOf(session: Session): ImageParts {
 
 function slicesOf({ worker, state }: OwnTopic): StoredSlice[] {
   const kept = [...state.kept()].map(([slice, value, offset]) => ({ slice, value, offset }))
-  const commands = state.get('$commands')
-  // All hubs need the same base for its next change.
-  if (commands !== undefined) {
-    kept.push({ slice: '$commands', value: commands, offset: state.offsetOf('$commands') })
+  // All hubs need the same base for their next changes.
+  for (const slice of ['$commands', '$watchers']) {
+    const value = state.get(slice)
+    if (value !== undefined) kept.push({ slice, value, offset: state.offsetOf(slice) })
   }
   return kept.map((slice) => ({ ...(worker !== undefined && { worker }), ...slice }))
 }
@@ -365,7 +376,15 @@ export function restoreImage(
   before: readonly Delivered[],
   catalog: Catalog,
 ): void {
-  const { completion, told, messages = [], heard, active, ...image } = unpack<Image>(Buffer.from(bytes))
+  const {
+    completion,
+    told,
+    messages = [],
+    heard,
+    active,
+    watching,
+    ...image
+  } = unpack<Image>(Buffer.from(bytes))
   const taken: ReadonlySet<Offset> = new Set(messages)
   const events = [...before.flatMap((batch) => eventsOf(batch, taken, catalog)), ...told]
   events.sort((one, other) => one.offset - other.offset)
@@ -383,6 +402,7 @@ export function restoreImage(
   restoreSession(session, stored, { events, catalog })
   for (const [id, at] of heard) (session.workers.get(id) ?? session).progress.heardAgain(at)
   session.publishers.heardAgain(undefined, active)
+  if (watching !== undefined) session.restoreWatching(watching)
 }
 
 /**

@@ -241,7 +241,8 @@ export class Drafting {
           throw new ProtocolError('conflict', `session ${quote(session.id)} has already ended`)
         }
         const { outcome, result, reason } = maskedEnding(intent.ending, mask)
-        const room = session.commands.open().length + racingCommands
+        const watched = session.watching?.topics.length ?? 0
+        const room = session.commands.open().length + Math.ceil(watched / 2) + racingCommands
         const entries = this.#released(session, draft, (streams, release) => streams.endAll(session, release))
         draft.add(intent, [...entries, { kind: 'end', outcome, result, reason, room }], 64)
         draft.ends = true

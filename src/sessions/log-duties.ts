@@ -96,6 +96,17 @@ export class LogDuties {
     void this.#say(id, () => [{ kind: 'delivered', worker, commands }])
   }
 
+  /** A hub is gone, and its watchers with it. */
+  hubGone(id: string, hub: string): void {
+    void this.#soon(id, ({ watching }) =>
+      (watching?.topics ?? []).flatMap((worker): LogEntry[] =>
+        watching?.of(worker, hub) === undefined
+          ? []
+          : [{ kind: 'watchers', worker, watchers: { hub, count: 0, asks: false } }],
+      ),
+    )
+  }
+
   /** A connection with a lease is alive. */
   renew(id: string, worker: string | undefined, ms: number): void {
     const { submitting, leases } = this.#parts

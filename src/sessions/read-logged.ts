@@ -51,6 +51,7 @@ export function aside(setting: SessionSetting): SessionSetting {
     journal: undefined,
     notices: new Set(),
     delivered: nothing,
+    watchersChanged: nothing,
     withheld: nothing,
     listChanged: nothing,
     listTouched: nothing,

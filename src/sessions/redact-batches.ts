@@ -161,6 +161,7 @@ function redactedEntry(entry: LogEntry, redaction: Redaction): LogEntry {
     case 'redact':
     case 'stalled':
     case 'stream':
+    case 'watchers':
       return entry
   }
 }

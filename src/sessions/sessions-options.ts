@@ -38,6 +38,8 @@ export interface SessionsOptions {
   readonly onDelivered: (session: string, worker: string | undefined, commands: readonly Offset[]) => void
   /** As `log`: called when what is held back of a session's texts has changed, `isOwn` by this hub; undefined if it leaves memory. */
   readonly onHeld: (session: Session, held: HeldBack | undefined, isOwn: boolean) => void
+  /** As `log`: called when a hub has counted watchers of a session anew, and when one that is counted was loaded. */
+  readonly onWatchers: (session: Session) => void
   /** As `log`: called when a session has no duties any more, because it has ended or is gone. */
   readonly onOver: (session: string) => void
   /** Called with the time when a command to a session expires. Milliseconds since 1970. */

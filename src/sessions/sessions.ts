@@ -98,6 +98,10 @@ export class Sessions {
       ...(options.log && {
         past: noPast,
         delivered: options.onDelivered,
+        watchersChanged: (id: string) => {
+          const session = this.#held.get(id)
+          if (session !== undefined) options.onWatchers(session)
+        },
       }),
       withheld: () => {
         this.#withheld++
@@ -321,8 +325,6 @@ export class Sessions {
   setWatchers(topic: Topic, watchers: JsonObject | undefined): boolean {
     const session = this.#held.get(topic.timeline.id)
     if (session === undefined || session !== topic.timeline || !(topic instanceof OwnTopic)) return true
-    // Changes by one hub's own count would have offsets that other hubs of the log do not know.
-    if (this.followed !== undefined) return true
     if (session.status === 'ended') return true
     if (session.status === 'waiting') return false
     session.setWatchers(topic, watchers, this.#options.clock.now())
@@ -506,6 +508,7 @@ export class Sessions {
 
   /** Every hub that has held a session of the log watches its commands and leases. */
   #seeTo(session: Session): void {
+    if (session.watching !== undefined) this.#options.onWatchers(session)
     if (session.status === 'ended') return
     const { dueAt } = session.commands
     if (dueAt !== undefined) this.#options.onCommandDue(session.id, dueAt)

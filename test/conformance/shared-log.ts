@@ -370,6 +370,19 @@ export function sharedLogConformance(
     })
   })
 
+  t.test('a hub lives as long as it says', async (t) => {
+    const log = await setUp(t)
+    const [one, other] = [log.link(), log.link()]
+    t.strictSame(await one.living('a', 60_000), ['a'])
+    t.strictSame(new Set(await other.living('b', 60_000)), new Set(['a', 'b']))
+    t.strictSame(await one.living('a', 0), ['b'])
+    await one.living('a', 1)
+    await until('one is gone when its time is over', async () => {
+      const living = await other.living('b', 60_000)
+      return living.length === 1 && living[0] === 'b'
+    })
+  })
+
   t.test('who follows first and opens then misses nothing', async (t) => {
     const log = await setUp(t)
     const { link, epoch } = await opened(log)

@@ -246,6 +246,10 @@ export class FaultyLink implements SharedLog {
     return this.#call(() => this.#inner.take(name))
   }
 
+  living(hub: string, ms: number): Promise<readonly string[]> {
+    return this.#call(() => this.#inner.living(hub, ms))
+  }
+
   close(): Promise<void> {
     return this.#inner.close()
   }

@@ -27,6 +27,9 @@ export interface LogClientCounts {
   comebacks: number
 }
 
+/** The subscription that asks who watches. */
+const asking = 2
+
 /** Follows all of one session, at one hub and then another, and remembers what it was told. */
 export class LogClient {
   readonly session: string
@@ -43,6 +46,7 @@ export class LogClient {
   readonly #clock: SimulatedClock
   #connection: Connection | undefined
   #peer: MemoryPeer | undefined
+  #feed = 0
 
   readonly #slices: readonly string[]
 
@@ -95,6 +99,9 @@ export class LogClient {
         slices: this.#slices,
         ...(after !== undefined && { after }),
       })
+      if (!this.watches) return
+      const asked = `sessions/${this.session}`
+      connection.receive({ type: 'subscribe', sub: asking, topic: asked, types: [], slices: ['$watchers'] })
     }
     Promise.resolve(hub.open(topic, after))
       .then(subscribe)
@@ -122,9 +129,12 @@ export class LogClient {
   }
 
   #take(frame: HubFrame): void {
+    // It asks who watches, and is told in the topic of all.
+    if ('sub' in frame ? frame.sub === asking : 'feed' in frame && frame.feed !== this.#feed) return
     switch (frame.type) {
       case 'subscribed': {
         const { epoch, offset, slices, gap, resumed } = frame
+        this.#feed = frame.feed
         if (this.epoch === '') {
           this.#begin(epoch)
           this.joinedAt = offset

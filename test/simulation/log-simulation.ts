@@ -107,7 +107,7 @@ export class LogSimulation {
     this.#clients = Array.from({ length: 8 }, (_, i) => {
       const session = sessionIds[i % sessionIds.length] as string
       // Those that follow no slices of the hubs' own are not always given a snapshot.
-      const slices = i % 4 < 2 ? sliceNames : ['*', '$session', '$workers']
+      const slices = i % 4 < 2 ? sliceNames : ['*', '$session', '$workers', '$watchers']
       return new LogClient(session, slices, this.#clock, counts)
     })
   }
@@ -407,7 +407,7 @@ export class LogSimulation {
   /** Nothing goes wrong any more, and everything arrives. */
   async #settle(): Promise<void> {
     for (const { link } of this.#places) link.faults = noFaults
-    for (let turn = 0; turn < 400; turn++) {
+    for (let turn = 0; turn < 600; turn++) {
       for (const pending of this.#pending) {
         if (pending.asked === undefined || pending.asked.life !== pending.asked.place.life)
           this.#publish(pending)
@@ -424,14 +424,25 @@ export class LogSimulation {
       if (turn > 100 && isQuiet) return
     }
     const stuck = this.#clients.filter((client) => !this.#isDone(client))
-    const where = stuck.map(({ session, position, isLive }) => ({ session, position, isLive }))
+    const where = stuck.map(({ session, position, isLive, mirror }) => {
+      const watchers = mirror.get('$watchers')?.value
+      return { session, position, isLive, watchers }
+    })
     throw new Error(`${this.#pending.length} are not published, clients at ${JSON.stringify(where)}`)
   }
 
   #isDone(client: LogClient): boolean {
     const truth = this.#truth(client.session, client.epoch)
     const newest = Math.max(0, ...truth.events.keys())
-    return client.isLive && client.position >= newest
+    return client.isLive && client.position >= newest && this.#isCounted(client)
+  }
+
+  /** Whether it is told how many watch its session now, at all hubs that live. */
+  #isCounted({ session, watches, mirror }: LogClient): boolean {
+    const kept = this.#log.image().sessions.get(session)
+    if (!watches || kept === undefined || kept.batches.length === 0) return true
+    const watchers = this.#clients.filter((one) => one.session === session).length
+    return same(mirror.get('$watchers')?.value, kept.ended ? undefined : { count: watchers })
   }
 
   #epochOf(session: string): string {

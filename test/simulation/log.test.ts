@@ -3,6 +3,7 @@ import type { Offset } from '../../src/protocol/cursor.js'
 import { Commands } from '../../src/session/commands.js'
 import { Publishers } from '../../src/session/publishers.js'
 import { Session } from '../../src/session/session.js'
+import { LivingHubs } from '../../src/sessions/living-hubs.js'
 import { LogFollower } from '../../src/sessions/log-follower.js'
 import { LogSessions } from '../../src/sessions/log-sessions.js'
 import { TopicState } from '../../src/state/topic-state.js'
@@ -128,6 +129,9 @@ const mutations: Readonly<Record<string, Mutation>> = {
           return original.call(this, id, { position })
         },
     ),
+  },
+  'watchers at a hub that is gone are not counted': {
+    patch: patched(LivingHubs.prototype, 'counted', () => () => undefined),
   },
   'what is retained no more is told': {
     patch: patched(

@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import sys
+import threading
 import time
 from datetime import datetime, timedelta, timezone
 
@@ -196,7 +197,40 @@ async def renewed_async():
                 say({"note": event.data})
 
 
-if scenario == "renewed-async":
+def closed():
+    """A subscription that waits for events is closed from another thread."""
+    with runcast.connect(url) as client:
+        subscription = client.session("closed").subscribe(replay="all")
+        say(next(subscription).data)
+        for close in [subscription.close, client.close]:
+            threading.Timer(0.1, close).start()
+            say([event.data for event in subscription])
+            subscription = client.session("closed").subscribe(replay="none")
+
+
+async def closed_async():
+    async with runcast.aio.connect(url) as client:
+        subscription = client.session("closed").subscribe(replay="all")
+        say((await anext(subscription)).data)
+        # The task begins once the subscription waits.
+        closing = asyncio.create_task(subscription.close())
+        say([event.data async for event in subscription])
+        await closing
+        waiting = client.session("closed").subscribe(replay="none")
+        closing = asyncio.create_task(client.close())
+        say([event.data async for event in waiting])
+        await closing
+    async with runcast.aio.connect(url) as client:
+        stopped = client.session("closed").subscribe(replay="all")
+        async for event in stopped:
+            break
+        await stopped.close()
+        say([event async for event in stopped])
+
+
+if scenario == "closed-async":
+    asyncio.run(closed_async())
+elif scenario == "renewed-async":
     asyncio.run(renewed_async())
 elif scenario == "window-async":
     asyncio.run(window_async())
@@ -205,5 +239,5 @@ elif scenario == "steered-async":
 elif scenario == "subscribe-async":
     asyncio.run(subscribe_async())
 else:
-    scenarios = [publish, subscribe, calls, steered, window, redacted, renewed]
+    scenarios = [publish, subscribe, calls, steered, window, redacted, renewed, closed]
     {one.__name__: one for one in scenarios}[scenario]()

@@ -51,6 +51,20 @@ t.test(
   },
 )
 
+t.test('a subscription that waits is closed from elsewhere', { skip }, async (t) => {
+  const { hub, url } = await served(t)
+  hub.publish('sessions/closed', [{ type: 'note', data: 1 }])
+  await hub.settled()
+  for (const scenario of ['closed', 'closed-async']) {
+    const next = play(t, url, scenario)
+    t.equal(await next(), 1)
+    t.strictSame(await next(), [], `${scenario}: the subscription was closed`)
+    t.strictSame(await next(), [], `${scenario}: its client was closed`)
+    if (scenario === 'closed-async') t.strictSame(await next(), [], 'also one that does not wait')
+  }
+  await until('nobody follows', () => hub.stats().subscriptions === 0)
+})
+
 t.test('the examples of the guide run as they are written', { skip }, async (t) => {
   const { hub, url } = await served(t)
   const guide = readFileSync(new URL('../../docs/guide/python.md', import.meta.url), 'utf8')

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 import time as clock
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
+from socket import SHUT_RDWR
 from types import TracebackType
 from typing import Any
 
@@ -26,6 +28,12 @@ def connect(url: str | None = None, *, token: core.Token | None = None, timeout:
     return Client(url, token=token, timeout=timeout)
 
 
+def _shut(response: httpx.Response) -> None:
+    """Ends a response that another thread reads, which would not notice that its socket is closed."""
+    with suppress(OSError):
+        response.extensions["network_stream"].get_extra_info("socket").shutdown(SHUT_RDWR)
+
+
 class Client:
     """A way to one hub. Its sessions share its connections; it may be used by many threads."""
 
@@ -37,6 +45,7 @@ class Client:
         self._tokens = core.Tokens(token)
         self._http = httpx.Client(base_url=self.url, timeout=timeouts, limits=limits, trust_env=False)
         self._closed = threading.Event()
+        self._streams: set[httpx.Response] = set()
         self._renewals: set[_Renewal] = set()
 
     def __enter__(self) -> "Client":
@@ -48,6 +57,8 @@ class Client:
     def close(self) -> None:
         """Ends every subscription and closes the connections."""
         self._closed.set()
+        for response in list(self._streams):
+            _shut(response)
         for renewal in list(self._renewals):
             renewal.close()
         self._http.close()
@@ -278,13 +289,17 @@ class Subscription(Iterator[Event]):
 
     def close(self) -> None:
         self._closed = True
-        if self._response is not None:
-            self._response.close()
+        response = self._response
+        if response is not None:
+            _shut(response)
+        # A generator that waits in another thread cannot be closed; it ends when its response does.
+        with suppress(ValueError):
+            self._events.close()
 
     def _over(self) -> bool:
         return self._closed or self._client._closed.is_set() or self._following.ended
 
-    def _run(self) -> Iterator[Event]:
+    def _run(self) -> Generator[Event, None, None]:
         following = self._following
         tokens = self._client._tokens
         backoff = core.Backoff()
@@ -305,6 +320,7 @@ class Subscription(Iterator[Event]):
                         asked = core.retry_after_s(response.headers.get("retry-after"))
                         raise HubError(response.status_code, _problem(response))
                     self._response = response
+                    self._client._streams.add(response)
                     renewal = _Renewal.begin(self._client, response, held)
                     backoff.reset()
                     renewed = False
@@ -327,7 +343,9 @@ class Subscription(Iterator[Event]):
                 if self._over():
                     return
             finally:
-                self._response = None
+                if self._response is not None:
+                    self._client._streams.discard(self._response)
+                    self._response = None
                 if renewal is not None:
                     renewal.close()
             if self._over() or self._client._closed.wait(backoff.next(asked)):

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time as clock
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import aclosing, suppress
 from datetime import datetime
 from types import TracebackType
 from typing import Any
@@ -249,11 +250,13 @@ class Session(Worker):
 
 
 class Subscription(AsyncIterator[Event]):
-    """The events of one topic. `cursor` is where it is."""
+    """The events of one topic. `cursor` is where it is; `close` ends it from any task of the loop."""
 
     def __init__(self, client: Client, following: core.Following) -> None:
         self._client = client
         self._following = following
+        self._response: httpx.Response | None = None
+        self._closed = asyncio.Event()
         self._events = self._run()
 
     @property
@@ -270,12 +273,17 @@ class Subscription(AsyncIterator[Event]):
         return await anext(self._events)
 
     async def close(self) -> None:
-        await self._events.aclose()
+        self._closed.set()
+        # A generator that waits for the hub cannot be closed; it ends when its response does.
+        if not self._events.ag_running:
+            await self._events.aclose()
+        elif self._response is not None:
+            await self._response.aclose()
 
     def _over(self) -> bool:
-        return self._client._closed or self._following.ended
+        return self._closed.is_set() or self._client._closed or self._following.ended
 
-    async def _run(self) -> AsyncIterator[Event]:
+    async def _run(self) -> AsyncGenerator[Event, None]:
         following = self._following
         tokens = self._client._tokens
         backoff = core.Backoff()
@@ -289,18 +297,21 @@ class Subscription(AsyncIterator[Event]):
             given = {"accept": "text/event-stream", **held}
             renewal: asyncio.Task[None] | None = None
             try:
-                async with self._client._http.stream("GET", following.stream_path(), headers=given) as response:
-                    if response.status_code == 204:
-                        return
-                    if response.status_code >= 400:
-                        await response.aread()
-                        asked = core.retry_after_s(response.headers.get("retry-after"))
-                        raise HubError(response.status_code, _problem(response))
-                    renewal = self._client._renewing(response, held)
-                    backoff.reset()
-                    renewed = False
-                    parser = Parser()
-                    async for chunk in response.aiter_raw():
+                # Not with `stream`: a loop that ends would close its generator while this one does.
+                request = self._client._http.build_request("GET", following.stream_path(), headers=given)
+                self._response = response = await self._client._http.send(request, stream=True)
+                if response.status_code == 204:
+                    return
+                if response.status_code >= 400:
+                    await response.aread()
+                    asked = core.retry_after_s(response.headers.get("retry-after"))
+                    raise HubError(response.status_code, _problem(response))
+                renewal = self._client._renewing(response, held)
+                backoff.reset()
+                renewed = False
+                parser = Parser()
+                async with aclosing(response.aiter_raw()) as chunks:
+                    async for chunk in chunks:
                         for block in parser.feed(chunk):
                             for event in following.take(block):
                                 yield event
@@ -317,11 +328,15 @@ class Subscription(AsyncIterator[Event]):
                 if self._over():
                     return
             finally:
+                if self._response is not None:
+                    await self._response.aclose()
+                    self._response = None
                 if renewal is not None:
                     renewal.cancel()
             if self._over():
                 return
-            await asyncio.sleep(backoff.next(asked))
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._closed.wait(), backoff.next(asked))
 
     async def _page(self, following: core.Following) -> Mapping[str, Any]:
         try:

@@ -89,5 +89,16 @@ t.test(
       { a: at(5), 'sessions/b': at(7) },
       'that topic is left out, and the other one has its own',
     )
+    const joining = { ...at(5), join: 'r3' }
+    const [own, worker] = ['sessions/a', 'sessions/a/workers/w']
+    for (const [one, other] of [
+      [joining, at(3)],
+      [at(3), joining],
+    ]) {
+      const both = positions(from('a', own, one), from('a', worker, other))
+      t.same(both, { [own]: one, [worker]: other }, 'one cursor cannot tell of both')
+    }
+    const restarted = positions(from('a', own, at(5)), from('a', worker, { ...at(3), epoch: 'f' }))
+    t.same(restarted, { [own]: at(5), [worker]: { ...at(3), epoch: 'f' } })
   },
 )

@@ -2,12 +2,13 @@ import t from 'tap'
 import type { LocalOptions } from '../../src/delivery/local.js'
 import type { Hub } from '../../src/hub/hub.js'
 import { type Clock, systemClock } from '../../src/lib/clock.js'
-import type { HubEvent, NewEvent } from '../../src/protocol/frames.js'
+import type { HubEvent, HubFrame, NewEvent } from '../../src/protocol/frames.js'
 import { openLmdb } from '../../src/store/lmdb.js'
 import { memoryStore } from '../../src/store/memory.js'
 import type { Store } from '../../src/store/store.js'
 import { FaultyStore } from '../kit/faulty-store.js'
 import { SeededRandom } from '../kit/random.js'
+import { until } from '../kit/wait.js'
 import { aDirectory, aHub, dataOf, notes, publishAll, range, take } from '../sessions/committing-kit.js'
 
 t.test('a reader that falls behind what memory holds goes on from the store', async (t) => {
@@ -203,4 +204,111 @@ t.test('what retention has trimmed is a gap', async (t) => {
   // The newest of its key is kept apart; the first of what the store has follows it.
   const all = await take(other, 'sessions/s', 2, { replay: 'all' })
   t.strictSame(dataOf(all.events), [pinned.data, trimmed + 1])
+})
+
+/** A connection whose link has room or not, as the test says, and what it was given. */
+function connectTo(hub: Hub) {
+  const got: HubFrame[] = []
+  const link = {
+    codec: hub.codecs.object,
+    waiting: 0,
+    hasRoom: true,
+    write(chunk: unknown) {
+      got.push(chunk as HubFrame)
+      return link.hasRoom
+    },
+    cork: (writes: () => void) => writes(),
+    end: () => undefined,
+    closed: undefined as string | undefined,
+    close: (code: string) => void (link.closed = code),
+  }
+  const connection = hub.connect(link)
+  const events = () => got.flatMap((frame) => (frame.type === 'events' ? frame.events : []))
+  return { link, connection, got, events, isLive: () => got.some(({ type }) => type === 'live') }
+}
+
+t.test('a filter that changes during a replay from the store holds for the rest of it', async (t) => {
+  for (const cutAfter of [0, 100, 700]) {
+    const hub = aHub(t, { store: memoryStore(), limits: { laneEventsMax: 50 } })
+    const given: NewEvent[] = range(1, 2_500).map((data) => ({
+      type: data % 3 === 0 ? 'cost' : 'assistant',
+      data,
+    }))
+    given.unshift({ type: 'trigger_updated', data: { trigger_id: 'pinned' } })
+    await publishAll(hub, 's', given)
+    const { link, connection, events, isLive } = connectTo(hub)
+    // Full after each frame, so that the filter changes between two of them.
+    link.hasRoom = false
+    connection.receive({ type: 'subscribe', sub: 1, topic: 'sessions/s', types: ['*'] })
+    await until(`${cutAfter} events have come`, () => {
+      if (events().length < cutAfter) connection.drained()
+      return events().length >= cutAfter
+    })
+    const before = events().length
+    connection.receive({ type: 'update', sub: 1, types: ['cost'] })
+    link.hasRoom = true
+    connection.drained()
+    await until('the rest has come', isLive)
+    const seen = given.slice(0, before)
+    const rest = given.slice(before).filter(({ type }) => type === 'cost')
+    t.same(dataOf(events()), dataOf([...seen, ...rest] as unknown as HubEvent[]), `cut after ${before}`)
+    t.equal(connection.events, seen.length + rest.length, 'each counts once')
+  }
+})
+
+t.test('texts in the store are joined as they are replayed, and counted', async (t) => {
+  const hub = aHub(t, { store: memoryStore(), limits: { laneEventsMax: 50 } })
+  const given = range(1, 2_000).map((n) => ({ type: 'client_output_delta', data: { content: `${n} ` } }))
+  await publishAll(hub, 's', given)
+  const { events, connection, isLive } = connectTo(hub)
+  connection.receive({ type: 'subscribe', sub: 1, topic: 'sessions/s' })
+  await until('all has come', isLive)
+  const text = events().map(({ data }) => (data as { content: string }).content)
+  t.equal(text.join(''), given.map(({ data }) => data.content).join(''))
+  t.ok(text.length < 20, `${text.length} events`)
+  t.equal(hub.stats().conflated, given.length - text.length)
+})
+
+t.test('one who comes back far behind is counted each event that came from the store, once', async (t) => {
+  const hub = aHub(t, { store: memoryStore(), limits: { laneEventsMax: 50 } })
+  const given = range(1, 3_000).map((n) => ({ type: 'note', data: `${n} ${'x'.repeat(1_000)}` }))
+  await publishAll(hub, 's', given)
+  const { events, connection, isLive } = connectTo(hub)
+  const after = `${hub.find('s')?.epoch}:0`
+  connection.receive({ type: 'subscribe', sub: 1, topic: 'sessions/s', after })
+  await until('all has come', isLive)
+  t.same(dataOf(events()), dataOf(given as unknown as HubEvent[]))
+  t.equal(connection.events, 3_000)
+})
+
+t.test('a store that cannot be read costs the connection that needs it, and no other', async (t) => {
+  const store = memoryStore()
+  const hub = aHub(t, { store, limits: { laneEventsMax: 50 }, report: () => undefined })
+  await publishAll(hub, 's', notes(1, 1_000))
+  store.read = () => Promise.reject(new Error('broken'))
+  const [behind, other] = [connectTo(hub), connectTo(hub)]
+  const after = `${hub.find('s')?.epoch}:0`
+  behind.connection.receive({ type: 'subscribe', sub: 1, topic: 'sessions/s', after })
+  other.connection.receive({ type: 'subscribe', sub: 1, topic: 'sessions/s', replay: false })
+  await until('it is closed', () => behind.link.closed !== undefined)
+  t.equal(behind.link.closed, 'internalError')
+  hub.session('s').publish(notes(1_001, 1))
+  await until('the other one has it', () => other.events().length === 1)
+})
+
+t.test('a connection follows a topic by one filter once', async (t) => {
+  const hub = aHub(t, {})
+  const [one, other] = [connectTo(hub), connectTo(hub)]
+  const follow = (connection: typeof one.connection, sub: number, types: readonly string[]) =>
+    connection.receive({ type: 'subscribe', sub, topic: 'sessions/s', types })
+  const conflict = { code: 'conflict', message: /^sub 1 already follows sessions\/s with the same filter$/ }
+  follow(one.connection, 1, ['a'])
+  t.throws(() => follow(one.connection, 2, ['a']), conflict, 'it has as many as the feed')
+  follow(other.connection, 1, ['a'])
+  t.throws(() => follow(one.connection, 2, ['a']), conflict, 'it has fewer than the feed')
+  follow(one.connection, 2, ['b'])
+  follow(one.connection, 3, ['c'])
+  t.throws(() => follow(one.connection, 4, ['a']), conflict, 'it has more than the feed')
+  t.throws(() => one.connection.receive({ type: 'update', sub: 2, types: ['a'] }), conflict)
+  t.equal(hub.stats().subscriptions, 4)
 })

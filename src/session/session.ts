@@ -573,10 +573,12 @@ export class Session implements Timeline, MaskedSession {
     this.#endedAt = record.endedAt
     this.#outcome = record.outcome
     this.#mode = record.mode ?? 'full'
-    this.#metadata = (record.metadata ?? {}) as JsonObject
     this.#forkedFrom = record.forkedFrom
     this.#slicesRemovedAt = record.slicesRemovedAt ?? start
-    this.room.add(jsonBytes(this.#metadata) + (record.outcome === undefined ? 0 : jsonBytes(record.outcome)))
+    const metadata = (record.metadata ?? {}) as JsonObject
+    this.room.add(jsonBytes(metadata) - jsonBytes(this.#metadata))
+    this.#metadata = metadata
+    if (record.outcome !== undefined) this.room.add(jsonBytes(record.outcome))
     this.progress.restore(record)
     this.publishers.restore(record)
     if (record.stream !== undefined) {

@@ -167,6 +167,17 @@ t.test('what models took is added up for each worker and the session', async (t)
   const { workers, session } = slicesOf(hub)
   t.match(workers['a']?.['usage'], { input_tokens: 20, output_tokens: 4, cached_tokens: 8, cost_usd: 0.2 })
   t.match(session['usage'], { input_tokens: 21, output_tokens: 4, cached_tokens: 8, cost_usd: 0.2 })
+  for (const [worker, cost] of [
+    ['a', 0.4],
+    ['b', 0.7],
+  ] as const)
+    hub
+      .session('s')
+      .worker(worker)
+      .publish({ type: 'llm_turn_complete', data: { cost_usd: cost } })
+  const added = slicesOf(hub)
+  t.match(added.workers['a']?.['usage'], { cost_usd: 0.6 }, 'not 0.6000000000000001')
+  t.match(added.session['usage'], { cost_usd: 1.3 }, 'not 1.2999999999999998')
 })
 
 t.test('the time of the last sign is told at most once in five seconds', async (t) => {
@@ -282,3 +293,68 @@ t.test(
     t.notOk(ids.includes('ended-0'))
   },
 )
+
+t.test('workers that were lost count as failed, and a session ends as they did', async (t) => {
+  const clock = new SimulatedClock()
+  const hub = createHub({ clock })
+  hub.session('s').worker('w').lease(1_000)
+  hub.session('s').worker('v').publish({ type: 'execution_cancelled' })
+  t.equal(slicesOf(hub).listed['failed'], undefined)
+  clock.advance(1_001)
+  t.match(slicesOf(hub).workers['w'], { status: 'ended', result: 'lost' })
+  t.equal(slicesOf(hub).listed['failed'], 1)
+  hub.endSession('s')
+  t.match(hub.find('s'), { result: 'lost' })
+})
+
+t.test('what memory evicts is counted once for each event, without a store', async (t) => {
+  const hub = createHub({ limits: { laneEventsMax: 10 } })
+  const session = hub.session('s')
+  session.publish(Array.from({ length: 13 }, () => ({ type: 'note' })))
+  t.match(hub.measure('s').history, { events: 10, evicted: 3 })
+  // Those of a worker that its session shows too are evicted in either topic, and are gone with the worker's.
+  session.worker('w').publish(Array.from({ length: 12 }, () => ({ type: 'execution_completed' })))
+  t.match(hub.measure('s').history, { evicted: 5 })
+})
+
+t.test('the store knows when a slice was removed last, and how long ago nothing was', async (t) => {
+  const store = memoryStore()
+  const hub = createHub({ store })
+  const record = async () => {
+    await hub.committed('s')
+    return (await store.load('s'))?.record
+  }
+  hub.setState('sessions/s', 'a', 1)
+  t.equal('slicesRemovedAt' in ((await record()) ?? {}), false)
+  const { offset } = hub.removeState('sessions/s', 'a')
+  t.equal((await record())?.slicesRemovedAt, offset)
+  hub.setState('sessions/s', 'a', 2)
+  t.equal((await record())?.slicesRemovedAt, offset)
+})
+
+t.test('a session weighs as much after a restart as before', async (t) => {
+  const store = memoryStore()
+  const clock = new SimulatedClock()
+  const before = createHub({ store, clock })
+  before.createSession('s', { metadata: { title: 'Release', labels: ['ci'] } })
+  const session = before.session('s')
+  session.setState('plan', { steps: ['a', 'b'] })
+  session.publish([
+    { type: 'execution_started', id: 'one' },
+    { type: 'client_input_requested', data: { request_id: 'q', prompt: 'Go on?' } },
+    { type: 'note', attempt: { step: 'build', number: 1 } },
+  ])
+  session.worker('w').publish([
+    { type: 'execution_started', id: 'two', data: { parent: 'boss' } },
+    { type: 'client_input_requested', data: { request_id: 'r', prompt: 'Really?' } },
+  ])
+  session.worker('w').publish({ type: 'command.input', data: { text: 'yes' } })
+  session.worker('w').setState('notes', 'x'.repeat(100))
+  session.worker('v').publish({ type: 'execution_failed', data: { error: 'no money left' } })
+  clock.runTurn()
+  await before.committed('s')
+  const after = createHub({ store, clock })
+  t.equal(after.stats().memoryBytes, 0)
+  after.find('s')
+  t.equal(after.stats().memoryBytes, before.stats().memoryBytes)
+})

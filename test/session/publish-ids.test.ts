@@ -4,6 +4,7 @@ import { FormerIds } from '../../src/lib/former-ids.js'
 import { hashOf } from '../../src/lib/hash.js'
 import { Oldest } from '../../src/lib/oldest.js'
 import type { Offset } from '../../src/protocol/cursor.js'
+import { idBytes, PublishIds } from '../../src/session/publish-ids.js'
 import { openStore } from '../../src/store/open.js'
 
 /** Publishes one event with the id `1` to the session and to two workers, and says which were new. */
@@ -182,4 +183,34 @@ t.test('the hash of an id is the same for ever: it is stored', async (t) => {
       83_781_428_093_603,
     ],
   )
+})
+
+t.test('ids weigh what their names take, each once, until they have left the window', async (t) => {
+  let weighed = 0
+  const ids = new PublishIds(2, (bytes) => {
+    weighed += bytes
+  })
+  const add = (...names: string[]) => {
+    for (const id of names) ids.add({ id, worker: 'w', offset: 1 as Offset })
+    return ids.shrink()
+  }
+  t.equal(ids.shrink(), false)
+  t.equal(add('a', 'a'), false)
+  t.equal(weighed, 'w/a'.length + idBytes)
+  t.equal(add('bc'), false)
+  t.equal(weighed, 'w/aw/bc'.length + 2 * idBytes)
+  t.equal(ids.hasFormer, false)
+  t.equal(add('d'), true)
+  t.equal(weighed, 'w/bcw/d'.length + 2 * idBytes + 48, 'a hash of the one that has left')
+  t.equal(ids.hasLeft('a', 'w'), true)
+  t.equal(ids.hasLeft('bc', 'w'), false)
+  const restored = new PublishIds(2, (bytes) => {
+    weighed -= bytes
+  })
+  restored.restore(
+    ['bc', 'd'].map((id) => ({ id, worker: 'w', offset: 1 as Offset })),
+    ids.former,
+  )
+  t.equal(weighed, 0, 'as much after a restart')
+  t.equal(restored.hasLeft('a', 'w'), true)
 })

@@ -1,58 +1,21 @@
 import assert from 'node:assert/strict'
-import { applyPatch, type Operation } from 'rfc6902'
 import { createHub } from '../../src/hub/hub.js'
-import type { Clock, Timer } from '../../src/lib/clock.js'
 import type { JsonValue } from '../../src/lib/json.js'
-import { unpackEntries } from '../../src/log/entries.js'
 import { ProtocolError } from '../../src/protocol/codes.js'
-import type { NewEvent } from '../../src/protocol/frames.js'
 import type { PublishResult } from '../../src/sessions/publishing.js'
 import { SimulatedClock } from '../kit/clock.js'
 import { type Faults, FaultyLink, noFaults, RecordedLog, type Rules } from '../kit/faulty-log.js'
 import { SeededRandom } from '../kit/random.js'
 import { LogClient } from './log-client.js'
-import {
-  type Counts,
-  type Pending,
-  type Place,
-  Publishers,
-  sessionIds,
-  sliceNames,
-  type Truth,
-} from './log-publishers.js'
-import { LogWriter, textType } from './log-writer.js'
+import { type Counts, type Pending, type Place, sessionIds, sliceNames } from './log-publishers.js'
+import { checkClient, same, truthOf } from './log-truth.js'
+import { LogWriter } from './log-writer.js'
+import { SkewedClock } from './skewed-clock.js'
 
 const laneEntries = 15
 const faults: Faults = { delayMsMax: 20, lostBefore: 0.02, lostAfter: 0.02, feedLost: 0.03, feedTwice: 0.03 }
 
-/** A hub's clock goes wrong by something of its own. */
-class SkewedClock implements Clock {
-  readonly #clock: Clock
-  readonly #skewMs: number
-
-  constructor(clock: Clock, skewMs: number) {
-    this.#clock = clock
-    this.#skewMs = skewMs
-  }
-
-  now(): number {
-    return this.#clock.now() + this.#skewMs
-  }
-
-  elapsed(): number {
-    return this.#clock.elapsed()
-  }
-
-  after(ms: number, task: () => void): Timer {
-    return this.#clock.after(ms, task)
-  }
-
-  defer(task: () => void): void {
-    this.#clock.defer(task)
-  }
-}
-
-/** Three hubs over one log, where everything goes wrong that can; and what must hold when it is over. */
+/** Where an event was acknowledged. */
 interface Acknowledged {
   readonly session: string
   readonly offset: number
@@ -61,6 +24,7 @@ interface Acknowledged {
   readonly lineage: number
 }
 
+/** Three hubs over one log, where everything goes wrong that can; and what must hold when it is over. */
 export class LogSimulation {
   readonly #clock = new SimulatedClock()
   readonly #random: SeededRandom
@@ -432,7 +396,7 @@ export class LogSimulation {
   }
 
   #isDone(client: LogClient): boolean {
-    const truth = this.#truth(client.session, client.epoch)
+    const truth = truthOf(this.#log.batches(client.session, client.epoch))
     const newest = Math.max(0, ...truth.events.keys())
     return client.isLive && client.position >= newest && this.#isCounted(client)
   }
@@ -453,58 +417,17 @@ export class LogSimulation {
   #versions(session: string, name: string): (JsonValue | undefined)[] {
     const epoch = this.#epochOf(session)
     const values: (JsonValue | undefined)[] = [undefined]
-    this.#truth(session, epoch, (changed, value) => {
+    truthOf(this.#log.batches(session, epoch), (changed, value) => {
       if (changed === name) values.push(value)
     })
     return values
-  }
-
-  /** What the batches of the log mean, worked out without the hubs' code. */
-  #truth(
-    session: string,
-    epoch: string,
-    changed: (name: string, value: JsonValue | undefined) => void = () => undefined,
-  ): Truth {
-    const events = new Map<number, NewEvent>()
-    const slices = new Map<string, { value: JsonValue; offset: number }>()
-    const perhaps = new Set<number>()
-    const publishers = new Publishers(events)
-    let last = 0
-    for (const batch of this.#log.batches(session, epoch)) {
-      last = batch.to
-      for (const { place, entry } of unpackEntries(batch)) {
-        if (batch.known.includes(place)) continue
-        const offset = batch.from + place + 1
-        if (entry.kind === 'stalled') perhaps.add(offset)
-        if (entry.kind !== 'change') {
-          publishers.take(entry, offset)
-          continue
-        }
-        const { update, worker } = entry
-        const name = worker === undefined ? update.slice : `workers/${worker}/${update.slice}`
-        const held = slices.get(name)
-        if ((held?.offset ?? 0) !== update.base) continue
-        publishers.changed(offset)
-        if ('removed' in update) slices.delete(name)
-        else if ('value' in update) slices.set(name, { value: update.value, offset })
-        else {
-          const root = { value: structuredClone(held?.value ?? null) }
-          const operations = update.patch.map((one) => ({ ...one, path: `/value${one.path}` }))
-          applyPatch(root, structuredClone(operations) as Operation[])
-          slices.set(name, { value: root.value, offset })
-        }
-        changed(name, slices.get(name)?.value)
-      }
-    }
-    const values = Object.fromEntries([...slices].map(([name, { value }]) => [name, value]))
-    return { events, slices: values, last, superseded: publishers.superseded, perhaps }
   }
 
   #check(): void {
     for (const session of sessionIds) {
       const kept = this.#log.image().sessions.get(session)
       if (kept === undefined) continue
-      const truth = this.#truth(session, kept.epoch)
+      const truth = truthOf(this.#log.batches(session, kept.epoch))
       for (const writer of this.#writers) writer.check(session, truth)
       const ids = [...truth.events.values()].flatMap(({ id }) => id ?? [])
       assert.equal(new Set(ids).size, ids.length, `${session}: an id is in the log twice`)
@@ -524,68 +447,11 @@ export class LogSimulation {
       for (const client of this.#clients) {
         if (client.session !== session) continue
         assert.equal(client.epoch, kept.epoch, `a client of ${session} is in another lifetime`)
-        this.#checkClient(client, truth)
+        checkClient(client, truth)
         if (client.watches) reserved.push(client.slices(true))
       }
       for (const one of reserved)
         assert.deepEqual(one, reserved[0], `${session}: the hubs say the same of it`)
     }
-  }
-
-  /** Pieces of a text that come late are joined, so what counts is the whole text. */
-  #checkTexts({ session, seen, gaps, joinedAt }: LogClient, events: Truth['events']): void {
-    const partly = new Set<string>()
-    const textsOf = (
-      all: Iterable<readonly [number, Pick<NewEvent, 'type' | 'key' | 'data'>]>,
-    ): Map<string, string> => {
-      const texts = new Map<string, string>()
-      for (const [offset, { type, key = '', data }] of [...all].sort(([a], [b]) => a - b)) {
-        if (type !== textType) continue
-        const isTold = gaps.some(({ after, offset: until }) => offset > after && offset <= until)
-        if (offset <= joinedAt || isTold) partly.add(key)
-        texts.set(key, (texts.get(key) ?? '') + (data as { content: string }).content)
-      }
-      return texts
-    }
-    const got = textsOf(seen)
-    for (const [key, text] of textsOf(events)) {
-      if (!partly.has(key)) assert.equal(got.get(key), text, `${session}: the text ${key}`)
-    }
-  }
-
-  #checkClient(client: LogClient, { events, slices, superseded, perhaps }: Truth): void {
-    const { session, seen, gaps, joinedAt } = client
-    const where = (offset: number): string => `${session} at ${offset}, told of ${JSON.stringify(gaps)}`
-    this.#checkTexts(client, events)
-    for (const [offset, { id, type }] of events) {
-      if (offset <= joinedAt || type === textType) continue
-      const got = seen.get(offset)
-      if (got === undefined) {
-        // Whoever comes later is not given what a newer attempt took the place of.
-        if (superseded.has(offset)) continue
-        // What is evicted, or skipped by who lags, is told too.
-        const isTold = gaps.some(({ after, offset: until }) => offset > after && offset <= until)
-        assert(isTold, `${where(offset)}: ${type} ${id} is missing, and nothing was said`)
-      } else assert.equal(got.id, id, `${where(offset)}: another event`)
-    }
-    for (const [offset, { id, type }] of seen) {
-      if (type === textType) continue
-      if (events.get(offset)?.id === id && events.get(offset)?.type === type) continue
-      if (perhaps.has(offset)) continue
-      const isTold = gaps.some(
-        ({ reason, after, offset: until }) => reason === 'epoch' && offset > after && offset <= until,
-      )
-      assert(isTold, `${where(offset)}: ${id} did not happen, and nothing was said`)
-    }
-    assert.deepEqual(client.slices(false), slices, `${session}: the mirror is what the log has`)
-  }
-}
-
-function same(one: JsonValue | undefined, other: JsonValue | undefined): boolean {
-  try {
-    assert.deepEqual(one, other)
-    return true
-  } catch {
-    return false
   }
 }

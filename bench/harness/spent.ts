@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 
 /** What a process has taken since it began. */
 export interface Spent {
@@ -11,18 +11,21 @@ export interface Spent {
 const tickMicros = 10_000
 const pageBytes = 4_096
 
-/** @param pid another process (Linux, one thread); this one unless given */
+/** @param pid another process (Linux), whose threads do not end before it; this one unless given */
 export function spentBy(pid?: number): Spent {
   if (pid === undefined) {
     const { user, system } = process.cpuUsage()
     return { cpuMicros: user + system, userMicros: user, rssBytes: process.memoryUsage.rss() }
   }
-  // `schedstat` counts nanoseconds on a core, where `stat` counts ticks (proc(5)).
-  const [nanos] = readFileSync(`/proc/${pid}/schedstat`, 'utf8').split(' ')
+  // `schedstat` counts nanoseconds on a core, of one thread; `stat` counts ticks (proc(5)).
+  let nanos = 0
+  for (const thread of readdirSync(`/proc/${pid}/task`)) {
+    nanos += Number.parseInt(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8'), 10)
+  }
   const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
   return {
-    cpuMicros: Number(nanos) / 1e3,
+    cpuMicros: nanos / 1e3,
     userMicros: Number(fields[11]) * tickMicros,
     rssBytes: Number(fields[21]) * pageBytes,
   }

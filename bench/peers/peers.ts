@@ -98,6 +98,16 @@ export const peers: readonly Peer[] = [
     cannot: { join: 'keeps one event of each topic', state: noState },
     dialect: (wish) => ({ kind: 'mqtt', channels: channelNames(wish) }),
   },
+  {
+    name: 'nats',
+    transports: ['ws'],
+    file: 'peers/nats',
+    packages: [],
+    missing: () => (runs('nats-server', '--version') ? undefined : 'install the Debian package nats-server'),
+    version: () => debianVersion('nats-server'),
+    cannot: { join: noHistory, state: noState },
+    dialect: (wish) => ({ kind: 'nats', channels: channelNames(wish) }),
+  },
 ]
 
 /** @returns those of the peers that can take part over this transport. */

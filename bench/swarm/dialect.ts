@@ -1,6 +1,7 @@
 import { Packr } from 'msgpackr'
 import { parseMark } from '../harness/event.js'
 import { mqtt } from './mqtt.js'
+import { nats } from './nats.js'
 import type { Reading, Received } from './tally.js'
 import { clientFrame, opcodes, upgradeRequest } from './websocket.js'
 
@@ -42,6 +43,7 @@ export type DialectChoice =
   | { readonly kind: 'plain-ws'; readonly path: string }
   | { readonly kind: 'socket.io'; readonly channels: readonly string[] }
   | { readonly kind: 'mqtt'; readonly channels: readonly string[] }
+  | { readonly kind: 'nats'; readonly channels: readonly string[] }
 
 export function dialectOf(choice: DialectChoice): Dialect {
   switch (choice.kind) {
@@ -61,6 +63,8 @@ export function dialectOf(choice: DialectChoice): Dialect {
       return socketIo(choice.channels)
     case 'mqtt':
       return mqtt(choice.channels)
+    case 'nats':
+      return nats(choice.channels)
   }
 }
 

@@ -276,6 +276,17 @@ t.test('the dialects of other servers', async (t) => {
     t.same(read(Buffer.from([0x20, 2, 0, 0])), { events: [] })
   })
 
+  t.test('read several operations of NATS, and answer its pings', async (t) => {
+    const { read } = dialectOf({ kind: 'nats', channels: ['bench'] })
+    const payload = Buffer.byteLength(data)
+    const delivered = `MSG bench 1 ${payload}\r\n${data}\r\n`
+    t.same(read(Buffer.from(`INFO {}\r\n${delivered}PING\r\n${delivered}`)).events, [due, due])
+    t.ok(read(Buffer.from(`${delivered}PING\r\n`)).reply)
+    t.equal(read(Buffer.from('PONG\r\n')).live, true)
+    t.throws(() => read(Buffer.from(delivered.slice(0, -1))), 'one that is cut')
+    t.throws(() => read(Buffer.from("-ERR 'Invalid Subject'\r\n")), /Invalid Subject/)
+  })
+
   t.test('read an event of Socket.IO, and answer its pings', async (t) => {
     const { read } = dialectOf({ kind: 'socket.io', channels: ['bench'] })
     t.same(read(Buffer.from(`42["bench",${data}]`)).events, [due])

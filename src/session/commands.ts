@@ -136,9 +136,12 @@ export class Commands {
 
   /** The value of the slice `$commands`: each command by its offset. */
   slice(): JsonObject {
-    const all = [...this.#done, ...this.#open.values()].sort((one, other) => one.offset - other.offset)
+    // Names that are numbers are in their order in any object.
     return Object.fromEntries(
-      all.map(({ offset, doneOffset: _, ...command }) => [String(offset), command as JsonObject]),
+      [...this.#done, ...this.#open.values()].map(({ offset, doneOffset: _, ...command }) => [
+        String(offset),
+        command as JsonObject,
+      ]),
     )
   }
 

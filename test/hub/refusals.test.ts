@@ -282,6 +282,17 @@ t.test('what may be published to is the same on the wire and within the process'
   t.match(hub.find('s'), { offset: 2 })
 })
 
+t.test('says where in an outcome the value is that is no JSON', (t) => {
+  const { hub } = setUp()
+  hub.publish('sessions/s', [{ type: 'a' }])
+  t.throws(() => hub.endSession('s', { list: [1, any(5n)] }), {
+    code: 'badFrame',
+    message: /^outcome\/list\/1: expected an integer /,
+    place: { pointer: '/list/1' },
+  })
+  t.end()
+})
+
 t.test('refuses options of a hub that there are not', (t) => {
   const wrong: readonly (readonly [unknown, RegExp])[] = [
     [{ limit: {} }, /^createHub\.limit: expected no field but clock, random, catalog, /],

@@ -356,5 +356,46 @@ t.test('a session weighs as much after a restart as before', async (t) => {
   const after = createHub({ store, clock })
   t.equal(after.stats().memoryBytes, 0)
   after.find('s')
+  const commands = (hub: ReturnType<typeof createHub>) =>
+    hub.state('sessions/s/workers/w', ['$commands']).slices['$commands']
+  t.match(Object.values(commands(before) ?? {}), [{ state: 'queued' }])
+  t.same(commands(after), commands(before))
   t.equal(after.stats().memoryBytes, before.stats().memoryBytes)
 })
+
+t.test(
+  'the end of a session ends its workers and leases, and takes no offset for slices that nobody follows',
+  async (t) => {
+    const [store, clock] = [memoryStore(), new SimulatedClock()]
+    const hub = createHub({ store, clock })
+    const session = hub.session('s')
+    session.lease(60_000)
+    session.worker('early').publish({ type: 'execution_completed' })
+    session.worker('late').publish({ type: 'note' })
+    const endedEarly = clock.now()
+    clock.advance(1_000)
+    clock.runTurn()
+    await hub.committed('s')
+    t.same((await store.load('s'))?.record.leases, { '': 60_000 })
+    hub.endSession('s')
+    t.equal(hub.find('s')?.offset, 3)
+    clock.runTurn()
+    await hub.committed('s')
+    t.equal((await store.load('s'))?.record.leases, undefined)
+    const { workers } = slicesOf(hub)
+    t.match(workers, { early: { endedAt: endedEarly }, late: { status: 'ended', endedAt: clock.now() } })
+  },
+)
+
+t.test(
+  'what has not changed of a worker stays the same object, so that comparing it costs nothing',
+  async (t) => {
+    const hub = createHub()
+    for (const id of ['a', 'b']) hub.session('s').worker(id).publish({ type: 'note' })
+    const before = slicesOf(hub).workers
+    hub.session('s').worker('b').publish({ type: 'note' })
+    const after = slicesOf(hub).workers
+    t.equal(after['a'], before['a'])
+    t.not(after['b'], before['b'])
+  },
+)

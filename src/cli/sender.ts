@@ -7,7 +7,7 @@ import {
   problemOf,
   reasonOf,
 } from './hub-http.js'
-import { Lane, type Outgoing } from './lane.js'
+import { type Outgoing, Unacknowledged } from './unacknowledged.js'
 
 /** The events of a sender. */
 export type SenderNews =
@@ -85,7 +85,7 @@ export class Sender {
   readonly #clock: Clock
   readonly #tell: (news: SenderNews) => void
   readonly #bounds: SenderBounds
-  readonly #lanes = new Map<string, Lane>()
+  readonly #queues = new Map<string, Unacknowledged>()
   #events = 0
   #characters = 0
   #accepted = 0
@@ -131,12 +131,12 @@ export class Sender {
   push(worker: string | undefined, event: Outgoing): void {
     if (this.#stopped) return
     const name = worker ?? ''
-    let lane = this.#lanes.get(name)
-    if (lane === undefined) {
-      lane = new Lane(pathOf(this.#session, worker) + this.#query)
-      this.#lanes.set(name, lane)
+    let queue = this.#queues.get(name)
+    if (queue === undefined) {
+      queue = new Unacknowledged(pathOf(this.#session, worker) + this.#query)
+      this.#queues.set(name, queue)
     }
-    lane.push(event)
+    queue.push(event)
     this.#events++
     this.#characters += event.json.length
     if (
@@ -189,40 +189,40 @@ export class Sender {
   }
 
   async #send(): Promise<void> {
-    for (let lane = this.#next(); lane !== undefined && !this.#stopped; lane = this.#next()) {
-      const batch = lane.head(this.#bounds.batchEventsMax, this.#bounds.batchCharactersMax)
+    for (let queue = this.#next(); queue !== undefined && !this.#stopped; queue = this.#next()) {
+      const batch = queue.head(this.#bounds.batchEventsMax, this.#bounds.batchCharactersMax)
       const delivery = await this.#deliver({
         method: 'POST',
-        path: lane.path,
+        path: queue.path,
         body: `${batch.map((event) => event.json).join('\n')}\n`,
         contentType: 'application/x-ndjson',
       })
       if (delivery.kind === 'stopped') break
       if (delivery.kind === 'refused') this.#refuse(delivery.answer, batch)
-      else this.#acknowledge(lane, batch, delivery.body)
+      else this.#acknowledge(queue, batch, delivery.body)
     }
     this.#sending = false
     this.#settle(this.#idle)
   }
 
-  /** The next lane: one with events, and not the previous one if another has events. */
-  #next(): Lane | undefined {
-    for (const [name, lane] of this.#lanes) {
-      if (lane.empty) continue
-      this.#lanes.delete(name)
-      this.#lanes.set(name, lane)
-      return lane
+  /** The next queue: one with events, and not the previous one if another has events. */
+  #next(): Unacknowledged | undefined {
+    for (const [name, queue] of this.#queues) {
+      if (queue.empty) continue
+      this.#queues.delete(name)
+      this.#queues.set(name, queue)
+      return queue
     }
     return undefined
   }
 
-  #acknowledge(lane: Lane, batch: readonly Outgoing[], body: string): void {
+  #acknowledge(queue: Unacknowledged, batch: readonly Outgoing[], body: string): void {
     const duplicates = parseObject(body)?.['duplicates']
     if (typeof duplicates === 'number') this.#duplicates += duplicates
     this.#accepted += batch.length
     this.#events -= batch.length
     for (const event of batch) this.#characters -= event.json.length
-    lane.drop(batch.length)
+    queue.drop(batch.length)
     // It continues when half empty; otherwise it would stop again after a few events.
     if (
       this.#full &&

@@ -13,7 +13,6 @@ import type {
   Subscribe,
   Updated,
 } from '../protocol/frames.js'
-import { AskedSnapshots } from './asked-snapshots.js'
 import { Batch, type BatchOptions } from './batch.js'
 import { type Commands, commandType, follow, outcomeOf, type SentCommand, type Steering } from './commands.js'
 import type { ConnectOptions } from './connect-options.js'
@@ -31,6 +30,7 @@ import type {
   StateSnapshot,
 } from './over-http.js'
 import { Reconnecting, type Status } from './reconnect.js'
+import { RequestedSnapshots } from './requested-snapshots.js'
 import {
   type Answer,
   type Receipt,
@@ -85,7 +85,7 @@ export class Client<C extends Catalog = AnyCatalog> {
   /** By their subscription numbers on the current link. */
   readonly #views = new Map<number, View>()
   readonly #byFeed = new Map<number, Set<View>>()
-  readonly #snapshots: AskedSnapshots
+  readonly #snapshots: RequestedSnapshots
   readonly #statusListeners = new Set<(status: Status) => void>()
   readonly #errorListeners = new Set<(error: Error) => void>()
   readonly #seam: Subscriptions
@@ -140,7 +140,7 @@ export class Client<C extends Catalog = AnyCatalog> {
         status: (status) => this.#status(status),
       },
     )
-    this.#snapshots = new AskedSnapshots((frames) => this.#reconnecting.send(frames))
+    this.#snapshots = new RequestedSnapshots((frames) => this.#reconnecting.send(frames))
     this.#seam = {
       send: (frames) => this.#reconnecting.send(frames),
       follow: (view) => this.#follow(view),

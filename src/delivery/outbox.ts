@@ -48,8 +48,8 @@ export class Outbox {
   #overflowBytes = 0
   #written = 0
   /** The value of it when the positions were last sent, and the size of the positions. */
-  #toldAt = 0
-  #toldBytes = 0
+  #positionsAt = 0
+  #positionsBytes = 0
   #events = 0
   #bytes = 0
   #ending: Ending | undefined = undefined
@@ -147,16 +147,16 @@ export class Outbox {
     const { codec } = this.link
     if (codec.trailer === undefined || !this.#open) return
     const chunk = codec.trailer(this.#sender.positions())
-    this.#toldAt = this.#written
-    this.#toldBytes = chunk === undefined ? 0 : bytesOf(chunk)
+    this.#positionsAt = this.#written
+    this.#positionsBytes = chunk === undefined ? 0 : bytesOf(chunk)
     if (chunk !== undefined && !this.link.write(chunk)) this.markFull()
   }
 
   /** As `sayPositions`, but not every time, because the positions of a thousand sessions are longer than the events. */
   sayProgress(): void {
     if (this.link.codec.trailer === undefined) return
-    const due = Math.max(progressBytes, 8 * this.#toldBytes)
-    if (this.#written - this.#toldAt >= due) this.sayPositions()
+    const due = Math.max(progressBytes, 8 * this.#positionsBytes)
+    if (this.#written - this.#positionsAt >= due) this.sayPositions()
   }
 
   /** Events were passed to the link, or were taken back. */

@@ -15,7 +15,7 @@ import {
 } from './ag-ui-thread.js'
 import { fieldsOf, objectOf, textField } from './fields.js'
 import { type Flow, flowed, type Move, noFlow } from './flow.js'
-import { resultText, saidBy } from './said.js'
+import { meaningOf, resultText } from './meaning.js'
 
 const types =
   /^(RUN|STEP|TEXT_MESSAGE|TOOL_CALL|STATE|MESSAGES|ACTIVITY|REASONING|SUBAGENT)_[A-Z_]+$|^(RAW|CUSTOM)$/
@@ -58,12 +58,12 @@ function tell(state: State, event: HubEvent, facts: RunFacts): Told<State> {
   if (type === 'state.update') return { state, blocks: [{ text: dataBlock(stateDelta(event)) }] }
   const opening = facts.opens ? opened(state, event, facts) : { state, events: [] }
   const own = types.test(type) ? ownEvents(opening.state, event) : undefined
-  const said = own === undefined ? saidBy(event) : undefined
+  const meaning = own === undefined ? meaningOf(event) : undefined
   let told = opening
   if (own !== undefined && !facts.opens) told = withChunks(withEvents(told, own), type)
-  else if (said !== undefined) {
+  else if (meaning !== undefined) {
     const agent = worker === undefined ? told : withAgent(told, worker, data)
-    const { flow, moves } = flowed(agent.state.flows[worker ?? ''] ?? noFlow, said)
+    const { flow, moves } = flowed(agent.state.flows[worker ?? ''] ?? noFlow, meaning)
     const next = { ...agent.state, flows: { ...agent.state.flows, [worker ?? '']: flow } }
     told = withEvents(
       { ...agent, state: next },

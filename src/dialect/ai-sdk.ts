@@ -5,7 +5,7 @@ import { ProtocolError, quote } from '../protocol/codes.js'
 import type { HubEvent } from '../protocol/frames.js'
 import { fieldsOf, objectOf, textField } from './fields.js'
 import { closed, type Flow, flowed, type Move, noFlow } from './flow.js'
-import { failureText, saidBy, type Usage } from './said.js'
+import { failureText, meaningOf, type Usage } from './meaning.js'
 
 const prefix = 'ai-sdk.'
 
@@ -58,9 +58,9 @@ function tell(state: State, event: HubEvent, facts: RunFacts): Told<State> {
   if (type.startsWith(prefix)) return ownPart(state, event, facts)
   const begun = facts.opens ? begin(state, event, facts) : { state, blocks: [] }
   if (facts.ending !== undefined) return joined(begun, finish(begun.state, event, facts, facts.ending))
-  const said = saidBy(event)
-  if (said === undefined) return begun
-  const { flow, moves } = flowed(begun.state.flow, said)
+  const meaning = meaningOf(event)
+  if (meaning === undefined) return begun
+  const { flow, moves } = flowed(begun.state.flow, meaning)
   const next = begin({ ...begun.state, flow }, event, facts)
   return moves.reduce<Told<State>>((told, move) => joined(told, moved(told.state, move)), joined(begun, next))
 }

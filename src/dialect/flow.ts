@@ -1,7 +1,7 @@
 import type { JsonValue } from '../lib/json.js'
 import { embeddedJson } from '../lib/json-text.js'
 import { defaultLimits } from '../protocol/limits.js'
-import type { Said, Usage } from './said.js'
+import type { Meaning, Usage } from './meaning.js'
 
 /** The open parts in the output of one agent: at most one text, reasoning or growing input at a time. */
 export interface Flow {
@@ -57,36 +57,40 @@ export const noFlow: Flow = { open: undefined, calls: [], opened: 0 }
 const openCallsMax = 1_000
 
 /** @returns the steps that an event makes for clients that have received everything before it */
-export function flowed(flow: Flow, said: Said): Flowed {
-  switch (said.kind) {
+export function flowed(flow: Flow, meaning: Meaning): Flowed {
+  switch (meaning.kind) {
     case 'text':
-      return onText(flow, said.id, said.text)
+      return onText(flow, meaning.id, meaning.text)
     case 'textEnd':
       return closed(flow)
     case 'reasoning': {
-      if (said.text === '') return { flow, moves: [] }
+      if (meaning.text === '') return { flow, moves: [] }
       const { open } = flow
       if (open?.kind === 'reasoning')
-        return { flow, moves: [{ kind: 'reasoning', id: open.id, text: said.text }] }
+        return { flow, moves: [{ kind: 'reasoning', id: open.id, text: meaning.text }] }
       const before = closed(flow)
       const id = `reasoning-${flow.opened + 1}`
       return {
         flow: { ...before.flow, open: { kind: 'reasoning', id }, opened: flow.opened + 1 },
-        moves: [...before.moves, { kind: 'openReasoning', id }, { kind: 'reasoning', id, text: said.text }],
+        moves: [
+          ...before.moves,
+          { kind: 'openReasoning', id },
+          { kind: 'reasoning', id, text: meaning.text },
+        ],
       }
     }
     case 'typing':
-      return onTyping(flow, said)
+      return onTyping(flow, meaning)
     case 'call':
-      return onCall(flow, said)
+      return onCall(flow, meaning)
     case 'result':
-      return onResult(flow, said)
+      return onResult(flow, meaning)
     case 'turn': {
       const before = closed(flow)
-      return { flow: before.flow, moves: [...before.moves, said] }
+      return { flow: before.flow, moves: [...before.moves, meaning] }
     }
     case 'other':
-      return { flow, moves: [said] }
+      return { flow, moves: [meaning] }
   }
 }
 
@@ -132,7 +136,7 @@ function onText(flow: Flow, named: string | undefined, text: string): Flowed {
   }
 }
 
-function onTyping(flow: Flow, { id, name, text }: Extract<Said, { kind: 'typing' }>): Flowed {
+function onTyping(flow: Flow, { id, name, text }: Extract<Meaning, { kind: 'typing' }>): Flowed {
   const { open } = flow
   const typed: readonly Move[] = text === '' ? [] : [{ kind: 'typing', id, text }]
   if (open?.kind === 'typing' && open.id === id) {
@@ -146,7 +150,7 @@ function onTyping(flow: Flow, { id, name, text }: Extract<Said, { kind: 'typing'
   }
 }
 
-function onCall(flow: Flow, { id: given, name, input }: Extract<Said, { kind: 'call' }>): Flowed {
+function onCall(flow: Flow, { id: given, name, input }: Extract<Meaning, { kind: 'call' }>): Flowed {
   const { open } = flow
   if (open?.kind === 'typing' && open.id === given) {
     const call = { id: open.id, name }
@@ -169,16 +173,16 @@ function onCall(flow: Flow, { id: given, name, input }: Extract<Said, { kind: 'c
 }
 
 /** A result of an unknown call opens the call first. A result without an id belongs to the oldest open call with its name. */
-function onResult(flow: Flow, said: Extract<Said, { kind: 'result' }>): Flowed {
+function onResult(flow: Flow, meaning: Extract<Meaning, { kind: 'result' }>): Flowed {
   const before = closed(flow)
-  const { result, failed } = said
+  const { result, failed } = meaning
   const call = before.flow.calls.find(({ id, name }) =>
-    said.id === undefined ? name === said.name : id === said.id,
+    meaning.id === undefined ? name === meaning.name : id === meaning.id,
   )
   if (call === undefined) {
-    const { id, name = 'tool' } = said
+    const { id, name = 'tool' } = meaning
     const made = onCall(before.flow, { kind: 'call', ...(id !== undefined && { id }), name, input: {} })
-    const after = onResult(made.flow, { ...said, id: made.flow.calls.at(-1)?.id ?? '' })
+    const after = onResult(made.flow, { ...meaning, id: made.flow.calls.at(-1)?.id ?? '' })
     return { flow: after.flow, moves: [...before.moves, ...made.moves, ...after.moves] }
   }
   return {

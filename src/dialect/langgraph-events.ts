@@ -10,14 +10,14 @@ import {
   closedAll,
   finished,
   type GraphMessage,
+  type GraphTranslation,
   resultOf,
   type State,
-  say,
-  spoken,
-  type Telling,
   type Writing,
-} from './langgraph-telling.js'
-import { failureText, type Said, saidBy } from './said.js'
+  withEvent,
+  withMeaning,
+} from './langgraph-translation.js'
+import { failureText, type Meaning, meaningOf } from './meaning.js'
 
 // Maximum of messages per event: their numbers lie between those of the events before and after it.
 const perEvent = 64
@@ -82,49 +82,54 @@ function channelsOf({ body }: RunQuery): readonly string[] {
 
 function tell(state: State, event: HubEvent, facts: RunFacts): Told<State> {
   if (!facts.own) return { state, blocks: [] }
-  let telling: Telling = { state, told: [], namespace: [] }
-  const said = saidBy(event)
+  let translation: GraphTranslation = { state, events: [], namespace: [] }
+  const meaning = meaningOf(event)
   const graph = modesOf(event)
-  const isFirst = facts.opens || said !== undefined || graph !== undefined || facts.ending !== undefined
+  const isFirst = facts.opens || meaning !== undefined || graph !== undefined || facts.ending !== undefined
   if (isFirst && !state.begun) {
-    telling = say(telling, 'lifecycle', { event: 'started', graph_name: 'agent' }, { begun: true })
+    translation = withEvent(
+      translation,
+      'lifecycle',
+      { event: 'started', graph_name: 'agent' },
+      { begun: true },
+    )
   }
   if (facts.ending !== undefined) {
     const { ending } = facts
     const isError = graph !== undefined && ending.result === 'failed'
-    telling = last(telling, event, isError ? { ...ending, reason: failureText(graph.data) } : ending)
+    translation = last(translation, event, isError ? { ...ending, reason: failureText(graph.data) } : ending)
   } else if (graph !== undefined) {
-    const within = { ...telling, namespace: graph.namespace }
-    telling = graph.modes.reduce((before, mode) => graphTold(before, mode, event), within)
-  } else if (said !== undefined) telling = spoken(telling, said, event)
-  return { state: telling.state, blocks: blocksOf(telling, event) }
+    const within = { ...translation, namespace: graph.namespace }
+    translation = graph.modes.reduce((before, mode) => withMode(before, mode, event), within)
+  } else if (meaning !== undefined) translation = withMeaning(translation, meaning, event)
+  return { state: translation.state, blocks: blocksOf(translation, event) }
 }
 
-function graphTold(telling: Telling, mode: Mode, event: HubEvent): Telling {
+function withMode(translation: GraphTranslation, mode: Mode, event: HubEvent): GraphTranslation {
   switch (mode.kind) {
     case 'data':
-      return say(telling, mode.method, mode.data)
+      return withEvent(translation, mode.method, mode.data)
     case 'message':
-      return written(telling, mode, event)
+      return written(translation, mode, event)
     case 'result': {
       const { call, result, failed } = mode
-      const calling = telling.state.messages.find(
+      const calling = translation.state.messages.find(
         ({ over, flow: { open, calls } }) =>
           !over && (calls.some(({ id }) => id === call) || (open?.kind === 'typing' && open.id === call)),
       )
-      const before = calling === undefined ? telling : ended(telling, calling, event)
-      return say(before, 'tools', resultOf(call, result, failed))
+      const before = calling === undefined ? translation : ended(translation, calling, event)
+      return withEvent(before, 'tools', resultOf(call, result, failed))
     }
   }
 }
 
 /** More of a message of a graph. */
-function written(telling: Telling, mode: MessageMode, event: HubEvent): Telling {
-  const key = [...telling.namespace, mode.id ?? ''].join('|')
-  const known = telling.state.messages.find((one) => one.key === key)
+function written(translation: GraphTranslation, mode: MessageMode, event: HubEvent): GraphTranslation {
+  const key = [...translation.namespace, mode.id ?? ''].join('|')
+  const known = translation.state.messages.find((one) => one.key === key)
   const before: GraphMessage = known ?? {
     key,
-    namespace: telling.namespace,
+    namespace: translation.namespace,
     flow: noFlow,
     message: undefined,
     text: 0,
@@ -135,12 +140,15 @@ function written(telling: Telling, mode: MessageMode, event: HubEvent): Telling 
     usage: undefined,
   }
   // Who publishes chunks and whole messages tells each text twice.
-  if (mode.whole ? before.over : before.whole) return telling
+  if (mode.whole ? before.over : before.whole) return translation
   const text = mode.whole ? mode.text.slice(before.text) : mode.text
   const reasoning = mode.whole ? mode.reasoning.slice(before.reasoning) : mode.reasoning
-  const more: Said[] = [{ kind: 'reasoning', text: reasoning }]
+  const more: Meaning[] = [{ kind: 'reasoning', text: reasoning }]
   if (text !== '') more.push({ kind: 'text', text })
-  let next = more.reduce((one, said) => spoken(one, said, event), taken(telling, before, mode.id))
+  let next = more.reduce(
+    (one, meaning) => withMeaning(one, meaning, event),
+    taken(translation, before, mode.id),
+  )
   for (const call of mode.calls) next = called(next, call, event)
   const message: GraphMessage = {
     ...before,
@@ -155,40 +163,44 @@ function written(telling: Telling, mode: MessageMode, event: HubEvent): Telling 
   return over ? ended(kept(next, message), message, event) : kept(next, message)
 }
 
-function called(telling: Telling, call: MessageMode['calls'][number], event: HubEvent): Telling {
-  const { open, calls } = telling.state.flow
+function called(
+  translation: GraphTranslation,
+  call: MessageMode['calls'][number],
+  event: HubEvent,
+): GraphTranslation {
+  const { open, calls } = translation.state.flow
   if (call.kind === 'call') {
-    return calls.some(({ id }) => id === call.id) ? telling : spoken(telling, call, event)
+    return calls.some(({ id }) => id === call.id) ? translation : withMeaning(translation, call, event)
   }
   const id = call.id || (open?.kind === 'typing' ? open.id : '')
-  return id === '' ? telling : spoken(telling, { ...call, id }, event)
+  return id === '' ? translation : withMeaning(translation, { ...call, id }, event)
 }
 
-/** @returns the telling with a message of a graph in hand */
-function taken(telling: Telling, { flow, message }: Writing, named?: string): Telling {
-  return { ...telling, state: { ...telling.state, flow, message }, named }
+/** @returns the translation with a message of a graph in hand */
+function taken(translation: GraphTranslation, { flow, message }: Writing, named?: string): GraphTranslation {
+  return { ...translation, state: { ...translation.state, flow, message }, named }
 }
 
 /** Puts back what is in hand. */
-function kept(telling: Telling, about: GraphMessage): Telling {
-  const { flow, message, messages } = telling.state
+function kept(translation: GraphTranslation, about: GraphMessage): GraphTranslation {
+  const { flow, message, messages } = translation.state
   const one = { ...about, flow, message }
   const others = messages.filter(({ key }) => key !== about.key)
-  const { state, ...rest } = taken(telling, { flow: noFlow, message: undefined })
+  const { state, ...rest } = taken(translation, { flow: noFlow, message: undefined })
   return { ...rest, state: { ...state, messages: [...others, one].slice(-messagesMax) } }
 }
 
 /** A message of a graph is over. */
-function ended(telling: Telling, { key }: GraphMessage, event: HubEvent): Telling {
-  const one = telling.state.messages.find((message) => message.key === key)
-  if (one === undefined || one.over) return telling
-  const within = { ...taken(telling, one), namespace: one.namespace }
+function ended(translation: GraphTranslation, { key }: GraphMessage, event: HubEvent): GraphTranslation {
+  const one = translation.state.messages.find((message) => message.key === key)
+  if (one === undefined || one.over) return translation
+  const within = { ...taken(translation, one), namespace: one.namespace }
   const done = kept(finished(closedAll(within, event), one.usage), { ...one, over: true })
-  return { ...done, namespace: telling.namespace }
+  return { ...done, namespace: translation.namespace }
 }
 
-function blocksOf({ state, told }: Telling, { offset, time }: HubEvent): readonly Block[] {
-  return told.slice(0, perEvent).flatMap(([method, data, namespace], at) => {
+function blocksOf({ state, events }: GraphTranslation, { offset, time }: HubEvent): readonly Block[] {
+  return events.slice(0, perEvent).flatMap(([method, data, namespace], at) => {
     const number = offset * perEvent + at
     const channel = method.startsWith('input.') ? 'input' : method
     if (!state.channels.includes(channel)) return []
@@ -202,12 +214,17 @@ function blocksOf({ state, told }: Telling, { offset, time }: HubEvent): readonl
   })
 }
 
-function last(telling: Telling, event: HubEvent, { result, reason }: RunEnding): Telling {
-  const before = telling.state.messages.reduce((one, message) => ended(one, message, event), telling)
+function last(
+  translation: GraphTranslation,
+  event: HubEvent,
+  { result, reason }: RunEnding,
+): GraphTranslation {
+  const before = translation.state.messages.reduce((one, message) => ended(one, message, event), translation)
   const done = finished(closedAll(before, event), undefined)
-  if (result === 'succeeded') return say(done, 'lifecycle', { event: 'completed', graph_name: 'agent' })
-  if (result === 'cancelled') return say(done, 'lifecycle', { event: 'interrupted', graph_name: 'agent' })
-  return say(done, 'lifecycle', {
+  if (result === 'succeeded') return withEvent(done, 'lifecycle', { event: 'completed', graph_name: 'agent' })
+  if (result === 'cancelled')
+    return withEvent(done, 'lifecycle', { event: 'interrupted', graph_name: 'agent' })
+  return withEvent(done, 'lifecycle', {
     event: 'failed',
     graph_name: 'agent',
     error: reason ?? `The run is ${result}.`,

@@ -1,7 +1,7 @@
 import { isObject, type JsonObject, type JsonValue } from '../lib/json.js'
 import type { HubEvent } from '../protocol/frames.js'
 import { fieldsOf } from './fields.js'
-import type { Said, Usage } from './said.js'
+import type { Meaning, Usage } from './meaning.js'
 
 /** The content of an event of a stream mode. */
 export type Mode =
@@ -15,7 +15,7 @@ export interface MessageMode {
   readonly id: string | undefined
   readonly text: string
   readonly reasoning: string
-  readonly calls: readonly Extract<Said, { kind: 'typing' | 'call' }>[]
+  readonly calls: readonly Extract<Meaning, { kind: 'typing' | 'call' }>[]
   /** Whether text and reasoning are those of the whole message so far, not only the new part. */
   readonly whole: boolean
   /** Whether it has a reason to stop. That may come before the usage, and the usage before the text. */

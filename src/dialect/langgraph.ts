@@ -5,7 +5,7 @@ import { ProtocolError, quote } from '../protocol/codes.js'
 import type { HubEvent } from '../protocol/frames.js'
 import { fieldsOf, objectOf } from './fields.js'
 import { closed, type Flow, flowed, type Move, noFlow } from './flow.js'
-import { resultText, saidBy } from './said.js'
+import { meaningOf, resultText } from './meaning.js'
 
 const prefix = 'langgraph.'
 const name = /^[a-z][a-z0-9_-]*(\/[a-z]+)?(\|.*)?$/
@@ -66,12 +66,12 @@ function modesOf(query: URLSearchParams): readonly string[] {
 function tell(state: State, event: HubEvent, facts: RunFacts): Told<State> {
   if (event.type.startsWith(prefix) && facts.own) return ownEvent(state, event)
   const begun: Told<State> = facts.opens && facts.own ? begin(state, event, facts) : { state, blocks: [] }
-  const said = saidBy(event)
+  const meaning = meaningOf(event)
   const node = event.worker ?? 'agent'
   let told = begun
-  if (said !== undefined && facts.own) {
+  if (meaning !== undefined && facts.own) {
     const first = begin(told.state, event, facts)
-    const { flow, moves } = flowed(first.state.flow, said)
+    const { flow, moves } = flowed(first.state.flow, meaning)
     const blocks = moves.flatMap((move) => messages(first.state, move, node))
     told = { state: { ...first.state, flow }, blocks: [...told.blocks, ...first.blocks, ...blocks] }
   }

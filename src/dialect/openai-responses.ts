@@ -5,7 +5,7 @@ import { ProtocolError, quote } from '../protocol/codes.js'
 import type { HubEvent } from '../protocol/frames.js'
 import { fieldsOf, objectOf, textField } from './fields.js'
 import { closed, type Flow, flowed, type Move, noFlow } from './flow.js'
-import { resultText, saidBy } from './said.js'
+import { meaningOf, resultText } from './meaning.js'
 
 /** The API's event for an error, which does not end its response. */
 const errorType = 'response.error'
@@ -72,10 +72,10 @@ function tell(state: State, event: HubEvent, facts: RunFacts): Told<State> {
   if (event.type.startsWith('response.')) return ownEvent(state, event)
   const blocks = new Blocks(event)
   let next = facts.opens ? begun(state, event, facts, blocks) : state
-  const said = saidBy(event)
-  if (said !== undefined && said.kind !== 'other') {
+  const meaning = meaningOf(event)
+  if (meaning !== undefined && meaning.kind !== 'other') {
     next = begun(next, event, facts, blocks)
-    const { flow, moves } = flowed(next.flow, said)
+    const { flow, moves } = flowed(next.flow, meaning)
     next = moves.reduce<State>((before, move) => moved(before, move, blocks), { ...next, flow })
   }
   if (facts.ending !== undefined) {

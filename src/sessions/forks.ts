@@ -31,7 +31,7 @@ import { retell } from './retell.js'
 export const forksAtOnce = 4
 
 /** How much of a session's events is replayed in one turn. Bytes. */
-const toldBytes = 256 * 1024
+const replayedBytes = 256 * 1024
 
 export interface ForkOptions {
   /** A cursor of the session: the fork gets everything up to it, the event at the cursor included. Default: the end. */
@@ -154,7 +154,7 @@ export class Forks {
     const { sessions, catalog } = this.#parts
     const session = begun(sessions.aside(source.id, source.epoch), source)
     for (let after = start; after < source.last; ) {
-      const page = await store.read(source.id, after, { limit: storedEventsMax, bytes: toldBytes })
+      const page = await store.read(source.id, after, { limit: storedEventsMax, bytes: replayedBytes })
       for (const event of page.events) if (isPast(event, source)) retell(session, event, catalog)
       if (page.end) break
       after = page.last

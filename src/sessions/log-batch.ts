@@ -273,7 +273,7 @@ export function laneOf(entry: LogEntry, catalog: Catalog): Lane {
 /** The state of a session that cannot be computed from its retained events. */
 interface Image extends Pick<StoredSession, 'record' | 'workers' | 'slices' | 'latest'> {
   readonly completion?: StoredEvent
-  /** Retained events that the batches alone do not determine, because they depend on earlier ones. */
+  /** Retained events that the batches alone do not determine, because they depend on earlier ones. The name is stored. */
   readonly told: readonly StoredEvent[]
   /** The offsets of retained messages of a durable stream: the batches alone do not show which requests were refused. */
   readonly messages?: readonly Offset[]
@@ -302,7 +302,7 @@ export interface ForkImage {
  * @returns the input of `restoreImage`
  */
 export function imageOf(session: Session, catalog: Catalog, fork?: ForkImage): Uint8Array {
-  const told = new Map<Offset, StoredEvent>()
+  const undetermined = new Map<Offset, StoredEvent>()
   const taken = new Set<Offset>()
   const last = fork?.last ?? session.offset
   for (const history of [...session.histories(), ...(fork?.from.histories() ?? [])]) {
@@ -310,7 +310,7 @@ export function imageOf(session: Session, catalog: Catalog, fork?: ForkImage): U
       for (let index = 0; index < lane.length; index++) {
         const entry = lane.at(index)
         if (entry.offset > last) break
-        if (isTold(entry.event.type, catalog)) told.set(entry.offset, storedEvent(entry))
+        if (dependsOnPast(entry.event.type, catalog)) undetermined.set(entry.offset, storedEvent(entry))
         if (isMessage(entry.event.type)) taken.add(entry.offset)
       }
     }
@@ -326,7 +326,7 @@ export function imageOf(session: Session, catalog: Catalog, fork?: ForkImage): U
       .flatMap(({ event, ...name }) => (event === undefined ? [] : [{ ...name, event }]))
       .sort((a, b) => a.event.offset - b.event.offset),
     ...(session.completion && { completion: storedEvent(session.completion) }),
-    told: [...told.values()].sort((a, b) => a.offset - b.offset),
+    told: [...undetermined.values()].sort((a, b) => a.offset - b.offset),
     ...(messages.length > 0 && { messages }),
     heard: [
       ['', session.progress.heardOffset],
@@ -365,7 +365,7 @@ function slicesOf({ worker, state }: OwnTopic): StoredSlice[] {
 }
 
 /** Whether the batches alone do not show if an event of this type was published. */
-function isTold(type: string, catalog: Catalog): boolean {
+function dependsOnPast(type: string, catalog: Catalog): boolean {
   return ownTypes.includes(type) || catalog.traitsOf(type).command === 'receipt'
 }
 
@@ -378,7 +378,7 @@ export function restoreImage(
 ): void {
   const {
     completion,
-    told,
+    told: undetermined,
     messages = [],
     heard,
     active,
@@ -386,7 +386,7 @@ export function restoreImage(
     ...image
   } = unpack<Image>(Buffer.from(bytes))
   const taken: ReadonlySet<Offset> = new Set(messages)
-  const events = [...before.flatMap((batch) => eventsOf(batch, taken, catalog)), ...told]
+  const events = [...before.flatMap((batch) => eventsOf(batch, taken, catalog)), ...undetermined]
   events.sort((one, other) => one.offset - other.offset)
   if (completion !== undefined) events.push(completion)
   const stored: StoredSession = {
@@ -431,7 +431,7 @@ function eventsOf(batch: Delivered, taken: ReadonlySet<Offset>, catalog: Catalog
       })
     }
     if (entry.kind !== 'event' || entry.withheld === true || known.includes(place)) continue
-    if (isTold(entry.event.type, catalog)) continue
+    if (dependsOnPast(entry.event.type, catalog)) continue
     const { event, worker, bytes } = entry
     const facts = { traits: catalog.traitsOf(event.type), bytes, now: at }
     const made = hubEvent(event, (from + place + 1) as Offset, worker, facts)

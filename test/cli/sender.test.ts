@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap'
 import { HubHttp } from '../../src/cli/hub-http.js'
-import type { Outgoing } from '../../src/cli/lane.js'
 import { awayText, Sender, type SenderBounds, type SenderNews } from '../../src/cli/sender.js'
+import type { Outgoing } from '../../src/cli/unacknowledged.js'
 import { systemClock } from '../../src/lib/clock.js'
 import { until } from '../kit/wait.js'
 import { type FakeHub, fakeHub, startFakeHub } from './fake-hub.js'

@@ -7,7 +7,7 @@ export interface Outgoing {
 }
 
 /** The unacknowledged events of one worker, oldest first. */
-export class Lane {
+export class Unacknowledged {
   readonly path: string
   #events: Outgoing[] = []
   #from = 0

@@ -3,7 +3,7 @@ import type { HubEvent } from '../protocol/frames.js'
 import { fieldsOf } from './fields.js'
 
 /** The meaning of an event of the built-in catalog, the same for all its sections. */
-export type Said =
+export type Meaning =
   | { readonly kind: 'text' | 'textEnd'; readonly id?: string; readonly text: string }
   | { readonly kind: 'reasoning'; readonly text: string }
   /** A piece of the input of a tool call. */
@@ -27,7 +27,7 @@ export interface Usage {
 }
 
 /** @returns the meaning of an event; nothing if it has none for a reader */
-export function saidBy({ type, data }: HubEvent): Said | undefined {
+export function meaningOf({ type, data }: HubEvent): Meaning | undefined {
   const fields = fieldsOf(data)
   switch (type) {
     case 'client_output_delta':
@@ -83,7 +83,11 @@ export function saidBy({ type, data }: HubEvent): Said | undefined {
   }
 }
 
-function call(given: JsonValue | undefined, name: JsonValue | undefined, input: JsonValue | undefined): Said {
+function call(
+  given: JsonValue | undefined,
+  name: JsonValue | undefined,
+  input: JsonValue | undefined,
+): Meaning {
   return { kind: 'call', ...id(given), name: text(name) || 'tool', input: input ?? {} }
 }
 
@@ -92,7 +96,7 @@ function result(
   name: JsonValue | undefined,
   value: JsonValue | undefined,
   failed: boolean,
-): Said {
+): Meaning {
   const named = text(name)
   return { kind: 'result', ...id(given), ...(named !== '' && { name: named }), result: value ?? null, failed }
 }

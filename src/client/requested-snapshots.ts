@@ -4,7 +4,7 @@ import { Assembly } from './assembly.js'
 import type { View } from './view.js'
 
 /** A requested snapshot, and the parts received so far. */
-interface AskedSnapshot {
+interface RequestedSnapshot {
   view: View | undefined
   /** The view's subscription number at that time. */
   readonly for: number
@@ -14,10 +14,10 @@ interface AskedSnapshot {
 }
 
 /** Requested snapshots, each by a subscription of its own, so that the view's position is not affected. */
-export class AskedSnapshots {
+export class RequestedSnapshots {
   readonly #send: (frames: readonly ClientFrame[]) => void
   /** By the number of the subscription that brings them. */
-  readonly #asked = new Map<number, AskedSnapshot>()
+  readonly #asked = new Map<number, RequestedSnapshot>()
 
   constructor(send: (frames: readonly ClientFrame[]) => void) {
     this.#send = send
@@ -69,7 +69,7 @@ export class AskedSnapshots {
     this.#asked.clear()
   }
 
-  #assembled(sub: number, { view, for: number, offset, assembly }: AskedSnapshot, slices?: Slices): void {
+  #assembled(sub: number, { view, for: number, offset, assembly }: RequestedSnapshot, slices?: Slices): void {
     if (assembly !== undefined && assembly.left > 0) return
     this.#asked.delete(sub)
     this.#send([{ type: 'unsubscribe', sub }])

@@ -164,7 +164,7 @@ export class Delivery {
 
 /** The current feeds of a followed timeline. */
 function feedsOf(followed: Followed | undefined): Feed[] {
-  return followed === undefined ? [] : followed.topics.flatMap(({ feeds }) => [...feeds.values()])
+  return followed === undefined ? [] : followed.topics.flatMap(({ feeds }) => [...feeds])
 }
 
 /** The current subscriptions of a followed timeline, as a copy, because they may leave during the walk. */

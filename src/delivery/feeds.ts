@@ -13,7 +13,6 @@ const replayKeptMs = 1_000
 export class Feeds {
   readonly #clock: Clock
   readonly #perTopicMax: number
-  readonly #topics = new Map<Topic, TopicFeeds>()
   /** Filters by name, with the number of their feeds; ten thousand sessions usually share one filter. */
   readonly #filters = new Map<string, { readonly filter: Filter; feeds: number }>()
   readonly #replays = new Set<Feed>()
@@ -47,10 +46,10 @@ export class Feeds {
    * @throws ProtocolError `conflict` when the topic already has too many filters
    */
   of(topic: Topic, filter: Filter): Feed {
-    const held = this.#topics.get(topic)
-    const known = held?.feeds.get(filter.name)
+    const held = feedsOf(topic)
+    const known = held?.of(filter.name)
     if (known !== undefined) return known
-    const before = held?.feeds.size ?? 0
+    const before = held?.size ?? 0
     if (before >= this.#perTopicMax) {
       throw new ProtocolError(
         'conflict',
@@ -91,9 +90,9 @@ export class Feeds {
     if (shared !== undefined && --shared.feeds === 0) this.#filters.delete(filter.name)
     this.#size--
     if (feed.filter.asksWatchers) this.#asking--
-    const held = this.#topics.get(topic)
+    const held = feedsOf(topic)
     held?.delete(feed)
-    if (held?.feeds.size === 0) this.#unfollow(held)
+    if (held?.size === 0) this.#unfollow(held)
   }
 
   #follow(topic: Topic): TopicFeeds {
@@ -103,7 +102,6 @@ export class Feeds {
     const made = new TopicFeeds(topic, followed)
     // Without spare room, see `feed.ts`.
     followed.topics = followed.topics.concat([made])
-    this.#topics.set(topic, made)
     topic.setAudience(made)
     return made
   }
@@ -111,8 +109,13 @@ export class Feeds {
   #unfollow(left: TopicFeeds): void {
     const { topic, followed } = left
     topic.setAudience(undefined)
-    this.#topics.delete(topic)
     followed.topics = followed.topics.filter((each) => each !== left)
     if (followed.topics.length === 0) followed.timeline.setFollowing(undefined)
   }
+}
+
+/** @returns the feeds of a topic; undefined if it is not followed */
+function feedsOf(topic: Topic): TopicFeeds | undefined {
+  // Nobody else sets it.
+  return topic.audience as TopicFeeds | undefined
 }

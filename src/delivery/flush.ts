@@ -162,9 +162,9 @@ export class Flush {
   }
 
   /** If it may be too much for one turn, feeds with simple filters come first. */
-  #inOrder({ feeds }: TopicFeeds, events: number): Iterable<Feed> {
-    if (4 * feeds.size * events <= this.#workLeft) return feeds.values()
-    return [...feeds.values()].sort((one, other) => one.filter.steps - other.filter.steps)
+  #inOrder({ feeds, size }: TopicFeeds, events: number): Iterable<Feed> {
+    if (4 * size * events <= this.#workLeft) return feeds
+    return [...feeds].sort((one, other) => one.filter.steps - other.filter.steps)
   }
 
   #spend(work: number): void {

@@ -77,7 +77,7 @@ export function countWatchers(
   const subjects = new Set<string>()
   for (const followed of (topic && feeds.followed(topic.timeline)?.topics) ?? []) {
     if (followed.topic !== topic && !followed.topic.isWhole) continue
-    for (const { filter, subscriptions } of followed.feeds.values()) {
+    for (const { filter, subscriptions } of followed.feeds) {
       if (filter.names('command.cancel')) continue
       for (const { link, subject } of subscriptions) {
         links.add(link)

@@ -61,10 +61,10 @@ export class Followed implements Following {
 export class TopicFeeds implements Audience {
   readonly topic: Topic
   readonly followed: Followed
-  /** By the names of their filters. */
-  readonly feeds = new Map<string, Feed>()
   // Most sessions have one feed. With ten thousand of them nothing is in the processor's caches, and a map is three places.
   #only: Feed | undefined = undefined
+  /** By the names of their filters; absent unless there are several. */
+  #several: Map<string, Feed> | undefined = undefined
   #pending: Entry[] = nothing
   /** Feeds that let a slice of the hub's own pass. */
   #watching = 0
@@ -86,7 +86,7 @@ export class TopicFeeds implements Audience {
   }
 
   names(type: string): boolean {
-    for (const { filter } of this.feeds.values()) if (filter.names(type)) return true
+    for (const { filter } of this.feeds) if (filter.names(type)) return true
     return false
   }
 
@@ -95,23 +95,41 @@ export class TopicFeeds implements Audience {
     return this.#only
   }
 
+  get size(): number {
+    return this.#several?.size ?? (this.#only === undefined ? 0 : 1)
+  }
+
+  get feeds(): Iterable<Feed> {
+    return this.#several?.values() ?? (this.#only === undefined ? nothing : [this.#only])
+  }
+
+  /** @returns the feed of the filter with that name */
+  of(filter: string): Feed | undefined {
+    if (this.#several !== undefined) return this.#several.get(filter)
+    return this.#only?.filter.name === filter ? this.#only : undefined
+  }
+
   add(feed: Feed): void {
-    this.feeds.set(feed.filter.name, feed)
-    this.#setOnly()
+    if (this.size === 0) this.#only = feed
+    else {
+      this.#several ??= new Map([...this.feeds].map((each) => [each.filter.name, each]))
+      this.#several.set(feed.filter.name, feed)
+      this.#only = undefined
+    }
     if (feed.filter.watches) this.#watch(1)
     if (feed.filter.asksWatchers) this.#asking++
   }
 
   delete(feed: Feed): void {
-    if (!this.feeds.delete(feed.filter.name)) return
-    this.#setOnly()
+    if (this.of(feed.filter.name) === undefined) return
+    this.#only = undefined
+    this.#several?.delete(feed.filter.name)
+    if (this.#several?.size === 1) {
+      for (const left of this.#several.values()) this.#only = left
+      this.#several = undefined
+    }
     if (feed.filter.watches) this.#watch(-1)
     if (feed.filter.asksWatchers) this.#asking--
-  }
-
-  #setOnly(): void {
-    const [first] = this.feeds.values()
-    this.#only = this.feeds.size === 1 ? first : undefined
   }
 
   #watch(more: 1 | -1): void {

@@ -3,7 +3,7 @@ import { Lane, type ReadLane } from '../lib/lane.js'
 import { Weight } from '../lib/weight.js'
 import { type Offset, start } from '../protocol/cursor.js'
 import { type Accepts, Entry } from './entry.js'
-import { EvictedOffsets } from './evicted-offsets.js'
+import { Evictions, type Loss, nothingLost } from './evictions.js'
 
 export interface HistoryLimits {
   readonly laneEventsMax: number
@@ -24,28 +24,17 @@ export function noTotals(): HistoryTotals {
   return { events: 0, bytes: 0, evictedCritical: 0, evictedDroppable: 0 }
 }
 
-/** What can no longer be read after a position: the newest evicted offset of each lane, or 0. */
-export interface Loss {
-  readonly critical: Offset
-  readonly droppable: Offset
-}
-
-export const nothingLost: Loss = { critical: start, droppable: start }
-
 const emptyLane: ReadLane<Entry> = new Lane<Entry>()
 
-interface Evicted {
-  readonly type: string
-  readonly traits: Traits
-  readonly force: boolean
-  last: Offset
+/** Events that are kept by their names. */
+interface Pins {
+  /** The newest event per type and key of types with `replay: latest`, and commands under way, in offset order. */
+  readonly entries: Map<string, Entry>
+  /** Events that were unpinned for room while in their lane, by the same names: unlike replaced ones, they will be missed. */
+  forgotten?: Map<string, Offset>
+  /** The bytes of pinned events that have left their lane. */
+  bytes: number
 }
-
-// Further types share one offset, so that made-up type names cannot fill memory.
-const evictedTypesMax = 256
-
-/** About what the mark of a type takes beside its name. */
-const markBytes = 128
 
 /**
  * The retained events of one topic, in two lanes: critical events and droppable ones, each bounded by count and both together
@@ -58,28 +47,11 @@ export class History {
   readonly #limits: HistoryLimits
   #totals: HistoryTotals
   #together: Weight
-  /** The newest event per type and key of types with `replay: latest`, and commands under way, in offset order. */
-  #pinned: Map<string, Entry> | undefined = undefined
-  /** Events that were unpinned for room while in their lane, by the same names: unlike replaced ones, they will be missed. */
-  #forgotten: Map<string, Offset> | undefined = undefined
-  /** The newest evicted offset of each type, which shows whether a filter has missed anything. */
-  #evicted: Map<string, Evicted> | undefined = undefined
-  #evictedOthers: Loss = nothingLost
-  /** The newest of these offsets. */
-  #evictedLast: Offset = start
-  /** Events evicted from the droppable lane. */
-  #dropped: EvictedOffsets | undefined = undefined
-  /** The offset of the newest evicted event, even if a newer one of its key stays pinned. */
-  evictedTo: Offset = start
-  /** Events that have left its lanes. */
-  evicted = 0
-  /** Those among them that are of no worker: what workers roll up, their own histories have. */
-  evictedOwn = 0
+  /** Absent until the first pinned event. */
+  #pins: Pins | undefined = undefined
+  /** Absent until the first event is evicted. */
+  #evictions: Evictions | undefined = undefined
   #bytes = 0
-  /** The bytes of pinned events that have left their lane. */
-  #pinnedBytes = 0
-  /** Of what is remembered of evicted types. */
-  #marksBytes = 0
 
   /**
    * @param totals of all histories of the hub
@@ -104,14 +76,29 @@ export class History {
     return this.#bytes
   }
 
+  /** The offset of the newest evicted event, even if a newer one of its key stays pinned. */
+  get evictedTo(): Offset {
+    return this.#evictions?.to ?? start
+  }
+
+  /** Events that have left its lanes. */
+  get evicted(): number {
+    return this.#evictions?.events ?? 0
+  }
+
+  /** Those among them that are of no worker. */
+  get evictedOwn(): number {
+    return this.#evictions?.own ?? 0
+  }
+
   /** Events evicted from the droppable lane so far. */
   get dropped(): number {
-    return this.#dropped?.total ?? 0
+    return this.#evictions?.dropped ?? 0
   }
 
   /** @returns how many of these come after an offset; undefined if that is no longer known */
   droppedAfter(offset: Offset): number | undefined {
-    return this.#dropped === undefined ? 0 : this.#dropped.after(offset)
+    return this.#evictions === undefined ? 0 : this.#evictions.droppedAfter(offset)
   }
 
   /** Events in its lanes. */
@@ -148,8 +135,8 @@ export class History {
   shrinkTo(bytes: number): void {
     while (this.#bytes > bytes && this.droppable.length > 0) this.#evict(this.#droppable)
     while (this.#bytes > bytes && this.critical.length > 0) this.#evict(this.#critical)
-    while (this.#bytes > bytes && (this.#pinned?.size ?? 0) > 0) this.#forgetOldestPinned()
-    if (this.#bytes > bytes) this.#joinMarks()
+    while (this.#bytes > bytes && (this.#pins?.entries.size ?? 0) > 0) this.#forgetOldestPinned()
+    if (this.#bytes > bytes) this.#weigh(-(this.#evictions?.joinMarks() ?? 0))
   }
 
   /** Pins an event that left its lane before the session left memory. */
@@ -163,31 +150,18 @@ export class History {
    * pinned of that, it has pinned. Commands are not the fork's.
    */
   inherit(other: History, until: Offset): void {
-    const upTo = (offset: Offset): Offset => (offset < until ? offset : until)
     for (const entry of other.pinned()) {
       const { event, traits, bytes, force } = entry
       if (entry.offset > until || traits.command === 'request' || !other.#hasLeft(entry)) continue
       this.restore(new Entry(event, traits, bytes, { force }))
     }
-    this.evictedTo = upTo(other.evictedTo)
-    this.evicted = other.evicted
-    this.evictedOwn = other.evictedOwn
-    this.#dropped = other.#dropped?.upTo(until)
-    this.#evictedLast = upTo(other.#evictedLast)
-    const { critical, droppable } = other.#evictedOthers
-    this.#evictedOthers = { critical: upTo(critical), droppable: upTo(droppable) }
-    if (other.#evicted === undefined) return
-    this.#evicted = new Map()
-    for (const [name, evicted] of other.#evicted) {
-      this.#evicted.set(name, { ...evicted, last: upTo(evicted.last) })
-      this.#marksBytes += name.length + markBytes
-      this.#weigh(name.length + markBytes)
-    }
+    this.#evictions = other.#evictions?.upTo(until)
+    this.#weigh(this.#evictions?.marksBytes ?? 0)
   }
 
   /** A command has reached its final state, and is evicted like any other event from now on. */
   unpin(offset: Offset): void {
-    for (const [name, entry] of this.#pinned ?? []) {
+    for (const [name, entry] of this.#pins?.entries ?? []) {
       if (entry.offset !== offset) continue
       this.#unpin(name, entry)
       return
@@ -196,37 +170,30 @@ export class History {
 
   /** @returns which events after `after` a subscription with this filter can no longer get */
   lossAfter(after: Offset, filter: Accepts): Loss {
-    if (this.#evicted === undefined || this.#evictedLast <= after) return nothingLost
-    let { critical, droppable } = this.#evictedOthers
-    for (const { type, traits, force, last } of this.#evicted.values()) {
-      if (last <= after || !filter.wants(type, traits, force)) continue
-      if (traits.critical) critical = later(critical, last)
-      else droppable = later(droppable, last)
-    }
-    return { critical: critical > after ? critical : start, droppable: droppable > after ? droppable : start }
+    return this.#evictions?.lossAfter(after, filter) ?? nothingLost
   }
 
   /** The pinned events, in offset order. */
   pinned(): Iterable<Entry> {
-    return this.#pinned?.values() ?? []
+    return this.#pins?.entries.values() ?? []
   }
 
   /** @returns whether the event is the newest of its type and key. */
   isPinned(entry: Entry): boolean {
-    return this.#pinned?.get(pinName(entry))?.offset === entry.offset
+    return this.#pins?.entries.get(pinName(entry))?.offset === entry.offset
   }
 
   #pin(entry: Entry): void {
     const name = pinName(entry)
-    const pinned = (this.#pinned ??= new Map<string, Entry>())
-    this.#forgotten?.delete(name)
-    const before = pinned.get(name)
+    const { entries, forgotten } = (this.#pins ??= { entries: new Map(), bytes: 0 })
+    forgotten?.delete(name)
+    const before = entries.get(name)
     if (before !== undefined) {
-      pinned.delete(name)
+      entries.delete(name)
       if (this.#hasLeft(before)) this.#weighPinned(-before.bytes)
     }
-    pinned.set(name, entry)
-    if (pinned.size > this.#limits.pinnedMax) this.#forgetOldestPinned()
+    entries.set(name, entry)
+    if (entries.size > this.#limits.pinnedMax) this.#forgetOldestPinned()
   }
 
   /** @returns whether a pinned event is no longer in its lane */
@@ -236,29 +203,33 @@ export class History {
   }
 
   #forgetOldestPinned(): void {
-    for (const [name, oldest] of this.#pinned ?? []) return this.#unpin(name, oldest)
+    for (const [name, oldest] of this.#pins?.entries ?? []) return this.#unpin(name, oldest)
   }
 
   #unpin(name: string, entry: Entry): void {
-    this.#pinned?.delete(name)
+    const pins = this.#pins
+    if (pins === undefined) return
+    pins.entries.delete(name)
     if (this.#hasLeft(entry)) {
       this.#weighPinned(-entry.bytes)
       this.#markEvicted(entry)
     } else {
-      this.#forgotten ??= new Map()
-      this.#forgotten.set(name, entry.offset)
+      pins.forgotten ??= new Map()
+      pins.forgotten.set(name, entry.offset)
     }
   }
 
   get #laneBytes(): number {
-    return this.#bytes - this.#pinnedBytes - this.#marksBytes
+    return this.#bytes - (this.#pins?.bytes ?? 0) - (this.#evictions?.marksBytes ?? 0)
   }
 
   /** Pinned events that have left their lane may take as much room as the lanes. */
   #weighPinned(bytes: number): void {
-    this.#pinnedBytes += bytes
+    const pins = this.#pins
+    if (pins === undefined) return
+    pins.bytes += bytes
     this.#weigh(bytes)
-    while (this.#pinnedBytes > this.#limits.historyBytesMax) this.#forgetOldestPinned()
+    while (pins.bytes > this.#limits.historyBytesMax) this.#forgetOldestPinned()
   }
 
   #weigh(bytes: number): void {
@@ -270,16 +241,12 @@ export class History {
   #evict(lane: Lane<Entry> | undefined): void {
     const entry = lane?.shift()
     if (entry === undefined) return
-    if (entry.offset > this.evictedTo) this.evictedTo = entry.offset
+    this.#evictions ??= new Evictions()
+    this.#evictions.count(entry)
     this.#weigh(-entry.bytes)
     this.#totals.events--
-    this.evicted++
-    if (entry.event.worker === undefined) this.evictedOwn++
-    if (lane === this.#droppable) {
-      this.#dropped ??= new EvictedOffsets()
-      this.#dropped.add(entry.event.offset)
-      this.#totals.evictedDroppable++
-    } else this.#totals.evictedCritical++
+    if (entry.traits.critical) this.#totals.evictedCritical++
+    else this.#totals.evictedDroppable++
     if (!isPinning(entry.traits)) this.#markEvicted(entry)
     else if (this.isPinned(entry)) this.#weighPinned(entry.bytes)
     else if (this.#isMissed(entry)) this.#markEvicted(entry)
@@ -288,38 +255,15 @@ export class History {
   /** @returns whether nothing stands for an event that was unpinned: not when a newer one of its key replaced it */
   #isMissed(entry: Entry): boolean {
     const name = pinName(entry)
-    const isForgotten = this.#forgotten?.get(name) === entry.offset
-    if (isForgotten) this.#forgotten?.delete(name)
+    const forgotten = this.#pins?.forgotten
+    const isForgotten = forgotten?.get(name) === entry.offset
+    if (isForgotten) forgotten?.delete(name)
     return isForgotten || entry.traits.command === 'request'
   }
 
-  #markEvicted({ event: { type, offset }, traits, force }: Entry): void {
-    this.#evicted ??= new Map()
-    if (offset > this.#evictedLast) this.#evictedLast = offset
-    const name = force ? `${type} force` : type
-    const evicted = this.#evicted.get(name)
-    // Pinned events go later than newer ones, so the mark must not go back.
-    if (evicted !== undefined) evicted.last = later(evicted.last, offset)
-    else if (this.#evicted.size < evictedTypesMax) {
-      this.#evicted.set(name, { type, traits, force, last: offset })
-      this.#marksBytes += name.length + markBytes
-      this.#weigh(name.length + markBytes)
-    } else this.#markOther(traits, offset)
-  }
-
-  #markOther({ critical }: Traits, offset: Offset): void {
-    const others = this.#evictedOthers
-    this.#evictedOthers = critical
-      ? { ...others, critical: later(others.critical, offset) }
-      : { ...others, droppable: later(others.droppable, offset) }
-  }
-
-  /** All types share one mark from now on: some who have missed nothing are told of a gap. */
-  #joinMarks(): void {
-    for (const { traits, last } of this.#evicted?.values() ?? []) this.#markOther(traits, last)
-    this.#evicted?.clear()
-    this.#weigh(-this.#marksBytes)
-    this.#marksBytes = 0
+  #markEvicted(entry: Entry): void {
+    this.#evictions ??= new Evictions()
+    this.#weigh(this.#evictions.mark(entry))
   }
 }
 
@@ -329,8 +273,4 @@ function isPinning({ replay, command }: Traits): boolean {
 
 function pinName({ event: { type, key, offset }, traits }: Entry): string {
   return traits.command === 'request' ? `${type} #${offset}` : `${type} ${key ?? ''}`
-}
-
-function later(a: Offset, b: Offset): Offset {
-  return a > b ? a : b
 }

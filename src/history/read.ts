@@ -2,7 +2,8 @@ import { down, heapOf } from '../lib/heap.js'
 import type { ReadLane } from '../lib/lane.js'
 import type { Offset } from '../protocol/cursor.js'
 import type { Accepts, Entry } from './entry.js'
-import { type History, type Loss, nothingLost } from './history.js'
+import { type Loss, nothingLost } from './evictions.js'
+import type { History } from './history.js'
 
 /** A part of the events after a position. */
 export interface Page {

@@ -1,15 +1,10 @@
 import type { History } from '../history/history.js'
 import type { TopicName } from '../protocol/topic.js'
-import type { Timeline } from './timeline.js'
-import { StatefulTopic, type StateSetting } from './topic.js'
+import { StatefulTopic } from './topic.js'
 
 /** The topic `hub`, which has only slices. */
 export class HubTopic extends StatefulTopic {
   readonly worker = undefined
-
-  constructor(timeline: Timeline, setting: StateSetting) {
-    super({ kind: 'hub' }, timeline, setting)
-  }
 
   override get parsedName(): TopicName {
     return { kind: 'hub' }

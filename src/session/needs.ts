@@ -2,6 +2,7 @@ import type { NeedKind } from '../catalog/traits.js'
 import { cutText } from '../lib/cut-text.js'
 import { isObject, type JsonObject, type JsonValue } from '../lib/json.js'
 import type { Offset } from '../protocol/cursor.js'
+import type { StateRoom } from '../state/room.js'
 
 /** An unanswered question to a person. */
 export type Need = {
@@ -32,11 +33,11 @@ export const needBytesMax = 1_024
 /** The open needs of one worker, or of a session itself, in the order of the questions. */
 export class Needs {
   #open: Need[] = []
-  readonly #weigh: (bytes: number) => void
+  readonly #room: Pick<StateRoom, 'add'>
 
-  /** @param weigh told what they take more, or less. Bytes */
-  constructor(weigh: (bytes: number) => void) {
-    this.#weigh = weigh
+  /** @param room counts what they take */
+  constructor(room: Pick<StateRoom, 'add'>) {
+    this.#room = room
   }
 
   get open(): readonly Need[] {
@@ -47,7 +48,7 @@ export class Needs {
   ask(need: Need): boolean {
     if (this.#open.length >= needsMax || this.#open.some((one) => isSame(one, need))) return false
     this.#open.push(need)
-    this.#weigh(bytesOf(need))
+    this.#room.add(bytesOf(need))
     return true
   }
 
@@ -61,14 +62,14 @@ export class Needs {
       (need) => (kind === 'any' || need.kind === kind) && (key === undefined || need.key === key),
     )
     if (at === -1 || (kind === 'any' && key === undefined)) return false
-    for (const need of this.#open.splice(at, 1)) this.#weigh(-bytesOf(need))
+    for (const need of this.#open.splice(at, 1)) this.#room.add(-bytesOf(need))
     return true
   }
 
   /** The worker or session has ended. @returns whether any need was open */
   clear(): boolean {
     const any = this.#open.length > 0
-    for (const need of this.#open) this.#weigh(-bytesOf(need))
+    for (const need of this.#open) this.#room.add(-bytesOf(need))
     this.#open = []
     return any
   }
@@ -78,14 +79,14 @@ export class Needs {
     const before = this.#open
     this.#open = before.map((need) => ({ ...need, text: change(need.text) }))
     const changed = this.#open.filter(({ text }, at) => text !== before[at]?.text)
-    if (changed.length > 0) this.#weigh(sumOf(this.#open) - sumOf(before))
+    if (changed.length > 0) this.#room.add(sumOf(this.#open) - sumOf(before))
     return changed.length > 0
   }
 
   /** Restores the stored needs. */
   restore(needs: readonly Need[]): void {
     this.#open = [...needs]
-    for (const need of needs) this.#weigh(bytesOf(need))
+    for (const need of needs) this.#room.add(bytesOf(need))
   }
 }
 

@@ -2,6 +2,7 @@ import type { Clock } from '../lib/clock.js'
 import { fieldsOf, type JsonObject, type JsonValue } from '../lib/json.js'
 import { type Offset, start } from '../protocol/cursor.js'
 import type { Attempt, NewEvent } from '../protocol/frames.js'
+import type { StateRoom } from '../state/room.js'
 import type { ProgressRecord } from '../store/store.js'
 import { Commands } from './commands.js'
 import { type Facts, keyOf } from './hub-event.js'
@@ -51,13 +52,13 @@ export class Progress {
   #heardAt = 0
   /** Another one whenever `fields` may say something else. */
   version = 0
-  readonly #weigh: (bytes: number) => void
-
-  /** @param weigh told what it keeps more of, or less, as long as its session is in memory. Bytes */
-  constructor(weigh: (bytes: number) => void) {
-    this.#weigh = weigh
-  }
   #heardOffset = start
+  readonly #room: Pick<StateRoom, 'add'>
+
+  /** @param room counts what it keeps, as long as its session is in memory */
+  constructor(room: Pick<StateRoom, 'add'>) {
+    this.#room = room
+  }
 
   get ending(): Ending | undefined {
     return this.#ending
@@ -133,12 +134,12 @@ export class Progress {
   /** An attempt has begun that is newer than all earlier ones. */
   beginAttempt({ step, number }: Attempt): void {
     this.#attempts ??= new Map()
-    if (!this.#attempts.delete(step)) this.#weigh(step.length + stepBytes)
+    if (!this.#attempts.delete(step)) this.#room.add(step.length + stepBytes)
     this.#attempts.set(step, number)
     if (this.#attempts.size <= stepsMax) return
     for (const oldest of this.#attempts.keys()) {
       this.#attempts.delete(oldest)
-      this.#weigh(-oldest.length - stepBytes)
+      this.#room.add(-oldest.length - stepBytes)
       return
     }
   }
@@ -157,7 +158,7 @@ export class Progress {
     if (asks !== undefined) {
       const key = keyOf(event, traits) ?? String(offset)
       const need = { kind: asks, key, offset, time: event.time ?? now, text: needText(event.data) }
-      this.#needs ??= new Needs(this.#weigh)
+      this.#needs ??= new Needs(this.#room)
       changed = this.#needs.ask(need)
     }
     if (answers !== undefined) changed = this.answer(answers, keyOf(event, traits)) || changed
@@ -314,10 +315,10 @@ export class Progress {
     this.#parent = parent
     this.#lastAt = lastAt
     this.#usage = usage
-    if (needs.length > 0) (this.#needs ??= new Needs(this.#weigh)).restore(needs)
+    if (needs.length > 0) (this.#needs ??= new Needs(this.#room)).restore(needs)
     if (commands.length > 0) this.commands.restore(commands)
     if (attempts.length > 0) this.#attempts = new Map(attempts)
-    for (const [step] of attempts) this.#weigh(step.length + stepBytes)
+    for (const [step] of attempts) this.#room.add(step.length + stepBytes)
     if (calls.length > 0 || stalled !== undefined) (this.#stall ??= new Stall()).restore(calls, stalled)
   }
 }

@@ -1,6 +1,7 @@
 import { FormerIds } from '../lib/former-ids.js'
 import { Oldest } from '../lib/oldest.js'
 import type { Offset } from '../protocol/cursor.js'
+import type { StateRoom } from '../state/room.js'
 import type { PublishId } from '../store/store.js'
 
 /** About what an id takes beside its name and its worker's, and one that has left. Bytes. */
@@ -25,14 +26,14 @@ export class PublishIds {
   /** Some ids were stored before each topic had its own, and count for all topics. */
   #hasShared = false
   #bytes = 0
-  readonly #weigh: (bytes: number) => void
-  /** The bytes that `weigh` was called with. */
+  readonly #room: Pick<StateRoom, 'add'>
+  /** The bytes that `room` has counted. */
   #weighed = 0
 
-  /** @param weigh is called with the change of about what the ids take. Bytes */
-  constructor(max: number, weigh: (bytes: number) => void) {
+  /** @param room counts about what the ids take */
+  constructor(max: number, room: Pick<StateRoom, 'add'>) {
     this.#max = max
-    this.#weigh = weigh
+    this.#room = room
   }
 
   /** @returns the offset of the event with that id of the session, or of its worker, within the window */
@@ -100,10 +101,13 @@ export class PublishIds {
   #weighAgain(): void {
     const bytes = this.#bytes + (this.#former?.size ?? 0) * hashBytes
     if (bytes === this.#weighed) return
-    this.#weigh(bytes - this.#weighed)
+    this.#room.add(bytes - this.#weighed)
     this.#weighed = bytes
   }
 }
+
+/** The ids of a session whose events have none. */
+export const noIds: KnownIds = new PublishIds(0, { add() {} })
 
 /** Names of workers do not contain `/` and are not `*`; an id may be any text. */
 function nameOf(id: string, worker: string | undefined): string {

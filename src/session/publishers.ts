@@ -1,5 +1,5 @@
 import type { PublisherStatus } from '../catalog/traits.js'
-import { type Clock, elapsedAt } from '../lib/clock.js'
+import { elapsedAt } from '../lib/clock.js'
 import type { JsonObject } from '../lib/json.js'
 import { type Epoch, type Offset, start } from '../protocol/cursor.js'
 import type { NewEvent } from '../protocol/frames.js'
@@ -26,10 +26,6 @@ interface PublishingSession {
   readonly progress: Progress
   readonly workers: ReadonlyMap<string, Worker>
   readonly journal: Journal | undefined
-}
-
-export interface PublishersOptions {
-  readonly setting: Pick<SessionSetting, 'limits' | 'notices' | 'past' | 'stallDue' | 'steady'>
   /** An event has set the session's own status. */
   turned(status: PublisherStatus): void
   /** Facts in the slices, the list and the store have changed. */
@@ -38,24 +34,23 @@ export interface PublishersOptions {
   lastAtChanged(now: number): void
 }
 
+type PublishersSetting = Pick<SessionSetting, 'limits' | 'notices' | 'past' | 'stallDue' | 'steady'>
+
 /**
  * The publishers of one session: its workers and, where the worker is undefined, the session itself. Their progress by their
  * events, their signs of life, leases and stalls, and the notices of all that.
  */
 export class Publishers {
   readonly #session: PublishingSession
-  readonly #options: PublishersOptions
-  readonly #leases: SessionLeases
-  readonly #steady: Clock
+  readonly #setting: PublishersSetting
+  /** Absent until something has to do with leases. */
+  #leases: SessionLeases | undefined = undefined
   #activeAt = 0
   #activeOffset: Offset = start
 
-  constructor(session: PublishingSession, options: PublishersOptions) {
+  constructor(session: PublishingSession, setting: PublishersSetting) {
     this.#session = session
-    this.#options = options
-    const { steady, past } = options.setting
-    this.#leases = new SessionLeases(steady, past !== undefined)
-    this.#steady = steady
+    this.#setting = setting
   }
 
   /** Updates the progress of an event's publisher. The event has the session's newest offset. */
@@ -67,22 +62,26 @@ export class Publishers {
     const revived = progress.revive()
     if (revived && worker !== undefined) worker.turn('running', now)
     const isTool = facts.traits.tool !== undefined
-    const found = progress.note(event, offset, facts, isTool ? elapsedAt(this.#steady, now) : undefined)
+    const found = progress.note(
+      event,
+      offset,
+      facts,
+      isTool ? elapsedAt(this.#setting.steady, now) : undefined,
+    )
     if (found !== undefined && found !== 'noted') {
-      if (worker === undefined) this.#options.turned(found.status)
+      if (worker === undefined) session.turned(found.status)
       else worker.turn(found.status, now)
     }
     const hasMoved = progress.heard(now, offset)
-    this.#leases.spoke(undefined, now)
-    if (worker !== undefined) {
+    this.#leases?.spoke(undefined, now)
+    if (worker !== undefined && this.#leases !== undefined) {
       this.#leases.heard(worker.id)
       this.#leases.spoke(worker.id, now)
     }
     // Workers' events are signs of life of the session too.
-    if ((worker !== undefined && session.progress.heard(now, offset)) || hasMoved)
-      this.#options.lastAtChanged(now)
-    if (found !== undefined || revived) this.#options.factsChanged()
-    if (found !== undefined && this.#options.setting.notices.size > 0) {
+    if ((worker !== undefined && session.progress.heard(now, offset)) || hasMoved) session.lastAtChanged(now)
+    if (found !== undefined || revived) session.factsChanged()
+    if (found !== undefined && this.#setting.notices.size > 0) {
       const published = { type: event.type, offset, time: now }
       for (const notice of noticesOfTurn(progress, found, published)) this.notify(worker, notice)
     }
@@ -91,7 +90,7 @@ export class Publishers {
 
   /** Reports what has happened to a publisher to all who want its notices. */
   notify(worker: Worker | undefined, facts: NoticeFacts): void {
-    notify(this.#options.setting.notices, { session: this.#session, worker: worker?.id }, facts)
+    notify(this.#setting.notices, { session: this.#session, worker: worker?.id }, facts)
   }
 
   // Signs of life
@@ -100,7 +99,7 @@ export class Publishers {
   heard(now: number): void {
     this.#activeAt = now
     this.#activeOffset = this.#session.offset
-    this.#leases.heard(undefined)
+    this.#leases?.heard(undefined)
   }
 
   /** A renewed lease is a sign of life. @param offset of this one or, when the session is restored, of the last one */
@@ -123,17 +122,20 @@ export class Publishers {
 
   /** @param ms how long after the last sign of life the publisher is lost; 0: never */
   lease(worker: Worker | undefined, ms: number): void {
-    if (this.#leases.set(worker?.id, ms)) this.#session.journal?.recordChanged()
-    this.#leases.heard(worker?.id)
+    const { leases } = this
+    if (leases.set(worker?.id, ms)) this.#session.journal?.recordChanged()
+    leases.heard(worker?.id)
   }
 
-  get leases(): Pick<SessionLeases, 'of' | 'all'> {
+  get leases(): SessionLeases {
+    const { steady, past } = this.#setting
+    this.#leases ??= new SessionLeases(steady, past !== undefined)
     return this.#leases
   }
 
   /** @returns how long the lease still lasts; 0 if it has expired. Milliseconds */
   leaseLeft(worker: Worker | undefined): number {
-    return this.#leases.left(worker?.id, worker === undefined ? this.#activeAt : worker.progress.heardAt)
+    return this.leases.left(worker?.id, worker === undefined ? this.#activeAt : worker.progress.heardAt)
   }
 
   /** The lease of a publisher has expired; the next event of the same publisher revives it. */
@@ -147,14 +149,14 @@ export class Publishers {
       worker.progress.end(ending, offset)
       this.#session.journal?.workerChanged(worker)
     }
-    this.#options.factsChanged()
+    this.#session.factsChanged()
     const type = worker === undefined ? 'session.lost' : 'worker.lost'
     this.notify(worker, { kind: 'lost', type, offset, time: now, ...ending })
   }
 
   /** The session has ended: nobody is lost any more. */
   dropLeases(): void {
-    this.#leases.clear()
+    this.#leases = undefined
   }
 
   // Stalls
@@ -162,7 +164,7 @@ export class Publishers {
   /** Schedules the check for a stall. */
   mayStall(worker: Worker | undefined, now: number): void {
     const leftMs = this.stallLeftMs(worker)
-    if (leftMs !== undefined) this.#options.setting.stallDue(this.#session.id, worker?.id, now + leftMs)
+    if (leftMs !== undefined) this.#setting.stallDue(this.#session.id, worker?.id, now + leftMs)
   }
 
   /** As `stallLeftMs` of `stall-times.ts`, of a publisher of this session. */
@@ -176,21 +178,21 @@ export class Publishers {
   }
 
   #stallFacts(): Parameters<typeof stuckIn>[2] {
-    return { leases: this.#leases, limits: this.#options.setting.limits, clock: this.#steady }
+    return { leases: this.leases, limits: this.#setting.limits, clock: this.#setting.steady }
   }
 
   /** A publisher has stalled. */
   stall(worker: Worker | undefined, stalled: Stalled): void {
     ;(worker ?? this.#session).progress.stall(stalled)
     if (worker !== undefined) this.#session.journal?.workerChanged(worker)
-    this.#options.factsChanged()
+    this.#session.factsChanged()
   }
 
   record(): Pick<SessionRecord, 'leases'> | undefined {
-    return this.#leases.record()
+    return this.#leases?.record()
   }
 
   restore(record: Pick<SessionRecord, 'leases'>): void {
-    this.#leases.restore(record)
+    if (record.leases !== undefined) this.leases.restore(record)
   }
 }

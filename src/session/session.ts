@@ -1,7 +1,7 @@
 // Longer than 350 lines: everything in a session depends on its offset, which no other class may write. Independent parts have
 // files of their own: workers, publishers (leases, stalls, notices), commands, lone surrogates, ids of events, histories, the journal.
 
-import type { Traits } from '../catalog/traits.js'
+import type { PublisherStatus, Traits } from '../catalog/traits.js'
 import { Entry } from '../history/entry.js'
 import { History } from '../history/history.js'
 import { type JsonObject, type JsonValue, jsonBytes } from '../lib/json.js'
@@ -23,7 +23,7 @@ import { type Facts, hubEvent, keyOf } from './hub-event.js'
 import { Journal } from './journal.js'
 import { type Half, LoneSurrogates } from './lone-surrogates.js'
 import { Progress } from './progress.js'
-import { type KnownIds, PublishIds } from './publish-ids.js'
+import { type KnownIds, noIds, PublishIds } from './publish-ids.js'
 import { Publishers } from './publishers.js'
 import { slicesOf } from './reserved-slices.js'
 import { restoreHistories } from './restored-histories.js'
@@ -35,6 +35,8 @@ import { AllTopic, OwnTopic, type Topic } from './topic.js'
 import { type TopicWatchers, Watching } from './watching.js'
 import { Worker } from './worker.js'
 import { Workers } from './workers.js'
+
+const noMetadata: JsonObject = {}
 
 /** About the memory of a worker without its history and state. */
 export const workerBytes = 2_048
@@ -50,15 +52,16 @@ export class Session implements Timeline, MaskedSession {
   readonly room: StateRoom
   /** The weight of the histories of its topics. */
   readonly #history = new Weight()
-  /** First halves of characters that were split over two texts. */
-  readonly #halves = new LoneSurrogates()
+  /** First halves of characters that were split over two texts. Absent until the first such text. */
+  #halves: LoneSurrogates | undefined = undefined
   /** Absent as long as no secret was masked. */
   #masks: Masks | undefined = undefined
   /** Absent until the first command. */
   #steering: Steering | undefined = undefined
   readonly #setting: SessionSetting
   readonly #workers = new Workers()
-  readonly #ids: PublishIds
+  /** Absent until the first event with an id. */
+  #ids: PublishIds | undefined = undefined
   #past: SharedPast | undefined
   #offset: Offset = start
   #status: SessionStatus = 'waiting'
@@ -66,7 +69,7 @@ export class Session implements Timeline, MaskedSession {
   #endedAt: number | undefined = undefined
   #outcome: JsonValue | undefined = undefined
   #mode: Mode = 'full'
-  #metadata: JsonObject = {}
+  #metadata: JsonObject = noMetadata
   /** Its workers and itself, as those who publish to it. */
   readonly publishers: Publishers
   /** Its progress by its own events. */
@@ -87,16 +90,13 @@ export class Session implements Timeline, MaskedSession {
     this.epoch = epoch
     this.#setting = setting
     this.room = setting.state.room()
-    this.progress = new Progress(this.#weigh)
+    this.progress = new Progress(this.room)
     this.#past = setting.past
-    this.publishers = this.#publishers()
-    this.#ids = new PublishIds(setting.limits.publishIdsMax, this.#weigh)
+    this.publishers = new Publishers(this, setting)
     this.journal = setting.journal && new Journal(this, setting.journal)
     this.topic = this.#ownTopic()
-    this.all = new AllTopic(this, setting.state, () => this.topics())
+    this.all = new AllTopic(this, setting.state)
   }
-
-  readonly #weigh = (bytes: number): void => this.room.add(bytes)
 
   get offset(): Offset {
     return this.#offset
@@ -257,7 +257,7 @@ export class Session implements Timeline, MaskedSession {
   worker(id: string): Worker {
     const known = this.#workers.byId.get(id)
     if (known !== undefined) return known
-    const worker = new Worker(id, this.#ownTopic(id), this.#weigh)
+    const worker = new Worker(id, this.#ownTopic(id), this.room)
     this.#workers.add(worker)
     if (this.#completion !== undefined) worker.topic.history.append(this.#completion)
     return worker
@@ -265,16 +265,21 @@ export class Session implements Timeline, MaskedSession {
 
   /** Removes surplus ids from the window. Not called within a list, which may repeat the ids that would leave. */
   shrinkIds(): void {
-    if (this.#ids.shrink()) this.journal?.formerIdsChanged()
+    if (this.#ids?.shrink()) this.journal?.formerIdsChanged()
   }
 
   /** The producers' ids of its events. */
   get ids(): KnownIds {
-    return this.#ids
+    return this.#ids ?? noIds
   }
 
   formerIds(): readonly number[] {
-    return this.#ids.former
+    return this.#ids?.former ?? []
+  }
+
+  get #madeIds(): PublishIds {
+    this.#ids ??= new PublishIds(this.#setting.limits.publishIdsMax, this.room)
+    return this.#ids
   }
 
   /** The session begins. */
@@ -303,7 +308,7 @@ export class Session implements Timeline, MaskedSession {
     if (!isForeign) this.publishers.heard(now)
     if (event.id !== undefined) {
       const published = { id: event.id, worker: worker?.id ?? '', offset: this.#offset }
-      this.#ids.add(published)
+      this.#madeIds.add(published)
       this.journal?.addId(published)
     }
     if (worker !== undefined) {
@@ -338,12 +343,17 @@ export class Session implements Timeline, MaskedSession {
 
   /** Lone surrogates that wait for the next text. */
   get halves(): readonly Half[] {
-    return this.#halves.entries()
+    return this.#halves?.entries() ?? []
   }
 
   /** A batch of a log says which surrogates wait after it. */
   keepHalves(halves: readonly Half[]): void {
-    this.#halves.restore(halves)
+    this.#madeHalves.restore(halves)
+  }
+
+  get #madeHalves(): LoneSurrogates {
+    this.#halves ??= new LoneSurrogates()
+    return this.#halves
   }
 
   /** Holds back a lone surrogate at the end of the text for the next event. It is stored in the same commit. */
@@ -351,7 +361,7 @@ export class Session implements Timeline, MaskedSession {
     const { data = null, type } = event
     const { step, number } = event.attempt ?? {}
     const attempt = step === undefined ? [] : [step, String(number)]
-    const joined = this.#halves.join(data, traits, [worker?.id, type, keyOf(event, traits), ...attempt])
+    const joined = this.#madeHalves.join(data, traits, [worker?.id, type, keyOf(event, traits), ...attempt])
     if (joined === data) return event
     this.journal?.recordChanged()
     return { ...event, data: joined }
@@ -516,7 +526,7 @@ export class Session implements Timeline, MaskedSession {
     this.progress.replaceTexts(change)
     for (const worker of this.workers.values())
       if (worker.progress.replaceTexts(change)) this.journal?.workerChanged(worker)
-    this.#factsChanged()
+    this.factsChanged()
   }
 
   #endingByItself(): Ending {
@@ -527,7 +537,7 @@ export class Session implements Timeline, MaskedSession {
     this.#status = 'ended'
     this.#endedAt = now
     this.publishers.dropLeases()
-    this.#halves.clear()
+    this.#halves = undefined
     this.#masks = undefined
     for (const worker of this.#workers.conclude(now)) this.journal?.workerChanged(worker)
     this.#stale = true
@@ -537,7 +547,7 @@ export class Session implements Timeline, MaskedSession {
   /** The session's own record for the store. */
   record(): SessionRecord {
     const status = this.#status
-    const halves = this.#halves.entries()
+    const { halves } = this
     const masks = this.#masks?.kept()
     return {
       session: this.id,
@@ -599,8 +609,9 @@ export class Session implements Timeline, MaskedSession {
       const topic = id === undefined ? this.topic : this.worker(id).topic
       topic.state.restore(slice, value, { offset, time: record.startedAt })
     }
-    this.#ids.restore(ids, stored.formerIds ?? [])
-    this.#halves.restore(record.halves ?? [])
+    const { formerIds = [] } = stored
+    if (ids.length > 0 || formerIds.length > 0) this.#madeIds.restore(ids, formerIds)
+    if (record.halves !== undefined) this.keepHalves(record.halves)
     if (record.masks !== undefined) {
       this.#masks = new Masks()
       this.#masks.restore(record.masks, this.epoch)
@@ -623,7 +634,7 @@ export class Session implements Timeline, MaskedSession {
   }
 
   #steer(entry: Entry, worker: Worker | undefined, now: number): void {
-    if (entry.traits.answers !== undefined && this.commands.answer(entry, worker)) this.#factsChanged()
+    if (entry.traits.answers !== undefined && this.commands.answer(entry, worker)) this.factsChanged()
     const due = this.commands.note(entry, worker, now)
     if (due !== undefined) this.#setting.commandDue(this.id, due)
   }
@@ -654,7 +665,7 @@ export class Session implements Timeline, MaskedSession {
   }
 
   /** Facts in the slices, the list and the store have changed. */
-  #factsChanged(): void {
+  factsChanged(): void {
     this.#stale = true
     this.journal?.recordChanged()
     this.#setting.listChanged(this.id)
@@ -675,20 +686,16 @@ export class Session implements Timeline, MaskedSession {
     return this.progress.lastAt
   }
 
-  #publishers(): Publishers {
-    const setting = this.#setting
-    return new Publishers(this, {
-      setting,
-      turned: (status) => {
-        // A session ends only when it is ended.
-        if (status !== 'ended') this.#status = status
-      },
-      factsChanged: () => this.#factsChanged(),
-      lastAtChanged: (now) => {
-        this.#stale = true
-        setting.listTouched(this.id, now)
-      },
-    })
+  /** An event has set its own status. */
+  turned(status: PublisherStatus): void {
+    // A session ends only when it is ended.
+    if (status !== 'ended') this.#status = status
+  }
+
+  /** The time of the last sign of life in the slices and the list has changed. Milliseconds since 1970. */
+  lastAtChanged(now: number): void {
+    this.#stale = true
+    this.#setting.listTouched(this.id, now)
   }
 
   #ownTopic(worker?: string): OwnTopic {

@@ -2,7 +2,8 @@
 
 import type { Catalog } from '../catalog/catalog.js'
 import type { Accepts, Entry } from '../history/entry.js'
-import { type History, type Loss, nothingLost } from '../history/history.js'
+import { type Loss, nothingLost } from '../history/evictions.js'
+import type { History } from '../history/history.js'
 import { lossAfter, type Page, readAfter, readBefore, replayable } from '../history/read.js'
 import type { JsonValue } from '../lib/json.js'
 import { type Offset, start } from '../protocol/cursor.js'
@@ -31,18 +32,23 @@ export interface StateSetting {
 
 /** A named view of the events and the state of a timeline. */
 export abstract class Topic {
-  readonly name: string
+  #name: string | undefined = undefined
   readonly timeline: Timeline
   protected readonly setting: StateSetting
   #audience: Audience | undefined = undefined
 
-  constructor(name: TopicName, timeline: Timeline, setting: StateSetting) {
-    this.name = formatTopic(name)
+  constructor(timeline: Timeline, setting: StateSetting) {
     this.timeline = timeline
     this.setting = setting
   }
 
   abstract get parsedName(): TopicName
+
+  /** Made when first needed, because most workers are followed only with their session. */
+  get name(): string {
+    this.#name ??= formatTopic(this.parsedName)
+    return this.#name
+  }
 
   /** Whether it shows what other topics of its session show. */
   get isWhole(): boolean {
@@ -259,7 +265,7 @@ export class OwnTopic extends StatefulTopic {
     worker: string | undefined,
     { history, setting }: { readonly history: History; readonly setting: StateSetting },
   ) {
-    super(ownName(timeline.id, worker), timeline, setting)
+    super(timeline, setting)
     this.worker = worker
     this.history = history
   }
@@ -302,14 +308,16 @@ export class OwnTopic extends StatefulTopic {
   }
 }
 
+/** The timeline of a session: its own topic, and its workers'. */
+type Whole = Timeline & { topics(): readonly OwnTopic[] }
+
 /** `sessions/{s}/**`: everything in the session's other topics. */
 export class AllTopic extends Topic {
-  readonly #parts: () => readonly OwnTopic[]
+  readonly #whole: Whole
 
-  /** @param parts returns the session's own topic and its workers' */
-  constructor(timeline: Timeline, setting: StateSetting, parts: () => readonly OwnTopic[]) {
-    super({ kind: 'all', session: timeline.id }, timeline, setting)
-    this.#parts = parts
+  constructor(whole: Whole, setting: StateSetting) {
+    super(whole, setting)
+    this.#whole = whole
   }
 
   override get parsedName(): TopicName {
@@ -337,11 +345,11 @@ export class AllTopic extends Topic {
   }
 
   protected override histories(): readonly History[] {
-    return this.#parts().map(({ history }) => history)
+    return this.#whole.topics().map(({ history }) => history)
   }
 
   protected override stateful(): readonly StatefulTopic[] {
-    return this.#parts().filter(({ hasState }) => hasState)
+    return this.#whole.topics().filter(({ hasState }) => hasState)
   }
 
   /** A worker's slices are named `workers/{w}/{slice}`. */

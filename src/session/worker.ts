@@ -1,4 +1,5 @@
 import type { PublisherStatus } from '../catalog/traits.js'
+import type { StateRoom } from '../state/room.js'
 import type { WorkerRecord } from '../store/store.js'
 import { Progress } from './progress.js'
 import type { ShownWorker } from './reserved-slices.js'
@@ -15,11 +16,11 @@ export class Worker {
   readonly progress: Progress
   shown: ShownWorker | undefined = undefined
 
-  /** @param weigh as of `Progress` */
-  constructor(id: string, topic: OwnTopic, weigh: (bytes: number) => void) {
+  /** @param room as of `Progress` */
+  constructor(id: string, topic: OwnTopic, room: Pick<StateRoom, 'add'>) {
     this.id = id
     this.topic = topic
-    this.progress = new Progress(weigh)
+    this.progress = new Progress(room)
   }
 
   /** Milliseconds since 1970; absent while it is only followed. */

@@ -187,8 +187,10 @@ t.test('the hash of an id is the same for ever: it is stored', async (t) => {
 
 t.test('ids weigh what their names take, each once, until they have left the window', async (t) => {
   let weighed = 0
-  const ids = new PublishIds(2, (bytes) => {
-    weighed += bytes
+  const ids = new PublishIds(2, {
+    add: (bytes) => {
+      weighed += bytes
+    },
   })
   const add = (...names: string[]) => {
     for (const id of names) ids.add({ id, worker: 'w', offset: 1 as Offset })
@@ -204,8 +206,10 @@ t.test('ids weigh what their names take, each once, until they have left the win
   t.equal(weighed, 'w/bcw/d'.length + 2 * idBytes + 48, 'a hash of the one that has left')
   t.equal(ids.hasLeft('a', 'w'), true)
   t.equal(ids.hasLeft('bc', 'w'), false)
-  const restored = new PublishIds(2, (bytes) => {
-    weighed -= bytes
+  const restored = new PublishIds(2, {
+    add: (bytes) => {
+      weighed -= bytes
+    },
   })
   restored.restore(
     ['bc', 'd'].map((id) => ({ id, worker: 'w', offset: 1 as Offset })),

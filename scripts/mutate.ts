@@ -76,6 +76,7 @@ const results = await new Stryker({
   coverageAnalysis: 'perTest',
   concurrency: 1,
   // A busy machine is slow; a mutant that loops for ever is noticed all the same.
+  dryRunTimeoutMinutes: 30,
   timeoutMS: 60_000,
   tempDirName: 'node_modules/.cache/mutate',
   ignorePatterns: ['bench', 'clients', 'docs/images', 'dist'],

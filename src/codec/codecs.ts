@@ -28,6 +28,11 @@ export class Codecs {
       data: new SseCodec('data', 'one', this.#counts),
       'data and gaps': new SseCodec('data and gaps', 'one', this.#counts),
     },
+    unnamed: {
+      named: new SseCodec('named', 'one', this.#counts, false),
+      data: new SseCodec('data', 'one', this.#counts, false),
+      'data and gaps': new SseCodec('data and gaps', 'one', this.#counts, false),
+    },
     many: {
       named: new SseManyCodec('named', this.#counts),
       data: new SseManyCodec('data', this.#counts),
@@ -42,7 +47,8 @@ export class Codecs {
     this.msgpack = new MsgpackCodec(bounds)
   }
 
-  sse(framing: Framing, topics: 'one' | 'many'): SseCodec {
+  /** @param topics `unnamed`: one, which the data of its events does not name */
+  sse(framing: Framing, topics: 'one' | 'unnamed' | 'many'): SseCodec {
     return this.#sse[topics][framing]
   }
 

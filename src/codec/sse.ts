@@ -40,16 +40,19 @@ export class SseCodec implements Codec {
   readonly framing: 'named' | 'data'
   readonly topics: 'one' | 'many'
   readonly #gapsAreData: boolean
+  readonly #namesTopic: boolean
   readonly #counts: SseCounts
   /** The offsets of the events in each part of a replay. */
   readonly #replayed = new WeakMap<Uint8Array, readonly Offset[]>()
   /** The same parts with ids, for clients that joined at the same offset as the last one. */
   readonly #marked = new WeakMap<Uint8Array, { readonly joined: Offset; readonly chunk: Uint8Array }>()
 
-  constructor(framing: Framing, topics: 'one' | 'many', counts: SseCounts) {
+  /** @param namesTopic whether the data of events has the topic */
+  constructor(framing: Framing, topics: 'one' | 'many', counts: SseCounts, namesTopic = true) {
     this.framing = framing === 'named' ? framing : 'data'
     this.#gapsAreData = framing === 'data and gaps'
     this.topics = topics
+    this.#namesTopic = namesTopic
     this.#counts = counts
   }
 
@@ -194,15 +197,16 @@ export class SseCodec implements Codec {
     return this.framing === 'named' ? `event: ${name}\ndata: ${json}\n\n` : `: ${name} ${json}\n\n`
   }
 
-  /** The block of an event without its id, made once for each topic, and kept unless it is used only once. */
+  /** The block of an event without its id, made once for each topic that it names, and kept unless it is used only once. */
   #block(variants: Variants, { topic, replayed, once }: BlockOf): string {
-    const name = `${this.framing}${replayed ? ':replay:' : ':'}${topic}`
+    const name = `${this.framing}${replayed ? ':replay:' : ':'}${this.#namesTopic ? topic : ''}`
     const made = variants.text(name)
     if (made !== undefined) return made
     this.#counts.blocks.encodings++
     const json = oneLine(eventJson(variants, this.#counts.json, once))
     const mark = replayed ? '"replay":true,' : ''
-    const data = `data: {"topic":${JSON.stringify(topic)},${mark}${json.slice(1)}\n\n`
+    const named = this.#namesTopic ? `"topic":${JSON.stringify(topic)},` : ''
+    const data = `data: {${named}${mark}${json.slice(1)}\n\n`
     const block = this.framing === 'named' ? `event: ${variants.event.type}\n${data}` : data
     return once === true ? block : variants.keepText(name, block)
   }

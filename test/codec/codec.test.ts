@@ -50,7 +50,7 @@ testCodec(t, 'msgpack', {
   read: (chunk) => ofFrame(new Codecs().msgpack.decode(bytesOf(chunk))),
 })
 for (const framing of ['named', 'data'] as const) {
-  for (const topics of ['one', 'many'] as const) {
+  for (const topics of ['one', 'unnamed', 'many'] as const) {
     testCodec(t, `sse, ${framing}, ${topics}`, {
       make: () => new Codecs().sse(framing, topics),
       read: ofStream,

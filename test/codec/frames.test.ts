@@ -192,6 +192,20 @@ t.test('a batch without events moves the position over one topic, and over many 
   }
 })
 
+t.test('over one topic events may leave its name out, and are as without otherwise', async (t) => {
+  const codecs = new Codecs()
+  const events = variantsOf(note(2))
+  for (const framing of ['named', 'data'] as const) {
+    for (const span of [live(1, 2), undefined]) {
+      const batch = { feed: 1, topic, epoch, span, events }
+      const named = textOf(codecs.sse(framing, 'one').batch(batch)) ?? ''
+      t.match(named, `${T},`)
+      t.equal(textOf(codecs.sse(framing, 'unnamed').batch(batch)), named.replace(`${T},`, ''))
+      t.equal(textOf(codecs.sse(framing, 'one').batch(batch)), named)
+    }
+  }
+})
+
 t.test('a replayed event says in its id how far the join has come, as each client has joined', async (t) => {
   const codec = new Codecs().sse('named', 'one')
   const events = variantsOf(note(2), note(4))

@@ -46,14 +46,14 @@ export function streamRoutes(context: StreamContext): Route[] {
     {
       method: 'GET',
       path: '/api/sessions/{session}/events',
-      query: [...streamQuery, 'all', 'dialect'],
+      query: [...streamQuery, 'without', 'all', 'dialect'],
       access: reads(sessionTopic),
       answer: (call) => streamOne(context, call, streams),
     },
     {
       method: 'GET',
       path: '/api/sessions/{session}/workers/{worker}/events',
-      query: [...streamQuery, 'dialect'],
+      query: [...streamQuery, 'without', 'dialect'],
       access: reads(workerTopic),
       answer: (call) => streamOne(context, call, streams),
     },
@@ -87,7 +87,8 @@ async function streamOne(
   if (dialect !== undefined) return streamDialect(context, call, dialect)
   const telling = call.query.get('dialect') ? dialectOf(context, call.query, 'runs') : undefined
   if (telling !== undefined) return tellTopic(context, call, telling)
-  const codec = codecOf(context, call, 'one')
+  const without = choiceOf(call.query, 'without', ['topic'])
+  const codec = codecOf(context, call, without === undefined ? 'one' : 'unnamed')
   const takesParts = flagOf(call.query, 'parts')
   const after = cursorOf(call)
   const position = after === undefined ? undefined : (readCursor(after) ?? foreign)
@@ -152,7 +153,7 @@ async function streamMany(
  */
 const foreign: Position = { epoch: 'foreign', offset: start }
 
-function codecOf({ hub }: StreamContext, { query }: Call, topics: 'one' | 'many'): SseCodec {
+function codecOf({ hub }: StreamContext, { query }: Call, topics: 'one' | 'unnamed' | 'many'): SseCodec {
   const dialect = query.get('dialect')
   if (dialect) throw refusal('dialect', 'none, for a response over many topics has none', dialect)
   const framing = choiceOf(query, 'framing', framings) ?? 'named'

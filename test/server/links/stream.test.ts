@@ -217,6 +217,21 @@ t.test('takes an id that is no cursor for one of another epoch: a gap, and all a
   t.equal(source.readyState, EventSource.OPEN)
 })
 
+t.test('leaves the topic out of events with without=topic, which resume like others', async (t) => {
+  const { hub, url } = await served(t)
+  const events = `${url}/api/sessions/s/events?without=topic`
+  const stream = await openStream(t, events)
+  await stream.until(({ event }) => event === 'hub.live')
+  hub.publish('sessions/s', [{ type: 'note', data: 1 }])
+  const first = await stream.until(({ event }) => event === 'note')
+  t.strictSame(Object.keys(dataOf(first) as object), ['offset', 'type', 'time', 'data'])
+  hub.publish('sessions/s', [{ type: 'note', data: 2 }])
+  const resumed = await openStream(t, `${events}&after=${first.id}`)
+  t.match(dataOf(await resumed.until(({ event }) => event === 'note')), { offset: 2, data: 2 })
+  t.match(await problemOf(`${events}s`), { detail: 'without: expected one of topic' })
+  t.match(await problemOf(`${url}/api/stream?topic=sessions/s&without=topic`), { status: 400 })
+})
+
 t.test('tells gaps as data with framing=data&gaps=data, and as comments without', async (t) => {
   const { url } = await served(t)
   for (const path of ['/api/sessions/s/events', '/api/stream']) {

@@ -3,7 +3,7 @@ import { conflate } from '../history/conflate.js'
 import type { Entry } from '../history/entry.js'
 import { formatPosition, type Offset } from '../protocol/cursor.js'
 import type { StoredPart } from '../session/replayed.js'
-import { isDamaged } from '../sessions/damaged-sessions.js'
+import { isDamaged, isUnavailable } from '../sessions/damaged-sessions.js'
 import { type StoredPage, storedEventsMax } from '../sessions/read-stored.js'
 import { batchEventsMax, catchUpEnd, encodeBatch } from './batches.js'
 import { aboutOf, goOn, join, snapshotFor } from './join.js'
@@ -264,6 +264,7 @@ export class CatchUp {
         this.proceed()
       })
       .catch((error: unknown) => {
+        if (isUnavailable(error)) return this.#outbox.close('lagging', error.message)
         if (!isDamaged(error)) return this.#outbox.fail(error)
         // Other subscriptions of the connection continue.
         if (subscription.haveRead(nextState) && this.#behind?.has(subscription))

@@ -18,6 +18,7 @@ import { LogForks } from '../sessions/log-forks.js'
 import { LogRedacting } from '../sessions/log-redacting.js'
 import { LogRetention } from '../sessions/log-retention.js'
 import { LogTexts } from '../sessions/log-texts.js'
+import { LoggedPast } from '../sessions/logged-past.js'
 import { OwnEvents } from '../sessions/own-events.js'
 import { Publishing } from '../sessions/publishing.js'
 import { findWindow, type ReadStored, readStored } from '../sessions/read-stored.js'
@@ -100,6 +101,10 @@ export function partsOf(common: Common, options: HubOptions): Parts {
   const onDirty = (timeline: Timeline): void => delivery.flush.onDirty(timeline)
   const sessions: Sessions = new Sessions({
     ...common,
+    redacted: (change) => {
+      past?.forget()
+      common.redacted(change)
+    },
     store: options.store,
     log: log && { log, hub },
     retention: options.retention,
@@ -132,8 +137,12 @@ export function partsOf(common: Common, options: HubOptions): Parts {
   })
   const { committing, topics } = sessions
   const held = (id: string) => sessions.held(id)
-  const readStoredEvents: ReadStored = (topic, filter, part) =>
-    readStored({ committing, catalog }, topic, filter, part)
+  const past: LoggedPast | undefined =
+    log &&
+    sessions.followed &&
+    new LoggedPast({ log, clock, catalog, followed: sessions.followed, aside: sessions.asideSetting })
+  const readStoredEvents: ReadStored =
+    past?.read ?? ((topic, filter, part) => readStored({ committing, catalog }, topic, filter, part))
   const delivery = new Delivery({
     ...common,
     report: options.report ?? ((error) => console.error(error)),
@@ -154,7 +163,7 @@ export function partsOf(common: Common, options: HubOptions): Parts {
       setWatchers: (topic, watchers) => sessions.setWatchers(topic, watchers),
       readStored: readStoredEvents,
       findWindow: (topic, query) =>
-        findWindow({ committing, catalog, looksMax: limits.historyLooksMax }, topic, query),
+        findWindow({ committing, read: readStoredEvents, looksMax: limits.historyLooksMax }, topic, query),
     },
   })
   const check = new EventCheck(limits, catalog)

@@ -12,14 +12,16 @@ export const hubTimeline = '$hub'
 export interface SharedPast {
   /** The offset at which the hub opened the session; it does not know slices removed earlier. */
   readonly openedAt: Offset
-  /** Droppable events up to here may be missing. */
+  /** Events up to here may be missing in the log. */
+  readonly trimmed: Offset
+  /** As in `Journal`: memory has no events up to here. */
   readonly floor: Offset
   /** @returns the range of offsets around this one that was lost, if it is in one */
   lostAt(offset: Offset): { readonly after: Offset; readonly until: Offset } | undefined
 }
 
 /** The past of a session that has not been opened yet. */
-export const noPast: SharedPast = { openedAt: start, floor: start, lostAt: () => undefined }
+export const noPast: SharedPast = { openedAt: start, trimmed: start, floor: start, lostAt: () => undefined }
 
 /** The owner of the offsets of its topics: a session, or a list of sessions. */
 export interface Timeline {

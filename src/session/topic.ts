@@ -106,6 +106,11 @@ export abstract class Topic {
     return { ...page, entries: this.withUpdates(page, after, filter) }
   }
 
+  /** Events in memory after an offset, without updates of slices. */
+  readEvents(after: Offset, filter: Accepts, bounds: Parameters<typeof readAfter>[3]): Page {
+    return readAfter(this.histories(), after, filter, bounds)
+  }
+
   /** Events in memory before one offset and after another, the newest first. */
   readBefore(before: Offset, filter: Accepts, bounds: Parameters<typeof readBefore>[3]): Page {
     return readBefore(this.histories(), before, filter, bounds)
@@ -147,7 +152,7 @@ export abstract class Topic {
     { all, window }: ReplayScope,
     { after, until }: Span = { after: start, until: this.timeline.offset },
   ): Replayed {
-    const trimmed = this.timeline.journal?.trimmed ?? start
+    const trimmed = this.#archive?.trimmed ?? start
     const accepts = replayable(this.histories(), filter, all)
     const eventsMax = Number.POSITIVE_INFINITY
     const page = readAfter(this.histories(), after, accepts, { until, eventsMax })
@@ -165,9 +170,16 @@ export abstract class Topic {
     return { entries: shown, stored: { ...stored, before, scope: all ? 'all' : 'traits' } }
   }
 
-  /** The offset after which memory has every event, including those replaced by a newer one of their key. */
+  /** What is behind memory: a store, or the log. */
+  get #archive(): { readonly floor: Offset; readonly trimmed: Offset } | undefined {
+    const { journal, past } = this.timeline
+    return journal ?? past
+  }
+
+  /** The offset after which memory has every event, including those replaced by a newer one of their key; 0 if nothing is behind it. */
   get wholeAfter(): Offset {
-    const { floor = start, trimmed = start } = this.timeline.journal ?? {}
+    if (this.#archive === undefined) return start
+    const { floor, trimmed } = this.#archive
     const whole = this.histories().reduce(
       (last, { evictedTo }) => (evictedTo > last ? evictedTo : last),
       floor,
@@ -177,9 +189,8 @@ export abstract class Topic {
 
   /** @returns the offset after which memory has all events of the filter; 0 if the store has no more */
   #heldAfter(filter: Accepts): Offset {
-    const { journal } = this.timeline
-    if (journal === undefined) return start
-    const { floor, trimmed } = journal
+    if (this.#archive === undefined) return start
+    const { floor, trimmed } = this.#archive
     const { critical, droppable } = lossAfter(this.histories(), trimmed, filter)
     const held = Math.max(floor, critical, droppable) as Offset
     return held > trimmed ? held : start
@@ -188,12 +199,8 @@ export abstract class Topic {
   /** @returns which events after `after` a subscription with this filter can no longer get */
   lossAfter(after: Offset, filter: Filter): Loss {
     const loss = lossAfter(this.histories(), after, filter)
-    const { journal, past } = this.timeline
-    if (past !== undefined && past.floor > after) {
-      return { critical: loss.critical, droppable: loss.droppable > past.floor ? loss.droppable : past.floor }
-    }
-    if (journal === undefined) return loss
-    const { trimmed } = journal
+    if (this.#archive === undefined) return loss
+    const { trimmed } = this.#archive
     if (after >= trimmed) return nothingLost
     // What was trimmed is unknown, so it is always reported.
     return { critical: loss.critical > trimmed ? trimmed : loss.critical, droppable: trimmed }
@@ -201,9 +208,8 @@ export abstract class Topic {
 
   /** @returns whether events after `after` must be read from the store first */
   isInStore(after: Offset, filter: Filter): boolean {
-    const { journal } = this.timeline
-    if (journal === undefined) return false
-    if (after < journal.floor) return true
+    if (this.#archive === undefined) return false
+    if (after < this.#archive.floor) return true
     const { critical, droppable } = lossAfter(this.histories(), after, filter)
     return critical > 0 || droppable > 0
   }

@@ -56,6 +56,11 @@ export function unavailable({ message }: StoreError): ProtocolError {
   return new ProtocolError('unavailable', message)
 }
 
+/** Whether what is needed cannot be read now. */
+export function isUnavailable(error: unknown): error is ProtocolError {
+  return error instanceof ProtocolError && error.code === 'unavailable'
+}
+
 export function isDamaged(error: unknown): error is ProtocolError {
   return error instanceof ProtocolError && error.code === 'damaged'
 }

@@ -187,8 +187,7 @@ class Reading {
   async part(readStored: ReadStored): Promise<StoredPage | undefined> {
     const [topic, filter, offset] = [this.#topic, this.#filter, this.#position]
     const limit = this.#search === undefined ? this.#limit - this.entries.length : storedEventsMax
-    // Without a store, memory has everything.
-    const whole = topic.timeline.journal === undefined ? start : topic.wholeAfter
+    const whole = topic.wholeAfter
     const isInStore = this.#order === 'asc' ? offset < whole : offset <= whole + 1
     if (whole === start || !isInStore) return this.held(whole)
     const part = this.#order === 'asc' ? { after: offset, limit } : { before: offset, limit }

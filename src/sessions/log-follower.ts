@@ -9,8 +9,9 @@ import {
   type Opened,
   type SharedLog,
 } from '../log/shared-log.js'
-import type { Epoch, Offset } from '../protocol/cursor.js'
+import { type Epoch, type Offset, start } from '../protocol/cursor.js'
 import type { Session } from '../session/session.js'
+import type { SharedPast } from '../session/timeline.js'
 import { type Applied, type Applying, applyBatch } from './log-batch.js'
 
 /** Maximum of batches that wait for earlier ones; others are requested from the log. */
@@ -66,13 +67,19 @@ export class LogFollower implements LogFeed {
   #retry: Timer | undefined = undefined
   #retryMs = retryMs
   #lost: readonly LostRange[] = []
+  #trimmed: Offset
   #left = false
   #held: HeldBack
 
   /** @param session as `open` has answered; what the feed brought meanwhile is to be given next */
-  constructor(session: Session, { lost, held }: Pick<Opened, 'lost' | 'held'>, parts: FollowerParts) {
+  constructor(
+    session: Session,
+    { lost, held, whole }: Pick<Opened, 'lost' | 'held' | 'whole'>,
+    parts: FollowerParts,
+  ) {
     this.session = session
     this.#lost = lost
+    this.#trimmed = whole
     this.#held = held
     this.#parts = parts
     parts.held(session, held, false)
@@ -98,8 +105,27 @@ export class LogFollower implements LogFeed {
     return this.#own.size > 0
   }
 
+  /** @returns the past of its session, which was opened at an offset */
+  past(openedAt: Offset): SharedPast {
+    const trimmed = (): Offset => this.#trimmed
+    return {
+      openedAt,
+      // What memory has is what the log had, up to its limits.
+      floor: start,
+      get trimmed() {
+        return trimmed()
+      },
+      lostAt: (offset) => this.lostAt(offset),
+    }
+  }
+
   lostAt(offset: Offset): LostRange | undefined {
     return lostAt(this.#lost, offset)
+  }
+
+  /** The log no longer has everything up to here. */
+  trimmedTo(offset: Offset): void {
+    if (offset > this.#trimmed) this.#trimmed = offset
   }
 
   /** A batch is about to be appended. */

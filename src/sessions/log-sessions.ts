@@ -131,7 +131,7 @@ export class LogSessions {
     await log.follow(id, gate)
     try {
       const opened = await log.open(id)
-      const { epoch, last, checkpoint, before, batches, whole } = opened
+      const { epoch, last, checkpoint, before, batches } = opened
       const session = make(id, epoch)
       if (checkpoint !== undefined) restoreImage(session, checkpoint, before, catalog)
       const follower = new LogFollower(session, opened, this.#parts)
@@ -139,7 +139,7 @@ export class LogSessions {
       hold(session)
       for (const batch of batches) applyBatch(session, batch, unpackEntries(batch), this.#parts)
       session.goTo(last)
-      session.setPast({ openedAt: last, floor: whole, lostAt: (offset) => follower.lostAt(offset) })
+      session.setPast(follower.past(last))
       this.#followers.set(id, follower)
       seen(session)
       gate.open(follower)

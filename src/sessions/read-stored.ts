@@ -29,11 +29,18 @@ export type ReadStored = (topic: Topic, filter: Accepts, part: StoredPart) => Pr
 /** Maximum of events on one stored page: reading it and making its frames must take only a small part of a turn. */
 export const storedEventsMax = 250
 
-const storedPageBytes = 256 * 1024
+export const storedPageBytes = 256 * 1024
 
 interface StoredSource {
   readonly committing: Committing | undefined
   readonly catalog: Catalog
+}
+
+/** Where windows of replays are looked for. */
+interface WindowSource {
+  readonly committing: Committing | undefined
+  readonly read: ReadStored
+  readonly looksMax: number
 }
 
 /** @returns a page of a topic's stored events, when there are any after `after` */
@@ -96,7 +103,7 @@ export type FindWindow = (topic: Topic, query: WindowQuery) => Promise<Offset>
 
 /** `FindWindow` with a maximum of examined events; the window begins where it is reached. */
 export async function findWindow(
-  source: StoredSource & { readonly looksMax: number },
+  source: WindowSource,
   topic: Topic,
   { window: { last, since }, ...query }: WindowQuery,
 ): Promise<Offset> {
@@ -107,18 +114,18 @@ export async function findWindow(
 type Bounds = Omit<WindowQuery, 'window'>
 
 async function beginOf(
-  source: StoredSource & { readonly looksMax: number },
+  source: WindowSource,
   topic: Topic,
   since: number,
   { accepts, after, until }: Bounds,
 ): Promise<Offset> {
-  const { committing, looksMax } = source
+  const { committing, read, looksMax } = source
   const keptBefore = await committing?.store.keptBefore(topic.timeline.id, since).catch((error: unknown) => {
     throw committing.damaged.answerTo(error)
   })
   let offset = Math.max(keptBefore ?? after, after) as Offset
   for (let lookedAt = 0; offset < until && lookedAt < looksMax; ) {
-    const page = await readStored(source, topic, accepts, { after: offset, limit: storedEventsMax })
+    const page = await read(topic, accepts, { after: offset, limit: storedEventsMax })
     const first = page.entries.find(({ event }) => event.time >= since)
     if (first !== undefined) return (first.offset - 1) as Offset
     if (page.end) break
@@ -129,7 +136,7 @@ async function beginOf(
 }
 
 async function newestOf(
-  source: StoredSource & { readonly looksMax: number },
+  source: WindowSource,
   topic: Topic,
   count: number,
   { accepts, after, until }: Bounds,
@@ -137,7 +144,7 @@ async function newestOf(
   let offset = (until + 1) as Offset
   let left = count
   for (let lookedAt = 0; lookedAt < source.looksMax && offset > after + 1; ) {
-    const page = await readStored(source, topic, accepts, { before: offset, limit: left })
+    const page = await source.read(topic, accepts, { before: offset, limit: left })
     left -= page.entries.length
     if (left <= 0) return ((page.entries.at(-1)?.offset ?? offset) - 1) as Offset
     offset = page.last

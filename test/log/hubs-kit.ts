@@ -31,18 +31,19 @@ export function setUp(t: Test, count = 2, options: HubOptions = {}) {
   }
   async function follow(hub: Hub, topic: string, after?: string, slices: readonly string[] = ['*']) {
     const frames: HubFrame[] = []
+    const endings: string[] = []
     const { link } = memoryLink(hub.codecs.object, {
       clock,
       backpressureMax: 1e9,
       receive: (chunk) => void frames.push(chunk as unknown as HubFrame),
       drained: () => {},
-      closed: () => {},
+      closed: (ending) => void endings.push(ending.kind === 'closed' ? ending.code : ending.kind),
     })
     const connection = hub.connect(link)
     const subscribe = () =>
       connection.receive({ type: 'subscribe', sub: 1, topic, slices, ...(after && { after }) })
     await done(Promise.resolve(hub.open(topic, after)).then(subscribe))
-    return { frames, connection }
+    return { frames, connection, endings }
   }
   const events = (frames: readonly HubFrame[]) =>
     frames.flatMap((frame) =>

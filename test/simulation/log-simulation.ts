@@ -81,7 +81,7 @@ export class LogSimulation {
     const clock = new SkewedClock(this.#clock, random.integer(-5_000, 5_000))
     const options = { clock: this.#clock, random: random.fork(), faults, rules: this.#rules }
     place.link = new FaultyLink(this.#log.link(), options)
-    const limits = { idleSessionsMax: 1, logTailBytes: 2_000, stalledCallMs: 1_000 }
+    const limits = { idleSessionsMax: 1, laneEventsMax: 30, logTailBytes: 2_000, stalledCallMs: 1_000 }
     const report = (error: unknown): void => void this.#faults.push(error)
     place.hub = createHub({ clock, random: random.fork(), log: place.link, limits, report })
     place.life++

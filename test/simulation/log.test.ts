@@ -139,7 +139,7 @@ const mutations: Readonly<Record<string, Mutation>> = {
       'setPast',
       (original) =>
         function (this: Session, past) {
-          return original.call(this, { ...past, floor: 0 as Offset })
+          return original.call(this, { ...past, trimmed: 0 as Offset })
         },
     ),
   },

@@ -159,7 +159,7 @@ const noBounds = (
   'defaultPort start format headBytes extentBytes recordsFrom ' +
   'byteOrderMark bigData corrupted pageNotFound headerBytes metaBytes magic mark nodeBytes numberKeys treeFlags overflowBytes sealBytes subTable version ' +
   'blocksPerEvent farthest cutJoinPace rounding levelsAround itemWork memberWork overheadBytes idBytes smallLength hashBytes markBytes stepBytes nudgeBytes frameBytes unsignedMax headBytesMax unitBytesMax shortTextMax batchNumbersBytes ' +
-  'topicsNamed erasBegin hashChars one several shardsMax slotsMax versionMin ' +
+  'topicsNamed nonceBytes tagBytes sealedVersion erasBegin hashChars one several shardsMax slotsMax versionMin ' +
   'pieceShare touchPart cursorIntervalMs'
 ).split(' ')
 

@@ -248,7 +248,7 @@ const plainTexts = {
 
 function maskings(): Piece[] {
   const masking = new Masking('shapes', [], { id: () => 'bench', fraction: () => 0 })
-  const session = { masks: undefined, startMasks: () => {}, masksChanged: () => {} }
+  const session = { epoch: '', masks: undefined, startMasks: () => {}, masksChanged: () => {} }
   const times = 256
   return Object.entries(plainTexts).map(([name, text]) => {
     // As `JSON.parse` makes them: each text in one piece of its own.

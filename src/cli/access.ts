@@ -225,7 +225,7 @@ export function accessFromConfig(value: Readonly<Record<string, unknown>>): Acce
   const [stranger] = Object.keys(others)
   if (stranger !== undefined) {
     throw new Error(
-      `${stranger}: expected nothing but catalog, limits, masking, maskingPatterns, webhooks, auth, authorize, origins, allowedHosts and tls`,
+      `${stranger}: expected nothing but catalog, limits, masking, maskingPatterns, maskingKeyFile, webhooks, auth, authorize, origins, allowedHosts and tls`,
     )
   }
   return {

@@ -21,6 +21,7 @@ export interface Config {
   readonly log?: LogConfig
   readonly access: AccessConfig
   readonly masking?: MaskingOptions
+  readonly maskingKeyFile?: string
 }
 
 /** @throws CommandError that names the place in the file */
@@ -28,7 +29,7 @@ export function readConfig(file: string): Config {
   try {
     const value: unknown = JSON.parse(readFileSync(file, 'utf8'))
     if (!isObject(value)) throw new Error(`expected an object, got ${quote(value)}`)
-    const { catalog, limits, webhooks, log, masking, maskingPatterns, ...rest } = value
+    const { catalog, limits, webhooks, log, masking, maskingPatterns, maskingKeyFile, ...rest } = value
     return {
       access: accessFromConfig(rest),
       ...(catalog !== undefined && { catalog: catalogFromConfig(catalog) }),
@@ -39,6 +40,7 @@ export function readConfig(file: string): Config {
         ...(masking !== undefined && { mode: maskingFromConfig(masking) }),
         ...(maskingPatterns !== undefined && { patterns: patternsFromConfig(maskingPatterns) }),
       },
+      ...(maskingKeyFile !== undefined && { maskingKeyFile: textOf(maskingKeyFile, 'maskingKeyFile') }),
     }
   } catch (error) {
     throw new CommandError(exitCodes.failure, `${file}: ${reasonOf(error)}`)
@@ -54,6 +56,11 @@ function maskingFromConfig(value: unknown): MaskingMode {
   const mode = maskingModes.find((one) => one === value)
   if (mode !== undefined) return mode
   throw new Error(`masking: expected one of ${maskingModes.join(', ')}, got ${quote(value)}`)
+}
+
+function textOf(value: unknown, name: string): string {
+  if (typeof value === 'string') return value
+  throw new Error(`${name}: expected a text, got ${quote(value)}`)
 }
 
 /** `{ "kind": "expression" }` */

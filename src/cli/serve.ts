@@ -20,7 +20,7 @@ import { connectionsTold, howToRaise, linksMaxOf, openFilesMax } from './open-fi
 import { integerOption, programName } from './options.js'
 import { formatBytes, formatCount, paletteFor } from './paint.js'
 import { asOneOfSeveral, processNumber, runProcesses, sayListens } from './processes.js'
-import { addLogOptions, type LogFlags, openSharedLog, storeOptionOf } from './shared-log.js'
+import { addLogOptions, type LogFlags, maskingKeyOf, openSharedLog, storeOptionOf } from './shared-log.js'
 import { endWhenAsked } from './shutdown.js'
 import type { Surroundings } from './surroundings.js'
 
@@ -220,11 +220,18 @@ async function serveHub(options: ServeCommandOptions, given: Surroundings): Prom
   const unusable = new Promise<string>((resolve) => {
     giveUp = resolve
   })
+  const keyFile = options.maskingKeyFile ?? config.maskingKeyFile
+  const masking = {
+    ...config.masking,
+    ...(options.masking && { mode: options.masking }),
+    ...(keyFile !== undefined && { key: maskingKeyOf(keyFile) }),
+  }
   const sharedLog = await openSharedLog(
     {
       ...options,
       config: config.log,
       catalog: config.catalog,
+      masking,
       onWarning: (warning) => log.warn({}, warning),
       onWait: (why) =>
         log.warn({ why }, 'waiting for the log: publishing is refused, and /readyz answers 503'),
@@ -241,7 +248,7 @@ async function serveHub(options: ServeCommandOptions, given: Surroundings): Prom
     clock,
     random,
     ...(config.catalog && { catalog: config.catalog }),
-    masking: { ...config.masking, ...(options.masking && { mode: options.masking }) },
+    masking,
     limits: { ...limits, connectionsMax: links.connectionsMax, idleLinksMax: links.idleLinksMax },
     ...(store && { store }),
     ...(sharedLog && { log: sharedLog }),

@@ -2,6 +2,8 @@ import { readFileSync } from 'node:fs'
 import { type Command, Option } from 'commander'
 import type { Extensions } from '../catalog/catalog.js'
 import { isObject } from '../lib/json.js'
+import type { MaskingOptions } from '../mask/masking.js'
+import { keyBytesMin } from '../mask/masking-key.js'
 import { quote } from '../protocol/codes.js'
 import type { RedisLog } from '../redis/redis-log.js'
 import { StoreError } from '../store/store.js'
@@ -22,6 +24,7 @@ export interface LogFlags {
   readonly acknowledge?: Acknowledge
   readonly logWaitMs?: number
   readonly processes?: number
+  readonly maskingKeyFile?: string
 }
 
 /** The same options in the config file. */
@@ -52,6 +55,10 @@ export function addLogOptions(command: Command): Command {
       '--log-wait-ms <n>',
       'with --log: how long to wait at the start for a Redis that cannot be reached (default: until it can)',
       integerOption(0, 86_400_000),
+    )
+    .option(
+      '--masking-key-file <file>',
+      'with --log: a secret that all hubs have, so that Redis has no part of a secret in the clear',
     )
     .option(
       '--processes <n>',
@@ -97,6 +104,7 @@ const storeOptions = ['data', 'durability', 'retainBytes']
 export interface OpenLogOptions extends LogFlags {
   readonly config: LogConfig | undefined
   readonly catalog: Extensions | undefined
+  readonly masking: MaskingOptions
   /** One of the store's that was given. */
   readonly storeOption: string | undefined
   readonly onWarning: (warning: string) => void
@@ -115,11 +123,16 @@ export async function openSharedLog(
   options: OpenLogOptions,
   { clock, random }: Surroundings,
 ): Promise<RedisLog | undefined> {
-  const { log, acknowledge, logWaitMs: waitMs, config, catalog, storeOption, onWarning } = options
+  const { log, acknowledge, logWaitMs: waitMs, maskingKeyFile } = options
+  const { config, catalog, masking, storeOption, onWarning } = options
   const url = log ?? config?.url
   if (url === undefined) {
-    const alone =
-      acknowledge !== undefined ? '--acknowledge' : waitMs !== undefined ? '--log-wait-ms' : undefined
+    const given = [
+      ['--acknowledge', acknowledge],
+      ['--log-wait-ms', waitMs],
+      ['--masking-key-file', maskingKeyFile],
+    ] as const
+    const [alone] = given.find(([, value]) => value !== undefined) ?? []
     if (alone === undefined) return undefined
     throw new CommandError(exitCodes.usage, `${alone} says what a log does: give --log too`)
   }
@@ -132,11 +145,12 @@ export async function openSharedLog(
   const { redisLog } = await import('../redis/open.js')
   try {
     const by = acknowledge ?? config?.acknowledge
-    return await redisLog({
+    const opened = await redisLog({
       url,
       tls: filesOf(config),
       ...(by !== undefined && { acknowledge: by }),
       ...(catalog && { catalog }),
+      masking,
       onWarning,
       start: {
         ...(waitMs !== undefined && { waitMs }),
@@ -146,10 +160,31 @@ export async function openSharedLog(
       clock,
       random,
     })
+    if (masking.mode !== 'off' && masking.key === undefined) {
+      onWarning(
+        'The beginning of a secret may be in Redis in the clear for up to two seconds: give all hubs the same --masking-key-file',
+      )
+    }
+    return opened
   } catch (error) {
     if (!(error instanceof StoreError)) throw error
     throw new CommandError(exitCodes.failure, sentenceOf(error))
   }
+}
+
+/** @throws CommandError that names the file */
+export function maskingKeyOf(file: string): string {
+  let text: string
+  try {
+    text = readFileSync(file, 'utf8').trim()
+  } catch (error) {
+    throw new CommandError(exitCodes.failure, `--masking-key-file: ${reasonOf(error)}`)
+  }
+  if (Buffer.byteLength(text) >= keyBytesMin) return text
+  throw new CommandError(
+    exitCodes.failure,
+    `--masking-key-file: expected at least ${keyBytesMin} bytes in ${file}; make it with openssl rand -base64 32`,
+  )
 }
 
 function sentenceOf({ message }: StoreError): string {

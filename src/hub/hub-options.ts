@@ -71,7 +71,7 @@ const retentionFields: readonly (keyof Retention)[] = [
 export function checkHubOptions(options: HubOptions): HubOptions {
   expectFields(options, Object.keys(fields), 'createHub')
   const { masking, retention } = options
-  if (masking !== undefined) expectFields(masking, ['mode', 'patterns'], 'masking')
+  if (masking !== undefined) expectFields(masking, ['mode', 'patterns', 'key'], 'masking')
   if (retention !== undefined) expectFields(retention, retentionFields, 'retention')
   const { mode = 'shapes' } = masking ?? {}
   if (!maskingModes.includes(mode)) {

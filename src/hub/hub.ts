@@ -101,8 +101,8 @@ export class Hub {
       options.log?.kind ?? (options.store === undefined ? 'memory' : (options.store.kind ?? 'own'))
     this.dialects = options.dialects ?? []
     const { catalog, clock, limits, random } = this
-    const { mode = 'shapes', patterns = [] } = options.masking ?? {}
-    this.#masking = mode === 'off' ? undefined : new Masking(mode, patterns, random)
+    const { mode = 'shapes', patterns = [], key } = options.masking ?? {}
+    this.#masking = mode === 'off' ? undefined : new Masking(mode, patterns, random, key)
     const common = {
       clock,
       random,

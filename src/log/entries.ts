@@ -1,6 +1,7 @@
 import { Packr } from 'msgpackr'
 import type { Result } from '../catalog/traits.js'
 import type { JsonObject, JsonValue } from '../lib/json.js'
+import type { GivenMark } from '../mask/masks.js'
 import type { Pattern } from '../mask/patterns.js'
 import type { KeptValue } from '../mask/values.js'
 import type { Offset } from '../protocol/cursor.js'
@@ -9,7 +10,12 @@ import { StoreError, type StreamFork, type StreamProducer } from '../store/store
 import type { Append, Delivered } from './shared-log.js'
 
 /** What a batch is made of: what producers did to a session, as all hubs that follow it do it again. */
-export type LogEntry =
+export type LogEntry = AnyEntry & {
+  /** Marks that secrets have got with the batch; its first entry has them. */
+  readonly marks?: readonly GivenMark[]
+}
+
+type AnyEntry =
   | {
       readonly kind: 'event'
       readonly worker?: string | undefined

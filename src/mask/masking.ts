@@ -10,9 +10,11 @@ import {
   type Seeker,
 } from './found.js'
 import { credential } from './header-shapes.js'
-import { Masks } from './masks.js'
+import { MaskingKey } from './masking-key.js'
+import { type MarkKey, Masks } from './masks.js'
 import { hasSecretField, kindOfField, namedValues } from './named-values.js'
 import { kindPattern, type Pattern, Patterns } from './patterns.js'
+import { shapes } from './shapes.js'
 import { tokenFinder } from './token-finder.js'
 import { findCookies } from './wide-shapes.js'
 
@@ -29,21 +31,31 @@ export interface MaskingOptions {
   readonly mode?: MaskingMode
   /** Forms of secrets that only the user knows. */
   readonly patterns?: readonly Pattern[]
+  /**
+   * A random secret of at least 32 bytes that all hubs of a log have. With it the log has held-back text only encrypted, and the same
+   * secret gets the same mark from all hubs.
+   */
+  readonly key?: string
 }
 
 /** The session to which the secrets belong. */
 export interface MaskedSession {
+  readonly epoch: string
   /** Absent until a secret is masked or registered. */
   readonly masks: Masks | undefined
   /** Creates the masks. */
   startMasks(masks: Masks): void
   /** Called when a secret was masked for the first time. */
   masksChanged(): void
+  /** Called with the kind of each masked secret, in place of counting it, where several hubs mask the session. */
+  countLater?(kind: string): void
 }
 
 const commonKinds = ['authorization', 'cookie', 'jwt', 'password', 'private-key']
 /** Maximum of secrets in one event or value. The text after them is not searched, so that marks do not make it long. */
 const marksInValueMax = 1_000
+/** A token of at least so many characters has too many random ones to be guessed by its hash. */
+const randomLengthMin = 24
 /** Shorter texts contain no secret of a known form. Characters. */
 const textMin = 8
 
@@ -54,12 +66,15 @@ export class Masking {
   readonly counts = new Map(commonKinds.map((kind) => [kind, 0]))
   readonly #seekers: readonly Seeker[]
   readonly #random: Random
+  /** Absent unless hubs of a log share one. */
+  readonly key: MaskingKey | undefined
   #key: string | undefined = undefined
 
-  /** @throws TypeError if a pattern is not valid */
-  constructor(mode: Exclude<MaskingMode, 'off'>, patterns: readonly Pattern[], random: Random) {
+  /** @throws TypeError if a pattern or the key is not valid */
+  constructor(mode: Exclude<MaskingMode, 'off'>, patterns: readonly Pattern[], random: Random, key?: string) {
     this.mode = mode
     this.#random = random
+    this.key = key === undefined ? undefined : new MaskingKey(key)
     this.#seekers = [
       tokenFinder,
       ...(patterns.length > 0 ? [patternsOf(patterns)] : []),
@@ -126,11 +141,30 @@ export class Masking {
   }
 
   mark(found: Found, secret: string, session: MaskedSession): string {
-    this.counts.set(found.kind, (this.counts.get(found.kind) ?? 0) + 1)
-    this.#key ??= this.#random.id()
-    const { mark, isNew } = this.#masksOf(session).markOf(found, secret, this.#key)
+    if (session.countLater === undefined) this.count(found.kind)
+    else session.countLater(found.kind)
+    const { mark, isNew } = this.#masksOf(session).markOf(
+      found,
+      secret,
+      this.#keyFor(found, secret, session),
+      session.epoch,
+    )
     if (isNew) session.masksChanged()
     return mark
+  }
+
+  /** Without a key of the hubs, only hashes of secrets that nobody can guess may leave the process. */
+  #keyFor({ kind }: Found, { length }: string, session: MaskedSession): MarkKey {
+    if (this.key !== undefined) return { key: this.key.marks, isShared: true }
+    if (session.countLater !== undefined && length >= randomLengthMin && isRandom(kind))
+      return { key: session.epoch, isShared: true }
+    this.#key ??= this.#random.id()
+    return { key: this.#key, isShared: false }
+  }
+
+  /** A secret of a kind was masked. */
+  count(kind: string): void {
+    this.counts.set(kind, (this.counts.get(kind) ?? 0) + 1)
   }
 
   #masksOf(session: MaskedSession): Masks {
@@ -139,6 +173,14 @@ export class Masking {
     session.startMasks(masks)
     return masks
   }
+}
+
+const randomKinds: ReadonlySet<string> = new Set(['private-key', ...shapes.map(({ kind }) => kind)])
+const guessableKinds = ['authorization', 'cookie', 'password']
+
+/** Whether secrets of a kind are random characters, and not chosen by people. */
+function isRandom(kind: string): boolean {
+  return randomKinds.has(kind) && !guessableKinds.includes(kind)
 }
 
 /** @throws TypeError if a pattern is not valid */

@@ -1,5 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { Extensions } from '../catalog/catalog.js'
+import type { MaskingOptions } from '../mask/masking.js'
+import { MaskingKey } from '../mask/masking-key.js'
 import { StoreError } from '../store/store.js'
 import type { EngineNode } from './node.js'
 
@@ -57,8 +59,55 @@ export async function checkNode(node: EngineNode): Promise<readonly string[]> {
 /** @returns what two catalogs have in common only if they are the same */
 function fingerprint(catalog: Extensions): string {
   const sorted = (of: object) => Object.entries(of).toSorted(([a], [b]) => (a < b ? -1 : 1))
-  const text = JSON.stringify(sorted(catalog).map(([type, traits]) => [type, sorted(traits as object)]))
-  return createHash('sha256').update(text).digest('base64url').slice(0, 16)
+  return hashOf(sorted(catalog).map(([type, traits]) => [type, sorted(traits as object)]))
+}
+
+function hashOf(value: unknown): string {
+  return createHash('sha256').update(JSON.stringify(value)).digest('base64url').slice(0, 16)
+}
+
+/** What all hubs of a log have the same. */
+export interface Agreed {
+  /** Types of events beyond the built-in ones. */
+  readonly catalog?: Extensions
+  /** Not compared unless given. */
+  readonly masking?: MaskingOptions
+}
+
+/** What hubs of a log have to agree on: the name of its field, how another one is told, and how it is changed. */
+interface Agreement {
+  readonly field: string
+  readonly value: string
+  readonly differ: string
+  /** Hubs with the former one may go on while others are restarted. */
+  readonly isChangedInTurn: boolean
+}
+
+function agreements(catalog: Extensions, masking: MaskingOptions | undefined): readonly Agreement[] {
+  const types: Agreement = {
+    field: 'catalog',
+    value: fingerprint(catalog),
+    differ: 'have another catalog of event types: give all hubs the same config file',
+    isChangedInTurn: false,
+  }
+  if (masking === undefined) return [types]
+  const { mode = 'shapes', patterns = [], key } = masking
+  const expressions = patterns.map(({ kind, pattern }) => `${kind} ${pattern}`).toSorted()
+  return [
+    types,
+    {
+      field: 'masking',
+      value: mode === 'off' ? mode : hashOf([mode, expressions]),
+      differ: 'mask other secrets: give all hubs the same --masking and maskingPatterns',
+      isChangedInTurn: true,
+    },
+    {
+      field: 'maskingKey',
+      value: mode === 'off' || key === undefined ? 'none' : new MaskingKey(key).id,
+      differ: 'have another key for masking: give all hubs the same --masking-key-file',
+      isChangedInTurn: false,
+    },
+  ]
 }
 
 /**
@@ -66,28 +115,36 @@ function fingerprint(catalog: Extensions): string {
  *
  * @param call runs a command where the key is
  * @param key of what the hubs of a log have agreed on
- * @param given types of events beyond the built-in ones
  */
-export async function checkConfig(call: EngineNode['call'], key: string, given: Extensions): Promise<void> {
-  const catalog = fingerprint(given)
-  const read = async () => (await call('HMGET', key, 'format', 'catalog')) as (Buffer | null)[]
+export async function checkConfig(
+  call: EngineNode['call'],
+  key: string,
+  { catalog = {}, masking }: Agreed,
+): Promise<void> {
+  const ours = agreements(catalog, masking)
+  const fields = ours.map(({ field }) => field)
+  const read = async () => (await call('HMGET', key, 'format', ...fields)) as (Buffer | null)[]
   let agreed = await read()
   // Written only by the first hub: an engine that is full refuses to write, and can still be followed.
   if (agreed.includes(null)) {
     await call('HSETNX', key, 'format', format)
-    await call('HSETNX', key, 'catalog', catalog)
+    for (const { field, value } of ours) await call('HSETNX', key, field, value)
     agreed = await read()
   }
-  const [written, theirs] = agreed.map(String)
+  const [written, ...theirs] = agreed.map(String)
   if (Number(written) > format) {
     throw refused(
       `a newer version of the hub has begun to write it (format ${written}, this one knows ${format}): update this hub`,
     )
   }
-  if (theirs !== catalog) {
+  for (const [index, { field, value, differ, isChangedInTurn }] of ours.entries()) {
+    if (theirs[index] === value) continue
+    const hdel = `run redis-cli hdel '${key}' ${field}, and`
     throw refused(
-      'its hubs have another catalog of event types: give all hubs the same config file; to change it, ' +
-        `stop them all, run redis-cli hdel '${key}' catalog, and start them with the new one`,
+      `its hubs ${differ}; to change it, ` +
+        (isChangedInTurn
+          ? `${hdel} restart all hubs with the new one`
+          : `stop them all, ${hdel} start them with the new one`),
     )
   }
 }

@@ -3,9 +3,10 @@ import { type Clock, systemClock } from '../lib/clock.js'
 import { type Random, systemRandom } from '../lib/random.js'
 import { StoreError } from '../store/store.js'
 import { readAddress } from './address.js'
+import type { Agreed } from './checks.js'
 import type { RedisLog } from './redis-log.js'
 
-export interface RedisLogOptions {
+export interface RedisLogOptions extends Agreed {
   /**
    * `redis://`, `rediss://` (TLS), `redis+unix://`, `redis-sentinel://h1:p,h2:p/NAME` or `redis-cluster://h1:p,h2:p`, with
    * `user:password@` before the first host where there is one.
@@ -19,7 +20,7 @@ export interface RedisLogOptions {
     readonly cert?: string | Buffer
     readonly key?: string | Buffer
   }
-  /** As the hub has it: all hubs of a log have the same. */
+  /** As the hub has it, like `masking`: a hub that differs from others of the log does not open it. */
   readonly catalog?: Extensions
   /** Told what may cost events; nobody is unless given. */
   readonly onWarning?: (warning: string) => void
@@ -76,7 +77,7 @@ export async function redisLog(options: RedisLogOptions): Promise<RedisLog> {
   })
   const look = async (): Promise<StoreError | undefined> => {
     try {
-      for (const warning of await log.check(options.catalog ?? {})) options.onWarning?.(warning)
+      for (const warning of await log.check(options)) options.onWarning?.(warning)
       return undefined
     } catch (error) {
       if (error instanceof StoreError)

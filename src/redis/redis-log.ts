@@ -1,6 +1,5 @@
 // Longer than 350 lines: every call of a log, as one of the engine.
 
-import type { Extensions } from '../catalog/catalog.js'
 import { Awake, type Clock } from '../lib/clock.js'
 import type { Random } from '../lib/random.js'
 import type {
@@ -23,7 +22,7 @@ import { StoreError } from '../store/store.js'
 import type { Address } from './address.js'
 import { readAppended, readDescribed, readOpened, readSince } from './answers.js'
 import { laneArguments, laneBytes, type PublishedMessage, readPublished } from './blocks.js'
-import { checkConfig, checkNode } from './checks.js'
+import { type Agreed, checkConfig, checkNode } from './checks.js'
 import type { Argument } from './connection.js'
 import { Health } from './health.js'
 import { Idle } from './idle.js'
@@ -120,9 +119,9 @@ export class RedisLog implements SharedLog {
    * @returns what may cost events, one sentence each
    * @throws StoreError `refused` with what to do
    */
-  async check(catalog: Extensions): Promise<readonly string[]> {
+  async check(agreed: Agreed): Promise<readonly string[]> {
     return this.#counted(async () => {
-      const warnings = await this.#checked(catalog).catch((error: unknown) => {
+      const warnings = await this.#checked(agreed).catch((error: unknown) => {
         throw asStoreError(error)
       })
       this.#waiting = undefined
@@ -138,13 +137,13 @@ export class RedisLog implements SharedLog {
     this.#health.waiting(why)
   }
 
-  async #checked(catalog: Extensions): Promise<readonly string[]> {
+  async #checked(agreed: Agreed): Promise<readonly string[]> {
     await this.nodes.find()
     const warnings = new Set<string>()
     for (const node of this.nodes.all) for (const warning of await checkNode(node)) warnings.add(warning)
     const first = shards[0] as Shard
     const call = (command: string, ...args: readonly Argument[]) => this.nodes.call(first, command, ...args)
-    await checkConfig(call, this.#key(first, 'config'), catalog)
+    await checkConfig(call, this.#key(first, 'config'), agreed)
     await this.nodes.of(first).feed.ready()
     return [...warnings]
   }

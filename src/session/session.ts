@@ -8,7 +8,7 @@ import { type JsonObject, type JsonValue, jsonBytes } from '../lib/json.js'
 import { Weight } from '../lib/weight.js'
 import type { HubWatchers } from '../log/entries.js'
 import type { MaskedSession } from '../mask/masking.js'
-import { Masks } from '../mask/masks.js'
+import { type GivenMark, Masks } from '../mask/masks.js'
 import type { KeptValue } from '../mask/values.js'
 import { type Epoch, type Offset, start } from '../protocol/cursor.js'
 import type { Attempt, HubEvent, Mode, NewEvent, StateUpdate } from '../protocol/frames.js'
@@ -166,6 +166,18 @@ export class Session implements Timeline, MaskedSession {
 
   startMasks(masks: Masks): void {
     this.#masks = masks
+  }
+
+  /** Secrets have got marks with a batch of the log. */
+  takeMarks(marks: readonly GivenMark[]): void {
+    if (this.#status === 'ended') return
+    this.#masks ??= new Masks()
+    this.#masks.take(marks)
+  }
+
+  /** A batch of this hub is applied. @param masks that have continued the session's */
+  takeMasks(masks: Masks): void {
+    this.#masks?.takeAll(masks)
   }
 
   masksChanged(): void {

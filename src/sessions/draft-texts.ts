@@ -14,10 +14,15 @@ export class DraftTexts {
   /** The batch is right only if the log holds back what this hub knows of. */
   #isConcerned = false
   #isChanged: boolean
+  readonly #sealed: (streams: HeldStreams) => Uint8Array
 
-  /** @param streams what the session holds back at `base`; owned by this from now on */
-  constructor(base: Offset, streams: HeldStreams) {
+  /**
+   * @param streams what the session holds back at `base`; owned by this from now on
+   * @param sealed makes of them what the log gets
+   */
+  constructor(base: Offset, streams: HeldStreams, sealed: (streams: HeldStreams) => Uint8Array) {
     this.#base = base
+    this.#sealed = sealed
     this.#streams = streams
     this.#isChanged = streams.changes > 0
   }
@@ -38,9 +43,14 @@ export class DraftTexts {
     this.#streams = streams
   }
 
-  /** @returns what the log is told; nothing if the batch has no texts */
-  change(clock: Clock): HeldChange | undefined {
-    if (!this.#isConcerned) return undefined
-    return { base: this.#base, ...(this.#isChanged && { bytes: this.#streams.pack(clock) }) }
+  /**
+   * @param isMarking the batch gives marks to secrets, so it is right only if no other hub has given any since: each such batch
+   *   changes what is held back, even if only to the same
+   * @returns what the log is told; nothing if the batch has neither texts nor marks
+   */
+  change(isMarking: boolean): HeldChange | undefined {
+    if (!this.#isConcerned && !isMarking) return undefined
+    const isChanged = this.#isChanged || isMarking
+    return { base: this.#base, ...(isChanged && { bytes: this.#sealed(this.#streams) }) }
   }
 }

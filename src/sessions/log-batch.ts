@@ -57,6 +57,7 @@ export function applyBatch(
   const meaningless = new Set<number>()
   const outcomes = new Map<number, StreamOutcome>()
   for (const { place, entry } of entries) {
+    if (entry.marks !== undefined) session.takeMarks(entry.marks)
     if (known.includes(place)) continue
     const isCreating = entry.kind === 'stream' && entry.change.kind === 'create'
     if (session.status === 'waiting' && !isCreating) {

@@ -28,6 +28,7 @@ import type { Session } from '../session/session.js'
 import type { EndOptions } from '../session/session-setting.js'
 import type { Change, Moment, TopicState } from '../state/topic-state.js'
 import type { StreamRecord } from '../store/store.js'
+import { DraftMasks } from './draft-masks.js'
 import type { DraftTexts } from './draft-texts.js'
 import type { HeldStreams, Release, Released } from './held-streams.js'
 import { expectRoomForFacts } from './lasting-facts.js'
@@ -150,10 +151,12 @@ export class Draft {
   released = 0
   /** Absent if nothing is masked. */
   readonly texts: DraftTexts | undefined
+  readonly masks: DraftMasks
   #halves: LoneSurrogates | undefined = undefined
 
-  constructor(texts: DraftTexts | undefined) {
+  constructor(session: Session, texts: DraftTexts | undefined) {
     this.texts = texts
+    this.masks = new DraftMasks(session)
   }
 
   /** @returns the surrogates that wait after what the batch has so far; they become the session's with the batch */
@@ -179,6 +182,7 @@ export class Draft {
       this.width += widthOf(entry)
     }
     this.taken.push({ intent, place, end: this.width, events })
+    this.masks.taken(place)
     this.bytes += bytes
   }
 }
@@ -201,7 +205,16 @@ export class Drafting {
    * @throws ProtocolError if the intent is refused
    */
   compose(session: Session, intent: Intent, draft: Draft): Composed {
-    const mask = maskOf(this.#parts.masking, session)
+    try {
+      return this.#compose(session, intent, draft)
+    } finally {
+      draft.masks.undo()
+    }
+  }
+
+  #compose(session: Session, intent: Intent, draft: Draft): Composed {
+    const { masks } = draft
+    const mask = maskOf(this.#parts.masking, masks)
     switch (intent.kind) {
       case 'publish':
         return this.#publish(session, intent, draft)
@@ -243,7 +256,7 @@ export class Drafting {
         const { outcome, result, reason } = maskedEnding(intent.ending, mask)
         const watched = session.watching?.topics.length ?? 0
         const room = session.commands.open().length + Math.ceil(watched / 2) + racingCommands
-        const entries = this.#released(session, draft, (streams, release) => streams.endAll(session, release))
+        const entries = this.#released(session, draft, (streams, release) => streams.endAll(masks, release))
         draft.add(intent, [...entries, { kind: 'end', outcome, result, reason, room }], 64)
         draft.ends = true
         return 'taken'
@@ -255,8 +268,8 @@ export class Drafting {
           const masked: Release = change
             ? (one) => release({ ...one, event: { ...one.event, data: change(one.event.data ?? null) } })
             : release
-          if (isAll) streams.endAll(session, masked)
-          else streams.endDue(this.#parts.clock.elapsed(), session, masked)
+          if (isAll) streams.endAll(masks, masked)
+          else streams.endDue(this.#parts.clock.elapsed(), masks, masked)
         })
         if (entries.length > 0) {
           draft.add(intent, entries, 256 * entries.length)
@@ -273,7 +286,7 @@ export class Drafting {
   /** @returns the entries of texts that end */
   #released(
     session: Session,
-    { texts, mode }: Draft,
+    { texts, mode, masks }: Draft,
     end: (streams: HeldStreams, release: Release) => void,
   ): readonly LogEntry[] {
     if (texts === undefined || session.status === 'ended') return []
@@ -281,7 +294,7 @@ export class Drafting {
     const release: Release = (one) => entries.push(releasedEntry(one, mode ?? session.mode))
     const streams = texts.begin()
     end(streams, release)
-    texts.keep(streams, session, release, this.#parts.clock)
+    texts.keep(streams, masks, release, this.#parts.clock)
     return entries
   }
 
@@ -311,8 +324,10 @@ export class Drafting {
     const entries: LogEntry[] = []
     const places: EventPlace[] = []
     let { width } = draft
+    const { masks } = draft
     const add = (entry: LogEntry): number => {
       const place = width
+      masks.placed(place)
       entries.push(entry)
       width += widthOf(entry)
       return place
@@ -362,7 +377,7 @@ export class Drafting {
       const changes = halves?.changes
       const whole = halves === undefined ? data : halves.join(data, traits, stream)
       const joined = whole === data ? event : { ...event, data: whole }
-      const piece = { session, worker, traits, now: clock.elapsed() }
+      const piece = { session: masks, worker, traits, now: clock.elapsed() }
       const masked = streams?.masked(joined, piece, release) ?? joined
       const mode = draft.mode ?? session.mode
       const withheld = event.force !== true && traits.command === undefined && !carries(mode, traits.level)
@@ -378,7 +393,7 @@ export class Drafting {
       places.push({ place })
       if (event.id !== undefined) draft.ids.push({ place, name: `${worker ?? ''}/${event.id}` })
     }
-    if (streams !== undefined) draft.texts?.keep(streams, session, release, clock)
+    if (streams !== undefined) draft.texts?.keep(streams, masks, release, clock)
     for (const name of attempts.keys()) draft.touched.add(name)
     // As in a hub without a log, a session begins even with no events.
     if (events.length === 0 && session.status === 'waiting') {
@@ -404,7 +419,7 @@ export class Drafting {
     }
     sessions.capacity.expectRoom()
     sessions.expectRoomFor(session)
-    const masked = messages.map((message) => maskedMessage(message, masking, session))
+    const masked = messages.map((message) => maskedMessage(message, masking, draft.masks))
     draft.add(intent, [{ kind: 'stream', change, messages: masked }], bytes + 64)
     draft.stream = next
     return 'taken'
@@ -421,7 +436,7 @@ export class Drafting {
     if (worker !== undefined) sessions.capacity.expectRoomForWorkers(session.id, [worker])
     const topic = worker === undefined ? session.topic : sessions.worker(session, worker).topic
     if (options.unless !== undefined) checkUnless(topic, slice, options.unless)
-    const mask = maskOf(masking, session)
+    const mask = maskOf(masking, draft.masks)
     const cause = options.cause && maskedCause(options.cause, mask)
     const moment = { offset: (session.offset + 1) as Offset, time: clock.now(), cause, mask }
     const change = topic.state.draft(slice, (state) => make(state, moment))

@@ -3,6 +3,7 @@ import type { Clock, Timer } from '../lib/clock.js'
 import type { Random } from '../lib/random.js'
 import type { HeldBack } from '../log/shared-log.js'
 import type { Masking } from '../mask/masking.js'
+import { isSealed } from '../mask/masking-key.js'
 import { ProtocolError } from '../protocol/codes.js'
 import type { Offset } from '../protocol/cursor.js'
 import type { Session } from '../session/session.js'
@@ -56,16 +57,17 @@ export class LogTexts {
    * @param back undefined if the session leaves memory
    * @param isOwn this hub has changed it
    */
-  changed({ id }: Pick<Session, 'id'>, back: HeldBack | undefined, isOwn: boolean): void {
+  changed(session: Pick<Session, 'id' | 'epoch'>, back: HeldBack | undefined, isOwn: boolean): void {
+    const { id } = session
     const former = this.#held.get(id)
     // What is still to be published stays.
     if (back === undefined && former?.streams.isHolding === true) return
     former?.timer?.cancel()
     this.#held.delete(id)
     if (back === undefined || back.bytes.length === 0) return
-    const { base, bytes } = back
+    const { base } = back
     const { clock } = this.#parts
-    const streams = HeldStreams.unpack(this.#parts, bytes, clock)
+    const streams = this.#unpacked(session, back)
     const held: Held = { base, streams, isOwn, timer: undefined }
     this.#held.set(id, held)
     const due = streams.dueAt(true)
@@ -77,12 +79,25 @@ export class LogTexts {
   }
 
   /** @returns a copy of what a session holds back, for a batch */
-  of(id: string, { base, bytes }: HeldBack): HeldStreams {
-    const { clock } = this.#parts
-    const held = this.#held.get(id)
-    const streams = held?.base === base ? held.streams.copy() : HeldStreams.unpack(this.#parts, bytes, clock)
-    streams.forgetOld(clock.elapsed())
+  of(session: Pick<Session, 'id' | 'epoch'>, back: HeldBack): HeldStreams {
+    const held = this.#held.get(session.id)
+    const streams = held?.base === back.base ? held.streams.copy() : this.#unpacked(session, back)
+    streams.forgetOld(this.#parts.clock.elapsed())
     return streams
+  }
+
+  /** What a hub with another key has held back is lost; the log does not let such a hub start. */
+  #unpacked({ epoch }: Pick<Session, 'epoch'>, { bytes }: HeldBack): HeldStreams {
+    const { masking, clock } = this.#parts
+    const opened = isSealed(bytes) ? masking.key?.open(bytes, epoch) : bytes
+    return HeldStreams.unpack(this.#parts, opened ?? new Uint8Array(), clock)
+  }
+
+  /** @returns what the log gets of texts */
+  packed({ epoch }: Pick<Session, 'epoch'>, streams: HeldStreams): Uint8Array {
+    const { masking, clock, random } = this.#parts
+    const bytes = streams.pack(clock)
+    return masking.key?.seal(bytes, epoch, random) ?? bytes
   }
 
   #wait(id: string, held: Held, ms: number): void {

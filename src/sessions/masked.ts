@@ -1,14 +1,13 @@
 import { type JsonObject, measure } from '../lib/json.js'
 import type { StreamMessage } from '../log/entries.js'
-import type { Masking } from '../mask/masking.js'
+import type { MaskedSession, Masking } from '../mask/masking.js'
 import type { Cause, NewEvent } from '../protocol/frames.js'
-import type { Session } from '../session/session.js'
 import type { EndOptions, Intent } from '../session/session-setting.js'
 
 type Mask = NonNullable<Intent['mask']>
 
 /** @returns a function that masks values of a session; nothing if masking is off */
-export function maskOf(masking: Masking | undefined, session: Session): Mask | undefined {
+export function maskOf(masking: Masking | undefined, session: MaskedSession): Mask | undefined {
   return masking && ((value, before) => masking.value(value, session, before))
 }
 
@@ -42,7 +41,7 @@ export function maskedEnding(ending: EndOptions, mask: Mask | undefined): EndOpt
 export function maskedMessage(
   message: StreamMessage,
   masking: Masking | undefined,
-  session: Session,
+  session: MaskedSession,
 ): StreamMessage {
   const { event, bytes } = message
   if (masking === undefined || event.type === 'stream.bytes') return message

@@ -234,7 +234,11 @@ export class Submitting {
     const { session } = follower
     const { held } = follower
     const { texts } = this.#parts
-    const draft = new Draft(texts && new DraftTexts(held.base, texts.of(session.id, held)))
+    const draft = new Draft(
+      session,
+      texts &&
+        new DraftTexts(held.base, texts.of(session, held), (streams) => texts.packed(session, streams)),
+    )
     const left = outgoing.intents
     outgoing.intents = []
     let composed: Composed | undefined
@@ -269,7 +273,8 @@ export class Submitting {
     const { log, hub, clock, catalog } = this.#parts
     const { session } = follower
     const { entries, ids, taken, width, ends } = draft
-    const held = draft.texts?.change(clock)
+    const { given: marks } = draft.masks
+    const held = draft.texts?.change(marks.length > 0)
     if (entries.length === 0) {
       // Receipts that were told before, which the log need not hear again.
       const from = session.offset
@@ -277,6 +282,8 @@ export class Submitting {
       this.#answer(outgoing, session, draft, { ...unchanged, ...nothingApplied, began: false })
       return false
     }
+    const [first] = entries
+    if (first !== undefined && marks.length > 0) entries[0] = { ...first, entry: { ...first.entry, marks } }
     const number = ++this.#numbers
     const batch = {
       hub,
@@ -292,6 +299,7 @@ export class Submitting {
       entries,
       applied(result, began) {
         applied = { ...result, began }
+        session.takeMasks(draft.masks.masks)
         for (const { intent } of taken) if (intent.kind === 'publish') intent.onApplied?.()
         settle()
       },
@@ -386,7 +394,7 @@ export class Submitting {
   #answer(
     outgoing: Outgoing,
     session: Session,
-    { taken, released }: Draft,
+    { taken, released, masks }: Draft,
     {
       from,
       known,
@@ -398,6 +406,8 @@ export class Submitting {
     const before = new Map(known.map(({ place, offset }) => [place, offset]))
     const again: Intent[] = []
     this.#published += released
+    const isIn = (place: number) => !before.has(place) && !meaningless.has(place)
+    for (const kind of masks.counted(isIn)) this.#parts.masking?.count(kind)
     for (const { intent, place, end, events } of taken) {
       switch (intent.kind) {
         case 'publish': {

@@ -1,3 +1,4 @@
+import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { shards } from '../../src/redis/shards.js'
 import { freePort } from '../kit/free-port.js'
@@ -16,11 +17,13 @@ t.test('--log takes the place of the store, and the options say so', async (t) =
     return `${code} ${stderr}`
   }
   const log = ['--log', 'redis://127.0.0.1:1']
-  const [lmdb, data, alone, wait, wrong, processes, noPort] = await Promise.all([
+  const [lmdb, data, alone, wait, key, noKey, wrong, processes, noPort] = await Promise.all([
     refused(...log, '--store', 'lmdb'),
     refused(...log, '--data', 'x'),
     refused('--acknowledge', 'replica'),
     refused('--log-wait-ms', '9'),
+    refused('--masking-key-file', fileURLToPath(import.meta.url)),
+    refused(...log, '--masking-key-file', '/dev/null'),
     refused('--log', 'http://:secret@127.0.0.1'),
     refused('--processes', '2'),
     refused('--processes', '2', ...log),
@@ -29,6 +32,8 @@ t.test('--log takes the place of the store, and the options say so', async (t) =
   t.match(data, /^2 .*--data is of the store/)
   t.match(alone, /^2 .*--acknowledge says what a log does: give --log too/)
   t.match(wait, /^2 .*--log-wait-ms says what a log does: give --log too/)
+  t.match(key, /^2 .*--masking-key-file says what a log does: give --log too/)
+  t.match(noKey, /^1 .*--masking-key-file: expected at least 32 bytes in \/dev\/null; make it with openssl/)
   t.match(wrong, /^1 .*--log: /)
   t.notMatch(wrong, /secret/)
   t.match(processes, /^2 .*--processes needs a log that they share/)

@@ -296,7 +296,7 @@ t.test('says where in an outcome the value is that is no JSON', (t) => {
 t.test('refuses options of a hub that there are not', (t) => {
   const wrong: readonly (readonly [unknown, RegExp])[] = [
     [{ limit: {} }, /^createHub\.limit: expected no field but clock, random, catalog, /],
-    [{ masking: { modes: 'off' } }, /^masking\.modes: expected no field but mode, patterns$/],
+    [{ masking: { modes: 'off' } }, /^masking\.modes: expected no field but mode, patterns, key$/],
     [{ masking: { mode: 'none' } }, /^masking\.mode: expected one of off, shapes, all, got "none"$/],
     [{ retention: { age: 1 } }, /^retention\.age: expected no field but ageMs, sessionEvents, /],
   ]

@@ -14,6 +14,7 @@ import { SeededRandom } from '../kit/random.js'
 import { type MadeUp, randomOf, secretsOf } from '../kit/secrets.js'
 
 class Session {
+  readonly epoch = 'key'
   masks: Masks | undefined
   changes = 0
   startMasks(masks: Masks): void {
@@ -267,7 +268,7 @@ t.test(
     const restored = new Session()
     restored.masks = new Masks()
     restored.masks.restore(kept ?? {}, 'key')
-    t.equal(one.text(`x${value}y`, restored), 'x[secret:db-password]y'.replace(']', ':2]'))
+    t.equal(one.text(`x${value}y`, restored), 'x[secret:db-password]y')
     t.equal(one.text(`x${value}y`, new Session()), `x${value}y`, 'another session knows nothing of it')
     fc.assert(
       fc.property(

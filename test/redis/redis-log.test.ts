@@ -249,6 +249,29 @@ t.test('what is looked at before', { skip }, async (t) => {
     message: /its hubs have another catalog .* redis-cli hdel 'rc:\{\w+\}:config' catalog/,
   })
   await open({ catalog: {} })
+  const key = 'a random secret of at least 32 bytes'
+  const masking = { mode: 'all', patterns: [{ kind: 'staff-id', pattern: 'EMP-[0-9]{6}' }], key } as const
+  await open({ masking })
+  await open({ masking })
+  for (const other of [
+    { ...masking, mode: 'shapes' },
+    { ...masking, patterns: [] },
+    { mode: 'off' },
+  ] as const) {
+    await t.rejects(open({ masking: other }), {
+      kind: 'refused',
+      message:
+        /its hubs mask other secrets: .* redis-cli hdel 'rc:\{\w+\}:config' masking, and restart all hubs/,
+    })
+  }
+  const { key: _, ...withoutKey } = masking
+  for (const other of [withoutKey, { ...masking, key: `${key}.` }]) {
+    await t.rejects(open({ masking: other }), {
+      kind: 'refused',
+      message:
+        /its hubs have another key for masking: .* stop them all, run redis-cli hdel '\S+' maskingKey, and/,
+    })
+  }
   await server.command('CONFIG', 'SET', 'requirepass', 'top secret')
   const withPassword = server.url.replace('//', '//:wrong%20secret@')
   for (const url of [server.url, withPassword]) {

@@ -47,6 +47,7 @@ export class PageWalk {
   tree({ root, depth, entries }: Tree, visitor: Visitor): void {
     let count = 0
     let faults = 0
+    let losses = 0
     const counting: Visitor = {
       ...(visitor.hasNumbers && { hasNumbers: true }),
       entry: (...entry) => {
@@ -55,6 +56,7 @@ export class PageWalk {
       },
       fault: (fault) => {
         faults += 1
+        if (fault.kind !== 'head') losses += 1
         visitor.fault(fault)
       },
     }
@@ -63,8 +65,10 @@ export class PageWalk {
       counting.fault({ page: root ?? 0, kind: 'head', reason: 'it is empty, and it is not' })
     }
     if (root !== undefined && depth >= 1) this.#page(root, 1, depth, {}, counting)
-    if (count !== entries && faults === 0) {
-      visitor.fault({ page: root ?? 0, kind: 'head', reason: `it leads to ${count} entries, not ${entries}` })
+    if (count !== entries && losses === 0) {
+      // With another fault it is the root that is wrong: where it leads to one of its own pages, the others are missing.
+      const kind = faults === 0 ? 'head' : 'page'
+      visitor.fault({ page: root ?? 0, kind, reason: `it leads to ${count} entries, not ${entries}` })
     }
   }
 

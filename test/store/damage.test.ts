@@ -109,3 +109,29 @@ t.test('a table that is empty by its root alone, or by its depth alone, is damag
     ])
   }
 })
+
+t.test('a root that leads to one of the pages below it loses all the others, and says so', async (t) => {
+  const directory = t.testdir()
+  await (await fillSample(directory)).close()
+  const path = join(directory, 'data.lmdb')
+  const whole = readFileSync(path)
+  const name = 'slices\0'
+  const damaged = Buffer.from(whole)
+  const pageBytes = 4_096
+  for (let at = whole.indexOf(name); at !== -1; at = whole.indexOf(name, at + 1)) {
+    const root = at + name.length + 40
+    const branch = Number(whole.readBigUInt64LE(root)) * pageBytes + 24
+    // The first entry of a branch page has the number of the page in its first four bytes.
+    if (whole.readUInt16LE(branch - 6) !== 1) continue
+    damaged.writeBigUInt64LE(BigInt(whole.readUInt32LE(branch + whole.readUInt16LE(branch))), root)
+  }
+  t.notSame(damaged, whole)
+  writeFileSync(path, damaged)
+  const { faults } = checkFile(path, true)
+  t.ok(
+    faults.some(
+      ({ table, kind, from, to }) => table === 'slices' && kind === 'page' && (from ?? to) === undefined,
+    ),
+    JSON.stringify(faults),
+  )
+})

@@ -78,7 +78,8 @@ function scan(text: string, levels: number, names: NameCount | undefined): 'dept
         break
       case quote: {
         const end = endOfString(text, at)
-        if (names !== undefined && isBeforeColon(text, end + 1)) names.name(hashOf(text, at + 1, end))
+        if (names !== undefined && isBeforeColon(text, end + 1) && names.name(hashOf(text, at + 1, end)))
+          return 'names'
         at = end
         break
       }

@@ -32,11 +32,13 @@ export class NameCount {
     this.#containers += 1
   }
 
-  /** @param hash of a name of the innermost object, see `hashed` */
-  name(hash: number): void {
+  /** @param hash of a name of the innermost object, see `hashed` @returns whether it alone has too many names already */
+  name(hash: number): boolean {
     const top = this.#hashes.length - 1
     this.#hashes[top] = hashed(this.#hashes[top] as number, hash)
-    this.#counts[top] = (this.#counts[top] as number) + 1
+    const count = (this.#counts[top] as number) + 1
+    this.#counts[top] = count
+    return count > this.#max && count > sharedNamesMax
   }
 
   /** The innermost array or object ends. @returns whether there are more names than allowed */

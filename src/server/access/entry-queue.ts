@@ -19,7 +19,7 @@ export class EntryQueue {
 
   /** @returns undefined if the request may pass at once */
   pass(): Promise<void> | undefined {
-    if (this.#entrants === 0) this.#clock.defer(() => this.#turn())
+    if (this.#entrants === 0) this.#afterTurn()
     if (this.#entrants < entrantsPerTurn) {
       this.#entrants++
       return undefined
@@ -35,6 +35,11 @@ export class EntryQueue {
       this.#entrants++
       pass()
     }
-    if (this.#entrants > 0) this.#clock.defer(() => this.#turn())
+    if (this.#entrants > 0) this.#afterTurn()
+  }
+
+  /** At the end of the next turn: these may pass while this turn reads from sockets, and others at its end. */
+  #afterTurn(): void {
+    this.#clock.defer(() => this.#clock.defer(() => this.#turn()))
   }
 }

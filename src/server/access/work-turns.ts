@@ -1,17 +1,23 @@
 import type { Clock } from '../../lib/clock.js'
 
 /**
- * Large pieces of work are done one in a turn of the event loop, so that what is live waits for one of them at most. The
- * senders take turns: who sends a hundred waits for them alone.
+ * Large pieces of work are done at most one in a turn of the event loop, after what is live has left. The senders take turns:
+ * who sends a hundred waits for them alone.
+ *
+ * A piece may begin while the turn reads from sockets or when it ends, so the next one waits for the end of the turn after it.
+ * Otherwise both would be done before the sockets are read again.
  */
 export class WorkTurns {
   readonly #clock: Clock
-  /** Whether this turn has had its piece. */
+  readonly #flush: () => void
+  /** Whether this turn, or the one before it, has had its piece. */
   #isTaken = false
   readonly #waiting = new Map<string, (() => void)[]>()
 
-  constructor(clock: Clock) {
+  /** @param flush delivers what was published in this turn */
+  constructor(clock: Clock, flush: () => void) {
     this.#clock = clock
+    this.#flush = flush
   }
 
   /**
@@ -32,7 +38,8 @@ export class WorkTurns {
 
   #begin(): void {
     this.#isTaken = true
-    this.#clock.defer(() => this.#turn())
+    this.#flush()
+    this.#clock.defer(() => this.#clock.defer(() => this.#turn()))
   }
 
   #turn(): void {

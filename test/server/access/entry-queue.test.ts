@@ -18,43 +18,51 @@ function setUp() {
     for (const end of ends.splice(0)) end()
     await new Promise<void>((resolve) => setImmediate(resolve))
   }
-  return { queue, passed, come, endTurn }
+  const endTwo = async () => {
+    await endTurn()
+    await endTurn()
+  }
+  return { endTwo, queue, passed, come, endTurn }
 }
 
-t.test('of those who come at once two pass in each turn, in their order', async (t) => {
-  const { queue, passed, come, endTurn } = setUp()
+t.test('of those who come at once two pass in every second turn, in their order', async (t) => {
+  const { queue, passed, come, endTurn, endTwo } = setUp()
   const all = Array.from({ length: 4 }, (_, who) => come(who))
   await new Promise<void>((resolve) => setImmediate(resolve))
   t.strictSame(passed, [0, 1])
   await endTurn()
+  t.strictSame(passed, [0, 1], 'the end of the turn in which they passed lets nobody else in')
+  await endTurn()
   t.strictSame(passed, [0, 1, 2, 3])
   const last = come(4)
-  await endTurn()
+  await endTwo()
   await Promise.all([...all, last])
   t.strictSame(passed, [0, 1, 2, 3, 4], 'who comes later passes nobody')
   t.equal(queue.pass(), undefined, 'one of two had passed in that turn')
-  await endTurn()
-  await endTurn()
+  await endTwo()
+  await endTwo()
   t.equal(queue.pass(), undefined)
 })
 
 t.test('who comes alone does not wait', async (t) => {
-  const { queue, endTurn } = setUp()
+  const { queue, endTwo } = setUp()
   for (let turn = 0; turn < 3; turn++) {
     for (let who = 0; who < 2; who++) t.equal(queue.pass(), undefined)
-    await endTurn()
+    await endTwo()
   }
 })
 
-t.test('large work is done once in a turn, and the senders take turns', async (t) => {
+t.test('large work is done at most once in a turn, after a flush, and the senders take turns', async (t) => {
   const ends: (() => void)[] = []
   const clock = new SimulatedClock()
   clock.defer = (task) => void ends.push(task)
-  const turns = new WorkTurns(clock)
+  let flushes = 0
   const done: string[] = []
+  const turns = new WorkTurns(clock, () => (flushes += 1))
   const work = async (sender: string, name: string) => {
     await turns.take(sender)
     done.push(name)
+    t.equal(flushes, done.length, 'what is live has left')
   }
   for (const name of ['a1', 'a2', 'a3']) void work('a', name)
   for (const name of ['b1', 'b2']) void work('b', name)
@@ -65,9 +73,12 @@ t.test('large work is done once in a turn, and the senders take turns', async (t
   }
   for (let turn = 1; turn < 5; turn += 1) {
     await endTurn()
+    t.equal(done.length, turn, 'not at the end of the same turn, before sockets are read again')
+    await endTurn()
     t.equal(done.length, turn + 1)
   }
   t.same(done, ['a1', 'a2', 'b1', 'a3', 'b2'])
+  await endTurn()
   await endTurn()
   t.equal(ends.length, 0, 'nothing is asked for where nothing waits')
   t.equal(turns.take('c'), undefined, 'who comes then begins at once')

@@ -253,7 +253,7 @@ export class Reconnecting {
   #welcomed(welcome: Welcome): void {
     const { clock, dials } = this.#options
     if (this.#dial % dials.length === 0) this.#bestHasOpened = true
-    this.#openedAt = clock.now()
+    this.#openedAt = clock.elapsed()
     this.#heartbeatMs = welcome.heartbeatMs
     this.#timer?.cancel()
     this.#listen(this.#heartbeatMs)
@@ -263,14 +263,14 @@ export class Reconnecting {
   }
 
   #heard(): void {
-    this.#heardAt = this.#options.clock.now()
+    this.#heardAt = this.#options.clock.elapsed()
     this.#pinged = false
   }
 
   /** One timer for the lifetime of the link, for any number of frames: it checks how long ago the last one was. */
   #listen(ms: number): void {
     this.#timer = this.#options.clock.after(ms, () => {
-      const silentMs = this.#options.clock.now() - this.#heardAt
+      const silentMs = this.#options.clock.elapsed() - this.#heardAt
       if (this.#pinged) return this.#retry(closeCodes.heartbeatMissed, 'the hub fell silent')
       if (silentMs < this.#heartbeatMs) return this.#listen(this.#heartbeatMs - silentMs)
       this.#pinged = true
@@ -297,7 +297,7 @@ export class Reconnecting {
       this.#cutShort = this.#events.isThrough() ? undefined : { links, code, reason }
     }
     this.#drop(code >= 4000 ? code : 1000, reason)
-    if (opened && clock.now() - this.#openedAt >= steadyMs) this.#attempt = 0
+    if (opened && clock.elapsed() - this.#openedAt >= steadyMs) this.#attempt = 0
     this.#dial = this.#bestHasOpened || opened ? 0 : (this.#dial + 1) % dials.length
     // After a stable link the first wait is short. Half of each wait is random, so that the clients of a restarted hub do not
     // all reconnect at once.

@@ -167,14 +167,14 @@ export class Stream {
     if (status === 401) return this.#link.refused(await readJson(response))
     if (status === 403) return this.#link.fail(closeCodes.forbidden, 'the token does not permit this')
     if (status !== 200 || body === null) return this.#link.fail(1006, `HTTP ${status}`)
-    this.#heardAt = this.#link.clock.now()
+    this.#heardAt = this.#link.clock.elapsed()
     this.#listen(silenceMsMax)
     try {
       const reader = body.getReader()
       for (;;) {
         const { done, value } = await reader.read()
         if (done) break
-        this.#heardAt = this.#link.clock.now()
+        this.#heardAt = this.#link.clock.elapsed()
         this.#link.heard()
         this.#reader.push(value)
         this.#flush()
@@ -192,7 +192,7 @@ export class Stream {
   #listen(ms: number): void {
     const { clock } = this.#link
     this.#silence = clock.after(ms, () => {
-      const silentMs = clock.now() - this.#heardAt
+      const silentMs = clock.elapsed() - this.#heardAt
       if (silentMs < silenceMsMax) return this.#listen(silenceMsMax - silentMs)
       this.#link.fail(closeCodes.heartbeatMissed, 'a response fell silent')
     })

@@ -2,7 +2,7 @@ import type { Clock } from '../lib/clock.js'
 import type { Random } from '../lib/random.js'
 
 /** The part of a clock that a client needs. */
-export type ClientClock = Pick<Clock, 'now' | 'after'>
+export type ClientClock = Pick<Clock, 'now' | 'elapsed' | 'after'>
 
 /** The part of the WHATWG `WebSocket` that a client needs; `ws` has it too. */
 export interface SocketLike {
@@ -32,6 +32,7 @@ export interface Page {
  */
 export const clientClock: ClientClock = {
   now: () => Date.now(),
+  elapsed: () => performance.now(),
   after(ms, task) {
     const timeout = setTimeout(task, ms)
     return { cancel: () => clearTimeout(timeout) }

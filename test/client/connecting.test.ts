@@ -183,6 +183,21 @@ t.test('reconnecting', async (t) => {
     t.equal(client.status.kind, 'waiting', 'is deaf to the link it left')
   })
 
+  t.test('measures silence as before when the wall clock is set', async (t) => {
+    for (const jumpMs of [-3_600_000, 3_600_000]) {
+      const { network, clock } = setUp(t)
+      const { socket } = network
+      socket.welcome(20_000)
+      clock.advance(10_000)
+      socket.say({ type: 'authorized' })
+      clock.jump(jumpMs)
+      clock.advance(19_999)
+      t.same(socket.take(), [], `not asked early, set by ${jumpMs} ms`)
+      clock.advance(1)
+      t.same(socket.take(), [{ type: 'ping' }], `nor late, set by ${jumpMs} ms`)
+    }
+  })
+
   t.test('stays with a hub that says what cannot be read, and tells of it', async (t) => {
     const { network, client } = setUp(t)
     const errors: string[] = []

@@ -12,6 +12,8 @@ export interface Thread {
   readonly spans: readonly JsonObject[]
   readonly open: readonly OpenPart[]
   readonly messages: readonly JsonObject[]
+  /** Of the messages and the texts of open parts, about. */
+  readonly messagesBytes: number
   /** The state that was published in this shape; absent if the slices are the state. */
   readonly state: JsonValue | undefined
   /** At least the bytes of its JSON text, about. */
@@ -34,6 +36,7 @@ export const noThread: Thread = {
   spans: [],
   open: [],
   messages: [],
+  messagesBytes: 0,
   state: undefined,
   stateBytes: 0,
   chunk: undefined,
@@ -41,6 +44,9 @@ export const noThread: Thread = {
 
 // A snapshot of a longer thread leaves out the oldest messages.
 const messagesMax = 1_000
+
+/** Maximum of all messages and open parts together: the oldest messages are left out, then the rest of a text that is open. Bytes. */
+const messagesBytesMax = 4_194_304
 
 /** Maximum of open steps, agents, spans and parts each; the oldest is forgotten, and missing for a client that joins. */
 const openMax = 1_000
@@ -93,7 +99,7 @@ export function after(thread: Thread, event: JsonObject): Thread {
         ...of(event),
       })
     case 'MESSAGES_SNAPSHOT':
-      return { ...thread, messages: listOf(event['messages']) }
+      return withMessages(thread, listOf(event['messages']))
     case 'STATE_SNAPSHOT':
       return withState(thread, event['snapshot'] ?? {})
     case 'STATE_DELTA':
@@ -164,7 +170,9 @@ export function endingsOf(thread: Thread, agent: string): readonly JsonObject[] 
  */
 export function prelude(thread: Thread, run: JsonObject, state: JsonObject): readonly JsonObject[] {
   const snapshot = thread.state ?? state
-  const messages = thread.open.reduce((known, part) => withMessage(known, messageOf(part)), thread).messages
+  // Each text counts with its message once it is in it.
+  const closed = { ...thread, messagesBytes: thread.messagesBytes - textBytes(thread.open) }
+  const { messages } = thread.open.reduce((known, part) => withMessage(known, messageOf(part)), closed)
   return [
     thread.run ?? run,
     { type: 'STATE_SNAPSHOT', snapshot },
@@ -187,8 +195,10 @@ function grown(thread: Thread, event: JsonObject): Thread {
   const part = partOf(thread, event)
   const { delta } = event
   if (part === undefined || typeof delta !== 'string') return thread
+  const room = fitting({ ...thread, messagesBytes: thread.messagesBytes + delta.length })
+  if (room.messagesBytes > messagesBytesMax) return thread
   return {
-    ...thread,
+    ...room,
     open: thread.open.map((one) => (one === part ? { ...one, text: one.text + delta } : one)),
   }
 }
@@ -196,7 +206,10 @@ function grown(thread: Thread, event: JsonObject): Thread {
 function ended(thread: Thread, event: JsonObject): Thread {
   const part = partOf(thread, event)
   if (part === undefined) return thread
-  return withMessage({ ...thread, open: thread.open.filter((one) => one !== part) }, messageOf(part))
+  const open = thread.open.filter((one) => one !== part)
+  // Its text counts with its message now.
+  const messagesBytes = thread.messagesBytes - part.text.length
+  return withMessage({ ...thread, open, messagesBytes }, messageOf(part))
 }
 
 function partOf({ open }: Thread, event: JsonObject): OpenPart | undefined {
@@ -217,12 +230,44 @@ function messageOf({ kind, id, start, text }: OpenPart): JsonObject {
 function withMessage(thread: Thread, message: JsonObject): Thread {
   const at = thread.messages.findIndex(({ id }) => id === message['id'])
   const before = thread.messages[at]
-  if (before === undefined) return { ...thread, messages: [...thread.messages, message].slice(-messagesMax) }
+  if (before === undefined) {
+    const messagesBytes = thread.messagesBytes + bytesOf(message)
+    return fitting({ ...thread, messages: [...thread.messages, message], messagesBytes })
+  }
   const more = listOf(message['toolCalls'])
   const known = listOf(before['toolCalls']).filter((call) => !more.some(({ id }) => id === call['id']))
   const calls = [...known, ...more]
   const merged = { ...before, ...message, ...(calls.length > 0 && { toolCalls: calls }) }
-  return { ...thread, messages: thread.messages.with(at, merged) }
+  const messagesBytes = thread.messagesBytes + bytesOf(merged) - bytesOf(before)
+  return fitting({ ...thread, messages: thread.messages.with(at, merged), messagesBytes })
+}
+
+function withMessages(thread: Thread, messages: readonly JsonObject[]): Thread {
+  return fitting({ ...thread, messages, messagesBytes: textBytes(thread.open) + bytesOf(messages) })
+}
+
+/** Leaves out the oldest messages of which there are too many, or that are too large. */
+function fitting(thread: Thread): Thread {
+  const { messages } = thread
+  let { messagesBytes } = thread
+  let at = 0
+  while (
+    messages.length - at > messagesMax ||
+    (messagesBytes > messagesBytesMax && at < messages.length - 1)
+  ) {
+    messagesBytes -= bytesOf(messages[at++] as JsonObject)
+  }
+  return at === 0 && messagesBytes === thread.messagesBytes
+    ? thread
+    : { ...thread, messages: messages.slice(at), messagesBytes }
+}
+
+function textBytes(open: readonly OpenPart[]): number {
+  return open.reduce((bytes, { text }) => bytes + text.length, 0)
+}
+
+function bytesOf(value: JsonValue): number {
+  return measure(value, Number.POSITIVE_INFINITY) + 1
 }
 
 function startOf(

@@ -108,8 +108,8 @@ function opened(state: State, event: HubEvent, { session }: RunFacts): Telling {
     type === 'RUN_STARTED' ? { threadId: session, runId: `${session}-${run}`, ...fields } : undefined
   const named = typeof fields['run'] === 'string' ? fields['run'] : `${session}-${run}`
   const begun = own === undefined ? started(session, named) : { type, ...own }
-  const { messages, state: value, stateBytes } = state.thread
-  const clean = { ...noThread, messages, state: value, stateBytes }
+  const { messages, messagesBytes, state: value, stateBytes } = state.thread
+  const clean = { ...noThread, messages, messagesBytes, state: value, stateBytes }
   return withEvents({ state: { ...fresh, thread: clean }, events: [] }, [begun])
 }
 

@@ -12,6 +12,7 @@ import {
 } from './events.js'
 import { cutShort, errorText, objectOf, parsed, textOf, unlike, wordOf, workerId } from './fields.js'
 import type { Ingest, Ingested, IngestKind } from './ingest.js'
+import { Keeping } from './keeping.js'
 
 const types =
   /^(RUN|STEP|TEXT_MESSAGE|TOOL_CALL|STATE|MESSAGES|ACTIVITY|REASONING|THINKING|SUBAGENT)_[A-Z_]+$|^(RAW|CUSTOM)$/
@@ -25,16 +26,18 @@ export const agUi: IngestKind = {
 
 interface OpenCall {
   readonly name: string
-  json: string
+  readonly json: string
 }
 
 class AgUiIngest implements Ingest {
+  readonly kept = new Keeping()
   #running = false
   #begun = false
   /** The worker of each sub-agent by its id. */
-  readonly #agents = new Map<string, string>()
-  readonly #open = new Map<string, OpenCall>()
-  readonly #names = new Map<string, string>()
+  readonly #agents = this.kept.map<string, string>()
+  #agentsStarted = 0
+  readonly #open = this.kept.map<string, OpenCall>()
+  readonly #names = this.kept.map<string, string>()
   /** The call and the message that chunks without an id belong to. */
   #chunkCall: string | undefined
   #chunkWorker: string | undefined
@@ -122,7 +125,8 @@ class AgUiIngest implements Ingest {
 
   #arguments(call: string | undefined, delta: string | undefined): void {
     const open = this.#open.get(call ?? '')
-    if (open !== undefined) open.json += delta ?? ''
+    if (call !== undefined && open !== undefined)
+      this.#open.set(call, { ...open, json: open.json + (delta ?? '') })
   }
 
   /** A chunk opens the part that it names; the next part closes it. */
@@ -154,7 +158,7 @@ class AgUiIngest implements Ingest {
 
   #agent(type: string, id: string, value: JsonObject): readonly Ingested[] {
     if (type === 'SUBAGENT_STARTED') {
-      const number = this.#agents.size + 1
+      const number = ++this.#agentsStarted
       const worker = `${workerId(textOf(value['name']) ?? 'agent')}-${number}`
       const parent = this.#agents.get(textOf(value['parentSubagentRunId']) ?? '')
       this.#agents.set(id, worker)

@@ -16,6 +16,7 @@ import {
 } from './events.js'
 import { countOf, cutShort, errorText, objectOf, textOf, unlike, wordOf } from './fields.js'
 import type { Ingest, Ingested, IngestKind } from './ingest.js'
+import { Keeping } from './keeping.js'
 
 const openers = new Set(['start', 'start-step', 'text-start', 'reasoning-start', 'tool-input-start'])
 const known =
@@ -34,10 +35,11 @@ interface Call {
 }
 
 class UiMessageIngest implements Ingest {
+  readonly kept = new Keeping()
   #phase: 'waiting' | 'running' | 'ended' = 'waiting'
-  readonly #calls = new Map<string, Call>()
+  readonly #calls = this.kept.map<string, Call>()
   /** The call that each approval is for. */
-  readonly #approvals = new Map<string, string>()
+  readonly #approvals = this.kept.map<string, string>()
   #usage: JsonObject | undefined
   #model: string | undefined
 

@@ -14,6 +14,7 @@ import {
 } from './events.js'
 import { countOf, cutShort, errorText, listOf, objectOf, parsed, textOf, unlike, wordOf } from './fields.js'
 import type { Ingest, Ingested, IngestKind } from './ingest.js'
+import { Keeping, type Kept } from './keeping.js'
 
 const types = new Set([
   'message_start',
@@ -36,7 +37,7 @@ interface OpenCall {
   readonly id: string
   readonly name: string
   readonly input: JsonValue
-  json: string
+  readonly json: string
 }
 
 /** Reads the events of one message after the other. `claude-code` prints the same within its own. */
@@ -48,8 +49,13 @@ export class Messages {
   /** The reason that the message gives for ending abnormally. */
   explanation: string | undefined
   #usage: JsonObject = {}
-  readonly #calls = new Map<JsonValue, OpenCall>()
-  readonly #names = new Map<string, string>()
+  readonly #calls: Kept<JsonValue, OpenCall>
+  readonly #names: Kept<string, string>
+
+  constructor(kept: Keeping) {
+    this.#calls = kept.map()
+    this.#names = kept.map()
+  }
 
   /** @returns the events made from an event of the stream; undefined if the API has no such event */
   take(value: JsonObject): readonly NewEvent[] | undefined {
@@ -122,7 +128,8 @@ export class Messages {
         return ofText(delta['thinking'], reasoning)
       case 'input_json_delta': {
         const call = this.#calls.get(index)
-        if (call !== undefined) call.json += textOf(delta['partial_json']) ?? ''
+        if (call !== undefined)
+          this.#calls.set(index, { ...call, json: call.json + (textOf(delta['partial_json']) ?? '') })
         return []
       }
       // Only the provider uses the signature.
@@ -154,7 +161,8 @@ export class Messages {
 }
 
 class AnthropicIngest implements Ingest {
-  readonly #messages = new Messages()
+  readonly kept = new Keeping()
+  readonly #messages = new Messages(this.kept)
   #started = false
   #failed = false
 

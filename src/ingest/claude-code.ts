@@ -27,6 +27,7 @@ import {
   workerId,
 } from './fields.js'
 import type { Ingest, Ingested, IngestKind } from './ingest.js'
+import { Keeping, keptBytesMax } from './keeping.js'
 
 const types = new Set([
   'system',
@@ -54,15 +55,16 @@ const askingTool = 'AskUserQuestion'
 /** The agent itself, or one that it started. */
 class Agent {
   readonly worker: string | undefined
-  readonly messages = new Messages()
+  readonly messages: Messages
   /** The message whose text has already come in pieces. */
   streamed: string | undefined
   /** The message that is being printed, one block a line, and its usage. */
   #message: string | undefined
   #turn: Turn | undefined
 
-  constructor(worker: string | undefined) {
+  constructor(worker: string | undefined, kept: Keeping) {
     this.worker = worker
+    this.messages = new Messages(kept)
   }
 
   /** @returns the previous turn when another message begins */
@@ -91,12 +93,13 @@ class Agent {
 }
 
 class ClaudeCodeIngest implements Ingest {
-  readonly #main = new Agent(undefined)
+  readonly kept = new Keeping()
+  readonly #main = new Agent(undefined, this.kept)
   /** By the tool call that started each. */
-  readonly #agents = new Map<string, Agent>()
+  readonly #agents = this.kept.map<string, Agent>()
   /** The number of workers with each name. */
-  readonly #named = new Map<string, number>()
-  readonly #asked = new Set<string>()
+  readonly #named = this.kept.map<string, number>()
+  readonly #asked = this.kept.map<string, true>()
   #phase: 'waiting' | 'running' | 'ended' = 'waiting'
   /** The agent's own text since its last tool call; the result may repeat it. */
   #shown = ''
@@ -169,7 +172,7 @@ class ClaudeCodeIngest implements Ingest {
   #called(agent: Agent, { id, name, input }: JsonObject): readonly Ingested[] {
     const call = wordOf(id)
     if (name === askingTool) {
-      this.#asked.add(call)
+      this.#asked.set(call, true)
       return this.#say(agent, [inputRequest(call, objectOf(input))])
     }
     if (!agentTools.has(wordOf(name))) return []
@@ -177,7 +180,7 @@ class ClaudeCodeIngest implements Ingest {
     const base = workerId(textOf(kind) ?? 'agent')
     const number = (this.#named.get(base) ?? 0) + 1
     this.#named.set(base, number)
-    const started = new Agent(`${base}-${number}`)
+    const started = new Agent(`${base}-${number}`, this.kept)
     this.#agents.set(call, started)
     const about = {
       tool_use_id: call,
@@ -297,7 +300,8 @@ class ClaudeCodeIngest implements Ingest {
     const { worker } = agent
     for (const { type, data } of worker === undefined ? events : []) {
       if (type === 'llm_turn_complete') this.#count(objectOf(data))
-      if (type === 'client_output_delta') this.#shown += textOf(objectOf(data)['content']) ?? ''
+      if (type === 'client_output_delta')
+        this.#shown = lastOf(this.#shown + (textOf(objectOf(data)['content']) ?? ''))
       if (type === 'tool_call_started') this.#shown = ''
     }
     return events.map((event) => (worker === undefined ? { event } : { event, worker }))
@@ -308,6 +312,11 @@ class ClaudeCodeIngest implements Ingest {
     this.#told.outputTokens += countOf(turn['output_tokens'])
     this.#told.cachedTokens += countOf(turn['cached_tokens'])
   }
+}
+
+/** A result is a line, which is shorter: what comes before cannot be repeated by it. */
+function lastOf(shown: string): string {
+  return shown.length > 2 * keptBytesMax ? shown.slice(-keptBytesMax) : shown
 }
 
 /** A result that contains only text becomes that text. */

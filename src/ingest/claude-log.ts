@@ -12,6 +12,7 @@ import {
 } from './events.js'
 import { contentText, cutShort, listOf, objectOf, textOf, timed, unlike, wordOf, workerId } from './fields.js'
 import type { Ingest, Ingested, IngestKind } from './ingest.js'
+import { Keeping } from './keeping.js'
 
 const types = new Set([
   'user',
@@ -38,19 +39,21 @@ const interrupted = '[Request interrupted by user'
 /** The agent of the session, or one of its sub-agents. */
 class Agent {
   readonly worker: string | undefined
-  readonly messages = new Messages()
+  readonly messages: Messages
   isRunning = false
   /** The message that is being written, one block a line, and its usage. */
   message: string | undefined
   turn: Turn | undefined
 
-  constructor(worker: string | undefined) {
+  constructor(worker: string | undefined, kept: Keeping) {
     this.worker = worker
+    this.messages = new Messages(kept)
   }
 }
 
 class ClaudeLogIngest implements Ingest {
-  readonly #agents = new Map<string | undefined, Agent>()
+  readonly kept = new Keeping()
+  readonly #agents = this.kept.map<string | undefined, Agent>()
 
   take(value: JsonObject): readonly Ingested[] {
     const { type } = value
@@ -91,8 +94,9 @@ class ClaudeLogIngest implements Ingest {
   #agentOf({ isSidechain, agentId }: JsonObject): Agent {
     const worker =
       isSidechain === true ? workerId(`agent-${wordOf(agentId).slice(0, 8)}`.replace(/-$/, '')) : undefined
-    let agent = this.#agents.get(worker)
-    if (agent === undefined) this.#agents.set(worker, (agent = new Agent(worker)))
+    const agent = this.#agents.get(worker) ?? new Agent(worker, this.kept)
+    // The one that was silent for longest is the oldest.
+    this.#agents.set(worker, agent)
     return agent
   }
 }

@@ -26,6 +26,7 @@ import {
   wordOf,
 } from './fields.js'
 import type { Ingest, Ingested, IngestKind } from './ingest.js'
+import { Keeping } from './keeping.js'
 
 const logged = new Set(['session_meta', 'turn_context', 'event_msg', 'response_item', 'compacted'])
 const printed = /^(thread\.started|turn\.(started|completed|failed)|item\.(started|updated|completed))$/
@@ -41,15 +42,16 @@ export const codex: IngestKind = {
 }
 
 class CodexIngest implements Ingest {
+  readonly kept = new Keeping()
   #isRunning = false
   #model: string | undefined
   /** Whether an object of this kind was read; unknown objects are accepted only after that. */
   #isKnown = false
   /** The error of the turn. */
   #error: string | undefined
-  readonly #names = new Map<string, string>()
+  readonly #names = this.kept.map<string, string>()
   /** Items of `codex exec` whose call has been published. */
-  readonly #called = new Set<string>()
+  readonly #called = this.kept.map<string, true>()
 
   take(value: JsonObject): readonly Ingested[] {
     const events = this.#eventsOf(value)
@@ -172,7 +174,7 @@ class CodexIngest implements Ingest {
     if (tool === undefined) return isDone ? [custom(item)] : []
     const events = [...this.#begin({})]
     if (!this.#called.has(id)) {
-      this.#called.add(id)
+      this.#called.set(id, true)
       events.push(this.#call(id, tool.name, tool.input))
     }
     if (!isDone) return events

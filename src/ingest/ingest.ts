@@ -1,5 +1,6 @@
 import type { JsonObject } from '../lib/json.js'
 import type { NewEvent } from '../protocol/frames.js'
+import type { Keeping } from './keeping.js'
 
 /** One event of the built-in catalog, made from an agent's output. */
 export interface Ingested {
@@ -10,6 +11,8 @@ export interface Ingested {
 
 /** Reads the objects of one stream, in their order. It is pure: the same objects give the same events. */
 export interface Ingest {
+  /** What it remembers of the stream. */
+  readonly kept: Keeping
   /**
    * @returns the events made from one object of the stream; none if it only prepares for later ones
    * @throws ProtocolError `badFrame` if the object is not of this kind

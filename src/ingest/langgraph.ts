@@ -25,6 +25,7 @@ import {
   wordOf,
 } from './fields.js'
 import type { Ingest, Ingested, IngestKind } from './ingest.js'
+import { Keeping } from './keeping.js'
 
 const modes =
   /^(metadata|values|updates|messages|messages\/(partial|complete|metadata)|custom|debug|tasks|checkpoints|events|error|end)(\|.*)?$/
@@ -44,14 +45,15 @@ export const langgraph: IngestKind = {
 }
 
 class LangGraphIngest implements Ingest {
+  readonly kept = new Keeping()
   #phase: 'waiting' | 'running' | 'ended' = 'waiting'
   /** The outermost run. */
   #root: string | undefined
   #model: string | undefined
   /** The published text of each message that is repeated as a whole. */
-  readonly #told = new Map<string, string>()
-  readonly #calls = new Map<string, { name: string; json: string }>()
-  readonly #names = new Map<string, string>()
+  readonly #told = this.kept.map<string, string>()
+  readonly #calls = this.kept.map<string, { name: string; json: string }>()
+  readonly #names = this.kept.map<string, string>()
   #lastCall: string | undefined
 
   take(value: JsonObject): readonly Ingested[] {

@@ -24,6 +24,7 @@ import {
   wordOf,
 } from './fields.js'
 import type { Ingest, Ingested, IngestKind } from './ingest.js'
+import { Keeping } from './keeping.js'
 
 /** The chat completions of OpenAI and compatible servers. A run may take several completions. */
 export const openaiChat: IngestKind = {
@@ -37,18 +38,19 @@ export const openaiChat: IngestKind = {
 interface OpenCall {
   id: string
   name: string
-  json: string
+  readonly json: string
 }
 
 class ChatIngest implements Ingest {
+  readonly kept = new Keeping()
   #phase: 'waiting' | 'running' | 'ended' = 'waiting'
   /** The completion that is being written. */
   #id: string | undefined
   #model: string | undefined
   #finish: string | undefined
   #usage: JsonObject | undefined
-  readonly #calls = new Map<JsonValue, OpenCall>()
-  readonly #names = new Map<string, string>()
+  readonly #calls = this.kept.map<JsonValue, OpenCall>()
+  readonly #names = this.kept.map<string, string>()
 
   take(value: JsonObject): readonly Ingested[] {
     return this.#take(value).map((event) => ({ event }))
@@ -106,7 +108,7 @@ class ChatIngest implements Ingest {
     const open = this.#calls.get(number)
     const json = typeof piece === 'string' ? piece : JSON.stringify(piece ?? '')
     if (open !== undefined && (textOf(id) === undefined || id === open.id)) {
-      open.json += json
+      this.#calls.set(number, { ...open, json: open.json + json })
       open.name ||= textOf(name) ?? ''
       return []
     }

@@ -26,6 +26,7 @@ import {
   wordOf,
 } from './fields.js'
 import type { Ingest, Ingested, IngestKind } from './ingest.js'
+import { Keeping } from './keeping.js'
 
 /** The Responses API of OpenAI and compatible servers. Each response is a run. */
 export const openaiResponses: IngestKind = {
@@ -53,13 +54,14 @@ const providerTools = new Set([
 ])
 
 class ResponsesIngest implements Ingest {
+  readonly kept = new Keeping()
   #phase: 'waiting' | 'running' | 'ended' = 'waiting'
   #model: string | undefined
   #error: string | undefined
   /** Items whose text or reasoning has come in pieces. */
-  readonly #streamed = new Set<string>()
-  readonly #items = new Map<string, JsonObject>()
-  readonly #started = new Set<string>()
+  readonly #streamed = this.kept.map<string, true>()
+  readonly #items = this.kept.map<string, JsonObject>()
+  readonly #started = this.kept.map<string, true>()
 
   take(value: JsonObject): readonly Ingested[] {
     return this.#take(value).map((event) => ({ event }))
@@ -129,7 +131,7 @@ class ResponsesIngest implements Ingest {
     delta: JsonValue | undefined,
     make: (content: string) => NewEvent,
   ): readonly NewEvent[] {
-    this.#streamed.add(item)
+    this.#streamed.set(item, true)
     const content = textOf(delta)
     return content === undefined ? [] : [make(content)]
   }
@@ -145,7 +147,7 @@ class ResponsesIngest implements Ingest {
   #start(item: JsonObject, input: JsonValue): readonly NewEvent[] {
     const id = callOf(item)
     if (this.#started.has(id)) return []
-    this.#started.add(id)
+    this.#started.set(id, true)
     return [toolStarted(id, nameOf(item), input)]
   }
 

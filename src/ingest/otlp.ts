@@ -24,6 +24,7 @@ import {
   workerId,
 } from './fields.js'
 import type { Ingest, Ingested, IngestKind } from './ingest.js'
+import { Keeping } from './keeping.js'
 import { type OtlpItem, otlpItems } from './otlp-items.js'
 
 /** The maximum length of an event's id. */
@@ -33,7 +34,8 @@ const idLengthMax = 256
 export class OtlpSession {
   /** Whether the session itself, or a worker, is running, by the events published before. */
   readonly #isRunning: (worker: string | undefined) => boolean
-  readonly #running = new Map<string | undefined, boolean>()
+  readonly kept = new Keeping()
+  readonly #running = this.kept.map<string | undefined, boolean>()
 
   constructor(isRunning: (worker: string | undefined) => boolean) {
     this.#isRunning = isRunning
@@ -285,6 +287,7 @@ export const otlp: IngestKind = {
 
 class OtlpIngest implements Ingest {
   readonly #session = new OtlpSession(() => false)
+  readonly kept = this.#session.kept
 
   take(value: JsonObject): readonly Ingested[] {
     if (!isObject(value) || !otlp.recognizes(value))

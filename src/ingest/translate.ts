@@ -43,6 +43,11 @@ export class Translation {
     this.#choose(ingestKinds.get(name))
   }
 
+  /** What is remembered of the stream, and of a value in it that is not complete. Bytes, about. */
+  get keptBytes(): number {
+    return this.#blocks.rest.length + (this.#ingest?.kept.bytes ?? 0)
+  }
+
   /** @throws ProtocolError `badFrame` if the line is neither JSON nor a line of an event stream, or is of another kind */
   line(text: string): readonly Ingested[] {
     const line = text.trim()

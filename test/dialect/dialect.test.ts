@@ -6,7 +6,7 @@ import t from 'tap'
 import { createCatalog } from '../../src/catalog/catalog.js'
 import type { Dialect } from '../../src/codec/dialect.js'
 import type { DialectRuns, RunQuery } from '../../src/codec/runs.js'
-import { after, noThread } from '../../src/dialect/ag-ui-thread.js'
+import { after, noThread, prelude, type Thread } from '../../src/dialect/ag-ui-thread.js'
 import { builtInDialects } from '../../src/dialect/built-in.js'
 import { createHub } from '../../src/hub/hub.js'
 import type { JsonObject, JsonValue } from '../../src/lib/json.js'
@@ -298,4 +298,30 @@ t.test('what a thread of AG-UI remembers is bounded, however its state is patche
   }
   t.strictSame([many.steps.length, many.open.length], [1_000, 1_000])
   t.match([many.steps[0], many.open.at(-1)], [{ stepName: 's5' }, { id: 'm1004' }])
+})
+
+t.test('what a client of AG-UI gets that joins is bounded, however long a message is open', async (t) => {
+  const delta = 'x'.repeat(65_536)
+  const start = (id: string) => ({ type: 'TEXT_MESSAGE_START', messageId: id })
+  const more = (id: string) => ({ type: 'TEXT_MESSAGE_CONTENT', messageId: id, delta })
+  const preludeBytes = (thread: Thread) => JSON.stringify(prelude(thread, {}, {})).length
+  let thread = [start('first'), more('first'), { type: 'TEXT_MESSAGE_END', messageId: 'first' }].reduce(
+    after,
+    noThread,
+  )
+  t.ok(preludeBytes(thread) > delta.length)
+  thread = after(thread, start('open'))
+  for (let piece = 0; piece < 100; piece += 1) thread = after(thread, more('open'))
+  t.ok(preludeBytes(thread) < 4_200_000, 'the text goes on without it')
+  t.ok(preludeBytes(thread) > 4_000_000)
+  t.match(prelude(thread, {}, {})[2], { messages: [{ id: 'open' }] }, 'older messages have made room')
+  thread = after(thread, { type: 'TEXT_MESSAGE_END', messageId: 'open' })
+  for (let other = 0; other < 100; other += 1) {
+    const id = `other-${other}`
+    thread = [start(id), more(id), { type: 'TEXT_MESSAGE_END', messageId: id }].reduce(after, thread)
+  }
+  t.ok(preludeBytes(thread) < 4_200_000)
+  const { messages } = prelude(thread, {}, {})[2] as { messages: readonly { id: string }[] }
+  t.equal(messages.at(-1)?.id, 'other-99')
+  t.equal(messages.length, 63, 'and the newest are all there')
 })

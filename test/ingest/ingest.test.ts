@@ -1,5 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs'
 import t, { type Test } from 'tap'
+import { keptBytesMax } from '../../src/ingest/keeping.js'
 import { ingestKinds, recognize } from '../../src/ingest/kinds.js'
 import { Translation } from '../../src/ingest/translate.js'
 import type { JsonObject } from '../../src/lib/json.js'
@@ -372,3 +373,59 @@ t.test('no kind throws anything but a refusal, whatever the objects hold', async
     t.pass(name)
   }
 })
+
+t.test(
+  'what is remembered of a stream is bounded, of one call by an error, of many by forgetting the oldest',
+  async (t) => {
+    const piece = 'x'.repeat(100_000)
+    const calls: Readonly<Record<string, readonly [start: object, more: object]>> = {
+      'ag-ui': [
+        { type: 'TOOL_CALL_START', toolCallId: 'c', toolCallName: 'n' },
+        { type: 'TOOL_CALL_ARGS', toolCallId: 'c', delta: piece },
+      ],
+      anthropic: [
+        {
+          type: 'content_block_start',
+          index: 0,
+          content_block: { type: 'tool_use', id: 'c', name: 'n', input: {} },
+        },
+        { type: 'content_block_delta', index: 0, delta: { type: 'input_json_delta', partial_json: piece } },
+      ],
+      'openai-chat': [
+        chunkOf({ index: 0, id: 'c', function: { name: 'n', arguments: '' } }),
+        chunkOf({ index: 0, function: { arguments: piece } }),
+      ],
+    }
+    for (const [from, [start, more]] of Object.entries(calls)) {
+      const translation = new Translation(from, { bounds })
+      if (from === 'anthropic') translation.value({ type: 'message_start', message: { id: 'm', usage: {} } })
+      if (from === 'ag-ui') translation.value({ type: 'RUN_STARTED' })
+      translation.value(start as JsonObject)
+      const grow = () => {
+        for (let round = 0; round < 30; round += 1) translation.value(more as JsonObject)
+      }
+      t.throws(grow, { code: 'frameTooLarge', message: /bytes of one call/ }, from)
+      t.ok(translation.keptBytes <= keptBytesMax, from)
+    }
+    const translation = new Translation('ag-ui', { bounds })
+    translation.value({ type: 'RUN_STARTED' })
+    const id = (call: number) => `${call}${piece}`
+    for (let call = 0; call < 100; call += 1) {
+      translation.value({ type: 'TOOL_CALL_START', toolCallId: id(call), toolCallName: `n${call}` })
+      translation.value({ type: 'TOOL_CALL_END', toolCallId: id(call) })
+      t.ok(translation.keptBytes <= keptBytesMax)
+    }
+    const result = (call: number) =>
+      translation.value({ type: 'TOOL_CALL_RESULT', toolCallId: id(call), content: '' })
+    t.match(result(99), [{ event: { data: { tool_name: 'n99' } } }])
+    t.match(
+      result(0),
+      [{ event: { data: { tool_name: 'tool' } } }],
+      'the name of the first call is forgotten',
+    )
+  },
+)
+
+function chunkOf(call: object): object {
+  return { object: 'chat.completion.chunk', choices: [{ index: 0, delta: { tool_calls: [call] } }] }
+}

@@ -22,6 +22,8 @@ export interface EventReader {
   line(text: string): readonly DialectEvent[]
   /** The body has ended. @returns the remaining events */
   end(): readonly DialectEvent[]
+  /** What it remembers of the body so far. Bytes, about. */
+  keptBytes(): number
 }
 
 /**
@@ -59,6 +61,7 @@ export function eventReaderOf(
     value,
     line: (text) => value(parseJson(text, limits, 'event')),
     end: () => [],
+    keptBytes: () => 0,
   }
 }
 
@@ -92,6 +95,7 @@ function agentReader(
     value: (value) => read(translation.value(value as JsonValue)),
     line: (text) => read(translation.line(text)),
     end: () => read(translation.end()),
+    keptBytes: () => translation.keptBytes,
   }
 }
 
@@ -114,6 +118,7 @@ function streamReader(
       if (blocks.rest === '') return []
       throw new ProtocolError('badFrame', `data: expected JSON, got ${quote(blocks.rest)}`)
     },
+    keptBytes: () => blocks.rest.length,
   }
 }
 

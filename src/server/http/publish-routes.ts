@@ -260,7 +260,7 @@ async function publishLines(
       for (let at = 0; at < chunk.length; at += largeBytes) {
         await turnFor(context, sender, chunk.length)
         reader.push(chunk.subarray(at, at + largeBytes))
-        share.hold(reader.restBytes)
+        share.hold(reader.restBytes + (read?.keptBytes() ?? 0))
         pending.publish()
         if (pending.underWay !== undefined) await pending.underWay
       }

@@ -3,16 +3,20 @@ import { checkFields } from '../protocol/check.js'
 import { ProtocolError } from '../protocol/codes.js'
 import type { PatchOperation } from '../protocol/frames.js'
 import type { Intent } from '../session/session-setting.js'
+import { CheckedValue } from '../state/checked-value.js'
 
 /** A change of a slice: set, patch, merge or remove. */
 export type StateChange =
   | { readonly value: JsonValue }
+  | CheckedValue
   | { readonly patch: readonly PatchOperation[] }
   | { readonly merge: JsonValue }
   | { readonly removed: true }
 
 /** @returns what makes the change @throws ProtocolError `badFrame` unless it is one change */
 export function makerOf(slice: string, change: StateChange): Intent['make'] {
+  if (change instanceof CheckedValue)
+    return (state, moment) => state.set(slice, change.value, moment, change.bytes)
   expectOne(change)
   if ('value' in change) return (state, moment) => state.set(slice, change.value, moment)
   if ('patch' in change) return (state, moment) => state.patch(slice, change.patch, moment)

@@ -246,6 +246,7 @@ class Walk {
     const moved = before.length - items.length
     for (let at = 0; at < items.length; at++) {
       const item = items[at] as JsonValue
+      if (typeof item === 'number') continue
       if (typeof item === 'object' && (item === before[at] || item === before[at + moved])) continue
       const made = this.value(item, before[at])
       if (made === item) continue

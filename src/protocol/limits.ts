@@ -142,7 +142,7 @@ export const limitTable = {
   },
   patchOperationsMax: { value: 10_000, unit: 'operations', guards: 'a JSON patch', exceeding: 'badFrame' },
   patchWorkMax: {
-    value: 32 * mib,
+    value: 16 * mib,
     unit: 'items shifted; what a `copy` reads, and what is copied after it, counts too: 8 for an item, 1,024 for a member of an object',
     guards: 'applying a JSON patch',
     exceeding: 'badFrame',

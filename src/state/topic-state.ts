@@ -126,19 +126,29 @@ export class TopicState {
     return this.#slices.get(slice)?.offset ?? this.#removals.get(slice)?.offset ?? this.forgotten
   }
 
-  /** @throws ProtocolError when the value is out of bounds; then nothing has changed. The same holds for the methods below. */
-  set(slice: string, given: JsonValue, { mask, isWhole = false, ...moment }: Moment): Change {
+  /**
+   * @param checked the bytes of a `CheckedValue`
+   * @throws ProtocolError when the value is out of bounds; then nothing has changed. The same holds for the methods below
+   */
+  set(
+    slice: string,
+    given: JsonValue,
+    { mask, isWhole = false, ...moment }: Moment,
+    checked?: number,
+  ): Change {
     const held = this.#slices.get(slice)
     const counts = this.#countsOf(slice)
     counts.comparisons++
     // The hub's own values are canonical.
-    const canonical = isReserved(slice) ? given : this.#canonical(given, 'value', held?.value)
+    const isChecked = isReserved(slice) || checked !== undefined
+    const canonical = isChecked ? given : this.#canonical(given, 'value', held?.value)
     const value = mask === undefined ? canonical : mask(canonical, held?.value)
-    if (held === undefined) return this.#create(slice, value, moment)
+    const known = value === given ? checked : undefined
+    if (held === undefined) return this.#create(slice, value, moment, known)
 
     const found = compareWithin(held.value, value, this.#limits.compareWorkMax)
     if (found === undefined) {
-      const bytes = jsonBytes(value)
+      const bytes = known ?? jsonBytes(value)
       this.#keep(slice, { ...moment, value, bytes }, held.bytes)
       return this.#changed(this.#valueUpdate(slice, held.offset, value, bytes, moment), bytes, moment)
     }
@@ -315,14 +325,14 @@ export class TopicState {
     return made
   }
 
-  #create(slice: string, value: JsonValue, moment: Moment): Change {
+  #create(slice: string, value: JsonValue, moment: Moment, known?: number): Change {
     if (this.#slices.size >= this.#limits.slicesMax && !isReserved(slice)) {
       throw new ProtocolError(
         'conflict',
         `slice limit of a topic reached (slicesMax = ${this.#limits.slicesMax}); remove some`,
       )
     }
-    const bytes = jsonBytes(value)
+    const bytes = known ?? jsonBytes(value)
     this.#keep(slice, { ...moment, value, bytes }, 0)
     this.#removals.delete(slice)
     return this.#changed(this.#valueUpdate(slice, start, value, bytes, moment), bytes, moment)

@@ -7,6 +7,7 @@ import type { Cause } from '../../protocol/frames.js'
 import type { Limits } from '../../protocol/limits.js'
 import { formatTopic, type TopicName } from '../../protocol/topic.js'
 import type { StateOptions, StateSnapshot } from '../../session/precondition.js'
+import { CheckedValue } from '../../state/checked-value.js'
 import type { Answer, Request } from '../../transport/transport.js'
 import type { BodyContext } from '../context.js'
 import { opened } from '../opened.js'
@@ -124,7 +125,9 @@ async function set(context: BodyContext, call: Call): Promise<Answer | undefined
   const options = optionsOf(call.request, context.limits)
   const value = await readValue(context, call, () => bodyKind(call.request, ['json']))
   if (value === undefined) return undefined
-  return changed(context, call, { value }, options)
+  const checked = CheckedValue.of(value, context.limits)
+  await turnFor(context, call.sender, checked?.bytes ?? 0)
+  return changed(context, call, checked ?? { value }, options)
 }
 
 const patchType = 'application/json-patch+json'

@@ -134,6 +134,43 @@ t.test('a subscription with a snapshot waits for room, and its state is that of 
   t.end()
 })
 
+t.test(
+  'a snapshot in parts that was cut goes on where it was, with its replay unless it came after a gap',
+  (t) => {
+    const value = 'x'.repeat(20_000)
+    for (const [kind, replayed] of [
+      ['s', ['assistant']],
+      ['g', []],
+    ] as const) {
+      const { hub, clock, link, connection, frames } = setUp()
+      Object.assign(link, { takesParts: true })
+      hub.publish('sessions/a', [{ type: 'assistant' }])
+      hub.setState('sessions/a', 'plan', value)
+      const { epoch, offset } = hub.find('a') ?? {}
+      const after = `${epoch}:${offset}~${kind}16384.plan`
+      connection.receive({ type: 'subscribe', sub: 1, topic: 'sessions/a', slices: ['plan'], after })
+      clock.advance(10)
+      t.match(
+        frames.filter(({ type }) => type !== 'events'),
+        [
+          { type: 'subscribed', resumed: true, parts: 1 },
+          { type: 'part', slice: 'plan', text: JSON.stringify(value).slice(16_384) },
+          { type: 'live', offset },
+        ],
+        kind,
+      )
+      const events = frames.flatMap((frame) => (frame.type === 'events' ? frame.events : []))
+      t.same(
+        events.map(({ type }) => type),
+        replayed,
+        kind,
+      )
+      connection.closed()
+    }
+    t.end()
+  },
+)
+
 t.test('passing through silent and back tells of what was skipped, and of nothing where nothing was', (t) => {
   const { hub, clock, link, connection, frames } = setUp()
   const update = (mode: 'silent' | 'full') => {

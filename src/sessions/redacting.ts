@@ -113,14 +113,18 @@ export class Redacting {
       examined = await this.#inMemory(session, { redaction, redacted, changed })
       await this.#committed(session)
     }
-    const found =
-      store === undefined ? { examined } : await this.#stored(store, session, { redaction, after, changed })
+    const { last, ...found } =
+      store === undefined
+        ? { examined, last: session.offset }
+        : await this.#stored(store, session, { redaction, after, changed })
     // The session may have been unloaded, and loaded again before the store was redacted.
     const held = store === undefined || 'next' in found ? undefined : sessions.held(id)
     if (held !== undefined) await this.#eventsOf(held, { redaction, changed })
     this.#tell(id, changed)
     await this.#committed(session)
-    return { ...found, redacted: changed.size }
+    // The store's copies of later events, which are changed in memory already, are counted by another call.
+    const counted = 'next' in found ? [...changed].filter((offset) => offset <= last) : [...changed]
+    return { ...found, redacted: counted.length }
   }
 
   async #committed({ journal }: Session): Promise<void> {
@@ -173,7 +177,7 @@ export class Redacting {
     store: Store,
     { id }: Session,
     { redaction, after, changed }: InStore,
-  ): Promise<Omit<RedactResult, 'redacted' | 'masksLater'>> {
+  ): Promise<Omit<RedactResult, 'redacted' | 'masksLater'> & { readonly last: Offset }> {
     const events = new EventRedaction(redaction, this.#parts.catalog)
     let last = after
     let examined = 0
@@ -187,10 +191,10 @@ export class Redacting {
         for (const offset of others.keys()) changed.add(offset)
         examined += page.events.length
         last = page.last
-        if (page.end) return { examined }
+        if (page.end) return { examined, last }
         if (examined < examinedMax) continue
         const oldest = (events.oldest ?? last + 1) - 1
-        return { examined, next: Math.max(last - overlap, Math.min(last, oldest)) }
+        return { examined, last, next: Math.max(last - overlap, Math.min(last, oldest)) }
       }
     } catch (error) {
       if (!(error instanceof StoreError)) throw error

@@ -52,7 +52,7 @@ export const sessions: Scenario = {
         details: { standings, rss },
         notes: [
           `${connections} connections with ${(2 * count) / connections} subscriptions each; an event is delivered twice, so hardly anything is batched.`,
-          'RSS: growth of the server over connecting and the first three events of each session, by session.',
+          'RSS: growth of the server over connecting and the first three events of each session, by session, with what V8 has not collected yet.',
           ...failures(standings),
         ],
       }

@@ -7,3 +7,4 @@ import { missingRedis } from '../kit/redis.js'
 process.env['RUNCAST_LOG'] ??= missingRedis() === undefined ? 'redis' : 'memory'
 await import('../server/links/stream.test.js')
 await import('../server/http/state.test.js')
+await import('./dialogues.test.js')

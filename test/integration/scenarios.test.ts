@@ -15,6 +15,7 @@ import { freePort } from '../kit/free-port.js'
 import { Proxy } from '../kit/proxy.js'
 import { python, withoutPython } from '../kit/python.js'
 import { SeededRandom } from '../kit/random.js'
+import { RedisServer } from '../kit/redis.js'
 import { secret } from '../kit/tokens.js'
 import { until } from '../kit/wait.js'
 
@@ -171,6 +172,7 @@ t.test(`the scenarios, in each language (RUNCAST_SEED=${seed})`, async (t) => {
   t.teardown(() => login.close())
   const tokens = `http://127.0.0.1:${(login.address() as AddressInfo).port}`
 
+  const redis = process.env['RUNCAST_LOG'] === 'redis' ? await RedisServer.start(t) : undefined
   const port = await freePort()
   const startHub = async (): Promise<Running> => {
     const limits = ['laneEventsMax=100000', 'historyBytesMax=67108864', 'tokenSkewMs=1']
@@ -178,15 +180,14 @@ t.test(`the scenarios, in each language (RUNCAST_SEED=${seed})`, async (t) => {
       'serve',
       '--port',
       `${port}`,
-      '--data',
-      join(folder, 'data'),
+      ...(redis === undefined ? ['--data', join(folder, 'data')] : ['--log', redis.url]),
       '--log-level',
       'error',
       '--token-secret-env',
       'RUNCAST_SECRET',
       ...limits.flatMap((limit) => ['--limit', limit]),
     ]
-    const started = commandLine.start(words, { RUNCAST_SECRET: secret })
+    const started = commandLine.start(words, { RUNCAST_SECRET: secret, RUNCAST_LOG: redis?.url })
     await started.says('listens on')
     return started
   }

@@ -395,11 +395,13 @@ t.test('reports what is no peer’s mistake, and keeps it in the house', async (
   const reported: unknown[] = []
   const { hub, url } = await served(t, { serve: { report: (error) => reported.push(error) } })
   const broken = new Error('the disk burns')
-  t.intercept(hub, hub.isShared ? 'submitTo' : 'publishTo', {
-    value() {
-      throw broken
-    },
-  })
+  for (const name of hub.isShared ? (['submit', 'submitTo'] as const) : (['publishTo'] as const)) {
+    t.intercept(hub, name, {
+      value() {
+        throw broken
+      },
+    })
+  }
   for (const type of ['application/json', ndjson]) {
     const reply = await post(`${url}/api/sessions/s/events`, '{"type":"a"}', type)
     isProblem(t, reply, { status: 500, detail: 'Internal error; see the log of the hub.' })

@@ -57,8 +57,8 @@ export class Client implements SocketEvents, IdleLink, Closable {
   #authorizing: Authorize | undefined
   /** Absent until the first large one comes. */
   #waiting: WaitingFrames | undefined
-  /** What a log was given and has not answered yet. */
-  readonly #submitted = new Set<Promise<void>>()
+  /** What a log was given and has not answered yet. Absent until the first. */
+  #submitted: Set<Promise<void>> | undefined = undefined
 
   constructor(context: LinkContext, socket: Socket, { protocol, address, grant, receiveBytesMax }: Welcome) {
     const { hub, clock, rates, connectionGrants, idleTimers } = context
@@ -130,8 +130,9 @@ export class Client implements SocketEvents, IdleLink, Closable {
   #opening({ topic, after }: Checked<Subscribe>): Promise<void> | undefined {
     const { hub } = this.#context
     if (!hub.isShared || !this.#connection.permissions.mayRead(topic)) return undefined
-    if (this.#submitted.size === 0) return hub.open(topic, after)
-    return Promise.all(this.#submitted).then(() => hub.open(topic, after))
+    const submitted = this.#submitted
+    if (submitted === undefined || submitted.size === 0) return hub.open(topic, after)
+    return Promise.all(submitted).then(() => hub.open(topic, after))
   }
 
   /** Whether a frame may still be done that had to wait. */
@@ -332,8 +333,9 @@ export class Client implements SocketEvents, IdleLink, Closable {
       .then((result) => this.#connection.say(answerOf(result)))
       .catch((error: unknown) => this.#refuse(frame, error))
     if (!this.#context.hub.isShared) return
-    this.#submitted.add(answered)
-    void answered.then(() => this.#submitted.delete(answered))
+    const all = (this.#submitted ??= new Set())
+    all.add(answered)
+    void answered.then(() => all.delete(answered))
   }
 
   #refuse(frame: object | JsonValue, error: unknown): void {

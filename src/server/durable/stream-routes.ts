@@ -3,6 +3,7 @@ import type { TopicName } from '../../protocol/topic.js'
 import type { StreamOutcome } from '../../session/durable-stream.js'
 import type { Answer, Request } from '../../transport/transport.js'
 import type { StreamContext } from '../context.js'
+import { turnFor } from '../http/body.js'
 import { ownTopic, reads, workerTopic, writes } from '../http/path-topics.js'
 import { refusal } from '../http/problem.js'
 import { choiceOf } from '../http/query.js'
@@ -86,15 +87,11 @@ async function create(context: StreamContext, call: Call): Promise<Answer | unde
   const body = await readMessages(context, call)
   if (body === undefined) return undefined
   const contentType = given ?? 'application/octet-stream'
+  const messages = fork === undefined ? messagesOf(body, contentType, limits) : []
+  await turnFor(context, call.sender, body.length)
   const outcome =
     fork === undefined
-      ? await use(({ param }) =>
-          hub.streams.submit(
-            param('path'),
-            { ...settings, contentType },
-            messagesOf(body, contentType, limits),
-          ),
-        )
+      ? await use(({ param }) => hub.streams.submit(param('path'), { ...settings, contentType }, messages))
       : await createFork(hub, call, { ...fork, settings, given, body })
   if (outcome.kind === 'refused') return refused(outcome)
   const isNew = outcome.kind === 'created'
@@ -127,6 +124,8 @@ async function append(context: StreamContext, call: Call): Promise<Answer | unde
   const messages = fits && stream.closed === undefined ? messagesOf(body, contentType, limits) : []
   if (fits && messages.length === 0 && stream.closed === undefined)
     throw refusal('body', 'at least one message', '[]')
+  // They are appended in one step, all or none.
+  await turnFor(context, call.sender, body.length)
   const change = { kind: 'append', contentType, closes: closing, seq, producer } as const
   const outcome = await use(() => hub.streams.submit(id, change, messages))
   return appended(outcome, messages.length > 0)

@@ -81,6 +81,8 @@ async function publishWhole(
     const isPlain =
       kind === 'json' && body.length >= plainBytesMin && hub.seeksOnlyShapes && isPlainJson(body)
     const events = Array.isArray(value) ? checkEvents(value, limits) : [checkEvent(value, limits)]
+    // They are published in one step, all or none.
+    await turnFor(context, call.sender, body.length)
     const submitted = call.use((permitted) => {
       expectMayPublish(hub, permitted, events)
       return hub.submit(permitted.topic, withTrace(events, trace), isPlain)
@@ -89,6 +91,7 @@ async function publishWhole(
   }
   const { events, workers, end } = readAll(Array.isArray(value) ? value : [value], read, limits)
   const named = read.namesWorkers ? workers : (worker ?? workers)
+  await turnFor(context, call.sender, body.length)
   const submitted = call.use((permitted) => {
     expectMayPublish(hub, permitted, events)
     if (events.length === 0) return undefined

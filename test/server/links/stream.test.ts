@@ -227,7 +227,7 @@ t.test('leaves the topic out of events with without=topic, which resume like oth
   t.strictSame(Object.keys(dataOf(first) as object), ['offset', 'type', 'time', 'data'])
   hub.publish('sessions/s', [{ type: 'note', data: 2 }])
   const resumed = await openStream(t, `${events}&after=${first.id}`)
-  t.match(dataOf(await resumed.until(({ event }) => event === 'note')), { offset: 2, data: 2 })
+  t.match(dataOf(await resumed.until(({ event }) => event === 'note')), { offset: exact(2), data: 2 })
   t.match(await problemOf(`${events}s`), { detail: 'without: expected one of topic' })
   t.match(await problemOf(`${url}/api/stream?topic=sessions/s&without=topic`), { status: 400 })
 })

@@ -303,7 +303,7 @@ function permittedTopic(access: Access, head: RequestHead, permissions: Permissi
 }
 
 /** @throws ProtocolError `badFrame` for an unknown parameter, which would otherwise be ignored */
-function expectKnownQuery({ query: known }: Route, query: URLSearchParams): void {
+export function expectKnownQuery({ query: known }: Pick<Route, 'query'>, query: URLSearchParams): void {
   if (known === undefined || query.has('dialect')) return
   for (const name of query.keys()) {
     if (known.includes(name) || everywhere.includes(name)) continue

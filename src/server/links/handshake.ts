@@ -6,7 +6,7 @@ import type { Context } from '../context.js'
 import type { BodyShare } from '../http/body-budget.js'
 import { problemOf, shuttingDown } from '../http/problem.js'
 import { integerOf } from '../http/query.js'
-import type { Route } from '../http/routes.js'
+import { expectKnownQuery, type Route } from '../http/routes.js'
 import type { Closable } from './links.js'
 import { Client, type Subprotocol, subprotocols, type Welcome } from './websocket.js'
 
@@ -35,6 +35,7 @@ export function upgrade(context: Context, request: Request): Upgrade {
     const address = expectWelcome(context, request)
     const chosen = chooseSubprotocol(request.headers.get('sec-websocket-protocol'))
     const query = new URLSearchParams(request.query)
+    expectKnownQuery({ query: ['receiveBytesMax'] }, query)
     const receiveBytesMax = integerOf(query, 'receiveBytesMax', receiveBounds)
     const visitor = { protocol: chosen ?? 'runcast.v1.json', address, receiveBytesMax } as const
     return {

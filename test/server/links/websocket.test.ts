@@ -24,6 +24,16 @@ async function refused(url: string, protocols: string[], headers: Record<string,
   })
 }
 
+t.test('a handshake refuses a query parameter that there is not, as other routes do', async (t) => {
+  const { url } = await served(t)
+  const { status, body } = await refused(`${url}/api/ws?types=a`, [])
+  t.equal(status, 400)
+  t.match(JSON.parse(body), {
+    detail: 'query: expected no parameter but receiveBytesMax, token, ticket, got "types"',
+  })
+  await dial(t, url, undefined, {}, '?receiveBytesMax=65536')
+})
+
 t.test('welcomes, subscribes, publishes and answers a ping', async (t) => {
   const { url } = await served(t)
   const dialogue = await dial(t, url)

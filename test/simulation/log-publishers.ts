@@ -173,6 +173,7 @@ export class Publishers {
       case 'configure':
       case 'delivered':
       case 'stalled':
+      case 'watchers':
         return
       // The simulation has no durable streams, and nothing in it is redacted.
       case 'stream':

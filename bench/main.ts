@@ -43,6 +43,7 @@ const scenarios: readonly Scenario[] = [
 /** Runcast in other shapes. */
 const contestants: { readonly [name: string]: Contender } = {
   node: { ...runcast, name: 'runcast node', transport: 'node' },
+  unmasked: { ...runcast, name: 'runcast unmasked', masking: 'off' },
   redis: { ...runcast, name: 'runcast redis', file: 'server/runcast-redis' },
   '3-hubs': { ...runcast, name: 'runcast 3 hubs', file: 'server/runcast-3-hubs' },
 }
@@ -61,8 +62,9 @@ Options:
   --runs N        alternating runs of each cell: 5, or 3 with --quick
   --peers LIST    other servers in the same run: all, or names of ${peerNames.join(', ')};
                   those of npm are installed into bench/peers when first asked for
-  --contestants L beside Runcast as it is: node, the same over Node's own HTTP instead of uWebSockets.js; redis, a hub
-                  over Redis; 3-hubs, three of them, with the clients spread over them
+  --contestants L beside Runcast as it is: node, the same over Node's own HTTP instead of uWebSockets.js;
+                  unmasked, without masking of secrets; redis, a hub over Redis; 3-hubs, three of them, with the
+                  clients spread over them
   --only PATTERN  cells whose whole name matches, such as ws-1000-10-200 (link, connections, events a turn,
                   bytes); a name that matches nothing shows the names there are
   --against WHAT  another build of Runcast in the same run: a dist/ folder with node_modules beside or above it, or a

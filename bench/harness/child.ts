@@ -103,11 +103,12 @@ export const pinned =
 
 /** Starts a server under test on the first core. */
 export async function startServer(contender: Contender): Promise<Child<ServerCalls>> {
-  const { file, profileFile, dist, transport } = contender
+  const { file, profileFile, dist, transport, masking } = contender
   const env = {
     ...process.env,
     ...(dist !== undefined && { RUNCAST_BENCH_DIST: dist }),
     ...(transport !== undefined && { RUNCAST_BENCH_TRANSPORT: transport }),
+    ...(masking !== undefined && { RUNCAST_BENCH_MASKING: masking }),
   }
   return start<ServerCalls>(file, 0, { args: profileFile === undefined ? [] : [profileFile], env })
 }

@@ -28,6 +28,8 @@ export interface Contender {
   readonly dist?: string
   /** What Runcast speaks through; what loads, unless given. */
   readonly transport?: 'node'
+  /** Whether Runcast masks secrets; as it does by default, unless given. */
+  readonly masking?: 'off'
   /** How a client asks for what it wants. */
   readonly dialect: (wish: Wish) => DialectChoice
   /** Why it takes no further part when it loses or repeats something: a peer's fault is a result. */

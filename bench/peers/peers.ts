@@ -46,6 +46,15 @@ export const peers: readonly Peer[] = [
     dialect: (wish) => ({ kind: 'socket.io', channels: channelNames(wish) }),
   },
   {
+    name: 'socket.io-redis',
+    transports: ['ws'],
+    file: 'peers/socket-io-redis',
+    packages: ['socket.io', '@socket.io/redis-streams-adapter'],
+    missing: missingRedis,
+    cannot: { join: noHistory, state: noState },
+    dialect: (wish) => ({ kind: 'socket.io', channels: channelNames(wish) }),
+  },
+  {
     name: 'better-sse',
     transports: ['sse'],
     file: 'peers/better-sse',
@@ -77,16 +86,20 @@ export const peers: readonly Peer[] = [
     transports: ['ws', 'sse'],
     file: 'peers/nchan',
     packages: [],
-    missing: () =>
-      runs('nginx', '-v') && existsSync('/usr/lib/nginx/modules/ngx_nchan_module.so')
-        ? undefined
-        : 'install the Debian packages nginx and libnginx-mod-nchan',
-    version: () => `${debianVersion('libnginx-mod-nchan')} in nginx ${debianVersion('nginx')}`,
+    missing: missingNchan,
+    version: nchanVersion,
     cannot: { state: noState },
-    dialect(wish) {
-      const path = `/${wish.replay ? 'all' : 'sub'}/${channelNames(wish).join(',')}`
-      return wish.transport === 'ws' ? { kind: 'plain-ws', path } : { kind: 'event-stream', path }
-    },
+    dialect: nchanDialect,
+  },
+  {
+    name: 'nchan-redis',
+    transports: ['ws', 'sse'],
+    file: 'peers/nchan-redis',
+    packages: [],
+    missing: () => missingNchan() ?? missingRedis(),
+    version: nchanVersion,
+    cannot: { state: noState },
+    dialect: nchanDialect,
   },
   {
     name: 'mosquitto',
@@ -109,6 +122,25 @@ export const peers: readonly Peer[] = [
     dialect: (wish) => ({ kind: 'nats', channels: channelNames(wish) }),
   },
 ]
+
+function missingNchan(): string | undefined {
+  return runs('nginx', '-v') && existsSync('/usr/lib/nginx/modules/ngx_nchan_module.so')
+    ? undefined
+    : 'install the Debian packages nginx and libnginx-mod-nchan'
+}
+
+function nchanVersion(): string {
+  return `${debianVersion('libnginx-mod-nchan')} in nginx ${debianVersion('nginx')}`
+}
+
+function nchanDialect(wish: Wish): DialectChoice {
+  const path = `/${wish.replay ? 'all' : 'sub'}/${channelNames(wish).join(',')}`
+  return wish.transport === 'ws' ? { kind: 'plain-ws', path } : { kind: 'event-stream', path }
+}
+
+function missingRedis(): string | undefined {
+  return runs('redis-server', '--version') ? undefined : 'install the Debian package redis-server'
+}
 
 /** @returns those of the peers that can take part over this transport. */
 export function peerContenders(chosen: readonly Peer[], transport: Transport, scenario: string): Contender[] {

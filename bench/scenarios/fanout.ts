@@ -192,7 +192,7 @@ function rowsOf(
       'wire B': median(standing.paced, (sample) => sample.bytesPerDelivery),
       'RSS MB': median(standing.flatOut, (sample) => sample.rssBytes) / 1e6,
       'enc/event': encodings,
-      'engine µs': engineOf(standing),
+      'engine µs': engineOf(standing.paced),
     }
   })
 }
@@ -207,9 +207,9 @@ function cpu(sample: Sample): number {
 }
 
 /** @returns the engine's CPU an event; empty where there is none */
-function engineOf({ paced }: Standing): number | string {
-  return paced.some(({ engineMicros }) => engineMicros !== undefined)
-    ? median(paced, ({ engineMicros = 0 }) => engineMicros)
+export function engineOf(samples: readonly { readonly engineMicros: number | undefined }[]): number | string {
+  return samples.some(({ engineMicros }) => engineMicros !== undefined)
+    ? median(samples, ({ engineMicros = 0 }) => engineMicros)
     : ''
 }
 

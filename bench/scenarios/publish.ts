@@ -1,6 +1,15 @@
 import { formatSpread, median, ratio } from '../harness/compare.js'
 import type { Production } from '../harness/messages.js'
-import { type Contender, closeSides, limitFor, openSide, profiled, type Side } from '../harness/side.js'
+import {
+  type Contender,
+  closeSides,
+  limitFor,
+  openSide,
+  profiled,
+  runcast,
+  type Side,
+} from '../harness/side.js'
+import { engineOf } from './fanout.js'
 import type { Conditions, Row, Scenario } from './scenario.js'
 
 interface Way {
@@ -15,6 +24,7 @@ interface Sample {
   /** Server CPU per event. Microseconds. */
   readonly cpuMicros: number
   readonly eventsPerSecond: number
+  readonly engineMicros: number | undefined
 }
 
 const bytes = 200
@@ -32,7 +42,8 @@ const ways: readonly Way[] = [
 ]
 
 function contendersOf(ours: readonly Contender[]): readonly Contender[] {
-  const stored = ours.map((one) => ({ ...one, name: `${one.name} lmdb`, file: 'server/runcast-lmdb' }))
+  const single = ours.filter(({ file }) => file === runcast.file)
+  const stored = single.map((one) => ({ ...one, name: `${one.name} lmdb`, file: 'server/runcast-lmdb' }))
   return [{ ...limitFor('ws'), file: 'server/limit-publish' }, ...ours, ...stored]
 }
 
@@ -90,8 +101,12 @@ async function compareWay(
 
 async function sample(side: Side, { production, ids = false }: Way): Promise<Sample> {
   const events = await (production === undefined ? inProcess(side, ids) : overNetwork(side, production))
-  const { cpuMicros, wallMicros } = await side.server.ask('usage', null)
-  return { cpuMicros: cpuMicros / events, eventsPerSecond: events / (wallMicros / 1e6) }
+  const { cpuMicros, wallMicros, engineMicros } = await side.server.ask('usage', null)
+  return {
+    cpuMicros: cpuMicros / events,
+    eventsPerSecond: events / (wallMicros / 1e6),
+    engineMicros: engineMicros === undefined ? undefined : engineMicros / events,
+  }
 }
 
 async function inProcess({ server }: Side, ids: boolean): Promise<number> {
@@ -123,6 +138,7 @@ const columns = [
   { name: 'ratio' },
   { name: 'k/s of a core', digits: 0 },
   { name: 'k/s measured', digits: 0 },
+  { name: 'engine µs', digits: 2 },
 ]
 
 function rowOf(
@@ -137,5 +153,6 @@ function rowOf(
     ratio: samples === limit ? '' : formatSpread(ratio(samples, limit, ({ cpuMicros }) => cpuMicros)),
     'k/s of a core': 1e3 / median(samples, ({ cpuMicros }) => cpuMicros),
     'k/s measured': median(samples, ({ eventsPerSecond }) => eventsPerSecond) / 1e3,
+    'engine µs': engineOf(samples),
   }
 }

@@ -4,7 +4,7 @@ import { flatOut, measure } from '../harness/measure.js'
 import type { Round } from '../harness/messages.js'
 import { closeSides, limitFor, openSide, profiled, type Side, subscribeGroups } from '../harness/side.js'
 import { peerContenders } from '../peers/peers.js'
-import { failures, measured } from './fanout.js'
+import { engineOf, failures, measured } from './fanout.js'
 import type { Row, Scenario } from './scenario.js'
 
 const count = 10_000
@@ -91,6 +91,7 @@ const columns = [
   { name: 'p50 ms', digits: 2 },
   { name: 'p99 ms', digits: 2 },
   { name: 'RSS KiB/session', digits: 1 },
+  { name: 'engine µs', digits: 2 },
 ]
 
 function rowOf(standing: Standing, limit: Standing, rssBytes: number): Row {
@@ -106,5 +107,6 @@ function rowOf(standing: Standing, limit: Standing, rssBytes: number): Row {
     'p50 ms': median(paced, ({ latencyMicros }) => latencyMicros.p50) / 1e3,
     'p99 ms': median(paced, ({ latencyMicros }) => latencyMicros.p99) / 1e3,
     'RSS KiB/session': rssBytes / 1024 / count,
+    'engine µs': engineOf(paced),
   }
 }

@@ -3,6 +3,7 @@ import { flatOut, measure, metricsOf, paced, type Sample, sumOf } from '../harne
 import type { Content, Round } from '../harness/messages.js'
 import { closeSides, limitFor, openSide, profiled, runcast, type Side, subscribe } from '../harness/side.js'
 import { benchSlice } from '../server/content.js'
+import { engineOf } from './fanout.js'
 import type { Row, Scenario } from './scenario.js'
 
 const subscribers = 1_000
@@ -101,6 +102,7 @@ const columns = [
   { name: 'wire B', digits: 0 },
   { name: 'enc/change' },
   { name: 'cmp/change' },
+  { name: 'engine µs', digits: 2 },
 ]
 
 function rowOf(
@@ -122,5 +124,6 @@ function rowOf(
     'wire B': median(samples, ({ paced }) => paced.bytesPerDelivery),
     'enc/change': each(samples.flatMap(({ paced, flatOut }) => [paced.encodings, flatOut.encodings])),
     'cmp/change': each(samples.map(({ comparisons }) => comparisons)),
+    'engine µs': engineOf(samples.map(({ paced }) => paced)),
   }
 }

@@ -24,13 +24,11 @@ export type Kept = 'memory' | 'lmdb' | 'redis' | number
 export async function competeAsRuncast(kept: Kept): Promise<void> {
   const engine = kept === 'redis' || typeof kept === 'number' ? await startEngine() : undefined
   const starting = engine && typeof kept === 'number' ? otherHubs(engine, kept - 1) : undefined
-  const hub = createHub(
-    engine !== undefined
-      ? { log: await openLog(engine) }
-      : kept === 'lmdb'
-        ? { store: await openStore() }
-        : {},
-  )
+  const hub = createHub({
+    ...(engine !== undefined && { log: await openLog(engine) }),
+    ...(kept === 'lmdb' && { store: await openStore() }),
+    ...(process.env.RUNCAST_BENCH_MASKING === 'off' && { masking: { mode: 'off' } }),
+  })
   const transport = process.env.RUNCAST_BENCH_TRANSPORT === 'node' ? 'node' : undefined
   const server = await serve(hub, { port: 0, ...(transport && { transport }) })
   const others = await starting

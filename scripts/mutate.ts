@@ -22,7 +22,7 @@ const suites: Readonly<Record<string, readonly string[]>> = {
     'test/integration/joins',
     'test/durable-streams/streams',
     'test/server/operations/tracing',
-    'test/log/{duties,hubs}',
+    'test/log/{duties,hubs,presence}',
     'test/simulation/{hub,stored}',
   ],
   delivery: [
@@ -32,8 +32,8 @@ const suites: Readonly<Record<string, readonly string[]>> = {
     'test/integration/dialogues',
     'test/server/links/stream',
     'test/server/operations/connections',
-    'test/sessions/history',
-    'test/log/hubs',
+    'test/sessions/{commands,history}',
+    'test/log/{hubs,presence}',
     'test/simulation/{hub,stored}',
   ],
 }

@@ -135,6 +135,37 @@ t.test('a subscription with a snapshot waits for room, and its state is that of 
 })
 
 t.test(
+  'what is published while a join waits for room belongs to its snapshot, and does not follow it',
+  (t) => {
+    const { hub, clock, link, connection, frames } = setUp()
+    hub.setState('sessions/a', 'plan', 'old')
+    link.hasRoom = false
+    connection.receive({ type: 'subscribe', sub: 1, topic: 'sessions/full' })
+    clock.runTurn()
+    connection.receive({ type: 'subscribe', sub: 2, topic: 'sessions/a', slices: ['plan'], replay: false })
+    hub.publish('sessions/a', [{ type: 'before' }])
+    hub.setState('sessions/a', 'plan', 'new')
+    clock.runTurn()
+    frames.length = 0
+    link.hasRoom = true
+    connection.drained()
+    clock.advance(10)
+    hub.publish('sessions/a', [{ type: 'after' }])
+    clock.runTurn()
+    t.match(
+      frames.filter((frame) => !('sub' in frame) || frame.sub === 2),
+      [
+        { type: 'subscribed', offset: 3, slices: { plan: 'new' } },
+        { type: 'live', offset: 3 },
+        { type: 'events', after: 3, events: [{ offset: 4, type: 'after' }] },
+      ],
+    )
+    connection.closed()
+    t.end()
+  },
+)
+
+t.test(
   'a snapshot in parts that was cut goes on where it was, with its replay unless it came after a gap',
   (t) => {
     const value = 'x'.repeat(20_000)
@@ -209,6 +240,13 @@ t.test('passing through silent and back tells of what was skipped, and of nothin
 
   update('silent')
   t.match(update('full'), [{ type: 'subscribed', gap: undefined }])
+
+  // One that begins silent.
+  connection.receive({ type: 'unsubscribe', sub: 1 })
+  connection.receive({ type: 'subscribe', sub: 1, topic: 'sessions/s', mode: 'silent' })
+  hub.publish('sessions/s', [{ type: 'a' }, { type: 'b', force: true }])
+  clock.runTurn()
+  t.match(update('full'), [{ type: 'subscribed', gap: { reason: 'lagging', after: 6, offset: 8 } }])
   connection.closed()
   t.end()
 })

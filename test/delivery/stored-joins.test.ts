@@ -256,6 +256,52 @@ t.test('a filter that changes during a replay from the store holds for the rest 
   }
 })
 
+t.test('a page of the store that comes when it is of no use is not sent', async (t) => {
+  const store = new FaultyStore(memoryStore())
+  const hub = aHub(t, { store, limits: { laneEventsMax: 50 } })
+  await publishAll(hub, 's', notes(1, 1_000))
+  const after = `${hub.find('s')?.epoch}:0`
+  const begin = (how: object) => {
+    const one = connectTo(hub)
+    one.connection.receive({ type: 'subscribe', sub: 2, topic: 'sessions/other', replay: false })
+    store.holdReads()
+    one.connection.receive({ type: 'subscribe', sub: 1, topic: 'sessions/s', ...how })
+    return { ...one, came: () => one.events().filter(({ type }) => type === 'note') }
+  }
+  /** The read that waits, and what is done with it. */
+  const release = async () => {
+    const { read } = store
+    const waiting: Promise<unknown>[] = []
+    store.read = (...asked) => {
+      const page = read.apply(store, asked)
+      waiting.push(page)
+      return page
+    }
+    store.releaseReads()
+    await new Promise((resolve) => setImmediate(resolve))
+    await Promise.all(waiting)
+    store.read = read
+  }
+  for (const how of [{ after }, { replay: 'all' }]) {
+    const full = begin(how)
+    full.link.hasRoom = false
+    hub.session('other').publish({ type: 'fill' })
+    hub.flush()
+    await release()
+    t.equal(full.came().length, 0, 'the link has become full meanwhile')
+    full.link.hasRoom = true
+    full.connection.drained()
+    await until('all has come', () => full.came().length >= 1_000)
+    t.strictSame(dataOf(full.came()), range(1, 1_000))
+
+    const changed = begin(how)
+    changed.connection.receive({ type: 'update', sub: 1, types: ['none'] })
+    await release()
+    await until('it is live', changed.isLive)
+    t.equal(changed.came().length, 0, 'its filter has changed meanwhile')
+  }
+})
+
 t.test('texts in the store are joined as they are replayed, and counted', async (t) => {
   const hub = aHub(t, { store: memoryStore(), limits: { laneEventsMax: 50 } })
   const given = range(1, 2_000).map((n) => ({ type: 'client_output_delta', data: { content: `${n} ` } }))

@@ -38,6 +38,27 @@ t.test('watchers are counted over all hubs of a log, and the same at each', asyn
   t.equal(watchers(b), undefined, 'and no more once the last one who asked has left')
 })
 
+t.test('a change is reported within two seconds, and nothing is left once nobody asks', async (t) => {
+  const { hubs, done, follow, clock } = setUp(t, 2)
+  const [a, b] = hubs
+  await done(a.submit(topic, [{ type: 'start' }]))
+  await follow(b, topic)
+  await follow(a, topic)
+  await clock.pass(5_000)
+  const idle = clock.timers
+  const asker = await follow(a, topic, undefined, ask)
+  const more = [await follow(b, topic), await follow(b, topic)]
+  await clock.pass(2_000)
+  t.strictSame(watchers(a), { count: 5 })
+  for (const { connection } of more) connection.closed()
+  await clock.pass(2_000)
+  t.strictSame(slice(asker.frames, '$watchers'), { count: 3 })
+  asker.connection.closed()
+  await clock.pass(15_000)
+  t.equal(clock.timers, idle, 'no report is due')
+  t.equal(watchers(b), undefined)
+})
+
 t.test('a hub that dies takes its watchers along, one that comes later counts', async (t) => {
   const { hubs, links, log, done, follow, clock } = setUp(t, 2)
   const [a, b] = hubs

@@ -1,5 +1,7 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
@@ -186,6 +188,43 @@ t.test('the Python client tells which kept events were redacted', { skip }, asyn
   await hub.redact('leak', { values: ['correct horse battery'] })
   t.strictSame(await next(), ['one', 'three'])
   hub.endSession('leak')
+})
+
+t.test('the Python client waits as long as the hub asks before it reconnects', { skip }, async (t) => {
+  const closing = 'retry: 900\nevent: hub.close\ndata: {"code":4000,"reason":"","retryMs":900}\n\n'
+  let requests = 0
+  const server = createServer((_, response) => {
+    requests++
+    if (requests % 3 === 1) response.end(`retry: 700\n\n${closing}`)
+    else if (requests % 3 === 2) response.writeHead(429, { 'retry-after': '3' }).end('{}')
+    else response.writeHead(204).end()
+  })
+  t.teardown(() => server.close())
+  const { port } = await new Promise<AddressInfo>((resolve) => {
+    server.listen(0, '127.0.0.1', () => resolve(server.address() as AddressInfo))
+  })
+  const read = `
+import asyncio, json, sys, runcast, runcast.aio
+from runcast import _core
+asked = []
+_core.Backoff.next = lambda self, asked_s=None: asked.append(asked_s) or 0.0
+with runcast.connect(sys.argv[1]) as client:
+    list(client.session("s").subscribe())
+async def main():
+    async with runcast.aio.connect(sys.argv[1]) as client:
+        async for _ in client.session("s").subscribe():
+            pass
+asyncio.run(main())
+print(json.dumps(asked))`
+  const env = { ...process.env, PYTHONPATH: clients, PYTHONDONTWRITEBYTECODE: '1' }
+  const child = spawn(python, ['-c', read, `http://127.0.0.1:${port}`], {
+    env,
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  t.teardown(() => void child.kill('SIGKILL'))
+  let output = ''
+  for await (const text of child.stdout) output += String(text)
+  t.strictSame(JSON.parse(output), [0.9, 3, 0.9, 3])
 })
 
 t.test('the Python client passes over what it cannot read, and says it', { skip }, async (t) => {

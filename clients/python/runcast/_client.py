@@ -83,30 +83,19 @@ class Client:
         timeout: float | None = None,
     ) -> Any:
         """Sends a request until it is answered. Only what may be sent twice comes here."""
-        deadline = clock.monotonic() + (self.timeout if timeout is None else timeout)
-        backoff = core.Backoff()
+        attempts = core.Attempts(self._tokens, self.timeout if timeout is None else timeout)
         sent = {**(headers or {}), **({"content-type": content_type} if body is not None else {})}
-        renewed = False
         while True:
-            asked: float | None = None
             given = {**sent, **self._tokens.headers()}
             try:
                 response = self._http.request(method, path, content=body, headers=given)
                 if response.status_code < 400:
                     return response.json() if response.content else None
-                failure: RuncastError = HubError(response.status_code, _problem(response))
-                if response.status_code in core.UNAUTHORIZED and self._tokens.expire(given, failure, renewed):
-                    if not renewed:
-                        renewed = True
-                        continue
-                elif response.status_code not in core.RETRIED_STATUSES:
-                    raise failure
-                asked = core.retry_after_s(response.headers.get("retry-after"))
+                failure: RuncastError = core.refusal(response)
+                wait = attempts.refused(failure, given)
             except httpx.TransportError as error:
                 failure = HubUnavailable(f"the hub at {self.url} does not answer: {error or type(error).__name__}")
-            wait = backoff.next(asked)
-            if clock.monotonic() + wait > deadline:
-                raise failure
+                wait = attempts.failed(failure)
             if self._closed.wait(wait):
                 raise failure
 
@@ -142,15 +131,10 @@ class Worker:
 
     def publish_many(self, events: Iterable[Mapping[str, Any]]) -> Published:
         """Publishes events `{ type, data?, id?, key?, time? }` in order, in as few requests as suit the hub."""
-        named = ({**event, "id": event.get("id") or core.new_id()} for event in events)
-        first = last = accepted = duplicates = 0
-        for body in core.batches(named):
-            answer = self._client._request("POST", f"{self._path}/events", body=body)
-            first = first or answer["first"]
-            last = max(last, answer["last"])
-            accepted += answer["accepted"]
-            duplicates += answer["duplicates"]
-        return Published(first, last, accepted, duplicates)
+        published = Published(0, 0, 0, 0)
+        for body in core.batches(events):
+            published = published.plus(self._client._request("POST", f"{self._path}/events", body=body))
+        return published
 
     def batch(self, *, seconds: float = 0.1) -> "Batch":
         """Returns a batch: what is published in it leaves together, at the latest after `seconds`."""
@@ -158,7 +142,7 @@ class Worker:
 
     def set_state(self, slice: str, value: Json, *, cause: Mapping[str, Any] | None = None) -> int:
         """Sets a slice of state; watchers get the difference. Returns the offset."""
-        headers = {"x-cause": core.to_json(cause).decode("ascii", "backslashreplace")} if cause else None
+        headers = core.cause_headers(cause)
         answer = self._client._request("PUT", core.slice_path(self._path, slice), body=core.to_json(value), headers=headers)
         return int(answer["offset"])
 
@@ -250,10 +234,9 @@ class Session(Worker):
 
     def end(self, *, result: Result | None = None, reason: str | None = None, outcome: Json = None) -> None:
         """Ends the session, for all that follow it."""
-        given = {"result": result, "reason": reason, "outcome": outcome}
-        body = {name: value for name, value in given.items() if value is not None}
+        body = core.ending(result, reason, outcome)
         try:
-            self._client._request("POST", f"{self._path}/end", body=core.to_json(body))
+            self._client._request("POST", f"{self._path}/end", body=body)
         except HubError as error:
             # The answer to the first attempt may have been lost.
             if error.status != 409:
@@ -302,12 +285,11 @@ class Subscription(Iterator[Event]):
     def _run(self) -> Generator[Event, None, None]:
         following = self._following
         tokens = self._client._tokens
-        backoff = core.Backoff()
-        renewed = False
+        attempts = core.Attempts(tokens)
         while not self._over() and following.in_pages:
             yield from following.page(self._page(following))
         while not self._over():
-            asked: float | None = following.retry_s
+            wait: float | None = None
             held = tokens.headers()
             given = {"accept": "text/event-stream", **held}
             renewal: _Renewal | None = None
@@ -317,13 +299,11 @@ class Subscription(Iterator[Event]):
                         return
                     if response.status_code >= 400:
                         response.read()
-                        asked = core.retry_after_s(response.headers.get("retry-after"))
-                        raise HubError(response.status_code, _problem(response))
+                        raise core.refusal(response)
                     self._response = response
                     self._client._streams.add(response)
                     renewal = _Renewal.begin(self._client, response, held)
-                    backoff.reset()
-                    renewed = False
+                    attempts.succeeded()
                     parser = Parser()
                     for chunk in response.iter_raw():
                         for block in parser.feed(chunk):
@@ -333,12 +313,7 @@ class Subscription(Iterator[Event]):
                             return
             except HubError as error:
                 # A token that has expired ends the stream; with the next one it goes on where it was.
-                if error.status in core.UNAUTHORIZED and tokens.expire(given, error, renewed):
-                    if not renewed:
-                        renewed = True
-                        continue
-                elif error.status not in core.RETRIED_STATUSES:
-                    raise
+                wait = attempts.refused(error, given, following.retry_s)
             except (httpx.TransportError, httpx.StreamError):
                 if self._over():
                     return
@@ -348,7 +323,9 @@ class Subscription(Iterator[Event]):
                     self._response = None
                 if renewal is not None:
                     renewal.close()
-            if self._over() or self._client._closed.wait(backoff.next(asked)):
+            if self._over():
+                return
+            if self._client._closed.wait(attempts.pause_s(following.retry_s) if wait is None else wait):
                 return
 
     def _page(self, following: core.Following) -> Mapping[str, Any]:
@@ -403,23 +380,19 @@ class _Renewal:
                 given = tokens.headers()
                 response = self._client._http.request(**core.authorize(self._connection, given))
                 if response.status_code >= 400:
-                    raise HubError(response.status_code, _problem(response))
+                    raise core.refusal(response)
                 self._held = given
                 pause = core.RENEWAL_PAUSE_S
             except Exception:  # noqa: BLE001 - what the function raises that makes tokens, the subscription raises too
                 pause = core.renewal_pause_s(self._held)
 
 
-class Command:
+class Command(core.CommandEvent):
     """What somebody who watches asks. `name` is `cancel`, `pause`, `resume`, `input` or a type; `data` what it says."""
 
     def __init__(self, worker: Worker, event: Event) -> None:
+        super().__init__(event)
         self._worker = worker
-        fields = core.command_fields(event)
-        self.name: str = fields["name"]
-        self.type: str = fields["type"]
-        self.offset: int = fields["offset"]
-        self.data: Mapping[str, Any] = fields["data"]
 
     def applied(self) -> None:
         """Says that it was done. Of several words on a command the first one counts: by now it may have expired."""
@@ -573,11 +546,3 @@ class Batch:
         failure, self._failure = self._failure, None
         if failure is not None:
             raise failure
-
-
-def _problem(response: httpx.Response) -> Mapping[str, Any]:
-    try:
-        problem = response.json()
-    except ValueError:
-        problem = None
-    return problem if isinstance(problem, Mapping) else {"detail": response.text[:200]}

@@ -18,6 +18,8 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Literal, Union
 from urllib.parse import quote, urlencode, urlsplit
 
+import httpx
+
 from ._sse import Block
 
 Json = Union[None, bool, int, float, str, Sequence[Any], Mapping[str, Any]]
@@ -63,10 +65,12 @@ class HubError(RuncastError):
     """The hub refused a request.
 
     Attributes: `status` (HTTP), `code` (the protocol's word, such as `forbidden`), `detail` (what was
-    expected, what came), `pointer` (RFC 6901, where in the value), `problem` (the whole answer).
+    expected, what came), `pointer` (RFC 6901, where in the value), `problem` (the whole answer), `retry_after_s` (how
+    long the hub asks to wait before the next attempt, where it says so).
     """
 
-    def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
+    def __init__(self, status: int, problem: Mapping[str, Any], retry_after_s: float | None = None) -> None:
+        self.retry_after_s = retry_after_s
         self.status = status
         self.problem = problem
         self.code = str(problem.get("type", "")).rsplit("/", 1)[-1].rsplit(":", 1)[-1] or str(status)
@@ -116,6 +120,15 @@ class Published:
     last: int
     accepted: int
     duplicates: int
+
+    def plus(self, answer: Mapping[str, Any]) -> "Published":
+        """Returns it with the hub's answer to what was published next."""
+        return Published(
+            self.first or answer["first"],
+            max(self.last, answer["last"]),
+            self.accepted + answer["accepted"],
+            self.duplicates + answer["duplicates"],
+        )
 
 
 def check_url(url: str) -> str:
@@ -281,11 +294,11 @@ def _check_numbers(value: Any, pointer: str) -> None:
 
 
 def batches(events: Iterable[Mapping[str, Any]]) -> Iterable[bytes]:
-    """Yields bodies of JSON arrays, each within the sizes that suit the hub."""
+    """Yields bodies of JSON arrays, each within the sizes that suit the hub. Events without an id get one."""
     parts: list[bytes] = []
     size = 0
     for event in events:
-        part = to_json(event)
+        part = to_json({**event, "id": event.get("id") or new_id()})
         if parts and (len(parts) >= BATCH_EVENTS_MAX or size + len(part) > BATCH_BYTES_MAX):
             yield b"[" + b",".join(parts) + b"]"
             parts, size = [], 0
@@ -302,6 +315,17 @@ def topic_path(session: str, worker: str | None) -> str:
 
 def slice_path(base: str, slice: str) -> str:
     return f"{base}/state/{quote(slice, safe='')}"
+
+
+def cause_headers(cause: Mapping[str, Any] | None) -> dict[str, str] | None:
+    """Returns the headers that say what led to a change of state."""
+    return {"x-cause": to_json(cause).decode("ascii", "backslashreplace")} if cause else None
+
+
+def ending(result: Result | None, reason: str | None, outcome: Json) -> bytes:
+    """Returns the body of the request that ends a session."""
+    given = {"result": result, "reason": reason, "outcome": outcome}
+    return to_json({name: value for name, value in given.items() if value is not None})
 
 
 def query(parameters: Mapping[str, Any]) -> str:
@@ -337,6 +361,51 @@ class Backoff:
         limit = min(self._most, self._first * 2 ** (self._times - 1))
         jittered = random.uniform(limit / 2, limit)
         return jittered if asked_s is None else max(asked_s, jittered)
+
+
+def refusal(response: httpx.Response) -> HubError:
+    """Returns what a response with an error says, which has been read."""
+    try:
+        problem = response.json()
+    except ValueError:
+        problem = None
+    if not isinstance(problem, Mapping):
+        problem = {"detail": response.text[:200]}
+    return HubError(response.status_code, problem, retry_after_s(response.headers.get("retry-after")))
+
+
+class Attempts:
+    """Whether, and when, a request or a subscription is tried again."""
+
+    def __init__(self, tokens: Tokens, timeout_s: float = float("inf")) -> None:
+        self._tokens = tokens
+        self._deadline = clock.monotonic() + timeout_s
+        self._backoff = Backoff()
+        self._renewed = False
+
+    def succeeded(self) -> None:
+        self._backoff.reset()
+        self._renewed = False
+
+    def refused(self, error: HubError, sent: Mapping[str, str], asked_s: float | None = None) -> float:
+        """Returns how long to wait after a refusal of a request with the headers `sent`. Raises it if it is final."""
+        if error.status in UNAUTHORIZED and self._tokens.expire(sent, error, self._renewed):
+            if not self._renewed:
+                self._renewed = True
+                return 0.0
+        elif error.status not in RETRIED_STATUSES:
+            raise error
+        return self.failed(error, asked_s if error.retry_after_s is None else error.retry_after_s)
+
+    def failed(self, error: RuncastError, asked_s: float | None = None) -> float:
+        """Returns how long to wait after a failure. Raises it if there is no time left."""
+        wait = self.pause_s(asked_s)
+        if clock.monotonic() + wait > self._deadline:
+            raise error
+        return wait
+
+    def pause_s(self, asked_s: float | None) -> float:
+        return self._backoff.next(asked_s)
 
 
 class Following:
@@ -504,7 +573,11 @@ class Seen:
         return True
 
 
-def command_fields(event: Event) -> dict[str, Any]:
-    name = event.type.removeprefix("command.")
-    data = event.data if isinstance(event.data, Mapping) else {}
-    return {"name": name, "type": event.type, "offset": event.offset, "data": data}
+class CommandEvent:
+    """What a command says."""
+
+    def __init__(self, event: Event) -> None:
+        self.name = event.type.removeprefix("command.")
+        self.type = event.type
+        self.offset = event.offset
+        self.data: Mapping[str, Any] = event.data if isinstance(event.data, Mapping) else {}

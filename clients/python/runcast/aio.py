@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import asyncio
-import time as clock
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from datetime import datetime
@@ -18,7 +17,6 @@ from typing import Any
 import httpx
 
 from . import _core as core
-from ._client import _problem
 from ._core import Event, HubError, HubUnavailable, Json, Published, Replay, Result, RuncastError
 from ._sse import Parser
 
@@ -72,29 +70,20 @@ class Client:
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
     ) -> Any:
-        deadline = clock.monotonic() + (self.timeout if timeout is None else timeout)
-        backoff = core.Backoff()
+        attempts = core.Attempts(self._tokens, self.timeout if timeout is None else timeout)
         sent = {**(headers or {}), **({"content-type": content_type} if body is not None else {})}
-        renewed = False
         while True:
-            asked: float | None = None
             given = {**sent, **await self._tokens.headers_async()}
             try:
                 response = await self._http.request(method, path, content=body, headers=given)
                 if response.status_code < 400:
                     return response.json() if response.content else None
-                failure: RuncastError = HubError(response.status_code, _problem(response))
-                if response.status_code in core.UNAUTHORIZED and self._tokens.expire(given, failure, renewed):
-                    if not renewed:
-                        renewed = True
-                        continue
-                elif response.status_code not in core.RETRIED_STATUSES:
-                    raise failure
-                asked = core.retry_after_s(response.headers.get("retry-after"))
+                failure: RuncastError = core.refusal(response)
+                wait = attempts.refused(failure, given)
             except httpx.TransportError as error:
                 failure = HubUnavailable(f"the hub at {self.url} does not answer: {error or type(error).__name__}")
-            wait = backoff.next(asked)
-            if self._closed or clock.monotonic() + wait > deadline:
+                wait = attempts.failed(failure)
+            if self._closed:
                 raise failure
             await asyncio.sleep(wait)
 
@@ -123,7 +112,7 @@ class Client:
                 given = await self._tokens.headers_async()
                 response = await self._http.request(**core.authorize(connection, given))
                 if response.status_code >= 400:
-                    raise HubError(response.status_code, _problem(response))
+                    raise core.refusal(response)
                 held = given
                 pause = core.RENEWAL_PAUSE_S
             except Exception:  # noqa: BLE001 - what the function raises that makes tokens, the subscription raises too
@@ -155,18 +144,13 @@ class Worker:
         return await self.publish_many([core.event_body(type, data, id, key, time)])
 
     async def publish_many(self, events: Iterable[Mapping[str, Any]]) -> Published:
-        named = ({**event, "id": event.get("id") or core.new_id()} for event in events)
-        first = last = accepted = duplicates = 0
-        for body in core.batches(named):
-            answer = await self._client._request("POST", f"{self._path}/events", body=body)
-            first = first or answer["first"]
-            last = max(last, answer["last"])
-            accepted += answer["accepted"]
-            duplicates += answer["duplicates"]
-        return Published(first, last, accepted, duplicates)
+        published = Published(0, 0, 0, 0)
+        for body in core.batches(events):
+            published = published.plus(await self._client._request("POST", f"{self._path}/events", body=body))
+        return published
 
     async def set_state(self, slice: str, value: Json, *, cause: Mapping[str, Any] | None = None) -> int:
-        headers = {"x-cause": core.to_json(cause).decode("ascii", "backslashreplace")} if cause else None
+        headers = core.cause_headers(cause)
         path = core.slice_path(self._path, slice)
         return int((await self._client._request("PUT", path, body=core.to_json(value), headers=headers))["offset"])
 
@@ -237,10 +221,9 @@ class Session(Worker):
         return Worker(self._client, self._session, core.check_id("worker", id))
 
     async def end(self, *, result: Result | None = None, reason: str | None = None, outcome: Json = None) -> None:
-        given = {"result": result, "reason": reason, "outcome": outcome}
-        body = {name: value for name, value in given.items() if value is not None}
+        body = core.ending(result, reason, outcome)
         try:
-            await self._client._request("POST", f"{self._path}/end", body=core.to_json(body))
+            await self._client._request("POST", f"{self._path}/end", body=body)
         except HubError as error:
             if error.status != 409:
                 raise
@@ -286,13 +269,12 @@ class Subscription(AsyncIterator[Event]):
     async def _run(self) -> AsyncGenerator[Event, None]:
         following = self._following
         tokens = self._client._tokens
-        backoff = core.Backoff()
-        renewed = False
+        attempts = core.Attempts(tokens)
         while not self._over() and following.in_pages:
             for event in following.page(await self._page(following)):
                 yield event
         while not self._over():
-            asked: float | None = following.retry_s
+            wait: float | None = None
             held = await tokens.headers_async()
             given = {"accept": "text/event-stream", **held}
             renewal: asyncio.Task[None] | None = None
@@ -304,11 +286,9 @@ class Subscription(AsyncIterator[Event]):
                     return
                 if response.status_code >= 400:
                     await response.aread()
-                    asked = core.retry_after_s(response.headers.get("retry-after"))
-                    raise HubError(response.status_code, _problem(response))
+                    raise core.refusal(response)
                 renewal = self._client._renewing(response, held)
-                backoff.reset()
-                renewed = False
+                attempts.succeeded()
                 parser = Parser()
                 async with aclosing(response.aiter_raw()) as chunks:
                     async for chunk in chunks:
@@ -318,12 +298,7 @@ class Subscription(AsyncIterator[Event]):
                         if self._over():
                             return
             except HubError as error:
-                if error.status in core.UNAUTHORIZED and tokens.expire(given, error, renewed):
-                    if not renewed:
-                        renewed = True
-                        continue
-                elif error.status not in core.RETRIED_STATUSES:
-                    raise
+                wait = attempts.refused(error, given, following.retry_s)
             except (httpx.TransportError, httpx.StreamError):
                 if self._over():
                     return
@@ -336,7 +311,8 @@ class Subscription(AsyncIterator[Event]):
             if self._over():
                 return
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._closed.wait(), backoff.next(asked))
+                pause = attempts.pause_s(following.retry_s) if wait is None else wait
+                await asyncio.wait_for(self._closed.wait(), pause)
 
     async def _page(self, following: core.Following) -> Mapping[str, Any]:
         try:
@@ -349,16 +325,12 @@ class Subscription(AsyncIterator[Event]):
             return core.NO_PAGE
 
 
-class Command:
+class Command(core.CommandEvent):
     """What somebody who watches asks; see `runcast.Command`."""
 
     def __init__(self, worker: Worker, event: Event) -> None:
+        super().__init__(event)
         self._worker = worker
-        fields = core.command_fields(event)
-        self.name: str = fields["name"]
-        self.type: str = fields["type"]
-        self.offset: int = fields["offset"]
-        self.data: Mapping[str, Any] = fields["data"]
 
     async def applied(self) -> None:
         await self._say("applied", None)

@@ -48,7 +48,7 @@ export const join: Scenario = {
       notes: [
         'live s: from the first dial until the last client has everything and is live, handshakes included.',
         'enc/event: encodings per retained event, over all who joined in one run; the first run makes them all.',
-        'limit: the frames of the retained events are ready, and sent to whoever comes.',
+        'limit: the frames of the retained events are ready, and sent to each client that joins.',
       ],
     }
   },

@@ -606,7 +606,7 @@ export class Hub {
   }
 
   /**
-   * Calls `listener` when a session is redacted, with what redacts a value. Whoever keeps notices redacts them with it.
+   * Calls `listener` when a session is redacted, with what redacts a value. A listener that keeps notices redacts them with it.
    *
    * @returns what ends it
    */

@@ -157,7 +157,7 @@ export class Nodes {
         return true
       case 'READONLY':
       case 'MASTERDOWN':
-        // It is a replica by now: whoever took over is found by looking anew.
+        // It is a replica by now: a new look finds the node that took over.
         node.commands.drop(message)
         node.feed.drop(message)
         await this.#pause()

@@ -200,7 +200,7 @@ class Worker:
 
 
     def command(self, name: str, data: Mapping[str, Any] | None = None) -> Published:
-        """Asks whoever produces to the topic: `cancel`, `pause`, `resume`, `input`, or a type of your own.
+        """Asks the producers of the topic: `cancel`, `pause`, `resume`, `input`, or a type of your own.
 
         What became of it is in the slice `$commands`, by the offset that this returns.
         """
@@ -538,7 +538,7 @@ class Batch:
                 return
             try:
                 self._worker.publish_many(events)
-            except Exception as error:  # noqa: BLE001 - told to whoever publishes or closes
+            except Exception as error:  # noqa: BLE001 - raised by the next call
                 with self._change:
                     self._failure = error
 

@@ -106,7 +106,7 @@ class Event:
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def redacts(self, offset: int) -> bool:
-        """Whether this is a `redacted` event that names the offset: whoever keeps that event drops it, or reads it again."""
+        """Whether this is a `redacted` event that names the offset: drop the event that you keep of it, or read it again."""
         if self.type != "redacted" or not isinstance(self.data, Mapping):
             return False
         return any(first <= offset <= last for first, last in self.data.get("offsets", ()))
@@ -207,7 +207,7 @@ def life_s(token: str, now: float) -> float:
         payload = token.split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
         left = float(claims["exp"]) - now
-        # The clock here may be behind the one of whoever made the token.
+        # The clock here may be behind the one that made the token.
         return min(left, float(claims["exp"]) - float(claims["iat"])) if "iat" in claims else left
     except (IndexError, KeyError, TypeError, ValueError, binascii.Error):
         return float("inf")

@@ -13,6 +13,8 @@ const openAssigned = new RegExp(
   'i',
 )
 const openLengthMax = 600
+/** A mark, which has the form of a value named `secret`, that may go on. */
+const openMark = /\[(?:s(?:e(?:c(?:r(?:e(?:t(?::[a-z0-9:-]*)?)?)?)?)?)?)?$/
 
 /** Finds values whose names show that they are secret. Ordinary text may have the same form: `token: required`. */
 export const namedValues: Seeker = {
@@ -28,8 +30,9 @@ export const namedValues: Seeker = {
 
   openFrom(text) {
     const start = Math.max(0, text.length - openLengthMax)
-    const at = text.slice(start).search(openAssigned)
-    return at < 0 ? text.length : start + at
+    const end = text.slice(start)
+    const at = [end.search(openAssigned), end.search(openMark)].filter((one) => one >= 0)
+    return at.length === 0 ? text.length : start + Math.min(...at)
   },
 }
 

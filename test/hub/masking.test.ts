@@ -317,3 +317,18 @@ t.test(
     t.same(shown?.data, { content: 'before ' })
   },
 )
+
+t.test('a mark that a producer made, cut anywhere, is no value named secret', async (t) => {
+  const given = 'token is [secret:deploy-token] and [secret:github-token:2]\n'
+  for (let at = 1; at < given.length; at++) {
+    const { hub } = setUp({ masking: { mode: 'all' } })
+    for (const content of [given.slice(0, at), given.slice(at)])
+      hub.publish('sessions/a', [{ type: text, data: { content } }])
+    hub.endSession('a')
+    const { events } = hub.history('sessions/a')
+    const contents = events
+      .filter(({ type }) => type === text)
+      .map(({ data }) => (data as { content: string }).content)
+    t.equal(contents.join(''), given, `cut after ${at} characters`)
+  }
+})

@@ -19,12 +19,15 @@ export type Lag =
 /** @returns what it has lost since it fell behind */
 export function lagOf({ topic, filter }: Feed, state: Behind): Lag {
   const { position, gapTold, droppedBefore, snapshotAt } = state
-  const loss = topic.lossAfter(position > gapTold ? position : gapTold, filter)
+  const after = position > gapTold ? position : gapTold
+  const loss = topic.lossAfter(after, filter)
   if (loss.critical > 0) return { kind: 'critical' }
   const { forgotten } = topic
   const forgot = filter.stateful && forgotten > position && forgotten > snapshotAt
   if (loss.droppable === 0 && !forgot) return { kind: 'none' }
-  const dropped = topic.dropped - droppedBefore
+  // Some of those counted since it fell behind may have been sent before they were dropped.
+  const counted = topic.dropped - droppedBefore
+  const dropped = Math.min(counted, topic.droppedAfter(after) ?? counted)
   return {
     kind: 'gap',
     gap: {
@@ -34,6 +37,6 @@ export function lagOf({ topic, filter }: Feed, state: Behind): Lag {
       ...(dropped > 0 ? { dropped } : undefined),
     },
     gapTold: loss.droppable > 0 ? loss.droppable : gapTold,
-    droppedBefore: dropped > 0 ? topic.dropped : droppedBefore,
+    droppedBefore: counted > 0 ? topic.dropped : droppedBefore,
   }
 }

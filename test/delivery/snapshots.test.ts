@@ -3,7 +3,7 @@ import t from 'tap'
 import { SnapshotParts } from '../../src/delivery/snapshot-parts.js'
 import { createHub } from '../../src/hub/hub.js'
 import type { JsonObject } from '../../src/lib/json.js'
-import type { HubFrame, Part } from '../../src/protocol/frames.js'
+import type { HubFrame, NewEvent, Part } from '../../src/protocol/frames.js'
 import { SimulatedClock } from '../kit/clock.js'
 
 t.test('a snapshot in parts is whole wherever it is cut, and no part ends within a character', (t) => {
@@ -160,6 +160,38 @@ t.test(
         { type: 'events', after: 3, events: [{ offset: 4, type: 'after' }] },
       ],
     )
+    connection.closed()
+    t.end()
+  },
+)
+
+t.test(
+  'a connection that is slow for long is told of each loss once, and texts that are joined are counted',
+  (t) => {
+    const { hub, clock, link, connection, frames } = setUp({ limits: { laneEventsMax: 5 } })
+    const publish = (count: number, event: NewEvent) => {
+      for (let n = 0; n < count; n++) hub.publish('sessions/s', [event])
+      clock.runTurn()
+    }
+    connection.receive({ type: 'subscribe', sub: 1, topic: 'sessions/s' })
+    link.hasRoom = false
+    publish(1, { type: 'step' })
+    for (let round = 0; round < 3; round++) {
+      publish(20, { type: 'step' })
+      connection.drained()
+      clock.runTurn()
+    }
+    publish(3, { type: 'client_output_delta', data: { content: 'a' } })
+    link.hasRoom = true
+    connection.drained()
+    clock.advance(10)
+    const gaps = frames.flatMap((frame) => (frame.type === 'gap' ? frame : []))
+    t.ok(gaps.length > 1, `${gaps.length} gaps`)
+    const dropped = gaps.reduce((sum, gap) => sum + (gap.dropped ?? 0), 0)
+    const events = frames.flatMap((frame) => (frame.type === 'events' ? frame.events : []))
+    t.equal(dropped + events.filter(({ type }) => type === 'step').length, 61)
+    t.match(events.at(-1), { type: 'client_output_delta', data: { content: 'aaa' } })
+    t.equal(hub.stats().conflated, 2)
     connection.closed()
     t.end()
   },

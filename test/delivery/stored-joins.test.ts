@@ -1,4 +1,5 @@
 import t from 'tap'
+import type { Codec } from '../../src/codec/codec.js'
 import type { LocalOptions } from '../../src/delivery/local.js'
 import type { Hub } from '../../src/hub/hub.js'
 import { type Clock, systemClock } from '../../src/lib/clock.js'
@@ -113,6 +114,7 @@ t.test('those who join while a session goes on share what is read of the store',
   t.ok(alone >= 16, `${alone} reads for one`)
   const both = await Promise.all([join(4_000), join(4_000)])
   t.strictSame(both, [0, 0], 'none for those who join at the same offset')
+  t.ok(timers.length < 4, 'one timer forgets all pages')
   await publishAll(hub, 's', notes(4_001, 500))
   const later = await join(4_500)
   t.ok(later > 0 && later <= 4, `${later} reads for one who joins later: what the first one found at the end`)
@@ -207,10 +209,10 @@ t.test('what retention has trimmed is a gap', async (t) => {
 })
 
 /** A connection whose link has room or not, as the test says, and what it was given. */
-function connectTo(hub: Hub) {
+function connectTo(hub: Hub, codec: Codec = hub.codecs.object) {
   const got: HubFrame[] = []
   const link = {
-    codec: hub.codecs.object,
+    codec,
     waiting: 0,
     hasRoom: true,
     write(chunk: unknown) {
@@ -313,6 +315,26 @@ t.test('texts in the store are joined as they are replayed, and counted', async 
   t.equal(text.join(''), given.map(({ data }) => data.content).join(''))
   t.ok(text.length < 20, `${text.length} events`)
   t.equal(hub.stats().conflated, given.length - text.length)
+})
+
+t.test('a page of the store is shared by clients with one codec, and by no others', async (t) => {
+  const store = memoryStore()
+  const hub = aHub(t, { store, limits: { laneEventsMax: 50 } })
+  await publishAll(hub, 's', notes(1, 1_000))
+  const reads = countReads(store)
+  const join = async (codec?: Codec) => {
+    const before = reads()
+    const one = connectTo(hub, codec)
+    one.connection.receive({ type: 'subscribe', sub: 1, topic: 'sessions/s', replay: 'all' })
+    await until('all has come', () => one.connection.events === 1_000)
+    return { ...one, reads: reads() - before }
+  }
+  const first = await join()
+  t.ok(first.reads > 0)
+  t.equal((await join()).reads, 0)
+  const other = await join(hub.codecs.json)
+  t.equal(other.reads, first.reads)
+  t.ok(other.got.every((chunk: unknown) => chunk instanceof Uint8Array))
 })
 
 t.test('one who comes back far behind is counted each event that came from the store, once', async (t) => {

@@ -337,6 +337,34 @@ t.test('a page of the store is shared by clients with one codec, and by no other
   t.ok(other.got.every((chunk: unknown) => chunk instanceof Uint8Array))
 })
 
+t.test(
+  'a replay that goes on under another filter is not shared with one that began under a third',
+  async (t) => {
+    const hub = aHub(t, { store: memoryStore(), limits: { laneEventsMax: 50 } })
+    const kinds = ['a', 'b', 'c']
+    await publishAll(
+      hub,
+      's',
+      range(1, 900).map((n) => ({ type: kinds[n % 3] ?? '', data: n })),
+    )
+    // What it began with, less what the new filter leaves out.
+    for (const [begun, due] of [
+      [['a', 'b'], 'b'],
+      [['a', 'c'], 'c'],
+    ] as const) {
+      const { link, connection, events, isLive } = connectTo(hub)
+      link.hasRoom = false
+      connection.receive({ type: 'subscribe', sub: 1, topic: 'sessions/s', types: begun, replay: 'all' })
+      connection.receive({ type: 'update', sub: 1, types: ['b', 'c'] })
+      link.hasRoom = true
+      connection.drained()
+      await until('it is live', isLive)
+      const came = events().map(({ type }) => type)
+      t.strictSame(came, Array(300).fill(due))
+    }
+  },
+)
+
 t.test('one who comes back far behind is counted each event that came from the store, once', async (t) => {
   const hub = aHub(t, { store: memoryStore(), limits: { laneEventsMax: 50 } })
   const given = range(1, 3_000).map((n) => ({ type: 'note', data: `${n} ${'x'.repeat(1_000)}` }))

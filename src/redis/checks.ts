@@ -3,6 +3,7 @@ import type { Extensions } from '../catalog/catalog.js'
 import type { MaskingOptions } from '../mask/masking.js'
 import { MaskingKey } from '../mask/masking-key.js'
 import { StoreError } from '../store/store.js'
+import { type Argument, EngineError } from './connection.js'
 import type { EngineNode } from './node.js'
 
 /** How what this version keeps in Redis is made up. */
@@ -21,10 +22,12 @@ function readInfo(text: string): ReadonlyMap<string, string> {
 /**
  * Looks whether a node can hold a log.
  *
+ * @param key of the log; it may be on another node
  * @returns what may cost events, one sentence each
  * @throws StoreError `refused`, with one sentence that says what to do
  */
-export async function checkNode(node: EngineNode): Promise<readonly string[]> {
+export async function checkNode(node: EngineNode, key: string): Promise<readonly string[]> {
+  await checkRights(node, key)
   const info = readInfo(String(await node.call('INFO')))
   const say = (name: string) => info.get(name) ?? ''
   const version = say('valkey_version') || say('redis_version')
@@ -54,6 +57,30 @@ export async function checkNode(node: EngineNode): Promise<readonly string[]> {
     )
   }
   return warnings
+}
+
+/**
+ * Looks whether the user has the rights that the scripts need, by commands that change nothing.
+ *
+ * @throws EngineError `NOPERM`
+ */
+async function checkRights(node: EngineNode, key: string): Promise<void> {
+  const commands: readonly (readonly [string, ...Argument[]])[] = [
+    ['GET', key],
+    ['PERSIST', key],
+    ['EVAL', 'return 1', 0],
+    ['SPUBLISH', key, ''],
+    ['TIME'],
+    ['MEMORY', 'USAGE', key],
+  ]
+  for (const command of commands) {
+    try {
+      await node.call(...command)
+    } catch (error) {
+      // Another refusal, such as a full memory or a key of another node, says that the right is there.
+      if (!(error instanceof EngineError) || error.code === 'NOPERM') throw error
+    }
+  }
 }
 
 /** @returns what two catalogs have in common only if they are the same */

@@ -17,14 +17,17 @@ export interface Connection {
 
 export type Argument = string | number | Buffer
 
-/** The engine refused a command. `code` is its first word: `MOVED`, `READONLY`, `OOM`. */
+/** How a script is told that the user lacks a right: Redis 7.0, and 7.2 and newer. */
+const noPermission = /^ERR (The user executing the script can't|ACL failure in script)/
+
+/** The engine refused a command. `code` is its first word: `MOVED`, `READONLY`, `OOM`; `NOPERM` also within a script. */
 export class EngineError extends Error {
   override readonly name = 'EngineError'
   readonly code: string
 
   constructor(message: string) {
     super(message)
-    this.code = /^[A-Z]+/.exec(message)?.[0] ?? ''
+    this.code = noPermission.test(message) ? 'NOPERM' : (/^[A-Z]+/.exec(message)?.[0] ?? '')
   }
 }
 
@@ -151,4 +154,34 @@ function connectError(error: unknown, lastError: string): StoreError {
     message === 'Connection is closed.' || message.endsWith('the connection closed') ? lastError : message
   const isOfRights = /\b(WRONGPASS|NOAUTH|NOPERM|invalid password|without any password)\b/i.test(reason)
   return new StoreError(isOfRights ? 'refused' : 'failed', reason)
+}
+
+/** @returns what who called the log is told */
+export function asStoreError(error: unknown): unknown {
+  if (!(error instanceof EngineError)) return error
+  const { code, message } = error
+  switch (code) {
+    case 'OOM':
+      return new StoreError('full', 'the log is full: Redis has reached its maxmemory', { cause: error })
+    case 'NOREPLICAS':
+      return new StoreError(
+        'failed',
+        'the log takes nothing: Redis has fewer replicas in step than min-replicas-to-write',
+        {
+          cause: error,
+        },
+      )
+    case 'MISCONF':
+      return new StoreError('failed', 'the log takes nothing: Redis cannot write to its disk', {
+        cause: error,
+      })
+    case 'NOPERM':
+      return new StoreError(
+        'refused',
+        `the user of the log lacks a right of those in docs/operations/cluster.md: ${message}`,
+        { cause: error },
+      )
+    default:
+      return new StoreError('failed', `the log refused a command: ${message}`, { cause: error })
+  }
 }

@@ -1,7 +1,7 @@
 import type { Clock, Timer } from '../lib/clock.js'
 import type { Random } from '../lib/random.js'
 import { StoreError } from '../store/store.js'
-import { type Connection, openConnection, type Target } from './connection.js'
+import { asStoreError, type Connection, openConnection, type Target } from './connection.js'
 
 const retryMs = 50
 const retryMsMax = 1_000
@@ -93,8 +93,9 @@ export class Line {
       })
       .catch((error: unknown) => {
         const connection = this.#fresh
+        const fault = asStoreError(error)
         this.#fault =
-          error instanceof StoreError ? error : new StoreError('failed', String(error), { cause: error })
+          fault instanceof StoreError ? fault : new StoreError('failed', String(error), { cause: error })
         // Waiting does not make a password right.
         if (this.#fault.kind === 'refused') this.#lose()
         if (connection === undefined) return this.#openLater()

@@ -80,8 +80,16 @@ export class EngineNode {
 
   /** @returns once what is published from now on is told */
   async subscribe(shard: Shard, channels: readonly string[]): Promise<void> {
+    const { clock, waitMs, keys } = this.#options
     const connection = await this.feed.ready()
-    await connection.call('ssubscribe', this.#options.keys.canary(shard), ...channels)
+    const late = clock.after(waitMs, () => {
+      if (this.feed.connection === connection) this.feed.drop('it does not answer')
+    })
+    try {
+      await connection.call('ssubscribe', keys.canary(shard), ...channels)
+    } finally {
+      late.cancel()
+    }
   }
 
   async #subscribeAll(connection: Connection): Promise<void> {

@@ -1,6 +1,6 @@
 import { StoreError } from '../store/store.js'
 import type { Address, Endpoint } from './address.js'
-import { type Argument, EngineError, type Target, UnsentError } from './connection.js'
+import { type Argument, asStoreError, EngineError, type Target, UnsentError } from './connection.js'
 import { EngineNode, type NodeOptions } from './node.js'
 import type { Script } from './scripts.js'
 import { type Shard, shards } from './shards.js'
@@ -298,30 +298,4 @@ function isPassing(error: unknown): boolean {
   return error instanceof EngineError
     ? error.code === 'MOVED'
     : error instanceof StoreError && error.kind === 'failed'
-}
-
-/** @returns what who called the log is told */
-export function asStoreError(error: unknown): unknown {
-  if (!(error instanceof EngineError)) return error
-  const { code, message } = error
-  switch (code) {
-    case 'OOM':
-      return new StoreError('full', 'the log is full: Redis has reached its maxmemory', { cause: error })
-    case 'NOREPLICAS':
-      return new StoreError(
-        'failed',
-        'the log takes nothing: Redis has fewer replicas in step than min-replicas-to-write',
-        {
-          cause: error,
-        },
-      )
-    case 'MISCONF':
-      return new StoreError('failed', 'the log takes nothing: Redis cannot write to its disk', {
-        cause: error,
-      })
-    case 'NOPERM':
-      return new StoreError('refused', `the user of the log lacks a right: ${message}`, { cause: error })
-    default:
-      return new StoreError('failed', `the log refused a command: ${message}`, { cause: error })
-  }
 }

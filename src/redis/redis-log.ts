@@ -23,11 +23,11 @@ import type { Address } from './address.js'
 import { readAppended, readDescribed, readOpened, readSince } from './answers.js'
 import { laneArguments, laneBytes, type PublishedMessage, readPublished } from './blocks.js'
 import { type Agreed, checkConfig, checkNode } from './checks.js'
-import type { Argument } from './connection.js'
+import { type Argument, asStoreError } from './connection.js'
 import { Health } from './health.js'
 import { Idle } from './idle.js'
 import { listScripts } from './list-scripts.js'
-import { asStoreError, Nodes } from './nodes.js'
+import { Nodes } from './nodes.js'
 import { type Script, scripts } from './scripts.js'
 import { type Shard, shardOf, shards } from './shards.js'
 
@@ -140,10 +140,11 @@ export class RedisLog implements SharedLog {
   async #checked(agreed: Agreed): Promise<readonly string[]> {
     await this.nodes.find()
     const warnings = new Set<string>()
-    for (const node of this.nodes.all) for (const warning of await checkNode(node)) warnings.add(warning)
     const first = shards[0] as Shard
+    const key = this.#key(first, 'config')
+    for (const node of this.nodes.all) for (const warning of await checkNode(node, key)) warnings.add(warning)
     const call = (command: string, ...args: readonly Argument[]) => this.nodes.call(first, command, ...args)
-    await checkConfig(call, this.#key(first, 'config'), agreed)
+    await checkConfig(call, key, agreed)
     await this.nodes.of(first).feed.ready()
     return [...warnings]
   }

@@ -334,3 +334,52 @@ t.test('a user with the rights that the manual names', { skip }, async (t) => {
   await log.remove('s')
   await t.rejects(redisLog({ url: url.replace('secret', 'other') }), /WRONGPASS/)
 })
+
+t.test(
+  'a right that is missing is told at the start, not when something is published',
+  { skip },
+  async (t) => {
+    const server = await RedisServer.start(t)
+    const rights =
+      '~rc* &rc* -@all +@read +@write +@scripting +@pubsub +@connection +info +time +memory|usage'
+    await server.command('ACL', 'SETUSER', 'runcast', 'on', '>secret', ...rights.split(' '))
+    const url = `redis://runcast:secret@127.0.0.1:${server.port}`
+    await (await redisLog({ url })).close()
+    for (const right of [
+      '@read',
+      '@write',
+      '@scripting',
+      '@pubsub',
+      '@connection',
+      'info',
+      'time',
+      'memory|usage',
+    ]) {
+      await server.command('ACL', 'SETUSER', 'runcast', `-${right}`)
+      await t.rejects(redisLog({ url }), { kind: 'refused', message: /NOPERM/ }, `without ${right}`)
+      await server.command('ACL', 'SETUSER', 'runcast', `+${right}`)
+    }
+  },
+)
+
+t.test('an engine that is stopped answers nothing, and whoever waits for it is told', { skip }, async (t) => {
+  const server = await RedisServer.start(t)
+  const log = linkTo(t, server.url, { waitMs: 300 })
+  const { epoch } = await log.open('s')
+  server.signal('SIGSTOP')
+  const refused = { kind: 'failed', message: /link to the log broke|cannot be reached/ }
+  await Promise.all([
+    t.rejects(append(log, epoch), refused),
+    t.rejects(log.follow('other', new Told()), refused),
+  ])
+  server.signal('SIGCONT')
+  const told = new Told()
+  await until('it is followed again', () =>
+    log.follow('s', told).then(
+      () => true,
+      () => false,
+    ),
+  )
+  await append(log, epoch, ['/a'])
+  await until('it is told', () => told.batches.length === 1)
+})

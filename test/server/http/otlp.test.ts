@@ -181,9 +181,8 @@ t.test('log records and spans that say the same count once', { skip }, async (t)
   const { hub, url } = await served(t)
   const { OTLPLogExporter } = await load('exporter-logs-otlp-proto')
   const { LoggerProvider, SimpleLogRecordProcessor } = await load('sdk-logs')
-  const provider = new LoggerProvider({
-    processors: [new SimpleLogRecordProcessor(new OTLPLogExporter({ url: `${url}/v1/logs` }))],
-  })
+  const exporter = new OTLPLogExporter({ url: `${url}/v1/logs` })
+  const provider = new LoggerProvider({ processors: [new SimpleLogRecordProcessor(exporter)] })
   const api = await import('@opentelemetry/api')
   const context = api.trace.setSpanContext(api.ROOT_CONTEXT, {
     traceId,
@@ -196,12 +195,17 @@ t.test('log records and spans that say the same count once', { skip }, async (t)
   }
   const logger = provider.getLogger('agent')
   const more = { attributes: { 'session.id': 's' }, context }
-  logger.emit({ eventName: 'gen_ai.user.message', body: { content: 'Hi' }, ...more })
-  logger.emit({ eventName: 'gen_ai.choice', body: { index: 0, message }, ...more })
-  logger.emit({ eventName: 'gen_ai.tool.message', body: { id: 'x', content: '["a"]' }, ...more })
-  logger.emit({ eventName: 'something.else', body: 'odd', severityNumber: 17, ...more })
-  logger.emit({ body: 'a line of some library', context })
-  await provider.forceFlush()
+  for (const record of [
+    { eventName: 'gen_ai.user.message', body: { content: 'Hi' }, ...more },
+    { eventName: 'gen_ai.choice', body: { index: 0, message }, ...more },
+    { eventName: 'gen_ai.tool.message', body: { id: 'x', content: '["a"]' }, ...more },
+    { eventName: 'something.else', body: 'odd', severityNumber: 17, ...more },
+    { body: 'a line of some library', context },
+  ]) {
+    logger.emit(record)
+    // Each record is a request of its own, for which the processor does not wait, and two at once may arrive in either order.
+    await exporter.forceFlush()
+  }
   const output = [{ role: 'assistant', parts: [{ type: 'text', content: 'Hello' }] }]
   const is = {
     'gen_ai.operation.name': 'chat',

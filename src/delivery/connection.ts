@@ -1,9 +1,9 @@
 // Longer than 350 lines: the requests of a client, one method each, and their effects on subscriptions.
 
-import type { About, Chunk } from '../codec/codec.js'
+import type { About } from '../codec/codec.js'
 import type { Given } from '../protocol/check.js'
 import { type CloseCode, ProtocolError } from '../protocol/codes.js'
-import { type Offset, type Position, parseCursor, start } from '../protocol/cursor.js'
+import { type Position, parseCursor, start } from '../protocol/cursor.js'
 import type { ControlFrame, Subscribe, Unsubscribe, UnsubscribedCode, Update } from '../protocol/frames.js'
 import { everything, type Permissions } from '../protocol/permissions.js'
 import { type TopicName, topicNameOf } from '../protocol/topic.js'
@@ -14,6 +14,7 @@ import { CatchUp } from './catch-up.js'
 import type { Feed } from './feed.js'
 import { aboutOf, changed } from './join.js'
 import type { Link } from './link.js'
+import type { BatchQueue } from './member.js'
 import { type Ending, Outbox, type Sender } from './outbox.js'
 import { positionsOf } from './positions.js'
 import { bringUpToDate, type Services } from './services.js'
@@ -205,8 +206,8 @@ export class Connection implements Subscriber, Sender {
     this.#outbox.count(events, bytes)
   }
 
-  queue(subscription: Subscription, chunk: Chunk, events: number, after: Offset): void {
-    this.#outbox.queue({ subscription, chunk, events, after })
+  get queue(): BatchQueue {
+    return this.#outbox
   }
 
   markFull(): void {

@@ -140,7 +140,7 @@ export class Delivery {
     let inStep = 0
     for (const feed of feedsOf(this.feeds.followed(timeline))) {
       subscriptions += feed.subscriptions.size
-      for (const { list } of feed.members) inStep += list.length
+      for (const { size } of feed.members) inStep += size
     }
     return { subscriptions, lagging: subscriptions - inStep }
   }

@@ -3,37 +3,11 @@ import type { Offset } from '../protocol/cursor.js'
 import type { Filter } from '../session/filter.js'
 import type { ReplayScope } from '../session/replayed.js'
 import type { Topic } from '../session/topic.js'
-import type { Link } from './link.js'
 import type { Member, Membership } from './member.js'
+import { Members } from './members.js'
 import { Replay } from './replay.js'
 
-/** The members in step with a feed whose links speak one codec. */
-export interface Members {
-  readonly codec: Codec
-  /** Unordered; each member knows its index. */
-  list: Membership[]
-  /**
-   * The link of each member to which a flush may write directly, if any. The kernel empties the caches between two writes, so a
-   * delivery should look up little.
-   */
-  links: (Link | undefined)[]
-  /** The totals that every member has been sent since the first joined. */
-  events: number
-  bytes: number
-}
-
-// Most feeds have a few members.
-const smallLength = 8
-
-// Lists are made with `concat`, whose result has no spare room. `push`, and a spread before another item, make room for 17.
-const nothing: never[] = []
-
-/** @returns the list with one more item: itself, or a copy while it is small */
-function pushed<Item>(list: Item[], item: Item): Item[] {
-  if (list.length < smallLength) return list.concat([item])
-  list.push(item)
-  return list
-}
+const none: readonly Members[] = []
 
 /** A topic seen through one filter: matched, batched and encoded once, shared by its subscriptions. */
 export class Feed {
@@ -43,8 +17,9 @@ export class Feed {
   readonly filter: Filter
   /** Its subscriptions, in step or not; the feed is removed with the last one. */
   readonly subscriptions = new Set<Member>()
-  /** The members in step, by codec, which have received everything up to `flushed`. */
-  members: readonly Members[] = nothing
+  /** The members in step if all speak one codec; absent if none is, or there are several. */
+  #only: Members | undefined = undefined
+  #several: readonly Members[] = none
   #sent: Offset
   #flushed: Offset
   #replay: { readonly until: Offset; readonly scope: ReplayScope; readonly replay: Replay } | undefined
@@ -67,8 +42,18 @@ export class Feed {
     return this.#flushed
   }
 
+  /** The members in step, which have received everything up to `flushed`, if all of them speak one codec. */
+  get only(): Members | undefined {
+    return this.#only
+  }
+
+  /** The members in step, by codec. */
+  get members(): readonly Members[] {
+    return this.#only === undefined ? this.#several : [this.#only]
+  }
+
   get inStep(): boolean {
-    return this.members.length > 0
+    return this.#only !== undefined || this.#several.length > 0
   }
 
   /** A batch that ends at this offset is about to be sent to the members. */
@@ -87,50 +72,33 @@ export class Feed {
     const { codec } = member.link
     const { offset } = this.topic.timeline
     if (!this.inStep) this.markSent(offset)
-    let members = this.members.find((candidate) => candidate.codec === codec)
-    if (members === undefined) {
-      members = { codec, list: nothing, links: nothing, events: 0, bytes: 0 }
-      this.members = this.members.concat([members])
-    }
-    const { events: eventsBefore, bytes: bytesBefore } = members
-    const index = members.list.length
-    const membership: Membership = {
-      kind: 'inStep',
-      member,
-      position: offset,
-      index,
-      eventsBefore,
-      bytesBefore,
-    }
-    members.list = pushed(members.list, membership)
-    members.links = pushed(members.links, member.directLink)
-    return membership
+    let members = this.#of(codec)
+    if (members === undefined) this.#setMembers([...this.members, (members = new Members(codec))])
+    return members.add(member, offset)
   }
 
   /** @returns the totals that the member was sent since it joined */
   leave(membership: Membership): { readonly events: number; readonly bytes: number } {
-    const at = this.#indexOf(membership)
-    const members = this.members[at] as Members
-    const { index, eventsBefore, bytesBefore } = membership
-    const moved = members.list.pop() as Membership
-    const movedLink = members.links.pop()
-    if (moved !== membership) {
-      members.list[index] = moved
-      members.links[index] = movedLink
-      moved.index = index
-    }
-    if (members.list.length === 0) this.members = this.members.filter((each) => each !== members)
-    return { events: members.events - eventsBefore, bytes: members.bytes - bytesBefore }
+    const members = this.#of(membership.member.link.codec) as Members
+    const sent = members.delete(membership)
+    if (members.size === 0) this.#setMembers(this.members.filter((each) => each !== members))
+    return sent
   }
 
   /** Its connection got a second subscription, or lost it. */
   relink(membership: Membership): void {
-    const members = this.members[this.#indexOf(membership)] as Members
-    members.links[membership.index] = membership.member.directLink
+    this.#of(membership.member.link.codec)?.relink(membership)
   }
 
-  #indexOf({ member }: Membership): number {
-    return this.members.findIndex(({ codec }) => codec === member.link.codec)
+  #of(codec: Codec): Members | undefined {
+    if (this.#only !== undefined) return this.#only.codec === codec ? this.#only : undefined
+    return this.#several.find((candidate) => candidate.codec === codec)
+  }
+
+  // Most feeds have one codec, and an array is two more places to look up.
+  #setMembers(members: readonly Members[]): void {
+    this.#only = members.length === 1 ? members[0] : undefined
+    this.#several = members.length > 1 ? members : none
   }
 
   /** @returns the replay of a fresh join; conflated once, and shared by all joins at the same offset */

@@ -5,11 +5,13 @@ import { Histogram } from '../lib/histogram.js'
 import type { Offset } from '../protocol/cursor.js'
 import type { Timeline } from '../session/timeline.js'
 import type { Tracing } from '../session/tracing.js'
-import { batchEnd, bytesOf, encodeBatch } from './batches.js'
+import { batchEnd, bytesOf, encodeBatch, type Span } from './batches.js'
 import type { DeliveryCounts } from './counts.js'
-import type { Feed, Members } from './feed.js'
+import type { Feed } from './feed.js'
 import type { Feeds } from './feeds.js'
-import type { BatchCount, Membership } from './member.js'
+import type { Link } from './link.js'
+import type { BatchQueue, Membership } from './member.js'
+import type { Members } from './members.js'
 import type { Followed, TopicFeeds } from './topic-feeds.js'
 
 // After this many offsets without a match a feed sends its position all the same, so that a later resume does not examine those
@@ -194,43 +196,42 @@ export class Flush {
       const last = to === entries.length ? offset : (entries[to - 1] as Entry).offset
       const span = { after: feed.sent, last }
       feed.markSent(last)
-      // By index from the end: a connection that is full leaves while the list is walked.
-      for (let i = feed.members.length - 1; i >= 0; i--) {
-        const members = feed.members[i] as Members
-        const chunk = encodeBatch(feed, members.codec, span, part, once && feed.members.length === 1)
-        this.#spend(bytesOf(chunk) / bytesPerUnit)
-        this.#hand(members, chunk, { events: part.length, after: span.after })
-      }
+      const { only } = feed
+      if (only !== undefined) this.#send(feed, only, part, span, once)
+      else for (const members of feed.members.slice()) this.#send(feed, members, part, span, false)
       from = to
     } while (from < entries.length)
   }
 
-  /**
-   * Passes one chunk to all members. The simple equivalent is `for (const { member } of list) member.queue(chunk, batch)`; from
-   * the end, because a full connection leaves the list and the last one, which has had its chunk, takes its index.
-   */
-  #hand(members: Members, chunk: Chunk, batch: BatchCount): void {
-    const { list, links } = members
+  #send(feed: Feed, members: Members, events: readonly Entry[], span: Span, once: boolean): void {
+    const chunk = encodeBatch(feed, members.codec, span, events, once)
     const bytes = bytesOf(chunk)
-    members.events += batch.events
+    this.#spend(bytes / bytesPerUnit)
+    members.events += events.length
     members.bytes += bytes
-    let direct = 0
-    for (let i = list.length - 1; i >= 0; i--) {
-      const link = links[i]
-      if (link === undefined) {
-        ;(list[i] as Membership).member.queue(chunk, batch)
-        continue
-      }
-      direct++
+    this.#write(members, chunk, events.length)
+    const { queued } = members
+    if (queued.length === 0) return
+    const batch = { events: events.length, after: span.after }
+    for (let i = queued.length - 2; i >= 0; i -= 2) {
+      ;(queued[i] as BatchQueue).queue(queued[i + 1] as Membership, chunk, batch)
+    }
+  }
+
+  /** Writes one chunk to all direct links: from the end, because a full one leaves, and the last one, which has it, takes its place. */
+  #write({ direct }: Members, chunk: Chunk, events: number): void {
+    if (direct.length === 0) return
+    const { counts } = this.#options
+    const links = direct.length / 2
+    for (let i = direct.length - 2; i >= 0; i -= 2) {
       try {
-        if (!link.write(chunk)) (list[i] as Membership).member.markFull()
+        if (!(direct[i] as Link).write(chunk)) (direct[i + 1] as Membership).member.markFull()
       } catch (error) {
-        ;(list[i] as Membership).member.fail(error)
+        ;(direct[i + 1] as Membership).member.fail(error)
       }
     }
-    const { counts } = this.#options
-    counts.delivered += direct * batch.events
-    counts.deliveredBytes += direct * bytes
+    counts.delivered += links * events
+    counts.deliveredBytes += links * bytesOf(chunk)
   }
 
   #writeQueued(): void {
@@ -244,7 +245,7 @@ export class Flush {
 
 /** The pending events are too much for one turn: the members of this feed get them from history. */
 function postpone(feed: Feed): void {
-  for (const { list } of feed.members.slice()) for (const { member } of list.slice()) member.postpone()
+  for (const members of feed.members.slice()) for (const member of members.list()) member.postpone()
 }
 
 /** @returns the events of the feed's filter; the same list if all match */

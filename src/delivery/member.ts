@@ -8,6 +8,11 @@ export interface BatchCount {
   readonly after: Offset
 }
 
+/** Takes batches for the end of the flush, and passes them to the link of its connection together. */
+export interface BatchQueue {
+  queue(membership: Membership, chunk: Chunk, batch: BatchCount): void
+}
+
 /** A subscription, for its feed and the flush. */
 export interface Member {
   /** The client's own integer. */
@@ -17,8 +22,10 @@ export interface Member {
   readonly subject: string | undefined
   /** The link to which a flush may write directly: if its connection has no other feed and no trailer. */
   readonly directLink: Link | undefined
-  /** Takes a batch for the end of the flush. */
-  queue(chunk: Chunk, batch: BatchCount): void
+  /** Of its connection. */
+  readonly queue: BatchQueue
+  /** Takes back a batch that could not be written; it is read from history later, after the position. */
+  rewind(position: Offset): void
   /** The link took the last chunk but has no room for more: the connection's subscriptions leave their feeds. */
   markFull(): void
   /** It leaves the feed for now, and gets the events from history in a later turn. */
@@ -39,6 +46,7 @@ export interface Membership {
   readonly member: Member
   /** The session's offset when it joined the feed; it had received everything up to here. */
   readonly position: Offset
+  /** Of its link or queue, which comes before it. */
   index: number
   /** The feed's total when it joined, so that nothing is counted per delivery. */
   readonly eventsBefore: number

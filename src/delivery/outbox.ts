@@ -1,9 +1,10 @@
 import type { About, Chunk } from '../codec/codec.js'
 import type { CloseCode } from '../protocol/codes.js'
-import type { Offset, Position } from '../protocol/cursor.js'
+import type { Position } from '../protocol/cursor.js'
 import type { ControlFrame } from '../protocol/frames.js'
 import { bytesOf } from './batches.js'
 import type { Link } from './link.js'
+import type { BatchCount, BatchQueue, Membership } from './member.js'
 import type { Services } from './services.js'
 
 /** For joins over many topics, so that a link that is cut during a join has made progress. */
@@ -15,17 +16,11 @@ export type Ending =
   /** All of its subscriptions had ended. */
   | { readonly kind: 'done' }
 
-/** Takes back a batch that could not be written; it is read from history later, after the position. */
-interface Rewinding {
-  rewind(position: Offset): void
-}
-
 /** A batch that waits for the end of a flush, so that a connection gets all of its feeds in one write. */
 interface Outgoing {
-  readonly subscription: Rewinding
+  readonly membership: Membership
   readonly chunk: Chunk
-  readonly events: number
-  readonly after: Offset
+  readonly batch: BatchCount
 }
 
 /** The connection that sends through an outbox. */
@@ -38,11 +33,12 @@ export interface Sender {
 }
 
 /** What a connection sends: frames, and the batches of a flush. Knows whether the link is open and has room. */
-export class Outbox {
+export class Outbox implements BatchQueue {
   readonly link: Link
   readonly #sender: Sender
   readonly #services: Services
-  #outgoing: Outgoing[] = []
+  /** Nearly always at most one. */
+  #outgoing: Outgoing | Outgoing[] | undefined = undefined
   #open = true
   #full = false
   #overflowBytes = 0
@@ -118,23 +114,26 @@ export class Outbox {
   }
 
   /** Takes a batch for the end of the flush; it has been counted. */
-  queue(batch: Outgoing): void {
-    if (this.#outgoing.length === 0) this.#services.flush.queue(this)
-    this.#outgoing.push(batch)
+  queue(membership: Membership, chunk: Chunk, batch: BatchCount): void {
+    const one = { membership, chunk, batch }
+    if (this.#outgoing === undefined) {
+      this.#services.flush.queue(this)
+      this.#outgoing = one
+    } else if (Array.isArray(this.#outgoing)) this.#outgoing.push(one)
+    else this.#outgoing = [this.#outgoing, one]
   }
 
   /** Writes what was queued in one piece. */
   writeQueued(): void {
     const outgoing = this.#outgoing
-    this.#outgoing = []
-    if (!this.#open) return
+    this.#outgoing = undefined
+    if (!this.#open || outgoing === undefined) return
     try {
+      const isOne = !Array.isArray(outgoing)
       // One chunk without a trailer leaves in one piece anyway.
-      if (outgoing.length === 1 && this.link.codec.trailer === undefined) {
-        return this.#writeBatch(outgoing[0] as Outgoing)
-      }
+      if (isOne && this.link.codec.trailer === undefined) return this.#writeBatch(outgoing)
       this.link.cork(() => {
-        for (const batch of outgoing) this.#writeBatch(batch)
+        for (const each of isOne ? [outgoing] : outgoing) this.#writeBatch(each)
         this.sayPositions()
       })
     } catch (error) {
@@ -215,11 +214,12 @@ export class Outbox {
     }
   }
 
-  #writeBatch({ subscription, chunk, events, after }: Outgoing): void {
+  #writeBatch({ membership, chunk, batch: { events, after } }: Outgoing): void {
     const bytes = bytesOf(chunk)
     if (this.#full) {
-      // Not written: it is read from history, from the feed's position before this flush.
-      subscription.rewind(after)
+      // Not written: it is read from history, from where the feed was before this flush, or where it joined the feed.
+      const { member, position } = membership
+      member.rewind(position > after ? position : after)
       this.count(-events, -bytes)
       return
     }

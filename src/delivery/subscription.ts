@@ -1,13 +1,12 @@
 // Longer than 350 lines: the states of a subscription and every step between them, side by side.
 
-import type { Chunk } from '../codec/codec.js'
 import type { Entry } from '../history/entry.js'
 import { type Offset, type Position, start } from '../protocol/cursor.js'
 import type { GapNotice, UnsubscribedCode } from '../protocol/frames.js'
 import type { ReplayWindow } from '../session/replayed.js'
 import type { Feed } from './feed.js'
 import type { Link } from './link.js'
-import type { BatchCount, Member, Membership } from './member.js'
+import type { BatchQueue, Member, Membership } from './member.js'
 import { Replay, type ReplayPage } from './replay.js'
 import type { SnapshotParts } from './snapshot-parts.js'
 import type { StoredFrames } from './stored-replays.js'
@@ -17,8 +16,7 @@ export interface Subscriber {
   readonly link: Link
   readonly subject: string | undefined
   readonly directLink: Link | undefined
-  /** @param after the subscription's position before this batch */
-  queue(subscription: Subscription, chunk: Chunk, events: number, after: Offset): void
+  readonly queue: BatchQueue
   markFull(): void
   /** The subscription gets its events from history, in a later turn. */
   postpone(subscription: Subscription): void
@@ -350,7 +348,6 @@ export class Subscription implements Member {
     this.#feed.subscriptions.delete(this)
   }
 
-  /** A batch that was queued for it could not be written: it comes from history, from where the feed was before. */
   rewind(position: Offset): void {
     if (this.#state.kind !== 'behind' || this.#state.position <= position) return
     // What was evicted of it since is a loss that nobody was told of.
@@ -374,10 +371,8 @@ export class Subscription implements Member {
     return this.#subscriber.directLink
   }
 
-  queue(chunk: Chunk, { events, after }: BatchCount): void {
-    const state = this.#state
-    const before = state.kind === 'inStep' && state.position > after ? state.position : after
-    this.#subscriber.queue(this, chunk, events, before)
+  get queue(): BatchQueue {
+    return this.#subscriber.queue
   }
 
   markFull(): void {

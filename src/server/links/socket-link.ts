@@ -18,6 +18,7 @@ export class SocketLink implements Link {
   readonly takesParts: boolean
   readonly #socket: Socket
   readonly #binary: boolean
+  /** 0: any. Not infinity, which V8 keeps in an object of its own. */
   readonly #bytesMax: number
   readonly #onTooLarge: (reason: string) => void
   /** What comes after an event that the client cannot take would leave a hole. */
@@ -28,7 +29,7 @@ export class SocketLink implements Link {
     this.takesParts = receiveBytesMax !== undefined
     this.#socket = socket
     this.#binary = binary
-    this.#bytesMax = receiveBytesMax ?? Number.POSITIVE_INFINITY
+    this.#bytesMax = receiveBytesMax ?? 0
     this.#onTooLarge = onTooLarge
   }
 
@@ -38,7 +39,8 @@ export class SocketLink implements Link {
 
   write(chunk: Chunk): boolean {
     const bytes = chunk as Uint8Array
-    if (bytes.length > this.#bytesMax || this.#broken) return this.#writeCut(bytes)
+    const isTooLong = this.#bytesMax > 0 && bytes.length > this.#bytesMax
+    if (isTooLong || this.#broken) return this.#writeCut(bytes)
     return this.#socket.write(bytes, this.#binary)
   }
 

@@ -1,4 +1,4 @@
-import { measure, type Sample } from './measure.js'
+import { countEncodings, measure, type Sample } from './measure.js'
 import type { Round } from './messages.js'
 import type { Side } from './side.js'
 
@@ -24,6 +24,8 @@ export interface Standing {
   readonly name: string
   readonly paced: readonly Sample[]
   readonly flatOut: readonly Sample[]
+  /** Per published event, in a further round; only where the server counts them. */
+  readonly encodings: number | undefined
   /** What it did wrong; the samples end there. */
   readonly failed: string | undefined
 }
@@ -58,7 +60,13 @@ export async function compare(
       }
     }
   }
-  return standings.map((standing, index) => ({ ...standing, failed: sides[index]?.failed }))
+  const all: Standing[] = []
+  for (const [index, standing] of standings.entries()) {
+    const side = sides[index] as Side
+    const encodings = side.failed === undefined ? await countEncodings(side, load.flatOut) : undefined
+    all.push({ ...standing, encodings, failed: side.failed })
+  }
+  return all
 }
 
 /** A peer that loses or repeats something is out of the comparison, and said to be. @throws anyone else's error */

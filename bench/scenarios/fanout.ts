@@ -173,7 +173,6 @@ function rowsOf(
 ): Row[] {
   const limit = standings[0] as Standing
   return standings.filter(measured).map((standing) => {
-    const encodings = encodingsOf(standing)
     return {
       link: transport,
       conns: connections,
@@ -191,7 +190,7 @@ function rowsOf(
       'max ms': median(standing.paced, (sample) => sample.latencyMicros.max) / 1e3,
       'wire B': median(standing.paced, (sample) => sample.bytesPerDelivery),
       'RSS MB': median(standing.flatOut, (sample) => sample.rssBytes) / 1e6,
-      'enc/event': encodings,
+      'enc/event': standing.encodings ?? '',
       'engine µs': engineOf(standing.paced),
     }
   })
@@ -211,10 +210,4 @@ export function engineOf(samples: readonly { readonly engineMicros: number | und
   return samples.some(({ engineMicros }) => engineMicros !== undefined)
     ? median(samples, ({ engineMicros = 0 }) => engineMicros)
     : ''
-}
-
-/** Every run's, where they differ: the aim is exactly 1 in each. */
-function encodingsOf({ paced, flatOut }: Standing): string {
-  const all = [...paced, ...flatOut].map(({ encodings }) => encodings)
-  return [...new Set(all.filter((encodings) => encodings !== undefined))].join(' ')
 }

@@ -126,7 +126,6 @@ function rowsOf({ hits, filters }: Cell, standings: readonly Standing[]): Row[] 
   const limit = standings[0] as Standing
   return standings.filter(measured).map((standing) => {
     const { name, paced, flatOut: flat } = standing
-    const encodings = [...paced, ...flat].map((sample) => sample.encodings?.toFixed(2))
     return {
       'hits %': hits,
       filters,
@@ -141,7 +140,7 @@ function rowsOf({ hits, filters }: Cell, standings: readonly Standing[]): Row[] 
         standing === limit ? '' : formatSpread(ratio(flat, limit.flatOut, ({ cpuMicros }) => cpuMicros)),
       'flat k/s': median(flat, ({ deliveriesPerSecond }) => deliveriesPerSecond) / 1e3,
       'p99 ms': median(paced, ({ latencyMicros }) => latencyMicros.p99) / 1e3,
-      'enc/event': [...new Set(encodings.filter((encoding) => encoding !== undefined))].join(' '),
+      'enc/event': standing.encodings?.toFixed(2) ?? '',
     }
   })
 }

@@ -1,5 +1,5 @@
 import { formatSpread, median, ratio } from '../harness/compare.js'
-import { flatOut, measure, metricsOf, paced, type Sample, sumOf } from '../harness/measure.js'
+import { countEncodings, flatOut, measure, metricsOf, paced, type Sample, sumOf } from '../harness/measure.js'
 import type { Content, Round } from '../harness/messages.js'
 import { closeSides, limitFor, openSide, profiled, runcast, type Side, subscribe } from '../harness/side.js'
 import { benchSlice } from '../server/content.js'
@@ -12,7 +12,11 @@ const bytes = 50_000
 interface StateSample {
   readonly paced: Sample
   readonly flatOut: Sample
-  /** For each change; only where the server counts them. */
+}
+
+/** For each change; only where the server counts them. */
+interface Counts {
+  readonly encodings: number | undefined
   readonly comparisons: number | undefined
 }
 
@@ -49,7 +53,11 @@ export const state: Scenario = {
         for (const index of order)
           samples[index]?.push(await sample(sides[index] as Side, rounds, contents[index]))
       }
-      const entries = sides.map(({ name }, index) => ({ name, samples: samples[index] ?? [] }))
+      const entries: Entry[] = []
+      for (const [index, side] of sides.entries()) {
+        const counts = await countsOf(side, of(rounds.flatOut, contents[index]))
+        entries.push({ name: side.name, samples: samples[index] ?? [], ...counts })
+      }
       return {
         columns,
         rows: entries.map((entry) => rowOf(entry, entries[0]?.samples ?? [])),
@@ -69,21 +77,24 @@ function of(round: Round, content: Content | undefined): Round {
   return { ...round, bytes, ...(content !== undefined && { content }) }
 }
 
+type Entry = Counts & { readonly name: string; readonly samples: readonly StateSample[] }
+
 async function sample(
   side: Side,
   rounds: { readonly paced: Round; readonly flatOut: Round },
   content: Content | undefined,
 ): Promise<StateSample> {
-  const before = await comparisonsOf(side)
   const paced = await measure(side, of(rounds.paced, content))
-  const flatOut = await measure(side, of(rounds.flatOut, content))
-  const after = await comparisonsOf(side)
-  const changes = paced.published + flatOut.published
-  return {
-    paced,
-    flatOut,
-    comparisons: before === undefined || after === undefined ? undefined : (after - before) / changes,
-  }
+  return { paced, flatOut: await measure(side, of(rounds.flatOut, content)) }
+}
+
+/** In further rounds, as `countEncodings`. */
+async function countsOf(side: Side, round: Round): Promise<Counts> {
+  const encodings = await countEncodings(side, round)
+  const before = await comparisonsOf(side)
+  if (before === undefined) return { encodings, comparisons: undefined }
+  const { published } = await measure(side, round)
+  return { encodings, comparisons: (((await comparisonsOf(side)) as number) - before) / published }
 }
 
 async function comparisonsOf({ name, server }: Side): Promise<number | undefined> {
@@ -105,14 +116,9 @@ const columns = [
   { name: 'engine µs', digits: 2 },
 ]
 
-function rowOf(
-  { name, samples }: { name: string; samples: readonly StateSample[] },
-  limit: readonly StateSample[],
-): Row {
+function rowOf({ name, samples, encodings, comparisons }: Entry, limit: readonly StateSample[]): Row {
   const spread = (of: 'paced' | 'flatOut') =>
     samples === limit ? '' : formatSpread(ratio(samples, limit, (sample) => sample[of].cpuMicros))
-  const each = (values: readonly (number | undefined)[]) =>
-    [...new Set(values.filter((value) => value !== undefined))].join(' ')
   return {
     who: name,
     'cpu µs': median(samples, ({ paced }) => paced.cpuMicros),
@@ -122,8 +128,8 @@ function rowOf(
     'p50 ms': median(samples, ({ paced }) => paced.latencyMicros.p50) / 1e3,
     'p99 ms': median(samples, ({ paced }) => paced.latencyMicros.p99) / 1e3,
     'wire B': median(samples, ({ paced }) => paced.bytesPerDelivery),
-    'enc/change': each(samples.flatMap(({ paced, flatOut }) => [paced.encodings, flatOut.encodings])),
-    'cmp/change': each(samples.map(({ comparisons }) => comparisons)),
+    'enc/change': encodings ?? '',
+    'cmp/change': comparisons ?? '',
     'engine µs': engineOf(samples.map(({ paced }) => paced)),
   }
 }

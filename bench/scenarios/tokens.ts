@@ -174,9 +174,7 @@ function liveRow(standing: Standing, limit: Standing): Row {
     'flat k/s': median(flat, ({ deliveriesPerSecond }) => deliveriesPerSecond) / 1e3,
     'p99 ms': median(paced, ({ latencyMicros }) => latencyMicros.p99) / 1e3,
     'wire B': median(paced, ({ bytesPerDelivery }) => bytesPerDelivery),
-    encodings: [
-      ...new Set(paced.map(({ encodings }) => encodings).filter((each) => each !== undefined)),
-    ].join(' '),
+    encodings: standing.encodings ?? '',
   }
 }
 

@@ -1,4 +1,4 @@
-import { formatSpread, median, ratio } from '../harness/compare.js'
+import { fillCaches, formatSpread, median, ratio } from '../harness/compare.js'
 import { countEncodings, flatOut, measure, metricsOf, paced, type Sample, sumOf } from '../harness/measure.js'
 import type { Content, Round } from '../harness/messages.js'
 import { closeSides, limitFor, openSide, profiled, runcast, type Side, subscribe } from '../harness/side.js'
@@ -84,6 +84,7 @@ async function sample(
   rounds: { readonly paced: Round; readonly flatOut: Round },
   content: Content | undefined,
 ): Promise<StateSample> {
+  await fillCaches(side, of(rounds.flatOut, content))
   const paced = await measure(side, of(rounds.paced, content))
   return { paced, flatOut: await measure(side, of(rounds.flatOut, content)) }
 }

@@ -56,6 +56,17 @@ export class Backlog {
     return !this.#blocked && this.#queue.length === 0
   }
 
+  /** Whether a chunk that is no longer than a slice would be passed on at once and as it is. */
+  get empty(): boolean {
+    return this.idle && this.#heldBytes === 0 && this.#sliceBytesMax === sliceBytesMax
+  }
+
+  /** While it was empty, the sink itself got a chunk, of which something waits. */
+  blockedBy(bytes: number): void {
+    this.#blocked = true
+    this.#heldBytes += bytes
+  }
+
   /** Adds a chunk, which must not be changed any more. */
   push(chunk: Uint8Array): void {
     if (this.#blocked) this.#keep(chunk)
@@ -112,8 +123,7 @@ export class Backlog {
       if (this.#sink.write(slice)) {
         this.#heldBytes = 0
       } else {
-        this.#blocked = true
-        this.#heldBytes += slice.length
+        this.blockedBy(slice.length)
       }
       from = to
     }

@@ -1,3 +1,4 @@
+import type { HttpResponse } from 'uWebSockets.js'
 import { execFileSync } from 'node:child_process'
 import { mkdtempSync } from 'node:fs'
 import { request } from 'node:https'
@@ -8,7 +9,9 @@ import { systemClock } from '../../src/lib/clock.js'
 import { Backlog, sliceBytesMax } from '../../src/transport/backlog.js'
 import { Body } from '../../src/transport/body.js'
 import { Intake } from '../../src/transport/intake.js'
+import { OpenStreams } from '../../src/transport/open-streams.js'
 import type { Service, Stream, TransportOptions } from '../../src/transport/transport.js'
+import { UwsStream } from '../../src/transport/uws-stream.js'
 import { transportConformance } from '../conformance/transport.js'
 import { serve } from '../conformance/transport-kit.js'
 import { SimulatedClock } from '../kit/clock.js'
@@ -174,6 +177,34 @@ t.test('Backlog', async (t) => {
     t.equal(backlog.idle, true)
     t.equal(backlog.bytes, 1, 'though what the sink holds is not known')
   })
+})
+
+t.test('UwsStream', async (t) => {
+  t.test(
+    'counts what uWebSockets.js holds of a chunk, and gives it no more until it is writable',
+    async (t) => {
+      const given: number[] = []
+      let room = true
+      const res = {
+        cork: (writes: () => void) => writes(),
+        write: (slice: Uint8Array) => (given.push(slice.length), room),
+      } as unknown as HttpResponse
+      const events = { drained() {}, closed() {} }
+      const options = { backpressureBytesMax: 65_536, overrunBytesMax: 65_536 } as TransportOptions
+      const stream = new UwsStream(res, events, options, new OpenStreams(new SimulatedClock()))
+      for (const bytes of [100, 200, 300]) t.equal(stream.write(new Uint8Array(bytes)), true)
+      t.same(given.splice(0), [100, 200, 300])
+      t.equal(stream.waiting, 0)
+      room = false
+      t.equal(stream.write(new Uint8Array(1000)), true)
+      t.equal(stream.waiting, 1000)
+      t.equal(stream.write(new Uint8Array(36)), true)
+      t.equal(stream.write(new Uint8Array(64_500)), true)
+      t.equal(stream.write(new Uint8Array(1)), false, 'beyond backpressureBytesMax')
+      t.equal(stream.waiting, 65_537)
+      t.same(given, [1000])
+    },
+  )
 })
 
 t.test('Body', async (t) => {

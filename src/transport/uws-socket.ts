@@ -65,6 +65,10 @@ class UwsSocket implements Socket {
   #owesDrained = false
   /** The hub itself closes the socket. */
   #closing = false
+  /** uWebSockets.js waits for the answer to a frame before it reads the next one. */
+  #reading = false
+  /** How to close it once the answer is there. */
+  #closeAfter: ((ws: WebSocket<UserData>) => void) | undefined
 
   constructor(
     accepted: Extract<Upgrade, { kind: 'accepted' }>,
@@ -111,6 +115,10 @@ class UwsSocket implements Socket {
   #closeBy(close: (ws: WebSocket<UserData>) => void): void {
     this.#closing = true
     this.#owesDrained = false
+    if (this.#reading) {
+      this.#closeAfter ??= close
+      return
+    }
     closeSoon(this.#clock, () => {
       if (this.#ws !== undefined) close(this.#ws)
     })
@@ -125,9 +133,10 @@ class UwsSocket implements Socket {
   }
 
   received(message: ArrayBuffer, binary: boolean): void {
-    if (this.#closing) return
-    if (message.byteLength > this.#frameBytesMax) this.#events?.tooLarge()
-    else this.#events?.message(new Uint8Array(message), binary)
+    this.#read((events) => {
+      if (message.byteLength > this.#frameBytesMax) events.tooLarge()
+      else events.message(new Uint8Array(message), binary)
+    })
   }
 
   drained(): void {
@@ -138,7 +147,22 @@ class UwsSocket implements Socket {
   }
 
   pulse(): void {
-    this.#events?.pulse()
+    this.#read((events) => events.pulse())
+  }
+
+  /**
+   * One read of the link may bring 80,000 frames. If one of them makes the hub close the socket, that is done before the next
+   * one is read, and not by a timer, which would have to wait for all of them.
+   */
+  #read(task: (events: SocketEvents) => void): void {
+    if (this.#closing || this.#events === undefined) return
+    this.#reading = true
+    try {
+      task(this.#events)
+    } finally {
+      this.#reading = false
+      if (this.#ws !== undefined) this.#closeAfter?.(this.#ws)
+    }
   }
 
   /** uWebSockets.js has dropped a message, possibly a pong of its own. */

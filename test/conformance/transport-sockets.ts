@@ -9,6 +9,7 @@ import type {
   Upgrade,
 } from '../../src/transport/transport.js'
 import { RawClient } from '../kit/raw-http.js'
+import { opcodes, RawWebSocket } from '../kit/raw-websocket.js'
 import { settled, until } from '../kit/wait.js'
 import { kib, type MakeTransport, mib, numbered, serve, transportOptions } from './transport-kit.js'
 
@@ -275,6 +276,39 @@ export function sockets(t: Test, make: MakeTransport): void {
       await until('both ends see it', () => closed.length === 1 && told.codes.length > 0)
       t.same(closed, [{ code, reason: heard }])
       t.same(told.codes, [code])
+    }
+  })
+
+  t.test('once it is closed at a frame, nothing more of what was read is told of', async (t) => {
+    for (const [close, code, heard] of [
+      [(socket: Socket) => socket.close(4000, 'enough'), 4000, [opcodes.pong, opcodes.pong, opcodes.close]],
+      [(socket: Socket) => socket.cut(), 1006, []],
+    ] as const) {
+      const told: Told = { messages: [], codes: [], tooLarge: 0, drained: 0, pulses: 0 }
+      const upgrade = (): Upgrade => ({
+        kind: 'accepted',
+        open: (socket) => ({
+          ...noteEvents(told),
+          pulse() {
+            told.pulses += 1
+            if (told.pulses < 3) return
+            close(socket)
+            t.same(told.codes, [], 'not within the call')
+          },
+        }),
+      })
+      const { port } = await serve(t, make, { upgrade })
+      const client = await RawWebSocket.open(port)
+      const pings = Array.from({ length: 1_000 }, () => ({ opcode: opcodes.ping }))
+      client.send(...pings, { opcode: opcodes.text, payload: 'late' })
+      await until('the service is told', () => told.codes.length > 0)
+      t.match(told, { pulses: 3, messages: [], codes: [code] })
+      await until(
+        'the client hears it',
+        () => client.closed || client.frames.at(-1)?.opcode === opcodes.close,
+      )
+      client.socket.destroy()
+      for (const opcode of heard) t.ok(client.frames.some((frame) => frame.opcode === opcode))
     }
   })
 

@@ -11,6 +11,7 @@ export function closingService(
   told: () => void = () => {},
 ): Pick<Service, 'request' | 'upgrade'> {
   const events = { drained() {}, closed: told }
+  const nothing = { message() {}, tooLarge() {}, pulse() {} }
 
   function open(exchange: Exchange): Stream {
     const stream = exchange.stream({ status: 200 }, events)
@@ -38,7 +39,7 @@ export function closingService(
       kind: 'accepted',
       open(socket) {
         later(() => close(socket))
-        return { message() {}, tooLarge() {}, pulse() {}, ...events }
+        return { ...nothing, ...events }
       },
     }
   }
@@ -48,6 +49,11 @@ export function closingService(
         return accept((socket) => socket.close(4000, 'bye'))
       case '/cut':
         return accept((socket) => socket.cut())
+      case '/frame':
+        return {
+          kind: 'accepted',
+          open: (socket) => ({ ...nothing, ...events, pulse: () => socket.close(4000, 'bye') }),
+        }
       default:
         return {
           kind: 'refused',

@@ -7,6 +7,7 @@ import t from 'tap'
 import { mib, serve } from '../conformance/transport-kit.js'
 import { SimulatedClock } from '../kit/clock.js'
 import { RawClient } from '../kit/raw-http.js'
+import { opcodes, rawFrame } from '../kit/raw-websocket.js'
 import { typescript } from '../kit/typescript.js'
 import { onUws, uws } from '../kit/uws.js'
 import { until } from '../kit/wait.js'
@@ -21,6 +22,9 @@ const ways = {
   'the cut of a WebSocket': handshake('/cut'),
   'the refusal of a WebSocket': handshake('/refused'),
 }
+
+/** Closed at a frame that comes after the answer, and thus not by a timer. */
+const atFrame = handshake('/frame')
 
 function head(path: string, ...headers: string[]): string {
   return ['GET ' + path + ' HTTP/1.1', 'Host: x', ...headers, '', ''].join('\r\n')
@@ -49,14 +53,17 @@ t.test('closing a link gives its memory back, whoever closes it, and when', onUw
 
   /** @returns once the server has closed as many links, some at once, in each of the ways */
   async function closeLinks(count: number): Promise<void> {
-    const atOnce = 240
-    const heads = Object.values(ways)
+    const atOnce = 245
+    const heads = [...Object.values(ways), atFrame]
+    const frame = rawFrame({ opcode: opcodes.ping })
     for (let n = 0; n < count; n += atOnce) {
       await Promise.all(
         Array.from({ length: atOnce }, async (_, index) => {
           const socket = connect(port, '127.0.0.1')
           socket.on('error', () => {}).resume()
-          socket.write(heads[index % heads.length] as string)
+          const head = heads[index % heads.length] as string
+          socket.write(head)
+          if (head === atFrame) socket.once('data', () => socket.write(frame))
           await new Promise((resolve) => socket.once('close', resolve))
         }),
       )

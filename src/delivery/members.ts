@@ -16,11 +16,7 @@ const smallLength = 16
 const nothing: never[] = []
 
 /** @returns the list with one more member: itself, or a copy while it is small */
-function withOne<Taker>(
-  takers: Takers<Taker>,
-  taker: Taker,
-  membership: { index: number } & Membership,
-): Takers<Taker> {
+function withOne<Taker>(takers: Takers<Taker>, taker: Taker, membership: Membership): Takers<Taker> {
   membership.index = takers.length
   if (takers.length < smallLength) return takers.concat([taker, membership])
   takers.push(taker, membership)

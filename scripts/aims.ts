@@ -33,6 +33,10 @@ export function aimRows({ results }: Results): string[][] {
 
 const loop =
   'the `loop` beside it is a bare loop of sends of the same bytes; what lies above it is publishing and encoding each event, which ready bytes do not need'
+const measuredIn64 = '([measured](adr/0064-many-sessions-measured.md))'
+/** KiB. */
+const idleMost = { ws: 2, sse: 1.5 } as const
+const oneEvent = 'HTTP JSON, 1 event'
 const shared =
   'server and clients share a machine of two cores with its own system; `limit` beside it shows how much of it is that'
 
@@ -41,6 +45,32 @@ const aims: readonly Aim[] = [
   fanoutAim(10, 1),
   fanoutAim(50, 1),
   ...[1, 10, 50].map(sseAim),
+  ...[10, 50].map(loopAim),
+  ...[1, 10, 50].map(sseLimitAim),
+  {
+    what: '10,000 sessions that two watch each, CPU per delivery',
+    aim: '≤ 1.30 × `publish`',
+    measured: (rows) => atMost(rows('sessions').find(isRuncast)?.ratio, 1.3, '×'),
+    because: `two thirds of it are the kernel's \`send\`, and the rest waits for memory ${measuredIn64}`,
+  },
+  {
+    what: 'the same beside Socket.IO',
+    aim: '≤ Socket.IO’s',
+    measured: (rows) => atMostOf(rows('sessions'), 'ratio', 'socket.io', '×'),
+    because: `as above ${measuredIn64}`,
+  },
+  {
+    what: 'the same, p99',
+    aim: '≤ Socket.IO’s',
+    measured: (rows) => atMostOf(rows('sessions'), 'p99 ms', 'socket.io', 'ms'),
+    because: `a turn delivers all that came in it, and of the limit it is as long ${measuredIn64}`,
+  },
+  {
+    what: 'memory of a session with three workers and an event of each',
+    aim: '≤ 6 KiB of RSS',
+    measured: (rows) => atMost(rows('sessions').find(isRuncast)?.['RSS KiB/session'], 6, 'KiB'),
+    because: `what subscribing and the first events left is in it until V8 collects it; a session has 5.4 KB ${measuredIn64}`,
+  },
   {
     what: 'encodings per event and codec',
     aim: '1',
@@ -55,14 +85,34 @@ const aims: readonly Aim[] = [
   },
   ...(['ws', 'sse'] as const).map((link) => ({
     what: `memory of an idle subscribed connection, ${link}`,
-    aim: '≤ 3 KiB of RSS',
+    aim: `≤ ${idleMost[link]} KiB of RSS`,
     measured: (rows: (scenario: string) => readonly Row[]) =>
-      atMost(rows('connections').find((row) => isRuncast(row) && row.link === link)?.['RSS KiB'], 3, 'KiB'),
-    because:
-      'the objects of a connection are 1.5 KB (WebSocket) and 2.2 KB (SSE) of the heap; above that it is what handshakes have left, until V8 collects it',
+      atMost(
+        rows('connections').find((row) => isRuncast(row) && row.link === link)?.['RSS KiB'],
+        idleMost[link],
+        'KiB',
+      ),
+    because: `the objects of a connection are 2.0 KB (WebSocket) and 2.7 KB (SSE) of the heap; above that it is what handshakes have left, until V8 collects it ${measuredIn64}`,
   })),
   publishAim('in process', 1_000),
   publishAim('HTTP NDJSON', 200),
+  {
+    what: 'publishing one event a request over HTTP',
+    aim: '≤ 1.40 × the limit',
+    measured: (rows) => atMost(publishRow(rows('publish'), oneEvent)?.ratio, 1.4, '×'),
+    because: `no part of it is large ${measuredIn64}`,
+  },
+  {
+    what: 'the same with lmdb, stored before it is answered',
+    aim: '≤ 2 × in memory',
+    measured(rows) {
+      const memory = publishRow(rows('publish'), oneEvent)?.['cpu µs']
+      const lmdb = publishRow(rows('publish'), oneEvent, 'runcast lmdb')?.['cpu µs']
+      if (typeof memory !== 'number' || typeof lmdb !== 'number') return undefined
+      return { text: `${(lmdb / memory).toFixed(2)} ×`, met: lmdb <= 2 * memory }
+    },
+    because: `a commit in the turn would hold all deliveries for 2.5 to 5 ms, and fewer commits cost the same ${measuredIn64}`,
+  },
   ...(['ws', 'sse'] as const).map((link) => ({
     what: `p99 from publishing to client, 50,000 deliveries/s, ${link}`,
     aim: '≤ 5 ms',
@@ -135,6 +185,30 @@ function sseAim(events: number): Aim {
   }
 }
 
+function loopAim(events: number): Aim {
+  return {
+    what: `fan-out beside a bare loop of ready bytes, ${events} a turn, flat out`,
+    aim: '≤ 1.10 ×',
+    measured(rows) {
+      const [ours, loops] = ['runcast', 'loop'].map(
+        (who) => fanoutRow(rows('fanout'), 'ws', events, who)?.['flat µs'],
+      )
+      if (typeof ours !== 'number' || typeof loops !== 'number') return undefined
+      return { text: `${(ours / loops).toFixed(2)} ×`, met: ours <= 1.1 * loops }
+    },
+    because: 'each event is published and encoded, which ready bytes do not need',
+  }
+}
+
+function sseLimitAim(events: number): Aim {
+  return {
+    what: `fan-out, 1,000 SSE responses, ${events} a turn`,
+    aim: '≤ 1.15 × its own limit',
+    measured: (rows) => atMost(fanoutRow(rows('fanout'), 'sse', events)?.ratio, 1.15, '×'),
+    because: 'each event is published and encoded, which ready bytes do not need',
+  }
+}
+
 function fanoutRow(rows: readonly Row[], link: string, events: number, who = 'runcast'): Row | undefined {
   return rows.find(
     (row) =>
@@ -146,12 +220,16 @@ function fanoutRow(rows: readonly Row[], link: string, events: number, who = 'ru
   )
 }
 
+function publishRow(rows: readonly Row[], way: string, who = 'runcast'): Row | undefined {
+  return rows.find((row) => row.who === who && row.way === way)
+}
+
 function publishAim(way: string, least: number): Aim {
   return {
     what: `publishing ${way}, no subscriber`,
     aim: `≥ ${thousands(least)} events/s a core`,
     measured(rows) {
-      const value = rows('publish').find((row) => isRuncast(row) && row.way === way)?.['k/s of a core']
+      const value = publishRow(rows('publish'), way)?.['k/s of a core']
       if (typeof value !== 'number') return undefined
       return { text: `${thousands(Math.round(value))} events/s a core`, met: value >= least }
     },
@@ -166,6 +244,16 @@ function atMost(spread: string | number | undefined, most: number, unit: string)
   return { text: `${spread} ${unit}`, met: median <= most, undecided: min !== undefined && min <= most }
 }
 
+/** Compares the medians of Runcast and of a peer in one cell. */
+function atMostOf(rows: readonly Row[], column: string, peer: string, unit: string): Measured | undefined {
+  const [ours, theirs] = ['runcast', peer].map((who) => rows.find((row) => row.who === who)?.[column])
+  const [own] = numbersOf(ours)
+  const [most] = numbersOf(theirs)
+  if (own === undefined || most === undefined) return undefined
+  return { text: `${ours} beside ${theirs} ${unit}`, met: own <= most }
+}
+
+/** @returns of `median (least–greatest)` these three; of a number itself */
 function numbersOf(spread: string | number | undefined): number[] {
   return [...String(spread ?? '').matchAll(/[\d.]+/g)].map(([text]) => Number(text))
 }

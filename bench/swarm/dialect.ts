@@ -228,5 +228,5 @@ function markIn(patch: WireEvent['data']['patch']): string | undefined {
 /** A change of state bears its mark in the patch or in the value. */
 function received({ type, offset, data }: WireEvent): Received {
   const mark = type === 'state.update' ? (markIn(data.patch) ?? data.value?.mark ?? '') : data.mark
-  return { ...parseMark(mark), offset }
+  return { ...parseMark(mark), offset, ...(data.content !== undefined && { isText: true }) }
 }

@@ -29,6 +29,8 @@ export interface Received {
   readonly stamp: number
   /** The event's place in its session, where the protocol has one. */
   readonly offset?: number
+  /** A text that a model streams. */
+  readonly isText?: boolean
 }
 
 /** One frame's content. */
@@ -115,7 +117,10 @@ export class Tally {
     return this.position === undefined || this.position === known.before
   }
 
-  #takeEvent({ number }: Received): void {
+  #takeEvent({ number, offset, isText = false }: Received): void {
+    // A text may end like the beginning of a secret: its end then comes in an event of its own, which has the same number.
+    const isRestOfText = isText && number === this.last && (offset ?? -1) > (this.position ?? -1)
+    if (isRestOfText) return
     const due = this.last === undefined ? number : this.last + this.#stride
     if (number >= due) {
       for (let missed = due; missed < number && this.missing.size < missingMax; missed += this.#stride) {

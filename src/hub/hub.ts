@@ -377,6 +377,14 @@ export class Hub {
     return this.selected(topicName, checkSlices(slices, this.limits, 'slices'))
   }
 
+  /** @returns the value of a slice; undefined if there is none, or the session is not in memory */
+  heldValue(topic: TopicName, slice: string): JsonValue | undefined {
+    const { session, worker } = ownTopicOf(topic, 'topic', this.limits)
+    const held = this.#sessions.held(session)
+    const own = worker === undefined ? held?.topic : held?.workers.get(worker)?.topic
+    return own?.state.get(slice)
+  }
+
   /** `state`, of a dialect's choice of slices: each may have `!` before it. */
   selected(topicName: string | TopicName, slices: readonly string[]): StateSnapshot {
     const topic = this.#startedTopic(topicName)

@@ -44,15 +44,19 @@ const nameLengthMin = 3
  *
  * @throws SyntaxError, `BeyondBounds` for the bounds
  */
-export function parseJsonText(text: string, { depthMax, namesMax }: TextBounds): JsonValue {
-  const levels = depthMax + levelsAround
-  if (text.length >= scannedLengthMin) {
-    const names = text.length > nameLengthMin * namesMax ? new NameCount(namesMax) : undefined
-    const problem = scan(text, levels, names)
-    if (problem === 'depth') throw new BeyondBounds(`nested more than ${levels} levels deep`)
-    if (problem === 'names') throw new BeyondBounds(tooManyNames(namesMax))
-  }
+export function parseJsonText(text: string, bounds: TextBounds): JsonValue {
+  expectWithinBounds(text, bounds)
   return JSON.parse(text) as JsonValue
+}
+
+/** The part of `parseJsonText` before values are created. @throws BeyondBounds */
+export function expectWithinBounds(text: string, { depthMax, namesMax }: TextBounds): void {
+  if (text.length < scannedLengthMin) return
+  const levels = depthMax + levelsAround
+  const names = text.length > nameLengthMin * namesMax ? new NameCount(namesMax) : undefined
+  const problem = scan(text, levels, names)
+  if (problem === 'depth') throw new BeyondBounds(`nested more than ${levels} levels deep`)
+  if (problem === 'names') throw new BeyondBounds(tooManyNames(namesMax))
 }
 
 const quote = 0x22

@@ -88,8 +88,7 @@ export class Masking {
    */
   value<V extends JsonValue>(value: V, session: MaskedSession, known?: JsonValue): V {
     // Nearly all values have no secret, which this tells without allocating anything.
-    if (known === undefined && this.seeksOnlyShapes && session.masks?.values === undefined && isClean(value))
-      return value
+    if (known === undefined && this.seeksOnlyShapesIn(session) && isClean(value)) return value
     return new Walk(this, session).value(value, known) as V
   }
 
@@ -98,18 +97,23 @@ export class Masking {
   }
 
   /** Whether a text may be sent unchanged whatever follows it. Most texts may, and this check is cheap. */
-  isPlain(text: string, { masks }: Pick<MaskedSession, 'masks'>): boolean {
-    return this.#seekers.length === 1 && masks?.values === undefined && tokenFinder.isPlain(text)
+  isPlain(text: string, session: Pick<MaskedSession, 'masks'>): boolean {
+    return this.seeksOnlyShapesIn(session) && tokenFinder.isPlain(text)
   }
 
   /** Whether a value contains no secret, where `isPlainJson` has found none in its JSON text. Much cheaper than `value`. */
-  isPlainValue(value: JsonValue, { masks }: Pick<MaskedSession, 'masks'>): boolean {
-    return this.#seekers.length === 1 && masks?.values === undefined && !hasSecretField(value)
+  isPlainValue(value: JsonValue, session: Pick<MaskedSession, 'masks'>): boolean {
+    return this.seeksOnlyShapesIn(session) && !hasSecretField(value)
   }
 
   /** Whether `isPlainJson` helps. */
   get seeksOnlyShapes(): boolean {
     return this.#seekers.length === 1
+  }
+
+  /** Whether all secrets of a session are known only by their forms. */
+  seeksOnlyShapesIn({ masks }: Pick<MaskedSession, 'masks'>): boolean {
+    return this.seeksOnlyShapes && masks?.values === undefined
   }
 
   /** @returns the secrets of a text, in order */

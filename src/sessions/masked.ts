@@ -2,13 +2,16 @@ import { type JsonObject, measure } from '../lib/json.js'
 import type { StreamMessage } from '../log/entries.js'
 import type { MaskedSession, Masking } from '../mask/masking.js'
 import type { Cause, NewEvent } from '../protocol/frames.js'
-import type { EndOptions, Intent } from '../session/session-setting.js'
-
-type Mask = NonNullable<Intent['mask']>
+import type { EndOptions } from '../session/session-setting.js'
+import type { Mask } from '../state/topic-state.js'
 
 /** @returns a function that masks values of a session; nothing if masking is off */
 export function maskOf(masking: Masking | undefined, session: MaskedSession): Mask | undefined {
-  return masking && ((value, before) => masking.value(value, session, before))
+  return (
+    masking &&
+    ((value, before, isPlain) =>
+      isPlain === true && masking.seeksOnlyShapesIn(session) ? value : masking.value(value, session, before))
+  )
 }
 
 export function maskedCause(cause: Cause, mask: Mask | undefined): Cause {

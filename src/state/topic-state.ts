@@ -11,6 +11,7 @@ import type { Cause, PatchOperation, Slices, StateUpdate } from '../protocol/fra
 import type { Limits } from '../protocol/limits.js'
 import { canonicalValue, tooWide } from '../protocol/value.js'
 import { applyMerge, applyPatch } from './apply.js'
+import type { CheckedValue } from './checked-change.js'
 import { compareWithin } from './compare.js'
 import { StateRoom } from './room.js'
 
@@ -50,14 +51,20 @@ export function noCounts(): StateCounts {
   return { comparisons: 0, patches: 0, values: 0, removals: 0, patchBytes: 0, valueBytes: 0 }
 }
 
+/**
+ * Puts marks in the place of secrets: in a value, of which only what differs from the one before has to be looked at.
+ *
+ * @param isPlain whether the value is known to contain no secret of a known form
+ */
+export type Mask = (value: JsonValue, before: JsonValue | undefined, isPlain?: boolean) => JsonValue
+
 /** The offset and time of a change. */
 export interface Moment {
   /** The session's next offset. */
   readonly offset: Offset
   readonly time: number
   readonly cause?: Cause | undefined
-  /** Puts marks in the place of secrets: in a value, of which only what differs from the one before has to be looked at. */
-  readonly mask?: ((value: JsonValue, before: JsonValue | undefined) => JsonValue) | undefined
+  readonly mask?: Mask | undefined
   /** The update has the full value, even if a patch would be smaller. */
   readonly isWhole?: boolean
 }
@@ -127,14 +134,14 @@ export class TopicState {
   }
 
   /**
-   * @param checked the bytes of a `CheckedValue`
+   * @param checked the same value, if it has been checked
    * @throws ProtocolError when the value is out of bounds; then nothing has changed. The same holds for the methods below
    */
   set(
     slice: string,
     given: JsonValue,
     { mask, isWhole = false, ...moment }: Moment,
-    checked?: number,
+    checked?: CheckedValue,
   ): Change {
     const held = this.#slices.get(slice)
     const counts = this.#countsOf(slice)
@@ -142,13 +149,17 @@ export class TopicState {
     // The hub's own values are canonical.
     const isChecked = isReserved(slice) || checked !== undefined
     const canonical = isChecked ? given : this.#canonical(given, 'value', held?.value)
-    const value = mask === undefined ? canonical : mask(canonical, held?.value)
+    const value = mask === undefined ? canonical : mask(canonical, held?.value, checked?.isPlain)
     const known = value === given ? checked : undefined
-    if (held === undefined) return this.#create(slice, value, moment, known)
+    if (held === undefined) return this.#create(slice, value, moment, known?.bytes)
 
-    const found = compareWithin(held.value, value, this.#limits.compareWorkMax)
+    const { compareWorkMax } = this.#limits
+    const found =
+      known === undefined
+        ? compareWithin(held.value, value, compareWorkMax)
+        : known.compareWith(held.value, compareWorkMax)
     if (found === undefined) {
-      const bytes = known ?? jsonBytes(value)
+      const bytes = known?.bytes ?? jsonBytes(value)
       this.#keep(slice, { ...moment, value, bytes }, held.bytes)
       return this.#changed(this.#valueUpdate(slice, held.offset, value, bytes, moment), bytes, moment)
     }

@@ -228,6 +228,20 @@ t.test('a tally', async (t) => {
     t.equal(faults.misplaced, 1)
   })
 
+  t.test('takes the rest of a text, which the hub held back, and nothing else twice', async (t) => {
+    const faults = noFaults()
+    const tally = new Tally(faults)
+    const text = (offset: number, number: number) => ({
+      events: [{ number, stamp: 0, offset, isText: true }],
+    })
+    t.ok(tally.take(text(5, 1)))
+    t.ok(tally.take(text(6, 1)))
+    t.ok(tally.take(text(7, 2)))
+    t.notOk(tally.take(text(8, 1)), 'not that of an earlier text')
+    t.notOk(tally.take(reading(9, 2)), 'nor what is no text')
+    t.equal(faults.duplicates, 2)
+  })
+
   t.test('takes every so manieth event as due behind a filter', async (t) => {
     const faults = noFaults()
     const tally = new Tally(faults, 10)

@@ -1,3 +1,5 @@
+// Longer than 350 lines: one browser and one hub for all, because starting them takes longer than most of the tests.
+
 import axe from 'axe-core'
 import t from 'tap'
 import { skip } from '../kit/chromium.js'

@@ -1,4 +1,5 @@
-import { parseJsonText } from '../../lib/json-text.js'
+import type { JsonValue } from '../../lib/json.js'
+import { expectWithinBounds, parseJsonText } from '../../lib/json-text.js'
 import { ProtocolError } from '../../protocol/codes.js'
 import type { Limits } from '../../protocol/limits.js'
 import type { Request } from '../../transport/transport.js'
@@ -100,8 +101,31 @@ export function bodyKind(request: Request, supported: readonly BodyKind[]): Body
  * @throws ProtocolError `badFrame`
  */
 export function parseJson(text: string, limits: Limits, name: string, hint = ''): unknown {
+  return readJson(() => parseJsonText(text, limits), name, hint)
+}
+
+/**
+ * `parseJson` for a whole body. A large one is looked through in one turn and parsed in the next; what follows has its own.
+ *
+ * @throws ProtocolError `badFrame`
+ */
+export async function parseBody(
+  context: Pick<BodyContext, 'limits' | 'workTurns'>,
+  { sender }: Pick<Call, 'sender'>,
+  body: Buffer,
+  hint = '',
+): Promise<JsonValue> {
+  const text = utf8(body, 'body')
+  readJson(() => expectWithinBounds(text, context.limits), 'body', hint)
+  await turnFor(context, sender, body.length)
+  const value = readJson(() => JSON.parse(text) as JsonValue, 'body', hint)
+  await turnFor(context, sender, body.length)
+  return value
+}
+
+function readJson<T>(read: () => T, name: string, hint: string): T {
   try {
-    return parseJsonText(text, limits)
+    return read()
   } catch (error) {
     const reason = error instanceof SyntaxError ? error.message.slice(0, 200) : 'not JSON'
     throw new ProtocolError('badFrame', `${name}: ${reason}${hint}`)

@@ -1,11 +1,11 @@
 import { hookCall } from '../../ingest/claude-hooks.js'
 import { underWorker } from '../../ingest/translate.js'
-import { isObject, type JsonValue } from '../../lib/json.js'
+import { isObject } from '../../lib/json.js'
 import { checkEvent, checkId } from '../../protocol/check.js'
 import { ownId } from '../../protocol/foreign-id.js'
 import type { Answer } from '../../transport/transport.js'
 import type { DialectContext } from '../context.js'
-import { bodyKind, parseJson, readBody, utf8 } from './body.js'
+import { bodyKind, parseBody, readBody } from './body.js'
 import { json, refusal } from './problem.js'
 import type { Call, Route } from './routes.js'
 
@@ -28,7 +28,7 @@ async function takeHook(context: DialectContext, call: Call): Promise<Answer | u
   bodyKind(call.request, ['json'])
   const body = await readBody(context, call)
   if (body === undefined) return undefined
-  const value = parseJson(utf8(body, 'body'), limits, 'body') as JsonValue
+  const value = await parseBody(context, call, body)
   if (!isObject(value)) throw refusal('body', 'an object { session_id, hook_event_name, … }', value)
   const { session: own, events } = hookCall(value)
   const session = checkId(call.query.get('session') || ownId(own), limits, 'session')

@@ -2,14 +2,14 @@ import type { Ingested } from '../../ingest/ingest.js'
 import { OtlpSession } from '../../ingest/otlp.js'
 import { type OtlpItem, otlpItems, otlpSession } from '../../ingest/otlp-items.js'
 import { partialSuccess, readOtlp } from '../../ingest/otlp-protobuf.js'
-import { isObject, type JsonValue } from '../../lib/json.js'
+import { isObject } from '../../lib/json.js'
 import { Oldest } from '../../lib/oldest.js'
 import { checkEvent, checkId } from '../../protocol/check.js'
 import { ProtocolError } from '../../protocol/codes.js'
 import { ownId } from '../../protocol/foreign-id.js'
 import type { Answer } from '../../transport/transport.js'
 import type { DialectContext } from '../context.js'
-import { bodyKind, contentType, parseJson, readBody, turnFor, utf8 } from './body.js'
+import { bodyKind, contentType, parseBody, readBody, turnFor } from './body.js'
 import { json, refusal } from './problem.js'
 import type { Call, Route } from './routes.js'
 
@@ -61,11 +61,9 @@ async function takeOtlp(
   if (!isProtobuf) bodyKind(call.request, ['json'])
   const body = await readBody(context, call)
   if (body === undefined) return undefined
-  const value = isProtobuf
-    ? readOtlp(body, signal, limits)
-    : (parseJson(utf8(body, 'body'), limits, 'body') as JsonValue)
+  const value = isProtobuf ? readOtlp(body, signal, limits) : await parseBody(context, call, body)
   if (!isObject(value)) throw refusal('body', 'an object { resourceSpans } or { resourceLogs }', value)
-  await turnFor(context, call.sender, body.length)
+  if (isProtobuf) await turnFor(context, call.sender, body.length)
   const { groups, total } = groupsOf(otlpItems(value), call, sessions)
   await turnFor(context, call.sender, body.length)
   // What each session is told depends on what it has: on that of a log, once it is here.

@@ -14,7 +14,7 @@ import type { TopicName } from '../../protocol/topic.js'
 import { type TraceContext, traceContext } from '../../protocol/trace.js'
 import type { Answer, Request } from '../../transport/transport.js'
 import type { DialectContext } from '../context.js'
-import { type BodyKind, bodyKind, largeBytes, parseJson, readBody, turnFor, utf8 } from './body.js'
+import { type BodyKind, bodyKind, largeBytes, parseBody, parseJson, readBody, turnFor } from './body.js'
 import { type EventReader, eventReaderOf } from './event-reader.js'
 import { commands, ownTopic, workerTopic } from './path-topics.js'
 import { json, problem, refusal } from './problem.js'
@@ -71,10 +71,7 @@ async function publishWhole(
   const body = await readBody(context, call)
   if (body === undefined) return undefined
   const value =
-    kind === 'msgpack'
-      ? unpack(hub.codecs.msgpack, body)
-      : parseJson(utf8(body, 'body'), limits, 'body', hint)
-  await turnFor(context, call.sender, body.length)
+    kind === 'msgpack' ? unpack(hub.codecs.msgpack, body) : await parseBody(context, call, body, hint)
   const trace = traceOf(call.request)
   const total: Total = { first: 0, last: 0, accepted: 0, duplicates: 0 }
   if (read === undefined) {

@@ -13,7 +13,7 @@ import type { Answer } from '../../transport/transport.js'
 import type { DialectContext } from '../context.js'
 import { dialectOf } from '../links/dialect-routes.js'
 import { opened } from '../opened.js'
-import { bodyKind, parseJson, readBody, turnFor, utf8 } from './body.js'
+import { bodyKind, parseBody, readBody } from './body.js'
 import { historyTopic, ownTopic, reads, wholeTopic, workerTopic, writes } from './path-topics.js'
 import { json, refusal } from './problem.js'
 import { choiceOf, flagOf, integerOf, listOf, typesOf } from './query.js'
@@ -260,8 +260,7 @@ async function readFields(
   const body = await readBody(context, call)
   if (body === undefined || body.length === 0) return body && {}
   bodyKind(call.request, ['json'])
-  const value = parseJson(utf8(body, 'body'), context.limits, 'body')
-  await turnFor(context, call.sender, body.length)
+  const value = await parseBody(context, call, body)
   if (!isObject(value)) throw refusal('body', `an object { ${names.join('?, ')}? }`, value)
   const stranger = Object.keys(value).find((name) => !names.includes(name))
   if (stranger !== undefined) throw refusal('body', `no field but ${names.join(', ')}`, stranger)

@@ -7,11 +7,12 @@ import type { Cause } from '../../protocol/frames.js'
 import type { Limits } from '../../protocol/limits.js'
 import { formatTopic, type TopicName } from '../../protocol/topic.js'
 import type { StateOptions, StateSnapshot } from '../../session/precondition.js'
-import { CheckedValue } from '../../state/checked-value.js'
+import type { Edit } from '../../state/checked-change.js'
 import type { Answer, Request } from '../../transport/transport.js'
 import type { BodyContext } from '../context.js'
 import { opened } from '../opened.js'
-import { bodyKind, contentType, largeBytes, parseJson, readBody, turnFor, utf8 } from './body.js'
+import { inTurns } from '../state-turns.js'
+import { bodyKind, contentType, largeBytes, parseBody, parseJson, readBody, turnFor } from './body.js'
 import { ownTopic, reads, sessionTopic, workerTopic, writes } from './path-topics.js'
 import { json } from './problem.js'
 import { slicesOf } from './query.js'
@@ -123,11 +124,11 @@ async function readOne({ hub }: BodyContext, call: Call): Promise<Answer> {
 
 async function set(context: BodyContext, call: Call): Promise<Answer | undefined> {
   const options = optionsOf(call.request, context.limits)
-  const value = await readValue(context, call, () => bodyKind(call.request, ['json']))
-  if (value === undefined) return undefined
-  const checked = CheckedValue.of(value, context.limits)
-  await turnFor(context, call.sender, checked?.bytes ?? 0)
-  return changed(context, call, checked ?? { value }, options)
+  bodyKind(call.request, ['json'])
+  const body = await readBody(context, call)
+  if (body === undefined) return undefined
+  const value = await parseBody(context, call, body)
+  return changed(context, call, await preparedBy(context, call, body, { value }), options)
 }
 
 const patchType = 'application/json-patch+json'
@@ -137,13 +138,27 @@ async function patch(context: BodyContext, call: Call): Promise<Answer | undefin
   const { limits } = context
   const options = optionsOf(call.request, limits)
   const type = contentType(call.request)
-  const value = await readValue(context, call, () => {
-    if (type === patchType || type === mergeType) return
+  if (type !== patchType && type !== mergeType)
     throw new ProtocolError('unsupportedMediaType', `content-type: expected ${patchType} or ${mergeType}`)
-  })
-  if (value === undefined) return undefined
+  const body = await readBody(context, call)
+  if (body === undefined) return undefined
+  const value = await parseBody(context, call, body)
   const change = type === mergeType ? { merge: value } : { patch: checkPatch(value, limits, 'patch') }
-  return changed(context, call, change, options)
+  return changed(context, call, await preparedBy(context, call, body, change), options)
+}
+
+function preparedBy(
+  context: BodyContext,
+  { sender, use }: Call,
+  body: Buffer,
+  change: { readonly value: JsonValue } | Edit,
+): Promise<StateChange> {
+  const given = { change, bytes: body.length, json: body }
+  return inTurns(
+    context,
+    sender,
+    use(({ topic, param }) => ({ topic, slice: param('slice'), ...given })),
+  )
 }
 
 function remove(context: BodyContext, call: Call): Promise<Answer> {
@@ -160,20 +175,6 @@ async function changed(
   const submitted = use(({ topic, param }) => hub.submitState(topic, param('slice'), change, options))
   const { epoch, offset, changed } = await submitted
   return json(200, { offset, changed }, { etag: `"${formatCursor(epoch, offset)}"` })
-}
-
-/** @returns the JSON of the body; undefined if the peer has gone */
-async function readValue(
-  context: BodyContext,
-  call: Call,
-  checkType: () => void,
-): Promise<JsonValue | undefined> {
-  checkType()
-  const body = await readBody(context, call)
-  if (body === undefined) return undefined
-  const value = parseJson(utf8(body, 'body'), context.limits, 'body') as JsonValue
-  await turnFor(context, call.sender, body.length)
-  return value
 }
 
 /** Answers 304 to a client that already has the snapshot (RFC 9110 section 13.1.2). */

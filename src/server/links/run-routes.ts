@@ -8,7 +8,7 @@ import { formatTopic, parseTopic, type TopicName } from '../../protocol/topic.js
 import type { SessionSummary } from '../../session/summary.js'
 import type { Answer } from '../../transport/transport.js'
 import type { StreamContext } from '../context.js'
-import { bodyKind, parseJson, readBody, utf8 } from '../http/body.js'
+import { bodyKind, parseBody, readBody } from '../http/body.js'
 import { reads } from '../http/path-topics.js'
 import { json, refusal } from '../http/problem.js'
 import type { Call, RequestHead, Route } from '../http/routes.js'
@@ -98,7 +98,7 @@ async function answerRun(
 async function bodyOf(context: StreamContext, call: Call): Promise<JsonValue | undefined> {
   bodyKind(call.request, ['json'])
   const body = await readBody(context, call)
-  return body && (parseJson(utf8(body, 'body'), context.limits, 'body') as JsonValue)
+  return body && (await parseBody(context, call, body))
 }
 
 function sessionOf({ limits }: StreamContext, route: RunRoute, body: JsonValue | undefined): string {

@@ -7,7 +7,7 @@ import type { Answer } from '../../transport/transport.js'
 import { sameHub, unlocked, type VerifiedGrant } from '../access/grant.js'
 import { fingerprint } from '../access/tokens.js'
 import type { StreamContext } from '../context.js'
-import { bodyKind, parseJson, readBody, turnFor, utf8 } from '../http/body.js'
+import { bodyKind, parseBody, readBody } from '../http/body.js'
 import { json, problem, refusal } from '../http/problem.js'
 import type { Call } from '../http/routes.js'
 import { followedBy } from './stream-link.js'
@@ -41,8 +41,7 @@ export async function change(
   bodyKind(call.request, ['json'])
   const body = await readBody(context, call)
   if (body === undefined) return undefined
-  const value = parseJson(utf8(body, 'body'), limits, 'body')
-  await turnFor(context, call.sender, body.length)
+  const value = await parseBody(context, call, body)
   const frames: readonly unknown[] = Array.isArray(value) ? value : [value]
   if (frames.length > limits.streamFramesMax) {
     throw refusal('body', `at most ${limits.streamFramesMax} frames`, frames.length)

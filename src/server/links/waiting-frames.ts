@@ -16,6 +16,8 @@ const undecodedBytesMax = 2 * 1024 * 1024
 interface Doing {
   /** @returns nothing when it could not be decoded: the connection is closed then */
   decode(bytes: Uint8Array, binary: boolean): JsonValue | undefined
+  /** Does what takes long about a frame, over several turns. @returns what performs it then; never rejects */
+  prepare(value: JsonValue, bytes: number): Promise<() => Promise<void> | undefined>
   /** @returns nothing, unless what comes after it has to wait; never rejects */
   perform(value: JsonValue): Promise<void> | undefined
   /** Whether what waited may still be done. */
@@ -79,10 +81,14 @@ export class WaitingFrames {
       }
       await this.#doing.turn(first.size)
       if (first !== this.#waiting[0]) return
+      // It waits with the others, so that they can all be done in order when the WebSocket closes.
+      const { value } = first
+      const perform = value === undefined ? undefined : await this.#doing.prepare(value, first.size)
+      if (first !== this.#waiting[0]) return
       this.#waiting.shift()
       this.#bytes -= first.size
-      if (first.value === undefined || !this.#doing.isOpen()) continue
-      this.#blocking = this.#doing.perform(first.value)
+      if (perform === undefined || !this.#doing.isOpen()) continue
+      this.#blocking = perform()
       if (this.#blocking !== undefined) await this.#blocking
       this.#blocking = undefined
     }

@@ -19,11 +19,13 @@ import type {
   Subscribe,
 } from '../../protocol/frames.js'
 import { formatTopic } from '../../protocol/topic.js'
+import type { Edit } from '../../state/checked-change.js'
 import type { Socket, SocketEvents } from '../../transport/transport.js'
 import type { VerifiedGrant } from '../access/grant.js'
 import { RateError } from '../access/rate-limits.js'
 import type { LinkContext } from '../context.js'
 import { largeBytes, turnFor } from '../http/body.js'
+import { inTurns } from '../state-turns.js'
 import { ConnectionLog } from './connection-log.js'
 import type { IdleLink, IdleTimer } from './idle-timers.js'
 import type { Closable } from './links.js'
@@ -100,19 +102,47 @@ export class Client implements SocketEvents, IdleLink, Closable {
     const sender = holder === '' ? this.#address : holder
     return new WaitingFrames({
       decode: (bytes, binary) => this.#decoded(bytes, binary),
+      prepare: (value, size) => this.#prepare(value, size, sender),
       perform: (value) => this.#perform(value),
       isOpen: () => this.#mayGoOn(),
       turn: (bytes) => turnFor(this.#context, sender, bytes),
     })
   }
 
+  /** Does over several turns what takes long about a change of state. @returns what makes the change, or performs any other frame */
+  async #prepare(value: JsonValue, bytes: number, sender: string): Promise<() => Promise<void> | undefined> {
+    try {
+      const frame = checkFrame(value, this.#context.limits)
+      if (!isChange(frame)) return () => this.#performChecked(frame, value)
+      const { topic, slice } = frame
+      this.#connection.permissions.expectWrite(topic)
+      const change = await inTurns(this.#context, sender, { topic, slice, change: changeOf(frame), bytes })
+      return () => this.#performChecked(frame, value, change)
+    } catch {
+      // It fails in the same way, and says so, where it is performed.
+      return () => this.#perform(value)
+    }
+  }
+
   /** @returns nothing, unless the frame has to wait for what a log says */
   #perform(value: JsonValue): Promise<void> | undefined {
     try {
-      const frame = checkFrame(value, this.#context.limits)
+      return this.#performChecked(checkFrame(value, this.#context.limits), value)
+    } catch (error) {
+      this.#refuse(value, error)
+      return undefined
+    }
+  }
+
+  #performChecked(
+    frame: Checked<ClientFrame>,
+    value: JsonValue,
+    change?: StateChange,
+  ): Promise<void> | undefined {
+    try {
       const opening = frame.type === 'subscribe' ? this.#opening(frame) : undefined
       if (opening === undefined) {
-        this.#do(frame)
+        this.#do(frame, change)
         return undefined
       }
       return opening
@@ -242,7 +272,7 @@ export class Client implements SocketEvents, IdleLink, Closable {
     }
   }
 
-  #do(frame: Checked<ClientFrame>): void {
+  #do(frame: Checked<ClientFrame>, change?: StateChange): void {
     switch (frame.type) {
       case 'subscribe':
       case 'update':
@@ -255,7 +285,7 @@ export class Client implements SocketEvents, IdleLink, Closable {
       case 'set':
       case 'patch':
       case 'merge':
-        return this.#changeState(frame)
+        return this.#changeState(frame, change ?? changeOf(frame))
       case 'authorize':
         return this.#authorize(frame)
       case 'ping':
@@ -286,10 +316,10 @@ export class Client implements SocketEvents, IdleLink, Closable {
     }))
   }
 
-  #changeState(frame: Checked<SetState | Patch | Merge>): void {
+  #changeState(frame: ChangeFrame, change: StateChange): void {
     const { topic, slice, cause } = frame
     this.#connection.permissions.expectWrite(topic)
-    const submitted = this.#context.hub.submitState(topic, slice, changeOf(frame), {
+    const submitted = this.#context.hub.submitState(topic, slice, change, {
       ...(cause && { cause }),
     })
     this.#answer(frame, submitted, ({ offset, changed }) => ({
@@ -352,7 +382,13 @@ function expectRate(afterMs: number, most: string): void {
   if (afterMs > 0) throw new RateError(`expected at most ${most} a second`, afterMs)
 }
 
-function changeOf(frame: Checked<SetState | Patch | Merge>): StateChange {
+type ChangeFrame = Checked<SetState | Patch | Merge>
+
+function isChange(frame: Checked<ClientFrame>): frame is ChangeFrame {
+  return frame.type === 'set' || frame.type === 'patch' || frame.type === 'merge'
+}
+
+function changeOf(frame: ChangeFrame): { readonly value: JsonValue } | Edit {
   switch (frame.type) {
     case 'set':
       return { value: frame.value }

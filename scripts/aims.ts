@@ -94,8 +94,12 @@ const aims: readonly Aim[] = [
       ),
     because: `the objects of a connection are 2.0 KB (WebSocket) and 2.7 KB (SSE) of the heap; above that it is what handshakes have left, until V8 collects it ${measuredIn64}`,
   })),
-  publishAim('in process', 1_000),
-  publishAim('HTTP NDJSON', 200),
+  publishAim(
+    'in process',
+    1_000,
+    'every text is looked through for secrets; with `masking: { mode: "off" }` 1,312,000 on this machine ([decision 47](adr/0047-what-publishing-costs.md))',
+  ),
+  publishAim('HTTP NDJSON', 200, shared),
   {
     what: 'publishing one event a request over HTTP',
     aim: '≤ 1.40 × the limit',
@@ -224,7 +228,7 @@ function publishRow(rows: readonly Row[], way: string, who = 'runcast'): Row | u
   return rows.find((row) => row.who === who && row.way === way)
 }
 
-function publishAim(way: string, least: number): Aim {
+function publishAim(way: string, least: number, because: string): Aim {
   return {
     what: `publishing ${way}, no subscriber`,
     aim: `≥ ${thousands(least)} events/s a core`,
@@ -233,7 +237,7 @@ function publishAim(way: string, least: number): Aim {
       if (typeof value !== 'number') return undefined
       return { text: `${thousands(Math.round(value))} events/s a core`, met: value >= least }
     },
-    because: shared,
+    because,
   }
 }
 
@@ -241,7 +245,11 @@ function publishAim(way: string, least: number): Aim {
 function atMost(spread: string | number | undefined, most: number, unit: string): Measured | undefined {
   const [median, min] = numbersOf(spread)
   if (median === undefined) return undefined
-  return { text: `${spread} ${unit}`, met: median <= most, undecided: min !== undefined && min <= most }
+  return {
+    text: `${shown(spread)} ${unit}`,
+    met: median <= most,
+    undecided: min !== undefined && min <= most,
+  }
 }
 
 /** Compares the medians of Runcast and of a peer in one cell. */
@@ -250,7 +258,11 @@ function atMostOf(rows: readonly Row[], column: string, peer: string, unit: stri
   const [own] = numbersOf(ours)
   const [most] = numbersOf(theirs)
   if (own === undefined || most === undefined) return undefined
-  return { text: `${ours} beside ${theirs} ${unit}`, met: own <= most }
+  return { text: `${shown(ours)} beside ${shown(theirs)} ${unit}`, met: own <= most }
+}
+
+function shown(value: string | number | undefined): string {
+  return typeof value === 'number' ? value.toFixed(1) : String(value)
 }
 
 /** @returns of `median (least–greatest)` these three; of a number itself */

@@ -174,3 +174,13 @@ export function deeperThan(levels: number, value: JsonValue): boolean {
 export function fieldsOf(data: JsonValue | undefined): JsonObject {
   return typeof data === 'object' && data !== null && !isArray(data) ? data : {}
 }
+
+/** @returns the fields before the one with that name, for an object that is copied from there on */
+export function fieldsBefore(name: string, object: JsonObject): Record<string, JsonValue> {
+  const fields: Record<string, JsonValue> = {}
+  for (const earlier in object) {
+    if (earlier === name) break
+    fields[earlier] = object[earlier] as JsonValue
+  }
+  return fields
+}

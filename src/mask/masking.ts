@@ -1,4 +1,4 @@
-import { isArray, type JsonObject, type JsonValue } from '../lib/json.js'
+import { fieldsBefore, isArray, type JsonObject, type JsonValue } from '../lib/json.js'
 import type { Random } from '../lib/random.js'
 import {
   beforeMark,
@@ -300,13 +300,3 @@ class Walk {
 }
 
 const noFields: JsonObject = {}
-
-/** @returns the preceding fields */
-function fieldsBefore(name: string, object: JsonObject): Record<string, JsonValue> {
-  const fields: Record<string, JsonValue> = {}
-  for (const earlier in object) {
-    if (earlier === name) break
-    fields[earlier] = object[earlier] as JsonValue
-  }
-  return fields
-}

@@ -1,4 +1,4 @@
-import { isArray, type JsonObject, type JsonValue } from '../lib/json.js'
+import { fieldsBefore, isArray, type JsonObject, type JsonValue } from '../lib/json.js'
 import { besideMarks, type Found, inOrder, nothingFound } from './found.js'
 import { type Pattern, Patterns } from './patterns.js'
 import { type KeptValue, type SecretValue, spellingsOf, Values } from './values.js'
@@ -24,6 +24,8 @@ export class Redaction {
   readonly #finders: readonly Finder[]
   /** The length of the longest secret that can be found. Characters. */
   readonly lengthMax: number
+  /** What became of large values. */
+  readonly #known = new Map<JsonValue, JsonValue>()
 
   private constructor(finders: readonly Finder[], patterns: readonly Pattern[], lengths: readonly number[]) {
     this.#finders = patterns.length === 0 ? finders : [...finders, new Patterns(patterns)]
@@ -73,23 +75,44 @@ export class Redaction {
     return redacted + text.slice(at)
   }
 
+  /** Redacts a value that is going to be asked for again. */
+  remember(value: JsonValue): void {
+    if (typeof value === 'object' && value !== null) this.#known.set(value, this.value(value))
+  }
+
   /** @returns the value with marks in its texts and in the names of its fields; the same value if it has no secret */
   value<V extends JsonValue>(value: V): V
   value(value: JsonValue): JsonValue {
     if (typeof value === 'string') return this.text(value)
     if (typeof value !== 'object' || value === null) return value
-    if (isArray(value)) {
-      const items = value.map((item) => this.value(item))
-      return items.some((item, at) => item !== value[at]) ? items : value
+    return this.#known.get(value) ?? (isArray(value) ? this.#list(value) : this.#object(value))
+  }
+
+  #list(items: readonly JsonValue[]): JsonValue {
+    let redacted: JsonValue[] | undefined
+    for (let at = 0; at < items.length; at++) {
+      const item = items[at] as JsonValue
+      const made = this.value(item)
+      if (made === item) continue
+      redacted ??= items.slice()
+      redacted[at] = made
     }
-    const object: JsonObject = value
-    let isChanged = false
-    const fields = Object.entries(object).map(([name, item]): readonly [string, JsonValue] => {
-      const field = [this.text(name), this.value(item)] as const
-      isChanged ||= field[0] !== name || field[1] !== item
-      return field
-    })
-    return isChanged ? Object.fromEntries(fields) : object
+    return redacted ?? items
+  }
+
+  #object(object: JsonObject): JsonValue {
+    let redacted: Record<string, JsonValue> | undefined
+    for (const name in object) {
+      const item = object[name] as JsonValue
+      const made = this.value(item)
+      const madeName = this.text(name)
+      if (redacted === undefined) {
+        if (made === item && madeName === name) continue
+        redacted = fieldsBefore(name, object)
+      }
+      redacted[madeName] = made
+    }
+    return redacted ?? object
   }
 }
 
@@ -99,6 +122,7 @@ function findSpellings(
 ): readonly Found[] {
   let found: Found[] | undefined
   for (const { kind, text: spelling } of spellings) {
+    if (spelling.length > text.length) continue
     for (let at = text.indexOf(spelling); at >= 0; at = text.indexOf(spelling, at + spelling.length)) {
       found ??= []
       found.push({ from: at, to: at + spelling.length, kind })

@@ -104,9 +104,10 @@ export class Redacting {
     const store = sessions.committing?.store
     if (store !== undefined && store.replace === undefined)
       throw new ProtocolError('conflict', 'the store of this hub cannot redact: remove the session')
+    const redaction = redactionOf(redacted)
+    if (after === start) await this.#lookAhead(sessions.started(id), redaction)
     const session = sessions.started(id)
     sessions.committing?.admit(session.journal)
-    const redaction = redactionOf(redacted)
     const changed = new Set<Offset>()
     let examined = 0
     if (after === start) {
@@ -130,6 +131,16 @@ export class Redacting {
   async #committed({ journal }: Session): Promise<void> {
     const { committing } = this.#parts.sessions
     if (journal !== undefined) await committing?.committed(journal)
+  }
+
+  /** Redacts values of slices in turns of their own, so that the step that changes all of them finds them done. */
+  async #lookAhead(session: Session, redaction: Redaction): Promise<void> {
+    for (const { state } of session.topics()) {
+      for (const [, value] of [...state.kept()]) {
+        redaction.remember(value)
+        await this.#parts.turns.next()
+      }
+    }
   }
 
   async #inMemory(session: Session, { redaction, redacted, changed }: InMemory): Promise<number> {

@@ -6,8 +6,9 @@ import { ProtocolError } from '../../protocol/codes.js'
 import { type Cursor, formatCursor, type Offset } from '../../protocol/cursor.js'
 import { isOwnType, type TopicName } from '../../protocol/topic.js'
 import type { Answer, Stream, StreamEvents } from '../../transport/transport.js'
-import type { HubContext } from '../context.js'
+import type { AccessContext, HubContext } from '../context.js'
 import { opened } from '../opened.js'
+import { largeBytes, turnFor } from './body.js'
 import { reads, wholeTopic } from './path-topics.js'
 import { choiceOf } from './query.js'
 import type { Call, Route } from './routes.js'
@@ -24,7 +25,9 @@ const contentTypes: Readonly<Record<Format, string>> = {
 const pageEvents = 250
 
 /** All retained events of a session, running or ended, as one download. */
-export function exportRoute(context: HubContext): Route {
+type ExportContext = HubContext & Pick<AccessContext, 'workTurns'>
+
+export function exportRoute(context: ExportContext): Route {
   return {
     method: 'GET',
     path: '/api/sessions/{session}/export',
@@ -34,7 +37,7 @@ export function exportRoute(context: HubContext): Route {
   }
 }
 
-async function exportSession(context: HubContext, call: Call): Promise<Answer | undefined> {
+async function exportSession(context: ExportContext, call: Call): Promise<Answer | undefined> {
   const format = choiceOf(call.query, 'format', formats) ?? 'ndjson'
   await opened(context.hub, call)
   const { topic, before } = call.use(({ topic, param }) => {
@@ -57,8 +60,11 @@ async function exportSession(context: HubContext, call: Call): Promise<Answer | 
   download.stream = call.exchange.stream(head, download)
   try {
     for (let page = first; ; ) {
-      await download.write(textOf(page.entries, format))
-      if (download.gone) return undefined
+      for (const text of textsOf(page.entries, format)) {
+        await download.write(text)
+        if (download.gone) return undefined
+        await turnFor(context, call.sender, text.length)
+      }
       if (page.next === undefined) break
       page = await pageOf(context, call, { topic, before, after: page.next })
     }
@@ -122,10 +128,18 @@ class Download implements StreamEvents {
   }
 }
 
-function textOf(entries: readonly Entry[], format: Format): string {
+/** @returns the text of a page in pieces, each made when it is asked for; many large events take longer than a turn may */
+function* textsOf(entries: readonly Entry[], format: Format): Generator<string> {
   const events = entries.filter(({ event }) => !isOwnType(event.type))
-  if (format === 'ndjson') return events.map(lineOf).join('')
-  return conflate(events).map(paragraphOf).join('')
+  const isText = format === 'text'
+  let piece = ''
+  for (const entry of isText ? conflate(events) : events) {
+    piece += isText ? paragraphOf(entry) : lineOf(entry)
+    if (piece.length < largeBytes) continue
+    yield piece
+    piece = ''
+  }
+  yield piece
 }
 
 /** An event in the form of `publish`, with its offset and worker. */

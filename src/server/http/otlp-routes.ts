@@ -1,4 +1,3 @@
-import type { Ingested } from '../../ingest/ingest.js'
 import { OtlpSession } from '../../ingest/otlp.js'
 import { type OtlpItem, otlpItems, otlpSession } from '../../ingest/otlp-items.js'
 import { partialSuccess, readOtlp } from '../../ingest/otlp-protobuf.js'
@@ -7,6 +6,7 @@ import { Oldest } from '../../lib/oldest.js'
 import { checkEvent, checkId } from '../../protocol/check.js'
 import { ProtocolError } from '../../protocol/codes.js'
 import { ownId } from '../../protocol/foreign-id.js'
+import type { NewEvent } from '../../protocol/frames.js'
 import type { Answer } from '../../transport/transport.js'
 import type { DialectContext } from '../context.js'
 import { bodyKind, contentType, parseBody, readBody, turnFor } from './body.js'
@@ -143,14 +143,18 @@ async function publishAll(
 
 /** The events that items of a session become, which depends on what runs in it. */
 class Reading {
-  readonly found: Ingested[] = []
+  readonly events: NewEvent[] = []
+  /** Of each event; undefined for the session's own. */
+  readonly workers: (string | undefined)[] = []
+  readonly #limits: DialectContext['limits']
   readonly #reader: OtlpSession
   readonly #isRunning: (worker: string | undefined) => boolean
   /** Whether each worker was running when it was first asked for. */
   readonly #asked = new Map<string | undefined, boolean>()
   #hasChanged = false
 
-  constructor(hub: DialectContext['hub'], session: string) {
+  constructor({ hub, limits }: DialectContext, session: string) {
+    this.#limits = limits
     this.#isRunning = (worker) => {
       const run = hub.run(session, worker)
       return run !== undefined && run.until === undefined
@@ -170,10 +174,15 @@ class Reading {
     return [...this.#asked].some(([worker, wasRunning]) => this.#isRunning(worker) !== wasRunning)
   }
 
-  /** @returns all that was found so far */
-  take(items: readonly OtlpItem[]): readonly Ingested[] {
-    for (const item of items) this.found.push(...this.#reader.take(item))
-    return this.found
+  /** @throws ProtocolError if an event is not valid */
+  take(items: readonly OtlpItem[]): this {
+    for (const item of items) {
+      for (const { event, worker } of this.#reader.take(item)) {
+        this.events.push(checkEvent(event, this.#limits))
+        this.workers.push(worker)
+      }
+    }
+    return this
   }
 }
 
@@ -186,7 +195,7 @@ async function publish(
 ): Promise<void> {
   const { hub, limits, workTurns } = context
   checkId(session, limits, 'session')
-  const reading = new Reading(hub, session)
+  const reading = new Reading(context, session)
   for (let at = 0; at < items.length; at += itemsPerTurn) {
     if (at > 0) await workTurns.take(call.sender)
     reading.take(items.slice(at, at + itemsPerTurn))
@@ -196,17 +205,15 @@ async function publish(
     await hub.openAll([{ topic: { kind: 'session', session } }])
   }
   const submitted = call.use(({ permissions }) => {
-    const found = reading.isStale ? new Reading(hub, session).take(items) : reading.found
-    for (const worker of new Set(found.map((one) => one.worker))) {
+    const { events, workers } = reading.isStale ? new Reading(context, session).take(items) : reading
+    for (const worker of new Set(workers)) {
       if (worker === undefined) permissions.expectWrite({ kind: 'session', session })
       else permissions.expectWrite({ kind: 'worker', session, worker: checkId(worker, limits, 'worker') })
     }
-    const events = found.map(({ event }) => checkEvent(event, limits))
     const parts: Promise<unknown>[] = []
     for (let at = 0; at < events.length; at += limits.publishEventsMax) {
-      const part = found.slice(at, at + limits.publishEventsMax)
-      const workers = part.map(({ worker }) => worker)
-      parts.push(hub.submitTo(session, workers, events.slice(at, at + part.length)))
+      const end = at + limits.publishEventsMax
+      parts.push(hub.submitTo(session, workers.slice(at, end), events.slice(at, end)))
     }
     return Promise.all(parts)
   })

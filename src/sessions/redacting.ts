@@ -136,7 +136,7 @@ export class Redacting {
   /** Redacts values of slices in turns of their own, so that the step that changes all of them finds them done. */
   async #lookAhead(session: Session, redaction: Redaction): Promise<void> {
     for (const { state } of session.topics()) {
-      for (const [, value] of [...state.kept()]) {
+      for (const [, value] of state.kept()) {
         redaction.remember(value)
         await this.#parts.turns.next()
       }

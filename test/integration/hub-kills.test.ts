@@ -70,6 +70,8 @@ async function produce(
           method: 'POST',
           headers: { 'content-type': 'application/x-ndjson' },
           body,
+          // Under load, Node's fetch has waited for ever for a hub that was killed just after it began to listen.
+          signal: AbortSignal.timeout(10_000),
         })
         const said = (await answer.json()) as { accepted: number; duplicates: number; last: number }
         if (answer.status === 200 && said.accepted + said.duplicates === count) {

@@ -63,6 +63,8 @@ async function produce(name: string, acknowledged: Set<string>, isOver: () => bo
           method: 'POST',
           headers: { 'content-type': 'application/x-ndjson' },
           body,
+          // Under load, Node's fetch has waited for ever for a hub that was killed just after it began to listen.
+          signal: AbortSignal.timeout(10_000),
         })
         const { accepted, duplicates } = (await answer.json()) as { accepted: number; duplicates: number }
         if (answer.status === 200 && accepted + duplicates === count) break

@@ -50,7 +50,8 @@ class HubProcess {
 async function ask(path: string, init: RequestInit = {}): Promise<{ status: number; body: unknown }> {
   for (;;) {
     try {
-      const answer = await fetch(`${url}${path}`, init)
+      // Under load, Node's fetch has waited for ever for a hub that was killed just after it began to listen.
+      const answer = await fetch(`${url}${path}`, { ...init, signal: AbortSignal.timeout(10_000) })
       const body: unknown = await answer.json().catch(() => undefined)
       if (answer.status < 500) return { status: answer.status, body }
     } catch {

@@ -637,6 +637,11 @@ export class Hub {
     this.#delivery.flush.flushAll()
   }
 
+  /** The number of events that were delivered to those who follow live. */
+  get flushedEvents(): number {
+    return this.#delivery.flush.events.sum
+  }
+
   /** Tells every connection that the hub goes away. */
   close(): void {
     this.#parts.texts?.close()

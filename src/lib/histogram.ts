@@ -26,6 +26,11 @@ export class Histogram {
     this.#sum += value
   }
 
+  /** Of all values. */
+  get sum(): number {
+    return this.#sum
+  }
+
   read(): HistogramReading {
     return { bounds: this.#bounds, counts: [...this.#counts], sum: this.#sum }
   }

@@ -156,7 +156,7 @@ export function makeService(
     connections: new OpenConnections(),
     // Uses the real event loop, even if the hub has another clock.
     entryQueue: new EntryQueue(systemClock),
-    workTurns: new WorkTurns(systemClock, () => hub.flush()),
+    workTurns: new WorkTurns(systemClock, hub),
     clock,
     log,
     counts,

@@ -1,23 +1,39 @@
 import type { Clock } from '../../lib/clock.js'
 
+/** What has to go on while large pieces of work are done. */
+interface Live {
+  /** Delivers what was published in this turn. */
+  flush(): void
+  /** The number of events that were delivered to those who follow live. */
+  readonly flushedEvents: number
+}
+
+/** How long after its last event live delivery counts as going on. */
+const liveMs = 100
+/** A shorter piece is followed by the next one without a rest. */
+const restMsMin = 1
+
 /**
  * Large pieces of work are done at most one in a turn of the event loop, after what is live has left. The senders take turns:
  * who sends a hundred waits for them alone.
  *
  * A piece may begin while the turn reads from sockets or when it ends, so the next one waits for the end of the turn after it.
- * Otherwise both would be done before the sockets are read again.
+ * Otherwise both would be done before the sockets are read again. As long as events are delivered, the next piece waits as long
+ * as the last one took, so that this work takes at most half of the time.
  */
 export class WorkTurns {
   readonly #clock: Clock
-  readonly #flush: () => void
+  readonly #live: Live
+  #flushedEvents = 0
+  /** When events were delivered last. */
+  #liveAt = Number.NEGATIVE_INFINITY
   /** Whether this turn, or the one before it, has had its piece. */
   #isTaken = false
   readonly #waiting = new Map<string, (() => void)[]>()
 
-  /** @param flush delivers what was published in this turn */
-  constructor(clock: Clock, flush: () => void) {
+  constructor(clock: Clock, live: Live) {
     this.#clock = clock
-    this.#flush = flush
+    this.#live = live
   }
 
   /**
@@ -38,8 +54,20 @@ export class WorkTurns {
 
   #begin(): void {
     this.#isTaken = true
-    this.#flush()
-    this.#clock.defer(() => this.#clock.defer(() => this.#turn()))
+    this.#live.flush()
+    const began = this.#clock.elapsed()
+    this.#clock.defer(() => this.#rest(began))
+  }
+
+  #rest(began: number): void {
+    const next = () => this.#clock.defer(() => this.#turn())
+    const now = this.#clock.elapsed()
+    const { flushedEvents } = this.#live
+    if (flushedEvents !== this.#flushedEvents) this.#liveAt = now
+    this.#flushedEvents = flushedEvents
+    const took = now - began
+    if (took >= restMsMin && now - this.#liveAt < liveMs) this.#clock.after(Math.ceil(took), next)
+    else next()
   }
 
   #turn(): void {

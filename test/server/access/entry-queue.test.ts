@@ -58,7 +58,7 @@ t.test('large work is done at most once in a turn, after a flush, and the sender
   clock.defer = (task) => void ends.push(task)
   let flushes = 0
   const done: string[] = []
-  const turns = new WorkTurns(clock, () => (flushes += 1))
+  const turns = new WorkTurns(clock, { flush: () => void (flushes += 1), flushedEvents: 0 })
   const work = async (sender: string, name: string) => {
     await turns.take(sender)
     done.push(name)
@@ -82,4 +82,45 @@ t.test('large work is done at most once in a turn, after a flush, and the sender
   await endTurn()
   t.equal(ends.length, 0, 'nothing is asked for where nothing waits')
   t.equal(turns.take('c'), undefined, 'who comes then begins at once')
+})
+
+t.test('while events are delivered, a piece is followed by a rest that is as long', async (t) => {
+  let now = 0
+  let ends: (() => void)[] = []
+  const rests: number[] = []
+  const clock = {
+    now: () => now,
+    elapsed: () => now,
+    defer: (task: () => void) => void ends.push(task),
+    after: (ms: number, task: () => void) => {
+      rests.push(ms)
+      ends.push(task)
+      return { cancel: () => {} }
+    },
+  }
+  const live = { flush: () => {}, flushedEvents: 0 }
+  const turns = new WorkTurns(clock, live)
+  /** @returns the rest after a piece of so many milliseconds; nothing if there was none */
+  const restAfter = async (ms: number): Promise<number | undefined> => {
+    rests.length = 0
+    t.equal(turns.take('a'), undefined)
+    now += ms
+    let isNext = false
+    const next = Promise.resolve(turns.take('a')).then(() => (isNext = true))
+    while (!isNext) {
+      const tasks = ends
+      ends = []
+      for (const task of tasks) task()
+      await new Promise<void>((resolve) => setImmediate(resolve))
+    }
+    await next
+    while (ends.length > 0) ends.shift()?.()
+    return rests[0]
+  }
+  t.equal(await restAfter(10), undefined, 'nothing is live')
+  live.flushedEvents += 1
+  t.equal(await restAfter(7.5), 8)
+  t.equal(await restAfter(20), 20, 'as it was a moment ago')
+  t.equal(await restAfter(0.5), undefined, 'a short one')
+  t.equal(await restAfter(100), undefined, 'nothing was live for long enough')
 })

@@ -5,7 +5,7 @@ import { isPlainJson } from '../mask/plain-json.js'
 import { ProtocolError } from '../protocol/codes.js'
 import type { TopicName } from '../protocol/topic.js'
 import { applyMerge, applyPatch } from '../state/apply.js'
-import { CheckedEdit, CheckedValue, type Edit } from '../state/checked-change.js'
+import { CheckedEdit, CheckedValue, type Checking, type Edit } from '../state/checked-change.js'
 import type { AccessContext, HubContext } from './context.js'
 import { largeBytes, turnFor } from './http/body.js'
 
@@ -49,14 +49,22 @@ export async function inTurns(
     isPlain: (value: JsonValue) => isPlainText() && !hasSecretField(value),
     turn,
   }
-  if ('value' in change) return (await CheckedValue.of(change.value, checking)) ?? change
-  if (before === undefined || !isCanonicalEdit(change, limits)) return change
+  const checked =
+    'value' in change ? await CheckedValue.of(change.value, checking) : await checkedEdit(change, checking)
   await turn()
-  const made = madeBy(change, before, limits)
+  return checked ?? change
+}
+
+/** @returns undefined if there is nothing to edit, or the edit does not fit */
+async function checkedEdit(edit: Edit, checking: Checking): Promise<CheckedEdit | undefined> {
+  const { limits, before, turn } = checking
+  if (before === undefined || !isCanonicalEdit(edit, limits)) return undefined
   await turn()
-  const after = made === undefined ? undefined : await CheckedValue.of(made, checking)
+  const made = madeBy(edit, before, limits)
+  if (made === undefined) return undefined
   await turn()
-  return after === undefined ? change : new CheckedEdit(change, before, after)
+  const after = await CheckedValue.of(made, checking)
+  return after && new CheckedEdit(edit, before, after)
 }
 
 function isCanonicalEdit(edit: Edit, { depthMax, namesMax }: HubContext['limits']): boolean {

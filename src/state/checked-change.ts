@@ -3,7 +3,7 @@ import type { PatchOperation } from '../protocol/frames.js'
 import type { Limits } from '../protocol/limits.js'
 import { type Comparison, compareWithin } from './compare.js'
 
-interface Checking {
+export interface Checking {
   readonly limits: Limits
   /** The value that the slice has now; undefined if there is none. */
   readonly before: JsonValue | undefined

@@ -158,7 +158,7 @@ const noBounds = (
   'mapFull noSpace fileTooLarge quotaExceeded inputOutput ' +
   'defaultPort start format headBytes extentBytes recordsFrom ' +
   'byteOrderMark bigData corrupted pageNotFound headerBytes metaBytes magic mark nodeBytes numberKeys treeFlags overflowBytes sealBytes subTable version ' +
-  'blocksPerEvent farthest cutJoinPace rounding levelsAround itemWork memberWork overheadBytes idBytes smallLength hashBytes markBytes stepBytes nudgeBytes frameBytes unsignedMax headBytesMax unitBytesMax shortTextMax batchNumbersBytes ' +
+  'blocksPerEvent farthest cutJoinPace rounding levelsAround levelsInPatch itemWork memberWork overheadBytes idBytes smallLength hashBytes markBytes stepBytes nudgeBytes frameBytes unsignedMax headBytesMax unitBytesMax shortTextMax batchNumbersBytes ' +
   'topicsNamed nonceBytes tagBytes sealedVersion erasBegin hashChars one several shardsMax slotsMax versionMin ' +
   'pieceShare touchPart cursorIntervalMs'
 ).split(' ')

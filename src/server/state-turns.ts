@@ -4,7 +4,7 @@ import { hasSecretField } from '../mask/named-values.js'
 import { isPlainJson } from '../mask/plain-json.js'
 import { ProtocolError } from '../protocol/codes.js'
 import type { TopicName } from '../protocol/topic.js'
-import { applyMerge, applyPatch } from '../state/apply.js'
+import { applyMerge, applyPatch, levelsInPatch } from '../state/apply.js'
 import { CheckedEdit, CheckedValue, type Checking, type Edit } from '../state/checked-change.js'
 import type { AccessContext, HubContext } from './context.js'
 import { largeBytes, turnFor } from './http/body.js'
@@ -19,9 +19,6 @@ interface Given {
   /** The JSON text, if it came as JSON. */
   readonly json?: Buffer
 }
-
-/** The values of a patch are nested within its operations. */
-const levelsInPatch = 2
 
 /**
  * Does in turns of their own whatever takes long about a large change: checks, applying a patch, the comparison. It is done again

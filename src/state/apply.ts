@@ -9,6 +9,9 @@ export type PatchBounds = Pick<
   'patchOperationsMax' | 'patchWorkMax' | 'patchCopiedBytesMax' | 'depthMax'
 >
 
+/** The values of a patch are nested within its operations. */
+export const levelsInPatch = 2
+
 /** For patches made by the hub, which has already applied its bounds. */
 export const unbounded: PatchBounds = {
   patchOperationsMax: Number.POSITIVE_INFINITY,

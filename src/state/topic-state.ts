@@ -10,7 +10,7 @@ import { type Offset, start } from '../protocol/cursor.js'
 import type { Cause, PatchOperation, Slices, StateUpdate } from '../protocol/frames.js'
 import type { Limits } from '../protocol/limits.js'
 import { canonicalValue, tooWide } from '../protocol/value.js'
-import { applyMerge, applyPatch } from './apply.js'
+import { applyMerge, applyPatch, levelsInPatch } from './apply.js'
 import type { CheckedValue } from './checked-change.js'
 import { compareWithin } from './compare.js'
 import { StateRoom } from './room.js'
@@ -186,8 +186,7 @@ export class TopicState {
     if (!Array.isArray(patch)) {
       throw new ProtocolError('badFrame', `patch: expected a list of operations, got ${quote(patch)}`)
     }
-    // The values are nested within operations.
-    const operations = this.#canonical(patch, 'patch', undefined, 2) as readonly PatchOperation[]
+    const operations = this.#canonical(patch, 'patch', undefined, levelsInPatch) as readonly PatchOperation[]
     return this.set(slice, applyPatch(held.value, operations, this.#limits), moment)
   }
 

@@ -135,11 +135,11 @@ export class Redacting {
 
   /** Redacts values of slices in turns of their own, so that the step that changes all of them finds them done. */
   async #lookAhead(session: Session, redaction: Redaction): Promise<void> {
-    for (const { state } of session.topics()) {
-      for (const [, value] of state.kept()) {
-        redaction.remember(value)
-        await this.#parts.turns.next()
-      }
+    // Taken at once: a producer that adds a slice in each turn would never let it end.
+    const values = session.topics().flatMap(({ state }) => [...state.kept()].map(([, value]) => value))
+    for (const value of values) {
+      redaction.remember(value)
+      await this.#parts.turns.next()
     }
   }
 

@@ -55,19 +55,20 @@ function begin() {
       return { code, message, place }
     }
   }
-  const workTurns = { take: async () => {} }
+  let turns = 0
+  const workTurns = { take: async () => void (turns += 1) }
   const context = { hub, limits: hub.limits, clock, report: t.fail, workTurns } as unknown as Parameters<
     typeof inTurns
   >[0]
-  const prepare = (change: Given): Promise<StateChange> =>
+  const prepare = (change: Given, bytes = 100_000): Promise<StateChange> =>
     inTurns(context, 'sender', {
       topic,
       slice: 'plan',
       change,
-      bytes: 100_000,
+      bytes,
       json: Buffer.from(JSON.stringify('value' in change ? change.value : Object.values(change)[0])),
     })
-  return { hub, outcome, prepare }
+  return { hub, outcome, prepare, turns: () => turns }
 }
 
 for (const [name, change] of Object.entries(changes)) {
@@ -94,7 +95,10 @@ for (const [name, change] of Object.entries(changes)) {
 }
 
 t.test('what is small, or cannot be prepared, is left as it is', async (t) => {
-  const { prepare, hub } = begin()
+  const { prepare, hub, turns } = begin()
+  const small: Given = { value: { steps } }
+  t.equal(await prepare(small, 60_000), small)
+  t.equal(turns(), 0)
   t.type(await prepare({ value: { steps } }), CheckedValue)
   t.type(await prepare({ merge: { a: 1 } }), CheckedEdit)
   for (const name of ['a patch that does not fit', 'a value that is nested too deeply'] as const)
@@ -105,4 +109,16 @@ t.test('what is small, or cannot be prepared, is left as it is', async (t) => {
   const first = await prepare({ value: { steps } })
   t.strictSame(hub.changeState('sessions/s', 'plan', first).changed, true)
   t.strictSame(hub.state('sessions/s', ['plan']).slices['plan'], { steps })
+})
+
+t.test('a large change takes a turn for each of its steps', async (t) => {
+  for (const [name, expected] of [
+    ['another value', 4],
+    ['a patch', 6],
+    ['a merge', 6],
+  ] as const) {
+    const { prepare, turns } = begin()
+    await prepare(changes[name] as Given)
+    t.equal(turns(), expected, name)
+  }
 })

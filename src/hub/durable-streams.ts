@@ -6,9 +6,9 @@ import type { NewEvent } from '../protocol/frames.js'
 import type { TopicName } from '../protocol/topic.js'
 import { isExpired, type StreamOutcome } from '../session/durable-stream.js'
 import { Filter } from '../session/filter.js'
+import type { Submitting } from '../sessions/log/submitting.js'
 import type { Publishing } from '../sessions/publishing.js'
 import type { Sessions } from '../sessions/sessions.js'
-import type { Submitting } from '../sessions/submitting.js'
 import type { StreamRecord } from '../store/store.js'
 
 export interface DurableStreamsParts {

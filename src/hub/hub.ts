@@ -27,7 +27,15 @@ import type { EndOptions } from '../session/session-setting.js'
 import { type SessionSummary, summarize } from '../session/summary.js'
 import type { Topic } from '../session/topic.js'
 import { Tracing } from '../session/tracing.js'
-import type { ForkOptions } from '../sessions/forks.js'
+import type { ForkOptions } from '../sessions/forks/forks.js'
+import type { FoundPage } from '../sessions/lists/listing.js'
+import type { SessionPage } from '../sessions/lists/session-pages.js'
+import type { SessionQuery } from '../sessions/lists/session-search.js'
+import type { Publisher, Publishing, PublishResult } from '../sessions/publishing.js'
+import type { Change } from '../sessions/redact/redact-memory.js'
+import { Redacting, type RedactOptions, type RedactResult } from '../sessions/redact/redacting.js'
+import type { GivenSecret } from '../sessions/secrets.js'
+import type { Sessions } from '../sessions/sessions.js'
 import {
   type EntryPage,
   entriesOf,
@@ -35,15 +43,7 @@ import {
   type HistoryQuery,
   pageOf,
   storedPageOf,
-} from '../sessions/history-page.js'
-import type { FoundPage } from '../sessions/listing.js'
-import type { Publisher, Publishing, PublishResult } from '../sessions/publishing.js'
-import type { Change } from '../sessions/redact-memory.js'
-import { Redacting, type RedactOptions, type RedactResult } from '../sessions/redacting.js'
-import type { GivenSecret } from '../sessions/secrets.js'
-import type { SessionPage } from '../sessions/session-pages.js'
-import type { SessionQuery } from '../sessions/session-search.js'
-import type { Sessions } from '../sessions/sessions.js'
+} from '../sessions/stored/history-page.js'
 import { Turns } from '../sessions/turns.js'
 import type { Outbox } from '../store/store.js'
 import { DurableStreams } from './durable-streams.js'

@@ -1,6 +1,6 @@
 import type { Clock } from '../lib/clock.js'
 import type { Notice } from '../session/notice.js'
-import type { Change } from '../sessions/redact-memory.js'
+import type { Change } from '../sessions/redact/redact-memory.js'
 import type { Sessions } from '../sessions/sessions.js'
 
 /** How long the hubs of a log have to deliver a command before it counts as followed by nobody. Milliseconds. */

@@ -10,7 +10,7 @@ import type { Timeline } from '../session/timeline.js'
 import type { StateSetting } from '../session/topic.js'
 import type { Tracing } from '../session/tracing.js'
 import type { Retention, Store } from '../store/store.js'
-import type { Change } from './redact-memory.js'
+import type { Change } from './redact/redact-memory.js'
 
 /** The dependencies of the sessions on their hub. */
 export interface SessionsOptions {

@@ -5,7 +5,7 @@ import type { TopicName } from '../protocol/topic.js'
 import type { Session } from '../session/session.js'
 import type { Topic } from '../session/topic.js'
 import type { Worker } from '../session/worker.js'
-import type { SessionLists } from './session-lists.js'
+import type { SessionLists } from './lists/session-lists.js'
 
 /** The sources of topics. */
 export interface TopicSources {

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { createHub } from '../../src/hub/hub.js'
 import type { HubEvent } from '../../src/protocol/frames.js'
-import { listedMax, StoredSessions } from '../../src/sessions/stored-sessions.js'
+import { listedMax, StoredSessions } from '../../src/sessions/lists/stored-sessions.js'
 import { openLmdb } from '../../src/store/lmdb.js'
 import { memoryStore } from '../../src/store/memory.js'
 import { SimulatedClock } from '../kit/clock.js'

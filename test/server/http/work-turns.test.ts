@@ -31,13 +31,16 @@ t.test('an export is written in pieces of 64 KiB, each in a turn of its own', as
   t.ok(pieces >= 11, `${pieces} pieces of 960 KB`)
 })
 
-t.test('a large body is read, looked through and parsed, checked and published in turns of their own', async (t) => {
-  const { hub, url } = await served(t)
-  const events = Array.from({ length: 40 }, () => ({ type: 'note', data: { text } }))
-  const large = await piecesOf(hub, () => post(`${url}/api/sessions/s/events`, events))
-  t.ok(large >= 4, `${large} pieces`)
-  t.equal(await piecesOf(hub, () => post(`${url}/api/sessions/s/events`, events.slice(0, 1))), 0)
-})
+t.test(
+  'a large body is read, looked through and parsed, checked and published in turns of their own',
+  async (t) => {
+    const { hub, url } = await served(t)
+    const events = Array.from({ length: 40 }, () => ({ type: 'note', data: { text } }))
+    const large = await piecesOf(hub, () => post(`${url}/api/sessions/s/events`, events))
+    t.ok(large >= 4, `${large} pieces`)
+    t.equal(await piecesOf(hub, () => post(`${url}/api/sessions/s/events`, events.slice(0, 1))), 0)
+  },
+)
 
 t.test('many spans are read in turns, and checked before the turn that publishes them', async (t) => {
   const { hub, url } = await served(t)
@@ -74,7 +77,8 @@ t.test('a redaction looks through each slice in a turn of its own', async (t) =>
     },
   }
   const hub = createHub({ clock })
-  for (let index = 0; index < 40; index++) hub.setState('sessions/s', `slice-${index}`, { text: 'the password' })
+  for (let index = 0; index < 40; index++)
+    hub.setState('sessions/s', `slice-${index}`, { text: 'the password' })
   turns = 0
   await hub.redact('s', { values: [{ value: 'the password' }] })
   t.ok(turns >= 40, `${turns} turns`)

@@ -16,9 +16,9 @@ const suites: Readonly<Record<string, readonly string[]>> = {
   state: ['test/state/*', 'test/property/state', 'test/session/state'],
   session: [
     'test/session/*',
-    'test/hub/hub',
+    'test/hub/{hub,masking}',
     'test/delivery/*',
-    'test/sessions/{capacity,commands,committing,damage,history,leases,listing,stored-sessions}',
+    'test/sessions/{capacity,commands,committing,damage,history,leases,listing,redacting,stored-sessions}',
     'test/integration/joins',
     'test/durable-streams/streams',
     'test/server/operations/tracing',

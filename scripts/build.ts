@@ -1,6 +1,6 @@
 /** Compiles `src` into `dist`, bundles the panels page and the MCP SDK, and makes what `package.json` names under `bin` executable. */
 import { spawnSync } from 'node:child_process'
-import { chmodSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 import { noticesOf } from './notices.js'
@@ -18,10 +18,17 @@ const { status } = spawnSync(
 )
 if (status !== 0) process.exit(status ?? 1)
 
+// What was compiled from a file that has moved since would be packed with the rest.
+for (const path of readdirSync('dist', { recursive: true, encoding: 'utf8' })) {
+  const [, source] = /^(?!panels\W)(.+?)(?:\.d\.ts|\.js)(?:\.map)?$/.exec(path) ?? []
+  if (source === undefined || ['.ts', '.tsx'].some((end) => existsSync(`src/${source}${end}`))) continue
+  rmSync(`dist/${path}`)
+}
+
 // The SDK and its schemas are 16 MB when they are installed, and one file of them is used by one command.
-const sdk = 'dist/cli/mcp-protocol.js'
+const sdk = 'dist/cli/mcp/mcp-protocol.js'
 const { metafile } = await build({
-  entryPoints: ['src/cli/mcp-protocol.ts'],
+  entryPoints: ['src/cli/mcp/mcp-protocol.ts'],
   outfile: sdk,
   bundle: true,
   minify: true,

@@ -1,7 +1,7 @@
 import { Command } from 'commander'
 import { defaultData } from './data.js'
 import { CommandError, exitCodes } from './exit-codes.js'
-import { formatBytes, formatCount } from './paint.js'
+import { formatBytes, formatCount } from './showing/paint.js'
 import type { Surroundings } from './surroundings.js'
 
 const examples = `

@@ -6,8 +6,8 @@ import type { Store, StoredEvent } from '../store/store.js'
 import { defaultData, withData } from './data.js'
 import { CommandError, exitCodes, exitCodesHelp } from './exit-codes.js'
 import { type HubHttp, lookUpSession, parseObject, problemOf, reasonOf } from './hub-http.js'
-import { LineSplitter } from './lines.js'
 import { askedHubOf, askedHubOption, idOption, tokenOption } from './options.js'
+import { LineSplitter } from './showing/lines.js'
 import type { Output, Surroundings } from './surroundings.js'
 
 interface ExportOptions {

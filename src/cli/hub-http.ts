@@ -2,7 +2,7 @@ import http from 'node:http'
 import https from 'node:https'
 import { isObject } from '../lib/json.js'
 import { CommandError, exitCodes } from './exit-codes.js'
-import { terminalText } from './paint.js'
+import { terminalText } from './showing/paint.js'
 
 export const defaultHub = 'http://127.0.0.1:4600'
 

@@ -5,7 +5,7 @@ import { askInstead, defaultData, withData } from './data.js'
 import { CommandError, exitCodes } from './exit-codes.js'
 import { type HubHttp, parseObject, problemOf, reach } from './hub-http.js'
 import { askedHubOf, askedHubOption, tokenOption } from './options.js'
-import { formatBytes, formatCount, paletteFor } from './paint.js'
+import { formatBytes, formatCount, paletteFor } from './showing/paint.js'
 import type { Surroundings } from './surroundings.js'
 
 const examples = `

@@ -3,7 +3,7 @@ import type { JsonObject } from '../lib/json.js'
 import { CommandError, exitCodes, exitCodesHelp } from './exit-codes.js'
 import { parseObject, problemOf, reach } from './hub-http.js'
 import { collect, hubOf, hubOption, integerOption, tokenOption } from './options.js'
-import { formatDuration, type Palette, paletteFor, terminalText } from './paint.js'
+import { formatDuration, type Palette, paletteFor, terminalText } from './showing/paint.js'
 import type { Surroundings } from './surroundings.js'
 
 interface ListOptions {

@@ -6,7 +6,7 @@ import { systemRandom } from '../lib/random.js'
 import { defaultLimits } from '../protocol/limits.js'
 import { packageVersion } from '../server/version.js'
 import { CommandError, exitCodes, exitCodesHelp } from './exit-codes.js'
-import { paletteFor } from './paint.js'
+import { paletteFor } from './showing/paint.js'
 import type { Surroundings } from './surroundings.js'
 
 const signals: NodeJS.Signals[] = ['SIGINT', 'SIGTERM', 'SIGHUP']

@@ -3,7 +3,7 @@ import { WebSocket } from 'ws'
 import { connect } from '../client/client.js'
 import { packageVersion } from '../server/version.js'
 import { exitCodes, exitCodesHelp } from './exit-codes.js'
-import { instructions, toolsOf } from './mcp-tools.js'
+import { instructions, toolsOf } from './mcp/mcp-tools.js'
 import { hubOf, hubOption, tokenOption } from './options.js'
 import type { Surroundings } from './surroundings.js'
 
@@ -36,7 +36,7 @@ async function serve(options: McpOptions, surroundings: Surroundings): Promise<v
   const { env, stdin, stdout, stderr } = surroundings
   const hub = hubOf(options, env)
   const { url, token } = hub
-  const { serveTools } = await import('./mcp-protocol.js')
+  const { serveTools } = await import('./mcp/mcp-protocol.js')
   const client = connect(url.href, { WebSocket, timeoutMs: 20_000, ...(token !== undefined && { token }) })
   const tell = (text: string) => stderr.write(`runcast: ${text}\n`)
   client.onStatus((status) => {

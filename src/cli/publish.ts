@@ -5,10 +5,8 @@ import { ingestNames, Translation } from '../ingest/translate.js'
 import { LineError, LineReader } from '../lib/ndjson.js'
 import { ProtocolError, quote } from '../protocol/codes.js'
 import { defaultLimits } from '../protocol/limits.js'
-import { exitCodeOf } from './child.js'
 import { CommandError, exitCodes, exitCodesHelp } from './exit-codes.js'
 import { type HubHttp, lookUpSession, reasonOf } from './hub-http.js'
-import { dialectLine, eventOf, InputError, type Line, parseLine, typeIn } from './input-line.js'
 import {
   hubOf,
   hubOption,
@@ -18,9 +16,11 @@ import {
   tokenOption,
   typeOption,
 } from './options.js'
-import { formatBytes, formatCount, formatDuration } from './paint.js'
-import { awayText, Sender, type SenderNews } from './sender.js'
-import { StatusLine } from './status-line.js'
+import { exitCodeOf } from './running/child.js'
+import { dialectLine, eventOf, InputError, type Line, parseLine, typeIn } from './sending/input-line.js'
+import { awayText, Sender, type SenderNews } from './sending/sender.js'
+import { formatBytes, formatCount, formatDuration } from './showing/paint.js'
+import { StatusLine } from './showing/status-line.js'
 import type { Surroundings } from './surroundings.js'
 
 interface PublishOptions {

@@ -4,7 +4,7 @@ import { Command } from 'commander'
 import { CommandError, exitCodes, exitCodesHelp } from './exit-codes.js'
 import { type HubHttp, lookUpSession, parseObject, problemOf, reasonOf } from './hub-http.js'
 import { collect, hubOf, hubOption, idOption, tokenOption } from './options.js'
-import { formatCount } from './paint.js'
+import { formatCount } from './showing/paint.js'
 import type { Surroundings } from './surroundings.js'
 
 interface RedactOptions {

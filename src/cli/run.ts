@@ -1,12 +1,12 @@
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { ingestNames } from '../ingest/translate.js'
-import { type ChildCommand, workerNameOf } from './child.js'
 import { CommandError, exitCodes, exitCodesHelp } from './exit-codes.js'
 import { type HubHttp, lookUpSession, problemOf } from './hub-http.js'
 import { hubOf, hubOption, idOption, newSessionId, secondsOption, tokenOption } from './options.js'
-import { type NamedCommand, Run, type RunOptions } from './running.js'
+import { type ChildCommand, workerNameOf } from './running/child.js'
+import { type NamedCommand, Run, type RunOptions } from './running/running.js'
+import { loadTerminals } from './running/terminal.js'
 import type { Surroundings } from './surroundings.js'
-import { loadTerminals } from './terminal.js'
 
 const examples = `
 Examples:

@@ -10,18 +10,24 @@ import type { Tracer } from '../session/tracing.js'
 import type { Repair } from '../store/repair.js'
 import type { Found, Retention } from '../store/store.js'
 import { type TransportName, transportNames } from '../transport/choice.js'
-import { type AccessFlags, accessOf, addAccessOptions, expectKey, hintOfToken } from './access.js'
-import { type Config, limitOption, readConfig } from './config.js'
 import { defaultData, openData } from './data.js'
 import { CommandError, exitCodes } from './exit-codes.js'
 import { reasonOf } from './hub-http.js'
-import { formatFor, type LogFormat, type LogLevel, logFormats, logLevels } from './log-options.js'
-import { connectionsTold, howToRaise, linksMaxOf, openFilesMax } from './open-files.js'
 import { integerOption, programName } from './options.js'
-import { formatBytes, formatCount, paletteFor } from './paint.js'
-import { asOneOfSeveral, processNumber, runProcesses, sayListens } from './processes.js'
-import { addLogOptions, type LogFlags, maskingKeyOf, openSharedLog, storeOptionOf } from './shared-log.js'
-import { endWhenAsked } from './shutdown.js'
+import { type AccessFlags, accessOf, addAccessOptions, expectKey, hintOfToken } from './serving/access.js'
+import { type Config, limitOption, readConfig } from './serving/config.js'
+import { formatFor, type LogFormat, type LogLevel, logFormats, logLevels } from './serving/log-options.js'
+import { connectionsTold, howToRaise, linksMaxOf, openFilesMax } from './serving/open-files.js'
+import { asOneOfSeveral, processNumber, runProcesses, sayListens } from './serving/processes.js'
+import {
+  addLogOptions,
+  type LogFlags,
+  maskingKeyOf,
+  openSharedLog,
+  storeOptionOf,
+} from './serving/shared-log.js'
+import { endWhenAsked } from './serving/shutdown.js'
+import { formatBytes, formatCount, paletteFor } from './showing/paint.js'
 import type { Surroundings } from './surroundings.js'
 
 const dayMs = 24 * 60 * 60 * 1_000
@@ -182,7 +188,7 @@ async function serveHub(options: ServeCommandOptions, given: Surroundings): Prom
     import('../hub/hub.js'),
     import('../server/serve.js'),
     import('../server/access/authorize-url.js'),
-    import('./log.js'),
+    import('./serving/log.js'),
   ])
   const { logLevel: level, logFormat } = options
   // If the reader of the log goes away, the hub continues.

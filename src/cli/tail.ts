@@ -6,12 +6,12 @@ import { modes } from '../protocol/frames.js'
 import { defaultLimits } from '../protocol/limits.js'
 import { isId, parseTopic, type TopicName } from '../protocol/topic.js'
 import { CommandError, exitCodes, exitCodesHelp } from './exit-codes.js'
-import { grepOption } from './grep.js'
 import { lookUpSession, reach } from './hub-http.js'
 import { hubOf, hubOption, integerOption, refusing, tokenOption } from './options.js'
+import { grepOption } from './showing/grep.js'
+import { Tailing, type TailOptions } from './showing/tailing.js'
 import { type Since, sinceOption } from './since.js'
 import type { Surroundings } from './surroundings.js'
-import { Tailing, type TailOptions } from './tailing.js'
 
 const examples = `
 Examples:

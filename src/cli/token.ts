@@ -3,10 +3,10 @@ import { Command, InvalidArgumentError, Option } from 'commander'
 import { defaultLimits } from '../protocol/limits.js'
 import { parsePattern } from '../protocol/topic.js'
 import type { SigningKey } from '../server/access/sign-token.js'
-import { secretOf } from './access.js'
 import { CommandError, exitCodes } from './exit-codes.js'
 import { reasonOf } from './hub-http.js'
 import { collect, programName, refusing } from './options.js'
+import { secretOf } from './serving/access.js'
 import type { Surroundings } from './surroundings.js'
 
 interface TokenOptions {

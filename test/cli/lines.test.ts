@@ -1,9 +1,9 @@
 import { PassThrough } from 'node:stream'
 import fc from 'fast-check'
 import t from 'tap'
-import { startChild } from '../../src/cli/child.js'
-import { Grep, grepOption } from '../../src/cli/grep.js'
-import { LineSplitter } from '../../src/cli/lines.js'
+import { startChild } from '../../src/cli/running/child.js'
+import { Grep, grepOption } from '../../src/cli/showing/grep.js'
+import { LineSplitter } from '../../src/cli/showing/lines.js'
 import {
   formatBytes,
   formatCount,
@@ -11,10 +11,10 @@ import {
   overwrites,
   paletteFor,
   terminalText,
-} from '../../src/cli/paint.js'
+} from '../../src/cli/showing/paint.js'
+import { StateLines } from '../../src/cli/showing/state-lines.js'
+import { Transcript } from '../../src/cli/showing/transcript.js'
 import { sinceOption } from '../../src/cli/since.js'
-import { StateLines } from '../../src/cli/state-lines.js'
-import { Transcript } from '../../src/cli/transcript.js'
 import { escapeControls } from '../../src/lib/controls.js'
 import { EventStreamReader, type StreamEvent } from '../../src/lib/event-stream.js'
 import type { JsonValue } from '../../src/lib/json.js'

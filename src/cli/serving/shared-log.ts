@@ -1,16 +1,16 @@
 import { readFileSync } from 'node:fs'
 import { type Command, Option } from 'commander'
-import type { Extensions } from '../catalog/catalog.js'
-import { isObject } from '../lib/json.js'
-import type { MaskingOptions } from '../mask/masking.js'
-import { keyBytesMin } from '../mask/masking-key.js'
-import { quote } from '../protocol/codes.js'
-import type { RedisLog } from '../redis/redis-log.js'
-import { StoreError } from '../store/store.js'
-import { CommandError, exitCodes } from './exit-codes.js'
-import { reasonOf } from './hub-http.js'
-import { integerOption } from './options.js'
-import type { Surroundings } from './surroundings.js'
+import type { Extensions } from '../../catalog/catalog.js'
+import { isObject } from '../../lib/json.js'
+import type { MaskingOptions } from '../../mask/masking.js'
+import { keyBytesMin } from '../../mask/masking-key.js'
+import { quote } from '../../protocol/codes.js'
+import type { RedisLog } from '../../redis/redis-log.js'
+import { StoreError } from '../../store/store.js'
+import { CommandError, exitCodes } from '../exit-codes.js'
+import { reasonOf } from '../hub-http.js'
+import { integerOption } from '../options.js'
+import type { Surroundings } from '../surroundings.js'
 
 /** Hubs of one machine. */
 const processesMax = 64
@@ -142,7 +142,7 @@ export async function openSharedLog(
       `${storeOption} is of the store, and the log takes its place: leave one of them out`,
     )
   }
-  const { redisLog } = await import('../redis/open.js')
+  const { redisLog } = await import('../../redis/open.js')
   try {
     const by = acknowledge ?? config?.acknowledge
     const opened = await redisLog({

@@ -1,7 +1,7 @@
-import { type Client, connect } from '../client/client.js'
-import type { Command, Commands } from '../client/commands.js'
+import { type Client, connect } from '../../client/client.js'
+import type { Command, Commands } from '../../client/commands.js'
+import { type HubHttp, reasonOf } from '../hub-http.js'
 import type { Child } from './child.js'
-import { type HubHttp, reasonOf } from './hub-http.js'
 
 /** Applies a command. @returns the reason if it cannot be applied */
 export type Obey = (command: Command) => string | undefined

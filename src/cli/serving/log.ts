@@ -1,10 +1,10 @@
 import { type Level, pino } from 'pino'
-import { escapeControls } from '../lib/controls.js'
-import { maskedLine } from '../mask/line.js'
-import type { Log } from '../server/operations/log.js'
+import { escapeControls } from '../../lib/controls.js'
+import { maskedLine } from '../../mask/line.js'
+import type { Log } from '../../server/operations/log.js'
+import { type Palette, paletteFor } from '../showing/paint.js'
+import type { Surroundings } from '../surroundings.js'
 import type { LogFormat, LogLevel } from './log-options.js'
-import { type Palette, paletteFor } from './paint.js'
-import type { Surroundings } from './surroundings.js'
 
 /** A log on standard error, with one line per message: JSON, or text for people. */
 export function openLog(

@@ -1,10 +1,10 @@
-import type { Client } from '../client/client.js'
-import type { SessionSummary, WorkerSummary } from '../client/over-http.js'
-import { fieldsOf, type JsonObject, type JsonValue } from '../lib/json.js'
-import type { HubEvent } from '../protocol/frames.js'
-import { type HubHttp, parseObject, problemOf, reach } from './hub-http.js'
+import type { Client } from '../../client/client.js'
+import type { SessionSummary, WorkerSummary } from '../../client/over-http.js'
+import { fieldsOf, type JsonObject, type JsonValue } from '../../lib/json.js'
+import type { HubEvent } from '../../protocol/frames.js'
+import { type HubHttp, parseObject, problemOf, reach } from '../hub-http.js'
+import { idOption } from '../options.js'
 import type { Tool } from './mcp-protocol.js'
-import { idOption } from './options.js'
 
 /** Maximum length of one event's text for a model, whose context is small. Characters. */
 const textMax = 4_000

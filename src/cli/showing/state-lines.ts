@@ -1,10 +1,10 @@
-import type { JsonObject, JsonValue } from '../lib/json.js'
-import { type Offset, start } from '../protocol/cursor.js'
-import type { Cause, HubEvent, PatchOperation, Slices, StateUpdate } from '../protocol/frames.js'
-import { compare } from '../state/compare.js'
-import { followPatch } from '../state/follow-patch.js'
-import { StateMirror } from '../state/mirror.js'
-import { parsePointer } from '../state/pointer.js'
+import type { JsonObject, JsonValue } from '../../lib/json.js'
+import { type Offset, start } from '../../protocol/cursor.js'
+import type { Cause, HubEvent, PatchOperation, Slices, StateUpdate } from '../../protocol/frames.js'
+import { compare } from '../../state/compare.js'
+import { followPatch } from '../../state/follow-patch.js'
+import { StateMirror } from '../../state/mirror.js'
+import { parsePointer } from '../../state/pointer.js'
 import { type Palette, terminalText } from './paint.js'
 
 /** Lines of one publisher: a worker, or the session itself without a name. */

@@ -1,9 +1,9 @@
 import cluster, { type Worker } from 'node:cluster'
 import { once } from 'node:events'
 import { createServer } from 'node:net'
-import type { Log } from '../server/operations/log.js'
-import { CommandError, exitCodes } from './exit-codes.js'
-import type { Surroundings } from './surroundings.js'
+import type { Log } from '../../server/operations/log.js'
+import { CommandError, exitCodes } from '../exit-codes.js'
+import type { Surroundings } from '../surroundings.js'
 
 /** The environment variable that tells a process its number. */
 const numberName = 'RUNCAST_PROCESS'

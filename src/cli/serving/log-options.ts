@@ -1,5 +1,5 @@
 // Separate from the log itself, so that `--help` does not load it.
-import type { Surroundings } from './surroundings.js'
+import type { Surroundings } from '../surroundings.js'
 
 export const logLevels = ['debug', 'info', 'warn', 'error', 'silent'] as const
 export type LogLevel = (typeof logLevels)[number]

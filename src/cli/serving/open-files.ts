@@ -1,5 +1,5 @@
-import { defaultLimits, type Limits } from '../protocol/limits.js'
-import { CommandError, exitCodes } from './exit-codes.js'
+import { defaultLimits, type Limits } from '../../protocol/limits.js'
+import { CommandError, exitCodes } from '../exit-codes.js'
 
 /** Files that the process opens in addition to its links: the store's, the listening socket, Node's own. */
 const ownFiles = 256

@@ -1,11 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { constants } from 'node:os'
 import { basename } from 'node:path'
-import type { Clock, Timer } from '../lib/clock.js'
-import { withoutReturns } from '../lib/controls.js'
-import { inIdCharacters } from '../protocol/topic.js'
-import { LineSplitter } from './lines.js'
-import { formatDuration } from './paint.js'
+import type { Clock, Timer } from '../../lib/clock.js'
+import { withoutReturns } from '../../lib/controls.js'
+import { inIdCharacters } from '../../protocol/topic.js'
+import { LineSplitter } from '../showing/lines.js'
+import { formatDuration } from '../showing/paint.js'
 import { Stops } from './stops.js'
 
 /** The command of a worker: text for a shell, or a program with its arguments. */

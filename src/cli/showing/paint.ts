@@ -1,5 +1,5 @@
 import type { Writable } from 'node:stream'
-import { withoutReturns } from '../lib/controls.js'
+import { withoutReturns } from '../../lib/controls.js'
 
 export type Paint = (text: string) => string
 

@@ -1,5 +1,5 @@
-import type { Clock, Timer } from '../lib/clock.js'
-import type { HubHttp } from './hub-http.js'
+import type { Clock, Timer } from '../../lib/clock.js'
+import type { HubHttp } from '../hub-http.js'
 
 /** How long after the last sign of life a worker counts as lost. */
 const leaseMs = 15_000

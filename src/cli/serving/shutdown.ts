@@ -1,6 +1,6 @@
-import type { Log } from '../server/operations/log.js'
-import { exitCodes } from './exit-codes.js'
-import type { Surroundings } from './surroundings.js'
+import type { Log } from '../../server/operations/log.js'
+import { exitCodes } from '../exit-codes.js'
+import type { Surroundings } from '../surroundings.js'
 
 /** The reason that a hub ends: a request, an unexpected error, or a log that it cannot use. */
 export type Cause =

@@ -10,8 +10,8 @@ import {
   type Transport,
 } from '@modelcontextprotocol/server'
 import { serveStdio } from '@modelcontextprotocol/server/stdio'
-import type { JsonObject, JsonValue } from '../lib/json.js'
-import type { Surroundings } from './surroundings.js'
+import type { JsonObject, JsonValue } from '../../lib/json.js'
+import type { Surroundings } from '../surroundings.js'
 
 /** A tool for a model. */
 export interface Tool {

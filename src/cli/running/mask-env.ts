@@ -1,6 +1,6 @@
-import { inOrder } from '../mask/found.js'
-import { kindPattern } from '../mask/patterns.js'
-import { type SecretValue, Values, valueLengthMax, valueLengthMin } from '../mask/values.js'
+import { inOrder } from '../../mask/found.js'
+import { kindPattern } from '../../mask/patterns.js'
+import { type SecretValue, Values, valueLengthMax, valueLengthMin } from '../../mask/values.js'
 
 /** Names of variables whose values are probably secret. */
 const secretName =

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import type { Clock, Timer } from '../lib/clock.js'
+import type { Clock, Timer } from '../../lib/clock.js'
 
 /** How often the state of a process is read. */
 const lookMs = 1_000

@@ -1,7 +1,13 @@
 // Longer than 350 lines: the commands of one run, whose start, output and end share one state.
 
-import type { Ingested } from '../ingest/ingest.js'
-import type { SecretValue } from '../mask/values.js'
+import type { Ingested } from '../../ingest/ingest.js'
+import type { SecretValue } from '../../mask/values.js'
+import { exitCodes } from '../exit-codes.js'
+import { defaultHub, type HubHttp } from '../hub-http.js'
+import { programName } from '../options.js'
+import { awayText, Sender, type SenderNews } from '../sending/sender.js'
+import { formatCount, formatDuration, paletteFor } from '../showing/paint.js'
+import type { Surroundings } from '../surroundings.js'
 import { AgentOutput, type Printed } from './agent-output.js'
 import {
   type Child,
@@ -12,16 +18,10 @@ import {
   exitText,
   startChild,
 } from './child.js'
-import { exitCodes } from './exit-codes.js'
-import { defaultHub, type HubHttp } from './hub-http.js'
 import { HeldLeases } from './leases.js'
 import { maskOfValues, secretsOfEnv } from './mask-env.js'
-import { programName } from './options.js'
-import { formatCount, formatDuration, paletteFor } from './paint.js'
 import { Screen } from './screen.js'
-import { awayText, Sender, type SenderNews } from './sender.js'
 import { obey, Steering } from './steering.js'
-import type { Surroundings } from './surroundings.js'
 import type { TerminalSize, Terminals } from './terminal.js'
 
 /** The time after which the echo of typed text is shown. */

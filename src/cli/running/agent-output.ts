@@ -1,7 +1,7 @@
-import type { Ingested } from '../ingest/ingest.js'
-import { Translation } from '../ingest/translate.js'
-import { ProtocolError } from '../protocol/codes.js'
-import { defaultLimits } from '../protocol/limits.js'
+import type { Ingested } from '../../ingest/ingest.js'
+import { Translation } from '../../ingest/translate.js'
+import { ProtocolError } from '../../protocol/codes.js'
+import { defaultLimits } from '../../protocol/limits.js'
 
 /** An agent's output in order: its events, or a line of another kind, which stays output. */
 export type Printed = Ingested | string

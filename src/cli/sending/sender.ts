@@ -1,4 +1,4 @@
-import type { Clock } from '../lib/clock.js'
+import type { Clock } from '../../lib/clock.js'
 import {
   type HubAnswer,
   type HubHttp,
@@ -6,7 +6,7 @@ import {
   parseObject,
   problemOf,
   reasonOf,
-} from './hub-http.js'
+} from '../hub-http.js'
 import { type Outgoing, Unacknowledged } from './unacknowledged.js'
 
 /** The events of a sender. */

@@ -1,8 +1,8 @@
-import { createCatalog } from '../catalog/catalog.js'
-import { mergeTextOf, withTextAt } from '../catalog/merge.js'
-import { isObject, type JsonValue } from '../lib/json.js'
-import { isError, turnOf } from '../session/result.js'
-import { exitText } from './child.js'
+import { createCatalog } from '../../catalog/catalog.js'
+import { mergeTextOf, withTextAt } from '../../catalog/merge.js'
+import { isObject, type JsonValue } from '../../lib/json.js'
+import { isError, turnOf } from '../../session/result.js'
+import { exitText } from '../running/child.js'
 import { type Palette, terminalText } from './paint.js'
 import { wrap } from './wrap.js'
 

@@ -1,6 +1,6 @@
+import { lineAgain, overwrites, type Palette, paletteFor, terminalText } from '../showing/paint.js'
+import type { Output, Surroundings } from '../surroundings.js'
 import type { OutputStream } from './child.js'
-import { lineAgain, overwrites, type Palette, paletteFor, terminalText } from './paint.js'
-import type { Output, Surroundings } from './surroundings.js'
 
 /** Runcast's own name among the workers. */
 const self = 'runcast'

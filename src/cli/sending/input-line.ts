@@ -1,9 +1,9 @@
-import { isObject } from '../lib/json.js'
-import { checkEvent, checkId } from '../protocol/check.js'
-import { ProtocolError, quote } from '../protocol/codes.js'
-import { defaultLimits } from '../protocol/limits.js'
-import { inTypeCharacters } from '../protocol/topic.js'
-import { reasonOf } from './hub-http.js'
+import { isObject } from '../../lib/json.js'
+import { checkEvent, checkId } from '../../protocol/check.js'
+import { ProtocolError, quote } from '../../protocol/codes.js'
+import { defaultLimits } from '../../protocol/limits.js'
+import { inTypeCharacters } from '../../protocol/topic.js'
+import { reasonOf } from '../hub-http.js'
 
 /** The input has a line that cannot be published. */
 export class InputError extends Error {

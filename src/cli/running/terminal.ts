@@ -2,9 +2,9 @@ import { readSync } from 'node:fs'
 import { constants } from 'node:os'
 import type { Readable } from 'node:stream'
 import type { IPty } from '@lydell/node-pty'
+import { CommandError, exitCodes } from '../exit-codes.js'
+import { reasonOf } from '../hub-http.js'
 import type { ChildCommand, ChildOptions, Exit, Spawned, SpawnedStream } from './child.js'
-import { CommandError, exitCodes } from './exit-codes.js'
-import { reasonOf } from './hub-http.js'
 
 type Pty = typeof import('@lydell/node-pty')
 

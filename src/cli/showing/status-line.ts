@@ -1,6 +1,6 @@
-import type { Timer } from '../lib/clock.js'
+import type { Timer } from '../../lib/clock.js'
+import type { Surroundings } from '../surroundings.js'
 import { type Palette, paletteFor } from './paint.js'
-import type { Surroundings } from './surroundings.js'
 
 const repaintMs = 200
 

@@ -291,6 +291,26 @@ async function serveHub(options: ServeCommandOptions, given: Surroundings): Prom
     await hub.closeStore()
     throw new CommandError(exitCodes.failure, cannotListen(error, options))
   })
+  // Before anybody reads that it listens, and may ask it to end.
+  const ended = endWhenAsked(
+    {
+      log,
+      shutdownMs: options.shutdownMs ?? hub.limits.shutdownMs,
+      uncaught: () => server.countUncaught(),
+      unusable,
+      async close() {
+        const shutdownMs = options.shutdownMs ?? hub.limits.shutdownMs
+        // The rest is for the store.
+        await server.close({ graceMs: 0.75 * shutdownMs })
+        await hub.closeStore()
+        // Events that the log has not taken were not acknowledged.
+        if (hub.fault === undefined || sharedLog !== undefined) return true
+        log.error({ fault: hub.fault }, 'the store fails: data that was not stored is lost')
+        return false
+      },
+    },
+    surroundings,
+  )
   if (access.auth !== undefined && access.tls === undefined && !isLoopback(host))
     log.warn({}, 'tokens are sent unencrypted: use --tls-cert and --tls-key, or a proxy with TLS')
   if (number !== undefined) sayListens()
@@ -313,25 +333,7 @@ async function serveHub(options: ServeCommandOptions, given: Surroundings): Prom
     },
     'started',
   )
-  const code = await endWhenAsked(
-    {
-      log,
-      shutdownMs: options.shutdownMs ?? hub.limits.shutdownMs,
-      uncaught: () => server.countUncaught(),
-      unusable,
-      async close() {
-        const shutdownMs = options.shutdownMs ?? hub.limits.shutdownMs
-        // The rest is for the store.
-        await server.close({ graceMs: 0.75 * shutdownMs })
-        await hub.closeStore()
-        // Events that the log has not taken were not acknowledged.
-        if (hub.fault === undefined || sharedLog !== undefined) return true
-        log.error({ fault: hub.fault }, 'the store fails: data that was not stored is lost')
-        return false
-      },
-    },
-    surroundings,
-  )
+  const code = await ended
   // The channel to the process that has started this one keeps it alive.
   if (number !== undefined) process.disconnect()
   return code

@@ -196,6 +196,20 @@ t.test('the log speaks to people or to machines, and keeps secrets', async (t) =
   t.match((await spoken.finished).stderr, /^\d\d:\d\d:\d\d\.\d{3} info {2}listening {2}url=http:.*\n/)
 })
 
+t.test('who asks it to end as soon as it says that it listens is heard', async (t) => {
+  // Without a listener the signal ends the process before the call returns.
+  const ends = `const write = process.stdout.write
+  process.stdout.write = function (text, ...more) {
+    const done = write.call(this, text, ...more)
+    if (String(text).includes('Ctrl-C ends the hub')) process.kill(process.pid, 'SIGTERM')
+    return done
+  }`
+  const env = { NODE_OPTIONS: `--import data:text/javascript,${encodeURIComponent(ends)}` }
+  const { code, stderr } = await commandLine.run(['serve', '--port', '0', '--store', 'memory'], env)
+  t.equal(code, 0)
+  t.ok(linesOf(stderr).some(({ msg }) => msg === 'shutting down'))
+})
+
 /** For a process in which an import of uWebSockets.js fails, as where no build of it runs. */
 const withoutAddon = (() => {
   const hook = `export async function resolve(name, context, next) {

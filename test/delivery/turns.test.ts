@@ -309,3 +309,41 @@ t.test('a connection that lasts as long as its sessions ends when the last of th
   clock.runTurn()
   t.same(endings, ['ended'])
 })
+
+t.test('a reader in process whose connection is closed is told why, after what came', async (t) => {
+  const { hub, clock } = setUp()
+  hub.publish('sessions/s', [{ type: 'a' }])
+  const reader = hub.subscribe('sessions/s', { replay: 'all' })
+  hub.publish('sessions/s', [{ type: 'b' }])
+  clock.runTurn()
+  hub.close()
+  t.equal((await reader.next()).value?.type, 'a')
+  t.equal((await reader.next()).value?.type, 'b')
+  await t.rejects(reader.next(), { message: /^closed: shutdown: / })
+})
+
+t.test('a session says how many follow it, and how many of them lag', async (t) => {
+  const { hub, client, clock } = setUp()
+  hub.publish('sessions/s', [{ type: 'a' }])
+  const counts = () => {
+    const { subscriptions, lagging } = hub.measure('s')
+    return [subscriptions, lagging]
+  }
+  t.strictSame(counts(), [0, 0])
+  const one = client()
+  one.subscribe('sessions/s')
+  one.subscribe('sessions/s/**', { types: ['b'] })
+  const slow = client(1)
+  slow.subscribe('sessions/s')
+  clock.runTurn()
+  t.strictSame(counts(), [3, 0])
+  slow.peer.stall()
+  for (const type of ['b', 'c', 'd']) {
+    hub.publish('sessions/s', [{ type }])
+    clock.runTurn()
+  }
+  t.strictSame(counts(), [3, 1])
+  one.connection.closed()
+  slow.connection.closed()
+  t.strictSame(counts(), [0, 0])
+})

@@ -51,6 +51,37 @@ t.test('a command is sent at one hub, reaches an agent at another, and has one f
   await done(Promise.resolve(agent.return?.()))
 })
 
+t.test(
+  'a command that waited is delivered at all hubs when an agent comes to one, and to nobody else',
+  async (t) => {
+    const { hubs, done, follow, clock } = setUp(t, 2)
+    const [a, b] = hubs
+    await done(a.submit(topic, [{ type: 'note' }]))
+    const { first } = await done(a.submit(topic, [{ type: 'command.cancel' }]))
+    const statesOf = async () => {
+      const states: unknown[] = []
+      for (const hub of hubs) {
+        await done(Promise.resolve(hub.catchUp(topic)))
+        const commands = hub.state(topic, ['$commands']).slices['$commands'] as Record<
+          string,
+          { state: string }
+        >
+        states.push(commands[String(first)]?.state)
+      }
+      return states
+    }
+    await follow(b, topic, undefined, ['$commands'])
+    await clock.pass(20)
+    t.strictSame(await statesOf(), ['queued', 'queued'], 'who only watches is no agent')
+    const agent = b.session('s').commands()
+    const next = done(agent.next())
+    t.match((await next).value, { name: 'cancel', offset: first })
+    await clock.pass(20)
+    t.strictSame(await statesOf(), ['delivered', 'delivered'])
+    await done(Promise.resolve(agent.return?.()))
+  },
+)
+
 t.test('two words on a command at the same moment are one', async (t) => {
   const { hubs, done, follow, clock } = setUp(t, 3)
   const [a, b, c] = hubs as [Hub, Hub, Hub]

@@ -96,6 +96,8 @@ t.test('a batch that was not stored comes first in the next one', async (t) => {
   add(1, 'note')
   journal.addId({ id: 'a', worker: '', offset: at(1) })
   journal.formerIdsChanged()
+  journal.workerChanged({ record: () => ({ worker: 'w' }) as WorkerRecord })
+  journal.forget(commandName({ worker: undefined, type: 'command.cancel', offset: at(1) }))
   journal.take()
   add(2, 'note')
   journal.addId({ id: 'b', worker: '', offset: at(2) })
@@ -109,7 +111,8 @@ t.test('a batch that was not stored comes first in the next one', async (t) => {
     again.ids?.map(({ id }) => id),
     ['a', 'b'],
   )
-  t.match(again, { formerIds: [7], record: { session: 's' }, last: 2 })
+  t.match(again, { formerIds: [7], record: { session: 's' }, last: 2, workers: [{ worker: 'w' }] })
+  t.match(again.latest, [{ type: 'command.cancel', key: '#1' }])
   journal.settle()
   t.equal(weight.bytes, 0)
   t.equal(journal.kept, 2)

@@ -3,13 +3,16 @@
 import t from 'tap'
 import { createHub, type Hub } from '../../src/hub/hub.js'
 import { type JsonObject, measure } from '../../src/lib/json.js'
+import type { Offset } from '../../src/protocol/cursor.js'
 import type { NewEvent } from '../../src/protocol/frames.js'
+import { Needs } from '../../src/session/needs.js'
 import type { Notice } from '../../src/session/notice.js'
 import { Watching } from '../../src/session/watching.js'
 import { memoryStore } from '../../src/store/memory.js'
 import { setUp } from '../hub/hub-kit.js'
 import { SimulatedClock } from '../kit/clock.js'
 
+const at = 1 as Offset
 const token = `ghp_${'a1B2c3D4e5'.repeat(4).slice(0, 36)}`
 
 async function committed(hub: Hub, clock: SimulatedClock): Promise<void> {
@@ -99,6 +102,39 @@ t.test('a command that is done is not given to an agent after a restart', async 
   t.strictSame(agent.take(), [`${cancel?.offset} command.cancel`])
 })
 
+t.test('a command has no more time after a restart than it had', async (t) => {
+  const { clock, before, again } = twice()
+  before.session('s').publish([{ type: 'process.started' }])
+  const { first } = before.publish('sessions/s', [{ type: 'command.pause', data: { ttlMs: 60_000 } }])
+  await committed(before, clock)
+  clock.advance(40_000)
+  const after = again()
+  // It reads from the store which sessions have commands.
+  while (Object.keys(after.state('hub').slices['sessions'] as object).length === 0)
+    await new Promise((resolve) => setImmediate(resolve))
+  const stateOf = () =>
+    (after.state('sessions/s', ['$commands']).slices['$commands'] as Readonly<Record<string, JsonObject>>)[
+      String(first)
+    ]?.['state']
+  t.equal(stateOf(), 'queued')
+  clock.advance(19_000)
+  t.equal(stateOf(), 'queued')
+  clock.advance(2_000)
+  t.equal(stateOf(), 'expired')
+})
+
+t.test('the end of a session that was loaded again is in each of its topics', async (t) => {
+  const { clock, before, again } = twice()
+  before.session('s').worker('w').publish({ type: 'note' })
+  before.session('s').worker('w').publish({ type: 'other' })
+  before.endSession('s')
+  await committed(before, clock)
+  const after = again()
+  const typesOf = (topic: string) => after.history(topic).events.map(({ type }) => type)
+  t.strictSame(typesOf('sessions/s'), ['complete'])
+  t.strictSame(typesOf('sessions/s/workers/w'), ['note', 'other', 'complete'])
+})
+
 t.test('what was masked stays masked after a restart', async (t) => {
   const { clock, before, again } = twice()
   before.session('s').publish({ type: 'note', data: token })
@@ -147,9 +183,11 @@ t.test('only texts are labels, and without any there are none', async (t) => {
   const hub = createHub({ clock: new SimulatedClock() })
   const listed = () => hub.state('hub').slices['sessions'] as Readonly<Record<string, JsonObject>>
   hub.createSession('a', { metadata: { title: '', labels: [] } })
+  hub.createSession('c', { metadata: { title: 'C', labels: 'ci' } })
   hub.createSession('b', { metadata: { title: 'B', labels: { env: 'ci', count: 2, more: {} } } })
   t.notOk('labels' in (listed()['a'] as JsonObject))
   t.notOk('title' in (listed()['a'] as JsonObject))
+  t.notOk('labels' in (listed()['c'] as JsonObject))
   t.match(listed()['b'], { title: 'B', labels: ['env=ci', 'count=2'] })
 })
 
@@ -165,6 +203,13 @@ t.test('a run has its bounds', async (t) => {
   t.strictSame(publish('execution_paused', 'process.resumed'), { from: 2 }, 'it goes on')
   t.strictSame(publish('execution_completed', 'note'), { from: 2, until: 6 })
   t.strictSame(publish('process.resumed'), { from: 8 }, 'nothing was paused')
+  const say = (status: string) => {
+    worker.publish({ type: 'execution.status', data: { status } })
+    return hub.run('s', 'w')
+  }
+  t.strictSame(say('running'), { from: 8 }, 'it is repeated')
+  t.strictSame(say('completed'), { from: 8, until: 10 })
+  t.strictSame(say('running'), { from: 11 }, 'it begins again')
 })
 
 t.test('values that JSON has no place for are told of, or changed, in each event of a list', async (t) => {
@@ -180,6 +225,10 @@ t.test('values that JSON has no place for are told of, or changed, in each event
       { at: '1970-01-01T00:00:00.001Z', n: 2 },
     ],
   )
+  t.throws(() => hub.publish('sessions/s', 'note' as unknown as NewEvent[]), {
+    code: 'badFrame',
+    message: 'events: expected a list of at most 10000 events, got "note"',
+  })
   for (const wrong of [null, undefined, 5, 'note', []])
     t.throws(() => hub.publish('sessions/s', [wrong as unknown as NewEvent]), { code: 'badFrame' })
 })
@@ -197,6 +246,29 @@ t.test('a command has as many bytes as it may have', async (t) => {
     if (isTaken) t.equal(send().accepted, 1)
     else t.throws(send, { code: 'frameTooLarge' })
   }
+})
+
+t.test('questions are asked once, and count by their text', async (t) => {
+  let bytes = 0
+  const needs = new Needs({ add: (more) => void (bytes += more) })
+  const ask = (key: string) => needs.ask({ kind: 'input', key, text: 'the password?', offset: at, time: 1 })
+  t.ok(ask('a'))
+  t.notOk(ask('a'))
+  t.ok(ask('b'))
+  const before = bytes
+  t.notOk(needs.replaceTexts((text) => text))
+  t.equal(bytes, before)
+  t.ok(needs.replaceTexts((text) => text.replace('password', 'p')))
+  t.equal(before - bytes, 2 * 7)
+  t.strictSame(
+    needs.open.map(({ text }) => text),
+    ['the p?', 'the p?'],
+  )
+  t.ok(needs.answer('input', 'a'))
+  t.notOk(needs.answer('input', 'a'))
+  t.ok(needs.clear())
+  t.notOk(needs.clear())
+  t.equal(bytes, 0)
 })
 
 t.test('watchers of a hub that was never counted are no change', async (t) => {

@@ -34,6 +34,7 @@ export class LineReader {
   readonly #bytesMax: number
   readonly #take: (text: string, line: number) => void
   readonly #look: (bytes: Buffer) => void
+  readonly #giveBack: (piece: Uint8Array) => void
   /** The bytes after the last newline, and their total length. */
   #rest: Uint8Array[] = []
   #restBytes = 0
@@ -43,15 +44,18 @@ export class LineReader {
    * @param bytesMax the longest line, without its end
    * @param take called for each line, its number from 1
    * @param look called with the bytes of lines before they are passed on, one line or many
+   * @param giveBack called with a chunk, or its end, when no part of it is kept
    */
   constructor(
     bytesMax: number,
     take: (text: string, line: number) => void,
     look: (bytes: Buffer) => void = () => {},
+    giveBack: (piece: Uint8Array) => void = () => {},
   ) {
     this.#bytesMax = bytesMax
     this.#take = take
     this.#look = look
+    this.#giveBack = giveBack
   }
 
   /** The length of the incomplete line. Bytes. */
@@ -67,10 +71,7 @@ export class LineReader {
   push(chunk: Uint8Array): void {
     const bytes = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength)
     const end = bytes.lastIndexOf(newline)
-    if (end === -1) {
-      this.#keep(bytes)
-      return
-    }
+    if (end === -1) return this.#keep(bytes)
     const first = this.#restBytes === 0 ? 0 : this.#complete(bytes)
     this.#block(bytes.subarray(first, end + 1))
     this.#keep(bytes.subarray(end + 1))
@@ -82,18 +83,28 @@ export class LineReader {
    * @throws LineError
    */
   end(): void {
-    if (this.#restBytes > 0) this.#lastOf(Buffer.concat(this.#rest))
-    this.#forget()
+    if (this.#restBytes > 0) this.#lastOf(this.#joined())
+    this.drop()
+  }
+
+  /** Nothing more is read: what is kept is given back. */
+  drop(): void {
+    for (const piece of this.#rest) this.#giveBack(piece)
+    this.#rest = []
+    this.#restBytes = 0
   }
 
   /** Joins the rest with the beginning of `bytes`, and returns where the next line begins. */
   #complete(bytes: Buffer): number {
     const end = bytes.indexOf(newline)
-    this.#rest.push(bytes.subarray(0, end))
-    const line = Buffer.concat(this.#rest)
-    this.#forget()
+    const line = this.#joined(bytes.subarray(0, end))
+    this.drop()
     this.#lastOf(line)
     return end + 1
+  }
+
+  #joined(...end: Uint8Array[]): Buffer {
+    return Buffer.concat([...this.#rest, ...end])
   }
 
   #lastOf(line: Buffer): void {
@@ -146,11 +157,15 @@ export class LineReader {
   }
 
   #keep(bytes: Buffer): void {
-    if (bytes.length === 0) return
+    if (bytes.length === 0) return this.#giveBack(bytes)
     this.#rest.push(bytes)
     this.#restBytes += bytes.length
     // A line that arrives byte by byte must not cost a hundred bytes of memory for each.
-    if (this.#rest.length > piecesMax + this.#restBytes / piecesMax) this.#rest = [Buffer.concat(this.#rest)]
+    if (this.#rest.length > piecesMax + this.#restBytes / piecesMax) {
+      const joined = this.#joined()
+      for (const piece of this.#rest) this.#giveBack(piece)
+      this.#rest = [joined]
+    }
     // One byte more than the bound may be the first of a CRLF.
     if (this.#restBytes > this.#bytesMax + 1) {
       this.#line += 1
@@ -164,10 +179,5 @@ export class LineReader {
       'tooLong',
       `line ${this.#line}: expected at most ${this.#bytesMax} bytes`,
     )
-  }
-
-  #forget(): void {
-    this.#rest = []
-    this.#restBytes = 0
   }
 }

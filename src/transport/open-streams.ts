@@ -1,4 +1,5 @@
 import type { Clock, Timer } from '../lib/clock.js'
+import { BodyMemory } from './body-memory.js'
 import { Intake } from './intake.js'
 
 /**
@@ -12,12 +13,14 @@ export const streamTouchMs = 4_000
 export class OpenStreams<Open extends { touch(): void } = { touch(): void }> {
   readonly clock: Clock
   readonly intake: Intake
+  readonly bodyMemory: BodyMemory
   readonly #streams = new Set<Open>()
   #timer: Timer | undefined
 
   constructor(clock: Clock) {
     this.clock = clock
     this.intake = new Intake(clock)
+    this.bodyMemory = new BodyMemory(clock)
   }
 
   add(stream: Open): void {

@@ -92,6 +92,8 @@ export interface Exchange {
    * @param silenceMsMax the permitted silence, if it is longer than the transport would wait
    */
   body(silenceMsMax?: number): AsyncIterable<Uint8Array>
+  /** The reader of the body needs a chunk, and every part of it, no more: its memory may be used for another one. */
+  giveBack?(chunk: Uint8Array): void
   answer(answer: Answer): void
   /**
    * Starts a response that stays open. The head leaves with the first `write`, so something should be written at once. The rest

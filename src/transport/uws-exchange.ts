@@ -43,7 +43,9 @@ export class UwsExchange implements Exchange, Flow {
       this.#silenceMs = 0
       if (last) streams.delete(this)
       // uWebSockets.js reuses this memory after the call.
-      this.#body?.push(new Uint8Array(chunk.slice(0)), last)
+      const pieces = streams.bodyMemory.copy(new Uint8Array(chunk))
+      for (const [index, piece] of pieces.entries())
+        this.#body?.push(piece, last && index === pieces.length - 1)
     })
   }
 
@@ -68,6 +70,10 @@ export class UwsExchange implements Exchange, Flow {
     this.#silenceMsMax = silenceMsMax
     if (silenceMsMax > 0 && !this.#gone && !this.#answered) this.#streams.add(this)
     return this.#body ?? noBody
+  }
+
+  giveBack(chunk: Uint8Array): void {
+    this.#streams.bodyMemory.giveBack(chunk)
   }
 
   /** Pausing and resuming restarts the period in which uWebSockets.js requires a minimum of bytes. */

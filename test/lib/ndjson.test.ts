@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import t from 'tap'
 import { LineError, LineReader } from '../../src/lib/ndjson.js'
@@ -7,18 +8,26 @@ interface Read {
   readonly error: LineError | undefined
 }
 
-/** Reads `bytes` in pieces that end at `cuts`. */
+/** Reads `bytes` in pieces that end at `cuts`. Memory that is given back is used for something else at once. */
 function read(bytes: Uint8Array, cuts: readonly number[], bytesMax = 1_000_000): Read {
   const lines: [number, string][] = []
-  const reader = new LineReader(bytesMax, (text, line) => lines.push([line, text]))
+  const held = new Set<ArrayBufferLike>()
+  const reuse = ({ buffer }: Uint8Array): void => {
+    held.delete(buffer)
+    new Uint8Array(buffer).fill(0x2a)
+  }
+  const reader = new LineReader(bytesMax, (text, line) => lines.push([line, text]), undefined, reuse)
   const ends = [...new Set([...cuts.filter((cut) => cut < bytes.length), bytes.length])].sort((a, b) => a - b)
   try {
     let from = 0
     for (const end of ends) {
-      reader.push(bytes.slice(from, end))
+      const piece = new Uint8Array(bytes.subarray(from, end))
+      held.add(piece.buffer)
+      reader.push(piece)
       from = end
     }
     reader.end()
+    assert.equal(held.size, 0, 'everything was given back')
   } catch (error) {
     if (error instanceof LineError) return { lines, error }
     throw error

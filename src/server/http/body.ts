@@ -42,7 +42,10 @@ export async function readBody(
     share.release()
   }
   if (evicted !== undefined) throw evicted
-  return exchange.gone ? undefined : Buffer.concat(chunks)
+  if (exchange.gone) return undefined
+  const whole = Buffer.concat(chunks)
+  for (const chunk of chunks) exchange.giveBack?.(chunk)
+  return whole
 }
 
 function tooLarge(bytesMax: number): ProtocolError {

@@ -239,6 +239,7 @@ async function publishLines(
       }, line)
     },
     (bytes) => pending.look(plain?.look(bytes) === true),
+    (piece) => exchange.giveBack?.(piece),
   )
   // If an agent's stream stops for any reason, the run ends, so that watchers learn how.
   const endStream = (): void => checkedLine(() => take(read?.end() ?? [], last), last)
@@ -289,6 +290,7 @@ async function publishLines(
     return problem(refused, total)
   } finally {
     forget()
+    reader.drop()
     share.release()
   }
 }

@@ -347,3 +347,68 @@ t.test('a session says how many follow it, and how many of them lag', async (t) 
   slow.connection.closed()
   t.strictSame(counts(), [0, 0])
 })
+
+t.test('who has no room is written nothing until there is some', async (t) => {
+  const { hub, client, clock } = setUp()
+  for (let event = 0; event < 3_000; event++) hub.publish('sessions/s', [{ type: 'a' }])
+  const slow = client(1)
+  slow.peer.stall()
+  slow.subscribe('sessions/s', { replay: 'all' })
+  for (let turn = 0; turn < 50; turn++) clock.runTurn()
+  t.ok(slow.peer.waiting <= 2, `${slow.peer.waiting} frames`)
+  slow.peer.resume()
+  for (let turn = 0; turn < 50; turn++) clock.runTurn()
+  t.equal(slow.take().length, 1_000, 'all that is retained')
+})
+
+t.test('answers that are not read have a bound', async (t) => {
+  const { hub } = setUp({ limits: { answerBytesMax: 10 * 1_024 } })
+  const closed: string[] = []
+  const connection = hub.connect({
+    codec: hub.codecs.object,
+    waiting: 0,
+    write: () => false,
+    cork: (writes) => writes(),
+    end: () => undefined,
+    close: (code, reason) => closed.push(code, reason),
+  })
+  // Behind the welcome; a frame that is not encoded counts as a kilobyte.
+  for (let said = 0; said < 10; said++) connection.say({ type: 'pong' })
+  t.strictSame(closed, [])
+  connection.say({ type: 'pong' })
+  t.strictSame(closed, ['lagging', 'the client sends requests and does not read the answers'])
+})
+
+t.test('slices go on for one when another leaves that had none, and are not made for nobody', async (t) => {
+  const { hub, client, clock } = setUp()
+  const topic = 'sessions/s'
+  hub.session('s').worker('w').publish({ type: 'a' })
+  const [watching, other] = [client(), client()]
+  watching.subscribe(topic, { slices: ['$workers'], types: ['none'] })
+  other.subscribe(topic)
+  clock.runTurn()
+  other.connection.closed()
+  clock.runTurn()
+  watching.frames.splice(0)
+  hub.session('s').worker('w').publish({ type: 'b' })
+  clock.runTurn()
+  t.match(watching.take(), [/ state\.update$/])
+  watching.connection.closed()
+  const { offset } = hub.find('s') ?? {}
+  hub.session('s').worker('w').publish({ type: 'c' })
+  clock.runTurn()
+  t.equal(hub.find('s')?.offset, (offset ?? 0) + 1, 'no offset was taken for the slice')
+})
+
+t.test('a connection has as many subscriptions as it may, and of a topic', async (t) => {
+  const { client } = setUp({ limits: { subscriptionsMax: 3, topicSubscriptionsMax: 2 } })
+  const one = client()
+  one.subscribe('sessions/s', { types: ['a'] })
+  one.subscribe('sessions/s', { types: ['b'] })
+  t.throws(() => one.subscribe('sessions/s', { types: ['c'] }), { code: 'conflict' })
+  one.subscribe('sessions/other')
+  t.throws(() => one.subscribe('sessions/third'), { code: 'conflict' })
+  one.connection.receive({ type: 'unsubscribe', sub: 0 })
+  one.subscribe('sessions/s', { types: ['d'] })
+  t.throws(() => one.subscribe('sessions/third'), { code: 'conflict' })
+})

@@ -6,5 +6,6 @@ import { missingRedis } from '../kit/redis.js'
 // Read once, when the suites are loaded.
 process.env['RUNCAST_LOG'] ??= missingRedis() === undefined ? 'redis' : 'memory'
 await import('../server/links/stream.test.js')
+await import('../server/links/stream-many.test.js')
 await import('../server/http/state.test.js')
 await import('./dialogues.test.js')

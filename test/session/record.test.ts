@@ -146,6 +146,70 @@ t.test('what was masked stays masked after a restart', async (t) => {
   t.equal(second?.data, first?.data, 'with the same mark')
 })
 
+t.test('a notice has the title of its session, and none that is empty or no text', async (t) => {
+  for (const [title, shown] of [
+    ['Release', 'Release'],
+    ['', undefined],
+    [5, undefined],
+  ] as const) {
+    const hub = createHub({ clock: new SimulatedClock() })
+    const told: Notice[] = []
+    hub.onNotice((notice) => told.push(notice))
+    hub.createSession('s', { metadata: { title } })
+    hub.endSession('s')
+    t.equal(told.length, 1)
+    t.equal(told[0]?.title, shown)
+    t.equal('title' in (told[0] as Notice), shown !== undefined)
+  }
+})
+
+t.test('workers that are only followed take a place until nobody follows them', async (t) => {
+  const { hub, client, clock } = setUp({ limits: { workersMax: 2 } })
+  hub.publish('sessions/s', [{ type: 'a' }])
+  for (let time = 0; time < 4; time++) {
+    const one = client()
+    one.subscribe(`sessions/s/workers/w${time}`)
+    one.subscribe(`sessions/s/workers/v${time}`)
+    t.throws(() => one.subscribe('sessions/s/workers/third'), /worker/)
+    one.connection.closed()
+    clock.runTurn()
+  }
+  const one = client()
+  one.subscribe('sessions/s/workers/w')
+  one.subscribe('sessions/s/workers/v')
+  hub.session('s').worker('w').publish({ type: 'a' })
+  one.subscribe('sessions/s/workers/u', {})
+  t.throws(() => one.subscribe('sessions/s/workers/third'), /worker/)
+})
+
+t.test('a worker is shown as it is, also where only its status has changed', async (t) => {
+  const { hub, client, clock } = setUp()
+  client().subscribe('sessions/s', { slices: ['$workers'] })
+  const worker = hub.session('s').worker('w')
+  const statusOf = () =>
+    (hub.state('sessions/s').slices['$workers'] as Readonly<Record<string, JsonObject>>)['w']?.['status']
+  for (const [type, status] of [
+    ['execution_started', 'running'],
+    ['execution_paused', 'paused'],
+    ['process.resumed', 'running'],
+    ['execution_completed', 'ended'],
+  ] as const) {
+    worker.publish({ type })
+    clock.runTurn()
+    t.equal(statusOf(), status)
+  }
+})
+
+t.test('what a change is made unless of has its form', async (t) => {
+  const hub = createHub({ clock: new SimulatedClock() })
+  const set = (unless: unknown) => () =>
+    hub.setState('sessions/s', 'plan', 1, { unless: unless as { absent: true } })
+  for (const wrong of [5, null, [], {}, { changedSince: 5 }]) t.throws(set(wrong), { code: 'badFrame' })
+  t.throws(set({ absent: true }), { code: 'preconditionFailed' })
+  hub.setState('sessions/s', 'plan', 0)
+  t.ok(set({ absent: true })().changed)
+})
+
 t.test('who is lost is named by what it is', async (t) => {
   const clock = new SimulatedClock()
   const hub = createHub({ clock })

@@ -1,4 +1,4 @@
-import type { Clock, Timer } from '../lib/clock.js'
+import type { Clock } from '../lib/clock.js'
 
 /** A body comes in pieces of this size at most. */
 const pieceBytes = 64 * 1024
@@ -19,7 +19,7 @@ export class BodyMemory {
   readonly #lent = new WeakSet<ArrayBufferLike>()
   /** The fewest that were free since this was looked at. */
   #unneeded = 0
-  #timer: Timer | undefined
+  #isWatched = false
 
   constructor(clock: Clock) {
     this.#clock = clock
@@ -38,7 +38,7 @@ export class BodyMemory {
   giveBack({ buffer }: Uint8Array): void {
     if (!this.#lent.delete(buffer) || this.#free.length >= retainedMax) return
     this.#free.push(buffer as ArrayBuffer)
-    this.#timer ??= this.#clock.after(unneededMs, () => this.#giveUp())
+    if (!this.#isWatched) this.#watch()
   }
 
   #lend(bytes: Uint8Array): Uint8Array {
@@ -50,9 +50,14 @@ export class BodyMemory {
     return piece
   }
 
-  #giveUp(): void {
-    this.#free.splice(0, this.#unneeded)
-    this.#unneeded = this.#free.length
-    this.#timer = this.#free.length === 0 ? undefined : this.#clock.after(unneededMs, () => this.#giveUp())
+  /** As long as any is free. */
+  #watch(): void {
+    this.#isWatched = this.#free.length > 0
+    if (!this.#isWatched) return
+    this.#clock.after(unneededMs, () => {
+      this.#free.splice(0, this.#unneeded)
+      this.#unneeded = this.#free.length
+      this.#watch()
+    })
   }
 }

@@ -16,8 +16,7 @@ const unneededMs = 10_000
 export class BodyMemory {
   readonly #clock: Clock
   readonly #free: ArrayBuffer[] = []
-  /** How much of each is in use. Bytes. */
-  readonly #lent = new WeakMap<ArrayBufferLike, number>()
+  readonly #lent = new WeakSet<ArrayBufferLike>()
   /** The fewest that were free since this was looked at. */
   #unneeded = 0
   #isWatched = false
@@ -35,14 +34,9 @@ export class BodyMemory {
     return pieces
   }
 
-  /**
-   * Nobody uses the piece, or a part of it, any more. Given back twice it is given back once. A part is given back only if it is
-   * the end, because who reads a piece part by part still needs what follows.
-   */
-  giveBack({ buffer, byteOffset, length }: Uint8Array): void {
-    if (this.#lent.get(buffer) !== byteOffset + length) return
-    this.#lent.delete(buffer)
-    if (this.#free.length >= retainedMax) return
+  /** Nobody uses the piece, or a part of it, any more. Given back twice it is given back once. */
+  giveBack({ buffer }: Uint8Array): void {
+    if (!this.#lent.delete(buffer) || this.#free.length >= retainedMax) return
     this.#free.push(buffer as ArrayBuffer)
     if (!this.#isWatched) this.#watch()
   }
@@ -50,13 +44,13 @@ export class BodyMemory {
   #lend(bytes: Uint8Array): Uint8Array {
     const memory = this.#free.pop() ?? new ArrayBuffer(pieceBytes)
     if (this.#free.length < this.#unneeded) this.#unneeded = this.#free.length
-    this.#lent.set(memory, bytes.length)
+    this.#lent.add(memory)
     const piece = new Uint8Array(memory, 0, bytes.length)
     piece.set(bytes)
     return piece
   }
 
-  /** Gives up what is not needed, again and again until nothing is free. */
+  /** As long as any is free. */
   #watch(): void {
     this.#isWatched = this.#free.length > 0
     if (!this.#isWatched) return

@@ -40,18 +40,6 @@ t.test('what is given back is used again, and what is not needed is given up', a
   )
 })
 
-t.test('a piece that is read part by part is given back with its end', async (t) => {
-  const memory = new BodyMemory(new SimulatedClock())
-  const [piece] = memory.copy(Buffer.alloc(40 * kib, 'a')) as [Uint8Array]
-  memory.giveBack(piece.subarray(0, 20 * kib))
-  const [other] = memory.copy(Buffer.alloc(40 * kib, 'b')) as [Uint8Array]
-  t.not(other.buffer, piece.buffer, 'the rest is still to be read')
-  t.equal(piece[30 * kib], 0x61)
-  memory.giveBack(piece.subarray(40 * kib))
-  const [again] = memory.copy(Buffer.alloc(50 * kib, 'c')) as [Uint8Array]
-  t.equal(again.buffer, piece.buffer)
-})
-
 t.test('bodies that arrive side by side do not get into each other', async (t) => {
   const { hub, url } = await served(t)
   const lineOf = (worker: number, line: number) =>
